@@ -1,0 +1,2 @@
+//! The `beyla-rs` command.
+fn main() {}

@@ -1,0 +1,112 @@
+//! Metrics as they are exported.
+
+use std::sync::Arc;
+
+use super::{
+    span::{Attribute, Resource},
+    trace_context::{SpanId, TraceId},
+};
+
+/// One metric of one resource, as collected at a moment. Times are ns since the Unix epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// Name, as the semantic conventions have it.
+    pub name: &'static str,
+    /// Unit, in UCUM.
+    pub unit: &'static str,
+    /// One sentence.
+    pub description: &'static str,
+    /// What it is about.
+    pub resource: Arc<Resource>,
+    /// Its points.
+    pub points: Points,
+}
+
+/// A metric's points, by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Points {
+    /// Explicit-bucket histograms.
+    Histogram(Vec<HistogramPoint>),
+    /// Base-2 exponential histograms.
+    ExponentialHistogram(Vec<ExponentialPoint>),
+    /// A sum that only grows.
+    Counter(Vec<NumberPoint>),
+    /// A value that goes up and down, summed over instances.
+    UpDownCounter(Vec<NumberPoint>),
+    /// The present value.
+    Gauge(Vec<NumberPoint>),
+}
+
+/// A value with its attributes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NumberPoint {
+    /// Attributes.
+    pub attributes: Vec<Attribute>,
+    /// Since when it counts.
+    pub start_unix_ns: u64,
+    /// The value.
+    pub value: f64,
+}
+
+/// A histogram with the given upper bounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramPoint {
+    /// Attributes.
+    pub attributes: Vec<Attribute>,
+    /// Since when it counts.
+    pub start_unix_ns: u64,
+    /// Number of values.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// Upper bounds, inclusive, ascending; `buckets` has one entry more.
+    pub bounds: &'static [f64],
+    /// Values per bucket.
+    pub buckets: Vec<u64>,
+    /// Examples.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// A base-2 exponential histogram, as OpenTelemetry's data model defines it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExponentialPoint {
+    /// Attributes.
+    pub attributes: Vec<Attribute>,
+    /// Since when it counts.
+    pub start_unix_ns: u64,
+    /// Number of values.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// The base is `2^(2^-scale)`.
+    pub scale: i32,
+    /// Values that are zero.
+    pub zero_count: u64,
+    /// Index of the first of `buckets`.
+    pub offset: i32,
+    /// Values per bucket (positive range; nothing here is negative).
+    pub buckets: Vec<u64>,
+    /// Examples.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// A value with the span it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// When.
+    pub at_unix_ns: u64,
+    /// The value.
+    pub value: f64,
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Its span.
+    pub span_id: SpanId,
+}

@@ -1,0 +1,7 @@
+//! The words all stages share: pure data, no I/O, no clock. Imports nothing of ours.
+
+pub mod exchange;
+pub mod metric;
+pub mod net;
+pub mod span;
+pub mod trace_context;

@@ -1,0 +1,122 @@
+//! Connections as the stages after capture know them.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+/// Which way bytes moved, as the watched process sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The watched process read them.
+    Received,
+    /// The watched process wrote them.
+    Sent,
+}
+
+impl Direction {
+    /// The opposite direction.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Received => Self::Sent,
+            Self::Sent => Self::Received,
+        }
+    }
+
+    /// 0 or 1, to index a pair.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Received => 0,
+            Self::Sent => 1,
+        }
+    }
+}
+
+/// Which end of an exchange the watched process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It answers requests.
+    Server,
+    /// It makes requests.
+    Client,
+}
+
+impl Role {
+    /// The direction requests take, as seen from this role.
+    #[must_use]
+    pub const fn requests(self) -> Direction {
+        match self {
+            Self::Server => Direction::Received,
+            Self::Client => Direction::Sent,
+        }
+    }
+}
+
+/// The thread that moved bytes, by its ids in the initial PID namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Thread {
+    /// Process (thread group) id.
+    pub tgid: u32,
+    /// Thread id.
+    pub tid: u32,
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// TCP over IPv4 or IPv6.
+    Inet(SocketAddr),
+    /// A unix socket's name; an abstract one begins with `@`. Empty where it has none.
+    Unix(Arc<str>),
+    /// Not known (for example plaintext of TLS that could not be bound to a connection).
+    Unknown,
+}
+
+impl Endpoint {
+    /// The address, for TCP.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Inet(addr) => Some(addr.ip()),
+            _ => None,
+        }
+    }
+
+    /// The port, for TCP.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Inet(addr) => Some(addr.port()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(addr) => addr.fmt(f),
+            Self::Unix(name) if name.is_empty() => f.write_str("unix"),
+            Self::Unix(name) => write!(f, "unix:{name}"),
+            Self::Unknown => f.write_str("?"),
+        }
+    }
+}
+
+/// What is known of a connection besides its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// Identity; never reused.
+    pub id: u64,
+    /// The watched process's end.
+    pub local: Endpoint,
+    /// The other end.
+    pub remote: Endpoint,
+    /// Network namespace (inode number); 0 where unknown.
+    pub netns: u32,
+    /// The bytes were seen in the clear at a TLS library.
+    pub tls: bool,
+}

@@ -1,0 +1,139 @@
+//! Trace and span ids, and the W3C `traceparent` header (<https://www.w3.org/TR/trace-context/>).
+
+use std::fmt;
+
+/// A 16-byte trace id; never all zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TraceId(pub [u8; 16]);
+
+/// An 8-byte span id; never all zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SpanId(pub [u8; 8]);
+
+/// What a `traceparent` header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceParent {
+    /// The trace the caller is part of.
+    pub trace_id: TraceId,
+    /// The caller's span.
+    pub span_id: SpanId,
+    /// Trace flags; bit 0: sampled.
+    pub flags: u8,
+}
+
+impl TraceParent {
+    /// Reads the header's value. Versions above 00 are read by the rules for version 00 as the specification asks;
+    /// version ff, ids of zeroes, upper-case digits and any other deviation give `None`.
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let value = value.trim_ascii();
+        let (head, rest) = value.split_at_checked(55)?;
+        let version = hex_byte(head.get(0..2)?)?;
+        if version == 0xff || (version == 0 && !rest.is_empty()) || !(rest.is_empty() || rest.first() == Some(&b'-')) {
+            return None;
+        }
+        if head.get(2) != Some(&b'-') || head.get(35) != Some(&b'-') || head.get(52) != Some(&b'-') {
+            return None;
+        }
+        let mut trace_id = [0; 16];
+        hex(head.get(3..35)?, &mut trace_id)?;
+        let mut span_id = [0; 8];
+        hex(head.get(36..52)?, &mut span_id)?;
+        let flags = hex_byte(head.get(53..55)?)?;
+        (trace_id != [0; 16] && span_id != [0; 8]).then_some(Self {
+            trace_id: TraceId(trace_id),
+            span_id: SpanId(span_id),
+            flags,
+        })
+    }
+
+    /// Whether the caller recorded the trace.
+    #[must_use]
+    pub const fn sampled(&self) -> bool {
+        self.flags & 1 == 1
+    }
+}
+
+fn hex(digits: &[u8], out: &mut [u8]) -> Option<()> {
+    for (pair, byte) in digits.chunks_exact(2).zip(out) {
+        *byte = hex_byte(pair)?;
+    }
+    Some(())
+}
+
+fn hex_byte(pair: &[u8]) -> Option<u8> {
+    let [high, low] = *pair else { return None };
+    Some(hex_digit(high)? << 4 | hex_digit(low)?)
+}
+
+/// Lower case only, as the specification demands.
+const fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALID: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_valid_header_is_read() {
+        let parent = TraceParent::parse(VALID).unwrap();
+        assert_eq!(parent.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(parent.span_id.to_string(), "00f067aa0ba902b7");
+        assert!(parent.sampled());
+    }
+
+    #[test]
+    fn a_later_version_may_carry_more_fields() {
+        assert!(TraceParent::parse(b"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what").is_some());
+        assert!(TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what").is_none());
+        assert!(TraceParent::parse(b"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.what").is_none());
+    }
+
+    #[test]
+    fn deviations_are_refused() {
+        for at in 0..VALID.len() {
+            let mut broken = VALID.to_vec();
+            broken[at] = b'G';
+            assert_eq!(TraceParent::parse(&broken), None, "byte {at}");
+            assert_eq!(TraceParent::parse(&VALID[..at]), None, "cut at {at}");
+        }
+        assert!(TraceParent::parse(b"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").is_none());
+        assert!(TraceParent::parse(b"00-00000000000000000000000000000000-00f067aa0ba902b7-01").is_none());
+        assert!(TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01").is_none());
+    }
+}

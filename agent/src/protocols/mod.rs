@@ -1,0 +1,128 @@
+//! Protocols: each in a folder of its own. A protocol recognises its bytes, parses them as they come in pieces of any
+//! size with known gaps, matches responses with requests, and yields [`Exchange`]s and nothing else. It has no I/O, no
+//! clock, no `unsafe`; its input is hostile.
+//!
+//! To add one: a folder, a line in [`REGISTRY`], a row in the README's table.
+
+use crate::model::{
+    exchange::Exchange,
+    net::{Direction, Role, Thread},
+};
+
+pub mod http1;
+
+/// Every protocol the agent speaks, in the order in which they are asked: the strictest first.
+pub static REGISTRY: &[Entry] = &[Entry { name: http1::NAME, recognise: http1::recognise, open: http1::open }];
+
+/// A protocol's line in the registry.
+pub struct Entry {
+    /// Name, for counters and logs.
+    pub name: &'static str,
+    /// Tells whether a piece of a connection's bytes begins a message of this protocol.
+    pub recognise: fn(&[u8]) -> Recognition,
+    /// A new session, for a connection on which the watched process has the given role.
+    pub open: fn(Role) -> Box<dyn Session>,
+}
+
+/// What the first bytes of a piece say. Bytes may be few: every valid beginning, down to one byte, is `Maybe` at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recognition {
+    /// The beginning of a request.
+    Request,
+    /// The beginning of a response.
+    Response,
+    /// Could become one with more bytes.
+    Maybe,
+    /// Not this protocol.
+    No,
+}
+
+/// A piece of one direction of a connection, as one call moved it. Pieces of a direction come in order without
+/// overlap. Events of the two directions come in causal order: what was moved earlier comes earlier.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk<'a> {
+    /// When the call returned, in ns of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// The thread that made it.
+    pub thread: Thread,
+    /// The captured beginning of the piece; may be empty.
+    pub data: &'a [u8],
+    /// How many bytes moved after `data` without being captured.
+    pub skipped: u64,
+    /// The last bytes among the `skipped`: `tail.len() <= skipped`.
+    pub tail: &'a [u8],
+    /// The skipped bytes were lost (ring full, fault), not left out on purpose; headers may have been among them.
+    pub lost: bool,
+    /// HTTP/2 whose DATA payloads the kernel side has taken out: `data` is the direction's byte stream with every
+    /// frame header and the payload of every frame but DATA, in order; `skipped` counts what was taken out of it
+    /// (wherever it stood), and `tail` is empty. Begins at a frame boundary, or where the last framed piece ended.
+    pub framed: bool,
+}
+
+impl Chunk<'_> {
+    /// Bytes the piece has on the wire.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.data.len() as u64 + self.skipped
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Both sides closed it, or the process ended.
+    Closed,
+    /// It was reset.
+    Reset,
+    /// The agent gave up on it: evicted, or the agent stops. What is open now ends unseen.
+    Forgotten,
+}
+
+/// What a session wants of its connection from here on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// More of the same.
+    Parse,
+    /// The connection speaks something else now (WebSocket, a CONNECT tunnel): nothing more is wanted.
+    Nothing,
+    /// The connection continues as another protocol of the registry, by name (h2c upgrade).
+    Switch(&'static str),
+}
+
+/// One connection's parser.
+pub trait Session: Send {
+    /// Takes the next piece of one direction; finished exchanges are pushed to `out`.
+    fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Vec<Exchange>) -> Interest;
+
+    /// No more bytes will come in this direction (end of file, half-close).
+    fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Vec<Exchange>);
+
+    /// The connection has ended; every open exchange is pushed with what is known of it.
+    fn on_end(&mut self, end: End, at_ns: u64, out: &mut Vec<Exchange>);
+
+    /// Requests that wait for the end of their response.
+    fn open_requests(&self) -> usize;
+
+    /// Heap bytes held, about.
+    fn memory(&self) -> usize;
+
+    /// Counts of what could not be made sense of, since the last call.
+    fn take_anomalies(&mut self) -> Anomalies;
+}
+
+/// What a session could not make sense of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Anomalies {
+    /// Times the parser lost its place and looked for the next beginning of a message.
+    pub resyncs: u64,
+    /// Responses whose request was not seen.
+    pub unmatched_responses: u64,
+    /// Something exceeded a limit (header block, open requests) and was cut.
+    pub over_limit: u64,
+}

@@ -1,0 +1,202 @@
+//! Records of the ring buffer. Each begins with a `u32` that names its [`EventKind`]; payload bytes follow the
+//! [`Data`] record. All fields are in host byte order.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The first word of every record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EventKind {
+    /// [`Open`]: a connection of a watched process was met for the first time.
+    Open = 1,
+    /// [`Data`]: bytes moved over a connection.
+    Data = 2,
+    /// [`State`]: a TCP connection changed its state.
+    State = 3,
+    /// [`Process`]: a process was forked, replaced its program, or ended.
+    Process = 4,
+}
+
+impl EventKind {
+    /// The kind a record's first word names, if it is one.
+    #[must_use]
+    pub const fn from_word(word: u32) -> Option<Self> {
+        match word {
+            1 => Some(Self::Open),
+            2 => Some(Self::Data),
+            3 => Some(Self::State),
+            4 => Some(Self::Process),
+            _ => None,
+        }
+    }
+}
+
+/// [`Data::direction`]: the watched process read the bytes.
+pub const RECEIVED: u32 = 0;
+/// [`Data::direction`]: the watched process wrote the bytes.
+pub const SENT: u32 = 1;
+
+/// Bits of [`Data::flags`].
+pub mod flags {
+    /// A read returned nothing: the peer will send no more.
+    pub const END: u32 = 1;
+    /// The bytes were moved by a call whose buffer cannot be read from here (sendfile, splice, io_uring, a kernel
+    /// thread, `MSG_TRUNC`, or more pieces than are walked): counted, not copied.
+    pub const UNREADABLE: u32 = 1 << 1;
+    /// The buffer should have been readable, but reading it failed.
+    pub const FAULT: u32 = 1 << 2;
+    /// The caller is a 32-bit program: counted, not copied.
+    pub const COMPAT: u32 = 1 << 3;
+    /// Plaintext seen at a TLS library's read or write, not the bytes of the socket.
+    pub const TLS: u32 = 1 << 4;
+    /// HTTP/2 with the payload of DATA frames left out of the captured bytes; `head_len` counts what is there.
+    pub const FRAMED: u32 = 1 << 5;
+    /// [`super::Data::position`] is an estimate: two threads moved bytes in the same direction at once.
+    pub const RACED: u32 = 1 << 6;
+}
+
+/// Bytes moved over a connection. `head_len` bytes of the beginning of the piece follow this record, then `tail_len`
+/// bytes of its end; `head_len + tail_len <= len` (but for [`flags::FRAMED`], whose head is not contiguous).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Data {
+    /// [`EventKind::Data`].
+    pub kind: u32,
+    /// [`RECEIVED`] or [`SENT`].
+    pub direction: u32,
+    /// See [`flags`].
+    pub flags: u32,
+    /// Bytes the call moved.
+    pub len: u32,
+    /// Captured bytes from the beginning of the piece.
+    pub head_len: u16,
+    /// Captured bytes from the end of the piece.
+    pub tail_len: u16,
+    /// Process that moved them (thread group id, in the initial PID namespace).
+    pub tgid: u32,
+    /// Thread that moved them.
+    pub tid: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The connection: see [`Open::conn`].
+    pub conn: u64,
+    /// When the call returned, in ns of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// Position of the piece's first byte in its direction, counted from where the connection was met. A value
+    /// beyond what was reported so far means that bytes moved unseen.
+    pub position: u64,
+    /// How many bytes had moved in the other direction when this was recorded, on the same count: what lies below
+    /// it moved earlier, even if its record comes later.
+    pub other_position: u64,
+}
+
+/// [`Open::family`] of IPv4, IPv6 and unix sockets: the kernel's `AF_` numbers.
+pub const AF_UNIX: u16 = 1;
+/// See [`AF_UNIX`].
+pub const AF_INET: u16 = 2;
+/// See [`AF_UNIX`].
+pub const AF_INET6: u16 = 10;
+
+/// Longest name of a unix socket (`sun_path`).
+pub const UNIX_PATH_MAX: usize = 108;
+
+/// A connection of a watched process, met for the first time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Open {
+    /// [`EventKind::Open`].
+    pub kind: u32,
+    /// Address family.
+    pub family: u16,
+    /// TCP state, or 0 for a unix socket.
+    pub state: u16,
+    /// Identity of the connection: the socket cookie, or a number of the same uniqueness with its top bit set.
+    pub conn: u64,
+    /// When it was met, in ns of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// Process that used it first.
+    pub tgid: u32,
+    /// Network namespace (inode number).
+    pub netns: u32,
+    /// Local address; an IPv4 address is in the first four bytes.
+    pub local_addr: [u8; 16],
+    /// Remote address; an IPv4 address is in the first four bytes.
+    pub remote_addr: [u8; 16],
+    /// Local port.
+    pub local_port: u16,
+    /// Remote port.
+    pub remote_port: u16,
+    /// Bytes used of `path`.
+    pub path_len: u32,
+    /// Name of a unix socket: its own, else its peer's. An abstract name begins with a zero byte.
+    pub path: [u8; UNIX_PATH_MAX],
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// A TCP connection changed its state.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct State {
+    /// [`EventKind::State`].
+    pub kind: u32,
+    /// The new state (`TCP_CLOSE_WAIT` …).
+    pub state: u32,
+    /// See [`Open::conn`].
+    pub conn: u64,
+    /// When, in ns of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// The socket's error (`sk_err`), as a positive errno; `ECONNRESET` after a reset.
+    pub error: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Bytes received by then, as in [`Data::position`].
+    pub received: u64,
+    /// Bytes sent by then.
+    pub sent: u64,
+}
+
+/// TCP states that are reported.
+pub const TCP_FIN_WAIT1: u32 = 4;
+/// The connection is gone.
+pub const TCP_CLOSE: u32 = 7;
+/// The peer has sent its last byte.
+pub const TCP_CLOSE_WAIT: u32 = 8;
+/// Both ends have sent their last byte.
+pub const TCP_LAST_ACK: u32 = 9;
+
+/// [`Process::what`].
+pub const PROCESS_FORK: u32 = 1;
+/// See [`PROCESS_FORK`].
+pub const PROCESS_EXEC: u32 = 2;
+/// See [`PROCESS_FORK`].
+pub const PROCESS_EXIT: u32 = 3;
+
+/// A process was forked, replaced its program, or ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Process {
+    /// [`EventKind::Process`].
+    pub kind: u32,
+    /// [`PROCESS_FORK`], [`PROCESS_EXEC`] or [`PROCESS_EXIT`].
+    pub what: u32,
+    /// The process (the child, for a fork).
+    pub tgid: u32,
+    /// Its parent (fork only, else 0).
+    pub parent: u32,
+    /// When, in ns of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// When the process was started, in ns of `CLOCK_BOOTTIME`: with `tgid`, its identity.
+    pub started_at_ns: u64,
+    /// Exit status as `wait(2)` encodes it (exit only, else 0).
+    pub exit_code: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The thread's name (`comm`), zero-padded.
+    pub comm: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Data>() == 64);
+const _: () = assert!(size_of::<Open>() == 184);
+const _: () = assert!(size_of::<State>() == 48);
+const _: () = assert!(size_of::<Process>() == 56);

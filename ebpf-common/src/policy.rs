@@ -1,0 +1,1 @@
+//! What to capture: map values user space writes and the programs read.
