@@ -1,8 +1,33 @@
 //! Bounds both sides rely on, each with its reason.
 
-/// Most bytes copied from the beginning of one piece. Header blocks above this are cut, and marked.
-pub const HEAD_MAX: usize = 4096;
-/// Most bytes copied from a piece of HTTP/2, whose header frames travel whole.
-pub const FRAMED_MAX: usize = 16384;
+/// Most bytes copied from the beginning of a piece, and in all from the pieces of one turn (bytes moved in one
+/// direction without any in the other). Header blocks above this are cut, and marked.
+pub const HEAD_MAX: u32 = 8192;
+/// The same for a direction whose pieces were seen to begin with an HTTP response: its headers matter less.
+pub const RESPONSE_HEAD_MAX: u32 = 2048;
+/// Pieces up to this length are copied whole even where a turn has used up its share: pipelined requests.
+pub const SMALL_PIECE: u32 = 512;
+/// Copied from the beginning of a larger piece where the turn's share is used up: enough for a status line, or for
+/// the size of a chunk.
+pub const LATER_HEAD: u32 = 64;
 /// Bytes copied from the end of a piece longer than its captured beginning: enough to see a chunked body end.
-pub const TAIL_MAX: usize = 32;
+pub const TAIL_MAX: u32 = 32;
+/// Most entries of an `iovec` array that are walked to gather a piece.
+pub const IOV_MAX: u32 = 16;
+/// Most messages of one `sendmmsg` or `recvmmsg` that are followed.
+pub const MMSG_MAX: u32 = 16;
+
+/// Bytes of payload a per-CPU buffer has room for: the verifier takes offset and length, masked to 13 and 14 bits, to be
+/// at their largest both; then the tail. Per-CPU values have 32 KiB at most.
+pub const SCRATCH_PAYLOAD: usize = (1 << 13) + (1 << 14) + 64;
+
+/// Processes that can be watched at once.
+pub const PROCESSES_MAX: u32 = 16384;
+/// Connections the `syscall` backend follows at once; the least recently used goes first.
+pub const CONNECTIONS_MAX: u32 = 32768;
+/// Verdicts kept until their connection asks for them.
+pub const VERDICTS_MAX: u32 = 4096;
+/// Threads that can be within a `sendmmsg` or `recvmmsg` at once.
+pub const MMSG_THREADS: u32 = 1024;
+/// Bytes of the ring buffer unless the user says otherwise: 50 ms of the busiest server measured.
+pub const RING_BYTES: u32 = 8 << 20;

@@ -1,1 +1,81 @@
-//! Byte offsets of kernel structure members.
+//! Byte offsets of kernel structure members, resolved from BTF when the programs are loaded.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An offset that this kernel's BTF does not have. Not 0: that is a valid offset.
+pub const ABSENT: u32 = u32::MAX;
+
+macro_rules! kernel_offsets {
+    ($($(#[$doc:meta])* $field:ident = $structure:literal, $member:literal;)*) => {
+        /// The table. `T` is `u32` in the agent and a global that cannot be folded away in the programs.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        pub struct KernelOffsets<T> {
+            $($(#[$doc])* #[doc = concat!("`", $structure, ".", $member, "`")] pub $field: T,)*
+        }
+
+        impl KernelOffsets<u32> {
+            /// Fills the table with what `resolve(structure, member)` answers; also gives the members it does not know.
+            pub fn resolve(
+                mut resolve: impl FnMut(&'static str, &'static str) -> Option<u32>,
+                mut missing: impl FnMut(&'static str, &'static str),
+            ) -> Self {
+                $(
+                    let $field = resolve($structure, $member).unwrap_or_else(|| {
+                        missing($structure, $member);
+                        ABSENT
+                    });
+                )*
+                Self { $($field,)* }
+            }
+        }
+
+        /// Makes the table of one value per field, for the programs' initial state.
+        #[macro_export]
+        macro_rules! each_kernel_offset {
+            ($value:expr) => { $crate::offsets::KernelOffsets { $($field: $value,)* } };
+        }
+    };
+}
+
+kernel_offsets! {
+    sock_family = "sock", "__sk_common.skc_family";
+    sock_state = "sock", "__sk_common.skc_state";
+    /// Host byte order.
+    sock_num = "sock", "__sk_common.skc_num";
+    /// Network byte order.
+    sock_dport = "sock", "__sk_common.skc_dport";
+    sock_daddr = "sock", "__sk_common.skc_daddr";
+    sock_rcv_saddr = "sock", "__sk_common.skc_rcv_saddr";
+    sock_v6_daddr = "sock", "__sk_common.skc_v6_daddr";
+    sock_v6_rcv_saddr = "sock", "__sk_common.skc_v6_rcv_saddr";
+    sock_net = "sock", "__sk_common.skc_net.net";
+    sock_type = "sock", "sk_type";
+    sock_protocol = "sock", "sk_protocol";
+    sock_shutdown = "sock", "sk_shutdown";
+    sock_err = "sock", "sk_err";
+    net_inum = "net", "ns.inum";
+    tcp_copied_seq = "tcp_sock", "copied_seq";
+    tcp_write_seq = "tcp_sock", "write_seq";
+    unix_addr = "unix_sock", "addr";
+    unix_peer = "unix_sock", "peer";
+    unix_address_len = "unix_address", "len";
+    unix_address_name = "unix_address", "name";
+    task_tgid = "task_struct", "tgid";
+    task_flags = "task_struct", "flags";
+    task_files = "task_struct", "files";
+    task_signal = "task_struct", "signal";
+    task_comm = "task_struct", "comm";
+    task_exit_code = "task_struct", "exit_code";
+    task_group_leader = "task_struct", "group_leader";
+    task_start_boottime = "task_struct", "start_boottime";
+    signal_live = "signal_struct", "live.counter";
+    files_fdt = "files_struct", "fdt";
+    fdtable_fd = "fdtable", "fd";
+    fdtable_max_fds = "fdtable", "max_fds";
+    file_private_data = "file", "private_data";
+    file_inode = "file", "f_inode";
+    inode_mode = "inode", "i_mode";
+    inode_ino = "inode", "i_ino";
+    socket_sk = "socket", "sk";
+}

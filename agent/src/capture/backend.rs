@@ -1,0 +1,147 @@
+//! The ways to learn what a process moves over its sockets. All feed the same handlers in the kernel.
+
+use std::{fmt, str::FromStr};
+
+/// A way to learn what a process moves over its sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// `sock_send_length` and `sock_recv_length` (6.3+): the cheapest.
+    Sock,
+    /// The exit of every system call (5.8+): works anywhere, taxes every call.
+    Syscall,
+}
+
+/// A program and the tracepoint it attaches to.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    /// Its name in the object.
+    pub program: &'static str,
+    /// The tracepoint.
+    pub tracepoint: &'static str,
+}
+
+/// Follow processes: which are watched.
+pub static PROCESS_HOOKS: &[Hook] = &[
+    Hook { program: "sched_process_fork", tracepoint: "sched_process_fork" },
+    Hook { program: "sched_process_exec", tracepoint: "sched_process_exec" },
+    Hook { program: "sched_process_exit", tracepoint: "sched_process_exit" },
+];
+
+static SOCK: &[Hook] = &[
+    Hook { program: "sock_set_state", tracepoint: "inet_sock_set_state" },
+    Hook { program: "sock_recv_length", tracepoint: "sock_recv_length" },
+    Hook { program: "sock_send_length", tracepoint: "sock_send_length" },
+];
+
+static SYSCALL: &[Hook] = &[
+    Hook { program: "syscall_set_state", tracepoint: "inet_sock_set_state" },
+    Hook { program: "sys_exit", tracepoint: "sys_exit" },
+];
+
+/// Structures whose every known member a backend needs.
+const SYSCALL_NEEDS: &[&str] = &["files_struct", "fdtable", "file", "inode", "socket"];
+const ALL_NEED: &[&str] = &["sock", "tcp_sock", "task_struct", "signal_struct"];
+
+impl Backend {
+    /// In the order in which they are tried.
+    pub const AUTO: [Self; 2] = [Self::Sock, Self::Syscall];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sock => "sock",
+            Self::Syscall => "syscall",
+        }
+    }
+
+    /// What it does, for `check`.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Sock => "socket tracepoints, Linux 6.3 or later; only sockets pay",
+            Self::Syscall => "system call exits, Linux 5.8 or later; every system call on the host pays about 30 ns",
+        }
+    }
+
+    /// Its hooks.
+    #[must_use]
+    pub const fn hooks(self) -> &'static [Hook] {
+        match self {
+            Self::Sock => SOCK,
+            Self::Syscall => SYSCALL,
+        }
+    }
+
+    /// Why it cannot work with these kernel structure members absent, if so.
+    #[must_use]
+    pub fn lacks(self, absent: &[(&str, &str)]) -> Option<String> {
+        let needs = |structure: &str| {
+            ALL_NEED.contains(&structure) || (self == Self::Syscall && SYSCALL_NEEDS.contains(&structure))
+        };
+        let lacking: Vec<_> = absent
+            .iter()
+            .filter(|(structure, _)| needs(structure))
+            .map(|(structure, member)| format!("{structure}.{member}"))
+            .collect();
+        (!lacking.is_empty()).then(|| format!("this kernel's type information lacks {}", lacking.join(", ")))
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Backend {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "sock" => Ok(Self::Sock),
+            "syscall" => Ok(Self::Syscall),
+            "fexit" | "kprobe" => Err(format!("backend `{name}` is not in this version; there are sock and syscall")),
+            other => Err(format!("there is no backend `{other}`; there are sock and syscall, and auto to choose")),
+        }
+    }
+}
+
+/// A backend that was tried and does not work here.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Which.
+    pub backend: Backend,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.backend, self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_member_disables_only_what_needs_it() {
+        assert!(Backend::Sock.lacks(&[("file", "f_inode")]).is_none());
+        assert_eq!(
+            Backend::Syscall.lacks(&[("file", "f_inode")]).unwrap(),
+            "this kernel's type information lacks file.f_inode"
+        );
+        assert!(Backend::Sock.lacks(&[("sock", "sk_type")]).is_some());
+        assert!(Backend::Sock.lacks(&[("unix_sock", "addr")]).is_none());
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for backend in Backend::AUTO {
+            assert_eq!(backend.name().parse(), Ok(backend));
+        }
+        assert!("kprobe".parse::<Backend>().unwrap_err().contains("not in this version"));
+    }
+}

@@ -1,0 +1,85 @@
+//! Records of the ring, checked and typed, without copying.
+
+use ebpf_common::events::{Data, EventKind, Open, Process, State};
+use zerocopy::FromBytes;
+
+/// A record of the kernel side.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A connection was met.
+    Open(&'a Open),
+    /// Bytes moved.
+    Data {
+        /// What is known of them.
+        header: &'a Data,
+        /// The captured beginning of the piece.
+        head: &'a [u8],
+        /// The captured end of what the head leaves out.
+        tail: &'a [u8],
+    },
+    /// A TCP connection changed its state.
+    State(&'a State),
+    /// A process was forked, replaced its program, or ended.
+    Process(&'a Process),
+}
+
+impl<'a> Event<'a> {
+    /// Reads a record. `None` if its form is unknown or it is shorter than it says.
+    #[must_use]
+    pub fn parse(record: &'a [u8]) -> Option<Self> {
+        let (kind, _) = u32::ref_from_prefix(record).ok()?;
+        Some(match EventKind::from_word(*kind)? {
+            EventKind::Open => Self::Open(Open::ref_from_prefix(record).ok()?.0),
+            EventKind::State => Self::State(State::ref_from_prefix(record).ok()?.0),
+            EventKind::Process => Self::Process(Process::ref_from_prefix(record).ok()?.0),
+            EventKind::Data => {
+                let (header, payload) = Data::ref_from_prefix(record).ok()?;
+                let (head, rest) = payload.split_at_checked(header.head_len.into())?;
+                let tail = rest.get(..header.tail_len.into())?;
+                Self::Data { header, head, tail }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::{FromZeros, IntoBytes};
+
+    use super::*;
+
+    #[repr(align(8))]
+    struct Aligned([u8; 128]);
+
+    fn record(head_len: u16, tail_len: u16) -> Aligned {
+        let mut data = Data::new_zeroed();
+        (data.kind, data.head_len, data.tail_len) = (EventKind::Data as u32, head_len, tail_len);
+        let mut bytes = Aligned([b'x'; 128]);
+        bytes.0[..64].copy_from_slice(data.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn head_and_tail_are_taken_apart() {
+        let record = record(3, 2);
+        let Some(Event::Data { head, tail, .. }) = Event::parse(&record.0) else { panic!("not data") };
+        assert_eq!((head.len(), tail.len()), (3, 2));
+    }
+
+    #[test]
+    fn a_record_shorter_than_it_says_is_refused() {
+        assert!(Event::parse(&record(64, 1).0).is_none());
+        assert!(Event::parse(&record(64, 0).0).is_some());
+        assert!(Event::parse(&record(u16::MAX, u16::MAX).0).is_none());
+        for len in 0..64 {
+            assert!(Event::parse(&record(0, 0).0[..len]).is_none(), "{len}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_is_refused() {
+        let mut bytes = record(0, 0);
+        bytes.0[0] = 99;
+        assert!(Event::parse(&bytes.0).is_none());
+    }
+}

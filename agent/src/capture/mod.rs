@@ -1,0 +1,316 @@
+//! Capture: loads the kernel programs, tells them what to watch, and reads their events.
+
+pub mod backend;
+pub mod event;
+
+use std::{os::fd::AsFd, time::Duration};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, ProgramError},
+};
+use ebpf_common::{
+    limits,
+    offsets::KernelOffsets,
+    policy::{COUNTERS, Counter, IGNORE, VERDICT_IGNORE, WATCH},
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use thiserror::Error;
+use zerocopy::IntoBytes;
+
+use self::{
+    backend::{Backend, Hook, Refusal},
+    event::Event,
+};
+use crate::kernel::{
+    btf::{Btf, BtfError},
+    capabilities::{Capabilities, Capability},
+};
+
+/// The kernel side, built by this crate's build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes"));
+
+/// What to load, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Backends to try, best first.
+    pub backends: Vec<Backend>,
+    /// Watch every process that is not ignored by [`Capture::ignore`].
+    pub watch_all: bool,
+    /// Size of the ring buffer; rounded up to a power of two of pages.
+    pub ring_bytes: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { backends: Backend::AUTO.to_vec(), watch_all: false, ring_bytes: limits::RING_BYTES }
+    }
+}
+
+/// Why capture could not be started.
+#[derive(Debug, Error)]
+pub enum CaptureError {
+    /// This process may not load BPF programs.
+    #[error(
+        "not permitted: missing {}; run with sudo, or give the binary what it needs with `sudo setcap {}+ep beyla-rs`",
+        names(.missing, ", "), names(.missing, ",").to_lowercase()
+    )]
+    NotPermitted {
+        /// The capabilities that are missing.
+        missing: Vec<&'static Capability>,
+    },
+    /// The kernel does not describe its types.
+    #[error(
+        "{source}; beyla-rs needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of current distributions are"
+    )]
+    NoBtf {
+        /// What was wrong.
+        #[from]
+        source: BtfError,
+    },
+    /// The kernel refused maps, or the object as a whole.
+    #[error("the kernel refused the BPF object: {source}")]
+    Load {
+        /// What aya said.
+        #[from]
+        source: Box<aya::EbpfError>,
+    },
+    /// No backend could be attached.
+    #[error("no capture backend works here: {}; `beyla-rs check` tells what this kernel lacks", refusals(.refused))]
+    NoBackend {
+        /// Each that was tried, and why it was refused.
+        refused: Vec<Refusal>,
+    },
+    /// A map of ours is not in the object, or not of its kind.
+    #[error("the BPF object lacks the map {name}")]
+    NoMap {
+        /// Its name.
+        name: &'static str,
+    },
+    /// The list of processes could not be changed.
+    #[error("cannot watch process {tgid}: {source}")]
+    Watch {
+        /// The process.
+        tgid: u32,
+        /// What aya said.
+        source: aya::maps::MapError,
+    },
+}
+
+fn names(capabilities: &[&Capability], separator: &str) -> String {
+    capabilities.iter().map(|capability| capability.name).collect::<Vec<_>>().join(separator)
+}
+
+fn refusals(refused: &[Refusal]) -> String {
+    refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The running kernel side. Dropping it (or the end of the process) detaches everything.
+pub struct Capture {
+    backend: Backend,
+    refused: Vec<Refusal>,
+    /// Holds programs, links and the maps that are not taken out below.
+    _object: Ebpf,
+    ring: RingBuf<MapData>,
+    processes: HashMap<MapData, u32, u32>,
+    verdicts: HashMap<MapData, u64, u32>,
+    counts: PerCpuArray<MapData, u64>,
+}
+
+impl Capture {
+    /// Loads the programs of the first of the backends that works here.
+    ///
+    /// # Errors
+    /// See [`CaptureError`].
+    pub fn start(options: &Options) -> Result<Self, CaptureError> {
+        let missing = Capabilities::of_this_process().missing();
+        if !missing.is_empty() {
+            return Err(CaptureError::NotPermitted { missing });
+        }
+        let types = Btf::of_running_kernel()?;
+        let mut absent = Vec::new();
+        let offsets = KernelOffsets::resolve(
+            |structure, member| types.offset(structure, member),
+            |structure, member| absent.push((structure, member)),
+        );
+        drop(types);
+        for (structure, member) in &absent {
+            tracing::debug!(structure, member, "this kernel lacks a member");
+        }
+        let types = aya::Btf::from_sys_fs().map_err(|error| Box::new(aya::EbpfError::BtfError(error)))?;
+
+        let mut refused = Vec::new();
+        for &backend in &options.backends {
+            if let Some(reason) = backend.lacks(&absent) {
+                refused.push(Refusal { backend, reason });
+                continue;
+            }
+            let mut object = load(options, backend, &offsets)?;
+            match attach(&mut object, backend, &types) {
+                Ok(()) => return Self::with(object, backend, refused),
+                Err(reason) => refused.push(Refusal { backend, reason }),
+            }
+        }
+        Err(CaptureError::NoBackend { refused })
+    }
+
+    fn with(mut object: Ebpf, backend: Backend, refused: Vec<Refusal>) -> Result<Self, CaptureError> {
+        let mut map = |name: &'static str| object.take_map(name).ok_or(CaptureError::NoMap { name });
+        let wrong = |name| move |_| CaptureError::NoMap { name };
+        Ok(Self {
+            ring: RingBuf::try_from(map("EVENTS")?).map_err(wrong("EVENTS"))?,
+            processes: HashMap::try_from(map("PROCESSES")?).map_err(wrong("PROCESSES"))?,
+            verdicts: HashMap::try_from(map("VERDICTS")?).map_err(wrong("VERDICTS"))?,
+            counts: PerCpuArray::try_from(map("COUNTS")?).map_err(wrong("COUNTS"))?,
+            backend,
+            refused,
+            _object: object,
+        })
+    }
+
+    /// The backend in use.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Better backends that were tried and refused.
+    #[must_use]
+    pub fn refused(&self) -> &[Refusal] {
+        &self.refused
+    }
+
+    /// Captures what a process does from now on, and its children with it.
+    ///
+    /// # Errors
+    /// When too many processes are watched.
+    pub fn watch(&mut self, tgid: u32) -> Result<(), CaptureError> {
+        self.processes.insert(tgid, WATCH, 0).map_err(|source| CaptureError::Watch { tgid, source })
+    }
+
+    /// Never looks at a process, even where all others are watched.
+    ///
+    /// # Errors
+    /// When too many processes are known.
+    pub fn ignore(&mut self, tgid: u32) -> Result<(), CaptureError> {
+        self.processes.insert(tgid, IGNORE, 0).map_err(|source| CaptureError::Watch { tgid, source })
+    }
+
+    /// Forgets what was said of a process.
+    pub fn forget(&mut self, tgid: u32) {
+        // It may have ended, and the kernel side has removed it then.
+        let _gone_already = self.processes.remove(&tgid);
+    }
+
+    /// Processes marked to be watched at the moment, in no order.
+    #[must_use]
+    pub fn watched(&self) -> Vec<u32> {
+        self.processes.iter().flatten().filter(|&(_, policy)| policy == WATCH).map(|(tgid, _)| tgid).collect()
+    }
+
+    /// Nothing more is wanted of a connection.
+    pub fn ignore_connection(&mut self, id: u64) {
+        if let Err(error) = self.verdicts.insert(id, VERDICT_IGNORE, 0) {
+            tracing::debug!(%error, id, "a connection cannot be ignored in the kernel; it goes on being skipped here");
+        }
+    }
+
+    /// Waits until the kernel side asks for attention (a share of the ring is full), or the time is over.
+    pub fn wait(&self, at_most: Duration) {
+        let timeout = Timespec::try_from(at_most).ok();
+        // An interrupted wait is as good as a finished one: the caller looks at the ring next.
+        let _ready_or_not = poll(&mut [PollFd::new(&self.ring.as_fd(), PollFlags::IN)], timeout.as_ref());
+    }
+
+    /// Hands over the events that wait in the ring, oldest first, `at_most` that many. Gives their number.
+    pub fn drain(&mut self, at_most: usize, mut on_event: impl FnMut(Event<'_>)) -> usize {
+        for taken in 0..at_most {
+            let Some(record) = self.ring.next() else { return taken };
+            match Event::parse(&record) {
+                Some(event) => on_event(event),
+                None => tracing::error!(bytes = record.len(), "the kernel side sent a record of unknown form"),
+            }
+        }
+        at_most
+    }
+
+    /// Counters of the kernel side, summed over processors.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = [0; COUNTERS as usize];
+        for (index, count) in (0..).zip(&mut counts) {
+            if let Ok(values) = self.counts.get(&index, 0) {
+                *count = values.iter().sum();
+            }
+        }
+        Counts(counts)
+    }
+}
+
+/// A reading of the kernel side's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts([u64; COUNTERS as usize]);
+
+impl Counts {
+    /// One counter's value.
+    #[must_use]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.0.get(counter as usize).copied().unwrap_or(0)
+    }
+}
+
+fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>) -> Result<Ebpf, CaptureError> {
+    let watch_all = u32::from(options.watch_all);
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("OFFSETS", offsets.as_bytes(), true)
+        .override_global("WATCH_ALL", &watch_all, true)
+        .map_max_entries("EVENTS", ring_bytes(options.ring_bytes));
+    if backend == Backend::Sock {
+        // Its state lives in socket storage.
+        loader.map_max_entries("CONNECTIONS_BY_ADDRESS", 1);
+        loader.map_max_entries("MMSG", limits::MMSG_THREADS);
+    } else {
+        loader.map_max_entries("MMSG", 1);
+    }
+    loader.load(OBJECT).map_err(|error| Box::new(error).into())
+}
+
+/// The kernel wants a power of two that is a multiple of the page size.
+fn ring_bytes(wanted: u32) -> u32 {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+    wanted.clamp(page, 1 << 30).next_power_of_two()
+}
+
+/// Attaches the hooks of a backend: all of them, or it is refused. The ones that follow processes come first.
+fn attach(object: &mut Ebpf, backend: Backend, types: &aya::Btf) -> Result<(), String> {
+    for hook in backend::PROCESS_HOOKS.iter().chain(backend.hooks()) {
+        hook.attach(object, types).map_err(|error| format!("{}: {}", hook.tracepoint, plainly(&error)))?;
+    }
+    Ok(())
+}
+
+impl Hook {
+    fn attach(&self, object: &mut Ebpf, types: &aya::Btf) -> Result<(), ProgramError> {
+        let program = object
+            .program_mut(self.program)
+            .ok_or_else(|| ProgramError::InvalidName { name: self.program.to_owned() })?;
+        let program: &mut BtfTracePoint = program.try_into()?;
+        program.load(self.tracepoint, types)?;
+        program.attach()?;
+        Ok(())
+    }
+}
+
+/// The reason without the verifier's log, which goes to the debug log.
+fn plainly(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            tracing::debug!(%verifier_log, "the verifier's log");
+            format!("the kernel refused the program: {io_error}")
+        }
+        ProgramError::Btf(_) => "this kernel has no such tracepoint".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,4 @@
+//! What this kernel offers: structure offsets from its BTF, and which of the agent's features it supports.
+
+pub mod btf;
+pub mod capabilities;

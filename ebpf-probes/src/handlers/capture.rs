@@ -1,0 +1,163 @@
+//! Copies the bytes of a piece out of the process that moved it.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use ebpf_common::{
+    events::flags,
+    limits::{HEAD_MAX, IOV_MAX, TAIL_MAX},
+};
+
+use crate::maps::Scratch;
+
+const HEAD_ROOM: u64 = HEAD_MAX as u64;
+const TAIL_ROOM: u64 = TAIL_MAX as u64;
+/// For the verifier: an offset of the head (a full head begins anew, but then nothing more is taken).
+const HEAD_MASK: u64 = HEAD_ROOM - 1;
+/// For the verifier: a length of the head.
+const TAKE_MASK: u64 = 2 * HEAD_ROOM - 1;
+const _: () = assert!(HEAD_MAX.is_power_of_two());
+
+/// Where the bytes of a piece lie in the process's memory.
+#[derive(Clone, Copy)]
+pub enum Buffer {
+    /// One buffer.
+    Plain { address: u64 },
+    /// An array of `struct iovec`.
+    Vector { iov: u64, count: u64 },
+    /// A `struct msghdr`.
+    Message { address: u64 },
+    /// Not to be read from here; with the event's flag that says why.
+    Hidden { flag: u32 },
+}
+
+/// What was copied into the scratch buffer.
+pub struct Copied {
+    pub head_len: u64,
+    pub tail_len: u64,
+    pub flags: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct IoVec {
+    base: u64,
+    len: u64,
+}
+
+impl Copied {
+    const fn nothing(flags: u32) -> Self {
+        Self { head_len: 0, tail_len: 0, flags }
+    }
+}
+
+/// Copies up to `wanted` bytes of the beginning of a piece of `len` bytes, and the end of what that leaves out.
+///
+/// Lengths are 64 bits wide here: for narrower ones the compiler compares a shifted copy, and the verifier does not
+/// carry the bound over to the value itself.
+#[inline(always)]
+pub fn copy(scratch: *mut Scratch, buffer: Buffer, len: u64, wanted: u64) -> Copied {
+    match buffer {
+        Buffer::Hidden { flag } => Copied::nothing(flag),
+        Buffer::Plain { address } => plain(scratch, address, len, wanted),
+        Buffer::Vector { iov, count } => vector(scratch, iov, count, len, wanted),
+        Buffer::Message { address } => {
+            // `struct msghdr`: name, namelen, then iov and iovlen at 16.
+            let mut at = IoVec { base: 0, len: 0 };
+            if !read_user(&raw mut at as *mut u8, 16, address + 16) {
+                return Copied::nothing(flags::FAULT);
+            }
+            vector(scratch, at.base, at.len, len, wanted)
+        }
+    }
+}
+
+#[inline(always)]
+fn plain(scratch: *mut Scratch, address: u64, len: u64, wanted: u64) -> Copied {
+    let head = smaller(smaller(len, wanted), HEAD_ROOM);
+    if !read_user(room(scratch, 0), head, address) {
+        return Copied::nothing(flags::FAULT);
+    }
+    Copied { head_len: head, tail_len: tail(scratch, head, address + len, len - head), flags: 0 }
+}
+
+/// Without branches but for its ends: each would double the paths through the loop that the verifier follows.
+#[inline(always)]
+fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) -> Copied {
+    let wanted = smaller(smaller(len, wanted), HEAD_ROOM);
+    let (mut head, mut before) = (0u64, 0u64);
+    // Where the last buffer that was walked ends, and how many bytes of it are not in the head.
+    let (mut end, mut left_out) = (0u64, 0u64);
+    let mut i = 0;
+    while i < u64::from(IOV_MAX) {
+        if i >= count || before >= len {
+            break;
+        }
+        let mut at = IoVec { base: 0, len: 0 };
+        if !read_user(&raw mut at as *mut u8, 16, iov + i * 16) {
+            break;
+        }
+        let here = least(at.len, len - before);
+        let take = opaque(least(wanted - head, here)) & TAKE_MASK;
+        if !read_user(room(scratch, opaque(head) & HEAD_MASK), take, at.base) {
+            break;
+        }
+        head = opaque(head + take);
+        before = opaque(before + here);
+        end = at.base + here;
+        left_out = here - take;
+        i += 1;
+    }
+    let head = smaller(head, HEAD_ROOM);
+    if head == 0 {
+        return Copied::nothing(flags::FAULT);
+    }
+    // More buffers than are walked: what was not reached is left out like any other bytes beyond the head.
+    let left_out = if before == len { left_out } else { 0 };
+    Copied { head_len: head, tail_len: tail(scratch, head, end, left_out), flags: 0 }
+}
+
+/// Copies the last bytes before `end`, behind the head; `left_out` bytes there are not part of it.
+#[inline(always)]
+fn tail(scratch: *mut Scratch, head: u64, end: u64, left_out: u64) -> u64 {
+    let len = smaller(left_out, TAIL_ROOM);
+    if len == 0 || head > HEAD_ROOM || !read_user(room(scratch, head), len, end - len) {
+        return 0;
+    }
+    len
+}
+
+/// Where a byte of the payload goes.
+#[inline(always)]
+fn room(scratch: *mut Scratch, at: u64) -> *mut u8 {
+    // SAFETY: the verifier proves that `at` and what is written there lie within the payload.
+    unsafe { (&raw mut (*scratch).payload).cast::<u8>().add(at as usize) }
+}
+
+/// The smaller of two numbers, by a comparison that the verifier can follow.
+#[inline(always)]
+fn smaller(a: u64, b: u64) -> u64 {
+    if a < b { a } else { b }
+}
+
+/// The same without a branch. Meant for lengths; where one is above `i64::MAX` the result is of no use, but no harm.
+#[inline(always)]
+fn least(a: u64, b: u64) -> u64 {
+    let difference = opaque(a.wrapping_sub(b));
+    let negative = opaque((difference as i64 >> 63) as u64);
+    b.wrapping_add(difference & negative)
+}
+
+/// Keeps the compiler from drawing conclusions about a value, and so from removing a mask the verifier needs.
+#[inline(always)]
+fn opaque(mut value: u64) -> u64 {
+    // A move onto itself: without any instruction two line numbers would share one, which the kernel refuses.
+    // SAFETY: changes nothing.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) }
+    value
+}
+
+/// Reads the process's memory; `false` where that fails.
+#[inline(always)]
+pub fn read_user(to: *mut u8, len: u64, from: u64) -> bool {
+    // SAFETY: the verifier proves that `len` bytes fit at `to`; the helper fails on a bad `from`.
+    unsafe { bpf_probe_read_user(to.cast(), len as u32, from as *const _) == 0 }
+}

@@ -1,0 +1,6 @@
+//! The logic, fed by all backends alike.
+
+pub mod capture;
+pub mod process;
+pub mod socket_io;
+pub mod socket_state;

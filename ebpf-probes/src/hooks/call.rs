@@ -1,0 +1,70 @@
+//! Where a system call keeps the bytes it moves.
+
+use ebpf_common::{events::flags, limits::MMSG_MAX};
+
+use crate::{
+    handlers::capture::Buffer,
+    kernel::regs::{
+        PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDMMSG, SENDMSG, SENDTO, WRITE, WRITEV,
+    },
+    maps::{MMSG, Mmsg},
+};
+
+/// Size of a `struct mmsghdr`: a message header and the length moved.
+pub const MMSGHDR: u64 = 64;
+
+/// Bytes that are counted only.
+pub const HIDDEN: Buffer = Buffer::Hidden { flag: flags::UNREADABLE };
+
+/// The buffer of a call that receives.
+#[inline(always)]
+pub fn receiving(regs: Regs, number: u64) -> Buffer {
+    match number {
+        READ | RECVFROM => Buffer::Plain { address: regs.arg1() },
+        READV | PREADV2 => Buffer::Vector { iov: regs.arg1(), count: regs.arg2() },
+        RECVMSG => Buffer::Message { address: regs.arg1() },
+        _ => HIDDEN,
+    }
+}
+
+/// The buffer of a call that sends.
+#[inline(always)]
+pub fn sending(regs: Regs, number: u64) -> Buffer {
+    match number {
+        WRITE | SENDTO => Buffer::Plain { address: regs.arg1() },
+        WRITEV | PWRITEV2 => Buffer::Vector { iov: regs.arg1(), count: regs.arg2() },
+        SENDMSG => Buffer::Message { address: regs.arg1() },
+        _ => HIDDEN,
+    }
+}
+
+/// The message that a thread within `sendmmsg` or `recvmmsg` has just moved, as the hooks that see each message
+/// alone find it: the one after that of the thread's last hit, if it is within the same array.
+#[inline(always)]
+pub fn next_message(regs: Regs, number: u64, thread: u64) -> Buffer {
+    if number != SENDMMSG && number != RECVMMSG {
+        return HIDDEN;
+    }
+    let (messages, count) = (regs.arg1(), regs.arg2() as u32);
+    let mut index = 0;
+    if count > 1 {
+        // SAFETY: the value is copied out at once.
+        if let Some(at) = unsafe { MMSG.get(&thread) }.copied()
+            && at.messages == messages
+            && at.count == count
+            && at.seen < count
+        {
+            index = at.seen;
+        }
+        if MMSG.insert(&thread, &Mmsg { messages, seen: index + 1, count }, 0).is_err() {
+            return HIDDEN;
+        }
+    }
+    Buffer::Message { address: messages + u64::from(index) * MMSGHDR }
+}
+
+/// How many messages of an array are followed.
+#[inline(always)]
+pub fn followed(moved: i64) -> u32 {
+    if moved > i64::from(MMSG_MAX) { MMSG_MAX } else { moved as u32 }
+}

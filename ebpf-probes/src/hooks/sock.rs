@@ -1,0 +1,97 @@
+//! Backend `sock`: the tracepoints that tell how many bytes a socket sent or received (6.3+), with the buffer's address
+//! from the registers of the call. Other system calls pay nothing.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::{
+        bpf_get_current_pid_tgid,
+        generated::bpf_get_current_task_btf,
+    },
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use ebpf_common::events::{RECEIVED, SENT, flags};
+
+use super::call;
+use crate::{
+    handlers::{capture::Buffer, socket_io, socket_state},
+    kernel::{
+        regs::{self, Regs},
+        socket::{Socket, Typed},
+        task,
+    },
+};
+
+const MSG_OOB: u32 = 0x1;
+const MSG_PEEK: u32 = 0x2;
+const MSG_TRUNC: u32 = 0x20;
+const MSG_ERRQUEUE: u32 = 0x2000;
+
+#[btf_tracepoint(function = "sock_send_length")]
+fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
+    sent(&ctx);
+    0
+}
+
+#[btf_tracepoint(function = "sock_recv_length")]
+fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
+    received(&ctx);
+    0
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let socket = Typed(ctx.arg::<*mut c_void>(0));
+    if let Some(connection) = socket.connection() {
+        socket_state::changed(socket, connection, ctx.arg::<u32>(2));
+    }
+    0
+}
+
+#[inline(always)]
+fn sent(ctx: &BtfTracePointContext) -> Option<()> {
+    let moved: i32 = ctx.arg(1);
+    if moved <= 0 {
+        return None;
+    }
+    let thread = bpf_get_current_pid_tgid();
+    let socket = Typed(ctx.arg::<*mut c_void>(0));
+    socket_io::moved(socket, (thread >> 32) as u32, SENT, moved as u32, buffer(thread, call::sending, regs::SENDMMSG))
+}
+
+#[inline(always)]
+fn received(ctx: &BtfTracePointContext) -> Option<()> {
+    let (moved, how): (i32, u32) = (ctx.arg(1), ctx.arg(2));
+    if moved < 0 || how & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+        return None;
+    }
+    let thread = bpf_get_current_pid_tgid();
+    let socket = Typed(ctx.arg::<*mut c_void>(0));
+    let tgid = (thread >> 32) as u32;
+    if moved == 0 {
+        return socket_io::ended(socket, tgid);
+    }
+    // The bytes were thrown away, not copied to the buffer.
+    let buffer = if how & MSG_TRUNC != 0 { call::HIDDEN } else { buffer(thread, call::receiving, regs::RECVMMSG) };
+    socket_io::moved(socket, tgid, RECEIVED, moved as u32, buffer)
+}
+
+/// The buffer of the call that the current thread is in, as `of_call` finds it.
+#[inline(always)]
+fn buffer(thread: u64, of_call: impl Fn(Regs, u64) -> Buffer, many: u64) -> Buffer {
+    // SAFETY: the helper only returns a pointer.
+    let task = unsafe { bpf_get_current_task_btf() } as *const u8;
+    if task::is_kernel_worker(task) {
+        return call::HIDDEN;
+    }
+    let regs = Regs::current();
+    if regs.compat() {
+        return Buffer::Hidden { flag: flags::COMPAT };
+    }
+    if !regs.in_call() {
+        return call::HIDDEN;
+    }
+    let number = regs.number();
+    if number == many { call::next_message(regs, number, thread) } else { of_call(regs, number) }
+}

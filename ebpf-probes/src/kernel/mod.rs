@@ -1,0 +1,47 @@
+//! Readers of kernel structures, over the offsets that BTF gave.
+
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
+use ebpf_common::offsets::ABSENT;
+
+pub mod file_table;
+pub mod regs;
+pub mod socket;
+pub mod task;
+
+/// Reads a member of the structure at `base`. `None` where the member is absent from this kernel, or cannot be read.
+#[inline(always)]
+pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
+    if base == 0 || offset == ABSENT {
+        return None;
+    }
+    // SAFETY: the helper checks the address and fails on a bad one.
+    unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
+}
+
+/// Loads a member through a pointer whose type the verifier knows: no helper call, and a bad address reads as zero.
+#[inline(always)]
+pub fn load<T: Copy>(base: *const u8, offset: u32) -> T {
+    // SAFETY: the verifier checks offset and size against the type behind `base`, and refuses the program otherwise.
+    unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<T>()) }
+}
+
+/// Reads bytes at `offset` of the structure at `base` straight to where they are wanted: by value they would be
+/// copied byte by byte, each step of which the verifier follows.
+#[inline(always)]
+pub fn read_into(to: *mut u8, len: u32, base: u64, offset: u32) -> Option<()> {
+    if base == 0 || offset == ABSENT {
+        return None;
+    }
+    // SAFETY: the verifier proves that `len` bytes fit at `to`; the helper fails on a bad address.
+    let result = unsafe { generated::bpf_probe_read_kernel(to.cast(), len, (base + u64::from(offset)) as *const _) };
+    (result == 0).then_some(())
+}
+
+/// Sets a record to zeroes, word by word.
+#[inline(always)]
+pub fn clear<T>(record: *mut T) {
+    for word in 0..size_of::<T>() / 8 {
+        // SAFETY: within the record, whose size is a multiple of eight.
+        unsafe { record.cast::<u64>().add(word).write_volatile(0) }
+    }
+}

@@ -1,0 +1,200 @@
+//! Sockets, as each backend reaches them, behind one trait; and readers of `struct sock`.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    bindings::BPF_SK_STORAGE_GET_F_CREATE,
+    helpers::{
+        bpf_get_smp_processor_id, bpf_ktime_get_ns,
+        generated::{bpf_get_socket_cookie, bpf_sk_storage_get, bpf_skc_to_tcp_sock},
+    },
+};
+use ebpf_common::events::{AF_INET, AF_INET6, AF_UNIX, Open, UNIX_PATH_MAX};
+
+use super::{load, read, read_into};
+use crate::{
+    globals::OFFSETS,
+    maps::{CONNECTIONS, CONNECTIONS_BY_ADDRESS, Connection},
+};
+
+const SOCK_STREAM: u16 = 1;
+const IPPROTO_TCP: u16 = 6;
+/// Bit of `sk_shutdown`: the peer will send no more.
+const RCV_SHUTDOWN: u8 = 1;
+
+/// What the kernel says of a TCP socket's sequence numbers: received (`copied_seq`), sent (`write_seq`).
+pub type Sequences = [u32; 2];
+
+/// A socket as a backend hands it over.
+pub trait Socket: Copy {
+    /// Address of its `struct sock`.
+    fn address(self) -> u64;
+    /// What is remembered of it, if it was met before.
+    fn connection(self) -> Option<*mut Connection>;
+    /// Begins to remember it.
+    fn remember(self) -> Option<*mut Connection>;
+    /// Its sequence numbers, if it is TCP.
+    fn sequences(self) -> Option<Sequences>;
+}
+
+/// A socket whose type the verifier knows: state lives in socket storage.
+#[derive(Clone, Copy)]
+pub struct Typed(pub *mut c_void);
+
+impl Typed {
+    #[inline(always)]
+    fn storage(self, flags: u64) -> Option<*mut Connection> {
+        // SAFETY: the helper takes the map and a socket the verifier vouches for; a null value asks for zeroes.
+        let connection =
+            unsafe { bpf_sk_storage_get(&raw const CONNECTIONS as *mut c_void, self.0, ptr::null_mut(), flags) };
+        (!connection.is_null()).then_some(connection.cast())
+    }
+}
+
+impl Socket for Typed {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    #[inline(always)]
+    fn connection(self) -> Option<*mut Connection> {
+        self.storage(0)
+    }
+
+    #[inline(always)]
+    fn remember(self) -> Option<*mut Connection> {
+        let connection = self.storage(BPF_SK_STORAGE_GET_F_CREATE.into())?;
+        // SAFETY: storage of a live socket; the helper takes a socket the verifier vouches for.
+        unsafe { (*connection).id = bpf_get_socket_cookie(self.0) };
+        Some(connection)
+    }
+
+    #[inline(always)]
+    fn sequences(self) -> Option<Sequences> {
+        // SAFETY: the helper checks what kind of socket it is.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(self.0) } as *const u8;
+        if tcp.is_null() {
+            return None;
+        }
+        Some([load(tcp, OFFSETS.tcp_copied_seq.load()), load(tcp, OFFSETS.tcp_write_seq.load())])
+    }
+}
+
+/// A socket known by its address: state lives in a hash.
+#[derive(Clone, Copy)]
+pub struct Raw {
+    pub sk: u64,
+    pub inode: u64,
+}
+
+impl Socket for Raw {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.sk
+    }
+
+    #[inline(always)]
+    fn connection(self) -> Option<*mut Connection> {
+        let connection = CONNECTIONS_BY_ADDRESS.get_ptr_mut(&self.sk)?;
+        // SAFETY: a value of the map; at worst another connection's, if it is evicted at this moment.
+        unsafe { (*connection).inode == self.inode }.then_some(connection)
+    }
+
+    #[inline(always)]
+    fn remember(self) -> Option<*mut Connection> {
+        // Socket cookies are small numbers; the top bit keeps these apart from them. The clock and the processor
+        // make it unique.
+        // SAFETY: the helper only returns a number.
+        let now = unsafe { bpf_ktime_get_ns() };
+        let id = 1 << 63 | (now << 8) >> 1 | u64::from(unsafe { bpf_get_smp_processor_id() } & 0x7f);
+        let fresh = Connection {
+            id,
+            position: [0; 2],
+            sequence: [0; 2],
+            budget: [0; 2],
+            tgid: 0,
+            flags: 0,
+            last_direction: 0,
+            pieces: 0,
+            inode: self.inode,
+        };
+        CONNECTIONS_BY_ADDRESS.insert(&self.sk, &fresh, 0).ok()?;
+        CONNECTIONS_BY_ADDRESS.get_ptr_mut(&self.sk)
+    }
+
+    #[inline(always)]
+    fn sequences(self) -> Option<Sequences> {
+        Some([
+            read(self.sk, OFFSETS.tcp_copied_seq.load())?,
+            read(self.sk, OFFSETS.tcp_write_seq.load())?,
+        ])
+    }
+}
+
+/// What is watched of a socket's kind: `Some(true)` for TCP, `Some(false)` for a unix stream, `None` for all else.
+#[inline(always)]
+pub fn watched_kind(sk: u64) -> Option<bool> {
+    if read::<u16>(sk, OFFSETS.sock_type.load())? != SOCK_STREAM {
+        return None;
+    }
+    match read::<u16>(sk, OFFSETS.sock_family.load())? {
+        AF_INET | AF_INET6 => (read::<u16>(sk, OFFSETS.sock_protocol.load())? == IPPROTO_TCP).then_some(true),
+        AF_UNIX => Some(false),
+        _ => None,
+    }
+}
+
+/// The peer has sent its last byte.
+#[inline(always)]
+pub fn peer_has_finished(sk: u64) -> bool {
+    read::<u8>(sk, OFFSETS.sock_shutdown.load()).is_some_and(|shutdown| shutdown & RCV_SHUTDOWN != 0)
+}
+
+/// The socket's error (`sk_err`).
+#[inline(always)]
+pub fn error(sk: u64) -> u32 {
+    read::<u32>(sk, OFFSETS.sock_err.load()).unwrap_or(0)
+}
+
+/// Fills in addresses and network namespace of a record that is all zeroes. What cannot be read stays zero.
+#[inline(always)]
+pub fn describe(sk: u64, open: *mut Open) -> Option<()> {
+    let family = read::<u16>(sk, OFFSETS.sock_family.load())?;
+    let state = u16::from(read::<u8>(sk, OFFSETS.sock_state.load())?);
+    let net = read::<u64>(sk, OFFSETS.sock_net.load())?;
+    // SAFETY: members of a record in the ring buffer.
+    let (local, remote, path) = unsafe {
+        (*open).family = family;
+        (*open).state = state;
+        (*open).netns = read(net, OFFSETS.net_inum.load()).unwrap_or(0);
+        ((&raw mut (*open).local_addr).cast(), (&raw mut (*open).remote_addr).cast(), (&raw mut (*open).path).cast())
+    };
+    match family {
+        AF_INET => {
+            read_into(local, 4, sk, OFFSETS.sock_rcv_saddr.load())?;
+            read_into(remote, 4, sk, OFFSETS.sock_daddr.load())?;
+        }
+        AF_INET6 => {
+            read_into(local, 16, sk, OFFSETS.sock_v6_rcv_saddr.load())?;
+            read_into(remote, 16, sk, OFFSETS.sock_v6_daddr.load())?;
+        }
+        _ => {
+            let own = read::<u64>(sk, OFFSETS.unix_addr.load()).unwrap_or(0);
+            let peer = read::<u64>(sk, OFFSETS.unix_peer.load()).unwrap_or(0);
+            let address =
+                if own != 0 { own } else { read::<u64>(peer, OFFSETS.unix_addr.load()).unwrap_or(0) };
+            // The length counts the family before the path.
+            let len = read::<u32>(address, OFFSETS.unix_address_len.load())?.saturating_sub(2);
+            // SAFETY: as above.
+            unsafe { (*open).path_len = len };
+            return read_into(path, UNIX_PATH_MAX as u32, address + 2, OFFSETS.unix_address_name.load());
+        }
+    }
+    // SAFETY: as above.
+    unsafe {
+        (*open).local_port = read(sk, OFFSETS.sock_num.load())?;
+        (*open).remote_port = u16::from_be(read(sk, OFFSETS.sock_dport.load())?);
+    }
+    Some(())
+}

@@ -1,0 +1,41 @@
+//! Readers of `struct task_struct`.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+
+use super::read;
+use crate::globals::OFFSETS;
+
+/// `PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD`: threads of the kernel's own, whose saved registers are no call's.
+const NOT_A_USER_THREAD: u32 = 0x10 | 0x4000 | 0x20_0000;
+
+/// Process id of the current thread, in the initial PID namespace.
+#[inline(always)]
+pub fn current_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// The current thread is a kernel thread or an io_uring worker. `task` is the current task.
+#[inline(always)]
+pub fn is_kernel_worker(task: *const u8) -> bool {
+    super::load::<u32>(task, OFFSETS.task_flags.load()) & NOT_A_USER_THREAD != 0
+}
+
+/// Process id of a task.
+#[inline(always)]
+pub fn tgid(task: u64) -> Option<u32> {
+    read(task, OFFSETS.task_tgid.load())
+}
+
+/// When the process of a task started, in ns of `CLOCK_BOOTTIME`.
+#[inline(always)]
+pub fn started_at_ns(task: u64) -> Option<u64> {
+    let leader = read::<u64>(task, OFFSETS.task_group_leader.load())?;
+    read(leader, OFFSETS.task_start_boottime.load())
+}
+
+/// Threads of the task's process that have not exited yet.
+#[inline(always)]
+pub fn live_threads(task: u64) -> Option<i32> {
+    let signal = read::<u64>(task, OFFSETS.task_signal.load())?;
+    read(signal, OFFSETS.signal_live.load())
+}

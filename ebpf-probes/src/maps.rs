@@ -1,0 +1,109 @@
+//! Every map, with what it holds, who writes it, and when an entry dies.
+
+use aya_ebpf::{
+    btf_maps::SkStorage,
+    macros::{btf_map, map},
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use ebpf_common::{
+    events::Data,
+    limits::{CONNECTIONS_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD, VERDICTS_MAX},
+    policy::{COUNTERS, Counter},
+};
+
+/// What is remembered of a connection.
+#[repr(C)]
+pub struct Connection {
+    /// Its identity in events.
+    pub id: u64,
+    /// Bytes moved since it was met: received, sent.
+    pub position: [u64; 2],
+    /// TCP sequence numbers that belong to `position`.
+    pub sequence: [u32; 2],
+    /// Bytes that may still be copied in this turn: received, sent.
+    pub budget: [u32; 2],
+    /// The process last found to be watched, so that the map need not be asked at every hit.
+    pub tgid: u32,
+    /// See the constants.
+    pub flags: u32,
+    /// Direction of the last piece.
+    pub last_direction: u32,
+    /// Pieces seen.
+    pub pieces: u32,
+    /// Inode of the socket (`syscall` backend): tells a reused address from the same socket.
+    pub inode: u64,
+}
+
+/// The connection was announced by an `Open` event.
+pub const ANNOUNCED: u32 = 1;
+/// User space wants nothing more of it.
+pub const IGNORED: u32 = 1 << 1;
+/// It is TCP, and has sequence numbers.
+pub const TCP: u32 = 1 << 2;
+/// The process has sent its last byte: `write_seq` no longer counts bytes alone.
+pub const FIN_SENT: u32 = 1 << 3;
+/// Pieces received were seen to begin with an HTTP response; shifted by the direction.
+pub const RESPONSES: u32 = 1 << 4;
+
+/// Connections, by socket (`sock` backend). Written by the programs; freed by the kernel with the socket.
+#[btf_map]
+pub static CONNECTIONS: SkStorage<Connection> = SkStorage::new();
+
+/// Connections, by the address of their `struct sock` (backends that cannot use socket storage). Written by the
+/// programs; an entry goes when TCP closes, when the address is found reused, or as the least recently used. The loader shrinks it to one
+/// entry where it is not needed.
+#[map]
+pub static CONNECTIONS_BY_ADDRESS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(CONNECTIONS_MAX, 0);
+
+/// Processes to watch or to ignore, by thread group id. Written by user space, and on fork by the programs; removed
+/// by the programs on exit.
+#[map]
+pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(PROCESSES_MAX, 0);
+
+/// Answers of user space, by connection id; taken up by the programs when they next look. Least recently used goes.
+#[map]
+pub static VERDICTS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(VERDICTS_MAX, 0);
+
+/// All events, in the order in which they were recorded.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Counters, by `Counter`. Only ever grow.
+#[map]
+static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// Room to put a record together: header, then payload.
+#[repr(C)]
+pub struct Scratch {
+    pub header: Data,
+    pub payload: [u8; SCRATCH_PAYLOAD],
+}
+
+/// One per direction, since a program that sends and one that receives may interrupt each other.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+
+/// Where a thread stands within a `sendmmsg` or `recvmmsg`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Mmsg {
+    /// Address of the array of messages.
+    pub messages: u64,
+    /// Messages seen so far.
+    pub seen: u32,
+    /// Messages in the array.
+    pub count: u32,
+}
+
+/// By thread (`pid_tgid`). Written by the programs; least recently used goes.
+#[map]
+pub static MMSG: LruHashMap<u64, Mmsg> = LruHashMap::with_max_entries(MMSG_THREADS, 0);
+
+/// Adds one to a counter.
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(value) = COUNTS.get_ptr_mut(counter as u32) {
+        // SAFETY: a per-CPU value, and the program is not preempted by itself.
+        unsafe { *value += 1 }
+    }
+}
