@@ -15,7 +15,7 @@ pub const TAIL_MAX: u32 = 32;
 /// Most entries of an `iovec` array that are walked to gather a piece.
 pub const IOV_MAX: u32 = 16;
 /// Most messages of one `sendmmsg` or `recvmmsg` that are followed.
-pub const MMSG_MAX: u32 = 16;
+pub const MMSG_MAX: u32 = 8;
 
 /// Bytes of payload a per-CPU buffer has room for: the verifier takes offset and length, masked to 13 and 14 bits, to be
 /// at their largest both; then the tail. Per-CPU values have 32 KiB at most.

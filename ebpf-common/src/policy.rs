@@ -8,6 +8,9 @@ pub const IGNORE: u32 = 2;
 /// Value of the map of verdicts: nothing more is wanted of this connection.
 pub const VERDICT_IGNORE: u32 = 1;
 
+/// Index into the array of programs: carries on where `sys_exit` finds a `sendmmsg` or `recvmmsg`.
+pub const MANY_MESSAGES: u32 = 0;
+
 /// Index into the per-CPU array of counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

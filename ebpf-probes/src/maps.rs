@@ -3,7 +3,7 @@
 use aya_ebpf::{
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use ebpf_common::{
     events::Data,
@@ -98,6 +98,10 @@ pub struct Mmsg {
 /// By thread (`pid_tgid`). Written by the programs; least recently used goes.
 #[map]
 pub static MMSG: LruHashMap<u64, Mmsg> = LruHashMap::with_max_entries(MMSG_THREADS, 0);
+
+/// Programs that others continue in. Written by the loader.
+#[map]
+pub static TAIL_CALLS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Adds one to a counter.
 #[inline(always)]

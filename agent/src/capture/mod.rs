@@ -5,15 +5,16 @@ pub mod event;
 
 use std::{os::fd::AsFd, time::Duration};
 
+use anyhow::Context;
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf},
     programs::{BtfTracePoint, ProgramError},
 };
 use ebpf_common::{
     limits,
     offsets::KernelOffsets,
-    policy::{COUNTERS, Counter, IGNORE, VERDICT_IGNORE, WATCH},
+    policy::{COUNTERS, Counter, IGNORE, MANY_MESSAGES, VERDICT_IGNORE, WATCH},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
@@ -288,7 +289,20 @@ fn attach(object: &mut Ebpf, backend: Backend, types: &aya::Btf) -> Result<(), S
     for hook in backend::PROCESS_HOOKS.iter().chain(backend.hooks()) {
         hook.attach(object, types).map_err(|error| format!("{}: {}", hook.tracepoint, plainly(&error)))?;
     }
+    if backend == Backend::Syscall
+        && let Err(error) = attach_tail_call(object, types)
+    {
+        tracing::warn!(%error, "sendmmsg and recvmmsg are not followed on this kernel; their bytes show as gaps");
+    }
     Ok(())
+}
+
+fn attach_tail_call(object: &mut Ebpf, types: &aya::Btf) -> anyhow::Result<()> {
+    let program: &mut BtfTracePoint = object.program_mut("sys_exit_many").context("not in the object")?.try_into()?;
+    program.load("sys_exit", types).map_err(|error| anyhow::anyhow!(plainly(&error)))?;
+    let fd = program.fd()?.try_clone()?;
+    let mut programs: ProgramArray<_> = object.map_mut("TAIL_CALLS").context("not in the object")?.try_into()?;
+    Ok(programs.set(MANY_MESSAGES, &fd, 0)?)
 }
 
 impl Hook {

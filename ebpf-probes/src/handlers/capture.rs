@@ -1,5 +1,7 @@
 //! Copies the bytes of a piece out of the process that moved it.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use ebpf_common::{
     events::flags,
@@ -61,10 +63,9 @@ pub fn copy(scratch: *mut Scratch, buffer: Buffer, len: u64, wanted: u64) -> Cop
         Buffer::Vector { iov, count } => vector(scratch, iov, count, len, wanted),
         Buffer::Message { address } => {
             // `struct msghdr`: name, namelen, then iov and iovlen at 16.
-            let mut at = IoVec { base: 0, len: 0 };
-            if !read_user(&raw mut at as *mut u8, 16, address + 16) {
+            let Some(at) = read_user_value::<IoVec>(address + 16) else {
                 return Copied::nothing(flags::FAULT);
-            }
+            };
             vector(scratch, at.base, at.len, len, wanted)
         }
     }
@@ -91,10 +92,7 @@ fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) ->
         if i >= count || before >= len {
             break;
         }
-        let mut at = IoVec { base: 0, len: 0 };
-        if !read_user(&raw mut at as *mut u8, 16, iov + i * 16) {
-            break;
-        }
+        let Some(at) = read_user_value::<IoVec>(iov + i * 16) else { break };
         let here = least(at.len, len - before);
         let take = opaque(least(wanted - head, here)) & TAKE_MASK;
         if !read_user(room(scratch, opaque(head) & HEAD_MASK), take, at.base) {
@@ -160,4 +158,16 @@ fn opaque(mut value: u64) -> u64 {
 pub fn read_user(to: *mut u8, len: u64, from: u64) -> bool {
     // SAFETY: the verifier proves that `len` bytes fit at `to`; the helper fails on a bad `from`.
     unsafe { bpf_probe_read_user(to.cast(), len as u32, from as *const _) == 0 }
+}
+
+/// Reads a value from the process's memory.
+#[inline(always)]
+pub fn read_user_value<T: Copy>(from: u64) -> Option<T> {
+    // Not initialised beforehand: that would be a loop over its bytes, each step of which the verifier follows.
+    let mut value = MaybeUninit::<T>::uninit();
+    if !read_user(value.as_mut_ptr().cast(), size_of::<T>() as u64, from) {
+        return None;
+    }
+    // SAFETY: the helper has written all of it.
+    Some(unsafe { value.assume_init() })
 }

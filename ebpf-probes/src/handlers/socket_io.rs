@@ -182,7 +182,7 @@ fn advance(
         connection.position[side] = u64::from(len);
         return (0, false);
     }
-    let now = sequences[side];
+    let now = of_side(sequences, side);
     let mut moved = now.wrapping_sub(connection.sequence[side]);
     // The peer's FIN has a sequence number of its own.
     if moved == len.wrapping_add(1) && side == 0 && socket::peer_has_finished(sk) {
@@ -206,8 +206,14 @@ fn elsewhere(connection: &Connection, side: usize, sequences: Option<Sequences>)
     if side == 1 && connection.flags & FIN_SENT != 0 {
         return at;
     }
-    let ahead = sequences[side].wrapping_sub(connection.sequence[side]);
+    let ahead = of_side(sequences, side).wrapping_sub(connection.sequence[side]);
     if ahead > i32::MAX as u32 { at } else { at + u64::from(ahead) }
+}
+
+/// Not by index: the pair lies on the stack, where the verifier wants constant offsets.
+#[inline(always)]
+fn of_side([received, sent]: Sequences, side: usize) -> u32 {
+    if side == 0 { received } else { sent }
 }
 
 /// How many bytes of the beginning of this piece to copy.

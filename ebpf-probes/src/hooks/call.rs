@@ -1,6 +1,6 @@
 //! Where a system call keeps the bytes it moves.
 
-use ebpf_common::{events::flags, limits::MMSG_MAX};
+use ebpf_common::events::flags;
 
 use crate::{
     handlers::capture::Buffer,
@@ -61,10 +61,4 @@ pub fn next_message(regs: Regs, number: u64, thread: u64) -> Buffer {
         }
     }
     Buffer::Message { address: messages + u64::from(index) * MMSGHDR }
-}
-
-/// How many messages of an array are followed.
-#[inline(always)]
-pub fn followed(moved: i64) -> u32 {
-    if moved > i64::from(MMSG_MAX) { MMSG_MAX } else { moved as u32 }
 }

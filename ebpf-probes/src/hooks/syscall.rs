@@ -2,12 +2,16 @@
 //! anywhere, and taxes every call of every process.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use ebpf_common::events::{RECEIVED, SENT, flags};
+use ebpf_common::{
+    events::{RECEIVED, SENT, flags},
+    limits::MMSG_MAX,
+    policy::{Counter, MANY_MESSAGES},
+};
 
 use super::call::{self, MMSGHDR};
 use crate::{
     handlers::{
-        capture::{Buffer, read_user},
+        capture::{Buffer, read_user_value},
         process, socket_io, socket_state,
     },
     kernel::{
@@ -19,7 +23,7 @@ use crate::{
         socket::Raw,
         task,
     },
-    maps::CONNECTIONS_BY_ADDRESS,
+    maps::{CONNECTIONS_BY_ADDRESS, TAIL_CALLS, count},
 };
 
 const MSG_OOB: u64 = 0x1;
@@ -31,6 +35,14 @@ const TCP_CLOSE: u32 = 7;
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     exited(&ctx);
+    0
+}
+
+/// Called by `sys_exit`, never attached.
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit_many(ctx: BtfTracePointContext) -> i32 {
+    let regs = Regs(ctx.arg::<*const u8>(0));
+    many(regs, regs.number(), task::current_tgid(), ctx.arg(1));
     0
 }
 
@@ -79,11 +91,17 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
     }
     if regs.compat() {
         // The numbers mean other calls there; nothing can be said but that something was done.
-        ebpf_count_compat();
+        count(Counter::Compat);
         return None;
     }
     match number {
-        RECVMMSG | SENDMMSG => many(regs, number, tgid, moved),
+        RECVMMSG | SENDMMSG => {
+            // A program of its own, so that each stays small enough for the verifier. It returns only if that one is
+            // not there.
+            // SAFETY: the context is this program's.
+            let _not_there = unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
+            None
+        }
         SENDFILE => one(regs.arg0(), tgid, SENT, moved, call::HIDDEN),
         SPLICE => {
             one(regs.arg0(), tgid, RECEIVED, moved, call::HIDDEN);
@@ -106,11 +124,6 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
 }
 
 #[inline(always)]
-fn ebpf_count_compat() {
-    crate::maps::count(ebpf_common::policy::Counter::Compat);
-}
-
-#[inline(always)]
 fn one(fd: u64, tgid: u32, direction: u32, moved: i64, buffer: Buffer) -> Option<()> {
     let found = file_table::socket(fd)?;
     let socket = Raw { sk: found.sk, inode: found.inode };
@@ -130,12 +143,12 @@ fn many(regs: Regs, number: u64, tgid: u32, moved: i64) -> Option<()> {
     let found = file_table::socket(regs.arg0())?;
     let socket = Raw { sk: found.sk, inode: found.inode };
     let messages = regs.arg1();
-    for i in 0..call::followed(moved) {
-        let address = messages + u64::from(i) * MMSGHDR;
-        let mut len = 0u32;
-        if !read_user(&raw mut len as *mut u8, 4, address + MMSGHDR - 8) {
-            return None;
+    for i in 0..u64::from(MMSG_MAX) {
+        if moved < 0 || i >= moved as u64 {
+            break;
         }
+        let address = messages + i * MMSGHDR;
+        let len = read_user_value::<u32>(address + MMSGHDR - 8)?;
         if len == 0 {
             continue;
         }
