@@ -2,6 +2,7 @@
 //! only what stands above it here (and of [`protocols`], [`conn`] only the registry).
 
 pub mod capture;
+pub mod conn;
 pub mod kernel;
 pub mod model;
 pub mod protocols;

@@ -106,6 +106,9 @@ pub trait Session: Send {
     /// The connection has ended; every open exchange is pushed with what is known of it.
     fn on_end(&mut self, end: End, at_ns: u64, out: &mut Vec<Exchange>);
 
+    /// Which end the watched process is.
+    fn role(&self) -> Role;
+
     /// Requests that wait for the end of their response.
     fn open_requests(&self) -> usize;
 

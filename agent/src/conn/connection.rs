@@ -1,0 +1,206 @@
+//! One connection: order, then protocol, then session.
+
+use ebpf_common::events::flags;
+
+use super::{
+    order::{Order, PATIENCE_NS, Piece},
+    recognise::{Undecided, Verdict},
+};
+use crate::{
+    model::{
+        exchange::Exchange,
+        net::{ConnectionInfo, Direction},
+    },
+    protocols::{Anomalies, Chunk, End, Interest, REGISTRY, Session},
+};
+
+enum Speech {
+    Undecided(Box<Undecided>),
+    Speaks { protocol: &'static str, session: Box<dyn Session> },
+    /// Nothing (more) that is understood.
+    Foreign,
+}
+
+/// What came of feeding a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fed {
+    /// More is wanted.
+    Wanted,
+    /// Nothing more is; the kernel side may stop recording it.
+    Unwanted,
+}
+
+pub(super) struct Connection {
+    pub(super) info: ConnectionInfo,
+    /// The process that used it last.
+    pub(super) tgid: u32,
+    pub(super) active_ns: u64,
+    order: Order,
+    flow: Flow,
+}
+
+/// What is known of the bytes, apart from their order.
+struct Flow {
+    speech: Speech,
+    /// Where the next piece of each direction is due; `None` where the connection was taken up again in mid-life.
+    expected: [Option<u64>; 2],
+    bytes_lost: u64,
+}
+
+impl Connection {
+    /// `whole`: it is known from its first event on, so that positions count from zero.
+    pub(super) fn new(info: ConnectionInfo, tgid: u32, at_ns: u64, whole: bool) -> Self {
+        let expected = if whole { [Some(0); 2] } else { [None; 2] };
+        let speech = Speech::Undecided(Box::default());
+        let flow = Flow { speech, expected, bytes_lost: 0 };
+        Self { info, tgid, active_ns: at_ns, order: Order::default(), flow }
+    }
+
+    pub(super) fn on_data(&mut self, piece: &Piece<'_>, out: &mut Vec<Exchange>) -> Fed {
+        self.tgid = piece.thread.tgid;
+        self.active_ns = piece.at_ns;
+        let flow = &mut self.flow;
+        self.order.take(piece, |piece| flow.on_piece(piece, out));
+        flow.fed()
+    }
+
+    /// Pieces that wait for one that was lost go ahead after a while.
+    pub(super) fn on_tick(&mut self, now_ns: u64, out: &mut Vec<Exchange>) -> Fed {
+        if self.order.waits_since().is_some_and(|since| since.saturating_add(PATIENCE_NS) < now_ns) {
+            let flow = &mut self.flow;
+            self.order.give_up(|piece| flow.on_piece(piece, out));
+        }
+        self.flow.fed()
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.order.waits_since().is_some()
+    }
+
+    pub(super) fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Vec<Exchange>) {
+        let flow = &mut self.flow;
+        self.order.give_up(|piece| flow.on_piece(piece, out));
+        if let Speech::Speaks { session, .. } = &mut flow.speech {
+            session.on_end_of_stream(direction, at_ns, out);
+        }
+    }
+
+    pub(super) fn on_end(&mut self, end: End, at_ns: u64, out: &mut Vec<Exchange>) {
+        let flow = &mut self.flow;
+        self.order.give_up(|piece| flow.on_piece(piece, out));
+        if let Speech::Speaks { session, .. } = &mut flow.speech {
+            session.on_end(end, at_ns, out);
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>()
+            + match &self.flow.speech {
+                Speech::Undecided(undecided) => undecided.memory(),
+                Speech::Speaks { session, .. } => session.memory(),
+                Speech::Foreign => 0,
+            }
+    }
+
+    pub(super) fn protocol(&self) -> Option<&'static str> {
+        match &self.flow.speech {
+            Speech::Speaks { protocol, .. } => Some(protocol),
+            _ => None,
+        }
+    }
+
+    pub(super) fn open_requests(&self) -> usize {
+        match &self.flow.speech {
+            Speech::Speaks { session, .. } => session.open_requests(),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn take_anomalies(&mut self) -> Anomalies {
+        match &mut self.flow.speech {
+            Speech::Speaks { session, .. } => session.take_anomalies(),
+            _ => Anomalies::default(),
+        }
+    }
+
+    pub(super) fn take_bytes_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.flow.bytes_lost)
+    }
+}
+
+impl Flow {
+    fn fed(&self) -> Fed {
+        if matches!(self.speech, Speech::Foreign) { Fed::Unwanted } else { Fed::Wanted }
+    }
+
+    /// The next piece in order: names the gap before it, and leaves out what was seen already.
+    fn on_piece(&mut self, piece: &Piece<'_>, out: &mut Vec<Exchange>) {
+        if piece.flags & flags::END != 0 {
+            if let Speech::Speaks { session, .. } = &mut self.speech {
+                session.on_end_of_stream(piece.direction, piece.at_ns, out);
+            }
+            return;
+        }
+        let due = &mut self.expected[piece.direction.index()];
+        let end = piece.position.saturating_add(piece.len);
+        let expected = due.unwrap_or(piece.position);
+        if end <= expected {
+            return;
+        }
+        *due = Some(end);
+        if piece.position > expected {
+            let gap = Piece { head: &[], tail: &[], len: piece.position - expected, position: expected, ..*piece };
+            self.bytes_lost += gap.len;
+            self.deliver(&gap, true, out);
+        }
+        let seen = expected.saturating_sub(piece.position);
+        if seen > 0 {
+            // Two threads at once: what is left of the piece cannot be placed within its captured bytes.
+            let rest = Piece { head: &[], tail: &[], len: piece.len - seen, position: expected, ..*piece };
+            return self.deliver(&rest, true, out);
+        }
+        self.deliver(piece, piece.flags & flags::FAULT != 0, out);
+    }
+
+    fn deliver(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Vec<Exchange>) {
+        match &mut self.speech {
+            Speech::Foreign => {}
+            Speech::Undecided(undecided) => match undecided.look(piece) {
+                Verdict::Undecided => {}
+                Verdict::Foreign => self.speech = Speech::Foreign,
+                Verdict::Speaks(entry, role, pending) => {
+                    self.speech = Speech::Speaks { protocol: entry.name, session: (entry.open)(role) };
+                    for kept in &pending {
+                        self.feed(&kept.piece(), false, out);
+                    }
+                    self.feed(piece, lost, out);
+                }
+            },
+            Speech::Speaks { .. } => self.feed(piece, lost, out),
+        }
+    }
+
+    fn feed(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Vec<Exchange>) {
+        let Speech::Speaks { session, .. } = &mut self.speech else { return };
+        let chunk = Chunk {
+            at_ns: piece.at_ns,
+            thread: piece.thread,
+            data: piece.head,
+            skipped: piece.len.saturating_sub(piece.head.len() as u64),
+            tail: piece.tail,
+            lost,
+            framed: piece.flags & flags::FRAMED != 0,
+        };
+        match session.on_data(piece.direction, &chunk, out) {
+            Interest::Parse => {}
+            Interest::Nothing => self.speech = Speech::Foreign,
+            Interest::Switch(name) => {
+                let role = session.role();
+                self.speech = match REGISTRY.iter().find(|entry| entry.name == name) {
+                    Some(entry) => Speech::Speaks { protocol: entry.name, session: (entry.open)(role) },
+                    None => Speech::Foreign,
+                };
+            }
+        }
+    }
+}

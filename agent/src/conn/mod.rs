@@ -1,0 +1,9 @@
+//! Connections: puts the events of a connection into order, finds out which protocol it speaks, and feeds that
+//! protocol's session. Everything here is bounded: connections in number, what waits in bytes.
+
+mod connection;
+mod order;
+mod recognise;
+mod table;
+
+pub use table::{Connections, Limits, Totals};

@@ -1,0 +1,230 @@
+//! Causal order. The kernel records a piece when the call returns, so that a thread which sends may be overtaken by one
+//! that already receives the answer. Each record says how far the other direction had come; a record that is ahead
+//! of what has arrived waits.
+
+use std::collections::VecDeque;
+
+use ebpf_common::events::{Data, RECEIVED};
+
+use crate::model::net::{Direction, Thread};
+
+/// A piece with its bytes, borrowed from the ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece<'a> {
+    pub(super) direction: Direction,
+    pub(super) at_ns: u64,
+    pub(super) thread: Thread,
+    pub(super) position: u64,
+    pub(super) other_position: u64,
+    pub(super) len: u64,
+    pub(super) flags: u32,
+    pub(super) head: &'a [u8],
+    pub(super) tail: &'a [u8],
+}
+
+impl<'a> Piece<'a> {
+    pub(super) fn new(header: &Data, head: &'a [u8], tail: &'a [u8]) -> Self {
+        Self {
+            direction: if header.direction == RECEIVED { Direction::Received } else { Direction::Sent },
+            at_ns: header.at_ns,
+            thread: Thread { tgid: header.tgid, tid: header.tid },
+            position: header.position,
+            other_position: header.other_position,
+            len: header.len.into(),
+            flags: header.flags,
+            head,
+            tail,
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.position.saturating_add(self.len)
+    }
+}
+
+/// A piece that had to be kept.
+#[derive(Debug)]
+pub(super) struct Kept {
+    direction: Direction,
+    at_ns: u64,
+    thread: Thread,
+    position: u64,
+    other_position: u64,
+    len: u64,
+    flags: u32,
+    bytes: Box<[u8]>,
+    head_len: usize,
+}
+
+impl Kept {
+    pub(super) fn of(piece: &Piece<'_>) -> Self {
+        Self {
+            direction: piece.direction,
+            at_ns: piece.at_ns,
+            thread: piece.thread,
+            position: piece.position,
+            other_position: piece.other_position,
+            len: piece.len,
+            flags: piece.flags,
+            bytes: [piece.head, piece.tail].concat().into(),
+            head_len: piece.head.len(),
+        }
+    }
+
+    pub(super) fn piece(&self) -> Piece<'_> {
+        let (head, tail) = self.bytes.split_at_checked(self.head_len).unwrap_or((&self.bytes, &[]));
+        Piece {
+            direction: self.direction,
+            at_ns: self.at_ns,
+            thread: self.thread,
+            position: self.position,
+            other_position: self.other_position,
+            len: self.len,
+            flags: self.flags,
+            head,
+            tail,
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>() + self.bytes.len()
+    }
+}
+
+/// How long a piece waits for one that must come before it: the other thread has only to return from its call.
+pub(super) const PATIENCE_NS: u64 = 20_000_000;
+/// Most pieces that wait on one connection.
+const WAITING_MAX: usize = 64;
+
+/// Puts the pieces of one connection into order.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    /// Where the last piece that arrived in each direction ended.
+    arrived: [u64; 2],
+    /// Pieces of one direction, in order, the first of which is ahead of the other direction.
+    waiting: VecDeque<Kept>,
+}
+
+impl Order {
+    /// Takes a piece; hands over what is in order now, by calls of `deliver`.
+    pub(super) fn take(&mut self, piece: &Piece<'_>, mut deliver: impl FnMut(&Piece<'_>)) {
+        let side = piece.direction.index();
+        let end = piece.end();
+        match self.waiting.front() {
+            None => {
+                if piece.other_position <= self.arrived_in(piece.direction.other()) {
+                    self.arrived[side] = self.arrived[side].max(end);
+                    return deliver(piece);
+                }
+                self.arrived[side] = self.arrived[side].max(end);
+                self.waiting.push_back(Kept::of(piece));
+            }
+            Some(first) if first.direction == piece.direction => {
+                self.arrived[side] = self.arrived[side].max(end);
+                self.waiting.push_back(Kept::of(piece));
+                if self.waiting.len() > WAITING_MAX {
+                    self.give_up(deliver);
+                }
+            }
+            Some(_) => {
+                // What the others wait for: its own position in the ring says that they came before it.
+                self.arrived[side] = self.arrived[side].max(end);
+                deliver(piece);
+                self.release(deliver);
+            }
+        }
+    }
+
+    /// Something waits since before `since_ns`.
+    pub(super) fn waits_since(&self) -> Option<u64> {
+        self.waiting.front().map(|kept| kept.at_ns)
+    }
+
+    /// Hands over all that waits: what it waited for was lost.
+    pub(super) fn give_up(&mut self, mut deliver: impl FnMut(&Piece<'_>)) {
+        for kept in self.waiting.drain(..) {
+            deliver(&kept.piece());
+        }
+    }
+
+    fn release(&mut self, mut deliver: impl FnMut(&Piece<'_>)) {
+        while let Some(first) = self.waiting.front()
+            && first.other_position <= self.arrived_in(first.direction.other())
+        {
+            if let Some(kept) = self.waiting.pop_front() {
+                deliver(&kept.piece());
+            }
+        }
+    }
+
+    fn arrived_in(&self, direction: Direction) -> u64 {
+        self.arrived[direction.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(direction: Direction, position: u64, len: u64, other_position: u64) -> Piece<'static> {
+        Piece {
+            direction,
+            at_ns: position,
+            thread: Thread::default(),
+            position,
+            other_position,
+            len,
+            flags: 0,
+            head: &[],
+            tail: &[],
+        }
+    }
+
+    fn run(pieces: &[Piece<'_>]) -> Vec<(Direction, u64)> {
+        let (mut order, mut seen) = (Order::default(), Vec::new());
+        for piece in pieces {
+            order.take(piece, |piece| seen.push((piece.direction, piece.position)));
+        }
+        seen
+    }
+
+    use Direction::{Received, Sent};
+
+    #[test]
+    fn pieces_in_order_pass_at_once() {
+        let seen = run(&[piece(Received, 0, 10, 0), piece(Sent, 0, 20, 10), piece(Received, 10, 10, 20)]);
+        assert_eq!(seen, [(Received, 0), (Sent, 0), (Received, 10)]);
+    }
+
+    #[test]
+    fn an_answer_recorded_before_its_request_waits_for_it() {
+        let seen = run(&[piece(Received, 0, 50, 100), piece(Received, 50, 5, 100), piece(Sent, 0, 100, 55)]);
+        assert_eq!(seen, [(Sent, 0), (Received, 0), (Received, 50)]);
+    }
+
+    #[test]
+    fn a_later_request_releases_only_what_it_precedes() {
+        let seen = run(&[
+            piece(Received, 0, 50, 100),
+            piece(Received, 50, 50, 200),
+            piece(Sent, 0, 100, 100),
+            piece(Sent, 100, 100, 100),
+        ]);
+        assert_eq!(seen, [(Sent, 0), (Received, 0), (Sent, 100), (Received, 50)]);
+    }
+
+    #[test]
+    fn a_lost_piece_holds_nothing_up_for_ever() {
+        let mut order = Order::default();
+        let mut seen = 0;
+        order.take(&piece(Received, 0, 50, 100), |_| seen += 1);
+        assert_eq!((seen, order.waits_since()), (0, Some(0)));
+        order.give_up(|_| seen += 1);
+        assert_eq!((seen, order.waits_since()), (1, None));
+        let mut order = Order::default();
+        for i in 0..=WAITING_MAX as u64 {
+            order.take(&piece(Received, i, 1, 100), |_| seen += 1);
+        }
+        assert_eq!(seen, 1 + WAITING_MAX + 1);
+    }
+}

@@ -1,0 +1,285 @@
+//! All connections.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use ebpf_common::events::{
+    AF_INET, AF_INET6, AF_UNIX, Data, Open, State, TCP_CLOSE, TCP_FIN_WAIT1, TCP_LAST_ACK, UNIX_PATH_MAX, flags,
+};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{
+    connection::{Connection, Fed},
+    order::Piece,
+};
+use crate::{
+    model::{
+        exchange::Exchange,
+        net::{ConnectionInfo, Direction, Endpoint},
+    },
+    protocols::{Anomalies, End},
+};
+
+const ECONNRESET: u32 = 104;
+const EPIPE: u32 = 32;
+
+/// Bounds of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most connections followed at once; beyond, the longest idle ones are given up.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 65_536 }
+    }
+}
+
+/// What the table has counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Connections given up to make room.
+    pub evicted: u64,
+    /// Bytes that moved unseen on connections of a known or possible protocol.
+    pub bytes_lost: u64,
+    /// What sessions could not make sense of.
+    pub resyncs: u64,
+    /// Responses whose request was not seen.
+    pub unmatched_responses: u64,
+    /// Limits hit by sessions.
+    pub over_limit: u64,
+}
+
+/// The connections of all watched processes.
+pub struct Connections {
+    by_id: FxHashMap<u64, Connection>,
+    /// Those with a piece that waits for another.
+    waiting: FxHashSet<u64>,
+    /// Unix connections per process: their end is not reported, so that of their process counts.
+    unix_of: FxHashMap<u32, Vec<u64>>,
+    limits: Limits,
+    totals: Totals,
+    /// Reused for what a session yields.
+    exchanges: Vec<Exchange>,
+}
+
+impl Connections {
+    /// An empty table.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            by_id: FxHashMap::default(),
+            waiting: FxHashSet::default(),
+            unix_of: FxHashMap::default(),
+            limits,
+            totals: Totals::default(),
+            exchanges: Vec::new(),
+        }
+    }
+
+    /// Connections followed at the moment.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether none is followed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Requests that are being answered at the moment, by process.
+    #[must_use]
+    pub fn open_requests(&self) -> usize {
+        self.by_id.values().map(Connection::open_requests).sum()
+    }
+
+    /// Heap bytes held, about.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.by_id.values().map(Connection::memory).sum()
+    }
+
+    /// A connection was met.
+    pub fn on_open(&mut self, open: &Open, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+        self.make_room(sink);
+        let info = info(open);
+        if open.family == AF_UNIX {
+            self.unix_of.entry(open.tgid).or_default().push(open.conn);
+        }
+        self.by_id.insert(open.conn, Connection::new(info, open.tgid, open.at_ns, true));
+    }
+
+    /// Bytes moved. `false` if nothing more is wanted of the connection.
+    pub fn on_data(
+        &mut self,
+        header: &Data,
+        head: &[u8],
+        tail: &[u8],
+        sink: &mut impl FnMut(&ConnectionInfo, Exchange),
+    ) -> bool {
+        if !self.by_id.contains_key(&header.conn) {
+            // Given up earlier, or its announcement was lost.
+            self.make_room(sink);
+            let info = ConnectionInfo {
+                id: header.conn,
+                local: Endpoint::Unknown,
+                remote: Endpoint::Unknown,
+                netns: 0,
+                tls: header.flags & flags::TLS != 0,
+            };
+            self.by_id.insert(header.conn, Connection::new(info, header.tgid, header.at_ns, false));
+        }
+        let Some(connection) = self.by_id.get_mut(&header.conn) else { return true };
+        let fed = connection.on_data(&Piece::new(header, head, tail), &mut self.exchanges);
+        if connection.is_waiting() {
+            self.waiting.insert(header.conn);
+        }
+        for exchange in self.exchanges.drain(..) {
+            sink(&connection.info, exchange);
+        }
+        fed == Fed::Wanted
+    }
+
+    /// A TCP connection changed its state.
+    pub fn on_state(&mut self, state: &State, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+        match state.state {
+            TCP_FIN_WAIT1 | TCP_LAST_ACK => {
+                if let Some(connection) = self.by_id.get_mut(&state.conn) {
+                    connection.on_end_of_stream(Direction::Sent, state.at_ns, &mut self.exchanges);
+                    for exchange in self.exchanges.drain(..) {
+                        sink(&connection.info, exchange);
+                    }
+                }
+            }
+            TCP_CLOSE => {
+                let reset = matches!(state.error, ECONNRESET | EPIPE);
+                self.end(state.conn, if reset { End::Reset } else { End::Closed }, state.at_ns, sink);
+            }
+            _ => {}
+        }
+    }
+
+    /// A process has ended.
+    pub fn on_exit(&mut self, tgid: u32, at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+        for id in self.unix_of.remove(&tgid).unwrap_or_default() {
+            // Another process may have taken it over.
+            if self.by_id.get(&id).is_some_and(|connection| connection.tgid == tgid) {
+                self.end(id, End::Closed, at_ns, sink);
+            }
+        }
+    }
+
+    /// Lets pieces go ahead that have waited long enough. To be called often; cheap when nothing waits.
+    pub fn on_tick(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        for id in std::mem::take(&mut self.waiting) {
+            let Some(connection) = self.by_id.get_mut(&id) else { continue };
+            connection.on_tick(now_ns, &mut self.exchanges);
+            for exchange in self.exchanges.drain(..) {
+                sink(&connection.info, exchange);
+            }
+            if connection.is_waiting() {
+                self.waiting.insert(id);
+            }
+        }
+    }
+
+    /// Ends all that is open, unseen from here on: the agent stops.
+    pub fn on_stop(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+        let ids: Vec<u64> = self.by_id.keys().copied().collect();
+        for id in ids {
+            self.end(id, End::Forgotten, now_ns, sink);
+        }
+    }
+
+    /// Collects the counts that connections keep for themselves.
+    pub fn gather(&mut self) {
+        let mut totals = self.totals;
+        for connection in self.by_id.values_mut() {
+            add(&mut totals, connection);
+        }
+        self.totals = totals;
+    }
+
+    fn end(&mut self, id: u64, end: End, at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+        let Some(mut connection) = self.by_id.remove(&id) else { return };
+        connection.on_end(end, at_ns, &mut self.exchanges);
+        for exchange in self.exchanges.drain(..) {
+            sink(&connection.info, exchange);
+        }
+        add(&mut self.totals, &mut connection);
+    }
+
+    /// Gives up the longest idle connections when the table is full: a sixteenth at once, so that looking for them
+    /// costs little on average.
+    fn make_room(&mut self, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+        if self.by_id.len() < self.limits.connections {
+            return;
+        }
+        let mut by_age: Vec<(u64, u64)> = self.by_id.iter().map(|(&id, it)| (it.active_ns, id)).collect();
+        let count = (by_age.len() / 16).max(1);
+        by_age.select_nth_unstable(count - 1);
+        for &(active_ns, id) in by_age.iter().take(count) {
+            self.end(id, End::Forgotten, active_ns, sink);
+            self.totals.evicted += 1;
+        }
+        self.unix_of.retain(|_, ids| {
+            ids.retain(|id| self.by_id.contains_key(id));
+            !ids.is_empty()
+        });
+    }
+}
+
+fn add(totals: &mut Totals, connection: &mut Connection) {
+    let Anomalies { resyncs, unmatched_responses, over_limit } = connection.take_anomalies();
+    totals.resyncs += resyncs;
+    totals.unmatched_responses += unmatched_responses;
+    totals.over_limit += over_limit;
+    let lost = connection.take_bytes_lost();
+    if connection.protocol().is_some() {
+        totals.bytes_lost += lost;
+    }
+}
+
+fn info(open: &Open) -> ConnectionInfo {
+    let (local, remote) = match open.family {
+        AF_INET | AF_INET6 => (
+            Endpoint::Inet(SocketAddr::new(ip(open.family, open.local_addr), open.local_port)),
+            Endpoint::Inet(SocketAddr::new(ip(open.family, open.remote_addr), open.remote_port)),
+        ),
+        AF_UNIX => (Endpoint::Unix(unix_name(open)), Endpoint::Unix(Arc::from(""))),
+        _ => (Endpoint::Unknown, Endpoint::Unknown),
+    };
+    ConnectionInfo { id: open.conn, local, remote, netns: open.netns, tls: false }
+}
+
+/// An IPv4 address mapped into IPv6 is what it is mapped from.
+fn ip(family: u16, bytes: [u8; 16]) -> IpAddr {
+    if family == AF_INET {
+        let [a, b, c, d, ..] = bytes;
+        return Ipv4Addr::new(a, b, c, d).into();
+    }
+    Ipv6Addr::from(bytes).to_canonical()
+}
+
+fn unix_name(open: &Open) -> Arc<str> {
+    let len = (open.path_len as usize).min(UNIX_PATH_MAX);
+    match open.path.get(..len) {
+        Some([0, name @ ..]) => format!("@{}", String::from_utf8_lossy(name)).into(),
+        Some(name) => String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default()).into(),
+        None => Arc::from(""),
+    }
+}
