@@ -35,8 +35,8 @@ pub(super) trait Head: Sized {
     /// Whether `bytes` are or may become such a head.
     fn recognise(bytes: &[u8]) -> Recognition;
 
-    /// Whether `bytes`, which may be anything, are worth keeping because they may become such a head.
-    fn may_begin(bytes: &[u8]) -> bool;
+    /// Whether `bytes`, which may be anything, are or may become a head of a kind so common that chance is unlikely.
+    fn is_likely(bytes: &[u8]) -> bool;
 }
 
 /// `Content-Length`, of all header lines together.
@@ -242,8 +242,8 @@ impl Head for RequestHead {
         recognise::request(bytes)
     }
 
-    fn may_begin(bytes: &[u8]) -> bool {
-        recognise::request(bytes) == Recognition::Maybe && recognise::may_be_registered(bytes)
+    fn is_likely(bytes: &[u8]) -> bool {
+        recognise::request(bytes) != Recognition::No && recognise::may_be_registered(bytes)
     }
 }
 
@@ -292,8 +292,8 @@ impl Head for ResponseHead {
         recognise::response(bytes)
     }
 
-    fn may_begin(bytes: &[u8]) -> bool {
-        recognise::response(bytes) == Recognition::Maybe
+    fn is_likely(bytes: &[u8]) -> bool {
+        recognise::response(bytes) != Recognition::No
     }
 }
 

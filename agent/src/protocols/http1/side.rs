@@ -174,24 +174,26 @@ impl<H: Head> Side<H> {
         if at_start && !self.line.is_empty() {
             let carried = self.line.bytes.len();
             self.line.push(bytes.get(..MAX_CARRY).unwrap_or(bytes));
-            let found = H::recognise(&self.line.bytes) == H::KIND;
-            if !found && self.line.bytes.len() <= MAX_CARRY && H::may_begin(&self.line.bytes) {
-                self.note(bytes, at_start);
-                return Step::More;
-            }
-            if found {
-                self.line.bytes.truncate(carried);
-                self.place = Place::Head;
-                return Step::Found;
+            if H::is_likely(&self.line.bytes) {
+                if H::recognise(&self.line.bytes) == H::KIND {
+                    self.line.bytes.truncate(carried);
+                    self.place = Place::Head;
+                    return Step::Found;
+                }
+                if self.line.bytes.len() <= MAX_CARRY {
+                    self.note(bytes, at_start);
+                    return Step::More;
+                }
             }
             self.line.clear();
+            self.last_ns = self.last_ns.max(self.began.at_ns);
         }
         if at_start && H::recognise(bytes) == H::KIND {
             self.place = Place::Head;
             return Step::Found;
         }
         self.note(bytes, at_start);
-        if at_start && bytes.len() <= MAX_CARRY && H::may_begin(bytes) {
+        if at_start && bytes.len() <= MAX_CARRY && H::is_likely(bytes) {
             self.line.push(bytes);
             self.began = moment;
             self.head_bytes = 0;

@@ -83,7 +83,7 @@ impl Turn {
 }
 
 /// Bytes that look like messages and ends of messages, and others.
-fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
+fn bytes(max: usize) -> BoxedStrategy<Vec<u8>> {
     let words = prop_oneof![
         Just(&b"GET / HTTP/1.1\r\n\r\n"[..]),
         Just(&b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"[..]),
@@ -95,14 +95,15 @@ fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
     ];
     prop::collection::vec((words, 1_usize..40), 0..max)
         .prop_map(|words| words.into_iter().flat_map(|(word, count)| word.repeat(count)).collect())
+        .boxed()
 }
 
 /// Bytes in which nothing looks like the end of a body.
-fn harmless(max: usize) -> impl Strategy<Value = Vec<u8>> {
-    prop::collection::vec(any::<u8>().prop_map(|byte| if byte == b'\n' { b'n' } else { byte }), 0..max)
+fn harmless(max: usize) -> BoxedStrategy<Vec<u8>> {
+    prop::collection::vec(any::<u8>().prop_map(|byte| if byte == b'\n' { b'n' } else { byte }), 0..max).boxed()
 }
 
-fn framed(content: impl Strategy<Value = Vec<u8>> + Clone + 'static) -> impl Strategy<Value = Body> {
+fn framed(content: BoxedStrategy<Vec<u8>>) -> BoxedStrategy<Body> {
     prop_oneof![
         2 => Just(Body::None),
         2 => content.clone().prop_map(Body::Counted),
@@ -110,9 +111,10 @@ fn framed(content: impl Strategy<Value = Vec<u8>> + Clone + 'static) -> impl Str
             Body::Chunked(chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect(), extensions, trailers)
         }),
     ]
+    .boxed()
 }
 
-fn turn(body: impl Strategy<Value = Body> + Clone) -> impl Strategy<Value = Turn> {
+fn turn(body: BoxedStrategy<Body>) -> impl Strategy<Value = Turn> {
     (
         prop::sample::select(vec!["GET", "POST", "HEAD", "DELETE", "get", "X-ODD"]),
         "/[a-z]{0,40}",
