@@ -89,18 +89,27 @@ impl Field {
     /// The field and the value of a header line.
     #[inline]
     fn of(line: &[u8]) -> (Self, &[u8]) {
-        let (name, field): (&[u8], _) = match line.first().map_or(0, |first| first | 0x20) {
-            b'h' => (b"host", Self::Host),
-            b'u' if line.get(4) == Some(&b'-') => (b"user-agent", Self::UserAgent),
-            b'u' => (b"upgrade", Self::Upgrade),
-            b'c' => (b"content-length", Self::ContentLength),
-            b't' if line.get(8) == Some(&b'-') => (b"transfer-encoding", Self::TransferEncoding),
+        // The usual spelling is compared first: a few whole words instead of bytes one by one.
+        let (usual, field): (&[u8], _) = match line.first().map_or(0, |first| first | 0x20) {
+            b'h' => return Self::named(line, b"Host", Self::Host),
+            b'u' if line.get(4) == Some(&b'-') => return Self::named(line, b"User-Agent", Self::UserAgent),
+            b'c' => return Self::named(line, b"Content-Length", Self::ContentLength),
+            b'u' => (b"Upgrade", Self::Upgrade),
+            b't' if line.get(8) == Some(&b'-') => (b"Transfer-Encoding", Self::TransferEncoding),
             b't' => (b"traceparent", Self::TraceParent),
-            b'e' => (b"expect", Self::Expect),
+            b'e' => (b"Expect", Self::Expect),
             _ => return (Self::Other, &[]),
         };
+        Self::named(line, usual, field)
+    }
+
+    /// `field` and its value, if the line has that name.
+    #[inline]
+    fn named<'a>(line: &'a [u8], name: &[u8], field: Self) -> (Self, &'a [u8]) {
         match line.split_at_checked(name.len()) {
-            Some((found, [b':', value @ ..])) if found.eq_ignore_ascii_case(name) => (field, value.trim_ascii()),
+            Some((found, [b':', value @ ..])) if found == name || found.eq_ignore_ascii_case(name) => {
+                (field, value.trim_ascii())
+            }
             _ => (Self::Other, &[]),
         }
     }
@@ -132,18 +141,29 @@ impl Framing {
 
     /// A list of equal numbers counts as one (RFC 9110, 8.6).
     fn content_length(&mut self, value: &[u8]) {
-        for number in tokens(value) {
-            let number = number.iter().try_fold(0_u64, |number, digit| {
-                let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-                number.checked_mul(10)?.checked_add(digit)
-            });
-            self.length = match (self.length, number) {
-                (Length::Absent, Some(number)) => Length::Known(number),
-                (Length::Known(before), Some(number)) if before == number => Length::Known(number),
-                _ => Length::Invalid,
-            };
+        match number(value) {
+            Some(number) => self.add_length(Some(number)),
+            None => tokens(value).for_each(|token| self.add_length(number(token))),
         }
     }
+
+    #[inline]
+    fn add_length(&mut self, number: Option<u64>) {
+        self.length = match (self.length, number) {
+            (Length::Absent, Some(number)) => Length::Known(number),
+            (Length::Known(before), Some(number)) if before == number => Length::Known(number),
+            _ => Length::Invalid,
+        };
+    }
+}
+
+/// A decimal number; nothing is none.
+fn number(digits: &[u8]) -> Option<u64> {
+    let sum = digits.iter().try_fold(0_u64, |sum, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    });
+    sum.filter(|_| !digits.is_empty())
 }
 
 /// The elements of a comma-separated list.
@@ -194,8 +214,11 @@ impl Head for RequestHead {
             _ if cut => "1.1",
             _ => return None,
         };
-        let fits = !method.is_empty() && method.iter().all(|&byte| recognise::is_token(byte)) && method != b"PRI";
-        if !fits || target.is_empty() || !target.iter().all(|&byte| recognise::is_target(byte)) {
+        let is_method = matches!(method, b"GET" | b"POST")
+            || (!method.is_empty() && method.iter().all(|&byte| recognise::is_token(byte)) && method != b"PRI");
+        // No early exit: this way it is done for many bytes at once.
+        let is_target = target.iter().fold(true, |fits, &byte| fits & recognise::is_target(byte));
+        if !is_method || target.is_empty() || !is_target {
             return None;
         }
         let http = Http {
@@ -268,8 +291,9 @@ pub(super) struct ResponseHead {
 impl Head for ResponseHead {
     const KIND: Recognition = Recognition::Response;
 
+    #[inline]
     fn start(line: &[u8], _cut: bool) -> Option<Self> {
-        if recognise::response(line) != Recognition::Response {
+        if !line.starts_with(b"HTTP/1.1 200 ") && recognise::response(line) != Recognition::Response {
             return None;
         }
         let digits = line.get(9..12)?;
@@ -281,7 +305,9 @@ impl Head for ResponseHead {
     fn field(&mut self, line: &[u8]) {
         let (field, value) = Field::of(line);
         self.last = field;
-        self.framing.take(field, value);
+        if field != Field::Other {
+            self.framing.take(field, value);
+        }
     }
 
     fn continuation(&mut self, more: &[u8]) {
