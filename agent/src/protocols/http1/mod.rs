@@ -1,19 +1,43 @@
-//! HTTP/1.0 and HTTP/1.1 (RFC 9112).
+//! HTTP/1.0 and HTTP/1.1 (RFC 9112, RFC 9110).
+//!
+//! Each direction is a [`side::Side`] that knows where in its messages it stands: in a head, in a body whose framing is
+//! known, or seeking the next beginning. The [`session::Http1`] matches responses with requests in order.
+//!
+//! What is kept true when bytes are missing:
+//! - Bytes of a body whose framing is known are never read as a head, and are skipped by count.
+//! - A chunked body is followed exactly while its chunk headers are captured. After that it ends where a piece ends
+//!   with the last chunk, where a piece begins with the next head, or where the client asks again; its size is unknown.
+//! - A head that is cut by missing bytes counts with what was seen of it; its message ends like one whose framing is lost.
+//! - Where a response may have gone missing, what is open ends [unseen](crate::model::exchange::Outcome::Unseen). Where
+//!   a client is known to pipeline, order cannot be found again: every later request of the connection ends unseen.
+//!
+//! A connection met in mid-life is taken to have no unseen request open: a pipelining client met between its requests
+//! and their responses is matched wrongly until it pauses.
+//!
+//! An upgrade to h2c hands the connection to `http2`, and with it the upgraded request: its response is stream 1's
+//! (RFC 7540, 3.2), so no exchange of it is yielded here.
 
-use super::{Recognition, Session};
+mod body;
+mod framing;
+mod head;
+mod recognise;
+mod session;
+mod side;
+mod suffix;
+
+#[cfg(test)]
+mod tests;
+
+pub use recognise::recognise;
+
+use super::Session;
 use crate::model::net::Role;
 
 /// The protocol's name.
 pub const NAME: &str = "http1";
 
-/// See [`super::Entry::recognise`].
-#[must_use]
-pub fn recognise(_head: &[u8]) -> Recognition {
-    Recognition::No
-}
-
 /// See [`super::Entry::open`].
 #[must_use]
-pub fn open(_role: Role) -> Box<dyn Session> {
-    unreachable!()
+pub fn open(role: Role) -> Box<dyn Session> {
+    Box::new(session::Http1::new(role))
 }

@@ -1,0 +1,154 @@
+//! Whether bytes begin an HTTP/1 message.
+
+use crate::protocols::Recognition;
+
+/// Longest method taken for one, in bytes. The longest registered, `UPDATEREDIRECTREF`, has 17.
+pub(super) const MAX_METHOD: usize = 24;
+/// A target this long after a method of the registry is a request, though the version was not captured.
+const LONG_TARGET: usize = 1024;
+/// Longest target that may still turn out to be one.
+const MAX_TARGET: usize = 64 * 1024;
+/// Line ends skipped before a message (RFC 9112, 2.2).
+const MAX_BLANKS: usize = 8;
+
+/// See [`crate::protocols::Entry::recognise`]. A request is recognised with its whole request line, a response with its
+/// status code. A target of 1 KiB and more after a well-known method is a request at once, because the rest of the line
+/// may not have been captured. The HTTP/2 preface is none.
+#[must_use]
+pub fn recognise(head: &[u8]) -> Recognition {
+    let blanks = blanks(head);
+    if blanks > MAX_BLANKS {
+        return Recognition::No;
+    }
+    let head = head.get(blanks..).unwrap_or_default();
+    match response(head) {
+        Recognition::No => request(head),
+        other => other,
+    }
+}
+
+/// How many bytes of line ends `bytes` begins with.
+pub(super) fn blanks(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
+}
+
+/// Whether `head` is or may become a status line.
+pub(super) fn response(head: &[u8]) -> Recognition {
+    for (at, &byte) in head.iter().take(13).enumerate() {
+        let fits = match at {
+            0..7 => b"HTTP/1.".get(at) == Some(&byte),
+            7 => matches!(byte, b'0' | b'1'),
+            8 => byte == b' ',
+            9 => matches!(byte, b'1'..=b'9'),
+            10 | 11 => byte.is_ascii_digit(),
+            _ => matches!(byte, b' ' | b'\r' | b'\n'),
+        };
+        if !fits {
+            return Recognition::No;
+        }
+    }
+    if head.len() < 12 { Recognition::Maybe } else { Recognition::Response }
+}
+
+/// Whether `head` is or may become a request line.
+pub(super) fn request(head: &[u8]) -> Recognition {
+    let Some(at) = head.iter().take(MAX_METHOD + 1).position(|&byte| !is_token(byte)) else {
+        return if head.len() > MAX_METHOD { Recognition::No } else { Recognition::Maybe };
+    };
+    let (method, rest) = head.split_at(at);
+    // `PRI` is reserved for HTTP/2's preface (RFC 9113, 11.6).
+    if method.is_empty() || method == b"PRI" || rest.first() != Some(&b' ') {
+        return Recognition::No;
+    }
+    let rest = rest.get(1..).unwrap_or_default();
+    let Some(&first) = rest.first() else { return Recognition::Maybe };
+    if !(first.is_ascii_alphanumeric() || matches!(first, b'/' | b'*' | b'[')) {
+        return Recognition::No;
+    }
+    match rest.iter().position(|&byte| !is_target(byte)) {
+        None if rest.len() >= LONG_TARGET && is_registered(method) => Recognition::Request,
+        None if rest.len() > MAX_TARGET => Recognition::No,
+        None => Recognition::Maybe,
+        Some(at) => version(rest.get(at..).unwrap_or_default()),
+    }
+}
+
+/// The rest of a request line behind its target.
+fn version(rest: &[u8]) -> Recognition {
+    for (at, &byte) in rest.iter().take(11).enumerate() {
+        match at {
+            0..8 if b" HTTP/1.".get(at) == Some(&byte) => {}
+            8 if matches!(byte, b'0' | b'1') => {}
+            9 if byte == b'\r' => {}
+            9 | 10 if byte == b'\n' => return Recognition::Request,
+            _ => return Recognition::No,
+        }
+    }
+    Recognition::Maybe
+}
+
+/// A byte of a token (RFC 9110, 5.6.2).
+pub(super) const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+/// A byte of a target: anything but blanks and controls, for clients send raw UTF-8.
+pub(super) const fn is_target(byte: u8) -> bool {
+    byte > b' ' && byte != 0x7f
+}
+
+/// Methods so common that they vouch for a request line of which only a part was seen.
+pub(super) fn is_registered(method: &[u8]) -> bool {
+    const METHODS: [&[u8]; 16] = [
+        b"GET",
+        b"HEAD",
+        b"POST",
+        b"PUT",
+        b"DELETE",
+        b"CONNECT",
+        b"OPTIONS",
+        b"TRACE",
+        b"PATCH",
+        b"PROPFIND",
+        b"PROPPATCH",
+        b"MKCOL",
+        b"COPY",
+        b"MOVE",
+        b"REPORT",
+        b"QUERY",
+    ];
+    METHODS.contains(&method)
+}
+
+/// Whether `head` could be the beginning of a request with a well-known method: what a piece must look like to be kept
+/// when the place in the stream is not known.
+pub(super) fn may_be_registered(head: &[u8]) -> bool {
+    let method = head.split(|&byte| byte == b' ').next().unwrap_or_default();
+    if method.len() < head.len() {
+        return is_registered(method);
+    }
+    [
+        "GET ",
+        "HEAD ",
+        "POST ",
+        "PUT ",
+        "DELETE ",
+        "CONNECT ",
+        "OPTIONS ",
+        "TRACE ",
+        "PATCH ",
+        "PROPFIND ",
+        "PROPPATCH ",
+        "MKCOL ",
+        "COPY ",
+        "MOVE ",
+        "REPORT ",
+        "QUERY ",
+    ]
+    .iter()
+    .any(|known| known.as_bytes().starts_with(head))
+}

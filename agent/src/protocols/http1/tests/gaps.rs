@@ -1,0 +1,267 @@
+//! Conversations of which bytes are missing.
+
+use super::*;
+
+#[test]
+fn bodies_of_megabytes_are_skipped_by_count() {
+    let mut wire = Wire::server();
+    let (requests, responses) = (wire.requests(), wire.responses());
+    wire.ask("PUT /big HTTP/1.1\r\nContent-Length: 5000000\r\n\r\n");
+    wire.piece(requests, b"GET / HTTP/1.1\r\n\r\n", 4_999_982, b"GET / HTTP/1.1\r\n\r\n", false);
+    wire.answer("HTTP/1.1 200 OK\r\nContent-Length: 3000000000\r\n\r\n");
+    wire.piece(responses, b"HTTP/1.1 200 OK\r\n\r\n", 2_999_999_980, b"", true);
+    assert!(wire.out.is_empty());
+    wire.answer("1");
+    assert_eq!(wire.told(), ["PUT /big 200 5000000→3000000000"]);
+    assert_eq!(wire.anomalies(), Anomalies::default());
+    assert!(wire.session.memory() < 2048);
+}
+
+#[test]
+fn a_connection_met_in_mid_body_is_followed_from_the_next_head() {
+    let mut wire = Wire::server();
+    wire.answer(b"\x00\x01\x02rest of a body").answer("more\r\n").ask(b"tail of an upload\n\n").answer("H");
+    assert!(wire.out.is_empty());
+    wire.ask(GET).answer(OK);
+    assert_eq!(wire.told(), ["GET /a 200 0→5"]);
+    // The same, where only the response to the upload is seen as a head, split over pieces.
+    let mut wire = Wire::server();
+    wire.ask("tail of an upload").answer("HTT").answer("P/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    wire.ask("PO").ask("ST /b HTTP/1.1\r\nContent-Length: 0\r\n\r\n").answer(OK);
+    assert_eq!(wire.told(), ["POST /b 200 0→5"]);
+    assert_eq!(wire.out[0].start_ns, 4000);
+    assert_eq!(wire.anomalies().unmatched_responses, 1);
+}
+
+#[test]
+fn a_piece_that_only_seemed_to_begin_a_head_does_not_spoil_the_next() {
+    let mut wire = Wire::server();
+    wire.ask("(body").ask("GE").ask(GET).answer("(body").answer("HTTP/1").answer(OK);
+    assert_eq!(wire.told(), ["GET /a 200 0→5"]);
+}
+
+#[test]
+fn a_head_longer_than_the_capture_counts_with_what_was_seen() {
+    let cookies = "x".repeat(9000);
+    for role in [Role::Server, Role::Client] {
+        let mut wire = Wire::new(role);
+        let (requests, responses) = (wire.requests(), wire.responses());
+        for _ in 0..2 {
+            let head = format!("GET /long HTTP/1.1\r\nHost: h\r\nCookie: {cookies}\r\nUser-Agent: u\r\n\r\n");
+            wire.limited(requests, head.as_bytes(), 4096);
+            wire.limited(responses, OK.as_bytes(), 64);
+        }
+        assert_eq!(wire.told(), ["GET /long 200 ?→5", "GET /long 200 ?→5"]);
+        let http = http(&wire.out[0]);
+        assert!(http.headers_truncated && !http.target_truncated);
+        assert_eq!((http.host.as_deref(), http.user_agent.as_deref()), (Some("h"), None));
+    }
+}
+
+#[test]
+fn a_request_line_longer_than_the_capture_is_marked() {
+    for captured in [64, 1500, 4096] {
+        let mut wire = Wire::server();
+        let head = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "p".repeat(6000));
+        wire.limited(wire.requests(), head.as_bytes(), captured);
+        wire.answer(OK);
+        let http = http(&wire.out[0]);
+        assert!(http.headers_truncated && http.target_truncated);
+        assert_eq!(http.target.as_ref().unwrap().len(), (captured - 4).min(2048));
+        assert_eq!(http.status, Some(200));
+    }
+}
+
+#[test]
+fn a_request_body_behind_a_cut_head_is_passed_over() {
+    let mut wire = Wire::server();
+    let head = format!("POST /p HTTP/1.1\r\nContent-Length: 70\r\nCookie: {}\r\n\r\n", "x".repeat(9000));
+    wire.limited(wire.requests(), head.as_bytes(), 4096);
+    wire.ask("y".repeat(70)).answer(OK).ask(GET).answer(OK);
+    assert_eq!(wire.told(), ["POST /p 200 70→5", "GET /a 200 0→5"]);
+}
+
+#[test]
+fn a_response_with_a_cut_head_ends_once() {
+    let cookies = "x".repeat(9000);
+    let head = |rest: &str| format!("HTTP/1.1 {rest}Set-Cookie: {cookies}\r\n\r\n");
+    let cases = [
+        // Seen to end with the piece, or with the body by the length that stood before the cut.
+        ("GET", head("204 No\r\n"), "", 204, "0", 2000),
+        ("HEAD", head("200 OK\r\nContent-Length: 7\r\n"), "", 200, "0", 2000),
+        ("GET", head("302 Found\r\nContent-Length: 0\r\n"), "", 302, "0", 2000),
+        ("GET", head("200 OK\r\nContent-Length: 7\r\n"), "1234567", 200, "7", 3000),
+        ("GET", head("200 OK\r\nTransfer-Encoding: chunked\r\n"), "1\r\na\r\n0\r\n\r\n", 200, "?", 3000),
+        // Seen to be over when the client asks again.
+        ("GET", head("200 OK\r\n"), "body", 200, "?", 3000),
+        ("GET", head("200 OK\r\nContent-Length: 7\r\n") + "1234567", "", 200, "7", 2000),
+    ];
+    for (method, head, body, status, bytes, end_ns) in cases {
+        let mut wire = Wire::server();
+        wire.ask(format!("{method} /r HTTP/1.1\r\n\r\n"));
+        wire.limited(wire.responses(), head.as_bytes(), 4096);
+        if !body.is_empty() {
+            wire.answer(body);
+        }
+        wire.ask(GET).answer(OK);
+        assert_eq!(wire.told(), [format!("{method} /r {status} 0→{bytes}"), "GET /a 200 0→5".to_owned()]);
+        assert_eq!(wire.out[0].end_ns, end_ns);
+        assert!(http(&wire.out[0]).headers_truncated);
+    }
+}
+
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+#[test]
+fn chunks_are_followed_over_bytes_that_were_not_captured() {
+    let mut wire = Wire::server();
+    let responses = wire.responses();
+    wire.ask(GET).answer(CHUNKED);
+    for _ in 0..100 {
+        let chunk = [b"10000\r\n".as_slice(), &vec![b'x'; 0x10000], b"\r\n"].concat();
+        wire.limited(responses, &chunk, 64);
+    }
+    // Chunk headers in the tail, and a line end that was not captured.
+    wire.piece(responses, b"100\r\n", 0x100 + 7, b"\r\n10\r\n0", false);
+    wire.piece(responses, b"", 0xf + 2, b"", false);
+    wire.answer("0\r\nX: y\r\n\r\n");
+    assert_eq!(wire.told(), [format!("GET /a 200 0→{}", 100 * 0x10000 + 0x110)]);
+    assert_eq!(wire.anomalies(), Anomalies::default());
+}
+
+#[test]
+fn a_chunked_body_whose_framing_is_lost_ends_with_the_last_chunk() {
+    let pieces: [&[&[u8]]; 4] = [
+        &[b"...\r\n0\r\n\r\n"],
+        &[b"...\r\n", b"0\r\n\r\n"],
+        &[b"...\r\n0\r\nGrpc-Status: 0\r\n\r\n"],
+        &[b"...\r", b"\n0\r", b"\n\r", b"\n"],
+    ];
+    for last in pieces {
+        let mut wire = Wire::server();
+        let responses = wire.responses();
+        wire.ask(GET).answer(CHUNKED);
+        wire.piece(responses, b"100\r\n", 10_000, b"0123456789", false);
+        wire.answer("body 0\r\n\r\n").answer("x\r\n10\r\n\r\n");
+        assert!(wire.out.is_empty());
+        for piece in last {
+            assert!(wire.out.is_empty());
+            wire.limited(responses, piece, 2);
+        }
+        assert_eq!(wire.told(), ["GET /a 200 0→?"]);
+        assert_eq!(wire.out[0].end_ns, wire.now);
+        wire.ask(GET).answer(OK);
+        assert_eq!(wire.told()[1], "GET /a 200 0→5");
+    }
+}
+
+#[test]
+fn a_body_whose_framing_is_lost_ends_where_the_next_message_begins() {
+    let lose = |wire: &mut Wire| {
+        wire.ask(GET).answer(CHUNKED);
+        wire.piece(wire.responses(), b"100\r\n", 10_000, b"0123456789", false);
+    };
+    let mut wire = Wire::server();
+    lose(&mut wire);
+    wire.ask("GET /b HTTP/1.1\r\n\r\n");
+    assert_eq!(wire.told(), ["GET /a 200 0→?"]);
+    assert_eq!(wire.out[0].end_ns, 3000);
+    wire.answer("rest").answer(OK);
+    assert_eq!(wire.told(), ["GET /a 200 0→?", "GET /b 200 0→5"]);
+
+    let mut wire = Wire::server();
+    wire.ask(GET);
+    lose(&mut wire);
+    wire.answer("HT").answer(OK).answer("HT").answer("TP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(wire.told(), ["GET /a 200 0→?", "GET /a 200 0→5"]);
+    assert_eq!(wire.out[0].end_ns, 5000);
+
+    let mut wire = Wire::server();
+    lose(&mut wire);
+    wire.end(End::Closed);
+    assert_eq!(wire.told(), ["GET /a 200 0→?"]);
+    let mut wire = Wire::server();
+    lose(&mut wire);
+    wire.end(End::Reset);
+    assert_eq!(wire.told(), ["GET /a 200 0→? Unseen"]);
+}
+
+#[test]
+fn a_request_body_whose_framing_is_lost_costs_its_size_only() {
+    let mut wire = Wire::server();
+    wire.ask("POST /u HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+    wire.piece(wire.requests(), b"100\r\n", 10_000, b"...\r\n0\r\n\r\n", false);
+    wire.answer(OK).ask(GET).answer(OK);
+    assert_eq!(wire.told(), ["POST /u 200 ?→5", "GET /a 200 0→5"]);
+}
+
+#[test]
+fn a_lost_response_leaves_its_request_unseen_and_the_next_ones_right() {
+    let mut wire = Wire::server();
+    let (requests, responses) = (wire.requests(), wire.responses());
+    wire.ask(GET).answer(OK);
+    // The response is lost; that shows only when the next is seen.
+    wire.ask("GET /1 HTTP/1.1\r\n\r\n").ask("GET /2 HTTP/1.1\r\n\r\n");
+    wire.piece(responses, b"", 300, b"", true);
+    wire.answer("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
+    wire.ask("GET /3 HTTP/1.1\r\n\r\n").answer(OK);
+    // A request is lost.
+    wire.answer("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
+    wire.piece(requests, b"", 300, b"", true);
+    wire.ask("GET /5 HTTP/1.1\r\n\r\n").answer(OK);
+    assert_eq!(
+        wire.told(),
+        ["GET /a 200 0→5", "GET /1 - 0→? Unseen", "GET /2 - 0→? Unseen", "GET /3 200 0→5", "GET /5 200 0→5"]
+    );
+    assert_eq!(wire.anomalies().unmatched_responses, 2);
+}
+
+#[test]
+fn a_pipelining_client_of_which_requests_were_missed_is_not_matched_any_more() {
+    let mut wire = Wire::server();
+    wire.ask(GET).ask(GET).answer(OK).answer(OK);
+    wire.ask("GET /1 HTTP/1.1\r\n\r\n");
+    wire.piece(wire.requests(), b"", 300, b"", true);
+    wire.ask("GET /3 HTTP/1.1\r\n\r\n").answer(OK).answer(OK).answer(OK);
+    assert_eq!(wire.told()[2..], ["GET /1 - 0→? Unseen", "GET /3 - 0→? Unseen"]);
+    // Shown to pipeline by the answer to a request that was open when another was missed.
+    let mut wire = Wire::server();
+    wire.ask(GET);
+    wire.piece(wire.requests(), b"", 300, b"", true);
+    wire.ask("GET /3 HTTP/1.1\r\n\r\n").answer(OK).answer("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
+    let mut told = wire.told();
+    told.sort();
+    assert_eq!(told, ["GET /3 - 0→? Unseen", "GET /a 200 0→5"]);
+}
+
+#[test]
+fn pipelined_responses_that_were_not_captured_are_unseen() {
+    let mut wire = Wire::server();
+    wire.ask("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nGET /3 HTTP/1.1\r\n\r\n");
+    wire.piece(wire.responses(), OK.as_bytes(), 80, b"hello", false);
+    assert_eq!(wire.told(), ["GET /1 200 0→5", "GET /2 - 0→? Unseen", "GET /3 - 0→? Unseen"]);
+}
+
+#[test]
+fn bytes_that_are_no_response_leave_the_end_unseen() {
+    let mut wire = Wire::server();
+    wire.ask(GET).answer("what is this?").end(End::Closed);
+    assert_eq!(wire.told(), ["GET /a - 0→? Unseen"]);
+    assert_eq!(wire.anomalies().resyncs, 1);
+}
+
+#[test]
+fn frames_of_http2_are_not_read() {
+    let mut wire = Wire::server();
+    let chunk = Chunk {
+        at_ns: 1,
+        thread: Thread::default(),
+        data: GET.as_bytes(),
+        skipped: 10,
+        tail: &[],
+        lost: false,
+        framed: true,
+    };
+    wire.session.on_data(Direction::Received, &chunk, &mut wire.out);
+    assert_eq!(wire.session.open_requests(), 0);
+}

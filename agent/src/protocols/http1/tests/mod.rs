@@ -1,0 +1,115 @@
+//! Conversations fed to a session.
+
+mod boundaries;
+mod gaps;
+mod messages;
+mod properties;
+mod recognition;
+
+use super::open;
+use crate::{
+    model::{
+        exchange::{Detail, Exchange, Http, Outcome},
+        net::{Direction, Role, Thread},
+    },
+    protocols::{Anomalies, Chunk, End, Interest, Session},
+};
+
+/// A session with its output. Every piece takes a microsecond.
+pub(super) struct Wire {
+    pub(super) session: Box<dyn Session>,
+    pub(super) out: Vec<Exchange>,
+    pub(super) now: u64,
+    role: Role,
+    pub(super) interest: Interest,
+}
+
+impl Wire {
+    pub(super) fn new(role: Role) -> Self {
+        Self { session: open(role), out: Vec::new(), now: 0, role, interest: Interest::Parse }
+    }
+
+    pub(super) fn server() -> Self {
+        Self::new(Role::Server)
+    }
+
+    pub(super) fn piece(&mut self, direction: Direction, data: &[u8], skipped: u64, tail: &[u8], lost: bool) {
+        self.now += 1000;
+        let thread = Thread { tgid: 7, tid: u32::try_from(self.now / 1000).unwrap() };
+        let chunk = Chunk { at_ns: self.now, thread, data, skipped, tail, lost, framed: false };
+        self.interest = self.session.on_data(direction, &chunk, &mut self.out);
+    }
+
+    /// A whole piece of which `head` bytes are captured, and up to 32 of the rest.
+    pub(super) fn limited(&mut self, direction: Direction, piece: &[u8], head: usize) {
+        let (data, rest) = piece.split_at(head.min(piece.len()));
+        let tail = &rest[rest.len().saturating_sub(32)..];
+        self.piece(direction, data, rest.len() as u64, tail, false);
+    }
+
+    pub(super) fn requests(&self) -> Direction {
+        self.role.requests()
+    }
+
+    pub(super) fn responses(&self) -> Direction {
+        self.role.requests().other()
+    }
+
+    pub(super) fn ask(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.piece(self.requests(), bytes.as_ref(), 0, &[], false);
+        self
+    }
+
+    pub(super) fn answer(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.piece(self.responses(), bytes.as_ref(), 0, &[], false);
+        self
+    }
+
+    pub(super) fn end_of_responses(&mut self) -> &mut Self {
+        self.now += 1000;
+        self.session.on_end_of_stream(self.responses(), self.now, &mut self.out);
+        self
+    }
+
+    pub(super) fn end(&mut self, end: End) -> &mut Self {
+        self.now += 1000;
+        self.session.on_end(end, self.now, &mut self.out);
+        self
+    }
+
+    /// One line for each exchange: what it asked and got, and how it ended.
+    pub(super) fn told(&self) -> Vec<String> {
+        self.out.iter().map(tell).collect()
+    }
+
+    pub(super) fn anomalies(&mut self) -> Anomalies {
+        self.session.take_anomalies()
+    }
+}
+
+pub(super) fn http(exchange: &Exchange) -> &Http {
+    match &exchange.detail {
+        Detail::Http(http) => http,
+        Detail::Rpc(_) => panic!("not HTTP"),
+    }
+}
+
+pub(super) fn tell(exchange: &Exchange) -> String {
+    let http = http(exchange);
+    let number = |number: Option<u64>| number.map_or("?".to_owned(), |number| number.to_string());
+    let outcome = match exchange.outcome {
+        Outcome::Complete => String::new(),
+        other => format!(" {other:?}"),
+    };
+    format!(
+        "{} {} {} {}→{}{outcome}",
+        http.method.as_deref().unwrap_or("?"),
+        http.target.as_deref().unwrap_or("?"),
+        http.status.map_or("-".to_owned(), |status| status.to_string()),
+        number(http.request_body_bytes),
+        number(http.response_body_bytes),
+    )
+}
+
+pub(super) const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+pub(super) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
