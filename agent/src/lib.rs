@@ -6,3 +6,4 @@ pub mod conn;
 pub mod kernel;
 pub mod model;
 pub mod protocols;
+pub mod telemetry;

@@ -1,0 +1,200 @@
+//! The two ends of a connection as attributes.
+
+use std::net::IpAddr;
+
+use compact_str::CompactString;
+
+use super::{attributes::Attributes, semconv};
+use crate::model::{
+    net::{ConnectionInfo, Endpoint, Role},
+    span::Value,
+};
+
+/// Longest host name taken from a header; DNS allows 253.
+const MAX_HOST_BYTES: usize = 255;
+
+/// `server.address` and `server.port`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Server {
+    pub(super) address: CompactString,
+    pub(super) port: Option<u16>,
+}
+
+impl Server {
+    /// From what the request says (`authority`: of an absolute target, else `Host` or `:authority`); what it does not
+    /// say, or says malformed, from the connection. The port that is not named there is the connection's too, not the
+    /// scheme's default: the one is seen, the other would be guessed.
+    pub(super) fn of(authority: Option<&str>, role: Role, connection: &ConnectionInfo) -> Self {
+        let end = match role {
+            Role::Server => &connection.local,
+            Role::Client => &connection.remote,
+        };
+        match authority.and_then(split_authority) {
+            Some((host, port)) => Self { address: CompactString::new(host), port: port.or(end.port()) },
+            None => Self { address: address(end).unwrap_or_default(), port: end.port() },
+        }
+    }
+
+    pub(super) fn push(self, out: &mut Attributes) {
+        if !self.address.is_empty() {
+            out.push(semconv::SERVER_ADDRESS, Value::Str(self.address));
+            out.push_int(semconv::SERVER_PORT, self.port);
+        }
+    }
+}
+
+/// Host and port of `[user@]host[:port]`; `None` if it is malformed. Brackets of IPv6 are taken off.
+pub(super) fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
+    let authority = without_user_info(authority);
+    if authority.len() > MAX_HOST_BYTES + ":65535".len() {
+        return None;
+    }
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (host, port) = rest.split_once(']')?;
+        host.parse::<std::net::Ipv6Addr>().ok()?;
+        (host, if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
+    } else {
+        match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        }
+    };
+    let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~' | b'%' | b':');
+    if host.is_empty() || host.len() > MAX_HOST_BYTES || !host.bytes().all(valid) {
+        return None;
+    }
+    match port {
+        None | Some("") => Some((host, None)),
+        Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => Some((host, Some(port.parse().ok()?))),
+        Some(_) => None,
+    }
+}
+
+/// What follows `user:password@`.
+pub(super) fn without_user_info(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, rest)| rest)
+}
+
+/// An end's address; `None` where it is unknown or has no name.
+pub(super) fn address(end: &Endpoint) -> Option<CompactString> {
+    match end {
+        Endpoint::Inet(addr) => Some(ip(addr.ip())),
+        Endpoint::Unix(name) => (!name.is_empty()).then(|| CompactString::new(name)),
+        Endpoint::Unknown => None,
+    }
+}
+
+/// Pushes `client.*` of a server's connection.
+pub(super) fn push_client(connection: &ConnectionInfo, out: &mut Attributes) {
+    out.push_str(semconv::CLIENT_ADDRESS, address(&connection.remote));
+    out.push_int(semconv::CLIENT_PORT, connection.remote.port());
+}
+
+/// Pushes `network.*` of the other end, or that it is unknown.
+pub(super) fn push_network(connection: &ConnectionInfo, version: &'static str, rpc: bool, out: &mut Attributes) {
+    match &connection.remote {
+        Endpoint::Inet(addr) => {
+            out.push(semconv::NETWORK_PEER_ADDRESS, Value::Str(ip(addr.ip())));
+            out.push_int(semconv::NETWORK_PEER_PORT, Some(addr.port()));
+        }
+        Endpoint::Unix(name) => {
+            if !name.is_empty() {
+                out.push(semconv::NETWORK_PEER_ADDRESS, Value::Shared(name.clone()));
+            }
+            out.push(semconv::NETWORK_TRANSPORT, Value::Static("unix"));
+        }
+        Endpoint::Unknown => {}
+    }
+    if rpc {
+        out.push(semconv::NETWORK_PROTOCOL_NAME, Value::Static("http"));
+    }
+    if !version.is_empty() {
+        out.push(semconv::NETWORK_PROTOCOL_VERSION, Value::Static(version));
+    }
+}
+
+/// Text of an address; one of IPv4 in IPv6 is IPv4. Without `fmt`, which costs more than all else here.
+fn ip(addr: IpAddr) -> CompactString {
+    use std::fmt::Write as _;
+    let mut text = CompactString::const_new("");
+    match addr.to_canonical() {
+        IpAddr::V4(v4) => {
+            for (at, octet) in v4.octets().into_iter().enumerate() {
+                if at > 0 {
+                    text.push('.');
+                }
+                for (digit, shown) in [(octet / 100, octet > 99), (octet / 10 % 10, octet > 9), (octet % 10, true)] {
+                    if shown {
+                        text.push(char::from(b'0' + digit));
+                    }
+                }
+            }
+        }
+        // Writing to a string does not fail.
+        IpAddr::V6(v6) => drop(write!(text, "{v6}")),
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> ConnectionInfo {
+        ConnectionInfo {
+            id: 1,
+            local: Endpoint::Inet("10.0.0.1:8080".parse().unwrap()),
+            remote: Endpoint::Inet("[::ffff:10.0.0.2]:51234".parse().unwrap()),
+            netns: 0,
+            tls: false,
+        }
+    }
+
+    fn server(authority: Option<&str>, role: Role) -> (String, Option<u16>) {
+        let server = Server::of(authority, role, &connection());
+        (server.address.to_string(), server.port)
+    }
+
+    #[test]
+    fn addresses_are_written_as_the_standard_library_does() {
+        for addr in ["0.0.0.0", "1.20.255.100", "255.255.255.255", "::1", "2001:db8::1"] {
+            assert_eq!(ip(addr.parse().unwrap()), addr);
+        }
+        assert_eq!(ip("::ffff:1.2.3.4".parse().unwrap()), "1.2.3.4");
+    }
+
+    #[test]
+    fn the_server_is_what_the_request_names() {
+        for (authority, host, port) in [
+            ("shop.example:81", "shop.example", 81),
+            ("shop.example", "shop.example", 8080),
+            ("shop.example:", "shop.example", 8080),
+            ("[::1]:443", "::1", 443),
+            ("[::1]", "::1", 8080),
+            ("user:pw@shop:81", "shop", 81),
+            ("a@b@shop:81", "shop", 81),
+        ] {
+            assert_eq!(server(Some(authority), Role::Server), (host.to_owned(), Some(port)), "{authority}");
+        }
+    }
+
+    #[test]
+    fn a_missing_or_malformed_name_gives_way_to_the_connection() {
+        let long = "x".repeat(300);
+        for bad in [
+            None,
+            Some(""),
+            Some(":80"),
+            Some("a b"),
+            Some("a:b"),
+            Some("a:99999"),
+            Some("[::1"),
+            Some("[x]:1"),
+            Some("::1"),
+            Some(long.as_str()),
+        ] {
+            assert_eq!(server(bad, Role::Server), ("10.0.0.1".to_owned(), Some(8080)), "{bad:?}");
+            assert_eq!(server(bad, Role::Client), ("10.0.0.2".to_owned(), Some(51234)), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! HTTP exchanges as spans and metric attributes.
+
+use compact_str::CompactString;
+
+use super::{
+    Described,
+    attributes::Attributes,
+    endpoint::{self, Server},
+    methods::{Method, Methods},
+    outcome::{self, Error},
+    red::{Label, Labels},
+    redact::{REDACTED, Redactor},
+    semconv,
+    target::{Form, Target},
+};
+use crate::model::{
+    exchange::{Http, Outcome},
+    net::{ConnectionInfo, Role},
+    span::{Kind, Status, Value},
+};
+
+/// What both the span and the metrics need to know of an exchange.
+pub(super) struct Facts {
+    role: Role,
+    outcome: Outcome,
+    target: Target,
+    method: Method,
+    scheme: &'static str,
+    server: Server,
+    status: Status,
+    error: Option<Error>,
+}
+
+impl Facts {
+    pub(super) fn of(
+        http: &Http,
+        role: Role,
+        outcome: Outcome,
+        connection: &ConnectionInfo,
+        methods: &Methods,
+    ) -> Self {
+        let target = Target::of(http);
+        let text = http.target.as_deref().unwrap_or_default();
+        let authority = target.authority(text).or(http.host.as_deref());
+        let scheme = if connection.tls {
+            "https"
+        } else {
+            target.scheme(text).or(http.scheme.as_deref()).and_then(known_scheme).unwrap_or("http")
+        };
+        let failed = http.status.filter(|status| match role {
+            Role::Server => *status >= 500,
+            Role::Client => *status >= 400,
+        });
+        let (status, error) = outcome::judge(outcome, role, failed.map(|status| Error::Digits(status.into())));
+        Self {
+            role,
+            outcome,
+            target,
+            method: methods.find(http.method.as_deref()),
+            scheme,
+            server: Server::of(authority, role, connection),
+            status,
+            error,
+        }
+    }
+
+    /// The whole path, if it was seen whole.
+    pub(super) fn path<'a>(&self, http: &'a Http) -> Option<&'a str> {
+        let has_path = matches!(self.target.form, Form::Origin | Form::Absolute);
+        let whole = |text: &&str| has_path && self.target.path_is_whole(text, http.target_truncated);
+        http.target.as_deref().filter(whole).map(|text| self.target.path(text))
+    }
+
+    pub(super) fn labels<'a>(&'a self, http: &'a Http, route: Option<&'a str>, methods: &'a Methods) -> Labels<'a> {
+        let client = self.role == Role::Client && !self.server.address.is_empty();
+        [
+            methods.name(self.method).map(|name| (semconv::HTTP_REQUEST_METHOD, Label::Str(name))),
+            http.status.map(|status| (semconv::HTTP_RESPONSE_STATUS_CODE, Label::Int(status.into()))),
+            route.map(|route| (semconv::HTTP_ROUTE, Label::Str(route))),
+            Some((semconv::URL_SCHEME, Label::Str(self.scheme))),
+            (!http.version.is_empty()).then_some((semconv::NETWORK_PROTOCOL_VERSION, Label::Str(http.version))),
+            client.then_some((semconv::SERVER_ADDRESS, Label::Str(&self.server.address))),
+            self.server.port.filter(|_| client).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
+            self.error.map(error_label),
+        ]
+    }
+
+    pub(super) fn describe(
+        self,
+        http: Http,
+        connection: &ConnectionInfo,
+        route: Option<std::sync::Arc<str>>,
+        methods: &Methods,
+        redactor: &Redactor,
+    ) -> Described {
+        let mut out = Attributes::new();
+        let name = self.name(route.as_deref(), methods);
+        if let Some(value) = methods.value(self.method) {
+            out.push(semconv::HTTP_REQUEST_METHOD, value);
+        }
+        let name_unknown = http.unknown_name.is_some() && (http.method.is_none() || http.target.is_none());
+        if self.method == Method::Other {
+            out.push_str(semconv::HTTP_REQUEST_METHOD_ORIGINAL, http.method);
+        }
+        out.push_int(semconv::HTTP_RESPONSE_STATUS_CODE, http.status);
+        let target_truncated = http.target_truncated && http.target.is_some();
+        match self.role {
+            Role::Server => {
+                self.push_url(http.target, redactor, &mut out);
+                out.push(semconv::URL_SCHEME, Value::Static(self.scheme));
+            }
+            Role::Client => self.push_full_url(http.target, redactor, &mut out),
+        }
+        self.server.push(&mut out);
+        if self.role == Role::Server {
+            endpoint::push_client(connection, &mut out);
+        }
+        endpoint::push_network(connection, http.version, false, &mut out);
+        if let Some(route) = route {
+            out.push(semconv::HTTP_ROUTE, Value::Shared(route));
+        }
+        out.push_str(semconv::USER_AGENT_ORIGINAL, http.user_agent);
+        out.push_count(semconv::HTTP_REQUEST_BODY_SIZE, http.request_body_bytes);
+        out.push_count(semconv::HTTP_RESPONSE_BODY_SIZE, http.response_body_bytes);
+        if let Some(error) = self.error {
+            out.push(semconv::ERROR_TYPE, error.to_value());
+        }
+        if self.outcome != Outcome::Complete {
+            out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(self.outcome)));
+        }
+        out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
+        out.push_flag(semconv::BEYLA_TARGET_TRUNCATED, target_truncated);
+        out.push_flag(semconv::BEYLA_HEADERS_TRUNCATED, http.headers_truncated);
+        let kind = match self.role {
+            Role::Server => Kind::Server,
+            Role::Client => Kind::Client,
+        };
+        Described { name, kind, status: self.status, attributes: out }
+    }
+
+    /// `{method} {route}`; the method is `HTTP` where it is not a known one.
+    fn name(&self, route: Option<&str>, methods: &Methods) -> CompactString {
+        let method = match self.method {
+            Method::Known(_) => methods.name(self.method).unwrap_or("HTTP"),
+            Method::Other | Method::Unknown => "HTTP",
+        };
+        let Some(route) = route else { return CompactString::new(method) };
+        let mut name = CompactString::with_capacity(method.len() + 1 + route.len());
+        name.push_str(method);
+        name.push(' ');
+        name.push_str(route);
+        name
+    }
+
+    /// `url.path` and `url.query`.
+    fn push_url(&self, target: Option<CompactString>, redactor: &Redactor, out: &mut Attributes) {
+        let Some(text) = target else { return };
+        if self.target.form == Form::Authority {
+            return;
+        }
+        let query = self.target.query(&text).map(|query| CompactString::from(redactor.query(query)));
+        let path = redactor.path(self.target.path(&text));
+        let path = if path.len() == text.len() && matches!(path, std::borrow::Cow::Borrowed(_)) {
+            text
+        } else {
+            CompactString::from(path)
+        };
+        out.push(semconv::URL_PATH, Value::Str(path));
+        out.push_str(semconv::URL_QUERY, query.filter(|query| !query.is_empty()));
+    }
+
+    /// `url.full`; where the server has no name at all, what there is of `url.path` and `url.query`.
+    fn push_full_url(&self, target: Option<CompactString>, redactor: &Redactor, out: &mut Attributes) {
+        let Some(text) = target else { return };
+        if self.target.form == Form::Authority {
+            // CONNECT names a host and port, which `server.*` has, and no resource.
+            return;
+        }
+        if self.server.address.is_empty() {
+            return self.push_url(Some(text), redactor, out);
+        }
+        let mut url = CompactString::with_capacity(text.len() + self.server.address.len() + "https://:65535".len());
+        url.push_str(self.scheme);
+        url.push_str("://");
+        if self.target.authority(&text).is_some_and(|authority| authority.contains('@')) {
+            url.push_str(REDACTED);
+            url.push(':');
+            url.push_str(REDACTED);
+            url.push('@');
+        }
+        let is_ipv6 = self.server.address.contains(':');
+        url.push_str(if is_ipv6 { "[" } else { "" });
+        url.push_str(&self.server.address);
+        url.push_str(if is_ipv6 { "]" } else { "" });
+        if let Some(port) = self.server.port.filter(|port| *port != default_port(self.scheme)) {
+            url.push(':');
+            url.push_str(&outcome::decimal(port.into()));
+        }
+        if self.target.form != Form::Asterisk {
+            url.push_str(&redactor.path(self.target.path(&text)));
+        }
+        if let Some(query) = self.target.query(&text) {
+            url.push('?');
+            url.push_str(&redactor.query(query));
+        }
+        out.push(semconv::URL_FULL, Value::Str(url));
+    }
+}
+
+pub(super) const fn error_label(error: Error) -> (&'static str, Label<'static>) {
+    match error {
+        Error::Word(word) => (semconv::ERROR_TYPE, Label::Str(word)),
+        Error::Digits(status) => (semconv::ERROR_TYPE, Label::Digits(status)),
+    }
+}
+
+/// Others would be whatever a peer likes to write into a metric's attributes.
+fn known_scheme(scheme: &str) -> Option<&'static str> {
+    ["http", "https", "ws", "wss"].into_iter().find(|known| known.eq_ignore_ascii_case(scheme))
+}
+
+fn default_port(scheme: &str) -> u16 {
+    if matches!(scheme, "https" | "wss") { 443 } else { 80 }
+}

@@ -1,0 +1,264 @@
+//! Exchanges become spans and RED histograms. The only stage that knows OpenTelemetry's names; no I/O.
+//!
+//! [`Telemetry::on_exchange`] counts, aggregates and describes one exchange; [`Telemetry::collect`] gives the metrics.
+//! Decisions that readers of spans will want to know are told in [`outcome`](self), [`route`], [`redact`].
+
+mod attributes;
+pub mod clock;
+mod endpoint;
+mod exponential;
+pub mod histogram;
+mod http;
+pub mod ids;
+mod instances;
+pub mod methods;
+mod outcome;
+pub mod red;
+pub mod redact;
+pub mod route;
+mod rpc;
+pub mod sampling;
+pub mod semconv;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+
+use self::{
+    attributes::Attributes, clock::Clock, ids::Ids, instances::Instances, methods::Methods, red::Family,
+    redact::Redactor, route::Router, sampling::Sampler,
+};
+use crate::model::{
+    exchange::{Detail, Exchange, Outcome},
+    metric::{Exemplar, Metric},
+    net::{ConnectionInfo, Endpoint},
+    span::{Kind, Resource, Span, Status, Value},
+    trace_context::{SpanId, TraceId, TraceParent},
+};
+
+/// Settings of the stage.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Which spans are exported.
+    pub sampler: Sampler,
+    /// How `http.route` is found.
+    pub routes: route::Config,
+    /// Which query values are secrets.
+    pub redactor: Redactor,
+    /// Which HTTP methods are known.
+    pub methods: Methods,
+    /// How histograms are kept.
+    pub red: red::Config,
+}
+
+/// What the stage has done; all counts only grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// `beyla_rs.exchanges`: protocol (`http1`, `http2`, `grpc`, `connectrpc`), outcome (`complete`, `no_response`,
+    /// `cut`, `cancelled`, `unseen`), number.
+    pub exchanges: Vec<(&'static str, &'static str, u64)>,
+    /// Spans left out by the sampler.
+    pub unsampled: u64,
+    /// Exchanges that went to a metric's overflow series.
+    pub overflowed: u64,
+}
+
+/// The stage.
+#[derive(Debug)]
+pub struct Telemetry {
+    sampler: Sampler,
+    redactor: Redactor,
+    methods: Methods,
+    router: Router,
+    clock: Clock,
+    ids: Ids,
+    instances: Instances,
+    counts: Counts,
+}
+
+/// A span without what is the same for all protocols.
+struct Described {
+    name: CompactString,
+    kind: Kind,
+    status: Status,
+    attributes: Attributes,
+}
+
+/// Where a span belongs.
+struct Context {
+    trace_id: TraceId,
+    /// `None` if the span is not exported.
+    span_id: Option<SpanId>,
+    parent: Option<SpanId>,
+    flags: u8,
+}
+
+impl Telemetry {
+    /// The stage, with no series.
+    #[must_use]
+    pub fn new(config: Config, clock: Clock, ids: Ids) -> Self {
+        Self {
+            sampler: config.sampler,
+            redactor: config.redactor,
+            methods: config.methods,
+            router: Router::new(config.routes),
+            clock,
+            ids,
+            instances: Instances::new(config.red),
+            counts: Counts::default(),
+        }
+    }
+
+    /// The clock, to refresh it from time to time.
+    pub const fn clock_mut(&mut self) -> &mut Clock {
+        &mut self.clock
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Takes an exchange into the metrics, and gives its span if it is sampled. One whose end was not seen is in no
+    /// histogram; its span says so.
+    pub fn on_exchange(
+        &mut self,
+        exchange: Exchange,
+        connection: &ConnectionInfo,
+        resource: &Arc<Resource>,
+    ) -> Option<Span> {
+        let Exchange { role, start_ns, first_byte_ns, end_ns, outcome, parent, detail, .. } = exchange;
+        self.count(&detail, outcome);
+        // Both ends by the same offset: see `clock`.
+        let duration_ns = end_ns.saturating_sub(start_ns);
+        let start_unix_ns = self.clock.unix_ns(start_ns);
+        let end_unix_ns = start_unix_ns.saturating_add(duration_ns);
+        let context = self.context(parent);
+        let instance = self.instances.get_or_insert(resource);
+        let family = Family::of(&detail, role);
+        let sample = red::Sample {
+            duration_s: seconds(duration_ns),
+            request_bytes: None,
+            response_bytes: None,
+            start_unix_ns,
+            exemplar: context.span_id.map(|span_id| Exemplar {
+                at_unix_ns: end_unix_ns,
+                value: 0.0,
+                trace_id: context.trace_id,
+                span_id,
+            }),
+        };
+        let counted = outcome != Outcome::Unseen;
+        let (overflowed, described) = match detail {
+            Detail::Http(http) => {
+                let facts = http::Facts::of(&http, role, outcome, connection, &self.methods);
+                let route = match family {
+                    Family::HttpServer => {
+                        facts.path(&http).and_then(|path| self.router.route(&mut instance.routes, path, http.status))
+                    }
+                    _ => None,
+                };
+                let overflowed = counted && {
+                    let sample = red::Sample {
+                        request_bytes: http.request_body_bytes,
+                        response_bytes: http.response_body_bytes,
+                        ..sample
+                    };
+                    instance.red.record(family, &facts.labels(&http, route.as_deref(), &self.methods), &sample)
+                };
+                let describe = || facts.describe(*http, connection, route, &self.methods, &self.redactor);
+                (overflowed, context.span_id.map(|_| describe()))
+            }
+            Detail::Rpc(rpc) => {
+                let facts = rpc::Facts::of(&rpc, role, outcome, connection);
+                let overflowed = counted && instance.red.record(family, &facts.labels(&rpc), &sample);
+                (overflowed, context.span_id.map(|_| facts.describe(*rpc, connection)))
+            }
+        };
+        self.counts.overflowed += u64::from(overflowed);
+        let (Some(Described { name, kind, status, mut attributes }), Some(span_id)) = (described, context.span_id)
+        else {
+            self.counts.unsampled += 1;
+            return None;
+        };
+        if let Some(first_byte_ns) = first_byte_ns.filter(|first_byte_ns| *first_byte_ns != end_ns) {
+            let waited_s = seconds(first_byte_ns.saturating_sub(start_ns));
+            attributes.push(semconv::BEYLA_TIME_TO_FIRST_BYTE, Value::Double(waited_s));
+        }
+        if context.parent.is_some() {
+            attributes.push(semconv::BEYLA_PARENT_EVIDENCE, Value::Static("traceparent"));
+        }
+        attributes.push_flag(semconv::BEYLA_CONNECTION_UNBOUND, connection.remote == Endpoint::Unknown);
+        Some(Span {
+            trace_id: context.trace_id,
+            span_id,
+            parent: context.parent,
+            flags: context.flags,
+            kind,
+            name,
+            start_unix_ns,
+            end_unix_ns,
+            status,
+            attributes: attributes.into_vec(),
+            resource: Arc::clone(resource),
+        })
+    }
+
+    /// Sets how many requests a service instance's HTTP servers are answering (`http.server.active_requests`). Their
+    /// methods are not told apart: the connections' parsers report a number only.
+    pub fn set_active_requests(&mut self, resource: &Arc<Resource>, scheme: Scheme, open: u64) {
+        self.instances.get_or_insert(resource).set_active(scheme, open);
+    }
+
+    /// All metrics as of now. Instances that were [forgotten](Self::forget), or that nobody else refers to any more,
+    /// are collected for the last time.
+    pub fn collect(&mut self, now_unix_ns: u64) -> Vec<Metric> {
+        self.instances.collect(now_unix_ns)
+    }
+
+    /// The service instance has ended: its series are dropped after the next collection.
+    pub fn forget(&mut self, resource: &Arc<Resource>) {
+        self.instances.forget(resource);
+    }
+
+    fn context(&mut self, parent: Option<TraceParent>) -> Context {
+        let trace_id = parent.map_or_else(|| self.ids.trace_id(), |parent| parent.trace_id);
+        let sampled = self.sampler.samples(parent.as_ref(), trace_id);
+        Context {
+            trace_id,
+            span_id: sampled.then(|| self.ids.span_id()),
+            parent: parent.map(|parent| parent.span_id),
+            flags: parent.map_or(0, |parent| parent.flags & !1) | u8::from(sampled),
+        }
+    }
+
+    fn count(&mut self, detail: &Detail, outcome: Outcome) {
+        let protocol = match detail {
+            Detail::Http(http) if http.version == "2" => "http2",
+            Detail::Http(_) => "http1",
+            Detail::Rpc(rpc) => rpc.system,
+        };
+        let outcome = outcome::word(outcome);
+        match self.counts.exchanges.iter_mut().find(|(p, o, _)| *p == protocol && *o == outcome) {
+            Some((_, _, count)) => *count += 1,
+            None => self.counts.exchanges.push((protocol, outcome, 1)),
+        }
+    }
+}
+
+/// `url.scheme` of `http.server.active_requests`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}

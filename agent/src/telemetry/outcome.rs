@@ -1,0 +1,83 @@
+//! What an exchange's end means for its span: `error.type`, `beyla.outcome`, status.
+//!
+//! | outcome | `beyla.outcome` = `error.type` | status of a client span | of a server span |
+//! | --- | --- | --- | --- |
+//! | complete | – | by the response's status | by the response's status |
+//! | no response | `no_response` | ERROR | by the status seen, else unset |
+//! | cut | `cut` | ERROR | as above |
+//! | cancelled | `cancelled` | ERROR | as above |
+//! | unseen | `unseen`, no `error.type` | by the status seen, else unset | as above |
+//!
+//! A server span whose response did not get through is not ERROR by that alone: whether the client went away or the
+//! server broke off is not seen. Where the response's status is an error, `error.type` is that status.
+
+use crate::model::{
+    exchange::Outcome,
+    net::Role,
+    span::{Status, Value},
+};
+
+/// The outcome's word, for attributes and counters.
+pub(super) const fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Complete => "complete",
+        Outcome::NoResponse => "no_response",
+        Outcome::Cut => "cut",
+        Outcome::Cancelled(_) => "cancelled",
+        Outcome::Unseen => "unseen",
+    }
+}
+
+/// `error.type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Error {
+    /// A word.
+    Word(&'static str),
+    /// A status, in decimal.
+    Digits(u32),
+}
+
+impl Error {
+    pub(super) fn to_value(self) -> Value {
+        match self {
+            Self::Word(word) => Value::Static(word),
+            Self::Digits(status) => Value::Str(decimal(status)),
+        }
+    }
+}
+
+/// Status and `error.type` of a span, given what its response's status says.
+pub(super) const fn judge(outcome: Outcome, role: Role, response: Option<Error>) -> (Status, Option<Error>) {
+    match (response, outcome, role) {
+        (Some(error), _, _) => (Status::Error, Some(error)),
+        (None, Outcome::Complete | Outcome::Unseen, _) => (Status::Unset, None),
+        (None, _, Role::Client) => (Status::Error, Some(Error::Word(word(outcome)))),
+        (None, _, Role::Server) => (Status::Unset, Some(Error::Word(word(outcome)))),
+    }
+}
+
+/// Decimal digits, without the price of `fmt`.
+pub(super) fn decimal(number: u32) -> compact_str::CompactString {
+    let mut text = compact_str::CompactString::const_new("");
+    let mut divisor = 1_000_000_000;
+    while divisor > 0 {
+        let digit = number / divisor % 10;
+        if digit > 0 || !text.is_empty() || divisor == 1 {
+            text.push(char::from(b'0' + digit as u8));
+        }
+        divisor /= 10;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_written_as_the_standard_library_does() {
+        for number in [0, 7, 10, 99, 200, 503, 65_535, u32::MAX] {
+            assert_eq!(decimal(number), number.to_string());
+        }
+    }
+}

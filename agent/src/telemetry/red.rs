@@ -1,0 +1,472 @@
+//! RED histograms of one service instance: requests counted and timed by a few attributes.
+//!
+//! Series are bounded per metric; what would exceed the bound goes to one series marked `otel.metric.overflow`, so that
+//! the sum over all series is always exact. A value whose series exists allocates nothing.
+
+use std::{
+    hash::{BuildHasher, Hasher},
+    sync::Arc,
+};
+
+use compact_str::CompactString;
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
+
+use super::{
+    histogram::{Aggregation, DURATION_BOUNDS_S, Histogram, Point, SIZE_BOUNDS_BYTES},
+    semconv,
+};
+use crate::model::{
+    exchange::Detail,
+    metric::{Exemplar, Metric, Points},
+    net::Role,
+    span::{Attribute, Resource, Value},
+};
+
+/// What points count since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Temporality {
+    /// Since the series began.
+    #[default]
+    Cumulative,
+    /// Since the last collection; series without new values are dropped.
+    Delta,
+}
+
+/// Settings of the aggregation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Kind of buckets.
+    pub aggregation: Aggregation,
+    /// What points count since.
+    pub temporality: Temporality,
+    /// Series per service instance and metric, the overflow's included; at least 1.
+    pub max_series: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { aggregation: Aggregation::default(), temporality: Temporality::default(), max_series: 2_000 }
+    }
+}
+
+/// A metric attribute's value, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Label<'a> {
+    Str(&'a str),
+    Int(i64),
+    /// A string of decimal digits.
+    Digits(u32),
+}
+
+#[derive(Debug, PartialEq)]
+enum OwnedLabel {
+    Str(CompactString),
+    Int(i64),
+    Digits(u32),
+}
+
+impl Label<'_> {
+    fn own(self) -> OwnedLabel {
+        match self {
+            Self::Str(text) => OwnedLabel::Str(CompactString::new(text)),
+            Self::Int(value) => OwnedLabel::Int(value),
+            Self::Digits(value) => OwnedLabel::Digits(value),
+        }
+    }
+}
+
+impl OwnedLabel {
+    fn is(&self, label: &Label<'_>) -> bool {
+        match (self, label) {
+            (Self::Str(a), Label::Str(b)) => a == b,
+            (Self::Int(a), Label::Int(b)) => a == b,
+            (Self::Digits(a), Label::Digits(b)) => a == b,
+            _ => false,
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        match self {
+            Self::Str(text) => Value::Str(text.clone()),
+            Self::Int(value) => Value::Int(*value),
+            Self::Digits(value) => Value::Str(compact_str::format_compact!("{value}")),
+        }
+    }
+}
+
+/// The attributes of one value, each in its place (places are fixed per metric), `None` where absent.
+pub(super) const MAX_LABELS: usize = 8;
+pub(super) type Labels<'a> = [Option<(&'static str, Label<'a>)>; MAX_LABELS];
+
+/// One exchange's values.
+#[derive(Debug)]
+pub(super) struct Sample {
+    pub(super) duration_s: f64,
+    pub(super) request_bytes: Option<u64>,
+    pub(super) response_bytes: Option<u64>,
+    /// When the exchange began.
+    pub(super) start_unix_ns: u64,
+    /// Its span, if that is exported; the value is set by the histogram.
+    pub(super) exemplar: Option<Exemplar>,
+}
+
+/// Metrics of one kind of exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    HttpServer,
+    HttpClient,
+    RpcServer,
+    RpcClient,
+}
+
+impl Family {
+    const ALL: [Self; 4] = [Self::HttpServer, Self::HttpClient, Self::RpcServer, Self::RpcClient];
+
+    pub(super) const fn of(detail: &Detail, role: Role) -> Self {
+        match (detail, role) {
+            (Detail::Http(_), Role::Server) => Self::HttpServer,
+            (Detail::Http(_), Role::Client) => Self::HttpClient,
+            (Detail::Rpc(_), Role::Server) => Self::RpcServer,
+            (Detail::Rpc(_), Role::Client) => Self::RpcClient,
+        }
+    }
+
+    /// Name and description of durations, request sizes, response sizes.
+    const fn metrics(self) -> [(&'static str, &'static str); 3] {
+        match self {
+            Self::HttpServer => [
+                (semconv::HTTP_SERVER_REQUEST_DURATION, "Duration of HTTP server requests."),
+                (semconv::HTTP_SERVER_REQUEST_BODY_SIZE, "Size of HTTP server request bodies."),
+                (semconv::HTTP_SERVER_RESPONSE_BODY_SIZE, "Size of HTTP server response bodies."),
+            ],
+            Self::HttpClient => [
+                (semconv::HTTP_CLIENT_REQUEST_DURATION, "Duration of HTTP client requests."),
+                (semconv::HTTP_CLIENT_REQUEST_BODY_SIZE, "Size of HTTP client request bodies."),
+                (semconv::HTTP_CLIENT_RESPONSE_BODY_SIZE, "Size of HTTP client response bodies."),
+            ],
+            Self::RpcServer => [
+                (semconv::RPC_SERVER_CALL_DURATION, "Duration of incoming remote procedure calls."),
+                ("", ""),
+                ("", ""),
+            ],
+            Self::RpcClient => [
+                (semconv::RPC_CLIENT_CALL_DURATION, "Duration of outgoing remote procedure calls."),
+                ("", ""),
+                ("", ""),
+            ],
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Series {
+    hash: u64,
+    /// Empty for the overflow series.
+    labels: Box<[(&'static str, OwnedLabel)]>,
+    overflow: bool,
+    start_unix_ns: u64,
+    duration: Histogram,
+    request_size: Option<Box<Histogram>>,
+    response_size: Option<Box<Histogram>>,
+}
+
+impl Series {
+    fn new(hash: u64, labels: Option<&Labels<'_>>, start_unix_ns: u64, aggregation: Aggregation) -> Self {
+        let owned = labels.into_iter().flatten().flatten().map(|(key, label)| (*key, label.own())).collect();
+        Self {
+            hash,
+            labels: owned,
+            overflow: labels.is_none(),
+            start_unix_ns,
+            duration: Histogram::new(aggregation, DURATION_BOUNDS_S),
+            request_size: None,
+            response_size: None,
+        }
+    }
+
+    fn is(&self, labels: &Labels<'_>) -> bool {
+        let mut mine = self.labels.iter();
+        labels.iter().flatten().all(|(key, label)| mine.next().is_some_and(|(k, l)| k == key && l.is(label)))
+            && mine.next().is_none()
+    }
+
+    fn record(&mut self, sample: &Sample, aggregation: Aggregation) {
+        let exemplar = sample.exemplar.as_ref();
+        self.duration.record(sample.duration_s, exemplar);
+        let sizes = [(&mut self.request_size, sample.request_bytes), (&mut self.response_size, sample.response_bytes)];
+        for (histogram, bytes) in sizes {
+            if let Some(bytes) = bytes {
+                histogram
+                    .get_or_insert_with(|| Box::new(Histogram::new(aggregation, SIZE_BOUNDS_BYTES)))
+                    .record(bytes as f64, exemplar);
+            }
+        }
+    }
+
+    fn attributes(&self) -> Vec<Attribute> {
+        if self.overflow {
+            return vec![Attribute { key: semconv::OTEL_METRIC_OVERFLOW, value: Value::Bool(true) }];
+        }
+        self.labels.iter().map(|(key, label)| Attribute { key, value: label.to_value() }).collect()
+    }
+
+    /// Durations, request sizes, response sizes.
+    fn histograms(&mut self) -> [Option<&mut Histogram>; 3] {
+        [Some(&mut self.duration), self.request_size.as_deref_mut(), self.response_size.as_deref_mut()]
+    }
+}
+
+/// A family's series, the overflow's apart.
+#[derive(Debug, Default)]
+struct Table {
+    series: HashTable<Series>,
+    overflow: Option<Box<Series>>,
+}
+
+/// All series of one service instance.
+#[derive(Debug)]
+pub(super) struct Red {
+    config: Config,
+    hasher: DefaultHashBuilder,
+    tables: [Table; 4],
+    collected_unix_ns: Option<u64>,
+}
+
+impl Red {
+    pub(super) fn new(config: Config) -> Self {
+        Self { config, hasher: DefaultHashBuilder::default(), tables: Default::default(), collected_unix_ns: None }
+    }
+
+    /// Adds an exchange. Returns whether it went to the overflow series.
+    pub(super) fn record(&mut self, family: Family, labels: &Labels<'_>, sample: &Sample) -> bool {
+        let Config { aggregation, max_series, .. } = self.config;
+        let hash = hash(&self.hasher, labels);
+        let Some(table) = self.tables.get_mut(family as usize) else { return false };
+        let full = table.series.len() + 1 >= max_series;
+        match table.series.entry(hash, |series| series.hash == hash && series.is(labels), |series| series.hash) {
+            Entry::Occupied(mut series) => series.get_mut().record(sample, aggregation),
+            Entry::Vacant(place) if !full => {
+                let mut series = Series::new(hash, Some(labels), sample.start_unix_ns, aggregation);
+                series.record(sample, aggregation);
+                place.insert(series);
+            }
+            Entry::Vacant(_) => {
+                table
+                    .overflow
+                    .get_or_insert_with(|| Box::new(Series::new(0, None, sample.start_unix_ns, aggregation)))
+                    .record(sample, aggregation);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// All metrics as of now; with delta temporality what is collected is forgotten.
+    pub(super) fn collect(&mut self, resource: &Arc<Resource>, now_unix_ns: u64, out: &mut Vec<Metric>) {
+        let delta = self.config.temporality == Temporality::Delta;
+        for (family, table) in Family::ALL.into_iter().zip(&mut self.tables) {
+            let mut points = <[Collected; 3]>::default();
+            let overflow = table.overflow.iter_mut().map(|series| &mut **series);
+            for series in table.series.iter_mut().chain(overflow) {
+                let start_unix_ns = match self.collected_unix_ns {
+                    Some(collected_unix_ns) if delta => collected_unix_ns,
+                    _ => series.start_unix_ns,
+                };
+                let attributes = series.attributes();
+                for (histogram, points) in series.histograms().into_iter().zip(&mut points) {
+                    let Some(histogram) = histogram.filter(|histogram| !histogram.is_empty()) else { continue };
+                    // The wall clock may have been set back since.
+                    points.push(histogram.point(start_unix_ns.min(now_unix_ns), now_unix_ns), attributes.clone());
+                }
+            }
+            if delta {
+                // What has had values is likely to have more: its memory is kept for one more interval.
+                table.series.retain(|series| !series.duration.is_empty());
+                table.overflow.take_if(|series| series.duration.is_empty());
+                let overflow = table.overflow.iter_mut().map(|series| &mut **series);
+                for series in table.series.iter_mut().chain(overflow) {
+                    series.histograms().into_iter().flatten().for_each(Histogram::clear);
+                }
+            }
+            for (at, (points, (name, description))) in points.into_iter().zip(family.metrics()).enumerate() {
+                if let Some(points) = points.into_points() {
+                    let unit = if at == 0 { "s" } else { "By" };
+                    out.push(Metric { name, unit, description, resource: Arc::clone(resource), points });
+                }
+            }
+        }
+        self.collected_unix_ns = Some(now_unix_ns);
+    }
+}
+
+/// Points of one metric; all are of the same kind.
+#[derive(Default)]
+struct Collected {
+    explicit: Vec<crate::model::metric::HistogramPoint>,
+    exponential: Vec<crate::model::metric::ExponentialPoint>,
+}
+
+impl Collected {
+    fn push(&mut self, point: Point, attributes: Vec<Attribute>) {
+        match point {
+            Point::Explicit(mut point) => {
+                point.attributes = attributes;
+                self.explicit.push(point);
+            }
+            Point::Exponential(mut point) => {
+                point.attributes = attributes;
+                self.exponential.push(point);
+            }
+        }
+    }
+
+    fn into_points(self) -> Option<Points> {
+        if !self.explicit.is_empty() {
+            Some(Points::Histogram(self.explicit))
+        } else if !self.exponential.is_empty() {
+            Some(Points::ExponentialHistogram(self.exponential))
+        } else {
+            None
+        }
+    }
+}
+
+/// Seeded per process, as labels come from hostile input.
+fn hash(hasher: &DefaultHashBuilder, labels: &Labels<'_>) -> u64 {
+    let mut state = hasher.build_hasher();
+    for (place, label) in labels.iter().enumerate() {
+        match label {
+            // The place and the length keep ("ab", "c") apart from ("a", "bc").
+            Some((_, Label::Str(text))) => {
+                state.write_u64((place as u64) << 32 | text.len() as u64);
+                state.write(text.as_bytes());
+            }
+            Some((_, Label::Int(value))) => state.write_u64((place as u64) << 32 ^ *value as u64),
+            Some((_, Label::Digits(value))) => state.write_u64((place as u64) << 32 | u64::from(*value)),
+            None => {}
+        }
+    }
+    state.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource() -> Arc<Resource> {
+        Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: 1 })
+    }
+
+    fn labels<'a>(route: &'a str, status: i64) -> Labels<'a> {
+        let mut labels = Labels::default();
+        labels[0] = Some((semconv::HTTP_ROUTE, Label::Str(route)));
+        labels[1] = Some((semconv::HTTP_RESPONSE_STATUS_CODE, Label::Int(status)));
+        labels
+    }
+
+    fn sample(duration_s: f64) -> Sample {
+        Sample { duration_s, request_bytes: Some(0), response_bytes: None, start_unix_ns: 100, exemplar: None }
+    }
+
+    /// (attributes, start, count) of the durations.
+    fn durations(red: &mut Red, now_unix_ns: u64) -> Vec<(Vec<Attribute>, u64, u64)> {
+        let mut metrics = Vec::new();
+        red.collect(&resource(), now_unix_ns, &mut metrics);
+        let metric = metrics.into_iter().find(|metric| metric.name == semconv::HTTP_SERVER_REQUEST_DURATION);
+        match metric.map(|metric| metric.points) {
+            Some(Points::Histogram(points)) => {
+                points.into_iter().map(|p| (p.attributes, p.start_unix_ns, p.count)).collect()
+            }
+            None => Vec::new(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn equal_attributes_share_a_series_and_others_do_not() {
+        let mut red = Red::new(Config::default());
+        for (route, status) in [("/a", 200), ("/a", 200), ("/a", 500), ("/b", 200)] {
+            red.record(Family::HttpServer, &labels(route, status), &sample(0.1));
+        }
+        let mut counts: Vec<_> = durations(&mut red, 200).into_iter().map(|point| point.2).collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [1, 1, 2]);
+    }
+
+    #[test]
+    fn an_absent_attribute_is_another_series() {
+        let mut red = Red::new(Config::default());
+        let mut without = labels("/a", 200);
+        without[1] = None;
+        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1));
+        red.record(Family::HttpServer, &without, &sample(0.1));
+        let mut sizes: Vec<_> = durations(&mut red, 200).into_iter().map(|point| point.0.len()).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [1, 2]);
+    }
+
+    #[test]
+    fn what_exceeds_the_bound_goes_to_the_overflow_and_the_count_stays_exact() {
+        let mut red = Red::new(Config { max_series: 3, ..Config::default() });
+        let mut overflowed = 0;
+        for route in ["/a", "/b", "/c", "/d", "/a", "/c"] {
+            overflowed += usize::from(red.record(Family::HttpServer, &labels(route, 200), &sample(0.1)));
+        }
+        let points = durations(&mut red, 200);
+        assert_eq!((points.len(), overflowed), (3, 3));
+        assert_eq!(points.iter().map(|point| point.2).sum::<u64>(), 6);
+        let marked = vec![Attribute { key: "otel.metric.overflow", value: Value::Bool(true) }];
+        assert_eq!(points.iter().find(|point| point.0 == marked).map(|point| point.2), Some(3));
+    }
+
+    #[test]
+    fn cumulative_points_count_since_the_series_began() {
+        let mut red = Red::new(Config::default());
+        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1));
+        assert_eq!(durations(&mut red, 200)[0].2, 1);
+        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1));
+        let points = durations(&mut red, 300);
+        assert_eq!((points[0].1, points[0].2), (100, 2));
+        assert_eq!(durations(&mut red, 400)[0].2, 2);
+        assert_eq!(durations(&mut red, 50)[0].1, 50, "a clock set back does not make a point end before it starts");
+    }
+
+    #[test]
+    fn delta_points_count_since_the_last_collection_and_idle_series_end() {
+        let mut red = Red::new(Config { temporality: Temporality::Delta, ..Config::default() });
+        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1));
+        assert_eq!(durations(&mut red, 200)[0].1, 100);
+        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1));
+        let points = durations(&mut red, 300);
+        assert_eq!((points[0].1, points[0].2), (200, 1));
+        assert_eq!(durations(&mut red, 400), []);
+        assert_eq!(red.tables[0].series.len(), 0);
+    }
+
+    #[test]
+    fn sizes_are_metrics_of_their_own_where_they_are_known() {
+        let mut red = Red::new(Config::default());
+        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1));
+        red.record(Family::RpcClient, &labels("/a", 200), &Sample { request_bytes: None, ..sample(0.1) });
+        let mut metrics = Vec::new();
+        red.collect(&resource(), 200, &mut metrics);
+        let names: Vec<_> = metrics.iter().map(|metric| (metric.name, metric.unit)).collect();
+        assert_eq!(
+            names,
+            [
+                ("http.server.request.duration", "s"),
+                ("http.server.request.body.size", "By"),
+                ("rpc.client.call.duration", "s")
+            ]
+        );
+    }
+
+    #[test]
+    fn exponential_histograms_if_asked() {
+        let mut red = Red::new(Config { aggregation: Aggregation::Exponential, ..Config::default() });
+        red.record(Family::HttpClient, &labels("/a", 200), &sample(0.1));
+        let mut metrics = Vec::new();
+        red.collect(&resource(), 200, &mut metrics);
+        assert!(matches!(&metrics[0].points, Points::ExponentialHistogram(points) if points[0].count == 1));
+    }
+}

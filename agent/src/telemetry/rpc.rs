@@ -1,0 +1,126 @@
+//! Remote procedure calls as spans and metric attributes.
+
+use compact_str::CompactString;
+
+use super::{
+    Described,
+    attributes::Attributes,
+    endpoint::{self, Server},
+    http::error_label,
+    outcome::{self, Error},
+    red::{Label, Labels},
+    semconv,
+};
+use crate::model::{
+    exchange::{Outcome, Rpc},
+    net::{ConnectionInfo, Role},
+    span::{Kind, Status, Value},
+};
+
+/// gRPC's names of its status codes (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>) with whether one is an
+/// error of the server, and Connect's names (<https://connectrpc.com/docs/protocol#error-codes>).
+static CODES: [(&str, bool, &str); 17] = [
+    ("OK", false, "ok"),
+    ("CANCELLED", false, "canceled"),
+    ("UNKNOWN", true, "unknown"),
+    ("INVALID_ARGUMENT", false, "invalid_argument"),
+    ("DEADLINE_EXCEEDED", true, "deadline_exceeded"),
+    ("NOT_FOUND", false, "not_found"),
+    ("ALREADY_EXISTS", false, "already_exists"),
+    ("PERMISSION_DENIED", false, "permission_denied"),
+    ("RESOURCE_EXHAUSTED", false, "resource_exhausted"),
+    ("FAILED_PRECONDITION", false, "failed_precondition"),
+    ("ABORTED", false, "aborted"),
+    ("OUT_OF_RANGE", false, "out_of_range"),
+    ("UNIMPLEMENTED", true, "unimplemented"),
+    ("INTERNAL", true, "internal"),
+    ("UNAVAILABLE", true, "unavailable"),
+    ("DATA_LOSS", true, "data_loss"),
+    ("UNAUTHENTICATED", false, "unauthenticated"),
+];
+
+const CONNECT: &str = "connectrpc";
+
+/// What both the span and the metrics need to know of a call.
+pub(super) struct Facts {
+    role: Role,
+    outcome: Outcome,
+    /// `rpc.response.status_code`.
+    code: Option<Error>,
+    server: Server,
+    status: Status,
+    error: Option<Error>,
+}
+
+impl Facts {
+    pub(super) fn of(rpc: &Rpc, role: Role, outcome: Outcome, connection: &ConnectionInfo) -> Self {
+        let known = rpc.status.and_then(|status| CODES.get(status as usize));
+        // Connect has no word for success; a code nobody defined is shown as its number.
+        let code = match (rpc.status, known) {
+            (Some(0), _) if rpc.system == CONNECT => None,
+            (Some(_), Some((_, _, word))) if rpc.system == CONNECT => Some(Error::Word(word)),
+            (Some(_), Some((word, _, _))) => Some(Error::Word(word)),
+            (Some(status), None) => Some(Error::Digits(status)),
+            (None, _) => None,
+        };
+        let failed = match (rpc.status, role) {
+            (Some(0), _) => None,
+            (Some(_), Role::Client) => code,
+            (Some(_), Role::Server) => code.filter(|_| known.is_some_and(|(_, servers, _)| *servers)),
+            // No status of the call's own: a proxy's answer, say. It is not translated into a code nobody sent.
+            (None, _) => rpc.http_status.and_then(|status| match role {
+                Role::Client => (status >= 400).then_some(Error::Digits(status.into())),
+                Role::Server => (status >= 500).then_some(Error::Digits(status.into())),
+            }),
+        };
+        // A call with a status is over, however its stream ended then.
+        let end = if rpc.status.is_some() && outcome != Outcome::Unseen { Outcome::Complete } else { outcome };
+        let (status, error) = outcome::judge(end, role, failed);
+        let server = Server::of(rpc.host.as_deref(), role, connection);
+        Self { role, outcome, code, server, status, error }
+    }
+
+    pub(super) fn labels<'a>(&'a self, rpc: &'a Rpc) -> Labels<'a> {
+        let client = self.role == Role::Client && !self.server.address.is_empty();
+        [
+            Some((semconv::RPC_SYSTEM_NAME, Label::Str(rpc.system))),
+            rpc.method.as_deref().map(|method| (semconv::RPC_METHOD, Label::Str(method))),
+            self.code.map(|code| {
+                let (_, label) = error_label(code);
+                (semconv::RPC_RESPONSE_STATUS_CODE, label)
+            }),
+            client.then_some((semconv::SERVER_ADDRESS, Label::Str(&self.server.address))),
+            self.server.port.filter(|_| client).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
+            self.error.map(error_label),
+            None,
+            None,
+        ]
+    }
+
+    pub(super) fn describe(self, rpc: Rpc, connection: &ConnectionInfo) -> Described {
+        let mut out = Attributes::new();
+        let name = rpc.method.clone().unwrap_or(CompactString::const_new(rpc.system));
+        let name_unknown = rpc.method.is_none() && rpc.unknown_name.is_some();
+        out.push(semconv::RPC_SYSTEM_NAME, Value::Static(rpc.system));
+        out.push_str(semconv::RPC_METHOD, rpc.method);
+        if let Some(code) = self.code {
+            out.push(semconv::RPC_RESPONSE_STATUS_CODE, code.to_value());
+        }
+        out.push_int(semconv::HTTP_RESPONSE_STATUS_CODE, rpc.http_status);
+        self.server.push(&mut out);
+        endpoint::push_network(connection, rpc.version, true, &mut out);
+        out.push_str(semconv::USER_AGENT_ORIGINAL, rpc.user_agent);
+        if let Some(error) = self.error {
+            out.push(semconv::ERROR_TYPE, error.to_value());
+        }
+        if self.outcome != Outcome::Complete {
+            out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(self.outcome)));
+        }
+        out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
+        let kind = match self.role {
+            Role::Server => Kind::Server,
+            Role::Client => Kind::Client,
+        };
+        Described { name, kind, status: self.status, attributes: out }
+    }
+}

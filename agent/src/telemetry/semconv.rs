@@ -1,0 +1,43 @@
+//! Every name that leaves the agent on a span or a RED metric: those of the semantic conventions (1.42, from their
+//! crate), and ours, which begin with `beyla.`.
+
+pub use opentelemetry_semantic_conventions::{
+    attribute::{
+        CLIENT_ADDRESS, CLIENT_PORT, ERROR_TYPE, HTTP_REQUEST_BODY_SIZE, HTTP_REQUEST_METHOD,
+        HTTP_REQUEST_METHOD_ORIGINAL, HTTP_RESPONSE_BODY_SIZE, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
+        NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, NETWORK_PROTOCOL_NAME, NETWORK_PROTOCOL_VERSION, NETWORK_TRANSPORT,
+        RPC_METHOD, RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME, SERVER_ADDRESS, SERVER_PORT, URL_FULL, URL_PATH,
+        URL_QUERY, URL_SCHEME, USER_AGENT_ORIGINAL,
+    },
+    metric::{
+        HTTP_CLIENT_REQUEST_BODY_SIZE, HTTP_CLIENT_REQUEST_DURATION, HTTP_CLIENT_RESPONSE_BODY_SIZE,
+        HTTP_SERVER_ACTIVE_REQUESTS, HTTP_SERVER_REQUEST_BODY_SIZE, HTTP_SERVER_REQUEST_DURATION,
+        HTTP_SERVER_RESPONSE_BODY_SIZE, RPC_CLIENT_CALL_DURATION, RPC_SERVER_CALL_DURATION,
+    },
+};
+
+/// True on the one series that stands for all beyond the limit (OpenTelemetry's metrics SDK specification).
+pub const OTEL_METRIC_OVERFLOW: &str = "otel.metric.overflow";
+
+/// How an exchange ended that was not seen whole: `no_response`, `cut`, `cancelled`, `unseen`.
+pub const BEYLA_OUTCOME: &str = "beyla.outcome";
+/// What says that the parent is the parent: `traceparent`. Absent on a root.
+pub const BEYLA_PARENT_EVIDENCE: &str = "beyla.parent.evidence";
+/// Seconds from the request's first byte to the response's first, where that is not the end.
+pub const BEYLA_TIME_TO_FIRST_BYTE: &str = "beyla.time_to_first_byte";
+/// True where the method or the target cannot be known (HTTP/2 met in mid-life).
+pub const BEYLA_NAME_UNKNOWN: &str = "beyla.name.unknown";
+/// True where the header block was longer than what was captured.
+pub const BEYLA_HEADERS_TRUNCATED: &str = "beyla.headers.truncated";
+/// True where the request target was longer than what was captured.
+pub const BEYLA_TARGET_TRUNCATED: &str = "beyla.target.truncated";
+/// True where the plaintext of TLS could not be bound to a connection: there is no peer address.
+pub const BEYLA_CONNECTION_UNBOUND: &str = "beyla.connection.unbound";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_names_are_those_of_conventions_1_42() {
+        assert_eq!(opentelemetry_semantic_conventions::SCHEMA_URL, "https://opentelemetry.io/schemas/1.42.0");
+    }
+}

@@ -1,0 +1,183 @@
+use super::*;
+use crate::telemetry::{Scheme, red};
+
+fn collected(exchanges: impl IntoIterator<Item = Exchange>) -> (Telemetry, Vec<Metric>) {
+    let mut stage = stage(Config::default());
+    let resource = resource();
+    for exchange in exchanges {
+        stage.on_exchange(exchange, &connection(), &resource);
+    }
+    let metrics = stage.collect(3_000_000_000);
+    (stage, metrics)
+}
+
+#[test]
+fn an_http_servers_attributes_are_the_interfaces() {
+    let (_, metrics) = collected([served(Http { status: Some(500), ..get("/items/42?a=b") })]);
+    let points = points(&metrics, "http.server.request.duration");
+    assert_eq!(
+        shown(&points[0].attributes),
+        [
+            "http.request.method=GET",
+            "http.response.status_code=500",
+            "http.route=/items/{id}",
+            "url.scheme=http",
+            "network.protocol.version=1.1",
+            "error.type=500",
+        ]
+    );
+    assert_eq!((points[0].count, points[0].sum), (1, 1.999_999));
+    assert_eq!(points[0].bounds, [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0]);
+    assert_eq!(points[0].buckets, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(points[0].attributes[1].value, Value::Int(500));
+}
+
+#[test]
+fn an_http_clients_attributes_name_the_server() {
+    let (_, metrics) = collected([ended(Outcome::NoResponse, called(Http { status: None, ..get("/items/42") }))]);
+    let points = points(&metrics, "http.client.request.duration");
+    assert_eq!(
+        shown(&points[0].attributes),
+        [
+            "http.request.method=GET",
+            "url.scheme=http",
+            "network.protocol.version=1.1",
+            "server.address=shop.example",
+            "server.port=81",
+            "error.type=no_response",
+        ]
+    );
+}
+
+#[test]
+fn a_calls_attributes_are_the_interfaces() {
+    let (_, metrics) = collected([rpc(Role::Server, Some(13)), rpc(Role::Client, Some(0))]);
+    assert_eq!(
+        shown(&points(&metrics, "rpc.server.call.duration")[0].attributes),
+        [
+            "rpc.system.name=grpc",
+            "rpc.method=shop.Cart/Add",
+            "rpc.response.status_code=INTERNAL",
+            "error.type=INTERNAL"
+        ]
+    );
+    assert_eq!(
+        shown(&points(&metrics, "rpc.client.call.duration")[0].attributes),
+        [
+            "rpc.system.name=grpc",
+            "rpc.method=shop.Cart/Add",
+            "rpc.response.status_code=OK",
+            "server.address=cart",
+            "server.port=50051"
+        ]
+    );
+}
+
+#[test]
+fn an_exchange_whose_end_was_not_seen_is_in_no_histogram() {
+    let (_, metrics) = collected([
+        ended(Outcome::Unseen, served(get("/"))),
+        ended(Outcome::Unseen, called(get("/"))),
+        ended(Outcome::Unseen, rpc(Role::Server, None)),
+    ]);
+    assert_eq!(metrics, []);
+}
+
+#[test]
+fn every_other_end_is() {
+    let outcomes = [Outcome::Complete, Outcome::NoResponse, Outcome::Cut, Outcome::Cancelled(8)];
+    let (_, metrics) = collected(outcomes.map(|outcome| ended(outcome, served(get("/")))));
+    let counts = points(&metrics, "http.server.request.duration").iter().map(|point| point.count).sum::<u64>();
+    assert_eq!(counts, 4);
+}
+
+#[test]
+fn bodies_whose_size_is_known_are_in_the_size_histograms() {
+    let (_, metrics) = collected([
+        served(Http { request_body_bytes: Some(0), response_body_bytes: Some(5_000), ..get("/") }),
+        served(get("/")),
+    ]);
+    let requests = points(&metrics, "http.server.request.body.size");
+    let responses = points(&metrics, "http.server.response.body.size");
+    assert_eq!((requests[0].count, requests[0].sum, requests[0].buckets[0]), (1, 0.0, 1));
+    assert_eq!((responses[0].count, responses[0].sum, responses[0].buckets[5]), (1, 5_000.0, 1));
+    assert_eq!(points(&metrics, "http.server.request.duration")[0].count, 2);
+}
+
+#[test]
+fn exemplars_lead_to_the_span() {
+    let mut stage = stage(Config::default());
+    let resource = resource();
+    let span = stage.on_exchange(served(get("/")), &connection(), &resource).unwrap();
+    let metrics = stage.collect(9);
+    let exemplar = &points(&metrics, "http.server.request.duration")[0].exemplars[0];
+    assert_eq!((exemplar.trace_id, exemplar.span_id), (span.trace_id, span.span_id));
+    assert_eq!((exemplar.at_unix_ns, exemplar.value), (span.end_unix_ns, 1.999_999));
+}
+
+#[test]
+fn hostile_methods_make_no_series() {
+    let hostile = (0..100).map(|n| served(Http { method: Some(format!("M{n}").into()), ..get("/") }));
+    let (_, metrics) = collected(hostile);
+    assert_eq!(points(&metrics, "http.server.request.duration").len(), 1);
+}
+
+#[test]
+fn hosts_beyond_the_bound_overflow_and_are_counted() {
+    let red = red::Config { max_series: 10, ..red::Config::default() };
+    let mut stage = stage(Config { red, ..Config::default() });
+    let resource = resource();
+    for n in 0..100 {
+        let http = Http { host: Some(format!("h{n}.example").into()), ..get("/") };
+        stage.on_exchange(called(http), &connection(), &resource);
+    }
+    let metrics = stage.collect(9);
+    let points = points(&metrics, "http.client.request.duration");
+    assert_eq!((points.len(), points.iter().map(|point| point.count).sum::<u64>()), (10, 100));
+    assert_eq!(stage.counts().overflowed, 91);
+}
+
+#[test]
+fn instances_have_series_and_routes_of_their_own() {
+    let mut stage = stage(Config::default());
+    let (a, b) = (resource(), resource());
+    stage.on_exchange(served(get("/")), &connection(), &a);
+    stage.on_exchange(served(get("/")), &connection(), &b);
+    let metrics = stage.collect(9);
+    assert_eq!(metrics.len(), 2);
+    assert!([&a, &b].iter().all(|r| metrics.iter().any(|metric| Arc::ptr_eq(&metric.resource, r))));
+}
+
+#[test]
+fn a_forgotten_instance_is_collected_once_more() {
+    let mut stage = stage(Config::default());
+    let resource = resource();
+    stage.on_exchange(served(get("/")), &connection(), &resource);
+    assert_eq!(stage.collect(9).len(), 1);
+    stage.forget(&resource);
+    stage.on_exchange(served(get("/")), &connection(), &resource);
+    assert_eq!(points(&stage.collect(9), "http.server.request.duration")[0].count, 2);
+    assert_eq!(stage.collect(9), []);
+}
+
+#[test]
+fn an_instance_nobody_refers_to_is_collected_once_more() {
+    let mut stage = stage(Config::default());
+    stage.on_exchange(served(get("/")), &connection(), &resource());
+    assert_eq!(stage.collect(9).len(), 1);
+    assert_eq!(stage.collect(9), []);
+}
+
+#[test]
+fn active_requests_are_as_last_reported() {
+    let mut stage = stage(Config::default());
+    let resource = resource();
+    stage.set_active_requests(&resource, Scheme::Http, 3);
+    stage.set_active_requests(&resource, Scheme::Https, 1);
+    stage.set_active_requests(&resource, Scheme::Http, 0);
+    let metrics = stage.collect(9);
+    assert_eq!((metrics.len(), metrics[0].name, metrics[0].unit), (1, "http.server.active_requests", "{request}"));
+    let Points::UpDownCounter(points) = &metrics[0].points else { panic!("{:?}", metrics[0].points) };
+    let shown: Vec<_> = points.iter().map(|point| (shown(&point.attributes), point.value)).collect();
+    assert_eq!(shown, [(vec!["url.scheme=http".to_owned()], 0.0), (vec!["url.scheme=https".to_owned()], 1.0)]);
+}

@@ -1,0 +1,99 @@
+use super::*;
+use crate::{
+    model::trace_context::TraceParent,
+    telemetry::{route, sampling::Sampler},
+};
+
+fn parent(flags: &str) -> Option<TraceParent> {
+    TraceParent::parse(format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}").as_bytes())
+}
+
+#[test]
+fn a_request_with_traceparent_continues_its_trace_on_either_side() {
+    for exchange in [served(get("/")), called(get("/")), rpc(Role::Server, Some(0)), rpc(Role::Client, Some(0))] {
+        let span = span(Exchange { parent: parent("03"), ..exchange });
+        assert_eq!(span.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(span.parent.unwrap().to_string(), "00f067aa0ba902b7");
+        assert_ne!(Some(span.span_id), span.parent);
+        assert_eq!(span.flags, 3);
+        assert_eq!(attribute(&span, "beyla.parent.evidence").as_deref(), Some("traceparent"));
+    }
+}
+
+#[test]
+fn other_requests_are_roots_of_traces_of_their_own() {
+    let mut stage = stage(Config::default());
+    let mut next = || stage.on_exchange(served(get("/")), &connection(), &resource()).unwrap();
+    let (a, b) = (next(), next());
+    assert_ne!(a.trace_id, b.trace_id);
+    assert_ne!(a.span_id, b.span_id);
+    assert_eq!((a.parent, a.flags, attribute(&a, "beyla.parent.evidence")), (None, 1, None));
+}
+
+#[test]
+fn a_trace_that_the_caller_does_not_record_is_counted_but_not_exported() {
+    let mut stage = stage(Config::default());
+    let exchange = Exchange { parent: parent("00"), ..served(get("/")) };
+    assert_eq!(stage.on_exchange(exchange, &connection(), &resource()), None);
+    assert_eq!(stage.counts().unsampled, 1);
+    let metrics = stage.collect(9);
+    let points = points(&metrics, "http.server.request.duration");
+    assert_eq!((points[0].count, points[0].exemplars.len()), (1, 0));
+}
+
+#[test]
+fn a_sampler_that_does_not_ask_the_caller_sets_the_flag() {
+    let mut stage = stage(Config { sampler: Sampler::AlwaysOn, ..Config::default() });
+    let exchange = Exchange { parent: parent("00"), ..served(get("/")) };
+    assert_eq!(stage.on_exchange(exchange, &connection(), &resource()).unwrap().flags, 1);
+}
+
+#[test]
+fn times_are_the_exchanges_in_unix_time() {
+    let span = span(served(get("/")));
+    assert_eq!((span.start_unix_ns, span.end_unix_ns), (6_000, 2_000_005_000));
+}
+
+#[test]
+fn a_span_never_ends_before_it_starts() {
+    let span = span(Exchange { start_ns: 3_000_000_000, ..served(get("/")) });
+    assert_eq!(span.start_unix_ns, span.end_unix_ns);
+}
+
+#[test]
+fn the_time_to_the_first_byte_is_told_where_it_is_not_the_end() {
+    let waited = |first_byte_ns| {
+        let exchange = Exchange { start_ns: 0, first_byte_ns, ..served(get("/")) };
+        attribute(&span(exchange), "beyla.time_to_first_byte")
+    };
+    assert_eq!(waited(Some(500_000_000)).as_deref(), Some("0.5"));
+    assert_eq!(waited(Some(2_000_000_000)), None);
+    assert_eq!(waited(None), None);
+}
+
+#[test]
+fn routes_can_be_switched_off() {
+    let routes = route::Config { mode: route::Mode::Off, ..route::Config::default() };
+    let mut stage = stage(Config { routes, ..Config::default() });
+    let span = stage.on_exchange(served(get("/a")), &connection(), &resource()).unwrap();
+    assert_eq!((span.name.as_str(), attribute(&span, "http.route")), ("GET", None));
+}
+
+#[test]
+fn exchanges_are_counted_by_protocol_and_outcome() {
+    let mut stage = stage(Config::default());
+    for exchange in [
+        served(get("/")),
+        called(get("/")),
+        served(Http { version: "2", ..get("/") }),
+        ended(Outcome::Unseen, served(get("/"))),
+        ended(Outcome::Cancelled(1), rpc(Role::Server, None)),
+        ended(Outcome::Cancelled(2), rpc(Role::Client, None)),
+    ] {
+        stage.on_exchange(exchange, &connection(), &resource());
+    }
+    assert_eq!(
+        stage.counts().exchanges,
+        [("http1", "complete", 2), ("http2", "complete", 1), ("http1", "unseen", 1), ("grpc", "cancelled", 2)]
+    );
+}
