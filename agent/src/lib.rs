@@ -4,6 +4,7 @@
 pub mod capture;
 pub mod conn;
 pub mod kernel;
+pub mod export;
 pub mod model;
 pub mod protocols;
 pub mod telemetry;

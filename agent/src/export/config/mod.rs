@@ -1,0 +1,257 @@
+//! What the export stage is told: a plain value, filled from `OTEL_*` variables ([`ExportConfig::from_env`]) and by the
+//! configuration file. Durations, sizes and defaults are those of the OpenTelemetry specification where it has them.
+
+mod endpoint;
+mod env;
+
+pub use endpoint::{Endpoint, Headers};
+pub use env::Flags;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Where finished telemetry goes and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportConfig {
+    /// OTLP for spans; `None`: spans are not sent.
+    pub traces: Option<OtlpConfig>,
+    /// OTLP for metrics; `None`: metrics are not sent.
+    pub metrics: Option<OtlpConfig>,
+    /// How spans wait and travel.
+    pub batch: BatchConfig,
+    /// How failed requests are repeated.
+    pub retry: RetryConfig,
+    /// Time between two exports of metrics.
+    pub metric_interval: Duration,
+    /// Whether sums and histograms are sent since their start or since the last export.
+    pub temporality: Temporality,
+    /// What kind of histogram the sources are asked to keep. The export stage sends whatever it is given.
+    pub histogram_aggregation: HistogramAggregation,
+    /// Spans on standard output.
+    pub print: Print,
+    /// Address of `/metrics`, `/healthz` and `/readyz`; `None`: no server.
+    pub listen: Option<SocketAddr>,
+}
+
+impl ExportConfig {
+    /// Default of `--listen`.
+    pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
+}
+
+impl Default for ExportConfig {
+    fn default() -> Self {
+        Self {
+            traces: None,
+            metrics: None,
+            batch: BatchConfig::default(),
+            retry: RetryConfig::default(),
+            metric_interval: Duration::from_secs(60),
+            temporality: Temporality::default(),
+            histogram_aggregation: HistogramAggregation::default(),
+            print: Print::Text,
+            listen: Some(Self::DEFAULT_LISTEN),
+        }
+    }
+}
+
+/// One signal's way to an OTLP receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtlpConfig {
+    /// Where to. For HTTP with the signal's path, as requests use it.
+    pub endpoint: Endpoint,
+    /// How it is spoken.
+    pub protocol: Protocol,
+    /// Sent with each request.
+    pub headers: Headers,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// How request bodies are compressed.
+    pub compression: Compression,
+    /// Certificates, for `https`.
+    pub tls: TlsConfig,
+}
+
+impl OtlpConfig {
+    /// With the specification's defaults for all but the endpoint and the protocol.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, protocol: Protocol) -> Self {
+        Self {
+            endpoint,
+            protocol,
+            headers: Headers::default(),
+            timeout: Duration::from_secs(10),
+            compression: Compression::None,
+            tls: TlsConfig::default(),
+        }
+    }
+}
+
+/// OTLP's transports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `grpc`.
+    Grpc,
+    /// `http/protobuf`.
+    HttpProtobuf,
+    /// `http/json`.
+    HttpJson,
+}
+
+/// Compression of request bodies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// `none`.
+    #[default]
+    None,
+    /// `gzip`.
+    Gzip,
+}
+
+/// PEM files for `https`. Without a certificate authority, the system's are trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Certificates that the receiver's must descend from.
+    pub certificate: Option<PathBuf>,
+    /// Our private key, with `client_certificate`.
+    pub client_key: Option<PathBuf>,
+    /// Our certificate chain, with `client_key`.
+    pub client_certificate: Option<PathBuf>,
+}
+
+/// How spans wait and travel. When the queue is full the *newest* spans are dropped (and counted), as OpenTelemetry's
+/// batch processor does: it costs least when the receiver is away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchConfig {
+    /// Longest time between two exports while there are spans (`OTEL_BSP_SCHEDULE_DELAY`). A full batch goes at once,
+    /// and so does the first span after a quiet time.
+    pub schedule_delay: Duration,
+    /// Most spans of one request (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`). 4096, not the specification's 512: an agent sends
+    /// for all processes of a host, and fewer, larger requests cost both ends less.
+    pub max_batch_spans: usize,
+    /// Most bytes of one request, before compression; receivers' usual limit is 4 MiB.
+    pub max_batch_bytes: usize,
+    /// Most bytes of spans that wait or are under way.
+    pub max_queue_bytes: usize,
+    /// Most spans that wait or are under way (`OTEL_BSP_MAX_QUEUE_SIZE`); `None`: bytes alone decide.
+    pub max_queue_spans: Option<usize>,
+    /// Most requests under way at once.
+    pub max_in_flight: usize,
+    /// How long one batch may be tried, retries included (`OTEL_BSP_EXPORT_TIMEOUT`); `None`: until the receiver takes
+    /// it, so that an outage loses nothing that the queue can hold.
+    pub export_timeout: Option<Duration>,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self {
+            schedule_delay: Duration::from_secs(5),
+            max_batch_spans: 4096,
+            max_batch_bytes: 2 << 20,
+            max_queue_bytes: 16 << 20,
+            max_queue_spans: None,
+            max_in_flight: 4,
+            export_timeout: None,
+        }
+    }
+}
+
+/// Exponential back-off: the wait doubles from `initial` to `max`, each with up to half of it taken off at random.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryConfig {
+    /// First wait.
+    pub initial: Duration,
+    /// Longest wait that is ours to choose. A receiver's `Retry-After` may ask for more, up to [`Self::MAX_ASKED`].
+    pub max: Duration,
+}
+
+impl RetryConfig {
+    /// The longest `Retry-After` that is believed.
+    pub const MAX_ASKED: Duration = Duration::from_secs(300);
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self { initial: Duration::from_millis(500), max: Duration::from_secs(30) }
+    }
+}
+
+/// `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Temporality {
+    /// Everything since its start.
+    #[default]
+    Cumulative,
+    /// Counters and histograms since the last export that arrived.
+    Delta,
+    /// Histograms since the last export that arrived; counters, which are read off and cost no memory, since their start.
+    LowMemory,
+}
+
+/// `OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HistogramAggregation {
+    /// `explicit_bucket_histogram`.
+    #[default]
+    ExplicitBuckets,
+    /// `base2_exponential_bucket_histogram`.
+    Base2Exponential,
+}
+
+/// `--print`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Print {
+    /// Nothing.
+    #[default]
+    Off,
+    /// A line for people.
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+/// A setting that cannot be used. Its text names the setting, the value and what it should look like; it never holds a
+/// header's value or a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {value:?} {problem}")]
+pub struct ConfigError {
+    /// The flag, variable or key.
+    pub name: String,
+    /// What it was set to (secrets left out).
+    pub value: String,
+    /// What is wrong with it and what would be right.
+    pub problem: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(name: &str, value: &str, problem: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), value: value.to_owned(), problem: problem.into() }
+    }
+}
+
+macro_rules! words {
+    ($type:ty { $($word:literal => $value:expr),+ $(,)? }) => {
+        impl $type {
+            /// Reads the setting `name`.
+            ///
+            /// # Errors
+            /// Any other word than the setting's own.
+            pub fn parse(name: &str, value: &str) -> Result<Self, ConfigError> {
+                match value.trim() {
+                    $($word => Ok($value),)+
+                    _ => Err(ConfigError::new(name, value, concat!("is none of:" $(, " ", $word)+))),
+                }
+            }
+        }
+    };
+}
+
+words!(Protocol { "grpc" => Self::Grpc, "http/protobuf" => Self::HttpProtobuf, "http/json" => Self::HttpJson });
+words!(Compression { "none" => Self::None, "gzip" => Self::Gzip });
+words!(Print { "off" => Self::Off, "text" => Self::Text, "json" => Self::Json });
+words!(Temporality {
+    "cumulative" => Self::Cumulative, "delta" => Self::Delta, "lowmemory" => Self::LowMemory,
+    "CUMULATIVE" => Self::Cumulative, "DELTA" => Self::Delta, "LOWMEMORY" => Self::LowMemory,
+});
+words!(HistogramAggregation {
+    "explicit_bucket_histogram" => Self::ExplicitBuckets,
+    "base2_exponential_bucket_histogram" => Self::Base2Exponential,
+});

@@ -1,0 +1,112 @@
+//! A span as a JSON object in one line, with the fields of `--print json`. `parent_span_id` is `null` where there is no
+//! parent; times are numbers (ns since the Unix epoch).
+
+use serde::{
+    Serialize, Serializer,
+    ser::{SerializeMap, SerializeStruct},
+};
+
+use crate::model::span::{Kind, Span, Status, Value};
+
+/// Appends the line.
+pub(super) fn line(span: &Span, out: &mut String) {
+    match serde_json::to_string(&Line(span)) {
+        Ok(line) => {
+            out.push_str(&line);
+            out.push('\n');
+        }
+        // All keys are strings and no value fails to serialize.
+        Err(error) => tracing::error!(%error, "cannot write a span as JSON"),
+    }
+}
+
+struct Line<'a>(&'a Span);
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let span = self.0;
+        let mut object = serializer.serialize_struct("Span", 10)?;
+        object.serialize_field("trace_id", &format_args!("{}", span.trace_id))?;
+        object.serialize_field("span_id", &format_args!("{}", span.span_id))?;
+        object.serialize_field("parent_span_id", &span.parent.map(|parent| parent.to_string()))?;
+        object.serialize_field("kind", if span.kind == Kind::Server { "SERVER" } else { "CLIENT" })?;
+        object.serialize_field("name", span.name.as_str())?;
+        object.serialize_field("start_unix_nano", &span.start_unix_ns)?;
+        object.serialize_field("end_unix_nano", &span.end_unix_ns)?;
+        object.serialize_field("status", if span.status == Status::Error { "ERROR" } else { "UNSET" })?;
+        object.serialize_field("attributes", &Flat(|| span.attributes.iter().map(|a| (a.key, &a.value))))?;
+        let resource = || span.resource.attributes.iter().map(|(key, value)| (key.as_str(), value));
+        object.serialize_field("resource", &Flat(resource))?;
+        object.end()
+    }
+}
+
+/// Pairs as one object; of a key that occurs twice, the last.
+struct Flat<F>(F);
+
+impl<'a, F: Fn() -> I, I: Iterator<Item = (&'a str, &'a Value)>> Serialize for Flat<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        for (index, (key, value)) in (self.0)().enumerate() {
+            if (self.0)().skip(index + 1).any(|(later, _)| later == key) {
+                continue;
+            }
+            match value {
+                Value::Str(text) => object.serialize_entry(key, text.as_str())?,
+                Value::Shared(text) => object.serialize_entry(key, &**text)?,
+                Value::Static(text) => object.serialize_entry(key, text)?,
+                Value::Int(value) => object.serialize_entry(key, value)?,
+                Value::Double(value) => object.serialize_entry(key, value)?,
+                Value::Bool(value) => object.serialize_entry(key, value)?,
+            }
+        }
+        object.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{export::testing, model::span::Attribute};
+
+    fn printed(span: &Span) -> String {
+        let mut out = String::new();
+        line(span, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_span_is_the_object_that_the_interface_names() {
+        let mut span = testing::span(1);
+        span.attributes.truncate(2);
+        span.attributes.push(Attribute { key: "a.double", value: Value::Double(0.5) });
+        span.attributes.push(Attribute { key: "a.bool", value: Value::Bool(true) });
+        span.attributes.push(Attribute { key: "a.string", value: Value::Str("\"\x1b\n".into()) });
+        assert_eq!(
+            printed(&span),
+            concat!(
+                r#"{"trace_id":"4b4b4b4b4b4b4b4b0000000000000001","span_id":"0000000000000001","#,
+                r#""parent_span_id":"0707070707070707","kind":"SERVER","name":"GET /api/items/{id}","#,
+                r#""start_unix_nano":1763720401234567890,"end_unix_nano":1763720401235802290,"status":"UNSET","#,
+                r#""attributes":{"http.request.method":"GET","http.response.status_code":200,"a.double":0.5,"#,
+                r#""a.bool":true,"a.string":"\"\u001b\n"},"#,
+                r#""resource":{"service.name":"shop-api","service.namespace":"shop","service.instance.id":"i-1","#,
+                r#""process.pid":4711}}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_root_has_a_null_parent_and_a_key_occurs_once() {
+        let mut span = testing::span(1);
+        span.parent = None;
+        span.kind = Kind::Client;
+        span.status = Status::Error;
+        let attribute = |value| Attribute { key: "k", value: Value::Int(value) };
+        span.attributes = vec![attribute(1), attribute(2)];
+        let line = printed(&span);
+        assert!(line.contains(r#""parent_span_id":null,"kind":"CLIENT""#), "{line}");
+        assert!(line.contains(r#""status":"ERROR","attributes":{"k":2}"#), "{line}");
+    }
+}

@@ -1,0 +1,190 @@
+//! A span as a line for people: `12:00:01.234567 SERVER HTTP  GET /api/items/{id} 200  1.234ms  [shop-api/4711]
+//! 127.0.0.1:51234 → 127.0.0.1:8080 trace=4bf9…` (with the whole trace id). What is not known is `-`.
+
+use std::fmt::Write as _;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use crate::model::span::{Kind, Span, Value};
+
+/// Appends the line. The time is the span's start, in `zone`. Text from the wire is escaped: it must not move the
+/// cursor, colour, or reorder what the terminal shows.
+pub(super) fn line(span: &Span, zone: &TimeZone, out: &mut String) {
+    // Writing to a string cannot fail.
+    let _written = write(span, zone, out).is_ok();
+}
+
+fn write(span: &Span, zone: &TimeZone, out: &mut String) -> std::fmt::Result {
+    let kind = match span.kind {
+        Kind::Server => "SERVER",
+        Kind::Client => "CLIENT",
+    };
+    time(span.start_unix_ns, zone, out)?;
+    write!(out, " {kind:<6} {:<5} ", protocol(span))?;
+    escape(&span.name, out);
+    out.push(' ');
+    status(span, out)?;
+    let micros = span.end_unix_ns.saturating_sub(span.start_unix_ns).saturating_add(500) / 1000;
+    write!(out, "  {}.{:03}ms  [", micros / 1000, micros % 1000)?;
+    escape(&span.resource.service_name, out);
+    write!(out, "/{}] ", span.resource.pid)?;
+    let (client, server): (Places, Places) = match span.kind {
+        Kind::Server => (&[PEER, CLIENT], &[LOCAL, SERVER]),
+        Kind::Client => (&[LOCAL, CLIENT], &[PEER, SERVER]),
+    };
+    address(span, client, out)?;
+    out.push_str(" → ");
+    address(span, server, out)?;
+    writeln!(out, " trace={}", span.trace_id)
+}
+
+fn time(unix_ns: u64, zone: &TimeZone, out: &mut String) -> std::fmt::Result {
+    let Ok(timestamp) = Timestamp::from_nanosecond(unix_ns.into()) else { return write!(out, "{unix_ns}") };
+    let at = zone.to_datetime(timestamp);
+    let micros = at.subsec_nanosecond() / 1000;
+    write!(out, "{:02}:{:02}:{:02}.{micros:06}", at.hour(), at.minute(), at.second())
+}
+
+fn protocol(span: &Span) -> String {
+    match find(span, "rpc.system.name") {
+        Some(system) => shown(system).to_uppercase(),
+        None if find(span, "http.request.method").is_some() => "HTTP".to_owned(),
+        None => "-".to_owned(),
+    }
+}
+
+fn status(span: &Span, out: &mut String) -> std::fmt::Result {
+    let keys = ["rpc.response.status_code", "http.response.status_code", "error.type"];
+    match keys.iter().find_map(|key| find(span, key)) {
+        Some(value) => escape(&shown(value), out),
+        None => out.push('-'),
+    }
+    Ok(())
+}
+
+/// Attributes of an address and its port, best first.
+type Places = &'static [(&'static str, &'static str)];
+const PEER: (&str, &str) = ("network.peer.address", "network.peer.port");
+const LOCAL: (&str, &str) = ("network.local.address", "network.local.port");
+const CLIENT: (&str, &str) = ("client.address", "client.port");
+const SERVER: (&str, &str) = ("server.address", "server.port");
+
+fn address(span: &Span, places: Places, out: &mut String) -> std::fmt::Result {
+    let found = places.iter().find_map(|(address, port)| Some((find(span, address)?, find(span, port))));
+    let Some((address, port)) = found else {
+        out.push('-');
+        return Ok(());
+    };
+    let address = shown(address);
+    let brackets = port.is_some() && address.contains(':') && !address.starts_with('[');
+    out.push_str(if brackets { "[" } else { "" });
+    escape(&address, out);
+    out.push_str(if brackets { "]" } else { "" });
+    if let Some(port) = port {
+        out.push(':');
+        escape(&shown(port), out);
+    }
+    Ok(())
+}
+
+fn find<'a>(span: &'a Span, key: &str) -> Option<&'a Value> {
+    span.attributes.iter().find(|attribute| attribute.key == key).map(|attribute| &attribute.value)
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Str(text) => text.to_string(),
+        Value::Shared(text) => text.to_string(),
+        Value::Static(text) => (*text).to_owned(),
+        Value::Int(value) => value.to_string(),
+        Value::Double(value) => value.to_string(),
+        Value::Bool(value) => value.to_string(),
+    }
+}
+
+/// Appends `text` with what a terminal would act on as `\u{1b}`.
+fn escape(text: &str, out: &mut String) {
+    for c in text.chars() {
+        // Cc; line and paragraph separators; marks that reorder or hide text.
+        let acts = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if acts {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{export::testing, model::span::Attribute};
+
+    fn printed(span: &Span) -> String {
+        let mut out = String::new();
+        line(span, &TimeZone::UTC, &mut out);
+        out
+    }
+
+    fn attributes(pairs: &[(&'static str, Value)]) -> Vec<Attribute> {
+        pairs.iter().map(|(key, value)| Attribute { key, value: value.clone() }).collect()
+    }
+
+    #[test]
+    fn a_server_span_is_the_line_that_the_interface_shows() {
+        assert_eq!(
+            printed(&testing::span(1)),
+            "10:20:01.234567 SERVER HTTP  GET /api/items/{id} 200  1.234ms  [shop-api/4711] 127.0.0.1:51234 → \
+             127.0.0.1:8080 trace=4b4b4b4b4b4b4b4b0000000000000001\n"
+        );
+    }
+
+    #[test]
+    fn the_time_is_that_of_the_zone() {
+        let mut out = String::new();
+        line(&testing::span(1), &TimeZone::fixed(jiff::tz::offset(-5)), &mut out);
+        assert!(out.starts_with("05:20:01.234567 "), "{out}");
+    }
+
+    #[test]
+    fn a_grpc_client_span_goes_from_local_to_peer() {
+        let mut span = testing::span(2);
+        span.kind = Kind::Client;
+        span.name = "shop.Cart/Add".into();
+        span.attributes = attributes(&[
+            ("rpc.system.name", Value::Static("grpc")),
+            ("rpc.response.status_code", Value::Static("NOT_FOUND")),
+            ("server.address", Value::Str("cart".into())),
+            ("server.port", Value::Int(9000)),
+            ("network.peer.address", Value::Str("fd00::1".into())),
+            ("network.peer.port", Value::Int(9000)),
+        ]);
+        assert_eq!(
+            printed(&span),
+            "10:20:01.234567 CLIENT GRPC  shop.Cart/Add NOT_FOUND  1.234ms  [shop-api/4711] - → [fd00::1]:9000 \
+             trace=4b4b4b4b4b4b4b4b0000000000000002\n"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_dash() {
+        let mut span = testing::span(1);
+        span.attributes.clear();
+        span.end_unix_ns = span.start_unix_ns;
+        assert_eq!(
+            printed(&span),
+            "10:20:01.234567 SERVER -     GET /api/items/{id} -  0.000ms  [shop-api/4711] - → - \
+             trace=4b4b4b4b4b4b4b4b0000000000000001\n"
+        );
+    }
+
+    #[test]
+    fn text_from_the_wire_cannot_drive_the_terminal() {
+        let mut span = testing::span(1);
+        span.name = "GET /\x1b]0;pwned\x07\r\n\u{9b}2J\u{202e}x é".into();
+        let line = printed(&span);
+        assert!(line.contains("GET /\\u{1b}]0;pwned\\u{7}\\u{d}\\u{a}\\u{9b}2J\\u{202e}x é 200"), "{line:?}");
+        assert_eq!(line.chars().filter(|c| c.is_control()).count(), 1, "only the line's end");
+    }
+}

@@ -1,0 +1,86 @@
+//! Exact book-keeping of what an exporter was given and what became of it.
+
+/// What became of an item that was given to an exporter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The receiver took it (or, printed: it was written).
+    Sent,
+    /// The receiver refused it in a partial success.
+    Rejected,
+    /// There was no room for it.
+    DroppedQueueFull,
+    /// The receiver refused the request for good, or the time for retries ran out.
+    DroppedFailed,
+    /// It was not known to be delivered when the time to stop had come.
+    DroppedShutdown,
+}
+
+impl Outcome {
+    /// All of them, in the order of [`Ledger::counts`].
+    pub const ALL: [Self; 5] =
+        [Self::Sent, Self::Rejected, Self::DroppedQueueFull, Self::DroppedFailed, Self::DroppedShutdown];
+
+    /// Value of the attribute `outcome`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Rejected => "rejected",
+            Self::DroppedQueueFull => "dropped_queue_full",
+            Self::DroppedFailed => "dropped_failed",
+            Self::DroppedShutdown => "dropped_shutdown",
+        }
+    }
+}
+
+/// Counts of items. At any time `pushed == sum of all outcomes + queued`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Given to the exporter.
+    pub pushed: u64,
+    /// Waiting or under way.
+    pub queued: u64,
+    /// Bytes that wait or are under way.
+    pub queued_bytes: u64,
+    counts: [u64; Outcome::ALL.len()],
+}
+
+impl Ledger {
+    /// Items with this outcome.
+    #[must_use]
+    pub const fn count(&self, outcome: Outcome) -> u64 {
+        self.counts[outcome as usize]
+    }
+
+    /// Items lost, whatever the reason.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.counts.iter().sum::<u64>() - self.count(Outcome::Sent)
+    }
+
+    /// New items wait.
+    pub(crate) fn enqueue(&mut self, items: u64, bytes: u64) {
+        self.pushed += items;
+        self.queued += items;
+        self.queued_bytes += bytes;
+    }
+
+    /// New items were dropped at the door.
+    pub(crate) fn refuse(&mut self, items: u64, outcome: Outcome) {
+        self.pushed += items;
+        self.add(items, outcome);
+    }
+
+    /// Items that waited have come to an end; their bytes are free.
+    pub(crate) fn settle(&mut self, items: u64, bytes: u64, outcome: Outcome) {
+        self.queued = self.queued.saturating_sub(items);
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        self.add(items, outcome);
+    }
+
+    fn add(&mut self, items: u64, outcome: Outcome) {
+        if let Some(count) = self.counts.get_mut(outcome as usize) {
+            *count += items;
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Collects metrics at an interval, and a last time at the end, and has them delivered.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
+
+use super::{
+    delivery::{Delivery, StopAt},
+    delta::Deltas,
+    metric_encode,
+};
+use crate::export::{
+    MetricSource, collect,
+    config::{ExportConfig, Temporality},
+    ledger::{Ledger, Outcome},
+};
+
+pub(super) struct Exporter {
+    sources: Vec<Arc<dyn MetricSource>>,
+    delivery: Arc<Delivery>,
+    points: Arc<Mutex<Ledger>>,
+    deltas: Deltas,
+    interval: Duration,
+    temporality: Temporality,
+}
+
+impl Exporter {
+    pub(super) fn new(
+        sources: Vec<Arc<dyn MetricSource>>,
+        delivery: Arc<Delivery>,
+        points: Arc<Mutex<Ledger>>,
+        config: &ExportConfig,
+    ) -> Self {
+        let (interval, temporality) = (config.metric_interval, config.temporality);
+        Self { sources, delivery, points, deltas: Deltas::default(), interval, temporality }
+    }
+
+    /// Runs until asked to stop; then exports a last time, until the deadline.
+    pub(super) async fn run(mut self, mut stop_at: StopAt) {
+        let mut ticks = interval_at(Instant::now() + self.interval, self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop_at.borrow().is_none() {
+            tokio::select! {
+                _ = ticks.tick() => self.export().await,
+                changed = stop_at.changed() => if changed.is_err() { return },
+            }
+        }
+        let deadline = stop_at.borrow().unwrap_or_else(Instant::now);
+        // Time being up is accounted for by the guard within.
+        let _in_time = timeout_at(deadline, self.export()).await.is_ok();
+    }
+
+    async fn export(&mut self) {
+        let (now_unix_ns, mut metrics) = collect(&self.sources);
+        let mut pending = self.deltas.apply(&mut metrics, now_unix_ns, self.temporality);
+        let requests = metric_encode::requests(&metrics, now_unix_ns, self.temporality);
+        drop(metrics);
+        let under_way: Vec<_> = requests.into_iter().map(|request| UnderWay::new(&self.points, request)).collect();
+        for request in under_way {
+            let message = request.request.message.clone();
+            let (outcome, rejected) = self.delivery.deliver(message, request.request.points).await;
+            if outcome == Outcome::Sent {
+                self.deltas.commit(&mut pending, &request.request.pieces);
+            }
+            request.settle(outcome, rejected);
+        }
+    }
+}
+
+/// A request whose points are accounted for whatever happens to it.
+struct UnderWay {
+    request: metric_encode::Request,
+    ledger: Arc<Mutex<Ledger>>,
+    outcome: (Outcome, u64),
+}
+
+impl UnderWay {
+    fn new(ledger: &Arc<Mutex<Ledger>>, request: metric_encode::Request) -> Self {
+        lock(ledger).enqueue(request.points, request.message.len() as u64);
+        Self { request, ledger: Arc::clone(ledger), outcome: (Outcome::DroppedShutdown, 0) }
+    }
+
+    fn settle(mut self, outcome: Outcome, rejected: u64) {
+        self.outcome = (outcome, rejected.min(self.request.points));
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let (outcome, rejected) = self.outcome;
+        let mut ledger = lock(&self.ledger);
+        ledger.settle(rejected, 0, Outcome::Rejected);
+        ledger.settle(self.request.points - rejected, self.request.message.len() as u64, outcome);
+    }
+}
+
+fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,424 @@
+//! Spans that wait for their request: encoded (a third of their size as values, and freed by the thread that made them),
+//! bounded in bytes, counted exactly.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::encode;
+use crate::{
+    export::{
+        config::BatchConfig,
+        ledger::{Ledger, Outcome},
+    },
+    model::span::{Resource, Span},
+};
+
+/// A push is cut into chunks of about this many bytes, so that the queue's limit is kept closely.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// See the module.
+pub(crate) struct SpanQueue {
+    limits: BatchConfig,
+    state: Mutex<State>,
+    /// Told when a request may be due: the first span after none, a full batch, the end of a request.
+    pub(super) changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Chunk>,
+    waiting_spans: usize,
+    waiting_bytes: usize,
+    /// When the oldest that waits came.
+    oldest: Option<Instant>,
+    /// Resources that waiting spans hold alive, by address, and how many runs of spans do; each is charged once.
+    resources: HashMap<usize, usize>,
+    resource_bytes: usize,
+    ledger: Ledger,
+    closed: bool,
+}
+
+/// Encoded spans.
+struct Chunk {
+    bytes: Box<[u8]>,
+    spans: usize,
+    runs: Vec<Run>,
+    since: Instant,
+}
+
+/// Neighbouring spans of a chunk with the same resource.
+struct Run {
+    resource: Arc<Resource>,
+    len: usize,
+}
+
+impl Chunk {
+    fn cost(&self) -> usize {
+        size_of::<Self>() + self.bytes.len() + self.runs.capacity() * size_of::<Run>()
+    }
+}
+
+/// What waits, as [`SpanQueue::waiting`] saw it.
+pub(super) struct Waiting {
+    pub(super) full_batch: bool,
+    pub(super) oldest: Option<Instant>,
+}
+
+impl SpanQueue {
+    pub(crate) fn new(limits: BatchConfig) -> Self {
+        Self { limits, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Adds spans. Never waits for the receiver; what finds no room is dropped and counted.
+    pub(crate) fn push(&self, spans: &[Span]) {
+        thread_local!(static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+        let mut rest = spans;
+        SCRATCH.with_borrow_mut(|scratch| {
+            while !rest.is_empty() {
+                // Encoding what will be dropped would be work for nothing.
+                if let Some(outcome) = self.refuses() {
+                    return self.lock().ledger.refuse(rest.len() as u64, outcome);
+                }
+                let (chunk, after) = self.encode(rest, scratch);
+                rest = after;
+                self.add(chunk);
+            }
+        });
+    }
+
+    fn refuses(&self) -> Option<Outcome> {
+        let state = self.lock();
+        if state.closed {
+            return Some(Outcome::DroppedShutdown);
+        }
+        let full = state.used_bytes() >= self.limits.max_queue_bytes
+            || self.limits.max_queue_spans.is_some_and(|most| state.ledger.queued >= most as u64);
+        full.then_some(Outcome::DroppedQueueFull)
+    }
+
+    fn encode<'a>(&self, spans: &'a [Span], scratch: &mut Vec<u8>) -> (Chunk, &'a [Span]) {
+        scratch.clear();
+        let mut runs: Vec<Run> = Vec::new();
+        let mut count = 0;
+        for span in spans {
+            let before = scratch.len();
+            if count >= self.limits.max_batch_spans || before >= CHUNK_BYTES.min(self.limits.max_batch_bytes) {
+                break;
+            }
+            encode::span(span, scratch);
+            count += 1;
+            let len = scratch.len() - before;
+            match runs.last_mut() {
+                Some(run) if Arc::ptr_eq(&run.resource, &span.resource) => run.len += len,
+                _ => runs.push(Run { resource: Arc::clone(&span.resource), len }),
+            }
+        }
+        let chunk = Chunk { bytes: scratch.as_slice().into(), spans: count, runs, since: Instant::now() };
+        // One huge span must not hold its memory for ever.
+        if scratch.capacity() > 4 * CHUNK_BYTES {
+            *scratch = Vec::new();
+        }
+        (chunk, spans.get(count..).unwrap_or_default())
+    }
+
+    fn add(&self, chunk: Chunk) {
+        let mut state = self.lock();
+        if state.closed {
+            return state.ledger.refuse(chunk.spans as u64, Outcome::DroppedShutdown);
+        }
+        let (spans, cost) = (chunk.spans as u64, chunk.cost());
+        let new_resources = state.hold_resources(&chunk);
+        let fits = state.used_bytes() + new_resources + cost <= self.limits.max_queue_bytes
+            && self.limits.max_queue_spans.is_none_or(|most| state.ledger.queued + spans <= most as u64);
+        state.resource_bytes += new_resources;
+        if !fits {
+            state.release_resources(&chunk);
+            return state.ledger.refuse(spans, Outcome::DroppedQueueFull);
+        }
+        state.ledger.enqueue(spans, cost as u64);
+        let was = (state.waiting.is_empty(), self.full_batch(&state));
+        state.oldest.get_or_insert(chunk.since);
+        state.waiting_spans += chunk.spans;
+        state.waiting_bytes += chunk.bytes.len();
+        state.waiting.push_back(chunk);
+        let now = (false, self.full_batch(&state));
+        drop(state);
+        if was != now {
+            self.changed.notify_one();
+        }
+    }
+
+    fn full_batch(&self, state: &State) -> bool {
+        state.waiting_spans >= self.limits.max_batch_spans || state.waiting_bytes >= self.limits.max_batch_bytes
+    }
+
+    pub(super) fn waiting(&self) -> Waiting {
+        let state = self.lock();
+        Waiting { full_batch: self.full_batch(&state), oldest: state.oldest }
+    }
+
+    /// Takes the oldest spans, at most a request's worth; they stay charged until the batch ends.
+    pub(super) fn take(self: &Arc<Self>) -> Option<Batch> {
+        let mut state = self.lock();
+        let mut chunks = Vec::new();
+        let (mut spans, mut bytes, mut cost) = (0, 0, 0);
+        while let Some(chunk) = state.waiting.front() {
+            let fits = spans + chunk.spans <= self.limits.max_batch_spans
+                && bytes + chunk.bytes.len() <= self.limits.max_batch_bytes;
+            if !fits && !chunks.is_empty() {
+                break;
+            }
+            let Some(chunk) = state.waiting.pop_front() else { break };
+            state.release_resources(&chunk);
+            spans += chunk.spans;
+            bytes += chunk.bytes.len();
+            cost += chunk.cost();
+            chunks.push(chunk);
+        }
+        state.waiting_spans -= spans;
+        state.waiting_bytes -= bytes;
+        state.oldest = state.waiting.front().map(|chunk| chunk.since);
+        drop(state);
+        (!chunks.is_empty()).then(|| Batch {
+            queue: Arc::clone(self),
+            chunks,
+            spans: spans as u64,
+            cost: cost as u64,
+            outcome: (Outcome::DroppedShutdown, 0),
+        })
+    }
+
+    /// Drops what waits and refuses what comes.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let waiting = mem::take(&mut state.waiting);
+        for chunk in &waiting {
+            state.release_resources(chunk);
+            let cost = chunk.cost() as u64;
+            state.ledger.settle(chunk.spans as u64, cost, Outcome::DroppedShutdown);
+        }
+        (state.waiting_spans, state.waiting_bytes, state.oldest) = (0, 0, None);
+    }
+
+    /// The counts at this moment; `queued_bytes` with the resources that waiting spans hold alive.
+    pub(crate) fn ledger(&self) -> Ledger {
+        let state = self.lock();
+        let mut ledger = state.ledger;
+        ledger.queued_bytes = state.used_bytes() as u64;
+        ledger
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn used_bytes(&self) -> usize {
+        usize::try_from(self.ledger.queued_bytes).unwrap_or(usize::MAX).saturating_add(self.resource_bytes)
+    }
+
+    /// Notes the chunk's resources; the bytes of those that were not held before.
+    fn hold_resources(&mut self, chunk: &Chunk) -> usize {
+        let mut new_bytes = 0;
+        for run in &chunk.runs {
+            let holders = self.resources.entry(Arc::as_ptr(&run.resource) as usize).or_default();
+            *holders += 1;
+            if *holders == 1 {
+                new_bytes += resource_bytes(&run.resource);
+            }
+        }
+        new_bytes
+    }
+
+    fn release_resources(&mut self, chunk: &Chunk) {
+        for run in &chunk.runs {
+            let address = Arc::as_ptr(&run.resource) as usize;
+            let Some(holders) = self.resources.get_mut(&address) else { continue };
+            *holders -= 1;
+            if *holders == 0 {
+                self.resources.remove(&address);
+                self.resource_bytes = self.resource_bytes.saturating_sub(resource_bytes(&run.resource));
+            }
+        }
+    }
+}
+
+/// About what a resource takes in memory.
+fn resource_bytes(resource: &Resource) -> usize {
+    use crate::model::span::Value;
+    let heap = |(key, value): &(compact_str::CompactString, Value)| {
+        let text = match value {
+            Value::Str(text) => text.len(),
+            Value::Shared(text) => text.len(),
+            _ => 0,
+        };
+        size_of_val(key) + size_of_val(value) + key.len() + text
+    };
+    size_of::<Resource>() + resource.service_name.len() + resource.attributes.iter().map(heap).sum::<usize>()
+}
+
+/// Spans of one request. Whatever happens to it, its spans are accounted for when it ends: as undelivered, unless an
+/// outcome was set.
+pub(super) struct Batch {
+    queue: Arc<SpanQueue>,
+    chunks: Vec<Chunk>,
+    spans: u64,
+    cost: u64,
+    /// Outcome of all spans but so many that the receiver rejected.
+    outcome: (Outcome, u64),
+}
+
+impl Batch {
+    /// Number of spans.
+    pub(super) fn spans(&self) -> u64 {
+        self.spans
+    }
+
+    /// The request's message. Frees the single chunks.
+    pub(super) fn assemble(&mut self) -> Bytes {
+        let chunks = mem::take(&mut self.chunks);
+        let slices = chunks.iter().flat_map(|chunk| {
+            let mut rest = &chunk.bytes[..];
+            chunk.runs.iter().map(move |run| {
+                let (run_bytes, after) = rest.split_at_checked(run.len).unwrap_or((rest, &[]));
+                rest = after;
+                (&run.resource, run_bytes)
+            })
+        });
+        encode::request(slices)
+    }
+
+    /// Ends the batch: `rejected` of its spans were refused by the receiver, the others had `outcome`.
+    pub(super) fn settle(mut self, outcome: Outcome, rejected: u64) {
+        self.outcome = (outcome, rejected.min(self.spans));
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let (outcome, rejected) = self.outcome;
+        let mut state = self.queue.lock();
+        state.ledger.settle(rejected, 0, Outcome::Rejected);
+        state.ledger.settle(self.spans - rejected, self.cost, outcome);
+        drop(state);
+        self.queue.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::testing;
+
+    fn spans(count: u64) -> Vec<Span> {
+        (1..=count).map(testing::span).collect()
+    }
+
+    fn queue(max_queue_bytes: usize) -> Arc<SpanQueue> {
+        Arc::new(SpanQueue::new(BatchConfig { max_queue_bytes, max_batch_spans: 10, ..BatchConfig::default() }))
+    }
+
+    /// The equation that must hold at any time.
+    fn balanced(ledger: &Ledger) -> bool {
+        let ended: u64 = Outcome::ALL.iter().map(|outcome| ledger.count(*outcome)).sum();
+        ledger.pushed == ended + ledger.queued
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_newest_and_counts_them() {
+        let queue = queue(20 << 10);
+        for _ in 0..100 {
+            queue.push(&spans(3));
+            let ledger = queue.ledger();
+            assert!(ledger.queued_bytes <= 20 << 10, "{ledger:?}");
+            assert!(balanced(&ledger), "{ledger:?}");
+        }
+        let ledger = queue.ledger();
+        assert_eq!(ledger.pushed, 300);
+        assert!(ledger.queued > 20, "{ledger:?}");
+        assert_eq!(ledger.count(Outcome::DroppedQueueFull), 300 - ledger.queued);
+    }
+
+    #[test]
+    fn a_limit_in_spans_is_kept() {
+        let limits = BatchConfig { max_queue_spans: Some(7), ..BatchConfig::default() };
+        let queue = Arc::new(SpanQueue::new(limits));
+        (0..10).for_each(|_| queue.push(&spans(1)));
+        assert_eq!((queue.ledger().queued, queue.ledger().count(Outcome::DroppedQueueFull)), (7, 3));
+    }
+
+    #[test]
+    fn a_batch_holds_its_place_until_it_ends() {
+        let queue = queue(1 << 20);
+        queue.push(&spans(25));
+        let batch = queue.take().unwrap();
+        assert_eq!(batch.spans(), 10);
+        assert_eq!(queue.ledger().queued, 25);
+        batch.settle(Outcome::Sent, 4);
+        let ledger = queue.ledger();
+        assert_eq!((ledger.queued, ledger.count(Outcome::Sent), ledger.count(Outcome::Rejected)), (15, 6, 4));
+        drop(queue.take());
+        assert_eq!(queue.ledger().count(Outcome::DroppedShutdown), 10);
+        queue.take().unwrap().settle(Outcome::DroppedFailed, u64::MAX);
+        let ledger = queue.ledger();
+        assert_eq!((ledger.queued, ledger.queued_bytes, ledger.count(Outcome::Rejected)), (0, 0, 9));
+        assert!(balanced(&ledger));
+    }
+
+    #[test]
+    fn resources_that_only_the_queue_holds_alive_are_charged() {
+        let queue = queue(64 << 10);
+        let mut dropped = 0;
+        for pid in 0..1000 {
+            let mut span = testing::span(1);
+            span.attributes.clear();
+            span.resource = testing::resource(&"s".repeat(1000), pid);
+            queue.push(&[span]);
+            dropped = queue.ledger().count(Outcome::DroppedQueueFull);
+        }
+        // Each costs two kilobytes and more, though its encoded span is of a hundred bytes.
+        assert!(dropped > 900, "{dropped}");
+        while queue.take().is_some() {}
+        assert_eq!(queue.ledger().queued_bytes, 0);
+    }
+
+    #[test]
+    fn a_closed_queue_counts_what_comes_late() {
+        let queue = queue(1 << 20);
+        queue.push(&spans(5));
+        queue.close();
+        queue.push(&spans(2));
+        let ledger = queue.ledger();
+        assert_eq!((ledger.queued, ledger.queued_bytes, ledger.count(Outcome::DroppedShutdown)), (0, 0, 7));
+    }
+
+    #[test]
+    fn threads_that_push_and_take_at_once_leave_the_books_balanced() {
+        let queue = queue(32 << 10);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..500).for_each(|_| queue.push(&spans(3))));
+            }
+            scope.spawn(|| {
+                for round in 0..500 {
+                    if let Some(batch) = queue.take() {
+                        batch.settle(Outcome::Sent, round % 3);
+                    }
+                    assert!(balanced(&queue.ledger()));
+                }
+            });
+        });
+        assert_eq!(queue.ledger().pushed, 3000);
+        assert!(balanced(&queue.ledger()));
+    }
+}
