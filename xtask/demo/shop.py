@@ -6,6 +6,7 @@ shop.py catalog PORT | payment PORT | storefront PORT CATALOG PAYMENT | visitor 
 import http.client
 import json
 import random
+import signal
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -85,6 +86,7 @@ def visit(port):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the demo without a word from each of us
     role, port, *others = sys.argv[1], *map(int, sys.argv[2:])
     if role == "visitor":
         visit(port)

@@ -8,6 +8,7 @@ use std::io::{IsTerminal as _, stdin};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -28,9 +29,13 @@ impl fmt::Display for NotPermitted {
 
 impl std::error::Error for NotPermitted {}
 
-/// The root of this workspace.
+/// The root of this workspace: where cargo found it when it started us, else where we were built.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let ours = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        ours.parent().map_or_else(|| ".".into(), Path::to_path_buf)
+    });
+    &ROOT
 }
 
 /// The folder that cargo builds into.
@@ -115,7 +120,7 @@ pub(crate) fn sudo() -> Option<Vec<String>> {
     let kept: Vec<String> = env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| {
-            ["OTEL_", "BEYLA_", "RUST_", "CARGO_MANIFEST"].iter().any(|prefix| name.starts_with(prefix))
+            ["OTEL_", "BEYLA_", "RUST_"].iter().any(|prefix| name.starts_with(prefix))
                 || ["KUBECONFIG", "CI", "PATH"].contains(&name.as_str())
         })
         .collect();

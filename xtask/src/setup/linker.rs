@@ -68,8 +68,9 @@ pub(super) fn install(toolchain: &Toolchain, why: &str) -> Result<()> {
     shell::run(&mut command)
 }
 
+/// Where the agent's build script looks as well, whatever CARGO_TARGET_DIR says.
 fn tools() -> PathBuf {
-    shell::target_dir().join("tools")
+    shell::root().join("target/tools")
 }
 
 fn cargo_home() -> Option<PathBuf> {
