@@ -1,0 +1,120 @@
+//! The agent under measurement, and the receiver of its spans.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::child::{self, Running};
+use super::scenario::LOAD_CORE;
+use super::{http, procfs, sink};
+
+/// How an agent is started.
+pub(crate) struct Launch {
+    pub(crate) binary: PathBuf,
+    pub(crate) backend: String,
+}
+
+/// An agent that is ready.
+pub(crate) struct Agent {
+    // Dropped first: the agent flushes into the sink when it ends.
+    running: Running,
+    sink: Running,
+    listen: SocketAddr,
+    sink_address: SocketAddr,
+}
+
+/// What the agent says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Counts {
+    /// Exchanges, of every protocol and outcome.
+    pub(crate) seen: u64,
+    /// Events lost, for every reason.
+    pub(crate) lost: u64,
+}
+
+impl Agent {
+    /// Starts the receiver and the agent, and waits until it watches.
+    pub(crate) fn start(launch: &Launch, watched: u32) -> Result<Self> {
+        let (listen, sink_address) = (http::free_address()?, http::free_address()?);
+        let ourselves = std::env::current_exe().context("cannot find our own program")?;
+        let mut command = child::command(ourselves, Some(LOAD_CORE));
+        command.args(["otlp-sink", "--listen", &sink_address.to_string()]);
+        let mut sink = Running::start("the OTLP receiver", &mut command)?;
+        sink.wait_until(Duration::from_secs(5), || http::get(sink_address, sink::STATS_PATH).ok())?;
+
+        let mut command = child::command(&launch.binary, Some(LOAD_CORE));
+        command.args(["run", "--pid", &watched.to_string(), "--backend", &launch.backend]);
+        command.args(["--endpoint", &format!("http://{sink_address}"), "--protocol", "http/protobuf"]);
+        command.args(["--print", "off", "--log-level", "warn", "--listen", &listen.to_string()]).stdout(Stdio::null());
+        let mut running = Running::start("the agent", &mut command)?;
+        running.wait_until(Duration::from_secs(20), || http::get(listen, "/readyz").ok())?;
+        Ok(Self { running, sink, listen, sink_address })
+    }
+
+    /// CPU time so far, in nanoseconds.
+    pub(crate) fn cpu_ns(&self) -> Result<u64> {
+        procfs::cpu_ns(self.running.pid())
+    }
+
+    /// Resident memory now and at its peak, in KiB, and that of its maps in bytes.
+    pub(crate) fn memory(&self) -> Result<(u64, u64, u64)> {
+        let (now, peak) = procfs::rss_kib(self.running.pid())?;
+        Ok((now, peak, procfs::map_bytes(self.running.pid())?))
+    }
+
+    /// Its own counters now.
+    pub(crate) fn counts(&self) -> Result<Counts> {
+        let page = http::get(self.listen, "/metrics").context("cannot ask the agent for its metrics")?;
+        Ok(Counts { seen: sum(&page, "beyla_rs_exchanges_total"), lost: sum(&page, "beyla_rs_capture_lost_total") })
+    }
+
+    /// Waits until what the agent has seen no longer changes, and reached `at_least` if it ever will.
+    pub(crate) fn settled(&mut self, at_least: u64) -> Result<Counts> {
+        let started = Instant::now();
+        let mut last = self.counts()?;
+        let mut still = 0;
+        loop {
+            sleep(Duration::from_millis(100));
+            self.running.check()?;
+            let now = self.counts()?;
+            still = if now == last { still + 1 } else { 0 };
+            last = now;
+            let wanted = if now.seen >= at_least { 5 } else { 20 };
+            if still >= wanted || started.elapsed() > Duration::from_secs(20) {
+                return Ok(now);
+            }
+        }
+    }
+
+    /// Ends the agent, which flushes, and returns how many spans arrived in all.
+    pub(crate) fn stop(self) -> Result<sink::Stats> {
+        self.running.stop()?;
+        let stats = http::get(self.sink_address, sink::STATS_PATH).context("the OTLP receiver is gone")?;
+        self.sink.stop()?;
+        sink::Stats::parse(&stats).with_context(|| format!("odd answer of the OTLP receiver: {stats}"))
+    }
+}
+
+/// The sum of a counter over all its labels, in the text format of Prometheus.
+fn sum(page: &str, name: &str) -> u64 {
+    page.lines()
+        .filter_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' '])))
+        .filter_map(|rest| rest.rsplit_once([' ', '}'])?.1.trim().parse::<f64>().ok())
+        .sum::<f64>() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_summed_over_its_labels() {
+        let page = "# TYPE a counter\na{x=\"1 2\"} 3\na{x=\"}\"} 4\na 5\nab 6\na_total 7\n";
+        assert_eq!(sum(page, "a"), 12);
+        assert_eq!(sum(page, "none"), 0);
+    }
+}

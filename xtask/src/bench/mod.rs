@@ -1,0 +1,93 @@
+//! `cargo xtask bench NAME`: a server on core 0; the load, the agent and the receiver of its spans on core 1; without and
+//! with the agent in turn. What is compared was measured in the same minute on the same machine.
+
+mod agent;
+pub(crate) mod child;
+pub(crate) mod http;
+mod measure;
+mod nginx;
+mod procfs;
+mod report;
+mod scenario;
+pub(crate) mod sink;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::setup::packages;
+use crate::{build, setup, shell};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What to measure: nginx
+    #[arg(default_value = "nginx")]
+    scenario: String,
+    /// Pairs of a run without and a run with the agent, per load
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Seconds of load per run
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Only this load: `full` or requests per second; default: full and 10000
+    #[arg(long)]
+    load: Vec<scenario::Load>,
+    /// No agent in either run of a pair: how far the machine's noise goes
+    #[arg(long)]
+    noise: bool,
+    /// An agent that is built already
+    #[arg(long)]
+    agent: Option<PathBuf>,
+    /// The agent's backend
+    #[arg(long, default_value = "auto")]
+    backend: String,
+}
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let Some(scenario) = scenario::ALL.iter().find(|scenario| scenario.name == args.scenario) else {
+        let names: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+        bail!("no benchmark {:?}; there are: {}", args.scenario, names.join(", "));
+    };
+    if std::thread::available_parallelism()?.get() < 2 {
+        bail!("the server and the load need a core each, this machine has one");
+    }
+    if !shell::is_root() && !args.noise {
+        let command = format!("sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask bench {}", scenario.name);
+        return Err(shell::NotPermitted { what: "the agent".into(), command }.into());
+    }
+    setup::ensure_with(packages::BENCH)?;
+    let agent = match &args.agent {
+        Some(path) => path.clone(),
+        None if args.noise => PathBuf::new(),
+        None => {
+            build::agent()?;
+            shell::agent_binary()
+        }
+    };
+    let agent = (!args.noise).then(|| agent::Launch { binary: agent, backend: args.backend.clone() });
+    let loads = if args.load.is_empty() {
+        vec![scenario::Load::Full, scenario::Load::PerSecond(10_000)]
+    } else {
+        args.load.clone()
+    };
+    let length = Duration::from_secs(args.seconds.into());
+    let mut columns = Vec::new();
+    for load in loads {
+        let mut pairs = Vec::new();
+        for at in 0..args.pairs {
+            let pair = measure::pair(scenario, load, length, agent.as_ref(), at % 2 == 1)?;
+            shell::say(format_args!(
+                "{}, {load}, pair {} of {}: {}",
+                scenario.name,
+                at + 1,
+                args.pairs,
+                pair.in_short()
+            ));
+            pairs.push(pair);
+        }
+        columns.push(report::Column { load, pairs });
+    }
+    print!("{}", report::table(scenario, &columns, args.noise)?);
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! nginx with one worker, plain HTTP/1.1 with keep-alive.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::child::{self, Running};
+use super::scenario::{Bars, LOAD_CORE, Load, SERVER_CORE, Scenario, Server};
+use super::{http, procfs};
+use crate::shell;
+
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "nginx",
+    title: "nginx, one worker, HTTP/1.1 keep-alive, 32 connections, every request traced, OTLP on",
+    start: |folder| Ok(Box::new(Nginx::start(folder)?)),
+    bars: Bars { server_us: 1.0, agent_us: 6.0, rss_mib: 64.0, maps_mib: 32.0 },
+};
+
+/// Connections of the load at full speed.
+const CONNECTIONS: u32 = 32;
+/// Connections of the load at a fixed rate: a divisor of round rates, since the load's program takes a whole number per
+/// connection.
+const CONNECTIONS_AT_RATE: u32 = 20;
+
+struct Nginx {
+    running: Running,
+    worker: u32,
+    address: SocketAddr,
+    status: SocketAddr,
+    /// Questions for the status so far: nginx counts them as well.
+    asked: u64,
+}
+
+impl Nginx {
+    fn start(folder: &Path) -> Result<Self> {
+        let (address, status) = (http::free_address()?, http::free_address()?);
+        let file = folder.join("nginx.conf");
+        fs::write(&file, configuration(folder, address, status)).context("cannot write nginx's configuration")?;
+        let program = shell::which("nginx").context("no nginx")?;
+        let mut command = child::command(program, Some(SERVER_CORE));
+        command.arg("-e").arg(folder.join("error.log")).arg("-p").arg(folder).arg("-c").arg(&file);
+        let mut running = Running::start("nginx", &mut command)?;
+        let pid = running.pid();
+        let mut asked = 0;
+        let worker = running
+            .wait_until(Duration::from_secs(10), || {
+                let up = http::get(status, "/status").is_ok();
+                asked += u64::from(up);
+                procfs::child_of(pid).filter(|_| up)
+            })
+            .with_context(|| fs::read_to_string(folder.join("error.log")).unwrap_or_default())?;
+        Ok(Self { running, worker, address, status, asked })
+    }
+}
+
+impl Server for Nginx {
+    fn watched(&self) -> u32 {
+        self.running.pid()
+    }
+
+    fn worker(&self) -> u32 {
+        self.worker
+    }
+
+    fn load(&self, load: Load, length: Duration) -> Command {
+        let url = format!("http://{}/api", self.address);
+        let seconds = length.as_secs().to_string();
+        let mut command;
+        match load {
+            Load::Full => {
+                command = child::command("wrk", Some(LOAD_CORE));
+                command.args(["-t1", "-c", &CONNECTIONS.to_string(), "-d", &seconds, &url]);
+            }
+            Load::PerSecond(rate) => {
+                let connections = CONNECTIONS_AT_RATE.min(rate);
+                command = child::command("h2load", Some(LOAD_CORE));
+                command.args(["--h1", "-t1", "-c", &connections.to_string(), "-D", &seconds, "--rps"]);
+                command.args([&(rate / connections).to_string(), &url]);
+            }
+        }
+        command
+    }
+
+    fn served(&mut self) -> Result<u64> {
+        let page = http::get(self.status, "/status").context("cannot ask nginx for its status")?;
+        self.asked += 1;
+        requests(&page)
+            .and_then(|all| all.checked_sub(self.asked))
+            .with_context(|| format!("odd status of nginx: {page}"))
+    }
+
+    fn running(&mut self) -> &mut Running {
+        &mut self.running
+    }
+}
+
+/// The third number of the status page's third line: requests, this one included.
+fn requests(page: &str) -> Option<u64> {
+    page.lines().nth(2)?.split_whitespace().nth(2)?.parse().ok()
+}
+
+fn configuration(folder: &Path, address: SocketAddr, status: SocketAddr) -> String {
+    let folder = folder.display();
+    // The worker of an nginx that root starts would change to another user, who may not enter our folder.
+    let user = if shell::is_root() { "user root;" } else { "" };
+    format!(
+        "daemon off; {user} worker_processes 1; worker_cpu_affinity 01; pid {folder}/nginx.pid;
+error_log {folder}/error.log error;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 600s;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    server {{
+        listen {address};
+        location /api {{
+            default_type application/json;
+            return 200 '{{\"items\":[{{\"id\":1,\"name\":\"first\"}},{{\"id\":2,\"name\":\"second\"}}],\"total\":2}}';
+        }}
+    }}
+    server {{
+        listen {status};
+        location = /status {{ stub_status; }}
+    }}
+}}
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_off_the_status_page() {
+        let page = "Active connections: 1 \nserver accepts handled requests\n 34 34 49858 \nReading: 0 Writing: 1 Waiting: 0 \n";
+        assert_eq!(requests(page), Some(49_858));
+        assert_eq!(requests("Active connections: 1 \n"), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! What the kernel knows of a process: CPU time, memory, and the memory of its BPF maps.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+/// CPU time of all threads so far, in nanoseconds: the first field of `/proc/PID/task/*/schedstat`. Threads that ended
+/// are missing from it.
+pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("no process {pid}"))? {
+        // A thread may end while we look.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        sum += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).context("odd schedstat")?;
+    }
+    Ok(sum)
+}
+
+/// Resident memory now and at its peak, in KiB.
+pub(crate) fn rss_kib(pid: u32) -> Result<(u64, u64)> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("no process {pid}"))?;
+    let field = |key: &str| -> Option<u64> {
+        status.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
+    };
+    Ok((field("VmRSS:").context("no VmRSS")?, field("VmHWM:").context("no VmHWM")?))
+}
+
+/// Bytes of kernel memory that the BPF maps held open by a process take, each map once.
+pub(crate) fn map_bytes(pid: u32) -> Result<u64> {
+    let mut maps = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).with_context(|| format!("no process {pid}"))? {
+        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+        if let Some((id, bytes)) = map_in(&text) {
+            maps.insert(id, bytes);
+        }
+    }
+    Ok(maps.values().sum())
+}
+
+/// Id and memory of the map that a file descriptor stands for.
+fn map_in(fdinfo: &str) -> Option<(u64, u64)> {
+    let field = |key: &str| fdinfo.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+    Some((field("map_id:")?, field("memlock:")?))
+}
+
+/// The first child of a process.
+pub(crate) fn child_of(pid: u32) -> Option<u32> {
+    fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?.split_whitespace().next()?.parse().ok()
+}
+
+/// The processor, the kernel and the number of cores.
+pub(crate) fn machine() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map(|(_, name)| name.trim());
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let virtual_machine = if cpuinfo.contains(" hypervisor") { ", virtual machine" } else { "" };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{}, {cores} cores{virtual_machine}, Linux {}", model.unwrap_or("unknown processor"), kernel.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_is_read_off_its_file_descriptor() {
+        let text =
+            "pos:\t0\nflags:\t02000002\nmap_type:\t27\nmax_entries:\t4096\nmemlock:\t4440\nmap_id:\t12\nfrozen:\t0\n";
+        assert_eq!(map_in(text), Some((12, 4440)));
+        assert_eq!(map_in("pos:\t0\nprog_type:\t5\nmemlock:\t4096\nprog_id:\t3\n"), None);
+    }
+
+    #[test]
+    fn our_own_process_has_used_time_and_memory() {
+        let pid = std::process::id();
+        assert!(cpu_ns(pid).unwrap() > 0);
+        let (now, peak) = rss_kib(pid).unwrap();
+        assert!(now > 0 && peak >= now);
+        assert_eq!(map_bytes(pid).unwrap(), 0);
+    }
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask demo`: a small shop of three services, a visitor, and the agent that watches them.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::bench::child::{self, Running};
+use crate::bench::http;
+use crate::setup::packages;
+use crate::shell::{self, NotPermitted};
+use crate::{build, setup};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Seconds of traffic
+    #[arg(long, default_value_t = 20)]
+    seconds: u32,
+    /// More arguments for the agent, as `--endpoint http://127.0.0.1:4317`
+    #[arg(last = true)]
+    agent: Vec<String>,
+}
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let sudo = if shell::is_root() { Vec::new() } else { ask_for_root()? };
+    setup::ensure_with(packages::DEMO)?;
+    build::agent()?;
+
+    let catalog = Service::start("catalog", &[])?;
+    let payment = Service::start("payment", &[])?;
+    let storefront = Service::start("storefront", &[catalog.address, payment.address])?;
+    let visitor = start("visitor", &[storefront.address])?;
+    shell::say(format_args!(
+        "a visitor shops at {} for {} s; every line below is a request that one of the services served or made",
+        storefront.address, args.seconds
+    ));
+
+    let binary = shell::agent_binary();
+    let mut command = match sudo.split_first() {
+        Some((program, words)) => {
+            let mut command = std::process::Command::new(program);
+            command.args(words).arg(binary);
+            command
+        }
+        None => child::command(binary, None),
+    };
+    command.args([
+        "run",
+        "--print",
+        "text",
+        "--log-level",
+        "warn",
+        "--listen",
+        "off",
+        "--duration",
+        &format!("{}s", args.seconds),
+    ]);
+    for service in [&catalog, &payment, &storefront] {
+        command.args(["--pid", &service.running.pid().to_string()]);
+    }
+    let watched = shell::run(command.args(&args.agent));
+    for running in [visitor, storefront.running, payment.running, catalog.running] {
+        running.stop()?;
+    }
+    watched
+}
+
+fn ask_for_root() -> Result<Vec<String>> {
+    let command = "sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask demo".to_owned();
+    shell::sudo().ok_or_else(|| NotPermitted { what: "watching other programs".into(), command }.into())
+}
+
+/// One of the shop's services.
+struct Service {
+    running: Running,
+    address: SocketAddr,
+}
+
+impl Service {
+    fn start(name: &str, backends: &[SocketAddr]) -> Result<Self> {
+        let address = http::free_address()?;
+        let mut running = start(name, &[&[address], backends].concat())?;
+        running
+            .wait_until(Duration::from_secs(10), || TcpStream::connect(address).ok())
+            .with_context(|| format!("the shop's {name} does not listen"))?;
+        Ok(Self { running, address })
+    }
+}
+
+fn start(role: &str, addresses: &[SocketAddr]) -> Result<Running> {
+    let script = shell::root().join("xtask/demo/shop.py");
+    let python = shell::which("python3").context("no python3")?;
+    let mut command = child::command(python, None);
+    command.arg(script).arg(role).args(addresses.iter().map(|address| address.port().to_string()));
+    Running::start(role, &mut command)
+}

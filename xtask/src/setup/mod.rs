@@ -1,0 +1,97 @@
+//! `cargo xtask setup`: what the build needs and this machine lacks. Looking costs a few program starts (< 0.3 s); only
+//! what is missing is installed, each with a line that says so, and without root the command is named instead.
+
+mod apt;
+mod linker;
+pub(crate) mod packages;
+mod toolchain;
+
+use anyhow::{Result, bail};
+
+use crate::shell;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only say what is missing; exit with 1 if anything is
+    #[arg(long)]
+    check: bool,
+    /// The programs that the tests watch, too
+    #[arg(long)]
+    tests: bool,
+}
+
+/// What is missing on this machine.
+struct Plan {
+    toolchain: toolchain::Toolchain,
+    components: Vec<&'static str>,
+    linker: linker::State,
+    packages: Vec<apt::Package>,
+}
+
+impl Plan {
+    /// Looks at the machine. `programs` are wanted besides what the build needs.
+    fn of_this_machine(programs: &[packages::Program]) -> Result<Self> {
+        let toolchain = toolchain::Toolchain::active()?;
+        let components = toolchain.missing_components();
+        let linker = linker::State::find(&toolchain);
+        let mut packages = Vec::new();
+        if shell::which("cc").is_none() {
+            packages.push(apt::Package::new("build-essential", "a C compiler and linker"));
+        }
+        if let linker::State::Missing { llvm_installed: false, .. } = linker {
+            let name = format!("llvm-{}-dev", toolchain.llvm_major);
+            packages.push(apt::Package::new(name, "rustc's LLVM, to build bpf-linker against"));
+        }
+        for program in programs.iter().filter(|program| shell::which(program.name).is_none()) {
+            if !packages.iter().any(|package| package.name == program.package) {
+                packages.push(apt::Package::new(program.package, format!("`{}`, for the tests", program.name)));
+            }
+        }
+        Ok(Self { toolchain, components, linker, packages })
+    }
+
+    fn missing(&self) -> Vec<String> {
+        let components =
+            self.components.iter().map(|name| format!("{name}: component of Rust {}", self.toolchain.name));
+        let packages = self.packages.iter().map(|package| format!("{}: {}", package.name, package.reason));
+        let linker = match &self.linker {
+            linker::State::Found(_) => None,
+            linker::State::Missing { why, .. } => Some(format!("bpf-linker {}: {why}", linker::VERSION)),
+        };
+        components.chain(packages).chain(linker).collect()
+    }
+
+    fn carry_out(&self) -> Result<()> {
+        self.toolchain.add_components(&self.components)?;
+        apt::install(&self.packages)?;
+        if let linker::State::Missing { why, .. } = &self.linker {
+            linker::install(&self.toolchain, why)?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let programs = if args.tests { packages::TESTS } else { &[] };
+    let plan = Plan::of_this_machine(programs)?;
+    let missing = plan.missing();
+    if missing.is_empty() {
+        shell::say("nothing is missing");
+    } else if args.check {
+        bail!("missing:\n  {}", missing.join("\n  "));
+    } else {
+        plan.carry_out()?;
+        shell::say("set up");
+    }
+    Ok(())
+}
+
+/// Makes this machine able to build both sides.
+pub(crate) fn ensure() -> Result<()> {
+    Plan::of_this_machine(&[])?.carry_out()
+}
+
+/// Makes this machine able to build both sides and to run what watches `programs`.
+pub(crate) fn ensure_with(programs: &[packages::Program]) -> Result<()> {
+    Plan::of_this_machine(programs)?.carry_out()
+}

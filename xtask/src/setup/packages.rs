@@ -1,0 +1,43 @@
+//! The programs that tests, benchmarks and the demo start, and the Debian packages that hold them. A program that is on
+//! PATH already, from wherever, is taken as it is.
+
+/// A program and the package to install where it is missing.
+pub(crate) struct Program {
+    /// The name on PATH.
+    pub(crate) name: &'static str,
+    /// Its package in Debian and Ubuntu.
+    pub(crate) package: &'static str,
+}
+
+const fn program(name: &'static str, package: &'static str) -> Program {
+    Program { name, package }
+}
+
+/// What the end-to-end tests watch or use.
+pub(crate) const TESTS: &[Program] = &[
+    program("curl", "curl"),
+    program("nginx", "nginx-light"),
+    program("node", "nodejs"),
+    program("python3", "python3"),
+    program("wrk", "wrk"),
+    program("h2load", "nghttp2-client"),
+    program("nghttpd", "nghttp2-server"),
+    program("openssl", "openssl"),
+    program("socat", "socat"),
+    program("ip", "iproute2"),
+    program("setpriv", "util-linux"),
+    program("taskset", "util-linux"),
+];
+
+/// What `cargo xtask bench` starts.
+pub(crate) const BENCH: &[Program] = &[
+    program("nginx", "nginx-light"),
+    program("wrk", "wrk"),
+    program("h2load", "nghttp2-client"),
+    program("nghttpd", "nghttp2-server"),
+    program("setpriv", "util-linux"),
+    program("taskset", "util-linux"),
+];
+
+/// What `cargo xtask demo` starts.
+pub(crate) const DEMO: &[Program] = &[program("python3", "python3"), program("setpriv", "util-linux")];

@@ -1,0 +1,132 @@
+//! Running other programs: where they are, what they said, and who we are.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::io::{IsTerminal as _, stdin};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use anyhow::{Context as _, Result, bail};
+
+/// Something here needs root. The message holds the command that the user can give instead; xtask exits with 3.
+#[derive(Debug)]
+pub(crate) struct NotPermitted {
+    /// What needs root.
+    pub(crate) what: String,
+    /// What to type instead.
+    pub(crate) command: String,
+}
+
+impl fmt::Display for NotPermitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} needs root; run\n\n    {}\n", self.what, self.command)
+    }
+}
+
+impl std::error::Error for NotPermitted {}
+
+/// The root of this workspace: where cargo found it when it started us, else where we were built.
+pub(crate) fn root() -> &'static Path {
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let ours = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        ours.parent().map_or_else(|| ".".into(), Path::to_path_buf)
+    });
+    &ROOT
+}
+
+/// The folder that cargo builds into.
+pub(crate) fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
+/// The release binary of the agent.
+pub(crate) fn agent_binary() -> PathBuf {
+    target_dir().join("release/beyla-rs")
+}
+
+/// The cargo that started us, or the one on PATH.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Tells the user what happens next, in one line.
+pub(crate) fn say(line: impl fmt::Display) {
+    eprintln!("xtask: {line}");
+}
+
+/// The command as one could type it.
+pub(crate) fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    std::iter::once(program).chain(command.get_args()).map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs a command to its end and fails when it does.
+///
+/// # Errors
+/// When the program cannot be started or does not end with status 0.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start `{}`", shown(command)))?;
+    if !status.success() {
+        bail!("`{}` failed: {status}", shown(command));
+    }
+    Ok(())
+}
+
+/// Runs a command and returns what it wrote to stdout; its stderr is part of the error.
+///
+/// # Errors
+/// When the program cannot be started or does not end with status 0.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let out = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{}`", shown(command)))?;
+    if !out.status.success() {
+        bail!("`{}` failed: {}\n{}", shown(command), out.status, String::from_utf8_lossy(&out.stderr).trim_end());
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// Finds a program on PATH or among the system's own (which an ordinary user's PATH may leave out).
+pub(crate) fn which(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(program))
+        .find(|file| is_executable(file))
+}
+
+/// Whether the path is a file that may be executed.
+pub(crate) fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Whether we are root.
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
+}
+
+/// A `sudo` that keeps our settings, if one is there and could be answered: no password needed, or a terminal to ask on.
+pub(crate) fn sudo() -> Option<Vec<String>> {
+    let sudo = which("sudo")?;
+    let asks_nobody =
+        || Command::new(&sudo).args(["-n", "true"]).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+    if !stdin().is_terminal() && !asks_nobody() {
+        return None;
+    }
+    let kept: Vec<String> = env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| {
+            ["OTEL_", "BEYLA_", "RUST_"].iter().any(|prefix| name.starts_with(prefix))
+                || ["KUBECONFIG", "CI", "PATH"].contains(&name.as_str())
+        })
+        .collect();
+    let mut words = vec![sudo.to_string_lossy().into_owned()];
+    if !kept.is_empty() {
+        words.push(format!("--preserve-env={}", kept.join(",")));
+    }
+    Some(words)
+}

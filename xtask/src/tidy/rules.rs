@@ -1,0 +1,81 @@
+//! The rules, as data.
+
+/// Folders that hold our Rust code.
+pub(super) const FOLDERS: &[&str] = &["agent", "ebpf-common", "ebpf-probes", "tests", "xtask"];
+
+/// Lines a file may have.
+pub(super) const MAX_LINES: usize = 800;
+
+/// Files and folders in which `unsafe` may stand: the calls into libc, the loading of programs, the decoding of what the
+/// kernel wrote, the kernel side itself, and the script that builds it. (`Cargo.toml` denies it everywhere; a module lifts that with its reason.)
+pub(super) const UNSAFE_ALLOWED: &[&str] = &[
+    "agent/build.rs",
+    "agent/src/sys",
+    "agent/src/sys.rs",
+    "agent/src/probes",
+    "agent/src/capture",
+    "ebpf-common/src",
+    "ebpf-probes/src",
+    // Names the rule.
+    "xtask/src/tidy",
+];
+
+/// A module of the agent and those it may import. A request's way is from top to bottom: nobody imports what is below.
+pub(super) struct Layer {
+    pub(super) module: &'static str,
+    pub(super) may_import: &'static [&'static str],
+}
+
+const fn layer(module: &'static str, may_import: &'static [&'static str]) -> Layer {
+    Layer { module, may_import }
+}
+
+pub(super) const LAYERS: &[Layer] = &[
+    layer("model", &[]),
+    layer("sys", &[]),
+    layer("config", &["model"]),
+    layer("protocols", &["model"]),
+    layer("kernel", &["model", "sys"]),
+    layer("probes", &["model", "sys", "config", "kernel"]),
+    layer("capture", &["model", "sys", "config", "kernel", "probes"]),
+    layer("conn", &["model", "config", "protocols", "capture"]),
+    layer("procs", &["model", "sys", "config"]),
+    layer("kube", &["model", "sys", "config", "procs"]),
+    layer("telemetry", &["model", "config", "conn", "procs", "kube"]),
+    layer("export", &["model", "sys", "config", "telemetry"]),
+    layer("pipeline", ALL_STAGES),
+    layer(
+        "cli",
+        &["pipeline", "model", "sys", "config", "kernel", "probes", "capture", "procs", "kube", "telemetry", "export"],
+    ),
+    // The crate's own root file: the list of modules.
+    layer("lib", &[]),
+    layer("main", &[]),
+];
+
+const ALL_STAGES: &[&str] = &[
+    "model",
+    "sys",
+    "config",
+    "protocols",
+    "kernel",
+    "probes",
+    "capture",
+    "conn",
+    "procs",
+    "kube",
+    "telemetry",
+    "export",
+];
+
+/// Protocols that build on another: the first may import the second.
+pub(super) const PROTOCOL_IMPORTS: &[(&str, &str)] = &[("grpc", "http2")];
+
+/// A module and what of the outside it must not name: protocols read bytes and nothing else.
+pub(super) const FORBIDDEN: &[(&str, &[&str])] = &[
+    (
+        "protocols",
+        &["aya", "tokio", "tracing", "libc", "std::time", "std::net", "std::fs", "std::thread", "std::process"],
+    ),
+    ("model", &["aya", "tokio", "std::fs", "std::process", "std::thread"]),
+];
