@@ -2,4 +2,5 @@
 //! only what stands above it here (and of [`protocols`], [`conn`] only the registry).
 
 pub mod model;
+pub mod procs;
 pub mod protocols;
