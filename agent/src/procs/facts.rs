@@ -8,10 +8,14 @@ use std::{
 use compact_str::CompactString;
 
 use super::{
-    container::ContainerRef,
+    container::{
+        ContainerRef,
+        runtime::{Containers, RuntimeRoots},
+    },
     env::OtelEnv,
+    executable::{ExecutableCache, Tls},
     fs::{ProcFs, lossy},
-    language::Runtime,
+    language::{Language, Runtime},
     name::{self, Program},
     resource::Facts,
 };
@@ -32,14 +36,23 @@ const PASSWD_MAX: u64 = 256 << 10;
 pub(crate) struct FactsReader {
     proc: ProcFs,
     wants_command_line: bool,
+    executables: ExecutableCache,
+    containers: Containers,
     strings: Mutex<HashSet<Arc<str>>>,
     /// By mount namespace and user id.
     owners: Mutex<HashMap<(u64, u32), Arc<str>>>,
 }
 
 impl FactsReader {
-    pub(crate) fn new(proc: ProcFs, wants_command_line: bool) -> Self {
-        Self { proc, wants_command_line, strings: Mutex::default(), owners: Mutex::default() }
+    pub(crate) fn new(proc: ProcFs, wants_command_line: bool, runtimes: RuntimeRoots) -> Self {
+        Self {
+            proc,
+            wants_command_line,
+            executables: ExecutableCache::default(),
+            containers: Containers::new(runtimes),
+            strings: Mutex::default(),
+            owners: Mutex::default(),
+        }
     }
 
     /// The facts; `None` for what is no program (any more): a zombie, a kernel thread, an ended process.
@@ -65,14 +78,43 @@ impl FactsReader {
         container.id = container.id.map(|id| self.share(&id));
         container.pod_uid = container.pod_uid.map(|uid| self.share(&uid));
         Some(Facts {
-            runtime: Runtime::of_file(name::base(&exe)).unwrap_or_default(),
+            runtime: self.runtime(pid, &exe),
             exe: self.share(&exe),
             name: CompactString::from(name),
             env: OtelEnv::of(&self.proc, pid),
             owner: self.owner(pid),
             command_line,
+            container_info: self.containers.get(&container),
             container,
-            container_info: None,
+        })
+    }
+
+    /// By the executable's name, by a runtime's library that is mapped (an embedded interpreter, a program's own launcher
+    /// of a JVM), by the executable itself.
+    fn runtime(&self, pid: u32, exe: &str) -> Runtime {
+        if let Some(runtime) = Runtime::of_file(name::base(exe)) {
+            return runtime;
+        }
+        let compiled = self.proc.exe_id(pid).and_then(|id| self.executables.language(id, || self.proc.open_exe(pid)));
+        // A Go program embeds no other runtime; spare the reading of its maps.
+        if compiled == Some(Language::Go) {
+            return Runtime { language: compiled, name: Some("go") };
+        }
+        let mapped = self.proc.mapped_files(pid);
+        let libraries = mapped.iter().map(|file| name::base(file)).filter(|name| name.starts_with("lib"));
+        // A module of a web server (mod_php) or of a database (plpython) does not make it another language's program.
+        let is_host = matches!(name::base(exe), "nginx" | "apache2" | "httpd" | "postgres" | "vim" | "gdb");
+        let embedded = libraries.filter(|_| !is_host).find_map(Runtime::of_file);
+        embedded.unwrap_or(Runtime { language: compiled, name: None })
+    }
+
+    /// The TLS library a process uses: one that is mapped (with its path), else what its executable has within.
+    pub(crate) fn tls(&self, pid: u32) -> Option<(Tls, Option<String>)> {
+        let mapped = self.proc.mapped_files(pid);
+        let library = mapped.iter().find_map(|path| Some((Tls::of_library(name::base(path))?, Some(path.clone()))));
+        library.or_else(|| {
+            let library = self.executables.tls(self.proc.exe_id(pid)?, || self.proc.open_exe(pid))?;
+            Some((Tls { library, version: None }, None))
         })
     }
 

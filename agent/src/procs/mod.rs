@@ -3,6 +3,7 @@
 
 pub mod container;
 pub mod env;
+pub mod executable;
 mod facts;
 pub mod fs;
 pub mod host;

@@ -86,6 +86,8 @@ pub(crate) fn build(
     attributes.container(facts);
     if let Some(pod) = pod {
         attributes.pod(facts, pod, shared);
+    } else if let Some(info) = facts.container_info.as_ref().filter(|info| info.pod_name.is_some()) {
+        attributes.pod_by_runtime(facts, info, shared);
     }
     // Later ones are stronger: pod annotations, the agent's environment, the target's.
     let annotations = pod.iter().flat_map(|pod| &pod.annotations);
@@ -204,6 +206,17 @@ impl Attributes {
         }
     }
 
+    /// What the container's runtime knows of its pod, while the API server has not told more.
+    fn pod_by_runtime(&mut self, facts: &Facts, info: &ContainerInfo, shared: &Shared<'_>) {
+        self.text("k8s.namespace.name", info.pod_namespace.as_ref());
+        self.text("k8s.pod.name", info.pod_name.as_ref());
+        self.text("k8s.container.name", info.name.as_ref());
+        if let Some(uid) = &facts.container.pod_uid {
+            self.push("k8s.pod.uid", Value::Shared(Arc::clone(uid)));
+        }
+        self.text("k8s.cluster.name", shared.cluster);
+    }
+
     fn pod(&mut self, facts: &Facts, pod: &Pod, shared: &Shared<'_>) {
         self.text("k8s.namespace.name", Some(&pod.namespace));
         self.text("k8s.pod.name", Some(&pod.name));
@@ -256,6 +269,7 @@ fn service_namespace(
         .or_else(|| shared.env.get("service.namespace").cloned())
         .or_else(annotated)
         .or_else(|| pod.map(|pod| pod.namespace.clone()))
+        .or_else(|| facts.container_info.as_ref().and_then(|info| info.pod_namespace.clone()))
 }
 
 fn container_name<'a>(facts: &'a Facts, pod: Option<&'a Pod>) -> Option<&'a CompactString> {

@@ -18,6 +18,7 @@ use std::{
 use compact_str::CompactString;
 
 use super::{
+    container::runtime::RuntimeRoots,
     env::OtelEnv,
     facts::FactsReader,
     fs::ProcFs,
@@ -55,6 +56,8 @@ pub struct ProcessConfig {
     pub exit_grace: Duration,
     /// Where pods are looked up.
     pub pods: Option<Arc<dyn PodSource>>,
+    /// Where container runtimes keep their state; the usual places of the host's file system where `None`.
+    pub runtimes: Option<RuntimeRoots>,
 }
 
 impl Default for ProcessConfig {
@@ -67,6 +70,7 @@ impl Default for ProcessConfig {
             cluster: None,
             exit_grace: Duration::from_secs(10),
             pods: None,
+            runtimes: None,
         }
     }
 }
@@ -125,8 +129,12 @@ impl ProcessTable {
     pub fn new(config: ProcessConfig) -> Self {
         let proc = ProcFs::new(&config.proc_root);
         let host = config.host.unwrap_or_else(|| Host::read(&proc, &HostSource::new(&config.proc_root)));
+        // With the host's PID namespace, the file system of its process 1 is the host's. Else this one is tried.
+        let of_init = config.proc_root.join("1/root");
+        let host_root = if of_init.join("etc").is_dir() { of_init } else { PathBuf::from("/") };
+        let runtimes = config.runtimes.unwrap_or_else(|| RuntimeRoots::below(&host_root));
         Self {
-            reader: FactsReader::new(proc.clone(), config.command_line),
+            reader: FactsReader::new(proc.clone(), config.command_line, runtimes),
             proc,
             env: config.env,
             host: RwLock::new(host),

@@ -111,7 +111,7 @@ fn the_service_is_named_in_the_documented_order() {
         names.push(built(facts, pod, configured, own).service_name.to_string());
     };
     note(&facts, None, configured, &own);
-    facts.container_info = Some(Arc::new(ContainerInfo { name: Some("orders_1".into()), image: None }));
+    facts.container_info = Some(Arc::new(ContainerInfo { name: Some("orders_1".into()), ..ContainerInfo::default() }));
     note(&facts, None, configured, &own);
     let bare = Pod { owners: Vec::new(), ..pod.clone() };
     note(&facts, Some(&bare), configured, &own);
