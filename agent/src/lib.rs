@@ -6,5 +6,6 @@ pub mod conn;
 pub mod kernel;
 pub mod export;
 pub mod model;
+pub mod procs;
 pub mod protocols;
 pub mod telemetry;

@@ -1,0 +1,238 @@
+//! What an ELF file says of the program in it: language, and TLS that is part of it. Once per file, by identity; with
+//! bounds, as any user's file may be read here. Files are read in pieces, neither kept nor mapped: a mapped file that
+//! somebody cuts short would end the agent.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use compact_str::CompactString;
+use memchr::memmem::Finder;
+use object::{
+    Endianness, ReadCache, ReadRef,
+    elf::{FileHeader32, FileHeader64},
+    read::elf::{FileHeader, SectionHeader},
+};
+
+use super::{fs::FileId, language::Language};
+
+/// Most sections that are looked at; a Go or Rust program has some forty.
+const SECTIONS_MAX: usize = 512;
+/// Longest stretch of a section that is searched; what lies beyond is not known.
+const SEARCH_MAX: u64 = 32 << 20;
+/// Files are searched in pieces of this size.
+const PIECE: usize = 64 << 10;
+/// Most files remembered, some 100 bytes each.
+const FILES_MAX: usize = 4096;
+
+/// A TLS implementation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Which.
+    pub library: TlsLibrary,
+    /// Its version where that is known, else its soname's.
+    pub version: Option<CompactString>,
+}
+
+/// TLS implementations that are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsLibrary {
+    /// OpenSSL.
+    OpenSsl,
+    /// BoringSSL.
+    BoringSsl,
+    /// GnuTLS.
+    GnuTls,
+    /// NSS.
+    Nss,
+    /// Go's `crypto/tls`.
+    GoTls,
+    /// rustls.
+    Rustls,
+}
+
+impl TlsLibrary {
+    /// The library's name, as `survey` prints it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenSsl => "openssl",
+            Self::BoringSsl => "boringssl",
+            Self::GnuTls => "gnutls",
+            Self::Nss => "nss",
+            Self::GoTls => "go crypto/tls",
+            Self::Rustls => "rustls",
+        }
+    }
+}
+
+impl Tls {
+    /// The TLS library a mapped file's name stands for: `libssl.so.3`, `libgnutls.so.30`.
+    #[must_use]
+    pub fn of_library(name: &str) -> Option<Self> {
+        let (stem, version) = name.split_once(".so").unwrap_or((name, ""));
+        // `libssl3.so` is NSS; `libssl-1_1.so` and a wheel's `libssl-3e69114b.so.1.1` are OpenSSL.
+        let library = match stem {
+            "libssl" => TlsLibrary::OpenSsl,
+            "libgnutls" => TlsLibrary::GnuTls,
+            "libssl3" => TlsLibrary::Nss,
+            _ if stem.starts_with("libssl-") => TlsLibrary::OpenSsl,
+            _ => return None,
+        };
+        let version = version.trim_start_matches('.');
+        Some(Self { library, version: (!version.is_empty()).then(|| version.into()) })
+    }
+}
+
+/// What is known of files, each looked into once.
+#[derive(Debug, Default)]
+pub struct ExecutableCache(Mutex<HashMap<FileId, Arc<Known>>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    language: OnceLock<Option<Language>>,
+    tls: OnceLock<Option<TlsLibrary>>,
+}
+
+impl ExecutableCache {
+    /// The language that the file `id` was compiled from, where that can be told.
+    pub fn language(&self, id: FileId, open: impl FnOnce() -> io::Result<File>) -> Option<Language> {
+        *self.known(id).language.get_or_init(|| open().ok().and_then(|file| language(&file)))
+    }
+
+    /// The TLS that is part of the file `id`.
+    pub fn tls(&self, id: FileId, open: impl FnOnce() -> io::Result<File>) -> Option<TlsLibrary> {
+        *self.known(id).tls.get_or_init(|| open().ok().and_then(|file| tls(&file)))
+    }
+
+    fn known(&self, id: FileId) -> Arc<Known> {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if files.len() >= FILES_MAX && !files.contains_key(&id) {
+            // Looking into files again is the worst that can follow.
+            files.clear();
+        }
+        Arc::clone(files.entry(id).or_default())
+    }
+}
+
+/// The language an ELF file was compiled from. What is no ELF file, or a broken one, says nothing.
+#[must_use]
+pub fn language(file: &File) -> Option<Language> {
+    let sections = Sections::read(file)?;
+    if sections.is_go {
+        return Some(Language::Go);
+    }
+    let comment = |needles: &[&[u8]]| sections.comment.and_then(|range| search(file, range, needles));
+    let rodata = |needles: &[&[u8]]| sections.rodata.and_then(|range| search(file, range, needles));
+    if comment(&[b"rustc version"]).is_some() || rodata(&[b"/rustc/"]).is_some() {
+        return Some(Language::Rust);
+    }
+    comment(&[b"GCC: (", b"clang version"]).map(|_| Language::Cpp)
+}
+
+/// The TLS library linked into an ELF file, by the names of its functions; a stripped program's cannot be told, but
+/// for those that leave texts (Go, rustls).
+#[must_use]
+pub fn tls(file: &File) -> Option<TlsLibrary> {
+    let sections = Sections::read(file)?;
+    if sections.is_go {
+        let names = sections.go_names.into_iter().chain(sections.rodata);
+        return names
+            .into_iter()
+            .find_map(|range| search(file, range, &[b"crypto/tls.(*Conn)"]))
+            .map(|_| TlsLibrary::GoTls);
+    }
+    let by_symbol: &[(&[u8], TlsLibrary)] = &[
+        // OpenSSL has no such function; BoringSSL has `SSL_write` as well.
+        (b"\0SSL_CTX_set_grease_enabled\0", TlsLibrary::BoringSsl),
+        (b"\0SSL_write_ex\0", TlsLibrary::OpenSsl),
+        (b"\0gnutls_record_send\0", TlsLibrary::GnuTls),
+    ];
+    for (needle, library) in by_symbol {
+        // A function that is only called stands there too; then the library is mapped as well, and found by that.
+        if sections.strings.iter().any(|range| search(file, *range, &[needle]).is_some()) {
+            return Some(*library);
+        }
+    }
+    sections.rodata.and_then(|range| search(file, range, &[b"rustls"])).map(|_| TlsLibrary::Rustls)
+}
+
+/// Where in the file the sections of interest are: offset and length.
+#[derive(Debug, Default)]
+struct Sections {
+    is_go: bool,
+    go_names: Option<(u64, u64)>,
+    comment: Option<(u64, u64)>,
+    rodata: Option<(u64, u64)>,
+    strings: Vec<(u64, u64)>,
+}
+
+impl Sections {
+    fn read(file: &File) -> Option<Self> {
+        let cache = ReadCache::new(file);
+        match cache.read_bytes_at(0, 5).ok()? {
+            [0x7f, b'E', b'L', b'F', 2] => Self::of::<FileHeader64<Endianness>>(&cache),
+            [0x7f, b'E', b'L', b'F', 1] => Self::of::<FileHeader32<Endianness>>(&cache),
+            _ => None,
+        }
+    }
+
+    fn of<'data, H: FileHeader<Endian = Endianness>>(data: &'data ReadCache<&'data File>) -> Option<Self> {
+        let header = H::parse(data).ok()?;
+        let endian = header.endian().ok()?;
+        // The table is read as a whole, and a file may claim any number of sections.
+        if header.shnum(endian, data).ok()? > SECTIONS_MAX {
+            return None;
+        }
+        let table = header.sections(endian, data).ok()?;
+        let mut sections = Self::default();
+        for section in table.iter() {
+            let Some(range) = section.file_range(endian) else { continue };
+            match table.section_name(endian, section).unwrap_or_default() {
+                b".go.buildinfo" | b".note.go.buildid" => sections.is_go = true,
+                b".gopclntab" | b".data.rel.ro.gopclntab" => {
+                    sections.is_go = true;
+                    sections.go_names = Some(range);
+                }
+                b".comment" => sections.comment = Some(range),
+                b".rodata" => sections.rodata = Some(range),
+                b".dynstr" | b".strtab" if sections.strings.len() < 4 => sections.strings.push(range),
+                _ => {}
+            }
+        }
+        Some(sections)
+    }
+}
+
+/// Whether one of `needles` is in the range, and which was found first.
+fn search(file: &File, (start, length): (u64, u64), needles: &[&[u8]]) -> Option<usize> {
+    let finders: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
+    let overlap = needles.iter().map(|needle| needle.len()).max()?.saturating_sub(1);
+    let end = start.checked_add(length.min(SEARCH_MAX))?;
+    let mut buffer = vec![0; PIECE + overlap];
+    let (mut at, mut kept) = (start, 0);
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+        let read = file.read_at(buffer.get_mut(kept..kept + wanted)?, at).ok()?;
+        if read == 0 {
+            return None;
+        }
+        let filled = buffer.get(..kept + read)?;
+        if let Some(found) = finders.iter().position(|finder| finder.find(filled).is_some()) {
+            return Some(found);
+        }
+        at += read as u64;
+        let keep = overlap.min(filled.len());
+        let from = filled.len() - keep;
+        buffer.copy_within(from..from + keep, 0);
+        kept = keep;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

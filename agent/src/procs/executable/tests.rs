@@ -1,0 +1,117 @@
+//! Over real programs of this machine, compiled by the test, and over broken files.
+
+use std::{io::Write, path::Path, process::Command};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn compile(dir: &Path, source: &str, command: &[&str]) -> File {
+    std::fs::write(dir.join(command[command.len() - 1]), source).unwrap();
+    let status = Command::new(command[0]).args(&command[1..]).current_dir(dir).status().unwrap();
+    assert!(status.success());
+    File::open(dir.join("out")).unwrap()
+}
+
+#[test]
+fn stripped_c_and_rust_programs_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let c = compile(dir.path(), "int main(){return 0;}", &["cc", "-s", "-o", "out", "x.c"]);
+    assert_eq!((language(&c), tls(&c)), (Some(Language::Cpp), None));
+    let rust = compile(
+        dir.path(),
+        "fn main(){println!(\"{}\", std::env::args().count());}",
+        &["rustc", "-C", "strip=symbols", "-o", "out", "x.rs"],
+    );
+    assert_eq!((language(&rust), tls(&rust)), (Some(Language::Rust), None));
+}
+
+#[test]
+fn a_go_program_is_recognised_by_its_sections() {
+    // Sections named as Go's linker names them are what counts; a Go toolchain is not needed for that.
+    let dir = tempfile::tempdir().unwrap();
+    let source = r#"
+        __attribute__((section(".go.buildinfo"))) const char info[] = "\xff Go buildinf:";
+        __attribute__((section(".gopclntab"))) const char names[] = "crypto/tls.(*Conn).Write";
+        int main(){return 0;}"#;
+    let go = compile(dir.path(), source, &["cc", "-o", "out", "x.c"]);
+    assert_eq!((language(&go), tls(&go)), (Some(Language::Go), Some(TlsLibrary::GoTls)));
+}
+
+#[test]
+fn a_tls_library_linked_in_is_found_by_its_functions() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "int SSL_write_ex(){return 0;} int main(){return SSL_write_ex();}";
+    let program = compile(dir.path(), source, &["cc", "-o", "out", "x.c"]);
+    assert_eq!(tls(&program), Some(TlsLibrary::OpenSsl));
+}
+
+#[test]
+fn a_mapped_librarys_name_says_which_it_is() {
+    let known =
+        |name: &str| Tls::of_library(name).map(|tls| (tls.library, tls.version.unwrap_or_default().to_string()));
+    assert_eq!(known("libssl.so.3"), Some((TlsLibrary::OpenSsl, "3".into())));
+    assert_eq!(known("libssl-3e69114b.so.1.1"), Some((TlsLibrary::OpenSsl, "1.1".into())));
+    assert_eq!(known("libgnutls.so.30.34.1"), Some((TlsLibrary::GnuTls, "30.34.1".into())));
+    assert_eq!(known("libssl3.so"), Some((TlsLibrary::Nss, String::new())));
+    assert_eq!(known("libc.so.6"), None);
+}
+
+#[test]
+fn a_text_across_two_pieces_is_found() {
+    let mut file = tempfile::tempfile().unwrap();
+    for at in [PIECE - 3, PIECE, 2 * PIECE - 1, 10] {
+        let mut bytes = vec![b'x'; 3 * PIECE];
+        bytes[at..at + 6].copy_from_slice(b"needle");
+        file.set_len(0).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        assert_eq!(search(&file, (0, bytes.len() as u64), &[b"nothing", b"needle"]), Some(1), "at {at}");
+        assert_eq!(search(&file, (0, at as u64 + 5), &[b"needle"]), None, "at {at}");
+    }
+    file.flush().unwrap();
+    assert_eq!(search(&file, (u64::MAX, 5), &[b"needle"]), None);
+}
+
+#[test]
+fn a_file_is_looked_into_once() {
+    let cache = ExecutableCache::default();
+    let id = FileId { dev: 1, inode: 2, mtime_ns: 3 };
+    let exe = || File::open(std::env::current_exe().unwrap());
+    assert_eq!(cache.language(id, exe), Some(Language::Rust));
+    assert_eq!(cache.language(id, || panic!("opened again")), Some(Language::Rust));
+}
+
+#[test]
+fn a_file_that_claims_a_vast_section_table_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(compile(dir.path(), "int main(){return 0;}", &["cc", "-o", "out", "x.c"]));
+    let mut bytes = std::fs::read(dir.path().join("out")).unwrap();
+    let table = usize::try_from(u64::from_le_bytes(bytes[0x28..0x30].try_into().unwrap())).unwrap();
+    // No number in the header: it is the size of section 0, in a file with a hole of a terabyte.
+    bytes[0x3c..0x3e].fill(0);
+    bytes[table + 0x20..table + 0x28].copy_from_slice(&(1u64 << 33).to_le_bytes());
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&bytes).unwrap();
+    file.set_len(1 << 40).unwrap();
+    assert_eq!(language(&file), None);
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_elf_file_does_no_harm(at in 0usize..4096, byte: u8, cut in 0usize..20_000) {
+        static ORIGINAL: OnceLock<Vec<u8>> = OnceLock::new();
+        let original = ORIGINAL.get_or_init(|| {
+            let dir = tempfile::tempdir().unwrap();
+            compile(dir.path(), "int main(){return 0;}", &["cc", "-o", "out", "x.c"]);
+            std::fs::read(dir.path().join("out")).unwrap()
+        });
+        let mut bytes = original.clone();
+        // The header, and the section table at the end.
+        let at = if at < 64 { at } else { bytes.len() - at.min(bytes.len()) };
+        bytes[at] = byte;
+        bytes.truncate(bytes.len() - cut.min(bytes.len()) / 4);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let _ = (language(&file), tls(&file));
+    }
+}

@@ -1,0 +1,16 @@
+//! Whose request it was: the processes of the host, what they run, the container and pod they are in, and the service
+//! name that follows from it. Everything is read from `/proc`, bounded and never trusted.
+
+pub mod container;
+pub mod env;
+pub mod executable;
+mod facts;
+pub mod fs;
+pub mod host;
+pub mod language;
+pub mod name;
+pub mod pod;
+mod resource;
+mod table;
+
+pub use table::{ProcessConfig, ProcessTable};

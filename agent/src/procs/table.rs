@@ -1,0 +1,384 @@
+//! The processes of the host and their resources.
+//!
+//! A process is its pid *and* its start time, so a reused pid is another process. The kernel's fork, exec and exit
+//! events keep the table; what they miss is noticed when a process is looked up again. Nothing is read of a process
+//! before somebody asks for it, but for a bounded number of freshly executed programs per second, so that a short-lived
+//! one is known by name even if it is gone when its request is handled.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use compact_str::CompactString;
+
+use super::{
+    container::runtime::RuntimeRoots,
+    env::OtelEnv,
+    facts::FactsReader,
+    fs::ProcFs,
+    host::{Host, HostSource},
+    pod::PodSource,
+    resource::{self, Configured, Facts, Identity, Shared},
+};
+use crate::model::span::Resource;
+
+/// How often a process that is asked for is looked at again: bounds how long a lost exit event can mislead, and how
+/// late metadata that came later is taken up.
+const RECHECK: Duration = Duration::from_secs(5);
+/// Most processes kept; beyond it new ones are read when they are asked for and not remembered before.
+const LIVE_MAX: usize = 1 << 17;
+/// Most ended processes kept for late events.
+const GONE_MAX: usize = 1 << 14;
+/// Freshly executed programs that are read at once, per second. A read costs some 100 us.
+const EAGER_READS_PER_SECOND: u32 = 200;
+/// The unit of `starttime` in `/proc/PID/stat` (`USER_HZ`, 100 on every architecture).
+const NS_PER_TICK: u64 = 10_000_000;
+
+/// Settings of the table.
+pub struct ProcessConfig {
+    /// Where the host's `/proc` is mounted.
+    pub proc_root: PathBuf,
+    /// The agent's own `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`: for every service.
+    pub env: OtelEnv,
+    /// Report `process.command_line`, which may hold secrets.
+    pub command_line: bool,
+    /// The machine; read from `proc_root` where `None`.
+    pub host: Option<Host>,
+    /// `k8s.cluster.name`.
+    pub cluster: Option<CompactString>,
+    /// How long an ended process's resource stays available for late events.
+    pub exit_grace: Duration,
+    /// Where pods are looked up.
+    pub pods: Option<Arc<dyn PodSource>>,
+    /// Where container runtimes keep their state; the usual places of the host's file system where `None`.
+    pub runtimes: Option<RuntimeRoots>,
+}
+
+impl Default for ProcessConfig {
+    fn default() -> Self {
+        Self {
+            proc_root: PathBuf::from("/proc"),
+            env: OtelEnv::default(),
+            command_line: false,
+            host: None,
+            cluster: None,
+            exit_grace: Duration::from_secs(10),
+            pods: None,
+            runtimes: None,
+        }
+    }
+}
+
+/// The processes known, by pid in the host's PID namespace. Shared between threads.
+pub struct ProcessTable {
+    proc: ProcFs,
+    reader: FactsReader,
+    env: OtelEnv,
+    host: RwLock<Host>,
+    cluster: Option<CompactString>,
+    exit_grace: Duration,
+    pods: Option<Arc<dyn PodSource>>,
+    /// Grows when something changed that many resources are built from.
+    revision: AtomicU64,
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    live: HashMap<u32, Entry>,
+    /// Ended processes, in the order in which they are forgotten.
+    gone: VecDeque<(Instant, Identity)>,
+    eager_reads: u32,
+    eager_since: Option<Instant>,
+}
+
+/// A process. Small: there is one for each process of the host.
+struct Entry {
+    start_ticks: u64,
+    parent: u32,
+    has_ended: bool,
+    /// Programs it was seen to start: above 0, it runs another one than its parent did.
+    executions: u32,
+    comm: CompactString,
+    facts: Option<Arc<Facts>>,
+    resource: Option<Built>,
+}
+
+struct Built {
+    resource: Arc<Resource>,
+    generation: u64,
+    checked_at: Instant,
+}
+
+impl Entry {
+    fn new(start_ticks: u64, parent: u32) -> Self {
+        let comm = CompactString::default();
+        Self { start_ticks, parent, has_ended: false, executions: 0, comm, facts: None, resource: None }
+    }
+}
+
+impl ProcessTable {
+    /// An empty table.
+    #[must_use]
+    pub fn new(config: ProcessConfig) -> Self {
+        let proc = ProcFs::new(&config.proc_root);
+        let host = config.host.unwrap_or_else(|| Host::read(&proc, &HostSource::new(&config.proc_root)));
+        // With the host's PID namespace, the file system of its process 1 is the host's. Else this one is tried.
+        let of_init = config.proc_root.join("1/root");
+        let host_root = if of_init.join("etc").is_dir() { of_init } else { PathBuf::from("/") };
+        let runtimes = config.runtimes.unwrap_or_else(|| RuntimeRoots::below(&host_root));
+        Self {
+            reader: FactsReader::new(proc.clone(), config.command_line, runtimes),
+            proc,
+            env: config.env,
+            host: RwLock::new(host),
+            cluster: config.cluster,
+            exit_grace: config.exit_grace,
+            pods: config.pods,
+            revision: AtomicU64::new(0),
+            state: RwLock::default(),
+        }
+    }
+
+    /// The `/proc` the table reads.
+    #[must_use]
+    pub fn proc(&self) -> &ProcFs {
+        &self.proc
+    }
+
+    /// Takes up facts of the machine that came later (a cloud's metadata).
+    pub fn set_host(&self, host: Host) {
+        *self.host.write().unwrap_or_else(PoisonError::into_inner) = host;
+        self.revision.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The resource of a process. Always answers: of a process that ended before anything could be read, with what its
+    /// parent or its events told. Equal facts give the same `Arc`.
+    #[must_use]
+    pub fn resource(&self, tgid: u32) -> Arc<Resource> {
+        self.resource_at(tgid, Instant::now())
+    }
+
+    fn resource_at(&self, tgid: u32, now: Instant) -> Arc<Resource> {
+        let generation = self.generation();
+        if let Some(entry) = self.read().live.get(&tgid)
+            && let Some(built) = &entry.resource
+            && built.generation == generation
+            && (entry.has_ended || now.saturating_duration_since(built.checked_at) < RECHECK)
+        {
+            return Arc::clone(&built.resource);
+        }
+        self.build(tgid, now, generation)
+    }
+
+    /// A process was forked. `started_at_ns` is on the boot clock.
+    pub fn on_fork(&self, parent: u32, child: u32, started_at_ns: u64) {
+        let mut state = self.write();
+        if state.live.len() < LIVE_MAX {
+            state.live.insert(child, Entry::new(started_at_ns / NS_PER_TICK, parent));
+        }
+    }
+
+    /// A process runs another program from now on. `comm` is its thread's name.
+    pub fn on_exec(&self, tgid: u32, started_at_ns: u64, comm: &str) {
+        self.on_exec_at(tgid, started_at_ns, comm, Instant::now());
+    }
+
+    fn on_exec_at(&self, tgid: u32, started_at_ns: u64, comm: &str, now: Instant) {
+        let start_ticks = started_at_ns / NS_PER_TICK;
+        let mut state = self.write();
+        let is_room = state.live.len() < LIVE_MAX;
+        let known = state.live.get(&tgid).filter(|entry| entry.start_ticks == start_ticks);
+        let (parent, executions) =
+            known.map_or((0, 1), |entry| (entry.parent, entry.executions.wrapping_add(1).max(1)));
+        if is_room || state.live.contains_key(&tgid) {
+            let entry = Entry { executions, comm: comm.into(), ..Entry::new(start_ticks, parent) };
+            state.live.insert(tgid, entry);
+        }
+        if !state.may_read_eagerly(now) {
+            return;
+        }
+        drop(state);
+        let facts = self.reader.read(tgid).map(Arc::new);
+        if let Some(entry) = self.write().live.get_mut(&tgid)
+            && entry.start_ticks == start_ticks
+            && entry.executions == executions
+            && self.proc.stat(tgid).is_some_and(|stat| stat.start_ticks == start_ticks)
+        {
+            entry.facts = facts;
+        }
+    }
+
+    /// A process ended. Its resource stays available for a while.
+    pub fn on_exit(&self, tgid: u32, started_at_ns: u64) {
+        self.on_exit_at(tgid, started_at_ns, Instant::now());
+    }
+
+    fn on_exit_at(&self, tgid: u32, started_at_ns: u64, now: Instant) {
+        let start_ticks = started_at_ns / NS_PER_TICK;
+        let mut state = self.write();
+        if let Some(entry) = state.live.get_mut(&tgid)
+            && entry.start_ticks == start_ticks
+            && !entry.has_ended
+        {
+            entry.has_ended = true;
+            // Nobody asked for it: a late event would, soon; ten seconds of a fork bomb would be much to keep.
+            let grace =
+                if entry.resource.is_some() { self.exit_grace } else { self.exit_grace.min(Duration::from_secs(1)) };
+            state.gone.push_back((now + grace, Identity { tgid, start_ticks }));
+        }
+        state.forget(now);
+    }
+
+    /// Forgets ended processes and those whose end was missed. To be called now and then (each half minute).
+    pub fn sweep(&self) {
+        self.sweep_at(Instant::now());
+    }
+
+    fn sweep_at(&self, now: Instant) {
+        let known: Vec<Identity> = {
+            let state = self.read();
+            let alive = state.live.iter().filter(|(_, entry)| !entry.has_ended);
+            alive.map(|(&tgid, entry)| Identity { tgid, start_ticks: entry.start_ticks }).collect()
+        };
+        for Identity { tgid, start_ticks } in known {
+            if self.proc.stat(tgid).is_none_or(|stat| stat.start_ticks != start_ticks) {
+                self.on_exit_at(tgid, start_ticks.saturating_mul(NS_PER_TICK), now);
+            }
+        }
+        self.write().forget(now);
+    }
+
+    /// Number of processes remembered, ended ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.read().live.len()
+    }
+
+    /// Whether none is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn generation(&self) -> u64 {
+        let pods = self.pods.as_ref().map_or(0, |pods| pods.generation());
+        self.revision.load(Ordering::Relaxed).wrapping_add(pods)
+    }
+
+    /// Reads what is missing and builds the resource. No lock is held while files are read.
+    fn build(&self, tgid: u32, now: Instant, generation: u64) -> Arc<Resource> {
+        let (known, old) = {
+            let state = self.read();
+            let entry = state.live.get(&tgid);
+            let known = entry.map(|entry| {
+                (
+                    entry.start_ticks,
+                    entry.parent,
+                    entry.has_ended,
+                    entry.executions,
+                    entry.comm.clone(),
+                    entry.facts.clone(),
+                )
+            });
+            (known, entry.and_then(|entry| entry.resource.as_ref().map(|built| Arc::clone(&built.resource))))
+        };
+        let stat = self.proc.stat(tgid);
+        let reused = matches!((&known, &stat), (Some((start, _, false, ..)), Some(stat)) if stat.start_ticks != *start);
+        let (start_ticks, parent, mut has_ended, executions, mut comm, facts) = match (known, &stat) {
+            (Some(known), _) if !reused => known,
+            (_, Some(stat)) => (stat.start_ticks, stat.parent, false, 0, CompactString::default(), None),
+            (_, None) => (0, 0, true, 0, CompactString::default(), None),
+        };
+        let is_alive = stat.as_ref().is_some_and(|stat| stat.start_ticks == start_ticks);
+        has_ended |= !is_alive;
+        if let (true, Some(stat)) = (is_alive, stat) {
+            comm = stat.comm.into();
+        }
+        let facts = facts.or_else(|| if is_alive { self.reader.read(tgid).map(Arc::new) } else { None });
+        // What it forked off and never replaced is the parent's program.
+        let facts = facts.or_else(|| if executions > 0 { None } else { self.facts_of(parent) });
+        let facts = facts.unwrap_or_else(|| Arc::new(Facts { name: comm.clone(), ..Facts::default() }));
+
+        let identity = Identity { tgid, start_ticks };
+        let built = self.describe(identity, &facts);
+        let resource = match old {
+            Some(old) if *old == built => old,
+            _ => Arc::new(built),
+        };
+        let mut state = self.write();
+        // What was read may be of an earlier program, if the process started another one meanwhile.
+        let is_newer = state
+            .live
+            .get(&tgid)
+            .is_some_and(|entry| !reused && (entry.start_ticks != start_ticks || entry.executions != executions));
+        if !is_newer && (state.live.len() < LIVE_MAX || state.live.contains_key(&tgid)) {
+            if has_ended && state.live.get(&tgid).is_none_or(|entry| !entry.has_ended) {
+                state.gone.push_back((now + self.exit_grace, identity));
+            }
+            let resource = Some(Built { resource: Arc::clone(&resource), generation, checked_at: now });
+            let facts = Some(facts);
+            state.live.insert(tgid, Entry { start_ticks, parent, has_ended, executions, comm, facts, resource });
+        }
+        resource
+    }
+
+    fn describe(&self, identity: Identity, facts: &Facts) -> Resource {
+        let pod = self.pods.as_ref().filter(|_| !facts.container.is_none()).and_then(|pods| pods.pod(&facts.container));
+        let host = self.host.read().unwrap_or_else(PoisonError::into_inner);
+        let shared = Shared { host: &host, env: &self.env, cluster: self.cluster.as_ref() };
+        resource::build(identity, facts, pod.as_deref(), Configured::default(), &shared)
+    }
+
+    /// A process's facts, from the table or read.
+    fn facts_of(&self, tgid: u32) -> Option<Arc<Facts>> {
+        if tgid == 0 {
+            return None;
+        }
+        let known = self.read().live.get(&tgid).and_then(|entry| entry.facts.clone());
+        known.or_else(|| self.reader.read(tgid).map(Arc::new))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn forget(&mut self, now: Instant) {
+        while let Some(&(at, identity)) = self.gone.front()
+            && (at <= now || self.gone.len() > GONE_MAX)
+        {
+            self.gone.pop_front();
+            if self
+                .live
+                .get(&identity.tgid)
+                .is_some_and(|entry| entry.has_ended && entry.start_ticks == identity.start_ticks)
+            {
+                self.live.remove(&identity.tgid);
+            }
+        }
+    }
+
+    fn may_read_eagerly(&mut self, now: Instant) -> bool {
+        if self.eager_since.is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1)) {
+            self.eager_since = Some(now);
+            self.eager_reads = 0;
+        }
+        self.eager_reads += 1;
+        self.eager_reads <= EAGER_READS_PER_SECOND
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! The table over a `/proc` made for the test, and over real processes.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use super::*;
+use crate::model::span::Value;
+
+/// A `/proc` of the test's own.
+struct FakeProc(tempfile::TempDir);
+
+impl FakeProc {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn process(&self, pid: u32, start_ticks: u64, exe: &str, cmdline: &str) {
+        let dir = self.path().join(pid.to_string());
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(dir.join("ns")).unwrap();
+        let stat = format!("{pid} (prog{pid}) S 1 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {start_ticks} 0 0\n");
+        fs::write(dir.join("stat"), stat).unwrap();
+        fs::write(dir.join("status"), "Name:\tx\nUid:\t1000\t33\t33\t33\nNSpid:\t5\t1\n").unwrap();
+        fs::write(dir.join("cmdline"), cmdline.replace('|', "\0")).unwrap();
+        fs::write(dir.join("environ"), "A=b\0OTEL_RESOURCE_ATTRIBUTES=team=blue\0").unwrap();
+        fs::write(dir.join("cgroup"), "0::/user.slice\n").unwrap();
+        std::os::unix::fs::symlink(exe, dir.join("exe")).unwrap();
+        std::os::unix::fs::symlink("mnt:[4026531841]", dir.join("ns/mnt")).unwrap();
+        fs::create_dir_all(dir.join("root/etc")).unwrap();
+        fs::write(dir.join("root/etc/passwd"), "root:x:0:0:::\nwww-data:x:33:33:::\n").unwrap();
+    }
+
+    fn end(&self, pid: u32) {
+        fs::remove_dir_all(self.path().join(pid.to_string())).unwrap();
+    }
+
+    fn table(&self) -> ProcessTable {
+        ProcessTable::new(ProcessConfig { proc_root: self.path().into(), ..ProcessConfig::default() })
+    }
+}
+
+fn text(resource: &Resource, key: &str) -> Option<String> {
+    resource.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| match value {
+        Value::Str(text) => text.to_string(),
+        Value::Shared(text) => text.to_string(),
+        Value::Static(text) => (*text).to_owned(),
+        other => format!("{other:?}"),
+    })
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_process_is_read_once_and_shared() {
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/sbin/nginx", "nginx: worker");
+    let table = proc.table();
+    let resource = table.resource(7);
+    assert_eq!(resource.service_name, "nginx");
+    assert_eq!(text(&resource, "process.owner").as_deref(), Some("www-data"));
+    assert_eq!(text(&resource, "team").as_deref(), Some("blue"));
+    assert!(Arc::ptr_eq(&resource, &table.resource(7)));
+    let later = Instant::now() + 10 * SECOND;
+    assert!(Arc::ptr_eq(&resource, &table.resource_at(7, later)), "nothing changed: the same resource");
+}
+
+#[test]
+fn a_reused_pid_is_another_process_even_if_its_events_were_lost() {
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/bin/first", "first");
+    let table = proc.table();
+    let now = Instant::now();
+    let first = table.resource_at(7, now);
+    proc.process(7, 200, "/usr/bin/second", "second");
+    let second = table.resource_at(7, now + RECHECK);
+    assert_eq!((first.service_name.as_str(), second.service_name.as_str()), ("first", "second"));
+    assert_ne!(text(&first, "service.instance.id"), text(&second, "service.instance.id"));
+}
+
+#[test]
+fn an_exit_of_an_earlier_process_does_not_touch_the_later_one() {
+    let proc = FakeProc::new();
+    proc.process(7, 200, "/usr/bin/second", "second");
+    let table = proc.table();
+    table.on_fork(1, 7, 100 * NS_PER_TICK);
+    table.on_fork(1, 7, 200 * NS_PER_TICK + 5);
+    table.on_exit(7, 100 * NS_PER_TICK);
+    let now = Instant::now();
+    table.sweep_at(now + 60 * SECOND);
+    assert_eq!(table.len(), 1);
+    assert_eq!(table.resource(7).service_name, "second");
+}
+
+#[test]
+fn an_exec_gives_the_pid_another_program_but_keeps_the_instance() {
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/bin/sh", "sh|/srv/start-shop.sh");
+    let table = proc.table();
+    let before = table.resource(7);
+    proc.process(7, 100, "/usr/sbin/shopd", "shopd");
+    table.on_exec(7, 100 * NS_PER_TICK, "shopd");
+    let after = table.resource(7);
+    assert_eq!((before.service_name.as_str(), after.service_name.as_str()), ("start-shop", "shopd"));
+    assert_eq!(text(&before, "service.instance.id"), text(&after, "service.instance.id"));
+}
+
+#[test]
+fn a_program_that_ended_before_it_was_asked_for_is_still_named() {
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/sbin/quick", "quick");
+    let table = proc.table();
+    table.on_fork(1, 7, 100 * NS_PER_TICK);
+    table.on_exec(7, 100 * NS_PER_TICK, "quick");
+    proc.end(7);
+    table.on_exit(7, 100 * NS_PER_TICK);
+    assert_eq!(table.resource(7).service_name, "quick");
+}
+
+#[test]
+fn a_forked_worker_that_is_gone_takes_its_parents_program_and_its_own_instance() {
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/sbin/prefork", "prefork");
+    let table = proc.table();
+    table.on_fork(7, 8, 150 * NS_PER_TICK);
+    table.on_exit(8, 150 * NS_PER_TICK);
+    let (parent, child) = (table.resource(7), table.resource(8));
+    assert_eq!((child.service_name.as_str(), child.pid), ("prefork", 8));
+    assert_ne!(text(&parent, "service.instance.id"), text(&child, "service.instance.id"));
+}
+
+#[test]
+fn what_executed_and_vanished_unread_has_its_threads_name_not_its_parents() {
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/sbin/parent", "parent");
+    let table = proc.table();
+    table.on_fork(7, 8, 150 * NS_PER_TICK);
+    table.on_exec(8, 150 * NS_PER_TICK, "child");
+    table.on_exit(8, 150 * NS_PER_TICK);
+    assert_eq!(table.resource(8).service_name, "child");
+    assert_eq!(table.resource(9).service_name, "unknown_service");
+}
+
+#[test]
+fn ended_processes_stay_for_the_grace_and_no_longer() {
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/sbin/a", "a");
+    let table = proc.table();
+    let now = Instant::now();
+    let resource = table.resource_at(7, now);
+    proc.end(7);
+    table.on_exit_at(7, 100 * NS_PER_TICK, now);
+    assert!(Arc::ptr_eq(&resource, &table.resource_at(7, now + 9 * SECOND)));
+    table.sweep_at(now + 11 * SECOND);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_missed_exit_and_a_lookup_of_nothing_are_swept() {
+    let proc = FakeProc::new();
+    let table = proc.table();
+    let now = Instant::now();
+    table.on_fork(1, 7, 100 * NS_PER_TICK);
+    assert_eq!(table.resource_at(99, now).service_name, "unknown_service");
+    table.sweep_at(now);
+    assert_eq!(table.len(), 2);
+    table.sweep_at(now + 11 * SECOND);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_storm_of_forks_is_bounded() {
+    let proc = FakeProc::new();
+    let table = proc.table();
+    let now = Instant::now();
+    for pid in 10..200_000 {
+        table.on_fork(1, pid, u64::from(pid));
+        table.on_exit_at(pid, u64::from(pid), now);
+    }
+    assert!(table.len() <= GONE_MAX + 1, "{}", table.len());
+    assert!(size_of::<Entry>() <= 128, "{}", size_of::<Entry>());
+}
+
+/// Ends the child however the test ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a program that says "ready" on its standard output, and waits for that.
+fn start(command: &mut Command) -> Running {
+    let mut child = Running(command.stdout(Stdio::piped()).stdin(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    let output = child.0.stdout.as_mut().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
+    assert_eq!(line.trim(), "ready");
+    child
+}
+
+#[test]
+fn a_real_python_script_is_named_and_described() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("orders.py");
+    fs::write(&script, "import sys\nprint('ready', flush=True)\nsys.stdin.read()\n").unwrap();
+    let child = start(Command::new("python3").arg(&script).env("OTEL_RESOURCE_ATTRIBUTES", "service.version=7"));
+    let table = ProcessTable::new(ProcessConfig { command_line: true, ..ProcessConfig::default() });
+    let resource = table.resource(child.0.id());
+    assert_eq!(resource.service_name, "orders");
+    assert_eq!(text(&resource, "telemetry.sdk.language").as_deref(), Some("python"));
+    assert_eq!(text(&resource, "service.version").as_deref(), Some("7"));
+    assert!(text(&resource, "process.command_line").unwrap().ends_with("/orders.py"));
+    assert!(text(&resource, "process.executable.name").unwrap().starts_with("python3"));
+}
+
+#[test]
+fn a_real_exec_in_the_same_pid_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("launch-it.sh");
+    fs::write(&script, "echo ready\nread go\nexec sleep 1000\n").unwrap();
+    let mut child = start(Command::new("bash").arg(&script));
+    let pid = child.0.id();
+    let table = ProcessTable::new(ProcessConfig::default());
+    assert_eq!(table.resource(pid).service_name, "launch-it");
+    let started_at_ns = table.proc().stat(pid).unwrap().start_ticks * NS_PER_TICK;
+    std::io::Write::write_all(child.0.stdin.as_mut().unwrap(), b"go\n").unwrap();
+    let deadline = Instant::now() + 10 * SECOND;
+    while !table.proc().exe(pid).is_some_and(|exe| exe.ends_with("/sleep") || exe.ends_with("coreutils")) {
+        assert!(Instant::now() < deadline, "no exec");
+        std::thread::yield_now();
+    }
+    table.on_exec(pid, started_at_ns, "sleep");
+    assert_eq!(table.resource(pid).service_name, "sleep");
+}
