@@ -3,9 +3,10 @@
 
 pub mod capture;
 pub mod conn;
-pub mod kernel;
 pub mod export;
+pub mod kernel;
 pub mod model;
+pub mod pipeline;
 pub mod procs;
 pub mod protocols;
 pub mod telemetry;

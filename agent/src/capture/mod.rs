@@ -9,7 +9,7 @@ use anyhow::Context;
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf},
-    programs::{BtfTracePoint, ProgramError},
+    programs::{BtfTracePoint, Program, ProgramError},
 };
 use ebpf_common::{
     limits,
@@ -112,7 +112,7 @@ pub struct Capture {
     backend: Backend,
     refused: Vec<Refusal>,
     /// Holds programs, links and the maps that are not taken out below.
-    _object: Ebpf,
+    object: Ebpf,
     ring: RingBuf<MapData>,
     processes: HashMap<MapData, u32, u32>,
     verdicts: HashMap<MapData, u64, u32>,
@@ -166,7 +166,7 @@ impl Capture {
             counts: PerCpuArray::try_from(map("COUNTS")?).map_err(wrong("COUNTS"))?,
             backend,
             refused,
-            _object: object,
+            object,
         })
     }
 
@@ -214,6 +214,18 @@ impl Capture {
     pub fn ignore_connection(&mut self, id: u64) {
         if let Err(error) = self.verdicts.insert(id, VERDICT_IGNORE, 0) {
             tracing::debug!(%error, id, "a connection cannot be ignored in the kernel; it goes on being skipped here");
+        }
+    }
+
+    /// Unloads all programs; what is in the ring can still be drained.
+    pub fn detach(&mut self) {
+        for (name, program) in self.object.programs_mut() {
+            if let Program::BtfTracePoint(program) = program
+                && let Err(error) = program.unload()
+            {
+                // It was not loaded: another backend's.
+                tracing::trace!(name, %error, "not unloaded");
+            }
         }
     }
 

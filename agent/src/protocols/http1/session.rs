@@ -477,6 +477,10 @@ impl Session for Http1 {
         self.interest
     }
 
+    fn role(&self) -> Role {
+        self.role
+    }
+
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Vec<Exchange>) {
         if self.interest == Interest::Parse && direction != self.role.requests() {
             self.end_of_responses(false, at_ns, out);

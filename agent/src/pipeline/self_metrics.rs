@@ -1,0 +1,166 @@
+//! What the agent says of itself: everything it lost, skipped or could not see (`beyla_rs.*`).
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use ebpf_common::policy::Counter;
+
+use crate::{
+    capture::Counts,
+    conn::Totals,
+    export::MetricSource,
+    model::{
+        metric::{Metric, NumberPoint, Points},
+        span::{Attribute, Resource, Value},
+    },
+    telemetry::{Telemetry, clock::unix_ns},
+};
+
+#[derive(Clone, Copy, Default)]
+struct Snapshot {
+    kernel: Counts,
+    table: Totals,
+    connections: usize,
+    processes: usize,
+}
+
+/// The pipeline's figures, as of at most a second ago; the number of events is up to date.
+pub struct Gauges {
+    events: AtomicU64,
+    snapshot: Mutex<Snapshot>,
+    telemetry: Arc<Mutex<Telemetry>>,
+    agent: Arc<Resource>,
+    since_unix_ns: u64,
+    backend: &'static str,
+}
+
+impl Gauges {
+    /// Figures about `agent`, which captures by `backend`; all zero.
+    #[must_use]
+    pub fn new(telemetry: Arc<Mutex<Telemetry>>, agent: Arc<Resource>, backend: &'static str) -> Self {
+        Self {
+            events: AtomicU64::new(0),
+            snapshot: Mutex::default(),
+            telemetry,
+            agent,
+            since_unix_ns: unix_ns(),
+            backend,
+        }
+    }
+
+    pub(super) fn add_events(&self, count: usize) {
+        self.events.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn publish(&self, kernel: Counts, table: Totals, connections: usize, processes: usize) {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) =
+            Snapshot { kernel, table, connections, processes };
+    }
+
+    fn metric(&self, name: &'static str, unit: &'static str, description: &'static str, points: Points) -> Metric {
+        Metric { name, unit, description, resource: Arc::clone(&self.agent), points }
+    }
+
+    fn point(&self, value: u64, labels: &[(&'static str, &'static str)]) -> NumberPoint {
+        NumberPoint {
+            attributes: labels.iter().map(|&(key, value)| Attribute { key, value: Value::Static(value) }).collect(),
+            start_unix_ns: self.since_unix_ns,
+            value: value as f64,
+        }
+    }
+
+    fn by(&self, key: &'static str, values: &[(&'static str, u64)]) -> Points {
+        Points::Counter(values.iter().map(|&(label, value)| self.point(value, &[(key, label)])).collect())
+    }
+}
+
+impl MetricSource for Gauges {
+    fn collect(&self, _now_unix_ns: u64) -> Vec<Metric> {
+        let Snapshot { kernel, table, connections, processes } =
+            *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        let exchanges = {
+            let telemetry = self.telemetry.lock().unwrap_or_else(PoisonError::into_inner);
+            telemetry
+                .counts()
+                .exchanges
+                .iter()
+                .map(|&(protocol, outcome, count)| self.point(count, &[("protocol", protocol), ("outcome", outcome)]))
+                .collect()
+        };
+        vec![
+            self.metric(
+                "beyla_rs.build_info",
+                "",
+                "Version and capture backend of the running agent.",
+                Points::Gauge(vec![self.point(1, &[
+                    ("version", env!("CARGO_PKG_VERSION")),
+                    ("backend", self.backend),
+                    ("arch", std::env::consts::ARCH),
+                ])]),
+            ),
+            self.metric(
+                "beyla_rs.capture.events",
+                "{event}",
+                "Records taken from the kernel side.",
+                Points::Counter(vec![self.point(self.events.load(Ordering::Relaxed), &[])]),
+            ),
+            self.metric(
+                "beyla_rs.capture.lost",
+                "{event}",
+                "Records that the kernel side could not hand over, or not whole.",
+                self.by("reason", &[
+                    ("ring_full", kernel.get(Counter::LostRingFull)),
+                    ("map_full", kernel.get(Counter::LostMapFull)),
+                    ("read_fault", kernel.get(Counter::LostReadFault)),
+                    ("process_map_full", kernel.get(Counter::ProcessMapFull)),
+                ]),
+            ),
+            self.metric(
+                "beyla_rs.capture.unread",
+                "{event}",
+                "Pieces of traffic whose length is known and whose bytes cannot be read.",
+                self.by("reason", &[
+                    ("no_buffer", kernel.get(Counter::Unreadable)),
+                    ("compat", kernel.get(Counter::Compat)),
+                ]),
+            ),
+            self.metric(
+                "beyla_rs.exchanges",
+                "{exchange}",
+                "Requests with what became of them.",
+                Points::Counter(exchanges),
+            ),
+            self.metric(
+                "beyla_rs.anomalies",
+                "{anomaly}",
+                "What could not be made sense of, or exceeded a limit.",
+                self.by("kind", &[
+                    ("resync", table.resyncs),
+                    ("unmatched_response", table.unmatched_responses),
+                    ("over_limit", table.over_limit),
+                    ("evicted_connection", table.evicted),
+                ]),
+            ),
+            self.metric(
+                "beyla_rs.capture.lost_bytes",
+                "By",
+                "Bytes that moved unseen over connections of a known protocol.",
+                Points::Counter(vec![self.point(table.bytes_lost, &[])]),
+            ),
+            self.metric(
+                "beyla_rs.connections",
+                "{connection}",
+                "Connections followed.",
+                Points::UpDownCounter(vec![self.point(connections as u64, &[])]),
+            ),
+            self.metric(
+                "beyla_rs.processes",
+                "{process}",
+                "Processes watched.",
+                Points::UpDownCounter(vec![self.point(processes as u64, &[])]),
+            ),
+        ]
+    }
+}
