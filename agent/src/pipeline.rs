@@ -198,7 +198,7 @@ impl Worker {
         if !self.parts.targets.is_empty() {
             // The event that says so may have been lost.
             let proc = self.parts.processes.proc();
-            self.living.retain(|&tgid| proc.exists(tgid));
+            self.living.retain(|&tgid| proc.stat(tgid).is_some());
         }
     }
 
