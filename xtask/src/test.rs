@@ -160,6 +160,9 @@ impl Tally {
         if failed > 0 || !self.broken.is_empty() {
             bail!("{summary}");
         }
+        if passed == 0 {
+            bail!("no test ran, is the filter right? {summary}");
+        }
         shell::say(summary);
         Ok(())
     }
