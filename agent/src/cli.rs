@@ -294,3 +294,150 @@ fn readable(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Resu
     }
     Ok(Environment::from_pairs(pairs))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Backend, Listen, LogLevel, Print, Protocol};
+
+    fn run(arguments: &[&str]) -> Result<Command, UsageError> {
+        let arguments = ["beyla-rs"].iter().chain(arguments).map(OsString::from);
+        parse(arguments.collect::<Vec<_>>(), [])
+    }
+
+    fn config(arguments: &[&str]) -> Loaded {
+        match run(arguments) {
+            Ok(Command::Run(config)) => *config,
+            other => panic!("{arguments:?}: {other:?}"),
+        }
+    }
+
+    fn refused(arguments: &[&str]) -> String {
+        let error = run(arguments).expect_err("it was accepted");
+        assert_eq!(error.exit, Exit::Usage, "{arguments:?}");
+        error.message
+    }
+
+    #[test]
+    fn flags_without_a_command_run() {
+        for arguments in
+            [["--pid", "1", "--pid", "2"].as_slice(), &["run", "--pid", "1", "--pid", "2"], &["--pid", "1,2", "run"]]
+        {
+            assert_eq!(config(arguments).selection().pids, [1, 2], "{arguments:?}");
+        }
+        assert!(config(&[]).selection().is_everything());
+    }
+
+    #[test]
+    fn every_flag_reaches_its_value() {
+        let config = config(&[
+            "--port",
+            "80,8000-8999",
+            "--port",
+            "443",
+            "--exe",
+            "*/a",
+            "--exe",
+            "*/{b,c}",
+            "--endpoint",
+            "http://c:4318",
+            "--protocol",
+            "http/json",
+            "--print",
+            "json",
+            "--backend",
+            "fexit",
+            "--listen",
+            "off",
+            "--log-level",
+            "DEBUG",
+            "--duration",
+            "1m30s",
+        ]);
+        for port in [80, 443, 8500] {
+            assert!(config.open_port.contains(port));
+        }
+        let exe = config.auto_target_exe.as_ref().unwrap();
+        assert!(exe.is_match("/a") && exe.is_match("/x/c") && !exe.is_match("/d"));
+        let target = config.otlp_traces().unwrap();
+        assert_eq!((target.endpoint.as_str(), target.protocol), ("http://c:4318/v1/traces", Protocol::HttpJson));
+        assert_eq!((config.print_mode(), config.backend, config.listen), (Print::Json, Backend::Fexit, Listen::Off));
+        assert_eq!(config.log_level, LogLevel::Debug);
+        assert_eq!(config.duration, "90s".parse().ok());
+        assert_eq!(config.origin("duration").unwrap().to_string(), "flag --duration");
+    }
+
+    #[test]
+    fn exec_takes_a_program_with_arguments_of_its_own() {
+        for arguments in [
+            ["exec", "--", "sh", "-c", "--pid", "x"].as_slice(),
+            &["exec", "sh", "-c", "--pid", "x"],
+            &["--print", "json", "exec", "--backend", "auto", "--", "sh", "-c", "--pid", "x"],
+        ] {
+            let Ok(Command::Exec { command, .. }) = run(arguments) else { panic!("{arguments:?}") };
+            assert_eq!(command, ["sh", "-c", "--pid", "x"], "{arguments:?}");
+        }
+        assert!(refused(&["exec"]).contains("<CMD>"));
+        assert!(refused(&["exec", "--pid", "1", "--", "sh"]).contains("--pid contradicts exec"));
+        assert!(refused(&["--port", "80", "exec", "--", "sh"]).contains("--port contradicts exec"));
+        assert!(refused(&["check", "--exe", "x"]).contains("--exe does nothing for check"));
+    }
+
+    #[test]
+    fn a_mistake_is_answered_with_what_was_likely_meant() {
+        assert!(refused(&["--protocl", "grpc"]).contains("--protocol"));
+        assert!(refused(&["surve"]).contains("survey"));
+        assert!(refused(&["--print", "tex"]).contains("text"));
+        assert!(refused(&["--duration", "30"]).contains("`30` needs a unit"));
+        assert!(refused(&["--endpoint", "collector:4317"]).contains("write it as `http://collector:4317`"));
+        assert!(refused(&["--pid", "0"]).contains("process id"));
+        assert!(refused(&["--port", "99999"]).contains("is no port"));
+        assert!(refused(&["--exe", "{a"]).contains("is no pattern"));
+        assert!(refused(&["--listen", "here"]).contains("neither `off` nor an address"));
+    }
+
+    #[test]
+    fn the_other_commands_are_told_apart() {
+        assert!(matches!(run(&["check", "--json"]), Ok(Command::Check { json: true, .. })));
+        assert!(matches!(run(&["check"]), Ok(Command::Check { json: false, .. })));
+        assert!(matches!(run(&["survey", "--json", "--port", "80"]), Ok(Command::Survey { json: true, .. })));
+        let Ok(Command::Print(schema)) = run(&["config", "schema"]) else { panic!() };
+        assert!(serde_json::from_str::<serde_json::Value>(&schema).unwrap()["properties"]["routes"].is_object());
+        let Ok(Command::Print(shown)) = run(&["config", "show", "--backend", "sock"]) else { panic!() };
+        assert!(shown.contains("backend: sock  # flag --backend\n"));
+    }
+
+    #[test]
+    fn a_file_is_checked_by_itself() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/fixtures");
+        let file = format!("{directory}/full.yaml");
+        let Ok(Command::Print(report)) = run(&["config", "check", &file]) else { panic!() };
+        assert_eq!(report.lines().last(), Some(format!("{file}: ok").as_str()));
+        let file = format!("{directory}/beyla_kubernetes.yaml");
+        let Ok(Command::Print(report)) = run(&["config", "check", &file]) else { panic!() };
+        assert!(report.contains(":43:3: network.enable: is an option of OBI that is not supported yet"), "{report}");
+        assert!(refused(&["config", "check", "--strict", &file]).contains("network.enable"));
+    }
+
+    #[test]
+    fn help_and_version_are_answers_and_not_mistakes() {
+        let answer = |arguments: &[&str]| {
+            let error = run(arguments).expect_err("there is a command");
+            assert_eq!(error.exit, Exit::Ok);
+            error.message
+        };
+        assert_eq!(answer(&["--version"]), format!("beyla-rs {}\n", env!("CARGO_PKG_VERSION")));
+        assert!(answer(&["--help"]).contains("Examples:"));
+    }
+
+    #[test]
+    fn a_variable_of_ours_must_be_text_and_others_need_not() {
+        use std::os::unix::ffi::OsStringExt;
+        let broken = || OsString::from_vec(vec![0xff]);
+        let error = parse(["beyla-rs"], [("OTEL_SERVICE_NAME".into(), broken())]).unwrap_err();
+        assert_eq!((error.message.as_str(), error.exit), ("error: OTEL_SERVICE_NAME: is not UTF-8\n", Exit::Usage));
+        assert!(parse(["beyla-rs"], [("LS_COLORS".into(), broken())]).is_ok());
+        let error = parse(["beyla-rs"], [("OTEL_BSP_SCHEDULE_DELAY".into(), "x".into())]).unwrap_err();
+        assert_eq!(error.message, "error: OTEL_BSP_SCHEDULE_DELAY: `x` is no whole number of milliseconds\n");
+    }
+}

@@ -25,6 +25,9 @@ mod validate;
 mod watch;
 mod yaml;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

@@ -213,6 +213,9 @@ impl Node {
             *self = Self { value: Value::Map(over_entries), origin: over.origin };
             return;
         };
+        if !over_entries.is_empty() {
+            self.origin = over.origin;
+        }
         for (key, node) in over_entries {
             match entries.iter_mut().find(|(known, _)| known.name == key.name) {
                 Some((known, slot)) => {

@@ -156,14 +156,15 @@ fn contradiction(key: &Key, one: &str, other: &str) -> Problem {
 /// Marks the patterns of an older entry as the regular expressions that they are.
 fn expressions(entry: &mut Node, problems: &mut Vec<Problem>) {
     let Value::Map(fields) = &mut entry.value else { return };
-    let has_path = fields.iter().any(|(key, _)| key.name == "exe_path");
-    for (key, node) in fields {
-        if key.name == "exe_path_regexp" {
-            if has_path {
-                problems.push(contradiction(key, "exe_path_regexp", "exe_path"));
-            }
-            "exe_path".clone_into(&mut key.name);
+    if let Some(index) = fields.iter().position(|(key, _)| key.name == "exe_path_regexp") {
+        let (key, node) = fields.remove(index);
+        if fields.iter().any(|(other, _)| other.name == "exe_path") {
+            problems.push(contradiction(&key, "exe_path_regexp", "exe_path"));
+        } else {
+            fields.push((Key { name: "exe_path".to_owned(), ..key }, node));
         }
+    }
+    for (key, node) in fields {
         let is_pattern = matches!(key.name.as_str(), "exe_path" | "cmd_args" | "languages" | "container_name")
             || key.name.starts_with("k8s_");
         if is_pattern {

@@ -73,14 +73,18 @@ fn inline(node: &Node) -> String {
 /// A scalar that reads back as it is: bare if it is an ordinary word, else quoted.
 fn scalar(text: &str, is_plain: bool) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-');
-    let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
-    let means_more =
-        matches!(text.to_ascii_lowercase().as_str(), "null" | "true" | "false" | "yes" | "no" | "on" | "y" | "n");
+    let lower = text.to_ascii_lowercase();
+    let is_truth = matches!(lower.as_str(), "true" | "false");
+    // Some readers take these for truth values.
+    let is_truth_elsewhere = matches!(lower.as_str(), "yes" | "no" | "on" | "off" | "y" | "n" | "null");
     let is_number = text.parse::<f64>().is_ok();
-    if is_plain && (is_number || means_more) {
-        return text.to_owned();
-    }
-    if !is_number && !means_more && starts_well && text.chars().all(is_word) {
+    if is_number || is_truth || is_truth_elsewhere {
+        if is_plain && !is_truth_elsewhere {
+            return text.to_owned();
+        }
+    } else if text.parse::<super::Period>().is_ok()
+        || (text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/') && text.chars().all(is_word))
+    {
         return text.to_owned();
     }
     // JSON's quoting is YAML's; `$` would be looked up in the environment.

@@ -93,8 +93,7 @@ impl Check<'_> {
         self.require(is_right, "exporters.traces", "`prometheus` takes no spans; use `otlp`, `console` or `none`");
         let is_right = !exporters.metrics.contains(&Exporter::Console);
         self.require(is_right, "exporters.metrics", "`console` takes no metrics; use `otlp`, `prometheus` or `none`");
-        let is_chosen =
-            exporters.metrics.contains(&Exporter::Prometheus) && self.origin("exporters.metrics") != Origin::Default;
+        let is_chosen = exporters.metrics == [Exporter::Prometheus];
         let is_served = config.listen != Listen::Off || config.prometheus_export.port != 0;
         self.require(!is_chosen || is_served, "exporters.metrics", "`prometheus` contradicts `listen: off`");
         let is_right = config.propagators.len() < 2 || !config.propagators.contains(&Propagator::None);
