@@ -200,8 +200,8 @@ mod tests {
         let mut changes = watch(&root.join("agent.yaml")).unwrap();
         for (name, old) in [("..2", "..1"), ("..3", "..2")] {
             publish(name, &format!("a: {name}"));
-            fs::remove_dir_all(root.join(old)).unwrap();
             told(&mut changes).await;
+            fs::remove_dir_all(root.join(old)).unwrap();
         }
         fs::write(root.join("..3/agent.yaml"), "a: 4").unwrap();
         told(&mut changes).await;
