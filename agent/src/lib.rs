@@ -5,6 +5,8 @@ pub mod capture;
 pub mod conn;
 pub mod export;
 pub mod kernel;
+pub mod cli;
+pub mod config;
 pub mod model;
 pub mod pipeline;
 pub mod procs;

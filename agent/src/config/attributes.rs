@@ -1,0 +1,216 @@
+//! What is added to spans and metrics, and what is taken out of them.
+
+use std::path::PathBuf;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::period::Period;
+
+/// Whether Kubernetes is asked for metadata.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enable {
+    /// If the agent runs in a cluster.
+    #[default]
+    Autodetect,
+    /// Always.
+    True,
+    /// Never.
+    False,
+}
+
+impl<'de> Deserialize<'de> for Enable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.to_ascii_lowercase().as_str() {
+            "autodetect" | "auto" => Ok(Self::Autodetect),
+            "true" => Ok(Self::True),
+            "false" => Ok(Self::False),
+            _ => Err(serde::de::Error::unknown_variant(&text, &["autodetect", "true", "false"])),
+        }
+    }
+}
+
+impl Serialize for Enable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Autodetect => serializer.serialize_str("autodetect"),
+            Self::True => serializer.serialize_bool(true),
+            Self::False => serializer.serialize_bool(false),
+        }
+    }
+}
+
+impl JsonSchema for Enable {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Enable".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"enum": ["autodetect", "true", "false", true, false]})
+    }
+}
+
+/// `attributes.kubernetes`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kubernetes {
+    /// Whether Kubernetes is asked.
+    pub enable: Enable,
+    /// `k8s.cluster.name`.
+    pub cluster_name: Option<String>,
+    /// How to reach the API server; not given: the pod's service account, then `~/.kube/config`.
+    pub kubeconfig_path: Option<PathBuf>,
+    /// Only pods of this node are watched.
+    pub meta_restrict_local_node: bool,
+    /// How long spans wait for metadata at start.
+    pub informers_sync_timeout: Period,
+    /// First pause before the API server is asked again.
+    pub reconnect_initial_interval: Period,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self {
+            enable: Enable::default(),
+            cluster_name: None,
+            kubeconfig_path: None,
+            meta_restrict_local_node: true,
+            informers_sync_timeout: Period::seconds(30),
+            reconnect_initial_interval: Period::seconds(5),
+        }
+    }
+}
+
+/// `attributes.host_id`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HostId {
+    /// `host.id`, instead of what the machine says.
+    #[serde(rename = "override")]
+    pub replacement: Option<String>,
+}
+
+/// `attributes.instance_id`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct InstanceId {
+    /// `host.name`, instead of what the machine says.
+    pub override_hostname: Option<String>,
+}
+
+/// `attributes.sensitive_query_params`: changes to the list of redacted keys.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SensitiveQueryParams {
+    /// Redacted as well.
+    pub add: Vec<String>,
+    /// Not redacted.
+    pub remove: Vec<String>,
+}
+
+/// `attributes`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Attributes {
+    /// Kubernetes.
+    pub kubernetes: Kubernetes,
+    /// `host.id`.
+    pub host_id: HostId,
+    /// `host.name`.
+    pub instance_id: InstanceId,
+    /// Changes to what is redacted.
+    pub sensitive_query_params: SensitiveQueryParams,
+    /// Whether `process.command_line` is sent. It can hold secrets.
+    pub process_command_line: bool,
+}
+
+/// `redaction`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Redaction {
+    /// Query parameters whose values are replaced in `url.query` and `url.full`, compared without case.
+    pub query_keys: Vec<String>,
+}
+
+impl Default for Redaction {
+    fn default() -> Self {
+        Self { query_keys: QUERY_KEYS.iter().map(|key| (*key).to_owned()).collect() }
+    }
+}
+
+/// What the semantic conventions ask to redact, then what commonly carries credentials or personal data.
+const QUERY_KEYS: &[&str] = &[
+    "AWSAccessKeyId",
+    "Signature",
+    "sig",
+    "SecurityToken",
+    "X-Goog-Signature",
+    "X-Amz-Signature",
+    "X-Amz-Credential",
+    "X-Amz-Security-Token",
+    "access_token",
+    "refresh_token",
+    "id_token",
+    "token",
+    "auth",
+    "authorization",
+    "jwt",
+    "code",
+    "assertion",
+    "SAMLResponse",
+    "session",
+    "sessionid",
+    "sid",
+    "api_key",
+    "apikey",
+    "api-key",
+    "key",
+    "secret",
+    "client_secret",
+    "password",
+    "passwd",
+    "passphrase",
+    "pass",
+    "pwd",
+    "credential",
+    "credentials",
+    "private_key",
+    "reset_token",
+    "invite_token",
+    "verify_token",
+    "verification_code",
+    "mfa_code",
+    "otp",
+    "totp",
+    "card",
+    "cc",
+    "pan",
+    "cvv",
+    "ssn",
+    "tax_id",
+];
+
+/// The keys that are redacted: the list, with what was added and without what was removed.
+pub(crate) fn redacted_keys(redaction: &Redaction, changes: &SensitiveQueryParams) -> Vec<String> {
+    let is_in = |list: &[String], key: &str| list.iter().any(|other| other.eq_ignore_ascii_case(key));
+    let mut keys: Vec<String> = Vec::new();
+    for key in redaction.query_keys.iter().chain(&changes.add) {
+        if !is_in(&changes.remove, key) && !is_in(&keys, key) {
+            keys.push(key.clone());
+        }
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redacted_keys_are_the_list_with_the_changes_whatever_the_case() {
+        let redaction = Redaction { query_keys: vec!["token".into(), "sig".into()] };
+        let changes = SensitiveQueryParams { add: vec!["ticket".into(), "SIG".into()], remove: vec!["Token".into()] };
+        assert_eq!(redacted_keys(&redaction, &changes), ["sig", "ticket"]);
+    }
+}

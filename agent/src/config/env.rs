@@ -1,0 +1,317 @@
+//! Environment variables as a layer of the configuration.
+
+use std::collections::BTreeMap;
+
+use super::{
+    error::Problem,
+    keys::nearest,
+    node::{Node, Origin},
+    obi,
+    period::Period,
+};
+
+/// Environment variables, given and not read from the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// From names and values.
+    pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+/// How a variable is written.
+#[derive(Clone, Copy)]
+enum Form {
+    /// As the key would be in a file.
+    Text,
+    /// A whole number of milliseconds.
+    Millis,
+    /// `a,b`.
+    List,
+    /// `a=1,b=2`, values percent-encoded.
+    Pairs,
+    /// `true` in any case; anything else is false, by the specification, but a mistake is not taken for one.
+    Bool,
+}
+
+/// A variable, the key it sets, how it is written. A later row wins over an earlier one.
+const TABLE: &[(&str, &str, Form)] = &[
+    ("OTEL_SERVICE_NAME", "service_name", Form::Text),
+    ("OTEL_RESOURCE_ATTRIBUTES", "resource_attributes", Form::Pairs),
+    ("OTEL_TRACES_SAMPLER", "otel_traces_export.sampler.name", Form::Text),
+    ("OTEL_TRACES_SAMPLER_ARG", "otel_traces_export.sampler.arg", Form::Text),
+    ("OTEL_TRACES_EXPORTER", "exporters.traces", Form::List),
+    ("OTEL_METRICS_EXPORTER", "exporters.metrics", Form::List),
+    ("OTEL_PROPAGATORS", "propagators", Form::List),
+    ("OTEL_SDK_DISABLED", "sdk_disabled", Form::Bool),
+    ("OTEL_METRIC_EXPORT_INTERVAL", "otel_metrics_export.interval", Form::Millis),
+    ("OTEL_METRIC_EXPORT_TIMEOUT", "otel_metrics_export.export_timeout", Form::Millis),
+    ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "otel_metrics_export.temporality", Form::Text),
+    (
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        "otel_metrics_export.histogram_aggregation",
+        Form::Text,
+    ),
+    ("OTEL_BSP_SCHEDULE_DELAY", "otel_traces_export.batch_timeout", Form::Millis),
+    ("OTEL_BSP_EXPORT_TIMEOUT", "otel_traces_export.export_timeout", Form::Millis),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", "otel_traces_export.queue_size", Form::Text),
+    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "otel_traces_export.batch_max_size", Form::Text),
+    ("KUBECONFIG", "attributes.kubernetes.kubeconfig_path", Form::Text),
+    ("OTEL_GO_AUTO_TARGET_EXE", "auto_target_exe", Form::Text),
+    ("OTEL_EBPF_AUTO_TARGET_EXE", "auto_target_exe", Form::Text),
+    ("OTEL_EBPF_AUTO_TARGET_LANGUAGE", "auto_target_language", Form::Text),
+    ("OTEL_EBPF_EXECUTABLE_NAME", "executable_name", Form::Text),
+    ("OTEL_EBPF_OPEN_PORT", "open_port", Form::Text),
+    ("OTEL_EBPF_TARGET_PID", "target_pids", Form::Text),
+    ("OTEL_EBPF_SERVICE_NAME", "service_name", Form::Text),
+    ("OTEL_EBPF_SERVICE_NAMESPACE", "service_namespace", Form::Text),
+    ("OTEL_EBPF_LOG_LEVEL", "log_level", Form::Text),
+    ("OTEL_EBPF_TRACE_PRINTER", "trace_printer", Form::Text),
+    ("OTEL_EBPF_SHUTDOWN_TIMEOUT", "shutdown_timeout", Form::Text),
+    ("OTEL_EBPF_LISTEN", "listen", Form::Text),
+    ("OTEL_EBPF_BACKEND", "backend", Form::Text),
+    ("OTEL_EBPF_EXCLUDE_OTEL_INSTRUMENTED_SERVICES", "discovery.exclude_otel_instrumented_services", Form::Text),
+    ("OTEL_EBPF_KUBE_METADATA_ENABLE", "attributes.kubernetes.enable", Form::Text),
+    ("OTEL_EBPF_KUBE_CLUSTER_NAME", "attributes.kubernetes.cluster_name", Form::Text),
+    ("OTEL_EBPF_KUBE_META_RESTRICT_LOCAL_NODE", "attributes.kubernetes.meta_restrict_local_node", Form::Text),
+    ("OTEL_EBPF_KUBE_INFORMERS_SYNC_TIMEOUT", "attributes.kubernetes.informers_sync_timeout", Form::Text),
+    ("OTEL_EBPF_KUBE_RECONNECT_INITIAL_INTERVAL", "attributes.kubernetes.reconnect_initial_interval", Form::Text),
+    ("OTEL_EBPF_HOST_ID", "attributes.host_id.override", Form::Text),
+    ("OTEL_EBPF_HOSTNAME", "attributes.instance_id.override_hostname", Form::Text),
+    ("OTEL_EBPF_SENSITIVE_QUERY_PARAMS_ADD", "attributes.sensitive_query_params.add", Form::List),
+    ("OTEL_EBPF_SENSITIVE_QUERY_PARAMS_REMOVE", "attributes.sensitive_query_params.remove", Form::List),
+    ("OTEL_EBPF_METRICS_INTERVAL", "otel_metrics_export.interval", Form::Text),
+    ("OTEL_EBPF_METRICS_TTL", "otel_metrics_export.ttl", Form::Text),
+    ("OTEL_EBPF_OTLP_TRACES_BATCH_MAX_SIZE", "otel_traces_export.batch_max_size", Form::Text),
+    ("OTEL_EBPF_OTLP_TRACES_BATCH_TIMEOUT", "otel_traces_export.batch_timeout", Form::Text),
+    ("OTEL_EBPF_OTLP_TRACES_QUEUE_SIZE", "otel_traces_export.queue_size", Form::Text),
+    ("OTEL_EBPF_BACKOFF_INITIAL_INTERVAL", "otel_traces_export.backoff_initial_interval", Form::Text),
+    ("OTEL_EBPF_BACKOFF_MAX_INTERVAL", "otel_traces_export.backoff_max_interval", Form::Text),
+    ("OTEL_EBPF_BACKOFF_MAX_ELAPSED_TIME", "otel_traces_export.backoff_max_elapsed_time", Form::Text),
+    ("OTEL_EBPF_PROMETHEUS_PORT", "prometheus_export.port", Form::Text),
+    ("OTEL_EBPF_PROMETHEUS_PATH", "prometheus_export.path", Form::Text),
+    ("OTEL_EBPF_PROMETHEUS_TTL", "prometheus_export.ttl", Form::Text),
+];
+
+/// Names the configuration file.
+pub(crate) const CONFIG_PATH: &str = "OTEL_EBPF_CONFIG_PATH";
+
+/// Keys that `otlp` and both signals' sections have, and how their variables are written.
+pub(crate) const OTLP_KEYS: &[(&str, OtlpForm)] = &[
+    ("endpoint", OtlpForm(Form::Text)),
+    ("protocol", OtlpForm(Form::Text)),
+    ("headers", OtlpForm(Form::Pairs)),
+    ("timeout", OtlpForm(Form::Millis)),
+    ("compression", OtlpForm(Form::Text)),
+    ("certificate", OtlpForm(Form::Text)),
+    ("client_key", OtlpForm(Form::Text)),
+    ("client_certificate", OtlpForm(Form::Text)),
+];
+
+#[derive(Clone, Copy)]
+pub(crate) struct OtlpForm(Form);
+
+/// The value of a variable under its own or its Beyla name, and the name it was found by.
+fn find<'a>(environment: &'a Environment, name: &str) -> Option<(&'a str, &'a str)> {
+    let set = |wanted: &str| {
+        let (name, value) = environment.0.get_key_value(wanted)?;
+        (!value.trim().is_empty()).then_some((name.as_str(), value.as_str()))
+    };
+    set(name).or_else(|| {
+        let rest = name.strip_prefix("OTEL_EBPF_")?;
+        set(&format!("BEYLA_{rest}")).or_else(|| set(&format!("BEYLA_OTEL_{rest}")))
+    })
+}
+
+/// The configuration file that the environment names.
+pub(crate) fn config_path(environment: &Environment) -> Option<(&str, &str)> {
+    find(environment, CONFIG_PATH)
+}
+
+/// Reads the environment into a layer. A set variable without a value counts as not set.
+pub(crate) fn layer(environment: &Environment, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) -> Node {
+    let mut tree = Node::empty_map(Origin::Default);
+    for (infix, section) in [("", "otlp"), ("TRACES_", "otel_traces_export"), ("METRICS_", "otel_metrics_export")] {
+        for (key, OtlpForm(form)) in OTLP_KEYS {
+            let name = format!("OTEL_EXPORTER_OTLP_{infix}{}", key.to_ascii_uppercase());
+            read(environment, &name, &format!("{section}.{key}"), *form, &mut tree, problems);
+        }
+    }
+    for (name, path, form) in TABLE {
+        read(environment, name, path, *form, &mut tree, problems);
+    }
+    for (name, value) in &environment.0 {
+        unknown(name, value, warnings);
+    }
+    tree
+}
+
+fn read(environment: &Environment, name: &str, path: &str, form: Form, tree: &mut Node, problems: &mut Vec<Problem>) {
+    let Some((name, value)) = find(environment, name) else { return };
+    let origin = Origin::env(name);
+    let value = value.trim();
+    let node = match form {
+        Form::Text => Ok(Node::text(value, origin.clone())),
+        Form::Millis => match value.parse::<u64>() {
+            Ok(millis) => Ok(Node::text(Period(std::time::Duration::from_millis(millis)).to_string(), origin.clone())),
+            Err(_) => Err(format!("`{value}` is no whole number of milliseconds")),
+        },
+        Form::List => {
+            let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Ok(Node::list(items.map(str::to_owned), origin.clone()))
+        }
+        Form::Pairs => pairs(value).map(|pairs| Node::pairs(pairs, origin.clone())),
+        Form::Bool => match value.to_ascii_lowercase().as_str() {
+            "true" | "false" => Ok(Node::text(value.to_ascii_lowercase(), origin.clone())),
+            _ => Err(format!("`{value}` is neither true nor false")),
+        },
+    };
+    match node {
+        Ok(node) => tree.set(path, node),
+        Err(message) => problems.push(Problem::at(origin, path, message)),
+    }
+}
+
+/// `a=1,b=2` with percent-encoded values, as W3C baggage writes it (its properties after `;` are not used by OTLP).
+fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+        .map(|entry| {
+            // The entry is not repeated in the message: it may hold a credential.
+            let (name, value) =
+                entry.split_once('=').ok_or("an entry without `=`; write it as `name=value,name=value`")?;
+            if name.trim().is_empty() {
+                return Err("an entry without a name; write it as `name=value,name=value`".to_owned());
+            }
+            let value = percent_decoded(value.trim())
+                .ok_or_else(|| format!("the value of `{}` is badly percent-encoded", name.trim()))?;
+            Ok((name.trim().to_owned(), value))
+        })
+        .collect()
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            let high = digit(rest.next()?)?;
+            let low = digit(rest.next()?)?;
+            bytes.push(u8::try_from(high * 16 + low).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Warns of a variable of OBI's or Beyla's name space that does nothing here.
+fn unknown(name: &str, value: &str, warnings: &mut Vec<Problem>) {
+    let canonical = match obi::canonical_variable(name) {
+        Some(canonical) => canonical,
+        None if name.starts_with("OTEL_EBPF_") => name.to_owned(),
+        None => return,
+    };
+    let ours = || TABLE.iter().map(|(name, ..)| *name).chain([CONFIG_PATH]);
+    if ours().any(|known| known == canonical) || is_service_link(name, value) {
+        return;
+    }
+    let message = match obi::unsupported_variables().find(|(env, _)| *env == canonical) {
+        Some((_, key)) => format!("is an option of OBI (`{key}`) that is not supported yet; it is ignored"),
+        None => match nearest(&canonical, ours().chain(obi::unsupported_variables().map(|(env, _)| env))) {
+            Some(near) => format!("is no known variable; did you mean {near}?"),
+            None => "is no known variable".to_owned(),
+        },
+    };
+    warnings.push(Problem::at(Origin::env(name), "", message));
+}
+
+/// Kubernetes puts such variables into every pod for a Service called `beyla`; they are no options.
+fn is_service_link(name: &str, value: &str) -> bool {
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || ((name.ends_with("_PORT") || name.contains("_PORT_"))
+            && (value.contains("://") || name.contains("_TCP") || name.contains("_UDP")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(pairs: &[(&str, &str)]) -> (Node, Vec<String>, Vec<String>) {
+        let (mut problems, mut warnings) = (vec![], vec![]);
+        let tree = layer(&Environment::from_pairs(pairs.iter().copied()), &mut problems, &mut warnings);
+        let shown = |list: Vec<Problem>| list.iter().map(ToString::to_string).collect();
+        (tree, shown(problems), shown(warnings))
+    }
+
+    #[test]
+    fn a_set_variable_that_cannot_be_read_is_named() {
+        for (name, value, reason) in [
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "milliseconds"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "-1", "milliseconds"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "without `=`"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=%zz", "percent-encoded"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "=x", "without a name"),
+            ("OTEL_SDK_DISABLED", "maybe", "neither true nor false"),
+        ] {
+            let (_, problems, _) = read_all(&[(name, value)]);
+            let [problem] = problems.as_slice() else { panic!("{name}: {problems:?}") };
+            assert!(problem.starts_with(&format!("{name}: ")) && problem.contains(reason), "{problem}");
+        }
+        assert!(!read_all(&[("OTEL_EXPORTER_OTLP_HEADERS", "secret")]).1.concat().contains("secret"));
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_not_set() {
+        let (tree, problems, _) = read_all(&[("OTEL_EXPORTER_OTLP_TIMEOUT", ""), ("OTEL_SERVICE_NAME", " ")]);
+        assert!(tree.is_empty());
+        assert!(problems.is_empty());
+    }
+
+    #[test]
+    fn headers_are_percent_decoded() {
+        assert_eq!(
+            pairs("authorization=Basic%20eA==, x = 1"),
+            Ok(vec![("authorization".into(), "Basic eA==".into()), ("x".into(), "1".into())])
+        );
+    }
+
+    #[test]
+    fn unknown_variables_are_warned_of_with_the_nearest_name() {
+        let (_, _, warnings) = read_all(&[
+            ("BEYLA_OPEN_PRT", "80"),
+            ("OTEL_EBPF_NETWORK_METRICS", "true"),
+            ("OTEL_EBPF_ZZZ", "1"),
+            ("BEYLA_SERVICE_HOST", "10.0.0.1"),
+            ("BEYLA_PORT", "tcp://10.0.0.1:80"),
+            ("BEYLA_PORT_80_TCP_ADDR", "10.0.0.1"),
+            ("BEYLA_CONFIG_PATH", "/x"),
+            ("HOME", "/root"),
+        ]);
+        assert_eq!(
+            warnings,
+            [
+                "BEYLA_OPEN_PRT: is no known variable; did you mean OTEL_EBPF_OPEN_PORT?",
+                "OTEL_EBPF_NETWORK_METRICS: is an option of OBI (`network.enable`) that is not supported yet; it is ignored",
+                "OTEL_EBPF_ZZZ: is no known variable",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_variable_is_both_ours_and_unsupported() {
+        for (name, ..) in TABLE {
+            assert!(!obi::unsupported_variables().any(|(other, _)| other == *name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Which keys exist. The schema of the typed structure is the list; what it lacks is one of OBI's options or a mistake.
+
+use serde_json::Value as Json;
+
+use super::{
+    error::Problem,
+    node::{Node, Value},
+    obi::{self, Theirs},
+};
+
+/// Looks through one layer: keys that nobody knows are problems, OBI's options that we lack are warnings. Both are taken
+/// out of the tree.
+pub(crate) fn check(tree: &mut Node, schema: &Json, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
+    let mut walk = Walk { schema, problems, warnings };
+    walk.node(tree, Some(schema), "", "");
+}
+
+struct Walk<'a> {
+    schema: &'a Json,
+    problems: &'a mut Vec<Problem>,
+    warnings: &'a mut Vec<Problem>,
+}
+
+impl<'a> Walk<'a> {
+    /// `path` has `[]` for items, `shown` their index.
+    fn node(&mut self, node: &mut Node, schema: Option<&'a Json>, path: &str, shown: &str) {
+        match &mut node.value {
+            Value::Map(entries) => {
+                let forms = schema.map(|schema| self.forms(schema)).unwrap_or_default();
+                entries.retain_mut(|(key, child)| {
+                    let child_path = join(path, &key.name);
+                    let child_shown = join(shown, &key.name);
+                    let ours = forms.iter().find_map(|form| form.get("properties")?.get(&key.name));
+                    let free = forms.iter().find_map(|form| form.get("additionalProperties").filter(|s| s.is_object()));
+                    if let Some(schema) = ours.or(free) {
+                        self.node(child, Some(schema), &child_path, &child_shown);
+                        return true;
+                    }
+                    match obi::look_up(&child_path) {
+                        Theirs::Option => {
+                            let message = "is an option of OBI that is not supported yet; it is ignored";
+                            self.warnings.push(Problem::at(key.origin.clone(), child_shown, message));
+                        }
+                        Theirs::Section if !child.is_empty() => self.node(child, None, &child_path, &child_shown),
+                        Theirs::Section => {}
+                        Theirs::Unknown => {
+                            let message = self.unknown(path, &key.name, &forms);
+                            self.problems.push(Problem::at(key.origin.clone(), child_shown, message));
+                        }
+                    }
+                    false
+                });
+            }
+            Value::Seq(items) => {
+                let forms = schema.map(|schema| self.forms(schema)).unwrap_or_default();
+                let item_schema = forms.iter().find_map(|form| form.get("items"));
+                for (index, item) in items.iter_mut().enumerate() {
+                    self.node(item, item_schema, &format!("{path}[]"), &format!("{shown}[{index}]"));
+                }
+            }
+            Value::Null | Value::Scalar { .. } => {}
+        }
+    }
+
+    /// The schema itself with references followed and alternatives laid open.
+    fn forms(&self, schema: &'a Json) -> Vec<&'a Json> {
+        let mut open = vec![schema];
+        let mut forms = Vec::new();
+        while let Some(schema) = open.pop() {
+            // References of a schema that we made: the depth is ours.
+            if let Some(name) = schema.get("$ref").and_then(Json::as_str).and_then(|r| r.strip_prefix("#/$defs/")) {
+                open.extend(self.schema.get("$defs").and_then(|defs| defs.get(name)));
+            }
+            for word in ["anyOf", "oneOf", "allOf"] {
+                open.extend(schema.get(word).and_then(Json::as_array).into_iter().flatten());
+            }
+            forms.push(schema);
+        }
+        forms
+    }
+
+    fn unknown(&self, section: &str, name: &str, forms: &[&'a Json]) -> String {
+        let ours = forms.iter().filter_map(|form| form.get("properties")?.as_object()).flat_map(|map| map.keys());
+        let theirs: Vec<&str> = obi::keys_below(section).collect();
+        let beside = ours.map(String::as_str).chain(theirs);
+        let found = nearest(name, beside).map(str::to_owned).or_else(|| self.elsewhere(name));
+        match found {
+            Some(near) => format!("is no known key; did you mean `{near}`?"),
+            None => "is no known key".to_owned(),
+        }
+    }
+
+    /// The full path of our key of this very name in another section.
+    fn elsewhere(&self, name: &str) -> Option<String> {
+        let mut open = vec![(String::new(), self.schema)];
+        while let Some((path, schema)) = open.pop() {
+            for form in self.forms(schema) {
+                for (key, child) in form.get("properties").and_then(Json::as_object).into_iter().flatten() {
+                    let child_path = join(&path, key);
+                    if key == name {
+                        return Some(child_path);
+                    }
+                    if child_path.split('.').count() < 6 {
+                        open.insert(0, (child_path, child));
+                    }
+                }
+            }
+        }
+        None
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// The candidate that `word` is most likely a mistyping of, if any is near.
+pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    let limit = (word.chars().count() / 3).clamp(1, 4);
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_ascii_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= limit)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_found_only_if_it_is_near() {
+        let words = ["endpoint", "protocol", "headers"];
+        assert_eq!(nearest("endpiont", words.into_iter()), Some("endpoint"));
+        assert_eq!(nearest("Header", words.into_iter()), Some("headers"));
+        assert_eq!(nearest("timeout", words.into_iter()), None);
+    }
+}

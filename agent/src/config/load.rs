@@ -1,0 +1,214 @@
+//! Puts the layers together: defaults, file, environment, flags.
+
+use std::{
+    io::Read,
+    ops::Deref,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Config,
+    de::from_node,
+    env::{self, Environment, OTLP_KEYS},
+    error::{ConfigError, Problem},
+    keys,
+    node::{Node, Origin},
+    obi,
+    schema::schema,
+    show, validate,
+    yaml::{self, MAX_FILE_BYTES},
+};
+
+/// What a configuration is made of. Kept, so that it can be read again.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The file, if one is named.
+    pub file: Option<PathBuf>,
+    /// The agent's environment.
+    pub environment: Environment,
+    /// What flags set.
+    pub flags: FlagLayer,
+    /// Whether a warning is an error.
+    pub is_strict: bool,
+}
+
+impl Sources {
+    /// An environment alone.
+    pub fn from_environment(environment: Environment) -> Self {
+        Self { file: None, environment, flags: FlagLayer::default(), is_strict: false }
+    }
+}
+
+/// What flags set.
+#[derive(Clone, Debug)]
+pub struct FlagLayer(Node);
+
+impl Default for FlagLayer {
+    fn default() -> Self {
+        Self(Node::empty_map(Origin::Default))
+    }
+}
+
+impl FlagLayer {
+    /// Sets the dotted `key` to what `flag` says, if it was given.
+    pub fn set(&mut self, flag: &'static str, key: &str, value: Option<String>) {
+        if let Some(value) = value {
+            self.0.set(key, Node::text(value, Origin::Flag(flag)));
+        }
+    }
+}
+
+/// A configuration with where its values came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// What is doubtful but does not stop the agent; to be logged.
+    pub warnings: Vec<Problem>,
+    sources: Sources,
+    tree: Node,
+}
+
+impl Deref for Loaded {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.config
+    }
+}
+
+/// A flag that chooses processes replaces what file and environment choose.
+const SELECTING: &[&str] = &["target_pids", "open_port", "auto_target_exe"];
+
+impl Loaded {
+    /// Reads all sources.
+    ///
+    /// # Errors
+    /// Everything that is wrong in them, each with its place.
+    pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+        let schema = schema();
+        let named = sources
+            .file
+            .clone()
+            .or_else(|| env::config_path(&sources.environment).map(|(_, path)| PathBuf::from(path)));
+        let mut file = match &named {
+            Some(path) => read_file(path, &sources.environment)?,
+            None => Node::empty_map(Origin::Default),
+        };
+        obi::modernise(&mut file, &mut problems, &mut warnings);
+        keys::check(&mut file, &schema, &mut problems, &mut warnings);
+        let mut environment = env::layer(&sources.environment, &mut problems, &mut warnings);
+        obi::modernise(&mut environment, &mut problems, &mut warnings);
+
+        let mut tree = defaults()?;
+        tree.overlay(file);
+        lay(&mut tree, environment);
+        let FlagLayer(flags) = sources.flags.clone();
+        if SELECTING.iter().any(|key| flags.get(key).is_some()) {
+            replace_selection(&mut tree, &flags, &mut warnings);
+        }
+        lay(&mut tree, flags);
+
+        match from_node::<Config>(&mut tree.clone()) {
+            Ok(config) => {
+                validate::validate(&config, &tree, &mut problems, &mut warnings);
+                if sources.is_strict {
+                    problems.append(&mut warnings);
+                }
+                if problems.is_empty() {
+                    return Ok(Self { config, warnings, sources, tree });
+                }
+            }
+            Err(more) => problems.extend(more),
+        }
+        Err(ConfigError { problems })
+    }
+
+    /// Reads the same sources again, after the file may have changed.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`]; this configuration stays as it is.
+    pub fn reload(&self) -> Result<Self, ConfigError> {
+        Self::load(self.sources.clone())
+    }
+
+    /// The configuration file, if there is one.
+    pub fn file(&self) -> Option<PathBuf> {
+        let named = || env::config_path(&self.sources.environment).map(|(_, path)| PathBuf::from(path));
+        self.sources.file.clone().or_else(named)
+    }
+
+    /// Where the value of a dotted key came from.
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        self.tree.get(key).map(|node| &node.origin)
+    }
+
+    /// The effective configuration as YAML, each value with its origin as a comment. Values of headers are not shown.
+    pub fn show(&self) -> String {
+        let mut tree = self.tree.clone();
+        if self.config.print.is_none()
+            && let Ok(print) = serde_json::to_value(self.config.print_mode())
+        {
+            tree.set("print", Node::from_json(&print, &Origin::Default));
+        }
+        show::show(&tree)
+    }
+}
+
+/// Reads one file by itself, without environment and flags, as `config check` does.
+///
+/// # Errors
+/// Everything that is wrong in it.
+pub fn check_file(path: &Path, is_strict: bool) -> Result<Vec<Problem>, ConfigError> {
+    let sources =
+        Sources { file: Some(path.to_owned()), is_strict, ..Sources::from_environment(Environment::default()) };
+    Loaded::load(sources).map(|loaded| loaded.warnings)
+}
+
+fn defaults() -> Result<Node, Problem> {
+    let json = serde_json::to_value(Config::default())
+        .map_err(|error| Problem::at(Origin::Default, "", format!("the defaults cannot be written: {error}")))?;
+    Ok(Node::from_json(&json, &Origin::Default))
+}
+
+/// Lays a stronger layer over `tree`. What it says for both signals also replaces what weaker layers say for one.
+fn lay(tree: &mut Node, layer: Node) {
+    for (key, _) in OTLP_KEYS {
+        let Some(common) = layer.get(&format!("otlp.{key}")) else { continue };
+        for section in ["otel_traces_export", "otel_metrics_export"] {
+            tree.set(&format!("{section}.{key}"), Node::null(common.origin.clone()));
+        }
+    }
+    tree.overlay(layer);
+}
+
+fn replace_selection(tree: &mut Node, flags: &Node, warnings: &mut Vec<Problem>) {
+    let flag = SELECTING.iter().find_map(|key| flags.get(key)).map(|node| node.origin.clone());
+    let Some(Origin::Flag(name)) = flag else { return };
+    for key in ["target_pids", "open_port", "auto_target_exe", "auto_target_language", "discovery.instrument"] {
+        let Some(node) = tree.get(key) else { continue };
+        if node.is_empty() || node.origin == Origin::Default {
+            continue;
+        }
+        let message = format!("is not used, because {name} chooses what is watched");
+        // A flag may override a variable or file without a word; a list of services with names and routes may be missed.
+        if key == "discovery.instrument" {
+            warnings.push(Problem::at(node.origin.clone(), key, message));
+        }
+        tree.set(key, Node::null(Origin::Flag(name)));
+    }
+}
+
+fn read_file(path: &Path, environment: &Environment) -> Result<Node, Problem> {
+    let shown = path.display().to_string();
+    let refuse = |reason: String| Problem::at(Origin::Default, "", format!("cannot read {shown}: {reason}"));
+    let file = std::fs::File::open(path).map_err(|error| refuse(error.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| refuse(error.to_string()))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(refuse(format!("it is larger than {MAX_FILE_BYTES} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8".to_owned()))?;
+    yaml::parse(&shown, text.trim_start_matches('\u{feff}'), environment)
+}

@@ -1,0 +1,206 @@
+//! Everything that users set: one typed structure, filled from defaults, a file, the environment and flags, the later
+//! stronger than the earlier. Every value remembers where it came from. Reads nothing but what it is given, and the file.
+
+mod attributes;
+mod de;
+mod discovery;
+mod env;
+mod error;
+mod keys;
+mod load;
+mod node;
+mod obi;
+mod otlp;
+mod output;
+mod pattern;
+mod period;
+mod ports;
+mod reload;
+mod routes;
+mod sampler;
+mod scalar;
+mod schema;
+mod show;
+mod validate;
+mod watch;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use attributes::{Attributes, Enable, HostId, InstanceId, Kubernetes, Redaction, SensitiveQueryParams};
+pub use discovery::{Criterion, Discovery, Selection, Signal};
+pub use env::Environment;
+pub use error::{ConfigError, Problem};
+pub use load::{FlagLayer, Loaded, Sources, check_file};
+pub use node::Origin;
+pub use otlp::{
+    Compression, Endpoint, Headers, HistogramAggregation, MetricsExport, Otlp, OtlpTarget, Protocol, Temporality,
+    TracesExport,
+};
+pub use output::{
+    Backend, Ebpf, Exporter, Exporters, Listen, LogLevel, Naming, Print, PrometheusExport, Propagator, Telemetry,
+};
+pub use pattern::Glob;
+pub use period::Period;
+pub use ports::{Pids, Ports};
+pub use reload::Reload;
+pub use routes::{IgnoreMode, Routes, ServiceRoutes, Unmatched};
+pub use sampler::{Sampler, SamplerName};
+pub use schema::schema;
+pub use watch::{Changes, watch};
+
+use node::Node;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Processes to watch, with their children. Nothing chosen here or below: every process not excluded.
+    pub target_pids: Pids,
+    /// Watch processes that listen on one of these ports. Together with `auto_target_exe`: both must hold.
+    pub open_port: Ports,
+    /// Watch processes whose executable's path matches.
+    pub auto_target_exe: Option<Glob>,
+    /// Watch processes of matching languages.
+    pub auto_target_language: Option<Glob>,
+    /// Which processes are watched, and what is set for each.
+    pub discovery: Discovery,
+    /// `service.name` of services that do not say their own.
+    pub service_name: Option<String>,
+    /// `service.namespace` of services that do not say their own.
+    pub service_namespace: Option<String>,
+    /// Resource attributes of every service.
+    pub resource_attributes: BTreeMap<String, String>,
+    /// What is added to spans and metrics.
+    pub attributes: Attributes,
+    /// How paths become routes.
+    pub routes: Routes,
+    /// What is taken out of spans.
+    pub redaction: Redaction,
+    /// OTLP, spans and metrics alike.
+    pub otlp: Otlp,
+    /// OTLP spans.
+    pub otel_traces_export: TracesExport,
+    /// OTLP metrics.
+    pub otel_metrics_export: MetricsExport,
+    /// Where spans and metrics go at all.
+    pub exporters: Exporters,
+    /// Metrics on a port of their own.
+    pub prometheus_export: PrometheusExport,
+    /// Address of `/metrics`, `/healthz` and `/readyz`, or `off`.
+    pub listen: Listen,
+    /// How spans are printed; not given: `text` if no OTLP endpoint is set, else `off`.
+    pub print: Option<Print>,
+    /// Names of metrics and attributes.
+    pub telemetry: Telemetry,
+    /// Ways in which trace context is read.
+    pub propagators: Vec<Propagator>,
+    /// Whether nothing is exported at all.
+    pub sdk_disabled: bool,
+    /// How the kernel is asked.
+    pub backend: Backend,
+    /// Kernel side.
+    pub ebpf: Ebpf,
+    /// How much is logged.
+    pub log_level: LogLevel,
+    /// Stop after this time; not given: run until told to stop.
+    pub duration: Option<Period>,
+    /// Longest time that stopping may take.
+    pub shutdown_timeout: Period,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            target_pids: Pids::default(),
+            open_port: Ports::default(),
+            auto_target_exe: None,
+            auto_target_language: None,
+            discovery: Discovery::default(),
+            service_name: None,
+            service_namespace: None,
+            resource_attributes: BTreeMap::new(),
+            attributes: Attributes::default(),
+            routes: Routes::default(),
+            redaction: Redaction::default(),
+            otlp: Otlp::default(),
+            otel_traces_export: TracesExport::default(),
+            otel_metrics_export: MetricsExport::default(),
+            exporters: Exporters::default(),
+            prometheus_export: PrometheusExport::default(),
+            listen: Listen::On((std::net::Ipv4Addr::LOCALHOST, 9464).into()),
+            print: None,
+            telemetry: Telemetry::default(),
+            propagators: vec![Propagator::TraceContext, Propagator::Baggage],
+            sdk_disabled: false,
+            backend: Backend::default(),
+            ebpf: Ebpf::default(),
+            log_level: LogLevel::default(),
+            duration: None,
+            shutdown_timeout: Period::seconds(10),
+        }
+    }
+}
+
+impl Config {
+    /// Where spans go over OTLP; `None`: nowhere.
+    pub fn otlp_traces(&self) -> Option<OtlpTarget> {
+        let is_on = !self.sdk_disabled && self.exporters.traces.contains(&Exporter::Otlp);
+        self.otel_traces_export.target(&self.otlp).filter(|_| is_on)
+    }
+
+    /// Where metrics go over OTLP; `None`: nowhere.
+    pub fn otlp_metrics(&self) -> Option<OtlpTarget> {
+        let is_on = !self.sdk_disabled && self.exporters.metrics.contains(&Exporter::Otlp);
+        self.otel_metrics_export.target(&self.otlp).filter(|_| is_on)
+    }
+
+    /// Whether request metrics are shown on the Prometheus endpoint.
+    pub fn serves_prometheus(&self) -> bool {
+        !self.sdk_disabled && self.exporters.metrics.contains(&Exporter::Prometheus)
+    }
+
+    /// How spans are printed.
+    pub fn print_mode(&self) -> Print {
+        match self.print {
+            Some(print) => print,
+            None if self.sdk_disabled => Print::Off,
+            None if self.exporters.traces.contains(&Exporter::Console) => Print::Text,
+            None if self.exporters.traces == [Exporter::None] => Print::Off,
+            None if self.otlp_traces().is_some() || self.otlp_metrics().is_some() => Print::Off,
+            None => Print::Text,
+        }
+    }
+
+    /// What is to be watched, from all the ways of saying it. Process ids alone keep `discovery.instrument` from choosing.
+    pub fn selection(&self) -> Selection {
+        let pids = self.target_pids.0.clone();
+        let mut criteria = if pids.is_empty() { self.discovery.instrument.clone() } else { Vec::new() };
+        let shortcut = Criterion {
+            open_ports: self.open_port.clone(),
+            exe_path: self.auto_target_exe.clone(),
+            languages: self.auto_target_language.clone(),
+            ..Criterion::default()
+        };
+        if shortcut.chooses() {
+            criteria.push(shortcut);
+        }
+        Selection { pids, criteria }
+    }
+
+    /// Query parameters whose values are replaced, compared without case.
+    pub fn redacted_query_keys(&self) -> Vec<String> {
+        attributes::redacted_keys(&self.redaction, &self.attributes.sensitive_query_params)
+    }
+
+    /// `service.name` for services that do not say their own.
+    pub fn default_service_name(&self) -> Option<&str> {
+        self.service_name.as_deref().or_else(|| self.resource_attributes.get("service.name").map(String::as_str))
+    }
+}

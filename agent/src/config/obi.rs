@@ -1,0 +1,245 @@
+//! What OBI and Beyla users bring along: keys and variables of theirs that we do not have yet, and the older spellings
+//! that are read as the newer ones.
+
+use std::sync::LazyLock;
+
+use super::{
+    error::Problem,
+    node::{Key, Node, Value},
+    pattern::REGEX_PREFIX,
+};
+
+/// An option of theirs.
+struct Row {
+    key: &'static str,
+    env: Option<&'static str>,
+}
+
+static UNSUPPORTED: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    include_str!("obi_unsupported.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some(Row { key: words.next()?, env: words.next() })
+        })
+        .collect()
+});
+
+/// What is known of a key that is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Theirs {
+    /// An option of theirs, or all below it are.
+    Option,
+    /// A section of theirs: look at what is inside.
+    Section,
+    /// Nothing of theirs.
+    Unknown,
+}
+
+/// Whether the dotted key `path` (lists as `[]`) is one of theirs.
+pub(crate) fn look_up(path: &str) -> Theirs {
+    let mut found = Theirs::Unknown;
+    for row in UNSUPPORTED.iter() {
+        if let Some(section) = row.key.strip_suffix(".**") {
+            let bare = section.strip_suffix("[]").unwrap_or(section);
+            if is_within(path, section) || path == bare {
+                return Theirs::Option;
+            }
+        }
+        if row.key == path {
+            return Theirs::Option;
+        }
+        if is_within(row.key, path) {
+            found = Theirs::Section;
+        }
+    }
+    found
+}
+
+/// Whether `path` is `section` or lies in it.
+fn is_within(path: &str, section: &str) -> bool {
+    path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// Their keys directly below `section` (empty: at the top).
+pub(crate) fn keys_below(section: &str) -> impl Iterator<Item = &'static str> {
+    let prefix = if section.is_empty() { String::new() } else { format!("{section}.") };
+    UNSUPPORTED.iter().filter_map(move |row| {
+        let rest = row.key.strip_prefix(prefix.as_str())?;
+        rest.split(['.', '[']).next()
+    })
+}
+
+/// Their variables that we do not read.
+pub(crate) fn unsupported_variables() -> impl Iterator<Item = (&'static str, &'static str)> {
+    UNSUPPORTED.iter().filter_map(|row| row.env.map(|env| (env, row.key)))
+}
+
+/// The newer name of a variable: `BEYLA_X` and `BEYLA_OTEL_X` are `OTEL_EBPF_X`.
+pub(crate) fn canonical_variable(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("BEYLA_")?;
+    Some(format!("OTEL_EBPF_{}", rest.strip_prefix("OTEL_").unwrap_or(rest)))
+}
+
+/// Rewrites the older spellings of one layer: `trace_printer`, `executable_name`, and `discovery.services` with its kin.
+/// What is said in both spellings is a contradiction; what OBI itself ignores is a warning.
+pub(crate) fn modernise(layer: &mut Node, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
+    if let Some((key, printer)) = take(layer, "trace_printer") {
+        let mode = match text_of(&printer).map(str::to_ascii_lowercase).as_deref() {
+            Some("disabled" | "off" | "false" | "") | None => Some("off"),
+            Some("text") => Some("text"),
+            Some("json" | "json_indent") => Some("json"),
+            Some("counter") => {
+                warnings.push(Problem::at(
+                    printer.origin.clone(),
+                    "trace_printer",
+                    "`counter` is not supported; printing is off",
+                ));
+                Some("off")
+            }
+            _ => None,
+        };
+        match mode {
+            None => problems.push(Problem::at(
+                printer.origin.clone(),
+                "trace_printer",
+                format!("`{}` is none of disabled, text, json, json_indent", text_of(&printer).unwrap_or_default()),
+            )),
+            Some(mode) => match layer.get("print").and_then(text_of) {
+                Some(print) if !print.eq_ignore_ascii_case(mode) => {
+                    problems.push(contradiction(&key, "trace_printer", "print"))
+                }
+                Some(_) => {}
+                None => layer.set("print", Node::text(mode, printer.origin)),
+            },
+        }
+    }
+    if let Some((key, name)) = take(layer, "executable_name")
+        && let Some(text) = text_of(&name).filter(|text| !text.is_empty())
+    {
+        match layer.get("auto_target_exe") {
+            Some(_) => problems.push(contradiction(&key, "executable_name", "auto_target_exe")),
+            None => {
+                let pattern = format!("{REGEX_PREFIX}{text}");
+                layer.set("auto_target_exe", Node { value: Value::Scalar { text: pattern, is_plain: false }, ..name });
+            }
+        }
+    }
+    for (older, newer) in [
+        ("services", "instrument"),
+        ("exclude_services", "exclude_instrument"),
+        ("default_exclude_services", "default_exclude_instrument"),
+    ] {
+        let Some(Node { value: Value::Map(entries), .. }) = layer.section_mut("discovery") else { continue };
+        let Some(index) = entries.iter().position(|(key, _)| key.name == older) else { continue };
+        let (key, mut list) = entries.remove(index);
+        if list.value == Value::Null {
+            continue;
+        }
+        if entries.iter().any(|(key, _)| key.name == newer) {
+            let message = format!("is ignored, because `discovery.{newer}` is set");
+            warnings.push(Problem::at(key.origin, format!("discovery.{older}"), message));
+            continue;
+        }
+        if let Value::Seq(items) = &mut list.value {
+            items.iter_mut().for_each(|item| expressions(item, problems));
+        }
+        entries.push((Key { name: newer.to_owned(), origin: key.origin }, list));
+    }
+}
+
+fn contradiction(key: &Key, one: &str, other: &str) -> Problem {
+    Problem::at(key.origin.clone(), one, format!("contradicts `{other}`; keep one of them"))
+}
+
+/// Marks the patterns of an older entry as the regular expressions that they are.
+fn expressions(entry: &mut Node, problems: &mut Vec<Problem>) {
+    let Value::Map(fields) = &mut entry.value else { return };
+    if let Some(index) = fields.iter().position(|(key, _)| key.name == "exe_path_regexp") {
+        let (key, node) = fields.remove(index);
+        if fields.iter().any(|(other, _)| other.name == "exe_path") {
+            problems.push(contradiction(&key, "exe_path_regexp", "exe_path"));
+        } else {
+            fields.push((Key { name: "exe_path".to_owned(), ..key }, node));
+        }
+    }
+    for (key, node) in fields {
+        let is_pattern = matches!(key.name.as_str(), "exe_path" | "cmd_args" | "languages" | "container_name")
+            || key.name.starts_with("k8s_");
+        if is_pattern {
+            mark(node);
+        }
+    }
+}
+
+fn mark(node: &mut Node) {
+    match &mut node.value {
+        Value::Scalar { text, is_plain } if !text.is_empty() => {
+            text.insert_str(0, REGEX_PREFIX);
+            *is_plain = false;
+        }
+        Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| mark(node)),
+        _ => {}
+    }
+}
+
+fn text_of(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Scalar { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
+fn take(layer: &mut Node, name: &str) -> Option<(Key, Node)> {
+    let Value::Map(entries) = &mut layer.value else { return None };
+    let index = entries.iter().position(|(key, _)| key.name == name)?;
+    let (key, node) = entries.remove(index);
+    (node.value != Value::Null).then_some((key, node))
+}
+
+impl Node {
+    fn section_mut(&mut self, name: &str) -> Option<&mut Self> {
+        let Value::Map(entries) = &mut self.value else { return None };
+        entries.iter_mut().find(|(key, _)| key.name == name).map(|(_, node)| node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_theirs_are_told_from_others() {
+        assert_eq!(look_up("network.enable"), Theirs::Option);
+        assert_eq!(look_up("network"), Theirs::Section);
+        assert_eq!(look_up("network.enabled"), Theirs::Unknown);
+        assert_eq!(look_up("filter.application.http.route.match"), Theirs::Option);
+        assert_eq!(look_up("discovery.survey[].exe_path"), Theirs::Option);
+        assert_eq!(look_up("discovery.survey"), Theirs::Option);
+        assert_eq!(look_up("netw"), Theirs::Unknown);
+    }
+
+    #[test]
+    fn beyla_names_of_variables_are_obi_names() {
+        assert_eq!(canonical_variable("BEYLA_OPEN_PORT").unwrap(), "OTEL_EBPF_OPEN_PORT");
+        assert_eq!(canonical_variable("BEYLA_OTEL_METRICS_TTL").unwrap(), "OTEL_EBPF_METRICS_TTL");
+        assert_eq!(canonical_variable("OTEL_EBPF_OPEN_PORT"), None);
+    }
+
+    #[test]
+    fn older_selection_becomes_newer_selection_with_expressions() {
+        let environment = super::super::env::Environment::default();
+        let text = "discovery:\n  services:\n    - exe_path_regexp: ^/opt/\n      open_ports: 80\n      k8s_pod_labels: {app: a|b}\n";
+        let mut tree = super::super::yaml::parse("a.yaml", text, &environment).unwrap();
+        let (mut problems, mut warnings) = (vec![], vec![]);
+        modernise(&mut tree, &mut problems, &mut warnings);
+        assert_eq!((problems, warnings), (vec![], vec![]));
+        let discovery: super::super::discovery::Discovery =
+            super::super::de::from_node(&mut tree.get("discovery").unwrap().clone()).unwrap();
+        let [entry] = discovery.instrument.as_slice() else { panic!("{discovery:?}") };
+        assert!(entry.exe_path.as_ref().unwrap().is_match("/opt/x/y"));
+        assert!(entry.open_ports.contains(80));
+        assert!(entry.k8s_pod_labels.get("app").unwrap().is_match("xbx"));
+    }
+}

@@ -1,0 +1,415 @@
+//! Where spans and metrics go over OTLP, and in what batches. Names and defaults are the OpenTelemetry specification's;
+//! keys are OBI's where it has one.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{period::Period, sampler::Sampler, scalar::written_as_text};
+
+/// OTLP transport and encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// gRPC.
+    #[serde(rename = "grpc")]
+    Grpc,
+    /// HTTP with protobuf bodies.
+    #[serde(rename = "http/protobuf")]
+    HttpProtobuf,
+    /// HTTP with JSON bodies.
+    #[serde(rename = "http/json")]
+    HttpJson,
+}
+
+/// Compression of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// None.
+    #[default]
+    None,
+    /// gzip.
+    Gzip,
+}
+
+/// `http://` or `https://` URL of a collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint(String);
+
+written_as_text!(
+    Endpoint,
+    "Endpoint",
+    "URL of an OTLP receiver",
+    ["http://collector:4317", "https://collector.example/otlp"]
+);
+
+/// Why a text is no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` is no URL of a collector ({reason}); write it as `http://collector:4317` or `https://collector:4318`"
+)]
+pub struct EndpointError {
+    text: String,
+    reason: &'static str,
+}
+
+impl Endpoint {
+    /// The URL as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The port written in it.
+    pub fn port(&self) -> Option<u16> {
+        self.0.parse::<http::Uri>().ok().and_then(|uri| uri.port_u16())
+    }
+
+    /// This URL with `segments` after its path.
+    fn join(&self, segments: &str) -> Self {
+        Self(format!("{}/{segments}", self.0.trim_end_matches('/')))
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let text = text.trim();
+        let refuse = |reason| EndpointError { text: text.to_owned(), reason };
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err(refuse("it has no scheme"));
+        };
+        if !matches!(scheme, "http" | "https") {
+            return Err(refuse("the scheme is neither http nor https"));
+        }
+        if rest.contains(['?', '#']) {
+            return Err(refuse("it has a query or fragment"));
+        }
+        let uri: http::Uri = text.parse().map_err(|_| refuse("it cannot be read"))?;
+        let authority = uri.authority().ok_or_else(|| refuse("it has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(refuse("credentials go into headers"));
+        }
+        if authority.host().is_empty() {
+            return Err(refuse("it has no host"));
+        }
+        if authority.as_str().len() > authority.host().len() && !matches!(uri.port_u16(), Some(1..)) {
+            return Err(refuse("the port is not 1 to 65535"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Headers sent with each request. Their values can be credentials, so they are not shown.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Headers(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.keys().map(|name| (name, "***"))).finish()
+    }
+}
+
+/// `otlp`: for spans and metrics alike, where these say nothing of their own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Otlp {
+    /// Base URL; with an HTTP protocol `/v1/traces` and `/v1/metrics` are added. Not given: nothing is sent.
+    pub endpoint: Option<Endpoint>,
+    /// Not given: `grpc` for port 4317, else `http/protobuf`.
+    pub protocol: Option<Protocol>,
+    /// Headers sent with each request.
+    pub headers: Headers,
+    /// Longest time a request may take.
+    pub timeout: Period,
+    /// Compression.
+    pub compression: Compression,
+    /// PEM file of the certificates that the collector's is checked with; not given: the system's.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the client's key.
+    pub client_key: Option<PathBuf>,
+    /// PEM file of the client's certificate.
+    pub client_certificate: Option<PathBuf>,
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            protocol: None,
+            headers: Headers::default(),
+            timeout: Period::seconds(10),
+            compression: Compression::None,
+            certificate: None,
+            client_key: None,
+            client_certificate: None,
+        }
+    }
+}
+
+/// `otel_traces_export`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TracesExport {
+    /// URL for spans, used as it is.
+    pub endpoint: Option<Endpoint>,
+    /// As in `otlp`.
+    pub protocol: Option<Protocol>,
+    /// As in `otlp`, and instead of those.
+    pub headers: Option<Headers>,
+    /// As in `otlp`.
+    pub timeout: Option<Period>,
+    /// As in `otlp`.
+    pub compression: Option<Compression>,
+    /// As in `otlp`.
+    pub certificate: Option<PathBuf>,
+    /// As in `otlp`.
+    pub client_key: Option<PathBuf>,
+    /// As in `otlp`.
+    pub client_certificate: Option<PathBuf>,
+    /// Which spans are kept.
+    pub sampler: Sampler,
+    /// Most spans that wait; not given: as many as `queue_bytes` hold.
+    #[schemars(range(min = 1))]
+    pub queue_size: Option<u32>,
+    /// Most memory of the spans that wait, in bytes.
+    pub queue_bytes: u64,
+    /// Most spans in one request.
+    #[schemars(range(min = 1))]
+    pub batch_max_size: u32,
+    /// Longest time a span waits for its batch.
+    pub batch_timeout: Period,
+    /// Longest time a batch may take, retries included.
+    pub export_timeout: Period,
+    /// First pause before a failed request is sent again.
+    pub backoff_initial_interval: Period,
+    /// Longest pause.
+    pub backoff_max_interval: Period,
+    /// When a batch is given up.
+    pub backoff_max_elapsed_time: Period,
+}
+
+impl Default for TracesExport {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            protocol: None,
+            headers: None,
+            timeout: None,
+            compression: None,
+            certificate: None,
+            client_key: None,
+            client_certificate: None,
+            sampler: Sampler::default(),
+            queue_size: None,
+            queue_bytes: 16 << 20,
+            batch_max_size: 512,
+            batch_timeout: Period::seconds(5),
+            export_timeout: Period::seconds(30),
+            backoff_initial_interval: Period::seconds(5),
+            backoff_max_interval: Period::seconds(30),
+            backoff_max_elapsed_time: Period::seconds(300),
+        }
+    }
+}
+
+/// How histograms are aggregated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HistogramAggregation {
+    /// Fixed boundaries.
+    #[default]
+    ExplicitBucketHistogram,
+    /// Base-2 exponential.
+    Base2ExponentialBucketHistogram,
+}
+
+/// `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Temporality {
+    /// All sums and histograms since start.
+    #[default]
+    Cumulative,
+    /// Counters and histograms since the last export, up-down counters since start.
+    Delta,
+    /// As `delta` for synchronous instruments, as `cumulative` for others.
+    LowMemory,
+}
+
+/// `otel_metrics_export`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsExport {
+    /// URL for metrics, used as it is.
+    pub endpoint: Option<Endpoint>,
+    /// As in `otlp`.
+    pub protocol: Option<Protocol>,
+    /// As in `otlp`, and instead of those.
+    pub headers: Option<Headers>,
+    /// As in `otlp`.
+    pub timeout: Option<Period>,
+    /// As in `otlp`.
+    pub compression: Option<Compression>,
+    /// As in `otlp`.
+    pub certificate: Option<PathBuf>,
+    /// As in `otlp`.
+    pub client_key: Option<PathBuf>,
+    /// As in `otlp`.
+    pub client_certificate: Option<PathBuf>,
+    /// Time between two exports.
+    pub interval: Period,
+    /// Longest time one export may take.
+    pub export_timeout: Period,
+    /// How long a series without new values is kept.
+    pub ttl: Period,
+    /// Since when values count.
+    pub temporality: Temporality,
+    /// How histograms are aggregated.
+    pub histogram_aggregation: HistogramAggregation,
+}
+
+impl Default for MetricsExport {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            protocol: None,
+            headers: None,
+            timeout: None,
+            compression: None,
+            certificate: None,
+            client_key: None,
+            client_certificate: None,
+            interval: Period::seconds(60),
+            export_timeout: Period::seconds(30),
+            ttl: Period::seconds(300),
+            temporality: Temporality::default(),
+            histogram_aggregation: HistogramAggregation::default(),
+        }
+    }
+}
+
+/// Where one signal goes: what `otlp` and the signal's own section say together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtlpTarget {
+    /// Full URL; with an HTTP protocol it includes the signal's path.
+    pub endpoint: Endpoint,
+    /// Transport and encoding.
+    pub protocol: Protocol,
+    /// Headers sent with each request.
+    pub headers: Headers,
+    /// Longest time a request may take.
+    pub timeout: Period,
+    /// Compression.
+    pub compression: Compression,
+    /// PEM file of the certificates that the collector's is checked with.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the client's key.
+    pub client_key: Option<PathBuf>,
+    /// PEM file of the client's certificate.
+    pub client_certificate: Option<PathBuf>,
+}
+
+macro_rules! target {
+    ($common:expr, $own:expr, $path:literal) => {{
+        let (common, own): (&Otlp, _) = ($common, $own);
+        let (base, is_own) = match (&own.endpoint, &common.endpoint) {
+            (Some(endpoint), _) => (endpoint, true),
+            (None, Some(endpoint)) => (endpoint, false),
+            (None, None) => return None,
+        };
+        let guessed = if base.port() == Some(4317) { Protocol::Grpc } else { Protocol::HttpProtobuf };
+        let protocol = own.protocol.or(common.protocol).unwrap_or(guessed);
+        let endpoint = if is_own || protocol == Protocol::Grpc { base.clone() } else { base.join($path) };
+        Some(OtlpTarget {
+            endpoint,
+            protocol,
+            headers: own.headers.clone().unwrap_or_else(|| common.headers.clone()),
+            timeout: own.timeout.unwrap_or(common.timeout),
+            compression: own.compression.unwrap_or(common.compression),
+            certificate: own.certificate.clone().or_else(|| common.certificate.clone()),
+            client_key: own.client_key.clone().or_else(|| common.client_key.clone()),
+            client_certificate: own.client_certificate.clone().or_else(|| common.client_certificate.clone()),
+        })
+    }};
+}
+
+impl TracesExport {
+    /// Where spans go; `None`: no endpoint is set.
+    pub fn target(&self, common: &Otlp) -> Option<OtlpTarget> {
+        target!(common, self, "v1/traces")
+    }
+}
+
+impl MetricsExport {
+    /// Where metrics go; `None`: no endpoint is set.
+    pub fn target(&self, common: &Otlp) -> Option<OtlpTarget> {
+        target!(common, self, "v1/metrics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(text: &str) -> Option<Endpoint> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_no_endpoint_is_refused_with_the_reason_and_an_example() {
+        let cases = [
+            ("collector:4317", "no scheme"),
+            ("ftp://collector", "neither http nor https"),
+            ("http://", "cannot be read"),
+            ("http://collector:99999", "port"),
+            ("http://collector:0", "port"),
+            ("http://a b", "cannot be read"),
+            ("http://u:p@collector", "headers"),
+            ("http://collector?x=1", "query"),
+        ];
+        for (text, reason) in cases {
+            let error = text.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(error.contains(reason) && error.contains(text), "{text}: {error}");
+            assert!(error.contains("http://collector:4317"), "{error}");
+        }
+        for text in ["http://127.0.0.1:4318", "https://[::1]:4317/x", "https://collector.example"] {
+            assert!(text.parse::<Endpoint>().is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_common_endpoint_gets_the_signals_path_and_an_own_one_is_taken_as_it_is() {
+        let common = Otlp { endpoint: endpoint("http://c:4318/base/"), ..Otlp::default() };
+        let traces = TracesExport::default().target(&common).unwrap();
+        assert_eq!(traces.endpoint.as_str(), "http://c:4318/base/v1/traces");
+        assert_eq!(traces.protocol, Protocol::HttpProtobuf);
+        let own = MetricsExport { endpoint: endpoint("http://m:9090/otlp"), ..MetricsExport::default() };
+        assert_eq!(own.target(&common).unwrap().endpoint.as_str(), "http://m:9090/otlp");
+        assert_eq!(TracesExport::default().target(&Otlp::default()), None);
+    }
+
+    #[test]
+    fn the_protocol_is_guessed_from_the_port_only_where_none_is_set() {
+        let mut common = Otlp { endpoint: endpoint("http://c:4317"), ..Otlp::default() };
+        let target = TracesExport::default().target(&common).unwrap();
+        assert_eq!((target.protocol, target.endpoint.as_str()), (Protocol::Grpc, "http://c:4317"));
+        common.protocol = Some(Protocol::HttpJson);
+        let target = TracesExport::default().target(&common).unwrap();
+        assert_eq!((target.protocol, target.endpoint.as_str()), (Protocol::HttpJson, "http://c:4317/v1/traces"));
+    }
+
+    #[test]
+    fn headers_are_not_shown() {
+        let headers = Headers(BTreeMap::from([("authorization".to_owned(), "Bearer x".to_owned())]));
+        assert_eq!(format!("{headers:?}"), r#"{"authorization": "***"}"#);
+    }
+}

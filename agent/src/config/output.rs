@@ -1,0 +1,207 @@
+//! What the agent prints and serves.
+
+use std::{fmt, net::SocketAddr, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{period::Period, scalar::written_as_text};
+
+/// How spans are printed to stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Print {
+    /// Not at all.
+    Off,
+    /// One line per span.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Address of the agent's own HTTP server, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// No server.
+    Off,
+    /// There.
+    On(SocketAddr),
+}
+
+written_as_text!(Listen, "Listen", "address and port, or `off`", ["127.0.0.1:9464", "0.0.0.0:9464", "off"]);
+
+/// Why a text is no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither `off` nor an address such as `127.0.0.1:9464`, `[::1]:9464` or `:9464`")]
+pub struct ListenError(String);
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Self, ListenError> {
+        let text = text.trim();
+        // YAML's plain `off` is text here, but some writers turn it into false.
+        if text.eq_ignore_ascii_case("off") || text.eq_ignore_ascii_case("false") {
+            return Ok(Self::Off);
+        }
+        let refuse = || ListenError(text.to_owned());
+        if let Some(port) = text.strip_prefix(':') {
+            let port: u16 = port.parse().map_err(|_| refuse())?;
+            return Ok(Self::On((std::net::Ipv4Addr::UNSPECIFIED, port).into()));
+        }
+        let text = match text.strip_prefix("localhost:") {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => text.to_owned(),
+        };
+        text.parse().map(Self::On).map_err(|_| refuse())
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::On(address) => address.fmt(f),
+        }
+    }
+}
+
+/// `prometheus_export`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PrometheusExport {
+    /// A port on every address for metrics, beside `listen`; 0: none.
+    pub port: u16,
+    /// Path of the metrics.
+    pub path: String,
+    /// How long a series without new values is shown.
+    pub ttl: Period,
+}
+
+impl Default for PrometheusExport {
+    fn default() -> Self {
+        Self { port: 0, path: "/metrics".to_owned(), ttl: Period::seconds(300) }
+    }
+}
+
+/// Which metric and attribute names are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Naming {
+    /// The semantic conventions'.
+    #[default]
+    Semconv,
+    /// What Beyla's dashboards expect.
+    Beyla,
+    /// Both.
+    Both,
+}
+
+/// `telemetry`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// Names.
+    pub naming: Naming,
+}
+
+/// A place where a signal goes (`OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Exporter {
+    /// OTLP, if an endpoint is set.
+    Otlp,
+    /// The Prometheus endpoint; metrics only.
+    Prometheus,
+    /// stdout; spans only.
+    Console,
+    /// Nowhere.
+    None,
+}
+
+/// `exporters`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Exporters {
+    /// Of spans.
+    pub traces: Vec<Exporter>,
+    /// Of metrics.
+    pub metrics: Vec<Exporter>,
+}
+
+impl Default for Exporters {
+    fn default() -> Self {
+        Self { traces: vec![Exporter::Otlp], metrics: vec![Exporter::Otlp, Exporter::Prometheus] }
+    }
+}
+
+/// A way of carrying trace context (`OTEL_PROPAGATORS`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Propagator {
+    /// W3C `traceparent` and `tracestate`.
+    #[serde(rename = "tracecontext")]
+    TraceContext,
+    /// W3C `baggage`; the agent reads none, the name is accepted.
+    Baggage,
+    /// B3 in one header.
+    B3,
+    /// B3 in several headers.
+    #[serde(rename = "b3multi")]
+    B3Multi,
+    /// None.
+    None,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// Data was lost, or someone must act.
+    Error,
+    /// Something works less well.
+    Warn,
+    /// Start, stop, changes.
+    #[default]
+    Info,
+    /// Each connection.
+    Debug,
+    /// Each event.
+    Trace,
+}
+
+/// How the kernel is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// The best that the kernel offers.
+    #[default]
+    Auto,
+    /// Socket tracepoints.
+    Sock,
+    /// fentry and fexit.
+    Fexit,
+    /// kprobes.
+    Kprobe,
+    /// System calls.
+    Syscall,
+}
+
+/// `ebpf`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ebpf {
+    /// Size of the ring between kernel and agent; a power of two of at least 65536 bytes.
+    pub ring_buffer_bytes: u32,
+    /// Most bytes copied from the head of a message; 256 to 4096.
+    #[schemars(range(min = 256, max = 4096))]
+    pub capture_bytes: u32,
+}
+
+impl Default for Ebpf {
+    fn default() -> Self {
+        Self { ring_buffer_bytes: 8 << 20, capture_bytes: ebpf_common::limits::HEAD_MAX as u32 }
+    }
+}

@@ -1,0 +1,444 @@
+//! The layers together: precedence, origins, messages, whole files.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/fixtures").join(name)
+}
+
+/// A file of its own, removed at the end.
+struct File(PathBuf);
+
+impl File {
+    fn new(text: &str) -> Self {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("beyla-rs-config-{}-{}.yaml", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+fn load(file: &str, env: &[(&str, &str)], flags: &[(&'static str, &str, &str)]) -> Result<Loaded, Vec<String>> {
+    let file = File::new(file);
+    let mut layer = FlagLayer::default();
+    for (flag, key, value) in flags {
+        layer.set(flag, key, Some((*value).to_owned()));
+    }
+    let sources = Sources {
+        file: Some(file.0.clone()),
+        environment: Environment::from_pairs(env.iter().copied()),
+        flags: layer,
+        is_strict: false,
+    };
+    let shown = file.0.display().to_string();
+    Loaded::load(sources)
+        .map_err(|error| error.problems.iter().map(|problem| problem.to_string().replace(&shown, "a.yaml")).collect())
+}
+
+fn problems(file: &str) -> Vec<String> {
+    load(file, &[], &[]).expect_err("it was accepted")
+}
+
+#[test]
+fn flag_wins_over_environment_over_file_over_default() {
+    let file = "log_level: warn\n";
+    let env = [("OTEL_EBPF_LOG_LEVEL", "ERROR")];
+    let flag = [("--log-level", "log_level", "trace")];
+    let level = |file, env: &[_], flags: &[_]| {
+        let loaded = load(file, env, flags).unwrap();
+        (loaded.log_level, loaded.origin("log_level").unwrap().to_string())
+    };
+    assert_eq!(level("", &[], &[]), (LogLevel::Info, "default".into()));
+    let (found, origin) = level(file, &[], &[]);
+    assert!(found == LogLevel::Warn && origin.starts_with("file ") && origin.ends_with(":1"), "{origin}");
+    assert_eq!(level(file, &env, &[]), (LogLevel::Error, "env OTEL_EBPF_LOG_LEVEL".into()));
+    assert_eq!(level(file, &env, &flag), (LogLevel::Trace, "flag --log-level".into()));
+}
+
+#[test]
+fn every_variable_of_the_specification_reaches_its_value() {
+    let loaded = load(
+        "",
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4318"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=b%20c"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/cert"),
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://m:4317"),
+            ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x=y"),
+            ("OTEL_SERVICE_NAME", "shop"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=prod,team=a%2Cb"),
+            ("OTEL_TRACES_SAMPLER", "traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+            ("OTEL_TRACES_EXPORTER", "otlp,console"),
+            ("OTEL_METRICS_EXPORTER", "otlp"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "15000"),
+            ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "LowMemory"),
+            ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "base2_exponential_bucket_histogram"),
+            ("OTEL_PROPAGATORS", "tracecontext,b3multi"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+            ("OTEL_BSP_EXPORT_TIMEOUT", "200"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "300"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "50"),
+            ("OTEL_SDK_DISABLED", "False"),
+        ],
+        &[],
+    )
+    .unwrap();
+    assert_eq!(loaded.warnings, []);
+    let millis = |millis| Period(std::time::Duration::from_millis(millis));
+    let traces = loaded.otlp_traces().unwrap();
+    assert_eq!(traces.endpoint.as_str(), "https://c:4318/v1/traces");
+    assert_eq!(
+        (traces.protocol, traces.compression, traces.timeout),
+        (Protocol::HttpJson, Compression::Gzip, millis(2500))
+    );
+    assert_eq!(traces.headers.0.into_iter().collect::<Vec<_>>(), [("x".to_owned(), "y".to_owned())]);
+    assert_eq!(traces.certificate.as_deref(), Some(Path::new("/ca")));
+    let metrics = loaded.otlp_metrics().unwrap();
+    assert_eq!((metrics.endpoint.as_str(), metrics.protocol), ("https://m:4317", Protocol::Grpc));
+    assert_eq!(metrics.headers.0.get("a").map(String::as_str), Some("b c"));
+    assert_eq!(metrics.client_key.as_deref(), Some(Path::new("/key")));
+    assert_eq!(metrics.client_certificate.as_deref(), Some(Path::new("/cert")));
+    assert_eq!(loaded.default_service_name(), Some("shop"));
+    assert_eq!(loaded.resource_attributes.get("team").map(String::as_str), Some("a,b"));
+    assert_eq!(loaded.otel_traces_export.sampler, Sampler { name: SamplerName::TraceIdRatio, arg: Some(0.25) });
+    assert_eq!(loaded.exporters.traces, [Exporter::Otlp, Exporter::Console]);
+    assert_eq!(loaded.exporters.metrics, [Exporter::Otlp]);
+    assert_eq!(loaded.otel_metrics_export.interval, millis(15_000));
+    assert_eq!(loaded.otel_metrics_export.temporality, Temporality::LowMemory);
+    assert_eq!(loaded.otel_metrics_export.histogram_aggregation, HistogramAggregation::Base2ExponentialBucketHistogram);
+    assert_eq!(loaded.propagators, [Propagator::TraceContext, Propagator::B3Multi]);
+    let export = &loaded.otel_traces_export;
+    assert_eq!((export.batch_timeout, export.export_timeout), (millis(100), millis(200)));
+    assert_eq!((export.queue_size, export.batch_max_size), (Some(300), 50));
+    assert!(!loaded.sdk_disabled);
+    assert_eq!(loaded.print_mode(), Print::Text);
+}
+
+#[test]
+fn a_stronger_common_endpoint_wins_over_a_weaker_own_one() {
+    let file = "otel_traces_export: {endpoint: 'http://file:4318/x'}\n";
+    let endpoint = |env: &[_], flags: &[_]| load(file, env, flags).unwrap().otlp_traces().unwrap().endpoint.to_string();
+    assert_eq!(endpoint(&[], &[]), "http://file:4318/x");
+    let env = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://env:4318");
+    assert_eq!(endpoint(&[env], &[]), "http://env:4318/v1/traces");
+    let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own:4318");
+    assert_eq!(endpoint(&[env, own], &[]), "http://own:4318");
+    assert_eq!(endpoint(&[env, own], &[("--endpoint", "otlp.endpoint", "http://flag:4317")]), "http://flag:4317");
+}
+
+#[test]
+fn beyla_names_of_variables_are_read_and_obi_names_win() {
+    let loaded = load("", &[("BEYLA_OPEN_PORT", "80")], &[]).unwrap();
+    assert!(loaded.open_port.contains(80));
+    assert_eq!(loaded.origin("open_port").unwrap().to_string(), "env BEYLA_OPEN_PORT");
+    let loaded = load("", &[("BEYLA_OPEN_PORT", "80"), ("OTEL_EBPF_OPEN_PORT", "90")], &[]).unwrap();
+    assert!(loaded.open_port.contains(90) && !loaded.open_port.contains(80));
+    assert_eq!(load("", &[("BEYLA_TRACE_PRINTER", "json_indent")], &[]).unwrap().print_mode(), Print::Json);
+}
+
+#[test]
+fn spans_are_printed_only_where_nothing_else_takes_them() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317");
+    let mode = |file, env: &[_]| load(file, env, &[]).unwrap().print_mode();
+    assert_eq!(mode("", &[]), Print::Text);
+    assert_eq!(mode("", &[endpoint]), Print::Off);
+    assert_eq!(mode("print: json", &[endpoint]), Print::Json);
+    assert_eq!(mode("print: off", &[]), Print::Off);
+    assert_eq!(mode("", &[("OTEL_SDK_DISABLED", "true")]), Print::Off);
+    assert_eq!(mode("", &[("OTEL_TRACES_EXPORTER", "none")]), Print::Off);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_line_and_nearest_key() {
+    let file = "routes:\n  unmatched: heuristic\n  paterns: [/x]\nlog_lvel: info\ninterval: 5s\nzzzzzz: 1\n\
+                discovery:\n  instrument:\n    - exe_pth: x\n      open_ports: 80\nnetwork:\n  enabled: true\n";
+    assert_eq!(
+        problems(file),
+        [
+            "a.yaml:3:3: routes.paterns: is no known key; did you mean `patterns`?",
+            "a.yaml:4:1: log_lvel: is no known key; did you mean `log_level`?",
+            "a.yaml:5:1: interval: is no known key; did you mean `otel_metrics_export.interval`?",
+            "a.yaml:6:1: zzzzzz: is no known key",
+            "a.yaml:9:7: discovery.instrument[0].exe_pth: is no known key; did you mean `exe_path`?",
+            "a.yaml:12:3: network.enabled: is no known key; did you mean `enable`?",
+        ]
+    );
+}
+
+#[test]
+fn every_wrong_value_is_named_not_only_the_first() {
+    let file = "log_level: lound\nopen_port: 80-x\nebpf: {ring_buffer_bytes: many}\notlp: {endpoint: 'collector:4317'}\n\
+                discovery:\n  instrument:\n    - exports: [trace]\n      open_ports: 80\nroutes: {patterns: /x}\n\
+                sdk_disabled: perhaps\nprint: [text]\nprometheus_export: {port: 70000}\nshutdown_timeout: 10\n";
+    assert_eq!(
+        problems(file),
+        [
+            "a.yaml:2:12: open_port: `80-x` is no port; write a list such as `80,8000-8999` (ports are 1 to 65535)",
+            "a.yaml:7:17: discovery.instrument[0].exports[0]: `trace` is none of traces, metrics; did you mean `traces`?",
+            "a.yaml:9:20: routes.patterns: expected a list, as `[a, b]`",
+            "a.yaml:4:18: otlp.endpoint: `collector:4317` is no URL of a collector (it has no scheme); write it as \
+             `http://collector:4317` or `https://collector:4318`",
+            "a.yaml:12:27: prometheus_export.port: `70000` is not a whole number from 0 to 65535",
+            "a.yaml:11:8: print: is a list; expected one of off, text, json",
+            "a.yaml:10:15: sdk_disabled: `perhaps` is neither true nor false",
+            "a.yaml:3:27: ebpf.ring_buffer_bytes: `many` is not a whole number from 0 to 4294967295",
+            "a.yaml:1:12: log_level: `lound` is none of off, error, warn, info, debug, trace",
+            "a.yaml:13:19: shutdown_timeout: `10` needs a unit, as in `10s` or `10ms`",
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_value_of_a_variable_or_flag_names_it() {
+    for (name, value) in [
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_TRACES_EXPORTER", "jaeger"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "thrift"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "nowhere"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "lots"),
+        ("OTEL_PROPAGATORS", "xray"),
+        ("BEYLA_OPEN_PORT", "http"),
+        ("OTEL_EBPF_KUBE_METADATA_ENABLE", "perhaps"),
+        ("OTEL_EBPF_METRICS_INTERVAL", "60"),
+    ] {
+        let found = load("", &[(name, value)], &[]).unwrap_err();
+        assert!(found.len() == 1 && found[0].starts_with(&format!("{name}: `{value}`")), "{found:?}");
+    }
+    let found = load("", &[], &[("--duration", "duration", "soon")]).unwrap_err();
+    assert!(found[0].starts_with("--duration: `soon`"), "{found:?}");
+}
+
+#[test]
+fn contradictions_are_errors() {
+    for (file, expected) in [
+        ("otel_traces_export: {sampler: {name: always_on, arg: 0.5}}", "otel_traces_export.sampler.arg: is a share"),
+        ("otel_traces_export: {sampler: {arg: 0.5}}", "otel_traces_export.sampler.arg: is a share"),
+        (
+            "otel_traces_export: {sampler: {name: traceidratio, arg: 1.5}}",
+            "otel_traces_export.sampler.arg: `1.5` is no share",
+        ),
+        (
+            "discovery: {instrument: [{open_ports: 80, sampler: {arg: 0.5}}]}",
+            "discovery.instrument[0].sampler.arg: is a share",
+        ),
+        ("discovery: {instrument: [{name: x}]}", "discovery.instrument[0]: chooses nothing"),
+        ("exporters: {traces: [none, otlp]}", "exporters.traces: `none` contradicts"),
+        ("exporters: {traces: [prometheus]}", "exporters.traces: `prometheus` takes no spans"),
+        ("exporters: {metrics: [console]}", "exporters.metrics: `console` takes no metrics"),
+        (
+            "{listen: off, exporters: {metrics: [prometheus]}}",
+            "exporters.metrics: `prometheus` contradicts `listen: off`",
+        ),
+        ("propagators: [none, b3]", "propagators: `none` contradicts"),
+        ("otel_traces_export: {queue_size: 10}", "otel_traces_export.queue_size: a batch of 512 spans"),
+        (
+            "otel_traces_export: {queue_size: 10, batch_max_size: 20}",
+            "otel_traces_export.batch_max_size: a batch of 20",
+        ),
+        ("otel_traces_export: {batch_max_size: 0}", "otel_traces_export.batch_max_size: must be at least 1"),
+        (
+            "otel_traces_export: {backoff_initial_interval: 1m}",
+            "otel_traces_export.backoff_initial_interval: is longer",
+        ),
+        ("duration: 0s", "duration: must be longer than zero"),
+        ("otlp: {endpoint: 'https://c', client_key: /k}", "otlp.client_key: needs `client_certificate`"),
+        ("otlp: {endpoint: 'https://c', headers: {'a b': c}}", "otlp.headers: `a b` is no name of a header"),
+        ("{print: json, trace_printer: text}", "trace_printer: contradicts `print`"),
+        ("{executable_name: x, auto_target_exe: y}", "executable_name: contradicts `auto_target_exe`"),
+        ("discovery: {services: [{exe_path: a, exe_path_regexp: b}]}", "exe_path_regexp: contradicts `exe_path`"),
+        ("prometheus_export: {path: /healthz}", "prometheus_export.path: `/healthz` is taken"),
+        ("ebpf: {ring_buffer_bytes: 100000}", "ebpf.ring_buffer_bytes: 100000 is no power of two"),
+        ("ebpf: {capture_bytes: 5000}", "ebpf.capture_bytes: 5000 is not from 256 to 4096"),
+        ("routes: {patterns: [users]}", "routes.patterns: the pattern `users` must begin with `/`"),
+        ("routes: {wildcard_char: '**'}", "routes.wildcard_char: `**` is not one character"),
+    ] {
+        let found = problems(file);
+        let [problem] = found.as_slice() else { panic!("{file}: {found:?}") };
+        assert!(problem.starts_with("a.yaml:1:") && problem.contains(&format!(": {expected}")), "{file}: {problem}");
+    }
+}
+
+#[test]
+fn a_selecting_flag_replaces_what_file_and_environment_choose() {
+    let file = "open_port: 80\ndiscovery:\n  instrument:\n    - {open_ports: 90, name: x}\n";
+    let loaded = load(file, &[("BEYLA_AUTO_TARGET_EXE", "*/x")], &[]).unwrap();
+    let selection = loaded.selection();
+    assert_eq!(selection.criteria.len(), 2);
+    assert_eq!(selection.criteria[0].name.as_deref(), Some("x"));
+    let shortcut = &selection.criteria[1];
+    assert!(shortcut.open_ports.contains(80) && shortcut.exe_path.as_ref().is_some_and(|exe| exe.is_match("/x")));
+
+    let loaded = load(file, &[("BEYLA_AUTO_TARGET_EXE", "*/x")], &[("--pid", "target_pids", "7")]).unwrap();
+    assert_eq!(loaded.selection(), Selection { pids: vec![7], criteria: vec![] });
+    let [warning] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.to_string().ends_with("discovery.instrument: is not used, because --pid chooses what is watched"));
+    assert!(load("", &[], &[]).unwrap().selection().is_everything());
+}
+
+#[test]
+fn a_kubernetes_file_of_beyla_loads_and_each_option_we_lack_is_named() {
+    let sources =
+        Sources { file: Some(fixture("beyla_kubernetes.yaml")), ..Sources::from_environment(Environment::default()) };
+    let loaded = Loaded::load(sources.clone()).unwrap();
+    let warned: Vec<&str> = loaded.warnings.iter().map(|warning| warning.key.as_str()).collect();
+    assert_eq!(
+        warned,
+        [
+            "discovery.poll_interval",
+            "discovery.min_process_age",
+            "attributes.select",
+            "prometheus_export.features",
+            "network.enable",
+            "network.cidrs",
+            "ebpf.context_propagation",
+            "filter.application",
+        ]
+    );
+    let [cart, labelled] = loaded.discovery.instrument.as_slice() else { panic!("{:?}", loaded.discovery) };
+    assert!(cart.k8s_deployment_name.as_ref().unwrap().is_match("checkout"));
+    assert_eq!(cart.sampler, Some(Sampler { name: SamplerName::ParentBasedTraceIdRatio, arg: Some(0.1) }));
+    assert!(cart.exports(Signal::Traces) && !cart.exports(Signal::Metrics));
+    assert!(labelled.containers_only && labelled.needs_kubernetes());
+    assert!(labelled.k8s_pod_labels.get("app.kubernetes.io/part-of").unwrap().is_match("shop-eu"));
+    assert_eq!(loaded.attributes.kubernetes.enable, Enable::True);
+    assert_eq!(loaded.attributes.kubernetes.cluster_name.as_deref(), Some("test"));
+    assert_eq!(loaded.routes.unmatched, Unmatched::LowCardinality);
+    assert_eq!(loaded.routes.ignore_mode, IgnoreMode::Traces);
+    assert_eq!(loaded.prometheus_export.port, 9090);
+    assert_eq!((loaded.print_mode(), loaded.log_level), (Print::Text, LogLevel::Info));
+
+    let error = Loaded::load(Sources { is_strict: true, ..sources }).unwrap_err();
+    assert_eq!(error.problems.len(), warned.len());
+}
+
+#[test]
+fn a_host_file_with_older_spellings_loads() {
+    let sources = Sources { file: Some(fixture("obi_host.yaml")), ..Sources::from_environment(Environment::default()) };
+    let loaded = Loaded::load(sources).unwrap();
+    let [front, shortcut] = &loaded.selection().criteria[..] else { panic!("{:?}", loaded.selection()) };
+    assert_eq!(front.name.as_deref(), Some("front"));
+    assert!(front.exe_path.as_ref().unwrap().is_match("/usr/sbin/nginx"));
+    assert!(!front.exe_path.as_ref().unwrap().is_match("/usr/sbin/nginx-debug"));
+    assert!(shortcut.exe_path.as_ref().unwrap().is_match("/usr/bin/python3"));
+    assert!(shortcut.open_ports.contains(8500));
+    let [excluded] = loaded.discovery.exclude_instrument.as_slice() else { panic!() };
+    assert!(excluded.cmd_args.as_ref().unwrap().is_match("serve --maintenance now"));
+    assert_eq!(loaded.otlp_metrics().unwrap().protocol, Protocol::Grpc);
+    assert_eq!(loaded.otlp_traces(), None);
+    let keys = loaded.redacted_query_keys();
+    assert!(keys.contains(&"ticket".to_owned()) && !keys.contains(&"code".to_owned()));
+    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+}
+
+#[test]
+fn the_schema_takes_a_full_file_and_refuses_an_unknown_key() {
+    let schema = schema();
+    assert!(jsonschema::meta::is_valid(&schema));
+    let validator = jsonschema::validator_for(&schema).unwrap();
+
+    let text = std::fs::read_to_string(fixture("full.yaml")).unwrap();
+    let tree = yaml::parse("full.yaml", &text, &Environment::default()).unwrap();
+    let mut json = as_json(&tree);
+    let errors: Vec<String> =
+        validator.iter_errors(&json).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert_eq!(errors, [""; 0]);
+    json["routes"]["paterns"] = "x".into();
+    assert!(!validator.is_valid(&json));
+    assert!(validator.is_valid(&serde_json::to_value(Config::default()).unwrap()));
+}
+
+#[test]
+fn the_full_file_sets_every_key() {
+    let sources = Sources { file: Some(fixture("full.yaml")), ..Sources::from_environment(Environment::default()) };
+    let loaded = Loaded::load(sources).unwrap();
+    let shown = loaded.show();
+    let defaults: Vec<&str> = shown.lines().filter(|line| line.ends_with("# default")).collect();
+    assert_eq!(defaults, [""; 0]);
+}
+
+#[test]
+fn what_is_shown_names_each_origin_and_reads_back_the_same() {
+    let file = "routes:\n  patterns: ['/a/{id}', '/b/$x']\ndiscovery:\n  instrument:\n    - open_ports: 80\n      name: 'on'\n\
+                \x20     k8s_pod_labels: {a.b/c: '*'}\nservice_name: '12'\notlp:\n  headers: {authorization: Bearer x}\n";
+    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")];
+    let loaded = load(file, &env, &[("--listen", "listen", "off")]).unwrap();
+    let shown = loaded.show();
+    for line in [
+        "  endpoint: \"http://c:4317\"  # env OTEL_EXPORTER_OTLP_ENDPOINT",
+        "listen: \"off\"  # flag --listen",
+        "  timeout: 10s  # default",
+        "print: \"off\"  # default",
+        "backend: auto  # default",
+        "    authorization: \"***\"  # file a.yaml:10",
+        "service_name: \"12\"  # file a.yaml:8",
+        "      name: \"on\"  # file a.yaml:6",
+    ] {
+        let shown = shown.replace(&loaded.file().unwrap().display().to_string(), "a.yaml");
+        assert!(shown.lines().any(|found| found == line), "{line} is not in\n{shown}");
+    }
+    assert!(!shown.contains("Bearer"));
+    let again = load(&shown, &[], &[]).unwrap();
+    let mut expected = loaded.config.clone();
+    expected.print = Some(Print::Off);
+    expected.otlp.headers.0.insert("authorization".into(), "***".into());
+    assert_eq!(again.config, expected);
+}
+
+#[test]
+fn a_reload_reads_the_file_again_under_the_same_flags() {
+    let file = File::new("routes: {patterns: [/a]}\nlog_level: warn\n");
+    let mut flags = FlagLayer::default();
+    flags.set("--log-level", "log_level", Some("debug".to_owned()));
+    let sources = Sources { file: Some(file.0.clone()), flags, ..Sources::from_environment(Environment::default()) };
+    let old = Loaded::load(sources).unwrap();
+    std::fs::write(&file.0, "routes: {patterns: [/b]}\nlog_level: error\nbackend: kprobe\n").unwrap();
+    let new = old.reload().unwrap();
+    let reload = old.config.diff_reloadable(&new.config);
+    assert!(reload.routes && !reload.discovery && !reload.sampling && !reload.redaction);
+    assert_eq!(reload.needs_restart, ["backend"]);
+    std::fs::write(&file.0, "routes: [").unwrap();
+    assert!(old.reload().is_err());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let missing = std::env::temp_dir().join("beyla-rs-no-such-file.yaml");
+    let sources = Sources { file: Some(missing.clone()), ..Sources::from_environment(Environment::default()) };
+    let message = Loaded::load(sources).unwrap_err().to_string();
+    assert!(message.starts_with(&format!("cannot read {}: ", missing.display())), "{message}");
+    let environment = Environment::from_pairs([("BEYLA_CONFIG_PATH", missing.display().to_string())]);
+    assert!(Loaded::load(Sources::from_environment(environment)).is_err());
+}
+
+/// As any YAML reader would give it.
+fn as_json(node: &Node) -> serde_json::Value {
+    use node::Value;
+    match &node.value {
+        Value::Null => serde_json::Value::Null,
+        Value::Scalar { text, is_plain: true } => {
+            serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::from(text.as_str()))
+        }
+        Value::Scalar { text, .. } => text.as_str().into(),
+        Value::Seq(items) => items.iter().map(as_json).collect(),
+        Value::Map(entries) => {
+            serde_json::Value::Object(entries.iter().map(|(key, node)| (key.name.clone(), as_json(node))).collect())
+        }
+    }
+}

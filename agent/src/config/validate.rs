@@ -1,0 +1,238 @@
+//! Options that are right by themselves and wrong together, or out of their range.
+
+use super::{
+    Config, Criterion, Exporter, Listen, Node, OtlpTarget, Period, Problem, Propagator, Sampler, node::Origin,
+};
+
+/// Smallest ring that the kernel side uses.
+const MIN_RING_BYTES: u32 = 1 << 16;
+const MIN_CAPTURE_BYTES: u32 = 256;
+
+/// Checks `config`, whose values' origins are in `tree`.
+pub(crate) fn validate(config: &Config, tree: &Node, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
+    let mut check = Check { tree, problems };
+    check.selection(config);
+    check.sampler("otel_traces_export.sampler", &config.otel_traces_export.sampler);
+    check.exporters(config);
+    check.batches(config);
+    check.outputs(config);
+    check.routes(config);
+    check.target("otel_traces_export", config.otel_traces_export.target(&config.otlp).as_ref());
+    check.target("otel_metrics_export", config.otel_metrics_export.target(&config.otlp).as_ref());
+    doubts(config, tree, warnings);
+}
+
+struct Check<'a> {
+    tree: &'a Node,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn origin(&self, key: &str) -> Origin {
+        self.tree.get(key).map_or(Origin::Default, |node| node.origin.clone())
+    }
+
+    fn require(&mut self, is_right: bool, key: &str, message: impl Into<String>) {
+        if !is_right {
+            let problem = Problem::at(self.origin(key), key, message);
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    fn selection(&mut self, config: &Config) {
+        let discovery = &config.discovery;
+        for (key, list) in [
+            ("discovery.instrument", &discovery.instrument),
+            ("discovery.exclude_instrument", &discovery.exclude_instrument),
+            ("discovery.default_exclude_instrument", &discovery.default_exclude_instrument),
+        ] {
+            for (index, entry) in list.iter().enumerate() {
+                self.entry(key, index, entry);
+            }
+        }
+    }
+
+    fn entry(&mut self, list: &str, index: usize, entry: &Criterion) {
+        let origin = match self.tree.get(list).map(|node| &node.value) {
+            Some(super::node::Value::Seq(items)) => items.get(index).map(|node| node.origin.clone()),
+            _ => None,
+        };
+        let shown = format!("{list}[{index}]");
+        let mut refuse = |key: String, message: String| {
+            self.problems.push(Problem::at(origin.clone().unwrap_or(Origin::Default), key, message));
+        };
+        if !entry.chooses() {
+            let message = "chooses nothing; give it at least one criterion, such as open_ports or exe_path";
+            refuse(shown.clone(), message.to_owned());
+        }
+        if let Some(message) = entry.sampler.as_ref().and_then(sampler_fault) {
+            refuse(format!("{shown}.sampler.arg"), message);
+        }
+        for pattern in entry.routes.iter().flat_map(|routes| routes.incoming.iter().chain(&routes.outgoing)) {
+            if let Some(message) = route_fault(pattern) {
+                refuse(format!("{shown}.routes"), message);
+            }
+        }
+    }
+
+    fn sampler(&mut self, key: &str, sampler: &Sampler) {
+        if let Some(message) = sampler_fault(sampler) {
+            self.require(false, &format!("{key}.arg"), message);
+        }
+    }
+
+    fn exporters(&mut self, config: &Config) {
+        let exporters = &config.exporters;
+        for (key, list) in [("exporters.traces", &exporters.traces), ("exporters.metrics", &exporters.metrics)] {
+            let is_right = list.len() < 2 || !list.contains(&Exporter::None);
+            self.require(is_right, key, "`none` contradicts the other exporters");
+        }
+        let is_right = !exporters.traces.contains(&Exporter::Prometheus);
+        self.require(is_right, "exporters.traces", "`prometheus` takes no spans; use `otlp`, `console` or `none`");
+        let is_right = !exporters.metrics.contains(&Exporter::Console);
+        self.require(is_right, "exporters.metrics", "`console` takes no metrics; use `otlp`, `prometheus` or `none`");
+        let is_chosen = exporters.metrics == [Exporter::Prometheus];
+        let is_served = config.listen != Listen::Off || config.prometheus_export.port != 0;
+        self.require(!is_chosen || is_served, "exporters.metrics", "`prometheus` contradicts `listen: off`");
+        let is_right = config.propagators.len() < 2 || !config.propagators.contains(&Propagator::None);
+        self.require(is_right, "propagators", "`none` contradicts the other propagators");
+    }
+
+    fn batches(&mut self, config: &Config) {
+        let traces = &config.otel_traces_export;
+        let metrics = &config.otel_metrics_export;
+        self.require(traces.queue_size != Some(0), "otel_traces_export.queue_size", "must be at least 1");
+        self.require(traces.batch_max_size > 0, "otel_traces_export.batch_max_size", "must be at least 1");
+        if let Some(queue) = traces.queue_size.filter(|queue| *queue > 0 && *queue < traces.batch_max_size) {
+            // Blame the one that was set.
+            let is_batch_set = self.origin("otel_traces_export.batch_max_size") != Origin::Default;
+            let key = if is_batch_set { "batch_max_size" } else { "queue_size" };
+            let message = format!(
+                "a batch of {} spans (batch_max_size) does not fit a queue of {queue} (queue_size)",
+                traces.batch_max_size
+            );
+            self.require(false, &format!("otel_traces_export.{key}"), message);
+        }
+        for (key, period) in [
+            ("otlp.timeout", Some(config.otlp.timeout)),
+            ("otel_traces_export.timeout", traces.timeout),
+            ("otel_traces_export.batch_timeout", Some(traces.batch_timeout)),
+            ("otel_traces_export.export_timeout", Some(traces.export_timeout)),
+            ("otel_metrics_export.timeout", metrics.timeout),
+            ("otel_metrics_export.interval", Some(metrics.interval)),
+            ("otel_metrics_export.export_timeout", Some(metrics.export_timeout)),
+            ("duration", config.duration),
+        ] {
+            self.require(period != Some(Period::default()), key, "must be longer than zero");
+        }
+        let is_right = traces.backoff_initial_interval <= traces.backoff_max_interval;
+        self.require(
+            is_right,
+            "otel_traces_export.backoff_initial_interval",
+            "is longer than `otel_traces_export.backoff_max_interval`",
+        );
+    }
+
+    fn outputs(&mut self, config: &Config) {
+        let path = &config.prometheus_export.path;
+        self.require(path.starts_with('/'), "prometheus_export.path", format!("`{path}` must begin with `/`"));
+        let is_free = !matches!(path.as_str(), "/healthz" | "/readyz");
+        self.require(is_free, "prometheus_export.path", format!("`{path}` is taken by the agent's own health check"));
+        let ring = config.ebpf.ring_buffer_bytes;
+        self.require(
+            ring.is_power_of_two() && ring >= MIN_RING_BYTES,
+            "ebpf.ring_buffer_bytes",
+            format!("{ring} is no power of two of at least {MIN_RING_BYTES}"),
+        );
+        let (capture, most) = (config.ebpf.capture_bytes, ebpf_common::limits::HEAD_MAX);
+        self.require(
+            capture >= MIN_CAPTURE_BYTES && capture as usize <= most,
+            "ebpf.capture_bytes",
+            format!("{capture} is not from {MIN_CAPTURE_BYTES} to {most}"),
+        );
+    }
+
+    fn routes(&mut self, config: &Config) {
+        let wildcard = &config.routes.wildcard_char;
+        let is_right = wildcard.chars().count() == 1;
+        self.require(is_right, "routes.wildcard_char", format!("`{wildcard}` is not one character"));
+        for (key, list) in
+            [("routes.patterns", &config.routes.patterns), ("routes.ignored_patterns", &config.routes.ignored_patterns)]
+        {
+            for message in list.iter().filter_map(|pattern| route_fault(pattern)) {
+                self.require(false, key, message);
+            }
+        }
+    }
+
+    fn target(&mut self, section: &str, target: Option<&OtlpTarget>) {
+        let Some(target) = target else { return };
+        // The key that was set: the signal's own, or the common one.
+        let key_of = |tree: &Node, name: &str| {
+            let own = format!("{section}.{name}");
+            let is_own = tree.get(&own).is_some_and(|node| !node.is_empty());
+            if is_own { own } else { format!("otlp.{name}") }
+        };
+        if target.client_key.is_some() != target.client_certificate.is_some() {
+            let (set, missing) = match target.client_key {
+                Some(_) => ("client_key", "client_certificate"),
+                None => ("client_certificate", "client_key"),
+            };
+            let key = key_of(self.tree, set);
+            self.require(false, &key, format!("needs `{missing}` as well"));
+        }
+        for (name, value) in &target.headers.0 {
+            let is_right = http::HeaderName::try_from(name.as_str()).is_ok();
+            let key = key_of(self.tree, "headers");
+            self.require(is_right, &key, format!("`{name}` is no name of a header"));
+            let is_right = http::HeaderValue::try_from(value.as_str()).is_ok();
+            self.require(is_right, &key, format!("the value of `{name}` cannot be sent in a header"));
+        }
+    }
+}
+
+fn sampler_fault(sampler: &Sampler) -> Option<String> {
+    let arg = sampler.arg?;
+    if !sampler.name.takes_ratio() {
+        return Some("is a share, but the sampler takes none; set traceidratio or parentbased_traceidratio".to_owned());
+    }
+    (!(0.0..=1.0).contains(&arg)).then(|| format!("`{arg}` is no share from 0 to 1"))
+}
+
+fn route_fault(pattern: &str) -> Option<String> {
+    (!pattern.starts_with('/')).then(|| format!("the pattern `{pattern}` must begin with `/`"))
+}
+
+/// What can be meant, but hardly is.
+fn doubts(config: &Config, tree: &Node, warnings: &mut Vec<Problem>) {
+    let mut doubt = |key: &str, message: &str| {
+        if let Some(node) = tree.get(key) {
+            warnings.push(Problem::at(node.origin.clone(), key, message));
+        }
+    };
+    let is_set = |key: &str| tree.get(key).is_some_and(|node| node.origin != Origin::Default && !node.is_empty());
+    for (key, exporters, target) in [
+        ("exporters.traces", &config.exporters.traces, config.otlp_traces()),
+        ("exporters.metrics", &config.exporters.metrics, config.otlp_metrics()),
+    ] {
+        let is_asked = is_set(key) && exporters.contains(&Exporter::Otlp);
+        if is_asked && target.is_none() && !config.sdk_disabled {
+            doubt(key, "`otlp` is asked for, but no endpoint is set: nothing is sent");
+        }
+    }
+    for (section, target) in
+        [("otel_traces_export", config.otlp_traces()), ("otel_metrics_export", config.otlp_metrics())]
+    {
+        let Some(target) = target.filter(|target| target.endpoint.as_str().starts_with("http://")) else { continue };
+        if target.certificate.is_some() || target.client_key.is_some() {
+            let own = format!("{section}.endpoint");
+            let key = if is_set(&own) { own } else { "otlp.endpoint".to_owned() };
+            doubt(&key, "is http://, so the certificates are not used");
+        }
+    }
+    if !config.target_pids.0.is_empty() && is_set("discovery.instrument") {
+        doubt("discovery.instrument", "is not used, because target_pids chooses what is watched");
+    }
+}
