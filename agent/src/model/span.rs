@@ -51,7 +51,7 @@ pub struct Attribute {
 }
 
 /// What a span or metric is about: the service instance. Shared by all its spans.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resource {
     /// Its attributes; keys may come from the target's environment, so they are owned.
     pub attributes: Vec<(CompactString, Value)>,

@@ -92,6 +92,12 @@ impl ProcFs {
         read_path(&self.root.join(name), 64 << 10).map(lossy)
     }
 
+    /// This process's pid, as this `/proc` has it.
+    #[must_use]
+    pub fn own_pid(&self) -> Option<u32> {
+        fs::read_link(self.root.join("self")).ok()?.to_str()?.parse().ok()
+    }
+
     /// All processes there are.
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {

@@ -10,7 +10,10 @@ pub mod host;
 pub mod language;
 pub mod name;
 pub mod pod;
+pub mod ports;
 mod resource;
+pub mod selector;
+pub mod survey;
 mod table;
 
 pub use table::{ProcessConfig, ProcessTable};

@@ -5,6 +5,8 @@
 //! before somebody asks for it, but for a bounded number of freshly executed programs per second, so that a short-lived
 //! one is known by name even if it is gone when its request is handled.
 
+mod judge;
+
 use std::{
     collections::{HashMap, VecDeque},
     path::PathBuf,
@@ -23,8 +25,10 @@ use super::{
     facts::FactsReader,
     fs::ProcFs,
     host::{Host, HostSource},
-    pod::PodSource,
+    pod::{Pod, PodSource},
+    ports::Ports,
     resource::{self, Configured, Facts, Identity, Shared},
+    selector::{Rule, Selector, Verdict},
 };
 use crate::model::span::Resource;
 
@@ -58,6 +62,8 @@ pub struct ProcessConfig {
     pub pods: Option<Arc<dyn PodSource>>,
     /// Where container runtimes keep their state; the usual places of the host's file system where `None`.
     pub runtimes: Option<RuntimeRoots>,
+    /// Which processes to watch. Its `own_pid` is filled in where it is `None`.
+    pub selector: Selector,
 }
 
 impl Default for ProcessConfig {
@@ -71,6 +77,7 @@ impl Default for ProcessConfig {
             exit_grace: Duration::from_secs(10),
             pods: None,
             runtimes: None,
+            selector: Selector::default(),
         }
     }
 }
@@ -79,6 +86,8 @@ impl Default for ProcessConfig {
 pub struct ProcessTable {
     proc: ProcFs,
     reader: FactsReader,
+    ports: Ports,
+    selector: RwLock<Arc<Selector>>,
     env: OtelEnv,
     host: RwLock<Host>,
     cluster: Option<CompactString>,
@@ -107,11 +116,14 @@ struct Entry {
     executions: u32,
     comm: CompactString,
     facts: Option<Arc<Facts>>,
-    resource: Option<Built>,
+    known: Option<Known>,
 }
 
-struct Built {
-    resource: Arc<Resource>,
+/// What was made of a process's facts.
+struct Known {
+    verdict: Verdict,
+    /// Built when first asked for: most processes never need one.
+    resource: Option<Arc<Resource>>,
     generation: u64,
     checked_at: Instant,
 }
@@ -119,7 +131,18 @@ struct Built {
 impl Entry {
     fn new(start_ticks: u64, parent: u32) -> Self {
         let comm = CompactString::default();
-        Self { start_ticks, parent, has_ended: false, executions: 0, comm, facts: None, resource: None }
+        Self { start_ticks, parent, has_ended: false, executions: 0, comm, facts: None, known: None }
+    }
+}
+
+impl Entry {
+    /// What is known, if it need not be looked at again.
+    fn fresh(&self, now: Instant, generation: u64) -> Option<&Known> {
+        let is_fresh = |known: &&Known| {
+            known.generation == generation
+                && (self.has_ended || now.saturating_duration_since(known.checked_at) < RECHECK)
+        };
+        self.known.as_ref().filter(is_fresh)
     }
 }
 
@@ -135,6 +158,8 @@ impl ProcessTable {
         let runtimes = config.runtimes.unwrap_or_else(|| RuntimeRoots::below(&host_root));
         Self {
             reader: FactsReader::new(proc.clone(), config.command_line, runtimes),
+            selector: RwLock::new(Arc::new(with_own_pid(config.selector, &proc))),
+            ports: Ports::default(),
             proc,
             env: config.env,
             host: RwLock::new(host),
@@ -150,6 +175,17 @@ impl ProcessTable {
     #[must_use]
     pub fn proc(&self) -> &ProcFs {
         &self.proc
+    }
+
+    /// Takes up another selection. Verdicts and names follow from now on.
+    pub fn set_selector(&self, selector: Selector) {
+        let selector = Arc::new(with_own_pid(selector, &self.proc));
+        *self.selector.write().unwrap_or_else(PoisonError::into_inner) = selector;
+        self.revision.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn selector(&self) -> Arc<Selector> {
+        Arc::clone(&self.selector.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes up facts of the machine that came later (a cloud's metadata).
@@ -168,13 +204,29 @@ impl ProcessTable {
     fn resource_at(&self, tgid: u32, now: Instant) -> Arc<Resource> {
         let generation = self.generation();
         if let Some(entry) = self.read().live.get(&tgid)
-            && let Some(built) = &entry.resource
-            && built.generation == generation
-            && (entry.has_ended || now.saturating_duration_since(built.checked_at) < RECHECK)
+            && let Some(known) = entry.fresh(now, generation)
+            && let Some(resource) = &known.resource
         {
-            return Arc::clone(&built.resource);
+            return Arc::clone(resource);
         }
-        self.build(tgid, now, generation)
+        let (resource, _) = self.refresh(tgid, now, generation, true);
+        resource.unwrap_or_default()
+    }
+
+    /// Whether to watch a process, and the configuration that it matched.
+    #[must_use]
+    pub fn verdict(&self, tgid: u32) -> Verdict {
+        self.verdict_at(tgid, Instant::now())
+    }
+
+    fn verdict_at(&self, tgid: u32, now: Instant) -> Verdict {
+        let generation = self.generation();
+        if let Some(entry) = self.read().live.get(&tgid)
+            && let Some(known) = entry.fresh(now, generation)
+        {
+            return known.verdict.clone();
+        }
+        self.refresh(tgid, now, generation, false).1
     }
 
     /// A process was forked. `started_at_ns` is on the boot clock.
@@ -215,6 +267,16 @@ impl ProcessTable {
         }
     }
 
+    /// A process began to listen: its verdict may change.
+    pub fn on_listen(&self, tgid: u32) {
+        if !self.selector().depends_on_ports() {
+            return;
+        }
+        if let Some(known) = self.write().live.get_mut(&tgid).and_then(|entry| entry.known.as_mut()) {
+            known.generation = known.generation.wrapping_sub(1);
+        }
+    }
+
     /// A process ended. Its resource stays available for a while.
     pub fn on_exit(&self, tgid: u32, started_at_ns: u64) {
         self.on_exit_at(tgid, started_at_ns, Instant::now());
@@ -230,7 +292,7 @@ impl ProcessTable {
             entry.has_ended = true;
             // Nobody asked for it: a late event would, soon; ten seconds of a fork bomb would be much to keep.
             let grace =
-                if entry.resource.is_some() { self.exit_grace } else { self.exit_grace.min(Duration::from_secs(1)) };
+                if entry.known.is_some() { self.exit_grace } else { self.exit_grace.min(Duration::from_secs(1)) };
             state.gone.push_back((now + grace, Identity { tgid, start_ticks }));
         }
         state.forget(now);
@@ -272,68 +334,67 @@ impl ProcessTable {
         self.revision.load(Ordering::Relaxed).wrapping_add(pods)
     }
 
-    /// Reads what is missing and builds the resource. No lock is held while files are read.
-    fn build(&self, tgid: u32, now: Instant, generation: u64) -> Arc<Resource> {
-        let (known, old) = {
-            let state = self.read();
-            let entry = state.live.get(&tgid);
-            let known = entry.map(|entry| {
-                (
-                    entry.start_ticks,
-                    entry.parent,
-                    entry.has_ended,
-                    entry.executions,
-                    entry.comm.clone(),
-                    entry.facts.clone(),
-                )
-            });
-            (known, entry.and_then(|entry| entry.resource.as_ref().map(|built| Arc::clone(&built.resource))))
-        };
+    /// Reads what is missing, judges, and builds the resource if it is wanted. No lock is held while files are read.
+    fn refresh(&self, tgid: u32, now: Instant, generation: u64, wants: bool) -> (Option<Arc<Resource>>, Verdict) {
+        let (found, old) = self.snapshot(tgid);
         let stat = self.proc.stat(tgid);
-        let reused = matches!((&known, &stat), (Some((start, _, false, ..)), Some(stat)) if stat.start_ticks != *start);
-        let (start_ticks, parent, mut has_ended, executions, mut comm, facts) = match (known, &stat) {
-            (Some(known), _) if !reused => known,
-            (_, Some(stat)) => (stat.start_ticks, stat.parent, false, 0, CompactString::default(), None),
-            (_, None) => (0, 0, true, 0, CompactString::default(), None),
+        let reused = matches!((&found, &stat), (Some(found), Some(stat)) if !found.has_ended && stat.start_ticks != found.start_ticks);
+        let mut entry = match (found, &stat) {
+            (Some(found), _) if !reused => found,
+            (_, Some(stat)) => Entry::new(stat.start_ticks, stat.parent),
+            (_, None) => Entry { has_ended: true, ..Entry::new(0, 0) },
         };
-        let is_alive = stat.as_ref().is_some_and(|stat| stat.start_ticks == start_ticks);
-        has_ended |= !is_alive;
+        let is_alive = stat.as_ref().is_some_and(|stat| stat.start_ticks == entry.start_ticks);
+        entry.has_ended |= !is_alive;
         if let (true, Some(stat)) = (is_alive, stat) {
-            comm = stat.comm.into();
+            (entry.comm, entry.parent) = (stat.comm.into(), stat.parent);
         }
+        let facts = entry.facts.take();
         let facts = facts.or_else(|| if is_alive { self.reader.read(tgid).map(Arc::new) } else { None });
         // What it forked off and never replaced is the parent's program.
-        let facts = facts.or_else(|| if executions > 0 { None } else { self.facts_of(parent) });
-        let facts = facts.unwrap_or_else(|| Arc::new(Facts { name: comm.clone(), ..Facts::default() }));
+        let facts = facts.or_else(|| if entry.executions > 0 { None } else { self.facts_of(entry.parent) });
+        let facts = facts.unwrap_or_else(|| Arc::new(Facts { name: entry.comm.clone(), ..Facts::default() }));
 
-        let identity = Identity { tgid, start_ticks };
-        let built = self.describe(identity, &facts);
-        let resource = match old {
-            Some(old) if *old == built => old,
-            _ => Arc::new(built),
-        };
+        let identity = Identity { tgid, start_ticks: entry.start_ticks };
+        let pod = self.pods.as_ref().filter(|_| !facts.container.is_none()).and_then(|pods| pods.pod(&facts.container));
+        let verdict = self.judge(tgid, entry.parent, &facts, pod.as_deref(), now, Selector::decide);
+        let resource = (wants || old.is_some()).then(|| {
+            let built = self.describe(identity, &facts, pod.as_deref(), verdict.rule().map(AsRef::as_ref));
+            old.filter(|old| **old == built).unwrap_or_else(|| Arc::new(built))
+        });
+        entry.facts = Some(facts);
+        entry.known = Some(Known { verdict: verdict.clone(), resource: resource.clone(), generation, checked_at: now });
+
         let mut state = self.write();
         // What was read may be of an earlier program, if the process started another one meanwhile.
-        let is_newer = state
-            .live
-            .get(&tgid)
-            .is_some_and(|entry| !reused && (entry.start_ticks != start_ticks || entry.executions != executions));
+        let is_newer = state.live.get(&tgid).is_some_and(|newer| {
+            !reused && (newer.start_ticks != entry.start_ticks || newer.executions != entry.executions)
+        });
         if !is_newer && (state.live.len() < LIVE_MAX || state.live.contains_key(&tgid)) {
-            if has_ended && state.live.get(&tgid).is_none_or(|entry| !entry.has_ended) {
+            if entry.has_ended && state.live.get(&tgid).is_none_or(|older| !older.has_ended) {
                 state.gone.push_back((now + self.exit_grace, identity));
             }
-            let resource = Some(Built { resource: Arc::clone(&resource), generation, checked_at: now });
-            let facts = Some(facts);
-            state.live.insert(tgid, Entry { start_ticks, parent, has_ended, executions, comm, facts, resource });
+            state.live.insert(tgid, entry);
         }
-        resource
+        (resource, verdict)
     }
 
-    fn describe(&self, identity: Identity, facts: &Facts) -> Resource {
-        let pod = self.pods.as_ref().filter(|_| !facts.container.is_none()).and_then(|pods| pods.pod(&facts.container));
+    /// A copy of what is known of a process, to work on without the lock.
+    fn snapshot(&self, tgid: u32) -> (Option<Entry>, Option<Arc<Resource>>) {
+        let state = self.read();
+        let Some(entry) = state.live.get(&tgid) else { return (None, None) };
+        let copy = Entry { comm: entry.comm.clone(), facts: entry.facts.clone(), known: None, ..*entry };
+        (Some(copy), entry.known.as_ref().and_then(|known| known.resource.clone()))
+    }
+
+    fn describe(&self, identity: Identity, facts: &Facts, pod: Option<&Pod>, rule: Option<&Rule>) -> Resource {
         let host = self.host.read().unwrap_or_else(PoisonError::into_inner);
         let shared = Shared { host: &host, env: &self.env, cluster: self.cluster.as_ref() };
-        resource::build(identity, facts, pod.as_deref(), Configured::default(), &shared)
+        let configured = Configured {
+            name: rule.and_then(|rule| rule.name.as_deref()),
+            namespace: rule.and_then(|rule| rule.namespace.as_deref()),
+        };
+        resource::build(identity, facts, pod, configured, &shared)
     }
 
     /// A process's facts, from the table or read.
@@ -378,6 +439,11 @@ impl State {
         self.eager_reads += 1;
         self.eager_reads <= EAGER_READS_PER_SECOND
     }
+}
+
+fn with_own_pid(mut selector: Selector, proc: &ProcFs) -> Selector {
+    selector.own_pid = selector.own_pid.or_else(|| proc.own_pid());
+    selector
 }
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ fn a_storm_of_forks_is_bounded() {
         table.on_exit_at(pid, u64::from(pid), now);
     }
     assert!(table.len() <= GONE_MAX + 1, "{}", table.len());
-    assert!(size_of::<Entry>() <= 128, "{}", size_of::<Entry>());
+    assert!(size_of::<Entry>() <= 160, "{}", size_of::<Entry>());
 }
 
 /// Ends the child however the test ends.
@@ -240,4 +240,74 @@ fn a_real_exec_in_the_same_pid_is_followed() {
     }
     table.on_exec(pid, started_at_ns, "sleep");
     assert_eq!(table.resource(pid).service_name, "sleep");
+}
+
+fn port_server(port_file: &Path) -> Running {
+    let script = "import socket, sys\ns = socket.socket()\ns.bind(('127.0.0.1', 0))\ns.listen()\n\
+                  open(sys.argv[1], 'w').write(str(s.getsockname()[1]))\nprint('ready', flush=True)\nsys.stdin.read()\n";
+    let path = port_file.with_extension("py");
+    fs::write(&path, script).unwrap();
+    start(Command::new("python3").arg(&path).arg(port_file))
+}
+
+#[test]
+fn a_real_server_is_chosen_by_its_port_and_shown_by_survey() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("cart"), dir.path().join("stock"));
+    let (cart, stock) = (port_server(&one), port_server(&two));
+    let port: u16 = fs::read_to_string(&one).unwrap().parse().unwrap();
+    let criteria = crate::procs::selector::Criteria { open_ports: vec![(port, port)], ..Default::default() };
+    let rule = Rule { label: "--port".into(), criteria, name: Some("the-cart".into()), ..Rule::default() };
+    let selector = Selector { rules: vec![Arc::new(rule)], ..Selector::default() };
+    let table = ProcessTable::new(ProcessConfig { selector, ..ProcessConfig::default() });
+    assert!(table.verdict(cart.0.id()).is_watch());
+    assert!(!table.verdict(stock.0.id()).is_watch());
+    assert_eq!(table.resource(cart.0.id()).service_name, "the-cart");
+    let rows = table.survey();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!((rows[0].pid, &rows[0].ports[..], rows[0].language), (cart.0.id(), &[port][..], Some("python")));
+    assert_eq!(rows[0].matched_by, ["--port"]);
+
+    table.set_selector(Selector::default());
+    assert!(table.verdict(stock.0.id()).is_watch());
+    assert_eq!(table.resource(cart.0.id()).service_name, "cart", "the rule is gone, and its name with it");
+    let rows = table.survey();
+    assert!(rows.iter().any(|row| row.pid == stock.0.id()) && rows.iter().all(|row| row.pid != std::process::id()));
+}
+
+#[test]
+fn children_of_a_chosen_pid_are_chosen() {
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/sbin/a", "a");
+    proc.process(8, 110, "/usr/sbin/b", "b");
+    let criteria = crate::procs::selector::Criteria { pids: vec![7], ..Default::default() };
+    let selector = Selector { rules: vec![Arc::new(Rule { criteria, ..Rule::default() })], ..Selector::default() };
+    let table =
+        ProcessTable::new(ProcessConfig { proc_root: proc.path().into(), selector, ..ProcessConfig::default() });
+    let stat = proc.path().join("8/stat");
+    let of_7 = fs::read_to_string(&stat).unwrap().replace("S 1 ", "S 7 ");
+    assert!(!table.verdict(8).is_watch());
+    fs::write(&stat, of_7).unwrap();
+    assert!(table.verdict_at(8, Instant::now() + RECHECK).is_watch());
+}
+
+#[test]
+fn a_verdict_follows_a_process_that_begins_to_listen() {
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/sbin/a", "a");
+    let criteria = crate::procs::selector::Criteria { open_ports: vec![(8080, 8080)], ..Default::default() };
+    let selector = Selector { rules: vec![Arc::new(Rule { criteria, ..Rule::default() })], ..Selector::default() };
+    let table =
+        ProcessTable::new(ProcessConfig { proc_root: proc.path().into(), selector, ..ProcessConfig::default() });
+    let now = Instant::now();
+    assert!(!table.verdict_at(7, now).is_watch());
+    let dir = proc.path().join("7");
+    fs::create_dir_all(dir.join("fd")).unwrap();
+    fs::create_dir_all(dir.join("net")).unwrap();
+    std::os::unix::fs::symlink("socket:[77]", dir.join("fd/3")).unwrap();
+    let line = "head\n 0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 77 1\n";
+    fs::write(dir.join("net/tcp"), line).unwrap();
+    assert!(!table.verdict_at(7, now).is_watch(), "nothing was said");
+    table.on_listen(7);
+    assert!(table.verdict_at(7, now).is_watch());
 }

@@ -1,0 +1,341 @@
+//! Which processes to watch, and what the configuration says of those that match.
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use globset::{GlobBuilder, GlobMatcher};
+
+use super::{
+    language::Language,
+    pod::{OwnerKind, Pod},
+};
+
+/// A glob over a whole text: `*` any characters (also `/`), `?` one, `[a-z]`, `{a,b}`.
+#[derive(Clone, Debug)]
+pub struct Glob(GlobMatcher);
+
+/// A pattern that is no glob.
+#[derive(Debug, thiserror::Error)]
+#[error("{pattern:?} is no glob")]
+pub struct InvalidGlob {
+    /// The pattern.
+    pattern: String,
+    /// What is wrong with it.
+    #[source]
+    source: globset::Error,
+}
+
+impl Glob {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// When the pattern is no glob.
+    pub fn new(pattern: &str) -> Result<Self, InvalidGlob> {
+        let built = GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build();
+        let glob = built.map_err(|source| InvalidGlob { pattern: pattern.to_owned(), source })?;
+        Ok(Self(glob.compile_matcher()))
+    }
+
+    /// Whether the whole text matches.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+
+    /// Whether a path matches; a pattern without `/` may match the file's name alone.
+    fn matches_path(&self, path: &str) -> bool {
+        self.matches(path) || !self.0.glob().glob().contains('/') && self.matches(super::name::base(path))
+    }
+}
+
+/// What a process must be to match: all that is given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Criteria {
+    /// One of these, or a descendant of one.
+    pub pids: Vec<u32>,
+    /// It listens on a port in one of these ranges (inclusive).
+    pub open_ports: Vec<(u16, u16)>,
+    /// Path of the executable; a pattern without `/` also matches its file name.
+    pub exe_path: Option<Glob>,
+    /// The command line, words separated by a space, with or without the first.
+    pub cmd_args: Option<Glob>,
+    /// Name of the container.
+    pub container_name: Option<Glob>,
+    /// It is in a container.
+    pub containers_only: bool,
+    /// The language's word (`go`, `{java,python}`).
+    pub languages: Option<Glob>,
+    /// Names of Kubernetes objects.
+    pub kubernetes: Vec<(KubernetesName, Glob)>,
+    /// Labels of the pod.
+    pub pod_labels: Vec<(CompactString, Glob)>,
+    /// Annotations of the pod.
+    pub pod_annotations: Vec<(CompactString, Glob)>,
+}
+
+/// Names that a process can be chosen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KubernetesName {
+    /// Namespace.
+    Namespace,
+    /// Pod.
+    Pod,
+    /// Container of the pod.
+    Container,
+    /// Any of the pod's controllers.
+    AnyOwner,
+    /// A controller of a kind.
+    Owner(OwnerKind),
+}
+
+/// What the configuration says of the processes that match.
+#[derive(Clone, Debug, Default)]
+pub struct Rule {
+    /// Where it stands, for people: `discovery.instrument[2]`, `--port`.
+    pub label: CompactString,
+    /// Which processes.
+    pub criteria: Criteria,
+    /// `service.name`.
+    pub name: Option<CompactString>,
+    /// `service.namespace`.
+    pub namespace: Option<CompactString>,
+    /// Which signals are exported; `None`: as for all.
+    pub exports: Option<Exports>,
+    /// Sampler and its argument; `None`: as for all.
+    pub sampler: Option<(CompactString, CompactString)>,
+    /// Route patterns of served and of made requests; empty: as for all.
+    pub routes: Routes,
+}
+
+/// Signals of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exports {
+    /// Spans.
+    pub traces: bool,
+    /// Metrics.
+    pub metrics: bool,
+}
+
+/// Route patterns of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// Of requests it serves.
+    pub incoming: Vec<CompactString>,
+    /// Of requests it makes.
+    pub outgoing: Vec<CompactString>,
+}
+
+/// A process as it is judged. What is dear to find out is asked for only if a criterion needs it.
+pub struct Candidate<'a> {
+    /// Pid in the host's PID namespace.
+    pub pid: u32,
+    /// Path of the executable.
+    pub exe: &'a str,
+    /// Language.
+    pub language: Option<Language>,
+    /// Whether it is in a container.
+    pub in_container: bool,
+    /// Name of the container.
+    pub container_name: Option<&'a str>,
+    /// Its pod.
+    pub pod: Option<&'a Pod>,
+    /// Container id, to find the container in the pod.
+    pub container_id: Option<&'a str>,
+    /// The command line.
+    pub cmdline: &'a dyn Fn() -> Vec<String>,
+    /// Ports it listens on.
+    pub ports: &'a dyn Fn() -> Vec<u16>,
+    /// Its parent, grandparent …, nearest first; bounded.
+    pub ancestors: &'a dyn Fn() -> Vec<u32>,
+}
+
+/// Whether to watch a process.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Yes; by the first rule that matches, or by no rule where none is given.
+    Watch(Option<Arc<Rule>>),
+    /// No.
+    Ignore(Reason),
+}
+
+/// Why a process is not watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// It is the agent.
+    Itself,
+    /// It is what the agent exports to.
+    Collector,
+    /// It is excluded by the configuration.
+    Excluded,
+    /// It is one of the programs that are left out unless chosen by pid.
+    ExcludedByDefault,
+    /// Rules are given, and none matches.
+    NotChosen,
+}
+
+impl Verdict {
+    /// Whether it says to watch.
+    #[must_use]
+    pub const fn is_watch(&self) -> bool {
+        matches!(self, Self::Watch(_))
+    }
+
+    /// The rule it is watched by.
+    #[must_use]
+    pub fn rule(&self) -> Option<&Arc<Rule>> {
+        match self {
+            Self::Watch(rule) => rule.as_ref(),
+            Self::Ignore(_) => None,
+        }
+    }
+}
+
+/// All that decides which processes are watched.
+#[derive(Clone, Debug, Default)]
+pub struct Selector {
+    /// Which to watch; the first that matches wins. Empty: all.
+    pub rules: Vec<Arc<Rule>>,
+    /// Which not to watch; stronger than `rules`.
+    pub exclude: Vec<Criteria>,
+    /// Which not to watch unless a rule names them by pid.
+    pub default_exclude: Vec<Criteria>,
+    /// The agent's own pid in the host's PID namespace.
+    pub own_pid: Option<u32>,
+    /// The port of the endpoint the agent exports to, where that is on this host: who listens there is not watched.
+    pub collector_port: Option<u16>,
+}
+
+impl Selector {
+    /// The programs that are left out unless chosen: agents of this kind, collectors, the kubelet, container runtimes.
+    pub const DEFAULT_EXCLUDE: &'static [&'static str] = &[
+        "beyla-rs",
+        "beyla",
+        "obi",
+        "ebpf-instrument",
+        "alloy",
+        "otelcol",
+        "otelcol-*",
+        "prometheus-config-reloader",
+        "kubelet",
+        "containerd",
+        "containerd-shim*",
+        "dockerd",
+        "docker-proxy",
+        "crio",
+        "conmon",
+        "conmonrs",
+        "runc",
+        "crun",
+    ];
+
+    /// The criteria of [`Self::DEFAULT_EXCLUDE`], or of a list given in its place.
+    ///
+    /// # Errors
+    /// When a pattern is no glob.
+    pub fn by_exe(patterns: &[&str]) -> Result<Vec<Criteria>, InvalidGlob> {
+        let criteria = |pattern: &&str| Ok(Criteria { exe_path: Some(Glob::new(pattern)?), ..Criteria::default() });
+        patterns.iter().map(criteria).collect()
+    }
+
+    /// Judges a process.
+    #[must_use]
+    pub fn decide(&self, candidate: &Candidate<'_>) -> Verdict {
+        if self.own_pid == Some(candidate.pid) {
+            return Verdict::Ignore(Reason::Itself);
+        }
+        if self.exclude.iter().any(|criteria| criteria.matches(candidate)) {
+            return Verdict::Ignore(Reason::Excluded);
+        }
+        let rule = self.rules.iter().find(|rule| rule.criteria.matches(candidate));
+        if rule.is_some_and(|rule| !rule.criteria.pids.is_empty()) {
+            return Verdict::Watch(rule.cloned());
+        }
+        if rule.is_none() && !self.rules.is_empty() {
+            return Verdict::Ignore(Reason::NotChosen);
+        }
+        if self.default_exclude.iter().any(|criteria| criteria.matches(candidate)) {
+            return Verdict::Ignore(Reason::ExcludedByDefault);
+        }
+        if self.collector_port.is_some_and(|port| (candidate.ports)().contains(&port)) {
+            return Verdict::Ignore(Reason::Collector);
+        }
+        Verdict::Watch(rule.cloned())
+    }
+
+    /// The labels of all rules that match, the one that wins first.
+    #[must_use]
+    pub fn matches(&self, candidate: &Candidate<'_>) -> Vec<CompactString> {
+        let matching = self.rules.iter().filter(|rule| rule.criteria.matches(candidate));
+        matching.map(|rule| rule.label.clone()).collect()
+    }
+
+    /// Whether a verdict may change when the process begins to listen.
+    #[must_use]
+    pub fn depends_on_ports(&self) -> bool {
+        let criteria = self.rules.iter().map(|rule| &rule.criteria).chain(&self.exclude).chain(&self.default_exclude);
+        self.collector_port.is_some() || criteria.into_iter().any(|criteria| !criteria.open_ports.is_empty())
+    }
+}
+
+impl Criteria {
+    /// Whether nothing is asked for: then everything matches.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.containers_only
+            && self.pids.is_empty()
+            && self.open_ports.is_empty()
+            && [&self.exe_path, &self.cmd_args, &self.container_name, &self.languages].iter().all(|glob| glob.is_none())
+            && self.kubernetes.is_empty()
+            && self.pod_labels.is_empty()
+            && self.pod_annotations.is_empty()
+    }
+
+    /// Whether a process is what is asked for. What is cheap to know is compared first.
+    #[must_use]
+    pub fn matches(&self, candidate: &Candidate<'_>) -> bool {
+        let holds = |glob: &Option<Glob>, text: Option<&str>| {
+            glob.as_ref().is_none_or(|glob| text.is_some_and(|text| glob.matches(text)))
+        };
+        let is_pid =
+            || self.pids.contains(&candidate.pid) || (candidate.ancestors)().iter().any(|pid| self.pids.contains(pid));
+        (!self.containers_only || candidate.in_container)
+            && self.exe_path.as_ref().is_none_or(|glob| glob.matches_path(candidate.exe))
+            && holds(&self.languages, candidate.language.map(Language::name))
+            && holds(&self.container_name, candidate.container_name)
+            && self.matches_pod(candidate)
+            && (self.pids.is_empty() || is_pid())
+            && self.cmd_args.as_ref().is_none_or(|glob| {
+                let line = (candidate.cmdline)().join(" ");
+                glob.matches(&line) || line.split_once(' ').is_some_and(|(_, args)| glob.matches(args))
+            })
+            && (self.open_ports.is_empty() || {
+                let is_asked = |port: &u16| self.open_ports.iter().any(|(first, last)| (first..=last).contains(&port));
+                (candidate.ports)().iter().any(is_asked)
+            })
+    }
+
+    fn matches_pod(&self, candidate: &Candidate<'_>) -> bool {
+        if self.kubernetes.is_empty() && self.pod_labels.is_empty() && self.pod_annotations.is_empty() {
+            return true;
+        }
+        let Some(pod) = candidate.pod else { return false };
+        let is_named = |(name, glob): &(KubernetesName, Glob)| match name {
+            KubernetesName::Namespace => glob.matches(&pod.namespace),
+            KubernetesName::Pod => glob.matches(&pod.name),
+            KubernetesName::Container => {
+                pod.container(candidate.container_id).is_some_and(|container| glob.matches(&container.name))
+            }
+            KubernetesName::AnyOwner => pod.owners.iter().any(|owner| glob.matches(&owner.name)),
+            KubernetesName::Owner(kind) => pod.owner(*kind).is_some_and(|name| glob.matches(name)),
+        };
+        self.kubernetes.iter().all(is_named)
+            && self.pod_labels.iter().all(|(key, glob)| pod.label(key).is_some_and(|value| glob.matches(value)))
+            && self
+                .pod_annotations
+                .iter()
+                .all(|(key, glob)| pod.annotation(key).is_some_and(|value| glob.matches(value)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! The rows of `beyla-rs survey`, as text and as JSON.
+
+use std::fmt::Write;
+
+use compact_str::CompactString;
+use serde::Serialize;
+
+/// A process that would be watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Pid in the host's PID namespace.
+    pub pid: u32,
+    /// `service.name`.
+    pub service_name: CompactString,
+    /// `service.namespace`.
+    pub service_namespace: Option<CompactString>,
+    /// `telemetry.sdk.language`.
+    pub language: Option<&'static str>,
+    /// Path of the executable.
+    pub executable: String,
+    /// TCP ports it listens on.
+    pub ports: Vec<u16>,
+    /// The TLS library it uses.
+    pub tls: Option<RowTls>,
+    /// The rule it is watched by, then others that match too; `default` where no rule is given.
+    pub matched_by: Vec<CompactString>,
+}
+
+/// A TLS library.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RowTls {
+    /// Its name.
+    pub library: &'static str,
+    /// Its version, as far as its file's name says it.
+    pub version: Option<CompactString>,
+    /// The mapped file; absent where it is part of the executable.
+    pub path: Option<String>,
+}
+
+/// A JSON array, one object per row.
+///
+/// # Errors
+/// None in practice: rows hold nothing that JSON cannot.
+pub fn json(rows: &[Row]) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(rows)
+}
+
+/// A table for people. Control characters of other programs' names are left out.
+#[must_use]
+pub fn text(rows: &[Row]) -> String {
+    const HEAD: [&str; 7] = ["PID", "SERVICE", "LANGUAGE", "PORTS", "TLS", "MATCHED BY", "EXECUTABLE"];
+    let mut cells: Vec<[String; 7]> = vec![HEAD.map(str::to_owned)];
+    cells.extend(rows.iter().map(|row| {
+        let service = match &row.service_namespace {
+            Some(namespace) => format!("{namespace}/{}", row.service_name),
+            None => row.service_name.to_string(),
+        };
+        let ports: Vec<String> = row.ports.iter().map(u16::to_string).collect();
+        let tls = row.tls.as_ref().map(|tls| match &tls.version {
+            Some(version) => format!("{} {version}", tls.library),
+            None => tls.library.to_owned(),
+        });
+        let dash = || "-".to_owned();
+        let cells = [
+            row.pid.to_string(),
+            service,
+            row.language.map_or_else(dash, str::to_owned),
+            if ports.is_empty() { dash() } else { ports.join(",") },
+            tls.unwrap_or_else(dash),
+            row.matched_by.join(", "),
+            row.executable.clone(),
+        ];
+        cells.map(|cell| cell.chars().filter(|c| !c.is_control()).collect())
+    }));
+    let width = |column: usize| cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..HEAD.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in &cells {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            // Writing to a string cannot fail.
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Row> {
+        let tls = RowTls { library: "openssl", version: Some("3".into()), path: Some("/usr/lib/libssl.so.3".into()) };
+        let first = Row {
+            pid: 7,
+            service_name: "orders".into(),
+            service_namespace: Some("shop".into()),
+            language: Some("python"),
+            executable: "/usr/bin/python3".into(),
+            ports: vec![80, 8080],
+            tls: Some(tls),
+            matched_by: vec!["a".into(), "b".into()],
+        };
+        let second = Row {
+            pid: 4711,
+            service_name: "x\u{1b}[2J".into(),
+            service_namespace: None,
+            language: None,
+            executable: "/x".into(),
+            ports: Vec::new(),
+            tls: None,
+            matched_by: vec!["default".into()],
+        };
+        vec![first, second]
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_cannot_move_the_cursor() {
+        let expected = "\
+PID   SERVICE      LANGUAGE  PORTS    TLS        MATCHED BY  EXECUTABLE
+7     shop/orders  python    80,8080  openssl 3  a, b        /usr/bin/python3
+4711  x[2J         -         -        -          default     /x
+";
+        assert_eq!(text(&rows()), expected);
+    }
+
+    #[test]
+    fn json_has_the_documented_keys() {
+        let value: serde_json::Value = serde_json::from_str(&json(&rows()).unwrap()).unwrap();
+        let mut keys: Vec<&String> = value[0].as_object().unwrap().keys().collect();
+        keys.sort();
+        let mut expected =
+            ["pid", "service_name", "service_namespace", "language", "executable", "ports", "tls", "matched_by"];
+        expected.sort_unstable();
+        assert_eq!(keys, expected);
+        assert_eq!(value[0]["tls"]["library"], "openssl");
+        assert!(value[1]["tls"].is_null() && value[1]["language"].is_null());
+    }
+}

@@ -1,0 +1,106 @@
+//! Judging processes of the table, one by one, all at start, and for `survey`.
+
+use std::time::Instant;
+
+use super::{Facts, ProcessTable};
+use crate::procs::{
+    pod::Pod,
+    selector::{Candidate, Selector, Verdict},
+    survey::{Row, RowTls},
+};
+
+/// How far up a process's ancestors are followed.
+const ANCESTORS_MAX: usize = 32;
+
+impl ProcessTable {
+    /// Judges every process there is. For the start; later ones are told by their events.
+    #[must_use]
+    pub fn scan(&self) -> Vec<(u32, Verdict)> {
+        let pids = self.proc.pids().into_iter();
+        // Kernel threads have no executable, nothing to watch, and are many.
+        pids.filter(|pid| self.proc.exe(*pid).is_some()).map(|pid| (pid, self.verdict(pid))).collect()
+    }
+
+    /// The processes that would be watched: those that a rule chooses, or without rules those that listen or have a TCP
+    /// connection.
+    #[must_use]
+    pub fn survey(&self) -> Vec<Row> {
+        let now = Instant::now();
+        let mut rows: Vec<Row> =
+            self.scan().into_iter().filter_map(|(pid, verdict)| self.row(pid, &verdict, now)).collect();
+        rows.sort_by_key(|row| row.pid);
+        rows
+    }
+
+    fn row(&self, pid: u32, verdict: &Verdict, now: Instant) -> Option<Row> {
+        let Verdict::Watch(rule) = verdict else { return None };
+        let sockets = self.ports.of(&self.proc, pid, now);
+        if rule.is_none() && sockets.listening.is_empty() && !sockets.is_connected {
+            return None;
+        }
+        let resource = self.resource_at(pid, now);
+        let (parent, facts) = self.read().live.get(&pid).map(|entry| (entry.parent, entry.facts.clone()))?;
+        let facts = facts?;
+        let pod = self.pods.as_ref().and_then(|pods| pods.pod(&facts.container));
+        let mut matched_by = self.judge(pid, parent, &facts, pod.as_deref(), now, Selector::matches);
+        if matched_by.is_empty() {
+            matched_by.push("default".into());
+        }
+        let namespace = resource.attributes.iter().find(|(key, _)| key == "service.namespace");
+        Some(Row {
+            pid,
+            service_name: resource.service_name.clone(),
+            service_namespace: namespace.and_then(|(_, value)| match value {
+                crate::model::span::Value::Str(text) => Some(text.clone()),
+                _ => None,
+            }),
+            language: facts.runtime.language.map(|language| language.name()),
+            executable: facts.exe.as_ref().into(),
+            ports: sockets.listening,
+            tls: self.reader.tls(pid).map(|(tls, path)| RowTls {
+                library: tls.library.name(),
+                version: tls.version,
+                path,
+            }),
+            matched_by,
+        })
+    }
+
+    pub(super) fn judge<T>(
+        &self,
+        pid: u32,
+        parent: u32,
+        facts: &Facts,
+        pod: Option<&Pod>,
+        now: Instant,
+        judge: impl FnOnce(&Selector, &Candidate<'_>) -> T,
+    ) -> T {
+        let info = facts.container_info.as_ref();
+        let of_pod = pod.and_then(|pod| pod.container(facts.container.id.as_deref())).map(|container| &container.name);
+        let candidate = Candidate {
+            pid,
+            exe: &facts.exe,
+            language: facts.runtime.language,
+            in_container: !facts.container.is_none(),
+            container_name: info.and_then(|info| info.name.as_ref()).or(of_pod).map(|name| name.as_str()),
+            pod,
+            container_id: facts.container.id.as_deref(),
+            cmdline: &|| self.proc.cmdline(pid),
+            ports: &|| self.ports.of(&self.proc, pid, now).listening,
+            ancestors: &|| self.ancestors(parent),
+        };
+        judge(&self.selector(), &candidate)
+    }
+
+    /// A process's parent and its ancestors.
+    fn ancestors(&self, parent: u32) -> Vec<u32> {
+        let mut ancestors = Vec::new();
+        let mut pid = parent;
+        while pid > 0 && ancestors.len() < ANCESTORS_MAX {
+            ancestors.push(pid);
+            let known = self.read().live.get(&pid).map(|entry| entry.parent);
+            pid = known.filter(|parent| *parent > 0).or_else(|| Some(self.proc.stat(pid)?.parent)).unwrap_or(0);
+        }
+        ancestors
+    }
+}
