@@ -24,15 +24,26 @@ use crate::model::span::Span;
 pub(super) struct Otlp {
     queue: Option<Arc<SpanQueue>>,
     points: Option<Arc<Mutex<Ledger>>>,
+    /// In the order in which they stop: the spans' task, then the metrics'.
+    tasks: Mutex<Vec<Task>>,
+}
+
+struct Task {
     stop: watch::Sender<Option<Instant>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    handle: JoinHandle<()>,
 }
 
 /// An exporter of metrics that was set up but does not run yet: its own counts are among what it exports.
 pub(super) struct Prepared {
     otlp: Otlp,
-    traces: Option<Arc<Delivery>>,
-    metrics: Option<Arc<Delivery>>,
+    traces: Option<Client>,
+    metrics: Option<Client>,
+}
+
+/// A delivery, and what stops it.
+struct Client {
+    delivery: Arc<Delivery>,
+    stop: watch::Sender<Option<Instant>>,
 }
 
 impl Prepared {
@@ -41,19 +52,21 @@ impl Prepared {
     pub(super) fn new(config: &ExportConfig, runtime: &Handle) -> Result<Self, TransportError> {
         // The clients need a runtime in reach when they are made.
         let _entered = runtime.enter();
-        let (stop, stop_at) = watch::channel(None);
-        let delivery = |signal, config: &Option<_>, limit, retry| {
-            let new = |config| Delivery::new(signal, config, retry, limit, stop_at.clone()).map(Arc::new);
+        let client = |signal, config: &Option<_>, limit, retry| {
+            let new = |config| {
+                let (stop, stop_at) = watch::channel(None);
+                let delivery = Arc::new(Delivery::new(signal, config, retry, limit, stop_at)?);
+                Ok(Client { delivery, stop })
+            };
             config.as_ref().map(new).transpose()
         };
         let retry = || config.retry.clone();
-        let traces = delivery(Signal::Traces, &config.traces, config.batch.export_timeout, retry())?;
+        let traces = client(Signal::Traces, &config.traces, config.batch.export_timeout, retry())?;
         // The next export says the same and more, so a request of metrics is not kept longer than that.
-        let metrics = delivery(Signal::Metrics, &config.metrics, Some(config.metric_interval), retry())?;
+        let metrics = client(Signal::Metrics, &config.metrics, Some(config.metric_interval), retry())?;
         let otlp = Otlp {
             queue: traces.as_ref().map(|_| Arc::new(SpanQueue::new(config.batch.clone()))),
             points: metrics.as_ref().map(|_| Arc::default()),
-            stop,
             tasks: Mutex::default(),
         };
         Ok(Self { otlp, traces, metrics })
@@ -70,13 +83,13 @@ impl Prepared {
     pub(super) fn start(self, config: &ExportConfig, runtime: &Handle, sources: &[Arc<dyn MetricSource>]) -> Otlp {
         let Self { otlp, traces, metrics } = self;
         let mut tasks = Vec::new();
-        if let (Some(delivery), Some(queue)) = (traces, &otlp.queue) {
-            let queue = Arc::clone(queue);
-            tasks.push(runtime.spawn(spans::run(queue, delivery, config.batch.clone(), otlp.stop.subscribe())));
+        if let (Some(Client { delivery, stop }), Some(queue)) = (traces, &otlp.queue) {
+            let run = spans::run(Arc::clone(queue), delivery, config.batch.clone(), stop.subscribe());
+            tasks.push(Task { handle: runtime.spawn(run), stop });
         }
-        if let (Some(delivery), Some(points)) = (metrics, &otlp.points) {
+        if let (Some(Client { delivery, stop }), Some(points)) = (metrics, &otlp.points) {
             let exporter = metrics::Exporter::new(sources.to_vec(), delivery, Arc::clone(points), config);
-            tasks.push(runtime.spawn(exporter.run(otlp.stop.subscribe())));
+            tasks.push(Task { handle: runtime.spawn(exporter.run(stop.subscribe())), stop });
         }
         otlp.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
         otlp
@@ -90,12 +103,15 @@ impl Otlp {
         }
     }
 
-    /// Flushes until the deadline and stops.
+    /// Flushes until the deadline and stops. Spans go first, so that the last metrics tell what became of them; if they
+    /// take too long, a quarter of the time is left for the metrics.
     pub(super) async fn shutdown(&self, deadline: Instant) {
-        self.stop.send_replace(Some(deadline));
-        let tasks: Vec<_> = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
-        for task in tasks {
-            if let Err(error) = task.await {
+        let tasks: Vec<Task> = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
+        let last = tasks.len().saturating_sub(1);
+        for (index, task) in tasks.into_iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            task.stop.send_replace(Some(if index < last { deadline - left / 4 } else { deadline }));
+            if let Err(error) = task.handle.await {
                 tracing::error!(%error, "an exporter ended in an unexpected way");
             }
         }
