@@ -2,11 +2,11 @@
 //! only what stands above it here (and of [`protocols`], [`conn`] only the registry).
 
 pub mod capture;
+pub mod cli;
+pub mod config;
 pub mod conn;
 pub mod export;
 pub mod kernel;
-pub mod cli;
-pub mod config;
 pub mod model;
 pub mod pipeline;
 pub mod procs;
