@@ -148,7 +148,7 @@ impl Check<'_> {
         );
         let (capture, most) = (config.ebpf.capture_bytes, ebpf_common::limits::HEAD_MAX);
         self.require(
-            capture >= MIN_CAPTURE_BYTES && capture as usize <= most,
+            capture >= MIN_CAPTURE_BYTES && capture <= most,
             "ebpf.capture_bytes",
             format!("{capture} is not from {MIN_CAPTURE_BYTES} to {most}"),
         );
