@@ -11,4 +11,5 @@ pub mod model;
 pub mod pipeline;
 pub mod procs;
 pub mod protocols;
+pub mod run;
 pub mod telemetry;

@@ -4,7 +4,7 @@
 mod self_metrics;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -116,6 +116,10 @@ struct Worker {
     connections: Connections,
     /// Living processes among the targets and their children.
     living: HashSet<u32>,
+    /// Where the choice is open: what was decided of processes that were met.
+    judged: HashMap<u32, bool>,
+    /// Decisions that the kernel side is to be told.
+    verdicts: Vec<(u32, bool)>,
     spans: Vec<Span>,
     unwanted: Vec<u64>,
     housekeeping: Instant,
@@ -126,6 +130,8 @@ impl Worker {
         Self {
             connections: Connections::new(parts.limits),
             living: parts.targets.iter().copied().collect(),
+            judged: HashMap::new(),
+            verdicts: Vec::new(),
             spans: Vec::new(),
             unwanted: Vec::new(),
             housekeeping: Instant::now(),
@@ -155,7 +161,8 @@ impl Worker {
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { parts, connections, living, spans, unwanted, .. } = self;
+        let Self { parts, connections, living, judged, verdicts, spans, unwanted, .. } = self;
+        let is_open = parts.targets.is_empty();
         let mut telemetry = lock(&parts.telemetry);
         let processes = &parts.processes;
         let mut sink = |connection: &ConnectionInfo, exchange: Exchange| {
@@ -163,15 +170,28 @@ impl Worker {
             spans.extend(telemetry.on_exchange(exchange, connection, &resource));
         };
         let taken = parts.capture.drain(EVENTS_PER_ROUND, |event| match event {
-            Event::Open(open) => connections.on_open(open, &mut sink),
+            Event::Open(open) => {
+                // A process is judged when it uses a connection: it serves or calls by then. Once told to ignore it,
+                // the kernel side reports no more of it, unless it has ended and its number is another's.
+                let is_wanted = !is_open || processes.verdict(open.tgid).is_watch();
+                if is_open && (judged.insert(open.tgid, is_wanted) != Some(is_wanted) || !is_wanted) {
+                    verdicts.push((open.tgid, is_wanted));
+                }
+                if is_wanted {
+                    connections.on_open(open, &mut sink);
+                }
+            }
             Event::Data { header, head, tail } => {
-                if !connections.on_data(header, head, tail, &mut sink) {
+                if judged.get(&header.tgid) != Some(&false) && !connections.on_data(header, head, tail, &mut sink) {
                     unwanted.push(header.conn);
                 }
             }
             Event::State(state) => connections.on_state(state, &mut sink),
             Event::Process(process) => {
                 on_process(process, processes, living);
+                if process.what != PROCESS_FORK {
+                    judged.remove(&process.tgid);
+                }
                 if process.what == PROCESS_EXIT {
                     connections.on_exit(process.tgid, process.at_ns, &mut sink);
                 }
@@ -179,6 +199,12 @@ impl Worker {
         });
         connections.on_tick(monotonic_ns(), &mut sink);
         drop(telemetry);
+        for (tgid, is_wanted) in verdicts.drain(..) {
+            let told = if is_wanted { parts.capture.watch(tgid) } else { parts.capture.ignore(tgid) };
+            if let Err(error) = told {
+                tracing::warn!("{error}: too many processes; it is judged anew at each of its connections");
+            }
+        }
         for id in unwanted.drain(..) {
             parts.capture.ignore_connection(id);
         }
@@ -195,7 +221,10 @@ impl Worker {
         self.parts.processes.sweep();
         self.connections.gather();
         self.publish();
-        if !self.parts.targets.is_empty() {
+        if self.parts.targets.is_empty() {
+            let processes = &self.parts.processes;
+            self.judged.retain(|&tgid, _| processes.proc().stat(tgid).is_some());
+        } else {
             // The event that says so may have been lost.
             let proc = self.parts.processes.proc();
             self.living.retain(|&tgid| proc.stat(tgid).is_some());
