@@ -16,4 +16,5 @@ pub mod selector;
 pub mod survey;
 mod table;
 
+pub(crate) use resource::pod_service_name;
 pub use table::{ProcessConfig, ProcessTable};

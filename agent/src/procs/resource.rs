@@ -246,7 +246,8 @@ fn service_name(facts: &Facts, pod: Option<&Pod>, configured: Configured<'_>, sh
         .unwrap_or_else(|| CompactString::const_new("unknown_service"))
 }
 
-fn pod_service_name(pod: &Pod) -> Option<CompactString> {
+/// The name a pod's own metadata gives its service.
+pub(crate) fn pod_service_name(pod: &Pod) -> Option<CompactString> {
     let annotated = pod.annotation("resource.opentelemetry.io/service.name");
     let labelled = || pod.label("app.kubernetes.io/name");
     // A custom resource's name is as good as a Deployment's.
