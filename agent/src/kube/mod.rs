@@ -112,6 +112,9 @@ impl Kubernetes {
     /// When `config` is of no use. Needs a tokio runtime.
     pub fn start(mut config: Config, settings: Settings) -> Result<Self, KubernetesError> {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
+        // Another library of this program may bring a second implementation of TLS's primitives; then rustls wants to be
+        // told. An error says that somebody did already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_from(config).map_err(|error| KubernetesError::Client(Box::new(error)))?;
         let store = Arc::new(Store::new(settings.annotations.clone()));
         let mut tasks = JoinSet::new();

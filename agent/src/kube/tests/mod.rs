@@ -89,6 +89,23 @@ async fn pods_of_the_node_are_found_by_uid_container_and_hash() {
 }
 
 #[tokio::test]
+async fn the_api_server_is_reached_over_tls_and_a_stranger_is_not_trusted() {
+    let server = ApiServer::start_with_tls().await;
+    server.put("pods", pod("cart", |_| {}));
+    let kubernetes = start(&server);
+    assert!(kubernetes.ready(Duration::from_secs(20)).await);
+    assert!(kubernetes.pod(&by_uid("cart")).is_some());
+    assert!(server.requests().iter().all(|request| request.token == "secret"));
+
+    let stranger = ApiServer::start_with_tls().await;
+    let mut config = server.config();
+    config.cluster_url = stranger.config().cluster_url;
+    let kubernetes = Kubernetes::start(config, settings()).unwrap();
+    eventually("refused", || kubernetes.counts().failures > 0).await;
+    assert!(stranger.requests().is_empty(), "the token was not shown");
+}
+
+#[tokio::test]
 async fn controllers_are_followed_to_the_top() {
     let server = ApiServer::start().await;
     server.put(

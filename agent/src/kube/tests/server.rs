@@ -7,13 +7,15 @@ use std::{
 };
 
 use ::kube::{Config, config::Kubeconfig};
+use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
+    net::TcpListener,
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
+use tokio_rustls::TlsAcceptor;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -43,23 +45,57 @@ pub(super) struct ApiServer {
     /// Changes so far, and how often connections were to end.
     changed: watch::Sender<(u64, u64)>,
     running: Mutex<Option<JoinHandle<()>>>,
+    tls: Option<Tls>,
+}
+
+/// A certificate of the server's own, and the folder that has it.
+struct Tls {
+    acceptor: TlsAcceptor,
+    dir: tempfile::TempDir,
 }
 
 impl ApiServer {
     pub(super) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    pub(super) async fn start_with_tls() -> Self {
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), made.cert.pem()).unwrap();
+        Self::start_with(Some(Tls { acceptor: TlsAcceptor::from(Arc::new(config)), dir })).await
+    }
+
+    async fn start_with(tls: Option<Tls>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server =
-            Self { address, state: Arc::default(), changed: watch::Sender::new((0, 0)), running: Mutex::new(None) };
+        let server = Self {
+            address,
+            state: Arc::default(),
+            changed: watch::Sender::new((0, 0)),
+            running: Mutex::new(None),
+            tls,
+        };
         server.serve(listener);
         server
     }
 
     pub(super) fn config(&self) -> Config {
+        let server = match &self.tls {
+            Some(tls) => format!(
+                "server: 'https://{}', certificate-authority: '{}'",
+                self.address,
+                tls.dir.path().join("ca.pem").display()
+            ),
+            None => format!("server: 'http://{}'", self.address),
+        };
         let yaml = format!(
-            "clusters: [{{name: c, cluster: {{server: 'http://{}'}}}}]\nusers: [{{name: u, user: {{token: secret}}}}]\n\
-             contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\ncurrent-context: x\n",
-            self.address
+            "clusters: [{{name: c, cluster: {{{server}}}}}]\nusers: [{{name: u, user: {{token: secret}}}}]\n\
+             contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\ncurrent-context: x\n"
         );
         let file = Kubeconfig::from_yaml(&yaml).unwrap();
         let options = ::kube::config::KubeConfigOptions::default();
@@ -72,10 +108,20 @@ impl ApiServer {
 
     fn serve(&self, listener: TcpListener) {
         let (state, changed) = (Arc::clone(&self.state), self.changed.clone());
+        let tls = self.tls.as_ref().map(|tls| tls.acceptor.clone());
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(connection(stream, Arc::clone(&state), changed.subscribe()));
+                let (state, changed, tls) = (Arc::clone(&state), changed.subscribe(), tls.clone());
+                connections.spawn(async move {
+                    match tls {
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => connection(stream, state, changed).await,
+                            Err(error) => println!("handshake: {error}"),
+                        },
+                        None => connection(stream, state, changed).await,
+                    }
+                });
             }
         });
         *self.running.lock().unwrap() = Some(task);
@@ -164,8 +210,12 @@ impl Drop for ApiServer {
     }
 }
 
-async fn connection(stream: TcpStream, state: Arc<Mutex<State>>, mut changed: watch::Receiver<(u64, u64)>) {
-    let (read, mut write) = stream.into_split();
+async fn connection<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    state: Arc<Mutex<State>>,
+    mut changed: watch::Receiver<(u64, u64)>,
+) {
+    let (read, mut write) = tokio::io::split(stream);
     let mut read = BufReader::new(read);
     while let Some(request) = request(&mut read).await {
         state.lock().unwrap().requests.push(request.clone());
@@ -183,7 +233,7 @@ async fn connection(stream: TcpStream, state: Arc<Mutex<State>>, mut changed: wa
     }
 }
 
-async fn request(read: &mut BufReader<tokio::net::tcp::OwnedReadHalf>) -> Option<Request> {
+async fn request<R: AsyncRead + Unpin>(read: &mut BufReader<R>) -> Option<Request> {
     let mut line = String::new();
     read.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
     let target = line.split(' ').nth(1)?.to_owned();
@@ -238,9 +288,9 @@ fn status(code: u16, reason: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code, "message": reason})
 }
 
-async fn stream_events(
+async fn stream_events<W: AsyncWrite + Unpin>(
     request: &Request,
-    write: &mut tokio::net::tcp::OwnedWriteHalf,
+    write: &mut W,
     state: &Mutex<State>,
     changed: &mut watch::Receiver<(u64, u64)>,
 ) -> std::io::Result<()> {
