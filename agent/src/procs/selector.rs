@@ -228,6 +228,14 @@ impl Selector {
         "crun",
     ];
 
+    /// Watches all but [`Self::DEFAULT_EXCLUDE`].
+    #[must_use]
+    pub fn all() -> Self {
+        // These patterns are globs: a test says so.
+        let default_exclude = Self::by_exe(Self::DEFAULT_EXCLUDE).unwrap_or_default();
+        Self { default_exclude, ..Self::default() }
+    }
+
     /// The criteria of [`Self::DEFAULT_EXCLUDE`], or of a list given in its place.
     ///
     /// # Errors
