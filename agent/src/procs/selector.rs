@@ -180,6 +180,17 @@ impl Verdict {
         matches!(self, Self::Watch(_))
     }
 
+    /// Whether another verdict says the same, by the same rule.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Watch(Some(rule)), Self::Watch(Some(other))) => Arc::ptr_eq(rule, other),
+            (Self::Watch(rule), Self::Watch(other)) => rule.is_none() && other.is_none(),
+            (Self::Ignore(reason), Self::Ignore(other)) => reason == other,
+            _ => false,
+        }
+    }
+
     /// The rule it is watched by.
     #[must_use]
     pub fn rule(&self) -> Option<&Arc<Rule>> {

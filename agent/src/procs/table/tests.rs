@@ -96,6 +96,10 @@ fn an_exit_of_an_earlier_process_does_not_touch_the_later_one() {
     table.sweep_at(now + 60 * SECOND);
     assert_eq!(table.len(), 1);
     assert_eq!(table.resource(7).service_name, "second");
+    proc.end(7);
+    table.on_exit_at(7, 200 * NS_PER_TICK, now + 60 * SECOND);
+    table.sweep_at(now + 120 * SECOND);
+    assert!(table.is_empty(), "its own exit was still heard");
 }
 
 #[test]
@@ -327,6 +331,44 @@ fn what_a_cloud_says_is_taken_up_and_the_instance_keeps_its_id() {
     assert_eq!(text(&after, "cloud.region").as_deref(), Some("eu"));
     assert_eq!(text(&after, "k8s.cluster.name"), None, "it is in no pod");
     assert_eq!(text(&before, "service.instance.id"), text(&after, "service.instance.id"));
+}
+
+/// Pods that become known when the test says so.
+#[derive(Default)]
+struct LatePods(std::sync::Mutex<(u64, Option<Arc<Pod>>)>);
+
+impl PodSource for LatePods {
+    fn generation(&self) -> u64 {
+        self.0.lock().unwrap().0
+    }
+
+    fn pod(&self, _: &crate::procs::container::ContainerRef) -> Option<Arc<Pod>> {
+        self.0.lock().unwrap().1.clone()
+    }
+}
+
+#[test]
+fn who_is_chosen_by_a_pod_that_was_not_known_yet_is_chosen_when_it_is() {
+    use crate::procs::selector::{Criteria, Glob, KubernetesName};
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/sbin/a", "a");
+    proc.process(8, 100, "/usr/sbin/b", "b");
+    let cgroup = format!("0::/kubepods/pod2f7a8c14-77d8-4f0a-9d4e-0a1b2c3d4e5f/{}", "a".repeat(64));
+    fs::write(proc.path().join("7/cgroup"), cgroup).unwrap();
+    let kubernetes = vec![(KubernetesName::Namespace, Glob::new("shop").unwrap())];
+    let rule = Rule { criteria: Criteria { kubernetes, ..Criteria::default() }, ..Rule::default() };
+    let selector = Selector { rules: vec![Arc::new(rule)], ..Selector::default() };
+    let pods = Arc::new(LatePods::default());
+    let source: Option<Arc<dyn PodSource>> = Some(Arc::<LatePods>::clone(&pods));
+    let config = ProcessConfig { proc_root: proc.path().into(), selector, pods: source, ..ProcessConfig::default() };
+    let table = ProcessTable::new(config);
+    assert!(!table.verdict(7).is_watch() && !table.verdict(8).is_watch());
+    assert!(table.rejudge().is_empty());
+    *pods.0.lock().unwrap() = (1, Some(Arc::new(Pod { namespace: "shop".into(), ..Pod::default() })));
+    let changed = table.rejudge();
+    assert_eq!(changed.len(), 1);
+    assert!(changed[0].0 == 7 && changed[0].1.is_watch());
+    assert!(table.rejudge().is_empty());
 }
 
 /// Whether a program is there; says so if not.
