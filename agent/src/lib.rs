@@ -7,6 +7,7 @@ pub mod config;
 pub mod conn;
 pub mod export;
 pub mod kernel;
+pub mod kube;
 pub mod model;
 pub mod pipeline;
 pub mod procs;
