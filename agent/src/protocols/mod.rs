@@ -10,6 +10,7 @@ use crate::model::{
 };
 
 pub mod http1;
+pub mod http2;
 
 /// Every protocol the agent speaks, in the order in which they are asked: the strictest first.
 pub static REGISTRY: &[Entry] = &[Entry { name: http1::NAME, recognise: http1::recognise, open: http1::open }];
