@@ -109,11 +109,11 @@ impl Head {
             Field::Path if self.path.is_none() => {
                 let kept = value.get(..MAX_PATH).unwrap_or(value);
                 self.path_cut = cut || kept.len() < value.len();
-                self.path = Some(CompactString::from_utf8_lossy(kept));
+                self.path = Some(text(kept));
             }
             Field::UserAgent if self.user_agent.is_none() => {
                 let kept = value.get(..MAX_TEXT).unwrap_or(value);
-                self.user_agent = Some(CompactString::from_utf8_lossy(kept));
+                self.user_agent = Some(text(kept));
             }
             Field::Status if value.len() == 3 => self.status = grpc::parse_number(value).map(|status| status as u16),
             Field::ContentType if self.media.is_none() => self.media = Some(Media::parse(value)),
@@ -162,9 +162,14 @@ impl Head {
     }
 }
 
+/// The bytes as text; what is not UTF-8 is replaced.
+fn text(bytes: &[u8]) -> CompactString {
+    std::str::from_utf8(bytes).map_or_else(|_| CompactString::from_utf8_lossy(bytes), CompactString::from)
+}
+
 fn set(slot: &mut Option<CompactString>, value: &[u8], cut: bool) {
     if slot.is_none() && !cut && value.len() <= MAX_TEXT {
-        *slot = Some(CompactString::from_utf8_lossy(value));
+        *slot = Some(text(value));
     }
 }
 

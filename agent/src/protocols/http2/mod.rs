@@ -8,6 +8,8 @@
 //! - Promised requests (`PUSH_PROMISE`) are decoded and yield nothing; the responses to them count as unmatched.
 //! - What cannot be known (HPACK entries from before our time) is `None`, never guessed; see [`hpack`].
 
+#[doc(hidden)]
+pub mod blocks;
 mod frame;
 mod half;
 mod head;

@@ -82,9 +82,12 @@ pub(crate) fn is_value(value: &[u8]) -> bool {
     !value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'))
 }
 
-/// The static table: field, length of its name, value. Index 1 is the first.
+/// An entry of the static table: field, length of its name, value.
+pub(crate) type StaticEntry = (Field, u8, &'static [u8]);
+
+/// The static table. Index 1 is the first.
 #[rustfmt::skip]
-pub(crate) static STATIC: [(Field, u8, &[u8]); 61] = [
+pub(crate) static STATIC: [StaticEntry; 61] = [
     (Field::Authority, 10, b""), (Field::Method, 7, b"GET"), (Field::Method, 7, b"POST"), (Field::Path, 5, b"/"),
     (Field::Path, 5, b"/index.html"), (Field::Scheme, 7, b"http"), (Field::Scheme, 7, b"https"),
     (Field::Status, 7, b"200"), (Field::Status, 7, b"204"), (Field::Status, 7, b"206"), (Field::Status, 7, b"304"),

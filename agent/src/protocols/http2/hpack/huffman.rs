@@ -75,15 +75,23 @@ const fn tables() -> Tables {
 pub(crate) struct Invalid;
 
 /// Appends the decoded string to `out`. It has at most 8/5 of the bytes of `src`.
-pub(crate) fn decode(src: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
-    let mut rest = src.iter();
+pub(crate) fn decode(mut src: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
+    out.reserve(src.len() * 8 / 5);
     // The next bits of the input, left-aligned, and how many there are.
     let (mut bits, mut have) = (0_u64, 0_u32);
     loop {
-        while have <= 56 {
-            let Some(byte) = rest.next() else { break };
-            bits |= u64::from(*byte) << (56 - have);
-            have += 8;
+        // Most codes have eight bits or less, so after this there are four of them.
+        if have <= 32 {
+            if let Some((next, rest)) = src.split_first_chunk() {
+                src = rest;
+                bits |= u64::from(u32::from_be_bytes(*next)) << (32 - have);
+                have += 32;
+            } else {
+                for byte in std::mem::take(&mut src) {
+                    bits |= u64::from(*byte) << (56 - have);
+                    have += 8;
+                }
+            }
         }
         let (symbol, mut length) = short((bits >> 56) as u8);
         if length != 0 && length <= have {

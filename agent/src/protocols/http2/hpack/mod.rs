@@ -7,6 +7,7 @@ mod huffman;
 mod table;
 
 pub(crate) use field::Field;
+use field::StaticEntry;
 pub(super) use table::identity;
 use table::{Entry, Lookup, Name, Stored, Table};
 
@@ -141,7 +142,7 @@ impl Decoder {
                         let len = u64::from(entry.name_len) + u64::from(entry.value_len);
                         tell(entry.decoded(), len, summary);
                     }
-                    Lookup::Unknown { field, .. } => tell(Decoded::Unknown(field), 0, summary),
+                    Lookup::Unknown(entry) => tell(Decoded::Unknown(entry.field()), 0, summary),
                 }
                 continue;
             }
@@ -187,7 +188,7 @@ impl Decoder {
         }
         Ok(match self.table.get(index - FIRST_DYNAMIC)? {
             Lookup::Known(entry) => (entry.name, entry.name_len),
-            Lookup::Unknown { name, .. } => (Name::Unknown(name), 0),
+            Lookup::Unknown(entry) => (Name::Unknown(entry.name()), 0),
         })
     }
 }
@@ -207,7 +208,7 @@ impl Entry {
 const FIRST_DYNAMIC: u64 = 62;
 
 /// The static table's entry; `None` if the index is one of the dynamic table.
-fn static_entry(index: u64) -> Result<Option<&'static (Field, u8, &'static [u8])>, Error> {
+fn static_entry(index: u64) -> Result<Option<&'static StaticEntry>, Error> {
     if index >= FIRST_DYNAMIC {
         return Ok(None);
     }

@@ -71,11 +71,24 @@ impl Entry {
 /// What an index names.
 pub(crate) enum Lookup<'a> {
     Known(&'a Entry),
-    /// An entry from before our time: the identities of its name, and of the whole field.
-    Unknown {
-        name: u64,
-        field: u64,
-    },
+    /// An entry from before our time.
+    Unknown(UnknownEntry),
+}
+
+/// An entry from before our time: the epoch, and its number in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct UnknownEntry(u64, i64);
+
+impl UnknownEntry {
+    /// The identity of its name.
+    pub(crate) fn name(self) -> u64 {
+        identity(&("name", self))
+    }
+
+    /// The identity of name and value together.
+    pub(crate) fn field(self) -> u64 {
+        identity(&("field", self))
+    }
 }
 
 /// See the module.
@@ -151,11 +164,7 @@ impl Table {
         if self.complete || index >= furthest {
             return Err(Error::Index);
         }
-        let number = self.inserted - 1 - index as i64;
-        Ok(Lookup::Unknown {
-            name: identity(&("name", self.epoch, number)),
-            field: identity(&("field", self.epoch, number)),
-        })
+        Ok(Lookup::Unknown(UnknownEntry(self.epoch, self.inserted - 1 - index as i64)))
     }
 
     /// Heap bytes held.
@@ -208,7 +217,7 @@ mod tests {
 
     fn unknown(table: &Table, index: u64) -> u64 {
         match table.get(index) {
-            Ok(Lookup::Unknown { field, .. }) => field,
+            Ok(Lookup::Unknown(entry)) => entry.field(),
             _ => panic!("index {index} should be unknown"),
         }
     }

@@ -42,8 +42,8 @@ async fn serve(io: DuplexStream) {
                 let _ = body.flow_control().release_capacity(piece.len());
             }
             let response = http::Response::builder().status(200 + nth as u16 % 7).body(()).unwrap();
-            let mut send = respond.send_response(response, nth % 3 == 0).unwrap();
-            if nth % 3 != 0 {
+            let mut send = respond.send_response(response, nth.is_multiple_of(3)).unwrap();
+            if !nth.is_multiple_of(3) {
                 send.send_data(&[7; 500][..nth], nth % 3 == 1).unwrap();
             }
             if nth % 3 == 2 {
@@ -79,7 +79,7 @@ async fn record() -> Vec<Moved> {
                 .header("x-session", format!("{}", nth % 40))
                 .body(())
                 .unwrap();
-            let has_body = nth % 3 != 0;
+            let has_body = !nth.is_multiple_of(3);
             let (response, mut send) = client.send_request(request, !has_body).unwrap();
             if has_body {
                 send.send_data(vec![1; nth].into(), true).unwrap();
@@ -122,8 +122,8 @@ fn every_exchange_of_a_real_connection_is_told_and_in_mid_life_none_is_told_wron
         assert_eq!(http.method.as_deref(), Some(["GET", "POST", "PATCH"][nth % 3]));
         assert_eq!((http.host.as_deref(), http.scheme.as_deref()), (Some("shop"), Some("http")));
         assert_eq!(http.status, Some(200 + nth as u16 % 7));
-        assert_eq!(http.request_body_bytes, Some(if nth % 3 == 0 { 0 } else { nth as u64 }));
-        assert_eq!(http.response_body_bytes, Some(if nth % 3 == 0 { 0 } else { nth as u64 }));
+        assert_eq!(http.request_body_bytes, Some(if nth.is_multiple_of(3) { 0 } else { nth as u64 }));
+        assert_eq!(http.response_body_bytes, Some(if nth.is_multiple_of(3) { 0 } else { nth as u64 }));
         assert_eq!(http.unknown_name, None);
     }
 
