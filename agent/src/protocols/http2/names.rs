@@ -132,6 +132,14 @@ mod tests {
     }
 
     #[test]
+    fn a_field_beside_a_known_path_is_no_path() {
+        let mut names = UnknownNames::default();
+        assert_eq!(names.number(&request(Ok("/a"), Err(2))), None);
+        let number = names.number(&request(Err(1), Err(2)));
+        assert_eq!(names.number(&request(Err(1), Err(3))), number, "so 1 is one");
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded() {
         let mut names = UnknownNames::default();
         for id in 0..10_000 {

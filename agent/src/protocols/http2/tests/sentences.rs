@@ -488,6 +488,24 @@ fn a_gap_within_data_loses_nothing_and_a_gap_over_headers_is_made_good() {
 }
 
 #[test]
+fn a_stream_whose_end_may_have_been_lost_ends_unseen_unless_it_is_seen_to_live() {
+    let mut wire = Wire::new();
+    for id in [1, 3, 5] {
+        wire.get(id, "/x");
+        wire.answer(id, 0, &OK);
+    }
+    let mut reader = Reader::new(Role::Server);
+    reader.feed_all(&wire.pieces);
+    reader.feed(Side::Responses, &Chunk { skipped: 500, lost: true, ..whole(20_000, &[]) });
+    reader.feed(Side::Responses, &whole(20_001, &data(0, 3, &[1])));
+    reader.feed(Side::Responses, &whole(20_002, &data(END_STREAM, 5, &[1])));
+    let exchanges = reader.close();
+    let outcomes: Vec<_> = exchanges.iter().map(|exchange| exchange.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Complete, Outcome::Unseen, Outcome::Cut]);
+    assert!(exchanges.iter().all(|exchange| http(exchange).response_body_bytes.is_none()));
+}
+
+#[test]
 fn requests_lost_in_a_gap_leave_responses_without_request() {
     let mut wire = Wire::new();
     wire.get(1, "/one");
