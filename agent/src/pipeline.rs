@@ -36,6 +36,8 @@ const WAIT_BUSY: Duration = Duration::from_millis(4);
 const WAIT_IDLE: Duration = Duration::from_millis(20);
 /// How often slow-moving things are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often processes are looked for whose end was missed.
+const SWEEPING: Duration = Duration::from_secs(30);
 /// Rounds that empty the ring when the agent stops: more than the ring can hold.
 const LAST_ROUNDS: usize = 64;
 
@@ -123,6 +125,7 @@ struct Worker {
     spans: Vec<Span>,
     unwanted: Vec<u64>,
     housekeeping: Instant,
+    swept: Instant,
 }
 
 impl Worker {
@@ -135,6 +138,7 @@ impl Worker {
             spans: Vec::new(),
             unwanted: Vec::new(),
             housekeeping: Instant::now(),
+            swept: Instant::now(),
             parts,
         }
     }
@@ -218,11 +222,20 @@ impl Worker {
     fn keep_house(&mut self) {
         self.housekeeping = Instant::now();
         lock(&self.parts.telemetry).clock_mut().refresh(Offset::sample());
-        self.parts.processes.sweep();
+        if self.swept.elapsed() > SWEEPING {
+            self.swept = Instant::now();
+            self.parts.processes.sweep();
+        }
         self.connections.gather();
         self.publish();
         if self.parts.targets.is_empty() {
             let processes = &self.parts.processes;
+            for tgid in processes.rejudge() {
+                if let Some(known) = self.judged.get_mut(&tgid) {
+                    *known = processes.verdict(tgid).is_watch();
+                    self.verdicts.push((tgid, *known));
+                }
+            }
             self.judged.retain(|&tgid, _| processes.proc().stat(tgid).is_some());
         } else {
             // The event that says so may have been lost.

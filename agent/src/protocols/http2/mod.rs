@@ -97,6 +97,10 @@ impl Session for Http2 {
         }
     }
 
+    fn role(&self) -> Role {
+        self.role
+    }
+
     fn open_requests(&self) -> usize {
         self.streams.len()
     }
