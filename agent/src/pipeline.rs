@@ -230,9 +230,9 @@ impl Worker {
         self.publish();
         if self.parts.targets.is_empty() {
             let processes = &self.parts.processes;
-            for tgid in processes.rejudge() {
+            for (tgid, verdict) in processes.rejudge() {
                 if let Some(known) = self.judged.get_mut(&tgid) {
-                    *known = processes.verdict(tgid).is_watch();
+                    *known = verdict.is_watch();
                     self.verdicts.push((tgid, *known));
                 }
             }
