@@ -90,7 +90,7 @@ impl From<ConfigError> for UsageError {
 
 const EXAMPLES: &str = "\
 Examples:
-  sudo beyla-rs                                   watch every service of this host, print its requests
+  sudo beyla-rs                                  watch every service of this host
   sudo beyla-rs --port 8080 --endpoint http://collector:4317
   sudo beyla-rs --exe '*/nginx' --print json --duration 30s
   sudo beyla-rs exec -- node server.js
@@ -100,6 +100,7 @@ Flags win over the environment (OTEL_*, OTEL_EBPF_*, BEYLA_*), the environment o
 #[derive(Parser)]
 #[command(
     name = "beyla-rs",
+    bin_name = "beyla-rs",
     version,
     about = "Turns the HTTP and gRPC traffic of any process into OpenTelemetry spans and metrics, without changing it",
     after_help = EXAMPLES,
