@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use ebpf_common::{
     events::{Data, EventKind, Open, RECEIVED, flags},
-    limits::{LATER_HEAD, RESPONSE_HEAD_MAX, SCRATCH_PAYLOAD, SMALL_PIECE},
+    limits::{HEAD_MAX, LATER_HEAD, RESPONSE_HEAD_MAX, SMALL_PIECE},
     policy::{Counter, VERDICT_IGNORE},
 };
 
@@ -269,11 +269,9 @@ fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64) -> Option<()> {
 
 #[inline(always)]
 fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
-    const ROOM: u64 = SCRATCH_PAYLOAD as u64;
-    if payload > ROOM {
-        return None;
-    }
-    let len = size_of::<Data>() as u64 + payload;
+    // For the verifier; head and tail together are less.
+    const MASK: u64 = 2 * HEAD_MAX as u64 - 1;
+    let len = size_of::<Data>() as u64 + (capture::opaque(payload) & MASK);
     // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
     let result = unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, wake_up(len)) };
     if result != 0 {
