@@ -90,7 +90,7 @@ fn buffer(thread: u64, of_call: impl Fn(Regs, u64) -> Buffer, many: u64) -> Buff
     if task::is_kernel_worker(task) {
         return call::HIDDEN;
     }
-    let regs = Regs::current();
+    let regs = Regs::of(task);
     if regs.compat() {
         return Buffer::hidden(flags::COMPAT);
     }
