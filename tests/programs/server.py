@@ -30,6 +30,10 @@ class Handler(BaseHTTPRequestHandler):
         if url.path == "/sleep":
             time.sleep(int(query["ms"]) / 1000)
             self.answer(200, json.dumps({"ns": time.monotonic_ns() - began}).encode())
+        elif url.path == "/hold":
+            print("holding", flush=True)
+            sys.stdin.readline()
+            self.answer(200, b"held")
         elif url.path == "/chunked":
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")

@@ -32,8 +32,17 @@ impl Program {
     /// If it cannot be started.
     #[must_use]
     pub fn start(command: &mut Command) -> Self {
+        Self::start_with_input(command, Stdio::piped())
+    }
+
+    /// Starts it with a standard input of the test's own.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start_with_input(command: &mut Command, input: impl Into<Stdio>) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let stdout = Lines::collect(child.stdout.take().expect("a pipe"));
         let stderr = Lines::collect(child.stderr.take().expect("a pipe"));
