@@ -246,7 +246,12 @@ impl Worker {
 
     fn publish(&self) {
         let watched = if self.parts.targets.is_empty() { self.parts.processes.len() } else { self.living.len() };
-        self.parts.gauges.publish(self.parts.capture.counts(), self.connections.totals(), self.connections.len(), watched);
+        self.parts.gauges.publish(
+            self.parts.capture.counts(),
+            self.connections.totals(),
+            self.connections.len(),
+            watched,
+        );
     }
 
     /// Detaches the kernel side, and ends what is open.

@@ -202,12 +202,7 @@ mod tests {
         symlink("..data/agent.yaml", root.join("agent.yaml")).unwrap();
         let mut changes = watch(&root.join("agent.yaml")).unwrap();
         for (name, old) in [("..2", "..1"), ("..3", "..2")] {
-<<<<<<< HEAD
-            publish(name, &format!("a: {name}"));
-            told(&mut changes).await;
-=======
             told(&mut changes, || publish(name, &format!("a: {name}"))).await;
->>>>>>> config
             fs::remove_dir_all(root.join(old)).unwrap();
         }
         // Also uses up the event of the directory just removed.

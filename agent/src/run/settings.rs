@@ -11,8 +11,8 @@ use crate::{
     export::{
         ConfigError, ExportConfig,
         config::{
-            BatchConfig, Compression, Endpoint, Headers, HistogramAggregation, OtlpConfig, Print, Protocol, RetryConfig,
-            Temporality, TlsConfig,
+            BatchConfig, Compression, Endpoint, Headers, HistogramAggregation, OtlpConfig, Print, Protocol,
+            RetryConfig, Temporality, TlsConfig,
         },
     },
     procs::{ProcessConfig, env::OtelEnv, selector::InvalidGlob},
@@ -123,8 +123,7 @@ pub(super) fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
 }
 
 fn otlp(target: &OtlpTarget) -> Result<OtlpConfig, SettingsError> {
-    let headers =
-        target.headers.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
+    let headers = target.headers.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
     Ok(OtlpConfig {
         endpoint: Endpoint::parse("endpoint", target.endpoint.as_str())?,
         protocol: match target.protocol {
