@@ -2,6 +2,10 @@
 
 mod calls;
 mod clients;
+mod commands;
+mod endings;
+mod failures;
+mod forks;
 mod keep_alive;
 mod nginx;
 mod node;
