@@ -169,6 +169,7 @@ impl Worker {
                     unwanted.push(header.conn);
                 }
             }
+            Event::Bind(bind) => connections.on_bind(bind),
             Event::State(state) => connections.on_state(state, &mut sink),
             Event::Process(process) => {
                 on_process(process, processes, living);
