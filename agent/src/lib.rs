@@ -12,3 +12,4 @@ pub mod pipeline;
 pub mod procs;
 pub mod protocols;
 pub mod telemetry;
+pub mod tls;

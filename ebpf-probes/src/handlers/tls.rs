@@ -430,7 +430,7 @@ fn piece(stream: &mut TlsStream, thread: u64, direction: u32, len: u32, address:
     // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
     let place = Place { at_ns, position, other_position, flags: flags::TLS };
-    socket_io::record(plaintext, (thread >> 32) as u32, direction, len, Buffer::Plain { address }, &place)?;
+    socket_io::record(plaintext, (thread >> 32) as u32, direction, len, Buffer::plain(address), &place)?;
     Some(())
 }
 

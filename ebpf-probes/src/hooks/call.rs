@@ -14,15 +14,15 @@ use crate::{
 pub const MMSGHDR: u64 = 64;
 
 /// Bytes that are counted only.
-pub const HIDDEN: Buffer = Buffer::Hidden { flag: flags::UNREADABLE };
+pub const HIDDEN: Buffer = Buffer::hidden(flags::UNREADABLE);
 
 /// The buffer of a call that receives.
 #[inline(always)]
 pub fn receiving(regs: Regs, number: u64) -> Buffer {
     match number {
-        READ | RECVFROM => Buffer::Plain { address: regs.arg1() },
-        READV | PREADV2 => Buffer::Vector { iov: regs.arg1(), count: regs.arg2() },
-        RECVMSG => Buffer::Message { address: regs.arg1() },
+        READ | RECVFROM => Buffer::plain(regs.arg1()),
+        READV | PREADV2 => Buffer::vector(regs.arg1(), regs.arg2()),
+        RECVMSG => Buffer::message(regs.arg1()),
         _ => HIDDEN,
     }
 }
@@ -31,9 +31,9 @@ pub fn receiving(regs: Regs, number: u64) -> Buffer {
 #[inline(always)]
 pub fn sending(regs: Regs, number: u64) -> Buffer {
     match number {
-        WRITE | SENDTO => Buffer::Plain { address: regs.arg1() },
-        WRITEV | PWRITEV2 => Buffer::Vector { iov: regs.arg1(), count: regs.arg2() },
-        SENDMSG => Buffer::Message { address: regs.arg1() },
+        WRITE | SENDTO => Buffer::plain(regs.arg1()),
+        WRITEV | PWRITEV2 => Buffer::vector(regs.arg1(), regs.arg2()),
+        SENDMSG => Buffer::message(regs.arg1()),
         _ => HIDDEN,
     }
 }
@@ -60,5 +60,5 @@ pub fn next_message(regs: Regs, number: u64, thread: u64) -> Buffer {
             return HIDDEN;
         }
     }
-    Buffer::Message { address: messages + u64::from(index) * MMSGHDR }
+    Buffer::message(messages + u64::from(index) * MMSGHDR)
 }

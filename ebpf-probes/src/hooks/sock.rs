@@ -93,7 +93,7 @@ fn buffer(thread: u64, of_call: impl Fn(Regs, u64) -> Buffer, many: u64) -> Buff
     }
     let regs = Regs::current();
     if regs.compat() {
-        return Buffer::Hidden { flag: flags::COMPAT };
+        return Buffer::hidden(flags::COMPAT);
     }
     if !regs.in_call() {
         return call::HIDDEN;

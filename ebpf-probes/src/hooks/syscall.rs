@@ -168,9 +168,9 @@ fn many(regs: Regs, number: u64, tgid: u32, moved: i64) -> Option<()> {
             continue;
         }
         let buffer = if regs.arg3() & MSG_TRUNC != 0 && direction == RECEIVED {
-            Buffer::Hidden { flag: flags::UNREADABLE }
+            Buffer::hidden(flags::UNREADABLE)
         } else {
-            Buffer::Message { address }
+            Buffer::message(address)
         };
         socket_io::moved(socket, tgid, direction, len, buffer);
     }
