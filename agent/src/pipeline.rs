@@ -1,10 +1,11 @@
 //! Puts the stages together: the only module that names them all. One thread takes events from the kernel side through
 //! to spans; exporters run on the async runtime.
 
+mod plaintext;
 mod self_metrics;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,6 +17,7 @@ use std::{
 
 use ebpf_common::events::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process};
 
+use self::plaintext::Plaintext;
 pub use self::self_metrics::Gauges;
 use crate::{
     capture::{Capture, event::Event},
@@ -36,6 +38,8 @@ const WAIT_BUSY: Duration = Duration::from_millis(4);
 const WAIT_IDLE: Duration = Duration::from_millis(20);
 /// How often slow-moving things are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often processes are looked for whose end was missed.
+const SWEEPING: Duration = Duration::from_secs(30);
 /// Rounds that empty the ring when the agent stops: more than the ring can hold.
 const LAST_ROUNDS: usize = 64;
 
@@ -116,19 +120,41 @@ struct Worker {
     connections: Connections,
     /// Living processes among the targets and their children.
     living: HashSet<u32>,
+    /// Where the choice is open: what was decided of processes that were met.
+    judged: HashMap<u32, bool>,
+    /// Decisions that the kernel side is to be told.
+    verdicts: Vec<(u32, bool)>,
+    /// Probes of TLS libraries, where there can be any.
+    plaintext: Option<Plaintext>,
     spans: Vec<Span>,
     unwanted: Vec<u64>,
     housekeeping: Instant,
+    swept: Instant,
 }
 
 impl Worker {
     fn new(parts: Parts) -> Self {
+        let processes = &parts.processes;
+        let mut plaintext = Plaintext::start(processes.proc().clone());
+        if let Some(plaintext) = &mut plaintext {
+            // Before they are first heard of, so that no request is missed.
+            if parts.targets.is_empty() {
+                let chosen = processes.proc().pids().into_iter().filter(|&tgid| processes.verdict(tgid).is_watch());
+                chosen.for_each(|tgid| plaintext.on_watched(tgid));
+            } else {
+                parts.targets.iter().for_each(|&tgid| plaintext.on_watched(tgid));
+            }
+        }
         Self {
+            plaintext,
             connections: Connections::new(parts.limits),
             living: parts.targets.iter().copied().collect(),
+            judged: HashMap::new(),
+            verdicts: Vec::new(),
             spans: Vec::new(),
             unwanted: Vec::new(),
             housekeeping: Instant::now(),
+            swept: Instant::now(),
             parts,
         }
     }
@@ -155,7 +181,8 @@ impl Worker {
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { parts, connections, living, spans, unwanted, .. } = self;
+        let Self { parts, connections, living, judged, verdicts, plaintext, spans, unwanted, .. } = self;
+        let is_open = parts.targets.is_empty();
         let mut telemetry = lock(&parts.telemetry);
         let processes = &parts.processes;
         let mut sink = |connection: &ConnectionInfo, exchange: Exchange| {
@@ -163,16 +190,32 @@ impl Worker {
             spans.extend(telemetry.on_exchange(exchange, connection, &resource));
         };
         let taken = parts.capture.drain(EVENTS_PER_ROUND, |event| match event {
-            Event::Open(open) => connections.on_open(open, &mut sink),
+            Event::Open(open) => {
+                // A process is judged when it uses a connection: it serves or calls by then. Once told to ignore it,
+                // the kernel side reports no more of it, unless it has ended and its number is another's.
+                let is_wanted = !is_open || processes.verdict(open.tgid).is_watch();
+                if is_open && (judged.insert(open.tgid, is_wanted) != Some(is_wanted) || !is_wanted) {
+                    verdicts.push((open.tgid, is_wanted));
+                }
+                if is_wanted {
+                    if let Some(plaintext) = plaintext {
+                        plaintext.on_watched(open.tgid);
+                    }
+                    connections.on_open(open, &mut sink);
+                }
+            }
             Event::Data { header, head, tail } => {
-                if !connections.on_data(header, head, tail, &mut sink) {
+                if judged.get(&header.tgid) != Some(&false) && !connections.on_data(header, head, tail, &mut sink) {
                     unwanted.push(header.conn);
                 }
             }
             Event::Bind(bind) => connections.on_bind(bind),
             Event::State(state) => connections.on_state(state, &mut sink),
             Event::Process(process) => {
-                on_process(process, processes, living);
+                on_process(process, processes, living, plaintext.as_mut());
+                if process.what != PROCESS_FORK {
+                    judged.remove(&process.tgid);
+                }
                 if process.what == PROCESS_EXIT {
                     connections.on_exit(process.tgid, process.at_ns, &mut sink);
                 }
@@ -180,6 +223,16 @@ impl Worker {
         });
         connections.on_tick(monotonic_ns(), &mut sink);
         drop(telemetry);
+        if let Some(plaintext) = plaintext {
+            connections.take_encrypted().for_each(|tgid| plaintext.on_encrypted(tgid));
+            plaintext.round(&mut parts.capture);
+        }
+        for (tgid, is_wanted) in verdicts.drain(..) {
+            let told = if is_wanted { parts.capture.watch(tgid) } else { parts.capture.ignore(tgid) };
+            if let Err(error) = told {
+                tracing::warn!("{error}: too many processes; it is judged anew at each of its connections");
+            }
+        }
         for id in unwanted.drain(..) {
             parts.capture.ignore_connection(id);
         }
@@ -193,10 +246,22 @@ impl Worker {
     fn keep_house(&mut self) {
         self.housekeeping = Instant::now();
         lock(&self.parts.telemetry).clock_mut().refresh(Offset::sample());
-        self.parts.processes.sweep();
+        if self.swept.elapsed() > SWEEPING {
+            self.swept = Instant::now();
+            self.parts.processes.sweep();
+        }
         self.connections.gather();
         self.publish();
-        if !self.parts.targets.is_empty() {
+        if self.parts.targets.is_empty() {
+            let processes = &self.parts.processes;
+            for (tgid, verdict) in processes.rejudge() {
+                if let Some(known) = self.judged.get_mut(&tgid) {
+                    *known = verdict.is_watch();
+                    self.verdicts.push((tgid, *known));
+                }
+            }
+            self.judged.retain(|&tgid, _| processes.proc().stat(tgid).is_some());
+        } else {
             // The event that says so may have been lost.
             let proc = self.parts.processes.proc();
             self.living.retain(|&tgid| proc.stat(tgid).is_some());
@@ -210,6 +275,8 @@ impl Worker {
 
     /// Detaches the kernel side, and ends what is open.
     fn finish(mut self) {
+        // Nothing is to be attached any more.
+        self.plaintext = None;
         self.parts.capture.detach();
         for _ in 0..LAST_ROUNDS {
             if self.round() == 0 {
@@ -232,7 +299,19 @@ impl Worker {
     }
 }
 
-fn on_process(event: &Process, processes: &ProcessTable, living: &mut HashSet<u32>) {
+fn on_process(
+    event: &Process,
+    processes: &ProcessTable,
+    living: &mut HashSet<u32>,
+    plaintext: Option<&mut Plaintext>,
+) {
+    if let Some(plaintext) = plaintext {
+        match event.what {
+            PROCESS_FORK => plaintext.on_fork(event.parent, event.tgid),
+            PROCESS_EXEC => plaintext.on_exec(event.tgid),
+            _ => plaintext.on_exit(event.tgid),
+        }
+    }
     match event.what {
         PROCESS_FORK => {
             processes.on_fork(event.parent, event.tgid, event.started_at_ns);

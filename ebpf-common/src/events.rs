@@ -195,6 +195,9 @@ pub const TCP_CLOSE_WAIT: u32 = 8;
 /// Both ends have sent their last byte.
 pub const TCP_LAST_ACK: u32 = 9;
 
+/// The socket waits for connections. Not reported.
+pub const TCP_LISTEN: u32 = 10;
+
 /// [`Process::what`].
 pub const PROCESS_FORK: u32 = 1;
 /// See [`PROCESS_FORK`].

@@ -51,6 +51,8 @@ pub struct Totals {
     pub unmatched_responses: u64,
     /// Limits hit by sessions.
     pub over_limit: u64,
+    /// Exchanges in the clear at a TLS library whose connection is not known.
+    pub unbound: u64,
 }
 
 /// The connections of all watched processes.
@@ -63,6 +65,8 @@ pub struct Connections {
     of_process: FxHashMap<u32, FxHashSet<u64>>,
     limits: Limits,
     totals: Totals,
+    /// Processes on whose connections TLS was just found.
+    encrypted: FxHashSet<u32>,
     /// Reused for what a session yields.
     exchanges: Vec<Exchange>,
 }
@@ -77,6 +81,7 @@ impl Connections {
             of_process: FxHashMap::default(),
             limits,
             totals: Totals::default(),
+            encrypted: FxHashSet::default(),
             exchanges: Vec::new(),
         }
     }
@@ -157,10 +162,21 @@ impl Connections {
         if connection.is_waiting() {
             self.waiting.insert(header.conn);
         }
+        if connection.take_found_encrypted() {
+            self.encrypted.insert(header.tgid);
+        }
+        if connection.info.tls && connection.info.remote == Endpoint::Unknown {
+            self.totals.unbound += self.exchanges.len() as u64;
+        }
         for exchange in self.exchanges.drain(..) {
             sink(&connection.info, exchange);
         }
         fed == Fed::Wanted
+    }
+
+    /// Processes on whose connections TLS was found since the last call.
+    pub fn take_encrypted(&mut self) -> impl Iterator<Item = u32> {
+        self.encrypted.drain()
     }
 
     /// A TCP connection changed its state.

@@ -131,7 +131,11 @@ pub fn language(file: &File) -> Option<Language> {
     if comment(&[b"rustc version"]).is_some() || rodata(&[b"/rustc/"]).is_some() {
         return Some(Language::Rust);
     }
-    comment(&[b"GCC: (", b"clang version"]).map(|_| Language::Cpp)
+    let is_cpp = || {
+        let names: &[&[u8]] = &[b"\0libstdc++.so", b"\0libc++.so"];
+        sections.strings.iter().any(|range| search(file, *range, names).is_some())
+    };
+    (comment(&[b"GCC: (", b"clang version"]).is_some() || is_cpp()).then_some(Language::Cpp)
 }
 
 /// The TLS library linked into an ELF file, by the names of its functions; a stripped program's cannot be told, but

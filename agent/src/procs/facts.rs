@@ -95,6 +95,9 @@ impl FactsReader {
         if let Some(runtime) = Runtime::of_file(name::base(exe)) {
             return runtime;
         }
+        if name::is_script_host(exe) {
+            return Runtime::default();
+        }
         let compiled = self.proc.exe_id(pid).and_then(|id| self.executables.language(id, || self.proc.open_exe(pid)));
         // A Go program embeds no other runtime; spare the reading of its maps.
         if compiled == Some(Language::Go) {

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use compact_str::CompactString;
 
-use super::fs::{ProcFs, lossy, read_path};
+use super::{
+    cloud::{CLUSTER, CloudAttributes},
+    fs::{ProcFs, lossy, read_path},
+};
 
 /// The machine's attributes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +19,7 @@ pub struct Host {
     /// `host.arch`, in the conventions' words.
     pub arch: &'static str,
     /// `cloud.*`, `host.type` … as a cloud's metadata service says.
-    pub cloud: Vec<(&'static str, CompactString)>,
+    pub cloud: CloudAttributes,
 }
 
 /// Where the host's facts are read from.
@@ -50,7 +53,22 @@ impl Host {
             // "uninitialized" stands there in images and early at boot.
             (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| CompactString::from(id))
         });
-        Self { name: source.name.clone().unwrap_or_else(kernel_name), id, arch: arch(), cloud: Vec::new() }
+        Self { name: source.name.clone().unwrap_or_else(kernel_name), id, arch: arch(), cloud: CloudAttributes::new() }
+    }
+}
+
+impl Host {
+    /// Takes up what the machine's cloud says. Its instance id becomes `host.id`, as the conventions have it.
+    pub fn set_cloud(&mut self, mut attributes: CloudAttributes) {
+        if let Some(at) = attributes.iter().position(|(key, _)| *key == "host.id") {
+            self.id = Some(attributes.remove(at).1);
+        }
+        self.cloud = attributes;
+    }
+
+    /// The cluster the cloud says this machine is part of.
+    pub(crate) fn cluster(&self) -> Option<&CompactString> {
+        self.cloud.iter().find(|(key, _)| *key == CLUSTER).map(|(_, value)| value)
     }
 }
 

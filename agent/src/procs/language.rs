@@ -74,6 +74,11 @@ impl Runtime {
             "dotnet" | "libcoreclr" => Self::new(Language::Dotnet, "dotnet"),
             "ruby" | "libruby" => Self::new(Language::Ruby, "ruby"),
             "php" | "php-fpm" | "php-cgi" | "frankenphp" | "libphp" => Self::new(Language::Php, "php"),
+            // Distributions strip what the compiler left in them, and they link no C++ library.
+            "nginx" | "apache" | "httpd" | "haproxy" | "envoy" | "redis-server" | "memcached" | "postgres"
+            | "mysqld" | "mariadbd" | "lighttpd" | "varnishd" | "squid" => {
+                Self { language: Some(Language::Cpp), name: None }
+            }
             "beam.smp" => Self::new(Language::Erlang, "erlang"),
             _ => return None,
         })

@@ -1,6 +1,7 @@
 //! Whose request it was: the processes of the host, what they run, the container and pod they are in, and the service
 //! name that follows from it. Everything is read from `/proc`, bounded and never trusted.
 
+pub mod cloud;
 pub mod container;
 pub mod env;
 pub mod executable;
@@ -16,4 +17,6 @@ pub mod selector;
 pub mod survey;
 mod table;
 
+pub use resource::PodAttributes;
+pub(crate) use resource::pod_service_name;
 pub use table::{ProcessConfig, ProcessTable};

@@ -6,6 +6,7 @@ use compact_str::{CompactString, format_compact};
 use uuid::Uuid;
 
 use super::{
+    cloud::CLUSTER,
     container::{ContainerRef, runtime::ContainerInfo},
     env::OtelEnv,
     host::Host,
@@ -48,8 +49,21 @@ pub(crate) struct Shared<'a> {
     pub(crate) host: &'a Host,
     /// The agent's own `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.
     pub(crate) env: &'a OtelEnv,
+    /// What instance ids are made of: the machine, by what is known of it from the first moment.
+    pub(crate) machine: &'a str,
     /// `k8s.cluster.name`.
     pub(crate) cluster: Option<&'a CompactString>,
+    /// Labels and annotations of pods that become attributes.
+    pub(crate) pod_attributes: &'a PodAttributes,
+}
+
+/// Labels and annotations of pods that become `k8s.pod.label.KEY` and `k8s.pod.annotation.KEY`.
+#[derive(Clone, Debug, Default)]
+pub struct PodAttributes {
+    /// Labels.
+    pub labels: Vec<CompactString>,
+    /// Annotations.
+    pub annotations: Vec<CompactString>,
 }
 
 /// What the configuration says of a matched process.
@@ -151,7 +165,7 @@ impl Attributes {
     ) {
         self.push("service.name", Value::Str(service_name(facts, pod, configured, shared)));
         self.text("service.namespace", service_namespace(facts, pod, configured, shared).as_ref());
-        self.push("service.instance.id", Value::Str(instance_id(identity, facts, shared.host)));
+        self.push("service.instance.id", Value::Str(instance_id(identity, facts, shared.machine)));
         let version = pod.and_then(|pod| pod.label("app.kubernetes.io/version"));
         self.text("service.version", version);
     }
@@ -188,7 +202,7 @@ impl Attributes {
         self.text("host.id", host.id.as_ref());
         self.push("host.arch", Value::Static(host.arch));
         self.push("os.type", Value::Static("linux"));
-        for (key, value) in &host.cloud {
+        for (key, value) in host.cloud.iter().filter(|(key, _)| *key != CLUSTER) {
             self.text(key, Some(value));
         }
     }
@@ -229,6 +243,16 @@ impl Attributes {
         }
         self.text("k8s.pod.uid", Some(&pod.uid));
         self.text("k8s.pod.start_time", pod.start_time.as_ref());
+        for key in &shared.pod_attributes.labels {
+            if let Some(value) = pod.label(key) {
+                self.set(&format!("k8s.pod.label.{key}"), value);
+            }
+        }
+        for key in &shared.pod_attributes.annotations {
+            if let Some(value) = pod.annotation(key) {
+                self.set(&format!("k8s.pod.annotation.{key}"), value);
+            }
+        }
         self.text("k8s.cluster.name", shared.cluster);
     }
 }
@@ -246,7 +270,8 @@ fn service_name(facts: &Facts, pod: Option<&Pod>, configured: Configured<'_>, sh
         .unwrap_or_else(|| CompactString::const_new("unknown_service"))
 }
 
-fn pod_service_name(pod: &Pod) -> Option<CompactString> {
+/// The name a pod's own metadata gives its service.
+pub(crate) fn pod_service_name(pod: &Pod) -> Option<CompactString> {
     let annotated = pod.annotation("resource.opentelemetry.io/service.name");
     let labelled = || pod.label("app.kubernetes.io/name");
     // A custom resource's name is as good as a Deployment's.
@@ -279,8 +304,7 @@ fn container_name<'a>(facts: &'a Facts, pod: Option<&'a Pod>) -> Option<&'a Comp
 }
 
 /// The same for the whole life of a process and never again: of the machine (or the container), pid and start.
-fn instance_id(identity: Identity, facts: &Facts, host: &Host) -> CompactString {
-    let machine = host.id.as_ref().unwrap_or(&host.name);
+fn instance_id(identity: Identity, facts: &Facts, machine: &str) -> CompactString {
     let container = facts.container.id.as_deref().unwrap_or_default();
     let Identity { tgid, start_ticks } = identity;
     let name = format!("{machine}/{container}/{tgid}/{start_ticks}");

@@ -180,6 +180,17 @@ impl Verdict {
         matches!(self, Self::Watch(_))
     }
 
+    /// Whether another verdict says the same, by the same rule.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Watch(Some(rule)), Self::Watch(Some(other))) => Arc::ptr_eq(rule, other),
+            (Self::Watch(rule), Self::Watch(other)) => rule.is_none() && other.is_none(),
+            (Self::Ignore(reason), Self::Ignore(other)) => reason == other,
+            _ => false,
+        }
+    }
+
     /// The rule it is watched by.
     #[must_use]
     pub fn rule(&self) -> Option<&Arc<Rule>> {
@@ -227,6 +238,14 @@ impl Selector {
         "runc",
         "crun",
     ];
+
+    /// Watches all but [`Self::DEFAULT_EXCLUDE`].
+    #[must_use]
+    pub fn all() -> Self {
+        // These patterns are globs: a test says so.
+        let default_exclude = Self::by_exe(Self::DEFAULT_EXCLUDE).unwrap_or_default();
+        Self { default_exclude, ..Self::default() }
+    }
 
     /// The criteria of [`Self::DEFAULT_EXCLUDE`], or of a list given in its place.
     ///

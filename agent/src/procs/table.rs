@@ -20,6 +20,7 @@ use std::{
 use compact_str::CompactString;
 
 use super::{
+    cloud::CloudAttributes,
     container::runtime::RuntimeRoots,
     env::OtelEnv,
     facts::FactsReader,
@@ -27,7 +28,7 @@ use super::{
     host::{Host, HostSource},
     pod::{Pod, PodSource},
     ports::Ports,
-    resource::{self, Configured, Facts, Identity, Shared},
+    resource::{self, Configured, Facts, Identity, PodAttributes, Shared},
     selector::{Rule, Selector, Verdict},
 };
 use crate::model::span::Resource;
@@ -54,8 +55,10 @@ pub struct ProcessConfig {
     pub command_line: bool,
     /// The machine; read from `proc_root` where `None`.
     pub host: Option<Host>,
-    /// `k8s.cluster.name`.
+    /// `k8s.cluster.name`; where `None`, what the cloud says.
     pub cluster: Option<CompactString>,
+    /// Labels and annotations of pods that become attributes.
+    pub pod_attributes: PodAttributes,
     /// How long an ended process's resource stays available for late events.
     pub exit_grace: Duration,
     /// Where pods are looked up.
@@ -74,6 +77,7 @@ impl Default for ProcessConfig {
             command_line: false,
             host: None,
             cluster: None,
+            pod_attributes: PodAttributes::default(),
             exit_grace: Duration::from_secs(10),
             pods: None,
             runtimes: None,
@@ -90,6 +94,8 @@ pub struct ProcessTable {
     selector: RwLock<Arc<Selector>>,
     env: OtelEnv,
     host: RwLock<Host>,
+    machine: CompactString,
+    pod_attributes: PodAttributes,
     cluster: Option<CompactString>,
     exit_grace: Duration,
     pods: Option<Arc<dyn PodSource>>,
@@ -162,6 +168,8 @@ impl ProcessTable {
             ports: Ports::default(),
             proc,
             env: config.env,
+            machine: host.id.clone().unwrap_or_else(|| host.name.clone()),
+            pod_attributes: config.pod_attributes,
             host: RwLock::new(host),
             cluster: config.cluster,
             exit_grace: config.exit_grace,
@@ -188,9 +196,9 @@ impl ProcessTable {
         Arc::clone(&self.selector.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes up facts of the machine that came later (a cloud's metadata).
-    pub fn set_host(&self, host: Host) {
-        *self.host.write().unwrap_or_else(PoisonError::into_inner) = host;
+    /// Takes up what a cloud says of the machine. Instances keep their ids.
+    pub fn set_cloud(&self, attributes: CloudAttributes) {
+        self.host.write().unwrap_or_else(PoisonError::into_inner).set_cloud(attributes);
         self.revision.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -389,7 +397,13 @@ impl ProcessTable {
 
     fn describe(&self, identity: Identity, facts: &Facts, pod: Option<&Pod>, rule: Option<&Rule>) -> Resource {
         let host = self.host.read().unwrap_or_else(PoisonError::into_inner);
-        let shared = Shared { host: &host, env: &self.env, cluster: self.cluster.as_ref() };
+        let shared = Shared {
+            host: &host,
+            env: &self.env,
+            machine: &self.machine,
+            cluster: self.cluster.as_ref().or_else(|| host.cluster()),
+            pod_attributes: &self.pod_attributes,
+        };
         let configured = Configured {
             name: rule.and_then(|rule| rule.name.as_deref()),
             namespace: rule.and_then(|rule| rule.namespace.as_deref()),

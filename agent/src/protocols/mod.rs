@@ -9,10 +9,15 @@ use crate::model::{
     net::{Direction, Role, Thread},
 };
 
+mod grpc;
 pub mod http1;
+pub mod http2;
 
 /// Every protocol the agent speaks, in the order in which they are asked: the strictest first.
-pub static REGISTRY: &[Entry] = &[Entry { name: http1::NAME, recognise: http1::recognise, open: http1::open }];
+pub static REGISTRY: &[Entry] = &[
+    Entry { name: http2::NAME, recognise: http2::recognise, open: http2::open },
+    Entry { name: http1::NAME, recognise: http1::recognise, open: http1::open },
+];
 
 /// A protocol's line in the registry.
 pub struct Entry {

@@ -18,46 +18,47 @@ const HEAD_MASK: u64 = HEAD_ROOM - 1;
 const TAKE_MASK: u64 = 2 * HEAD_ROOM - 1;
 const _: () = assert!(HEAD_MAX.is_power_of_two());
 
-/// Where the bytes of a piece lie in the process's memory. Not an enum: what a variant leaves unset the compiler may
-/// nevertheless save and restore, which the verifier refuses.
+/// Where the bytes of a piece lie in the process's memory.
+///
+/// No `enum` with fields: a variant that lacks one leaves it undefined, and the compiler may still spill it to the
+/// stack, which the verifier refuses.
 #[derive(Clone, Copy)]
 pub struct Buffer {
-    form: u32,
-    /// Of an event, for what is not to be read from here.
-    flag: u32,
-    address: u64,
+    kind: u64,
+    /// Address, or the event's flag that says why the bytes are not read.
+    what: u64,
+    /// Entries of an array.
     count: u64,
 }
 
-/// [`Buffer::form`].
-const PLAIN: u32 = 0;
-const VECTOR: u32 = 1;
-const MESSAGE: u32 = 2;
-const HIDDEN: u32 = 3;
+const HIDDEN: u64 = 0;
+const PLAIN: u64 = 1;
+const VECTOR: u64 = 2;
+const MESSAGE: u64 = 3;
 
 impl Buffer {
     /// One buffer.
     #[inline(always)]
     pub const fn plain(address: u64) -> Self {
-        Self { form: PLAIN, flag: 0, address, count: 0 }
+        Self { kind: PLAIN, what: address, count: 0 }
     }
 
     /// An array of `struct iovec`.
     #[inline(always)]
     pub const fn vector(iov: u64, count: u64) -> Self {
-        Self { form: VECTOR, flag: 0, address: iov, count }
+        Self { kind: VECTOR, what: iov, count }
     }
 
     /// A `struct msghdr`.
     #[inline(always)]
     pub const fn message(address: u64) -> Self {
-        Self { form: MESSAGE, flag: 0, address, count: 0 }
+        Self { kind: MESSAGE, what: address, count: 0 }
     }
 
-    /// Not to be read from here; with the event's flag that says why.
+    /// Not to be read from here, for the reason that the event's flag says.
     #[inline(always)]
     pub const fn hidden(flag: u32) -> Self {
-        Self { form: HIDDEN, flag, address: 0, count: 0 }
+        Self { kind: HIDDEN, what: flag as u64, count: 0 }
     }
 }
 
@@ -87,17 +88,17 @@ impl Copied {
 /// carry the bound over to the value itself.
 #[inline(always)]
 pub fn copy(scratch: *mut Scratch, buffer: Buffer, len: u64, wanted: u64) -> Copied {
-    match buffer.form {
-        PLAIN => plain(scratch, buffer.address, len, wanted),
-        VECTOR => vector(scratch, buffer.address, buffer.count, len, wanted),
+    match buffer.kind {
+        PLAIN => plain(scratch, buffer.what, len, wanted),
+        VECTOR => vector(scratch, buffer.what, buffer.count, len, wanted),
         MESSAGE => {
             // `struct msghdr`: name, namelen, then iov and iovlen at 16.
-            let Some(at) = read_user_value::<IoVec>(buffer.address + 16) else {
+            let Some(at) = read_user_value::<IoVec>(buffer.what + 16) else {
                 return Copied::nothing(flags::FAULT);
             };
             vector(scratch, at.base, at.len, len, wanted)
         }
-        _ => Copied::nothing(buffer.flag),
+        _ => Copied::nothing(buffer.what as u32),
     }
 }
 

@@ -31,11 +31,12 @@ pub fn forked(parent: u64, child: u64) -> Option<()> {
     }
     // SAFETY: the value is copied out at once.
     let policy = *unsafe { PROCESSES.get(&parent_tgid) }?;
-    if PROCESSES.insert(&child_tgid, &policy, 0).is_err() {
-        count(Counter::ProcessMapFull);
+    // What a process that is left out starts (a container runtime its containers) is judged by itself.
+    if policy == IGNORE {
         return None;
     }
-    if policy == IGNORE {
+    if PROCESSES.insert(&child_tgid, &policy, 0).is_err() {
+        count(Counter::ProcessMapFull);
         return None;
     }
     report(PROCESS_FORK, child_tgid, parent_tgid, child, 0)
@@ -45,8 +46,25 @@ pub fn forked(parent: u64, child: u64) -> Option<()> {
 #[inline(always)]
 pub fn executed(task: u64) -> Option<()> {
     let tgid = task::tgid(task)?;
-    watched(tgid).then_some(())?;
-    report(PROCESS_EXEC, tgid, 0, task, 0)
+    // SAFETY: the value is copied out at once.
+    match unsafe { PROCESSES.get(&tgid) }.copied()? {
+        WATCH => report(PROCESS_EXEC, tgid, 0, task, 0),
+        _ => {
+            // Another program now: it is judged anew when it is met.
+            let _gone_already = PROCESSES.remove(&tgid);
+            None
+        }
+    }
+}
+
+/// The current process begins to listen. If it was left out, it is judged anew: a choice may be by port.
+#[inline(always)]
+pub fn listens() {
+    let tgid = task::current_tgid();
+    // SAFETY: the value is copied out at once.
+    if unsafe { PROCESSES.get(&tgid) }.copied() == Some(IGNORE) {
+        let _gone_already = PROCESSES.remove(&tgid);
+    }
 }
 
 /// A thread of the process of `task` ends.

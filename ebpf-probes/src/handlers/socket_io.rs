@@ -75,7 +75,7 @@ pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: 
         }
     }
     let side = (direction & 1) as usize;
-    let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { None };
+    let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { Sequences::NONE };
     let fresh = connection.pieces == 0;
     let (position, raced) = advance(connection, socket.address(), side, len, sequences, fresh);
     let other_position = elsewhere(connection, 1 - side, sequences);
@@ -208,7 +208,7 @@ pub fn ended<S: Socket>(socket: S, tgid: u32) -> Option<()> {
         // Its own positions are not those of the plaintext; there is nothing after it to be put in order.
         return end(connection.plaintext, tgid, [0; 2]);
     }
-    let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { None };
+    let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { Sequences::NONE };
     let positions = [connection.position[0], elsewhere(connection, 1, sequences)];
     end(connection.id, tgid, positions)
 }
@@ -248,16 +248,16 @@ fn advance(
     sk: u64,
     side: usize,
     len: u32,
-    sequences: Option<Sequences>,
+    sequences: Sequences,
     fresh: bool,
 ) -> (u64, bool) {
     let at = connection.position[side];
-    let Some(sequences) = sequences else {
+    if !sequences.known {
         connection.position[side] = at + u64::from(len);
         return (at, false);
-    };
+    }
     if fresh {
-        connection.sequence = sequences;
+        connection.sequence = [sequences.received, sequences.sent];
         connection.position[side] = u64::from(len);
         return (0, false);
     }
@@ -277,10 +277,12 @@ fn advance(
 
 /// How far the other direction has come by now, including pieces that are not recorded yet.
 #[inline(always)]
-fn elsewhere(connection: &Connection, side: usize, sequences: Option<Sequences>) -> u64 {
+fn elsewhere(connection: &Connection, side: usize, sequences: Sequences) -> u64 {
     let side = side & 1;
     let at = connection.position[side];
-    let Some(sequences) = sequences else { return at };
+    if !sequences.known {
+        return at;
+    }
     // A FIN has a sequence number of its own; nothing comes after it.
     if side == 1 && connection.flags & FIN_SENT != 0 {
         return at;
@@ -289,10 +291,9 @@ fn elsewhere(connection: &Connection, side: usize, sequences: Option<Sequences>)
     if ahead > i32::MAX as u32 { at } else { at + u64::from(ahead) }
 }
 
-/// Not by index: the pair lies on the stack, where the verifier wants constant offsets.
 #[inline(always)]
-fn of_side([received, sent]: Sequences, side: usize) -> u32 {
-    if side == 0 { received } else { sent }
+fn of_side(sequences: Sequences, side: usize) -> u32 {
+    if side == 0 { sequences.received } else { sequences.sent }
 }
 
 /// How many bytes of the beginning of this piece to copy.

@@ -11,11 +11,11 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use ebpf_common::events::{RECEIVED, SENT, flags};
+use ebpf_common::events::{RECEIVED, SENT, TCP_LISTEN, flags};
 
 use super::call;
 use crate::{
-    handlers::{capture::Buffer, socket_io, socket_state, tls},
+    handlers::{capture::Buffer, process, socket_io, socket_state, tls},
     kernel::{
         regs::{self, Regs},
         socket::{Socket, Typed},
@@ -42,9 +42,14 @@ fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let state = ctx.arg::<u32>(2);
+    if state == TCP_LISTEN {
+        process::listens();
+        return 0;
+    }
     let socket = Typed(ctx.arg::<*mut c_void>(0));
     if let Some(connection) = socket.connection() {
-        socket_state::changed(socket, connection, ctx.arg::<u32>(2));
+        socket_state::changed(socket, connection, state);
     }
     0
 }
@@ -91,7 +96,7 @@ fn buffer(thread: u64, of_call: impl Fn(Regs, u64) -> Buffer, many: u64) -> Buff
     if task::is_kernel_worker(task) {
         return call::HIDDEN;
     }
-    let regs = Regs::current();
+    let regs = Regs::of(task);
     if regs.compat() {
         return Buffer::hidden(flags::COMPAT);
     }

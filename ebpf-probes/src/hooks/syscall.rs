@@ -3,7 +3,7 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use ebpf_common::{
-    events::{RECEIVED, SENT, flags},
+    events::{RECEIVED, SENT, TCP_CLOSE, TCP_LISTEN, flags},
     limits::MMSG_MAX,
     policy::{Counter, MANY_MESSAGES},
 };
@@ -30,7 +30,6 @@ const MSG_OOB: u64 = 0x1;
 const MSG_PEEK: u64 = 0x2;
 const MSG_TRUNC: u64 = 0x20;
 const MSG_ERRQUEUE: u64 = 0x2000;
-const TCP_CLOSE: u32 = 7;
 
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
@@ -50,6 +49,10 @@ fn sys_exit_many(ctx: BtfTracePointContext) -> i32 {
 fn syscall_set_state(ctx: BtfTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
     let state = ctx.arg::<u32>(2);
+    if state == TCP_LISTEN {
+        process::listens();
+        return 0;
+    }
     if let Some(connection) = CONNECTIONS_BY_ADDRESS.get_ptr_mut(&sk) {
         socket_state::changed(Raw { sk, inode: 0 }, connection, state);
         if state == TCP_CLOSE {

@@ -1,6 +1,6 @@
 //! The registers of a system call (x86-64).
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 
 use super::load;
 
@@ -22,11 +22,11 @@ const ENOSYS: i64 = -38;
 pub struct Regs(pub *const u8);
 
 impl Regs {
-    /// The current task's, as saved on entry to the kernel.
+    /// A task's, as saved on entry to the kernel. `task` is a pointer whose type the verifier knows.
     #[inline(always)]
-    pub fn current() -> Self {
-        // SAFETY: both helpers only return pointers.
-        Self(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const u8)
+    pub fn of(task: *const u8) -> Self {
+        // SAFETY: the helper only returns a pointer.
+        Self(unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8)
     }
 
     /// Number of the system call.

@@ -22,8 +22,24 @@ const IPPROTO_TCP: u16 = 6;
 /// Bit of `sk_shutdown`: the peer will send no more.
 const RCV_SHUTDOWN: u8 = 1;
 
-/// What the kernel says of a TCP socket's sequence numbers: received (`copied_seq`), sent (`write_seq`).
-pub type Sequences = [u32; 2];
+/// What the kernel says of a TCP socket's sequence numbers.
+///
+/// No `Option`: without a value its fields would be undefined, and the compiler may still spill them to the stack, which
+/// the verifier refuses.
+#[derive(Clone, Copy)]
+pub struct Sequences {
+    /// They could be read.
+    pub known: bool,
+    /// `copied_seq`.
+    pub received: u32,
+    /// `write_seq`.
+    pub sent: u32,
+}
+
+impl Sequences {
+    /// A socket without any.
+    pub const NONE: Self = Self { known: false, received: 0, sent: 0 };
+}
 
 /// A socket as a backend hands it over.
 pub trait Socket: Copy {
@@ -33,8 +49,8 @@ pub trait Socket: Copy {
     fn connection(self) -> Option<*mut Connection>;
     /// Begins to remember it.
     fn remember(self) -> Option<*mut Connection>;
-    /// Its sequence numbers, if it is TCP.
-    fn sequences(self) -> Option<Sequences>;
+    /// Its sequence numbers; it is TCP.
+    fn sequences(self) -> Sequences;
 }
 
 /// A socket whose type the verifier knows: state lives in socket storage.
@@ -71,13 +87,17 @@ impl Socket for Typed {
     }
 
     #[inline(always)]
-    fn sequences(self) -> Option<Sequences> {
+    fn sequences(self) -> Sequences {
         // SAFETY: the helper checks what kind of socket it is.
         let tcp = unsafe { bpf_skc_to_tcp_sock(self.0) } as *const u8;
         if tcp.is_null() {
-            return None;
+            return Sequences::NONE;
         }
-        Some([load(tcp, OFFSETS.tcp_copied_seq.load()), load(tcp, OFFSETS.tcp_write_seq.load())])
+        Sequences {
+            known: true,
+            received: load(tcp, OFFSETS.tcp_copied_seq.load()),
+            sent: load(tcp, OFFSETS.tcp_write_seq.load()),
+        }
     }
 }
 
@@ -125,11 +145,12 @@ impl Socket for Raw {
     }
 
     #[inline(always)]
-    fn sequences(self) -> Option<Sequences> {
-        Some([
-            read(self.sk, OFFSETS.tcp_copied_seq.load())?,
-            read(self.sk, OFFSETS.tcp_write_seq.load())?,
-        ])
+    fn sequences(self) -> Sequences {
+        Sequences {
+            known: true,
+            received: read(self.sk, OFFSETS.tcp_copied_seq.load()).unwrap_or(0),
+            sent: read(self.sk, OFFSETS.tcp_write_seq.load()).unwrap_or(0),
+        }
     }
 }
 

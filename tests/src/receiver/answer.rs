@@ -58,24 +58,18 @@ impl Answers {
         self.recovered.notify_waiters();
     }
 
-    /// What is wrong with the answer to this request; waits if it is that there is none.
-    pub(crate) async fn next(&self) -> Option<Failure> {
-        let recovered = self.recovered.notified();
-        tokio::pin!(recovered);
-        // From here on, a recovery is not missed.
-        recovered.as_mut().enable();
-        let failure = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let fail = next.as_mut().filter(|fail| fail.requests > 0)?;
-            if fail.requests != usize::MAX {
-                fail.requests -= 1;
-            }
-            fail.failure.clone()
-        };
-        if matches!(failure, Failure::Hang) {
-            recovered.await;
-            return None;
+    /// What is wrong with the answer to this request.
+    pub(crate) fn next(&self) -> Option<Failure> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let fail = next.as_mut().filter(|fail| fail.requests > 0)?;
+        if fail.requests != usize::MAX {
+            fail.requests -= 1;
         }
-        Some(failure)
+        Some(fail.failure.clone())
+    }
+
+    /// Ends at the next recovery after this call.
+    pub(crate) fn recovered(&self) -> impl Future<Output = ()> {
+        self.recovered.notified()
     }
 }

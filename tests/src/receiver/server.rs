@@ -183,7 +183,10 @@ async fn receive<S: Signal>(
         resources: message.resources(),
         taken: false,
     };
-    // Noted before the answer, so that a test can wait for a request that hangs.
+    // The answer is chosen first, so that a test that has seen the request knows which it gets; and it is noted before the
+    // answer is given, so that a test can wait for a request that hangs.
+    let recovered = shared.answers.recovered();
+    let answer = shared.answers.next();
     let index = {
         let mut index = 0;
         shared.change(|state| {
@@ -192,8 +195,12 @@ async fn receive<S: Signal>(
         });
         index
     };
-    let partial = match shared.answers.next().await {
+    let partial = match answer {
         None => None,
+        Some(Failure::Hang) => {
+            recovered.await;
+            None
+        }
         Some(Failure::Partial { rejected, message }) => Some((rejected.min(request.items), message)),
         Some(failure) => return Err(failure),
     };

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
-use super::transport::{Failure, Signal, Transport, TransportError};
+use super::transport::{Blame, Failure, Signal, Transport, TransportError};
 use crate::export::{
     config::{OtlpConfig, RetryConfig},
     ledger::Outcome,
@@ -23,9 +23,9 @@ use crate::export::{
 /// When the stage must have stopped; `None` while it runs.
 pub(crate) type StopAt = watch::Receiver<Option<Instant>>;
 
-/// How often a request that gets no answer is tried while others are taken: the request itself is then what the
-/// receiver cannot bear, and it must not hold a place for ever.
-const MAX_TIME_OUTS: u32 = 5;
+/// How often a request is tried that may itself be the cause of its failures: it must not hold a place for ever. Where
+/// there was no answer at all, it is suspected only if other requests are taken meanwhile.
+const TRIES_IF_SUSPECT: u32 = 5;
 /// How often a request is tried after the stage was asked to stop.
 const TRIES_WHEN_STOPPING: u32 = 2;
 /// Time between two lines about partial success.
@@ -81,7 +81,7 @@ impl Delivery {
         let mut stop_at = self.stop_at.clone();
         let give_up_at = self.limit.map(|limit| Instant::now() + limit);
         let successes_before = self.successes.load(Ordering::Relaxed);
-        let (mut tries, mut time_outs, mut tries_stopping) = (0, 0, 0);
+        let (mut tries, mut unanswered, mut failed_at, mut tries_stopping) = (0, 0, 0, 0);
         loop {
             if let Some(peace) = self.asked_to_wait()
                 && self.wait(peace, &mut stop_at, give_up_at, true).await.is_err()
@@ -89,7 +89,7 @@ impl Delivery {
                 return (self.out_of_time(&stop_at), 0);
             }
             let stopping = stop_at.borrow_and_update().is_some();
-            let (after, timed_out, error) = match self.transport.send(message.clone()).await {
+            let (after, blame, error) = match self.transport.send(message.clone()).await {
                 Ok(accepted) => {
                     self.worked(&accepted, items);
                     return (Outcome::Sent, accepted.rejected.min(items));
@@ -98,22 +98,28 @@ impl Delivery {
                     self.failed(&error, "the request is dropped");
                     return (Outcome::DroppedFailed, 0);
                 }
-                Err(Failure::Retry { after, timed_out, error }) => (after, timed_out, error),
+                Err(Failure::Retry { after, blame, error }) => (after, blame, error),
             };
             tries += 1;
-            time_outs += u32::from(timed_out);
+            unanswered += u32::from(blame == Blame::Unknown);
+            failed_at += u32::from(blame == Blame::Request);
             tries_stopping += u32::from(stopping);
             self.failed(&error, "will try again");
             if tries_stopping >= TRIES_WHEN_STOPPING {
                 return (Outcome::DroppedShutdown, 0);
             }
-            if time_outs >= MAX_TIME_OUTS && self.successes.load(Ordering::Relaxed) != successes_before {
+            let others_are_taken = self.successes.load(Ordering::Relaxed) != successes_before;
+            if failed_at >= TRIES_IF_SUSPECT || (unanswered >= TRIES_IF_SUSPECT && others_are_taken) {
                 return (Outcome::DroppedFailed, 0);
             }
             let now = Instant::now();
-            if let Some(after) = after {
-                self.health().not_before = Some(now + after.min(RetryConfig::MAX_ASKED));
-            } else if self.wait(now + self.back_off(tries), &mut stop_at, give_up_at, stopping).await.is_err() {
+            let asked = after.map(|after| now + after.min(RetryConfig::MAX_ASKED));
+            if let Some(peace) = asked {
+                // For all requests, not for this one alone.
+                self.health().not_before = Some(peace);
+            }
+            let until = asked.unwrap_or(now).max(now + self.back_off(tries));
+            if self.wait(until, &mut stop_at, give_up_at, stopping || asked.is_some()).await.is_err() {
                 return (self.out_of_time(&stop_at), 0);
             }
         }

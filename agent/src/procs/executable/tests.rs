@@ -18,6 +18,12 @@ fn stripped_c_and_rust_programs_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     let c = compile(dir.path(), "int main(){return 0;}", &["cc", "-s", "-o", "out", "x.c"]);
     assert_eq!((language(&c), tls(&c)), (Some(Language::Cpp), None));
+    // As distributions strip: without the compiler's comment.
+    let bare = ["cc", "-s", "-o", "out", "-Wl,--no-as-needed", "-lstdc++", "x.c"];
+    drop(compile(dir.path(), "int main(){return 0;}", &bare));
+    let strip = Command::new("strip").args(["-R", ".comment", "out"]).current_dir(dir.path()).status().unwrap();
+    assert!(strip.success());
+    assert_eq!(language(&File::open(dir.path().join("out")).unwrap()), Some(Language::Cpp));
     let rust = compile(
         dir.path(),
         "fn main(){println!(\"{}\", std::env::args().count());}",

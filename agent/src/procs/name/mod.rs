@@ -50,6 +50,11 @@ pub fn of(program: Program<'_>, read: ReadFile<'_>) -> String {
     })
 }
 
+/// Whether an executable runs scripts of a language that is not told apart: what it was compiled from says nothing.
+pub(crate) fn is_script_host(exe: &str) -> bool {
+    matches!(Interpreter::of(base(exe)), Some(Interpreter::Shell))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Interpreter {
     Python,

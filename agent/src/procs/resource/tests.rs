@@ -43,7 +43,15 @@ fn pod() -> Pod {
 
 fn built(facts: &Facts, pod: Option<&Pod>, configured: Configured<'_>, env: &OtelEnv) -> Resource {
     let cluster = CompactString::from("prod");
-    build(IDENTITY, facts, pod, configured, &Shared { host: &host(), env, cluster: Some(&cluster) })
+    let pod_attributes = PodAttributes { labels: vec!["tier".into()], annotations: vec!["contact".into()] };
+    let (host, pod_attributes) = (&host(), &pod_attributes);
+    build(
+        IDENTITY,
+        facts,
+        pod,
+        configured,
+        &Shared { host, env, machine: "m", cluster: Some(&cluster), pod_attributes },
+    )
 }
 
 fn text(resource: &Resource, key: &str) -> Option<String> {
@@ -150,6 +158,8 @@ fn a_pod_gives_all_its_attributes() {
         ContainerRef { id: Some("abc".into()), runtime: Some(ContainerRuntime::Containerd), pod_uid: None };
     let mut pod = pod();
     pod.labels.push(("app.kubernetes.io/version".into(), "1.2.3".into()));
+    pod.labels.push(("tier".into(), "front".into()));
+    pod.annotations.push(("contact".into(), "me".into()));
     pod.annotations.push(("resource.opentelemetry.io/team".into(), "blue".into()));
     let resource = built(&facts, Some(&pod), Configured::default(), &OtelEnv::default());
     for (key, value) in [
@@ -167,6 +177,8 @@ fn a_pod_gives_all_its_attributes() {
         ("k8s.replicaset.name", "orders-7d4b9c"),
         ("k8s.deployment.name", "orders-deployment"),
         ("k8s.cluster.name", "prod"),
+        ("k8s.pod.label.tier", "front"),
+        ("k8s.pod.annotation.contact", "me"),
         ("team", "blue"),
     ] {
         assert_eq!(text(&resource, key).as_deref(), Some(value), "{key}");
@@ -200,7 +212,7 @@ fn the_targets_environment_is_stronger_than_the_agents_and_neither_touches_what_
 
 #[test]
 fn the_instance_id_is_stable_and_unique() {
-    let id = |identity, facts: &Facts| instance_id(identity, facts, &host());
+    let id = |identity, facts: &Facts| instance_id(identity, facts, "m");
     let first = id(IDENTITY, &facts());
     assert_eq!(first, id(IDENTITY, &Facts { name: "renamed".into(), ..facts() }));
     assert_ne!(first, id(Identity { start_ticks: 100, ..IDENTITY }, &facts()));

@@ -96,6 +96,10 @@ fn an_exit_of_an_earlier_process_does_not_touch_the_later_one() {
     table.sweep_at(now + 60 * SECOND);
     assert_eq!(table.len(), 1);
     assert_eq!(table.resource(7).service_name, "second");
+    proc.end(7);
+    table.on_exit_at(7, 200 * NS_PER_TICK, now + 60 * SECOND);
+    table.sweep_at(now + 120 * SECOND);
+    assert!(table.is_empty(), "its own exit was still heard");
 }
 
 #[test]
@@ -310,4 +314,177 @@ fn a_verdict_follows_a_process_that_begins_to_listen() {
     assert!(!table.verdict_at(7, now).is_watch(), "nothing was said");
     table.on_listen(7);
     assert!(table.verdict_at(7, now).is_watch());
+}
+
+#[test]
+fn what_a_cloud_says_is_taken_up_and_the_instance_keeps_its_id() {
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/sbin/a", "a");
+    let host = Host { name: "node-1".into(), id: Some("machine".into()), ..Host::default() };
+    let config = ProcessConfig { proc_root: proc.path().into(), host: Some(host), ..ProcessConfig::default() };
+    let table = ProcessTable::new(config);
+    let before = table.resource(7);
+    table.set_cloud(vec![("cloud.region", "eu".into()), ("host.id", "i-1".into()), ("k8s.cluster.name", "c".into())]);
+    let after = table.resource(7);
+    assert_eq!(text(&before, "host.id").as_deref(), Some("machine"));
+    assert_eq!(text(&after, "host.id").as_deref(), Some("i-1"));
+    assert_eq!(text(&after, "cloud.region").as_deref(), Some("eu"));
+    assert_eq!(text(&after, "k8s.cluster.name"), None, "it is in no pod");
+    assert_eq!(text(&before, "service.instance.id"), text(&after, "service.instance.id"));
+}
+
+/// Pods that become known when the test says so.
+#[derive(Default)]
+struct LatePods(std::sync::Mutex<(u64, Option<Arc<Pod>>)>);
+
+impl PodSource for LatePods {
+    fn generation(&self) -> u64 {
+        self.0.lock().unwrap().0
+    }
+
+    fn pod(&self, _: &crate::procs::container::ContainerRef) -> Option<Arc<Pod>> {
+        self.0.lock().unwrap().1.clone()
+    }
+}
+
+#[test]
+fn who_is_chosen_by_a_pod_that_was_not_known_yet_is_chosen_when_it_is() {
+    use crate::procs::selector::{Criteria, Glob, KubernetesName};
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/sbin/a", "a");
+    proc.process(8, 100, "/usr/sbin/b", "b");
+    let cgroup = format!("0::/kubepods/pod2f7a8c14-77d8-4f0a-9d4e-0a1b2c3d4e5f/{}", "a".repeat(64));
+    fs::write(proc.path().join("7/cgroup"), cgroup).unwrap();
+    let kubernetes = vec![(KubernetesName::Namespace, Glob::new("shop").unwrap())];
+    let rule = Rule { criteria: Criteria { kubernetes, ..Criteria::default() }, ..Rule::default() };
+    let selector = Selector { rules: vec![Arc::new(rule)], ..Selector::default() };
+    let pods = Arc::new(LatePods::default());
+    let source: Option<Arc<dyn PodSource>> = Some(Arc::<LatePods>::clone(&pods));
+    let config = ProcessConfig { proc_root: proc.path().into(), selector, pods: source, ..ProcessConfig::default() };
+    let table = ProcessTable::new(config);
+    assert!(!table.verdict(7).is_watch() && !table.verdict(8).is_watch());
+    assert!(table.rejudge().is_empty());
+    *pods.0.lock().unwrap() = (1, Some(Arc::new(Pod { namespace: "shop".into(), ..Pod::default() })));
+    let changed = table.rejudge();
+    assert_eq!(changed.len(), 1);
+    assert!(changed[0].0 == 7 && changed[0].1.is_watch());
+    assert!(table.rejudge().is_empty());
+}
+
+/// Whether a program is there; says so if not.
+fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !found {
+        println!("skipped: no {program} on this machine");
+    }
+    found
+}
+
+#[test]
+fn a_real_node_server_is_named_by_its_package() {
+    if !has("node") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("package.json"), r#"{"name": "@shop/orders", "version": "1.0.0"}"#).unwrap();
+    fs::create_dir(dir.path().join("src")).unwrap();
+    fs::write(dir.path().join("src/index.js"), "console.log('ready'); process.stdin.resume();").unwrap();
+    let child = start(Command::new("node").arg("src/index.js").current_dir(dir.path()));
+    let resource = ProcessTable::new(ProcessConfig::default()).resource(child.0.id());
+    assert_eq!(resource.service_name, "orders");
+    assert_eq!(text(&resource, "telemetry.sdk.language").as_deref(), Some("nodejs"));
+    assert_eq!(text(&resource, "process.runtime.name").as_deref(), Some("nodejs"));
+}
+
+#[test]
+fn a_real_java_program_is_named_by_its_class() {
+    if !has("java") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let source = "public class Checkout { public static void main(String[] a) throws Exception {\n\
+                  System.out.println(\"ready\"); System.in.read(); } }";
+    let path = dir.path().join("Checkout.java");
+    fs::write(&path, source).unwrap();
+    let child = start(Command::new("java").arg("-Xmx64m").arg(&path));
+    let resource = ProcessTable::new(ProcessConfig::default()).resource(child.0.id());
+    assert_eq!(resource.service_name, "Checkout");
+    assert_eq!(text(&resource, "telemetry.sdk.language").as_deref(), Some("java"));
+}
+
+#[test]
+fn a_process_in_namespaces_of_its_own_is_seen_from_outside() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: namespaces need root");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let passwd = dir.path().join("passwd");
+    fs::write(&passwd, "inside:x:0:0::/:/bin/sh\n").unwrap();
+    let script = dir.path().join("cart.py");
+    fs::write(&script, "import os, sys\nprint('ready', flush=True)\nsys.stdin.read()\n").unwrap();
+    let within = format!("mount --bind {} /etc/passwd && exec python3 {}", passwd.display(), script.display());
+    let child =
+        start(Command::new("unshare").args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", &within]));
+    let table = ProcessTable::new(ProcessConfig::default());
+    let inner = table
+        .proc()
+        .pids()
+        .into_iter()
+        .find(|pid| table.proc().stat(*pid).is_some_and(|stat| stat.parent == child.0.id()));
+    let inner = inner.unwrap();
+    let resource = table.resource(inner);
+    assert_eq!((resource.service_name.as_str(), resource.pid), ("cart", inner));
+    assert_eq!(text(&resource, "process.owner").as_deref(), Some("inside"), "by its own passwd");
+    assert_eq!(table.proc().status(inner).unwrap().namespace_pid, Some(1));
+}
+
+/// Resident memory of this process, in bytes.
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * rustix::param::page_size()
+}
+
+#[test]
+#[ignore = "measures; run by itself, with --release and --nocapture"]
+fn cost_of_processes() {
+    let proc = FakeProc::new();
+    let table = proc.table();
+    let before = resident();
+    for pid in 0..100_000 {
+        table.on_fork(1, pid, u64::from(pid) * NS_PER_TICK);
+    }
+    println!("a live process: {} bytes", (resident() - before) / 100_000);
+    let begun = Instant::now();
+    for pid in 200_000..300_000 {
+        table.on_fork(1, pid, 7 * NS_PER_TICK);
+        table.on_exit(pid, 7 * NS_PER_TICK);
+    }
+    println!("fork and exit: {:?}", begun.elapsed() / 100_000);
+
+    let table = ProcessTable::new(ProcessConfig::default());
+    let own = std::process::id();
+    drop(table.resource(own));
+    let begun = Instant::now();
+    for _ in 0..1_000_000 {
+        std::hint::black_box(table.resource(own));
+    }
+    println!("a known resource: {:?}", begun.elapsed() / 1_000_000);
+    let started_at_ns = table.proc().stat(own).unwrap().start_ticks * NS_PER_TICK;
+    let begun = Instant::now();
+    for _ in 0..EAGER_READS_PER_SECOND {
+        table.on_exec(own, started_at_ns, "x");
+    }
+    println!("an exec that is read: {:?}", begun.elapsed() / EAGER_READS_PER_SECOND);
+    let begun = Instant::now();
+    for _ in 0..10_000 {
+        table.on_exec(own, started_at_ns, "x");
+    }
+    println!("an exec that is not: {:?}", begun.elapsed() / 10_000);
+    let begun = Instant::now();
+    for _ in 0..1000 {
+        table.set_cloud(Vec::new());
+        std::hint::black_box(table.resource(own));
+    }
+    println!("a resource built anew: {:?}", begun.elapsed() / 1000);
 }

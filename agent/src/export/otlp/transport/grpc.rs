@@ -15,7 +15,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use super::{Accepted, Failure, Signal, TransportError, USER_AGENT, tls, with_causes};
+use super::{Accepted, Blame, Failure, Signal, TransportError, USER_AGENT, tls, with_causes};
 use crate::export::config::{Compression, OtlpConfig};
 
 pub(crate) struct Client {
@@ -81,20 +81,17 @@ fn failure(status: &Status) -> Failure {
         Some(cause) => with_causes(cause),
         None => format!("{:?}: {}", status.code(), status.message()),
     };
-    let retryable = match status.code() {
-        Code::Cancelled
-        | Code::DeadlineExceeded
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::Unavailable
-        | Code::DataLoss => true,
-        Code::ResourceExhausted => after.is_some(),
-        _ => status.source().is_some(),
+    let blame = match status.code() {
+        Code::Unavailable => Some(Blame::Receiver),
+        Code::ResourceExhausted if after.is_some() => Some(Blame::Receiver),
+        Code::Cancelled | Code::DeadlineExceeded => Some(Blame::Unknown),
+        _ if status.source().is_some() => Some(Blame::Receiver),
+        Code::Aborted | Code::OutOfRange | Code::DataLoss => Some(Blame::Request),
+        _ => None,
     };
-    if retryable {
-        Failure::Retry { after, timed_out: status.code() == Code::DeadlineExceeded, error: text }
-    } else {
-        Failure::permanent(text)
+    match blame {
+        Some(blame) => Failure::Retry { after, blame, error: text },
+        None => Failure::permanent(text),
     }
 }
 

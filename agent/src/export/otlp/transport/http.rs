@@ -21,7 +21,7 @@ use opentelemetry_proto::tonic::collector::{
 };
 use prost::Message;
 
-use super::{Accepted, Failure, Signal, TransportError, USER_AGENT, tls, with_causes};
+use super::{Accepted, Blame, Failure, Signal, TransportError, USER_AGENT, tls, with_causes};
 use crate::export::config::{Compression, OtlpConfig};
 
 /// Most bytes of an answer that are read.
@@ -100,15 +100,14 @@ impl Client {
         }
         let body = body.map(|body| body.to_bytes()).unwrap_or_default();
         let error = format!("HTTP {}{}", head.status, shown(&head.headers, &body));
-        Err(match head.status {
-            StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::BAD_GATEWAY
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => {
-                Failure::Retry { after: retry_after(&head.headers, SystemTime::now()), timed_out: false, error }
+        let blame = match head.status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
+                Blame::Receiver
             }
-            _ => Failure::permanent(error),
-        })
+            StatusCode::GATEWAY_TIMEOUT => Blame::Unknown,
+            _ => return Err(Failure::permanent(error)),
+        };
+        Err(Failure::Retry { after: retry_after(&head.headers, SystemTime::now()), blame, error })
     }
 
     fn accepted(&self, body: &Bytes) -> Accepted {

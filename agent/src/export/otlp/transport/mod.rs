@@ -45,8 +45,8 @@ pub(crate) enum Failure {
     Retry {
         /// The receiver asked to wait this long.
         after: Option<Duration>,
-        /// Nothing was answered in time: the request itself may be what the receiver cannot bear.
-        timed_out: bool,
+        /// Whether the request itself may be the cause.
+        blame: Blame,
         /// What happened.
         error: String,
     },
@@ -57,9 +57,20 @@ pub(crate) enum Failure {
     },
 }
 
+/// What a failure that may be retried is due to: a request must not be tried for ever if it is the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// The receiver is not there, or has too much to do.
+    Receiver,
+    /// There was no answer in time, which may be due to either.
+    Unknown,
+    /// The receiver is there and answered that it failed at this.
+    Request,
+}
+
 impl Failure {
     fn retry(error: impl Into<String>) -> Self {
-        Self::Retry { after: None, timed_out: false, error: error.into() }
+        Self::Retry { after: None, blame: Blame::Receiver, error: error.into() }
     }
 
     fn permanent(error: impl Into<String>) -> Self {
@@ -67,7 +78,7 @@ impl Failure {
     }
 
     fn timed_out(timeout: Duration) -> Self {
-        Self::Retry { after: None, timed_out: true, error: format!("no answer within {timeout:?}") }
+        Self::Retry { after: None, blame: Blame::Unknown, error: format!("no answer within {timeout:?}") }
     }
 }
 

@@ -1,0 +1,489 @@
+//! One direction of a connection: pieces become frames, frames become events of streams.
+//!
+//! | state  | means |
+//! | ------ | ----- |
+//! | `Seek` | the place in the stream is not known; a piece that begins like frames restores it |
+//! | `Frames` | it is: `frame` is the frame whose payload comes next, else a frame header comes |
+
+use super::{
+    super::Chunk,
+    Side,
+    frame::{FrameHeader, HEADER_LEN, Kind, PREFACE, flags},
+    head::Head,
+    hpack::{Decoded, Decoder},
+    seek::{Candidate, Verdict, judge},
+    stream::Moved,
+    streams::Streams,
+};
+use crate::model::{exchange::Exchange, net::Thread};
+
+/// Longest header block that is decoded; of a longer one the beginning is.
+const MAX_BLOCK: usize = 64 * 1024;
+/// Buffers larger than this are given back after use.
+const SPARE: usize = 4096;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Seek,
+    Frames,
+}
+
+/// A frame whose payload is being moved.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    header: FrameHeader,
+    /// Bytes of the payload that are still to come.
+    remaining: u32,
+    first_ns: u64,
+    thread: Thread,
+    /// DATA with padding: how much, once it was seen.
+    pad: Option<u8>,
+    /// Bytes of the payload were not captured.
+    cut: bool,
+}
+
+/// A header block that goes on in CONTINUATION frames.
+#[derive(Clone, Copy, Debug)]
+struct OpenBlock {
+    stream: u32,
+    /// The first frame's kind: HEADERS or `PUSH_PROMISE`.
+    kind: Kind,
+    end_stream: bool,
+    first_ns: u64,
+    thread: Thread,
+    cut: bool,
+}
+
+/// Where events of a piece go, and what they have in common.
+pub(super) struct Piece<'a> {
+    pub(super) at_ns: u64,
+    pub(super) thread: Thread,
+    pub(super) framed: bool,
+    pub(super) streams: &'a mut Streams,
+    pub(super) out: &'a mut Vec<Exchange>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Half {
+    side: Side,
+    state: State,
+    hpack: Decoder,
+    /// Bytes of this direction were seen.
+    seen: bool,
+    /// The first frame will be trusted to be one.
+    trusted: bool,
+    preface: bool,
+    candidate: Candidate,
+    /// The last request that was open when the candidate was added to.
+    candidate_request: u32,
+    header: [u8; HEADER_LEN],
+    header_len: usize,
+    header_ns: u64,
+    header_thread: Thread,
+    frame: Option<Frame>,
+    payload: Vec<u8>,
+    open_block: Option<OpenBlock>,
+    block: Vec<u8>,
+    /// Bytes of the preface that are still to come.
+    preface_left: usize,
+    /// Framed pieces: the DATA frame whose end was not reached yet.
+    pending_data: Option<FrameHeader>,
+    /// Framed pieces: bytes of DATA payload that were announced and have not moved yet.
+    outstanding: u64,
+    /// Distinguishes blocks that could not be decoded.
+    undecodable: u64,
+}
+
+impl Half {
+    pub(super) fn new(side: Side) -> Self {
+        Self {
+            side,
+            state: State::Seek,
+            hpack: Decoder::unknown(),
+            seen: false,
+            trusted: false,
+            preface: false,
+            candidate: Candidate::default(),
+            candidate_request: 0,
+            header: [0; HEADER_LEN],
+            header_len: 0,
+            header_ns: 0,
+            header_thread: Thread::default(),
+            frame: None,
+            payload: Vec::new(),
+            open_block: None,
+            block: Vec::new(),
+            preface_left: 0,
+            pending_data: None,
+            outstanding: 0,
+            undecodable: 0,
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.hpack.memory() + self.candidate.memory() + self.payload.capacity() + self.block.capacity()
+    }
+
+    /// Whether the client's preface was seen since the last call.
+    pub(super) fn take_preface(&mut self) -> bool {
+        std::mem::take(&mut self.preface)
+    }
+
+    /// The connection began just now, as the client's preface shows, so no header block of this direction can have
+    /// been missed.
+    pub(super) fn on_beginning(&mut self) {
+        if self.hpack.never_lost() {
+            self.hpack.assume_complete();
+        }
+        self.trusted = !self.seen;
+    }
+
+    /// Takes the direction's next piece.
+    pub(super) fn feed(&mut self, chunk: &Chunk<'_>, piece: &mut Piece<'_>) {
+        if chunk.is_empty() {
+            return;
+        }
+        self.seen = true;
+        if std::mem::take(&mut self.trusted) {
+            self.state = State::Frames;
+        }
+        match self.state {
+            State::Seek => self.seek(chunk, piece),
+            State::Frames => self.frames(chunk, piece),
+        }
+    }
+
+    /// Looks whether the piece, perhaps together with those before it, begins like frames.
+    fn seek(&mut self, chunk: &Chunk<'_>, piece: &mut Piece<'_>) {
+        let mut verdict = self.candidate.add(self.side, chunk);
+        // A piece that begins with frames for certain beats older ones that only could be the beginning of some.
+        let begins_anew =
+            verdict == Verdict::No || matches!(judge(self.side, chunk), Verdict::Frames | Verdict::Preface);
+        if begins_anew && !self.candidate.is_empty() {
+            self.candidate.clear();
+            self.hpack.forget();
+            piece.streams.on_loss(self.side, self.candidate_request, piece.at_ns, piece.out);
+            verdict = self.candidate.add(self.side, chunk);
+        }
+        match verdict {
+            Verdict::Maybe => {
+                self.candidate_request = piece.streams.last_request();
+                return;
+            }
+            Verdict::No => {
+                self.candidate.clear();
+                self.hpack.forget();
+                return piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
+            }
+            Verdict::Preface => {
+                self.hpack = Decoder::unknown();
+                self.hpack.assume_complete();
+                self.preface = true;
+                self.preface_left = PREFACE.len();
+                piece.streams.on_preface();
+            }
+            Verdict::Frames => {}
+        }
+        self.state = State::Frames;
+        (self.frame, self.header_len, self.open_block) = (None, 0, None);
+        let candidate = std::mem::take(&mut self.candidate);
+        for (bytes, at_ns, thread) in candidate.pieces() {
+            let mut earlier = Piece { at_ns, thread, framed: chunk.framed, streams: piece.streams, out: piece.out };
+            self.bytes(bytes, &mut earlier);
+        }
+        self.frames(chunk, piece);
+    }
+
+    /// Takes a piece that goes on where the last one ended.
+    fn frames(&mut self, chunk: &Chunk<'_>, piece: &mut Piece<'_>) {
+        if chunk.framed {
+            // What was not framed before ended at a frame's end.
+            if let Some(frame) = self.frame
+                && frame.header.kind == Kind::Data
+            {
+                self.end_frame(frame, &[], piece);
+            }
+            self.bytes(chunk.data, piece);
+            if chunk.lost {
+                self.lose_place(piece);
+            }
+            self.settle(chunk.skipped, piece);
+            return;
+        }
+        if let Some(header) = self.pending_data.take() {
+            // Framing was given up within a payload. Where its padding is, if any, is not known.
+            let remaining = u32::try_from(self.outstanding).unwrap_or(header.length);
+            let (first_ns, thread) = (self.header_ns, self.header_thread);
+            self.frame = Some(Frame { header, remaining, first_ns, thread, pad: None, cut: true });
+            self.outstanding = 0;
+        }
+        self.bytes(chunk.data, piece);
+        self.gap(chunk.skipped.saturating_sub(chunk.tail.len() as u64), piece);
+        self.bytes(chunk.tail, piece);
+    }
+
+    /// Bytes that were taken out of a framed piece belong to the DATA frames announced so far.
+    fn settle(&mut self, taken_out: u64, piece: &mut Piece<'_>) {
+        self.outstanding = self.outstanding.saturating_sub(taken_out);
+        if self.outstanding == 0 || self.header_len > 0 {
+            self.flush_data(piece);
+        }
+    }
+
+    /// The DATA frame that was announced last has ended.
+    fn flush_data(&mut self, piece: &mut Piece<'_>) {
+        if let Some(header) = self.pending_data.take() {
+            let payload = (!header.has(flags::PADDED)).then_some(u64::from(header.length));
+            let end = header.has(flags::END_STREAM);
+            piece.streams.on_data(self.side, header.stream, payload, end, piece.at_ns, piece.out);
+        }
+    }
+
+    /// Takes bytes that were captured.
+    fn bytes(&mut self, mut data: &[u8], piece: &mut Piece<'_>) {
+        let preface = self.preface_left.min(data.len());
+        self.preface_left -= preface;
+        data = data.get(preface..).unwrap_or_default();
+        while self.state == State::Frames && !data.is_empty() {
+            if let Some(mut frame) = self.frame {
+                let take = data.len().min(frame.remaining as usize);
+                let (part, rest) = data.split_at(take);
+                data = rest;
+                frame.remaining -= take as u32;
+                self.payload(frame, part, piece);
+                continue;
+            }
+            if self.header_len == 0 {
+                (self.header_ns, self.header_thread) = (piece.at_ns, piece.thread);
+                if let Some((header, rest)) = data.split_first_chunk() {
+                    data = rest;
+                    self.begin_frame(FrameHeader::parse(*header), piece);
+                    continue;
+                }
+            }
+            let take = data.len().min(HEADER_LEN - self.header_len);
+            let (part, rest) = data.split_at(take);
+            data = rest;
+            for (slot, byte) in self.header.iter_mut().skip(self.header_len).zip(part) {
+                *slot = *byte;
+            }
+            self.header_len += take;
+            if self.header_len == HEADER_LEN {
+                self.header_len = 0;
+                self.begin_frame(FrameHeader::parse(self.header), piece);
+            }
+        }
+    }
+
+    /// Bytes moved that were not captured.
+    fn gap(&mut self, len: u64, piece: &mut Piece<'_>) {
+        if self.state != State::Frames || len == 0 {
+            return;
+        }
+        let Some(mut frame) = self.frame.take() else { return self.lose_place(piece) };
+        frame.cut |= frame.header.kind.is_read();
+        match u32::try_from(len).ok().and_then(|len| frame.remaining.checked_sub(len)) {
+            Some(remaining) => {
+                frame.remaining = remaining;
+                self.payload(frame, &[], piece);
+            }
+            None => {
+                // It has ended, and something else was lost.
+                frame.remaining = 0;
+                self.payload(frame, &[], piece);
+                self.lose_place(piece);
+            }
+        }
+    }
+
+    /// The place in the stream is not known any more, nor are the header blocks that went by.
+    fn lose_place(&mut self, piece: &mut Piece<'_>) {
+        if self.state != State::Frames {
+            return;
+        }
+        self.flush_data(piece);
+        if let Some(frame) = self.frame.take()
+            && frame.header.kind.has_block()
+        {
+            let payload = std::mem::take(&mut self.payload);
+            self.end_frame(Frame { cut: true, ..frame }, &payload, piece);
+        }
+        if let Some(block) = self.open_block.take() {
+            let fragments = std::mem::take(&mut self.block);
+            self.end_block(OpenBlock { cut: true, ..block }, &fragments, piece);
+        }
+        (self.payload, self.block, self.outstanding) = (Vec::new(), Vec::new(), 0);
+        (self.state, self.header_len) = (State::Seek, 0);
+        self.hpack.forget();
+        piece.streams.anomalies.resyncs += 1;
+        piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
+    }
+
+    fn begin_frame(&mut self, header: FrameHeader, piece: &mut Piece<'_>) {
+        self.flush_data(piece);
+        // Nothing may come between the frames of a header block (RFC 9113, section 6.10).
+        let continues = |block: OpenBlock| header.kind == Kind::Continuation && header.stream == block.stream;
+        if !header.is_legal(self.side) || !self.open_block.is_none_or(continues) {
+            return self.lose_place(piece);
+        }
+        if piece.framed && header.kind == Kind::Data {
+            self.pending_data = Some(header);
+            self.outstanding = self.outstanding.saturating_add(u64::from(header.length));
+            return;
+        }
+        let frame = Frame {
+            header,
+            remaining: header.length,
+            first_ns: self.header_ns,
+            thread: self.header_thread,
+            pad: None,
+            cut: false,
+        };
+        self.payload(frame, &[], piece);
+    }
+
+    /// Takes the next part of a frame's payload; `frame.remaining` is what comes after it.
+    fn payload(&mut self, mut frame: Frame, part: &[u8], piece: &mut Piece<'_>) {
+        if frame.header.kind == Kind::Data && frame.pad.is_none() && !frame.cut && frame.header.has(flags::PADDED) {
+            frame.pad = part.first().copied();
+            let moved = frame.header.length - frame.remaining;
+            frame.cut = frame.pad.is_none() && moved > 0;
+        }
+        if !frame.header.kind.is_read() {
+            self.frame = (frame.remaining > 0).then_some(frame);
+            if frame.remaining == 0 {
+                self.end_frame(frame, &[], piece);
+            }
+            return;
+        }
+        if part.len() == frame.header.length as usize {
+            return self.end_frame(frame, part, piece);
+        }
+        if !frame.cut {
+            self.keep(&mut frame, part, piece);
+        }
+        if frame.remaining > 0 {
+            self.frame = Some(frame);
+            return;
+        }
+        self.frame = None;
+        let mut payload = std::mem::take(&mut self.payload);
+        self.end_frame(frame, &payload, piece);
+        payload.clear();
+        if payload.capacity() <= SPARE {
+            self.payload = payload;
+        }
+    }
+
+    /// Keeps a part of a frame's payload for when all of it is there.
+    fn keep(&mut self, frame: &mut Frame, part: &[u8], piece: &mut Piece<'_>) {
+        let room = MAX_BLOCK.saturating_sub(self.payload.len());
+        let kept = part.get(..room).unwrap_or(part);
+        self.payload.extend_from_slice(kept);
+        // What comes behind the last stream of GOAWAY is for people to read.
+        if kept.len() < part.len() && frame.header.kind.has_block() {
+            frame.cut = true;
+            piece.streams.anomalies.over_limit += 1;
+        }
+    }
+
+    /// A frame has ended; `payload` is what was kept of it.
+    fn end_frame(&mut self, frame: Frame, payload: &[u8], piece: &mut Piece<'_>) {
+        let header = frame.header;
+        self.frame = None;
+        match header.kind {
+            Kind::Data => {
+                let overhead = match (header.has(flags::PADDED), frame.pad) {
+                    (false, _) => Some(0),
+                    (true, pad) => pad.map(|pad| u32::from(pad) + 1),
+                };
+                let payload = overhead.map(|overhead| u64::from(header.length.saturating_sub(overhead)));
+                let end = header.has(flags::END_STREAM);
+                piece.streams.on_data(self.side, header.stream, payload, end, piece.at_ns, piece.out);
+            }
+            Kind::Headers | Kind::PushPromise => {
+                let block = OpenBlock {
+                    stream: header.stream,
+                    kind: header.kind,
+                    end_stream: header.kind == Kind::Headers && header.has(flags::END_STREAM),
+                    first_ns: frame.first_ns,
+                    thread: frame.thread,
+                    cut: frame.cut,
+                };
+                self.fragment(header, block, payload, piece);
+            }
+            Kind::Continuation => match self.open_block.take() {
+                Some(block) => {
+                    self.fragment(header, OpenBlock { cut: block.cut || frame.cut, ..block }, payload, piece)
+                }
+                // Its beginning was before our time.
+                None => self.hpack.forget(),
+            },
+            Kind::RstStream => match payload.first_chunk() {
+                Some(code) => {
+                    piece.streams.on_reset(header.stream, u32::from_be_bytes(*code), piece.at_ns, piece.out);
+                }
+                None => piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out),
+            },
+            Kind::GoAway if self.side == Side::Responses => {
+                if let Some(last) = payload.first_chunk() {
+                    let last = u32::from_be_bytes(*last) & 0x7fff_ffff;
+                    piece.streams.on_go_away(last, piece.at_ns, piece.out);
+                }
+            }
+            // SETTINGS only bounds the table sizes that encoders may choose: see `hpack::table`.
+            _ => {}
+        }
+    }
+
+    /// A fragment of a header block was moved.
+    fn fragment(&mut self, header: FrameHeader, mut block: OpenBlock, payload: &[u8], piece: &mut Piece<'_>) {
+        let fragment = header.fragment(payload).unwrap_or_else(|| {
+            block.cut = true;
+            &[]
+        });
+        let is_last = header.has(flags::END_HEADERS);
+        if is_last && self.block.is_empty() {
+            return self.end_block(block, fragment, piece);
+        }
+        if self.block.len() + fragment.len() > MAX_BLOCK && !block.cut {
+            block.cut = true;
+            piece.streams.anomalies.over_limit += 1;
+        }
+        let room = if block.cut { MAX_BLOCK.saturating_sub(self.block.len()) } else { fragment.len() };
+        self.block.extend_from_slice(fragment.get(..room).unwrap_or(fragment));
+        if !is_last {
+            self.open_block = Some(block);
+            return;
+        }
+        let mut fragments = std::mem::take(&mut self.block);
+        self.end_block(block, &fragments, piece);
+        fragments.clear();
+        if fragments.capacity() <= SPARE {
+            self.block = fragments;
+        }
+    }
+
+    /// A header block has ended.
+    fn end_block(&mut self, block: OpenBlock, fragments: &[u8], piece: &mut Piece<'_>) {
+        let mut head = Head::default();
+        let decoded = self.hpack.decode(fragments, !block.cut, &mut |field: Decoded<'_>| head.add(field));
+        match decoded {
+            Ok(summary) => {
+                head.cut = block.cut || summary.over_limit;
+                piece.streams.anomalies.over_limit += u64::from(summary.over_limit);
+            }
+            Err(_) => {
+                self.undecodable += 1;
+                piece.streams.anomalies.resyncs += 1;
+                head = Head::undecodable(self.undecodable);
+            }
+        }
+        // A promise is decoded for the table's sake only; its response counts as one without request.
+        if block.kind == Kind::Headers {
+            let moved = Moved { first_ns: block.first_ns, last_ns: piece.at_ns, thread: block.thread };
+            piece.streams.on_headers(self.side, block.stream, head, moved, block.end_stream, piece.out);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! One stream: a request and what was seen of its response.
+
+use compact_str::CompactString;
+
+use super::{
+    super::grpc::{self, Media},
+    Side,
+    head::{First, Head},
+    names::UnknownNames,
+};
+use crate::model::{
+    exchange::{Detail, Exchange, Http, Outcome, Rpc},
+    net::{Role, Thread},
+};
+
+/// When a header block was moved, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved {
+    /// First byte of the HEADERS frame.
+    pub(super) first_ns: u64,
+    /// The piece that completes it.
+    pub(super) last_ns: u64,
+    /// Who moved the first byte.
+    pub(super) thread: Thread,
+}
+
+/// Bytes of a body as DATA frames tell them; `None` once that is not certain.
+#[derive(Clone, Copy, Debug)]
+struct Body(Option<u64>);
+
+impl Body {
+    fn add(&mut self, payload: Option<u64>) {
+        self.0 = self.0.zip(payload).and_then(|(so_far, payload)| so_far.checked_add(payload));
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Stream {
+    request: Head,
+    unknown_name: Option<u64>,
+    start_ns: u64,
+    thread: Thread,
+    request_ended: bool,
+    request_body: Body,
+    first_byte_ns: Option<u64>,
+    /// The headers of the (final, as far as known) response were seen.
+    has_head: bool,
+    status: Option<u16>,
+    status_unknown: bool,
+    media: Option<Media>,
+    grpc_status: Option<u32>,
+    /// `grpc-status` came in trailers.
+    grpc_trailers: bool,
+    data_seen: bool,
+    response_body: Body,
+    /// Bytes of responses were lost while it was open: its response's end may have been among them.
+    end_lost: bool,
+    /// Bytes of requests were lost while it was open: its cancellation may have been among them.
+    reset_lost: bool,
+}
+
+impl Stream {
+    pub(super) fn new(request: Head, unknown_name: Option<u64>, moved: Moved, ended: bool) -> Self {
+        Self {
+            request,
+            unknown_name,
+            start_ns: moved.first_ns,
+            thread: moved.thread,
+            request_ended: ended,
+            request_body: Body(Some(0)),
+            first_byte_ns: None,
+            has_head: false,
+            status: None,
+            status_unknown: false,
+            media: None,
+            grpc_status: None,
+            grpc_trailers: false,
+            data_seen: false,
+            response_body: Body(Some(0)),
+            end_lost: false,
+            reset_lost: false,
+        }
+    }
+
+    pub(super) fn on_request_data(&mut self, payload: Option<u64>, end: bool) {
+        self.request_body.add(payload);
+        self.request_ended |= end;
+    }
+
+    pub(super) fn on_request_end(&mut self) {
+        self.request_ended = true;
+    }
+
+    pub(super) fn on_response_data(&mut self, payload: Option<u64>) {
+        self.data_seen = true;
+        self.end_lost = false;
+        self.response_body.add(payload);
+    }
+
+    pub(super) fn on_response_block(&mut self, head: &Head, moved: Moved, end: bool) {
+        let is_interim = matches!(head.status, Some(100..=199)) && !end;
+        // Only trailers end a stream after the headers of a response, and only interim responses precede those. So a
+        // second block that does not end the stream shows that the first was an interim response of unknown status.
+        let shows_interim = self.status_unknown && !self.data_seen && (!end || head.first == First::Status);
+        let is_trailers = end
+            && (head.first == First::Regular
+                || self.has_head && !shows_interim
+                || self.end_lost && head.status.is_none());
+        self.end_lost = false;
+        if is_interim {
+            return;
+        }
+        if is_trailers {
+            self.grpc_trailers |= head.grpc_status.is_some();
+        } else if !self.has_head || shows_interim {
+            self.has_head = true;
+            self.first_byte_ns = Some(moved.first_ns);
+            self.status = head.status;
+            self.status_unknown = head.status.is_none();
+            self.media = head.media;
+        }
+        if let Some(status) = head.grpc_status {
+            self.grpc_status = Some(status);
+        }
+    }
+
+    /// Bytes of one of the directions were lost.
+    pub(super) fn on_loss(&mut self, side: Side) {
+        match side {
+            Side::Requests => {
+                self.reset_lost = true;
+                self.request_body = Body(None);
+            }
+            Side::Responses => {
+                self.end_lost = true;
+                self.response_body = Body(None);
+            }
+        }
+    }
+
+    pub(super) const fn has_response(&self) -> bool {
+        self.has_head || self.data_seen
+    }
+
+    /// How it ended if its response did.
+    pub(super) const fn ended(&self) -> Outcome {
+        if self.has_head { Outcome::Complete } else { Outcome::Unseen }
+    }
+
+    /// How it ended if the connection did.
+    pub(super) const fn cut_off(&self) -> Outcome {
+        match (self.end_lost || self.reset_lost, self.has_response()) {
+            (true, _) => Outcome::Unseen,
+            (false, true) => Outcome::Cut,
+            (false, false) => Outcome::NoResponse,
+        }
+    }
+
+    /// How it ended if it was reset.
+    pub(super) const fn reset(&self, code: u32) -> Outcome {
+        if self.end_lost || self.reset_lost { Outcome::Unseen } else { Outcome::Cancelled(code) }
+    }
+
+    /// Bytes held on the heap, itself among them.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>() + self.request.heap()
+    }
+
+    pub(super) fn into_exchange(self, role: Role, outcome: Outcome, end_ns: u64, names: &mut UnknownNames) -> Exchange {
+        let system = self.rpc_system(names);
+        if let (Some(grpc::GRPC), Some(name)) = (system, self.unknown_name) {
+            names.set_grpc(name);
+        }
+        Exchange {
+            role,
+            thread: self.thread,
+            start_ns: self.start_ns,
+            first_byte_ns: self.first_byte_ns,
+            end_ns,
+            outcome,
+            parent: self.request.traceparent,
+            detail: match system {
+                Some(system) => Detail::Rpc(Box::new(self.into_rpc(system))),
+                None => Detail::Http(Box::new(self.into_http(outcome))),
+            },
+        }
+    }
+
+    /// The RPC system, if the exchange is certainly a call.
+    fn rpc_system(&self, names: &UnknownNames) -> Option<&'static str> {
+        let request = &self.request;
+        match request.media {
+            Some(Media::Grpc) => return Some(grpc::GRPC),
+            Some(Media::ConnectStream) => return Some(grpc::CONNECT),
+            Some(Media::GrpcWeb) => return None,
+            _ if request.connect_version => return Some(grpc::CONNECT),
+            Some(_) => return None,
+            None if !request.any_unknown && !request.cut => return None,
+            None => {}
+        }
+        match self.media {
+            Some(Media::Grpc) => return Some(grpc::GRPC),
+            Some(Media::ConnectStream) => return Some(grpc::CONNECT),
+            Some(Media::GrpcWeb) => return None,
+            _ => {}
+        }
+        // gRPC-Web has no HTTP trailers, and browsers may not send `te`.
+        let is_grpc = self.grpc_trailers
+            || request.user_agent.as_deref().is_some_and(grpc::is_grpc_agent)
+            || (request.te_trailers && request.grpc_field)
+            || self.unknown_name.is_some_and(|name| names.is_grpc(name));
+        is_grpc.then_some(grpc::GRPC)
+    }
+
+    fn into_rpc(self, system: &'static str) -> Rpc {
+        let request = self.request;
+        let method = request.path.as_deref().filter(|_| !request.path_cut).map(|path| match system {
+            grpc::CONNECT => grpc::connect_method(path),
+            _ => grpc::grpc_method(path),
+        });
+        let status = match system {
+            grpc::CONNECT if request.media == Some(Media::ConnectStream) => None,
+            grpc::CONNECT => self.status.and_then(|status| grpc::connect_unary_status(status, self.media)),
+            _ => self.grpc_status,
+        };
+        Rpc {
+            system,
+            version: "2",
+            unknown_name: self.unknown_name.filter(|_| method.is_none()),
+            method,
+            host: request.authority.or(request.host),
+            user_agent: request.user_agent,
+            status,
+            http_status: self.status.filter(|&status| status != 200),
+            timeout_ns: request.timeout_ns,
+        }
+    }
+
+    fn into_http(self, outcome: Outcome) -> Http {
+        let request = self.request;
+        let target: Option<CompactString> =
+            if request.is_tunnel() { request.authority.clone() } else { request.path.clone() };
+        let request_body_bytes =
+            if self.request_ended { self.request_body.0.or(request.content_length) } else { request.content_length };
+        Http {
+            version: "2",
+            target_truncated: request.path_cut,
+            unknown_name: self.unknown_name,
+            method: request.method,
+            target,
+            host: request.authority.or(request.host),
+            scheme: request.scheme,
+            user_agent: request.user_agent,
+            status: self.status,
+            request_body_bytes,
+            response_body_bytes: self.response_body.0.filter(|_| outcome == Outcome::Complete),
+            headers_truncated: request.cut,
+        }
+    }
+}

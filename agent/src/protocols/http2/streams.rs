@@ -1,0 +1,228 @@
+//! The streams of a connection: requests find their responses here.
+
+use std::collections::HashMap;
+
+use super::{
+    super::Anomalies,
+    Side,
+    head::{First, Head},
+    names::UnknownNames,
+    stream::{Moved, Stream},
+};
+use crate::model::{
+    exchange::{Exchange, Outcome},
+    net::Role,
+};
+
+/// Most requests that are open at once; servers allow 100 to 1000.
+const MAX_STREAMS: usize = 4096;
+/// Most bytes that open requests hold.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Most open requests of which the end may have been lost; the oldest are given up beyond.
+const MAX_DOUBTFUL: usize = 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Streams {
+    role: Role,
+    open: HashMap<u32, Box<Stream>>,
+    /// Heap bytes of `open`'s values.
+    bytes: usize,
+    /// First and last request that were seen; 0 if none.
+    first_id: u32,
+    last_id: u32,
+    /// Requests may have been lost since the last one that was seen.
+    requests_lost: bool,
+    /// Requests between these two were lost.
+    lost: (u32, u32),
+    /// The connection was seen from its beginning.
+    since_beginning: bool,
+    names: UnknownNames,
+    pub(super) anomalies: Anomalies,
+}
+
+impl Streams {
+    pub(super) fn new(role: Role) -> Self {
+        Self {
+            role,
+            open: HashMap::new(),
+            bytes: 0,
+            first_id: 0,
+            last_id: 0,
+            requests_lost: false,
+            lost: (0, 0),
+            since_beginning: false,
+            names: UnknownNames::default(),
+            anomalies: Anomalies::default(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.bytes + self.open.capacity() * size_of::<(u32, Box<Stream>, u8)>() + self.names.memory()
+    }
+
+    /// The client's preface was seen.
+    pub(super) fn on_preface(&mut self) {
+        self.since_beginning = true;
+    }
+
+    pub(super) fn on_headers(
+        &mut self,
+        side: Side,
+        id: u32,
+        head: Head,
+        moved: Moved,
+        end: bool,
+        out: &mut Vec<Exchange>,
+    ) {
+        match (side, self.open.get_mut(&id)) {
+            (Side::Requests, Some(stream)) => {
+                if end {
+                    stream.on_request_end();
+                }
+            }
+            (Side::Requests, None) => self.begin(id, head, moved, end),
+            (Side::Responses, Some(stream)) => {
+                stream.on_response_block(&head, moved, end);
+                if end {
+                    let outcome = stream.ended();
+                    self.finish(id, outcome, moved.last_ns, out);
+                }
+            }
+            (Side::Responses, None) => self.on_unmatched(id, end),
+        }
+    }
+
+    fn begin(&mut self, id: u32, head: Head, moved: Moved, ended: bool) {
+        // Trailers of a request that is over, or that began before our time. Ids only grow, but what made them grow may
+        // have been bytes that looked like a frame.
+        let is_trailers = match head.first {
+            First::Request => false,
+            First::Regular => true,
+            _ => id <= self.last_id,
+        };
+        if is_trailers || id.is_multiple_of(2) {
+            return;
+        }
+        if self.requests_lost {
+            self.lost = (self.last_id, id);
+            self.requests_lost = false;
+        }
+        if self.first_id == 0 {
+            self.first_id = id;
+        }
+        self.last_id = id;
+        // Even if it cannot be kept, its name has something to teach.
+        let unknown_name = self.names.number(&head);
+        let stream = Stream::new(head, unknown_name, moved, ended);
+        let bytes = stream.memory();
+        if self.open.len() >= MAX_STREAMS || self.bytes + bytes > MAX_BYTES {
+            self.anomalies.over_limit += 1;
+            return;
+        }
+        self.bytes += bytes;
+        self.open.insert(id, Box::new(stream));
+    }
+
+    /// A frame of a response to a request that is not open.
+    fn on_unmatched(&mut self, id: u32, end: bool) {
+        // Stream 1 of a connection that was upgraded from HTTP/1 answers the request that was seen there.
+        let is_upgraded = id == 1 && self.since_beginning;
+        let is_over = (self.first_id..=self.last_id).contains(&id) && !(self.lost.0 < id && id < self.lost.1);
+        let is_pushed = id.is_multiple_of(2);
+        if end && (is_pushed || !is_over && !is_upgraded) {
+            self.anomalies.unmatched_responses += 1;
+        }
+    }
+
+    /// A DATA frame was moved: bytes of its payload without padding, if that is certain.
+    pub(super) fn on_data(
+        &mut self,
+        side: Side,
+        id: u32,
+        payload: Option<u64>,
+        end: bool,
+        at_ns: u64,
+        out: &mut Vec<Exchange>,
+    ) {
+        match (side, self.open.get_mut(&id)) {
+            (Side::Requests, Some(stream)) => stream.on_request_data(payload, end),
+            (Side::Requests, None) => {}
+            (Side::Responses, Some(stream)) => {
+                stream.on_response_data(payload);
+                if end {
+                    let outcome = stream.ended();
+                    self.finish(id, outcome, at_ns, out);
+                }
+            }
+            (Side::Responses, None) => self.on_unmatched(id, end),
+        }
+    }
+
+    pub(super) fn on_reset(&mut self, id: u32, code: u32, at_ns: u64, out: &mut Vec<Exchange>) {
+        if let Some(stream) = self.open.get(&id) {
+            let outcome = stream.reset(code);
+            self.finish(id, outcome, at_ns, out);
+        }
+    }
+
+    /// The server will answer no stream above `last`.
+    pub(super) fn on_go_away(&mut self, last: u32, at_ns: u64, out: &mut Vec<Exchange>) {
+        self.finish_where(at_ns, out, |id, stream| (id > last && !stream.has_response()).then(|| stream.cut_off()));
+    }
+
+    /// No more responses will come.
+    pub(super) fn on_end(&mut self, at_ns: u64, out: &mut Vec<Exchange>) {
+        self.finish_where(at_ns, out, |_, stream| Some(stream.cut_off()));
+    }
+
+    /// Nobody looks any more.
+    pub(super) fn on_forgotten(&mut self, at_ns: u64, out: &mut Vec<Exchange>) {
+        self.finish_where(at_ns, out, |_, _| Some(Outcome::Unseen));
+    }
+
+    /// The last request that was seen.
+    pub(super) fn last_request(&self) -> u32 {
+        self.last_id
+    }
+
+    /// Bytes of unknown content were lost, when no request above `last` was open.
+    pub(super) fn on_loss(&mut self, side: Side, last: u32, at_ns: u64, out: &mut Vec<Exchange>) {
+        self.requests_lost |= side == Side::Requests && self.first_id != 0;
+        for (_, stream) in self.open.iter_mut().filter(|&(&id, _)| id <= last) {
+            stream.on_loss(side);
+        }
+        let too_many = self.open.len().saturating_sub(MAX_DOUBTFUL);
+        if too_many > 0 {
+            let mut ids: Vec<u32> = self.open.keys().copied().collect();
+            ids.sort_unstable();
+            for id in ids.into_iter().take(too_many) {
+                self.finish(id, Outcome::Unseen, at_ns, out);
+            }
+        }
+    }
+
+    /// Finishes streams in the order of their ids, so that the same input gives the same output.
+    fn finish_where(&mut self, at_ns: u64, out: &mut Vec<Exchange>, outcome: impl Fn(u32, &Stream) -> Option<Outcome>) {
+        let mut ended: Vec<(u32, Outcome)> =
+            self.open.iter().filter_map(|(&id, stream)| Some((id, outcome(id, stream)?))).collect();
+        ended.sort_unstable_by_key(|&(id, _)| id);
+        for (id, outcome) in ended {
+            self.finish(id, outcome, at_ns, out);
+        }
+    }
+
+    fn finish(&mut self, id: u32, outcome: Outcome, end_ns: u64, out: &mut Vec<Exchange>) {
+        if let Some(stream) = self.open.remove(&id) {
+            self.bytes -= stream.memory();
+            out.push(stream.into_exchange(self.role, outcome, end_ns, &mut self.names));
+        }
+        if self.open.is_empty() && self.open.capacity() > MAX_DOUBTFUL {
+            self.open = HashMap::new();
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Sessions that begin anywhere in a connection: what they tell is right, or they tell nothing.
+
+use std::collections::HashMap;
+
+use httlib_hpack::Encoder;
+
+use super::{super::*, wire::*};
+use crate::model::exchange::{Detail, Outcome};
+
+/// What really happened on a stream, by when it began.
+#[derive(Debug, Default)]
+struct Truth {
+    id: u32,
+    method: String,
+    path: String,
+    status: u16,
+    first_byte_ns: u64,
+    end_ns: u64,
+    is_grpc: bool,
+}
+
+/// How a connection's ends write header blocks.
+struct Habits {
+    table_size: u32,
+    resizes: bool,
+    index_paths: bool,
+    authorities: usize,
+    is_grpc: bool,
+    /// Fields are sought in the table before they are written.
+    seeks: bool,
+    pseudo_order: [usize; 4],
+}
+
+struct Connection {
+    pieces: Vec<Moved>,
+    truth: HashMap<u64, Truth>,
+    habits: Habits,
+}
+
+const METHODS: [&str; 6] = ["GET", "POST", "POST", "GET", "PUT", "DELETE"];
+const STATUSES: [&str; 8] = ["200", "200", "204", "404", "500", "201", "302", "503"];
+/// Statuses of the static table, which nobody has to remember.
+const STATIC_STATUSES: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
+
+fn habits(random: &mut Random) -> Habits {
+    let orders = [[0, 1, 2, 3], [0, 1, 3, 2], [3, 2, 0, 1], [2, 3, 0, 1]];
+    Habits {
+        table_size: *random.pick(&[0, 64, 200, 1000, 4096, 4096, 65536]),
+        resizes: random.one_in(3),
+        index_paths: !random.one_in(4),
+        authorities: if random.one_in(4) { 3 } else { 1 },
+        is_grpc: random.one_in(2),
+        seeks: !random.one_in(4),
+        pseudo_order: *random.pick(&orders),
+    }
+}
+
+impl Habits {
+    fn flags(&self, random: &mut Random, name: &str) -> u8 {
+        let huffman = *random.pick(&[0, Encoder::HUFFMAN_NAME | Encoder::HUFFMAN_VALUE, Encoder::HUFFMAN_VALUE]);
+        let indexing = match name {
+            ":path" if !self.index_paths => 0,
+            "x-secret" => Encoder::NEVER_INDEXED,
+            _ => Encoder::WITH_INDEXING,
+        };
+        let seek = if self.seeks || !random.one_in(3) { Encoder::BEST_FORMAT } else { 0 };
+        huffman | indexing | seek
+    }
+
+    fn block(&self, random: &mut Random, encoder: &mut Encoder<'_>, fields: &[(&str, &str)]) -> Vec<u8> {
+        let mut block = Vec::new();
+        if self.resizes && random.one_in(12) {
+            let size = *random.pick(&[0, 100, 500, self.table_size, self.table_size]);
+            if random.one_in(2) {
+                encoder.update_max_dynamic_size(0, &mut block).unwrap();
+            }
+            encoder.update_max_dynamic_size(size, &mut block).unwrap();
+        }
+        for (name, value) in fields {
+            let flags = self.flags(random, name);
+            encoder.encode((name.as_bytes().to_vec(), value.as_bytes().to_vec(), flags), &mut block).unwrap();
+        }
+        block
+    }
+
+    fn request(&self, random: &mut Random, encoder: &mut Encoder<'_>, id: u32) -> (Vec<u8>, Truth) {
+        let method = if self.is_grpc { "POST" } else { random.pick(&METHODS) };
+        let path = match random.below(12) {
+            0 => format!("/pkg.Svc/Once{}", random.next() % 1000),
+            nth => format!("/pkg.Svc/Method{}", nth % 4),
+        };
+        let authority = format!("host{}", random.below(self.authorities));
+        let pseudo = [(":method", method), (":scheme", "http"), (":path", &path), (":authority", &authority)];
+        let mut fields: Vec<(&str, &str)> = self.pseudo_order.iter().map(|&at| pseudo[at]).collect();
+        let request_id = format!("id-{id}");
+        if self.is_grpc {
+            fields.extend([("content-type", "application/grpc"), ("user-agent", "grpc-go/1.7"), ("te", "trailers")]);
+            if random.one_in(2) {
+                fields.push(("grpc-timeout", "1000m"));
+            }
+        } else {
+            fields.extend([("accept", "*/*"), ("user-agent", "curl/8"), ("x-secret", "s")]);
+        }
+        if random.one_in(3) {
+            fields.push(("x-request-id", &request_id));
+        }
+        let traceparent = format!("00-{:032x}-{:016x}-01", u32::MAX, id);
+        if random.one_in(2) {
+            fields.push(("traceparent", &traceparent));
+        }
+        let block = self.block(random, encoder, &fields);
+        let truth =
+            Truth { id, method: method.to_owned(), path: path.clone(), is_grpc: self.is_grpc, ..Truth::default() };
+        (block, truth)
+    }
+}
+
+/// Streams that overlap, every frame a piece.
+fn connection(random: &mut Random, streams: u32) -> Connection {
+    let habits = habits(random);
+    let mut wire = Wire::new();
+    wire.client = Encoder::with_dynamic_size(4096);
+    wire.server = Encoder::with_dynamic_size(4096);
+    let mut truth: HashMap<u64, Truth> = HashMap::new();
+    let mut open: Vec<(u32, u64, u8)> = Vec::new();
+    let mut next = 1;
+    if habits.table_size != 4096 {
+        // The first block of each side says so.
+        for side in [Side::Requests, Side::Responses] {
+            let encoder = if side == Side::Requests { &mut wire.client } else { &mut wire.server };
+            let mut block = Vec::new();
+            encoder.update_max_dynamic_size(habits.table_size, &mut block).unwrap();
+            encoder.encode(if side == Side::Requests { 2 } else { 8 }, &mut block).unwrap();
+            if side == Side::Requests {
+                encoder.encode(6, &mut block).unwrap();
+                encoder.encode(4, &mut block).unwrap();
+            }
+            let at_ns = wire.write(side, frame(1, END_HEADERS | END_STREAM, 1, &block));
+            if side == Side::Requests {
+                truth.insert(at_ns, Truth { method: "GET".into(), path: "/".into(), status: 200, ..Truth::default() });
+            } else {
+                let first = truth.values_mut().next().unwrap();
+                (first.first_byte_ns, first.end_ns) = (at_ns, at_ns);
+            }
+        }
+        next = 3;
+    }
+    while next < 2 * streams || !open.is_empty() {
+        if next < 2 * streams && (open.len() < 2 || random.one_in(2) && open.len() < 10) {
+            let (block, told) = habits.request(random, &mut wire.client, next);
+            let flags = if told.is_grpc { END_HEADERS } else { END_HEADERS | END_STREAM };
+            let at_ns = wire.request(frame(1, flags, next, &block));
+            if told.is_grpc {
+                wire.request(data(END_STREAM, next, &[0, 0, 0, 0, 1, 7]));
+            }
+            truth.insert(at_ns, told);
+            open.push((next, at_ns, 0));
+            next += 2;
+            continue;
+        }
+        let at = random.below(open.len());
+        let (id, began_ns, step) = open[at];
+        let truth = truth.get_mut(&began_ns).unwrap();
+        open[at].2 += 1;
+        match step {
+            0 => {
+                let status = if truth.is_grpc { "200" } else { random.pick(&STATUSES) };
+                truth.status = status.parse().unwrap();
+                let fields = [(":status", status), ("content-type", "text/plain"), ("date", "today")];
+                let block = habits.block(random, &mut wire.server, &fields);
+                let is_all = !truth.is_grpc && random.one_in(4);
+                let flags = if is_all { END_HEADERS | END_STREAM } else { END_HEADERS };
+                let at_ns = wire.response(frame(1, flags, id, &block));
+                truth.first_byte_ns = at_ns;
+                if is_all {
+                    truth.end_ns = at_ns;
+                    open.swap_remove(at);
+                }
+            }
+            1 => {
+                let is_end = !truth.is_grpc;
+                let at_ns = wire.response(data(u8::from(is_end), id, &[0, 0, 0, 0, 1, 7]));
+                if is_end {
+                    truth.end_ns = at_ns;
+                    open.swap_remove(at);
+                }
+            }
+            _ => {
+                let block = habits.block(random, &mut wire.server, &[("grpc-status", "0"), ("grpc-message", "")]);
+                truth.end_ns = wire.response(frame(1, END_HEADERS | END_STREAM, id, &block));
+                open.swap_remove(at);
+            }
+        }
+    }
+    Connection { pieces: wire.pieces, truth, habits }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    attachments: u64,
+    exchanges: u64,
+    named: u64,
+    unnamed: u64,
+}
+
+impl Tally {
+    /// Asserts that what was told is true.
+    fn check(&mut self, connection: &Connection, exchanges: &[Exchange], cut: &str) {
+        self.attachments += 1;
+        let mut by_number: HashMap<u64, &str> = HashMap::new();
+        let mut by_path: HashMap<&str, u64> = HashMap::new();
+        for exchange in exchanges {
+            self.exchanges += 1;
+            let truth = connection.truth.get(&exchange.start_ns).expect("a request began then");
+            let (method, path, number) = match &exchange.detail {
+                Detail::Http(http) => (http.method.clone(), http.target.clone(), http.unknown_name),
+                Detail::Rpc(rpc) => {
+                    assert!(truth.is_grpc, "{cut}");
+                    assert!(matches!(rpc.status, None | Some(0)), "{cut}");
+                    (
+                        Some("POST".into()),
+                        rpc.method.as_ref().map(|method| format!("/{method}").into()),
+                        rpc.unknown_name,
+                    )
+                }
+            };
+            assert!(method.as_ref().is_none_or(|method| *method == truth.method), "{cut}: {exchange:?} {truth:?}");
+            assert!(path.as_ref().is_none_or(|path| *path == truth.path), "{cut}: {exchange:?} {truth:?}");
+            let is_known = method.is_some() && path.is_some();
+            assert_eq!(number.is_none(), is_known, "{cut}: {exchange:?}");
+            *(if is_known { &mut self.named } else { &mut self.unnamed }) += 1;
+            if let Some(number) = number {
+                let name = by_number.entry(number).or_insert(&truth.path);
+                assert_eq!(*name, truth.path, "{cut}: one number for two names");
+                let is_one_entry = connection.habits.seeks && connection.habits.authorities == 1;
+                if method.is_some() && is_one_entry && !connection.habits.resizes {
+                    let first = by_path.entry(&truth.path).or_insert(number);
+                    assert_eq!(*first, number, "{cut}: two numbers for {}", truth.path);
+                }
+            }
+            if let Detail::Http(http) = &exchange.detail {
+                match http.status {
+                    Some(status) => assert_eq!(status, truth.status, "{cut}"),
+                    None => assert!(!STATIC_STATUSES.contains(&truth.status), "{cut}: {exchange:?} {truth:?}"),
+                }
+            }
+            assert_eq!(exchange.outcome, Outcome::Complete, "{cut}: {exchange:?}");
+            assert_eq!(exchange.first_byte_ns, Some(truth.first_byte_ns), "{cut}: {exchange:?} {truth:?}");
+            assert_eq!(exchange.end_ns, truth.end_ns, "{cut}: {exchange:?} {truth:?}");
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_attachments_at_frame_boundaries_tell_no_wrong_name() {
+    let mut random = Random(0x5eed);
+    let mut tally = Tally::default();
+    while tally.attachments < 10_000 {
+        let connection = connection(&mut random, 20);
+        for cut in 0..connection.pieces.len() {
+            let pieces = &connection.pieces[cut..];
+            let mut reader = Reader::new(Role::Server);
+            reader.feed_all(pieces);
+            let exchanges = reader.close();
+            tally.check(&connection, &exchanges, &format!("cut at {cut}"));
+            let sent = pieces.iter().filter(|piece| connection.truth.contains_key(&piece.at_ns)).count();
+            assert_eq!(exchanges.len(), sent, "every request from the first frame on is told");
+        }
+    }
+    assert!(tally.named > tally.unnamed && tally.unnamed > 10_000, "both are frequent: {tally:?}");
+}
+
+#[test]
+fn attachments_at_any_byte_tell_no_wrong_name() {
+    let mut random = Random(0xb17e);
+    let mut tally = Tally::default();
+    while tally.attachments < 3000 {
+        let connection = connection(&mut random, 20);
+        for _ in 0..30 {
+            let cut = random.below(connection.pieces.len());
+            let mut pieces = connection.pieces[cut..].to_vec();
+            let first = &mut pieces[0].bytes;
+            let byte = 1 + random.below(first.len() - 1);
+            first.drain(..byte);
+            let mut reader = Reader::new(if random.one_in(2) { Role::Server } else { Role::Client });
+            reader.feed_all(&pieces);
+            let exchanges = reader.close();
+            tally.check(&connection, &exchanges, &format!("cut at {cut}, byte {byte}"));
+        }
+    }
+    assert!(tally.named > 10_000 && tally.unnamed > 1000, "both are frequent: {tally:?}");
+}
+
+#[test]
+fn losses_in_the_middle_of_joined_pieces_tell_no_wrong_name() {
+    let mut random = Random(0x1055);
+    let mut told = 0;
+    for _ in 0..1000 {
+        let connection = connection(&mut random, 20);
+        // Pieces are joined as a busy reader would; some are lost, wholly or from some byte on.
+        let mut reader = Reader::new(Role::Server);
+        let mut pieces = connection.pieces.iter().peekable();
+        while let Some(piece) = pieces.next() {
+            let mut bytes = piece.bytes.clone();
+            while let Some(next) = pieces.next_if(|next| next.side == piece.side && random.one_in(2)) {
+                bytes.extend(&next.bytes);
+            }
+            let mut chunk = whole(piece.at_ns, &bytes);
+            if random.one_in(10) {
+                let kept = random.below(bytes.len());
+                (chunk.data, chunk.skipped, chunk.lost) = (&bytes[..kept], (bytes.len() - kept) as u64, true);
+                chunk.tail = &bytes[bytes.len() - random.below(bytes.len() - kept + 1).min(32)..];
+            }
+            reader.feed(piece.side, &chunk);
+        }
+        for exchange in reader.close() {
+            // Joined pieces begin together, so it is the trace context that tells which request it is.
+            let Some(parent) = exchange.parent else { continue };
+            let id = u64::from_be_bytes(parent.span_id.0);
+            let truth = connection.truth.values().find(|truth| u64::from(truth.id) == id).unwrap();
+            match &exchange.detail {
+                Detail::Http(http) => {
+                    assert!(http.method.as_ref().is_none_or(|method| *method == truth.method), "{exchange:?}");
+                    assert!(http.target.as_ref().is_none_or(|path| *path == truth.path), "{exchange:?}");
+                    assert!(http.status.is_none_or(|status| status == truth.status), "{exchange:?}");
+                }
+                Detail::Rpc(rpc) => {
+                    assert!(rpc.method.as_ref().is_none_or(|method| truth.path[1..] == *method), "{exchange:?}");
+                }
+            }
+            told += 1;
+        }
+    }
+    assert!(told > 3000, "{told}");
+}

@@ -1,0 +1,8 @@
+//! Tests of the whole protocol. Header blocks are written by other implementations (`httlib-hpack`, `h2`).
+
+mod midlife;
+mod pieces;
+mod real;
+mod recognise;
+mod sentences;
+mod wire;

@@ -1,0 +1,193 @@
+//! `beyla-rs check`: what this host offers.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::print;
+use crate::{
+    capture::{Capture, Options, backend::Backend},
+    cli::Exit,
+    kernel::{
+        btf::{self, Btf},
+        capabilities::{Capabilities, USED},
+    },
+};
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Item {
+    name: String,
+    /// It is there.
+    ok: bool,
+    /// Nothing works without it.
+    required: bool,
+    /// What was found.
+    found: String,
+    /// What it is for.
+    enables: String,
+    /// What to do if it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    /// The agent can run here.
+    ok: bool,
+    version: &'static str,
+    kernel: String,
+    arch: String,
+    /// The backend that `auto` takes.
+    backend: Option<&'static str>,
+    items: Vec<Item>,
+}
+
+/// Prints the report. Fails if the agent cannot run here.
+pub(super) fn check(json: bool) -> Exit {
+    let report = report();
+    let text = if json {
+        serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
+    } else {
+        text(&report)
+    };
+    match (print(&text), report.ok) {
+        (Exit::Ok, true) => Exit::Ok,
+        _ => Exit::Failed,
+    }
+}
+
+fn report() -> Report {
+    let uname = rustix::system::uname();
+    let kernel = uname.release().to_string_lossy().into_owned();
+    let mut items = vec![btf_item()];
+    let held = Capabilities::of_this_process();
+    for capability in USED {
+        let ok = held.has(capability);
+        items.push(Item {
+            name: capability.name.to_owned(),
+            ok,
+            required: capability.required,
+            found: if ok { "held" } else { "missing" }.to_owned(),
+            enables: capability.needed_for.to_owned(),
+            advice: (!ok).then(|| {
+                format!("run with sudo, or `sudo setcap {}+ep /path/to/beyla-rs`", capability.name.to_lowercase())
+            }),
+        });
+    }
+    items.push(lockdown_item());
+    items.push(tracefs_item());
+    let mut chosen = None;
+    for backend in Backend::AUTO {
+        let tried = Capture::start(&Options { backends: vec![backend], ..Options::default() });
+        let (ok, found) = match tried {
+            Ok(_) => (true, "works".to_owned()),
+            Err(error) => (false, error.to_string()),
+        };
+        if ok && chosen.is_none() {
+            chosen = Some(backend);
+        }
+        items.push(Item {
+            name: format!("backend {backend}"),
+            ok,
+            required: false,
+            found,
+            enables: format!("capture of HTTP and gRPC in the clear: {}", backend.description()),
+            advice: (!ok && backend == Backend::Sock)
+                .then(|| "a kernel from 6.3 on has it; without it the next backend is used".to_owned()),
+        });
+    }
+    for name in ["fexit", "kprobe"] {
+        items.push(Item {
+            name: format!("backend {name}"),
+            ok: false,
+            required: false,
+            found: "not in this version".to_owned(),
+            enables: "payloads moved by io_uring".to_owned(),
+            advice: None,
+        });
+    }
+    items.push(limit_item());
+    let ok = chosen.is_some() && items.iter().all(|item| item.ok || !item.required);
+    Report {
+        ok,
+        version: env!("CARGO_PKG_VERSION"),
+        kernel,
+        arch: uname.machine().to_string_lossy().into_owned(),
+        backend: chosen.map(Backend::name),
+        items,
+    }
+}
+
+fn btf_item() -> Item {
+    let found = Btf::of_running_kernel();
+    Item {
+        name: "BTF".to_owned(),
+        ok: found.is_ok(),
+        required: true,
+        found: found.map_or_else(|error| error.to_string(), |_| btf::VMLINUX.to_owned()),
+        enables: "everything: where the kernel keeps what is read".to_owned(),
+        advice: Some("use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of current distributions are".to_owned())
+            .filter(|_| !std::path::Path::new(btf::VMLINUX).exists()),
+    }
+}
+
+fn lockdown_item() -> Item {
+    let text = ["/sys/kernel/security/lockdown"].iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let level = text.as_deref().and_then(|text| text.split(['[', ']']).nth(1)).unwrap_or("unknown");
+    let ok = level != "confidentiality";
+    Item {
+        name: "lockdown".to_owned(),
+        ok,
+        required: false,
+        found: level.to_owned(),
+        enables: "reading what processes send and receive; `none` and `integrity` allow it".to_owned(),
+        advice: (!ok).then(|| "boot without lockdown=confidentiality".to_owned()),
+    }
+}
+
+fn tracefs_item() -> Item {
+    let ok = std::path::Path::new("/sys/kernel/tracing/events").exists();
+    Item {
+        name: "tracefs".to_owned(),
+        ok,
+        required: false,
+        found: if ok { "/sys/kernel/tracing" } else { "not mounted" }.to_owned(),
+        enables: "nothing at present: tracepoints are reached through BTF".to_owned(),
+        advice: None,
+    }
+}
+
+fn limit_item() -> Item {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    Item {
+        name: "memlock limit".to_owned(),
+        ok: true,
+        required: false,
+        found: limit.map_or("unlimited".to_owned(), |bytes| format!("{} KiB", bytes / 1024)),
+        enables: "BPF maps; counted against the limit only by kernels before 5.11".to_owned(),
+        advice: None,
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut out = format!("beyla-rs {} on Linux {} ({})\n\n", report.version, report.kernel, report.arch);
+    for item in &report.items {
+        let mark = match (item.ok, item.required) {
+            (true, _) => "yes",
+            (false, true) => "NO ",
+            (false, false) => "no ",
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{mark}  {:<20} {}", item.name, item.found);
+        let _ = writeln!(out, "     {:<20} for {}", "", item.enables);
+        if let Some(advice) = &item.advice {
+            let _ = writeln!(out, "     {:<20} -> {advice}", "");
+        }
+    }
+    let _ = match (report.ok, report.backend) {
+        (true, Some(backend)) => writeln!(out, "\nbeyla-rs can run here, with backend {backend}."),
+        _ => writeln!(out, "\nbeyla-rs cannot run here; see the lines marked NO or no."),
+    };
+    out
+}

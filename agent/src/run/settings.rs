@@ -1,0 +1,152 @@
+//! From the configuration to what each stage takes.
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use thiserror::Error;
+
+use super::selection;
+use crate::{
+    capture::{self, backend::Backend},
+    config::{self, Config, OtlpTarget, SamplerName, Unmatched},
+    export::{
+        ConfigError, ExportConfig,
+        config::{
+            BatchConfig, Compression, Endpoint, Headers, HistogramAggregation, OtlpConfig, Print, Protocol, RetryConfig,
+            Temporality, TlsConfig,
+        },
+    },
+    procs::{ProcessConfig, env::OtelEnv, selector::InvalidGlob},
+    telemetry::{self, histogram::Aggregation, red, redact::Redactor, route, sampling::Sampler},
+};
+
+/// A setting that the configuration's own checks let pass and a stage cannot use.
+#[derive(Debug, Error)]
+pub(super) enum SettingsError {
+    #[error(transparent)]
+    Export(#[from] ConfigError),
+    #[error("{0}")]
+    Backend(String),
+    #[error(transparent)]
+    Pattern(#[from] InvalidGlob),
+}
+
+pub(super) fn capture(config: &Config, watch_all: bool) -> Result<capture::Options, SettingsError> {
+    let backends = match config.backend {
+        config::Backend::Auto => Backend::AUTO.to_vec(),
+        config::Backend::Sock => vec![Backend::Sock],
+        config::Backend::Syscall => vec![Backend::Syscall],
+        config::Backend::Fexit => vec![Backend::from_str("fexit").map_err(SettingsError::Backend)?],
+        config::Backend::Kprobe => vec![Backend::from_str("kprobe").map_err(SettingsError::Backend)?],
+    };
+    Ok(capture::Options { backends, watch_all, ring_bytes: config.ebpf.ring_buffer_bytes })
+}
+
+pub(super) fn telemetry(config: &Config) -> telemetry::Config {
+    let sampler = &config.otel_traces_export.sampler;
+    let ratio = || Sampler::TraceIdRatio(sampler.ratio());
+    let parent_based = |root| Sampler::ParentBased(Box::new(root));
+    let aggregation = match config.otel_metrics_export.histogram_aggregation {
+        config::HistogramAggregation::ExplicitBucketHistogram => Aggregation::Explicit,
+        config::HistogramAggregation::Base2ExponentialBucketHistogram => Aggregation::Exponential,
+    };
+    telemetry::Config {
+        sampler: match sampler.name {
+            SamplerName::AlwaysOn => Sampler::AlwaysOn,
+            SamplerName::AlwaysOff => Sampler::AlwaysOff,
+            SamplerName::TraceIdRatio => ratio(),
+            SamplerName::ParentBasedAlwaysOn => parent_based(Sampler::AlwaysOn),
+            SamplerName::ParentBasedAlwaysOff => parent_based(Sampler::AlwaysOff),
+            SamplerName::ParentBasedTraceIdRatio => parent_based(ratio()),
+        },
+        routes: route::Config {
+            mode: match config.routes.unmatched {
+                Unmatched::Heuristic | Unmatched::LowCardinality => route::Mode::Heuristic,
+                _ => route::Mode::Off,
+            },
+            ..route::Config::default()
+        },
+        redactor: Redactor::new(config.redacted_query_keys()),
+        red: red::Config { aggregation, ..red::Config::default() },
+        ..telemetry::Config::default()
+    }
+}
+
+pub(super) fn processes(config: &Config) -> Result<ProcessConfig, SettingsError> {
+    let attributes =
+        config.resource_attributes.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+    Ok(ProcessConfig {
+        selector: selection::selector(config)?,
+        env: OtelEnv::new(config.default_service_name(), Some(&attributes)),
+        command_line: config.attributes.process_command_line,
+        cluster: config.attributes.kubernetes.cluster_name.as_deref().map(Into::into),
+        ..ProcessConfig::default()
+    })
+}
+
+pub(super) fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
+    let traces = &config.otel_traces_export;
+    let metrics = &config.otel_metrics_export;
+    Ok(ExportConfig {
+        traces: config.otlp_traces().map(|target| otlp(&target)).transpose()?,
+        metrics: config.otlp_metrics().map(|target| otlp(&target)).transpose()?,
+        batch: BatchConfig {
+            schedule_delay: traces.batch_timeout.0,
+            max_batch_spans: traces.batch_max_size as usize,
+            max_queue_bytes: usize::try_from(traces.queue_bytes).unwrap_or(usize::MAX),
+            max_queue_spans: traces.queue_size.map(|spans| spans as usize),
+            ..BatchConfig::default()
+        },
+        retry: RetryConfig {
+            max: traces.backoff_max_interval.0,
+            initial: traces.backoff_initial_interval.0.min(Duration::from_millis(500)),
+        },
+        metric_interval: metrics.interval.0,
+        temporality: match metrics.temporality {
+            config::Temporality::Cumulative => Temporality::Cumulative,
+            config::Temporality::Delta => Temporality::Delta,
+            config::Temporality::LowMemory => Temporality::LowMemory,
+        },
+        histogram_aggregation: match metrics.histogram_aggregation {
+            config::HistogramAggregation::ExplicitBucketHistogram => HistogramAggregation::ExplicitBuckets,
+            config::HistogramAggregation::Base2ExponentialBucketHistogram => HistogramAggregation::Base2Exponential,
+        },
+        print: match config.print_mode() {
+            config::Print::Off => Print::Off,
+            config::Print::Text => Print::Text,
+            config::Print::Json => Print::Json,
+        },
+        listen: match config.listen {
+            config::Listen::Off => None,
+            config::Listen::On(address) => Some(address),
+        },
+    })
+}
+
+fn otlp(target: &OtlpTarget) -> Result<OtlpConfig, SettingsError> {
+    let headers =
+        target.headers.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
+    Ok(OtlpConfig {
+        endpoint: Endpoint::parse("endpoint", target.endpoint.as_str())?,
+        protocol: match target.protocol {
+            config::Protocol::Grpc => Protocol::Grpc,
+            config::Protocol::HttpProtobuf => Protocol::HttpProtobuf,
+            config::Protocol::HttpJson => Protocol::HttpJson,
+        },
+        headers: Headers::parse("headers", &headers)?,
+        timeout: target.timeout.0,
+        compression: match target.compression {
+            config::Compression::None => Compression::None,
+            config::Compression::Gzip => Compression::Gzip,
+        },
+        tls: TlsConfig {
+            certificate: target.certificate.clone(),
+            client_key: target.client_key.clone(),
+            client_certificate: target.client_certificate.clone(),
+        },
+    })
+}
+
+/// The agent itself, as the resource of what it says of itself.
+pub(super) fn agent_resource(processes: &crate::procs::ProcessTable) -> Arc<crate::model::span::Resource> {
+    processes.resource(std::process::id())
+}
