@@ -3,7 +3,7 @@
 use aya_ebpf::{
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    maps::{HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use ebpf_common::{
     events::Data,
@@ -106,6 +106,16 @@ pub struct Mmsg {
 /// By thread (`pid_tgid`). Written by the programs; least recently used goes.
 #[map]
 pub static MMSG: LruHashMap<u64, Mmsg> = LruHashMap::with_max_entries(MMSG_THREADS, 0);
+
+/// One word: whether TLS libraries are probed at all. Written by the loader; nobody pays for TLS before.
+#[map]
+static TLS_PROBED: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Whether TLS libraries are probed at all.
+#[inline(always)]
+pub fn tls_is_probed() -> bool {
+    TLS_PROBED.get(0).is_some_and(|&probed| probed != 0)
+}
 
 /// A TLS object of a process.
 #[repr(C)]

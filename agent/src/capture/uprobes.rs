@@ -4,6 +4,7 @@ use std::{fs::File, os::fd::AsRawFd, path::PathBuf};
 
 use aya::{
     Ebpf,
+    maps::{Array, MapError},
     programs::{UProbe, uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope}},
 };
 
@@ -53,12 +54,21 @@ fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, Strin
     program.try_into().map_err(|error: aya::programs::ProgramError| plainly(&error))
 }
 
+/// Tells the programs on sockets that there are probes.
+fn turn_on(object: &mut Ebpf) -> Result<(), String> {
+    let map = object.map_mut("TLS_PROBED").ok_or("no map TLS_PROBED")?;
+    let mut probed: Array<_, u32> = map.try_into().map_err(|error: MapError| error.to_string())?;
+    probed.set(0, 1, 0).map_err(|error| error.to_string())
+}
+
 fn attach(object: &mut Ebpf, name: &str, path: &PathBuf, offset: u64) -> Result<UProbeLinkId, String> {
     let program = program(object, name)?;
     // Loaded when first needed: most hosts would not need it at all.
     if program.fd().is_err() {
         program.load().map_err(|error| plainly(&error))?;
+        turn_on(object)?;
     }
+    let program = self::program(object, name)?;
     program
         .attach(UProbeAttachLocation::AbsoluteOffset(offset), path, UProbeScope::AllProcesses)
         .map_err(|error| plainly(&error))

@@ -67,6 +67,9 @@ static NAMES: &[(&str, Function)] = &[
     ("gnutls_deinit", Function::Free),
 ];
 
+/// What they begin with.
+const PREFIXES: [&str; 2] = ["SSL_", "gnutls_"];
+
 /// Bounds of what is read: sections, and bytes of a symbol or string table.
 const SECTIONS_MAX: usize = 1024;
 const TABLE_MAX: u64 = 256 << 20;
@@ -232,15 +235,17 @@ impl<'a> Elf<'a> {
 
     /// Where in a table of names each of ours stands, with the zero that ends it; a name may be the end of another.
     fn find_names(&self, range: (u64, u64)) -> io::Result<Vec<(u64, (&'static str, Function))>> {
-        let finders: Vec<_> =
-            NAMES.iter().map(|&(name, function)| (memmem::Finder::new(name), name, function)).collect();
+        let finders = PREFIXES.map(memmem::Finder::new);
         let longest = NAMES.iter().map(|(name, _)| name.len() + 1).max().unwrap_or(0);
         let mut found = Vec::new();
         pieces(self.file, range, 1, longest, |start, piece| {
-            for (finder, name, function) in &finders {
-                for at in finder.find_iter(piece) {
-                    let place = (start + at as u64, (*name, *function));
-                    if piece.get(at + name.len()) == Some(&0) && !found.contains(&place) {
+            for at in finders.iter().flat_map(|finder| finder.find_iter(piece)) {
+                let is_here = |name: &str| {
+                    piece.get(at..at + name.len()) == Some(name.as_bytes()) && piece.get(at + name.len()) == Some(&0)
+                };
+                if let Some(&ours) = NAMES.iter().find(|(name, _)| is_here(name)) {
+                    let place = (start + at as u64, ours);
+                    if !found.contains(&place) {
                         found.push(place);
                     }
                 }

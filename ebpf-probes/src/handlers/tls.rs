@@ -24,10 +24,9 @@ use super::{
     socket_io::{self, Place},
 };
 use crate::{
-    globals::TLS_SEEN,
     kernel::clear,
     maps::{
-        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, IGNORED, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TlsKey, TlsStream,
+        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, IGNORED, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TlsKey, TlsStream,
         TlsThread, count,
     },
 };
@@ -56,6 +55,10 @@ const UNDONE: u32 = 1 << 3;
 /// A read had nothing to give since the last write.
 const WAITED: u32 = 1 << 4;
 
+/// A thread that is in no call.
+const NO_CALL: TlsThread =
+    TlsThread { object: 0, buffer: 0, count_at: 0, carrier: 0, received: 0, call: 0, in_call: 0, nested: 0, reserved: 0 };
+
 /// [`TlsThread::received`]: more than one.
 const SEVERAL: u64 = u64::MAX;
 /// Observations in a row after which a candidate is believed.
@@ -72,17 +75,8 @@ pub fn begins(object: u64, buffer: u64, count_at: u64, call: u32) -> Option<()> 
     let stream = stream(&key)?;
     // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
     let stream = unsafe { &mut *stream };
-    let received = enters(thread, TlsThread {
-        object,
-        buffer,
-        count_at,
-        carrier: stream.carrier,
-        received: 0,
-        call,
-        in_call: 1,
-        nested: 0,
-        reserved: 0,
-    });
+    let carrier = stream.carrier;
+    let received = enters(thread, TlsThread { object, buffer, count_at, carrier, call, in_call: 1, ..NO_CALL });
     if received != 0 && received != SEVERAL && stream.traits & NESTED == 0 {
         observe(stream, received);
     }
@@ -142,17 +136,7 @@ pub fn writes(object: u64, address: u64, len: u32) -> Option<()> {
     let stream = stream(&key)?;
     // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
     let stream = unsafe { &mut *stream };
-    enters(thread, TlsThread {
-        object,
-        buffer: 0,
-        count_at: 0,
-        carrier: stream.carrier,
-        received: 0,
-        call: WRITE,
-        in_call: 0,
-        nested: 0,
-        reserved: 0,
-    });
+    enters(thread, TlsThread { object, carrier: stream.carrier, call: WRITE, ..NO_CALL });
     if address == 0 || len == 0 || len > i32::MAX as u32 {
         return None; // GnuTLS: go on with what was begun
     }
@@ -231,7 +215,7 @@ pub fn frees(object: u64) -> Option<()> {
 /// Bytes moved over a connection with TLS records.
 #[inline(always)]
 pub fn carried(connection: &mut Connection, direction: u32) -> Option<()> {
-    if !TLS_SEEN.is_on() {
+    if !maps::tls_is_probed() {
         return None;
     }
     if connection.flags & BOUND == 0 {
@@ -246,8 +230,13 @@ pub fn carried(connection: &mut Connection, direction: u32) -> Option<()> {
         return None;
     }
     let thread_id = bpf_get_current_pid_tgid();
+    let Some(thread) = TLS_THREADS.get_ptr_mut(&thread_id) else {
+        // The library may be asked next.
+        enters(thread_id, TlsThread { received: connection.id, ..NO_CALL });
+        return None;
+    };
     // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
-    let thread = unsafe { &mut *TLS_THREADS.get_ptr_mut(&thread_id)? };
+    let thread = unsafe { &mut *thread };
     if thread.in_call == 0 {
         let known = thread.received == 0 || thread.received == connection.id;
         thread.received = if known { connection.id } else { SEVERAL };
@@ -271,7 +260,7 @@ pub fn carried(connection: &mut Connection, direction: u32) -> Option<()> {
 /// The current thread tried to receive, and got nothing.
 #[inline(always)]
 pub fn received_nothing() -> Option<()> {
-    if !TLS_SEEN.is_on() {
+    if !maps::tls_is_probed() {
         return None;
     }
     // SAFETY: as in `carried`.
@@ -283,7 +272,7 @@ pub fn received_nothing() -> Option<()> {
 /// The current thread tried to send, and could not. `conn` finds the connection.
 #[inline(always)]
 pub fn sent_nothing(connection: impl FnOnce() -> Option<*mut Connection>) -> Option<()> {
-    if !TLS_SEEN.is_on() {
+    if !maps::tls_is_probed() {
         return None;
     }
     let thread_id = bpf_get_current_pid_tgid();
@@ -312,7 +301,6 @@ fn stream(key: &TlsKey) -> Option<*mut TlsStream> {
     if let Some(stream) = TLS_STREAMS.get_ptr_mut(key) {
         return Some(stream);
     }
-    TLS_SEEN.turn_on();
     let fresh = TlsStream {
         plaintext: plaintext(key.tgid as u32),
         carrier: 0,
