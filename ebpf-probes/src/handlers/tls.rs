@@ -136,7 +136,7 @@ pub fn writes(object: u64, address: u64, len: u32) -> Option<()> {
     let stream = stream(&key)?;
     // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
     let stream = unsafe { &mut *stream };
-    enters(thread, TlsThread { object, carrier: stream.carrier, call: WRITE, ..NO_CALL });
+    let received = enters(thread, TlsThread { object, carrier: stream.carrier, call: WRITE, ..NO_CALL });
     if address == 0 || len == 0 || len > i32::MAX as u32 {
         return None; // GnuTLS: go on with what was begun
     }
@@ -146,7 +146,15 @@ pub fn writes(object: u64, address: u64, len: u32) -> Option<()> {
     } else {
         [0; 2]
     };
-    let known = repeated(stream, address, len, first);
+    let known = if too_early(stream, len, first, received != 0) {
+        // Written again since the handshake has gone on, by what was received.
+        if received != 0 && received != SEVERAL {
+            observe(stream, received);
+        }
+        len
+    } else {
+        repeated(stream, address, len)
+    };
     stream.traits &= !(UNDONE | WAITED);
     stream.written_at = address;
     stream.written_len = len;
@@ -160,27 +168,31 @@ pub fn writes(object: u64, address: u64, len: u32) -> Option<()> {
 
 /// How many of the first bytes of a write were those of an earlier one that was not, or not wholly, carried out.
 #[inline(always)]
-fn repeated(stream: &TlsStream, address: u64, len: u64, first: [u64; 2]) -> u64 {
+fn repeated(stream: &TlsStream, address: u64, len: u64) -> u64 {
     let before = stream.written_len;
-    if before == 0 {
-        return 0;
-    }
     if stream.traits & UNDONE != 0 {
         return before;
     }
-    if len < before {
-        let done = before - len;
-        let same_end = address + len == stream.written_at + before && done % SHORTEST_RECORD == 0;
-        // The program may have moved the rest.
-        let moved = done == u64::from(TLS_RECORD_MAX) && len >= 8 && stream.written_next == word_at(address, len, 0);
-        return if same_end || moved { len } else { 0 };
+    if len >= before {
+        return 0;
     }
-    // Before the handshake is over nothing can be written.
-    let too_early = stream.traits & (MEMORY | ESTABLISHED | WAITED) == MEMORY | WAITED;
-    if too_early && len == before && first[0] == stream.written_first[0] && first[1] == stream.written_first[1] {
-        return len;
-    }
-    0
+    let done = before - len;
+    let same_end = address + len == stream.written_at + before && done % SHORTEST_RECORD == 0;
+    // The program may have moved the rest.
+    let moved = done == u64::from(TLS_RECORD_MAX) && len >= 8 && stream.written_next == word_at(address, len, 0);
+    if same_end || moved { len } else { 0 }
+}
+
+/// Whether a write repeats one from before the end of the handshake, when nothing could be written: the same bytes,
+/// without any plaintext received yet, after the program had a reason to try again, or before anything came from the
+/// peer.
+#[inline(always)]
+fn too_early(stream: &TlsStream, len: u64, first: [u64; 2], received: bool) -> bool {
+    stream.traits & (MEMORY | ESTABLISHED) == MEMORY
+        && (received || stream.traits & WAITED != 0 || stream.candidate == 0)
+        && len == stream.written_len
+        && first[0] == stream.written_first[0]
+        && first[1] == stream.written_first[1]
 }
 
 /// The word at `offset` of the bytes of a write; 0 where there is none.
