@@ -1,6 +1,7 @@
 //! Puts the stages together: the only module that names them all. One thread takes events from the kernel side through
 //! to spans; exporters run on the async runtime.
 
+mod plaintext;
 mod self_metrics;
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
 
 use ebpf_common::events::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process};
 
+use self::plaintext::Plaintext;
 pub use self::self_metrics::Gauges;
 use crate::{
     capture::{Capture, event::Event},
@@ -124,6 +126,8 @@ struct Worker {
     being_answered: HashMap<(u32, bool), u64>,
     /// Decisions that the kernel side is to be told.
     verdicts: Vec<(u32, bool)>,
+    /// Probes of TLS libraries, where there can be any.
+    plaintext: Option<Plaintext>,
     spans: Vec<Span>,
     unwanted: Vec<u64>,
     housekeeping: Instant,
@@ -132,7 +136,19 @@ struct Worker {
 
 impl Worker {
     fn new(parts: Parts) -> Self {
+        let processes = &parts.processes;
+        let mut plaintext = Plaintext::start(processes.proc().clone());
+        if let Some(plaintext) = &mut plaintext {
+            // Before they are first heard of, so that no request is missed.
+            if parts.targets.is_empty() {
+                let chosen = processes.proc().pids().into_iter().filter(|&tgid| processes.verdict(tgid).is_watch());
+                chosen.for_each(|tgid| plaintext.on_watched(tgid));
+            } else {
+                parts.targets.iter().for_each(|&tgid| plaintext.on_watched(tgid));
+            }
+        }
         Self {
+            plaintext,
             connections: Connections::new(parts.limits),
             living: parts.targets.iter().copied().collect(),
             judged: HashMap::new(),
@@ -168,7 +184,7 @@ impl Worker {
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { parts, connections, living, judged, verdicts, spans, unwanted, .. } = self;
+        let Self { parts, connections, living, judged, verdicts, plaintext, spans, unwanted, .. } = self;
         let is_open = parts.targets.is_empty();
         let mut telemetry = lock(&parts.telemetry);
         let processes = &parts.processes;
@@ -185,6 +201,9 @@ impl Worker {
                     verdicts.push((open.tgid, is_wanted));
                 }
                 if is_wanted {
+                    if let Some(plaintext) = plaintext {
+                        plaintext.on_watched(open.tgid);
+                    }
                     connections.on_open(open, &mut sink);
                 }
             }
@@ -193,9 +212,10 @@ impl Worker {
                     unwanted.push(header.conn);
                 }
             }
+            Event::Bind(bind) => connections.on_bind(bind),
             Event::State(state) => connections.on_state(state, &mut sink),
             Event::Process(process) => {
-                on_process(process, processes, living);
+                on_process(process, processes, living, plaintext.as_mut());
                 if process.what != PROCESS_FORK {
                     judged.remove(&process.tgid);
                 }
@@ -206,6 +226,10 @@ impl Worker {
         });
         connections.on_tick(monotonic_ns(), &mut sink);
         drop(telemetry);
+        if let Some(plaintext) = plaintext {
+            connections.take_encrypted().for_each(|tgid| plaintext.on_encrypted(tgid));
+            plaintext.round(&mut parts.capture);
+        }
         for (tgid, is_wanted) in verdicts.drain(..) {
             let told = if is_wanted { parts.capture.watch(tgid) } else { parts.capture.ignore(tgid) };
             if let Err(error) = told {
@@ -276,6 +300,8 @@ impl Worker {
 
     /// Detaches the kernel side, and ends what is open.
     fn finish(mut self) {
+        // Nothing is to be attached any more.
+        self.plaintext = None;
         self.parts.capture.detach();
         for _ in 0..LAST_ROUNDS {
             if self.round() == 0 {
@@ -298,7 +324,14 @@ impl Worker {
     }
 }
 
-fn on_process(event: &Process, processes: &ProcessTable, living: &mut HashSet<u32>) {
+fn on_process(event: &Process, processes: &ProcessTable, living: &mut HashSet<u32>, plaintext: Option<&mut Plaintext>) {
+    if let Some(plaintext) = plaintext {
+        match event.what {
+            PROCESS_FORK => plaintext.on_fork(event.parent, event.tgid),
+            PROCESS_EXEC => plaintext.on_exec(event.tgid),
+            _ => plaintext.on_exit(event.tgid),
+        }
+    }
     match event.what {
         PROCESS_FORK => {
             processes.on_fork(event.parent, event.tgid, event.started_at_ns);

@@ -48,6 +48,8 @@ struct Flow {
     /// Where the next piece of each direction is due; `None` where the connection was taken up again in mid-life.
     expected: [Option<u64>; 2],
     bytes_lost: u64,
+    /// It was just found to carry TLS.
+    found_encrypted: bool,
 }
 
 impl Connection {
@@ -55,7 +57,7 @@ impl Connection {
     pub(super) fn new(info: ConnectionInfo, tgid: u32, at_ns: u64, whole: bool) -> Self {
         let expected = if whole { [Some(0); 2] } else { [None; 2] };
         let speech = Speech::Undecided(Box::default());
-        let flow = Flow { speech, expected, bytes_lost: 0 };
+        let flow = Flow { speech, expected, bytes_lost: 0, found_encrypted: false };
         Self { info, tgid, active_ns: at_ns, order: Order::default(), flow }
     }
 
@@ -134,6 +136,10 @@ impl Connection {
         }
     }
 
+    pub(super) fn take_found_encrypted(&mut self) -> bool {
+        std::mem::take(&mut self.flow.found_encrypted)
+    }
+
     pub(super) fn take_bytes_lost(&mut self) -> u64 {
         std::mem::take(&mut self.flow.bytes_lost)
     }
@@ -179,6 +185,10 @@ impl Flow {
             Speech::Undecided(undecided) => match undecided.look(piece) {
                 Verdict::Undecided => {}
                 Verdict::Foreign => self.speech = Speech::Foreign,
+                Verdict::Encrypted => {
+                    self.speech = Speech::Foreign;
+                    self.found_encrypted = true;
+                }
                 Verdict::Speaks(entry, role, pending) => {
                     self.speech = Speech::Speaks { protocol: entry.name, session: (entry.open)(role) };
                     for kept in &pending {

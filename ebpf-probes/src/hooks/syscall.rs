@@ -12,7 +12,7 @@ use super::call::{self, MMSGHDR};
 use crate::{
     handlers::{
         capture::{Buffer, read_user_value},
-        process, socket_io, socket_state,
+        process, socket_io, socket_state, tls,
     },
     kernel::{
         file_table,
@@ -20,7 +20,7 @@ use crate::{
             PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDFILE, SENDMMSG, SENDMSG, SENDTO,
             SPLICE, WRITE, WRITEV,
         },
-        socket::Raw,
+        socket::{Raw, Socket},
         task,
     },
     maps::{CONNECTIONS_BY_ADDRESS, TAIL_CALLS, count},
@@ -85,6 +85,9 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
         return None;
     }
     let moved: i64 = ctx.arg(1);
+    if moved <= 0 {
+        nothing_moved(regs, number);
+    }
     if moved < 0 {
         return None;
     }
@@ -123,6 +126,18 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
             one(regs.arg0(), tgid, RECEIVED, moved, buffer)
         }
         _ => one(regs.arg0(), tgid, SENT, moved, call::sending(regs, number)),
+    }
+}
+
+/// Within a TLS call it matters that a socket was tried.
+#[inline(always)]
+fn nothing_moved(regs: Regs, number: u64) -> Option<()> {
+    match number {
+        READ | READV | RECVFROM | RECVMSG | PREADV2 => tls::received_nothing(),
+        _ => tls::sent_nothing(|| {
+            let found = file_table::socket(regs.arg0())?;
+            Raw { sk: found.sk, inode: found.inode }.connection()
+        }),
     }
 }
 

@@ -180,9 +180,8 @@ fn a_receiver_that_comes_late_gets_what_the_queue_held(backend: Backend) {
     for _ in 0..SENT {
         assert_eq!(connection.get("/unheard").status, 200, "the target does not notice");
     }
-    let ended_as = |outcome: &str| {
-        agent.metric("beyla_rs_export_spans_total", &[&format!("outcome=\"{outcome}\"")]) as usize
-    };
+    let ended_as =
+        |outcome: &str| agent.metric("beyla_rs_export_spans_total", &[&format!("outcome=\"{outcome}\"")]) as usize;
     let dropped = || ended_as("dropped_queue_full") + ended_as("dropped_failed");
     let complete = || agent.metric("beyla_rs_exchanges_total", &["outcome=\"complete\""]) as usize;
     poll("all requests are seen", || (complete() == SENT).then_some(()));
