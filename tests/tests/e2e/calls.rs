@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{
     agent::{Backend, Watch},
     client::{Connection, request},
@@ -72,11 +72,13 @@ fn each_call(backend: Backend, family: &str) {
     for (receive, send, size) in CALLS {
         let span = seen.at(&format!("/{receive}/{send}"));
         assert_eq!(span.kind, "SERVER", "{receive} {send}");
+        // What `splice` takes out of a socket passes by the tracepoints of backend `sock`: not known is what it says.
+        let received = if backend == Backend::Sock && receive == "splice" { Value::Null } else { json!(200) };
         assert_attributes(
             span,
             &json!({
                 "http.response.status_code": 200,
-                "http.request.body.size": 200,
+                "http.request.body.size": received,
                 "http.response.body.size": size,
                 "server.address": "test.example",
                 "beyla.outcome": null,
