@@ -95,7 +95,6 @@ fn each_call(backend: Backend, family: &str) {
 }
 
 /// The same numbers mean other calls there.
-#[cfg(target_arch = "x86_64")]
 fn a_program_of_32_bits_is_counted_and_not_misread(backend: Backend) {
     let files = folder();
     let flags = ["-m32", "-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie"];
