@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod event;
+mod uprobes;
 
 use std::{os::fd::AsFd, time::Duration};
 
@@ -20,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
+pub use self::uprobes::Uprobe;
 use self::{
     backend::{Backend, Hook, Refusal},
     event::Event,
@@ -227,10 +229,13 @@ impl Capture {
     /// Unloads all programs; what is in the ring can still be drained.
     pub fn detach(&mut self) {
         for (name, program) in self.object.programs_mut() {
-            if let Program::BtfTracePoint(program) = program
-                && let Err(error) = program.unload()
-            {
-                // It was not loaded: another backend's.
+            let unloaded = match program {
+                Program::BtfTracePoint(program) => program.unload(),
+                Program::UProbe(program) => program.unload(),
+                _ => continue,
+            };
+            if let Err(error) = unloaded {
+                // It was not loaded: another backend's, or not needed.
                 tracing::trace!(name, %error, "not unloaded");
             }
         }

@@ -12,7 +12,7 @@ use super::call::{self, MMSGHDR};
 use crate::{
     handlers::{
         capture::{Buffer, read_user_value},
-        process, socket_io, socket_state,
+        process, socket_io, socket_state, tls,
     },
     kernel::{
         file_table,
@@ -20,7 +20,7 @@ use crate::{
             self, PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDFILE, SENDMMSG, SENDMSG,
             SENDTO, SPLICE, WRITE, WRITEV,
         },
-        socket::{InOneCall, Raw},
+        socket::{InOneCall, Raw, Socket},
         task,
     },
     maps::{CONNECTIONS_BY_ADDRESS, TAIL_CALLS, count},
@@ -88,6 +88,9 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
         return None;
     }
     let moved: i64 = ctx.arg(1);
+    if moved <= 0 {
+        nothing_moved(regs, number);
+    }
     if moved < 0 {
         return None;
     }
@@ -134,6 +137,18 @@ fn compat(regs: Regs, number: u64, moved: i64) -> Option<()> {
     let _a_socket = file_table::socket(regs.compat_arg0())?;
     count(Counter::Compat);
     None
+}
+
+/// Within a TLS call it matters that a socket was tried.
+#[inline(always)]
+fn nothing_moved(regs: Regs, number: u64) -> Option<()> {
+    match number {
+        READ | READV | RECVFROM | RECVMSG | PREADV2 => tls::received_nothing(),
+        _ => tls::sent_nothing(|| {
+            let found = file_table::socket(regs.arg0())?;
+            Raw { sk: found.sk, inode: found.inode }.connection()
+        }),
+    }
 }
 
 #[inline(always)]

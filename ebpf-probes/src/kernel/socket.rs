@@ -138,6 +138,7 @@ impl Socket for Raw {
             last_direction: 0,
             pieces: 0,
             inode: self.inode,
+            plaintext: 0,
         };
         CONNECTIONS_BY_ADDRESS.insert(&self.sk, &fresh, 0).ok()?;
         CONNECTIONS_BY_ADDRESS.get_ptr_mut(&self.sk)
