@@ -270,7 +270,12 @@ impl Worker {
 
     fn publish(&self) {
         let watched = if self.parts.targets.is_empty() { self.parts.processes.len() } else { self.living.len() };
-        self.parts.gauges.publish(self.parts.capture.counts(), self.connections.totals(), self.connections.len(), watched);
+        self.parts.gauges.publish(
+            self.parts.capture.counts(),
+            self.connections.totals(),
+            self.connections.len(),
+            watched,
+        );
     }
 
     /// Detaches the kernel side, and ends what is open.
@@ -299,12 +304,7 @@ impl Worker {
     }
 }
 
-fn on_process(
-    event: &Process,
-    processes: &ProcessTable,
-    living: &mut HashSet<u32>,
-    plaintext: Option<&mut Plaintext>,
-) {
+fn on_process(event: &Process, processes: &ProcessTable, living: &mut HashSet<u32>, plaintext: Option<&mut Plaintext>) {
     if let Some(plaintext) = plaintext {
         match event.what {
             PROCESS_FORK => plaintext.on_fork(event.parent, event.tgid),

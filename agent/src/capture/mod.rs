@@ -21,11 +21,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
+pub use self::uprobes::Uprobe;
 use self::{
     backend::{Backend, Hook, Refusal},
     event::Event,
 };
-pub use self::uprobes::Uprobe;
 use crate::kernel::{
     btf::{Btf, BtfError},
     capabilities::{Capabilities, Capability},

@@ -6,7 +6,8 @@ use std::{
 };
 
 use ebpf_common::events::{
-    AF_INET, AF_INET6, AF_UNIX, Bind, Data, Open, State, TCP_CLOSE, TCP_FIN_WAIT1, TCP_LAST_ACK, UNIX_PATH_MAX, flags, is_plaintext,
+    AF_INET, AF_INET6, AF_UNIX, Bind, Data, Open, State, TCP_CLOSE, TCP_FIN_WAIT1, TCP_LAST_ACK, UNIX_PATH_MAX, flags,
+    is_plaintext,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 

@@ -102,10 +102,10 @@ nonsense
     fn executable_files_are_found_once_with_their_place() {
         let found = parse(MAPS);
         let paths: Vec<_> = found.iter().map(|file| (file.range.as_str(), file.path.as_str())).collect();
-        assert_eq!(paths, [
-            ("400000-452000", "/usr/bin/dbus daemon"),
-            ("7f00b000-7f00c000", "/usr/lib/libssl.so.3 (deleted)")
-        ]);
+        assert_eq!(
+            paths,
+            [("400000-452000", "/usr/bin/dbus daemon"), ("7f00b000-7f00c000", "/usr/lib/libssl.so.3 (deleted)")]
+        );
     }
 
     #[test]

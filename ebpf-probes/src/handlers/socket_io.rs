@@ -19,7 +19,10 @@ use crate::{
         clear,
         socket::{self, Sequences, Socket},
     },
-    maps::{ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, IGNORED, RESPONSES, SCRATCH, Scratch, TCP, VERDICTS, count},
+    maps::{
+        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, IGNORED, RESPONSES, SCRATCH, Scratch, TCP, VERDICTS,
+        count,
+    },
 };
 
 /// `HTTP`, as the first word of a response reads in memory.
@@ -347,9 +350,8 @@ fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
     }
     let len = size_of::<Data>() as u64 + payload;
     // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
-    let result = unsafe {
-        bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, BPF_RB_NO_WAKEUP.into())
-    };
+    let result =
+        unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, BPF_RB_NO_WAKEUP.into()) };
     if result != 0 {
         count(Counter::LostRingFull);
         return None;

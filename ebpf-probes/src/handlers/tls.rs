@@ -26,8 +26,8 @@ use super::{
 use crate::{
     kernel::clear,
     maps::{
-        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, IGNORED, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TlsKey, TlsStream,
-        TlsThread, count,
+        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, IGNORED, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TlsKey,
+        TlsStream, TlsThread, count,
     },
 };
 
@@ -56,8 +56,17 @@ const UNDONE: u32 = 1 << 3;
 const WAITED: u32 = 1 << 4;
 
 /// A thread that is in no call.
-const NO_CALL: TlsThread =
-    TlsThread { object: 0, buffer: 0, count_at: 0, carrier: 0, received: 0, call: 0, in_call: 0, nested: 0, reserved: 0 };
+const NO_CALL: TlsThread = TlsThread {
+    object: 0,
+    buffer: 0,
+    count_at: 0,
+    carrier: 0,
+    received: 0,
+    call: 0,
+    in_call: 0,
+    nested: 0,
+    reserved: 0,
+};
 
 /// [`TlsThread::received`]: more than one.
 const SEVERAL: u64 = u64::MAX;
@@ -313,6 +322,9 @@ fn stream(key: &TlsKey) -> Option<*mut TlsStream> {
     if let Some(stream) = TLS_STREAMS.get_ptr_mut(key) {
         return Some(stream);
     }
+    if !maps::tls_probes_are_complete() {
+        return None;
+    }
     let fresh = TlsStream {
         plaintext: plaintext(key.tgid as u32),
         carrier: 0,
@@ -465,7 +477,13 @@ fn bind(conn: u64, carrier: u64) -> Option<()> {
         return None;
     };
     // SAFETY: the helper only returns a number.
-    record.write(Bind { kind: EventKind::Bind as u32, reserved: 0, conn, carrier, at_ns: unsafe { bpf_ktime_get_ns() } });
+    record.write(Bind {
+        kind: EventKind::Bind as u32,
+        reserved: 0,
+        conn,
+        carrier,
+        at_ns: unsafe { bpf_ktime_get_ns() },
+    });
     record.submit(BPF_RB_NO_WAKEUP.into());
     Some(())
 }

@@ -102,8 +102,7 @@ fn a_function_that_hands_over_to_another_is_not_probed_too() {
 #[test]
 fn the_libraries_of_this_machine_are_understood() {
     let all = ["SSL_do_handshake", "SSL_free", "SSL_read", "SSL_read_ex", "SSL_shutdown", "SSL_write", "SSL_write_ex"];
-    let gnutls =
-        ["gnutls_bye", "gnutls_deinit", "gnutls_handshake", "gnutls_record_recv", "gnutls_record_send"];
+    let gnutls = ["gnutls_bye", "gnutls_deinit", "gnutls_handshake", "gnutls_record_recv", "gnutls_record_send"];
     for (path, expected) in [
         ("/usr/lib/x86_64-linux-gnu/libssl.so.3", &all[..]),
         ("/usr/lib/x86_64-linux-gnu/libgnutls.so.30", &gnutls[..]),
