@@ -26,7 +26,7 @@ use crate::{
     model::{exchange::Exchange, metric::Metric, net::ConnectionInfo, span::Span},
     procs::ProcessTable,
     telemetry::{
-        Telemetry,
+        Scheme, Telemetry,
         clock::{Offset, monotonic_ns},
     },
 };
@@ -122,6 +122,8 @@ struct Worker {
     living: HashSet<u32>,
     /// Where the choice is open: what was decided of processes that were met.
     judged: HashMap<u32, bool>,
+    /// Requests being answered, by process and whether over TLS.
+    being_answered: HashMap<(u32, bool), u64>,
     /// Decisions that the kernel side is to be told.
     verdicts: Vec<(u32, bool)>,
     /// Probes of TLS libraries, where there can be any.
@@ -150,6 +152,7 @@ impl Worker {
             connections: Connections::new(parts.limits),
             living: parts.targets.iter().copied().collect(),
             judged: HashMap::new(),
+            being_answered: HashMap::new(),
             verdicts: Vec::new(),
             spans: Vec::new(),
             unwanted: Vec::new(),
@@ -251,6 +254,7 @@ impl Worker {
             self.parts.processes.sweep();
         }
         self.connections.gather();
+        self.count_open_requests();
         self.publish();
         if self.parts.targets.is_empty() {
             let processes = &self.parts.processes;
@@ -266,6 +270,22 @@ impl Worker {
             let proc = self.parts.processes.proc();
             self.living.retain(|&tgid| proc.stat(tgid).is_some());
         }
+    }
+
+    /// `http.server.active_requests`: as of this moment, once a second.
+    fn count_open_requests(&mut self) {
+        for open in self.being_answered.values_mut() {
+            *open = 0;
+        }
+        for (tgid, is_tls, open) in self.connections.being_answered() {
+            *self.being_answered.entry((tgid, is_tls)).or_default() += open as u64;
+        }
+        let mut telemetry = lock(&self.parts.telemetry);
+        self.being_answered.retain(|&(tgid, is_tls), open| {
+            let scheme = if is_tls { Scheme::Https } else { Scheme::Http };
+            telemetry.set_active_requests(&self.parts.processes.resource(tgid), scheme, *open);
+            *open > 0
+        });
     }
 
     fn publish(&self) {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     model::{
         exchange::Exchange,
-        net::{ConnectionInfo, Direction},
+        net::{ConnectionInfo, Direction, Role},
     },
     protocols::{Anomalies, Chunk, End, Interest, REGISTRY, Session},
 };
@@ -110,6 +110,14 @@ impl Connection {
     pub(super) fn protocol(&self) -> Option<&'static str> {
         match &self.flow.speech {
             Speech::Speaks { protocol, .. } => Some(protocol),
+            _ => None,
+        }
+    }
+
+    /// Which end the process is, once that is known.
+    pub(super) fn role(&self) -> Option<Role> {
+        match &self.flow.speech {
+            Speech::Speaks { session, .. } => Some(session.role()),
             _ => None,
         }
     }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     model::{
         exchange::Exchange,
-        net::{ConnectionInfo, Direction, Endpoint},
+        net::{ConnectionInfo, Direction, Endpoint, Role},
     },
     protocols::{Anomalies, End},
 };
@@ -105,10 +105,13 @@ impl Connections {
         self.totals
     }
 
-    /// Requests that are being answered at the moment, by process.
-    #[must_use]
-    pub fn open_requests(&self) -> usize {
-        self.by_id.values().map(Connection::open_requests).sum()
+    /// Requests that the servers among the watched processes are answering at the moment: process, whether over TLS,
+    /// number. A process may come several times.
+    pub fn being_answered(&self) -> impl Iterator<Item = (u32, bool, usize)> {
+        self.by_id
+            .values()
+            .filter(|connection| connection.role() == Some(Role::Server))
+            .map(|connection| (connection.tgid, connection.info.tls, connection.open_requests()))
     }
 
     /// Heap bytes held, about.

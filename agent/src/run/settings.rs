@@ -11,8 +11,8 @@ use crate::{
     export::{
         ConfigError, ExportConfig,
         config::{
-            BatchConfig, Compression, Endpoint, Headers, HistogramAggregation, OtlpConfig, Print, Protocol, RetryConfig,
-            Temporality, TlsConfig,
+            BatchConfig, Compression, Endpoint, Headers, HistogramAggregation, OtlpConfig, Print, Protocol,
+            RetryConfig, Temporality, TlsConfig,
         },
     },
     procs::{ProcessConfig, env::OtelEnv, selector::InvalidGlob},
@@ -38,7 +38,12 @@ pub(super) fn capture(config: &Config, watch_all: bool) -> Result<capture::Optio
         config::Backend::Fexit => vec![Backend::from_str("fexit").map_err(SettingsError::Backend)?],
         config::Backend::Kprobe => vec![Backend::from_str("kprobe").map_err(SettingsError::Backend)?],
     };
-    Ok(capture::Options { backends, watch_all, ring_bytes: config.ebpf.ring_buffer_bytes })
+    Ok(capture::Options {
+        backends,
+        watch_all,
+        ring_bytes: config.ebpf.ring_buffer_bytes,
+        capture_bytes: config.ebpf.capture_bytes,
+    })
 }
 
 pub(super) fn telemetry(config: &Config) -> telemetry::Config {
@@ -123,8 +128,7 @@ pub(super) fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
 }
 
 fn otlp(target: &OtlpTarget) -> Result<OtlpConfig, SettingsError> {
-    let headers =
-        target.headers.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
+    let headers = target.headers.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
     Ok(OtlpConfig {
         endpoint: Endpoint::parse("endpoint", target.endpoint.as_str())?,
         protocol: match target.protocol {

@@ -96,7 +96,8 @@ struct Agent {
 impl Agent {
     fn start(config: &Loaded, targets: Targets<'_>) -> anyhow::Result<Self> {
         let started = Instant::now();
-        let is_open = matches!(&targets, Targets::Chosen(pids) if pids.is_empty() || !config.selection().criteria.is_empty());
+        let is_open =
+            matches!(&targets, Targets::Chosen(pids) if pids.is_empty() || !config.selection().criteria.is_empty());
         let export = settings::export(config)?;
         let processes = Arc::new(ProcessTable::new(settings::processes(config)?));
         let mut capture = Capture::start(&settings::capture(config, is_open)?)?;
@@ -124,20 +125,14 @@ impl Agent {
         let telemetry = Arc::new(Mutex::new(telemetry));
         let agent = settings::agent_resource(&processes);
         let gauges = Arc::new(Gauges::new(Arc::clone(&telemetry), Arc::clone(&agent), capture.backend().name()));
-        let sources: Vec<Arc<dyn MetricSource>> = vec![Arc::new(RedSource(Arc::clone(&telemetry))), Arc::clone(&gauges) as _];
+        let sources: Vec<Arc<dyn MetricSource>> =
+            vec![Arc::new(RedSource(Arc::clone(&telemetry))), Arc::clone(&gauges) as _];
         let exporters = Exporters::start(&export, runtime.handle(), sources, agent)?;
         let backend = capture.backend();
         let watching = if is_open { "all processes that are not left out".to_owned() } else { describe(&targets) };
         let (tell, ended) = mpsc::channel();
-        let parts = Parts {
-            capture,
-            targets,
-            processes,
-            telemetry,
-            gauges,
-            sink: exporters.sink(),
-            limits: Limits::default(),
-        };
+        let parts =
+            Parts { capture, targets, processes, telemetry, gauges, sink: exporters.sink(), limits: Limits::default() };
         let pipeline = Pipeline::start(parts, tell).context("cannot start a thread")?;
         exporters.set_ready(true);
         tracing::info!(
@@ -212,9 +207,7 @@ fn watch_with_children(capture: &mut Capture, processes: &ProcessTable, pids: &[
     loop {
         let before = family.len();
         for pid in processes.proc().pids() {
-            if !family.contains(&pid)
-                && processes.proc().stat(pid).is_some_and(|stat| family.contains(&stat.parent))
-            {
+            if !family.contains(&pid) && processes.proc().stat(pid).is_some_and(|stat| family.contains(&stat.parent)) {
                 capture.watch(pid)?;
                 family.insert(pid);
             }

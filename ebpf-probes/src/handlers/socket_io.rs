@@ -1,12 +1,15 @@
 //! Bytes moved over a socket: finds the connection, decides how much to copy, and records it.
 
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_ringbuf_output},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+        generated::{bpf_ringbuf_output, bpf_ringbuf_query},
+    },
 };
 use ebpf_common::{
     events::{Data, EventKind, Open, RECEIVED, flags},
-    limits::{HEAD_MAX, LATER_HEAD, RESPONSE_HEAD_MAX, SCRATCH_PAYLOAD, SMALL_PIECE},
+    limits::{HEAD_MAX, LATER_HEAD, RESPONSE_HEAD_MAX, SMALL_PIECE},
     policy::{Counter, VERDICT_IGNORE},
 };
 
@@ -15,6 +18,7 @@ use super::{
     process, tls,
 };
 use crate::{
+    globals::{HEAD_LIMIT, WAKE_AT},
     kernel::{
         clear,
         socket::{self, Sequences, Socket},
@@ -57,7 +61,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
     // SAFETY: state of a live connection.
     let new = unsafe { &mut *connection };
     new.tgid = tgid;
-    new.budget = [HEAD_MAX; 2];
+    new.budget = [HEAD_LIMIT.load(); 2];
     // No turn has begun: the first piece of either direction begins one.
     new.last_direction = 2;
     new.flags = if tcp { TCP } else { 0 };
@@ -70,6 +74,7 @@ pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: 
     let state = connection(socket, tgid)?;
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *state };
+    // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
     if connection.flags & CIPHER != 0 {
         tls::carried(connection, direction);
@@ -305,7 +310,7 @@ fn share(connection: &mut Connection, direction: u32, side: usize, len: u32) -> 
     if connection.last_direction != direction {
         connection.last_direction = direction;
         connection.budget[side] =
-            if connection.flags & (RESPONSES << side) != 0 { RESPONSE_HEAD_MAX } else { HEAD_MAX };
+            if connection.flags & (RESPONSES << side) != 0 { RESPONSE_HEAD_MAX } else { HEAD_LIMIT.load() };
     }
     if len <= SMALL_PIECE {
         return len;
@@ -344,17 +349,25 @@ fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64) -> Option<()> {
 
 #[inline(always)]
 fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
-    const ROOM: u64 = SCRATCH_PAYLOAD as u64;
-    if payload > ROOM {
-        return None;
-    }
-    let len = size_of::<Data>() as u64 + payload;
+    // For the verifier; head and tail together are less.
+    const MASK: u64 = 2 * HEAD_MAX as u64 - 1;
+    let len = size_of::<Data>() as u64 + (capture::opaque(payload) & MASK);
     // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
-    let result =
-        unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, BPF_RB_NO_WAKEUP.into()) };
+    let result = unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, wake_up(len)) };
     if result != 0 {
         count(Counter::LostRingFull);
         return None;
     }
     Some(())
+}
+
+/// Never wake user space for each event: that costs the watched thread more than all else together. It looks by itself
+/// every few milliseconds; only when a share of the ring has filled up before is it told, by the event that crosses
+/// that line.
+#[inline(always)]
+fn wake_up(len: u64) -> u64 {
+    // SAFETY: the helper only returns a number.
+    let waiting = unsafe { bpf_ringbuf_query(&raw const EVENTS as *mut _, BPF_RB_AVAIL_DATA.into()) };
+    let line = u64::from(WAKE_AT.load());
+    if waiting >= line && waiting < line + len { BPF_RB_FORCE_WAKEUP.into() } else { BPF_RB_NO_WAKEUP.into() }
 }

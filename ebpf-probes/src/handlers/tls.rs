@@ -186,7 +186,7 @@ fn repeated(stream: &TlsStream, address: u64, len: u64) -> u64 {
         return 0;
     }
     let done = before - len;
-    let same_end = address + len == stream.written_at + before && done % SHORTEST_RECORD == 0;
+    let same_end = address + len == stream.written_at + before && done.is_multiple_of(SHORTEST_RECORD);
     // The program may have moved the rest.
     let moved = done == u64::from(TLS_RECORD_MAX) && len >= 8 && stream.written_next == word_at(address, len, 0);
     if same_end || moved { len } else { 0 }
@@ -482,6 +482,7 @@ fn bind(conn: u64, carrier: u64) -> Option<()> {
         reserved: 0,
         conn,
         carrier,
+        // SAFETY: the helper only returns a number.
         at_ns: unsafe { bpf_ktime_get_ns() },
     });
     record.submit(BPF_RB_NO_WAKEUP.into());
@@ -501,6 +502,7 @@ fn changed(stream: &TlsStream, state: u32) -> Option<()> {
         kind: EventKind::State as u32,
         state,
         conn: stream.plaintext.id,
+        // SAFETY: the helper only returns a number.
         // SAFETY: the helper only returns a number.
         at_ns: unsafe { bpf_ktime_get_ns() },
         error: 0,

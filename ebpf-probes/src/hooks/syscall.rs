@@ -105,7 +105,7 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
             // A program of its own, so that each stays small enough for the verifier. It returns only if that one is
             // not there.
             // SAFETY: the context is this program's.
-            let _not_there = unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
+            unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
             None
         }
         SENDFILE => one(regs.arg0(), tgid, SENT, moved, call::HIDDEN),

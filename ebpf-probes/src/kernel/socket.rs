@@ -125,9 +125,9 @@ impl Socket for Raw {
     fn remember(self) -> Option<*mut Connection> {
         // Socket cookies are small numbers; the top bit keeps these apart from them. The clock and the processor
         // make it unique.
-        // SAFETY: the helper only returns a number.
-        let now = unsafe { bpf_ktime_get_ns() };
-        let id = 1 << 63 | (now << 8) >> 1 | u64::from(unsafe { bpf_get_smp_processor_id() } & 0x7f);
+        // SAFETY: the helpers only return numbers.
+        let (now, processor) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
+        let id = 1 << 63 | (now << 8) >> 1 | u64::from(processor & 0x7f);
         let fresh = Connection {
             id,
             position: [0; 2],
@@ -204,8 +204,7 @@ pub fn describe(sk: u64, open: *mut Open) -> Option<()> {
         _ => {
             let own = read::<u64>(sk, OFFSETS.unix_addr.load()).unwrap_or(0);
             let peer = read::<u64>(sk, OFFSETS.unix_peer.load()).unwrap_or(0);
-            let address =
-                if own != 0 { own } else { read::<u64>(peer, OFFSETS.unix_addr.load()).unwrap_or(0) };
+            let address = if own != 0 { own } else { read::<u64>(peer, OFFSETS.unix_addr.load()).unwrap_or(0) };
             // The length counts the family before the path.
             let len = read::<u32>(address, OFFSETS.unix_address_len.load())?.saturating_sub(2);
             // SAFETY: as above.

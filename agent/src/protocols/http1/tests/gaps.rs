@@ -110,6 +110,38 @@ fn a_response_with_a_cut_head_ends_once() {
     }
 }
 
+#[test]
+fn a_body_may_end_with_bytes_that_were_not_captured() {
+    let mut wire = Wire::server();
+    for _ in 0..2 {
+        wire.ask("PUT /p HTTP/1.1\r\nContent-Length: 100\r\n\r\n");
+        wire.piece(wire.requests(), b"", 100, b"", false);
+        wire.answer("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0");
+        wire.piece(wire.responses(), b"", 99, b"", false);
+    }
+    assert_eq!(wire.told(), ["PUT /p 200 100→100", "PUT /p 200 100→100"]);
+    assert_eq!(wire.anomalies(), Anomalies::default());
+}
+
+#[test]
+fn a_head_is_sought_at_the_beginnings_of_pieces_only() {
+    let mut wire = Wire::server();
+    wire.ask(GET).answer(CHUNKED);
+    wire.piece(wire.responses(), b"100\r\n", 10_000, b"HTTP/1.1 500 No\r\n\r\n", false);
+    wire.answer("bodyHTTP/1.1 500 No\r\n\r\n");
+    assert!(wire.out.is_empty());
+    wire.answer("\r\n0\r\n\r\n");
+    assert_eq!(wire.told(), ["GET /a 200 0→?"]);
+}
+
+#[test]
+fn a_head_at_the_beginning_of_a_piece_is_found_behind_one_that_broke_off() {
+    let mut wire = Wire::server();
+    wire.ask(GET).answer(OK).ask(GET).answer("HTT").answer(OK);
+    assert_eq!(wire.told(), ["GET /a 200 0→5", "GET /a 200 0→5"]);
+    assert_eq!((wire.out[1].first_byte_ns, wire.anomalies().resyncs), (Some(5000), 1));
+}
+
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 #[test]
