@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn protocols_import_one_another_only_where_one_builds_on_the_other() {
-        assert!(breaks_of("agent/src/protocols/grpc/mod.rs", "use crate::protocols::http2::Frame;\n").is_empty());
+        assert!(breaks_of("agent/src/protocols/http2/mod.rs", "use crate::protocols::grpc::Media;\n").is_empty());
+        assert_eq!(breaks_of("agent/src/protocols/grpc/mod.rs", "use crate::protocols::http2::Frame;\n").len(), 1);
         assert_eq!(breaks_of("agent/src/protocols/http1/mod.rs", "use crate::protocols::http2::Frame;\n").len(), 1);
         assert_eq!(breaks_of("agent/src/protocols/http1/mod.rs", "use super::http2::Frame;\n").len(), 1);
         assert!(breaks_of("agent/src/protocols/mod.rs", "pub mod http1;\nuse http1::Http1;\n").is_empty());
