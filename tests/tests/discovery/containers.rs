@@ -83,7 +83,7 @@ impl Container {
 
 fn ids_by_pid(cgroups: [&str; 2], namespaces: &[&str]) {
     let files = folder();
-    let client = need::compiled("services/call.c", &[], files.path());
+    let client = need::compiled("call.c", &[], files.path());
     let [first, second] = cgroups.map(|cgroup| container(cgroup, namespaces, files.path()));
     let watch = Discovering::with(&[]);
     for container in [&first, &second, &first] {
@@ -101,7 +101,8 @@ fn ids_by_pid(cgroups: [&str; 2], namespaces: &[&str]) {
         (u64::from(second.pid), vec![id_of(cgroups[1]); 1]),
     ]);
     assert_eq!(seen, expected);
-    let outside = spans.iter().filter(|span| span.kind == "CLIENT").all(|span| resource(span, "container.id").is_none());
+    let outside =
+        spans.iter().filter(|span| span.kind == "CLIENT").all(|span| resource(span, "container.id").is_none());
     assert!(outside, "the client is in no container, though in the network of one");
 }
 

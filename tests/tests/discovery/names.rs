@@ -37,7 +37,7 @@ fn listens(name: &'static str, language: Option<&'static str>, port: u16, comman
 }
 
 fn source(name: &str) -> std::path::PathBuf {
-    need::source("services").join(name)
+    need::source(name)
 }
 
 fn services(at: &Path) -> Vec<Service> {
@@ -51,7 +51,7 @@ fn services(at: &Path) -> Vec<Service> {
     };
     built(Command::new(need::program("go")).args(["build", "-o"]).arg(at.join("payments")).arg(source("payments.go")));
     built(Command::new(need::program("rustc")).args(["-o"]).arg(at.join("pricing")).arg(source("pricing.rs")));
-    let ledger = need::compiled("services/ledger.c", &[], at);
+    let ledger = need::compiled("ledger.c", &[], at);
     let (static_port, nginx_port) = (free_port(), free_port());
     fs::write(
         at.join("nginx.conf"),
@@ -72,22 +72,37 @@ fn services(at: &Path) -> Vec<Service> {
             "http.server",
             Some("python"),
             static_port,
-            Command::new(&python).args(["-m", "http.server", &static_port.to_string(), "--bind", "127.0.0.1"]).current_dir(at),
+            Command::new(&python)
+                .args(["-m", "http.server", &static_port.to_string(), "--bind", "127.0.0.1"])
+                .current_dir(at),
         ),
-        says("orders", Some("python"), Command::new(&python).arg("-u").arg(copy(&need::source("server.py"), "orders.py"))),
+        says(
+            "orders",
+            Some("python"),
+            Command::new(&python).arg("-u").arg(copy(&need::source("server.py"), "orders.py")),
+        ),
         says("cart", Some("nodejs"), Command::new(&node).arg(copy(&need::source("server.js"), "cart.js"))),
         says("storefront", Some("nodejs"), Command::new(&node).arg(index)),
         listens(
             "nginx",
             None,
             nginx_port,
-            Command::new(need::program("nginx")).arg("-p").arg(at).arg("-c").arg(at.join("nginx.conf")).args(["-e", "stderr"]),
+            Command::new(need::program("nginx"))
+                .arg("-p")
+                .arg(at)
+                .arg("-c")
+                .arg(at.join("nginx.conf"))
+                .args(["-e", "stderr"]),
         ),
         says("Inventory", Some("java"), Command::new(need::program("java")).arg(source("Inventory.java"))),
         says("payments", Some("go"), &mut Command::new(at.join("payments"))),
         says("pricing", Some("rust"), &mut Command::new(at.join("pricing"))),
         says("ledger", None, &mut Command::new(&ledger)),
-        says("billing", Some("python"), Command::new(&python).arg("-u").arg(copy(&need::source("server.py"), "billing/__main__.py"))),
+        says(
+            "billing",
+            Some("python"),
+            Command::new(&python).arg("-u").arg(copy(&need::source("server.py"), "billing/__main__.py")),
+        ),
     ]
 }
 
@@ -136,15 +151,24 @@ fn survey_lists_the_services_with_language_and_ports() {
 fn a_services_own_environment_is_the_strongest() {
     let files = folder();
     let config = files.path().join("agent.yaml");
-    fs::write(&config, "discovery:\n  instrument:\n    - exe_path: '*python*'\n      name: configured\n      namespace: shop\n")
-        .expect("a file");
+    fs::write(
+        &config,
+        "discovery:\n  instrument:\n    - exe_path: '*python*'\n      name: configured\n      namespace: shop\n",
+    )
+    .expect("a file");
     let server = |environment: &[(&str, &str)]| {
         let mut command = Command::new(need::python());
         command.arg("-u").arg(need::source("server.py")).envs(environment.iter().copied());
         Program::start(&mut command)
     };
-    let by_name = server(&[("OTEL_SERVICE_NAME", "by-name"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=weaker,service.version=1.2,team=blue")]);
-    let by_attributes = server(&[("OTEL_RESOURCE_ATTRIBUTES", "service.name=by-attributes,service.namespace=own,deployment.environment.name=test")]);
+    let by_name = server(&[
+        ("OTEL_SERVICE_NAME", "by-name"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=weaker,service.version=1.2,team=blue"),
+    ]);
+    let by_attributes = server(&[(
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "service.name=by-attributes,service.namespace=own,deployment.environment.name=test",
+    )]);
     let by_nothing = server(&[]);
     let watch = Discovering::configured(&config);
     for server in [&by_name, &by_attributes, &by_nothing] {
@@ -164,7 +188,7 @@ fn a_services_own_environment_is_the_strongest() {
 #[test]
 fn another_program_in_the_same_process_has_its_own_name() {
     let files = folder();
-    let ledger = need::compiled("services/ledger.c", &[], files.path());
+    let ledger = need::compiled("ledger.c", &[], files.path());
     let second = files.path().join("second");
     fs::hard_link(&ledger, &second).expect("a program can have another name");
     // Serves one request by itself, then becomes the other program.
@@ -192,7 +216,7 @@ fn another_program_in_the_same_process_has_its_own_name() {
 #[test]
 fn workers_that_live_for_one_request_are_named_and_counted() {
     let files = folder();
-    let ledger = need::compiled("services/ledger.c", &[], files.path());
+    let ledger = need::compiled("ledger.c", &[], files.path());
     let watch = Discovering::with(&[]);
     let server = Program::start(Command::new(ledger).arg("1"));
     let port = server.port();
@@ -206,8 +230,8 @@ fn workers_that_live_for_one_request_are_named_and_counted() {
 #[test]
 fn clients_that_live_for_milliseconds_are_named() {
     let files = folder();
-    let call = need::compiled("services/call.c", &[], files.path());
-    let ledger = need::compiled("services/ledger.c", &[], files.path());
+    let call = need::compiled("call.c", &[], files.path());
+    let ledger = need::compiled("ledger.c", &[], files.path());
     let server = Program::start(&mut Command::new(ledger));
     let port = server.port().to_string();
     let watch = Discovering::with(&[]);

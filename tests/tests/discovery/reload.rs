@@ -9,7 +9,6 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -39,16 +38,9 @@ impl Load {
             while !asked.load(Ordering::Relaxed) {
                 assert_eq!(connection.get(path).status, 200);
                 count.fetch_add(1, Ordering::Relaxed);
-                thread::sleep(Duration::from_millis(1));
             }
         });
         Self { stop, done, thread }
-    }
-
-    /// Waits until so many requests more were answered.
-    fn goes_on(&self, more: usize) {
-        let from = self.done.load(Ordering::Relaxed);
-        tests::wait::poll("the load goes on", || (self.done.load(Ordering::Relaxed) >= from + more).then_some(()));
     }
 
     fn finish(self) -> usize {
@@ -58,15 +50,34 @@ impl Load {
     }
 }
 
-fn config(at: &Path, name: &str, routes: &str) -> String {
-    fs::write(at, format!("discovery:\n  instrument:\n    - exe_path: '*python*'\n      name: {name}\n{routes}")).expect("a file");
-    at.to_str().expect("a path of text").to_owned()
+fn config(at: &Path, port: u16, name: &str, rest: &str) {
+    let text = format!("discovery:\n  instrument:\n    - open_ports: {port}\n      name: {name}\n{rest}");
+    fs::write(at, text).expect("a file can be written");
 }
 
-fn wait_for_reload(agent: &mut Agent, what: &str) {
+fn watching(file: &Path) -> Discovering {
+    Discovering::set_up(|setup| setup.args(["--config", file.to_str().expect("a path of text")]))
+}
+
+/// Waits for a line of the log, from number `from` on, that has all of these.
+fn wait_for_log(agent: &mut Agent, from: usize, words: &[&str]) {
     let lines = &agent.program().stderr;
-    let found = lines.until(LONG, |lines| lines.iter().any(|line| line.contains("read again") && line.contains(what)).then_some(()));
-    assert!(found.is_some(), "the configuration was not taken up: {:#?}", lines.so_far());
+    let has_all = |line: &String| words.iter().all(|word| line.contains(word));
+    let found = lines.until(LONG, |lines| lines.iter().skip(from).any(has_all).then_some(()));
+    assert!(found.is_some(), "no line has {words:?}: {:#?}", lines.so_far());
+}
+
+/// Waits until spans of a service of this name have come.
+fn wait_for_service(watch: &Discovering, name: &str) {
+    let has = |state: &tests::receiver::State| state.spans.iter().any(|span| span.service() == name);
+    assert!(watch.receiver.wait_for(has, LONG).is_ok(), "no span of {name}: {:#?}", watch.agent.log());
+}
+
+/// Waits until the agent watches so many processes.
+fn wait_for_processes(agent: &Agent, count: f64) {
+    tests::wait::poll("the selection is looked at again", || {
+        (agent.metric("beyla_rs_processes", &[]) == count).then_some(())
+    });
 }
 
 fn server() -> (Program, u16) {
@@ -79,45 +90,40 @@ fn server() -> (Program, u16) {
 fn a_hangup_takes_up_names_and_routes_and_loses_no_request() {
     let files = folder();
     let file = files.path().join("agent.yaml");
-    config(&file, "before", "");
     let (_server, port) = server();
-    let mut watch = Discovering::set_up(|setup| setup.args(["--config", file.to_str().expect("text")]));
+    config(&file, port, "before", "");
+    let mut watch = watching(&file);
     let load = Load::start(port, "/reload/17");
-    load.goes_on(100);
-    config(&file, "after", "routes: {patterns: ['/reload/:number']}\n");
+    wait_for_service(&watch, "before");
+    config(&file, port, "after", "routes: {patterns: ['/reload/:number']}\n");
     watch.agent.program().signal(Signal::HUP);
-    wait_for_reload(&mut watch.agent, "discovery, routes");
-    // A changed selection is looked at within a second.
-    load.goes_on(2000);
+    wait_for_log(&mut watch.agent, 0, &["read again", "discovery, routes"]);
+    wait_for_service(&watch, "after");
     let count = load.finish();
     let spans = watch.finish("/reload/", count);
-    let names: Vec<&str> = spans.iter().map(|span| span.service()).collect();
-    assert_eq!((names[0], names[count - 1]), ("before", "after"));
-    assert_eq!((spans[0].name.as_str(), spans[count - 1].name.as_str()), ("GET /reload/{id}", "GET /reload/:number"));
+    let ends = [&spans[0], &spans[count - 1]];
+    assert_eq!(ends.map(|span| span.service()), ["before", "after"]);
+    assert_eq!(ends.map(|span| span.name.as_str()), ["GET /reload/{id}", "GET /reload/:number"]);
 }
 
 #[test]
 fn a_changed_file_is_taken_up_by_itself_and_a_broken_one_is_not() {
     let files = folder();
     let file = files.path().join("agent.yaml");
-    config(&file, "before", "");
     let (_server, port) = server();
-    let mut watch = Discovering::set_up(|setup| setup.args(["--config", file.to_str().expect("text")]));
+    config(&file, port, "before", "");
+    let mut watch = watching(&file);
     let load = Load::start(port, "/changed");
-    fs::write(&file, "discovery: [").expect("a file");
-    let lines = &watch.agent.program().stderr;
-    let refused = lines.until(LONG, |lines| lines.iter().any(|line| line.contains("is not used")).then_some(()));
-    assert!(refused.is_some(), "{:#?}", lines.so_far());
-    load.goes_on(100);
-    config(&file, "after", "log_level: debug\n");
-    wait_for_reload(&mut watch.agent, "discovery");
-    let lines = &watch.agent.program().stderr;
-    let named = |lines: &[String]| lines.iter().any(|line| line.contains("log_level") && line.contains("next start")).then_some(());
-    assert!(lines.until(LONG, named).is_some(), "{:#?}", lines.so_far());
-    load.goes_on(2000);
+    fs::write(&file, "discovery: [").expect("a file can be written");
+    wait_for_log(&mut watch.agent, 0, &["is not used"]);
+    wait_for_service(&watch, "before");
+    config(&file, port, "after", "log_level: debug\n");
+    wait_for_log(&mut watch.agent, 0, &["log_level", "next start"]);
+    wait_for_log(&mut watch.agent, 0, &["read again", "discovery"]);
+    wait_for_service(&watch, "after");
     let count = load.finish();
     let spans = watch.finish("/changed", count);
-    assert_eq!((spans[0].service(), spans[count - 1].service()), ("before", "after"));
+    assert_eq!([&spans[0], &spans[count - 1]].map(|span| span.service()), ["before", "after"]);
 }
 
 #[test]
@@ -125,27 +131,21 @@ fn what_is_excluded_and_included_again_is_seen_again_on_its_old_connection() {
     let files = folder();
     let file = files.path().join("agent.yaml");
     let (_server, port) = server();
-    let chosen = || config(&file, "chosen", "");
-    chosen();
-    let mut watch = Discovering::set_up(|setup| setup.args(["--config", file.to_str().expect("text")]));
+    config(&file, port, "chosen", "");
+    let watch = watching(&file);
     let mut connection = Connection::to(port);
-    assert_eq!(connection.get("/again/first").status, 200);
-    fs::write(&file, "discovery:\n  exclude_instrument:\n    - exe_path: '*python*'\n").expect("a file");
-    wait_for_reload(&mut watch.agent, "discovery");
-    // Judged anew within a second; from then on nothing is to be seen.
-    let load = Load::start(port, "/unseen");
-    load.goes_on(1500);
-    let _count = load.finish();
-    assert_eq!(connection.get("/again/hidden").status, 200);
-    let so_far = watch.agent.program().stderr.so_far().len();
-    chosen();
-    let lines = &watch.agent.program().stderr;
-    let again = |lines: &[String]| lines.iter().skip(so_far).any(|line| line.contains("read again")).then_some(());
-    assert!(lines.until(LONG, again).is_some(), "{:#?}", lines.so_far());
-    let load = Load::start(port, "/noise");
-    load.goes_on(1500);
-    let _count = load.finish();
-    assert_eq!(connection.get("/again/last").status, 200);
+    let mut get = |path: &str| assert_eq!(connection.get(path).status, 200);
+    get("/again/first");
+    wait_for_processes(&watch.agent, 1.0);
+    config(&file, port, "chosen", &format!("  exclude_instrument:\n    - open_ports: {port}\n"));
+    wait_for_processes(&watch.agent, 0.0);
+    // More than once: what the kernel side still hands over of the connection is to be dropped, too.
+    for _ in 0..20 {
+        get("/again/hidden");
+    }
+    config(&file, port, "chosen", "");
+    wait_for_processes(&watch.agent, 1.0);
+    get("/again/last");
     let spans = watch.finish("/again/", 2);
     let paths: Vec<_> = spans.iter().filter_map(tests::seen::path).collect();
     assert_eq!(paths, ["/again/first", "/again/last"]);

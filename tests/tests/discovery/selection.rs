@@ -21,7 +21,7 @@ const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
 impl Three {
     fn start() -> Self {
         let files = folder();
-        let ledger = need::compiled("services/ledger.c", &[], files.path());
+        let ledger = need::compiled("ledger.c", &[], files.path());
         let start = |name: &str| {
             let program = files.path().join(name);
             fs::hard_link(&ledger, &program).expect("a program can have another name");
@@ -56,7 +56,7 @@ fn a_port_chooses_who_listens_there() {
 #[test]
 fn a_port_that_is_opened_later_is_found_from_the_first_request_on() {
     let files = folder();
-    let ledger = need::compiled("services/ledger.c", &[], files.path());
+    let ledger = need::compiled("ledger.c", &[], files.path());
     let watch = Discovering::with(&["--port", "1024-65535", "--exe", "*/ledger"]);
     for _ in 0..5 {
         let server = Program::start(&mut Command::new(&ledger));

@@ -39,7 +39,8 @@ impl Discovering {
         let waited = self.receiver.wait_for(|state| of_us(&state.spans).len() >= count, Duration::from_secs(10));
         let ended = self.agent.stop();
         let spans = of_us(&self.receiver.spans());
-        let summary: Vec<String> = spans.iter().map(|span| format!("{} {} {}", span.kind, span.service(), span.name)).collect();
+        let summary: Vec<String> =
+            spans.iter().map(|span| format!("{} {} {}", span.kind, span.service(), span.name)).collect();
         assert!(waited.is_ok(), "{} of {count} spans: {summary:#?}\nlog: {:#?}", spans.len(), ended.log);
         assert!(ended.status.success(), "{:#?}", ended.log);
         assert_eq!(spans.len(), count, "{summary:#?}");
