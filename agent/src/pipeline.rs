@@ -3,11 +3,12 @@
 
 mod discovery;
 mod self_metrics;
+mod shared;
 mod waiting;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -18,7 +19,7 @@ use std::{
 use ebpf_common::events::PROCESS_EXIT;
 
 use self::{discovery::Discovery, waiting::Waiting};
-pub use self::{self_metrics::Gauges, waiting::Ready};
+pub use self::{self_metrics::Gauges, shared::Shared, waiting::Ready};
 use crate::{
     capture::{Capture, event::Event},
     conn::{Connections, Limits},
@@ -62,7 +63,7 @@ pub struct Parts {
     /// Who is who.
     pub processes: Arc<ProcessTable>,
     /// Exchanges to spans and metrics.
-    pub telemetry: Arc<Mutex<Telemetry>>,
+    pub telemetry: Arc<Shared<Telemetry>>,
     /// What is counted of the work.
     pub gauges: Arc<Gauges>,
     /// Where spans go.
@@ -105,16 +106,12 @@ impl Pipeline {
 }
 
 /// Gives the exporters the RED metrics.
-pub struct RedSource(pub Arc<Mutex<Telemetry>>);
+pub struct RedSource(pub Arc<Shared<Telemetry>>);
 
 impl MetricSource for RedSource {
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
-        lock(&self.0).collect(now_unix_ns)
+        self.0.lock().collect(now_unix_ns)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Worker {
@@ -169,7 +166,7 @@ impl Worker {
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
         let Self { parts, connections, discovery, waiting, spans, unwanted, paused, .. } = self;
-        let mut telemetry = lock(&parts.telemetry);
+        let mut telemetry = parts.telemetry.lock_after_others();
         let processes = &parts.processes;
         for (connection, exchange) in waiting.release() {
             let Service { resource, rule } = processes.service(exchange.thread.tgid);
@@ -222,7 +219,7 @@ impl Worker {
 
     fn keep_house(&mut self) {
         self.housekeeping = Instant::now();
-        lock(&self.parts.telemetry).clock_mut().refresh(Offset::sample());
+        self.parts.telemetry.lock_after_others().clock_mut().refresh(Offset::sample());
         if self.swept.elapsed() > SWEEPING {
             self.swept = Instant::now();
             self.discovery.sweep(&mut self.parts.capture);
@@ -252,7 +249,7 @@ impl Worker {
         }
         let Self { parts, connections, waiting, spans, .. } = &mut self;
         {
-            let mut telemetry = lock(&parts.telemetry);
+            let mut telemetry = parts.telemetry.lock_after_others();
             let mut sink = |connection: &ConnectionInfo, exchange: Exchange| {
                 let Service { resource, rule } = parts.processes.service(exchange.thread.tgid);
                 spans.extend(telemetry.on_exchange(exchange, connection, &resource, rule.as_ref()));

@@ -1,12 +1,13 @@
 //! Another configuration for the running agent: on SIGHUP, and when the file's content has changed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{selection, settings};
 use crate::{
     config::{self, Changes, Config, Loaded},
+    pipeline::Shared,
     procs::ProcessTable,
     telemetry::{Telemetry, redact::Redactor},
 };
@@ -15,11 +16,11 @@ use crate::{
 pub(super) struct Reloader {
     current: Loaded,
     processes: Arc<ProcessTable>,
-    telemetry: Arc<Mutex<Telemetry>>,
+    telemetry: Arc<Shared<Telemetry>>,
 }
 
 impl Reloader {
-    pub(super) fn new(current: Loaded, processes: Arc<ProcessTable>, telemetry: Arc<Mutex<Telemetry>>) -> Self {
+    pub(super) fn new(current: Loaded, processes: Arc<ProcessTable>, telemetry: Arc<Shared<Telemetry>>) -> Self {
         Self { current, processes, telemetry }
     }
 
@@ -73,7 +74,7 @@ impl Reloader {
         }
         let settings = settings::telemetry(&new);
         {
-            let mut telemetry = self.telemetry.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut telemetry = self.telemetry.lock();
             if changes.routes {
                 telemetry.set_routes(settings.routes);
             }

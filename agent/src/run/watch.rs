@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     process::{Child, ExitCode, ExitStatus},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ use crate::{
     config::{Config, Loaded},
     conn::Limits,
     export::{Exporters, MetricSource},
-    pipeline::{Ended, Gauges, Parts, Pipeline, RedSource},
+    pipeline::{Ended, Gauges, Parts, Pipeline, RedSource, Shared},
     procs::{ProcessTable, fs::ProcFs, pod::PodSource},
     telemetry::{
         Telemetry,
@@ -139,7 +139,7 @@ impl Agent {
         if let Some(kubernetes) = &kubernetes {
             telemetry.set_peers(Arc::clone(kubernetes) as _);
         }
-        let telemetry = Arc::new(Mutex::new(telemetry));
+        let telemetry = Arc::new(Shared::new(telemetry));
         let reloader = Reloader::new(config.clone(), Arc::clone(&processes), Arc::clone(&telemetry));
         let agent = settings::agent_resource(&processes);
         let gauges = Arc::new(Gauges::new(Arc::clone(&telemetry), Arc::clone(&agent), capture.backend().name()));

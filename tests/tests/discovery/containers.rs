@@ -81,15 +81,15 @@ impl Container {
     }
 }
 
-fn ids_by_pid(cgroups: [&str; 2], namespaces: &[&str]) {
+fn ids_by_pid(path: &str, cgroups: [&str; 2], namespaces: &[&str]) {
     let files = folder();
     let client = need::compiled("call.c", &[], files.path());
     let [first, second] = cgroups.map(|cgroup| container(cgroup, namespaces, files.path()));
     let watch = Discovering::with(&[]);
     for container in [&first, &second, &first] {
-        container.call(&client, "/container");
+        container.call(&client, path);
     }
-    let spans = watch.finish("/container", 6);
+    let spans = watch.finish(path, 6);
     let mut seen = BTreeMap::new();
     for span in spans.iter().filter(|span| span.kind == "SERVER") {
         let pid = span.resource["process.pid"].as_u64().expect("a pid");
@@ -113,6 +113,7 @@ fn id_of(cgroup: &str) -> Option<&str> {
 #[test]
 fn two_containers_with_the_same_port_are_told_apart() {
     ids_by_pid(
+        "/own-pids",
         [
             "docker/aaaa000000000000000000000000000000000000000000000000000000000001",
             "system.slice/docker-aaaa000000000000000000000000000000000000000000000000000000000002.scope",
@@ -124,6 +125,7 @@ fn two_containers_with_the_same_port_are_told_apart() {
 #[test]
 fn containers_that_share_a_pid_namespace_are_told_apart() {
     ids_by_pid(
+        "/shared-pids",
         [
             "kubepods/burstable/pod11111111-2222-3333-4444-555555555555/bbbb000000000000000000000000000000000000000000000000000000000001",
             "kubepods/burstable/pod11111111-2222-3333-4444-555555555555/bbbb000000000000000000000000000000000000000000000000000000000002",

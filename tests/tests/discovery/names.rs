@@ -200,11 +200,15 @@ fn another_program_in_the_same_process_has_its_own_name() {
                 peer.recv(4096)\n\
                 peer.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n')\n\
                 peer.close()\n\
+                sys.stdin.readline()\n\
                 os.execv(sys.argv[1], [sys.argv[1]])\n";
     fs::write(&script, text).expect("a file");
     let watch = Discovering::with(&[]);
-    let program = Program::start(Command::new(need::python()).arg("-u").arg(&script).arg(&second));
+    let mut program = Program::start(Command::new(need::python()).arg("-u").arg(&script).arg(&second));
     assert_eq!(Connection::to(program.port()).get("/exec/before").status, 200);
+    let is_seen = |state: &tests::receiver::State| state.spans.iter().any(|span| span.service() == "first");
+    assert!(watch.receiver.wait_for(is_seen, tests::LONG).is_ok(), "the first program's span did not come");
+    program.tell("go on");
     let port: u16 = program.says_after(1, "listening ").trim().parse().expect("a port");
     assert_eq!(Connection::to(port).get("/exec/after").status, 200);
     let spans = watch.finish("/exec/", 2);
