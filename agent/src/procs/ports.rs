@@ -3,6 +3,8 @@
 use std::{
     collections::HashMap,
     fs,
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -43,46 +45,47 @@ impl Ports {
     /// The sockets of a process. One that was opened within the last second may be missing.
     #[must_use]
     pub fn of(&self, proc: &ProcFs, pid: u32, now: Instant) -> Sockets {
-        self.with_table(proc, pid, now, TABLE_LIFE).0
-    }
-
-    /// The same, with those that were opened a moment ago.
-    #[must_use]
-    pub fn of_now(&self, proc: &ProcFs, pid: u32, now: Instant) -> Sockets {
-        match self.with_table(proc, pid, now, TABLE_LIFE) {
-            // A socket that the kept table does not have is younger, or none of TCP.
-            (_, true) => self.with_table(proc, pid, now, Duration::ZERO).0,
-            (sockets, false) => sockets,
-        }
-    }
-
-    /// The sockets by a table of at most this age, and whether there are any that it does not have.
-    fn with_table(&self, proc: &ProcFs, pid: u32, now: Instant, life: Duration) -> (Sockets, bool) {
-        let mut sockets = Sockets::default();
-        let mut lacks = false;
-        let Ok(descriptors) = fs::read_dir(proc.path(pid, "fd")) else { return (sockets, false) };
+        let mut found = Sockets::default();
         let mut table = None;
-        for descriptor in descriptors.flatten().take(DESCRIPTORS_MAX) {
-            let Ok(link) = fs::read_link(descriptor.path()) else { continue };
-            let inode = link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
-            let Some(inode) = inode else { continue };
+        for inode in sockets(proc, pid) {
             // Most processes have no socket at all: then no table is read.
-            match table.get_or_insert_with(|| self.table(proc, pid, now, life)).get(&inode) {
-                Some(&Some(port)) => sockets.listening.push(port),
-                Some(None) => sockets.is_connected = true,
-                None => lacks = true,
+            match table.get_or_insert_with(|| self.table(proc, pid, now)).get(&inode) {
+                Some(&Some(port)) => found.listening.push(port),
+                Some(None) => found.is_connected = true,
+                None => {}
             }
         }
-        sockets.listening.sort_unstable();
-        sockets.listening.dedup();
-        (sockets, lacks)
+        found.listening.sort_unstable();
+        found.listening.dedup();
+        found
     }
 
-    fn table(&self, proc: &ProcFs, pid: u32, now: Instant, life: Duration) -> Arc<Table> {
+    /// The ports a process listens on at this moment. Cheap however many connections the host has.
+    #[must_use]
+    pub fn listening_now(proc: &ProcFs, pid: u32) -> Vec<u16> {
+        let mut listeners: Option<Table> = None;
+        let mut ports = Vec::new();
+        for inode in sockets(proc, pid) {
+            let listeners = listeners.get_or_insert_with(|| {
+                let mut table = Table::new();
+                for file in ["net/tcp", "net/tcp6"] {
+                    // A file of a process that has ended meanwhile says nothing.
+                    let _gone = read_listeners(&proc.path(pid, file), &mut table);
+                }
+                table
+            });
+            ports.extend(listeners.get(&inode).copied().flatten());
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    fn table(&self, proc: &ProcFs, pid: u32, now: Instant) -> Arc<Table> {
         let namespace = proc.namespace(pid, "net");
         if let Some(namespace) = namespace
             && let Some((read_at, table)) = self.tables.lock().unwrap_or_else(PoisonError::into_inner).get(&namespace)
-            && now.saturating_duration_since(*read_at) < life
+            && now.saturating_duration_since(*read_at) < TABLE_LIFE
         {
             return Arc::clone(table);
         }
@@ -102,19 +105,47 @@ impl Ports {
     }
 }
 
+/// Inodes of a process's sockets, of any kind.
+fn sockets(proc: &ProcFs, pid: u32) -> impl Iterator<Item = u64> {
+    let descriptors = fs::read_dir(proc.path(pid, "fd")).into_iter().flatten().flatten().take(DESCRIPTORS_MAX);
+    descriptors.filter_map(|descriptor| {
+        let link = fs::read_link(descriptor.path()).ok()?;
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    })
+}
+
+/// Reads the listeners of a table, which the kernel lists before all connections (`tcp_seq_start`), and no more: a busy
+/// host has some ten thousand of these.
+fn read_listeners(path: &Path, table: &mut Table) -> io::Result<()> {
+    let mut lines = BufReader::new(fs::File::open(path)?.take(TABLE_MAX));
+    let mut line = String::new();
+    lines.read_line(&mut line)?;
+    loop {
+        line.clear();
+        if lines.read_line(&mut line)? == 0 || !read_line(&line, table).is_some_and(|state| state == LISTEN) {
+            return Ok(());
+        }
+    }
+}
+
 fn read_table(text: &str, table: &mut Table) {
     for line in text.lines().skip(1) {
-        // sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode
-        let mut fields = line.split_ascii_whitespace();
-        let (Some(local), Some(state), Some(inode)) = (fields.nth(1), fields.nth(1), fields.nth(5)) else { continue };
-        let Ok(inode) = inode.parse() else { continue };
-        let port = local.rsplit_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
-        match (state, port) {
-            (LISTEN, Some(port)) => table.insert(inode, Some(port)),
-            (ESTABLISHED, _) => table.insert(inode, None),
-            _ => None,
-        };
+        read_line(line, table);
     }
+}
+
+/// Takes up a line, and gives its state; `None` if it is none.
+fn read_line<'a>(line: &'a str, table: &mut Table) -> Option<&'a str> {
+    // sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode
+    let mut fields = line.split_ascii_whitespace();
+    let (local, state, inode) = (fields.nth(1)?, fields.nth(1)?, fields.nth(5)?.parse().ok()?);
+    let port = local.rsplit_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+    match (state, port) {
+        (LISTEN, Some(port)) => table.insert(inode, Some(port)),
+        (ESTABLISHED, _) => table.insert(inode, None),
+        _ => None,
+    };
+    Some(state)
 }
 
 #[cfg(test)]
@@ -150,7 +181,7 @@ mod tests {
         let young = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = young.local_addr().unwrap().port();
         assert!(!cache.of(&proc, std::process::id(), now).listening.contains(&port));
-        assert!(cache.of_now(&proc, std::process::id(), now).listening.contains(&port));
+        assert!(Ports::listening_now(&proc, std::process::id()).contains(&port));
     }
 
     #[test]

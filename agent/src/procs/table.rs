@@ -422,7 +422,7 @@ impl ProcessTable {
         let pod = self.pods.as_ref().filter(|_| !facts.container.is_none()).and_then(|pods| pods.pod(&facts.container));
         // Of a worker that is gone, the parent that forked it tells what it was.
         let asked = if is_alive || entry.executions > 0 || entry.parent == 0 { tgid } else { entry.parent };
-        let verdict = self.judge((tgid, asked), entry.parent, &facts, pod.as_deref(), now, Selector::decide);
+        let verdict = self.judge((tgid, asked), entry.parent, &facts, pod.as_deref(), Selector::decide);
         let resource = (wants || old.is_some()).then(|| {
             let built = self.describe(identity, &facts, pod.as_deref(), verdict.rule().map(AsRef::as_ref));
             old.filter(|old| **old == built).unwrap_or_else(|| Arc::new(built))

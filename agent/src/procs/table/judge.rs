@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Facts, ProcessTable};
 use crate::procs::{
     pod::Pod,
+    ports::Ports,
     selector::{Candidate, Selector, Verdict},
     survey::{Row, RowTls},
 };
@@ -61,7 +62,7 @@ impl ProcessTable {
         let (parent, facts) = self.read().live.get(&pid).map(|entry| (entry.parent, entry.facts.clone()))?;
         let facts = facts?;
         let pod = self.pods.as_ref().and_then(|pods| pods.pod(&facts.container));
-        let mut matched_by = self.judge((pid, pid), parent, &facts, pod.as_deref(), now, Selector::matches);
+        let mut matched_by = self.judge((pid, pid), parent, &facts, pod.as_deref(), Selector::matches);
         if matched_by.is_empty() {
             matched_by.push("default".into());
         }
@@ -92,7 +93,6 @@ impl ProcessTable {
         parent: u32,
         facts: &Facts,
         pod: Option<&Pod>,
-        now: Instant,
         judge: impl FnOnce(&Selector, &Candidate<'_>) -> T,
     ) -> T {
         let info = facts.container_info.as_ref();
@@ -106,7 +106,7 @@ impl ProcessTable {
             pod,
             container_id: facts.container.id.as_deref(),
             cmdline: &|| self.proc.cmdline(asked),
-            ports: &|| self.ports.of_now(&self.proc, asked, now).listening,
+            ports: &|| Ports::listening_now(&self.proc, asked),
             ancestors: &|| self.ancestors(parent),
         };
         judge(&self.selector(), &candidate)
