@@ -130,8 +130,8 @@ pub struct Open {
     pub path_len: u32,
     /// Name of a unix socket: its own, else its peer's. An abstract name begins with a zero byte.
     pub path: [u8; UNIX_PATH_MAX],
-    /// Zero.
-    pub reserved: u32,
+    /// The process it was forked from, if it still runs that one's program; else 0.
+    pub forked_from: u32,
     /// When the process was started, in ns of `CLOCK_BOOTTIME`: with `tgid`, its identity. 0 where unknown.
     pub started_at_ns: u64,
     /// The process's name (`comm` of its first thread), zero-padded: it may be gone when this record is read.

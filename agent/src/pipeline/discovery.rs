@@ -38,7 +38,7 @@ impl Discovery {
     /// A process uses a connection for the first time. Tells whether it is watched.
     pub(super) fn on_open(&mut self, open: &Open) -> bool {
         let comm = String::from_utf8_lossy(name(&open.comm));
-        let is_another = self.processes.on_met(open.tgid, open.started_at_ns, &comm);
+        let is_another = self.processes.on_met(open.tgid, open.started_at_ns, &comm, open.forked_from);
         if !self.is_open {
             return true;
         }

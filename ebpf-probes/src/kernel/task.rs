@@ -9,6 +9,9 @@ use crate::globals::OFFSETS;
 /// `PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD`: threads of the kernel's own, whose saved registers are no call's.
 const NOT_A_USER_THREAD: u32 = 0x10 | 0x4000 | 0x20_0000;
 
+/// `PF_FORKNOEXEC`: it was forked, and has started no other program since.
+const FORKED: u32 = 0x40;
+
 /// Process id of the current thread, in the initial PID namespace.
 #[inline(always)]
 pub fn current_tgid() -> u32 {
@@ -36,6 +39,10 @@ pub fn identify_current(open: *mut Open) -> Option<()> {
     // SAFETY: members of a record in the ring buffer.
     unsafe {
         (*open).started_at_ns = read(leader, OFFSETS.task_start_boottime.load()).unwrap_or(0);
+        if read::<u32>(leader, OFFSETS.task_flags.load()).unwrap_or(0) & FORKED != 0 {
+            let parent = read::<u64>(leader, OFFSETS.task_real_parent.load()).unwrap_or(0);
+            (*open).forked_from = tgid(parent).unwrap_or(0);
+        }
         read_into((&raw mut (*open).comm).cast(), 16, leader, OFFSETS.task_comm.load())
     }
 }

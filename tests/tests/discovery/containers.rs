@@ -62,7 +62,8 @@ fn container(cgroup: &str, namespaces: &[&str], at: &Path) -> Container {
     );
     let program = Program::start(Command::new("sh").arg("-c").arg(script).current_dir(at));
     let pid = poll("the container's server listens", || {
-        let pid = children(program.pid()).first().copied().unwrap_or(program.pid());
+        let is_forked = namespaces.contains(&"--fork");
+        let pid = if is_forked { *children(program.pid()).first()? } else { program.pid() };
         let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).ok()?;
         let is_own = fs::read_link(format!("/proc/{pid}/ns/net")).ok()? != fs::read_link("/proc/self/ns/net").ok()?;
         (is_own && table.contains("0100007F:1F90 00000000:0000 0A")).then_some(pid)

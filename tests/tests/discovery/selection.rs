@@ -58,9 +58,12 @@ fn a_port_that_is_opened_later_is_found_from_the_first_request_on() {
     let files = folder();
     let ledger = need::compiled("ledger.c", &[], files.path());
     let watch = Discovering::with(&["--port", "1024-65535", "--exe", "*/ledger"]);
+    let mut servers = Vec::new();
     for _ in 0..5 {
         let server = Program::start(&mut Command::new(&ledger));
         assert_eq!(Connection::to(server.port()).get("/later").status, 200);
+        // What listened where is asked for when the request is handled.
+        servers.push(server);
     }
     assert_eq!(by_service(&watch.finish("/later", 5)), counted(&[("ledger", 5)]));
 }
@@ -99,7 +102,7 @@ fn a_rule_sets_signals_sampler_and_routes_of_its_services_alone() {
     three.ask_each("/rule/orders");
     three.ask_each("/healthz");
     let count = |watch: &Discovering, name: &str| {
-        watch.agent.metric("http_server_request_duration_seconds_count", &[&format!("service_name=\"{name}\"")])
+        watch.agent.metric("http_server_request_duration_seconds_count", &[&format!("job=\"{name}\"")])
     };
     let spans_wait = tests::wait::poll("all three are counted", || {
         let counts = NAMES.map(|name| count(&watch, name));
