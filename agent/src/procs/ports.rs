@@ -122,7 +122,7 @@ fn read_listeners(path: &Path, table: &mut Table) -> io::Result<()> {
     lines.read_line(&mut line)?;
     loop {
         line.clear();
-        if lines.read_line(&mut line)? == 0 || !read_line(&line, table).is_some_and(|state| state == LISTEN) {
+        if lines.read_line(&mut line)? == 0 || read_line(&line, table).is_none_or(|state| state != LISTEN) {
             return Ok(());
         }
     }
