@@ -2,11 +2,13 @@
 //! to spans; exporters run on the async runtime.
 
 mod discovery;
+mod plaintext;
 mod self_metrics;
 mod shared;
 mod waiting;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,9 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebpf_common::events::PROCESS_EXIT;
+use ebpf_common::events::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK};
 
-use self::{discovery::Discovery, waiting::Waiting};
+use self::{discovery::Discovery, plaintext::Plaintext, waiting::Waiting};
 pub use self::{self_metrics::Gauges, shared::Shared, waiting::Ready};
 use crate::{
     capture::{Capture, event::Event},
@@ -27,7 +29,7 @@ use crate::{
     model::{exchange::Exchange, metric::Metric, net::ConnectionInfo, span::Span},
     procs::{ProcessTable, Service},
     telemetry::{
-        Telemetry,
+        Scheme, Telemetry,
         clock::{Offset, monotonic_ns},
     },
 };
@@ -119,6 +121,10 @@ struct Worker {
     connections: Connections,
     discovery: Discovery,
     waiting: Waiting,
+    /// Requests being answered, by process and whether over TLS.
+    being_answered: HashMap<(u32, bool), u64>,
+    /// Probes of TLS libraries, where there can be any.
+    plaintext: Option<Plaintext>,
     spans: Vec<Span>,
     /// Connections that carry nothing of interest.
     unwanted: Vec<u64>,
@@ -130,10 +136,23 @@ struct Worker {
 
 impl Worker {
     fn new(mut parts: Parts) -> Self {
+        let processes = &parts.processes;
+        let mut plaintext = Plaintext::start(processes.proc().clone());
+        if let Some(plaintext) = &mut plaintext {
+            // Before they are first heard of, so that no request is missed.
+            if parts.targets.is_empty() {
+                let chosen = processes.proc().pids().into_iter().filter(|&tgid| processes.verdict(tgid).is_watch());
+                chosen.for_each(|tgid| plaintext.on_watched(tgid));
+            } else {
+                parts.targets.iter().for_each(|&tgid| plaintext.on_watched(tgid));
+            }
+        }
         Self {
+            plaintext,
             connections: Connections::new(parts.limits),
             discovery: Discovery::new(Arc::clone(&parts.processes), &parts.targets),
             waiting: Waiting::new(parts.metadata.take()),
+            being_answered: HashMap::new(),
             spans: Vec::new(),
             unwanted: Vec::new(),
             paused: Vec::new(),
@@ -165,7 +184,7 @@ impl Worker {
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { parts, connections, discovery, waiting, spans, unwanted, paused, .. } = self;
+        let Self { parts, connections, discovery, waiting, plaintext, spans, unwanted, paused, .. } = self;
         let mut telemetry = parts.telemetry.lock_after_others();
         let processes = &parts.processes;
         for (connection, exchange) in waiting.release() {
@@ -181,6 +200,9 @@ impl Worker {
         let taken = parts.capture.drain(EVENTS_PER_ROUND, |event| match event {
             Event::Open(open) => {
                 if discovery.on_open(open) {
+                    if let Some(plaintext) = plaintext {
+                        plaintext.on_watched(open.tgid);
+                    }
                     connections.on_open(open, &mut sink);
                 }
             }
@@ -191,9 +213,17 @@ impl Worker {
                     unwanted.push(header.conn);
                 }
             }
+            Event::Bind(bind) => connections.on_bind(bind),
             Event::State(state) => connections.on_state(state, &mut sink),
             Event::Process(process) => {
                 discovery.on_process(process);
+                if let Some(plaintext) = plaintext {
+                    match process.what {
+                        PROCESS_FORK => plaintext.on_fork(process.parent, process.tgid),
+                        PROCESS_EXEC => plaintext.on_exec(process.tgid),
+                        _ => plaintext.on_exit(process.tgid),
+                    }
+                }
                 if process.what == PROCESS_EXIT {
                     connections.on_exit(process.tgid, process.at_ns, &mut sink);
                 }
@@ -201,6 +231,10 @@ impl Worker {
         });
         connections.on_tick(monotonic_ns(), &mut sink);
         drop(telemetry);
+        if let Some(plaintext) = plaintext {
+            connections.take_encrypted().for_each(|tgid| plaintext.on_encrypted(tgid));
+            plaintext.round(&mut parts.capture);
+        }
         discovery.tell(&mut parts.capture);
         paused.sort_unstable();
         paused.dedup();
@@ -225,8 +259,25 @@ impl Worker {
             self.discovery.sweep(&mut self.parts.capture);
         }
         self.connections.gather();
+        self.count_open_requests();
         self.publish();
         self.discovery.keep_house();
+    }
+
+    /// `http.server.active_requests`: as of this moment, once a second.
+    fn count_open_requests(&mut self) {
+        for open in self.being_answered.values_mut() {
+            *open = 0;
+        }
+        for (tgid, is_tls, open) in self.connections.being_answered() {
+            *self.being_answered.entry((tgid, is_tls)).or_default() += open as u64;
+        }
+        let mut telemetry = self.parts.telemetry.lock_after_others();
+        self.being_answered.retain(|&(tgid, is_tls), open| {
+            let scheme = if is_tls { Scheme::Https } else { Scheme::Http };
+            telemetry.set_active_requests(&self.parts.processes.resource(tgid), scheme, *open);
+            *open > 0
+        });
     }
 
     fn publish(&self) {
@@ -241,6 +292,8 @@ impl Worker {
 
     /// Detaches the kernel side, and ends what is open.
     fn finish(mut self) {
+        // Nothing is to be attached any more.
+        self.plaintext = None;
         self.parts.capture.detach();
         for _ in 0..LAST_ROUNDS {
             if self.round() == 0 {

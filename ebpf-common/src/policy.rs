@@ -10,6 +10,11 @@ pub const VERDICT_IGNORE: u32 = 1;
 /// Value of the map of verdicts: the process may not be watched any more; it is to be asked for anew.
 pub const VERDICT_ASK_AGAIN: u32 = 2;
 
+/// Word that says whether TLS libraries are probed (0: none is): all functions of each are.
+pub const TLS_COMPLETE: u32 = 1;
+/// The same: probes are just being put in place. TLS objects met now would be seen in part, so none is taken up.
+pub const TLS_INCOMPLETE: u32 = 2;
+
 /// Index into the array of programs: carries on where `sys_exit` finds a `sendmmsg` or `recvmmsg`.
 pub const MANY_MESSAGES: u32 = 0;
 

@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Else each response's body waits for the client's acknowledgement of its head.
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass
@@ -34,6 +36,20 @@ class Handler(BaseHTTPRequestHandler):
             print("holding", flush=True)
             sys.stdin.readline()
             self.answer(200, b"held")
+        elif url.path == "/drop":
+            self.close_connection = True
+        elif url.path == "/cut":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"ten bytes!")
+            self.close_connection = True
+        elif url.path == "/websocket":
+            self.send_response(101)
+            self.send_header("Connection", "Upgrade")
+            self.send_header("Upgrade", "websocket")
+            self.end_headers()
+            self.echo()
         elif url.path == "/chunked":
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
@@ -55,6 +71,17 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, b"hinted")
         else:
             self.answer(200, b"hello")
+
+    def do_CONNECT(self):
+        self.send_response(200)
+        self.end_headers()
+        self.echo()
+
+    def echo(self):
+        self.wfile.flush()
+        while data := self.rfile.read1(4096):
+            self.wfile.write(data)
+        self.close_connection = True
 
     def do_HEAD(self):
         self.send_response(200)

@@ -18,15 +18,25 @@ pub struct Connection {
 
 trait Stream: Read + Write + Send {
     fn finish(&self);
+    /// Closing is a reset from here on.
+    fn linger_no_longer(&self);
 }
 
 impl Stream for TcpStream {
+    fn linger_no_longer(&self) {
+        rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO)).expect("SO_LINGER can be set");
+    }
+
     fn finish(&self) {
         self.shutdown(std::net::Shutdown::Write).expect("the sending side can be closed");
     }
 }
 
 impl Stream for UnixStream {
+    fn linger_no_longer(&self) {
+        panic!("a unix socket knows no reset");
+    }
+
     fn finish(&self) {
         self.shutdown(std::net::Shutdown::Write).expect("the sending side can be closed");
     }
@@ -115,6 +125,23 @@ impl Connection {
     /// Sends no more.
     pub fn finish(&mut self) {
         self.stream.get_ref().finish();
+    }
+
+    /// Breaks the connection with a reset.
+    ///
+    /// # Panics
+    /// If that cannot be arranged.
+    pub fn reset(self) {
+        self.stream.get_ref().linger_no_longer();
+    }
+
+    /// Bytes as they come, so many.
+    ///
+    /// # Panics
+    /// If the server closes before.
+    #[must_use]
+    pub fn receive(&mut self, count: usize) -> Vec<u8> {
+        self.bytes(Some(count as u64))
     }
 
     /// A request and its response.

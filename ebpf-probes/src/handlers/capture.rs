@@ -16,7 +16,9 @@ const TAIL_ROOM: u64 = TAIL_MAX as u64;
 const HEAD_MASK: u64 = HEAD_ROOM - 1;
 /// For the verifier: a length of the head.
 const TAKE_MASK: u64 = 2 * HEAD_ROOM - 1;
-const _: () = assert!(HEAD_MAX.is_power_of_two());
+/// For the verifier: a length of the tail.
+const TAIL_MASK: u64 = 2 * TAIL_ROOM - 1;
+const _: () = assert!(HEAD_MAX.is_power_of_two() && TAIL_MAX.is_power_of_two());
 
 /// Where the bytes of a piece lie in the process's memory.
 ///
@@ -84,7 +86,8 @@ impl Copied {
 
 /// Copies up to `wanted` bytes of the beginning of a piece of `len` bytes, and the end of what that leaves out.
 ///
-/// Lengths are 64 bits wide here: for narrower ones the compiler compares a shifted copy, and the verifier does not
+/// Older verifiers (6.1) also forget a bound when a value is spilled to the stack and compared there; a mask at the last
+/// moment gives it back. Lengths are 64 bits wide here: for narrower ones the compiler compares a shifted copy, and the verifier does not
 /// carry the bound over to the value itself.
 #[inline(always)]
 pub fn copy(scratch: *mut Scratch, buffer: Buffer, len: u64, wanted: u64) -> Copied {
@@ -104,7 +107,7 @@ pub fn copy(scratch: *mut Scratch, buffer: Buffer, len: u64, wanted: u64) -> Cop
 
 #[inline(always)]
 fn plain(scratch: *mut Scratch, address: u64, len: u64, wanted: u64) -> Copied {
-    let head = smaller(smaller(len, wanted), HEAD_ROOM);
+    let head = opaque(smaller(smaller(len, wanted), HEAD_ROOM)) & TAKE_MASK;
     if !read_user(room(scratch, 0), head, address) {
         return Copied::nothing(flags::FAULT);
     }
@@ -135,7 +138,7 @@ fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) ->
         left_out = here - take;
         i += 1;
     }
-    let head = smaller(head, HEAD_ROOM);
+    let head = opaque(least(head, HEAD_ROOM)) & TAKE_MASK;
     if head == 0 {
         return Copied::nothing(flags::FAULT);
     }
@@ -147,8 +150,11 @@ fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) ->
 /// Copies the last bytes before `end`, behind the head; `left_out` bytes there are not part of it.
 #[inline(always)]
 fn tail(scratch: *mut Scratch, head: u64, end: u64, left_out: u64) -> u64 {
-    let len = smaller(left_out, TAIL_ROOM);
-    if len == 0 || head > HEAD_ROOM || !read_user(room(scratch, head), len, end - len) {
+    if left_out == 0 {
+        return 0;
+    }
+    let len = opaque(least(left_out, TAIL_ROOM)) & TAIL_MASK;
+    if !read_user(room(scratch, opaque(head) & TAKE_MASK), len, end - len) {
         return 0;
     }
     len
@@ -177,7 +183,7 @@ fn least(a: u64, b: u64) -> u64 {
 
 /// Keeps the compiler from drawing conclusions about a value, and so from removing a mask the verifier needs.
 #[inline(always)]
-fn opaque(mut value: u64) -> u64 {
+pub fn opaque(mut value: u64) -> u64 {
     // A move onto itself: without any instruction two line numbers would share one, which the kernel refuses.
     // SAFETY: changes nothing.
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) }

@@ -4,3 +4,4 @@ pub mod capture;
 pub mod process;
 pub mod socket_io;
 pub mod socket_state;
+pub mod tls;

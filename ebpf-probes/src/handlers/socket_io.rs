@@ -1,38 +1,46 @@
 //! Bytes moved over a socket: finds the connection, decides how much to copy, and records it.
 
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_ringbuf_output},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+        generated::{bpf_ringbuf_output, bpf_ringbuf_query},
+    },
 };
 use ebpf_common::{
     events::{Data, EventKind, Open, RECEIVED, flags},
-    limits::{HEAD_MAX, LATER_HEAD, RESPONSE_HEAD_MAX, SCRATCH_PAYLOAD, SMALL_PIECE},
+    limits::{HEAD_MAX, LATER_HEAD, RESPONSE_HEAD_MAX, SMALL_PIECE},
     policy::{Counter, VERDICT_ASK_AGAIN, VERDICT_IGNORE},
 };
 
 use super::{
-    capture::{self, Buffer},
-    process,
+    capture::{self, Buffer, Copied},
+    process, tls,
 };
 use crate::{
+    globals::{HEAD_LIMIT, WAKE_AT},
     kernel::{
         clear,
         socket::{self, Sequences, Socket},
         task,
     },
-    maps::{ANNOUNCED, Connection, EVENTS, FIN_SENT, IGNORED, RESPONSES, SCRATCH, Scratch, TCP, VERDICTS, count},
+    maps::{
+        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, IGNORED, RESPONSES, SCRATCH, Scratch, TCP, VERDICTS,
+        count,
+    },
 };
 
 /// `HTTP`, as the first word of a response reads in memory.
 const HTTP: u32 = u32::from_le_bytes(*b"HTTP");
 
-/// The connection of a socket that the current process has used, if it is watched and of interest.
+/// The connection of a socket that the current process has used, if it is watched and of interest. One that is `IGNORED`
+/// may be of interest for the sake of TLS alone.
 #[inline(always)]
 pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
     if let Some(connection) = socket.connection() {
         // SAFETY: state of a live connection.
         let known = unsafe { &mut *connection };
-        if known.flags & IGNORED != 0 {
+        if known.flags & (IGNORED | CIPHER) == IGNORED {
             return None;
         }
         if known.tgid != tgid {
@@ -54,7 +62,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
     // SAFETY: state of a live connection.
     let new = unsafe { &mut *connection };
     new.tgid = tgid;
-    new.budget = [HEAD_MAX; 2];
+    new.budget = [HEAD_LIMIT.load(); 2];
     // No turn has begun: the first piece of either direction begins one.
     new.last_direction = 2;
     new.flags = if tcp { TCP } else { 0 };
@@ -67,44 +75,99 @@ pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: 
     let state = connection(socket, tgid)?;
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *state };
+    // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
+    if connection.flags & CIPHER != 0 {
+        tls::carried(connection, direction);
+        if connection.flags & IGNORED != 0 {
+            return None;
+        }
+    }
     let side = (direction & 1) as usize;
     let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { Sequences::NONE };
     let fresh = connection.pieces == 0;
     let (position, raced) = advance(connection, socket.address(), side, len, sequences, fresh);
     let other_position = elsewhere(connection, 1 - side, sequences);
 
+    if unwanted(connection) {
+        return None;
+    }
+    if connection.flags & ANNOUNCED == 0 {
+        announce(socket.address(), connection.id, tgid, at_ns)?;
+        connection.flags |= ANNOUNCED;
+    }
+    let place = Place { at_ns, position, other_position, flags: if raced { flags::RACED } else { 0 } };
+    let recorded = record(connection, tgid, direction, len, buffer, &place);
+    if recorded == Some(TLS_RECORD) {
+        // The first piece of its kind: from the next on this is asked before.
+        connection.flags |= CIPHER;
+        tls::carried(connection, direction);
+    }
+    Some(())
+}
+
+/// Counts a piece; whether user space wants nothing more of the connection.
+#[inline(always)]
+pub fn unwanted(connection: &mut Connection) -> bool {
     connection.pieces = connection.pieces.wrapping_add(1);
     let pieces = connection.pieces;
     // User space answers some time after the first pieces; looking at every power of two finds it soon enough.
     if pieces >= 4 && pieces & (pieces - 1) == 0 {
         // SAFETY: the value is copied out at once.
         match unsafe { VERDICTS.get(&connection.id) }.copied() {
-            Some(VERDICT_IGNORE) => {
-                connection.flags |= IGNORED;
-                let _gone_already = VERDICTS.remove(&connection.id);
-                return None;
-            }
+            Some(VERDICT_IGNORE) => connection.flags |= IGNORED,
             Some(VERDICT_ASK_AGAIN) => {
                 // If it is watched again, the connection is met anew.
                 connection.tgid = 0;
                 connection.flags &= !ANNOUNCED;
                 connection.position = [0; 2];
                 connection.pieces = 0;
-                let _gone_already = VERDICTS.remove(&connection.id);
-                return None;
             }
-            _ => {}
+            _ => return false,
         }
+        let _gone_already = VERDICTS.remove(&connection.id);
+        return true;
     }
-    if connection.flags & ANNOUNCED == 0 {
-        announce(socket.address(), connection.id, tgid, at_ns)?;
-        connection.flags |= ANNOUNCED;
-    }
+    false
+}
 
+/// Where a piece stands among others.
+pub struct Place {
+    pub at_ns: u64,
+    pub position: u64,
+    pub other_position: u64,
+    /// Of the event.
+    pub flags: u32,
+}
+
+/// What a piece begins with.
+pub const TLS_RECORD: u32 = 1;
+const ANYTHING: u32 = 0;
+
+/// Copies as much of a piece as is wanted, and hands it to user space. Gives what it was seen to begin with.
+#[inline(always)]
+pub fn record(
+    connection: &mut Connection,
+    tgid: u32,
+    direction: u32,
+    len: u32,
+    buffer: Buffer,
+    place: &Place,
+) -> Option<u32> {
+    let side = (direction & 1) as usize;
     let wanted = share(connection, direction, side, len);
-    let scratch = SCRATCH.get_ptr_mut(side as u32)?;
-    let copied = capture::copy(scratch, buffer, u64::from(len), u64::from(wanted));
+    let plaintext = place.flags & flags::TLS != 0;
+    let scratch = SCRATCH.get_ptr_mut(if plaintext { 2 + side as u32 } else { side as u32 })?;
+    if plaintext {
+        // A uprobe's program may lose the processor to another thread's.
+        // SAFETY: per-CPU memory.
+        unsafe { (&raw mut (*scratch).header.at_ns).write_volatile(place.at_ns) };
+    }
+    let mut copied = capture::copy(scratch, buffer, u64::from(len), u64::from(wanted));
+    // SAFETY: per-CPU memory.
+    if plaintext && unsafe { (&raw const (*scratch).header.at_ns).read_volatile() } != place.at_ns {
+        copied = Copied { head_len: 0, tail_len: 0, flags: flags::FAULT };
+    }
     if copied.flags & flags::FAULT != 0 {
         count(Counter::LostReadFault);
     }
@@ -114,30 +177,64 @@ pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: 
     if copied.flags & flags::COMPAT != 0 {
         count(Counter::Compat);
     }
-    if copied.head_len >= 4 && first_word(scratch) == HTTP {
-        connection.flags |= RESPONSES << side;
+    let mut beginning = ANYTHING;
+    if copied.head_len >= 4 {
+        let word = first_word(scratch);
+        if word == HTTP {
+            connection.flags |= RESPONSES << side;
+        } else if word & tls::RECORD_MASK == tls::RECORD_BEGINNING {
+            beginning = TLS_RECORD;
+        }
     }
     connection.budget[side] = connection.budget[side].saturating_sub(copied.head_len as u32);
 
-    let thread = bpf_get_current_pid_tgid();
-    let record = Data {
+    let header = Data {
         kind: EventKind::Data as u32,
         direction,
-        flags: copied.flags | if raced { flags::RACED } else { 0 },
+        flags: copied.flags | place.flags,
         len,
         head_len: copied.head_len as u16,
         tail_len: copied.tail_len as u16,
         tgid,
-        tid: thread as u32,
+        tid: bpf_get_current_pid_tgid() as u32,
         reserved: 0,
         conn: connection.id,
-        at_ns,
-        position,
-        other_position,
+        at_ns: place.at_ns,
+        position: place.position,
+        other_position: place.other_position,
     };
     // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
-    unsafe { (*scratch).header = record };
-    output(scratch, copied.head_len + copied.tail_len)
+    unsafe { (*scratch).header = header };
+    output(scratch, copied.head_len + copied.tail_len);
+    Some(beginning)
+}
+
+/// Nothing was told of a socket so far.
+#[inline(always)]
+pub fn is_new<S: Socket>(socket: S) -> bool {
+    match socket.connection() {
+        // SAFETY: state of a live connection.
+        Some(connection) => unsafe { (*connection).pieces == 0 },
+        None => true,
+    }
+}
+
+/// Brings a connection's sequence numbers up to its counts, after `all` bytes were told without them.
+#[inline(always)]
+pub fn settle<S: Socket>(socket: S, direction: u32, all: u32, was_new: bool) -> Option<()> {
+    // SAFETY: state of a live connection.
+    let connection = unsafe { &mut *socket.connection()? };
+    if connection.flags & TCP == 0 {
+        return None;
+    }
+    if was_new {
+        let now = socket.sequences();
+        connection.sequence = [now.received, now.sent];
+    } else {
+        let side = (direction & 1) as usize;
+        connection.sequence[side] = connection.sequence[side].wrapping_add(all);
+    }
+    Some(())
 }
 
 /// The peer has finished: a read returned nothing.
@@ -149,12 +246,26 @@ pub fn ended<S: Socket>(socket: S, tgid: u32) -> Option<()> {
     let state = connection(socket, tgid)?;
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *state };
-    if connection.flags & ANNOUNCED == 0 {
+    if connection.flags & ANNOUNCED == 0 || connection.flags & (IGNORED | BOUND) == IGNORED {
         return None;
     }
+    if connection.flags & BOUND != 0 {
+        // Its own positions are not those of the plaintext; there is nothing after it to be put in order.
+        return end(connection.plaintext, tgid, [0; 2]);
+    }
     let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { Sequences::NONE };
-    let scratch = SCRATCH.get_ptr_mut(RECEIVED)?;
-    let record = Data {
+    let positions = [connection.position[0], elsewhere(connection, 1, sequences)];
+    end(connection.id, tgid, positions)
+}
+
+/// Tells user space that no more bytes come in.
+#[inline(always)]
+pub fn end(conn: u64, tgid: u32, [position, other_position]: [u64; 2]) -> Option<()> {
+    let Some(mut record) = EVENTS.reserve::<Data>(0) else {
+        count(Counter::LostRingFull);
+        return None;
+    };
+    record.write(Data {
         kind: EventKind::Data as u32,
         direction: RECEIVED,
         flags: flags::END,
@@ -164,14 +275,14 @@ pub fn ended<S: Socket>(socket: S, tgid: u32) -> Option<()> {
         tgid,
         tid: bpf_get_current_pid_tgid() as u32,
         reserved: 0,
-        conn: connection.id,
+        conn,
+        // SAFETY: the helper only returns a number.
         at_ns: unsafe { bpf_ktime_get_ns() },
-        position: connection.position[0],
-        other_position: elsewhere(connection, 1, sequences),
-    };
-    // SAFETY: as in `moved`.
-    unsafe { (*scratch).header = record };
-    output(scratch, 0)
+        position,
+        other_position,
+    });
+    record.submit(BPF_RB_NO_WAKEUP.into());
+    Some(())
 }
 
 /// Moves a direction's count forward over a piece. Gives the position of its first byte, and whether two threads
@@ -236,7 +347,7 @@ fn share(connection: &mut Connection, direction: u32, side: usize, len: u32) -> 
     if connection.last_direction != direction {
         connection.last_direction = direction;
         connection.budget[side] =
-            if connection.flags & (RESPONSES << side) != 0 { RESPONSE_HEAD_MAX } else { HEAD_MAX };
+            if connection.flags & (RESPONSES << side) != 0 { RESPONSE_HEAD_MAX } else { HEAD_LIMIT.load() };
     }
     if len <= SMALL_PIECE {
         return len;
@@ -276,17 +387,25 @@ fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64) -> Option<()> {
 
 #[inline(always)]
 fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
-    const ROOM: u64 = SCRATCH_PAYLOAD as u64;
-    if payload > ROOM {
-        return None;
-    }
-    let len = size_of::<Data>() as u64 + payload;
+    // For the verifier; head and tail together are less.
+    const MASK: u64 = 2 * HEAD_MAX as u64 - 1;
+    let len = size_of::<Data>() as u64 + (capture::opaque(payload) & MASK);
     // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
-    let result =
-        unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, BPF_RB_NO_WAKEUP.into()) };
+    let result = unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, wake_up(len)) };
     if result != 0 {
         count(Counter::LostRingFull);
         return None;
     }
     Some(())
+}
+
+/// Never wake user space for each event: that costs the watched thread more than all else together. It looks by itself
+/// every few milliseconds; only when a share of the ring has filled up before is it told, by the event that crosses
+/// that line.
+#[inline(always)]
+fn wake_up(len: u64) -> u64 {
+    // SAFETY: the helper only returns a number.
+    let waiting = unsafe { bpf_ringbuf_query(&raw const EVENTS as *mut _, BPF_RB_AVAIL_DATA.into()) };
+    let line = u64::from(WAKE_AT.load());
+    if waiting >= line && waiting < line + len { BPF_RB_FORCE_WAKEUP.into() } else { BPF_RB_NO_WAKEUP.into() }
 }

@@ -12,7 +12,7 @@ use ebpf_common::events::{RECEIVED, SENT, TCP_LISTEN, flags};
 
 use super::call;
 use crate::{
-    handlers::{capture::Buffer, process, socket_io, socket_state},
+    handlers::{capture::Buffer, process, socket_io, socket_state, tls},
     kernel::{
         regs::{self, Regs},
         socket::{Socket, Typed},
@@ -54,18 +54,24 @@ fn sock_set_state(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn sent(ctx: &BtfTracePointContext) -> Option<()> {
     let moved: i32 = ctx.arg(1);
+    let socket = Typed(ctx.arg::<*mut c_void>(0));
     if moved <= 0 {
-        return None;
+        return tls::sent_nothing(|| socket.connection());
     }
     let thread = bpf_get_current_pid_tgid();
-    let socket = Typed(ctx.arg::<*mut c_void>(0));
     socket_io::moved(socket, (thread >> 32) as u32, SENT, moved as u32, buffer(thread, call::sending, regs::SENDMMSG))
 }
 
 #[inline(always)]
 fn received(ctx: &BtfTracePointContext) -> Option<()> {
     let (moved, how): (i32, u32) = (ctx.arg(1), ctx.arg(2));
-    if moved < 0 || how & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+    if how & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+        return None;
+    }
+    if moved <= 0 {
+        tls::received_nothing();
+    }
+    if moved < 0 {
         return None;
     }
     let thread = bpf_get_current_pid_tgid();

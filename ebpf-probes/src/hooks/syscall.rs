@@ -12,15 +12,15 @@ use super::call::{self, MMSGHDR};
 use crate::{
     handlers::{
         capture::{Buffer, read_user_value},
-        process, socket_io, socket_state,
+        process, socket_io, socket_state, tls,
     },
     kernel::{
         file_table,
         regs::{
-            PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDFILE, SENDMMSG, SENDMSG, SENDTO,
-            SPLICE, WRITE, WRITEV,
+            self, PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDFILE, SENDMMSG, SENDMSG,
+            SENDTO, SPLICE, WRITE, WRITEV,
         },
-        socket::Raw,
+        socket::{InOneCall, Raw, Socket},
         task,
     },
     maps::{CONNECTIONS_BY_ADDRESS, TAIL_CALLS, count},
@@ -66,6 +66,9 @@ fn syscall_set_state(ctx: BtfTracePointContext) -> i32 {
 fn exited(ctx: &BtfTracePointContext) -> Option<()> {
     let regs = Regs(ctx.arg::<*const u8>(0));
     let number = regs.number();
+    if regs.compat() {
+        return compat(regs, number, ctx.arg(1));
+    }
     if !matches!(
         number,
         READ | WRITE
@@ -85,6 +88,9 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
         return None;
     }
     let moved: i64 = ctx.arg(1);
+    if moved <= 0 {
+        nothing_moved(regs, number);
+    }
     if moved < 0 {
         return None;
     }
@@ -92,17 +98,12 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
     if !process::watched(tgid) {
         return None;
     }
-    if regs.compat() {
-        // The numbers mean other calls there; nothing can be said but that something was done.
-        count(Counter::Compat);
-        return None;
-    }
     match number {
         RECVMMSG | SENDMMSG => {
             // A program of its own, so that each stays small enough for the verifier. It returns only if that one is
             // not there.
             // SAFETY: the context is this program's.
-            let _not_there = unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
+            unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
             None
         }
         SENDFILE => one(regs.arg0(), tgid, SENT, moved, call::HIDDEN),
@@ -126,6 +127,30 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
     }
 }
 
+/// A call of a 32-bit program: its numbers mean other calls, and its arguments are in other registers. Told is only that
+/// something was moved.
+#[inline(always)]
+fn compat(regs: Regs, number: u64, moved: i64) -> Option<()> {
+    if !regs::COMPAT_CALLS.contains(&number) || moved <= 0 || !process::watched(task::current_tgid()) {
+        return None;
+    }
+    let _a_socket = file_table::socket(regs.compat_arg0())?;
+    count(Counter::Compat);
+    None
+}
+
+/// Within a TLS call it matters that a socket was tried.
+#[inline(always)]
+fn nothing_moved(regs: Regs, number: u64) -> Option<()> {
+    match number {
+        READ | READV | RECVFROM | RECVMSG | PREADV2 => tls::received_nothing(),
+        _ => tls::sent_nothing(|| {
+            let found = file_table::socket(regs.arg0())?;
+            Raw { sk: found.sk, inode: found.inode }.connection()
+        }),
+    }
+}
+
 #[inline(always)]
 fn one(fd: u64, tgid: u32, direction: u32, moved: i64, buffer: Buffer) -> Option<()> {
     let found = file_table::socket(fd)?;
@@ -144,8 +169,10 @@ fn many(regs: Regs, number: u64, tgid: u32, moved: i64) -> Option<()> {
         return None;
     }
     let found = file_table::socket(regs.arg0())?;
-    let socket = Raw { sk: found.sk, inode: found.inode };
+    let socket = InOneCall(Raw { sk: found.sk, inode: found.inode });
+    let is_new = socket_io::is_new(socket);
     let messages = regs.arg1();
+    let mut all = 0u32;
     for i in 0..u64::from(MMSG_MAX) {
         if moved < 0 || i >= moved as u64 {
             break;
@@ -161,6 +188,7 @@ fn many(regs: Regs, number: u64, tgid: u32, moved: i64) -> Option<()> {
             Buffer::message(address)
         };
         socket_io::moved(socket, tgid, direction, len, buffer);
+        all = all.wrapping_add(len);
     }
-    Some(())
+    socket_io::settle(socket.0, direction, all, is_new)
 }

@@ -125,9 +125,9 @@ impl Socket for Raw {
     fn remember(self) -> Option<*mut Connection> {
         // Socket cookies are small numbers; the top bit keeps these apart from them. The clock and the processor
         // make it unique.
-        // SAFETY: the helper only returns a number.
-        let now = unsafe { bpf_ktime_get_ns() };
-        let id = 1 << 63 | (now << 8) >> 1 | u64::from(unsafe { bpf_get_smp_processor_id() } & 0x7f);
+        // SAFETY: the helpers only return numbers.
+        let (now, processor) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
+        let id = 1 << 63 | (now << 8) >> 1 | u64::from(processor & 0x7f);
         let fresh = Connection {
             id,
             position: [0; 2],
@@ -138,6 +138,7 @@ impl Socket for Raw {
             last_direction: 0,
             pieces: 0,
             inode: self.inode,
+            plaintext: 0,
         };
         CONNECTIONS_BY_ADDRESS.insert(&self.sk, &fresh, 0).ok()?;
         CONNECTIONS_BY_ADDRESS.get_ptr_mut(&self.sk)
@@ -150,6 +151,33 @@ impl Socket for Raw {
             received: read(self.sk, OFFSETS.tcp_copied_seq.load()).unwrap_or(0),
             sent: read(self.sk, OFFSETS.tcp_write_seq.load()).unwrap_or(0),
         }
+    }
+}
+
+/// The same, while the messages that one call has moved are told one by one: the socket's sequence numbers are those
+/// behind the last of them, and say nothing of where the others lie.
+#[derive(Clone, Copy)]
+pub struct InOneCall(pub Raw);
+
+impl Socket for InOneCall {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0.address()
+    }
+
+    #[inline(always)]
+    fn connection(self) -> Option<*mut Connection> {
+        self.0.connection()
+    }
+
+    #[inline(always)]
+    fn remember(self) -> Option<*mut Connection> {
+        self.0.remember()
+    }
+
+    #[inline(always)]
+    fn sequences(self) -> Sequences {
+        Sequences::NONE
     }
 }
 

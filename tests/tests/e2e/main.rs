@@ -1,7 +1,12 @@
 //! The agent against real programs: what was sent is what it tells, exactly, with every backend.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod calls;
 mod clients;
+mod commands;
+mod endings;
+mod failures;
+mod forks;
 mod keep_alive;
 mod nginx;
 mod node;

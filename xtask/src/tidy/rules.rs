@@ -37,16 +37,35 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("protocols", &["model"]),
     layer("kernel", &["model", "sys"]),
     layer("probes", &["model", "sys", "config", "kernel"]),
-    layer("capture", &["model", "sys", "config", "kernel", "probes"]),
+    // Finds where to put probes; capture puts them there.
+    layer("tls", &["model", "sys", "kernel", "procs"]),
+    layer("capture", &["model", "sys", "config", "kernel", "probes", "tls"]),
     layer("conn", &["model", "config", "protocols", "capture"]),
     layer("procs", &["model", "sys", "config"]),
     layer("kube", &["model", "sys", "config", "procs"]),
     layer("telemetry", &["model", "config", "conn", "procs", "kube"]),
     layer("export", &["model", "sys", "config", "telemetry"]),
     layer("pipeline", ALL_STAGES),
+    layer("cli", &["config"]),
+    // The commands: put the stages together as the configuration says.
     layer(
-        "cli",
-        &["pipeline", "model", "sys", "config", "kernel", "probes", "capture", "procs", "kube", "telemetry", "export"],
+        "run",
+        &[
+            "pipeline",
+            "cli",
+            "model",
+            "sys",
+            "config",
+            "kernel",
+            "probes",
+            "tls",
+            "capture",
+            "conn",
+            "procs",
+            "kube",
+            "telemetry",
+            "export",
+        ],
     ),
     // The crate's own root file: the list of modules.
     layer("lib", &[]),
@@ -61,6 +80,7 @@ const ALL_STAGES: &[&str] = &[
     "kernel",
     "probes",
     "capture",
+    "tls",
     "conn",
     "procs",
     "kube",
@@ -69,7 +89,7 @@ const ALL_STAGES: &[&str] = &[
 ];
 
 /// Protocols that build on another: the first may import the second.
-pub(super) const PROTOCOL_IMPORTS: &[(&str, &str)] = &[("grpc", "http2")];
+pub(super) const PROTOCOL_IMPORTS: &[(&str, &str)] = &[("http1", "grpc"), ("http2", "grpc")];
 
 /// A module and what of the outside it must not name: protocols read bytes and nothing else.
 pub(super) const FORBIDDEN: &[(&str, &[&str])] = &[
