@@ -128,8 +128,6 @@ struct Worker {
     spans: Vec<Span>,
     /// Connections that carry nothing of interest.
     unwanted: Vec<u64>,
-    /// Connections of processes that are not watched.
-    paused: Vec<u64>,
     housekeeping: Instant,
     swept: Instant,
 }
@@ -155,7 +153,6 @@ impl Worker {
             being_answered: HashMap::new(),
             spans: Vec::new(),
             unwanted: Vec::new(),
-            paused: Vec::new(),
             housekeeping: Instant::now(),
             swept: Instant::now(),
             parts,
@@ -184,7 +181,7 @@ impl Worker {
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { parts, connections, discovery, waiting, plaintext, spans, unwanted, paused, .. } = self;
+        let Self { parts, connections, discovery, waiting, plaintext, spans, unwanted, .. } = self;
         let mut telemetry = parts.telemetry.lock_after_others();
         let processes = &parts.processes;
         for (connection, exchange) in waiting.release() {
@@ -207,9 +204,8 @@ impl Worker {
                 }
             }
             Event::Data { header, head, tail } => {
-                if !discovery.wants(header.tgid) {
-                    paused.push(header.conn);
-                } else if !connections.on_data(header, head, tail, &mut sink) {
+                // The kernel side goes on for a while with a connection that was met before its process was left out.
+                if discovery.wants(header.tgid) && !connections.on_data(header, head, tail, &mut sink) {
                     unwanted.push(header.conn);
                 }
             }
@@ -236,11 +232,6 @@ impl Worker {
             plaintext.round(&mut parts.capture);
         }
         discovery.tell(&mut parts.capture);
-        paused.sort_unstable();
-        paused.dedup();
-        for id in paused.drain(..) {
-            parts.capture.pause_connection(id);
-        }
         for id in unwanted.drain(..) {
             parts.capture.ignore_connection(id);
         }

@@ -7,8 +7,6 @@ pub const IGNORE: u32 = 2;
 
 /// Value of the map of verdicts: nothing more is wanted of this connection.
 pub const VERDICT_IGNORE: u32 = 1;
-/// Value of the map of verdicts: the process may not be watched any more; it is to be asked for anew.
-pub const VERDICT_ASK_AGAIN: u32 = 2;
 
 /// Word that says whether TLS libraries are probed (0: none is): all functions of each are.
 pub const TLS_COMPLETE: u32 = 1;

@@ -21,12 +21,15 @@ pub(super) struct Discovery {
     judged: HashMap<u32, bool>,
     /// Decisions that the kernel side is to be told.
     decisions: Vec<(u32, bool)>,
+    /// What the decisions were made on, see [`ProcessTable::generation`].
+    generation: u64,
 }
 
 impl Discovery {
     /// With the processes that were chosen by pid; none: the choice is open.
     pub(super) fn new(processes: Arc<ProcessTable>, chosen: &[u32]) -> Self {
         Self {
+            generation: processes.generation(),
             processes,
             is_open: chosen.is_empty(),
             living: chosen.iter().copied().collect(),
@@ -110,10 +113,16 @@ impl Discovery {
     /// have been lost.
     pub(super) fn keep_house(&mut self) {
         if self.is_open {
-            for (tgid, verdict) in self.processes.rejudge() {
-                if let Some(known) = self.judged.get_mut(&tgid) {
-                    *known = verdict.is_watch();
-                    self.decisions.push((tgid, *known));
+            let generation = self.processes.generation();
+            if generation == self.generation {
+                return;
+            }
+            self.generation = generation;
+            for (&tgid, known) in &mut self.judged {
+                let is_wanted = self.processes.verdict(tgid).is_watch();
+                if *known != is_wanted {
+                    *known = is_wanted;
+                    self.decisions.push((tgid, is_wanted));
                 }
             }
         } else {

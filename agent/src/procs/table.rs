@@ -394,7 +394,9 @@ impl ProcessTable {
         self.len() == 0
     }
 
-    fn generation(&self) -> u64 {
+    /// Grows when something changed that verdicts and resources are made of: the selection, news of pods or of the cloud.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
         let pods = self.pods.as_ref().map_or(0, |pods| pods.generation());
         self.revision.load(Ordering::Relaxed).wrapping_add(pods)
     }

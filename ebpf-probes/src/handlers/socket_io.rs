@@ -10,7 +10,7 @@ use aya_ebpf::{
 use ebpf_common::{
     events::{Data, EventKind, Open, RECEIVED, flags},
     limits::{HEAD_MAX, LATER_HEAD, RESPONSE_HEAD_MAX, SMALL_PIECE},
-    policy::{Counter, VERDICT_ASK_AGAIN, VERDICT_IGNORE},
+    policy::{Counter, VERDICT_IGNORE},
 };
 
 use super::{
@@ -29,6 +29,9 @@ use crate::{
         count,
     },
 };
+
+/// Pieces between two looks at whether the process is still watched.
+const ASKED_EVERY: u32 = 64;
 
 /// `HTTP`, as the first word of a response reads in memory.
 const HTTP: u32 = u32::from_le_bytes(*b"HTTP");
@@ -114,18 +117,18 @@ pub fn unwanted(connection: &mut Connection) -> bool {
     // User space answers some time after the first pieces; looking at every power of two finds it soon enough.
     if pieces >= 4 && pieces & (pieces - 1) == 0 {
         // SAFETY: the value is copied out at once.
-        match unsafe { VERDICTS.get(&connection.id) }.copied() {
-            Some(VERDICT_IGNORE) => connection.flags |= IGNORED,
-            Some(VERDICT_ASK_AGAIN) => {
-                // If it is watched again, the connection is met anew.
-                connection.tgid = 0;
-                connection.flags &= !ANNOUNCED;
-                connection.position = [0; 2];
-                connection.pieces = 0;
-            }
-            _ => return false,
+        if unsafe { VERDICTS.get(&connection.id) }.copied() == Some(VERDICT_IGNORE) {
+            connection.flags |= IGNORED;
+            let _gone_already = VERDICTS.remove(&connection.id);
+            return true;
         }
-        let _gone_already = VERDICTS.remove(&connection.id);
+    }
+    if (pieces & pieces.wrapping_sub(1) == 0 || pieces % ASKED_EVERY == 0) && !process::watched(connection.tgid) {
+        // It was met before its process was left out. If that is watched again, the connection is met anew.
+        connection.tgid = 0;
+        connection.flags &= !ANNOUNCED;
+        connection.position = [0; 2];
+        connection.pieces = 0;
         return true;
     }
     false

@@ -22,25 +22,6 @@ impl ProcessTable {
         pids.filter(|pid| self.proc.exe(*pid).is_some()).map(|pid| (pid, self.verdict(pid))).collect()
     }
 
-    /// Judges again those that were judged on older knowledge (another selection, news of pods, a new listener), and
-    /// returns whose verdict changed. Costs some 30 us for each process then, nothing to speak of else: to be called
-    /// after a change of the selection, and about once a second.
-    #[must_use]
-    pub fn rejudge(&self) -> Vec<(u32, Verdict)> {
-        let generation = self.generation();
-        let stale: Vec<(u32, Verdict)> = {
-            let state = self.read();
-            let alive = state.live.iter().filter(|(_, entry)| !entry.has_ended);
-            let known = alive.filter_map(|(&pid, entry)| Some((pid, entry.known.as_ref()?)));
-            known
-                .filter(|(_, known)| known.generation != generation)
-                .map(|(pid, known)| (pid, known.verdict.clone()))
-                .collect()
-        };
-        let judged = stale.into_iter().map(|(pid, before)| (pid, before, self.verdict(pid)));
-        judged.filter(|(_, before, after)| !before.is_same(after)).map(|(pid, _, after)| (pid, after)).collect()
-    }
-
     /// The processes that would be watched: those that a rule chooses, or without rules those that listen or have a TCP
     /// connection.
     #[must_use]
