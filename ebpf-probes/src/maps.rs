@@ -11,6 +11,8 @@ use ebpf_common::{
     policy::{COUNTERS, Counter},
 };
 
+use crate::handlers::frames::{Stand, Walk};
+
 /// What is remembered of a connection.
 #[repr(C)]
 pub struct Connection {
@@ -30,6 +32,8 @@ pub struct Connection {
     pub last_direction: u32,
     /// Pieces seen.
     pub pieces: u32,
+    /// Where the frames of HTTP/2 stand: received, sent.
+    pub frames: [Stand; 2],
     /// Inode of the socket (`syscall` backend): tells a reused address from the same socket.
     pub inode: u64,
 }
@@ -44,6 +48,8 @@ pub const TCP: u32 = 1 << 2;
 pub const FIN_SENT: u32 = 1 << 3;
 /// Pieces received were seen to begin with an HTTP response; shifted by the direction.
 pub const RESPONSES: u32 = 1 << 4;
+/// The frames of HTTP/2 are followed; shifted by the direction.
+pub const FRAMES: u32 = 1 << 12;
 
 /// Connections, by socket (`sock` backend). Written by the programs; freed by the kernel with the socket.
 #[btf_map]
@@ -72,9 +78,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 
-/// Room to put a record together: header, then payload.
+/// Room to put a record together: header, then payload; and the state of what does so in steps.
 #[repr(C)]
 pub struct Scratch {
+    pub walk: Walk,
     pub header: Data,
     pub payload: [u8; SCRATCH_PAYLOAD],
 }
@@ -99,9 +106,17 @@ pub struct Mmsg {
 #[map]
 pub static MMSG: LruHashMap<u64, Mmsg> = LruHashMap::with_max_entries(MMSG_THREADS, 0);
 
-/// Programs that others continue in. Written by the loader.
+/// What `sys_exit` continues in, see `ebpf_common::policy`. Written by the loader.
 #[map]
-pub static TAIL_CALLS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+pub static TAIL_CALLS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+
+/// What `sock_recv_length` continues in. Written by the loader; programs of different hooks do not share a map.
+#[map]
+pub static TAIL_CALLS_RECEIVED: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// What `sock_send_length` continues in.
+#[map]
+pub static TAIL_CALLS_SENT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Adds one to a counter.
 #[inline(always)]

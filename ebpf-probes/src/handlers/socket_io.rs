@@ -12,14 +12,14 @@ use ebpf_common::{
 
 use super::{
     capture::{self, Buffer},
-    process,
+    frames, process,
 };
 use crate::{
     kernel::{
         clear,
         socket::{self, Sequences, Socket},
     },
-    maps::{ANNOUNCED, Connection, EVENTS, FIN_SENT, IGNORED, RESPONSES, SCRATCH, Scratch, TCP, VERDICTS, count},
+    maps::{ANNOUNCED, Connection, EVENTS, FIN_SENT, FRAMES, IGNORED, RESPONSES, SCRATCH, Scratch, TCP, VERDICTS, count},
 };
 
 /// `HTTP`, as the first word of a response reads in memory.
@@ -60,9 +60,22 @@ pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
     Some(connection)
 }
 
-/// The current thread moved `len` bytes over `socket`, from or to `buffer`.
+/// What is to be done next about a piece.
+pub const NOTHING: u32 = 0;
+/// To continue in the program that walks over frames; [`unfollowed`] if that cannot be.
+pub const FOLLOW: u32 = 1;
+
+/// The current thread moved `len` bytes over `socket`, from or to `buffer`. `may_follow`: whether the answer will be
+/// heeded.
 #[inline(always)]
-pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: Buffer) -> Option<()> {
+pub fn moved<S: Socket>(
+    socket: S,
+    tgid: u32,
+    direction: u32,
+    len: u32,
+    buffer: Buffer,
+    may_follow: bool,
+) -> Option<u32> {
     let state = connection(socket, tgid)?;
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *state };
@@ -70,6 +83,7 @@ pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: 
     let side = (direction & 1) as usize;
     let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { Sequences::NONE };
     let fresh = connection.pieces == 0;
+    let due = connection.position[side];
     let (position, raced) = advance(connection, socket.address(), side, len, sequences, fresh);
     let other_position = elsewhere(connection, 1 - side, sequences);
 
@@ -89,8 +103,38 @@ pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: 
         connection.flags |= ANNOUNCED;
     }
 
-    let wanted = share(connection, direction, side, len);
+    let thread = bpf_get_current_pid_tgid();
+    let mut record = Data {
+        kind: EventKind::Data as u32,
+        direction,
+        flags: 0,
+        len,
+        head_len: 0,
+        tail_len: 0,
+        tgid,
+        tid: thread as u32,
+        reserved: 0,
+        conn: connection.id,
+        at_ns,
+        position,
+        other_position,
+    };
     let scratch = SCRATCH.get_ptr_mut(side as u32)?;
+    if !may_follow {
+        connection.flags &= !(FRAMES << side);
+    } else if connection.flags & (FRAMES << side) != 0 {
+        let in_place = position == due && !raced;
+        if in_place && frames::prepare(scratch, socket, buffer, len.into()) {
+            // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+            unsafe { (*scratch).header = record };
+            return Some(FOLLOW);
+        }
+        if !in_place || !frames::pass(&mut connection.frames[side], len) {
+            connection.flags &= !(FRAMES << side);
+        }
+    }
+
+    let wanted = share(connection, direction, side, len);
     let copied = capture::copy(scratch, buffer, u64::from(len), u64::from(wanted));
     if copied.flags & flags::FAULT != 0 {
         count(Counter::LostReadFault);
@@ -106,25 +150,33 @@ pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: 
     }
     connection.budget[side] = connection.budget[side].saturating_sub(copied.head_len as u32);
 
-    let thread = bpf_get_current_pid_tgid();
-    let record = Data {
-        kind: EventKind::Data as u32,
-        direction,
-        flags: copied.flags | if raced { flags::RACED } else { 0 },
-        len,
-        head_len: copied.head_len as u16,
-        tail_len: copied.tail_len as u16,
-        tgid,
-        tid: thread as u32,
-        reserved: 0,
-        conn: connection.id,
-        at_ns,
-        position,
-        other_position,
-    };
+    record.flags = copied.flags | if raced { flags::RACED } else { 0 };
+    record.head_len = copied.head_len as u16;
+    record.tail_len = copied.tail_len as u16;
     // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
     unsafe { (*scratch).header = record };
-    output(scratch, copied.head_len + copied.tail_len)
+    if may_follow && position == 0 && !raced && frames::begin(scratch, copied.head_len) {
+        connection.frames[side] = frames::beginning(scratch);
+        if frames::prepare(scratch, socket, buffer, len.into()) {
+            connection.flags |= FRAMES << side;
+            return Some(FOLLOW);
+        }
+    }
+    output(scratch, copied.head_len + copied.tail_len);
+    Some(NOTHING)
+}
+
+/// The program to continue in is not there: the piece, one that begins a connection, is recorded as any other.
+#[inline(always)]
+pub fn unfollowed<S: Socket>(socket: S, direction: u32) -> Option<()> {
+    let side = (direction & 1) as usize;
+    let connection = socket.connection()?;
+    // SAFETY: state of a live connection.
+    unsafe { (*connection).flags &= !(FRAMES << side) };
+    let scratch = SCRATCH.get_ptr_mut(side as u32)?;
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    let header = unsafe { &(*scratch).header };
+    output(scratch, u64::from(header.head_len) + u64::from(header.tail_len))
 }
 
 /// The peer has finished: a read returned nothing.
@@ -261,7 +313,7 @@ fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64) -> Option<()> {
 }
 
 #[inline(always)]
-fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
+pub fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
     const ROOM: u64 = SCRATCH_PAYLOAD as u64;
     if payload > ROOM {
         return None;
@@ -269,7 +321,7 @@ fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
     let len = size_of::<Data>() as u64 + payload;
     // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
     let result =
-        unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, BPF_RB_NO_WAKEUP.into()) };
+        unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, (&raw mut (*scratch).header).cast(), len, BPF_RB_NO_WAKEUP.into()) };
     if result != 0 {
         count(Counter::LostRingFull);
         return None;

@@ -5,14 +5,14 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use ebpf_common::{
     events::{RECEIVED, SENT, TCP_CLOSE, TCP_LISTEN, flags},
     limits::MMSG_MAX,
-    policy::{Counter, MANY_MESSAGES},
+    policy::{Counter, FOLLOW_FRAMES, MANY_MESSAGES},
 };
 
 use super::call::{self, MMSGHDR};
 use crate::{
     handlers::{
         capture::{Buffer, read_user_value},
-        process, socket_io, socket_state,
+        frames, process, socket_io, socket_state,
     },
     kernel::{
         file_table,
@@ -42,6 +42,15 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
 fn sys_exit_many(ctx: BtfTracePointContext) -> i32 {
     let regs = Regs(ctx.arg::<*const u8>(0));
     many(regs, regs.number(), task::current_tgid(), ctx.arg(1));
+    0
+}
+
+/// Called by `sys_exit`, never attached.
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit_frames(ctx: BtfTracePointContext) -> i32 {
+    let regs = Regs(ctx.arg::<*const u8>(0));
+    let direction = if receives(regs.number()) { RECEIVED } else { SENT };
+    frames::walk(direction, |walk| Raw { sk: walk.socket.get(), inode: walk.inode.get() });
     0
 }
 
@@ -105,12 +114,12 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
             let _not_there = unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
             None
         }
-        SENDFILE => one(regs.arg0(), tgid, SENT, moved, call::HIDDEN),
+        SENDFILE => one(ctx, regs.arg0(), tgid, SENT, moved, call::HIDDEN),
         SPLICE => {
-            one(regs.arg0(), tgid, RECEIVED, moved, call::HIDDEN);
-            one(regs.arg2(), tgid, SENT, moved, call::HIDDEN)
+            one(ctx, regs.arg0(), tgid, RECEIVED, moved, call::HIDDEN);
+            one(ctx, regs.arg2(), tgid, SENT, moved, call::HIDDEN)
         }
-        READ | READV | RECVFROM | RECVMSG | PREADV2 => {
+        _ if receives(number) => {
             let how = match number {
                 RECVFROM => regs.arg3(),
                 RECVMSG => regs.arg2(),
@@ -120,20 +129,38 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
                 return None;
             }
             let buffer = if how & MSG_TRUNC != 0 { call::HIDDEN } else { call::receiving(regs, number) };
-            one(regs.arg0(), tgid, RECEIVED, moved, buffer)
+            one(ctx, regs.arg0(), tgid, RECEIVED, moved, buffer)
         }
-        _ => one(regs.arg0(), tgid, SENT, moved, call::sending(regs, number)),
+        _ => one(ctx, regs.arg0(), tgid, SENT, moved, call::sending(regs, number)),
     }
 }
 
+/// Whether it is one of the calls that receive one piece into a buffer.
 #[inline(always)]
-fn one(fd: u64, tgid: u32, direction: u32, moved: i64, buffer: Buffer) -> Option<()> {
+fn receives(number: u64) -> bool {
+    matches!(number, READ | READV | RECVFROM | RECVMSG | PREADV2)
+}
+
+#[inline(always)]
+fn one(
+    ctx: &BtfTracePointContext,
+    fd: u64,
+    tgid: u32,
+    direction: u32,
+    moved: i64,
+    buffer: Buffer,
+) -> Option<()> {
     let found = file_table::socket(fd)?;
     let socket = Raw { sk: found.sk, inode: found.inode };
     if moved == 0 {
         return if direction == RECEIVED { socket_io::ended(socket, tgid) } else { None };
     }
-    socket_io::moved(socket, tgid, direction, moved as u32, buffer)
+    if socket_io::moved(socket, tgid, direction, moved as u32, buffer, true)? == socket_io::FOLLOW {
+        // SAFETY: the context is this program's.
+        let _not_there = unsafe { TAIL_CALLS.tail_call(ctx, FOLLOW_FRAMES) };
+        socket_io::unfollowed(socket, direction);
+    }
+    Some(())
 }
 
 /// `sendmmsg` and `recvmmsg` return how many messages they moved; each has its length behind it.
@@ -160,7 +187,7 @@ fn many(regs: Regs, number: u64, tgid: u32, moved: i64) -> Option<()> {
         } else {
             Buffer::message(address)
         };
-        socket_io::moved(socket, tgid, direction, len, buffer);
+        socket_io::moved(socket, tgid, direction, len, buffer, false);
     }
     Some(())
 }
