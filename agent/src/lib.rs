@@ -14,3 +14,4 @@ pub mod procs;
 pub mod protocols;
 pub mod run;
 pub mod telemetry;
+pub mod tls;

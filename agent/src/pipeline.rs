@@ -1,6 +1,7 @@
 //! Puts the stages together: the only module that names them all. One thread takes events from the kernel side through
 //! to spans; exporters run on the async runtime.
 
+mod plaintext;
 mod self_metrics;
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
 
 use ebpf_common::events::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process};
 
+use self::plaintext::Plaintext;
 pub use self::self_metrics::Gauges;
 use crate::{
     capture::{Capture, event::Event},
@@ -24,7 +26,7 @@ use crate::{
     model::{exchange::Exchange, metric::Metric, net::ConnectionInfo, span::Span},
     procs::ProcessTable,
     telemetry::{
-        Telemetry,
+        Scheme, Telemetry,
         clock::{Offset, monotonic_ns},
     },
 };
@@ -120,8 +122,12 @@ struct Worker {
     living: HashSet<u32>,
     /// Where the choice is open: what was decided of processes that were met.
     judged: HashMap<u32, bool>,
+    /// Requests being answered, by process and whether over TLS.
+    being_answered: HashMap<(u32, bool), u64>,
     /// Decisions that the kernel side is to be told.
     verdicts: Vec<(u32, bool)>,
+    /// Probes of TLS libraries, where there can be any.
+    plaintext: Option<Plaintext>,
     spans: Vec<Span>,
     unwanted: Vec<u64>,
     housekeeping: Instant,
@@ -130,10 +136,23 @@ struct Worker {
 
 impl Worker {
     fn new(parts: Parts) -> Self {
+        let processes = &parts.processes;
+        let mut plaintext = Plaintext::start(processes.proc().clone());
+        if let Some(plaintext) = &mut plaintext {
+            // Before they are first heard of, so that no request is missed.
+            if parts.targets.is_empty() {
+                let chosen = processes.proc().pids().into_iter().filter(|&tgid| processes.verdict(tgid).is_watch());
+                chosen.for_each(|tgid| plaintext.on_watched(tgid));
+            } else {
+                parts.targets.iter().for_each(|&tgid| plaintext.on_watched(tgid));
+            }
+        }
         Self {
+            plaintext,
             connections: Connections::new(parts.limits),
             living: parts.targets.iter().copied().collect(),
             judged: HashMap::new(),
+            being_answered: HashMap::new(),
             verdicts: Vec::new(),
             spans: Vec::new(),
             unwanted: Vec::new(),
@@ -165,7 +184,7 @@ impl Worker {
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { parts, connections, living, judged, verdicts, spans, unwanted, .. } = self;
+        let Self { parts, connections, living, judged, verdicts, plaintext, spans, unwanted, .. } = self;
         let is_open = parts.targets.is_empty();
         let mut telemetry = lock(&parts.telemetry);
         let processes = &parts.processes;
@@ -182,6 +201,9 @@ impl Worker {
                     verdicts.push((open.tgid, is_wanted));
                 }
                 if is_wanted {
+                    if let Some(plaintext) = plaintext {
+                        plaintext.on_watched(open.tgid);
+                    }
                     connections.on_open(open, &mut sink);
                 }
             }
@@ -190,9 +212,10 @@ impl Worker {
                     unwanted.push(header.conn);
                 }
             }
+            Event::Bind(bind) => connections.on_bind(bind),
             Event::State(state) => connections.on_state(state, &mut sink),
             Event::Process(process) => {
-                on_process(process, processes, living);
+                on_process(process, processes, living, plaintext.as_mut());
                 if process.what != PROCESS_FORK {
                     judged.remove(&process.tgid);
                 }
@@ -203,6 +226,10 @@ impl Worker {
         });
         connections.on_tick(monotonic_ns(), &mut sink);
         drop(telemetry);
+        if let Some(plaintext) = plaintext {
+            connections.take_encrypted().for_each(|tgid| plaintext.on_encrypted(tgid));
+            plaintext.round(&mut parts.capture);
+        }
         for (tgid, is_wanted) in verdicts.drain(..) {
             let told = if is_wanted { parts.capture.watch(tgid) } else { parts.capture.ignore(tgid) };
             if let Err(error) = told {
@@ -227,6 +254,7 @@ impl Worker {
             self.parts.processes.sweep();
         }
         self.connections.gather();
+        self.count_open_requests();
         self.publish();
         if self.parts.targets.is_empty() {
             let processes = &self.parts.processes;
@@ -244,6 +272,22 @@ impl Worker {
         }
     }
 
+    /// `http.server.active_requests`: as of this moment, once a second.
+    fn count_open_requests(&mut self) {
+        for open in self.being_answered.values_mut() {
+            *open = 0;
+        }
+        for (tgid, is_tls, open) in self.connections.being_answered() {
+            *self.being_answered.entry((tgid, is_tls)).or_default() += open as u64;
+        }
+        let mut telemetry = lock(&self.parts.telemetry);
+        self.being_answered.retain(|&(tgid, is_tls), open| {
+            let scheme = if is_tls { Scheme::Https } else { Scheme::Http };
+            telemetry.set_active_requests(&self.parts.processes.resource(tgid), scheme, *open);
+            *open > 0
+        });
+    }
+
     fn publish(&self) {
         let watched = if self.parts.targets.is_empty() { self.parts.processes.len() } else { self.living.len() };
         self.parts.gauges.publish(
@@ -256,6 +300,8 @@ impl Worker {
 
     /// Detaches the kernel side, and ends what is open.
     fn finish(mut self) {
+        // Nothing is to be attached any more.
+        self.plaintext = None;
         self.parts.capture.detach();
         for _ in 0..LAST_ROUNDS {
             if self.round() == 0 {
@@ -278,7 +324,14 @@ impl Worker {
     }
 }
 
-fn on_process(event: &Process, processes: &ProcessTable, living: &mut HashSet<u32>) {
+fn on_process(event: &Process, processes: &ProcessTable, living: &mut HashSet<u32>, plaintext: Option<&mut Plaintext>) {
+    if let Some(plaintext) = plaintext {
+        match event.what {
+            PROCESS_FORK => plaintext.on_fork(event.parent, event.tgid),
+            PROCESS_EXEC => plaintext.on_exec(event.tgid),
+            _ => plaintext.on_exit(event.tgid),
+        }
+    }
     match event.what {
         PROCESS_FORK => {
             processes.on_fork(event.parent, event.tgid, event.started_at_ns);

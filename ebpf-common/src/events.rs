@@ -15,6 +15,8 @@ pub enum EventKind {
     State = 3,
     /// [`Process`]: a process was forked, replaced its program, or ended.
     Process = 4,
+    /// [`Bind`]: it became known which connection carries a stream of plaintext.
+    Bind = 5,
 }
 
 impl EventKind {
@@ -26,6 +28,7 @@ impl EventKind {
             2 => Some(Self::Data),
             3 => Some(Self::State),
             4 => Some(Self::Process),
+            5 => Some(Self::Bind),
             _ => None,
         }
     }
@@ -134,6 +137,33 @@ pub struct Open {
     pub reserved: u32,
 }
 
+/// Bit of [`Open::conn`]: a stream of plaintext, seen at a TLS library. Its [`Open`] has no addresses; those of its
+/// connection follow by [`Bind`].
+pub const PLAINTEXT: u64 = 1 << 62;
+
+/// Whether an identity is that of a stream of plaintext.
+#[must_use]
+pub const fn is_plaintext(conn: u64) -> bool {
+    conn >> 62 == 1
+}
+
+/// It became known which connection carries a stream of plaintext. The connection itself is not reported from here on;
+/// what befalls it (end of file, change of state) is reported of the stream.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Bind {
+    /// [`EventKind::Bind`].
+    pub kind: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The stream.
+    pub conn: u64,
+    /// The connection; 0 where what was said before turned out to be uncertain.
+    pub carrier: u64,
+    /// When, in ns of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+}
+
 /// A TCP connection changed its state.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -202,4 +232,5 @@ pub struct Process {
 const _: () = assert!(size_of::<Data>() == 64);
 const _: () = assert!(size_of::<Open>() == 184);
 const _: () = assert!(size_of::<State>() == 48);
+const _: () = assert!(size_of::<Bind>() == 32);
 const _: () = assert!(size_of::<Process>() == 56);

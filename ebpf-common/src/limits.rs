@@ -39,5 +39,13 @@ pub const CONNECTIONS_MAX: u32 = 32768;
 pub const VERDICTS_MAX: u32 = 4096;
 /// Threads that can be within a `sendmmsg` or `recvmmsg` at once.
 pub const MMSG_THREADS: u32 = 1024;
+/// TLS objects of processes that are followed at once; the least recently used goes first.
+pub const TLS_STREAMS_MAX: u32 = 16384;
+/// Threads that use TLS at once.
+pub const TLS_THREADS_MAX: u32 = 4096;
+/// Connections found by inference to carry a TLS object's bytes, until they next move some.
+pub const TLS_CARRIERS_MAX: u32 = 4096;
+/// Most plaintext of one TLS record (RFC 8446, 5.1).
+pub const TLS_RECORD_MAX: u32 = 1 << 14;
 /// Bytes of the ring buffer unless the user says otherwise: 50 ms of the busiest server measured.
 pub const RING_BYTES: u32 = 8 << 20;

@@ -1,7 +1,11 @@
 //! Read-only values the loader fills in.
 
 use aya_ebpf::Global;
-use ebpf_common::{each_kernel_offset, offsets::KernelOffsets};
+use ebpf_common::{
+    each_kernel_offset,
+    limits::{HEAD_MAX, RING_BYTES},
+    offsets::KernelOffsets,
+};
 
 /// Offsets of kernel structure members.
 #[unsafe(no_mangle)]
@@ -10,3 +14,11 @@ pub static OFFSETS: KernelOffsets<Global<u32>> = each_kernel_offset!(Global::new
 /// 1: watch every process that is not marked to be ignored; 0: only those marked to be watched.
 #[unsafe(no_mangle)]
 pub static WATCH_ALL: Global<u32> = Global::new(0);
+
+/// Most bytes copied from the beginning of the pieces of a turn; at most `HEAD_MAX`.
+#[unsafe(no_mangle)]
+pub static HEAD_LIMIT: Global<u32> = Global::new(HEAD_MAX);
+
+/// Bytes that wait in the ring when user space is woken before its timer: a share of the ring.
+#[unsafe(no_mangle)]
+pub static WAKE_AT: Global<u32> = Global::new(RING_BYTES / 4);

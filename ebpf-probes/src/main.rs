@@ -7,6 +7,10 @@
     target_arch = "bpf",
     expect(unsafe_code, reason = "kernel programs are made of helper calls; the verifier proves each memory access")
 )]
+#![allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "map helpers take addresses; by value it would be a copy more"
+)]
 #![allow(unreachable_pub, reason = "a program has no users; `pub` marks what other modules here may use")]
 
 #[cfg(target_arch = "bpf")]

@@ -3,11 +3,14 @@
 use aya_ebpf::{
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    maps::{HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use ebpf_common::{
     events::Data,
-    limits::{CONNECTIONS_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD, VERDICTS_MAX},
+    limits::{
+        CONNECTIONS_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD, TLS_CARRIERS_MAX, TLS_STREAMS_MAX,
+        TLS_THREADS_MAX, VERDICTS_MAX,
+    },
     policy::{COUNTERS, Counter},
 };
 
@@ -15,6 +18,7 @@ use crate::handlers::frames::{Stand, Walk};
 
 /// What is remembered of a connection.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct Connection {
     /// Its identity in events.
     pub id: u64,
@@ -36,6 +40,8 @@ pub struct Connection {
     pub frames: [Stand; 2],
     /// Inode of the socket (`syscall` backend): tells a reused address from the same socket.
     pub inode: u64,
+    /// The stream of plaintext that it carries, if it is `BOUND`.
+    pub plaintext: u64,
 }
 
 /// The connection was announced by an `Open` event.
@@ -48,8 +54,12 @@ pub const TCP: u32 = 1 << 2;
 pub const FIN_SENT: u32 = 1 << 3;
 /// Pieces received were seen to begin with an HTTP response; shifted by the direction.
 pub const RESPONSES: u32 = 1 << 4;
+/// A piece was seen to begin with a TLS record.
+pub const CIPHER: u32 = 1 << 6;
+/// Its plaintext is seen at a TLS library; nothing of its own is recorded.
+pub const BOUND: u32 = 1 << 7;
 /// The frames of HTTP/2 are followed; shifted by the direction.
-pub const FRAMES: u32 = 1 << 12;
+pub const FRAMES: u32 = 1 << 8;
 
 /// Connections, by socket (`sock` backend). Written by the programs; freed by the kernel with the socket.
 #[btf_map]
@@ -86,9 +96,10 @@ pub struct Scratch {
     pub payload: [u8; SCRATCH_PAYLOAD],
 }
 
-/// One per direction, since a program that sends and one that receives may interrupt each other.
+/// One per direction, since a program that sends and one that receives may interrupt each other; then the same for
+/// uprobes.
 #[map]
-pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(4, 0);
 
 /// Where a thread stands within a `sendmmsg` or `recvmmsg`.
 #[repr(C)]
@@ -105,6 +116,84 @@ pub struct Mmsg {
 /// By thread (`pid_tgid`). Written by the programs; least recently used goes.
 #[map]
 pub static MMSG: LruHashMap<u64, Mmsg> = LruHashMap::with_max_entries(MMSG_THREADS, 0);
+
+/// One word: whether TLS libraries are probed at all. Written by the loader; nobody pays for TLS before.
+#[map]
+static TLS_PROBED: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Whether TLS libraries are probed at all.
+#[inline(always)]
+pub fn tls_is_probed() -> bool {
+    TLS_PROBED.get(0).is_some_and(|&probed| probed != 0)
+}
+
+/// A TLS object of a process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsKey {
+    /// Its address in the process.
+    pub object: u64,
+    pub tgid: u64,
+}
+
+/// What is remembered of a TLS object.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsStream {
+    /// Its plaintext, counted and captured like the bytes of a connection.
+    pub plaintext: Connection,
+    /// The connection that carries it; 0 where that is not known.
+    pub carrier: u64,
+    /// The connection that may carry it.
+    pub candidate: u64,
+    /// How often that was observed in a row.
+    pub observed: u32,
+    /// See the constants of `handlers::tls`.
+    pub traits: u32,
+    /// Where the bytes of the last write lie in the process, and how many there are.
+    pub written_at: u64,
+    pub written_len: u64,
+    /// The first of these bytes, and those where the next TLS record begins.
+    pub written_first: [u64; 2],
+    pub written_next: u64,
+}
+
+/// By TLS object. Written by the programs; an entry goes when the object is freed, or as the least recently used.
+#[map]
+pub static TLS_STREAMS: LruHashMap<TlsKey, TlsStream> = LruHashMap::with_max_entries(TLS_STREAMS_MAX, 0);
+
+/// What a thread last did with TLS.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsThread {
+    /// The TLS object of its last call.
+    pub object: u64,
+    /// Where that call puts bytes it reads.
+    pub buffer: u64,
+    /// Where it puts their number; 0 where it returns it.
+    pub count_at: u64,
+    /// The connection that is known to carry the object.
+    pub carrier: u64,
+    /// Connection with TLS records on which the thread received since its last TLS call; 0 for none, all ones for
+    /// several.
+    pub received: u64,
+    /// The call, see the constants of `handlers::tls`.
+    pub call: u32,
+    /// The call has not returned yet.
+    pub in_call: u32,
+    /// The call tried to receive from a socket.
+    pub nested: u32,
+    pub reserved: u32,
+}
+
+/// By thread (`pid_tgid`). Written by the programs; least recently used goes.
+#[map]
+pub static TLS_THREADS: LruHashMap<u64, TlsThread> = LruHashMap::with_max_entries(TLS_THREADS_MAX, 0);
+
+/// By connection: the stream of plaintext it was inferred to carry. Written by the TLS programs, removed when the
+/// connection next moves bytes; least recently used goes.
+#[map]
+pub static TLS_CARRIERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(TLS_CARRIERS_MAX, 0);
 
 /// What `sys_exit` continues in, see `ebpf_common::policy`. Written by the loader.
 #[map]

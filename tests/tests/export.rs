@@ -6,7 +6,7 @@ use std::{
     collections::HashSet,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -746,77 +746,4 @@ fn a_port_that_is_in_use_does_not_stop_the_agent() {
     assert_eq!(stage.exporters.listen_addr(), None);
     stage.exporters.push(spans(1..=1, &resource("a", 1)));
     assert_eq!(stage.shutdown(LONG).spans.unwrap().count(Outcome::Sent), 1);
-}
-
-/// CPU time of this thread, in ns.
-fn own_cpu_ns() -> u64 {
-    task_cpu_ns(&PathBuf::from("/proc/thread-self"))
-}
-
-/// CPU time of this process's threads of this name, in ns.
-fn cpu_ns(thread_name: &str) -> u64 {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten().map(|task| task.path());
-    let has_name =
-        |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == thread_name);
-    tasks.filter(has_name).map(|task| task_cpu_ns(&task)).sum()
-}
-
-fn task_cpu_ns(task: &Path) -> u64 {
-    let text = std::fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-    text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
-}
-
-/// Run by hand: `cargo test --release -p tests --test export measure -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn measure_cpu_per_span() {
-    // 16 attributes each, 64 spans a push.
-    const ROUNDS: u64 = 40;
-    const PUSHES: u64 = 80;
-    const PUSH: u64 = 64;
-    for (protocol, compression) in
-        [("grpc", "none"), ("http/protobuf", "none"), ("grpc", "gzip"), ("http/protobuf", "gzip")]
-    {
-        let receiver = Receiver::start();
-        let mut config = config(&receiver, protocol, &[("OTEL_EXPORTER_OTLP_COMPRESSION", compression)]);
-        config.batch.schedule_delay = Duration::from_millis(20);
-        let name = "measured";
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name(name)
-            .enable_all()
-            .build()
-            .unwrap();
-        let exporters = Exporters::start(&config, runtime.handle(), vec![], resource("beyla-rs", 1)).unwrap();
-        let services: Vec<_> = (0..10).map(|n| resource(&format!("s{n}"), n)).collect();
-        let mut push_ns = 0;
-        for round in 0..ROUNDS {
-            let pushes: Vec<Vec<Span>> = (0..PUSHES)
-                .map(|push| {
-                    let first = (round * PUSHES + push) * PUSH + 1;
-                    let mut spans = spans(first..=first + PUSH - 1, &services[(push % 10) as usize]);
-                    for span in &mut spans {
-                        let ten: Vec<_> = (0..10)
-                            .map(|_| Attribute { key: "network.peer.address", value: Value::Str("127.0.0.1".into()) })
-                            .collect();
-                        span.attributes.extend(ten);
-                    }
-                    spans
-                })
-                .collect();
-            let before = own_cpu_ns();
-            pushes.into_iter().for_each(|spans| exporters.push(spans));
-            push_ns += own_cpu_ns() - before;
-            receiver.wait_for(|state| state.spans.len() as u64 >= PUSHES * PUSH, LONG).unwrap();
-            receiver.clear();
-        }
-        let send_ns = cpu_ns(name);
-        let pushed = exporters.counters().spans().unwrap().pushed;
-        println!(
-            "{protocol} {compression}: push (encode, free) {} ns/span, send {} ns/span",
-            push_ns / pushed,
-            send_ns / pushed
-        );
-        runtime.block_on(exporters.shutdown(LONG));
-    }
 }

@@ -1,6 +1,6 @@
 //! Records of the ring, checked and typed, without copying.
 
-use ebpf_common::events::{Data, EventKind, Open, Process, State};
+use ebpf_common::events::{Bind, Data, EventKind, Open, Process, State};
 use zerocopy::FromBytes;
 
 /// A record of the kernel side.
@@ -21,6 +21,8 @@ pub enum Event<'a> {
     State(&'a State),
     /// A process was forked, replaced its program, or ended.
     Process(&'a Process),
+    /// It became known which connection carries a stream of plaintext.
+    Bind(&'a Bind),
 }
 
 impl<'a> Event<'a> {
@@ -32,6 +34,7 @@ impl<'a> Event<'a> {
             EventKind::Open => Self::Open(Open::ref_from_prefix(record).ok()?.0),
             EventKind::State => Self::State(State::ref_from_prefix(record).ok()?.0),
             EventKind::Process => Self::Process(Process::ref_from_prefix(record).ok()?.0),
+            EventKind::Bind => Self::Bind(Bind::ref_from_prefix(record).ok()?.0),
             EventKind::Data => {
                 let (header, payload) = Data::ref_from_prefix(record).ok()?;
                 let (head, rest) = payload.split_at_checked(header.head_len.into())?;

@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod event;
+mod uprobes;
 
 use std::{os::fd::AsFd, time::Duration};
 
@@ -20,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
+pub use self::uprobes::Uprobe;
 use self::{
     backend::{Backend, Continuation, Hook, Refusal},
     event::Event,
@@ -41,11 +43,18 @@ pub struct Options {
     pub watch_all: bool,
     /// Size of the ring buffer; rounded up to a power of two of pages.
     pub ring_bytes: u32,
+    /// Most bytes copied from the beginning of a message.
+    pub capture_bytes: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { backends: Backend::AUTO.to_vec(), watch_all: false, ring_bytes: limits::RING_BYTES }
+        Self {
+            backends: Backend::AUTO.to_vec(),
+            watch_all: false,
+            ring_bytes: limits::RING_BYTES,
+            capture_bytes: limits::HEAD_MAX,
+        }
     }
 }
 
@@ -220,10 +229,13 @@ impl Capture {
     /// Unloads all programs; what is in the ring can still be drained.
     pub fn detach(&mut self) {
         for (name, program) in self.object.programs_mut() {
-            if let Program::BtfTracePoint(program) = program
-                && let Err(error) = program.unload()
-            {
-                // It was not loaded: another backend's.
+            let unloaded = match program {
+                Program::BtfTracePoint(program) => program.unload(),
+                Program::UProbe(program) => program.unload(),
+                _ => continue,
+            };
+            if let Err(error) = unloaded {
+                // It was not loaded: another backend's, or not needed.
                 tracing::trace!(name, %error, "not unloaded");
             }
         }
@@ -275,11 +287,16 @@ impl Counts {
 
 fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>) -> Result<Ebpf, CaptureError> {
     let watch_all = u32::from(options.watch_all);
+    let head_limit = options.capture_bytes.min(limits::HEAD_MAX);
+    let ring_bytes = ring_bytes(options.ring_bytes);
+    let wake_at = ring_bytes / 4;
     let mut loader = EbpfLoader::new();
     loader
         .override_global("OFFSETS", offsets.as_bytes(), true)
         .override_global("WATCH_ALL", &watch_all, true)
-        .map_max_entries("EVENTS", ring_bytes(options.ring_bytes));
+        .override_global("HEAD_LIMIT", &head_limit, true)
+        .override_global("WAKE_AT", &wake_at, true)
+        .map_max_entries("EVENTS", ring_bytes);
     if backend == Backend::Sock {
         // Its state lives in socket storage.
         loader.map_max_entries("CONNECTIONS_BY_ADDRESS", 1);

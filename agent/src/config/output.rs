@@ -195,13 +195,13 @@ pub enum Backend {
 pub struct Ebpf {
     /// Size of the ring between kernel and agent; a power of two of at least 65536 bytes.
     pub ring_buffer_bytes: u32,
-    /// Most bytes copied from the head of a message; 256 to 4096.
-    #[schemars(range(min = 256, max = 4096))]
+    /// Most bytes copied from the beginning of a message; 512 to 8192. Longer header blocks are cut, and marked.
+    #[schemars(range(min = 512, max = 8192))]
     pub capture_bytes: u32,
 }
 
 impl Default for Ebpf {
     fn default() -> Self {
-        Self { ring_buffer_bytes: 8 << 20, capture_bytes: ebpf_common::limits::HEAD_MAX as u32 }
+        Self { ring_buffer_bytes: 8 << 20, capture_bytes: ebpf_common::limits::HEAD_MAX }
     }
 }

@@ -265,7 +265,7 @@ fn contradictions_are_errors() {
         ("discovery: {services: [{exe_path: a, exe_path_regexp: b}]}", "exe_path_regexp: contradicts `exe_path`"),
         ("prometheus_export: {path: /healthz}", "prometheus_export.path: `/healthz` is taken"),
         ("ebpf: {ring_buffer_bytes: 100000}", "ebpf.ring_buffer_bytes: 100000 is no power of two"),
-        ("ebpf: {capture_bytes: 5000}", "ebpf.capture_bytes: 5000 is not from 256 to 4096"),
+        ("ebpf: {capture_bytes: 50000}", "ebpf.capture_bytes: 50000 is not from 512 to 8192"),
         ("routes: {patterns: [users]}", "routes.patterns: the pattern `users` must begin with `/`"),
         ("routes: {wildcard_char: '**'}", "routes.wildcard_char: `**` is not one character"),
     ] {

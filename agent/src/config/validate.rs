@@ -6,7 +6,7 @@ use super::{
 
 /// Smallest ring that the kernel side uses.
 const MIN_RING_BYTES: u32 = 1 << 16;
-const MIN_CAPTURE_BYTES: u32 = 256;
+const MIN_CAPTURE_BYTES: u32 = ebpf_common::limits::SMALL_PIECE;
 
 /// Checks `config`, whose values' origins are in `tree`.
 pub(crate) fn validate(config: &Config, tree: &Node, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {

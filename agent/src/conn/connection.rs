@@ -9,7 +9,7 @@ use super::{
 use crate::{
     model::{
         exchange::Exchange,
-        net::{ConnectionInfo, Direction},
+        net::{ConnectionInfo, Direction, Role},
     },
     protocols::{Anomalies, Chunk, End, Interest, REGISTRY, Session},
 };
@@ -48,6 +48,8 @@ struct Flow {
     /// Where the next piece of each direction is due; `None` where the connection was taken up again in mid-life.
     expected: [Option<u64>; 2],
     bytes_lost: u64,
+    /// It was just found to carry TLS.
+    found_encrypted: bool,
 }
 
 impl Connection {
@@ -55,7 +57,7 @@ impl Connection {
     pub(super) fn new(info: ConnectionInfo, tgid: u32, at_ns: u64, whole: bool) -> Self {
         let expected = if whole { [Some(0); 2] } else { [None; 2] };
         let speech = Speech::Undecided(Box::default());
-        let flow = Flow { speech, expected, bytes_lost: 0 };
+        let flow = Flow { speech, expected, bytes_lost: 0, found_encrypted: false };
         Self { info, tgid, active_ns: at_ns, order: Order::default(), flow }
     }
 
@@ -112,6 +114,14 @@ impl Connection {
         }
     }
 
+    /// Which end the process is, once that is known.
+    pub(super) fn role(&self) -> Option<Role> {
+        match &self.flow.speech {
+            Speech::Speaks { session, .. } => Some(session.role()),
+            _ => None,
+        }
+    }
+
     pub(super) fn open_requests(&self) -> usize {
         match &self.flow.speech {
             Speech::Speaks { session, .. } => session.open_requests(),
@@ -124,6 +134,10 @@ impl Connection {
             Speech::Speaks { session, .. } => session.take_anomalies(),
             _ => Anomalies::default(),
         }
+    }
+
+    pub(super) fn take_found_encrypted(&mut self) -> bool {
+        std::mem::take(&mut self.flow.found_encrypted)
     }
 
     pub(super) fn take_bytes_lost(&mut self) -> u64 {
@@ -171,6 +185,10 @@ impl Flow {
             Speech::Undecided(undecided) => match undecided.look(piece) {
                 Verdict::Undecided => {}
                 Verdict::Foreign => self.speech = Speech::Foreign,
+                Verdict::Encrypted => {
+                    self.speech = Speech::Foreign;
+                    self.found_encrypted = true;
+                }
                 Verdict::Speaks(entry, role, pending) => {
                     self.speech = Speech::Speaks { protocol: entry.name, session: (entry.open)(role) };
                     for kept in &pending {

@@ -31,6 +31,13 @@ pub(super) enum Verdict {
     Speaks(&'static Entry, Role, Vec<Kept>),
     /// No protocol of ours.
     Foreign,
+    /// TLS: only its plaintext, if it can be seen, tells more.
+    Encrypted,
+}
+
+/// Whether bytes begin with a TLS record: a handshake message or application data, version 3.x (RFC 8446, 5.1).
+fn is_tls_record(head: &[u8]) -> bool {
+    matches!(head, [0x16 | 0x17, 0x03, 0x00..=0x04, ..])
 }
 
 impl Undecided {
@@ -48,6 +55,10 @@ impl Undecided {
             piece.head
         };
         let head = head.get(..LOOK_MAX).unwrap_or(head);
+        if is_tls_record(head) {
+            self.pending.clear();
+            return Verdict::Encrypted;
+        }
         if !head.is_empty() {
             for entry in REGISTRY {
                 match (entry.recognise)(head) {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use ebpf_common::events::{
-    AF_INET, AF_INET6, AF_UNIX, Data, Open, State, TCP_CLOSE, TCP_FIN_WAIT1, TCP_LAST_ACK, UNIX_PATH_MAX, flags,
+    AF_INET, AF_INET6, AF_UNIX, Bind, Data, Open, State, TCP_CLOSE, TCP_FIN_WAIT1, TCP_LAST_ACK, UNIX_PATH_MAX, flags,
+    is_plaintext,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     model::{
         exchange::Exchange,
-        net::{ConnectionInfo, Direction, Endpoint},
+        net::{ConnectionInfo, Direction, Endpoint, Role},
     },
     protocols::{Anomalies, End},
 };
@@ -51,6 +52,8 @@ pub struct Totals {
     pub unmatched_responses: u64,
     /// Limits hit by sessions.
     pub over_limit: u64,
+    /// Exchanges in the clear at a TLS library whose connection is not known.
+    pub unbound: u64,
 }
 
 /// The connections of all watched processes.
@@ -58,10 +61,13 @@ pub struct Connections {
     by_id: FxHashMap<u64, Connection>,
     /// Those with a piece that waits for another.
     waiting: FxHashSet<u64>,
-    /// Unix connections per process: their end is not reported, so that of their process counts.
-    unix_of: FxHashMap<u32, Vec<u64>>,
+    /// Unix connections and streams of plaintext per process: their end is not always reported, so that of their
+    /// process counts.
+    of_process: FxHashMap<u32, FxHashSet<u64>>,
     limits: Limits,
     totals: Totals,
+    /// Processes on whose connections TLS was just found.
+    encrypted: FxHashSet<u32>,
     /// Reused for what a session yields.
     exchanges: Vec<Exchange>,
 }
@@ -73,9 +79,10 @@ impl Connections {
         Self {
             by_id: FxHashMap::default(),
             waiting: FxHashSet::default(),
-            unix_of: FxHashMap::default(),
+            of_process: FxHashMap::default(),
             limits,
             totals: Totals::default(),
+            encrypted: FxHashSet::default(),
             exchanges: Vec::new(),
         }
     }
@@ -98,10 +105,13 @@ impl Connections {
         self.totals
     }
 
-    /// Requests that are being answered at the moment, by process.
-    #[must_use]
-    pub fn open_requests(&self) -> usize {
-        self.by_id.values().map(Connection::open_requests).sum()
+    /// Requests that the servers among the watched processes are answering at the moment: process, whether over TLS,
+    /// number. A process may come several times.
+    pub fn being_answered(&self) -> impl Iterator<Item = (u32, bool, usize)> {
+        self.by_id
+            .values()
+            .filter(|connection| connection.role() == Some(Role::Server))
+            .map(|connection| (connection.tgid, connection.info.tls, connection.open_requests()))
     }
 
     /// Heap bytes held, about.
@@ -114,10 +124,21 @@ impl Connections {
     pub fn on_open(&mut self, open: &Open, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
         self.make_room(sink);
         let info = info(open);
-        if open.family == AF_UNIX {
-            self.unix_of.entry(open.tgid).or_default().push(open.conn);
+        if open.family == AF_UNIX || info.tls {
+            self.of_process.entry(open.tgid).or_default().insert(open.conn);
         }
         self.by_id.insert(open.conn, Connection::new(info, open.tgid, open.at_ns, true));
+    }
+
+    /// It became known which connection carries a stream of plaintext. Nothing more is reported of the connection.
+    pub fn on_bind(&mut self, bind: &Bind) {
+        let carrier = self.by_id.remove(&bind.carrier);
+        let Some(stream) = self.by_id.get_mut(&bind.conn) else { return };
+        let (local, remote, netns) = match carrier {
+            Some(carrier) => (carrier.info.local, carrier.info.remote, carrier.info.netns),
+            None => (Endpoint::Unknown, Endpoint::Unknown, 0),
+        };
+        stream.info = ConnectionInfo { id: bind.conn, local, remote, netns, tls: true };
     }
 
     /// Bytes moved. `false` if nothing more is wanted of the connection.
@@ -145,10 +166,21 @@ impl Connections {
         if connection.is_waiting() {
             self.waiting.insert(header.conn);
         }
+        if connection.take_found_encrypted() {
+            self.encrypted.insert(header.tgid);
+        }
+        if connection.info.tls && connection.info.remote == Endpoint::Unknown {
+            self.totals.unbound += self.exchanges.len() as u64;
+        }
         for exchange in self.exchanges.drain(..) {
             sink(&connection.info, exchange);
         }
         fed == Fed::Wanted
+    }
+
+    /// Processes on whose connections TLS was found since the last call.
+    pub fn take_encrypted(&mut self) -> impl Iterator<Item = u32> {
+        self.encrypted.drain()
     }
 
     /// A TCP connection changed its state.
@@ -172,7 +204,7 @@ impl Connections {
 
     /// A process has ended.
     pub fn on_exit(&mut self, tgid: u32, at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
-        for id in self.unix_of.remove(&tgid).unwrap_or_default() {
+        for id in self.of_process.remove(&tgid).unwrap_or_default() {
             // Another process may have taken it over.
             if self.by_id.get(&id).is_some_and(|connection| connection.tgid == tgid) {
                 self.end(id, End::Closed, at_ns, sink);
@@ -221,6 +253,9 @@ impl Connections {
             sink(&connection.info, exchange);
         }
         add(&mut self.totals, &mut connection);
+        if let Some(ids) = self.of_process.get_mut(&connection.tgid) {
+            ids.remove(&id);
+        }
     }
 
     /// Gives up the longest idle connections when the table is full: a sixteenth at once, so that looking for them
@@ -236,7 +271,7 @@ impl Connections {
             self.end(id, End::Forgotten, active_ns, sink);
             self.totals.evicted += 1;
         }
-        self.unix_of.retain(|_, ids| {
+        self.of_process.retain(|_, ids| {
             ids.retain(|id| self.by_id.contains_key(id));
             !ids.is_empty()
         });
@@ -263,7 +298,7 @@ fn info(open: &Open) -> ConnectionInfo {
         AF_UNIX => (Endpoint::Unix(unix_name(open)), Endpoint::Unix(Arc::from(""))),
         _ => (Endpoint::Unknown, Endpoint::Unknown),
     };
-    ConnectionInfo { id: open.conn, local, remote, netns: open.netns, tls: false }
+    ConnectionInfo { id: open.conn, local, remote, netns: open.netns, tls: is_plaintext(open.conn) }
 }
 
 /// An IPv4 address mapped into IPv6 is what it is mapped from.

@@ -149,6 +149,7 @@ impl MetricSource for Gauges {
                         ("unmatched_response", table.unmatched_responses),
                         ("over_limit", table.over_limit),
                         ("evicted_connection", table.evicted),
+                        ("unbound_plaintext", table.unbound),
                     ],
                 ),
             ),

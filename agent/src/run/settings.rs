@@ -38,7 +38,12 @@ pub(super) fn capture(config: &Config, watch_all: bool) -> Result<capture::Optio
         config::Backend::Fexit => vec![Backend::from_str("fexit").map_err(SettingsError::Backend)?],
         config::Backend::Kprobe => vec![Backend::from_str("kprobe").map_err(SettingsError::Backend)?],
     };
-    Ok(capture::Options { backends, watch_all, ring_bytes: config.ebpf.ring_buffer_bytes })
+    Ok(capture::Options {
+        backends,
+        watch_all,
+        ring_bytes: config.ebpf.ring_buffer_bytes,
+        capture_bytes: config.ebpf.capture_bytes,
+    })
 }
 
 pub(super) fn telemetry(config: &Config) -> telemetry::Config {

@@ -16,7 +16,9 @@ const TAIL_ROOM: u64 = TAIL_MAX as u64;
 const HEAD_MASK: u64 = HEAD_ROOM - 1;
 /// For the verifier: a length of the head.
 const TAKE_MASK: u64 = 2 * HEAD_ROOM - 1;
-const _: () = assert!(HEAD_MAX.is_power_of_two());
+/// For the verifier: a length of the tail.
+const TAIL_MASK: u64 = 2 * TAIL_ROOM - 1;
+const _: () = assert!(HEAD_MAX.is_power_of_two() && TAIL_MAX.is_power_of_two());
 
 /// Where the bytes of a piece lie in the process's memory.
 ///
@@ -110,7 +112,8 @@ impl Copied {
 
 /// Copies up to `wanted` bytes of the beginning of a piece of `len` bytes, and the end of what that leaves out.
 ///
-/// Lengths are 64 bits wide here: for narrower ones the compiler compares a shifted copy, and the verifier does not
+/// Older verifiers (6.1) also forget a bound when a value is spilled to the stack and compared there; a mask at the last
+/// moment gives it back. Lengths are 64 bits wide here: for narrower ones the compiler compares a shifted copy, and the verifier does not
 /// carry the bound over to the value itself.
 #[inline(always)]
 pub fn copy(scratch: *mut Scratch, buffer: Buffer, len: u64, wanted: u64) -> Copied {
@@ -129,7 +132,7 @@ pub fn copy(scratch: *mut Scratch, buffer: Buffer, len: u64, wanted: u64) -> Cop
 
 #[inline(always)]
 fn plain(scratch: *mut Scratch, address: u64, len: u64, wanted: u64) -> Copied {
-    let head = smaller(smaller(len, wanted), HEAD_ROOM);
+    let head = opaque(smaller(smaller(len, wanted), HEAD_ROOM)) & TAKE_MASK;
     if !read_user(room(scratch, 0), head, address) {
         return Copied::nothing(flags::FAULT);
     }
@@ -160,7 +163,7 @@ fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) ->
         left_out = here - take;
         i += 1;
     }
-    let head = smaller(head, HEAD_ROOM);
+    let head = opaque(least(head, HEAD_ROOM)) & TAKE_MASK;
     if head == 0 {
         return Copied::nothing(flags::FAULT);
     }
@@ -172,11 +175,32 @@ fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) ->
 /// Copies the last bytes before `end`, behind the head; `left_out` bytes there are not part of it.
 #[inline(always)]
 fn tail(scratch: *mut Scratch, head: u64, end: u64, left_out: u64) -> u64 {
-    let len = smaller(left_out, TAIL_ROOM);
-    if len == 0 || head > HEAD_ROOM || !read_user(room(scratch, head), len, end - len) {
+    if left_out == 0 {
+        return 0;
+    }
+    let len = opaque(least(left_out, TAIL_ROOM)) & TAIL_MASK;
+    if !read_user(room(scratch, opaque(head) & TAKE_MASK), len, end - len) {
         return 0;
     }
     len
+}
+
+/// The same, as read back from memory, where the verifier knows nothing of it: so all ways through copying are one from
+/// here on, and it follows only one.
+#[inline(always)]
+pub fn meet(scratch: *mut Scratch, copied: &Copied) -> Copied {
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    unsafe {
+        let header = &raw mut (*scratch).header;
+        (&raw mut (*header).head_len).write_volatile(copied.head_len as u16);
+        (&raw mut (*header).tail_len).write_volatile(copied.tail_len as u16);
+        (&raw mut (*header).flags).write_volatile(copied.flags);
+        Copied {
+            head_len: (&raw const (*header).head_len).read_volatile().into(),
+            tail_len: (&raw const (*header).tail_len).read_volatile().into(),
+            flags: (&raw const (*header).flags).read_volatile(),
+        }
+    }
 }
 
 /// Where a byte of the payload goes.

@@ -27,10 +27,9 @@ use crate::{
 const HEADER: u64 = 9;
 /// Bytes of a frame's header up to the flags.
 const HEADER_READ: u64 = 5;
-const DATA: u64 = 0;
 const PADDED: u64 = 0x8;
-/// Longest payload of a frame other than DATA that is taken for one.
-const PLAUSIBLE_LEN: u64 = 1 << 18;
+/// Bits of the length of the longest payload of a frame other than DATA that is taken for one.
+const PLAUSIBLE_BITS: u64 = 18;
 
 /// What a client sends first (RFC 9113, section 3.4), as words in memory.
 const PREFACE: [u64; 3] =
@@ -117,6 +116,8 @@ pub struct Walk {
     data: Slot,
     have: Slot,
     word: Slot,
+    /// What was taken for a frame's header is none.
+    strange: Slot,
 }
 
 /// Whether the first piece of a direction, of which `len` bytes were copied, begins an HTTP/2 connection.
@@ -185,6 +186,7 @@ pub fn walk<S: Socket>(direction: u32, socket: impl Fn(&Walk) -> S) -> Option<()
     walk.head.set(0);
     walk.walked.set(0);
     walk.skipped.set(0);
+    walk.strange.set(0);
     walk.window.set(WINDOW.into());
 
     let mut done = false;
@@ -286,21 +288,22 @@ fn parse(walk: &Walk, scratch: *mut Scratch) -> bool {
             let word = walk.word.get();
             walk.have.set(0);
             walk.word.set(0);
-            if !begin_frame(walk, walk.walked.get(), word) {
-                return false;
-            }
+            begin_frame(walk, walk.walked.get(), word);
         }
     }
     let mut i = 0;
     while i < u64::from(STEP_FRAMES) {
         let at = walk.walked.get();
-        if walk.head.get() < at.wrapping_add(HEADER) || walk.left.get() > 0 {
+        // No whole header is there, or not the whole payload before it.
+        let short = walk.head.get().wrapping_sub(at.wrapping_add(HEADER)) | walk.left.get().wrapping_neg();
+        if (short as i64) < 0 {
             break;
         }
-        if !begin_frame(walk, at.wrapping_add(HEADER), word(scratch, at)) {
-            return false;
-        }
+        begin_frame(walk, at.wrapping_add(HEADER), word(scratch, at));
         i += 1;
+    }
+    if walk.strange.get() != 0 {
+        return false;
     }
     if walk.left.get() == 0 && walk.head.get() < walk.walked.get().wrapping_add(HEADER) {
         absorb(walk, scratch, HEADER);
@@ -308,15 +311,16 @@ fn parse(walk: &Walk, scratch: *mut Scratch) -> bool {
     true
 }
 
-/// A frame with the header whose first bytes are `word` has its payload at `at`. `false` if that is no header.
+/// A frame with the header whose first bytes are `word` has its payload at `at`.
 #[inline(always)]
-fn begin_frame(walk: &Walk, at: u64, word: u64) -> bool {
+fn begin_frame(walk: &Walk, at: u64, word: u64) {
     let len = (word & 0xff) << 16 | word & 0xff00 | word >> 16 & 0xff;
     // How much of a DATA frame is padding only its payload tells; there hardly are any.
     let other = word >> 24 & (0xff | PADDED << 8);
-    walk.data.set(other.wrapping_sub(1) >> 63);
+    let data = other.wrapping_sub(1) >> 63;
+    walk.data.set(data);
+    walk.strange.set(walk.strange.get() | (len >> PLAUSIBLE_BITS & data.wrapping_sub(1)));
     frame(walk, at, len);
-    other == 0 || len <= PLAUSIBLE_LEN
 }
 
 /// Walks over what was copied of the `len` bytes of a payload at `at`.

@@ -5,3 +5,4 @@ pub mod frames;
 pub mod process;
 pub mod socket_io;
 pub mod socket_state;
+pub mod tls;

@@ -74,6 +74,7 @@ pub fn exited(task: u64) -> Option<()> {
     if task::live_threads(task)? > 0 {
         return None;
     }
+    // SAFETY: the value is copied out at once.
     let policy = unsafe { PROCESSES.get(&tgid) }.copied();
     if policy.is_some() {
         let _gone_already = PROCESSES.remove(&tgid);

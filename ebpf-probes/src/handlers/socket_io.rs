@@ -1,37 +1,45 @@
 //! Bytes moved over a socket: finds the connection, decides how much to copy, and records it.
 
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_ringbuf_output},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+        generated::{bpf_ringbuf_output, bpf_ringbuf_query},
+    },
 };
 use ebpf_common::{
     events::{Data, EventKind, Open, RECEIVED, flags},
-    limits::{HEAD_MAX, LATER_HEAD, RESPONSE_HEAD_MAX, SCRATCH_PAYLOAD, SMALL_PIECE},
+    limits::{HEAD_MAX, LATER_HEAD, RESPONSE_HEAD_MAX, SMALL_PIECE},
     policy::{Counter, VERDICT_IGNORE},
 };
 
 use super::{
-    capture::{self, Buffer},
-    frames, process,
+    capture::{self, Buffer, Copied},
+    frames, process, tls,
 };
 use crate::{
+    globals::{HEAD_LIMIT, WAKE_AT},
     kernel::{
         clear,
         socket::{self, Sequences, Socket},
     },
-    maps::{ANNOUNCED, Connection, EVENTS, FIN_SENT, FRAMES, IGNORED, RESPONSES, SCRATCH, Scratch, TCP, VERDICTS, count},
+    maps::{
+        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, FRAMES, IGNORED, RESPONSES, SCRATCH, Scratch, TCP,
+        VERDICTS, count,
+    },
 };
 
 /// `HTTP`, as the first word of a response reads in memory.
 const HTTP: u32 = u32::from_le_bytes(*b"HTTP");
 
-/// The connection of a socket that the current process has used, if it is watched and of interest.
+/// The connection of a socket that the current process has used, if it is watched and of interest. One that is `IGNORED`
+/// may be of interest for the sake of TLS alone.
 #[inline(always)]
 pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
     if let Some(connection) = socket.connection() {
         // SAFETY: state of a live connection.
         let known = unsafe { &mut *connection };
-        if known.flags & IGNORED != 0 {
+        if known.flags & (IGNORED | CIPHER) == IGNORED {
             return None;
         }
         if known.tgid != tgid {
@@ -53,7 +61,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
     // SAFETY: state of a live connection.
     let new = unsafe { &mut *connection };
     new.tgid = tgid;
-    new.budget = [HEAD_MAX; 2];
+    new.budget = [HEAD_LIMIT.load(); 2];
     // No turn has begun: the first piece of either direction begins one.
     new.last_direction = 2;
     new.flags = if tcp { TCP } else { 0 };
@@ -79,7 +87,14 @@ pub fn moved<S: Socket>(
     let state = connection(socket, tgid)?;
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *state };
+    // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
+    if connection.flags & CIPHER != 0 {
+        tls::carried(connection, direction);
+        if connection.flags & IGNORED != 0 {
+            return None;
+        }
+    }
     let side = (direction & 1) as usize;
     let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { Sequences::NONE };
     let fresh = connection.pieces == 0;
@@ -87,82 +102,50 @@ pub fn moved<S: Socket>(
     let (position, raced) = advance(connection, socket.address(), side, len, sequences, fresh);
     let other_position = elsewhere(connection, 1 - side, sequences);
 
-    connection.pieces = connection.pieces.wrapping_add(1);
-    let pieces = connection.pieces;
-    // User space answers some time after the first pieces; looking at every power of two finds it soon enough.
-    if pieces >= 4 && pieces & (pieces - 1) == 0 {
-        // SAFETY: the value is copied out at once.
-        if unsafe { VERDICTS.get(&connection.id) }.copied() == Some(VERDICT_IGNORE) {
-            connection.flags |= IGNORED;
-            let _gone_already = VERDICTS.remove(&connection.id);
-            return None;
-        }
+    if unwanted(connection) {
+        return None;
     }
     if connection.flags & ANNOUNCED == 0 {
         announce(socket.address(), connection.id, tgid, at_ns)?;
         connection.flags |= ANNOUNCED;
     }
-
-    let thread = bpf_get_current_pid_tgid();
-    let mut record = Data {
-        kind: EventKind::Data as u32,
-        direction,
-        flags: 0,
-        len,
-        head_len: 0,
-        tail_len: 0,
-        tgid,
-        tid: thread as u32,
-        reserved: 0,
-        conn: connection.id,
+    let place = Place {
         at_ns,
         position,
         other_position,
+        flags: if raced { flags::RACED } else { 0 },
+        may_follow: may_follow && !raced,
     };
-    let scratch = SCRATCH.get_ptr_mut(side as u32)?;
     if !may_follow {
         connection.flags &= !(FRAMES << side);
     } else if connection.flags & (FRAMES << side) != 0 {
         let in_place = position == due && !raced;
+        let scratch = SCRATCH.get_ptr_mut(side as u32)?;
         if in_place && frames::prepare(scratch, socket, buffer, len.into()) {
             // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
-            unsafe { (*scratch).header = record };
+            unsafe { (*scratch).header = header(connection, tgid, direction, len, &place) };
             return Some(FOLLOW);
         }
         if !in_place || !frames::pass(&mut connection.frames[side], len) {
             connection.flags &= !(FRAMES << side);
         }
     }
-
-    let wanted = share(connection, direction, side, len);
-    let copied = capture::copy(scratch, buffer, u64::from(len), u64::from(wanted));
-    if copied.flags & flags::FAULT != 0 {
-        count(Counter::LostReadFault);
-    }
-    if copied.flags & flags::UNREADABLE != 0 {
-        count(Counter::Unreadable);
-    }
-    if copied.flags & flags::COMPAT != 0 {
-        count(Counter::Compat);
-    }
-    if copied.head_len >= 4 && first_word(scratch) == HTTP {
-        connection.flags |= RESPONSES << side;
-    }
-    connection.budget[side] = connection.budget[side].saturating_sub(copied.head_len as u32);
-
-    record.flags = copied.flags | if raced { flags::RACED } else { 0 };
-    record.head_len = copied.head_len as u16;
-    record.tail_len = copied.tail_len as u16;
-    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
-    unsafe { (*scratch).header = record };
-    if may_follow && position == 0 && !raced && frames::begin(scratch, copied.head_len) {
-        connection.frames[side] = frames::beginning(scratch);
-        if frames::prepare(scratch, socket, buffer, len.into()) {
+    match record(connection, tgid, direction, len, buffer, &place)? {
+        TLS_RECORD => {
+            // The first piece of its kind: from the next on this is asked before.
+            connection.flags |= CIPHER;
+            tls::carried(connection, direction);
+        }
+        HTTP2 => {
+            let scratch = SCRATCH.get_ptr_mut(side as u32)?;
             connection.flags |= FRAMES << side;
+            connection.frames[side] = frames::beginning(scratch);
+            // Its bytes were read already.
+            let _for_certain = frames::prepare(scratch, socket, buffer, len.into());
             return Some(FOLLOW);
         }
+        _ => {}
     }
-    output(scratch, copied.head_len + copied.tail_len);
     Some(NOTHING)
 }
 
@@ -179,6 +162,118 @@ pub fn unfollowed<S: Socket>(socket: S, direction: u32) -> Option<()> {
     output(scratch, u64::from(header.head_len) + u64::from(header.tail_len))
 }
 
+/// Counts a piece; whether user space wants nothing more of the connection.
+#[inline(always)]
+pub fn unwanted(connection: &mut Connection) -> bool {
+    connection.pieces = connection.pieces.wrapping_add(1);
+    let pieces = connection.pieces;
+    // User space answers some time after the first pieces; looking at every power of two finds it soon enough.
+    if pieces >= 4 && pieces & (pieces - 1) == 0 {
+        // SAFETY: the value is copied out at once.
+        if unsafe { VERDICTS.get(&connection.id) }.copied() == Some(VERDICT_IGNORE) {
+            connection.flags |= IGNORED;
+            let _gone_already = VERDICTS.remove(&connection.id);
+            return true;
+        }
+    }
+    false
+}
+
+/// Where a piece stands among others.
+pub struct Place {
+    pub at_ns: u64,
+    pub position: u64,
+    pub other_position: u64,
+    /// Of the event.
+    pub flags: u32,
+    /// Whether the frames of HTTP/2 may be followed from here.
+    pub may_follow: bool,
+}
+
+/// What a piece begins with.
+pub const TLS_RECORD: u32 = 1;
+/// See [`TLS_RECORD`]. Such a piece is copied, but not handed over yet.
+const HTTP2: u32 = 2;
+const ANYTHING: u32 = 0;
+
+/// Copies as much of a piece as is wanted, and hands it to user space. Gives what it was seen to begin with.
+#[inline(always)]
+pub fn record(
+    connection: &mut Connection,
+    tgid: u32,
+    direction: u32,
+    len: u32,
+    buffer: Buffer,
+    place: &Place,
+) -> Option<u32> {
+    let side = (direction & 1) as usize;
+    let wanted = share(connection, direction, side, len);
+    let plaintext = place.flags & flags::TLS != 0;
+    let scratch = SCRATCH.get_ptr_mut(if plaintext { 2 + side as u32 } else { side as u32 })?;
+    if plaintext {
+        // A uprobe's program may lose the processor to another thread's.
+        // SAFETY: per-CPU memory.
+        unsafe { (&raw mut (*scratch).header.at_ns).write_volatile(place.at_ns) };
+    }
+    let mut copied = capture::copy(scratch, buffer, u64::from(len), u64::from(wanted));
+    // SAFETY: per-CPU memory.
+    if plaintext && unsafe { (&raw const (*scratch).header.at_ns).read_volatile() } != place.at_ns {
+        copied = Copied { head_len: 0, tail_len: 0, flags: flags::FAULT };
+    }
+    let copied = capture::meet(scratch, &copied);
+    if copied.flags & flags::FAULT != 0 {
+        count(Counter::LostReadFault);
+    }
+    if copied.flags & flags::UNREADABLE != 0 {
+        count(Counter::Unreadable);
+    }
+    if copied.flags & flags::COMPAT != 0 {
+        count(Counter::Compat);
+    }
+    let mut beginning = ANYTHING;
+    if copied.head_len >= 4 {
+        let word = first_word(scratch);
+        if word == HTTP {
+            connection.flags |= RESPONSES << side;
+        } else if word & tls::RECORD_MASK == tls::RECORD_BEGINNING {
+            beginning = TLS_RECORD;
+        }
+    }
+    connection.budget[side] = connection.budget[side].saturating_sub(copied.head_len as u32);
+
+    let mut header = header(connection, tgid, direction, len, place);
+    header.flags |= copied.flags;
+    header.head_len = copied.head_len as u16;
+    header.tail_len = copied.tail_len as u16;
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    unsafe { (*scratch).header = header };
+    if place.may_follow && place.position == 0 && frames::begin(scratch, copied.head_len) {
+        return Some(HTTP2);
+    }
+    output(scratch, copied.head_len + copied.tail_len);
+    Some(beginning)
+}
+
+/// The record of a piece of which nothing was copied yet.
+#[inline(always)]
+fn header(connection: &Connection, tgid: u32, direction: u32, len: u32, place: &Place) -> Data {
+    Data {
+        kind: EventKind::Data as u32,
+        direction,
+        flags: place.flags,
+        len,
+        head_len: 0,
+        tail_len: 0,
+        tgid,
+        tid: bpf_get_current_pid_tgid() as u32,
+        reserved: 0,
+        conn: connection.id,
+        at_ns: place.at_ns,
+        position: place.position,
+        other_position: place.other_position,
+    }
+}
+
 /// The peer has finished: a read returned nothing.
 #[inline(always)]
 pub fn ended<S: Socket>(socket: S, tgid: u32) -> Option<()> {
@@ -188,12 +283,26 @@ pub fn ended<S: Socket>(socket: S, tgid: u32) -> Option<()> {
     let state = connection(socket, tgid)?;
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *state };
-    if connection.flags & ANNOUNCED == 0 {
+    if connection.flags & ANNOUNCED == 0 || connection.flags & (IGNORED | BOUND) == IGNORED {
         return None;
     }
+    if connection.flags & BOUND != 0 {
+        // Its own positions are not those of the plaintext; there is nothing after it to be put in order.
+        return end(connection.plaintext, tgid, [0; 2]);
+    }
     let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { Sequences::NONE };
-    let scratch = SCRATCH.get_ptr_mut(RECEIVED)?;
-    let record = Data {
+    let positions = [connection.position[0], elsewhere(connection, 1, sequences)];
+    end(connection.id, tgid, positions)
+}
+
+/// Tells user space that no more bytes come in.
+#[inline(always)]
+pub fn end(conn: u64, tgid: u32, [position, other_position]: [u64; 2]) -> Option<()> {
+    let Some(mut record) = EVENTS.reserve::<Data>(0) else {
+        count(Counter::LostRingFull);
+        return None;
+    };
+    record.write(Data {
         kind: EventKind::Data as u32,
         direction: RECEIVED,
         flags: flags::END,
@@ -203,14 +312,14 @@ pub fn ended<S: Socket>(socket: S, tgid: u32) -> Option<()> {
         tgid,
         tid: bpf_get_current_pid_tgid() as u32,
         reserved: 0,
-        conn: connection.id,
+        conn,
+        // SAFETY: the helper only returns a number.
         at_ns: unsafe { bpf_ktime_get_ns() },
-        position: connection.position[0],
-        other_position: elsewhere(connection, 1, sequences),
-    };
-    // SAFETY: as in `moved`.
-    unsafe { (*scratch).header = record };
-    output(scratch, 0)
+        position,
+        other_position,
+    });
+    record.submit(BPF_RB_NO_WAKEUP.into());
+    Some(())
 }
 
 /// Moves a direction's count forward over a piece. Gives the position of its first byte, and whether two threads
@@ -275,7 +384,7 @@ fn share(connection: &mut Connection, direction: u32, side: usize, len: u32) -> 
     if connection.last_direction != direction {
         connection.last_direction = direction;
         connection.budget[side] =
-            if connection.flags & (RESPONSES << side) != 0 { RESPONSE_HEAD_MAX } else { HEAD_MAX };
+            if connection.flags & (RESPONSES << side) != 0 { RESPONSE_HEAD_MAX } else { HEAD_LIMIT.load() };
     }
     if len <= SMALL_PIECE {
         return len;
@@ -314,17 +423,27 @@ fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64) -> Option<()> {
 
 #[inline(always)]
 pub fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
-    const ROOM: u64 = SCRATCH_PAYLOAD as u64;
-    if payload > ROOM {
-        return None;
-    }
-    let len = size_of::<Data>() as u64 + payload;
+    // For the verifier; head and tail together are less.
+    const MASK: u64 = 2 * HEAD_MAX as u64 - 1;
+    let len = size_of::<Data>() as u64 + (capture::opaque(payload) & MASK);
     // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
-    let result =
-        unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, (&raw mut (*scratch).header).cast(), len, BPF_RB_NO_WAKEUP.into()) };
+    let result = unsafe {
+        bpf_ringbuf_output(&raw const EVENTS as *mut _, (&raw mut (*scratch).header).cast(), len, wake_up(len))
+    };
     if result != 0 {
         count(Counter::LostRingFull);
         return None;
     }
     Some(())
+}
+
+/// Never wake user space for each event: that costs the watched thread more than all else together. It looks by itself
+/// every few milliseconds; only when a share of the ring has filled up before is it told, by the event that crosses
+/// that line.
+#[inline(always)]
+fn wake_up(len: u64) -> u64 {
+    // SAFETY: the helper only returns a number.
+    let waiting = unsafe { bpf_ringbuf_query(&raw const EVENTS as *mut _, BPF_RB_AVAIL_DATA.into()) };
+    let line = u64::from(WAKE_AT.load());
+    if waiting >= line && waiting < line + len { BPF_RB_FORCE_WAKEUP.into() } else { BPF_RB_NO_WAKEUP.into() }
 }

@@ -8,7 +8,7 @@ use ebpf_common::{
 
 use crate::{
     kernel::socket::{self, Socket},
-    maps::{ANNOUNCED, Connection, EVENTS, FIN_SENT, IGNORED, count},
+    maps::{ANNOUNCED, BOUND, Connection, EVENTS, FIN_SENT, IGNORED, count},
 };
 
 /// `socket`, remembered as `connection`, enters `state`.
@@ -21,9 +21,10 @@ pub fn changed<S: Socket>(socket: S, connection: *mut Connection, state: u32) ->
         TCP_CLOSE | TCP_CLOSE_WAIT => {}
         _ => return None,
     }
-    if connection.flags & ANNOUNCED == 0 || connection.flags & IGNORED != 0 {
+    if connection.flags & ANNOUNCED == 0 || connection.flags & (IGNORED | BOUND) == IGNORED {
         return None;
     }
+    let conn = if connection.flags & BOUND != 0 { connection.plaintext } else { connection.id };
     let Some(mut record) = EVENTS.reserve::<State>(0) else {
         count(Counter::LostRingFull);
         return None;
@@ -31,7 +32,7 @@ pub fn changed<S: Socket>(socket: S, connection: *mut Connection, state: u32) ->
     record.write(State {
         kind: EventKind::State as u32,
         state,
-        conn: connection.id,
+        conn,
         // SAFETY: the helper only returns a number.
         at_ns: unsafe { bpf_ktime_get_ns() },
         error: socket::error(socket.address()),

@@ -4,3 +4,4 @@ mod call;
 mod process;
 mod sock;
 mod syscall;
+mod tls;

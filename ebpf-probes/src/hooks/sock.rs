@@ -12,7 +12,7 @@ use ebpf_common::events::{RECEIVED, SENT, TCP_LISTEN, flags};
 
 use super::call;
 use crate::{
-    handlers::{capture::Buffer, frames, process, socket_io, socket_state},
+    handlers::{capture::Buffer, frames, process, socket_io, socket_state, tls},
     kernel::{
         regs::{self, Regs},
         socket::{Socket, Typed},
@@ -69,16 +69,17 @@ fn sock_set_state(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn sent(ctx: &BtfTracePointContext) -> Option<()> {
     let moved: i32 = ctx.arg(1);
+    let socket = Typed(ctx.arg::<*mut c_void>(0));
     if moved <= 0 {
-        return None;
+        return tls::sent_nothing(|| socket.connection());
     }
     let thread = bpf_get_current_pid_tgid();
-    let socket = Typed(ctx.arg::<*mut c_void>(0));
     let tgid = (thread >> 32) as u32;
     let buffer = buffer(thread, call::sending, regs::SENDMMSG);
     if socket_io::moved(socket, tgid, SENT, moved as u32, buffer, true)? == socket_io::FOLLOW {
+        // It returns only if that program is not there.
         // SAFETY: the context is this program's.
-        let _not_there = unsafe { TAIL_CALLS_SENT.tail_call(ctx, 0) };
+        unsafe { TAIL_CALLS_SENT.tail_call(ctx, 0) };
         socket_io::unfollowed(socket, SENT);
     }
     Some(())
@@ -87,7 +88,13 @@ fn sent(ctx: &BtfTracePointContext) -> Option<()> {
 #[inline(always)]
 fn received(ctx: &BtfTracePointContext) -> Option<()> {
     let (moved, how): (i32, u32) = (ctx.arg(1), ctx.arg(2));
-    if moved < 0 || how & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+    if how & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+        return None;
+    }
+    if moved <= 0 {
+        tls::received_nothing();
+    }
+    if moved < 0 {
         return None;
     }
     let thread = bpf_get_current_pid_tgid();
@@ -100,7 +107,7 @@ fn received(ctx: &BtfTracePointContext) -> Option<()> {
     let buffer = if how & MSG_TRUNC != 0 { call::HIDDEN } else { buffer(thread, call::receiving, regs::RECVMMSG) };
     if socket_io::moved(socket, tgid, RECEIVED, moved as u32, buffer, true)? == socket_io::FOLLOW {
         // SAFETY: the context is this program's.
-        let _not_there = unsafe { TAIL_CALLS_RECEIVED.tail_call(ctx, 0) };
+        unsafe { TAIL_CALLS_RECEIVED.tail_call(ctx, 0) };
         socket_io::unfollowed(socket, RECEIVED);
     }
     Some(())

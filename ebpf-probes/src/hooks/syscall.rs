@@ -12,7 +12,7 @@ use super::call::{self, MMSGHDR};
 use crate::{
     handlers::{
         capture::{Buffer, read_user_value},
-        frames, process, socket_io, socket_state,
+        frames, process, socket_io, socket_state, tls,
     },
     kernel::{
         file_table,
@@ -20,7 +20,7 @@ use crate::{
             PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDFILE, SENDMMSG, SENDMSG, SENDTO,
             SPLICE, WRITE, WRITEV,
         },
-        socket::Raw,
+        socket::{Raw, Socket},
         task,
     },
     maps::{CONNECTIONS_BY_ADDRESS, TAIL_CALLS, count},
@@ -94,6 +94,9 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
         return None;
     }
     let moved: i64 = ctx.arg(1);
+    if moved <= 0 {
+        nothing_moved(regs, number);
+    }
     if moved < 0 {
         return None;
     }
@@ -111,7 +114,7 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
             // A program of its own, so that each stays small enough for the verifier. It returns only if that one is
             // not there.
             // SAFETY: the context is this program's.
-            let _not_there = unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
+            unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
             None
         }
         SENDFILE => one(ctx, regs.arg0(), tgid, SENT, moved, call::HIDDEN),
@@ -133,6 +136,18 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
         }
         _ => one(ctx, regs.arg0(), tgid, SENT, moved, call::sending(regs, number)),
     }
+}
+
+/// Within a TLS call it matters that a socket was tried.
+#[inline(always)]
+fn nothing_moved(regs: Regs, number: u64) -> Option<()> {
+    if receives(number) {
+        return tls::received_nothing();
+    }
+    tls::sent_nothing(|| {
+        let found = file_table::socket(regs.arg0())?;
+        Raw { sk: found.sk, inode: found.inode }.connection()
+    })
 }
 
 /// Whether it is one of the calls that receive one piece into a buffer.
@@ -157,7 +172,7 @@ fn one(
     }
     if socket_io::moved(socket, tgid, direction, moved as u32, buffer, true)? == socket_io::FOLLOW {
         // SAFETY: the context is this program's.
-        let _not_there = unsafe { TAIL_CALLS.tail_call(ctx, FOLLOW_FRAMES) };
+        unsafe { TAIL_CALLS.tail_call(ctx, FOLLOW_FRAMES) };
         socket_io::unfollowed(socket, direction);
     }
     Some(())

@@ -138,9 +138,9 @@ impl Socket for Raw {
     fn remember(self) -> Option<*mut Connection> {
         // Socket cookies are small numbers; the top bit keeps these apart from them. The clock and the processor
         // make it unique.
-        // SAFETY: the helper only returns a number.
-        let now = unsafe { bpf_ktime_get_ns() };
-        let id = 1 << 63 | (now << 8) >> 1 | u64::from(unsafe { bpf_get_smp_processor_id() } & 0x7f);
+        // SAFETY: the helpers only return numbers.
+        let (now, processor) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
+        let id = 1 << 63 | (now << 8) >> 1 | u64::from(processor & 0x7f);
         let fresh = Connection {
             id,
             position: [0; 2],
@@ -152,6 +152,7 @@ impl Socket for Raw {
             pieces: 0,
             frames: [Stand::BETWEEN; 2],
             inode: self.inode,
+            plaintext: 0,
         };
         CONNECTIONS_BY_ADDRESS.insert(&self.sk, &fresh, 0).ok()?;
         CONNECTIONS_BY_ADDRESS.get_ptr_mut(&self.sk)

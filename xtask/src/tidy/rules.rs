@@ -38,15 +38,33 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("kernel", &["model", "sys"]),
     layer("probes", &["model", "sys", "config", "kernel"]),
     layer("capture", &["model", "sys", "config", "kernel", "probes"]),
+    layer("tls", &["model", "sys", "kernel", "capture", "procs"]),
     layer("conn", &["model", "config", "protocols", "capture"]),
     layer("procs", &["model", "sys", "config"]),
     layer("kube", &["model", "sys", "config", "procs"]),
     layer("telemetry", &["model", "config", "conn", "procs", "kube"]),
     layer("export", &["model", "sys", "config", "telemetry"]),
     layer("pipeline", ALL_STAGES),
+    layer("cli", &["config"]),
+    // The commands: put the stages together as the configuration says.
     layer(
-        "cli",
-        &["pipeline", "model", "sys", "config", "kernel", "probes", "capture", "procs", "kube", "telemetry", "export"],
+        "run",
+        &[
+            "pipeline",
+            "cli",
+            "model",
+            "sys",
+            "config",
+            "kernel",
+            "probes",
+            "tls",
+            "capture",
+            "conn",
+            "procs",
+            "kube",
+            "telemetry",
+            "export",
+        ],
     ),
     // The crate's own root file: the list of modules.
     layer("lib", &[]),
@@ -61,6 +79,7 @@ const ALL_STAGES: &[&str] = &[
     "kernel",
     "probes",
     "capture",
+    "tls",
     "conn",
     "procs",
     "kube",
@@ -69,7 +88,7 @@ const ALL_STAGES: &[&str] = &[
 ];
 
 /// Protocols that build on another: the first may import the second.
-pub(super) const PROTOCOL_IMPORTS: &[(&str, &str)] = &[("grpc", "http2")];
+pub(super) const PROTOCOL_IMPORTS: &[(&str, &str)] = &[("http1", "grpc"), ("http2", "grpc")];
 
 /// A module and what of the outside it must not name: protocols read bytes and nothing else.
 pub(super) const FORBIDDEN: &[(&str, &[&str])] = &[

@@ -1,0 +1,78 @@
+//! Probes on functions of programs and libraries, for all processes at once: the programs look at which are watched.
+
+use std::{fs::File, os::fd::AsRawFd, path::PathBuf};
+
+use aya::{
+    Ebpf,
+    maps::{Array, MapError},
+    programs::{
+        UProbe,
+        uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope},
+    },
+};
+
+use super::{Capture, plainly};
+use crate::tls::{Probes, Site};
+
+/// A probe in place.
+#[derive(Debug)]
+pub struct Uprobe {
+    program: &'static str,
+    link: UProbeLinkId,
+}
+
+impl Probes for Capture {
+    type Probe = Uprobe;
+
+    fn attach(&mut self, file: &File, site: &Site) -> Result<Vec<Uprobe>, String> {
+        // Not by its path, which may mean another file by now.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let (entry, on_return) = site.function.programs();
+        let mut probes: Vec<Uprobe> = Vec::new();
+        // The return first: an entry without its return would leave the thread in the call.
+        for program in on_return.into_iter().chain([entry]) {
+            match attach(&mut self.object, program, &path, site.offset) {
+                Ok(link) => probes.push(Uprobe { program, link }),
+                Err(error) => {
+                    for probe in probes {
+                        Probes::detach(self, probe);
+                    }
+                    return Err(format!("{program}: {error}"));
+                }
+            }
+        }
+        Ok(probes)
+    }
+
+    fn detach(&mut self, probe: Uprobe) {
+        let Ok(program) = program(&mut self.object, probe.program) else { return };
+        if let Err(error) = program.detach(probe.link) {
+            tracing::debug!(program = probe.program, %error, "a probe was gone already");
+        }
+    }
+}
+
+fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, String> {
+    let program = object.program_mut(name).ok_or_else(|| format!("no program {name}"))?;
+    program.try_into().map_err(|error: aya::programs::ProgramError| plainly(&error))
+}
+
+/// Tells the programs on sockets that there are probes.
+fn turn_on(object: &mut Ebpf) -> Result<(), String> {
+    let map = object.map_mut("TLS_PROBED").ok_or("no map TLS_PROBED")?;
+    let mut probed: Array<_, u32> = map.try_into().map_err(|error: MapError| error.to_string())?;
+    probed.set(0, 1, 0).map_err(|error| error.to_string())
+}
+
+fn attach(object: &mut Ebpf, name: &str, path: &PathBuf, offset: u64) -> Result<UProbeLinkId, String> {
+    let program = program(object, name)?;
+    // Loaded when first needed: most hosts would not need it at all.
+    if program.fd().is_err() {
+        program.load().map_err(|error| plainly(&error))?;
+        turn_on(object)?;
+    }
+    let program = self::program(object, name)?;
+    program
+        .attach(UProbeAttachLocation::AbsoluteOffset(offset), path, UProbeScope::AllProcesses)
+        .map_err(|error| plainly(&error))
+}

@@ -1,0 +1,102 @@
+//! Keeps TLS libraries of watched processes probed, by what events say of the processes.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    capture::{Capture, Uprobe},
+    procs::fs::ProcFs,
+    tls::{Attachments, Finder},
+};
+
+/// How long a process in which TLS was seen is not looked at again: at first, and at most. Its library may be one
+/// that cannot be probed, and each new connection would be a reason to look.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+/// How often files without users are looked for.
+const SWEEPING: Duration = Duration::from_secs(5);
+
+struct Looked {
+    at: Instant,
+    again_after: Duration,
+}
+
+/// The probes of TLS libraries, and what is known of who uses them.
+pub(super) struct Plaintext {
+    proc: ProcFs,
+    finder: Finder,
+    attachments: Attachments<Uprobe>,
+    looked: HashMap<u32, Looked>,
+    swept: Instant,
+}
+
+impl Plaintext {
+    /// `None` where it cannot be, which is said.
+    pub(super) fn start(proc: ProcFs) -> Option<Self> {
+        match Finder::start(proc.clone()) {
+            Ok(finder) => Some(Self {
+                proc,
+                finder,
+                attachments: Attachments::default(),
+                looked: HashMap::new(),
+                swept: Instant::now(),
+            }),
+            Err(error) => {
+                tracing::warn!(%error, "TLS traffic is not seen: no thread to look for TLS libraries");
+                None
+            }
+        }
+    }
+
+    /// A process is watched from now on.
+    pub(super) fn on_watched(&mut self, tgid: u32) {
+        if let std::collections::hash_map::Entry::Vacant(entry) = self.looked.entry(tgid) {
+            entry.insert(Looked { at: Instant::now(), again_after: AGAIN_AFTER });
+            self.finder.look(tgid);
+        }
+    }
+
+    /// A process was forked.
+    pub(super) fn on_fork(&mut self, parent: u32, child: u32) {
+        self.attachments.on_fork(parent, child);
+    }
+
+    /// A process carries out another program.
+    pub(super) fn on_exec(&mut self, tgid: u32) {
+        self.attachments.on_gone(tgid, Instant::now());
+        self.looked.insert(tgid, Looked { at: Instant::now(), again_after: AGAIN_AFTER });
+        self.finder.begun(tgid);
+    }
+
+    /// A process has ended.
+    pub(super) fn on_exit(&mut self, tgid: u32) {
+        self.attachments.on_gone(tgid, Instant::now());
+        self.looked.remove(&tgid);
+    }
+
+    /// A process was seen to use TLS: by a library that it may have loaded just now.
+    pub(super) fn on_encrypted(&mut self, tgid: u32) {
+        let now = Instant::now();
+        let looked = self.looked.entry(tgid).or_insert(Looked { at: now, again_after: Duration::ZERO });
+        if now.saturating_duration_since(looked.at) >= looked.again_after {
+            *looked = Looked { at: now, again_after: (looked.again_after * 2).clamp(AGAIN_AFTER, AGAIN_AT_MOST) };
+            self.finder.look(tgid);
+        }
+    }
+
+    /// Puts probes on what was found meanwhile.
+    pub(super) fn round(&mut self, capture: &mut Capture) {
+        while let Some(finding) = self.finder.next() {
+            self.attachments.on_finding(&finding, capture);
+        }
+        if self.swept.elapsed() > SWEEPING {
+            self.swept = Instant::now();
+            let proc = &self.proc;
+            let lives = |tgid| proc.stat(tgid).is_some();
+            self.attachments.sweep(self.swept, lives, capture);
+            self.looked.retain(|&tgid, _| lives(tgid));
+        }
+    }
+}

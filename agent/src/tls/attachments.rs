@@ -1,0 +1,221 @@
+//! Probes on TLS libraries: one set per file, for as long as a process uses it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    time::{Duration, Instant},
+};
+
+use super::{finder::Finding, library::Site};
+use crate::procs::fs::FileId;
+
+/// How long a file keeps its probes after the last process has gone: short-lived programs come again.
+const LINGER: Duration = Duration::from_secs(30);
+/// Most files with probes at once.
+const FILES_MAX: usize = 256;
+
+/// What puts probes in place.
+pub trait Probes {
+    /// A probe in place.
+    type Probe;
+
+    /// Puts the programs of a site's function there.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn attach(&mut self, file: &File, site: &Site) -> Result<Vec<Self::Probe>, String>;
+
+    /// Takes a probe away.
+    fn detach(&mut self, probe: Self::Probe);
+}
+
+struct Attached<T> {
+    probes: Vec<T>,
+    users: HashSet<u32>,
+    unused_since: Option<Instant>,
+}
+
+/// The files that have probes.
+pub struct Attachments<T> {
+    files: HashMap<FileId, Attached<T>>,
+}
+
+impl<T> Default for Attachments<T> {
+    fn default() -> Self {
+        Self { files: HashMap::new() }
+    }
+}
+
+impl<T> Attachments<T> {
+    /// Files that have probes.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.files.values().filter(|file| !file.probes.is_empty()).count()
+    }
+
+    /// Puts probes on what was found in a process, unless they are there already.
+    pub fn on_finding(&mut self, finding: &Finding, probes: &mut impl Probes<Probe = T>) {
+        for found in &finding.found {
+            if let Some(attached) = self.files.get_mut(&found.id) {
+                attached.users.insert(finding.tgid);
+                attached.unused_since = None;
+                continue;
+            }
+            if self.files.len() >= FILES_MAX {
+                tracing::warn!(
+                    path = found.path,
+                    "TLS traffic of this library is not seen: too many others are in use"
+                );
+                continue;
+            }
+            let mut attached =
+                Attached { probes: Vec::new(), users: HashSet::from([finding.tgid]), unused_since: None };
+            for site in &found.library.sites {
+                match probes.attach(&found.file, site) {
+                    Ok(new) => attached.probes.extend(new),
+                    Err(error) => {
+                        // In part it would tell half the truth. It stays known, so that this is said once.
+                        for probe in attached.probes.drain(..) {
+                            probes.detach(probe);
+                        }
+                        let (path, function) = (&found.path, site.name);
+                        tracing::warn!(path, function, error, "TLS traffic of this library is not seen");
+                        break;
+                    }
+                }
+            }
+            if !attached.probes.is_empty() {
+                tracing::debug!(path = found.path, probes = attached.probes.len(), "TLS library attached");
+            }
+            self.files.insert(found.id, attached);
+        }
+    }
+
+    /// A process has ended, or carries out another program now.
+    pub fn on_gone(&mut self, tgid: u32, now: Instant) {
+        for attached in self.files.values_mut() {
+            if attached.users.remove(&tgid) && attached.users.is_empty() {
+                attached.unused_since = Some(now);
+            }
+        }
+    }
+
+    /// `child` was forked and uses what `parent` uses.
+    pub fn on_fork(&mut self, parent: u32, child: u32) {
+        for attached in self.files.values_mut() {
+            if attached.users.contains(&parent) {
+                attached.users.insert(child);
+            }
+        }
+    }
+
+    /// Takes the probes off files that nobody has used for a while. `lives` says whether a process still exists: the
+    /// event that says so may have been lost.
+    pub fn sweep(&mut self, now: Instant, lives: impl Fn(u32) -> bool, probes: &mut impl Probes<Probe = T>) {
+        self.files.retain(|_, attached| {
+            attached.users.retain(|&tgid| lives(tgid));
+            if !attached.users.is_empty() {
+                return true;
+            }
+            let since = *attached.unused_since.get_or_insert(now);
+            if now.saturating_duration_since(since) < LINGER {
+                return true;
+            }
+            for probe in attached.probes.drain(..) {
+                probes.detach(probe);
+            }
+            false
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::tls::{
+        finder::Found,
+        library::{Function, Library},
+    };
+
+    #[derive(Default)]
+    struct Counting {
+        attached: usize,
+        detached: usize,
+        refuse: Option<&'static str>,
+    }
+
+    impl Probes for Counting {
+        type Probe = ();
+
+        fn attach(&mut self, _: &File, site: &Site) -> Result<Vec<()>, String> {
+            if self.refuse == Some(site.name) {
+                return Err("no".to_owned());
+            }
+            self.attached += 1;
+            Ok(vec![()])
+        }
+
+        fn detach(&mut self, (): ()) {
+            self.detached += 1;
+        }
+    }
+
+    fn finding(tgid: u32, inode: u64) -> Finding {
+        let site = |function, name| Site { function, name, offset: 16 };
+        let sites = vec![site(Function::Read, "SSL_read"), site(Function::Write, "SSL_write")];
+        let found = Found {
+            id: FileId { dev: 1, inode, mtime_ns: 0 },
+            path: "/lib/libssl.so".to_owned(),
+            file: Arc::new(tempfile::tempfile().unwrap()),
+            library: Arc::new(Library { sites, refused: Vec::new() }),
+        };
+        Finding { tgid, found: vec![found] }
+    }
+
+    #[test]
+    fn a_file_is_attached_once_however_many_use_it() {
+        let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
+        for tgid in 1..100 {
+            attachments.on_finding(&finding(tgid, 7), &mut probes);
+        }
+        attachments.on_finding(&finding(1, 8), &mut probes);
+        assert_eq!((probes.attached, attachments.files()), (4, 2));
+    }
+
+    #[test]
+    fn probes_go_some_time_after_the_last_user_has() {
+        let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
+        let start = Instant::now();
+        attachments.on_finding(&finding(1, 7), &mut probes);
+        attachments.on_fork(1, 2);
+        attachments.on_gone(1, start);
+        attachments.sweep(start + LINGER * 2, |tgid| tgid == 2, &mut probes);
+        assert_eq!(probes.detached, 0, "the child still uses it");
+        attachments.on_gone(2, start);
+        attachments.sweep(start + LINGER / 2, |_| true, &mut probes);
+        assert_eq!(probes.detached, 0, "it lingers");
+        attachments.sweep(start + LINGER, |_| true, &mut probes);
+        assert_eq!((probes.detached, attachments.files()), (2, 0));
+    }
+
+    #[test]
+    fn a_user_that_ended_unseen_is_noticed() {
+        let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
+        attachments.on_finding(&finding(1, 7), &mut probes);
+        let now = Instant::now();
+        attachments.sweep(now, |_| false, &mut probes);
+        attachments.sweep(now + LINGER, |_| false, &mut probes);
+        assert_eq!(probes.detached, 2);
+    }
+
+    #[test]
+    fn a_library_is_attached_wholly_or_not_at_all() {
+        let (mut attachments, mut probes) =
+            (Attachments::default(), Counting { refuse: Some("SSL_write"), ..Counting::default() });
+        attachments.on_finding(&finding(1, 7), &mut probes);
+        attachments.on_finding(&finding(2, 7), &mut probes);
+        assert_eq!((probes.attached, probes.detached, attachments.files()), (1, 1, 0));
+    }
+}

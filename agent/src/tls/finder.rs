@@ -1,0 +1,195 @@
+//! Looks for TLS libraries in processes, on a thread of its own: reading big programs takes a while.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::File,
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{library::Library, mapped};
+use crate::procs::fs::{FileId, ProcFs};
+
+/// A process that has just begun loads its libraries within this time, or later at a moment of its own choice.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(400)];
+/// Requests and findings that wait at most.
+const WAITING_MAX: usize = 4096;
+/// Most files remembered, some 100 bytes each but for TLS libraries.
+const FILES_MAX: usize = 16384;
+
+/// A TLS library that a process uses.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The file's identity.
+    pub id: FileId,
+    /// Its path, as the process sees it.
+    pub path: String,
+    /// The file.
+    pub file: Arc<File>,
+    /// Where its functions lie.
+    pub library: Arc<Library>,
+}
+
+/// What was found in a process.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The process.
+    pub tgid: u32,
+    /// Its TLS libraries.
+    pub found: Vec<Found>,
+}
+
+enum Request {
+    /// The process's program is as it is.
+    Look(u32),
+    /// The process has begun to carry out a program.
+    Begun(u32),
+}
+
+/// Looks for TLS libraries in processes.
+pub struct Finder {
+    requests: SyncSender<Request>,
+    findings: Receiver<Finding>,
+}
+
+impl Finder {
+    /// Starts its thread, which ends when the finder is dropped.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(proc: ProcFs) -> io::Result<Self> {
+        let (requests, incoming) = mpsc::sync_channel(WAITING_MAX);
+        let (outgoing, findings) = mpsc::sync_channel(WAITING_MAX);
+        thread::Builder::new().name("tls-finder".to_owned()).spawn(move || work(&proc, &incoming, &outgoing))?;
+        Ok(Self { requests, findings })
+    }
+
+    /// Looks at a process that runs already, or has loaded something.
+    pub fn look(&self, tgid: u32) {
+        self.request(Request::Look(tgid));
+    }
+
+    /// Looks at a process that has just been started, now and a little later.
+    pub fn begun(&self, tgid: u32) {
+        self.request(Request::Begun(tgid));
+    }
+
+    /// What was found since, if anything; one process at a time.
+    #[must_use]
+    pub fn next(&self) -> Option<Finding> {
+        self.findings.try_recv().ok()
+    }
+
+    fn request(&self, request: Request) {
+        if let Err(TrySendError::Full(_)) = self.requests.try_send(request) {
+            tracing::debug!("too many processes at once to look for TLS libraries in all of them");
+        }
+    }
+}
+
+fn work(proc: &ProcFs, requests: &Receiver<Request>, findings: &SyncSender<Finding>) {
+    let mut files = Files::default();
+    let mut later: BTreeSet<(Instant, u32)> = BTreeSet::new();
+    loop {
+        let due = later.first().map(|&(at, _)| at.saturating_duration_since(Instant::now()));
+        let tgid = match requests.recv_timeout(due.unwrap_or(Duration::from_secs(3600))) {
+            Ok(Request::Look(tgid)) => tgid,
+            Ok(Request::Begun(tgid)) => {
+                later.extend(LOOK_AGAIN.iter().map(|&after| (Instant::now() + after, tgid)));
+                while later.len() > WAITING_MAX {
+                    later.pop_last();
+                }
+                tgid
+            }
+            Err(RecvTimeoutError::Timeout) => match later.first() {
+                Some(&(at, _)) if at <= Instant::now() => match later.pop_first() {
+                    Some((_, tgid)) => tgid,
+                    None => continue,
+                },
+                _ => continue,
+            },
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let found = files.look(proc, tgid);
+        if !found.is_empty() && findings.send(Finding { tgid, found }).is_err() {
+            return;
+        }
+    }
+}
+
+/// Files that were looked at, by identity.
+#[derive(Default)]
+struct Files(HashMap<FileId, Option<Arc<Library>>>);
+
+impl Files {
+    fn look(&mut self, proc: &ProcFs, tgid: u32) -> Vec<Found> {
+        let mut found = Vec::new();
+        for mapped in mapped::of_process(proc, tgid) {
+            let Some(file) = mapped::open(proc, tgid, &mapped) else { continue };
+            let Ok(metadata) = file.metadata() else { continue };
+            let id = FileId::of(&metadata);
+            if let Some(library) = self.library(id, &file, &mapped.path)
+                && !library.sites.is_empty()
+            {
+                found.push(Found { id, path: mapped.path, file: Arc::new(file), library });
+            }
+        }
+        found
+    }
+
+    fn library(&mut self, id: FileId, file: &File, path: &str) -> Option<Arc<Library>> {
+        if let Some(known) = self.0.get(&id) {
+            return known.clone();
+        }
+        if self.0.len() >= FILES_MAX {
+            self.0.clear();
+        }
+        let library = Library::read(file).unwrap_or_else(|error| {
+            tracing::debug!(path, %error, "a mapped file was not looked through for TLS functions");
+            None
+        });
+        if let Some(library) = &library
+            && let Some(reason) = library.refused.first()
+        {
+            tracing::warn!(path, reason, "TLS traffic of this library is not seen: its code is not as expected");
+        }
+        let library = library.map(Arc::new);
+        self.0.insert(id, library.clone());
+        library
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_is_found_in_a_process_that_has_it_mapped() {
+        let Ok(path) = std::fs::canonicalize("/usr/lib/x86_64-linux-gnu/libssl.so.3") else {
+            eprintln!("skipped: no libssl.so.3 here");
+            return;
+        };
+        // The dynamic linker loads it before the program begins; `sleep` itself has no need of it.
+        let mut child = std::process::Command::new("sleep").arg("60").env("LD_PRELOAD", &path).spawn().unwrap();
+        let finder = Finder::start(ProcFs::new("/proc")).unwrap();
+        finder.begun(child.id());
+        let finding = finder.findings.recv_timeout(Duration::from_secs(10));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let finding = finding.expect("found in time");
+        assert_eq!(finding.tgid, child.id());
+        assert_eq!(finding.found.len(), 1);
+        assert_eq!(finding.found[0].path, path.to_str().unwrap());
+        assert!(finding.found[0].library.sites.len() >= 5);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_no_error() {
+        assert!(Files::default().look(&ProcFs::new("/proc"), u32::MAX).is_empty());
+    }
+}

@@ -1,0 +1,339 @@
+//! The functions of a TLS library, found in the ELF file it is part of: a shared library, or a program it is linked into.
+//!
+//! Files are read in pieces and neither kept nor mapped: a mapped file that somebody cuts short would end the agent.
+//! Names are searched first, then the symbols that bear them, so that a big symbol table costs no memory.
+
+use std::{fmt, fs::File, io, os::unix::fs::FileExt};
+
+use memchr::memmem;
+use object::{
+    Endianness, LittleEndian,
+    elf::{
+        EM_X86_64, FileHeader64, PF_X, PT_LOAD, ProgramHeader64, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC,
+        SectionHeader64, Sym64,
+    },
+    pod,
+    read::elf::FileHeader,
+};
+
+use super::code;
+
+/// A function that plaintext passes through, or that tells what becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Function {
+    /// Object, buffer, length.
+    Write,
+    /// Object, buffer, length; returns the number of bytes.
+    Read,
+    /// Object, buffer, length, where to put the number of bytes; returns 1.
+    ReadEx,
+    /// Object.
+    Handshake,
+    /// Object.
+    Shutdown,
+    /// Object.
+    Free,
+}
+
+impl Function {
+    /// The programs to attach: on entry, and on return.
+    #[must_use]
+    pub const fn programs(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Write => ("tls_write", None),
+            Self::Read => ("tls_read", Some("tls_return")),
+            Self::ReadEx => ("tls_read_ex", Some("tls_return")),
+            Self::Handshake => ("tls_handshake", Some("tls_return")),
+            Self::Shutdown => ("tls_shutdown", None),
+            Self::Free => ("tls_free", None),
+        }
+    }
+}
+
+/// Names by which libraries know these functions. OpenSSL's are also BoringSSL's, AWS-LC's and LibreSSL's.
+static NAMES: &[(&str, Function)] = &[
+    ("SSL_write", Function::Write),
+    ("SSL_write_ex", Function::Write),
+    ("SSL_write_ex2", Function::Write),
+    ("SSL_read", Function::Read),
+    ("SSL_read_ex", Function::ReadEx),
+    ("SSL_do_handshake", Function::Handshake),
+    ("SSL_shutdown", Function::Shutdown),
+    ("SSL_free", Function::Free),
+    ("gnutls_record_send", Function::Write),
+    ("gnutls_record_recv", Function::Read),
+    ("gnutls_handshake", Function::Handshake),
+    ("gnutls_bye", Function::Shutdown),
+    ("gnutls_deinit", Function::Free),
+];
+
+/// What they begin with.
+const PREFIXES: [&str; 2] = ["SSL_", "gnutls_"];
+
+/// Bounds of what is read: sections, and bytes of a symbol or string table.
+const SECTIONS_MAX: usize = 1024;
+const TABLE_MAX: u64 = 256 << 20;
+/// Tables are read in pieces of this size.
+const PIECE: usize = 256 << 10;
+/// Bytes of a function that are looked at.
+const CODE_MAX: u64 = 512;
+/// Most sites of a file: a name that stands for this many functions is none of ours.
+const SITES_MAX: usize = 32;
+
+/// A place for a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// What is there.
+    pub function: Function,
+    /// Its name.
+    pub name: &'static str,
+    /// Where, as offset in the file.
+    pub offset: u64,
+}
+
+/// The TLS functions of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Library {
+    /// Where they lie.
+    pub sites: Vec<Site>,
+    /// Functions whose code is not as expected: they, and so the library, are left alone.
+    pub refused: Vec<String>,
+}
+
+struct Symbol {
+    name: &'static str,
+    function: Function,
+    address: u64,
+    offset: u64,
+    code: Vec<u8>,
+}
+
+impl Library {
+    /// Looks for TLS functions in a file. `None` if it has none that read and write.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not a well-formed ELF file of this machine.
+    pub fn read(file: &File) -> io::Result<Option<Self>> {
+        let elf = Elf::read(file)?;
+        let mut symbols: Vec<Symbol> = Vec::new();
+        let mut refused = Vec::new();
+        for table in elf.symbol_tables()? {
+            elf.scan(&table, &mut |name, function, symbol| {
+                let address = symbol.st_value.get(LittleEndian);
+                if symbols.iter().any(|known| known.address == address) || symbols.len() + refused.len() >= SITES_MAX {
+                    return;
+                }
+                match elf.place(address, symbol.st_size.get(LittleEndian)) {
+                    Ok((offset, code)) => symbols.push(Symbol { name, function, address, offset, code }),
+                    Err(reason) => {
+                        let reason = format!("{name}: {reason}");
+                        // A symbol may stand in both tables.
+                        if !refused.contains(&reason) {
+                            refused.push(reason);
+                        }
+                    }
+                }
+            })?;
+        }
+        // A function that hands over to another that is probed would be seen twice.
+        let hands_over = |symbol: &Symbol| {
+            symbols.iter().any(|other| {
+                other.address != symbol.address
+                    && other.function == symbol.function
+                    && code::goes_to(&symbol.code, symbol.address, other.address)
+            })
+        };
+        let sites: Vec<Site> = symbols
+            .iter()
+            .filter(|symbol| !hands_over(symbol))
+            .map(|symbol| Site { function: symbol.function, name: symbol.name, offset: symbol.offset })
+            .collect();
+        let has = |wanted: &[Function]| sites.iter().any(|site| wanted.contains(&site.function));
+        if refused.is_empty() && !(has(&[Function::Write]) && has(&[Function::Read, Function::ReadEx])) {
+            return Ok(None);
+        }
+        Ok(Some(if refused.is_empty() { Self { sites, refused } } else { Self { sites: Vec::new(), refused } }))
+    }
+}
+
+/// A table of symbols and its table of names, as ranges of the file.
+struct SymbolTable {
+    symbols: (u64, u64),
+    names: (u64, u64),
+}
+
+struct Elf<'a> {
+    file: &'a File,
+    header: FileHeader64<Endianness>,
+    segments: Vec<ProgramHeader64<LittleEndian>>,
+}
+
+impl<'a> Elf<'a> {
+    fn read(file: &'a File) -> io::Result<Self> {
+        let mut bytes = [0; size_of::<FileHeader64<Endianness>>()];
+        file.read_exact_at(&mut bytes, 0)?;
+        let (header, _) =
+            pod::from_bytes::<FileHeader64<Endianness>>(&bytes).map_err(|()| malformed("the header is not aligned"))?;
+        let header = *header;
+        let little = header.endian().is_ok_and(|endian| endian == Endianness::Little);
+        if !header.is_supported() || !little || header.e_machine.get(Endianness::Little) != EM_X86_64 {
+            return Err(malformed("not an ELF file for x86-64"));
+        }
+        let segments = table::<ProgramHeader64<LittleEndian>>(
+            file,
+            header.e_phoff.get(Endianness::Little),
+            header.e_phnum.get(Endianness::Little).into(),
+        )?;
+        Ok(Self { file, header, segments })
+    }
+
+    fn symbol_tables(&self) -> io::Result<Vec<SymbolTable>> {
+        let sections = table::<SectionHeader64<LittleEndian>>(
+            self.file,
+            self.header.e_shoff.get(Endianness::Little),
+            self.header.e_shnum.get(Endianness::Little).into(),
+        )?;
+        let range = |section: &SectionHeader64<LittleEndian>| {
+            (section.sh_offset.get(LittleEndian), section.sh_size.get(LittleEndian).min(TABLE_MAX))
+        };
+        Ok(sections
+            .iter()
+            .filter(|section| matches!(section.sh_type.get(LittleEndian), SHT_SYMTAB | SHT_DYNSYM))
+            .filter_map(|section| {
+                let names = sections.get(section.sh_link.get(LittleEndian) as usize)?;
+                Some(SymbolTable { symbols: range(section), names: range(names) })
+            })
+            .collect())
+    }
+
+    /// Calls `on_symbol` for each defined function whose name is one of ours.
+    fn scan(
+        &self,
+        table: &SymbolTable,
+        on_symbol: &mut dyn FnMut(&'static str, Function, &Sym64<LittleEndian>),
+    ) -> io::Result<()> {
+        let names = self.find_names(table.names)?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        const SYMBOL: usize = size_of::<Sym64<LittleEndian>>();
+        pieces(self.file, table.symbols, SYMBOL, 0, |_, piece| {
+            let (symbols, _) = pod::slice_from_bytes::<Sym64<LittleEndian>>(piece, piece.len() / SYMBOL)
+                .map_err(|()| malformed("a symbol table ends too early"))?;
+            for symbol in symbols {
+                if symbol.st_info & 0xf != STT_FUNC || symbol.st_shndx.get(LittleEndian) == SHN_UNDEF {
+                    continue;
+                }
+                let at = u64::from(symbol.st_name.get(LittleEndian));
+                if let Some(&(_, (name, function))) = names.iter().find(|(offset, _)| *offset == at) {
+                    on_symbol(name, function, symbol);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Where in a table of names each of ours stands, with the zero that ends it; a name may be the end of another.
+    fn find_names(&self, range: (u64, u64)) -> io::Result<Vec<(u64, (&'static str, Function))>> {
+        let finders = PREFIXES.map(memmem::Finder::new);
+        let longest = NAMES.iter().map(|(name, _)| name.len() + 1).max().unwrap_or(0);
+        let mut found = Vec::new();
+        pieces(self.file, range, 1, longest, |start, piece| {
+            for at in finders.iter().flat_map(|finder| finder.find_iter(piece)) {
+                let is_here = |name: &str| {
+                    piece.get(at..at + name.len()) == Some(name.as_bytes()) && piece.get(at + name.len()) == Some(&0)
+                };
+                if let Some(&ours) = NAMES.iter().find(|(name, _)| is_here(name)) {
+                    let place = (start + at as u64, ours);
+                    if !found.contains(&place) {
+                        found.push(place);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Where in the file a function lies, with the beginning of its code; or why no probe can be put there.
+    fn place(&self, address: u64, size: u64) -> Result<(u64, Vec<u8>), Refused> {
+        if size == 0 {
+            return Err(Refused::NoSize);
+        }
+        let segment = self
+            .segments
+            .iter()
+            .find(|segment| {
+                let start = segment.p_vaddr.get(LittleEndian);
+                let end = start.saturating_add(segment.p_filesz.get(LittleEndian));
+                segment.p_type.get(LittleEndian) == PT_LOAD
+                    && segment.p_flags.get(LittleEndian) & PF_X != 0
+                    && (start..end).contains(&address)
+                    && address.checked_add(size).is_some_and(|last| last <= end)
+            })
+            .ok_or(Refused::NotInCode)?;
+        let offset = (address - segment.p_vaddr.get(LittleEndian))
+            .checked_add(segment.p_offset.get(LittleEndian))
+            .ok_or(Refused::NotInCode)?;
+        let mut bytes = vec![0; usize::try_from(size.min(CODE_MAX)).unwrap_or(0)];
+        self.file.read_exact_at(&mut bytes, offset).map_err(|_short| Refused::NotInCode)?;
+        code::check(&bytes, size).map_err(Refused::Code)?;
+        Ok((offset, bytes))
+    }
+}
+
+enum Refused {
+    NoSize,
+    NotInCode,
+    Code(code::Unexpected),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSize => f.write_str("its symbol has no size"),
+            Self::NotInCode => f.write_str("it does not lie within executable code of the file"),
+            Self::Code(unexpected) => unexpected.fmt(f),
+        }
+    }
+}
+
+fn malformed(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Reads a table of `count` entries.
+fn table<T: pod::Pod>(file: &File, offset: u64, count: usize) -> io::Result<Vec<T>> {
+    let mut bytes = vec![0; count.min(SECTIONS_MAX) * size_of::<T>()];
+    file.read_exact_at(&mut bytes, offset)?;
+    let (entries, _) =
+        pod::slice_from_bytes::<T>(&bytes, count.min(SECTIONS_MAX)).map_err(|()| malformed("a table is misaligned"))?;
+    Ok(entries.to_vec())
+}
+
+/// Hands over a range of a file in pieces, whole entries of `entry` bytes each; every piece begins with the last
+/// `overlap` bytes of the one before.
+fn pieces(
+    file: &File,
+    (offset, len): (u64, u64),
+    entry: usize,
+    overlap: usize,
+    mut on_piece: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let step = PIECE / entry * entry;
+    let mut buffer = vec![0; step + overlap];
+    let mut at = 0;
+    while at < len {
+        let before = (overlap as u64).min(at);
+        let start = at - before;
+        let here = usize::try_from((len - start).min(step as u64 + before)).unwrap_or(0);
+        let Some(piece) = buffer.get_mut(..here) else { break };
+        file.read_exact_at(piece, offset.saturating_add(start))?;
+        on_piece(start, piece)?;
+        at = start + here as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

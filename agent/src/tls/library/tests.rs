@@ -1,0 +1,158 @@
+//! Over programs compiled by the test, over libraries of this machine where they are, and over broken files.
+
+use std::{io::Write, path::Path, process::Command};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn compile(dir: &Path, source: &str, flags: &[&str]) -> File {
+    std::fs::write(dir.join("x.c"), source).unwrap();
+    let status = Command::new("cc").args(["-o", "out", "x.c"]).args(flags).current_dir(dir).status().unwrap();
+    assert!(status.success());
+    File::open(dir.join("out")).unwrap()
+}
+
+fn names(library: &Library) -> Vec<&'static str> {
+    let mut names: Vec<_> = library.sites.iter().map(|site| site.name).collect();
+    names.sort_unstable();
+    names
+}
+
+const OPENSSL: &str = "
+    int SSL_read(void*s,void*b,int n){return n;} int SSL_write(void*s,void*b,int n){return n+1;}
+    void SSL_free(void*s){*(volatile int*)s=1;}
+    int my_SSL_read(int n){return n+2;}";
+
+#[test]
+fn functions_are_found_in_a_shared_library_by_its_dynamic_symbols() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = Library::read(&compile(dir.path(), OPENSSL, &["-shared", "-fPIC", "-s"])).unwrap().unwrap();
+    assert_eq!(names(&library), ["SSL_free", "SSL_read", "SSL_write"]);
+    assert!(library.refused.is_empty());
+}
+
+#[test]
+fn functions_linked_into_a_program_are_found_by_its_symbol_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = format!("{OPENSSL} int main(){{return my_SSL_read(SSL_read(0,0,1))+SSL_write(0,0,1);}}");
+    for flags in [&["-static"][..], &["-static-pie"], &["-no-pie"], &["-pie", "-fPIE"]] {
+        let library = Library::read(&compile(dir.path(), &source, flags)).unwrap().unwrap();
+        assert_eq!(names(&library), ["SSL_free", "SSL_read", "SSL_write"], "{flags:?}");
+    }
+}
+
+#[test]
+fn a_site_is_where_the_code_is_in_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = r#"
+        __asm__(".globl SSL_write\n.type SSL_write,@function\nSSL_write: mov $0x5ca1ab1e, %eax\nret\n.size SSL_write, .-SSL_write");
+        int SSL_read(void*s,void*b,int n){return n;}"#;
+    let file = compile(dir.path(), source, &["-shared", "-fPIC"]);
+    let library = Library::read(&file).unwrap().unwrap();
+    let site = library.sites.iter().find(|site| site.name == "SSL_write").unwrap();
+    let mut code = [0; 6];
+    file.read_exact_at(&mut code, site.offset).unwrap();
+    assert_eq!(code, *b"\xb8\x1e\xab\xa1\x5c\xc3");
+}
+
+#[test]
+fn a_program_that_only_uses_a_library_has_no_sites() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "int SSL_read(void*,void*,int); int SSL_write(void*,void*,int);
+        int f(){return SSL_read(0,0,1)+SSL_write(0,0,1);}";
+    assert_eq!(Library::read(&compile(dir.path(), source, &["-shared", "-fPIC"])).unwrap(), None);
+    // A variable of that name is no function either.
+    let source = "int SSL_read = 1, SSL_write = 2;";
+    assert_eq!(Library::read(&compile(dir.path(), source, &["-shared", "-fPIC"])).unwrap(), None);
+}
+
+#[test]
+fn a_library_whose_code_is_not_as_expected_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = r#"
+        __asm__(".globl SSL_write\n.type SSL_write,@function\nSSL_write: .byte 0x06, 0x06\nret\n.size SSL_write, .-SSL_write");
+        int SSL_read(void*s,void*b,int n){return n;}"#;
+    let library = Library::read(&compile(dir.path(), source, &["-shared", "-fPIC"])).unwrap().unwrap();
+    assert!(library.sites.is_empty());
+    assert_eq!(library.refused, ["SSL_write: its code cannot be decoded at byte 0"]);
+    // No size: where it ends, and so whether it is a function at all, is not known.
+    let source = r#"
+        __asm__(".globl SSL_write\n.type SSL_write,@function\nSSL_write: ret");
+        int SSL_read(void*s,void*b,int n){return n;}"#;
+    let library = Library::read(&compile(dir.path(), source, &["-shared", "-fPIC"])).unwrap().unwrap();
+    assert_eq!(library.refused, ["SSL_write: its symbol has no size"]);
+}
+
+#[test]
+fn a_function_that_hands_over_to_another_is_not_probed_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "
+        __attribute__((noinline,visibility(\"hidden\"))) int SSL_write_ex2(void*s,void*b,long n,long f,long*w){*w=n;return 1;}
+        int SSL_write_ex(void*s,void*b,long n,long*w){return SSL_write_ex2(s,b,n,0,w);}
+        int SSL_read(void*s,void*b,int n){return n;}";
+    for level in ["-O0", "-O2"] {
+        let file = compile(dir.path(), source, &["-shared", "-fPIC", level]);
+        let found = names(&Library::read(&file).unwrap().unwrap());
+        // At -O2 the compiler may have put the inner one into the outer, and then both are needed.
+        assert!(found == ["SSL_read", "SSL_write_ex2"] || level == "-O2" && found.len() == 3, "{level}: {found:?}");
+    }
+}
+
+#[test]
+fn the_libraries_of_this_machine_are_understood() {
+    let all = ["SSL_do_handshake", "SSL_free", "SSL_read", "SSL_read_ex", "SSL_shutdown", "SSL_write", "SSL_write_ex"];
+    let gnutls = ["gnutls_bye", "gnutls_deinit", "gnutls_handshake", "gnutls_record_recv", "gnutls_record_send"];
+    for (path, expected) in [
+        ("/usr/lib/x86_64-linux-gnu/libssl.so.3", &all[..]),
+        ("/usr/lib/x86_64-linux-gnu/libgnutls.so.30", &gnutls[..]),
+        ("/usr/bin/node", &all[..]),
+    ] {
+        let Ok(file) = File::open(path) else {
+            eprintln!("skipped: {path} is not here");
+            continue;
+        };
+        let Some(library) = Library::read(&file).unwrap() else {
+            assert_eq!(path, "/usr/bin/node", "{path} has no TLS functions");
+            eprintln!("skipped: {path} is linked to OpenSSL elsewhere");
+            continue;
+        };
+        assert_eq!((library.refused.as_slice(), names(&library)), (&[][..], expected.to_vec()), "{path}");
+    }
+}
+
+#[test]
+fn a_shell_has_no_tls_functions() {
+    assert_eq!(Library::read(&File::open("/bin/sh").unwrap()).unwrap(), None);
+}
+
+fn temporary(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+#[test]
+fn what_is_no_elf_file_is_an_error() {
+    assert!(Library::read(&temporary(b"")).is_err());
+    assert!(Library::read(&temporary(&[0x7f; 4096])).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_damaged_file_is_read_or_refused(at in 0usize..64, value: u8, cut in 0usize..16384) {
+        let dir = tempfile::tempdir().unwrap();
+        static GOOD: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let good = GOOD.get_or_init(|| {
+            compile(dir.path(), OPENSSL, &["-shared", "-fPIC"]);
+            std::fs::read(dir.path().join("out")).unwrap()
+        });
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        bytes.truncate(good.len() - cut.min(good.len()));
+        if let Ok(Some(library)) = Library::read(&temporary(&bytes)) {
+            prop_assert!(library.sites.iter().all(|site| site.offset < bytes.len() as u64));
+        }
+    }
+}

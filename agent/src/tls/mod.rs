@@ -1,0 +1,17 @@
+//! TLS libraries in watched processes: where the functions lie that plaintext passes through, and the probes on them.
+//!
+//! A [`Finder`] looks at what processes have mapped, on a thread of its own; [`Attachments`] keeps one set of probes per
+//! file, for as long as a process uses it. Whatever fails here costs the sight of one library's plaintext and nothing
+//! else.
+
+mod attachments;
+mod code;
+mod finder;
+mod library;
+mod mapped;
+
+pub use self::{
+    attachments::{Attachments, Probes},
+    finder::{Finder, Finding, Found},
+    library::{Function, Library, Site},
+};

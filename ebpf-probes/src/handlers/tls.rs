@@ -1,0 +1,514 @@
+//! Plaintext, as it enters and leaves a TLS library, and which connection carries it.
+//!
+//! Nothing is known of the library's structures. A socket call within a TLS call that reads (or shakes hands) tells for
+//! certain which connection carries the TLS object. Where the program moves the cipher text itself and hands it to
+//! the library through memory, the connection on which a thread received just before it asked the library to read is
+//! a candidate, and is believed when that was so twice in a row.
+//!
+//! Writes are seen when they begin only, so one that the library could not finish is told by what follows: the program
+//! has to repeat it with the same bytes, or to go on with the rest of them.
+
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
+};
+use ebpf_common::{
+    events::{Bind, EventKind, Open, PLAINTEXT, RECEIVED, SENT, State, TCP_CLOSE, TCP_FIN_WAIT1, flags},
+    limits::{HEAD_MAX, TLS_RECORD_MAX},
+    policy::Counter,
+};
+
+use super::{
+    capture::{Buffer, read_user_value},
+    frames::Stand,
+    process,
+    socket_io::{self, Place},
+};
+use crate::{
+    kernel::clear,
+    maps::{
+        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, IGNORED, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TlsKey,
+        TlsStream, TlsThread, count,
+    },
+};
+
+/// The first word of a TLS record with a handshake message or application data, as it reads in memory; its last bit
+/// tells them apart, and the version's second byte differs (RFC 8446, 5.1).
+pub const RECORD_BEGINNING: u32 = 0x0316;
+/// See [`RECORD_BEGINNING`].
+pub const RECORD_MASK: u32 = 0xf8_fffe;
+
+/// [`TlsThread::call`].
+const WRITE: u32 = 1;
+/// See [`WRITE`].
+pub const READ: u32 = 2;
+/// See [`WRITE`].
+pub const HANDSHAKE: u32 = 3;
+
+/// [`TlsStream::traits`]: the library uses the socket itself.
+const NESTED: u32 = 1;
+/// The program moves the cipher text.
+const MEMORY: u32 = 1 << 1;
+/// Plaintext was received: the handshake is over.
+const ESTABLISHED: u32 = 1 << 2;
+/// The last write found the socket full; the same bytes will be written again.
+const UNDONE: u32 = 1 << 3;
+/// A read had nothing to give since the last write.
+const WAITED: u32 = 1 << 4;
+
+/// A thread that is in no call.
+const NO_CALL: TlsThread = TlsThread {
+    object: 0,
+    buffer: 0,
+    count_at: 0,
+    carrier: 0,
+    received: 0,
+    call: 0,
+    in_call: 0,
+    nested: 0,
+    reserved: 0,
+};
+
+/// [`TlsThread::received`]: more than one.
+const SEVERAL: u64 = u64::MAX;
+/// Observations in a row after which a candidate is believed.
+const BELIEVED: u32 = 2;
+/// A write that was carried out in part ends after a record; no library makes shorter ones of a longer write.
+const SHORTEST_RECORD: u64 = 512;
+
+/// A read or a handshake of a TLS object begins. `count_at`: where the number of bytes read will be, or 0 if the call
+/// returns it.
+#[inline(always)]
+pub fn begins(object: u64, buffer: u64, count_at: u64, call: u32) -> Option<()> {
+    let thread = bpf_get_current_pid_tgid();
+    let key = TlsKey { object, tgid: thread >> 32 };
+    let stream = stream(&key)?;
+    // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
+    let stream = unsafe { &mut *stream };
+    let carrier = stream.carrier;
+    let received = enters(thread, TlsThread { object, buffer, count_at, carrier, call, in_call: 1, ..NO_CALL });
+    if received != 0 && received != SEVERAL && stream.traits & NESTED == 0 {
+        observe(stream, received);
+    }
+    Some(())
+}
+
+/// The call has returned `result`.
+#[inline(always)]
+pub fn ends(result: u64) -> Option<()> {
+    let thread_id = bpf_get_current_pid_tgid();
+    // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
+    let thread = unsafe { &mut *TLS_THREADS.get_ptr_mut(&thread_id)? };
+    if thread.in_call == 0 {
+        return None;
+    }
+    thread.in_call = 0;
+    let key = TlsKey { object: thread.object, tgid: thread_id >> 32 };
+    // SAFETY: as above.
+    let stream = unsafe { &mut *TLS_STREAMS.get_ptr_mut(&key)? };
+    let result = i64::from(result as i32);
+    if thread.nested != 0 {
+        stream.traits = stream.traits & !MEMORY | NESTED;
+    } else if result <= 0 && stream.traits & NESTED == 0 {
+        // It wanted to read, and did not try the socket.
+        stream.traits |= MEMORY;
+    }
+    if stream.traits & MEMORY != 0 && stream.carrier == 0 && stream.observed >= BELIEVED {
+        let carrier = stream.candidate;
+        if carry(stream, carrier, thread_id) {
+            let _inferred_again_later = TLS_CARRIERS.insert(&carrier, &stream.plaintext.id, 0);
+        }
+    }
+    if thread.call == HANDSHAKE {
+        return None;
+    }
+    let len = match thread.count_at {
+        0 => result,
+        at if result == 1 => read_user_value::<i64>(at)?,
+        _ => -1,
+    };
+    if len <= 0 {
+        stream.traits |= WAITED;
+        if len == 0 && stream.plaintext.flags & ANNOUNCED != 0 {
+            socket_io::end(stream.plaintext.id, stream.plaintext.tgid, stream.plaintext.position);
+        }
+        return None;
+    }
+    stream.traits |= ESTABLISHED;
+    piece(stream, thread_id, RECEIVED, len as u32, thread.buffer)
+}
+
+/// A write of `len` bytes begins.
+#[inline(always)]
+pub fn writes(object: u64, address: u64, len: u32) -> Option<()> {
+    let thread = bpf_get_current_pid_tgid();
+    let key = TlsKey { object, tgid: thread >> 32 };
+    let stream = stream(&key)?;
+    // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
+    let stream = unsafe { &mut *stream };
+    let received = enters(thread, TlsThread { object, carrier: stream.carrier, call: WRITE, ..NO_CALL });
+    if address == 0 || len == 0 || len > i32::MAX as u32 {
+        return None; // GnuTLS: go on with what was begun
+    }
+    let len = u64::from(len);
+    let first = if len >= 16 && stream.traits & ESTABLISHED == 0 {
+        read_user_value::<[u64; 2]>(address).unwrap_or([0; 2])
+    } else {
+        [0; 2]
+    };
+    let known = if too_early(stream, len, first, received != 0) {
+        // Written again since the handshake has gone on, by what was received.
+        if received != 0 && received != SEVERAL {
+            observe(stream, received);
+        }
+        len
+    } else {
+        repeated(stream, address, len)
+    };
+    stream.traits &= !(UNDONE | WAITED);
+    stream.written_at = address;
+    stream.written_len = len;
+    stream.written_first = first;
+    stream.written_next = word_at(address, len, TLS_RECORD_MAX.into());
+    if known >= len {
+        return None;
+    }
+    piece(stream, thread, SENT, (len - known) as u32, address + known)
+}
+
+/// How many of the first bytes of a write were those of an earlier one that was not, or not wholly, carried out.
+#[inline(always)]
+fn repeated(stream: &TlsStream, address: u64, len: u64) -> u64 {
+    let before = stream.written_len;
+    if stream.traits & UNDONE != 0 {
+        return before;
+    }
+    if len >= before {
+        return 0;
+    }
+    let done = before - len;
+    let same_end = address + len == stream.written_at + before && done.is_multiple_of(SHORTEST_RECORD);
+    // The program may have moved the rest.
+    let moved = done == u64::from(TLS_RECORD_MAX) && len >= 8 && stream.written_next == word_at(address, len, 0);
+    if same_end || moved { len } else { 0 }
+}
+
+/// Whether a write repeats one from before the end of the handshake, when nothing could be written: the same bytes,
+/// without any plaintext received yet, after the program had a reason to try again, or before anything came from the
+/// peer.
+#[inline(always)]
+fn too_early(stream: &TlsStream, len: u64, first: [u64; 2], received: bool) -> bool {
+    stream.traits & (MEMORY | ESTABLISHED) == MEMORY
+        && (received || stream.traits & WAITED != 0 || stream.candidate == 0)
+        && len == stream.written_len
+        && first[0] == stream.written_first[0]
+        && first[1] == stream.written_first[1]
+}
+
+/// The word at `offset` of the bytes of a write; 0 where there is none.
+#[inline(always)]
+fn word_at(address: u64, len: u64, offset: u64) -> u64 {
+    if len < offset + 8 {
+        return 0;
+    }
+    read_user_value(address + offset).unwrap_or(0)
+}
+
+/// The program ends its direction of a TLS object.
+#[inline(always)]
+pub fn shuts_down(object: u64) -> Option<()> {
+    let key = TlsKey { object, tgid: bpf_get_current_pid_tgid() >> 32 };
+    // SAFETY: as in `begins`.
+    let stream = unsafe { &*TLS_STREAMS.get_ptr(&key)? };
+    changed(stream, TCP_FIN_WAIT1)
+}
+
+/// The program gives a TLS object back.
+#[inline(always)]
+pub fn frees(object: u64) -> Option<()> {
+    let key = TlsKey { object, tgid: bpf_get_current_pid_tgid() >> 32 };
+    // SAFETY: as in `begins`.
+    let stream = unsafe { &*TLS_STREAMS.get_ptr(&key)? };
+    changed(stream, TCP_CLOSE);
+    let _gone_already = TLS_STREAMS.remove(&key);
+    Some(())
+}
+
+/// Bytes moved over a connection with TLS records.
+#[inline(always)]
+pub fn carried(connection: &mut Connection, direction: u32) -> Option<()> {
+    if !maps::tls_is_probed() {
+        return None;
+    }
+    if connection.flags & BOUND == 0 {
+        // SAFETY: the value is copied out at once.
+        if let Some(plaintext) = unsafe { TLS_CARRIERS.get(&connection.id) }.copied() {
+            connection.plaintext = plaintext;
+            connection.flags |= BOUND | IGNORED;
+            let _gone_already = TLS_CARRIERS.remove(&connection.id);
+        }
+    }
+    if direction != RECEIVED {
+        return None;
+    }
+    let thread_id = bpf_get_current_pid_tgid();
+    let Some(thread) = TLS_THREADS.get_ptr_mut(&thread_id) else {
+        // The library may be asked next.
+        enters(thread_id, TlsThread { received: connection.id, ..NO_CALL });
+        return None;
+    };
+    // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
+    let thread = unsafe { &mut *thread };
+    if thread.in_call == 0 {
+        let known = thread.received == 0 || thread.received == connection.id;
+        thread.received = if known { connection.id } else { SEVERAL };
+        return None;
+    }
+    thread.nested = 1;
+    if thread.carrier == connection.id && connection.flags & BOUND != 0 {
+        return None;
+    }
+    let key = TlsKey { object: thread.object, tgid: thread_id >> 32 };
+    // SAFETY: as above.
+    let stream = unsafe { &mut *TLS_STREAMS.get_ptr_mut(&key)? };
+    if carry(stream, connection.id, thread_id) {
+        thread.carrier = connection.id;
+        connection.plaintext = stream.plaintext.id;
+        connection.flags |= BOUND | IGNORED;
+    }
+    Some(())
+}
+
+/// The current thread tried to receive, and got nothing.
+#[inline(always)]
+pub fn received_nothing() -> Option<()> {
+    if !maps::tls_is_probed() {
+        return None;
+    }
+    // SAFETY: as in `carried`.
+    let thread = unsafe { &mut *TLS_THREADS.get_ptr_mut(&bpf_get_current_pid_tgid())? };
+    thread.nested = 1;
+    Some(())
+}
+
+/// The current thread tried to send, and could not. `conn` finds the connection.
+#[inline(always)]
+pub fn sent_nothing(connection: impl FnOnce() -> Option<*mut Connection>) -> Option<()> {
+    if !maps::tls_is_probed() {
+        return None;
+    }
+    let thread_id = bpf_get_current_pid_tgid();
+    // SAFETY: as in `carried`.
+    let thread = unsafe { &*TLS_THREADS.get_ptr(&thread_id)? };
+    if thread.call != WRITE {
+        return None;
+    }
+    let key = TlsKey { object: thread.object, tgid: thread_id >> 32 };
+    // SAFETY: as in `begins`.
+    let stream = unsafe { &mut *TLS_STREAMS.get_ptr_mut(&key)? };
+    // SAFETY: state of a live connection.
+    let connection = unsafe { &*connection()? };
+    if stream.traits & NESTED != 0 && connection.flags & CIPHER != 0 && stream.carrier == connection.id {
+        stream.traits |= UNDONE;
+    }
+    Some(())
+}
+
+/// What is remembered of a TLS object of the current process, if it is watched.
+#[inline(always)]
+fn stream(key: &TlsKey) -> Option<*mut TlsStream> {
+    if !process::watched(key.tgid as u32) {
+        return None;
+    }
+    if let Some(stream) = TLS_STREAMS.get_ptr_mut(key) {
+        return Some(stream);
+    }
+    let fresh = TlsStream {
+        plaintext: plaintext(key.tgid as u32),
+        carrier: 0,
+        candidate: 0,
+        observed: 0,
+        traits: 0,
+        written_at: 0,
+        written_len: 0,
+        written_first: [0; 2],
+        written_next: 0,
+    };
+    if TLS_STREAMS.insert(key, &fresh, 0).is_err() {
+        count(Counter::LostMapFull);
+        return None;
+    }
+    TLS_STREAMS.get_ptr_mut(key)
+}
+
+/// A new stream of plaintext.
+#[inline(always)]
+fn plaintext(tgid: u32) -> Connection {
+    // SAFETY: the helpers only return numbers.
+    let (now, processor) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
+    Connection {
+        // The clock and the processor make it unique.
+        id: PLAINTEXT | now << 10 >> 2 | u64::from(processor & 0xff),
+        position: [0; 2],
+        sequence: [0; 2],
+        budget: [HEAD_MAX; 2],
+        tgid,
+        flags: 0,
+        last_direction: 2,
+        pieces: 0,
+        frames: [Stand::BETWEEN; 2],
+        inode: 0,
+        plaintext: 0,
+    }
+}
+
+/// The thread begins a TLS call. Gives on which connection it received since the last one.
+#[inline(always)]
+fn enters(thread: u64, call: TlsThread) -> u64 {
+    match TLS_THREADS.get_ptr_mut(&thread) {
+        Some(known) => {
+            // SAFETY: as in `carried`.
+            let known = unsafe { &mut *known };
+            let received = known.received;
+            *known = call;
+            received
+        }
+        None => {
+            if TLS_THREADS.insert(&thread, &call, 0).is_err() {
+                count(Counter::LostMapFull);
+            }
+            0
+        }
+    }
+}
+
+/// The thread received on `carrier`, then asked the library to read.
+#[inline(always)]
+fn observe(stream: &mut TlsStream, carrier: u64) {
+    if stream.carrier == carrier {
+        return;
+    }
+    if stream.carrier != 0 {
+        // What was believed is not certain after all.
+        stream.carrier = 0;
+        bind(stream.plaintext.id, 0);
+    }
+    if stream.candidate == carrier {
+        stream.observed += 1;
+    } else {
+        stream.candidate = carrier;
+        stream.observed = 1;
+    }
+}
+
+/// `carrier` carries the stream. `false` if user space could not be told.
+#[inline(always)]
+fn carry(stream: &mut TlsStream, carrier: u64, thread: u64) -> bool {
+    if stream.carrier == carrier {
+        return true;
+    }
+    if stream.carrier != 0 {
+        // The object was taken for another connection.
+        stream.plaintext = plaintext((thread >> 32) as u32);
+        stream.written_len = 0;
+        stream.traits &= NESTED | MEMORY;
+    }
+    stream.carrier = 0;
+    if announce(stream).is_none() || bind(stream.plaintext.id, carrier).is_none() {
+        return false;
+    }
+    stream.carrier = carrier;
+    true
+}
+
+/// `len` bytes of plaintext at `address`.
+#[inline(always)]
+fn piece(stream: &mut TlsStream, thread: u64, direction: u32, len: u32, address: u64) -> Option<()> {
+    announce(stream)?;
+    let plaintext = &mut stream.plaintext;
+    let (position, other_position) = if direction == SENT {
+        let [received, sent] = plaintext.position;
+        plaintext.position[1] = sent + u64::from(len);
+        (sent, received)
+    } else {
+        let [received, sent] = plaintext.position;
+        plaintext.position[0] = received + u64::from(len);
+        (received, sent)
+    };
+    if plaintext.flags & IGNORED != 0 || socket_io::unwanted(plaintext) {
+        return None;
+    }
+    // SAFETY: the helper only returns a number.
+    let at_ns = unsafe { bpf_ktime_get_ns() };
+    let place = Place { at_ns, position, other_position, flags: flags::TLS, may_follow: false };
+    socket_io::record(plaintext, (thread >> 32) as u32, direction, len, Buffer::plain(address), &place)?;
+    Some(())
+}
+
+/// Tells user space of a stream, once.
+#[inline(always)]
+fn announce(stream: &mut TlsStream) -> Option<()> {
+    if stream.plaintext.flags & ANNOUNCED != 0 {
+        return Some(());
+    }
+    let Some(mut record) = EVENTS.reserve::<Open>(0) else {
+        count(Counter::LostRingFull);
+        return None;
+    };
+    let open = record.as_mut_ptr();
+    clear(open);
+    // SAFETY: members of a record in the ring buffer; the helper only returns a number.
+    unsafe {
+        (*open).kind = EventKind::Open as u32;
+        (*open).conn = stream.plaintext.id;
+        (*open).at_ns = bpf_ktime_get_ns();
+        (*open).tgid = stream.plaintext.tgid;
+    }
+    record.submit(BPF_RB_NO_WAKEUP.into());
+    stream.plaintext.flags |= ANNOUNCED;
+    Some(())
+}
+
+#[inline(always)]
+fn bind(conn: u64, carrier: u64) -> Option<()> {
+    let Some(mut record) = EVENTS.reserve::<Bind>(0) else {
+        count(Counter::LostRingFull);
+        return None;
+    };
+    // SAFETY: the helper only returns a number.
+    record.write(Bind {
+        kind: EventKind::Bind as u32,
+        reserved: 0,
+        conn,
+        carrier,
+        // SAFETY: the helper only returns a number.
+        at_ns: unsafe { bpf_ktime_get_ns() },
+    });
+    record.submit(BPF_RB_NO_WAKEUP.into());
+    Some(())
+}
+
+#[inline(always)]
+fn changed(stream: &TlsStream, state: u32) -> Option<()> {
+    if stream.plaintext.flags & ANNOUNCED == 0 {
+        return None;
+    }
+    let Some(mut record) = EVENTS.reserve::<State>(0) else {
+        count(Counter::LostRingFull);
+        return None;
+    };
+    record.write(State {
+        kind: EventKind::State as u32,
+        state,
+        conn: stream.plaintext.id,
+        // SAFETY: the helper only returns a number.
+        // SAFETY: the helper only returns a number.
+        at_ns: unsafe { bpf_ktime_get_ns() },
+        error: 0,
+        reserved: 0,
+        received: stream.plaintext.position[0],
+        sent: stream.plaintext.position[1],
+    });
+    record.submit(BPF_RB_NO_WAKEUP.into());
+    Some(())
+}

@@ -1,0 +1,69 @@
+//! Calls of TLS libraries, by uprobes. OpenSSL's and GnuTLS's have their arguments in the same places.
+
+use aya_ebpf::{
+    macros::{uprobe, uretprobe},
+    programs::{ProbeContext, RetProbeContext},
+};
+
+use crate::handlers::tls::{self, HANDSHAKE, READ};
+
+/// `SSL_write`, `SSL_write_ex`, `SSL_write_ex2`, `gnutls_record_send`: object, buffer, length.
+#[uprobe]
+fn tls_write(ctx: ProbeContext) -> u32 {
+    if let (Some(object), Some(buffer), Some(len)) = (ctx.arg(0), ctx.arg(1), ctx.arg::<u64>(2)) {
+        tls::writes(object, buffer, len as u32);
+    }
+    0
+}
+
+/// `SSL_read`, `gnutls_record_recv`: object, buffer, length; returns how many bytes it read.
+#[uprobe]
+fn tls_read(ctx: ProbeContext) -> u32 {
+    if let (Some(object), Some(buffer)) = (ctx.arg(0), ctx.arg(1)) {
+        tls::begins(object, buffer, 0, READ);
+    }
+    0
+}
+
+/// `SSL_read_ex`: object, buffer, length, where to put how many bytes it read; returns 1 if it did.
+#[uprobe]
+fn tls_read_ex(ctx: ProbeContext) -> u32 {
+    if let (Some(object), Some(buffer), Some(count_at)) = (ctx.arg(0), ctx.arg(1), ctx.arg(3)) {
+        tls::begins(object, buffer, count_at, READ);
+    }
+    0
+}
+
+/// `SSL_do_handshake`, `gnutls_handshake`: object.
+#[uprobe]
+fn tls_handshake(ctx: ProbeContext) -> u32 {
+    if let Some(object) = ctx.arg(0) {
+        tls::begins(object, 0, 0, HANDSHAKE);
+    }
+    0
+}
+
+/// The return of a read or a handshake.
+#[uretprobe]
+fn tls_return(ctx: RetProbeContext) -> u32 {
+    tls::ends(ctx.ret());
+    0
+}
+
+/// `SSL_shutdown`, `gnutls_bye`: object.
+#[uprobe]
+fn tls_shutdown(ctx: ProbeContext) -> u32 {
+    if let Some(object) = ctx.arg(0) {
+        tls::shuts_down(object);
+    }
+    0
+}
+
+/// `SSL_free`, `gnutls_deinit`: object.
+#[uprobe]
+fn tls_free(ctx: ProbeContext) -> u32 {
+    if let Some(object) = ctx.arg(0) {
+        tls::frees(object);
+    }
+    0
+}

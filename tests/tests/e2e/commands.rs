@@ -1,0 +1,106 @@
+//! What the commands print, byte by byte where scripts may rely on it.
+
+use regex::Regex;
+use serde_json::Value;
+use tests::{
+    agent::{Backend, Setup},
+    client::Connection,
+    on_both_backends,
+    program::Program,
+};
+
+on_both_backends!(printed_json_is_an_object_per_span, printed_text_is_a_line_per_span);
+
+/// Lines printed for two requests: one that names its parent, one that fails.
+fn printed(backend: Backend, format: &str) -> (Program, u16, Vec<String>) {
+    let server = Program::python("server.py", [""; 0]);
+    let port = server.port();
+    let mut agent = Setup::pid(server.pid()).backend(backend).args(["--print", format]).start();
+    let parent = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert_eq!(Connection::to(port).request("GET", "/api/items?password=x", &[parent], b"").status, 200);
+    assert_eq!(Connection::to(port).get("/status/500").status, 500);
+    let printed = agent.program().stdout.until(tests::LONG, |lines| (lines.len() >= 2).then_some(()));
+    assert!(printed.is_some(), "two lines: {:?}; log: {:#?}", agent.program().stdout.so_far(), agent.log());
+    let ended = agent.stop();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.log);
+    assert_eq!(ended.stdout.len(), 2, "standard output holds nothing else: {:#?}", ended.stdout);
+    (server, port, ended.stdout)
+}
+
+fn printed_json_is_an_object_per_span(backend: Backend) {
+    let (server, port, lines) = printed(backend, "json");
+    let spans: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let keys: Vec<&str> = spans[0].as_object().expect("an object").keys().map(String::as_str).collect();
+    let expected = [
+        "trace_id",
+        "span_id",
+        "parent_span_id",
+        "kind",
+        "name",
+        "start_unix_nano",
+        "end_unix_nano",
+        "status",
+        "attributes",
+        "resource",
+    ];
+    assert_eq!(keys, expected);
+    let at = |path: &str| spans.iter().find(|span| span["attributes"]["url.path"] == path).expect("a span of it");
+    let (fine, failed) = (at("/api/items"), at("/status/500"));
+    assert_eq!(fine["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(fine["parent_span_id"], "00f067aa0ba902b7");
+    assert_eq!((&fine["kind"], &fine["status"]), (&"SERVER".into(), &"UNSET".into()));
+    assert_eq!(fine["attributes"]["url.query"], "password=REDACTED");
+    assert_eq!(fine["attributes"]["server.port"], port);
+    assert_eq!(fine["resource"]["process.pid"], server.pid());
+    assert!(fine["start_unix_nano"].as_u64() < fine["end_unix_nano"].as_u64());
+    assert_eq!((&failed["parent_span_id"], &failed["status"]), (&Value::Null, &"ERROR".into()));
+    assert!(Regex::new("^[0-9a-f]{16}$").unwrap().is_match(failed["span_id"].as_str().expect("an id")));
+}
+
+fn printed_text_is_a_line_per_span(backend: Backend) {
+    let (server, port, lines) = printed(backend, "text");
+    let form = |name: &str, status: u16, trace: &str| {
+        Regex::new(&format!(
+            r"^\d\d:\d\d:\d\d\.\d{{6}} SERVER HTTP  {name} {status}  \d+\.\d{{3}}ms  \[programs/{}\] 127\.0\.0\.1:\d+ → \S+:{port} trace={trace}$",
+            server.pid()
+        ))
+        .unwrap()
+    };
+    let fine = form("GET /api/items", 200, "4bf92f3577b34da6a3ce929d0e0e4736");
+    let failed = form(r"GET /status/\S+", 500, "[0-9a-f]{32}");
+    assert!(lines.iter().any(|line| fine.is_match(line)), "{fine} in {lines:#?}");
+    assert!(lines.iter().any(|line| failed.is_match(line)), "{failed} in {lines:#?}");
+}
+
+#[test]
+fn check_says_that_this_host_will_do() {
+    let ended = Setup::with(["check", "--json"]).launch().ended();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.log);
+    let report: Value = serde_json::from_str(&ended.stdout.join("\n")).expect("JSON");
+    assert_eq!(report["ok"], true, "{report:#}");
+    for name in ["backend sock", "backend syscall", "BTF", "CAP_BPF"] {
+        let items = report["items"].as_array().expect("items");
+        let item = items.iter().find(|item| item["name"] == name).unwrap_or_else(|| panic!("no {name}: {report:#}"));
+        assert_eq!(item["ok"], true, "{item:#}");
+        assert!(item["enables"].as_str().is_some_and(|text| !text.is_empty()), "{item:#}");
+    }
+    let text = Setup::with(["check"]).launch().ended();
+    assert_eq!(text.status.code(), Some(0));
+    assert!(text.stdout.join("\n").contains("beyla-rs can run here"), "{:#?}", text.stdout);
+}
+
+#[test]
+fn survey_lists_a_server_with_its_port() {
+    let server = Program::python("server.py", [""; 0]);
+    let port = server.port();
+    let ended = Setup::with(["survey", "--json"]).launch().ended();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.log);
+    let rows: Vec<Value> = serde_json::from_str(&ended.stdout.join("\n")).expect("an array");
+    let row = rows.iter().find(|row| row["pid"] == server.pid()).unwrap_or_else(|| panic!("not listed: {rows:#?}"));
+    assert_eq!((&row["service_name"], &row["language"]), (&"programs".into(), &"python".into()));
+    let ports = row["ports"].as_array().expect("ports");
+    assert!(ports.iter().any(|listed| *listed == port), "{row:#}");
+    for key in ["service_namespace", "executable", "tls", "matched_by"] {
+        assert!(row.get(key).is_some(), "{key}: {row:#}");
+    }
+}
