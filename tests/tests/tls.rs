@@ -1,6 +1,7 @@
 //! TLS: real programs with OpenSSL and GnuTLS, as shared libraries and linked in, that use the socket themselves or hand
 //! cipher text over in memory. Requests sent = spans, each with its name, status and peer. As root, on a kernel with a
 //! backend; what is not installed is skipped by name.
+#![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 use std::{
     collections::BTreeMap,

@@ -2,15 +2,14 @@
 //! calls. A connection is followed from its beginning, each direction by itself; a piece is recorded in parts, between
 //! which long DATA payloads are left out.
 //!
-//! Runs as a program of its own (a tail call), since few connections need it and the verifier follows it for long. All
-//! that a step changes is kept in memory, not in registers: so the verifier finds that each step begins like the one
-//! before.
+//! Runs as a program of its own (a tail call), which calls itself after a few steps: so the verifier has little to follow.
+//! All that a step changes is kept in memory.
 
 use core::cell::UnsafeCell;
 
 use ebpf_common::{
     events::{Data, flags},
-    limits::{HEAD_MAX, LONG_DATA, STEPS_MAX, STEP_FRAMES, WINDOW, WINDOW_MAX},
+    limits::{HEAD_MAX, LONG_DATA, STEP_FRAMES, STEPS, WINDOW, WINDOW_MAX},
     policy::Counter,
 };
 
@@ -120,6 +119,13 @@ pub struct Walk {
     strange: Slot,
 }
 
+/// The walk is over: all of the piece was reached.
+pub const DONE: u32 = 0;
+/// The walk is over: the rest of the piece cannot be made out.
+pub const LOST: u32 = 1;
+/// There is more to walk.
+pub const MORE: u32 = 2;
+
 /// Whether the first piece of a direction, of which `len` bytes were copied, begins an HTTP/2 connection.
 #[inline(always)]
 pub fn begin(scratch: *mut Scratch, len: u64) -> bool {
@@ -143,9 +149,10 @@ pub fn beginning(scratch: *mut Scratch) -> Stand {
     Stand { left: if first == PREFACE[0] { PREFACE_LEN as u32 } else { 0 }, ..Stand::BETWEEN }
 }
 
-/// Prepares the walk over a piece, whose record's header is in place. `false` if its bytes cannot be read.
+/// Prepares the walk over a piece, in a direction that stands there. `false` if its bytes cannot be read. The record's
+/// header has to be put in place, too.
 #[inline(always)]
-pub fn prepare<S: Socket>(scratch: *mut Scratch, socket: S, buffer: Buffer, len: u64) -> bool {
+pub fn prepare<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand, buffer: Buffer, len: u64) -> bool {
     // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
     let walk = unsafe { &(*scratch).walk };
     let Some(Memory { at, len: here, iov, count }) = buffer.memory(len) else { return false };
@@ -156,6 +163,15 @@ pub fn prepare<S: Socket>(scratch: *mut Scratch, socket: S, buffer: Buffer, len:
     walk.iov.set(iov);
     walk.iov_left.set(count);
     walk.rest.set(len);
+    walk.head.set(0);
+    walk.walked.set(0);
+    walk.skipped.set(0);
+    walk.strange.set(0);
+    walk.window.set(WINDOW.into());
+    walk.left.set(stand.left.into());
+    walk.data.set(stand.data.into());
+    walk.have.set(stand.have.into());
+    walk.word.set(stand.word);
     true
 }
 
@@ -169,51 +185,49 @@ pub fn pass(stand: &mut Stand, len: u32) -> bool {
     true
 }
 
-/// Walks the piece that was prepared for this direction, and records it.
+/// Walks on over the piece that was prepared for this direction, a few steps. If the answer is `MORE`, the program is to
+/// call itself; when that cannot be, or for any other answer, [`finish`].
 #[inline(always)]
-pub fn walk<S: Socket>(direction: u32, socket: impl Fn(&Walk) -> S) -> Option<()> {
+pub fn walk(direction: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(direction & 1) else { return LOST };
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    let walk = unsafe { &(*scratch).walk };
+    let mut i = 0;
+    while i < u64::from(STEPS) {
+        if walk.walked.get() == walk.head.get() {
+            if walk.rest.get() == 0 {
+                return DONE;
+            }
+            if !advance(walk, scratch) {
+                return LOST;
+            }
+        }
+        if !parse(walk, scratch) {
+            return LOST;
+        }
+        i += 1;
+    }
+    MORE
+}
+
+/// Records what is left of the piece, and where the direction stands.
+#[inline(always)]
+pub fn finish<S: Socket>(direction: u32, outcome: u32, socket: impl Fn(&Walk) -> S) -> Option<()> {
     let side = (direction & 1) as usize;
     let scratch = SCRATCH.get_ptr_mut(side as u32)?;
     // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
     let walk = unsafe { &(*scratch).walk };
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *socket(walk).connection()? };
-    let stand = connection.frames[side];
-    walk.left.set(stand.left.into());
-    walk.data.set(stand.data.into());
-    walk.have.set(stand.have.into());
-    walk.word.set(stand.word);
-    walk.head.set(0);
-    walk.walked.set(0);
-    walk.skipped.set(0);
-    walk.strange.set(0);
-    walk.window.set(WINDOW.into());
-
-    let mut done = false;
-    let mut i = 0;
-    while i < u64::from(STEPS_MAX) {
-        if walk.walked.get() == walk.head.get() {
-            if walk.rest.get() == 0 {
-                done = true;
-                break;
-            }
-            if !advance(walk, scratch) {
-                break;
-            }
-        }
-        if !parse(walk, scratch) {
-            break;
-        }
-        i += 1;
-    }
-    if done {
+    let rest = walk.rest.get();
+    if outcome == DONE {
         let (left, data) = (walk.left.get() as u32, walk.data.get() as u16);
         connection.frames[side] = Stand { left, data, have: walk.have.get() as u16, word: walk.word.get() };
-        return emit(walk, scratch, 0, 0);
+    } else {
+        // The place is lost: what was not reached shows as a gap, and from here on pieces are recorded as any others.
+        connection.flags &= !(FRAMES << side);
     }
-    // The place is lost: what was not reached shows as a gap, and from here on pieces are recorded as any others.
-    connection.flags &= !(FRAMES << side);
-    emit(walk, scratch, walk.rest.get(), if walk.rest.get() > 0 { flags::FAULT } else { 0 })
+    emit(walk, scratch, rest, if rest > 0 { flags::FAULT } else { 0 })
 }
 
 /// Leaves out the next bytes, or copies them.

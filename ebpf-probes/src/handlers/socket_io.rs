@@ -121,7 +121,7 @@ pub fn moved<S: Socket>(
     } else if connection.flags & (FRAMES << side) != 0 {
         let in_place = position == due && !raced;
         let scratch = SCRATCH.get_ptr_mut(side as u32)?;
-        if in_place && frames::prepare(scratch, socket, buffer, len.into()) {
+        if in_place && frames::prepare(scratch, socket, connection.frames[side], buffer, len.into()) {
             // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
             unsafe { (*scratch).header = header(connection, tgid, direction, len, &place) };
             return Some(FOLLOW);
@@ -139,9 +139,8 @@ pub fn moved<S: Socket>(
         HTTP2 => {
             let scratch = SCRATCH.get_ptr_mut(side as u32)?;
             connection.flags |= FRAMES << side;
-            connection.frames[side] = frames::beginning(scratch);
-            // Its bytes were read already.
-            let _for_certain = frames::prepare(scratch, socket, buffer, len.into());
+            // Its bytes were read already, so they can be read.
+            let _for_certain = frames::prepare(scratch, socket, frames::beginning(scratch), buffer, len.into());
             return Some(FOLLOW);
         }
         _ => {}

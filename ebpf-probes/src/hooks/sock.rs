@@ -38,17 +38,27 @@ fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Called by `sock_send_length`, never attached.
+/// Called by `sock_send_length` and by itself, never attached.
 #[btf_tracepoint(function = "sock_send_length")]
 fn sock_send_frames(ctx: BtfTracePointContext) -> i32 {
-    frames::walk(SENT, |_| Typed(ctx.arg::<*mut c_void>(0)));
+    let outcome = frames::walk(SENT);
+    if outcome == frames::MORE {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS_SENT.tail_call(&ctx, 0) };
+    }
+    frames::finish(SENT, outcome, |_| Typed(ctx.arg::<*mut c_void>(0)));
     0
 }
 
-/// Called by `sock_recv_length`, never attached.
+/// Called by `sock_recv_length` and by itself, never attached.
 #[btf_tracepoint(function = "sock_recv_length")]
 fn sock_recv_frames(ctx: BtfTracePointContext) -> i32 {
-    frames::walk(RECEIVED, |_| Typed(ctx.arg::<*mut c_void>(0)));
+    let outcome = frames::walk(RECEIVED);
+    if outcome == frames::MORE {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS_RECEIVED.tail_call(&ctx, 0) };
+    }
+    frames::finish(RECEIVED, outcome, |_| Typed(ctx.arg::<*mut c_void>(0)));
     0
 }
 

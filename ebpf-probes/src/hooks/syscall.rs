@@ -45,12 +45,17 @@ fn sys_exit_many(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Called by `sys_exit`, never attached.
+/// Called by `sys_exit` and by itself, never attached.
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit_frames(ctx: BtfTracePointContext) -> i32 {
     let regs = Regs(ctx.arg::<*const u8>(0));
     let direction = if receives(regs.number()) { RECEIVED } else { SENT };
-    frames::walk(direction, |walk| Raw { sk: walk.socket.get(), inode: walk.inode.get() });
+    let outcome = frames::walk(direction);
+    if outcome == frames::MORE {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS.tail_call(&ctx, FOLLOW_FRAMES) };
+    }
+    frames::finish(direction, outcome, |walk| Raw { sk: walk.socket.get(), inode: walk.inode.get() });
     0
 }
 

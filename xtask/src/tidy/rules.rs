@@ -37,8 +37,9 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("protocols", &["model"]),
     layer("kernel", &["model", "sys"]),
     layer("probes", &["model", "sys", "config", "kernel"]),
-    layer("capture", &["model", "sys", "config", "kernel", "probes"]),
-    layer("tls", &["model", "sys", "kernel", "capture", "procs"]),
+    // Finds where to put probes; capture puts them there.
+    layer("tls", &["model", "sys", "kernel", "procs"]),
+    layer("capture", &["model", "sys", "config", "kernel", "probes", "tls"]),
     layer("conn", &["model", "config", "protocols", "capture"]),
     layer("procs", &["model", "sys", "config"]),
     layer("kube", &["model", "sys", "config", "procs"]),
