@@ -20,9 +20,9 @@ pub const WINDOW: u32 = 512;
 pub const WINDOW_MAX: u32 = 4096;
 /// HTTP/2: DATA payloads are left out from this length on; to copy fewer costs less than a record.
 pub const LONG_DATA: u32 = 256;
-/// HTTP/2: steps (buffers, windows, payloads left out) that a program walks over a piece before it calls itself, which the
-/// kernel allows 32 times: 128 in all.
-pub const STEPS: u32 = 4;
+/// HTTP/2: steps (buffers, windows) that a program walks over a piece before it calls itself, which the
+/// kernel allows 32 times: 256 in all.
+pub const STEPS: u32 = 8;
 /// HTTP/2: most frames walked in a step.
 pub const STEP_FRAMES: u32 = 24;
 /// Most messages of one `sendmmsg` or `recvmmsg` that are followed.

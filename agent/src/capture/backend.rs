@@ -54,7 +54,8 @@ pub struct Continuation {
     pub otherwise: &'static str,
 }
 
-const NO_FRAMES: &str = "HTTP/2 is not followed frame by frame on this kernel; trailers behind large bodies show as gaps";
+const NO_FRAMES: &str =
+    "HTTP/2 is not followed frame by frame on this kernel; trailers behind large bodies show as gaps";
 
 static SOCK_CONTINUES: &[Continuation] = &[
     Continuation {

@@ -30,9 +30,8 @@ const PADDED: u64 = 0x8;
 /// Bits of the length of the longest payload of a frame other than DATA that is taken for one.
 const PLAUSIBLE_BITS: u64 = 18;
 
-/// What a client sends first (RFC 9113, section 3.4), as words in memory.
-const PREFACE: [u64; 3] =
-    [u64::from_le_bytes(*b"PRI * HT"), u64::from_le_bytes(*b"TP/2.0\r\n"), u64::from_le_bytes(*b"\r\nSM\r\n\r\n")];
+/// The beginning of what a client sends first (RFC 9113, section 3.4), as a word in memory.
+const PREFACE: u64 = u64::from_le_bytes(*b"PRI * HT");
 const PREFACE_LEN: u64 = 24;
 /// What a server sends first: the header of a SETTINGS frame, but for the last byte of its length.
 const SETTINGS: u64 = 0x04 << 24;
@@ -135,10 +134,11 @@ pub fn begin(scratch: *mut Scratch, len: u64) -> bool {
     // SAFETY: within the payload, which is aligned.
     let word = |at: usize| unsafe { (&raw const (*scratch).payload).cast::<u64>().add(at).read() };
     let first = word(0);
-    if first == PREFACE[0] {
-        return len >= PREFACE_LEN && word(1) == PREFACE[1] && word(2) == PREFACE[2];
+    // The rest may come with the next piece, and nothing else begins like this.
+    if first == PREFACE {
+        return true;
     }
-    first & !SETTINGS_LEN == SETTINGS && word(1) & 0xff == 0 && (first >> 16) % 6 == 0
+    first & !SETTINGS_LEN == SETTINGS && word(1) & 0xff == 0 && (first >> 16 & 0xff) % 6 == 0
 }
 
 /// Where the direction stands that begins with these bytes.
@@ -146,7 +146,7 @@ pub fn begin(scratch: *mut Scratch, len: u64) -> bool {
 pub fn beginning(scratch: *mut Scratch) -> Stand {
     // SAFETY: as above.
     let first = unsafe { (&raw const (*scratch).payload).cast::<u64>().read() };
-    Stand { left: if first == PREFACE[0] { PREFACE_LEN as u32 } else { 0 }, ..Stand::BETWEEN }
+    Stand { left: if first == PREFACE { PREFACE_LEN as u32 } else { 0 }, ..Stand::BETWEEN }
 }
 
 /// Prepares the walk over a piece, in a direction that stands there. `false` if its bytes cannot be read. The record's
@@ -236,14 +236,16 @@ fn advance(walk: &Walk, scratch: *mut Scratch) -> bool {
     if walk.here.get() == 0 && !next_buffer(walk) {
         return false;
     }
-    let (left, here, rest) = (walk.left.get(), walk.here.get(), walk.rest.get());
+    let left = walk.left.get();
     if walk.data.get() != 0 && left != 0 && (left > LONG_DATA.into() || walk.skipped.get() > 0) {
-        let len = smallest(left, here, rest);
+        let len = smallest(left, walk.here.get(), walk.rest.get());
         walk.left.take(len);
         walk.skipped.add(len);
         moved(walk, len);
         walk.window.set(WINDOW.into());
-        return true;
+        if walk.here.get() == 0 || walk.rest.get() == 0 {
+            return true;
+        }
     }
     let head = walk.head.get();
     if walk.skipped.get() > 0 || head > u64::from(HEAD_MAX - WINDOW) {
@@ -252,7 +254,7 @@ fn advance(walk: &Walk, scratch: *mut Scratch) -> bool {
     }
     let head = walk.head.get();
     let room_left = u64::from(HEAD_MAX).wrapping_sub(head);
-    let len = smallest(smallest(walk.window.get(), room_left, room_left), here, rest);
+    let len = least(smallest(walk.window.get(), walk.here.get(), walk.rest.get()), room_left);
     let len = opaque(len) & MASK;
     if !read_user(room(scratch, opaque(head) & MASK), len, walk.at.get()) {
         count(Counter::LostReadFault);

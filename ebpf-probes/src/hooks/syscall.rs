@@ -162,14 +162,7 @@ fn receives(number: u64) -> bool {
 }
 
 #[inline(always)]
-fn one(
-    ctx: &BtfTracePointContext,
-    fd: u64,
-    tgid: u32,
-    direction: u32,
-    moved: i64,
-    buffer: Buffer,
-) -> Option<()> {
+fn one(ctx: &BtfTracePointContext, fd: u64, tgid: u32, direction: u32, moved: i64, buffer: Buffer) -> Option<()> {
     let found = file_table::socket(fd)?;
     let socket = Raw { sk: found.sk, inode: found.inode };
     if moved == 0 {
