@@ -8,6 +8,11 @@ pub const IGNORE: u32 = 2;
 /// Value of the map of verdicts: nothing more is wanted of this connection.
 pub const VERDICT_IGNORE: u32 = 1;
 
+/// Word that says whether TLS libraries are probed (0: none is): all functions of each are.
+pub const TLS_COMPLETE: u32 = 1;
+/// The same: probes are just being put in place. TLS objects met now would be seen in part, so none is taken up.
+pub const TLS_INCOMPLETE: u32 = 2;
+
 /// Index into the array of programs: carries on where `sys_exit` finds a `sendmmsg` or `recvmmsg`.
 pub const MANY_MESSAGES: u32 = 0;
 

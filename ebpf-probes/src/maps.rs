@@ -11,7 +11,7 @@ use ebpf_common::{
         CONNECTIONS_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD, TLS_CARRIERS_MAX, TLS_STREAMS_MAX,
         TLS_THREADS_MAX, VERDICTS_MAX,
     },
-    policy::{COUNTERS, Counter},
+    policy::{COUNTERS, Counter, TLS_COMPLETE},
 };
 
 use crate::handlers::frames::{Stand, Walk};
@@ -117,7 +117,8 @@ pub struct Mmsg {
 #[map]
 pub static MMSG: LruHashMap<u64, Mmsg> = LruHashMap::with_max_entries(MMSG_THREADS, 0);
 
-/// One word: whether TLS libraries are probed at all. Written by the loader; nobody pays for TLS before.
+/// One word, see `ebpf_common::policy`: whether TLS libraries are probed at all. Written by the loader; nobody pays for
+/// TLS before.
 #[map]
 static TLS_PROBED: Array<u32> = Array::with_max_entries(1, 0);
 
@@ -125,6 +126,12 @@ static TLS_PROBED: Array<u32> = Array::with_max_entries(1, 0);
 #[inline(always)]
 pub fn tls_is_probed() -> bool {
     TLS_PROBED.get(0).is_some_and(|&probed| probed != 0)
+}
+
+/// Whether all functions are probed of every library that is.
+#[inline(always)]
+pub fn tls_probes_are_complete() -> bool {
+    TLS_PROBED.get(0).is_some_and(|&probed| probed == TLS_COMPLETE)
 }
 
 /// A TLS object of a process.

@@ -11,6 +11,8 @@ use aya::{
     },
 };
 
+use ebpf_common::policy::{TLS_COMPLETE, TLS_INCOMPLETE};
+
 use super::{Capture, plainly};
 use crate::tls::{Probes, Site};
 
@@ -23,6 +25,12 @@ pub struct Uprobe {
 
 impl Probes for Capture {
     type Probe = Uprobe;
+
+    fn set_complete(&mut self, is_complete: bool) {
+        if let Err(error) = say(&mut self.object, if is_complete { TLS_COMPLETE } else { TLS_INCOMPLETE }) {
+            tracing::warn!(error, "TLS traffic is not seen");
+        }
+    }
 
     fn attach(&mut self, file: &File, site: &Site) -> Result<Vec<Uprobe>, String> {
         // Not by its path, which may mean another file by now.
@@ -57,11 +65,11 @@ fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, Strin
     program.try_into().map_err(|error: aya::programs::ProgramError| plainly(&error))
 }
 
-/// Tells the programs on sockets that there are probes.
-fn turn_on(object: &mut Ebpf) -> Result<(), String> {
+/// Tells the programs how far the probes are.
+fn say(object: &mut Ebpf, word: u32) -> Result<(), String> {
     let map = object.map_mut("TLS_PROBED").ok_or("no map TLS_PROBED")?;
     let mut probed: Array<_, u32> = map.try_into().map_err(|error: MapError| error.to_string())?;
-    probed.set(0, 1, 0).map_err(|error| error.to_string())
+    probed.set(0, word, 0).map_err(|error| error.to_string())
 }
 
 fn attach(object: &mut Ebpf, name: &str, path: &PathBuf, offset: u64) -> Result<UProbeLinkId, String> {
@@ -69,7 +77,6 @@ fn attach(object: &mut Ebpf, name: &str, path: &PathBuf, offset: u64) -> Result<
     // Loaded when first needed: most hosts would not need it at all.
     if program.fd().is_err() {
         program.load().map_err(|error| plainly(&error))?;
-        turn_on(object)?;
     }
     let program = self::program(object, name)?;
     program

@@ -19,6 +19,10 @@ pub trait Probes {
     /// A probe in place.
     type Probe;
 
+    /// Says whether, from here on, each library that has probes has all of them. What begins while it is not so is
+    /// not looked at, as it would be seen in part.
+    fn set_complete(&mut self, is_complete: bool);
+
     /// Puts the programs of a site's function there.
     ///
     /// # Errors
@@ -70,6 +74,7 @@ impl<T> Attachments<T> {
             }
             let mut attached =
                 Attached { probes: Vec::new(), users: HashSet::from([finding.tgid]), unused_since: None };
+            probes.set_complete(false);
             for site in &found.library.sites {
                 match probes.attach(&found.file, site) {
                     Ok(new) => attached.probes.extend(new),
@@ -84,6 +89,7 @@ impl<T> Attachments<T> {
                     }
                 }
             }
+            probes.set_complete(true);
             if !attached.probes.is_empty() {
                 tracing::debug!(path = found.path, probes = attached.probes.len(), "TLS library attached");
             }
@@ -143,16 +149,22 @@ mod tests {
     struct Counting {
         attached: usize,
         detached: usize,
+        complete: bool,
         refuse: Option<&'static str>,
     }
 
     impl Probes for Counting {
         type Probe = ();
 
+        fn set_complete(&mut self, is_complete: bool) {
+            self.complete = is_complete;
+        }
+
         fn attach(&mut self, _: &File, site: &Site) -> Result<Vec<()>, String> {
             if self.refuse == Some(site.name) {
                 return Err("no".to_owned());
             }
+            assert!(!self.complete, "half a library must not be looked at");
             self.attached += 1;
             Ok(vec![()])
         }
@@ -181,7 +193,7 @@ mod tests {
             attachments.on_finding(&finding(tgid, 7), &mut probes);
         }
         attachments.on_finding(&finding(1, 8), &mut probes);
-        assert_eq!((probes.attached, attachments.files()), (4, 2));
+        assert_eq!((probes.attached, attachments.files(), probes.complete), (4, 2, true));
     }
 
     #[test]

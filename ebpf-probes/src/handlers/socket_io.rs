@@ -273,6 +273,34 @@ fn header(connection: &Connection, tgid: u32, direction: u32, len: u32, place: &
     }
 }
 
+/// Nothing was told of a socket so far.
+#[inline(always)]
+pub fn is_new<S: Socket>(socket: S) -> bool {
+    match socket.connection() {
+        // SAFETY: state of a live connection.
+        Some(connection) => unsafe { (*connection).pieces == 0 },
+        None => true,
+    }
+}
+
+/// Brings a connection's sequence numbers up to its counts, after `all` bytes were told without them.
+#[inline(always)]
+pub fn settle<S: Socket>(socket: S, direction: u32, all: u32, was_new: bool) -> Option<()> {
+    // SAFETY: state of a live connection.
+    let connection = unsafe { &mut *socket.connection()? };
+    if connection.flags & TCP == 0 {
+        return None;
+    }
+    if was_new {
+        let now = socket.sequences();
+        connection.sequence = [now.received, now.sent];
+    } else {
+        let side = (direction & 1) as usize;
+        connection.sequence[side] = connection.sequence[side].wrapping_add(all);
+    }
+    Some(())
+}
+
 /// The peer has finished: a read returned nothing.
 #[inline(always)]
 pub fn ended<S: Socket>(socket: S, tgid: u32) -> Option<()> {

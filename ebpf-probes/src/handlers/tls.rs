@@ -323,6 +323,9 @@ fn stream(key: &TlsKey) -> Option<*mut TlsStream> {
     if let Some(stream) = TLS_STREAMS.get_ptr_mut(key) {
         return Some(stream);
     }
+    if !maps::tls_probes_are_complete() {
+        return None;
+    }
     let fresh = TlsStream {
         plaintext: plaintext(key.tgid as u32),
         carrier: 0,

@@ -17,10 +17,10 @@ use crate::{
     kernel::{
         file_table,
         regs::{
-            PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDFILE, SENDMMSG, SENDMSG, SENDTO,
-            SPLICE, WRITE, WRITEV,
+            self, PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDFILE, SENDMMSG, SENDMSG,
+            SENDTO, SPLICE, WRITE, WRITEV,
         },
-        socket::{Raw, Socket},
+        socket::{InOneCall, Raw, Socket},
         task,
     },
     maps::{CONNECTIONS_BY_ADDRESS, TAIL_CALLS, count},
@@ -80,6 +80,9 @@ fn syscall_set_state(ctx: BtfTracePointContext) -> i32 {
 fn exited(ctx: &BtfTracePointContext) -> Option<()> {
     let regs = Regs(ctx.arg::<*const u8>(0));
     let number = regs.number();
+    if regs.compat() {
+        return compat(regs, number, ctx.arg(1));
+    }
     if !matches!(
         number,
         READ | WRITE
@@ -109,11 +112,6 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
     if !process::watched(tgid) {
         return None;
     }
-    if regs.compat() {
-        // The numbers mean other calls there; nothing can be said but that something was done.
-        count(Counter::Compat);
-        return None;
-    }
     match number {
         RECVMMSG | SENDMMSG => {
             // A program of its own, so that each stays small enough for the verifier. It returns only if that one is
@@ -141,6 +139,18 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
         }
         _ => one(ctx, regs.arg0(), tgid, SENT, moved, call::sending(regs, number)),
     }
+}
+
+/// A call of a 32-bit program: its numbers mean other calls, and its arguments are in other registers. Told is only that
+/// something was moved.
+#[inline(always)]
+fn compat(regs: Regs, number: u64, moved: i64) -> Option<()> {
+    if !regs::COMPAT_CALLS.contains(&number) || moved <= 0 || !process::watched(task::current_tgid()) {
+        return None;
+    }
+    let _a_socket = file_table::socket(regs.compat_arg0())?;
+    count(Counter::Compat);
+    None
 }
 
 /// Within a TLS call it matters that a socket was tried.
@@ -184,8 +194,10 @@ fn many(regs: Regs, number: u64, tgid: u32, moved: i64) -> Option<()> {
         return None;
     }
     let found = file_table::socket(regs.arg0())?;
-    let socket = Raw { sk: found.sk, inode: found.inode };
+    let socket = InOneCall(Raw { sk: found.sk, inode: found.inode });
+    let is_new = socket_io::is_new(socket);
     let messages = regs.arg1();
+    let mut all = 0u32;
     for i in 0..u64::from(MMSG_MAX) {
         if moved < 0 || i >= moved as u64 {
             break;
@@ -201,6 +213,7 @@ fn many(regs: Regs, number: u64, tgid: u32, moved: i64) -> Option<()> {
             Buffer::message(address)
         };
         socket_io::moved(socket, tgid, direction, len, buffer, false);
+        all = all.wrapping_add(len);
     }
-    Some(())
+    socket_io::settle(socket.0, direction, all, is_new)
 }

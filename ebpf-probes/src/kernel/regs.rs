@@ -4,6 +4,7 @@ use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 
 use super::load;
 
+const BX: u32 = 5 * 8;
 const R10: u32 = 7 * 8;
 const AX: u32 = 10 * 8;
 const DX: u32 = 12 * 8;
@@ -48,6 +49,12 @@ impl Regs {
         load::<u64>(self.0, CS) & 0xffff != USER_CS
     }
 
+    /// First argument of a 32-bit program's call.
+    #[inline(always)]
+    pub fn compat_arg0(self) -> u64 {
+        load(self.0, BX)
+    }
+
     /// First argument.
     #[inline(always)]
     pub fn arg0(self) -> u64 {
@@ -87,3 +94,7 @@ pub const RECVMMSG: u64 = 299;
 pub const SENDMMSG: u64 = 307;
 pub const PREADV2: u64 = 327;
 pub const PWRITEV2: u64 = 328;
+
+/// Numbers by which 32-bit programs read, write, send and receive: `read`, `write`, `readv`, `writev`, `sendfile`,
+/// `sendfile64`, `recvmmsg`, `sendmmsg`, then `sendto` to `recvmsg`. (`socketcall` has its arguments in memory.)
+pub const COMPAT_CALLS: [u64; 12] = [3, 4, 145, 146, 187, 239, 337, 345, 369, 370, 371, 372];

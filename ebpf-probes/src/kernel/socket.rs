@@ -168,6 +168,38 @@ impl Socket for Raw {
     }
 }
 
+/// The same, while the messages that one call has moved are told one by one: the socket's sequence numbers are those
+/// behind the last of them, and say nothing of where the others lie.
+#[derive(Clone, Copy)]
+pub struct InOneCall(pub Raw);
+
+impl Socket for InOneCall {
+    #[inline(always)]
+    fn inode(self) -> u64 {
+        self.0.inode
+    }
+
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0.address()
+    }
+
+    #[inline(always)]
+    fn connection(self) -> Option<*mut Connection> {
+        self.0.connection()
+    }
+
+    #[inline(always)]
+    fn remember(self) -> Option<*mut Connection> {
+        self.0.remember()
+    }
+
+    #[inline(always)]
+    fn sequences(self) -> Sequences {
+        Sequences::NONE
+    }
+}
+
 /// What is watched of a socket's kind: `Some(true)` for TCP, `Some(false)` for a unix stream, `None` for all else.
 #[inline(always)]
 pub fn watched_kind(sk: u64) -> Option<bool> {

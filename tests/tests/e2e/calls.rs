@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{
     agent::{Backend, Watch},
     client::{Connection, request},
@@ -72,11 +72,13 @@ fn each_call(backend: Backend, family: &str) {
     for (receive, send, size) in CALLS {
         let span = seen.at(&format!("/{receive}/{send}"));
         assert_eq!(span.kind, "SERVER", "{receive} {send}");
+        // What `splice` takes out of a socket passes by the tracepoints of backend `sock`: not known is what it says.
+        let received = if backend == Backend::Sock && receive == "splice" { Value::Null } else { json!(200) };
         assert_attributes(
             span,
             &json!({
                 "http.response.status_code": 200,
-                "http.request.body.size": 200,
+                "http.request.body.size": received,
                 "http.response.body.size": size,
                 "server.address": "test.example",
                 "beyla.outcome": null,
@@ -93,7 +95,6 @@ fn each_call(backend: Backend, family: &str) {
 }
 
 /// The same numbers mean other calls there.
-#[cfg(target_arch = "x86_64")]
 fn a_program_of_32_bits_is_counted_and_not_misread(backend: Backend) {
     let files = folder();
     let flags = ["-m32", "-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie"];

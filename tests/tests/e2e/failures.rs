@@ -192,6 +192,7 @@ fn a_receiver_that_comes_late_gets_what_the_queue_held(backend: Backend) {
     assert!(grown < 32 << 20, "memory grew by {grown} bytes for {SENT} spans");
 
     let receiver = Receiver::start_on(ports, None);
+    poll("the queue is emptied", || (agent.metric("beyla_rs_export_queue_bytes", &[]) == 0.0).then_some(()));
     assert_eq!(connection.get("/heard").status, 200);
     let is_heard = |span: &ReceivedSpan| span.attributes["url.path"] == "/heard";
     receiver.wait_for(|state| state.spans.iter().any(is_heard), tests::LONG).unwrap();

@@ -1,5 +1,5 @@
 //! The agent against real programs: what was sent is what it tells, exactly, with every backend.
-#![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod calls;
 mod clients;

@@ -15,6 +15,7 @@ const fn program(name: &'static str, package: &'static str) -> Program {
 
 /// What the end-to-end tests watch or use.
 pub(crate) const TESTS: &[Program] = &[
+    program("cc", "gcc"),
     program("curl", "curl"),
     program("nginx", "nginx-light"),
     program("node", "nodejs"),
