@@ -1,0 +1,3 @@
+module beyla-rs/deploy/validate
+
+go 1.24
