@@ -3,12 +3,14 @@
 mod bench;
 mod build;
 mod demo;
+mod kube;
 mod lint;
 mod run;
 mod setup;
 mod shell;
 mod test;
 mod tidy;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -41,6 +43,10 @@ enum Verb {
     Demo(demo::Args),
     /// Measure what the agent costs a server, and what it sees
     Bench(bench::Args),
+    /// Check what is in `deploy/` with the programs that it is for (needs Go)
+    Validate,
+    /// Try the manifests and the chart on a real cluster (needs KUBECONFIG, kubectl and Go)
+    Kube(kube::Args),
     /// Receive OTLP over HTTP and count what arrives (the other end of `bench`)
     #[command(hide = true)]
     OtlpSink(bench::sink::Args),
@@ -55,6 +61,8 @@ fn main() -> ExitCode {
         Verb::Lint => lint::main(),
         Verb::Demo(args) => demo::main(&args),
         Verb::Bench(args) => bench::main(&args),
+        Verb::Validate => validate::main(),
+        Verb::Kube(args) => kube::main(&args),
         Verb::OtlpSink(args) => bench::sink::main(&args),
     };
     match done {

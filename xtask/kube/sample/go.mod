@@ -1,0 +1,3 @@
+module beyla-rs/xtask/kube/sample
+
+go 1.22
