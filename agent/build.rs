@@ -30,9 +30,8 @@ fn main() -> anyhow::Result<()> {
 
     // bpf-linker may have been installed into the target folder.
     let tools = root.join("target/tools/bin");
-    let path = env::join_paths(
-        std::iter::once(tools).chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
-    )?;
+    let path =
+        env::join_paths(std::iter::once(tools).chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())))?;
     // A target folder of its own: cargo holds the lock of the usual one while it runs this.
     let target_dir = out.join("kernel-side");
     let flags = [
@@ -53,7 +52,9 @@ fn main() -> anyhow::Result<()> {
         .arg("--target-dir")
         .arg(&target_dir);
     // Cargo sets these for the host's build; the kernel side has its own.
-    for name in ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR", "RUSTFLAGS"] {
+    for name in
+        ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR", "RUSTFLAGS"]
+    {
         cargo.env_remove(name);
     }
     let output = cargo.output().context("cannot run cargo for the kernel side")?;

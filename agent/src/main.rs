@@ -1,9 +1,6 @@
 //! The `beyla-rs` command.
 
-use std::{
-    io::Write,
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 
 use beyla_rs::{
     cli::{self, Exit},

@@ -1,10 +1,11 @@
 //! Puts the stages together: the only module that names them all. One thread takes events from the kernel side through
 //! to spans; exporters run on the async runtime.
 
+mod discovery;
 mod self_metrics;
+mod waiting;
 
 use std::{
-    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -14,15 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebpf_common::events::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process};
+use ebpf_common::events::PROCESS_EXIT;
 
-pub use self::self_metrics::Gauges;
+use self::{discovery::Discovery, waiting::Waiting};
+pub use self::{self_metrics::Gauges, waiting::Ready};
 use crate::{
     capture::{Capture, event::Event},
     conn::{Connections, Limits},
     export::{MetricSource, SpanSink},
     model::{exchange::Exchange, metric::Metric, net::ConnectionInfo, span::Span},
-    procs::ProcessTable,
+    procs::{ProcessTable, Service},
     telemetry::{
         Telemetry,
         clock::{Offset, monotonic_ns},
@@ -67,6 +69,8 @@ pub struct Parts {
     pub sink: SpanSink,
     /// Bounds of the table of connections.
     pub limits: Limits,
+    /// Whether metadata of pods is there, and until when spans of pods wait for it; `None`: there is none to wait for.
+    pub metadata: Option<(Ready, Instant)>,
 }
 
 /// The running pipeline.
@@ -116,27 +120,26 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Worker {
     parts: Parts,
     connections: Connections,
-    /// Living processes among the targets and their children.
-    living: HashSet<u32>,
-    /// Where the choice is open: what was decided of processes that were met.
-    judged: HashMap<u32, bool>,
-    /// Decisions that the kernel side is to be told.
-    verdicts: Vec<(u32, bool)>,
+    discovery: Discovery,
+    waiting: Waiting,
     spans: Vec<Span>,
+    /// Connections that carry nothing of interest.
     unwanted: Vec<u64>,
+    /// Connections of processes that are not watched.
+    paused: Vec<u64>,
     housekeeping: Instant,
     swept: Instant,
 }
 
 impl Worker {
-    fn new(parts: Parts) -> Self {
+    fn new(mut parts: Parts) -> Self {
         Self {
             connections: Connections::new(parts.limits),
-            living: parts.targets.iter().copied().collect(),
-            judged: HashMap::new(),
-            verdicts: Vec::new(),
+            discovery: Discovery::new(Arc::clone(&parts.processes), &parts.targets),
+            waiting: Waiting::new(parts.metadata.take()),
             spans: Vec::new(),
             unwanted: Vec::new(),
+            paused: Vec::new(),
             housekeeping: Instant::now(),
             swept: Instant::now(),
             parts,
@@ -155,7 +158,7 @@ impl Worker {
             if stop.load(Ordering::Relaxed) {
                 break Ended::Stopped;
             }
-            if !self.parts.targets.is_empty() && self.living.is_empty() {
+            if self.discovery.is_over() {
                 break Ended::TargetsGone;
             }
         };
@@ -165,37 +168,35 @@ impl Worker {
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { parts, connections, living, judged, verdicts, spans, unwanted, .. } = self;
-        let is_open = parts.targets.is_empty();
+        let Self { parts, connections, discovery, waiting, spans, unwanted, paused, .. } = self;
         let mut telemetry = lock(&parts.telemetry);
         let processes = &parts.processes;
+        for (connection, exchange) in waiting.release() {
+            let Service { resource, rule } = processes.service(exchange.thread.tgid);
+            spans.extend(telemetry.on_exchange(exchange, &connection, &resource, rule.as_ref()));
+        }
         let mut sink = |connection: &ConnectionInfo, exchange: Exchange| {
-            let resource = processes.resource(exchange.thread.tgid);
-            spans.extend(telemetry.on_exchange(exchange, connection, &resource));
+            let Service { resource, rule } = processes.service(exchange.thread.tgid);
+            if let Some(exchange) = waiting.hold(connection, exchange, &resource) {
+                spans.extend(telemetry.on_exchange(exchange, connection, &resource, rule.as_ref()));
+            }
         };
         let taken = parts.capture.drain(EVENTS_PER_ROUND, |event| match event {
             Event::Open(open) => {
-                // A process is judged when it uses a connection: it serves or calls by then. Once told to ignore it,
-                // the kernel side reports no more of it, unless it has ended and its number is another's.
-                let is_wanted = !is_open || processes.verdict(open.tgid).is_watch();
-                if is_open && (judged.insert(open.tgid, is_wanted) != Some(is_wanted) || !is_wanted) {
-                    verdicts.push((open.tgid, is_wanted));
-                }
-                if is_wanted {
+                if discovery.on_open(open) {
                     connections.on_open(open, &mut sink);
                 }
             }
             Event::Data { header, head, tail } => {
-                if judged.get(&header.tgid) != Some(&false) && !connections.on_data(header, head, tail, &mut sink) {
+                if !discovery.wants(header.tgid) {
+                    paused.push(header.conn);
+                } else if !connections.on_data(header, head, tail, &mut sink) {
                     unwanted.push(header.conn);
                 }
             }
             Event::State(state) => connections.on_state(state, &mut sink),
             Event::Process(process) => {
-                on_process(process, processes, living);
-                if process.what != PROCESS_FORK {
-                    judged.remove(&process.tgid);
-                }
+                discovery.on_process(process);
                 if process.what == PROCESS_EXIT {
                     connections.on_exit(process.tgid, process.at_ns, &mut sink);
                 }
@@ -203,11 +204,11 @@ impl Worker {
         });
         connections.on_tick(monotonic_ns(), &mut sink);
         drop(telemetry);
-        for (tgid, is_wanted) in verdicts.drain(..) {
-            let told = if is_wanted { parts.capture.watch(tgid) } else { parts.capture.ignore(tgid) };
-            if let Err(error) = told {
-                tracing::warn!("{error}: too many processes; it is judged anew at each of its connections");
-            }
+        discovery.tell(&mut parts.capture);
+        paused.sort_unstable();
+        paused.dedup();
+        for id in paused.drain(..) {
+            parts.capture.pause_connection(id);
         }
         for id in unwanted.drain(..) {
             parts.capture.ignore_connection(id);
@@ -224,29 +225,21 @@ impl Worker {
         lock(&self.parts.telemetry).clock_mut().refresh(Offset::sample());
         if self.swept.elapsed() > SWEEPING {
             self.swept = Instant::now();
-            self.parts.processes.sweep();
+            self.discovery.sweep(&mut self.parts.capture);
         }
         self.connections.gather();
         self.publish();
-        if self.parts.targets.is_empty() {
-            let processes = &self.parts.processes;
-            for (tgid, verdict) in processes.rejudge() {
-                if let Some(known) = self.judged.get_mut(&tgid) {
-                    *known = verdict.is_watch();
-                    self.verdicts.push((tgid, *known));
-                }
-            }
-            self.judged.retain(|&tgid, _| processes.proc().stat(tgid).is_some());
-        } else {
-            // The event that says so may have been lost.
-            let proc = self.parts.processes.proc();
-            self.living.retain(|&tgid| proc.stat(tgid).is_some());
-        }
+        self.discovery.keep_house();
     }
 
     fn publish(&self) {
-        let watched = if self.parts.targets.is_empty() { self.parts.processes.len() } else { self.living.len() };
-        self.parts.gauges.publish(self.parts.capture.counts(), self.connections.totals(), self.connections.len(), watched);
+        let watched = self.discovery.watched();
+        self.parts.gauges.publish(
+            self.parts.capture.counts(),
+            self.connections.totals(),
+            self.connections.len(),
+            watched,
+        );
     }
 
     /// Detaches the kernel side, and ends what is open.
@@ -257,36 +250,22 @@ impl Worker {
                 break;
             }
         }
-        let Self { parts, connections, spans, .. } = &mut self;
+        let Self { parts, connections, waiting, spans, .. } = &mut self;
         {
             let mut telemetry = lock(&parts.telemetry);
-            connections.on_stop(monotonic_ns(), &mut |connection, exchange: Exchange| {
-                let resource = parts.processes.resource(exchange.thread.tgid);
-                spans.extend(telemetry.on_exchange(exchange, connection, &resource));
-            });
+            let mut sink = |connection: &ConnectionInfo, exchange: Exchange| {
+                let Service { resource, rule } = parts.processes.service(exchange.thread.tgid);
+                spans.extend(telemetry.on_exchange(exchange, connection, &resource, rule.as_ref()));
+            };
+            for (connection, exchange) in waiting.release_all() {
+                sink(&connection, exchange);
+            }
+            connections.on_stop(monotonic_ns(), &mut sink);
         }
         if !spans.is_empty() {
             parts.sink.push(std::mem::take(spans));
         }
         self.connections.gather();
         self.publish();
-    }
-}
-
-fn on_process(event: &Process, processes: &ProcessTable, living: &mut HashSet<u32>) {
-    match event.what {
-        PROCESS_FORK => {
-            processes.on_fork(event.parent, event.tgid, event.started_at_ns);
-            living.insert(event.tgid);
-        }
-        PROCESS_EXEC => {
-            let comm = event.comm.split(|&byte| byte == 0).next().unwrap_or_default();
-            processes.on_exec(event.tgid, event.started_at_ns, &String::from_utf8_lossy(comm));
-        }
-        PROCESS_EXIT => {
-            processes.on_exit(event.tgid, event.started_at_ns);
-            living.remove(&event.tgid);
-        }
-        other => tracing::error!(what = other, "the kernel side reported an unknown thing of a process"),
     }
 }

@@ -132,6 +132,10 @@ pub struct Open {
     pub path: [u8; UNIX_PATH_MAX],
     /// Zero.
     pub reserved: u32,
+    /// When the process was started, in ns of `CLOCK_BOOTTIME`: with `tgid`, its identity. 0 where unknown.
+    pub started_at_ns: u64,
+    /// The process's name (`comm` of its first thread), zero-padded: it may be gone when this record is read.
+    pub comm: [u8; 16],
 }
 
 /// A TCP connection changed its state.
@@ -200,6 +204,6 @@ pub struct Process {
 }
 
 const _: () = assert!(size_of::<Data>() == 64);
-const _: () = assert!(size_of::<Open>() == 184);
+const _: () = assert!(size_of::<Open>() == 208);
 const _: () = assert!(size_of::<State>() == 48);
 const _: () = assert!(size_of::<Process>() == 56);

@@ -7,6 +7,8 @@ pub const IGNORE: u32 = 2;
 
 /// Value of the map of verdicts: nothing more is wanted of this connection.
 pub const VERDICT_IGNORE: u32 = 1;
+/// Value of the map of verdicts: the process may not be watched any more; it is to be asked for anew.
+pub const VERDICT_ASK_AGAIN: u32 = 2;
 
 /// Index into the array of programs: carries on where `sys_exit` finds a `sendmmsg` or `recvmmsg`.
 pub const MANY_MESSAGES: u32 = 0;

@@ -7,7 +7,6 @@
     target_arch = "bpf",
     expect(unsafe_code, reason = "kernel programs are made of helper calls; the verifier proves each memory access")
 )]
-
 #![allow(unreachable_pub, reason = "a program has no users; `pub` marks what other modules here may use")]
 
 #[cfg(target_arch = "bpf")]

@@ -14,7 +14,7 @@ use aya::{
 use ebpf_common::{
     limits,
     offsets::KernelOffsets,
-    policy::{COUNTERS, Counter, IGNORE, MANY_MESSAGES, VERDICT_IGNORE, WATCH},
+    policy::{COUNTERS, Counter, IGNORE, MANY_MESSAGES, VERDICT_ASK_AGAIN, VERDICT_IGNORE, WATCH},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
@@ -212,7 +212,16 @@ impl Capture {
 
     /// Nothing more is wanted of a connection.
     pub fn ignore_connection(&mut self, id: u64) {
-        if let Err(error) = self.verdicts.insert(id, VERDICT_IGNORE, 0) {
+        self.set_verdict(id, VERDICT_IGNORE);
+    }
+
+    /// Nothing is wanted of a connection as long as its process is not watched.
+    pub fn pause_connection(&mut self, id: u64) {
+        self.set_verdict(id, VERDICT_ASK_AGAIN);
+    }
+
+    fn set_verdict(&mut self, id: u64, verdict: u32) {
+        if let Err(error) = self.verdicts.insert(id, verdict, 0) {
             tracing::debug!(%error, id, "a connection cannot be ignored in the kernel; it goes on being skipped here");
         }
     }

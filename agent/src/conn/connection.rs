@@ -16,7 +16,10 @@ use crate::{
 
 enum Speech {
     Undecided(Box<Undecided>),
-    Speaks { protocol: &'static str, session: Box<dyn Session> },
+    Speaks {
+        protocol: &'static str,
+        session: Box<dyn Session>,
+    },
     /// Nothing (more) that is understood.
     Foreign,
 }

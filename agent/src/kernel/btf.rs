@@ -92,10 +92,10 @@ impl Btf {
                 }
             }
             let extra = match kind {
-                1 | 14 | 17 => 4,                              // integer, variable, declaration tag
+                1 | 14 | 17 => 4, // integer, variable, declaration tag
                 KIND_ARRAY => 12,
                 KIND_STRUCT | KIND_UNION | 15 | 19 => 12 * members, // also data section, 64-bit enumeration
-                6 | 13 => 8 * members,                         // enumeration, function prototype
+                6 | 13 => 8 * members,                              // enumeration, function prototype
                 _ => 0,
             };
             at = at.checked_add(12 + extra)?;

@@ -94,11 +94,14 @@ impl MetricSource for Gauges {
                 "beyla_rs.build_info",
                 "",
                 "Version and capture backend of the running agent.",
-                Points::Gauge(vec![self.point(1, &[
-                    ("version", env!("CARGO_PKG_VERSION")),
-                    ("backend", self.backend),
-                    ("arch", std::env::consts::ARCH),
-                ])]),
+                Points::Gauge(vec![self.point(
+                    1,
+                    &[
+                        ("version", env!("CARGO_PKG_VERSION")),
+                        ("backend", self.backend),
+                        ("arch", std::env::consts::ARCH),
+                    ],
+                )]),
             ),
             self.metric(
                 "beyla_rs.capture.events",
@@ -110,21 +113,24 @@ impl MetricSource for Gauges {
                 "beyla_rs.capture.lost",
                 "{event}",
                 "Records that the kernel side could not hand over, or not whole.",
-                self.by("reason", &[
-                    ("ring_full", kernel.get(Counter::LostRingFull)),
-                    ("map_full", kernel.get(Counter::LostMapFull)),
-                    ("read_fault", kernel.get(Counter::LostReadFault)),
-                    ("process_map_full", kernel.get(Counter::ProcessMapFull)),
-                ]),
+                self.by(
+                    "reason",
+                    &[
+                        ("ring_full", kernel.get(Counter::LostRingFull)),
+                        ("map_full", kernel.get(Counter::LostMapFull)),
+                        ("read_fault", kernel.get(Counter::LostReadFault)),
+                        ("process_map_full", kernel.get(Counter::ProcessMapFull)),
+                    ],
+                ),
             ),
             self.metric(
                 "beyla_rs.capture.unread",
                 "{event}",
                 "Pieces of traffic whose length is known and whose bytes cannot be read.",
-                self.by("reason", &[
-                    ("no_buffer", kernel.get(Counter::Unreadable)),
-                    ("compat", kernel.get(Counter::Compat)),
-                ]),
+                self.by(
+                    "reason",
+                    &[("no_buffer", kernel.get(Counter::Unreadable)), ("compat", kernel.get(Counter::Compat))],
+                ),
             ),
             self.metric(
                 "beyla_rs.exchanges",
@@ -136,12 +142,15 @@ impl MetricSource for Gauges {
                 "beyla_rs.anomalies",
                 "{anomaly}",
                 "What could not be made sense of, or exceeded a limit.",
-                self.by("kind", &[
-                    ("resync", table.resyncs),
-                    ("unmatched_response", table.unmatched_responses),
-                    ("over_limit", table.over_limit),
-                    ("evicted_connection", table.evicted),
-                ]),
+                self.by(
+                    "kind",
+                    &[
+                        ("resync", table.resyncs),
+                        ("unmatched_response", table.unmatched_responses),
+                        ("over_limit", table.over_limit),
+                        ("evicted_connection", table.evicted),
+                    ],
+                ),
             ),
             self.metric(
                 "beyla_rs.capture.lost_bytes",

@@ -40,33 +40,49 @@ pub struct Ports {
 type Table = HashMap<u64, Option<u16>>;
 
 impl Ports {
-    /// The sockets of a process.
+    /// The sockets of a process. One that was opened within the last second may be missing.
     #[must_use]
     pub fn of(&self, proc: &ProcFs, pid: u32, now: Instant) -> Sockets {
+        self.with_table(proc, pid, now, TABLE_LIFE).0
+    }
+
+    /// The same, with those that were opened a moment ago.
+    #[must_use]
+    pub fn of_now(&self, proc: &ProcFs, pid: u32, now: Instant) -> Sockets {
+        match self.with_table(proc, pid, now, TABLE_LIFE) {
+            // A socket that the kept table does not have is younger, or none of TCP.
+            (_, true) => self.with_table(proc, pid, now, Duration::ZERO).0,
+            (sockets, false) => sockets,
+        }
+    }
+
+    /// The sockets by a table of at most this age, and whether there are any that it does not have.
+    fn with_table(&self, proc: &ProcFs, pid: u32, now: Instant, life: Duration) -> (Sockets, bool) {
         let mut sockets = Sockets::default();
-        let Ok(descriptors) = fs::read_dir(proc.path(pid, "fd")) else { return sockets };
+        let mut lacks = false;
+        let Ok(descriptors) = fs::read_dir(proc.path(pid, "fd")) else { return (sockets, false) };
         let mut table = None;
         for descriptor in descriptors.flatten().take(DESCRIPTORS_MAX) {
             let Ok(link) = fs::read_link(descriptor.path()) else { continue };
             let inode = link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
             let Some(inode) = inode else { continue };
             // Most processes have no socket at all: then no table is read.
-            match table.get_or_insert_with(|| self.table(proc, pid, now)).get(&inode) {
+            match table.get_or_insert_with(|| self.table(proc, pid, now, life)).get(&inode) {
                 Some(&Some(port)) => sockets.listening.push(port),
                 Some(None) => sockets.is_connected = true,
-                None => {}
+                None => lacks = true,
             }
         }
         sockets.listening.sort_unstable();
         sockets.listening.dedup();
-        sockets
+        (sockets, lacks)
     }
 
-    fn table(&self, proc: &ProcFs, pid: u32, now: Instant) -> Arc<Table> {
+    fn table(&self, proc: &ProcFs, pid: u32, now: Instant, life: Duration) -> Arc<Table> {
         let namespace = proc.namespace(pid, "net");
         if let Some(namespace) = namespace
             && let Some((read_at, table)) = self.tables.lock().unwrap_or_else(PoisonError::into_inner).get(&namespace)
-            && now.saturating_duration_since(*read_at) < TABLE_LIFE
+            && now.saturating_duration_since(*read_at) < life
         {
             return Arc::clone(table);
         }
@@ -123,6 +139,18 @@ mod tests {
         drop(v4);
         let found = cache.of(&proc, pid, now + TABLE_LIFE);
         assert!(!found.listening.contains(&ports[0]) && found.listening.contains(&ports[1]));
+    }
+
+    #[test]
+    fn a_listener_younger_than_the_kept_table_is_found_where_it_matters() {
+        let proc = ProcFs::new("/proc");
+        let (cache, now) = (Ports::default(), Instant::now());
+        let _first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _kept = cache.of(&proc, std::process::id(), now);
+        let young = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = young.local_addr().unwrap().port();
+        assert!(!cache.of(&proc, std::process::id(), now).listening.contains(&port));
+        assert!(cache.of_now(&proc, std::process::id(), now).listening.contains(&port));
     }
 
     #[test]

@@ -104,6 +104,15 @@ pub struct ProcessTable {
     state: RwLock<State>,
 }
 
+/// What spans and metrics of a process need to know of it.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its resource.
+    pub resource: Arc<Resource>,
+    /// The rule of the configuration that it is watched by, if any.
+    pub rule: Option<Arc<Rule>>,
+}
+
 #[derive(Default)]
 struct State {
     live: HashMap<u32, Entry>,
@@ -210,15 +219,25 @@ impl ProcessTable {
     }
 
     fn resource_at(&self, tgid: u32, now: Instant) -> Arc<Resource> {
+        self.service_at(tgid, now).resource
+    }
+
+    /// The resource of a process, and the rule it is watched by.
+    #[must_use]
+    pub fn service(&self, tgid: u32) -> Service {
+        self.service_at(tgid, Instant::now())
+    }
+
+    fn service_at(&self, tgid: u32, now: Instant) -> Service {
         let generation = self.generation();
         if let Some(entry) = self.read().live.get(&tgid)
             && let Some(known) = entry.fresh(now, generation)
             && let Some(resource) = &known.resource
         {
-            return Arc::clone(resource);
+            return Service { resource: Arc::clone(resource), rule: known.verdict.rule().cloned() };
         }
-        let (resource, _) = self.refresh(tgid, now, generation, true);
-        resource.unwrap_or_default()
+        let (resource, verdict) = self.refresh(tgid, now, generation, true);
+        Service { resource: resource.unwrap_or_default(), rule: verdict.rule().cloned() }
     }
 
     /// Whether to watch a process, and the configuration that it matched.
@@ -272,6 +291,40 @@ impl ProcessTable {
             && self.proc.stat(tgid).is_some_and(|stat| stat.start_ticks == start_ticks)
         {
             entry.facts = facts;
+        }
+    }
+
+    /// A process uses a connection: `started_at_ns` (on the boot clock) and `comm` are of that moment. An earlier process
+    /// of this pid is told apart, and what was read of an earlier program of this process is looked at again. Tells
+    /// whether either may be so.
+    pub fn on_met(&self, tgid: u32, started_at_ns: u64, comm: &str) -> bool {
+        let start_ticks = started_at_ns / NS_PER_TICK;
+        let is_same = |entry: &Entry| entry.start_ticks == start_ticks && entry.comm == comm;
+        if started_at_ns == 0 || self.read().live.get(&tgid).is_some_and(is_same) {
+            return false;
+        }
+        let mut state = self.write();
+        let is_room = state.live.len() < LIVE_MAX;
+        match state.live.get_mut(&tgid) {
+            // No later process of this pid has the same start: a tick is shorter than any way round the pids.
+            Some(entry) if entry.start_ticks == start_ticks => {
+                // Threads may also be renamed: what was read is dropped only where it turns out to be of another program.
+                let is_another = !entry.comm.is_empty();
+                entry.comm = comm.into();
+                if is_another {
+                    entry.known = None;
+                }
+                is_another
+            }
+            Some(entry) => {
+                *entry = Entry { comm: comm.into(), ..Entry::new(start_ticks, 0) };
+                true
+            }
+            None if is_room => {
+                state.live.insert(tgid, Entry { comm: comm.into(), ..Entry::new(start_ticks, 0) });
+                true
+            }
+            None => false,
         }
     }
 
@@ -357,7 +410,9 @@ impl ProcessTable {
         if let (true, Some(stat)) = (is_alive, stat) {
             (entry.comm, entry.parent) = (stat.comm.into(), stat.parent);
         }
-        let facts = entry.facts.take();
+        // An exec that nobody told of: of a process that was asked for before it used a connection.
+        let is_replaced = |facts: &Arc<Facts>| is_alive && self.proc.exe(tgid).is_some_and(|exe| *exe != *facts.exe);
+        let facts = entry.facts.take().filter(|facts| !is_replaced(facts));
         let facts = facts.or_else(|| if is_alive { self.reader.read(tgid).map(Arc::new) } else { None });
         // What it forked off and never replaced is the parent's program.
         let facts = facts.or_else(|| if entry.executions > 0 { None } else { self.facts_of(entry.parent) });
@@ -365,7 +420,9 @@ impl ProcessTable {
 
         let identity = Identity { tgid, start_ticks: entry.start_ticks };
         let pod = self.pods.as_ref().filter(|_| !facts.container.is_none()).and_then(|pods| pods.pod(&facts.container));
-        let verdict = self.judge(tgid, entry.parent, &facts, pod.as_deref(), now, Selector::decide);
+        // Of a worker that is gone, the parent that forked it tells what it was.
+        let asked = if is_alive || entry.executions > 0 || entry.parent == 0 { tgid } else { entry.parent };
+        let verdict = self.judge((tgid, asked), entry.parent, &facts, pod.as_deref(), now, Selector::decide);
         let resource = (wants || old.is_some()).then(|| {
             let built = self.describe(identity, &facts, pod.as_deref(), verdict.rule().map(AsRef::as_ref));
             old.filter(|old| **old == built).unwrap_or_else(|| Arc::new(built))

@@ -46,11 +46,7 @@ struct Report {
 /// Prints the report. Fails if the agent cannot run here.
 pub(super) fn check(json: bool) -> Exit {
     let report = report();
-    let text = if json {
-        serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
-    } else {
-        text(&report)
-    };
+    let text = if json { serde_json::to_string_pretty(&report).unwrap_or_default() + "\n" } else { text(&report) };
     match (print(&text), report.ok) {
         (Exit::Ok, true) => Exit::Ok,
         _ => Exit::Failed,
@@ -127,8 +123,10 @@ fn btf_item() -> Item {
         required: true,
         found: found.map_or_else(|error| error.to_string(), |_| btf::VMLINUX.to_owned()),
         enables: "everything: where the kernel keeps what is read".to_owned(),
-        advice: Some("use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of current distributions are".to_owned())
-            .filter(|_| !std::path::Path::new(btf::VMLINUX).exists()),
+        advice: Some(
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of current distributions are".to_owned(),
+        )
+        .filter(|_| !std::path::Path::new(btf::VMLINUX).exists()),
     }
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use ebpf_common::{
     events::{Data, EventKind, Open, RECEIVED, flags},
     limits::{HEAD_MAX, LATER_HEAD, RESPONSE_HEAD_MAX, SCRATCH_PAYLOAD, SMALL_PIECE},
-    policy::{Counter, VERDICT_IGNORE},
+    policy::{Counter, VERDICT_ASK_AGAIN, VERDICT_IGNORE},
 };
 
 use super::{
@@ -18,6 +18,7 @@ use crate::{
     kernel::{
         clear,
         socket::{self, Sequences, Socket},
+        task,
     },
     maps::{ANNOUNCED, Connection, EVENTS, FIN_SENT, IGNORED, RESPONSES, SCRATCH, Scratch, TCP, VERDICTS, count},
 };
@@ -78,10 +79,22 @@ pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: 
     // User space answers some time after the first pieces; looking at every power of two finds it soon enough.
     if pieces >= 4 && pieces & (pieces - 1) == 0 {
         // SAFETY: the value is copied out at once.
-        if unsafe { VERDICTS.get(&connection.id) }.copied() == Some(VERDICT_IGNORE) {
-            connection.flags |= IGNORED;
-            let _gone_already = VERDICTS.remove(&connection.id);
-            return None;
+        match unsafe { VERDICTS.get(&connection.id) }.copied() {
+            Some(VERDICT_IGNORE) => {
+                connection.flags |= IGNORED;
+                let _gone_already = VERDICTS.remove(&connection.id);
+                return None;
+            }
+            Some(VERDICT_ASK_AGAIN) => {
+                // If it is watched again, the connection is met anew.
+                connection.tgid = 0;
+                connection.flags &= !ANNOUNCED;
+                connection.position = [0; 2];
+                connection.pieces = 0;
+                let _gone_already = VERDICTS.remove(&connection.id);
+                return None;
+            }
+            _ => {}
         }
     }
     if connection.flags & ANNOUNCED == 0 {
@@ -256,6 +269,7 @@ fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64) -> Option<()> {
     }
     // What could not be read stays zero, which user space shows as unknown.
     let _unknown = socket::describe(sk, open);
+    let _unknown = task::identify_current(open);
     record.submit(BPF_RB_NO_WAKEUP.into());
     Some(())
 }
@@ -268,9 +282,8 @@ fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
     }
     let len = size_of::<Data>() as u64 + payload;
     // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
-    let result = unsafe {
-        bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, BPF_RB_NO_WAKEUP.into())
-    };
+    let result =
+        unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, BPF_RB_NO_WAKEUP.into()) };
     if result != 0 {
         count(Counter::LostRingFull);
         return None;

@@ -4,10 +4,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::bpf_get_current_task_btf,
-    },
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_task_btf},
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };

@@ -17,8 +17,8 @@ use crate::{
     kernel::{
         file_table,
         regs::{
-            PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDFILE, SENDMMSG, SENDMSG, SENDTO, SPLICE,
-            WRITE, WRITEV,
+            PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDFILE, SENDMMSG, SENDMSG, SENDTO,
+            SPLICE, WRITE, WRITEV,
         },
         socket::Raw,
         task,

@@ -203,8 +203,7 @@ pub fn describe(sk: u64, open: *mut Open) -> Option<()> {
         _ => {
             let own = read::<u64>(sk, OFFSETS.unix_addr.load()).unwrap_or(0);
             let peer = read::<u64>(sk, OFFSETS.unix_peer.load()).unwrap_or(0);
-            let address =
-                if own != 0 { own } else { read::<u64>(peer, OFFSETS.unix_addr.load()).unwrap_or(0) };
+            let address = if own != 0 { own } else { read::<u64>(peer, OFFSETS.unix_addr.load()).unwrap_or(0) };
             // The length counts the family before the path.
             let len = read::<u32>(address, OFFSETS.unix_address_len.load())?.saturating_sub(2);
             // SAFETY: as above.

@@ -133,7 +133,7 @@ fn check_reason(selector: &Selector, change: impl FnOnce(&mut Candidate<'_>), ex
 #[test]
 fn what_is_not_to_be_watched_is_not() {
     assert_eq!(Selector::all().default_exclude.len(), Selector::DEFAULT_EXCLUDE.len());
-    let all = Selector { own_pid: Some(42), collector_port: Some(4317), ..Selector::all() };
+    let all = Selector { own_pid: Some(42), collector_ports: vec![4317], ..Selector::all() };
     check_reason(&all, |_| {}, None);
     check_reason(&all, |candidate| candidate.pid = 42, Some(Reason::Itself));
     check_reason(&all, |candidate| candidate.ports = &|| vec![4317], Some(Reason::Collector));

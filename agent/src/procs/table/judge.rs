@@ -61,7 +61,7 @@ impl ProcessTable {
         let (parent, facts) = self.read().live.get(&pid).map(|entry| (entry.parent, entry.facts.clone()))?;
         let facts = facts?;
         let pod = self.pods.as_ref().and_then(|pods| pods.pod(&facts.container));
-        let mut matched_by = self.judge(pid, parent, &facts, pod.as_deref(), now, Selector::matches);
+        let mut matched_by = self.judge((pid, pid), parent, &facts, pod.as_deref(), now, Selector::matches);
         if matched_by.is_empty() {
             matched_by.push("default".into());
         }
@@ -85,9 +85,10 @@ impl ProcessTable {
         })
     }
 
+    /// `asked` is the process whose command line and ports are read: itself, or what it was forked from.
     pub(super) fn judge<T>(
         &self,
-        pid: u32,
+        (pid, asked): (u32, u32),
         parent: u32,
         facts: &Facts,
         pod: Option<&Pod>,
@@ -104,8 +105,8 @@ impl ProcessTable {
             container_name: info.and_then(|info| info.name.as_ref()).or(of_pod).map(|name| name.as_str()),
             pod,
             container_id: facts.container.id.as_deref(),
-            cmdline: &|| self.proc.cmdline(pid),
-            ports: &|| self.ports.of(&self.proc, pid, now).listening,
+            cmdline: &|| self.proc.cmdline(asked),
+            ports: &|| self.ports.of_now(&self.proc, asked, now).listening,
             ancestors: &|| self.ancestors(parent),
         };
         judge(&self.selector(), &candidate)

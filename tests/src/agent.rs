@@ -1,0 +1,296 @@
+//! The agent under test: the binary itself, started as a user would.
+
+use std::{
+    env,
+    ffi::OsStr,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    LONG,
+    client::Connection,
+    need,
+    program::{Program, free_port},
+    receiver::{Receiver, State},
+    seen::Seen,
+};
+
+/// How the kernel is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Tracepoints of sockets.
+    Sock,
+    /// The exit of system calls.
+    Syscall,
+}
+
+impl Backend {
+    /// Value of `--backend`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sock => "sock",
+            Self::Syscall => "syscall",
+        }
+    }
+}
+
+/// Makes a test per backend of each of these functions.
+#[macro_export]
+macro_rules! on_both_backends {
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            #[test]
+            fn sock() {
+                super::$test($crate::agent::Backend::Sock);
+            }
+            #[test]
+            fn syscall() {
+                super::$test($crate::agent::Backend::Syscall);
+            }
+        }
+    )+};
+}
+
+/// The binary: that of `BEYLA_RS_BIN`, else the one of the same profile as the tests.
+///
+/// # Panics
+/// If it was not built.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let beside = || {
+        let test = env::current_exe().expect("a test knows its path");
+        test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps").join("beyla-rs")
+    };
+    let path = env::var_os("BEYLA_RS_BIN").map_or_else(beside, PathBuf::from);
+    assert!(
+        path.is_file(),
+        "{} was not built: run `cargo build -p beyla-rs` first, or `cargo xtask test`",
+        path.display()
+    );
+    path
+}
+
+/// A command of the binary, with nothing of the environment that would change what it does.
+#[must_use]
+pub fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(binary());
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if ["OTEL_", "BEYLA_"].iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments);
+    command
+}
+
+/// An agent to be started.
+pub struct Setup {
+    command: Command,
+    listen: Option<u16>,
+}
+
+/// A running agent.
+pub struct Agent {
+    program: Program,
+    listen: u16,
+}
+
+/// How an agent ended.
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Lines of standard output.
+    pub stdout: Vec<String>,
+    /// Lines of its log.
+    pub log: Vec<String>,
+}
+
+impl Setup {
+    /// Watches a process.
+    #[must_use]
+    pub fn pid(pid: u32) -> Self {
+        Self::with(["--pid", &pid.to_string()])
+    }
+
+    /// With these arguments; `--listen` is added.
+    #[must_use]
+    pub fn with(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        need::root();
+        let port = free_port();
+        let mut command = command(["--listen".to_owned(), format!("127.0.0.1:{port}")]);
+        command.args(arguments);
+        // Spans go as soon as they are there.
+        command.env("OTEL_BSP_SCHEDULE_DELAY", "20");
+        Self { command, listen: Some(port) }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Forces a backend.
+    #[must_use]
+    pub fn backend(self, backend: Backend) -> Self {
+        self.args(["--backend", backend.name()])
+    }
+
+    /// Sends to a receiver over gRPC.
+    #[must_use]
+    pub fn to(self, receiver: &Receiver) -> Self {
+        self.args(["--endpoint", &receiver.grpc_endpoint(), "--protocol", "grpc"])
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it, and waits until it watches.
+    ///
+    /// # Panics
+    /// If it does not get that far; the message has its log.
+    #[must_use]
+    pub fn start(self) -> Agent {
+        let mut agent = self.launch();
+        let watching =
+            agent.program.stderr.until(LONG, |lines| lines.iter().any(|line| line.contains("watching ")).then_some(()));
+        if watching.is_none() {
+            let is_running = agent.program.is_running();
+            panic!("the agent does not start (running: {is_running}): {:#?}", agent.log());
+        }
+        assert_eq!(agent.page("/readyz").0, 200, "the agent says that it watches, and /readyz does not");
+        agent
+    }
+
+    /// Starts it, and waits for nothing.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn launch(mut self) -> Agent {
+        Agent { program: Program::start(&mut self.command), listen: self.listen.take().expect("a port was chosen") }
+    }
+}
+
+impl Agent {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.program.pid()
+    }
+
+    /// The process itself.
+    pub fn program(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// Its log so far.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.program.stderr.so_far()
+    }
+
+    /// Status and text of one of its pages.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[must_use]
+    pub fn page(&self, path: &str) -> (u16, String) {
+        let response = Connection::to(self.listen).request("GET", path, &["Connection: close"], b"");
+        (response.status, response.text().to_owned())
+    }
+
+    /// A figure of its `/metrics`: the sum of all lines that begin with `name` and hold all of `labels`.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[must_use]
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let (status, page) = self.page("/metrics");
+        assert_eq!(status, 200, "{page}");
+        let is_it = |line: &&str| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        };
+        page.lines().filter(is_it).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Stops it as a service manager does.
+    ///
+    /// # Panics
+    /// If it does not end.
+    #[must_use]
+    pub fn stop(mut self) -> Ended {
+        self.program.signal(Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn ended(&mut self) -> Ended {
+        let status = self.program.wait();
+        Ended { status, stdout: self.program.stdout.all(), log: self.program.stderr.all() }
+    }
+}
+
+/// An agent with its receiver: the usual set-up.
+pub struct Watch {
+    /// The agent.
+    pub agent: Agent,
+    /// Where it sends to.
+    pub receiver: Receiver,
+}
+
+impl Watch {
+    /// Watches a process and its children.
+    #[must_use]
+    pub fn pid(backend: Backend, pid: u32) -> Self {
+        let receiver = Receiver::start();
+        let agent = Setup::pid(pid).backend(backend).to(&receiver).start();
+        Self { agent, receiver }
+    }
+
+    /// Waits for `count` spans, stops the agent, and gives all that it had to say: exactly so many spans.
+    ///
+    /// # Panics
+    /// If there are fewer or more, or the agent ended badly.
+    #[must_use]
+    pub fn finish(self, count: usize) -> Seen {
+        self.finish_when(count, |state| state.spans.len() >= count)
+    }
+
+    /// The same, with a condition of its own for when it is time to stop.
+    ///
+    /// # Panics
+    /// As [`Self::finish`].
+    #[must_use]
+    pub fn finish_when(self, count: usize, condition: impl Fn(&State) -> bool) -> Seen {
+        let waited = self.receiver.wait_for(condition, Duration::from_secs(10));
+        let page = self.agent.page("/metrics").1;
+        let ended = self.agent.stop();
+        let state = self.receiver.state();
+        let seen = Seen { spans: state.spans, metrics: state.metrics, log: ended.log };
+        let figures: Vec<&str> = page.lines().filter(|line| line.starts_with("beyla_rs_")).collect();
+        if let Err(error) = waited {
+            panic!("{error}\n{}\nfigures: {figures:#?}", seen.summary());
+        }
+        assert!(ended.status.success(), "the agent ended with {}: {}", ended.status, seen.summary());
+        assert!(state.violations.is_empty(), "what no exporter should send: {:#?}", state.violations);
+        assert_eq!(seen.spans.len(), count, "spans: {}\nfigures: {figures:#?}", seen.summary());
+        seen
+    }
+}

@@ -1,0 +1,77 @@
+//! What a test cannot do without. What is missing fails the test and says what to do: a test that is skipped in silence
+//! proves nothing.
+
+use std::{env, path::PathBuf, process::Command, sync::OnceLock};
+
+/// The test loads programs into the kernel.
+///
+/// # Panics
+/// Unless this is root.
+pub fn root() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test loads programs into the kernel and needs root: run `cargo xtask test --e2e`, which asks for it, or \
+         `sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo test -p tests`"
+    );
+}
+
+/// The path of a program of the system.
+///
+/// # Panics
+/// If it is not on `PATH`; the message names its Debian package.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let mut folders: Vec<PathBuf> =
+        env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
+    // Not on everybody's PATH, and where Debian has its servers.
+    folders.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    let package = match name {
+        "cc" => "gcc",
+        "nginx" => "nginx-light",
+        "node" => "nodejs",
+        "setpriv" => "util-linux",
+        other => other,
+    };
+    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not on PATH: install the Debian package {package}"))
+}
+
+/// The interpreter itself, not a script of a version manager that looks for it.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn python() -> PathBuf {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let asked = Command::new(program("python3")).args(["-c", "import sys; print(sys.executable)"]).output();
+        let asked = asked.expect("python3 can be started");
+        assert!(asked.status.success(), "python3 does not work: {}", String::from_utf8_lossy(&asked.stderr));
+        PathBuf::from(String::from_utf8_lossy(&asked.stdout).trim())
+    })
+    .clone()
+}
+
+/// A program of `tests/programs/`, by file name.
+#[must_use]
+pub fn source(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
+}
+
+/// Compiles a C program of `tests/programs/` into `folder`.
+///
+/// # Panics
+/// If it cannot be compiled.
+#[must_use]
+pub fn compiled(name: &str, flags: &[&str], folder: &std::path::Path) -> PathBuf {
+    let out = folder.join(name.trim_end_matches(".c"));
+    let compiler = Command::new(program("cc"))
+        .args(["-O1", "-Wall", "-Werror", "-D_GNU_SOURCE", "-o"])
+        .arg(&out)
+        .arg(source(name))
+        .args(flags)
+        .output()
+        .expect("cc can be started");
+    assert!(compiler.status.success(), "cc {name}:\n{}", String::from_utf8_lossy(&compiler.stderr));
+    out
+}
