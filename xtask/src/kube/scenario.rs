@@ -173,7 +173,7 @@ impl Run {
         self.check("rolling restart", "rolling", "job/rolling", "rolling")
     }
 
-    /// The API server is away while requests go on, and while a pod that the agent does not know yet makes them.
+    /// The API server is away while requests go on.
     fn without_api_server(&mut self, stop: &str, start: &str) -> Result<()> {
         caller("offline", true, 450, "100ms", &["cart", "stock"])?;
         started("job/offline")?;
