@@ -22,6 +22,8 @@ const OWNERS: &str = concat!(
 /// A pod's attributes, and the ids of its containers by their names.
 struct Pod {
     attributes: BTreeMap<String, String>,
+    /// Name of the topmost owner.
+    owner: Option<String>,
     containers: BTreeMap<String, String>,
 }
 
@@ -59,15 +61,18 @@ impl Expected {
                 set("k8s.pod.name", name);
                 set("k8s.pod.uid", uid);
                 set("k8s.node.name", node);
+                set("host.name", node);
                 set("k8s.pod.start_time", started);
+                let mut top = None;
                 for (kind, owner) in [Some(&(kind, owner)), above.get(&(kind, owner))].into_iter().flatten() {
                     if !kind.is_empty() {
                         set(&format!("k8s.{}.name", kind.to_lowercase()), owner);
+                        top = Some((*owner).to_owned());
                     }
                 }
                 let containers = containers.split_whitespace().filter_map(|pair| pair.split_once('='));
                 let containers = containers.map(|(name, id)| (name.to_owned(), plain(id).to_owned())).collect();
-                self.0.insert(name.to_owned(), Pod { attributes, containers });
+                self.0.insert(name.to_owned(), Pod { attributes, owner: top, containers });
             }
         }
         Ok(())
@@ -82,6 +87,7 @@ impl Expected {
         let mut wanted: Vec<(&str, Option<&str>)> =
             pod.attributes.iter().map(|(key, value)| (key.as_str(), Some(value.as_str()))).collect();
         wanted.extend(OWNER_KEYS.iter().filter(|key| !pod.attributes.contains_key(**key)).map(|key| (*key, None)));
+        wanted.push(("service.name", Some(pod.owner.as_deref().unwrap_or(container))));
         wanted.push(("k8s.container.name", Some(container)));
         wanted.push(("container.id", pod.containers.get(container).map(String::as_str)));
         let wrong = wanted.into_iter().filter(|(key, value)| span.get(key) != *value);
