@@ -66,7 +66,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        exchange::{Detail, Http, Outcome},
+        exchange::{Detail, Outcome},
         net::{Endpoint, Role, Thread},
         span::Value,
     };
@@ -85,7 +85,7 @@ mod tests {
             end_ns: start_ns,
             outcome: Outcome::Complete,
             parent: None,
-            detail: Detail::Http(Box::new(Http::default())),
+            detail: Detail::Http(Box::default()),
         }
     }
 
