@@ -61,6 +61,7 @@ kernel_offsets! {
     unix_peer = "unix_sock", "peer";
     unix_address_len = "unix_address", "len";
     unix_address_name = "unix_address", "name";
+    task_pid = "task_struct", "pid";
     task_tgid = "task_struct", "tgid";
     task_flags = "task_struct", "flags";
     task_files = "task_struct", "files";

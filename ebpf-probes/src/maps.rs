@@ -8,8 +8,8 @@ use aya_ebpf::{
 use ebpf_common::{
     events::Data,
     limits::{
-        CONNECTIONS_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD, TLS_CARRIERS_MAX, TLS_STREAMS_MAX,
-        TLS_THREADS_MAX, VERDICTS_MAX,
+        CONNECTIONS_MAX, IOV_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD, TLS_CARRIERS_MAX,
+        TLS_STREAMS_MAX, TLS_THREADS_MAX, VERDICTS_MAX,
     },
     policy::{COUNTERS, Counter, TLS_COMPLETE},
 };
@@ -87,6 +87,14 @@ static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 pub struct Scratch {
     pub header: Data,
     pub payload: [u8; SCRATCH_PAYLOAD],
+    /// Entries of an `iovec` array: address, length.
+    pub buffers: [[u64; 2]; IOV_MAX as usize],
+    /// Numbers that the verifier is to forget, see `handlers::capture::forget`.
+    pub forgotten: [u64; 4],
+    /// Bytes recorded since it was last looked how full the ring is.
+    pub unasked: u64,
+    /// The ring was fuller than it should be when last looked at, and user space was woken for it.
+    pub woken: u64,
 }
 
 /// One per direction, since a program that sends and one that receives may interrupt each other; then the same for
@@ -105,6 +113,22 @@ pub struct Mmsg {
     /// Messages in the array.
     pub count: u32,
 }
+
+/// How far the messages that one call has moved are told (`syscall` backend).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Many {
+    /// Message to tell next.
+    pub next: u32,
+    /// Bytes told.
+    pub all: u32,
+    /// Nothing was told of the socket before.
+    pub is_new: u32,
+}
+
+/// Of the call that is being told. Written by `sys_exit` and `sys_exit_many`, of no use in between.
+#[map]
+pub static MANY: PerCpuArray<Many> = PerCpuArray::with_max_entries(1, 0);
 
 /// By thread (`pid_tgid`). Written by the programs; least recently used goes.
 #[map]

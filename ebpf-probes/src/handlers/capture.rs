@@ -1,11 +1,11 @@
 //! Copies the bytes of a piece out of the process that moved it.
 
-use core::mem::MaybeUninit;
+use core::{hint::cold_path, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use ebpf_common::{
     events::flags,
-    limits::{HEAD_MAX, IOV_MAX, TAIL_MAX},
+    limits::{HEAD_MAX, IOV_MAX, IOV_ROUNDS, TAIL_MAX},
 };
 
 use crate::maps::Scratch;
@@ -71,13 +71,6 @@ pub struct Copied {
     pub flags: u32,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct IoVec {
-    base: u64,
-    len: u64,
-}
-
 impl Copied {
     const fn nothing(flags: u32) -> Self {
         Self { head_len: 0, tail_len: 0, flags }
@@ -91,18 +84,22 @@ impl Copied {
 /// carry the bound over to the value itself.
 #[inline(always)]
 pub fn copy(scratch: *mut Scratch, buffer: Buffer, len: u64, wanted: u64) -> Copied {
-    match buffer.kind {
-        PLAIN => plain(scratch, buffer.what, len, wanted),
-        VECTOR => vector(scratch, buffer.what, buffer.count, len, wanted),
-        MESSAGE => {
-            // `struct msghdr`: name, namelen, then iov and iovlen at 16.
-            let Some(at) = read_user_value::<IoVec>(buffer.what + 16) else {
-                return Copied::nothing(flags::FAULT);
-            };
-            vector(scratch, at.base, at.len, len, wanted)
-        }
-        _ => Copied::nothing(buffer.what as u32),
+    if buffer.kind == PLAIN {
+        return plain(scratch, buffer.what, len, wanted);
     }
+    if buffer.kind == HIDDEN {
+        cold_path();
+        return Copied::nothing(buffer.what as u32);
+    }
+    let (mut iov, mut count) = (buffer.what, buffer.count);
+    if buffer.kind == MESSAGE {
+        // `struct msghdr`: name, namelen, then iov and iovlen at 16.
+        let Some(at) = read_user_value::<[u64; 2]>(buffer.what + 16) else {
+            return Copied::nothing(flags::FAULT);
+        };
+        [iov, count] = at;
+    }
+    vector(scratch, iov, count, len, wanted)
 }
 
 #[inline(always)]
@@ -118,6 +115,10 @@ fn plain(scratch: *mut Scratch, address: u64, len: u64, wanted: u64) -> Copied {
 #[inline(always)]
 fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) -> Copied {
     let wanted = smaller(smaller(len, wanted), HEAD_ROOM);
+    // All of them at once: each read of the process's memory costs more than the bytes it brings.
+    if !read_buffers(scratch, iov, count) {
+        return Copied::nothing(flags::FAULT);
+    }
     let (mut head, mut before) = (0u64, 0u64);
     // Where the last buffer that was walked ends, and how many bytes of it are not in the head.
     let (mut end, mut left_out) = (0u64, 0u64);
@@ -126,25 +127,84 @@ fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) ->
         if i >= count || before >= len {
             break;
         }
-        let Some(at) = read_user_value::<IoVec>(iov + i * 16) else { break };
-        let here = least(at.len, len - before);
+        let [base, size] = buffer(scratch, i);
+        let here = least(size, len - before);
         let take = opaque(least(wanted - head, here)) & TAKE_MASK;
-        if !read_user(room(scratch, opaque(head) & HEAD_MASK), take, at.base) {
+        if !read_user(room(scratch, opaque(head) & HEAD_MASK), take, base) {
             break;
         }
         head = opaque(head + take);
         before = opaque(before + here);
-        end = at.base + here;
+        end = base + here;
         left_out = here - take;
         i += 1;
     }
-    let head = opaque(least(head, HEAD_ROOM)) & TAKE_MASK;
+    let head = forget(scratch, 0, least(head, HEAD_ROOM));
+    let before = forget(scratch, 1, before);
+    let end = forget(scratch, 2, end);
+    let left_out = forget(scratch, 3, left_out);
+    let head = opaque(head) & TAKE_MASK;
     if head == 0 {
         return Copied::nothing(flags::FAULT);
     }
-    // More buffers than are walked: what was not reached is left out like any other bytes beyond the head.
+    if before < len && count > u64::from(IOV_MAX) {
+        cold_path();
+        let last = last_buffer(scratch, iov, count, len - before);
+        return Copied { head_len: head, tail_len: tail(scratch, head, last.end, last.len), flags: 0 };
+    }
     let left_out = if before == len { left_out } else { 0 };
     Copied { head_len: head, tail_len: tail(scratch, head, end, left_out), flags: 0 }
+}
+
+/// Reads the next `IOV_MAX` entries of an array of which `count` are left.
+#[inline(always)]
+fn read_buffers(scratch: *mut Scratch, iov: u64, count: u64) -> bool {
+    let entries = opaque(smaller(count, u64::from(IOV_MAX)));
+    // SAFETY: per-CPU memory.
+    let to = unsafe { &raw mut (*scratch).buffers };
+    read_user(to.cast(), opaque(entries * 16) & (32 * u64::from(IOV_MAX) - 1), iov)
+}
+
+/// Address and length of an entry that `read_buffers` has read.
+#[inline(always)]
+fn buffer(scratch: *mut Scratch, i: u64) -> [u64; 2] {
+    // SAFETY: per-CPU memory; the mask keeps `i` within the array.
+    let entry = unsafe { (&raw const (*scratch).buffers).cast::<u64>().add((i as usize & (IOV_MAX as usize - 1)) * 2) };
+    // SAFETY: as above.
+    unsafe { [entry.read(), entry.add(1).read()] }
+}
+
+/// Where an array's last buffer ends, and its length; zeroes where a piece does not end with it.
+struct Last {
+    end: u64,
+    len: u64,
+}
+
+/// The last of `count` buffers, if those behind the first `IOV_MAX` hold `rest` bytes. If they hold more, only a part was
+/// moved, which ends somewhere else.
+#[inline(always)]
+fn last_buffer(scratch: *mut Scratch, iov: u64, count: u64, rest: u64) -> Last {
+    let mut last = Last { end: 0, len: 0 };
+    let (mut sum, mut at, mut left) = (0u64, iov, count);
+    for _ in 0..IOV_ROUNDS {
+        at += 16 * u64::from(IOV_MAX);
+        left -= u64::from(IOV_MAX);
+        if !read_buffers(scratch, at, left) {
+            return Last { end: 0, len: 0 };
+        }
+        for i in 0..u64::from(IOV_MAX) {
+            let [base, size] = buffer(scratch, i);
+            // All ones for an entry of the array, zeroes for what lies behind it.
+            let is_entry = opaque((i.wrapping_sub(left) as i64 >> 63) as u64);
+            sum = sum.wrapping_add(size & is_entry);
+            last.end ^= (last.end ^ base.wrapping_add(size)) & is_entry;
+            last.len ^= (last.len ^ size) & is_entry;
+        }
+        if left <= u64::from(IOV_MAX) {
+            return if sum == rest { last } else { Last { end: 0, len: 0 } };
+        }
+    }
+    Last { end: 0, len: 0 }
 }
 
 /// Copies the last bytes before `end`, behind the head; `left_out` bytes there are not part of it.
@@ -158,6 +218,18 @@ fn tail(scratch: *mut Scratch, head: u64, end: u64, left_out: u64) -> u64 {
         return 0;
     }
     len
+}
+
+/// Writes a number down and reads it again: from there on the verifier knows nothing of it, and so follows what comes after
+/// once, not once for each way by which the number came about.
+#[inline(always)]
+pub fn forget(scratch: *mut Scratch, slot: usize, value: u64) -> u64 {
+    // SAFETY: per-CPU memory.
+    unsafe {
+        let at = (&raw mut (*scratch).forgotten).cast::<u64>().add(slot & 3);
+        at.write_volatile(value);
+        at.read_volatile()
+    }
 }
 
 /// Where a byte of the payload goes.

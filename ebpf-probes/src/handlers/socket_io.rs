@@ -1,15 +1,17 @@
 //! Bytes moved over a socket: finds the connection, decides how much to copy, and records it.
 
+use core::hint::cold_path;
+
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
-        bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+        bpf_ktime_get_ns,
         generated::{bpf_ringbuf_output, bpf_ringbuf_query},
     },
 };
 use ebpf_common::{
     events::{Data, EventKind, Open, RECEIVED, flags},
-    limits::{HEAD_MAX, LATER_HEAD, RESPONSE_HEAD_MAX, SMALL_PIECE},
+    limits::{HEAD_MAX, LATER_HEAD, LOOK_EVERY, RESPONSE_HEAD_MAX, SMALL_PIECE},
     policy::{Counter, VERDICT_IGNORE},
 };
 
@@ -22,6 +24,7 @@ use crate::{
     kernel::{
         clear,
         socket::{self, Sequences, Socket},
+        task::tgid_of,
     },
     maps::{
         ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, IGNORED, RESPONSES, SCRATCH, Scratch, TCP, VERDICTS,
@@ -43,6 +46,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
             return None;
         }
         if known.tgid != tgid {
+            cold_path();
             if !process::watched(tgid) {
                 return None;
             }
@@ -50,6 +54,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
         }
         return Some(connection);
     }
+    cold_path();
     if !process::watched(tgid) {
         return None;
     }
@@ -68,15 +73,23 @@ pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
     Some(connection)
 }
 
-/// The current thread moved `len` bytes over `socket`, from or to `buffer`.
+/// The current thread moved `len` bytes over `socket`. Where they lie in the process is asked only if they are wanted: it
+/// costs time, and the verifier would follow all that comes before once for each kind of buffer.
 #[inline(always)]
-pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: Buffer) -> Option<()> {
-    let state = connection(socket, tgid)?;
+pub fn moved<S: Socket>(
+    socket: S,
+    thread: u64,
+    direction: u32,
+    len: u32,
+    buffer: impl FnOnce() -> Buffer,
+) -> Option<()> {
+    let state = connection(socket, tgid_of(thread))?;
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *state };
     // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
     if connection.flags & CIPHER != 0 {
+        cold_path();
         tls::carried(connection, direction);
         if connection.flags & IGNORED != 0 {
             return None;
@@ -85,19 +98,26 @@ pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: 
     let side = (direction & 1) as usize;
     let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { Sequences::NONE };
     let fresh = connection.pieces == 0;
-    let (position, raced) = advance(connection, socket.address(), side, len, sequences, fresh);
-    let other_position = elsewhere(connection, 1 - side, sequences);
+    // Straight to where they are sent from: what is kept in registers meanwhile, the verifier follows once for each way
+    // by which it came about.
+    let scratch = SCRATCH.get_ptr_mut(side as u32)?;
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    let header = unsafe { &mut (*scratch).header };
+    header.at_ns = at_ns;
+    header.flags = 0;
+    advance(connection, socket.address(), side, len, sequences, fresh, header);
+    header.other_position = elsewhere(connection, 1 - side, sequences);
 
     if unwanted(connection) {
         return None;
     }
     if connection.flags & ANNOUNCED == 0 {
-        announce(socket.address(), connection.id, tgid, at_ns)?;
+        cold_path();
+        announce(socket.address(), connection.id, tgid_of(thread), at_ns)?;
         connection.flags |= ANNOUNCED;
     }
-    let place = Place { at_ns, position, other_position, flags: if raced { flags::RACED } else { 0 } };
-    let recorded = record(connection, tgid, direction, len, buffer, &place);
-    if recorded == Some(TLS_RECORD) {
+    if record(scratch, connection, thread, direction, len, buffer) == TLS_RECORD {
+        cold_path();
         // The first piece of its kind: from the next on this is asked before.
         connection.flags |= CIPHER;
         tls::carried(connection, direction);
@@ -112,6 +132,7 @@ pub fn unwanted(connection: &mut Connection) -> bool {
     let pieces = connection.pieces;
     // User space answers some time after the first pieces; looking at every power of two finds it soon enough.
     if pieces >= 4 && pieces & (pieces - 1) == 0 {
+        cold_path();
         // SAFETY: the value is copied out at once.
         if unsafe { VERDICTS.get(&connection.id) }.copied() == Some(VERDICT_IGNORE) {
             connection.flags |= IGNORED;
@@ -122,51 +143,50 @@ pub fn unwanted(connection: &mut Connection) -> bool {
     false
 }
 
-/// Where a piece stands among others.
-pub struct Place {
-    pub at_ns: u64,
-    pub position: u64,
-    pub other_position: u64,
-    /// Of the event.
-    pub flags: u32,
-}
-
 /// What a piece begins with.
 pub const TLS_RECORD: u32 = 1;
 const ANYTHING: u32 = 0;
 
-/// Copies as much of a piece as is wanted, and hands it to user space. Gives what it was seen to begin with.
+/// Copies as much of a piece as is wanted, and hands it to user space. Gives what it was seen to begin with. Time, positions
+/// and flags stand in the scratch buffer's header already.
 #[inline(always)]
 pub fn record(
+    scratch: *mut Scratch,
     connection: &mut Connection,
-    tgid: u32,
+    thread: u64,
     direction: u32,
     len: u32,
-    buffer: Buffer,
-    place: &Place,
-) -> Option<u32> {
+    buffer: impl FnOnce() -> Buffer,
+) -> u32 {
+    let wanted = share(connection, direction, len);
+    let moved = capture::forget(scratch, 0, u64::from(len));
+    let wanted = capture::forget(scratch, 1, u64::from(wanted));
+    let copied = capture::copy(scratch, buffer(), moved, wanted);
+    send(scratch, connection, thread, direction, len, &copied)
+}
+
+/// The second half of `record`.
+#[inline(always)]
+pub fn send(
+    scratch: *mut Scratch,
+    connection: &mut Connection,
+    thread: u64,
+    direction: u32,
+    len: u32,
+    copied: &Copied,
+) -> u32 {
     let side = (direction & 1) as usize;
-    let wanted = share(connection, direction, side, len);
-    let plaintext = place.flags & flags::TLS != 0;
-    let scratch = SCRATCH.get_ptr_mut(if plaintext { 2 + side as u32 } else { side as u32 })?;
-    if plaintext {
-        // A uprobe's program may lose the processor to another thread's.
-        // SAFETY: per-CPU memory.
-        unsafe { (&raw mut (*scratch).header.at_ns).write_volatile(place.at_ns) };
-    }
-    let mut copied = capture::copy(scratch, buffer, u64::from(len), u64::from(wanted));
-    // SAFETY: per-CPU memory.
-    if plaintext && unsafe { (&raw const (*scratch).header.at_ns).read_volatile() } != place.at_ns {
-        copied = Copied { head_len: 0, tail_len: 0, flags: flags::FAULT };
-    }
-    if copied.flags & flags::FAULT != 0 {
-        count(Counter::LostReadFault);
-    }
-    if copied.flags & flags::UNREADABLE != 0 {
-        count(Counter::Unreadable);
-    }
-    if copied.flags & flags::COMPAT != 0 {
-        count(Counter::Compat);
+    if copied.flags != 0 {
+        cold_path();
+        if copied.flags & flags::FAULT != 0 {
+            count(Counter::LostReadFault);
+        }
+        if copied.flags & flags::UNREADABLE != 0 {
+            count(Counter::Unreadable);
+        }
+        if copied.flags & flags::COMPAT != 0 {
+            count(Counter::Compat);
+        }
     }
     let mut beginning = ANYTHING;
     if copied.head_len >= 4 {
@@ -179,25 +199,20 @@ pub fn record(
     }
     connection.budget[side] = connection.budget[side].saturating_sub(copied.head_len as u32);
 
-    let header = Data {
-        kind: EventKind::Data as u32,
-        direction,
-        flags: copied.flags | place.flags,
-        len,
-        head_len: copied.head_len as u16,
-        tail_len: copied.tail_len as u16,
-        tgid,
-        tid: bpf_get_current_pid_tgid() as u32,
-        reserved: 0,
-        conn: connection.id,
-        at_ns: place.at_ns,
-        position: place.position,
-        other_position: place.other_position,
-    };
-    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
-    unsafe { (*scratch).header = header };
+    // SAFETY: per-CPU memory.
+    let header = unsafe { &mut (*scratch).header };
+    header.kind = EventKind::Data as u32;
+    header.direction = direction;
+    header.flags |= copied.flags;
+    header.len = len;
+    header.head_len = copied.head_len as u16;
+    header.tail_len = copied.tail_len as u16;
+    header.tgid = tgid_of(thread);
+    header.tid = thread as u32;
+    header.reserved = 0;
+    header.conn = connection.id;
     output(scratch, copied.head_len + copied.tail_len);
-    Some(beginning)
+    beginning
 }
 
 /// Nothing was told of a socket so far.
@@ -230,11 +245,11 @@ pub fn settle<S: Socket>(socket: S, direction: u32, all: u32, was_new: bool) -> 
 
 /// The peer has finished: a read returned nothing.
 #[inline(always)]
-pub fn ended<S: Socket>(socket: S, tgid: u32) -> Option<()> {
+pub fn ended<S: Socket>(socket: S, thread: u64) -> Option<()> {
     if !socket::peer_has_finished(socket.address()) {
         return None;
     }
-    let state = connection(socket, tgid)?;
+    let state = connection(socket, tgid_of(thread))?;
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *state };
     if connection.flags & ANNOUNCED == 0 || connection.flags & (IGNORED | BOUND) == IGNORED {
@@ -242,16 +257,16 @@ pub fn ended<S: Socket>(socket: S, tgid: u32) -> Option<()> {
     }
     if connection.flags & BOUND != 0 {
         // Its own positions are not those of the plaintext; there is nothing after it to be put in order.
-        return end(connection.plaintext, tgid, [0; 2]);
+        return end(connection.plaintext, thread, [0; 2]);
     }
     let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { Sequences::NONE };
     let positions = [connection.position[0], elsewhere(connection, 1, sequences)];
-    end(connection.id, tgid, positions)
+    end(connection.id, thread, positions)
 }
 
 /// Tells user space that no more bytes come in.
 #[inline(always)]
-pub fn end(conn: u64, tgid: u32, [position, other_position]: [u64; 2]) -> Option<()> {
+pub fn end(conn: u64, thread: u64, [position, other_position]: [u64; 2]) -> Option<()> {
     let Some(mut record) = EVENTS.reserve::<Data>(0) else {
         count(Counter::LostRingFull);
         return None;
@@ -263,8 +278,8 @@ pub fn end(conn: u64, tgid: u32, [position, other_position]: [u64; 2]) -> Option
         len: 0,
         head_len: 0,
         tail_len: 0,
-        tgid,
-        tid: bpf_get_current_pid_tgid() as u32,
+        tgid: tgid_of(thread),
+        tid: thread as u32,
         reserved: 0,
         conn,
         // SAFETY: the helper only returns a number.
@@ -276,7 +291,7 @@ pub fn end(conn: u64, tgid: u32, [position, other_position]: [u64; 2]) -> Option
     Some(())
 }
 
-/// Moves a direction's count forward over a piece. Gives the position of its first byte, and whether two threads
+/// Moves a direction's count forward over a piece. Writes down the position of its first byte, and whether two threads
 /// moved bytes at once so that it is not certain.
 #[inline(always)]
 fn advance(
@@ -286,16 +301,20 @@ fn advance(
     len: u32,
     sequences: Sequences,
     fresh: bool,
-) -> (u64, bool) {
+    header: &mut Data,
+) {
     let at = connection.position[side];
+    header.position = at;
     if !sequences.known {
         connection.position[side] = at + u64::from(len);
-        return (at, false);
+        return;
     }
     if fresh {
+        cold_path();
         connection.sequence = [sequences.received, sequences.sent];
+        header.position = 0;
         connection.position[side] = u64::from(len);
-        return (0, false);
+        return;
     }
     let now = of_side(sequences, side);
     let mut moved = now.wrapping_sub(connection.sequence[side]);
@@ -304,11 +323,13 @@ fn advance(
         moved = len;
     }
     if moved < len || moved > i32::MAX as u32 {
-        return (at.saturating_sub(u64::from(len)), true);
+        header.position = at.saturating_sub(u64::from(len));
+        header.flags = flags::RACED;
+        return;
     }
     connection.sequence[side] = now;
     connection.position[side] = at + u64::from(moved);
-    (at + u64::from(moved - len), false)
+    header.position = at + u64::from(moved - len);
 }
 
 /// How far the other direction has come by now, including pieces that are not recorded yet.
@@ -334,7 +355,8 @@ fn of_side(sequences: Sequences, side: usize) -> u32 {
 
 /// How many bytes of the beginning of this piece to copy.
 #[inline(always)]
-fn share(connection: &mut Connection, direction: u32, side: usize, len: u32) -> u32 {
+pub fn share(connection: &mut Connection, direction: u32, len: u32) -> u32 {
+    let side = (direction & 1) as usize;
     if connection.last_direction != direction {
         connection.last_direction = direction;
         connection.budget[side] =
@@ -381,8 +403,9 @@ fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
     const MASK: u64 = 2 * HEAD_MAX as u64 - 1;
     let len = size_of::<Data>() as u64 + (capture::opaque(payload) & MASK);
     // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
-    let result = unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, wake_up(len)) };
+    let result = unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, wake_up(scratch, len)) };
     if result != 0 {
+        cold_path();
         count(Counter::LostRingFull);
         return None;
     }
@@ -390,12 +413,27 @@ fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
 }
 
 /// Never wake user space for each event: that costs the watched thread more than all else together. It looks by itself
-/// every few milliseconds; only when a share of the ring has filled up before is it told, by the event that crosses
-/// that line.
+/// every few milliseconds; only when a share of the ring has filled up before is it told, once. Even to ask how full the
+/// ring is would be felt if it were done for each event.
 #[inline(always)]
-fn wake_up(len: u64) -> u64 {
+fn wake_up(scratch: *mut Scratch, len: u64) -> u64 {
+    // SAFETY: per-CPU memory.
+    let (unasked, woken) = unsafe { (&mut (*scratch).unasked, &mut (*scratch).woken) };
+    *unasked += len;
+    if *unasked < u64::from(LOOK_EVERY) {
+        return BPF_RB_NO_WAKEUP.into();
+    }
+    cold_path();
+    *unasked = 0;
     // SAFETY: the helper only returns a number.
     let waiting = unsafe { bpf_ringbuf_query(&raw const EVENTS as *mut _, BPF_RB_AVAIL_DATA.into()) };
-    let line = u64::from(WAKE_AT.load());
-    if waiting >= line && waiting < line + len { BPF_RB_FORCE_WAKEUP.into() } else { BPF_RB_NO_WAKEUP.into() }
+    if waiting < u64::from(WAKE_AT.load()) {
+        *woken = 0;
+        return BPF_RB_NO_WAKEUP.into();
+    }
+    if *woken != 0 {
+        return BPF_RB_NO_WAKEUP.into();
+    }
+    *woken = 1;
+    BPF_RB_FORCE_WAKEUP.into()
 }

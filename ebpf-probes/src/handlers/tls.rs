@@ -19,15 +19,14 @@ use ebpf_common::{
 };
 
 use super::{
-    capture::{Buffer, read_user_value},
-    process,
-    socket_io::{self, Place},
+    capture::{self, Buffer, Copied, read_user_value},
+    process, socket_io,
 };
 use crate::{
     kernel::clear,
     maps::{
-        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, IGNORED, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TlsKey,
-        TlsStream, TlsThread, count,
+        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, IGNORED, SCRATCH, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS,
+        TlsKey, TlsStream, TlsThread, count,
     },
 };
 
@@ -129,7 +128,8 @@ pub fn ends(result: u64) -> Option<()> {
     if len <= 0 {
         stream.traits |= WAITED;
         if len == 0 && stream.plaintext.flags & ANNOUNCED != 0 {
-            socket_io::end(stream.plaintext.id, stream.plaintext.tgid, stream.plaintext.position);
+            let thread = u64::from(stream.plaintext.tgid) << 32 | bpf_get_current_pid_tgid() & 0xffff_ffff;
+            socket_io::end(stream.plaintext.id, thread, stream.plaintext.position);
         }
         return None;
     }
@@ -441,8 +441,25 @@ fn piece(stream: &mut TlsStream, thread: u64, direction: u32, len: u32, address:
     }
     // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
-    let place = Place { at_ns, position, other_position, flags: flags::TLS };
-    socket_io::record(plaintext, (thread >> 32) as u32, direction, len, Buffer::plain(address), &place)?;
+    let scratch = SCRATCH.get_ptr_mut(2 + (direction & 1))?;
+    let wanted = socket_io::share(plaintext, direction, len);
+    // A program of a uprobe may lose the processor to another thread's: whose bytes these are is asked afterwards.
+    // SAFETY: per-CPU memory.
+    let mark = unsafe { &raw mut (*scratch).header.at_ns };
+    // SAFETY: as above.
+    unsafe { mark.write_volatile(at_ns) };
+    let mut copied = capture::copy(scratch, Buffer::plain(address), u64::from(len), u64::from(wanted));
+    // SAFETY: as above.
+    if unsafe { mark.read_volatile() } != at_ns {
+        copied = Copied { head_len: 0, tail_len: 0, flags: flags::FAULT };
+    }
+    // SAFETY: as above.
+    let header = unsafe { &mut (*scratch).header };
+    header.at_ns = at_ns;
+    header.flags = flags::TLS;
+    header.position = position;
+    header.other_position = other_position;
+    socket_io::send(scratch, plaintext, thread, direction, len, &copied);
     Some(())
 }
 

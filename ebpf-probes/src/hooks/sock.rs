@@ -3,11 +3,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_task_btf},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use ebpf_common::events::{RECEIVED, SENT, TCP_LISTEN, flags};
 
 use super::call;
@@ -58,8 +54,9 @@ fn sent(ctx: &BtfTracePointContext) -> Option<()> {
     if moved <= 0 {
         return tls::sent_nothing(|| socket.connection());
     }
-    let thread = bpf_get_current_pid_tgid();
-    socket_io::moved(socket, (thread >> 32) as u32, SENT, moved as u32, buffer(thread, call::sending, regs::SENDMMSG))
+    let task = task::current();
+    let thread = task::thread(task);
+    socket_io::moved(socket, thread, SENT, moved as u32, || buffer(task, thread, call::sending, regs::SENDMMSG))
 }
 
 #[inline(always)]
@@ -74,22 +71,21 @@ fn received(ctx: &BtfTracePointContext) -> Option<()> {
     if moved < 0 {
         return None;
     }
-    let thread = bpf_get_current_pid_tgid();
+    let task = task::current();
+    let thread = task::thread(task);
     let socket = Typed(ctx.arg::<*mut c_void>(0));
-    let tgid = (thread >> 32) as u32;
     if moved == 0 {
-        return socket_io::ended(socket, tgid);
+        return socket_io::ended(socket, thread);
     }
-    // The bytes were thrown away, not copied to the buffer.
-    let buffer = if how & MSG_TRUNC != 0 { call::HIDDEN } else { buffer(thread, call::receiving, regs::RECVMMSG) };
-    socket_io::moved(socket, tgid, RECEIVED, moved as u32, buffer)
+    socket_io::moved(socket, thread, RECEIVED, moved as u32, || {
+        // The bytes were thrown away, not copied to the buffer.
+        if how & MSG_TRUNC != 0 { call::HIDDEN } else { buffer(task, thread, call::receiving, regs::RECVMMSG) }
+    })
 }
 
-/// The buffer of the call that the current thread is in, as `of_call` finds it.
+/// The buffer of the call that `task`, the current one, is in, as `of_call` finds it.
 #[inline(always)]
-fn buffer(thread: u64, of_call: impl Fn(Regs, u64) -> Buffer, many: u64) -> Buffer {
-    // SAFETY: the helper only returns a pointer.
-    let task = unsafe { bpf_get_current_task_btf() } as *const u8;
+fn buffer(task: *const u8, thread: u64, of_call: impl Fn(Regs, u64) -> Buffer, many: u64) -> Buffer {
     if task::is_kernel_worker(task) {
         return call::HIDDEN;
     }

@@ -1,9 +1,9 @@
 //! Backend `syscall`: the exit of every system call (5.8+). The arguments are still in the registers then. Works
 //! anywhere, and taxes every call of every process.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext};
 use ebpf_common::{
-    events::{RECEIVED, SENT, TCP_CLOSE, TCP_LISTEN, flags},
+    events::{RECEIVED, SENT, TCP_CLOSE, TCP_LISTEN},
     limits::MMSG_MAX,
     policy::{Counter, MANY_MESSAGES},
 };
@@ -21,9 +21,9 @@ use crate::{
             SENDTO, SPLICE, WRITE, WRITEV,
         },
         socket::{InOneCall, Raw, Socket},
-        task,
+        task::{self, tgid_of},
     },
-    maps::{CONNECTIONS_BY_ADDRESS, TAIL_CALLS, count},
+    maps::{CONNECTIONS_BY_ADDRESS, MANY, TAIL_CALLS, count},
 };
 
 const MSG_OOB: u64 = 0x1;
@@ -37,11 +37,10 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Called by `sys_exit`, never attached.
+/// Called by `sys_exit` and by itself, once for each message; never attached.
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit_many(ctx: BtfTracePointContext) -> i32 {
-    let regs = Regs(ctx.arg::<*const u8>(0));
-    many(regs, regs.number(), task::current_tgid(), ctx.arg(1));
+    many(&ctx);
     0
 }
 
@@ -94,37 +93,39 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
     if moved < 0 {
         return None;
     }
-    let tgid = task::current_tgid();
-    if !process::watched(tgid) {
+    let thread = bpf_get_current_pid_tgid();
+    if !process::watched(tgid_of(thread)) {
         return None;
     }
-    match number {
-        RECVMMSG | SENDMMSG => {
-            // A program of its own, so that each stays small enough for the verifier. It returns only if that one is
-            // not there.
-            // SAFETY: the context is this program's.
-            unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
-            None
-        }
-        SENDFILE => one(regs.arg0(), tgid, SENT, moved, call::HIDDEN),
-        SPLICE => {
-            one(regs.arg0(), tgid, RECEIVED, moved, call::HIDDEN);
-            one(regs.arg2(), tgid, SENT, moved, call::HIDDEN)
-        }
-        READ | READV | RECVFROM | RECVMSG | PREADV2 => {
-            let how = match number {
-                RECVFROM => regs.arg3(),
-                RECVMSG => regs.arg2(),
-                _ => 0,
-            };
-            if how & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
-                return None;
-            }
-            let buffer = if how & MSG_TRUNC != 0 { call::HIDDEN } else { call::receiving(regs, number) };
-            one(regs.arg0(), tgid, RECEIVED, moved, buffer)
-        }
-        _ => one(regs.arg0(), tgid, SENT, moved, call::sending(regs, number)),
+    if matches!(number, RECVMMSG | SENDMMSG) {
+        let many = MANY.get_ptr_mut(0)?;
+        // SAFETY: per-CPU memory that no other program uses meanwhile.
+        unsafe { ((*many).next, (*many).all, (*many).is_new) = (0, 0, 0) };
+        // A program of its own, so that each stays small enough for the verifier. It returns only if that one is not there.
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
+        return None;
     }
+    let how = match number {
+        RECVFROM => regs.arg3(),
+        RECVMSG => regs.arg2(),
+        _ => 0,
+    };
+    if how & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+        return None;
+    }
+    if number == SPLICE {
+        // From a socket or to one; a pipe is on the other side.
+        one(regs.arg0(), thread, RECEIVED, moved, || call::HIDDEN);
+        return one(regs.arg2(), thread, SENT, moved, || call::HIDDEN);
+    }
+    let receives = matches!(number, READ | READV | RECVFROM | RECVMSG | PREADV2);
+    let direction = if receives { RECEIVED } else { SENT };
+    one(regs.arg0(), thread, direction, moved, || match number {
+        _ if how & MSG_TRUNC != 0 => call::HIDDEN,
+        _ if receives => call::receiving(regs, number),
+        _ => call::sending(regs, number),
+    })
 }
 
 /// A call of a 32-bit program: its numbers mean other calls, and its arguments are in other registers. Told is only that
@@ -152,43 +153,43 @@ fn nothing_moved(regs: Regs, number: u64) -> Option<()> {
 }
 
 #[inline(always)]
-fn one(fd: u64, tgid: u32, direction: u32, moved: i64, buffer: Buffer) -> Option<()> {
+fn one(fd: u64, thread: u64, direction: u32, moved: i64, buffer: impl FnOnce() -> Buffer) -> Option<()> {
     let found = file_table::socket(fd)?;
     let socket = Raw { sk: found.sk, inode: found.inode };
     if moved == 0 {
-        return if direction == RECEIVED { socket_io::ended(socket, tgid) } else { None };
+        return if direction == RECEIVED { socket_io::ended(socket, thread) } else { None };
     }
-    socket_io::moved(socket, tgid, direction, moved as u32, buffer)
+    socket_io::moved(socket, thread, direction, moved as u32, buffer)
 }
 
 /// `sendmmsg` and `recvmmsg` return how many messages they moved; each has its length behind it.
 #[inline(always)]
-fn many(regs: Regs, number: u64, tgid: u32, moved: i64) -> Option<()> {
-    let direction = if number == SENDMMSG { SENT } else { RECEIVED };
-    if direction == RECEIVED && regs.arg3() & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
+fn many(ctx: &BtfTracePointContext) -> Option<()> {
+    let regs = Regs(ctx.arg::<*const u8>(0));
+    let moved: i64 = ctx.arg(1);
+    let direction = if regs.number() == SENDMMSG { SENT } else { RECEIVED };
+    let how = if direction == RECEIVED { regs.arg3() } else { 0 };
+    if how & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
         return None;
     }
     let found = file_table::socket(regs.arg0())?;
     let socket = InOneCall(Raw { sk: found.sk, inode: found.inode });
-    let is_new = socket_io::is_new(socket);
-    let messages = regs.arg1();
-    let mut all = 0u32;
-    for i in 0..u64::from(MMSG_MAX) {
-        if moved < 0 || i >= moved as u64 {
-            break;
-        }
-        let address = messages + i * MMSGHDR;
-        let len = read_user_value::<u32>(address + MMSGHDR - 8)?;
-        if len == 0 {
-            continue;
-        }
-        let buffer = if regs.arg3() & MSG_TRUNC != 0 && direction == RECEIVED {
-            Buffer::hidden(flags::UNREADABLE)
-        } else {
-            Buffer::message(address)
-        };
-        socket_io::moved(socket, tgid, direction, len, buffer);
-        all = all.wrapping_add(len);
+    // SAFETY: per-CPU memory that no other program uses meanwhile.
+    let state = unsafe { &mut *MANY.get_ptr_mut(0)? };
+    if state.next == 0 {
+        state.is_new = u32::from(socket_io::is_new(socket));
     }
-    socket_io::settle(socket.0, direction, all, is_new)
+    let address = regs.arg1() + u64::from(state.next) * MMSGHDR;
+    let len = read_user_value::<u32>(address + MMSGHDR - 8)?;
+    if len != 0 {
+        let buffer = || if how & MSG_TRUNC != 0 { call::HIDDEN } else { Buffer::message(address) };
+        socket_io::moved(socket, bpf_get_current_pid_tgid(), direction, len, buffer);
+    }
+    state.next += 1;
+    state.all = state.all.wrapping_add(len);
+    if i64::from(state.next) < moved && state.next < MMSG_MAX {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
+    }
+    socket_io::settle(socket.0, direction, state.all, state.is_new != 0)
 }

@@ -1,6 +1,6 @@
 //! Readers of `struct task_struct`.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_task_btf};
 
 use super::read;
 use crate::globals::OFFSETS;
@@ -8,16 +8,38 @@ use crate::globals::OFFSETS;
 /// `PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD`: threads of the kernel's own, whose saved registers are no call's.
 const NOT_A_USER_THREAD: u32 = 0x10 | 0x4000 | 0x20_0000;
 
+/// The process of a thread as `bpf_get_current_pid_tgid` names it.
+#[inline(always)]
+pub const fn tgid_of(thread: u64) -> u32 {
+    (thread >> 32) as u32
+}
+
 /// Process id of the current thread, in the initial PID namespace.
 #[inline(always)]
 pub fn current_tgid() -> u32 {
-    (bpf_get_current_pid_tgid() >> 32) as u32
+    tgid_of(bpf_get_current_pid_tgid())
 }
 
 /// The current thread is a kernel thread or an io_uring worker. `task` is the current task.
 #[inline(always)]
 pub fn is_kernel_worker(task: *const u8) -> bool {
     super::load::<u32>(task, OFFSETS.task_flags.load()) & NOT_A_USER_THREAD != 0
+}
+
+/// What `bpf_get_current_pid_tgid` would say, without a call. `task` is the current task, a pointer whose type the verifier
+/// knows.
+#[inline(always)]
+pub fn thread(task: *const u8) -> u64 {
+    let tgid = super::load::<u32>(task, OFFSETS.task_tgid.load());
+    let pid = super::load::<u32>(task, OFFSETS.task_pid.load());
+    u64::from(tgid) << 32 | u64::from(pid)
+}
+
+/// The current task, a pointer whose type the verifier knows.
+#[inline(always)]
+pub fn current() -> *const u8 {
+    // SAFETY: the helper only returns a pointer.
+    (unsafe { bpf_get_current_task_btf() }) as *const u8
 }
 
 /// Process id of a task.
