@@ -115,6 +115,26 @@ static int file(size_t len) {
     return fd;
 }
 
+// A chunked response of `count` chunks of `size` bytes, each in three buffers as Node writes them, in one call.
+static void chunks(int fd, int count, int size) {
+    static const char head[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    struct iovec iov[1024];
+    char length[16];
+    int n = 0, length_len = snprintf(length, sizeof length, "%x\r\n", size);
+    size_t all = 0;
+    iov[n++] = (struct iovec){(void *)head, sizeof head - 1};
+    for (int i = 0; i < count; i++) {
+        iov[n++] = (struct iovec){length, length_len};
+        iov[n++] = (struct iovec){body, size};
+        iov[n++] = (struct iovec){"\r\n", 2};
+    }
+    iov[n++] = (struct iovec){"0\r\n\r\n", 5};
+    for (int i = 0; i < n; i++) all += iov[i].iov_len;
+    if (moved(writev(fd, iov, n), "writev") != all) errx(1, "writev: only a part");
+    // The connection outlives the response: its end is in the last buffer, or nowhere.
+    usleep(300000);
+}
+
 static void answer(int fd, const char *call) {
     size_t len = is(call, "sendfile") || is(call, "splice") ? 30000 : is(call, "partial") ? sizeof body : 300;
     char text[1024];
@@ -135,6 +155,19 @@ static void answer(int fd, const char *call) {
         moved(send(fd, whole + head, len, 0), call);
     } else if (is(call, "sendmsg")) {
         moved(sendmsg(fd, &message, 0), call);
+    } else if (is(call, "chunks")) {
+        chunks(fd, 7, 1000);
+    } else if (is(call, "many-chunks")) {
+        chunks(fd, 25, 600);
+    } else if (is(call, "zerocopy")) {
+        int one = 1;
+        // Unix sockets have no such option, and ignore the flag.
+        int may = setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof one) == 0;
+        moved(send(fd, whole, size, may ? MSG_ZEROCOPY : 0), call);
+        // What tells that the buffer is free again comes by the error queue, and is no data.
+        char note[256];
+        struct msghdr told = {.msg_control = note, .msg_controllen = sizeof note};
+        if (may && (poll(&(struct pollfd){fd, 0, 0}, 1, -1) < 0 || recvmsg(fd, &told, MSG_ERRQUEUE) < 0)) err(1, "zerocopy");
     } else if (is(call, "sendmmsg")) {
         struct iovec parts[3] = {{whole, head}, {whole + head, 100}, {whole + head + 100, len - 100}};
         struct mmsghdr many[3] = {0};

@@ -54,7 +54,8 @@ pub struct Chunk<'a> {
     pub data: &'a [u8],
     /// How many bytes moved after `data` without being captured.
     pub skipped: u64,
-    /// The last bytes among the `skipped`: `tail.len() <= skipped`.
+    /// The last bytes among the `skipped`: `tail.len() <= skipped`. At most 32; fewer, with bytes left out before them, are
+    /// all of the last buffer that the writer gave.
     pub tail: &'a [u8],
     /// The skipped bytes were lost (ring full, fault), not left out on purpose; headers may have been among them.
     pub lost: bool,

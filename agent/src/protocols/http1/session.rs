@@ -452,7 +452,9 @@ impl Session for Http1 {
         } else {
             (chunk.data, chunk.skipped.saturating_sub(chunk.tail.len() as u64), chunk.tail, chunk.lost)
         };
-        let tail_at_start = data.is_empty() && gap == 0;
+        // A tail is cut to 32 bytes; a shorter one behind a gap is the writer's last buffer, in which a last chunk stands alone.
+        let last_chunk = gap > 0 && tail.len() < 32 && tail.starts_with(b"0\r\n");
+        let tail_at_start = (data.is_empty() && gap == 0) || last_chunk;
         if direction == self.role.requests() {
             self.on_request_bytes(data, true, moment, out);
             if gap > 0 {

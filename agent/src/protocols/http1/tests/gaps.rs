@@ -162,6 +162,24 @@ fn chunks_are_followed_over_bytes_that_were_not_captured() {
 }
 
 #[test]
+fn a_last_chunk_in_a_buffer_of_its_own_ends_the_body() {
+    for (tail, ends) in [
+        ("0\r\n\r\n", true),
+        ("0\r\nGrpc-Status: 0\r\n\r\n", true),
+        ("10\r\n\r\n", false),
+        ("0\r\nnot a trailer\r\n\r\n", false),
+        // Cut out of the middle of something longer.
+        ("0\r\nGrpc-Status: 0, and more\r\n\r\n", false),
+    ] {
+        let mut wire = Wire::server();
+        let responses = wire.responses();
+        wire.ask(GET).answer(CHUNKED);
+        wire.piece(responses, b"100\r\n", 10_000, tail.as_bytes(), false);
+        assert_eq!(wire.out.len(), usize::from(ends), "{tail:?}");
+    }
+}
+
+#[test]
 fn a_chunked_body_whose_framing_is_lost_ends_with_the_last_chunk() {
     let pieces: [&[&[u8]]; 4] = [
         &[b"...\r\n0\r\n\r\n"],
