@@ -1,6 +1,8 @@
 //! The commands: each puts together what it needs of the configuration and the stages.
 
 mod check;
+mod metadata;
+mod reload;
 mod selection;
 mod settings;
 mod watch;

@@ -3,22 +3,26 @@
 use std::{
     ffi::OsString,
     process::{Child, ExitCode, ExitStatus},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 
-use super::settings::{self, SettingsError};
+use super::{
+    metadata,
+    reload::{self, Reloader},
+    settings::{self, SettingsError},
+};
 use crate::{
     capture::{Capture, CaptureError},
     cli::Exit,
     config::{Config, Loaded},
     conn::Limits,
     export::{Exporters, MetricSource},
-    pipeline::{Ended, Gauges, Parts, Pipeline, RedSource},
-    procs::ProcessTable,
+    pipeline::{Ended, Gauges, Parts, Pipeline, RedSource, Shared},
+    procs::{ProcessTable, fs::ProcFs, pod::PodSource},
     telemetry::{
         Telemetry,
         clock::{Clock, Offset},
@@ -99,7 +103,7 @@ impl Agent {
         let is_open =
             matches!(&targets, Targets::Chosen(pids) if pids.is_empty() || !config.selection().criteria.is_empty());
         let export = settings::export(config)?;
-        let processes = Arc::new(ProcessTable::new(settings::processes(config)?));
+        let mut process_settings = settings::processes(config)?;
         let mut capture = Capture::start(&settings::capture(config, is_open)?)?;
         for refusal in capture.refused() {
             tracing::info!("backend {refusal}");
@@ -107,7 +111,7 @@ impl Agent {
         let own = std::process::id();
         let targets = match targets {
             Targets::Chosen(pids) => {
-                watch_with_children(&mut capture, &processes, &pids)?;
+                watch_with_children(&mut capture, &ProcFs::new(&process_settings.proc_root), &pids)?;
                 if is_open { Vec::new() } else { pids }
             }
             Targets::Started { command, child } => vec![start_watched(&mut capture, command, child)?],
@@ -120,9 +124,23 @@ impl Agent {
             .enable_all()
             .build()
             .context("cannot start the asynchronous runtime")?;
+        let hangups = runtime.block_on(async { reload::hangups() }).context("cannot wait for SIGHUP")?;
+        let kubernetes = metadata::kubernetes(config, &runtime);
+        if let Some(kubernetes) = &kubernetes {
+            let longest = config.attributes.kubernetes.informers_sync_timeout.0;
+            process_settings.exit_grace = process_settings.exit_grace.max(longest + Duration::from_secs(1));
+            process_settings.pods = Some(Arc::clone(kubernetes) as Arc<dyn PodSource>);
+        }
+        let metadata = kubernetes.as_ref().map(|kubernetes| metadata::readiness(config, kubernetes));
+        let processes = Arc::new(ProcessTable::new(process_settings));
+        metadata::ask_cloud(&runtime, &processes);
         let ids = Ids::from_os().context("cannot get random numbers for trace ids")?;
-        let telemetry = Telemetry::new(settings::telemetry(config), Clock::new(Offset::sample()), ids);
-        let telemetry = Arc::new(Mutex::new(telemetry));
+        let mut telemetry = Telemetry::new(settings::telemetry(config), Clock::new(Offset::sample()), ids);
+        if let Some(kubernetes) = &kubernetes {
+            telemetry.set_peers(Arc::clone(kubernetes) as _);
+        }
+        let telemetry = Arc::new(Shared::new(telemetry));
+        let reloader = Reloader::new(config.clone(), Arc::clone(&processes), Arc::clone(&telemetry));
         let agent = settings::agent_resource(&processes);
         let gauges = Arc::new(Gauges::new(Arc::clone(&telemetry), Arc::clone(&agent), capture.backend().name()));
         let sources: Vec<Arc<dyn MetricSource>> =
@@ -131,9 +149,18 @@ impl Agent {
         let backend = capture.backend();
         let watching = if is_open { "all processes that are not left out".to_owned() } else { describe(&targets) };
         let (tell, ended) = mpsc::channel();
-        let parts =
-            Parts { capture, targets, processes, telemetry, gauges, sink: exporters.sink(), limits: Limits::default() };
+        let parts = Parts {
+            capture,
+            targets,
+            processes,
+            telemetry,
+            gauges,
+            sink: exporters.sink(),
+            limits: Limits::default(),
+            metadata,
+        };
         let pipeline = Pipeline::start(parts, tell).context("cannot start a thread")?;
+        runtime.spawn(reloader.run(hangups));
         exporters.set_ready(true);
         tracing::info!(
             "watching {watching} (backend {backend}, ready after {} ms){}",
@@ -196,7 +223,7 @@ fn describe(targets: &[u32]) -> String {
 
 /// Watches processes and all their living descendants. Children started meanwhile inherit it in the kernel, so
 /// looking until nothing new is found misses none.
-fn watch_with_children(capture: &mut Capture, processes: &ProcessTable, pids: &[u32]) -> anyhow::Result<()> {
+fn watch_with_children(capture: &mut Capture, proc: &ProcFs, pids: &[u32]) -> anyhow::Result<()> {
     if pids.is_empty() {
         return Ok(());
     }
@@ -206,8 +233,8 @@ fn watch_with_children(capture: &mut Capture, processes: &ProcessTable, pids: &[
     }
     loop {
         let before = family.len();
-        for pid in processes.proc().pids() {
-            if !family.contains(&pid) && processes.proc().stat(pid).is_some_and(|stat| family.contains(&stat.parent)) {
+        for pid in proc.pids() {
+            if !family.contains(&pid) && proc.stat(pid).is_some_and(|stat| family.contains(&stat.parent)) {
                 capture.watch(pid)?;
                 family.insert(pid);
             }
