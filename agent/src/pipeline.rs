@@ -308,5 +308,10 @@ impl Worker {
         }
         self.connections.gather();
         self.publish();
+        // Probes are taken away one after the other, which takes seconds: what was seen need not wait for it.
+        let Parts { capture, .. } = self.parts;
+        if let Err(error) = thread::Builder::new().name("detach".to_owned()).spawn(move || drop(capture)) {
+            tracing::debug!(%error, "no thread to take probes away: that was done before what was seen was sent");
+        }
     }
 }

@@ -36,7 +36,7 @@ impl Discovering {
             let is_ours = |span: &&ReceivedSpan| tests::seen::path(span).is_some_and(|path| path.starts_with(prefix));
             spans.iter().filter(is_ours).cloned().collect()
         };
-        let waited = self.receiver.wait_for(|state| of_us(&state.spans).len() >= count, Duration::from_secs(10));
+        let waited = self.receiver.wait_for(|state| of_us(&state.spans).len() >= count, tests::LONG);
         let ended = self.agent.stop();
         let spans = of_us(&self.receiver.spans());
         let summary: Vec<String> =
