@@ -4,10 +4,20 @@ use hashbrown::HashMap;
 
 use super::{MAX_BYTES, MAX_SEGMENTS, OVERFLOW, is_value};
 
-/// A place in a path, with what comes after each of its words.
+/// Most places of one service's paths, some 200 bytes each: a client may ask for as many paths as it likes.
+const PLACES_MAX: usize = 10_000;
+
+/// What was learnt of a service's paths.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    words: HashMap<String, Tree>,
+    root: Place,
+    places: usize,
+}
+
+/// A place in a path, with what comes after each of its words.
+#[derive(Debug, Default)]
+struct Place {
+    words: HashMap<String, Place>,
     /// Everything is a value here; the one entry of `words` is the empty one.
     holds_values: bool,
 }
@@ -27,7 +37,8 @@ impl Tree {
     /// Writes the template of `path` to `out`. `false` if it is new and nothing may be learnt.
     pub(super) fn template(&mut self, path: &str, growth: Growth<'_>, out: &mut String) -> bool {
         out.clear();
-        let mut place = self;
+        let places = &mut self.places;
+        let mut place = &mut self.root;
         for (at, segment) in path.split('/').skip(1).enumerate() {
             let segment = segment.split(';').next().unwrap_or_default();
             if at == MAX_SEGMENTS || out.len() + 1 + segment.len() + OVERFLOW.len() > MAX_BYTES {
@@ -41,6 +52,7 @@ impl Tree {
                 }
                 if place.words.len() >= growth.max_words {
                     // What was learnt below its words is given up: it is learnt anew, together.
+                    *places -= place.size();
                     place.words.clear();
                     place.holds_values = true;
                 }
@@ -49,12 +61,27 @@ impl Tree {
             let word = if is_known_word { segment } else { "" };
             out.push('/');
             out.push_str(if is_known_word || segment.is_empty() { segment } else { growth.placeholder });
-            if !growth.learns && !place.words.contains_key(word) {
-                return false;
+            if !place.words.contains_key(word) {
+                if !growth.learns {
+                    return false;
+                }
+                if *places >= PLACES_MAX {
+                    out.clear();
+                    out.push_str(OVERFLOW);
+                    return true;
+                }
+                *places += 1;
             }
             place = place.words.entry_ref(word).or_default();
         }
         true
+    }
+}
+
+impl Place {
+    /// The number of places below it.
+    fn size(&self) -> usize {
+        self.words.values().map(|place| 1 + place.size()).sum()
     }
 }
 
@@ -101,6 +128,22 @@ mod tests {
         for letter in 'a'..='z' {
             template(&mut tree, &format!("/{letter}"), true);
         }
-        assert_eq!(tree.words.len(), 1);
+        assert_eq!(tree.root.words.len(), 1);
+    }
+
+    #[test]
+    fn what_is_learnt_is_bounded() {
+        let mut tree = Tree::default();
+        let mut out = String::new();
+        let growth = Growth { max_words: 50, placeholder: "*", learns: true };
+        let mut overflowed = 0;
+        for number in 0..30_000_usize {
+            let word = |number: usize| format!("w{}", (b'a' + (number % 26) as u8) as char);
+            let path = format!("/{}/{}/{}", word(number), word(number / 26), word(number / 676));
+            assert!(tree.template(&path, growth, &mut out));
+            overflowed += usize::from(out == OVERFLOW);
+        }
+        assert!(overflowed > 0);
+        assert_eq!((tree.places, tree.root.size()), (PLACES_MAX, PLACES_MAX));
     }
 }
