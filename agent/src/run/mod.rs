@@ -14,6 +14,7 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
+pub use self::settings::{SettingsError, export as export_settings};
 use crate::{
     cli::{Command, Exit},
     config::{Loaded, LogLevel},

@@ -75,6 +75,7 @@ impl Reloader {
         let settings = settings::telemetry(&new);
         {
             let mut telemetry = self.telemetry.lock();
+            telemetry.leave_own_exports(settings.leaves_own_exports);
             if changes.routes {
                 telemetry.set_routes(settings.routes);
             }

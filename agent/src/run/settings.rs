@@ -27,11 +27,14 @@ use crate::{
 
 /// A setting that the configuration's own checks let pass and a stage cannot use.
 #[derive(Debug, Error)]
-pub(super) enum SettingsError {
+pub enum SettingsError {
+    /// Of the exports.
     #[error(transparent)]
     Export(#[from] ConfigError),
+    /// There is no such backend here.
     #[error("{0}")]
     Backend(String),
+    /// A selection's.
     #[error(transparent)]
     Pattern(#[from] InvalidGlob),
 }
@@ -62,6 +65,7 @@ pub(super) fn telemetry(config: &Config) -> telemetry::Config {
         routes: routes(&config.routes),
         redactor: Redactor::new(config.redacted_query_keys()),
         red: red::Config { aggregation, ..red::Config::default() },
+        leaves_own_exports: config.discovery.exclude_otel_instrumented_services,
         ..telemetry::Config::default()
     }
 }
@@ -117,7 +121,11 @@ fn host(config: &Config) -> Host {
     host
 }
 
-pub(super) fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
+/// Where spans and metrics go.
+///
+/// # Errors
+/// What the configuration's own checks let pass and exporters cannot use.
+pub fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
     let traces = &config.otel_traces_export;
     let metrics = &config.otel_metrics_export;
     Ok(ExportConfig {
@@ -157,7 +165,7 @@ pub(super) fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
 }
 
 fn otlp(target: &OtlpTarget) -> Result<OtlpConfig, SettingsError> {
-    let headers = target.headers.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
+    let headers = target.headers.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     Ok(OtlpConfig {
         endpoint: Endpoint::parse("endpoint", target.endpoint.as_str())?,
         protocol: match target.protocol {
@@ -165,7 +173,7 @@ fn otlp(target: &OtlpTarget) -> Result<OtlpConfig, SettingsError> {
             config::Protocol::HttpProtobuf => Protocol::HttpProtobuf,
             config::Protocol::HttpJson => Protocol::HttpJson,
         },
-        headers: Headers::parse("headers", &headers)?,
+        headers: Headers::new("headers", headers)?,
         timeout: target.timeout.0,
         compression: match target.compression {
             config::Compression::None => Compression::None,

@@ -13,6 +13,7 @@ pub mod ids;
 mod instances;
 pub mod methods;
 mod outcome;
+mod own_exports;
 pub mod red;
 pub mod redact;
 pub mod route;
@@ -29,8 +30,8 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use self::{
-    attributes::Attributes, clock::Clock, ids::Ids, instances::Instances, methods::Methods, red::Family,
-    redact::Redactor, route::Router, sampling::Sampler,
+    attributes::Attributes, clock::Clock, ids::Ids, instances::Instances, methods::Methods,
+    own_exports::Signal, red::Family, redact::Redactor, route::Router, sampling::Sampler,
 };
 use crate::{
     kube::{Peer, PeerSource},
@@ -57,6 +58,8 @@ pub struct Config {
     pub methods: Methods,
     /// How histograms are kept.
     pub red: red::Config,
+    /// A signal that a service sends over OTLP itself is left to it.
+    pub leaves_own_exports: bool,
 }
 
 /// What the stage has done; all counts only grow.
@@ -82,6 +85,7 @@ pub struct Telemetry {
     instances: Instances,
     by_rule: service::ByRule,
     peers: Option<Arc<dyn PeerSource>>,
+    leaves_own_exports: bool,
     counts: Counts,
 }
 
@@ -116,6 +120,7 @@ impl Telemetry {
             instances: Instances::new(config.red),
             by_rule: service::ByRule::default(),
             peers: None,
+            leaves_own_exports: config.leaves_own_exports,
             counts: Counts::default(),
         }
     }
@@ -145,6 +150,11 @@ impl Telemetry {
         self.router = Router::new(routes);
     }
 
+    /// Whether a signal that a service sends itself is left to it from now on.
+    pub const fn leave_own_exports(&mut self, leave: bool) {
+        self.leaves_own_exports = leave;
+    }
+
     /// What was done so far.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
@@ -169,11 +179,21 @@ impl Telemetry {
         let settings = self.by_rule.get(rule);
         let mut context = self.context(parent, settings.sampler.as_ref());
         let is_sampled = context.span_id.is_some();
-        if settings.hides_spans {
-            context.span_id = None;
-        }
         let peer = self.peer(connection, role);
         let instance = self.instances.get_or_insert(resource);
+        if let Some(signal) = instance.own_exports.notice(role, outcome, &detail)
+            && self.leaves_own_exports
+        {
+            tracing::info!(
+                service = %resource.service_name, pid = resource.pid, ?signal,
+                "left to the service, which sends it by itself (discovery.exclude_otel_instrumented_services)"
+            );
+        }
+        let leaves = |signal| self.leaves_own_exports && instance.own_exports.has(signal);
+        if settings.hides_spans || leaves(Signal::Traces) {
+            context.span_id = None;
+        }
+        let hides_metrics = settings.hides_metrics || leaves(Signal::Metrics);
         let family = Family::of(&detail, role);
         let mut sample = red::Sample {
             duration_s: seconds(duration_ns),
@@ -187,7 +207,7 @@ impl Telemetry {
                 span_id,
             }),
         };
-        let mut counted = outcome != Outcome::Unseen && !settings.hides_metrics;
+        let mut counted = outcome != Outcome::Unseen && !hides_metrics;
         let (overflowed, described) = match detail {
             Detail::Http(http) => {
                 let facts = http::Facts::of(&http, role, outcome, connection, &self.methods, peer.as_deref());
@@ -259,7 +279,10 @@ impl Telemetry {
     /// Sets how many requests a service instance's HTTP servers are answering (`http.server.active_requests`). Their
     /// methods are not told apart: the connections' parsers report a number only.
     pub fn set_active_requests(&mut self, resource: &Arc<Resource>, scheme: Scheme, open: u64) {
-        self.instances.get_or_insert(resource).set_active(scheme, open);
+        let instance = self.instances.get_or_insert(resource);
+        if !(self.leaves_own_exports && instance.own_exports.has(Signal::Metrics)) {
+            instance.set_active(scheme, open);
+        }
     }
 
     /// All metrics as of now. Instances that were [forgotten](Self::forget), or that nobody else refers to any more,

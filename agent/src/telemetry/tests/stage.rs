@@ -97,3 +97,24 @@ fn exchanges_are_counted_by_protocol_and_outcome() {
         [("http1", "complete", 2), ("http2", "complete", 1), ("http1", "unseen", 1), ("grpc", "cancelled", 2)]
     );
 }
+
+#[test]
+fn a_signal_that_a_service_sends_itself_is_left_to_it() {
+    let export = || called(Http { method: Some("POST".into()), ..get("/v1/traces") });
+    let mut stage = stage(Config { leaves_own_exports: true, ..Config::default() });
+    let (sender, other) = (resource(), resource());
+    let mut spans = |exchange, resource| stage.on_exchange(exchange, &connection(), resource, None).is_some();
+    assert!(spans(served(get("/before")), &sender));
+    assert!(!spans(export(), &sender), "its own export is no span");
+    assert!(!spans(served(get("/after")), &sender));
+    assert!(spans(served(get("/after")), &other));
+    let metrics = stage.collect(9);
+    let counted: usize = metrics
+        .chunks(1)
+        .flat_map(|metric| points(metric, "http.server.request.duration"))
+        .map(|point| usize::try_from(point.count).unwrap())
+        .sum();
+    assert_eq!(counted, 3, "it sends no metrics, so they are still counted");
+    stage.leave_own_exports(false);
+    assert!(stage.on_exchange(served(get("/again")), &connection(), &sender, None).is_some());
+}
