@@ -49,8 +49,8 @@ async fn start(config: &Config) -> Result<Option<Kubernetes>, KubernetesError> {
     let Some(reach) = kube::detect(settings.kubeconfig_path.as_deref()).await? else { return Ok(None) };
     let node = settings.meta_restrict_local_node.then(node_name).flatten();
     match &node {
-        Some(node) => tracing::info!("watching the pods of node {node}"),
-        None => tracing::info!("watching the pods of all nodes: NODE_NAME is not set"),
+        Some(node) => tracing::info!("pods of node {node} are followed"),
+        None => tracing::info!("pods of all nodes are followed: NODE_NAME is not set"),
     }
     let first = settings.reconnect_initial_interval.0;
     let watched = kube::Settings { node, backoff: (first, LONGEST_PAUSE.max(first)), ..kube::Settings::default() };

@@ -16,17 +16,21 @@ use tests::{
 use crate::watching::{Discovering, resource};
 
 /// A cgroup, removed at the end.
-struct Cgroup(PathBuf);
+pub(crate) struct Cgroup(PathBuf);
 
 impl Cgroup {
     /// In the hierarchy that all kinds of hosts have: `pids` of version 1, or the only one of version 2.
-    fn new(path: &str) -> Self {
+    pub(crate) fn new(path: &str) -> Self {
         need::root();
         let root = Path::new("/sys/fs/cgroup");
         let root = if root.join("pids").is_dir() { root.join("pids") } else { root.to_owned() };
         let cgroup = root.join(path);
         fs::create_dir_all(&cgroup).unwrap_or_else(|error| panic!("cannot make {}: {error}", cgroup.display()));
         Self(cgroup)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 
