@@ -51,8 +51,7 @@ mod tests {
         let said = unreadable(&config, none).unwrap();
         assert!(said.contains("CAP_SYS_PTRACE is missing") && !said.contains("exe_path"), "{said}");
         config.open_port = "80".parse().unwrap();
-        config.discovery.exclude_instrument =
-            vec![Criterion { exe_path: "*/x".parse().ok(), ..Criterion::default() }];
+        config.discovery.exclude_instrument = vec![Criterion { exe_path: "*/x".parse().ok(), ..Criterion::default() }];
         let said = unreadable(&config, none).unwrap();
         assert!(said.contains("exe_path and open_ports will match no process of another user"), "{said}");
         assert_eq!(unreadable(&config, Capabilities::all()), None);

@@ -30,8 +30,8 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use self::{
-    attributes::Attributes, clock::Clock, ids::Ids, instances::Instances, methods::Methods,
-    own_exports::Signal, red::Family, redact::Redactor, route::Router, sampling::Sampler,
+    attributes::Attributes, clock::Clock, ids::Ids, instances::Instances, methods::Methods, own_exports::Signal,
+    red::Family, redact::Redactor, route::Router, sampling::Sampler,
 };
 use crate::{
     kube::{Peer, PeerSource},

@@ -217,7 +217,7 @@ mod tests {
         let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
         for tgid in 1..100 {
             attachments.on_finding(&finding(tgid, 7));
-        attachments.proceed(&mut probes, LONG);
+            attachments.proceed(&mut probes, LONG);
         }
         attachments.on_finding(&finding(1, 8));
         attachments.proceed(&mut probes, LONG);

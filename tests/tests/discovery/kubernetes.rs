@@ -32,7 +32,9 @@ import http.client, sys, urllib.parse
 url = urllib.parse.urlsplit(sys.argv[1])
 connection = http.client.HTTPConnection(url.netloc)
 connection.request('GET', url.path)
-print('answered', connection.getresponse().status)
+response = connection.getresponse()
+response.read()
+print('answered', response.status)
 sys.stdin.readline()
 ";
 
@@ -70,13 +72,18 @@ impl Pod {
         assert_eq!(Connection::to(self.port()).get(path).status, 200);
     }
 
+    /// The uid of its ReplicaSet.
+    fn owner(&self) -> String {
+        format!("owner-of-{}", self.uid)
+    }
+
     /// As the API server tells of it.
     fn object(&self, labels: &Value) -> Value {
         json!({
             "metadata": {
                 "name": format!("{}-7d4b-x", self.name), "namespace": "shop", "uid": self.uid, "labels": labels,
                 "ownerReferences": [{
-                    "kind": "ReplicaSet", "name": format!("{}-7d4b", self.name), "uid": "r", "apiVersion": "apps/v1",
+                    "kind": "ReplicaSet", "name": format!("{}-7d4b", self.name), "uid": self.owner(), "apiVersion": "apps/v1",
                     "controller": true,
                 }],
             },
@@ -91,9 +98,9 @@ impl Pod {
     /// Puts the pod and its owner's chain where the agent finds them.
     fn announce(&self, server: &ApiServer, labels: &Value) {
         let metadata = json!({"name": format!("{}-7d4b", self.name), "namespace": "shop", "uid": "r",
-            "ownerReferences": [
-                {"kind": "Deployment", "name": self.name, "uid": "d", "apiVersion": "apps/v1", "controller": true},
-            ]});
+        "ownerReferences": [
+            {"kind": "Deployment", "name": self.name, "uid": "d", "apiVersion": "apps/v1", "controller": true},
+        ]});
         server.put("replicasets", json!({"metadata": metadata}));
         server.put("pods", self.object(labels));
     }
@@ -132,9 +139,7 @@ fn agent(server: &ApiServer, folder: &Path, wait: &str) -> Discovering {
 
 /// The span of a path, once it is there.
 fn span(watch: &Discovering, at: &str, kind: &str) -> ReceivedSpan {
-    let find = |state: &State| {
-        state.spans.iter().find(|span| span.kind == kind && path(span) == Some(at)).cloned()
-    };
+    let find = |state: &State| state.spans.iter().find(|span| span.kind == kind && path(span) == Some(at)).cloned();
     let waited = watch.receiver.wait_for(|state| find(state).is_some(), tests::LONG);
     assert!(waited.is_ok(), "no {kind} span of {at}: {:#?}", watch.agent.log());
     find(&watch.receiver.state()).expect("it was there")
@@ -153,7 +158,10 @@ fn spans_say_of_which_pod_they_are_and_who_the_other_side_is() {
     server.come();
     let stock = Pod::server("stock", 1);
     stock.announce(&server, &json!({"app.kubernetes.io/name": "warehouse"}));
-    server.put("services", json!({"metadata": {"name": "stock", "namespace": "shop"}, "spec": {"clusterIP": "10.0.0.9"}}));
+    server.put(
+        "services",
+        json!({"metadata": {"name": "stock", "namespace": "shop"}, "spec": {"clusterIP": "10.0.0.9"}}),
+    );
     server.put(
         "endpointslices",
         json!({
@@ -197,9 +205,9 @@ fn granted() -> BTreeSet<String> {
     };
     let rules = list("resources: [").into_iter().zip(list("verbs: ["));
     let all = rules.flat_map(|(resources, verbs)| {
-        let pairs = resources.into_iter().flat_map(move |resource| {
-            verbs.clone().into_iter().map(move |verb| format!("{verb} {resource}"))
-        });
+        let pairs = resources
+            .into_iter()
+            .flat_map(move |resource| verbs.clone().into_iter().map(move |verb| format!("{verb} {resource}")));
         pairs.collect::<Vec<_>>()
     });
     all.filter(|what| what != "get jobs").collect()
@@ -227,7 +235,8 @@ fn an_api_server_that_is_away_stops_nothing_and_is_taken_up_when_it_returns() {
         let at = format!("/away/come/{number}");
         first.get(&at);
         let span = span(&watch, &at, "SERVER");
-        (resource(&span, "k8s.deployment.name") == Some("first")).then(|| assert_resource(&span, &first.expected("first")))
+        (resource(&span, "k8s.deployment.name") == Some("first"))
+            .then(|| assert_resource(&span, &first.expected("first")))
     });
 
     server.go();

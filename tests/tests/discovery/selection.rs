@@ -93,10 +93,14 @@ fn rules_name_what_they_match_and_what_is_excluded_is_not_watched() {
 fn a_rule_sets_signals_sampler_and_routes_of_its_services_alone() {
     let three = Three::start();
     let config = three._files.path().join("agent.yaml");
-    let text = "discovery:\n  instrument:\n    - exe_path: '*/alpha'\n      routes: {incoming: ['/rule/:what']}\n    \
-                - exe_path: '*/beta'\n      exports: [metrics]\n    \
-                - exe_path: '*/gamma'\n      sampler: {name: always_off}\n\
-                routes: {ignored_patterns: [/healthz]}\n";
+    // By their whole path: another test has programs of the same names.
+    let at = three._files.path().display();
+    let text = format!(
+        "discovery:\n  instrument:\n    - exe_path: '{at}/alpha'\n      routes: {{incoming: ['/rule/:what']}}\n    \
+         - exe_path: '{at}/beta'\n      exports: [metrics]\n    \
+         - exe_path: '{at}/gamma'\n      sampler: {{name: always_off}}\n\
+         routes: {{ignored_patterns: [/healthz]}}\n"
+    );
     fs::write(&config, text).expect("a file");
     let watch = Discovering::configured(&config);
     three.ask_each("/rule/orders");

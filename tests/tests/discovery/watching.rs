@@ -1,6 +1,6 @@
 //! An agent that is told nothing, or a configuration. The host has other processes: only what the tests serve counts.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path};
 
 use tests::{
     agent::{Agent, Setup},

@@ -160,7 +160,8 @@ fn answering() -> Result<u16> {
 
 fn table(columns: &[(&Case, Figures)]) -> Result<String> {
     let date = shell::output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
-    let mut text = format!("Processes that come and go. {}; {}; `cargo xtask bench forks`\n\n| |", date.trim(), procfs::machine());
+    let mut text =
+        format!("Processes that come and go. {}; {}; `cargo xtask bench forks`\n\n| |", date.trim(), procfs::machine());
     for (case, _) in columns {
         write!(text, " {} |", case.name)?;
     }
