@@ -123,7 +123,9 @@ pub fn unwanted(connection: &mut Connection) -> bool {
             return true;
         }
     }
-    if (pieces & pieces.wrapping_sub(1) == 0 || pieces % ASKED_EVERY == 0) && !process::watched(connection.tgid) {
+    if (pieces & pieces.wrapping_sub(1) == 0 || pieces.is_multiple_of(ASKED_EVERY))
+        && !process::watched(connection.tgid)
+    {
         // It was met before its process was left out. If that is watched again, the connection is met anew.
         connection.tgid = 0;
         connection.flags &= !ANNOUNCED;

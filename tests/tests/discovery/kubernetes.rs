@@ -97,7 +97,7 @@ impl Pod {
 
     /// Puts the pod and its owner's chain where the agent finds them.
     fn announce(&self, server: &ApiServer, labels: &Value) {
-        let metadata = json!({"name": format!("{}-7d4b", self.name), "namespace": "shop", "uid": "r",
+        let metadata = json!({"name": format!("{}-7d4b", self.name), "namespace": "shop", "uid": self.owner(),
         "ownerReferences": [
             {"kind": "Deployment", "name": self.name, "uid": "d", "apiVersion": "apps/v1", "controller": true},
         ]});
