@@ -1,13 +1,16 @@
 //! Puts the stages together: the only module that names them all. One thread takes events from the kernel side through
 //! to spans; exporters run on the async runtime.
 
+mod discovery;
 mod plaintext;
 mod self_metrics;
+mod shared;
+mod waiting;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -15,16 +18,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebpf_common::events::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process};
+use ebpf_common::events::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK};
 
-use self::plaintext::Plaintext;
-pub use self::self_metrics::Gauges;
+use self::{discovery::Discovery, plaintext::Plaintext, waiting::Waiting};
+pub use self::{self_metrics::Gauges, shared::Shared, waiting::Ready};
 use crate::{
     capture::{Capture, event::Event},
     conn::{Connections, Limits},
     export::{MetricSource, SpanSink},
     model::{exchange::Exchange, metric::Metric, net::ConnectionInfo, span::Span},
-    procs::ProcessTable,
+    procs::{ProcessTable, Service},
     telemetry::{
         Scheme, Telemetry,
         clock::{Offset, monotonic_ns},
@@ -62,13 +65,15 @@ pub struct Parts {
     /// Who is who.
     pub processes: Arc<ProcessTable>,
     /// Exchanges to spans and metrics.
-    pub telemetry: Arc<Mutex<Telemetry>>,
+    pub telemetry: Arc<Shared<Telemetry>>,
     /// What is counted of the work.
     pub gauges: Arc<Gauges>,
     /// Where spans go.
     pub sink: SpanSink,
     /// Bounds of the table of connections.
     pub limits: Limits,
+    /// Whether metadata of pods is there, and until when spans of pods wait for it; `None`: there is none to wait for.
+    pub metadata: Option<(Ready, Instant)>,
 }
 
 /// The running pipeline.
@@ -103,39 +108,32 @@ impl Pipeline {
 }
 
 /// Gives the exporters the RED metrics.
-pub struct RedSource(pub Arc<Mutex<Telemetry>>);
+pub struct RedSource(pub Arc<Shared<Telemetry>>);
 
 impl MetricSource for RedSource {
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
-        lock(&self.0).collect(now_unix_ns)
+        self.0.lock().collect(now_unix_ns)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Worker {
     parts: Parts,
     connections: Connections,
-    /// Living processes among the targets and their children.
-    living: HashSet<u32>,
-    /// Where the choice is open: what was decided of processes that were met.
-    judged: HashMap<u32, bool>,
+    discovery: Discovery,
+    waiting: Waiting,
     /// Requests being answered, by process and whether over TLS.
     being_answered: HashMap<(u32, bool), u64>,
-    /// Decisions that the kernel side is to be told.
-    verdicts: Vec<(u32, bool)>,
     /// Probes of TLS libraries, where there can be any.
     plaintext: Option<Plaintext>,
     spans: Vec<Span>,
+    /// Connections that carry nothing of interest.
     unwanted: Vec<u64>,
     housekeeping: Instant,
     swept: Instant,
 }
 
 impl Worker {
-    fn new(parts: Parts) -> Self {
+    fn new(mut parts: Parts) -> Self {
         let processes = &parts.processes;
         let mut plaintext = Plaintext::start(processes.proc().clone());
         if let Some(plaintext) = &mut plaintext {
@@ -150,10 +148,9 @@ impl Worker {
         Self {
             plaintext,
             connections: Connections::new(parts.limits),
-            living: parts.targets.iter().copied().collect(),
-            judged: HashMap::new(),
+            discovery: Discovery::new(Arc::clone(&parts.processes), &parts.targets),
+            waiting: Waiting::new(parts.metadata.take()),
             being_answered: HashMap::new(),
-            verdicts: Vec::new(),
             spans: Vec::new(),
             unwanted: Vec::new(),
             housekeeping: Instant::now(),
@@ -174,7 +171,7 @@ impl Worker {
             if stop.load(Ordering::Relaxed) {
                 break Ended::Stopped;
             }
-            if !self.parts.targets.is_empty() && self.living.is_empty() {
+            if self.discovery.is_over() {
                 break Ended::TargetsGone;
             }
         };
@@ -184,23 +181,22 @@ impl Worker {
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { parts, connections, living, judged, verdicts, plaintext, spans, unwanted, .. } = self;
-        let is_open = parts.targets.is_empty();
-        let mut telemetry = lock(&parts.telemetry);
+        let Self { parts, connections, discovery, waiting, plaintext, spans, unwanted, .. } = self;
+        let mut telemetry = parts.telemetry.lock_after_others();
         let processes = &parts.processes;
+        for (connection, exchange) in waiting.release() {
+            let Service { resource, rule } = processes.service(exchange.thread.tgid);
+            spans.extend(telemetry.on_exchange(exchange, &connection, &resource, rule.as_ref()));
+        }
         let mut sink = |connection: &ConnectionInfo, exchange: Exchange| {
-            let resource = processes.resource(exchange.thread.tgid);
-            spans.extend(telemetry.on_exchange(exchange, connection, &resource));
+            let Service { resource, rule } = processes.service(exchange.thread.tgid);
+            if let Some(exchange) = waiting.hold(connection, exchange, &resource) {
+                spans.extend(telemetry.on_exchange(exchange, connection, &resource, rule.as_ref()));
+            }
         };
         let taken = parts.capture.drain(EVENTS_PER_ROUND, |event| match event {
             Event::Open(open) => {
-                // A process is judged when it uses a connection: it serves or calls by then. Once told to ignore it,
-                // the kernel side reports no more of it, unless it has ended and its number is another's.
-                let is_wanted = !is_open || processes.verdict(open.tgid).is_watch();
-                if is_open && (judged.insert(open.tgid, is_wanted) != Some(is_wanted) || !is_wanted) {
-                    verdicts.push((open.tgid, is_wanted));
-                }
-                if is_wanted {
+                if discovery.on_open(open) {
                     if let Some(plaintext) = plaintext {
                         plaintext.on_watched(open.tgid);
                     }
@@ -208,16 +204,21 @@ impl Worker {
                 }
             }
             Event::Data { header, head, tail } => {
-                if judged.get(&header.tgid) != Some(&false) && !connections.on_data(header, head, tail, &mut sink) {
+                // The kernel side goes on for a while with a connection that was met before its process was left out.
+                if discovery.wants(header.tgid) && !connections.on_data(header, head, tail, &mut sink) {
                     unwanted.push(header.conn);
                 }
             }
             Event::Bind(bind) => connections.on_bind(bind),
             Event::State(state) => connections.on_state(state, &mut sink),
             Event::Process(process) => {
-                on_process(process, processes, living, plaintext.as_mut());
-                if process.what != PROCESS_FORK {
-                    judged.remove(&process.tgid);
+                discovery.on_process(process);
+                if let Some(plaintext) = plaintext {
+                    match process.what {
+                        PROCESS_FORK => plaintext.on_fork(process.parent, process.tgid),
+                        PROCESS_EXEC => plaintext.on_exec(process.tgid),
+                        _ => plaintext.on_exit(process.tgid),
+                    }
                 }
                 if process.what == PROCESS_EXIT {
                     connections.on_exit(process.tgid, process.at_ns, &mut sink);
@@ -230,12 +231,7 @@ impl Worker {
             connections.take_encrypted().for_each(|tgid| plaintext.on_encrypted(tgid));
             plaintext.round(&mut parts.capture);
         }
-        for (tgid, is_wanted) in verdicts.drain(..) {
-            let told = if is_wanted { parts.capture.watch(tgid) } else { parts.capture.ignore(tgid) };
-            if let Err(error) = told {
-                tracing::warn!("{error}: too many processes; it is judged anew at each of its connections");
-            }
-        }
+        discovery.tell(&mut parts.capture);
         for id in unwanted.drain(..) {
             parts.capture.ignore_connection(id);
         }
@@ -248,28 +244,15 @@ impl Worker {
 
     fn keep_house(&mut self) {
         self.housekeeping = Instant::now();
-        lock(&self.parts.telemetry).clock_mut().refresh(Offset::sample());
+        self.parts.telemetry.lock_after_others().clock_mut().refresh(Offset::sample());
         if self.swept.elapsed() > SWEEPING {
             self.swept = Instant::now();
-            self.parts.processes.sweep();
+            self.discovery.sweep(&mut self.parts.capture);
         }
         self.connections.gather();
         self.count_open_requests();
         self.publish();
-        if self.parts.targets.is_empty() {
-            let processes = &self.parts.processes;
-            for (tgid, verdict) in processes.rejudge() {
-                if let Some(known) = self.judged.get_mut(&tgid) {
-                    *known = verdict.is_watch();
-                    self.verdicts.push((tgid, *known));
-                }
-            }
-            self.judged.retain(|&tgid, _| processes.proc().stat(tgid).is_some());
-        } else {
-            // The event that says so may have been lost.
-            let proc = self.parts.processes.proc();
-            self.living.retain(|&tgid| proc.stat(tgid).is_some());
-        }
+        self.discovery.keep_house();
     }
 
     /// `http.server.active_requests`: as of this moment, once a second.
@@ -280,7 +263,7 @@ impl Worker {
         for (tgid, is_tls, open) in self.connections.being_answered() {
             *self.being_answered.entry((tgid, is_tls)).or_default() += open as u64;
         }
-        let mut telemetry = lock(&self.parts.telemetry);
+        let mut telemetry = self.parts.telemetry.lock_after_others();
         self.being_answered.retain(|&(tgid, is_tls), open| {
             let scheme = if is_tls { Scheme::Https } else { Scheme::Http };
             telemetry.set_active_requests(&self.parts.processes.resource(tgid), scheme, *open);
@@ -289,7 +272,7 @@ impl Worker {
     }
 
     fn publish(&self) {
-        let watched = if self.parts.targets.is_empty() { self.parts.processes.len() } else { self.living.len() };
+        let watched = self.discovery.watched();
         self.parts.gauges.publish(
             self.parts.capture.counts(),
             self.connections.totals(),
@@ -308,43 +291,27 @@ impl Worker {
                 break;
             }
         }
-        let Self { parts, connections, spans, .. } = &mut self;
+        let Self { parts, connections, waiting, spans, .. } = &mut self;
         {
-            let mut telemetry = lock(&parts.telemetry);
-            connections.on_stop(monotonic_ns(), &mut |connection, exchange: Exchange| {
-                let resource = parts.processes.resource(exchange.thread.tgid);
-                spans.extend(telemetry.on_exchange(exchange, connection, &resource));
-            });
+            let mut telemetry = parts.telemetry.lock_after_others();
+            let mut sink = |connection: &ConnectionInfo, exchange: Exchange| {
+                let Service { resource, rule } = parts.processes.service(exchange.thread.tgid);
+                spans.extend(telemetry.on_exchange(exchange, connection, &resource, rule.as_ref()));
+            };
+            for (connection, exchange) in waiting.release_all() {
+                sink(&connection, exchange);
+            }
+            connections.on_stop(monotonic_ns(), &mut sink);
         }
         if !spans.is_empty() {
             parts.sink.push(std::mem::take(spans));
         }
         self.connections.gather();
         self.publish();
-    }
-}
-
-fn on_process(event: &Process, processes: &ProcessTable, living: &mut HashSet<u32>, plaintext: Option<&mut Plaintext>) {
-    if let Some(plaintext) = plaintext {
-        match event.what {
-            PROCESS_FORK => plaintext.on_fork(event.parent, event.tgid),
-            PROCESS_EXEC => plaintext.on_exec(event.tgid),
-            _ => plaintext.on_exit(event.tgid),
+        // Probes are taken away one after the other, which takes seconds: what was seen need not wait for it.
+        let Parts { capture, .. } = self.parts;
+        if let Err(error) = thread::Builder::new().name("detach".to_owned()).spawn(move || drop(capture)) {
+            tracing::debug!(%error, "no thread to take probes away: that was done before what was seen was sent");
         }
-    }
-    match event.what {
-        PROCESS_FORK => {
-            processes.on_fork(event.parent, event.tgid, event.started_at_ns);
-            living.insert(event.tgid);
-        }
-        PROCESS_EXEC => {
-            let comm = event.comm.split(|&byte| byte == 0).next().unwrap_or_default();
-            processes.on_exec(event.tgid, event.started_at_ns, &String::from_utf8_lossy(comm));
-        }
-        PROCESS_EXIT => {
-            processes.on_exit(event.tgid, event.started_at_ns);
-            living.remove(&event.tgid);
-        }
-        other => tracing::error!(what = other, "the kernel side reported an unknown thing of a process"),
     }
 }

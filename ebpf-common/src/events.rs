@@ -133,8 +133,12 @@ pub struct Open {
     pub path_len: u32,
     /// Name of a unix socket: its own, else its peer's. An abstract name begins with a zero byte.
     pub path: [u8; UNIX_PATH_MAX],
-    /// Zero.
-    pub reserved: u32,
+    /// The process it was forked from, if it still runs that one's program; else 0.
+    pub forked_from: u32,
+    /// When the process was started, in ns of `CLOCK_BOOTTIME`: with `tgid`, its identity. 0 where unknown.
+    pub started_at_ns: u64,
+    /// The process's name (`comm` of its first thread), zero-padded: it may be gone when this record is read.
+    pub comm: [u8; 16],
 }
 
 /// Bit of [`Open::conn`]: a stream of plaintext, seen at a TLS library. Its [`Open`] has no addresses; those of its
@@ -230,7 +234,7 @@ pub struct Process {
 }
 
 const _: () = assert!(size_of::<Data>() == 64);
-const _: () = assert!(size_of::<Open>() == 184);
+const _: () = assert!(size_of::<Open>() == 208);
 const _: () = assert!(size_of::<State>() == 48);
 const _: () = assert!(size_of::<Bind>() == 32);
 const _: () = assert!(size_of::<Process>() == 56);

@@ -68,6 +68,7 @@ kernel_offsets! {
     task_signal = "task_struct", "signal";
     task_comm = "task_struct", "comm";
     task_exit_code = "task_struct", "exit_code";
+    task_real_parent = "task_struct", "real_parent";
     task_group_leader = "task_struct", "group_leader";
     task_start_boottime = "task_struct", "start_boottime";
     signal_live = "signal_struct", "live.counter";

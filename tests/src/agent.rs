@@ -156,6 +156,23 @@ impl Setup {
         self
     }
 
+    /// Starts it by a program that replaces itself with it, such as `setpriv` with its options.
+    #[must_use]
+    pub fn through(mut self, wrapper: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let mut words = wrapper.into_iter();
+        let Some(program) = words.next() else { return self };
+        let mut wrapped = Command::new(program);
+        wrapped.args(words).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => wrapped.env(name, value),
+                None => wrapped.env_remove(name),
+            };
+        }
+        self.command = wrapped;
+        self
+    }
+
     /// Starts it, and waits until it watches.
     ///
     /// # Panics

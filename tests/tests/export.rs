@@ -12,15 +12,17 @@ use std::{
 };
 
 use beyla_rs::{
+    config::{Environment, FlagLayer, Loaded, Sources},
     export::{
         ExportConfig, Exporters, Ledger, MetricSource, Outcome, Report,
-        config::{Flags, Print, Temporality},
+        config::{Print, Temporality},
     },
     model::{
         metric::{Exemplar, ExponentialPoint, HistogramPoint, Metric, NumberPoint, Points},
         span::{Attribute, Kind, Resource, Span, Status, Value},
         trace_context::{SpanId, TraceId},
     },
+    run::export_settings,
 };
 use serde_json::json;
 use tests::receiver::{FailNext, Failure, Ports, ReceivedMetric, Receiver, Tls};
@@ -58,10 +60,18 @@ fn config(receiver: &Receiver, protocol: &str, variables: &[(&str, &str)]) -> Ex
     config_to(&endpoint, protocol, variables)
 }
 
+/// What the agent makes of its environment and flags.
+fn loaded(variables: &[(&str, &str)], flags: FlagLayer) -> ExportConfig {
+    let environment = Environment::from_pairs(variables.iter().copied());
+    let sources = Sources { flags, ..Sources::from_environment(environment) };
+    export_settings(&Loaded::load(sources).unwrap()).unwrap()
+}
+
 fn config_to(endpoint: &str, protocol: &str, variables: &[(&str, &str)]) -> ExportConfig {
-    let get = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-    let flags = Flags { endpoint: Some(endpoint), protocol: Some(protocol) };
-    let mut config = ExportConfig::from_env(get, flags).unwrap();
+    let mut flags = FlagLayer::default();
+    flags.set("--endpoint", "otlp.endpoint", Some(endpoint.to_owned()));
+    flags.set("--protocol", "otlp.protocol", Some(protocol.to_owned()));
+    let mut config = loaded(variables, flags);
     assert_eq!(config.print, Print::Off);
     config.listen = None;
     config.batch.schedule_delay = Duration::from_millis(20);
@@ -172,12 +182,9 @@ fn a_signals_own_endpoint_is_used_as_it_is() {
     let receiver = Receiver::start();
     let own = format!("{}/other/v1/traces", receiver.http_endpoint());
     let base = format!("{}/base/", receiver.http_endpoint());
-    let get = |name: &str| match name {
-        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(base.clone()),
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some(own.clone()),
-        _ => None,
-    };
-    let mut config = ExportConfig::from_env(get, Flags::default()).unwrap();
+    let variables =
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", base.as_str()), ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", own.as_str())];
+    let mut config = loaded(&variables, FlagLayer::default());
     config.listen = None;
     let stage = Stage::start(&config, vec![]);
     stage.exporters.push(spans(1..=1, &resource("a", 1)));

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::setup::packages;
 use crate::shell::{self, NotPermitted};
-use crate::{build, lint, setup};
+use crate::{build, lint, setup, validate};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -46,10 +46,25 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if !args.unit {
         shell::say("end-to-end tests, on the release build");
         build::agent()?;
+        if lints {
+            parts.push(deployment(&mut tally));
+        }
         tally.run(&mut end_to_end(args.filter.as_deref())?)?;
         parts.push("end-to-end tests");
     }
     tally.report(&parts.join(", "), started)
+}
+
+/// What is in `deploy/`, where there is Go to build what validates it.
+fn deployment(tally: &mut Tally) -> &'static str {
+    if shell::which("go").is_none() {
+        shell::say("deploy/ is not validated: there is no Go");
+        return "no validation of deploy/";
+    }
+    if let Err(error) = validate::main() {
+        tally.broken.push(format!("`cargo xtask validate`: {error:#}"));
+    }
+    "validation of deploy/"
 }
 
 /// The end-to-end tests: built as who we are, run as root.

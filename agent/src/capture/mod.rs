@@ -122,6 +122,7 @@ pub struct Capture {
     refused: Vec<Refusal>,
     /// Holds programs, links and the maps that are not taken out below.
     object: Ebpf,
+    links: uprobes::Links,
     ring: RingBuf<MapData>,
     processes: HashMap<MapData, u32, u32>,
     verdicts: HashMap<MapData, u64, u32>,
@@ -176,6 +177,7 @@ impl Capture {
             backend,
             refused,
             object,
+            links: uprobes::Links::default(),
         })
     }
 
@@ -226,15 +228,12 @@ impl Capture {
         }
     }
 
-    /// Unloads all programs; what is in the ring can still be drained.
+    /// Unloads the programs that see sockets; what is in the ring can still be drained. Probes of libraries
+    /// go when this value is dropped: the kernel takes its time for each.
     pub fn detach(&mut self) {
         for (name, program) in self.object.programs_mut() {
-            let unloaded = match program {
-                Program::BtfTracePoint(program) => program.unload(),
-                Program::UProbe(program) => program.unload(),
-                _ => continue,
-            };
-            if let Err(error) = unloaded {
+            let Program::BtfTracePoint(program) = program else { continue };
+            if let Err(error) = program.unload() {
                 // It was not loaded: another backend's, or not needed.
                 tracing::trace!(name, %error, "not unloaded");
             }

@@ -1,13 +1,19 @@
 //! Probes on functions of programs and libraries, for all processes at once: the programs look at which are watched.
 
-use std::{fs::File, os::fd::AsRawFd, path::PathBuf};
+use std::{
+    fs::File,
+    os::fd::AsRawFd,
+    path::PathBuf,
+    sync::mpsc::{self, Sender},
+    thread,
+};
 
 use aya::{
     Ebpf,
     maps::{Array, MapError},
     programs::{
         UProbe,
-        uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope},
+        uprobe::{UProbeAttachLocation, UProbeLink, UProbeLinkId, UProbeScope},
     },
 };
 
@@ -15,6 +21,26 @@ use ebpf_common::policy::{TLS_COMPLETE, TLS_INCOMPLETE};
 
 use super::{Capture, plainly};
 use crate::tls::{Probes, Site};
+
+/// Takes probes away on a thread of its own: the kernel waits for a tenth of a second at each, until no processor can be
+/// in it any more.
+#[derive(Default)]
+pub(super) struct Links(Option<Sender<UProbeLink>>);
+
+impl Links {
+    fn drop_later(&mut self, link: UProbeLink) {
+        let sender = self.0.get_or_insert_with(|| {
+            let (sender, links) = mpsc::channel();
+            let work = move || links.into_iter().for_each(drop);
+            if let Err(error) = thread::Builder::new().name("detach".to_owned()).spawn(work) {
+                tracing::debug!(%error, "no thread to take probes away: it is done in between");
+            }
+            sender
+        });
+        // Without the thread the link comes back, and goes here.
+        drop(sender.send(link));
+    }
+}
 
 /// A probe in place.
 #[derive(Debug)]
@@ -54,8 +80,9 @@ impl Probes for Capture {
 
     fn detach(&mut self, probe: Uprobe) {
         let Ok(program) = program(&mut self.object, probe.program) else { return };
-        if let Err(error) = program.detach(probe.link) {
-            tracing::debug!(program = probe.program, %error, "a probe was gone already");
+        match program.take_link(probe.link) {
+            Ok(link) => self.links.drop_later(link),
+            Err(error) => tracing::debug!(program = probe.program, %error, "a probe was gone already"),
         }
     }
 }

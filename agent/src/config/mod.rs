@@ -46,7 +46,7 @@ pub use otlp::{
 pub use output::{
     Backend, Ebpf, Exporter, Exporters, Listen, LogLevel, Naming, Print, PrometheusExport, Propagator, Telemetry,
 };
-pub use pattern::Glob;
+pub use pattern::{Glob, GlobError};
 pub use period::Period;
 pub use ports::{Pids, Ports};
 pub use reload::Reload;

@@ -65,6 +65,11 @@ impl Endpoint {
         self.0.parse::<http::Uri>().ok().and_then(|uri| uri.port_u16())
     }
 
+    /// Whether it has a path that says anything.
+    pub(crate) fn has_path(&self) -> bool {
+        self.0.parse::<http::Uri>().is_ok_and(|uri| !matches!(uri.path(), "" | "/"))
+    }
+
     /// This URL with `segments` after its path.
     fn join(&self, segments: &str) -> Self {
         Self(format!("{}/{segments}", self.0.trim_end_matches('/')))
@@ -155,69 +160,102 @@ impl Default for Otlp {
     }
 }
 
-/// `otel_traces_export`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TracesExport {
-    /// URL for spans, used as it is.
-    pub endpoint: Option<Endpoint>,
-    /// As in `otlp`.
-    pub protocol: Option<Protocol>,
-    /// As in `otlp`, and instead of those.
-    pub headers: Option<Headers>,
-    /// As in `otlp`.
-    pub timeout: Option<Period>,
-    /// As in `otlp`.
-    pub compression: Option<Compression>,
-    /// As in `otlp`.
-    pub certificate: Option<PathBuf>,
-    /// As in `otlp`.
-    pub client_key: Option<PathBuf>,
-    /// As in `otlp`.
-    pub client_certificate: Option<PathBuf>,
-    /// Which spans are kept.
-    pub sampler: Sampler,
-    /// Most spans that wait; not given: as many as `queue_bytes` hold.
-    #[schemars(range(min = 1))]
-    pub queue_size: Option<u32>,
-    /// Most memory of the spans that wait, in bytes.
-    pub queue_bytes: u64,
-    /// Most spans in one request.
-    #[schemars(range(min = 1))]
-    pub batch_max_size: u32,
-    /// Longest time a span waits for its batch.
-    pub batch_timeout: Period,
-    /// Longest time a batch may take, retries included.
-    pub export_timeout: Period,
-    /// First pause before a failed request is sent again.
-    pub backoff_initial_interval: Period,
-    /// Longest pause.
-    pub backoff_max_interval: Period,
-    /// When a batch is given up.
-    pub backoff_max_elapsed_time: Period,
+/// A signal's section: what `otlp` has, each for this signal alone, and what only this signal has, with its defaults.
+/// Neither serde's `flatten` nor a field of its own would do: it would lose where a value was written, and the keys are OBI's.
+macro_rules! signal {
+    (
+        $(#[$about:meta])* $name:ident, $path:literal
+        { $($(#[$doc:meta])* $field:ident: $type:ty = $default:expr,)* }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name {
+            /// URL for this signal, used as it is.
+            pub endpoint: Option<Endpoint>,
+            /// As in `otlp`.
+            pub protocol: Option<Protocol>,
+            /// As in `otlp`, and instead of those.
+            pub headers: Option<Headers>,
+            /// As in `otlp`.
+            pub timeout: Option<Period>,
+            /// As in `otlp`.
+            pub compression: Option<Compression>,
+            /// As in `otlp`.
+            pub certificate: Option<PathBuf>,
+            /// As in `otlp`.
+            pub client_key: Option<PathBuf>,
+            /// As in `otlp`.
+            pub client_certificate: Option<PathBuf>,
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self {
+                    endpoint: None,
+                    protocol: None,
+                    headers: None,
+                    timeout: None,
+                    compression: None,
+                    certificate: None,
+                    client_key: None,
+                    client_certificate: None,
+                    $($field: $default,)*
+                }
+            }
+        }
+
+        impl $name {
+            /// Where the signal goes; `None`: no endpoint is set.
+            pub fn target(&self, common: &Otlp) -> Option<OtlpTarget> {
+                let (base, is_own) = match (&self.endpoint, &common.endpoint) {
+                    (Some(endpoint), _) => (endpoint, true),
+                    (None, Some(endpoint)) => (endpoint, false),
+                    (None, None) => return None,
+                };
+                let guessed = if base.port() == Some(4317) { Protocol::Grpc } else { Protocol::HttpProtobuf };
+                let protocol = self.protocol.or(common.protocol).unwrap_or(guessed);
+                let endpoint = if is_own || protocol == Protocol::Grpc { base.clone() } else { base.join($path) };
+                let path = |own: &Option<PathBuf>, common: &Option<PathBuf>| own.clone().or_else(|| common.clone());
+                Some(OtlpTarget {
+                    endpoint,
+                    protocol,
+                    headers: self.headers.clone().unwrap_or_else(|| common.headers.clone()),
+                    timeout: self.timeout.unwrap_or(common.timeout),
+                    compression: self.compression.unwrap_or(common.compression),
+                    certificate: path(&self.certificate, &common.certificate),
+                    client_key: path(&self.client_key, &common.client_key),
+                    client_certificate: path(&self.client_certificate, &common.client_certificate),
+                })
+            }
+        }
+    };
 }
 
-impl Default for TracesExport {
-    fn default() -> Self {
-        Self {
-            endpoint: None,
-            protocol: None,
-            headers: None,
-            timeout: None,
-            compression: None,
-            certificate: None,
-            client_key: None,
-            client_certificate: None,
-            sampler: Sampler::default(),
-            queue_size: None,
-            queue_bytes: 16 << 20,
-            batch_max_size: 512,
-            batch_timeout: Period::seconds(5),
-            export_timeout: Period::seconds(30),
-            backoff_initial_interval: Period::seconds(5),
-            backoff_max_interval: Period::seconds(30),
-            backoff_max_elapsed_time: Period::seconds(300),
-        }
+signal! {
+    /// `otel_traces_export`.
+    TracesExport, "v1/traces" {
+        /// Which spans are kept.
+        sampler: Sampler = Sampler::default(),
+        /// Most spans that wait; not given: as many as `queue_bytes` hold.
+        #[schemars(range(min = 1))]
+        queue_size: Option<u32> = None,
+        /// Most memory of the spans that wait, in bytes.
+        queue_bytes: u64 = 16 << 20,
+        /// Most spans in one request.
+        #[schemars(range(min = 1))]
+        batch_max_size: u32 = 512,
+        /// Longest time a span waits for its batch.
+        batch_timeout: Period = Period::seconds(5),
+        /// Longest time a batch may take, retries included.
+        export_timeout: Period = Period::seconds(30),
+        /// First pause before a failed request is sent again.
+        backoff_initial_interval: Period = Period::seconds(5),
+        /// Longest pause.
+        backoff_max_interval: Period = Period::seconds(30),
+        /// When a batch is given up.
+        backoff_max_elapsed_time: Period = Period::seconds(300),
     }
 }
 
@@ -245,55 +283,19 @@ pub enum Temporality {
     LowMemory,
 }
 
-/// `otel_metrics_export`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct MetricsExport {
-    /// URL for metrics, used as it is.
-    pub endpoint: Option<Endpoint>,
-    /// As in `otlp`.
-    pub protocol: Option<Protocol>,
-    /// As in `otlp`, and instead of those.
-    pub headers: Option<Headers>,
-    /// As in `otlp`.
-    pub timeout: Option<Period>,
-    /// As in `otlp`.
-    pub compression: Option<Compression>,
-    /// As in `otlp`.
-    pub certificate: Option<PathBuf>,
-    /// As in `otlp`.
-    pub client_key: Option<PathBuf>,
-    /// As in `otlp`.
-    pub client_certificate: Option<PathBuf>,
-    /// Time between two exports.
-    pub interval: Period,
-    /// Longest time one export may take.
-    pub export_timeout: Period,
-    /// How long a series without new values is kept.
-    pub ttl: Period,
-    /// Since when values count.
-    pub temporality: Temporality,
-    /// How histograms are aggregated.
-    pub histogram_aggregation: HistogramAggregation,
-}
-
-impl Default for MetricsExport {
-    fn default() -> Self {
-        Self {
-            endpoint: None,
-            protocol: None,
-            headers: None,
-            timeout: None,
-            compression: None,
-            certificate: None,
-            client_key: None,
-            client_certificate: None,
-            interval: Period::seconds(60),
-            export_timeout: Period::seconds(30),
-            ttl: Period::seconds(300),
-            temporality: Temporality::default(),
-            histogram_aggregation: HistogramAggregation::default(),
-        }
+signal! {
+    /// `otel_metrics_export`.
+    MetricsExport, "v1/metrics" {
+        /// Time between two exports.
+        interval: Period = Period::seconds(60),
+        /// Longest time one export may take.
+        export_timeout: Period = Period::seconds(30),
+        /// How long a series without new values is kept.
+        ttl: Period = Period::seconds(300),
+        /// Since when values count.
+        temporality: Temporality = Temporality::default(),
+        /// How histograms are aggregated.
+        histogram_aggregation: HistogramAggregation = HistogramAggregation::default(),
     }
 }
 
@@ -316,44 +318,6 @@ pub struct OtlpTarget {
     pub client_key: Option<PathBuf>,
     /// PEM file of the client's certificate.
     pub client_certificate: Option<PathBuf>,
-}
-
-macro_rules! target {
-    ($common:expr, $own:expr, $path:literal) => {{
-        let (common, own): (&Otlp, _) = ($common, $own);
-        let (base, is_own) = match (&own.endpoint, &common.endpoint) {
-            (Some(endpoint), _) => (endpoint, true),
-            (None, Some(endpoint)) => (endpoint, false),
-            (None, None) => return None,
-        };
-        let guessed = if base.port() == Some(4317) { Protocol::Grpc } else { Protocol::HttpProtobuf };
-        let protocol = own.protocol.or(common.protocol).unwrap_or(guessed);
-        let endpoint = if is_own || protocol == Protocol::Grpc { base.clone() } else { base.join($path) };
-        Some(OtlpTarget {
-            endpoint,
-            protocol,
-            headers: own.headers.clone().unwrap_or_else(|| common.headers.clone()),
-            timeout: own.timeout.unwrap_or(common.timeout),
-            compression: own.compression.unwrap_or(common.compression),
-            certificate: own.certificate.clone().or_else(|| common.certificate.clone()),
-            client_key: own.client_key.clone().or_else(|| common.client_key.clone()),
-            client_certificate: own.client_certificate.clone().or_else(|| common.client_certificate.clone()),
-        })
-    }};
-}
-
-impl TracesExport {
-    /// Where spans go; `None`: no endpoint is set.
-    pub fn target(&self, common: &Otlp) -> Option<OtlpTarget> {
-        target!(common, self, "v1/traces")
-    }
-}
-
-impl MetricsExport {
-    /// Where metrics go; `None`: no endpoint is set.
-    pub fn target(&self, common: &Otlp) -> Option<OtlpTarget> {
-        target!(common, self, "v1/metrics")
-    }
 }
 
 #[cfg(test)]

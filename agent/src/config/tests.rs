@@ -258,6 +258,7 @@ fn contradictions_are_errors() {
             "otel_traces_export.backoff_initial_interval: is longer",
         ),
         ("duration: 0s", "duration: must be longer than zero"),
+        ("otlp: {endpoint: 'http://c:4317/v1/traces'}", "otlp.endpoint: has a path, which grpc has no use for"),
         ("otlp: {endpoint: 'https://c', client_key: /k}", "otlp.client_key: needs `client_certificate`"),
         ("otlp: {endpoint: 'https://c', headers: {'a b': c}}", "otlp.headers: `a b` is no name of a header"),
         ("{print: json, trace_printer: text}", "trace_printer: contradicts `print`"),

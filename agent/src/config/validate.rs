@@ -1,7 +1,7 @@
 //! Options that are right by themselves and wrong together, or out of their range.
 
 use super::{
-    Config, Criterion, Exporter, Listen, Node, OtlpTarget, Period, Problem, Propagator, Sampler, node::Origin,
+    Config, Criterion, Exporter, Listen, Node, OtlpTarget, Period, Problem, Propagator, Protocol, Sampler, node::Origin,
 };
 
 /// Smallest ring that the kernel side uses.
@@ -175,6 +175,10 @@ impl Check<'_> {
             let is_own = tree.get(&own).is_some_and(|node| !node.is_empty());
             if is_own { own } else { format!("otlp.{name}") }
         };
+        if target.protocol == Protocol::Grpc && target.endpoint.has_path() {
+            let key = key_of(self.tree, "endpoint");
+            self.require(false, &key, "has a path, which grpc has no use for; leave it out or choose http/protobuf");
+        }
         if target.client_key.is_some() != target.client_certificate.is_some() {
             let (set, missing) = match target.client_key {
                 Some(_) => ("client_key", "client_certificate"),

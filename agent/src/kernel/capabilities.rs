@@ -15,16 +15,19 @@ pub struct Capability {
     pub required: bool,
 }
 
+/// To look at other users' processes.
+pub const SYS_PTRACE: Capability = Capability {
+    name: "CAP_SYS_PTRACE",
+    number: 19,
+    needed_for: "reading /proc of other users' processes (service names, containers, TLS libraries)",
+    required: false,
+};
+
 /// All the agent uses.
 pub static USED: &[Capability] = &[
     Capability { name: "CAP_BPF", number: 39, needed_for: "loading BPF programs and maps", required: true },
     Capability { name: "CAP_PERFMON", number: 38, needed_for: "attaching them to tracepoints", required: true },
-    Capability {
-        name: "CAP_SYS_PTRACE",
-        number: 19,
-        needed_for: "reading /proc of other users' processes (service names, containers, TLS libraries)",
-        required: false,
-    },
+    SYS_PTRACE,
     Capability {
         name: "CAP_DAC_READ_SEARCH",
         number: 2,
@@ -36,7 +39,7 @@ pub static USED: &[Capability] = &[
 const CAP_SYS_ADMIN: u8 = 21;
 
 /// The effective capabilities of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(u64);
 
 impl Capabilities {
@@ -44,6 +47,12 @@ impl Capabilities {
     #[must_use]
     pub fn of_this_process() -> Self {
         Self::parse(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+    }
+
+    /// Every one that there is.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self(u64::MAX)
     }
 
     fn parse(status: &str) -> Self {

@@ -23,7 +23,7 @@ use ::kube::{Client, Config};
 use compact_str::CompactString;
 use tokio::{sync::watch as signal, task::JoinSet};
 
-pub use self::peers::Peer;
+pub use self::peers::{Peer, PeerSource};
 use self::{peers::Peers, pods::Pods};
 use crate::procs::{
     container::ContainerRef,
@@ -128,6 +128,12 @@ impl Kubernetes {
         matches!(tokio::time::timeout(limit, ready.wait_for(|ready| *ready)).await, Ok(Ok(_)))
     }
 
+    /// Whether the first list of pods is known.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.store.ready.borrow()
+    }
+
     /// The service (or, for a pod of this node that is behind none, its own name) at an address. `port` is the other
     /// side's where that is the server.
     #[must_use]
@@ -147,6 +153,12 @@ impl Kubernetes {
         let known = self.store.read();
         let failures = self.store.failures.load(Ordering::Relaxed);
         Counts { pods: known.pods.len(), dropped: known.pods.dropped + known.peers.dropped, failures }
+    }
+}
+
+impl PeerSource for Kubernetes {
+    fn peer(&self, ip: IpAddr, port: Option<u16>) -> Option<Arc<Peer>> {
+        self.peer(ip, port)
     }
 }
 

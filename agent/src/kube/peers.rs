@@ -20,6 +20,12 @@ pub struct Peer {
     pub namespace: CompactString,
 }
 
+/// Where the other side of requests is looked up. Lookups return what is known at once.
+pub trait PeerSource: Send + Sync {
+    /// The service at an address. `port` is the other side's where that is the server.
+    fn peer(&self, ip: IpAddr, port: Option<u16>) -> Option<Arc<Peer>>;
+}
+
 /// Identity of an object: namespace and name.
 pub(super) type Key = (CompactString, CompactString);
 

@@ -15,6 +15,8 @@ use crate::{
 /// that cannot be probed, and each new connection would be a reason to look.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+/// How long putting probes in place may keep the events of other processes waiting, at each turn.
+const SLICE: Duration = Duration::from_millis(5);
 /// How often files without users are looked for.
 const SWEEPING: Duration = Duration::from_secs(5);
 
@@ -89,8 +91,9 @@ impl Plaintext {
     /// Puts probes on what was found meanwhile.
     pub(super) fn round(&mut self, capture: &mut Capture) {
         while let Some(finding) = self.finder.next() {
-            self.attachments.on_finding(&finding, capture);
+            self.attachments.on_finding(&finding);
         }
+        self.attachments.proceed(capture, SLICE);
         if self.swept.elapsed() > SWEEPING {
             self.swept = Instant::now();
             let proc = &self.proc;

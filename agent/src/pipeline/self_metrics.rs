@@ -7,6 +7,7 @@ use std::sync::{
 
 use ebpf_common::policy::Counter;
 
+use super::shared::Shared;
 use crate::{
     capture::Counts,
     conn::Totals,
@@ -30,7 +31,7 @@ struct Snapshot {
 pub struct Gauges {
     events: AtomicU64,
     snapshot: Mutex<Snapshot>,
-    telemetry: Arc<Mutex<Telemetry>>,
+    telemetry: Arc<Shared<Telemetry>>,
     agent: Arc<Resource>,
     since_unix_ns: u64,
     backend: &'static str,
@@ -39,7 +40,7 @@ pub struct Gauges {
 impl Gauges {
     /// Figures about `agent`, which captures by `backend`; all zero.
     #[must_use]
-    pub fn new(telemetry: Arc<Mutex<Telemetry>>, agent: Arc<Resource>, backend: &'static str) -> Self {
+    pub fn new(telemetry: Arc<Shared<Telemetry>>, agent: Arc<Resource>, backend: &'static str) -> Self {
         Self {
             events: AtomicU64::new(0),
             snapshot: Mutex::default(),
@@ -81,7 +82,7 @@ impl MetricSource for Gauges {
         let Snapshot { kernel, table, connections, processes } =
             *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let exchanges = {
-            let telemetry = self.telemetry.lock().unwrap_or_else(PoisonError::into_inner);
+            let telemetry = self.telemetry.lock();
             telemetry
                 .counts()
                 .exchanges

@@ -19,4 +19,4 @@ mod table;
 
 pub use resource::PodAttributes;
 pub(crate) use resource::pod_service_name;
-pub use table::{ProcessConfig, ProcessTable};
+pub use table::{ProcessConfig, ProcessTable, Service};

@@ -3,37 +3,30 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use globset::{GlobBuilder, GlobMatcher};
 
 use super::{
     language::Language,
     pod::{OwnerKind, Pod},
 };
+use crate::config;
 
-/// A glob over a whole text: `*` any characters (also `/`), `?` one, `[a-z]`, `{a,b}`.
+/// A pattern over a whole text: `*` any characters (also `/`), `?` one, `[a-z]`, `{a,b}`; after `re:` a regular
+/// expression, found anywhere in it.
 #[derive(Clone, Debug)]
-pub struct Glob(GlobMatcher);
+pub struct Glob(config::Glob);
 
-/// A pattern that is no glob.
+/// A pattern that is none.
 #[derive(Debug, thiserror::Error)]
-#[error("{pattern:?} is no glob")]
-pub struct InvalidGlob {
-    /// The pattern.
-    pattern: String,
-    /// What is wrong with it.
-    #[source]
-    source: globset::Error,
-}
+#[error(transparent)]
+pub struct InvalidGlob(#[from] config::GlobError);
 
 impl Glob {
     /// Compiles a pattern.
     ///
     /// # Errors
-    /// When the pattern is no glob.
+    /// When it is no pattern.
     pub fn new(pattern: &str) -> Result<Self, InvalidGlob> {
-        let built = GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build();
-        let glob = built.map_err(|source| InvalidGlob { pattern: pattern.to_owned(), source })?;
-        Ok(Self(glob.compile_matcher()))
+        Ok(Self(pattern.parse()?))
     }
 
     /// Whether the whole text matches.
@@ -44,7 +37,7 @@ impl Glob {
 
     /// Whether a path matches; a pattern without `/` may match the file's name alone.
     fn matches_path(&self, path: &str) -> bool {
-        self.matches(path) || !self.0.glob().glob().contains('/') && self.matches(super::name::base(path))
+        self.matches(path) || !self.0.as_str().contains('/') && self.matches(super::name::base(path))
     }
 }
 
@@ -101,8 +94,8 @@ pub struct Rule {
     pub namespace: Option<CompactString>,
     /// Which signals are exported; `None`: as for all.
     pub exports: Option<Exports>,
-    /// Sampler and its argument; `None`: as for all.
-    pub sampler: Option<(CompactString, CompactString)>,
+    /// Sampler; `None`: as for all.
+    pub sampler: Option<config::Sampler>,
     /// Route patterns of served and of made requests; empty: as for all.
     pub routes: Routes,
 }
@@ -212,8 +205,8 @@ pub struct Selector {
     pub default_exclude: Vec<Criteria>,
     /// The agent's own pid in the host's PID namespace.
     pub own_pid: Option<u32>,
-    /// The port of the endpoint the agent exports to, where that is on this host: who listens there is not watched.
-    pub collector_port: Option<u16>,
+    /// Ports of the endpoints the agent exports to, as far as these are on this host: who listens there is not watched.
+    pub collector_ports: Vec<u16>,
 }
 
 impl Selector {
@@ -275,7 +268,9 @@ impl Selector {
         if self.default_exclude.iter().any(|criteria| criteria.matches(candidate)) {
             return Verdict::Ignore(Reason::ExcludedByDefault);
         }
-        if self.collector_port.is_some_and(|port| (candidate.ports)().contains(&port)) {
+        if !self.collector_ports.is_empty()
+            && (candidate.ports)().iter().any(|port| self.collector_ports.contains(port))
+        {
             return Verdict::Ignore(Reason::Collector);
         }
         Verdict::Watch(rule.cloned())
@@ -292,7 +287,7 @@ impl Selector {
     #[must_use]
     pub fn depends_on_ports(&self) -> bool {
         let criteria = self.rules.iter().map(|rule| &rule.criteria).chain(&self.exclude).chain(&self.default_exclude);
-        self.collector_port.is_some() || criteria.into_iter().any(|criteria| !criteria.open_ports.is_empty())
+        !self.collector_ports.is_empty() || criteria.into_iter().any(|criteria| !criteria.open_ports.is_empty())
     }
 }
 

@@ -104,6 +104,15 @@ pub struct ProcessTable {
     state: RwLock<State>,
 }
 
+/// What spans and metrics of a process need to know of it.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its resource.
+    pub resource: Arc<Resource>,
+    /// The rule of the configuration that it is watched by, if any.
+    pub rule: Option<Arc<Rule>>,
+}
+
 #[derive(Default)]
 struct State {
     live: HashMap<u32, Entry>,
@@ -118,6 +127,8 @@ struct Entry {
     start_ticks: u64,
     parent: u32,
     has_ended: bool,
+    /// `parent` is known to have forked it, with the program that it runs unless it was seen to start another.
+    is_forked: bool,
     /// Programs it was seen to start: above 0, it runs another one than its parent did.
     executions: u32,
     comm: CompactString,
@@ -137,7 +148,7 @@ struct Known {
 impl Entry {
     fn new(start_ticks: u64, parent: u32) -> Self {
         let comm = CompactString::default();
-        Self { start_ticks, parent, has_ended: false, executions: 0, comm, facts: None, known: None }
+        Self { start_ticks, parent, has_ended: false, is_forked: false, executions: 0, comm, facts: None, known: None }
     }
 }
 
@@ -210,15 +221,25 @@ impl ProcessTable {
     }
 
     fn resource_at(&self, tgid: u32, now: Instant) -> Arc<Resource> {
+        self.service_at(tgid, now).resource
+    }
+
+    /// The resource of a process, and the rule it is watched by.
+    #[must_use]
+    pub fn service(&self, tgid: u32) -> Service {
+        self.service_at(tgid, Instant::now())
+    }
+
+    fn service_at(&self, tgid: u32, now: Instant) -> Service {
         let generation = self.generation();
         if let Some(entry) = self.read().live.get(&tgid)
             && let Some(known) = entry.fresh(now, generation)
             && let Some(resource) = &known.resource
         {
-            return Arc::clone(resource);
+            return Service { resource: Arc::clone(resource), rule: known.verdict.rule().cloned() };
         }
-        let (resource, _) = self.refresh(tgid, now, generation, true);
-        resource.unwrap_or_default()
+        let (resource, verdict) = self.refresh(tgid, now, generation, true);
+        Service { resource: resource.unwrap_or_default(), rule: verdict.rule().cloned() }
     }
 
     /// Whether to watch a process, and the configuration that it matched.
@@ -241,7 +262,8 @@ impl ProcessTable {
     pub fn on_fork(&self, parent: u32, child: u32, started_at_ns: u64) {
         let mut state = self.write();
         if state.live.len() < LIVE_MAX {
-            state.live.insert(child, Entry::new(started_at_ns / NS_PER_TICK, parent));
+            let entry = Entry { is_forked: true, ..Entry::new(started_at_ns / NS_PER_TICK, parent) };
+            state.live.insert(child, entry);
         }
     }
 
@@ -272,6 +294,41 @@ impl ProcessTable {
             && self.proc.stat(tgid).is_some_and(|stat| stat.start_ticks == start_ticks)
         {
             entry.facts = facts;
+        }
+    }
+
+    /// A process uses a connection: `started_at_ns` (on the boot clock) and `comm` are of that moment. An earlier process
+    /// of this pid is told apart, and what was read of an earlier program of this process is looked at again. Tells
+    /// whether either may be so. `forked_from` is the process whose program it still runs, else 0.
+    pub fn on_met(&self, tgid: u32, started_at_ns: u64, comm: &str, forked_from: u32) -> bool {
+        let start_ticks = started_at_ns / NS_PER_TICK;
+        let is_same = |entry: &Entry| entry.start_ticks == start_ticks && entry.comm == comm;
+        if started_at_ns == 0 || self.read().live.get(&tgid).is_some_and(is_same) {
+            return false;
+        }
+        let met = || Entry { comm: comm.into(), is_forked: forked_from != 0, ..Entry::new(start_ticks, forked_from) };
+        let mut state = self.write();
+        let is_room = state.live.len() < LIVE_MAX;
+        match state.live.get_mut(&tgid) {
+            // No later process of this pid has the same start: a tick is shorter than any way round the pids.
+            Some(entry) if entry.start_ticks == start_ticks => {
+                // Threads may also be renamed: what was read is dropped only where it turns out to be of another program.
+                let is_another = !entry.comm.is_empty();
+                entry.comm = comm.into();
+                if is_another {
+                    entry.known = None;
+                }
+                is_another
+            }
+            Some(entry) => {
+                *entry = met();
+                true
+            }
+            None if is_room => {
+                state.live.insert(tgid, met());
+                true
+            }
+            None => false,
         }
     }
 
@@ -337,7 +394,9 @@ impl ProcessTable {
         self.len() == 0
     }
 
-    fn generation(&self) -> u64 {
+    /// Grows when something changed that verdicts and resources are made of: the selection, news of pods or of the cloud.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
         let pods = self.pods.as_ref().map_or(0, |pods| pods.generation());
         self.revision.load(Ordering::Relaxed).wrapping_add(pods)
     }
@@ -355,17 +414,25 @@ impl ProcessTable {
         let is_alive = stat.as_ref().is_some_and(|stat| stat.start_ticks == entry.start_ticks);
         entry.has_ended |= !is_alive;
         if let (true, Some(stat)) = (is_alive, stat) {
-            (entry.comm, entry.parent) = (stat.comm.into(), stat.parent);
+            entry.comm = stat.comm.into();
+            if !entry.is_forked {
+                entry.parent = stat.parent;
+            }
         }
-        let facts = entry.facts.take();
+        // An exec that nobody told of: of a process that was asked for before it used a connection.
+        let is_replaced = |facts: &Arc<Facts>| is_alive && self.proc.exe(tgid).is_some_and(|exe| *exe != *facts.exe);
+        let facts = entry.facts.take().filter(|facts| !is_replaced(facts));
         let facts = facts.or_else(|| if is_alive { self.reader.read(tgid).map(Arc::new) } else { None });
         // What it forked off and never replaced is the parent's program.
-        let facts = facts.or_else(|| if entry.executions > 0 { None } else { self.facts_of(entry.parent) });
+        let runs_parents = entry.is_forked && entry.executions == 0;
+        let facts = facts.or_else(|| if runs_parents { self.facts_of(entry.parent) } else { None });
         let facts = facts.unwrap_or_else(|| Arc::new(Facts { name: entry.comm.clone(), ..Facts::default() }));
 
         let identity = Identity { tgid, start_ticks: entry.start_ticks };
         let pod = self.pods.as_ref().filter(|_| !facts.container.is_none()).and_then(|pods| pods.pod(&facts.container));
-        let verdict = self.judge(tgid, entry.parent, &facts, pod.as_deref(), now, Selector::decide);
+        // Of a worker that is gone, the parent that forked it tells what it was.
+        let asked = if runs_parents && !is_alive { entry.parent } else { tgid };
+        let verdict = self.judge((tgid, asked), entry.parent, &facts, pod.as_deref(), Selector::decide);
         let resource = (wants || old.is_some()).then(|| {
             let built = self.describe(identity, &facts, pod.as_deref(), verdict.rule().map(AsRef::as_ref));
             old.filter(|old| **old == built).unwrap_or_else(|| Arc::new(built))

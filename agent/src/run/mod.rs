@@ -1,6 +1,10 @@
 //! The commands: each puts together what it needs of the configuration and the stages.
 
 mod check;
+mod child;
+mod metadata;
+mod permission;
+mod reload;
 mod selection;
 mod settings;
 mod watch;
@@ -12,6 +16,7 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
+pub use self::settings::{SettingsError, export as export_settings};
 use crate::{
     cli::{Command, Exit},
     config::{Loaded, LogLevel},
@@ -63,7 +68,9 @@ fn start_log(config: &Loaded) {
     };
     // Libraries speak only when something is wrong with them, unless everything is asked for.
     let libraries = if level > LevelFilter::DEBUG { level } else { level.min(LevelFilter::WARN) };
-    let filter = EnvFilter::new(format!("{libraries},beyla_rs={level}"));
+    // This one calls it an error when the API server is away; what that means here is said here.
+    let kube = if libraries > LevelFilter::WARN { libraries } else { LevelFilter::OFF };
+    let filter = EnvFilter::new(format!("{libraries},kube_client={kube},beyla_rs={level}"));
     let logger = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())

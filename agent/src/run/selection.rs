@@ -9,7 +9,7 @@ use crate::{
     procs::{
         ProcessTable,
         pod::OwnerKind,
-        selector::{Criteria, Exports, Glob, InvalidGlob, KubernetesName, Rule, Selector},
+        selector::{Criteria, Exports, Glob, InvalidGlob, KubernetesName, Routes, Rule, Selector},
         survey,
     },
 };
@@ -35,17 +35,23 @@ pub(super) fn selector(config: &Config) -> Result<Selector, InvalidGlob> {
                 traces: criterion.exports(Signal::Traces),
                 metrics: criterion.exports(Signal::Metrics),
             }),
-            ..Rule::default()
+            sampler: criterion.sampler.clone(),
+            routes: criterion.routes.as_ref().map_or_else(Routes::default, |routes| {
+                let list = |list: &[String]| list.iter().map(Into::into).collect();
+                Routes { incoming: list(&routes.incoming), outgoing: list(&routes.outgoing) }
+            }),
         });
     }
     let all = |list: &[Criterion]| list.iter().map(criteria).collect::<Result<Vec<_>, _>>();
-    let endpoint = config.otlp_traces().or_else(|| config.otlp_metrics()).map(|target| target.endpoint);
+    let targets = [config.otlp_traces(), config.otlp_metrics()];
+    let endpoints = targets.iter().flatten().map(|target| &target.endpoint);
+    let on_this_host = endpoints.filter(|endpoint| is_local(endpoint.as_str()));
     Ok(Selector {
         rules: rules.into_iter().map(Arc::new).collect(),
         exclude: all(&config.discovery.exclude_instrument)?,
         default_exclude: all(&config.discovery.default_exclude_instrument)?,
         own_pid: Some(std::process::id()),
-        collector_port: endpoint.filter(|endpoint| is_local(endpoint.as_str())).and_then(|endpoint| endpoint.port()),
+        collector_ports: on_this_host.filter_map(|endpoint| endpoint.port()).collect(),
     })
 }
 

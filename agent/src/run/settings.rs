@@ -1,13 +1,13 @@
 //! From the configuration to what each stage takes.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
-use super::selection;
+use super::{metadata::node_name, selection};
 use crate::{
     capture::{self, backend::Backend},
-    config::{self, Config, OtlpTarget, SamplerName, Unmatched},
+    config::{self, Config, IgnoreMode, OtlpTarget, Unmatched},
     export::{
         ConfigError, ExportConfig,
         config::{
@@ -15,17 +15,26 @@ use crate::{
             RetryConfig, Temporality, TlsConfig,
         },
     },
-    procs::{ProcessConfig, env::OtelEnv, selector::InvalidGlob},
+    procs::{
+        ProcessConfig,
+        env::OtelEnv,
+        fs::ProcFs,
+        host::{Host, HostSource},
+        selector::InvalidGlob,
+    },
     telemetry::{self, histogram::Aggregation, red, redact::Redactor, route, sampling::Sampler},
 };
 
 /// A setting that the configuration's own checks let pass and a stage cannot use.
 #[derive(Debug, Error)]
-pub(super) enum SettingsError {
+pub enum SettingsError {
+    /// Of the exports.
     #[error(transparent)]
     Export(#[from] ConfigError),
+    /// There is no such backend here.
     #[error("{0}")]
     Backend(String),
+    /// A selection's.
     #[error(transparent)]
     Pattern(#[from] InvalidGlob),
 }
@@ -47,32 +56,44 @@ pub(super) fn capture(config: &Config, watch_all: bool) -> Result<capture::Optio
 }
 
 pub(super) fn telemetry(config: &Config) -> telemetry::Config {
-    let sampler = &config.otel_traces_export.sampler;
-    let ratio = || Sampler::TraceIdRatio(sampler.ratio());
-    let parent_based = |root| Sampler::ParentBased(Box::new(root));
     let aggregation = match config.otel_metrics_export.histogram_aggregation {
         config::HistogramAggregation::ExplicitBucketHistogram => Aggregation::Explicit,
         config::HistogramAggregation::Base2ExponentialBucketHistogram => Aggregation::Exponential,
     };
     telemetry::Config {
-        sampler: match sampler.name {
-            SamplerName::AlwaysOn => Sampler::AlwaysOn,
-            SamplerName::AlwaysOff => Sampler::AlwaysOff,
-            SamplerName::TraceIdRatio => ratio(),
-            SamplerName::ParentBasedAlwaysOn => parent_based(Sampler::AlwaysOn),
-            SamplerName::ParentBasedAlwaysOff => parent_based(Sampler::AlwaysOff),
-            SamplerName::ParentBasedTraceIdRatio => parent_based(ratio()),
-        },
-        routes: route::Config {
-            mode: match config.routes.unmatched {
-                Unmatched::Heuristic | Unmatched::LowCardinality => route::Mode::Heuristic,
-                _ => route::Mode::Off,
-            },
-            ..route::Config::default()
-        },
+        sampler: Sampler::from(&config.otel_traces_export.sampler),
+        routes: routes(&config.routes),
         redactor: Redactor::new(config.redacted_query_keys()),
         red: red::Config { aggregation, ..red::Config::default() },
+        leaves_own_exports: config.discovery.exclude_otel_instrumented_services,
         ..telemetry::Config::default()
+    }
+}
+
+fn routes(routes: &config::Routes) -> route::Config {
+    let patterns = |list: &[String]| list.iter().map(|text| route::Pattern::new(text)).collect();
+    let default = route::Config::default();
+    // The heuristic writes its own word unless another is asked for.
+    let placeholder = match (routes.unmatched, routes.wildcard_char.as_str()) {
+        (Unmatched::Heuristic, "*") => default.placeholder,
+        (_, asked) => asked.to_owned(),
+    };
+    route::Config {
+        patterns: patterns(&routes.patterns),
+        ignored: patterns(&routes.ignored_patterns),
+        ignores_spans: routes.ignore_mode != IgnoreMode::Metrics,
+        ignores_metrics: routes.ignore_mode != IgnoreMode::Traces,
+        mode: match routes.unmatched {
+            Unmatched::Heuristic => route::Mode::Heuristic,
+            Unmatched::Unset => route::Mode::Off,
+            Unmatched::Path => route::Mode::Path,
+            Unmatched::Wildcard => route::Mode::Wildcard,
+            Unmatched::LowCardinality => {
+                route::Mode::LowCardinality { max_words: routes.max_path_segment_cardinality as usize }
+            }
+        },
+        placeholder,
+        max_routes: default.max_routes,
     }
 }
 
@@ -83,12 +104,28 @@ pub(super) fn processes(config: &Config) -> Result<ProcessConfig, SettingsError>
         selector: selection::selector(config)?,
         env: OtelEnv::new(config.default_service_name(), Some(&attributes)),
         command_line: config.attributes.process_command_line,
+        host: Some(host(config)),
         cluster: config.attributes.kubernetes.cluster_name.as_deref().map(Into::into),
         ..ProcessConfig::default()
     })
 }
 
-pub(super) fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
+/// The machine, called as the configuration or the cluster does.
+fn host(config: &Config) -> Host {
+    let mut source = HostSource::new(Path::new("/proc"));
+    source.name = config.attributes.instance_id.override_hostname.as_deref().map(Into::into).or_else(node_name);
+    let mut host = Host::read(&ProcFs::new("/proc"), &source);
+    if let Some(id) = &config.attributes.host_id.replacement {
+        host.id = Some(id.as_str().into());
+    }
+    host
+}
+
+/// Where spans and metrics go.
+///
+/// # Errors
+/// What the configuration's own checks let pass and exporters cannot use.
+pub fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
     let traces = &config.otel_traces_export;
     let metrics = &config.otel_metrics_export;
     Ok(ExportConfig {
@@ -128,7 +165,7 @@ pub(super) fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
 }
 
 fn otlp(target: &OtlpTarget) -> Result<OtlpConfig, SettingsError> {
-    let headers = target.headers.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
+    let headers = target.headers.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     Ok(OtlpConfig {
         endpoint: Endpoint::parse("endpoint", target.endpoint.as_str())?,
         protocol: match target.protocol {
@@ -136,7 +173,7 @@ fn otlp(target: &OtlpTarget) -> Result<OtlpConfig, SettingsError> {
             config::Protocol::HttpProtobuf => Protocol::HttpProtobuf,
             config::Protocol::HttpJson => Protocol::HttpJson,
         },
-        headers: Headers::parse("headers", &headers)?,
+        headers: Headers::new("headers", headers)?,
         timeout: target.timeout.0,
         compression: match target.compression {
             config::Compression::None => Compression::None,

@@ -2,23 +2,34 @@
 
 use std::{
     ffi::OsString,
-    process::{Child, ExitCode, ExitStatus},
-    sync::{Arc, Mutex, mpsc},
+    fmt, io,
+    process::{ExitCode, ExitStatus},
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use tokio::runtime::{Builder, Runtime};
+use rustix::process::Signal;
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{self, SignalKind, signal},
+};
 
-use super::settings::{self, SettingsError};
+use super::{
+    child::Started,
+    metadata, permission,
+    reload::{self, Reloader},
+    settings::{self, SettingsError},
+};
 use crate::{
     capture::{Capture, CaptureError},
     cli::Exit,
     config::{Config, Loaded},
     conn::Limits,
     export::{Exporters, MetricSource},
-    pipeline::{Ended, Gauges, Parts, Pipeline, RedSource},
-    procs::ProcessTable,
+    kernel::capabilities::Capabilities,
+    pipeline::{Ended, Gauges, Parts, Pipeline, RedSource, Shared},
+    procs::{ProcessTable, fs::ProcFs, pod::PodSource},
     telemetry::{
         Telemetry,
         clock::{Clock, Offset},
@@ -34,23 +45,34 @@ pub(super) fn run(config: &Loaded) -> Exit {
         return Exit::Usage;
     }
     match Agent::start(config, Targets::Chosen(pids)) {
-        Ok(agent) => agent.until_told_to_stop(config),
+        Ok(agent) => agent.until_told_to_stop(config, None),
         Err(error) => explain(&error),
     }
 }
 
-/// `beyla-rs exec`. Exits with the program's status; with 128 and the signal's number if a signal ended it.
+/// `beyla-rs exec`. Exits with the program's status; with 128 and the signal's number if a signal ended it. Where the
+/// program goes on after it was told to stop, the agent does not wait for it for ever.
 pub(super) fn exec(command: &[OsString], config: &Loaded) -> ExitCode {
     let mut child = None;
     let agent = Agent::start(config, Targets::Started { command, child: &mut child });
     let (agent, mut child) = match (agent, child) {
         (Ok(agent), Some(child)) => (agent, child),
         (Ok(_), None) => return Exit::Failed.into(),
-        (Err(error), _) => return explain(&error).into(),
+        (Err(error), child) => {
+            // What was started to be watched is not left running unwatched.
+            if let Some(mut child) = child {
+                child.pass_on(Signal::TERM);
+            }
+            return explain(&error).into();
+        }
     };
-    agent.until_told_to_stop(config);
-    match child.wait() {
-        Ok(status) => status_of(status),
+    let exit = agent.until_told_to_stop(config, Some(&mut child));
+    match child.status() {
+        Ok(Some(status)) => status_of(status),
+        Ok(None) => {
+            tracing::warn!("process {} goes on, and is not watched any more", child.pid());
+            exit.into()
+        }
         Err(error) => {
             tracing::error!("cannot learn how the program ended: {error}");
             Exit::Failed.into()
@@ -83,11 +105,12 @@ enum Targets<'a> {
     /// Processes that run already; none: whatever the configuration's selection says.
     Chosen(Vec<u32>),
     /// A program that is yet to be started.
-    Started { command: &'a [OsString], child: &'a mut Option<Child> },
+    Started { command: &'a [OsString], child: &'a mut Option<Started> },
 }
 
 struct Agent {
     runtime: Runtime,
+    signals: Signals,
     exporters: Exporters,
     pipeline: Pipeline,
     ended: mpsc::Receiver<Ended>,
@@ -96,33 +119,53 @@ struct Agent {
 impl Agent {
     fn start(config: &Loaded, targets: Targets<'_>) -> anyhow::Result<Self> {
         let started = Instant::now();
-        let is_open =
-            matches!(&targets, Targets::Chosen(pids) if pids.is_empty() || !config.selection().criteria.is_empty());
-        let export = settings::export(config)?;
-        let processes = Arc::new(ProcessTable::new(settings::processes(config)?));
-        let mut capture = Capture::start(&settings::capture(config, is_open)?)?;
-        for refusal in capture.refused() {
-            tracing::info!("backend {refusal}");
-        }
-        let own = std::process::id();
-        let targets = match targets {
-            Targets::Chosen(pids) => {
-                watch_with_children(&mut capture, &processes, &pids)?;
-                if is_open { Vec::new() } else { pids }
-            }
-            Targets::Started { command, child } => vec![start_watched(&mut capture, command, child)?],
-        };
-        capture.ignore(own)?;
-
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("export")
             .enable_all()
             .build()
             .context("cannot start the asynchronous runtime")?;
+        // Before a program is started: a signal that ends the agent alone would leave it behind.
+        let (signals, hangups) = runtime
+            .block_on(async { io::Result::Ok((Signals::new()?, reload::hangups()?)) })
+            .context("cannot wait for signals")?;
+        let is_open =
+            matches!(&targets, Targets::Chosen(pids) if pids.is_empty() || !config.selection().criteria.is_empty());
+        let export = settings::export(config)?;
+        let mut process_settings = settings::processes(config)?;
+        let mut capture = Capture::start(&settings::capture(config, is_open)?)?;
+        for refusal in capture.refused() {
+            tracing::info!("backend {refusal}");
+        }
+        if let Some(missing) = permission::unreadable(config, Capabilities::of_this_process()) {
+            tracing::warn!("{missing}");
+        }
+        let own = std::process::id();
+        let targets = match targets {
+            Targets::Chosen(pids) => {
+                watch_with_children(&mut capture, &ProcFs::new(&process_settings.proc_root), &pids)?;
+                if is_open { Vec::new() } else { pids }
+            }
+            Targets::Started { command, child } => vec![start_watched(&mut capture, command, child)?],
+        };
+        capture.ignore(own)?;
+
+        let kubernetes = metadata::kubernetes(config, &runtime);
+        if let Some(kubernetes) = &kubernetes {
+            let longest = config.attributes.kubernetes.informers_sync_timeout.0;
+            process_settings.exit_grace = process_settings.exit_grace.max(longest + Duration::from_secs(1));
+            process_settings.pods = Some(Arc::clone(kubernetes) as Arc<dyn PodSource>);
+        }
+        let metadata = kubernetes.as_ref().map(|kubernetes| metadata::readiness(config, kubernetes));
+        let processes = Arc::new(ProcessTable::new(process_settings));
+        metadata::ask_cloud(&runtime, &processes);
         let ids = Ids::from_os().context("cannot get random numbers for trace ids")?;
-        let telemetry = Telemetry::new(settings::telemetry(config), Clock::new(Offset::sample()), ids);
-        let telemetry = Arc::new(Mutex::new(telemetry));
+        let mut telemetry = Telemetry::new(settings::telemetry(config), Clock::new(Offset::sample()), ids);
+        if let Some(kubernetes) = &kubernetes {
+            telemetry.set_peers(Arc::clone(kubernetes) as _);
+        }
+        let telemetry = Arc::new(Shared::new(telemetry));
+        let reloader = Reloader::new(config.clone(), Arc::clone(&processes), Arc::clone(&telemetry));
         let agent = settings::agent_resource(&processes);
         let gauges = Arc::new(Gauges::new(Arc::clone(&telemetry), Arc::clone(&agent), capture.backend().name()));
         let sources: Vec<Arc<dyn MetricSource>> =
@@ -131,9 +174,18 @@ impl Agent {
         let backend = capture.backend();
         let watching = if is_open { "all processes that are not left out".to_owned() } else { describe(&targets) };
         let (tell, ended) = mpsc::channel();
-        let parts =
-            Parts { capture, targets, processes, telemetry, gauges, sink: exporters.sink(), limits: Limits::default() };
+        let parts = Parts {
+            capture,
+            targets,
+            processes,
+            telemetry,
+            gauges,
+            sink: exporters.sink(),
+            limits: Limits::default(),
+            metadata,
+        };
         let pipeline = Pipeline::start(parts, tell).context("cannot start a thread")?;
+        runtime.spawn(reloader.run(hangups));
         exporters.set_ready(true);
         tracing::info!(
             "watching {watching} (backend {backend}, ready after {} ms){}",
@@ -144,12 +196,14 @@ impl Agent {
                 ""
             }
         );
-        Ok(Self { runtime, exporters, pipeline, ended })
+        Ok(Self { runtime, signals, exporters, pipeline, ended })
     }
 
-    /// Runs until a signal, the end of `--duration`, or the end of all targets; then detaches and flushes.
-    fn until_told_to_stop(self, config: &Config) -> Exit {
-        let Self { runtime, exporters, pipeline, ended } = self;
+    /// Runs until a signal, the end of `--duration`, or the end of all targets; then detaches and flushes. A program that
+    /// was started is watched while it stops.
+    fn until_told_to_stop(self, config: &Config, mut child: Option<&mut Started>) -> Exit {
+        let Self { runtime, mut signals, exporters, pipeline, ended } = self;
+        let limit = config.shutdown_timeout.0;
         let gone = Arc::new(tokio::sync::Notify::new());
         let notify = Arc::clone(&gone);
         // The channel is the pipeline's, which knows nothing of the runtime.
@@ -158,35 +212,102 @@ impl Agent {
             notify.notify_one();
             outcome
         });
-        let why = runtime.block_on(wait_for_end(config.duration.as_ref().map(|period| period.0), &gone));
-        match why {
-            Ok(why) => tracing::info!("stopping: {why}"),
-            Err(error) => tracing::error!("stopping: cannot wait for signals: {error}"),
+        let why = runtime.block_on(signals.wait_for_end(config.duration.as_ref().map(|period| period.0), &gone));
+        tracing::info!("stopping: {why}");
+        if let (Some(child), Why::Signal(signal)) = (&mut child, why) {
+            child.pass_on(signal);
+            runtime.block_on(signals.outlast(child, Some(limit), limit));
         }
         pipeline.stop();
         let panicked = waiter.join().map_or(true, |outcome| outcome.is_err());
-        runtime.block_on(exporters.shutdown(config.shutdown_timeout.0));
+        runtime.block_on(exporters.shutdown(limit));
+        if let (Some(child), Why::TimeIsOver | Why::AllGone) = (&mut child, why) {
+            runtime.block_on(signals.outlast(child, None, limit));
+        }
         runtime.shutdown_timeout(Duration::from_millis(100));
         if panicked { Exit::Failed } else { Exit::Ok }
     }
 }
 
-async fn wait_for_end(duration: Option<Duration>, gone: &tokio::sync::Notify) -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let over = async {
-        match duration {
-            Some(duration) => tokio::time::sleep(duration).await,
-            None => std::future::pending().await,
+/// Why the agent stops.
+#[derive(Clone, Copy)]
+enum Why {
+    Signal(Signal),
+    TimeIsOver,
+    AllGone,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Signal(Signal::INT) => "SIGINT",
+            Self::Signal(_) => "SIGTERM",
+            Self::TimeIsOver => "the time is over",
+            Self::AllGone => "nothing is left to watch",
+        })
+    }
+}
+
+/// The signals that stop the agent.
+struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    /// A child has ended.
+    children: unix::Signal,
+}
+
+impl Signals {
+    /// Needs the runtime.
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            children: signal(SignalKind::child())?,
+        })
+    }
+
+    async fn wait_for_end(&mut self, duration: Option<Duration>, gone: &tokio::sync::Notify) -> Why {
+        let over = async {
+            match duration {
+                Some(duration) => tokio::time::sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            signal = next(&mut self.terminate, &mut self.interrupt) => Why::Signal(signal),
+            () = over => Why::TimeIsOver,
+            () = gone.notified() => Why::AllGone,
         }
-    };
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        () = over => "the time is over",
-        () = gone.notified() => "nothing is left to watch",
-    })
+    }
+
+    /// Waits for the end of a program, for ever or no longer than `limit`. Signals are passed on; after the first,
+    /// `after_signal` is the limit.
+    async fn outlast(&mut self, child: &mut Started, limit: Option<Duration>, after_signal: Duration) {
+        let mut until = limit.map(|limit| tokio::time::Instant::now() + limit);
+        while child.runs() {
+            let over = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.children.recv() => {}
+                signal = next(&mut self.terminate, &mut self.interrupt) => {
+                    child.pass_on(signal);
+                    until = until.or_else(|| Some(tokio::time::Instant::now() + after_signal));
+                }
+                () = over => return,
+            }
+        }
+    }
+}
+
+async fn next(terminate: &mut unix::Signal, interrupt: &mut unix::Signal) -> Signal {
+    tokio::select! {
+        _ = terminate.recv() => Signal::TERM,
+        _ = interrupt.recv() => Signal::INT,
+    }
 }
 
 fn describe(targets: &[u32]) -> String {
@@ -196,7 +317,7 @@ fn describe(targets: &[u32]) -> String {
 
 /// Watches processes and all their living descendants. Children started meanwhile inherit it in the kernel, so
 /// looking until nothing new is found misses none.
-fn watch_with_children(capture: &mut Capture, processes: &ProcessTable, pids: &[u32]) -> anyhow::Result<()> {
+fn watch_with_children(capture: &mut Capture, proc: &ProcFs, pids: &[u32]) -> anyhow::Result<()> {
     if pids.is_empty() {
         return Ok(());
     }
@@ -206,8 +327,8 @@ fn watch_with_children(capture: &mut Capture, processes: &ProcessTable, pids: &[
     }
     loop {
         let before = family.len();
-        for pid in processes.proc().pids() {
-            if !family.contains(&pid) && processes.proc().stat(pid).is_some_and(|stat| family.contains(&stat.parent)) {
+        for pid in proc.pids() {
+            if !family.contains(&pid) && proc.stat(pid).is_some_and(|stat| family.contains(&stat.parent)) {
                 capture.watch(pid)?;
                 family.insert(pid);
             }
@@ -220,14 +341,15 @@ fn watch_with_children(capture: &mut Capture, processes: &ProcessTable, pids: &[
 
 /// Starts a program that is watched from its first instruction on: it inherits that from this process, which is watched
 /// just for the moment.
-fn start_watched(capture: &mut Capture, command: &[OsString], child: &mut Option<Child>) -> anyhow::Result<u32> {
+fn start_watched(capture: &mut Capture, command: &[OsString], child: &mut Option<Started>) -> anyhow::Result<u32> {
     let (program, arguments) = command.split_first().context("exec: no command is given")?;
     let own = std::process::id();
     capture.watch(own)?;
     let started = std::process::Command::new(program).args(arguments).spawn();
     capture.forget(own);
     let started = started.with_context(|| format!("cannot start {}", program.display()))?;
-    let pid = started.id();
+    let started = Started::new(started);
+    let pid = started.pid();
     *child = Some(started);
     Ok(pid)
 }

@@ -5,9 +5,12 @@ use std::net::IpAddr;
 use compact_str::CompactString;
 
 use super::{attributes::Attributes, semconv};
-use crate::model::{
-    net::{ConnectionInfo, Endpoint, Role},
-    span::Value,
+use crate::{
+    kube::Peer,
+    model::{
+        net::{ConnectionInfo, Endpoint, Role},
+        span::Value,
+    },
 };
 
 /// Longest host name taken from a header; DNS allows 253.
@@ -16,8 +19,11 @@ const MAX_HOST_BYTES: usize = 255;
 /// `server.address` and `server.port`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Server {
+    /// As the request or the connection says it.
     pub(super) address: CompactString,
     pub(super) port: Option<u16>,
+    /// As the cluster calls the service there.
+    name: Option<CompactString>,
 }
 
 impl Server {
@@ -30,14 +36,25 @@ impl Server {
             Role::Client => &connection.remote,
         };
         match authority.and_then(split_authority) {
-            Some((host, port)) => Self { address: CompactString::new(host), port: port.or(end.port()) },
-            None => Self { address: address(end).unwrap_or_default(), port: end.port() },
+            Some((host, port)) => Self { address: CompactString::new(host), port: port.or(end.port()), name: None },
+            None => Self { address: address(end).unwrap_or_default(), port: end.port(), name: None },
         }
+    }
+
+    /// Called by its service's name where that is known: the same however a client addresses it.
+    pub(super) fn named(mut self, peer: Option<&Peer>, role: Role) -> Self {
+        self.name = peer.filter(|_| role == Role::Client).map(|peer| peer.name.clone());
+        self
+    }
+
+    /// `server.address`.
+    pub(super) fn shown(&self) -> &str {
+        self.name.as_ref().unwrap_or(&self.address)
     }
 
     pub(super) fn push(self, out: &mut Attributes) {
         if !self.address.is_empty() {
-            out.push(semconv::SERVER_ADDRESS, Value::Str(self.address));
+            out.push(semconv::SERVER_ADDRESS, Value::Str(self.name.unwrap_or(self.address)));
             out.push_int(semconv::SERVER_PORT, self.port);
         }
     }

@@ -13,10 +13,13 @@ use super::{
     semconv,
     target::{Form, Target},
 };
-use crate::model::{
-    exchange::{Http, Outcome},
-    net::{ConnectionInfo, Role},
-    span::{Kind, Status, Value},
+use crate::{
+    kube::Peer,
+    model::{
+        exchange::{Http, Outcome},
+        net::{ConnectionInfo, Role},
+        span::{Kind, Status, Value},
+    },
 };
 
 /// What both the span and the metrics need to know of an exchange.
@@ -38,6 +41,7 @@ impl Facts {
         outcome: Outcome,
         connection: &ConnectionInfo,
         methods: &Methods,
+        peer: Option<&Peer>,
     ) -> Self {
         let target = Target::of(http);
         let text = http.target.as_deref().unwrap_or_default();
@@ -58,7 +62,7 @@ impl Facts {
             target,
             method: methods.find(http.method.as_deref()),
             scheme,
-            server: Server::of(authority, role, connection),
+            server: Server::of(authority, role, connection).named(peer, role),
             status,
             error,
         }
@@ -76,10 +80,10 @@ impl Facts {
         [
             methods.name(self.method).map(|name| (semconv::HTTP_REQUEST_METHOD, Label::Str(name))),
             http.status.map(|status| (semconv::HTTP_RESPONSE_STATUS_CODE, Label::Int(status.into()))),
-            route.map(|route| (semconv::HTTP_ROUTE, Label::Str(route))),
+            route.filter(|_| self.role == Role::Server).map(|route| (semconv::HTTP_ROUTE, Label::Str(route))),
             Some((semconv::URL_SCHEME, Label::Str(self.scheme))),
             (!http.version.is_empty()).then_some((semconv::NETWORK_PROTOCOL_VERSION, Label::Str(http.version))),
-            client.then_some((semconv::SERVER_ADDRESS, Label::Str(&self.server.address))),
+            client.then_some((semconv::SERVER_ADDRESS, Label::Str(self.server.shown()))),
             self.server.port.filter(|_| client).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
             self.error.map(error_label),
         ]
@@ -117,7 +121,8 @@ impl Facts {
         }
         endpoint::push_network(connection, http.version, false, &mut out);
         if let Some(route) = route {
-            out.push(semconv::HTTP_ROUTE, Value::Shared(route));
+            let key = if self.role == Role::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
+            out.push(key, Value::Shared(route));
         }
         out.push_str(semconv::USER_AGENT_ORIGINAL, http.user_agent);
         out.push_count(semconv::HTTP_REQUEST_BODY_SIZE, http.request_body_bytes);

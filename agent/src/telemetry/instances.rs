@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 
 use super::{
     Scheme,
+    own_exports::OwnExports,
     red::{self, Red},
     route::Routes,
     semconv,
@@ -25,6 +26,7 @@ pub(super) struct Instance {
     ended: bool,
     pub(super) routes: Routes,
     pub(super) red: Red,
+    pub(super) own_exports: OwnExports,
     /// Open requests over HTTP and HTTPS; `None` where none were ever reported.
     active: [Option<u64>; 2],
     active_since_unix_ns: Option<u64>,
@@ -80,6 +82,7 @@ impl Instances {
             ended: false,
             routes: Routes::default(),
             red: Red::new(self.config),
+            own_exports: OwnExports::default(),
             active: [None; 2],
             active_since_unix_ns: None,
         })

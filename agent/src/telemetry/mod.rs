@@ -13,12 +13,14 @@ pub mod ids;
 mod instances;
 pub mod methods;
 mod outcome;
+mod own_exports;
 pub mod red;
 pub mod redact;
 pub mod route;
 mod rpc;
 pub mod sampling;
 pub mod semconv;
+mod service;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -28,15 +30,19 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use self::{
-    attributes::Attributes, clock::Clock, ids::Ids, instances::Instances, methods::Methods, red::Family,
-    redact::Redactor, route::Router, sampling::Sampler,
+    attributes::Attributes, clock::Clock, ids::Ids, instances::Instances, methods::Methods, own_exports::Signal,
+    red::Family, redact::Redactor, route::Router, sampling::Sampler,
 };
-use crate::model::{
-    exchange::{Detail, Exchange, Outcome},
-    metric::{Exemplar, Metric},
-    net::{ConnectionInfo, Endpoint},
-    span::{Kind, Resource, Span, Status, Value},
-    trace_context::{SpanId, TraceId, TraceParent},
+use crate::{
+    kube::{Peer, PeerSource},
+    model::{
+        exchange::{Detail, Exchange, Outcome},
+        metric::{Exemplar, Metric},
+        net::{ConnectionInfo, Endpoint, Role},
+        span::{Kind, Resource, Span, Status, Value},
+        trace_context::{SpanId, TraceId, TraceParent},
+    },
+    procs::selector::Rule,
 };
 
 /// Settings of the stage.
@@ -52,6 +58,8 @@ pub struct Config {
     pub methods: Methods,
     /// How histograms are kept.
     pub red: red::Config,
+    /// A signal that a service sends over OTLP itself is left to it.
+    pub leaves_own_exports: bool,
 }
 
 /// What the stage has done; all counts only grow.
@@ -67,7 +75,6 @@ pub struct Counts {
 }
 
 /// The stage.
-#[derive(Debug)]
 pub struct Telemetry {
     sampler: Sampler,
     redactor: Redactor,
@@ -76,6 +83,9 @@ pub struct Telemetry {
     clock: Clock,
     ids: Ids,
     instances: Instances,
+    by_rule: service::ByRule,
+    peers: Option<Arc<dyn PeerSource>>,
+    leaves_own_exports: bool,
     counts: Counts,
 }
 
@@ -108,6 +118,9 @@ impl Telemetry {
             clock,
             ids,
             instances: Instances::new(config.red),
+            by_rule: service::ByRule::default(),
+            peers: None,
+            leaves_own_exports: config.leaves_own_exports,
             counts: Counts::default(),
         }
     }
@@ -117,6 +130,31 @@ impl Telemetry {
         &mut self.clock
     }
 
+    /// From now on the other side of requests is named by what is known there.
+    pub fn set_peers(&mut self, peers: Arc<dyn PeerSource>) {
+        self.peers = Some(peers);
+    }
+
+    /// Takes up another sampler.
+    pub fn set_sampler(&mut self, sampler: Sampler) {
+        self.sampler = sampler;
+    }
+
+    /// Takes up other secrets.
+    pub fn set_redactor(&mut self, redactor: Redactor) {
+        self.redactor = redactor;
+    }
+
+    /// Takes up other routes. What services have been learnt to serve stays.
+    pub fn set_routes(&mut self, routes: route::Config) {
+        self.router = Router::new(routes);
+    }
+
+    /// Whether a signal that a service sends itself is left to it from now on.
+    pub const fn leave_own_exports(&mut self, leave: bool) {
+        self.leaves_own_exports = leave;
+    }
+
     /// What was done so far.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
@@ -124,12 +162,13 @@ impl Telemetry {
     }
 
     /// Takes an exchange into the metrics, and gives its span if it is sampled. One whose end was not seen is in no
-    /// histogram; its span says so.
+    /// histogram; its span says so. `rule` is what the process is watched by.
     pub fn on_exchange(
         &mut self,
         exchange: Exchange,
         connection: &ConnectionInfo,
         resource: &Arc<Resource>,
+        rule: Option<&Arc<Rule>>,
     ) -> Option<Span> {
         let Exchange { role, start_ns, first_byte_ns, end_ns, outcome, parent, detail, .. } = exchange;
         self.count(&detail, outcome);
@@ -137,10 +176,26 @@ impl Telemetry {
         let duration_ns = end_ns.saturating_sub(start_ns);
         let start_unix_ns = self.clock.unix_ns(start_ns);
         let end_unix_ns = start_unix_ns.saturating_add(duration_ns);
-        let context = self.context(parent);
+        let settings = self.by_rule.get(rule);
+        let mut context = self.context(parent, settings.sampler.as_ref());
+        let is_sampled = context.span_id.is_some();
+        let peer = self.peer(connection, role);
         let instance = self.instances.get_or_insert(resource);
+        if let Some(signal) = instance.own_exports.notice(role, outcome, &detail)
+            && self.leaves_own_exports
+        {
+            tracing::info!(
+                service = %resource.service_name, pid = resource.pid, ?signal,
+                "left to the service, which sends it by itself (discovery.exclude_otel_instrumented_services)"
+            );
+        }
+        let leaves = |signal| self.leaves_own_exports && instance.own_exports.has(signal);
+        if settings.hides_spans || leaves(Signal::Traces) {
+            context.span_id = None;
+        }
+        let hides_metrics = settings.hides_metrics || leaves(Signal::Metrics);
         let family = Family::of(&detail, role);
-        let sample = red::Sample {
+        let mut sample = red::Sample {
             duration_s: seconds(duration_ns),
             request_bytes: None,
             response_bytes: None,
@@ -152,16 +207,25 @@ impl Telemetry {
                 span_id,
             }),
         };
-        let counted = outcome != Outcome::Unseen;
+        let mut counted = outcome != Outcome::Unseen && !hides_metrics;
         let (overflowed, described) = match detail {
             Detail::Http(http) => {
-                let facts = http::Facts::of(&http, role, outcome, connection, &self.methods);
-                let route = match family {
-                    Family::HttpServer => {
-                        facts.path(&http).and_then(|path| self.router.route(&mut instance.routes, path, http.status))
+                let facts = http::Facts::of(&http, role, outcome, connection, &self.methods, peer.as_deref());
+                let route = facts.path(&http).and_then(|path| {
+                    let ignored = self.router.ignores(path);
+                    counted &= !ignored.metrics;
+                    if ignored.span {
+                        context.span_id = None;
+                        sample.exemplar = None;
                     }
-                    _ => None,
-                };
+                    match role {
+                        Role::Server => {
+                            let given = self.router.given(&settings.incoming, path);
+                            given.or_else(|| self.router.route(&mut instance.routes, path, http.status))
+                        }
+                        Role::Client => self.router.given(&settings.outgoing, path),
+                    }
+                });
                 let overflowed = counted && {
                     let sample = red::Sample {
                         request_bytes: http.request_body_bytes,
@@ -174,7 +238,7 @@ impl Telemetry {
                 (overflowed, context.span_id.map(|_| describe()))
             }
             Detail::Rpc(rpc) => {
-                let facts = rpc::Facts::of(&rpc, role, outcome, connection);
+                let facts = rpc::Facts::of(&rpc, role, outcome, connection, peer.as_deref());
                 let overflowed = counted && instance.red.record(family, &facts.labels(&rpc), &sample);
                 (overflowed, context.span_id.map(|_| facts.describe(*rpc, connection)))
             }
@@ -182,7 +246,7 @@ impl Telemetry {
         self.counts.overflowed += u64::from(overflowed);
         let (Some(Described { name, kind, status, mut attributes }), Some(span_id)) = (described, context.span_id)
         else {
-            self.counts.unsampled += 1;
+            self.counts.unsampled += u64::from(!is_sampled);
             return None;
         };
         if let Some(first_byte_ns) = first_byte_ns.filter(|first_byte_ns| *first_byte_ns != end_ns) {
@@ -191,6 +255,10 @@ impl Telemetry {
         }
         if context.parent.is_some() {
             attributes.push(semconv::BEYLA_PARENT_EVIDENCE, Value::Static("traceparent"));
+        }
+        if let Some(peer) = peer {
+            attributes.push(semconv::SERVICE_PEER_NAME, Value::Str(peer.name.clone()));
+            attributes.push(semconv::SERVICE_PEER_NAMESPACE, Value::Str(peer.namespace.clone()));
         }
         attributes.push_flag(semconv::BEYLA_CONNECTION_UNBOUND, connection.remote == Endpoint::Unknown);
         Some(Span {
@@ -211,7 +279,10 @@ impl Telemetry {
     /// Sets how many requests a service instance's HTTP servers are answering (`http.server.active_requests`). Their
     /// methods are not told apart: the connections' parsers report a number only.
     pub fn set_active_requests(&mut self, resource: &Arc<Resource>, scheme: Scheme, open: u64) {
-        self.instances.get_or_insert(resource).set_active(scheme, open);
+        let instance = self.instances.get_or_insert(resource);
+        if !(self.leaves_own_exports && instance.own_exports.has(Signal::Metrics)) {
+            instance.set_active(scheme, open);
+        }
     }
 
     /// All metrics as of now. Instances that were [forgotten](Self::forget), or that nobody else refers to any more,
@@ -225,9 +296,16 @@ impl Telemetry {
         self.instances.forget(resource);
     }
 
-    fn context(&mut self, parent: Option<TraceParent>) -> Context {
+    /// The service at the other end, if the cluster knows it. A client's port says nothing.
+    fn peer(&self, connection: &ConnectionInfo, role: Role) -> Option<Arc<Peer>> {
+        let peers = self.peers.as_ref()?;
+        let Endpoint::Inet(remote) = &connection.remote else { return None };
+        peers.peer(remote.ip(), (role == Role::Client).then_some(remote.port()))
+    }
+
+    fn context(&mut self, parent: Option<TraceParent>, sampler: Option<&Sampler>) -> Context {
         let trace_id = parent.map_or_else(|| self.ids.trace_id(), |parent| parent.trace_id);
-        let sampled = self.sampler.samples(parent.as_ref(), trace_id);
+        let sampled = sampler.unwrap_or(&self.sampler).samples(parent.as_ref(), trace_id);
         Context {
             trace_id,
             span_id: sampled.then(|| self.ids.span_id()),

@@ -11,10 +11,13 @@ use super::{
     red::{Label, Labels},
     semconv,
 };
-use crate::model::{
-    exchange::{Outcome, Rpc},
-    net::{ConnectionInfo, Role},
-    span::{Kind, Status, Value},
+use crate::{
+    kube::Peer,
+    model::{
+        exchange::{Outcome, Rpc},
+        net::{ConnectionInfo, Role},
+        span::{Kind, Status, Value},
+    },
 };
 
 /// gRPC's names of its status codes (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>) with whether one is an
@@ -53,7 +56,13 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn of(rpc: &Rpc, role: Role, outcome: Outcome, connection: &ConnectionInfo) -> Self {
+    pub(super) fn of(
+        rpc: &Rpc,
+        role: Role,
+        outcome: Outcome,
+        connection: &ConnectionInfo,
+        peer: Option<&Peer>,
+    ) -> Self {
         let known = rpc.status.and_then(|status| CODES.get(status as usize));
         // Connect has no word for success; a code nobody defined is shown as its number.
         let code = match (rpc.status, known) {
@@ -76,7 +85,7 @@ impl Facts {
         // A call with a status is over, however its stream ended then.
         let end = if rpc.status.is_some() && outcome != Outcome::Unseen { Outcome::Complete } else { outcome };
         let (status, error) = outcome::judge(end, role, failed);
-        let server = Server::of(rpc.host.as_deref(), role, connection);
+        let server = Server::of(rpc.host.as_deref(), role, connection).named(peer, role);
         Self { role, outcome, code, server, status, error }
     }
 
@@ -89,7 +98,7 @@ impl Facts {
                 let (_, label) = error_label(code);
                 (semconv::RPC_RESPONSE_STATUS_CODE, label)
             }),
-            client.then_some((semconv::SERVER_ADDRESS, Label::Str(&self.server.address))),
+            client.then_some((semconv::SERVER_ADDRESS, Label::Str(self.server.shown()))),
             self.server.port.filter(|_| client).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
             self.error.map(error_label),
             None,

@@ -1,6 +1,9 @@
 //! Which spans are exported. Metrics count every request all the same.
 
-use crate::model::trace_context::{TraceId, TraceParent};
+use crate::{
+    config::{self, SamplerName},
+    model::trace_context::{TraceId, TraceParent},
+};
 
 /// A sampler, as `OTEL_TRACES_SAMPLER` names them.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +22,21 @@ impl Default for Sampler {
     /// `parentbased_always_on`.
     fn default() -> Self {
         Self::ParentBased(Box::new(Self::AlwaysOn))
+    }
+}
+
+impl From<&config::Sampler> for Sampler {
+    fn from(sampler: &config::Sampler) -> Self {
+        let ratio = || Self::TraceIdRatio(sampler.ratio());
+        let parent_based = |root| Self::ParentBased(Box::new(root));
+        match sampler.name {
+            SamplerName::AlwaysOn => Self::AlwaysOn,
+            SamplerName::AlwaysOff => Self::AlwaysOff,
+            SamplerName::TraceIdRatio => ratio(),
+            SamplerName::ParentBasedAlwaysOn => parent_based(Self::AlwaysOn),
+            SamplerName::ParentBasedAlwaysOff => parent_based(Self::AlwaysOff),
+            SamplerName::ParentBasedTraceIdRatio => parent_based(ratio()),
+        }
     }
 }
 

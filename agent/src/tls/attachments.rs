@@ -1,12 +1,15 @@
 //! Probes on TLS libraries: one set per file, for as long as a process uses it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     fs::File,
     time::{Duration, Instant},
 };
 
-use super::{finder::Finding, library::Site};
+use super::{
+    finder::{Finding, Found},
+    library::Site,
+};
 use crate::procs::fs::FileId;
 
 /// How long a file keeps its probes after the last process has gone: short-lived programs come again.
@@ -39,14 +42,22 @@ struct Attached<T> {
     unused_since: Option<Instant>,
 }
 
-/// The files that have probes.
+/// A file whose probes are being put in place.
+struct Pending {
+    found: Found,
+    /// Sites that have theirs.
+    done: usize,
+}
+
+/// The files that have probes, and those that are to have some.
 pub struct Attachments<T> {
     files: HashMap<FileId, Attached<T>>,
+    pending: VecDeque<Pending>,
 }
 
 impl<T> Default for Attachments<T> {
     fn default() -> Self {
-        Self { files: HashMap::new() }
+        Self { files: HashMap::new(), pending: VecDeque::new() }
     }
 }
 
@@ -57,8 +68,8 @@ impl<T> Attachments<T> {
         self.files.values().filter(|file| !file.probes.is_empty()).count()
     }
 
-    /// Puts probes on what was found in a process, unless they are there already.
-    pub fn on_finding(&mut self, finding: &Finding, probes: &mut impl Probes<Probe = T>) {
+    /// Takes up what was found in a process. New files get their probes by [`Self::proceed`].
+    pub fn on_finding(&mut self, finding: &Finding) {
         for found in &finding.found {
             if let Some(attached) = self.files.get_mut(&found.id) {
                 attached.users.insert(finding.tgid);
@@ -72,28 +83,43 @@ impl<T> Attachments<T> {
                 );
                 continue;
             }
-            let mut attached =
-                Attached { probes: Vec::new(), users: HashSet::from([finding.tgid]), unused_since: None };
-            probes.set_complete(false);
-            for site in &found.library.sites {
-                match probes.attach(&found.file, site) {
-                    Ok(new) => attached.probes.extend(new),
-                    Err(error) => {
-                        // In part it would tell half the truth. It stays known, so that this is said once.
-                        for probe in attached.probes.drain(..) {
-                            probes.detach(probe);
-                        }
-                        let (path, function) = (&found.path, site.name);
-                        tracing::warn!(path, function, error, "TLS traffic of this library is not seen");
-                        break;
+            let users = HashSet::from([finding.tgid]);
+            self.files.insert(found.id, Attached { probes: Vec::new(), users, unused_since: None });
+            self.pending.push_back(Pending { found: found.clone(), done: 0 });
+        }
+    }
+
+    /// Puts probes in place until that is done or `limit` is over: the kernel takes its time for each, a second and more
+    /// where others are being taken away.
+    pub fn proceed(&mut self, probes: &mut impl Probes<Probe = T>, limit: Duration) {
+        let began = Instant::now();
+        while let Some(Pending { found, done }) = self.pending.front_mut() {
+            let (Some(attached), Some(site)) = (self.files.get_mut(&found.id), found.library.sites.get(*done)) else {
+                // All its sites have theirs, or one was refused.
+                tracing::debug!(path = found.path, "TLS library attached");
+                probes.set_complete(true);
+                self.pending.pop_front();
+                continue;
+            };
+            if began.elapsed() >= limit {
+                return;
+            }
+            if *done == 0 {
+                probes.set_complete(false);
+            }
+            *done += 1;
+            match probes.attach(&found.file, site) {
+                Ok(new) => attached.probes.extend(new),
+                Err(error) => {
+                    // In part it would tell half the truth. It stays known, so that this is said once.
+                    for probe in attached.probes.drain(..) {
+                        probes.detach(probe);
                     }
+                    *done = found.library.sites.len();
+                    let (path, function) = (&found.path, site.name);
+                    tracing::warn!(path, function, error, "TLS traffic of this library is not seen");
                 }
             }
-            probes.set_complete(true);
-            if !attached.probes.is_empty() {
-                tracing::debug!(path = found.path, probes = attached.probes.len(), "TLS library attached");
-            }
-            self.files.insert(found.id, attached);
         }
     }
 
@@ -118,9 +144,10 @@ impl<T> Attachments<T> {
     /// Takes the probes off files that nobody has used for a while. `lives` says whether a process still exists: the
     /// event that says so may have been lost.
     pub fn sweep(&mut self, now: Instant, lives: impl Fn(u32) -> bool, probes: &mut impl Probes<Probe = T>) {
-        self.files.retain(|_, attached| {
+        let Self { files, pending } = self;
+        files.retain(|id, attached| {
             attached.users.retain(|&tgid| lives(tgid));
-            if !attached.users.is_empty() {
+            if !attached.users.is_empty() || pending.iter().any(|pending| pending.found.id == *id) {
                 return true;
             }
             let since = *attached.unused_since.get_or_insert(now);
@@ -140,10 +167,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::tls::{
-        finder::Found,
-        library::{Function, Library},
-    };
+    use crate::tls::library::{Function, Library};
+
+    const LONG: Duration = Duration::from_secs(60);
 
     #[derive(Default)]
     struct Counting {
@@ -190,9 +216,11 @@ mod tests {
     fn a_file_is_attached_once_however_many_use_it() {
         let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
         for tgid in 1..100 {
-            attachments.on_finding(&finding(tgid, 7), &mut probes);
+            attachments.on_finding(&finding(tgid, 7));
+            attachments.proceed(&mut probes, LONG);
         }
-        attachments.on_finding(&finding(1, 8), &mut probes);
+        attachments.on_finding(&finding(1, 8));
+        attachments.proceed(&mut probes, LONG);
         assert_eq!((probes.attached, attachments.files(), probes.complete), (4, 2, true));
     }
 
@@ -200,7 +228,8 @@ mod tests {
     fn probes_go_some_time_after_the_last_user_has() {
         let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
         let start = Instant::now();
-        attachments.on_finding(&finding(1, 7), &mut probes);
+        attachments.on_finding(&finding(1, 7));
+        attachments.proceed(&mut probes, LONG);
         attachments.on_fork(1, 2);
         attachments.on_gone(1, start);
         attachments.sweep(start + LINGER * 2, |tgid| tgid == 2, &mut probes);
@@ -215,7 +244,8 @@ mod tests {
     #[test]
     fn a_user_that_ended_unseen_is_noticed() {
         let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
-        attachments.on_finding(&finding(1, 7), &mut probes);
+        attachments.on_finding(&finding(1, 7));
+        attachments.proceed(&mut probes, LONG);
         let now = Instant::now();
         attachments.sweep(now, |_| false, &mut probes);
         attachments.sweep(now + LINGER, |_| false, &mut probes);
@@ -226,8 +256,20 @@ mod tests {
     fn a_library_is_attached_wholly_or_not_at_all() {
         let (mut attachments, mut probes) =
             (Attachments::default(), Counting { refuse: Some("SSL_write"), ..Counting::default() });
-        attachments.on_finding(&finding(1, 7), &mut probes);
-        attachments.on_finding(&finding(2, 7), &mut probes);
+        attachments.on_finding(&finding(1, 7));
+        attachments.proceed(&mut probes, LONG);
+        attachments.on_finding(&finding(2, 7));
+        attachments.proceed(&mut probes, LONG);
         assert_eq!((probes.attached, probes.detached, attachments.files()), (1, 1, 0));
+    }
+
+    #[test]
+    fn probes_are_put_in_place_bit_by_bit_and_what_is_not_whole_is_not_looked_at() {
+        let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
+        attachments.on_finding(&finding(1, 7));
+        attachments.proceed(&mut probes, Duration::ZERO);
+        assert_eq!(probes.attached, 0);
+        attachments.proceed(&mut probes, LONG);
+        assert_eq!((probes.attached, probes.complete), (2, true));
     }
 }

@@ -17,6 +17,8 @@ use crate::procs::fs::{FileId, ProcFs};
 
 /// A process that has just begun loads its libraries within this time, or later at a moment of its own choice.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(400)];
+/// Such looks are taken together: where a thousand programs a second begin, waking up for each costs more than looking.
+const TOGETHER_MS: u64 = 20;
 /// Requests and findings that wait at most.
 const WAITING_MAX: usize = 4096;
 /// Most files remembered, some 100 bytes each but for TLS libraries.
@@ -95,12 +97,17 @@ impl Finder {
 fn work(proc: &ProcFs, requests: &Receiver<Request>, findings: &SyncSender<Finding>) {
     let mut files = Files::default();
     let mut later: BTreeSet<(Instant, u32)> = BTreeSet::new();
+    let began = Instant::now();
+    let slot = |after: Duration| {
+        let at_ms = u64::try_from((began.elapsed() + after).as_millis()).unwrap_or_default();
+        began + Duration::from_millis(at_ms.next_multiple_of(TOGETHER_MS))
+    };
     loop {
         let due = later.first().map(|&(at, _)| at.saturating_duration_since(Instant::now()));
         let tgid = match requests.recv_timeout(due.unwrap_or(Duration::from_secs(3600))) {
             Ok(Request::Look(tgid)) => tgid,
             Ok(Request::Begun(tgid)) => {
-                later.extend(LOOK_AGAIN.iter().map(|&after| (Instant::now() + after, tgid)));
+                later.extend(LOOK_AGAIN.iter().map(|&after| (slot(after), tgid)));
                 while later.len() > WAITING_MAX {
                     later.pop_last();
                 }

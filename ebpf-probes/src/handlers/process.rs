@@ -30,11 +30,16 @@ pub fn forked(parent: u64, child: u64) -> Option<()> {
         return None; // a thread
     }
     // SAFETY: the value is copied out at once.
-    let policy = *unsafe { PROCESSES.get(&parent_tgid) }?;
+    let policy = unsafe { PROCESSES.get(&parent_tgid) }.copied();
     // What a process that is left out starts (a container runtime its containers) is judged by itself.
-    if policy == IGNORE {
+    let Some(policy) = policy.filter(|&policy| policy != IGNORE) else {
+        // User space's answer about an earlier process of this number may have come after its end.
+        // SAFETY: only whether there is a value is looked at.
+        if unsafe { PROCESSES.get(&child_tgid) }.is_some() {
+            let _gone_already = PROCESSES.remove(&child_tgid);
+        }
         return None;
-    }
+    };
     if PROCESSES.insert(&child_tgid, &policy, 0).is_err() {
         count(Counter::ProcessMapFull);
         return None;
@@ -47,14 +52,11 @@ pub fn forked(parent: u64, child: u64) -> Option<()> {
 pub fn executed(task: u64) -> Option<()> {
     let tgid = task::tgid(task)?;
     // SAFETY: the value is copied out at once.
-    match unsafe { PROCESSES.get(&tgid) }.copied()? {
-        WATCH => report(PROCESS_EXEC, tgid, 0, task, 0),
-        _ => {
-            // Another program now: it is judged anew when it is met.
-            let _gone_already = PROCESSES.remove(&tgid);
-            None
-        }
+    if unsafe { PROCESSES.get(&tgid) }.copied()? == IGNORE {
+        // Another program now: it is judged anew when it is met.
+        let _gone_already = PROCESSES.remove(&tgid);
     }
+    report(PROCESS_EXEC, tgid, 0, task, 0)
 }
 
 /// The current process begins to listen. If it was left out, it is judged anew: a choice may be by port.

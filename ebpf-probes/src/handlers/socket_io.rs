@@ -24,13 +24,16 @@ use crate::{
     kernel::{
         clear,
         socket::{self, Sequences, Socket},
-        task::tgid_of,
+        task::{self, tgid_of},
     },
     maps::{
         ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, IGNORED, RESPONSES, SCRATCH, Scratch, TCP, VERDICTS,
         count,
     },
 };
+
+/// Pieces between two looks at whether the process is still watched.
+const ASKED_EVERY: u32 = 64;
 
 /// `HTTP`, as the first word of a response reads in memory.
 const HTTP: u32 = u32::from_le_bytes(*b"HTTP");
@@ -139,6 +142,16 @@ pub fn unwanted(connection: &mut Connection) -> bool {
             let _gone_already = VERDICTS.remove(&connection.id);
             return true;
         }
+    }
+    if (pieces & pieces.wrapping_sub(1) == 0 || pieces.is_multiple_of(ASKED_EVERY))
+        && !process::watched(connection.tgid)
+    {
+        // It was met before its process was left out. If that is watched again, the connection is met anew.
+        connection.tgid = 0;
+        connection.flags &= !ANNOUNCED;
+        connection.position = [0; 2];
+        connection.pieces = 0;
+        return true;
     }
     false
 }
@@ -393,6 +406,7 @@ fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64) -> Option<()> {
     }
     // What could not be read stays zero, which user space shows as unknown.
     let _unknown = socket::describe(sk, open);
+    let _unknown = task::identify_current(open);
     record.submit(BPF_RB_NO_WAKEUP.into());
     Some(())
 }

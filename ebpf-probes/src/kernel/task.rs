@@ -1,8 +1,9 @@
 //! Readers of `struct task_struct`.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_task_btf};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, generated::bpf_get_current_task_btf};
+use ebpf_common::events::Open;
 
-use super::read;
+use super::{read, read_into};
 use crate::globals::OFFSETS;
 
 /// `PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD`: threads of the kernel's own, whose saved registers are no call's.
@@ -13,6 +14,9 @@ const NOT_A_USER_THREAD: u32 = 0x10 | 0x4000 | 0x20_0000;
 pub const fn tgid_of(thread: u64) -> u32 {
     (thread >> 32) as u32
 }
+
+/// `PF_FORKNOEXEC`: it was forked, and has started no other program since.
+const FORKED: u32 = 0x40;
 
 /// Process id of the current thread, in the initial PID namespace.
 #[inline(always)]
@@ -46,6 +50,23 @@ pub fn current() -> *const u8 {
 #[inline(always)]
 pub fn tgid(task: u64) -> Option<u32> {
     read(task, OFFSETS.task_tgid.load())
+}
+
+/// Writes down which process the current thread is of: when it was started, and its name.
+#[inline(always)]
+pub fn identify_current(open: *mut Open) -> Option<()> {
+    // SAFETY: the helper only returns an address.
+    let task = unsafe { bpf_get_current_task() };
+    let leader = read::<u64>(task, OFFSETS.task_group_leader.load())?;
+    // SAFETY: members of a record in the ring buffer.
+    unsafe {
+        (*open).started_at_ns = read(leader, OFFSETS.task_start_boottime.load()).unwrap_or(0);
+        if read::<u32>(leader, OFFSETS.task_flags.load()).unwrap_or(0) & FORKED != 0 {
+            let parent = read::<u64>(leader, OFFSETS.task_real_parent.load()).unwrap_or(0);
+            (*open).forked_from = tgid(parent).unwrap_or(0);
+        }
+        read_into((&raw mut (*open).comm).cast(), 16, leader, OFFSETS.task_comm.load())
+    }
 }
 
 /// When the process of a task started, in ns of `CLOCK_BOOTTIME`.

@@ -5,6 +5,7 @@ mod calls;
 mod clients;
 mod commands;
 mod endings;
+mod exec;
 mod failures;
 mod forks;
 mod keep_alive;

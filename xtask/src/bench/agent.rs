@@ -18,6 +18,15 @@ pub(crate) struct Launch {
     pub(crate) backend: String,
 }
 
+/// What an agent is to watch.
+#[derive(Clone, Copy)]
+pub(crate) enum Selection {
+    /// This process and its children.
+    Pid(u32),
+    /// Whatever it finds.
+    Everything,
+}
+
 /// An agent that is ready.
 pub(crate) struct Agent {
     // Dropped first: the agent flushes into the sink when it ends.
@@ -38,7 +47,7 @@ pub(crate) struct Counts {
 
 impl Agent {
     /// Starts the receiver and the agent, and waits until it watches.
-    pub(crate) fn start(launch: &Launch, watched: u32) -> Result<Self> {
+    pub(crate) fn start(launch: &Launch, selection: Selection) -> Result<Self> {
         let (listen, sink_address) = (http::free_address()?, http::free_address()?);
         let ourselves = std::env::current_exe().context("cannot find our own program")?;
         let mut command = child::command(ourselves, Some(LOAD_CORE));
@@ -47,7 +56,10 @@ impl Agent {
         sink.wait_until(Duration::from_secs(5), || http::get(sink_address, sink::STATS_PATH).ok())?;
 
         let mut command = child::command(&launch.binary, Some(LOAD_CORE));
-        command.args(["run", "--pid", &watched.to_string(), "--backend", &launch.backend]);
+        command.args(["run", "--backend", &launch.backend]);
+        if let Selection::Pid(pid) = selection {
+            command.args(["--pid", &pid.to_string()]);
+        }
         command.args(["--endpoint", &format!("http://{sink_address}"), "--protocol", "http/protobuf"]);
         command.args(["--print", "off", "--log-level", "warn", "--listen", &listen.to_string()]).stdout(Stdio::null());
         let mut running = Running::start("the agent", &mut command)?;

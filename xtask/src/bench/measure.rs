@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::agent::{Agent, Launch};
+use super::agent::{Agent, Launch, Selection};
 use super::procfs;
 use super::scenario::{Load, Scenario, Server};
 
@@ -107,7 +107,7 @@ fn with(
         return Ok((without(server, load, length)?, None));
     };
     let before = server.served()?;
-    let mut agent = Agent::start(launch, server.watched())?;
+    let mut agent = Agent::start(launch, Selection::Pid(server.watched()))?;
     let counts_before = agent.counts()?;
     let cpu_before = agent.cpu_ns()?;
     let used = under_load(server, load, length)?;

@@ -3,6 +3,7 @@
 
 mod agent;
 pub(crate) mod child;
+mod forks;
 pub(crate) mod http;
 mod measure;
 mod nginx;
@@ -21,7 +22,7 @@ use crate::{build, setup, shell};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to measure: nginx
+    /// What to measure: nginx, or forks (which takes of the options only seconds, agent and backend)
     #[arg(default_value = "nginx")]
     scenario: String,
     /// Pairs of a run without and a run with the agent, per load
@@ -45,15 +46,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let Some(scenario) = scenario::ALL.iter().find(|scenario| scenario.name == args.scenario) else {
-        let names: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+    let is_forks = args.scenario == "forks";
+    let scenario = scenario::ALL.iter().find(|scenario| scenario.name == args.scenario);
+    if scenario.is_none() && !is_forks {
+        let names: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).chain(["forks"]).collect();
         bail!("no benchmark {:?}; there are: {}", args.scenario, names.join(", "));
-    };
+    }
     if std::thread::available_parallelism()?.get() < 2 {
         bail!("the server and the load need a core each, this machine has one");
     }
     if !shell::is_root() && !args.noise {
-        let command = format!("sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask bench {}", scenario.name);
+        let command = format!("sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask bench {}", args.scenario);
         return Err(shell::NotPermitted { what: "the agent".into(), command }.into());
     }
     setup::ensure_with(packages::BENCH)?;
@@ -65,13 +68,15 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             shell::agent_binary()
         }
     };
-    let agent = (!args.noise).then(|| agent::Launch { binary: agent, backend: args.backend.clone() });
+    let length = Duration::from_secs(args.seconds.into());
+    let launch = agent::Launch { binary: agent, backend: args.backend.clone() };
+    let Some(scenario) = scenario else { return forks::main(&launch, length) };
+    let agent = (!args.noise).then_some(launch);
     let loads = if args.load.is_empty() {
         vec![scenario::Load::Full, scenario::Load::PerSecond(10_000)]
     } else {
         args.load.clone()
     };
-    let length = Duration::from_secs(args.seconds.into());
     let mut columns = Vec::new();
     for load in loads {
         let mut pairs = Vec::new();

@@ -32,6 +32,7 @@ pub(crate) const TESTS: &[Program] = &[
 
 /// What `cargo xtask bench` starts.
 pub(crate) const BENCH: &[Program] = &[
+    program("cc", "gcc"),
     program("nginx", "nginx-light"),
     program("wrk", "wrk"),
     program("h2load", "nghttp2-client"),

@@ -1,11 +1,8 @@
-//! What the export stage is told: a plain value, filled from `OTEL_*` variables ([`ExportConfig::from_env`]) and by the
-//! configuration file. Durations, sizes and defaults are those of the OpenTelemetry specification where it has them.
+//! What the export stage is told: a plain value, made of the agent's configuration, which has read and checked it.
 
 mod endpoint;
-mod env;
 
 pub use endpoint::{Endpoint, Headers};
-pub use env::Flags;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -226,32 +223,3 @@ impl ConfigError {
         Self { name: name.to_owned(), value: value.to_owned(), problem: problem.into() }
     }
 }
-
-macro_rules! words {
-    ($type:ty { $($word:literal => $value:expr),+ $(,)? }) => {
-        impl $type {
-            /// Reads the setting `name`.
-            ///
-            /// # Errors
-            /// Any other word than the setting's own.
-            pub fn parse(name: &str, value: &str) -> Result<Self, ConfigError> {
-                match value.trim() {
-                    $($word => Ok($value),)+
-                    _ => Err(ConfigError::new(name, value, concat!("is none of:" $(, " ", $word)+))),
-                }
-            }
-        }
-    };
-}
-
-words!(Protocol { "grpc" => Self::Grpc, "http/protobuf" => Self::HttpProtobuf, "http/json" => Self::HttpJson });
-words!(Compression { "none" => Self::None, "gzip" => Self::Gzip });
-words!(Print { "off" => Self::Off, "text" => Self::Text, "json" => Self::Json });
-words!(Temporality {
-    "cumulative" => Self::Cumulative, "delta" => Self::Delta, "lowmemory" => Self::LowMemory,
-    "CUMULATIVE" => Self::Cumulative, "DELTA" => Self::Delta, "LOWMEMORY" => Self::LowMemory,
-});
-words!(HistogramAggregation {
-    "explicit_bucket_histogram" => Self::ExplicitBuckets,
-    "base2_exponential_bucket_histogram" => Self::Base2Exponential,
-});

@@ -133,7 +133,7 @@ fn check_reason(selector: &Selector, change: impl FnOnce(&mut Candidate<'_>), ex
 #[test]
 fn what_is_not_to_be_watched_is_not() {
     assert_eq!(Selector::all().default_exclude.len(), Selector::DEFAULT_EXCLUDE.len());
-    let all = Selector { own_pid: Some(42), collector_port: Some(4317), ..Selector::all() };
+    let all = Selector { own_pid: Some(42), collector_ports: vec![4317], ..Selector::all() };
     check_reason(&all, |_| {}, None);
     check_reason(&all, |candidate| candidate.pid = 42, Some(Reason::Itself));
     check_reason(&all, |candidate| candidate.ports = &|| vec![4317], Some(Reason::Collector));
@@ -152,6 +152,11 @@ fn what_is_not_to_be_watched_is_not() {
 }
 
 #[test]
-fn a_pattern_that_is_no_glob_is_named() {
-    assert_eq!(Glob::new("{a").unwrap_err().to_string(), "\"{a\" is no glob");
+fn a_pattern_that_is_none_is_named() {
+    assert!(Glob::new("{a").unwrap_err().to_string().starts_with("`{a` is no pattern"));
+}
+
+#[test]
+fn a_regular_expression_is_a_pattern_too() {
+    assert!(Glob::new("re:/(a|b)$").unwrap().matches("/usr/bin/b"));
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Facts, ProcessTable};
 use crate::procs::{
     pod::Pod,
+    ports::Ports,
     selector::{Candidate, Selector, Verdict},
     survey::{Row, RowTls},
 };
@@ -19,25 +20,6 @@ impl ProcessTable {
         let pids = self.proc.pids().into_iter();
         // Kernel threads have no executable, nothing to watch, and are many.
         pids.filter(|pid| self.proc.exe(*pid).is_some()).map(|pid| (pid, self.verdict(pid))).collect()
-    }
-
-    /// Judges again those that were judged on older knowledge (another selection, news of pods, a new listener), and
-    /// returns whose verdict changed. Costs some 30 us for each process then, nothing to speak of else: to be called
-    /// after a change of the selection, and about once a second.
-    #[must_use]
-    pub fn rejudge(&self) -> Vec<(u32, Verdict)> {
-        let generation = self.generation();
-        let stale: Vec<(u32, Verdict)> = {
-            let state = self.read();
-            let alive = state.live.iter().filter(|(_, entry)| !entry.has_ended);
-            let known = alive.filter_map(|(&pid, entry)| Some((pid, entry.known.as_ref()?)));
-            known
-                .filter(|(_, known)| known.generation != generation)
-                .map(|(pid, known)| (pid, known.verdict.clone()))
-                .collect()
-        };
-        let judged = stale.into_iter().map(|(pid, before)| (pid, before, self.verdict(pid)));
-        judged.filter(|(_, before, after)| !before.is_same(after)).map(|(pid, _, after)| (pid, after)).collect()
     }
 
     /// The processes that would be watched: those that a rule chooses, or without rules those that listen or have a TCP
@@ -61,7 +43,7 @@ impl ProcessTable {
         let (parent, facts) = self.read().live.get(&pid).map(|entry| (entry.parent, entry.facts.clone()))?;
         let facts = facts?;
         let pod = self.pods.as_ref().and_then(|pods| pods.pod(&facts.container));
-        let mut matched_by = self.judge(pid, parent, &facts, pod.as_deref(), now, Selector::matches);
+        let mut matched_by = self.judge((pid, pid), parent, &facts, pod.as_deref(), Selector::matches);
         if matched_by.is_empty() {
             matched_by.push("default".into());
         }
@@ -85,13 +67,13 @@ impl ProcessTable {
         })
     }
 
+    /// `asked` is the process whose command line and ports are read: itself, or what it was forked from.
     pub(super) fn judge<T>(
         &self,
-        pid: u32,
+        (pid, asked): (u32, u32),
         parent: u32,
         facts: &Facts,
         pod: Option<&Pod>,
-        now: Instant,
         judge: impl FnOnce(&Selector, &Candidate<'_>) -> T,
     ) -> T {
         let info = facts.container_info.as_ref();
@@ -104,8 +86,8 @@ impl ProcessTable {
             container_name: info.and_then(|info| info.name.as_ref()).or(of_pod).map(|name| name.as_str()),
             pod,
             container_id: facts.container.id.as_deref(),
-            cmdline: &|| self.proc.cmdline(pid),
-            ports: &|| self.ports.of(&self.proc, pid, now).listening,
+            cmdline: &|| self.proc.cmdline(asked),
+            ports: &|| Ports::listening_now(&self.proc, asked),
             ancestors: &|| self.ancestors(parent),
         };
         judge(&self.selector(), &candidate)

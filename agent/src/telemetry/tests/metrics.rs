@@ -5,7 +5,7 @@ fn collected(exchanges: impl IntoIterator<Item = Exchange>) -> (Telemetry, Vec<M
     let mut stage = stage(Config::default());
     let resource = resource();
     for exchange in exchanges {
-        stage.on_exchange(exchange, &connection(), &resource);
+        stage.on_exchange(exchange, &connection(), &resource, None);
     }
     let metrics = stage.collect(3_000_000_000);
     (stage, metrics)
@@ -108,7 +108,7 @@ fn bodies_whose_size_is_known_are_in_the_size_histograms() {
 fn exemplars_lead_to_the_span() {
     let mut stage = stage(Config::default());
     let resource = resource();
-    let span = stage.on_exchange(served(get("/")), &connection(), &resource).unwrap();
+    let span = stage.on_exchange(served(get("/")), &connection(), &resource, None).unwrap();
     let metrics = stage.collect(9);
     let exemplar = &points(&metrics, "http.server.request.duration")[0].exemplars[0];
     assert_eq!((exemplar.trace_id, exemplar.span_id), (span.trace_id, span.span_id));
@@ -129,7 +129,7 @@ fn hosts_beyond_the_bound_overflow_and_are_counted() {
     let resource = resource();
     for n in 0..100 {
         let http = Http { host: Some(format!("h{n}.example").into()), ..get("/") };
-        stage.on_exchange(called(http), &connection(), &resource);
+        stage.on_exchange(called(http), &connection(), &resource, None);
     }
     let metrics = stage.collect(9);
     let points = points(&metrics, "http.client.request.duration");
@@ -141,8 +141,8 @@ fn hosts_beyond_the_bound_overflow_and_are_counted() {
 fn instances_have_series_and_routes_of_their_own() {
     let mut stage = stage(Config::default());
     let (a, b) = (resource(), resource());
-    stage.on_exchange(served(get("/")), &connection(), &a);
-    stage.on_exchange(served(get("/")), &connection(), &b);
+    stage.on_exchange(served(get("/")), &connection(), &a, None);
+    stage.on_exchange(served(get("/")), &connection(), &b, None);
     let metrics = stage.collect(9);
     assert_eq!(metrics.len(), 2);
     assert!([&a, &b].iter().all(|r| metrics.iter().any(|metric| Arc::ptr_eq(&metric.resource, r))));
@@ -152,10 +152,10 @@ fn instances_have_series_and_routes_of_their_own() {
 fn a_forgotten_instance_is_collected_once_more() {
     let mut stage = stage(Config::default());
     let resource = resource();
-    stage.on_exchange(served(get("/")), &connection(), &resource);
+    stage.on_exchange(served(get("/")), &connection(), &resource, None);
     assert_eq!(stage.collect(9).len(), 1);
     stage.forget(&resource);
-    stage.on_exchange(served(get("/")), &connection(), &resource);
+    stage.on_exchange(served(get("/")), &connection(), &resource, None);
     assert_eq!(points(&stage.collect(9), "http.server.request.duration")[0].count, 2);
     assert_eq!(stage.collect(9), []);
 }
@@ -163,7 +163,7 @@ fn a_forgotten_instance_is_collected_once_more() {
 #[test]
 fn an_instance_nobody_refers_to_is_collected_once_more() {
     let mut stage = stage(Config::default());
-    stage.on_exchange(served(get("/")), &connection(), &resource());
+    stage.on_exchange(served(get("/")), &connection(), &resource(), None);
     assert_eq!(stage.collect(9).len(), 1);
     assert_eq!(stage.collect(9), []);
 }

@@ -87,7 +87,7 @@ fn stage(config: Config) -> Telemetry {
 }
 
 fn span_over(exchange: Exchange, connection: &ConnectionInfo) -> Span {
-    stage(Config::default()).on_exchange(exchange, connection, &resource()).unwrap()
+    stage(Config::default()).on_exchange(exchange, connection, &resource(), None).unwrap()
 }
 
 fn span(exchange: Exchange) -> Span {

@@ -23,7 +23,7 @@ fn a_request_with_traceparent_continues_its_trace_on_either_side() {
 #[test]
 fn other_requests_are_roots_of_traces_of_their_own() {
     let mut stage = stage(Config::default());
-    let mut next = || stage.on_exchange(served(get("/")), &connection(), &resource()).unwrap();
+    let mut next = || stage.on_exchange(served(get("/")), &connection(), &resource(), None).unwrap();
     let (a, b) = (next(), next());
     assert_ne!(a.trace_id, b.trace_id);
     assert_ne!(a.span_id, b.span_id);
@@ -34,7 +34,7 @@ fn other_requests_are_roots_of_traces_of_their_own() {
 fn a_trace_that_the_caller_does_not_record_is_counted_but_not_exported() {
     let mut stage = stage(Config::default());
     let exchange = Exchange { parent: parent("00"), ..served(get("/")) };
-    assert_eq!(stage.on_exchange(exchange, &connection(), &resource()), None);
+    assert_eq!(stage.on_exchange(exchange, &connection(), &resource(), None), None);
     assert_eq!(stage.counts().unsampled, 1);
     let metrics = stage.collect(9);
     let points = points(&metrics, "http.server.request.duration");
@@ -45,7 +45,7 @@ fn a_trace_that_the_caller_does_not_record_is_counted_but_not_exported() {
 fn a_sampler_that_does_not_ask_the_caller_sets_the_flag() {
     let mut stage = stage(Config { sampler: Sampler::AlwaysOn, ..Config::default() });
     let exchange = Exchange { parent: parent("00"), ..served(get("/")) };
-    assert_eq!(stage.on_exchange(exchange, &connection(), &resource()).unwrap().flags, 1);
+    assert_eq!(stage.on_exchange(exchange, &connection(), &resource(), None).unwrap().flags, 1);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn the_time_to_the_first_byte_is_told_where_it_is_not_the_end() {
 fn routes_can_be_switched_off() {
     let routes = route::Config { mode: route::Mode::Off, ..route::Config::default() };
     let mut stage = stage(Config { routes, ..Config::default() });
-    let span = stage.on_exchange(served(get("/a")), &connection(), &resource()).unwrap();
+    let span = stage.on_exchange(served(get("/a")), &connection(), &resource(), None).unwrap();
     assert_eq!((span.name.as_str(), attribute(&span, "http.route")), ("GET", None));
 }
 
@@ -90,10 +90,31 @@ fn exchanges_are_counted_by_protocol_and_outcome() {
         ended(Outcome::Cancelled(1), rpc(Role::Server, None)),
         ended(Outcome::Cancelled(2), rpc(Role::Client, None)),
     ] {
-        stage.on_exchange(exchange, &connection(), &resource());
+        stage.on_exchange(exchange, &connection(), &resource(), None);
     }
     assert_eq!(
         stage.counts().exchanges,
         [("http1", "complete", 2), ("http2", "complete", 1), ("http1", "unseen", 1), ("grpc", "cancelled", 2)]
     );
+}
+
+#[test]
+fn a_signal_that_a_service_sends_itself_is_left_to_it() {
+    let export = || called(Http { method: Some("POST".into()), ..get("/v1/traces") });
+    let mut stage = stage(Config { leaves_own_exports: true, ..Config::default() });
+    let (sender, other) = (resource(), resource());
+    let mut spans = |exchange, resource| stage.on_exchange(exchange, &connection(), resource, None).is_some();
+    assert!(spans(served(get("/before")), &sender));
+    assert!(!spans(export(), &sender), "its own export is no span");
+    assert!(!spans(served(get("/after")), &sender));
+    assert!(spans(served(get("/after")), &other));
+    let metrics = stage.collect(9);
+    let counted: usize = metrics
+        .chunks(1)
+        .flat_map(|metric| points(metric, "http.server.request.duration"))
+        .map(|point| usize::try_from(point.count).unwrap())
+        .sum();
+    assert_eq!(counted, 3, "it sends no metrics, so they are still counted");
+    stage.leave_own_exports(false);
+    assert!(stage.on_exchange(served(get("/again")), &connection(), &sender, None).is_some());
 }

@@ -3,13 +3,19 @@
 //! The heuristic replaces segments that look like values (numbers, UUIDs, hashes, anything with three or more digits,
 //! long or escaped) by `{id}`. A service instance has a bounded number of templates; what is new beyond that is `/*`.
 //! A 404, or a request without an answer, gets only a template that another answer has taught, so that a scanner's
-//! paths use up nothing and name nothing.
+//! paths use up nothing and name nothing. Patterns that the configuration gives come first, whatever the answer.
+
+mod pattern;
+mod tree;
 
 use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-/// How routes are found.
+pub use self::pattern::Pattern;
+use self::tree::{Growth, Tree};
+
+/// How routes are found where no pattern matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// No `http.route`; server spans are named by their method.
@@ -17,26 +23,53 @@ pub enum Mode {
     /// See the module's head.
     #[default]
     Heuristic,
+    /// The path itself, whatever its number.
+    Path,
+    /// `/**`, for all.
+    Wildcard,
+    /// As the heuristic, and a place that has held more than so many different words holds values.
+    LowCardinality {
+        /// Words of one place.
+        max_words: usize,
+    },
 }
 
 /// Settings of the router.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How routes are found.
+    /// Routes that are known; the first that matches is taken.
+    pub patterns: Vec<Pattern>,
+    /// Paths whose requests are left out.
+    pub ignored: Vec<Pattern>,
+    /// Whether ignored requests have no span.
+    pub ignores_spans: bool,
+    /// Whether ignored requests are in no metric.
+    pub ignores_metrics: bool,
+    /// How routes are found where no pattern matches.
     pub mode: Mode,
+    /// What stands for a value.
+    pub placeholder: String,
     /// Distinct templates per service instance.
     pub max_routes: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { mode: Mode::default(), max_routes: 100 }
+        Self {
+            patterns: Vec::new(),
+            ignored: Vec::new(),
+            ignores_spans: true,
+            ignores_metrics: true,
+            mode: Mode::default(),
+            placeholder: "{id}".to_owned(),
+            max_routes: 100,
+        }
     }
 }
 
 /// What stands for all templates beyond the limit.
 pub const OVERFLOW: &str = "/*";
-const PLACEHOLDER: &str = "{id}";
+const ANY: &str = "/**";
 const MAX_SEGMENTS: usize = 10;
 const MAX_BYTES: usize = 200;
 /// Segments longer than this are values.
@@ -50,6 +83,7 @@ const MAX_DIGITS: usize = 2;
 #[derive(Debug, Default)]
 pub struct Routes {
     known: HashSet<Arc<str>>,
+    tree: Tree,
 }
 
 /// Finds routes.
@@ -57,26 +91,63 @@ pub struct Routes {
 pub struct Router {
     config: Config,
     overflow: Arc<str>,
+    any: Arc<str>,
     scratch: String,
+}
+
+/// For which signals a request is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ignored {
+    /// It has no span.
+    pub span: bool,
+    /// It is in no metric.
+    pub metrics: bool,
 }
 
 impl Router {
     /// A router with these settings.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, overflow: Arc::from(OVERFLOW), scratch: String::with_capacity(MAX_BYTES) }
+        let scratch = String::with_capacity(MAX_BYTES);
+        Self { config, overflow: Arc::from(OVERFLOW), any: Arc::from(ANY), scratch }
     }
 
-    /// The route of a whole path (not one cut off by capture). `status` is that of the response, if any.
+    /// Whether the configuration leaves a path's requests out.
+    #[must_use]
+    pub fn ignores(&self, path: &str) -> Ignored {
+        let is_ignored = self.config.ignored.iter().any(|pattern| pattern.matches(path));
+        Ignored { span: is_ignored && self.config.ignores_spans, metrics: is_ignored && self.config.ignores_metrics }
+    }
+
+    /// The first of the common patterns, then of the service's own, that a whole path is of.
+    #[must_use]
+    pub fn given(&self, of_service: &[Pattern], path: &str) -> Option<Arc<str>> {
+        self.config.patterns.iter().chain(of_service).find_map(|pattern| pattern.route(path))
+    }
+
+    /// The route of a whole path (not one cut off by capture) that is of no pattern. `status` is that of the response,
+    /// if any.
     pub fn route(&mut self, routes: &mut Routes, path: &str, status: Option<u16>) -> Option<Arc<str>> {
-        if self.config.mode == Mode::Off || !path.starts_with('/') {
+        if !path.starts_with('/') {
             return None;
         }
-        template(path, &mut self.scratch);
+        let learns = !matches!(status, None | Some(404));
+        match self.config.mode {
+            Mode::Off => return None,
+            Mode::Path => return Some(Arc::from(path)),
+            Mode::Wildcard => return Some(Arc::clone(&self.any)),
+            Mode::Heuristic => template(path, &self.config.placeholder, &mut self.scratch),
+            Mode::LowCardinality { max_words } => {
+                let growth = Growth { max_words, placeholder: &self.config.placeholder, learns };
+                if !routes.tree.template(path, growth, &mut self.scratch) {
+                    return None;
+                }
+            }
+        }
         if let Some(known) = routes.known.get(self.scratch.as_str()) {
             return Some(Arc::clone(known));
         }
-        if matches!(status, None | Some(404)) {
+        if !learns {
             return None;
         }
         if routes.known.len() >= self.config.max_routes {
@@ -89,12 +160,12 @@ impl Router {
 }
 
 /// Writes the template of `path` to `out`.
-fn template(path: &str, out: &mut String) {
+fn template(path: &str, placeholder: &str, out: &mut String) {
     out.clear();
     for (at, segment) in path.split('/').skip(1).enumerate() {
         // Path parameters (`;v=1`) are no part of a route.
         let segment = segment.split(';').next().unwrap_or_default();
-        let segment = if is_value(segment.as_bytes()) { PLACEHOLDER } else { segment };
+        let segment = if is_value(segment.as_bytes()) { placeholder } else { segment };
         if at == MAX_SEGMENTS || out.len() + 1 + segment.len() + OVERFLOW.len() > MAX_BYTES {
             out.push_str(OVERFLOW);
             return;
@@ -181,6 +252,40 @@ mod tests {
         assert_eq!(router.route(&mut routes, "", Some(200)), None);
         let mut off = Router::new(Config { mode: Mode::Off, ..Config::default() });
         assert_eq!(off.route(&mut routes, "/a", Some(200)), None);
+    }
+
+    #[test]
+    fn given_patterns_come_first_the_common_ones_before_the_services() {
+        let config = Config { patterns: vec![Pattern::new("/a/{common}")], ..Config::default() };
+        let router = Router::new(config);
+        let own = [Pattern::new("/a/:own"), Pattern::new("/b/:own")];
+        assert_eq!(router.given(&own, "/a/1").as_deref(), Some("/a/{common}"));
+        assert_eq!(router.given(&own, "/b/1").as_deref(), Some("/b/:own"));
+        assert_eq!(router.given(&own, "/c/1"), None);
+    }
+
+    #[test]
+    fn each_mode_names_what_no_pattern_matches() {
+        let mut routes = Routes::default();
+        let mut route = |mode| {
+            let config = Config { mode, placeholder: "#".to_owned(), ..Config::default() };
+            Router::new(config).route(&mut routes, "/users/42", Some(200)).map(|route| route.to_string())
+        };
+        assert_eq!(route(Mode::Off), None);
+        assert_eq!(route(Mode::Path).as_deref(), Some("/users/42"));
+        assert_eq!(route(Mode::Wildcard).as_deref(), Some("/**"));
+        assert_eq!(route(Mode::Heuristic).as_deref(), Some("/users/#"));
+        assert_eq!(route(Mode::LowCardinality { max_words: 10 }).as_deref(), Some("/users/#"));
+    }
+
+    #[test]
+    fn ignored_paths_are_left_out_of_the_signals_asked_for() {
+        let ignored = vec![Pattern::new("/healthz"), Pattern::new("/internal/*")];
+        let router = Router::new(Config { ignored: ignored.clone(), ignores_metrics: false, ..Config::default() });
+        assert_eq!(router.ignores("/healthz"), Ignored { span: true, metrics: false });
+        assert_eq!(router.ignores("/health"), Ignored::default());
+        let router = Router::new(Config { ignored, ignores_spans: false, ..Config::default() });
+        assert_eq!(router.ignores("/internal/a/b"), Ignored { span: false, metrics: true });
     }
 
     proptest! {

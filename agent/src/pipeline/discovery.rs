@@ -1,0 +1,161 @@
+//! Which processes are watched, from what the kernel side tells of them: a process is judged when it first uses a
+//! connection, again when it starts another program or begins to listen, and when the selection changes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use ebpf_common::events::{Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process};
+
+use crate::{capture::Capture, procs::ProcessTable};
+
+/// The processes that were met.
+pub(super) struct Discovery {
+    processes: Arc<ProcessTable>,
+    /// Any process may be watched; else `living` are, and their children.
+    is_open: bool,
+    /// Living processes among the chosen ones and their children.
+    living: HashSet<u32>,
+    /// Where the choice is open: what was decided of processes that were met.
+    judged: HashMap<u32, bool>,
+    /// Decisions that the kernel side is to be told.
+    decisions: Vec<(u32, bool)>,
+    /// What the decisions were made on, see [`ProcessTable::generation`].
+    generation: u64,
+}
+
+impl Discovery {
+    /// With the processes that were chosen by pid; none: the choice is open.
+    pub(super) fn new(processes: Arc<ProcessTable>, chosen: &[u32]) -> Self {
+        Self {
+            generation: processes.generation(),
+            processes,
+            is_open: chosen.is_empty(),
+            living: chosen.iter().copied().collect(),
+            judged: HashMap::new(),
+            decisions: Vec::new(),
+        }
+    }
+
+    /// A process uses a connection for the first time. Tells whether it is watched.
+    pub(super) fn on_open(&mut self, open: &Open) -> bool {
+        let comm = String::from_utf8_lossy(name(&open.comm));
+        let is_another = self.processes.on_met(open.tgid, open.started_at_ns, &comm, open.forked_from);
+        if !self.is_open {
+            return true;
+        }
+        match self.judged.get(&open.tgid) {
+            Some(true) if !is_another => true,
+            None => self.judge(open.tgid),
+            Some(_) => {
+                // The kernel side does not report an ignored process unless it has forgotten that: because it listens
+                // now, or its number is another's.
+                self.processes.on_listen(open.tgid);
+                self.judge(open.tgid)
+            }
+        }
+    }
+
+    /// Whether what a process moves is wanted.
+    pub(super) fn wants(&mut self, tgid: u32) -> bool {
+        if !self.is_open {
+            return true;
+        }
+        match self.judged.get(&tgid) {
+            Some(&is_wanted) => is_wanted,
+            None => self.judge(tgid),
+        }
+    }
+
+    fn judge(&mut self, tgid: u32) -> bool {
+        let is_wanted = self.processes.verdict(tgid).is_watch();
+        self.judged.insert(tgid, is_wanted);
+        self.decisions.push((tgid, is_wanted));
+        is_wanted
+    }
+
+    /// A process was forked, replaced its program, or ended.
+    pub(super) fn on_process(&mut self, event: &Process) {
+        match event.what {
+            PROCESS_FORK => {
+                self.processes.on_fork(event.parent, event.tgid, event.started_at_ns);
+                self.judged.remove(&event.tgid);
+                if !self.is_open {
+                    self.living.insert(event.tgid);
+                }
+            }
+            PROCESS_EXEC => {
+                let comm = String::from_utf8_lossy(name(&event.comm));
+                self.processes.on_exec(event.tgid, event.started_at_ns, &comm);
+                self.judged.remove(&event.tgid);
+            }
+            PROCESS_EXIT => {
+                self.processes.on_exit(event.tgid, event.started_at_ns);
+                self.judged.remove(&event.tgid);
+                self.living.remove(&event.tgid);
+            }
+            other => tracing::error!(what = other, "the kernel side reported an unknown thing of a process"),
+        }
+    }
+
+    /// Tells the kernel side what was decided.
+    pub(super) fn tell(&mut self, capture: &mut Capture) {
+        for (tgid, is_wanted) in self.decisions.drain(..) {
+            let told = if is_wanted { capture.watch(tgid) } else { capture.ignore(tgid) };
+            if let Err(error) = told {
+                tracing::warn!("{error}: too many processes; it is judged anew at each of its connections");
+            }
+        }
+    }
+
+    /// To be called each second: judges anew where something has changed, and looks after chosen processes whose end may
+    /// have been lost.
+    pub(super) fn keep_house(&mut self) {
+        if self.is_open {
+            let generation = self.processes.generation();
+            if generation == self.generation {
+                return;
+            }
+            self.generation = generation;
+            for (&tgid, known) in &mut self.judged {
+                let is_wanted = self.processes.verdict(tgid).is_watch();
+                if *known != is_wanted {
+                    *known = is_wanted;
+                    self.decisions.push((tgid, is_wanted));
+                }
+            }
+        } else {
+            let proc = self.processes.proc();
+            self.living.retain(|&tgid| proc.stat(tgid).is_some());
+        }
+    }
+
+    /// To be called now and then: forgets processes whose end was missed, or not told because they are ignored.
+    pub(super) fn sweep(&mut self, capture: &mut Capture) {
+        self.processes.sweep();
+        let proc = self.processes.proc();
+        self.judged.retain(|&tgid, _| {
+            let is_alive = proc.stat(tgid).is_some();
+            if !is_alive {
+                capture.forget(tgid);
+            }
+            is_alive
+        });
+    }
+
+    /// Whether processes were chosen, and all of them and of their children have ended.
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_open && self.living.is_empty()
+    }
+
+    /// Processes that are watched.
+    pub(super) fn watched(&self) -> usize {
+        if self.is_open { self.judged.values().filter(|&&is_wanted| is_wanted).count() } else { self.living.len() }
+    }
+}
+
+/// A zero-padded name.
+fn name(comm: &[u8; 16]) -> &[u8] {
+    comm.split(|&byte| byte == 0).next().unwrap_or_default()
+}

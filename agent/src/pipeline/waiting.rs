@@ -1,0 +1,120 @@
+//! Exchanges of pods that Kubernetes has not told of yet: held for a bounded time at the start, so that their spans
+//! carry its metadata.
+
+use std::time::Instant;
+
+use crate::model::{exchange::Exchange, net::ConnectionInfo, span::Resource};
+
+/// Most exchanges held, some 500 bytes each.
+const HELD_MAX: usize = 20_000;
+
+/// Whether the metadata is there: asked once a round, must not wait.
+pub type Ready = Box<dyn Fn() -> bool + Send>;
+
+/// What is held, in its order.
+pub(super) struct Waiting {
+    until: Option<(Ready, Instant)>,
+    held: Vec<(ConnectionInfo, Exchange)>,
+}
+
+impl Waiting {
+    /// Holds until the metadata is there, but not beyond a moment. `None`: holds nothing.
+    pub(super) fn new(until: Option<(Ready, Instant)>) -> Self {
+        Self { until, held: Vec::new() }
+    }
+
+    /// Takes an exchange that is to wait; else gives it back.
+    pub(super) fn hold(
+        &mut self,
+        connection: &ConnectionInfo,
+        exchange: Exchange,
+        resource: &Resource,
+    ) -> Option<Exchange> {
+        if self.until.is_none() || self.held.len() >= HELD_MAX || !awaits_pod(resource) {
+            return Some(exchange);
+        }
+        self.held.push((connection.clone(), exchange));
+        None
+    }
+
+    /// What was held, once nothing is to be waited for any more.
+    pub(super) fn release(&mut self) -> Vec<(ConnectionInfo, Exchange)> {
+        let Some((is_ready, until)) = &self.until else { return Vec::new() };
+        if is_ready() || *until <= Instant::now() { self.release_all() } else { Vec::new() }
+    }
+
+    /// What was held, at the end.
+    pub(super) fn release_all(&mut self) -> Vec<(ConnectionInfo, Exchange)> {
+        self.until = None;
+        std::mem::take(&mut self.held)
+    }
+}
+
+/// A container of which the API server has told nothing.
+fn awaits_pod(resource: &Resource) -> bool {
+    let has = |name: &str| resource.attributes.iter().any(|(key, _)| key == name);
+    has("container.id") && !has("k8s.pod.start_time")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{
+        exchange::{Detail, Outcome},
+        net::{Endpoint, Role, Thread},
+        span::Value,
+    };
+
+    fn resource(keys: &[&'static str]) -> Resource {
+        let attributes = keys.iter().map(|key| ((*key).into(), Value::Static("x"))).collect();
+        Resource { attributes, ..Resource::default() }
+    }
+
+    fn exchange(start_ns: u64) -> Exchange {
+        Exchange {
+            role: Role::Server,
+            thread: Thread::default(),
+            start_ns,
+            first_byte_ns: None,
+            end_ns: start_ns,
+            outcome: Outcome::Complete,
+            parent: None,
+            detail: Detail::Http(Box::default()),
+        }
+    }
+
+    fn connection() -> ConnectionInfo {
+        ConnectionInfo { id: 1, local: Endpoint::Unknown, remote: Endpoint::Unknown, netns: 0, tls: false }
+    }
+
+    #[test]
+    fn only_containers_without_a_pod_wait_and_only_until_it_is_known() {
+        let is_ready = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&is_ready);
+        let later = Instant::now() + Duration::from_secs(3600);
+        let mut waiting = Waiting::new(Some((Box::new(move || asked.load(Ordering::Relaxed)), later)));
+        let in_container = resource(&["container.id"]);
+        assert!(waiting.hold(&connection(), exchange(1), &resource(&[])).is_some());
+        assert!(waiting.hold(&connection(), exchange(2), &resource(&["container.id", "k8s.pod.start_time"])).is_some());
+        assert!(waiting.hold(&connection(), exchange(3), &in_container).is_none());
+        assert!(waiting.hold(&connection(), exchange(4), &in_container).is_none());
+        assert!(waiting.release().is_empty());
+        is_ready.store(true, Ordering::Relaxed);
+        let released: Vec<u64> = waiting.release().iter().map(|(_, exchange)| exchange.start_ns).collect();
+        assert_eq!(released, [3, 4]);
+        assert!(waiting.hold(&connection(), exchange(5), &in_container).is_some());
+    }
+
+    #[test]
+    fn an_api_server_that_does_not_answer_is_waited_for_no_longer_than_said() {
+        let mut waiting = Waiting::new(Some((Box::new(|| false), Instant::now())));
+        assert!(waiting.hold(&connection(), exchange(1), &resource(&["container.id"])).is_none());
+        assert_eq!(waiting.release().len(), 1);
+    }
+}

@@ -1,0 +1,131 @@
+//! Another configuration for the running agent: on SIGHUP, and when the file's content has changed.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{selection, settings};
+use crate::{
+    config::{self, Changes, Config, Loaded},
+    pipeline::Shared,
+    procs::ProcessTable,
+    telemetry::{Telemetry, redact::Redactor},
+};
+
+/// What takes up changes.
+pub(super) struct Reloader {
+    current: Loaded,
+    processes: Arc<ProcessTable>,
+    telemetry: Arc<Shared<Telemetry>>,
+}
+
+impl Reloader {
+    pub(super) fn new(current: Loaded, processes: Arc<ProcessTable>, telemetry: Arc<Shared<Telemetry>>) -> Self {
+        Self { current, processes, telemetry }
+    }
+
+    /// Takes up changes as they come. `hangups` is made before the agent says that it is ready: until then the signal
+    /// would end it.
+    pub(super) async fn run(mut self, mut hangups: Signal) {
+        let mut changes = self.current.file().and_then(|path| match config::watch(&path) {
+            Ok(changes) => Some(changes),
+            Err(error) => {
+                tracing::warn!(%error, "changes of {} are taken up on SIGHUP only", path.display());
+                None
+            }
+        });
+        loop {
+            tokio::select! {
+                Some(()) = hangups.recv() => self.reload(),
+                goes_on = changed(&mut changes) => {
+                    if goes_on {
+                        self.reload();
+                    } else {
+                        changes = None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        let new = match self.current.reload() {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::error!("the changed configuration is not used: {error}");
+                return;
+            }
+        };
+        for warning in &new.warnings {
+            tracing::warn!("{warning}");
+        }
+        let changes = self.current.diff_reloadable(&new);
+        if changes.discovery {
+            if let Some(key) = needs_another_kernel_side(&self.current, &new) {
+                tracing::warn!("{key}: takes effect at the next start");
+            }
+            match selection::selector(&new) {
+                Ok(selector) => self.processes.set_selector(selector),
+                Err(error) => {
+                    tracing::error!("the changed configuration is not used: {error}");
+                    return;
+                }
+            }
+        }
+        let settings = settings::telemetry(&new);
+        {
+            let mut telemetry = self.telemetry.lock();
+            telemetry.leave_own_exports(settings.leaves_own_exports);
+            if changes.routes {
+                telemetry.set_routes(settings.routes);
+            }
+            if changes.sampling {
+                telemetry.set_sampler(settings.sampler);
+            }
+            if changes.redaction {
+                telemetry.set_redactor(Redactor::new(new.redacted_query_keys()));
+            }
+        }
+        for key in &changes.needs_restart {
+            tracing::warn!("{key}: takes effect at the next start");
+        }
+        let parts = [
+            (changes.discovery, "discovery"),
+            (changes.routes, "routes"),
+            (changes.redaction, "redaction"),
+            (changes.sampling, "sampling"),
+        ];
+        let changed: Vec<&str> = parts.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
+        let changed = if changed.is_empty() { "nothing to take up".to_owned() } else { changed.join(", ") };
+        tracing::info!("configuration read again: {changed}");
+        self.current = new;
+    }
+}
+
+/// Made early: see [`Reloader::run`].
+pub(super) fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
+/// Waits for another content of the file. `false` if no more can be seen.
+async fn changed(changes: &mut Option<Changes>) -> bool {
+    match changes {
+        None => std::future::pending().await,
+        Some(changes) => match changes.changed().await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "the configuration file is not watched any more; SIGHUP still works");
+                false
+            }
+        },
+    }
+}
+
+/// The key by which processes were chosen by pid alone before, or are now: those are set up at the start.
+fn needs_another_kernel_side(old: &Config, new: &Config) -> Option<&'static str> {
+    let by_pid_alone = |config: &Config| {
+        let selection = config.selection();
+        (!selection.pids.is_empty() && selection.criteria.is_empty()).then_some(selection.pids)
+    };
+    (by_pid_alone(old) != by_pid_alone(new)).then_some("target_pids")
+}

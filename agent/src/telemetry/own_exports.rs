@@ -1,0 +1,113 @@
+//! Services that send spans or metrics over OTLP themselves: what they send is not to be there twice.
+
+use crate::model::{
+    exchange::{Detail, Outcome},
+    net::Role,
+};
+
+/// A signal that a service may send by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    Traces,
+    Metrics,
+}
+
+const SIGNALS: [(Signal, &str, &str); 2] = [
+    (Signal::Traces, "/v1/traces", "opentelemetry.proto.collector.trace.v1.TraceService/Export"),
+    (Signal::Metrics, "/v1/metrics", "opentelemetry.proto.collector.metrics.v1.MetricsService/Export"),
+];
+
+/// What was seen of a service's exports.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OwnExports {
+    sends: [bool; 2],
+    /// It takes in what it sends: a gateway, whose own requests nobody else tells of.
+    forwards: [bool; 2],
+}
+
+impl OwnExports {
+    /// Takes notice of an exchange. Gives the signal of which it is the first sign that the service sends it.
+    pub(super) fn notice(&mut self, role: Role, outcome: Outcome, detail: &Detail) -> Option<Signal> {
+        let signal = exported(outcome, detail)?;
+        match role {
+            Role::Server => {
+                self.forwards[signal as usize] = true;
+                None
+            }
+            Role::Client => {
+                let is_first = !std::mem::replace(&mut self.sends[signal as usize], true);
+                (is_first && self.has(signal)).then_some(signal)
+            }
+        }
+    }
+
+    /// Whether the service sends a signal of its own.
+    pub(super) const fn has(self, signal: Signal) -> bool {
+        self.sends[signal as usize] && !self.forwards[signal as usize]
+    }
+}
+
+/// The signal that an exchange carried, if that was taken.
+fn exported(outcome: Outcome, detail: &Detail) -> Option<Signal> {
+    if outcome != Outcome::Complete {
+        return None;
+    }
+    let found = match detail {
+        Detail::Http(http) => {
+            let is_sent = http.method.as_deref() == Some("POST") && matches!(http.status, Some(200..300));
+            let target = http.target.as_deref().filter(|_| is_sent)?;
+            SIGNALS.iter().find(|(_, path, _)| target.ends_with(path))
+        }
+        Detail::Rpc(rpc) => {
+            let method = rpc.method.as_deref().filter(|_| rpc.status == Some(0))?;
+            SIGNALS.iter().find(|(_, _, export)| *export == method)
+        }
+    };
+    found.map(|(signal, ..)| *signal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::exchange::{Http, Rpc};
+
+    fn http(target: &str, method: &str, status: u16) -> Detail {
+        let (target, method) = (Some(target.into()), Some(method.into()));
+        Detail::Http(Box::new(Http { target, method, status: Some(status), ..Http::default() }))
+    }
+
+    fn rpc(method: &str, status: u32) -> Detail {
+        Detail::Rpc(Box::new(Rpc { method: Some(method.into()), status: Some(status), ..Rpc::default() }))
+    }
+
+    #[test]
+    fn only_exports_that_were_taken_are_a_sign() {
+        for (detail, expected) in [
+            (http("/v1/traces", "POST", 200), Some(Signal::Traces)),
+            (http("http://c:4318/otlp/v1/metrics", "POST", 202), Some(Signal::Metrics)),
+            (http("/v1/traces", "POST", 503), None),
+            (http("/v1/traces", "GET", 200), None),
+            (http("/v1/traces/7", "POST", 200), None),
+            (rpc("opentelemetry.proto.collector.trace.v1.TraceService/Export", 0), Some(Signal::Traces)),
+            (rpc("opentelemetry.proto.collector.metrics.v1.MetricsService/Export", 0), Some(Signal::Metrics)),
+            (rpc("opentelemetry.proto.collector.trace.v1.TraceService/Export", 14), None),
+            (rpc("opentelemetry.proto.collector.logs.v1.LogsService/Export", 0), None),
+        ] {
+            assert_eq!(exported(Outcome::Complete, &detail), expected, "{detail:?}");
+            assert_eq!(exported(Outcome::Unseen, &detail), None);
+        }
+    }
+
+    #[test]
+    fn a_sender_is_told_once_and_a_gateway_is_none() {
+        let mut own = OwnExports::default();
+        let traces = http("/v1/traces", "POST", 200);
+        assert_eq!(own.notice(Role::Client, Outcome::Complete, &traces), Some(Signal::Traces));
+        assert_eq!(own.notice(Role::Client, Outcome::Complete, &traces), None);
+        assert!(own.has(Signal::Traces) && !own.has(Signal::Metrics));
+        // What came in is over after what went out.
+        assert_eq!(own.notice(Role::Server, Outcome::Complete, &traces), None);
+        assert!(!own.has(Signal::Traces));
+        assert_eq!(own.notice(Role::Client, Outcome::Complete, &traces), None);
+    }
+}

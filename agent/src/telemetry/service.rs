@@ -1,0 +1,72 @@
+//! What the configuration sets for some services only.
+
+use std::sync::Arc;
+
+use super::{route::Pattern, sampling::Sampler};
+use crate::procs::selector::Rule;
+
+/// Settings of the services that a rule matches.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    /// Its requests have no spans.
+    pub(super) hides_spans: bool,
+    /// Its requests are in no metric.
+    pub(super) hides_metrics: bool,
+    /// Its own sampler.
+    pub(super) sampler: Option<Sampler>,
+    /// Routes it serves.
+    pub(super) incoming: Vec<Pattern>,
+    /// Routes it asks for.
+    pub(super) outgoing: Vec<Pattern>,
+}
+
+impl Settings {
+    fn of(rule: &Rule) -> Self {
+        let patterns = |list: &[compact_str::CompactString]| list.iter().map(|text| Pattern::new(text)).collect();
+        Self {
+            hides_spans: rule.exports.is_some_and(|exports| !exports.traces),
+            hides_metrics: rule.exports.is_some_and(|exports| !exports.metrics),
+            sampler: rule.sampler.as_ref().map(Sampler::from),
+            incoming: patterns(&rule.routes.incoming),
+            outgoing: patterns(&rule.routes.outgoing),
+        }
+    }
+}
+
+/// Settings by rule. Rules are few; those of earlier configurations go when the settings are asked for next.
+#[derive(Debug, Default)]
+pub(super) struct ByRule {
+    none: Arc<Settings>,
+    known: Vec<(Arc<Rule>, Arc<Settings>)>,
+}
+
+impl ByRule {
+    pub(super) fn get(&mut self, rule: Option<&Arc<Rule>>) -> Arc<Settings> {
+        let Some(rule) = rule else { return Arc::clone(&self.none) };
+        if let Some((_, settings)) = self.known.iter().find(|(known, _)| Arc::ptr_eq(known, rule)) {
+            return Arc::clone(settings);
+        }
+        self.known.retain(|(known, _)| Arc::strong_count(known) > 1);
+        let settings = Arc::new(Settings::of(rule));
+        self.known.push((Arc::clone(rule), Arc::clone(&settings)));
+        settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rules_settings_are_made_once_and_go_with_it() {
+        let mut by_rule = ByRule::default();
+        let first = Arc::new(Rule { sampler: Some(crate::config::Sampler::default()), ..Rule::default() });
+        let settings = by_rule.get(Some(&first));
+        assert!(Arc::ptr_eq(&settings, &by_rule.get(Some(&first))));
+        assert_eq!(settings.sampler, Some(Sampler::default()));
+        assert!(by_rule.get(None).sampler.is_none());
+        drop(first);
+        let _second = by_rule.get(Some(&Arc::new(Rule::default())));
+        assert_eq!(by_rule.known.len(), 1);
+    }
+}

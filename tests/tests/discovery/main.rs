@@ -1,0 +1,9 @@
+//! What the agent finds by itself and how it calls it: real programs, real processes, no option given.
+
+mod capabilities;
+mod containers;
+mod kubernetes;
+mod names;
+mod reload;
+mod selection;
+mod watching;

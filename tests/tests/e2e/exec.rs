@@ -1,0 +1,74 @@
+//! A program that the agent starts, and what becomes of it when the agent is told to stop.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use tests::{
+    agent::{Agent, Setup},
+    client::Connection,
+    need,
+    program::children,
+};
+
+fn start(arguments: &[&str]) -> (Agent, u16) {
+    let python = need::python();
+    let program = need::source("graceful.py");
+    let command = [python.to_str(), Some("-u"), program.to_str()].map(|text| text.expect("paths of text"));
+    // Spans go to standard output, which is the program's as well: only what begins as an object is one.
+    let setup = Setup::with(["exec", "--print", "json"]).env("OTEL_EBPF_SHUTDOWN_TIMEOUT", "2s");
+    let mut agent = setup.args(["--"]).args(command).args(arguments).start();
+    let port = agent.program().port();
+    (agent, port)
+}
+
+#[test]
+fn a_signal_is_passed_on_and_the_program_is_watched_until_it_ends() {
+    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+        let (mut agent, port) = start(&[]);
+        assert_eq!(Connection::to(port).get("/before").status, 204);
+        agent.program().signal(signal);
+        let told = agent.program().says("told ");
+        assert_eq!(told, name);
+        assert_eq!(Connection::to(port).get("/stopping").status, 204);
+        let ended = agent.ended();
+        let status = 40 + signal.as_raw();
+        assert_eq!(ended.status.code(), Some(status), "the status is the program's: {:#?}", ended.log);
+        let spans: Vec<serde_json::Value> = ended
+            .stdout
+            .iter()
+            .filter(|line| line.starts_with('{'))
+            .map(|line| serde_json::from_str(line).expect("an object"))
+            .collect();
+        let paths: Vec<_> = spans.iter().map(|span| span["attributes"]["url.path"].as_str().expect("a path")).collect();
+        assert_eq!(paths, ["/before", "/stopping"]);
+    }
+}
+
+#[test]
+fn a_program_that_does_not_stop_is_waited_for_no_longer_than_said() {
+    let (mut agent, _port) = start(&["stubborn"]);
+    let child = *children(agent.pid()).first().expect("the program is the agent's child");
+    agent.program().signal(Signal::TERM);
+    // Not its last line: the program has the agent's standard error, which does not end.
+    let status = agent.program().wait();
+    assert_eq!(status.code(), Some(0), "it has stopped as asked: {:#?}", agent.log());
+    let said = agent.program().stderr.after(0, "goes on", tests::LONG);
+    assert!(said.is_some() && agent.log().concat().contains(&child.to_string()), "{:#?}", agent.log());
+}
+
+#[test]
+fn the_status_is_the_programs_also_where_watching_ends_before() {
+    let python = need::python();
+    let program = need::source("graceful.py");
+    let mut agent = Setup::with(["exec", "--duration", "300ms", "--print", "json", "--"])
+        .args([python.as_path(), Path::new("-u"), &program])
+        .start();
+    let port = agent.program().port();
+    let is_over = agent.program().stderr.after(0, "stopping: ", tests::LONG);
+    assert_eq!(is_over.as_deref(), Some("the time is over"));
+    agent.program().signal(Signal::TERM);
+    let _told = agent.program().says("told ");
+    assert_eq!(Connection::to(port).get("/unseen").status, 204);
+    let ended = agent.ended();
+    assert_eq!(ended.status.code(), Some(40 + Signal::TERM.as_raw()), "{:#?}", ended.log);
+}
