@@ -147,7 +147,7 @@ impl Worker {
         }
         Self {
             plaintext,
-            connections: Connections::new(parts.limits),
+            connections: Connections::new(parts.limits, monotonic_ns()),
             discovery: Discovery::new(Arc::clone(&parts.processes), &parts.targets),
             waiting: Waiting::new(parts.metadata.take()),
             being_answered: HashMap::new(),
