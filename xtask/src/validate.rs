@@ -36,6 +36,11 @@ const CHART_VALUES: &[(&str, &[&str])] = &[
     ("no-account", &["serviceAccount.create=false", "rbac.create=false"]),
 ];
 
+/// Whether all that `main` needs is built.
+pub(crate) fn is_set_up() -> bool {
+    Tools::are_built()
+}
+
 pub(crate) fn main() -> Result<()> {
     let deploy = shell::root().join("deploy");
     let out = shell::target_dir().join("validate");

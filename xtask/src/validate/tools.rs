@@ -45,6 +45,12 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
+    /// Whether none has to be built.
+    pub(crate) fn are_built() -> bool {
+        let tools = Self { folder: shell::target_dir().join("tools") };
+        PROGRAMS.iter().all(|program| shell::is_executable(&tools.path(program.name)))
+    }
+
     /// All of them, and the schemas.
     pub(crate) fn ensure() -> Result<Self> {
         let tools = Self::ensure_only(&PROGRAMS.map(|program| program.name))?;
