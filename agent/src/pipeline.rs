@@ -149,7 +149,7 @@ impl Worker {
         }
         Self {
             plaintext,
-            connections: Connections::new(parts.limits),
+            connections: Connections::new(parts.limits, monotonic_ns()),
             living: parts.targets.iter().copied().collect(),
             judged: HashMap::new(),
             being_answered: HashMap::new(),

@@ -48,16 +48,20 @@ struct Flow {
     /// Where the next piece of each direction is due; `None` where the connection was taken up again in mid-life.
     expected: [Option<u64>; 2],
     bytes_lost: u64,
+    /// Since when nothing is known to have moved, by direction.
+    quiet_since_ns: [u64; 2],
     /// It was just found to carry TLS.
     found_encrypted: bool,
 }
 
 impl Connection {
-    /// `whole`: it is known from its first event on, so that positions count from zero.
-    pub(super) fn new(info: ConnectionInfo, tgid: u32, at_ns: u64, whole: bool) -> Self {
+    /// `whole`: it is known from its first event on, so that positions count from zero. Until then nothing has moved
+    /// since `quiet_since_ns`.
+    pub(super) fn new(info: ConnectionInfo, tgid: u32, at_ns: u64, whole: bool, quiet_since_ns: u64) -> Self {
         let expected = if whole { [Some(0); 2] } else { [None; 2] };
         let speech = Speech::Undecided(Box::default());
-        let flow = Flow { speech, expected, bytes_lost: 0, found_encrypted: false };
+        let quiet_since_ns = [quiet_since_ns; 2];
+        let flow = Flow { speech, expected, bytes_lost: 0, quiet_since_ns, found_encrypted: false };
         Self { info, tgid, active_ns: at_ns, order: Order::default(), flow }
     }
 
@@ -165,6 +169,10 @@ impl Flow {
             return;
         }
         *due = Some(end);
+        let since = std::mem::replace(&mut self.quiet_since_ns[piece.direction.index()], piece.at_ns);
+        // When the bytes moved that are missing before it is not known.
+        let quiet_ns = if piece.position > expected { 0 } else { piece.at_ns.saturating_sub(since) };
+        let piece = &Piece { quiet_ns, ..*piece };
         if piece.position > expected {
             let gap = Piece { head: &[], tail: &[], len: piece.position - expected, position: expected, ..*piece };
             self.bytes_lost += gap.len;
@@ -211,6 +219,7 @@ impl Flow {
             tail: piece.tail,
             lost,
             framed: piece.flags & flags::FRAMED != 0,
+            quiet_ns: piece.quiet_ns,
         };
         match session.on_data(piece.direction, &chunk, out) {
             Interest::Parse => {}

@@ -20,6 +20,8 @@ pub(super) struct Piece<'a> {
     pub(super) flags: u32,
     pub(super) head: &'a [u8],
     pub(super) tail: &'a [u8],
+    /// For how long nothing is known to have moved in this direction before; told once it is in order.
+    pub(super) quiet_ns: u64,
 }
 
 impl<'a> Piece<'a> {
@@ -34,6 +36,7 @@ impl<'a> Piece<'a> {
             flags: header.flags,
             head,
             tail,
+            quiet_ns: 0,
         }
     }
 
@@ -54,6 +57,7 @@ pub(super) struct Kept {
     flags: u32,
     bytes: Box<[u8]>,
     head_len: usize,
+    quiet_ns: u64,
 }
 
 impl Kept {
@@ -68,6 +72,7 @@ impl Kept {
             flags: piece.flags,
             bytes: [piece.head, piece.tail].concat().into(),
             head_len: piece.head.len(),
+            quiet_ns: piece.quiet_ns,
         }
     }
 
@@ -83,6 +88,7 @@ impl Kept {
             flags: self.flags,
             head,
             tail,
+            quiet_ns: self.quiet_ns,
         }
     }
 
@@ -177,6 +183,7 @@ mod tests {
             flags: 0,
             head: &[],
             tail: &[],
+            quiet_ns: 0,
         }
     }
 

@@ -66,6 +66,8 @@ pub struct Connections {
     of_process: FxHashMap<u32, FxHashSet<u64>>,
     limits: Limits,
     totals: Totals,
+    /// Since when connections are watched.
+    since_ns: u64,
     /// Processes on whose connections TLS was just found.
     encrypted: FxHashSet<u32>,
     /// Reused for what a session yields.
@@ -73,15 +75,16 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// An empty table.
+    /// An empty table; what moves is seen since `since_ns`.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, since_ns: u64) -> Self {
         Self {
             by_id: FxHashMap::default(),
             waiting: FxHashSet::default(),
             of_process: FxHashMap::default(),
             limits,
             totals: Totals::default(),
+            since_ns,
             encrypted: FxHashSet::default(),
             exchanges: Vec::new(),
         }
@@ -127,7 +130,7 @@ impl Connections {
         if open.family == AF_UNIX || info.tls {
             self.of_process.entry(open.tgid).or_default().insert(open.conn);
         }
-        self.by_id.insert(open.conn, Connection::new(info, open.tgid, open.at_ns, true));
+        self.by_id.insert(open.conn, Connection::new(info, open.tgid, open.at_ns, true, self.since_ns));
     }
 
     /// It became known which connection carries a stream of plaintext. Nothing more is reported of the connection.
@@ -159,7 +162,7 @@ impl Connections {
                 netns: 0,
                 tls: header.flags & flags::TLS != 0,
             };
-            self.by_id.insert(header.conn, Connection::new(info, header.tgid, header.at_ns, false));
+            self.by_id.insert(header.conn, Connection::new(info, header.tgid, header.at_ns, false, header.at_ns));
         }
         let Some(connection) = self.by_id.get_mut(&header.conn) else { return true };
         let fed = connection.on_data(&Piece::new(header, head, tail), &mut self.exchanges);

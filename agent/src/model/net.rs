@@ -45,6 +45,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// The other end's role.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Server => Self::Client,
+            Self::Client => Self::Server,
+        }
+    }
+
     /// The direction requests take, as seen from this role.
     #[must_use]
     pub const fn requests(self) -> Direction {

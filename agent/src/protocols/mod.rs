@@ -62,6 +62,8 @@ pub struct Chunk<'a> {
     /// frame header and the payload of every frame but DATA, in order; `skipped` counts what was taken out of it
     /// (wherever it stood), and `tail` is empty. Begins at a frame boundary, or where the last framed piece ended.
     pub framed: bool,
+    /// For how long nothing is known to have moved in this direction before.
+    pub quiet_ns: u64,
 }
 
 impl Chunk<'_> {

@@ -2,16 +2,20 @@
 //!
 //! | state  | means |
 //! | ------ | ----- |
-//! | `Seek` | the place in the stream is not known; a piece that begins like frames restores it |
-//! | `Frames` | it is: `frame` is the frame whose payload comes next, else a frame header comes |
+//! | `Seek` | the place in the stream is not known; a piece that begins like frames may restore it |
+//! | `Check` | it did, but there is no proof yet: frames are followed, and nothing is told of them; see [`super::proof`] |
+//! | `Frames` | the place is known |
+//!
+//! In `Check` and `Frames`, `frame` is the frame whose payload comes next, else a frame header comes.
 
 use super::{
     super::Chunk,
     Side,
     frame::{FrameHeader, HEADER_LEN, Kind, PREFACE, flags},
-    head::Head,
+    head::{First, Head},
     hpack::{Decoded, Decoder},
-    seek::{Candidate, Verdict, judge},
+    proof::Proof,
+    seek::{Candidate, Verdict, first_answer, fits, judge},
     stream::Moved,
     streams::Streams,
 };
@@ -21,10 +25,13 @@ use crate::model::{exchange::Exchange, net::Thread};
 const MAX_BLOCK: usize = 64 * 1024;
 /// Buffers larger than this are given back after use.
 const SPARE: usize = 4096;
+/// No frame that real endpoints send is longer, but where the peer allowed it by SETTINGS.
+const LONGEST: u64 = 16_384 + HEADER_LEN as u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Seek,
+    Check,
     Frames,
 }
 
@@ -59,6 +66,13 @@ pub(super) struct Piece<'a> {
     pub(super) at_ns: u64,
     pub(super) thread: Thread,
     pub(super) framed: bool,
+    /// Nothing had moved in this direction for a while, so that no frame is likely to be in the making.
+    pub(super) quiet: bool,
+    /// The other direction moved last.
+    pub(super) turn: bool,
+    /// The other direction's place is known.
+    pub(super) other_known: bool,
+    pub(super) proof: &'a mut Proof,
     pub(super) streams: &'a mut Streams,
     pub(super) out: &'a mut Vec<Exchange>,
 }
@@ -69,12 +83,21 @@ pub(super) struct Half {
     side: Side,
     state: State,
     hpack: Decoder,
-    /// Bytes of this direction were seen.
-    seen: bool,
-    /// The first frame will be trusted to be one.
-    trusted: bool,
+    /// The first bytes of this direction that were seen, and how many.
+    first: [u8; HEADER_LEN],
+    first_len: usize,
+    /// The connection's beginning was seen, so the next frame will be believed to be one.
+    begun: bool,
+    /// A server's first frame is SETTINGS.
+    expects_settings: bool,
     preface: bool,
+    /// What was taken for a connection's beginning is none, or this is the other side's direction.
+    refuted: bool,
+    /// No piece was given up since the first.
+    fresh: bool,
     candidate: Candidate,
+    /// Nothing had moved before the candidate.
+    candidate_quiet: bool,
     /// The last request that was open when the candidate was added to.
     candidate_request: u32,
     header: [u8; HEADER_LEN],
@@ -93,6 +116,8 @@ pub(super) struct Half {
     outstanding: u64,
     /// Distinguishes blocks that could not be decoded.
     undecodable: u64,
+    /// Bytes that were checked.
+    checked: u64,
 }
 
 impl Half {
@@ -101,10 +126,15 @@ impl Half {
             side,
             state: State::Seek,
             hpack: Decoder::unknown(),
-            seen: false,
-            trusted: false,
+            first: [0; HEADER_LEN],
+            first_len: 0,
+            begun: false,
+            expects_settings: false,
             preface: false,
+            refuted: false,
+            fresh: true,
             candidate: Candidate::default(),
+            candidate_quiet: false,
             candidate_request: 0,
             header: [0; HEADER_LEN],
             header_len: 0,
@@ -118,6 +148,7 @@ impl Half {
             pending_data: None,
             outstanding: 0,
             undecodable: 0,
+            checked: 0,
         }
     }
 
@@ -130,13 +161,43 @@ impl Half {
         std::mem::take(&mut self.preface)
     }
 
-    /// The connection began just now, as the client's preface shows, so no header block of this direction can have
-    /// been missed.
-    pub(super) fn on_beginning(&mut self) {
+    /// Whether it turned out since the last call that what was believed of the connection is wrong.
+    pub(super) fn take_refuted(&mut self) -> bool {
+        std::mem::take(&mut self.refuted)
+    }
+
+    /// Whether bytes of this direction were seen.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.first_len > 0
+    }
+
+    /// Whether the place in the stream is known.
+    pub(super) fn is_known(&self) -> bool {
+        self.state == State::Frames
+    }
+
+    /// The connection began just now, as the client's preface shows, so no header block of this direction (the
+    /// server's) can have been missed. `false` if what was seen of it before is not how a server begins.
+    pub(super) fn on_beginning(&mut self) -> bool {
+        if let Some(first) = self.first.get(..self.first_len)
+            && !begins_a_server(first)
+        {
+            return false;
+        }
         if self.hpack.never_lost() {
             self.hpack.assume_complete();
         }
-        self.trusted = !self.seen;
+        (self.begun, self.expects_settings) = (true, !self.has_begun());
+        if self.state == State::Check {
+            self.state = State::Frames;
+        }
+        true
+    }
+
+    /// What was believed of the connection was wrong.
+    pub(super) fn on_refuted(&mut self, piece: &mut Piece<'_>) {
+        self.begun = false;
+        self.lose_place(piece);
     }
 
     /// Takes the direction's next piece.
@@ -144,27 +205,76 @@ impl Half {
         if chunk.is_empty() {
             return;
         }
-        self.seen = true;
-        if std::mem::take(&mut self.trusted) {
+        if self.begun && !self.has_begun() {
             self.state = State::Frames;
+        }
+        for (slot, byte) in self.first.iter_mut().zip(chunk.data).skip(self.first_len) {
+            *slot = *byte;
+        }
+        self.first_len = self.first_len.max(chunk.data.len().min(HEADER_LEN)).max(1);
+        if self.state == State::Check {
+            self.check(chunk, piece);
         }
         match self.state {
             State::Seek => self.seek(chunk, piece),
-            State::Frames => self.frames(chunk, piece),
+            State::Check | State::Frames => self.frames(chunk, piece),
         }
+    }
+
+    /// Looks whether there is proof by now that the place is right.
+    fn check(&mut self, chunk: &Chunk<'_>, piece: &mut Piece<'_>) {
+        let is_between = self.frame.is_none() && self.header_len == 0 && self.open_block.is_none();
+        let begins_quietly = piece.quiet && judge(self.side, false, chunk) == Verdict::Frames;
+        if piece.proof.is_enough() && (is_between || self.checked > LONGEST) {
+            self.believe(piece);
+        } else if begins_quietly && !is_between {
+            self.lose_place(piece);
+        } else if begins_quietly || is_between && self.is_answer(chunk, piece) {
+            self.believe(piece);
+        }
+        self.checked = self.checked.saturating_add(chunk.len());
+    }
+
+    /// Frames are believed from here on. What the table learned meanwhile may have been payload.
+    fn believe(&mut self, piece: &mut Piece<'_>) {
+        self.state = State::Frames;
+        self.hpack.forget();
+        piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
+        self.doubt(piece);
+    }
+
+    /// The first requests are only told once one of them was answered.
+    fn doubt(&self, piece: &mut Piece<'_>) {
+        if self.side == Side::Requests {
+            piece.streams.on_doubt();
+        }
+    }
+
+    /// Whether the piece begins with the response to the request that was sent just before it.
+    fn is_answer(&self, chunk: &Chunk<'_>, piece: &Piece<'_>) -> bool {
+        let asked = piece.streams.last_request();
+        self.side == Side::Responses
+            && piece.other_known
+            && piece.turn
+            && piece.streams.awaits(asked)
+            && first_answer(chunk.data) == Some(asked)
     }
 
     /// Looks whether the piece, perhaps together with those before it, begins like frames.
     fn seek(&mut self, chunk: &Chunk<'_>, piece: &mut Piece<'_>) {
-        let mut verdict = self.candidate.add(self.side, chunk);
+        if self.candidate.is_empty() {
+            self.candidate_quiet = piece.quiet;
+        }
+        let mut verdict = self.candidate.add(self.side, self.fresh, chunk);
         // A piece that begins with frames for certain beats older ones that only could be the beginning of some.
         let begins_anew =
-            verdict == Verdict::No || matches!(judge(self.side, chunk), Verdict::Frames | Verdict::Preface);
-        if begins_anew && !self.candidate.is_empty() {
+            verdict == Verdict::No || matches!(judge(self.side, false, chunk), Verdict::Frames | Verdict::Preface);
+        if begins_anew && verdict != Verdict::Preface && !self.candidate.is_empty() {
             self.candidate.clear();
             self.hpack.forget();
             piece.streams.on_loss(self.side, self.candidate_request, piece.at_ns, piece.out);
-            verdict = self.candidate.add(self.side, chunk);
+            (self.fresh, self.candidate_quiet) = (false, piece.quiet);
+            verdict = self.candidate.add(self.side, false, chunk);
         }
         match verdict {
             Verdict::Maybe => {
@@ -173,6 +283,7 @@ impl Half {
             }
             Verdict::No => {
                 self.candidate.clear();
+                self.fresh = false;
                 self.hpack.forget();
                 return piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
             }
@@ -181,16 +292,25 @@ impl Half {
                 self.hpack.assume_complete();
                 self.preface = true;
                 self.preface_left = PREFACE.len();
+                self.state = State::Frames;
                 piece.streams.on_preface();
             }
-            Verdict::Frames => {}
+            Verdict::Frames => {
+                let is_answer = self.candidate.is_empty() && self.is_answer(chunk, piece);
+                let is_believed = self.begun || self.candidate_quiet || is_answer;
+                self.state = if is_believed { State::Frames } else { State::Check };
+                if is_believed {
+                    self.doubt(piece);
+                }
+                self.checked = chunk.len();
+            }
         }
-        self.state = State::Frames;
+        self.fresh = false;
         (self.frame, self.header_len, self.open_block) = (None, 0, None);
         let candidate = std::mem::take(&mut self.candidate);
         for (bytes, at_ns, thread) in candidate.pieces() {
-            let mut earlier = Piece { at_ns, thread, framed: chunk.framed, streams: piece.streams, out: piece.out };
-            self.bytes(bytes, &mut earlier);
+            let (streams, proof, out) = (&mut *piece.streams, &mut *piece.proof, &mut *piece.out);
+            self.bytes(bytes, &mut Piece { at_ns, thread, framed: chunk.framed, streams, proof, out, ..*piece });
         }
         self.frames(chunk, piece);
     }
@@ -233,7 +353,9 @@ impl Half {
 
     /// The DATA frame that was announced last has ended.
     fn flush_data(&mut self, piece: &mut Piece<'_>) {
-        if let Some(header) = self.pending_data.take() {
+        if let Some(header) = self.pending_data.take()
+            && self.state == State::Frames
+        {
             let payload = (!header.has(flags::PADDED)).then_some(u64::from(header.length));
             let end = header.has(flags::END_STREAM);
             piece.streams.on_data(self.side, header.stream, payload, end, piece.at_ns, piece.out);
@@ -245,7 +367,7 @@ impl Half {
         let preface = self.preface_left.min(data.len());
         self.preface_left -= preface;
         data = data.get(preface..).unwrap_or_default();
-        while self.state == State::Frames && !data.is_empty() {
+        while self.state != State::Seek && !data.is_empty() {
             if let Some(mut frame) = self.frame {
                 let take = data.len().min(frame.remaining as usize);
                 let (part, rest) = data.split_at(take);
@@ -278,7 +400,7 @@ impl Half {
 
     /// Bytes moved that were not captured.
     fn gap(&mut self, len: u64, piece: &mut Piece<'_>) {
-        if self.state != State::Frames || len == 0 {
+        if self.state == State::Seek || len == 0 {
             return;
         }
         let Some(mut frame) = self.frame.take() else { return self.lose_place(piece) };
@@ -299,9 +421,10 @@ impl Half {
 
     /// The place in the stream is not known any more, nor are the header blocks that went by.
     fn lose_place(&mut self, piece: &mut Piece<'_>) {
-        if self.state != State::Frames {
+        if self.state == State::Seek {
             return;
         }
+        let was_known = self.state == State::Frames;
         self.flush_data(piece);
         if let Some(frame) = self.frame.take()
             && frame.header.kind.has_block()
@@ -314,9 +437,16 @@ impl Half {
             self.end_block(OpenBlock { cut: true, ..block }, &fragments, piece);
         }
         (self.payload, self.block, self.outstanding) = (Vec::new(), Vec::new(), 0);
-        (self.state, self.header_len) = (State::Seek, 0);
+        (self.state, self.header_len, self.begun) = (State::Seek, 0, false);
         self.hpack.forget();
-        piece.streams.anomalies.resyncs += 1;
+        match self.side {
+            Side::Requests => {
+                piece.proof.on_requests_lost();
+                piece.streams.on_refuted();
+            }
+            Side::Responses => piece.proof.on_responses_lost(),
+        }
+        piece.streams.anomalies.resyncs += u64::from(was_known);
         piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
     }
 
@@ -324,8 +454,20 @@ impl Half {
         self.flush_data(piece);
         // Nothing may come between the frames of a header block (RFC 9113, section 6.10).
         let continues = |block: OpenBlock| header.kind == Kind::Continuation && header.stream == block.stream;
-        if !header.is_legal(self.side) || !self.open_block.is_none_or(continues) {
+        let fits = if self.state == State::Check { header.is_plausible(self.side) } else { header.is_legal(self.side) };
+        if !fits || !self.open_block.is_none_or(continues) {
             return self.lose_place(piece);
+        }
+        if std::mem::take(&mut self.expects_settings) {
+            if header.kind == Kind::Settings && !header.has(flags::ACK) {
+                piece.streams.on_certain(piece.out);
+            } else {
+                self.refuted = true;
+                return self.lose_place(piece);
+            }
+        }
+        if self.side == Side::Requests && header.kind == Kind::Data {
+            piece.proof.on_stream(header.stream);
         }
         if piece.framed && header.kind == Kind::Data {
             self.pending_data = Some(header);
@@ -392,6 +534,9 @@ impl Half {
     fn end_frame(&mut self, frame: Frame, payload: &[u8], piece: &mut Piece<'_>) {
         let header = frame.header;
         self.frame = None;
+        if self.state == State::Check && !header.kind.has_block() {
+            return;
+        }
         match header.kind {
             Kind::Data => {
                 let overhead = match (header.has(flags::PADDED), frame.pad) {
@@ -469,6 +614,29 @@ impl Half {
     fn end_block(&mut self, block: OpenBlock, fragments: &[u8], piece: &mut Piece<'_>) {
         let mut head = Head::default();
         let decoded = self.hpack.decode(fragments, !block.cut, &mut |field: Decoded<'_>| head.add(field));
+        if self.state == State::Check && (decoded.is_err() || !fits(&head, self.side, block.kind, block.end_stream)) {
+            return self.lose_place(piece);
+        }
+        if block.kind == Kind::Headers {
+            match (self.side, head.first) {
+                (Side::Requests, First::Request) => piece.proof.on_request(block.stream),
+                (Side::Requests, First::Unknown) => piece.proof.on_request_or_trailers(block.stream),
+                (Side::Responses, First::Status) => piece.proof.on_answer(block.stream),
+                _ => {}
+            }
+        }
+        if self.state == State::Check {
+            return;
+        }
+        let is_other_side = match head.first {
+            First::Status => self.side == Side::Requests,
+            First::Request => self.side == Side::Responses && block.kind == Kind::Headers,
+            _ => false,
+        };
+        if decoded.is_ok() && is_other_side {
+            self.refuted = true;
+            return self.lose_place(piece);
+        }
         match decoded {
             Ok(summary) => {
                 head.cut = block.cut || summary.over_limit;
@@ -485,5 +653,16 @@ impl Half {
             let moved = Moved { first_ns: block.first_ns, last_ns: piece.at_ns, thread: block.thread };
             piece.streams.on_headers(self.side, block.stream, head, moved, block.end_stream, piece.out);
         }
+    }
+}
+
+/// Whether a server's first bytes can be these: SETTINGS come first, and are no acknowledgement.
+fn begins_a_server(first: &[u8]) -> bool {
+    match first.split_first_chunk::<HEADER_LEN>() {
+        Some((header, _)) => {
+            let header = FrameHeader::parse(*header);
+            header.kind == Kind::Settings && !header.has(flags::ACK) && header.is_legal(Side::Responses)
+        }
+        None => first.get(3).is_none_or(|&kind| Kind::from_byte(kind) == Kind::Settings),
     }
 }

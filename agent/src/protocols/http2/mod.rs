@@ -15,6 +15,7 @@ mod half;
 mod head;
 mod hpack;
 mod names;
+mod proof;
 mod seek;
 mod stream;
 mod streams;
@@ -23,6 +24,7 @@ mod tests;
 
 use self::{
     half::{Half, Piece},
+    proof::Proof,
     streams::Streams,
 };
 use super::{Anomalies, Chunk, End, Interest, Recognition, Session};
@@ -44,13 +46,12 @@ pub fn recognise(head: &[u8]) -> Recognition {
 /// See [`super::Entry::open`]. Serves connections from their beginning, after an upgrade, and in mid-life.
 #[must_use]
 pub fn open(role: Role) -> Box<dyn Session> {
-    Box::new(Http2 {
-        role,
-        requests: Half::new(Side::Requests),
-        responses: Half::new(Side::Responses),
-        streams: Streams::new(role),
-    })
+    Box::new(Http2::new(role))
 }
+
+/// A direction in which nothing has moved for so long has no frame in the making: endpoints write a frame as fast as
+/// they can once they have begun it.
+const QUIET_NS: u64 = 20_000_000;
 
 /// What a direction carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,20 +67,80 @@ struct Http2 {
     role: Role,
     requests: Half,
     responses: Half,
+    proof: Proof,
     streams: Streams,
+    /// Which direction moved last.
+    last: Option<Direction>,
+    /// A direction's place was known at some time, and so the role.
+    was_known: bool,
+}
+
+impl Http2 {
+    fn new(role: Role) -> Self {
+        Self {
+            role,
+            requests: Half::new(Side::Requests),
+            responses: Half::new(Side::Responses),
+            proof: Proof::default(),
+            streams: Streams::new(role),
+            last: None,
+            was_known: false,
+        }
+    }
+
+    /// As long as nothing is certain, it may turn out that the process is at the connection's other end: what it was
+    /// recognised by was the payload of a DATA frame.
+    fn reconsider(&mut self, direction: Direction, chunk: &Chunk<'_>) {
+        self.was_known |= self.requests.is_known() || self.responses.is_known();
+        if self.was_known || self.proof.is_enough() {
+            return;
+        }
+        let is_other_role = match recognise(chunk.data) {
+            Recognition::Request => direction != self.role.requests(),
+            Recognition::Response => direction == self.role.requests(),
+            Recognition::Maybe | Recognition::No => false,
+        };
+        if is_other_role {
+            let anomalies = self.take_anomalies();
+            *self = Self { last: self.last, ..Self::new(self.role.other()) };
+            self.streams.anomalies = anomalies;
+        }
+    }
 }
 
 impl Session for Http2 {
     fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Vec<Exchange>) -> Interest {
-        let mut piece =
-            Piece { at_ns: chunk.at_ns, thread: chunk.thread, framed: chunk.framed, streams: &mut self.streams, out };
-        if direction == self.role.requests() {
+        self.reconsider(direction, chunk);
+        let is_request = direction == self.role.requests();
+        let mut piece = Piece {
+            at_ns: chunk.at_ns,
+            thread: chunk.thread,
+            framed: chunk.framed,
+            quiet: chunk.quiet_ns >= QUIET_NS,
+            turn: self.last.is_some_and(|last| last != direction),
+            other_known: if is_request { self.responses.is_known() } else { self.requests.is_known() },
+            proof: &mut self.proof,
+            streams: &mut self.streams,
+            out,
+        };
+        self.last = Some(direction);
+        if is_request {
             self.requests.feed(chunk, &mut piece);
             if self.requests.take_preface() {
-                self.responses.on_beginning();
+                let (has_begun, fits) = (self.responses.has_begun(), self.responses.on_beginning());
+                match (has_begun, fits) {
+                    (true, true) => piece.streams.on_certain(piece.out),
+                    (_, true) => {}
+                    (_, false) => self.requests.on_refuted(&mut piece),
+                }
             }
         } else {
             self.responses.feed(chunk, &mut piece);
+        }
+        if self.requests.take_refuted() | self.responses.take_refuted() {
+            self.requests.on_refuted(&mut piece);
+            self.responses.on_refuted(&mut piece);
+            self.was_known = false;
         }
         Interest::Parse
     }
@@ -91,6 +152,10 @@ impl Session for Http2 {
     }
 
     fn on_end(&mut self, end: End, at_ns: u64, out: &mut Vec<Exchange>) {
+        if !self.responses.has_begun() {
+            // A server that never said anything refutes nothing.
+            self.streams.on_certain(out);
+        }
         match end {
             End::Closed | End::Reset => self.streams.on_end(at_ns, out),
             End::Forgotten => self.streams.on_forgotten(at_ns, out),
@@ -106,7 +171,11 @@ impl Session for Http2 {
     }
 
     fn memory(&self) -> usize {
-        size_of::<Self>() + self.requests.memory() + self.responses.memory() + self.streams.memory()
+        size_of::<Self>()
+            + self.requests.memory()
+            + self.responses.memory()
+            + self.proof.memory()
+            + self.streams.memory()
     }
 
     fn take_anomalies(&mut self) -> Anomalies {

@@ -1,5 +1,6 @@
-//! Finding one's place in a stream that is met in its middle, or again after a gap. Writers begin a piece with a frame
-//! more often than not, so each piece is taken for one that does until it is proved wrong.
+//! Looking for one's place in a stream that is met in its middle, or again after a gap. Writers begin a piece with a
+//! frame more often than not, so each piece is taken for one that may until it is proved wrong. Whether it is believed is
+//! another question: see [`super::proof`].
 
 use super::{
     super::{Chunk, Recognition},
@@ -54,14 +55,15 @@ impl Candidate {
     }
 
     /// Judges the pieces kept together with the next one, which is kept if the verdict is `Maybe`.
-    pub(super) fn add(&mut self, side: Side, chunk: &Chunk<'_>) -> Verdict {
+    /// `fresh`: a connection may begin here.
+    pub(super) fn add(&mut self, side: Side, fresh: bool, chunk: &Chunk<'_>) -> Verdict {
         if self.is_empty() {
-            let verdict = judge(side, chunk);
+            let verdict = judge(side, fresh, chunk);
             return if verdict == Verdict::Maybe { self.keep(chunk) } else { verdict };
         }
         let before = self.bytes.len();
         self.bytes.extend_from_slice(chunk.data);
-        let verdict = judge_all(side, &self.bytes, chunk, self.pieces.len() + 1);
+        let verdict = judge_all(side, fresh, &self.bytes, chunk, self.pieces.len() + 1);
         self.bytes.truncate(before);
         if verdict == Verdict::Maybe { self.keep(chunk) } else { verdict }
     }
@@ -85,14 +87,14 @@ impl Candidate {
 }
 
 /// Judges a piece.
-pub(super) fn judge(side: Side, chunk: &Chunk<'_>) -> Verdict {
-    judge_all(side, chunk.data, chunk, 1)
+pub(super) fn judge(side: Side, fresh: bool, chunk: &Chunk<'_>) -> Verdict {
+    judge_all(side, fresh, chunk.data, chunk, 1)
 }
 
 /// Judges the captured bytes of pieces, the last of which is `last`.
-fn judge_all(side: Side, data: &[u8], last: &Chunk<'_>, pieces: usize) -> Verdict {
+fn judge_all(side: Side, fresh: bool, data: &[u8], last: &Chunk<'_>, pieces: usize) -> Verdict {
     let is_whole = last.framed && !last.lost || last.skipped == 0;
-    if side == Side::Requests {
+    if side == Side::Requests && fresh {
         if data.starts_with(PREFACE) {
             return Verdict::Preface;
         }
@@ -117,7 +119,9 @@ fn judge_all(side: Side, data: &[u8], last: &Chunk<'_>, pieces: usize) -> Verdic
             Kind::Headers | Kind::PushPromise => {
                 let whole = payload.len() == len;
                 match header.fragment(payload).and_then(|fragment| trial(fragment, whole && is_last)) {
-                    Some(trial) if trial.fits(side, &header) => 1 + u32::from(trial.fields > 0),
+                    Some(trial) if fits(&trial.head, side, header.kind, header.has(flags::END_STREAM)) => {
+                        1 + u32::from(trial.fields > 0)
+                    }
                     None if !whole && is_whole => 1,
                     _ => return Verdict::No,
                 }
@@ -173,20 +177,39 @@ fn trial(fragment: &[u8], whole: bool) -> Option<Trial> {
     (!summary.malformed && (trial.fields > 0 || !whole)).then_some(trial)
 }
 
-impl Trial {
-    /// Whether a peer may send it in that direction.
-    fn fits(&self, side: Side, header: &FrameHeader) -> bool {
-        match (self.head.first, header.kind) {
-            (_, Kind::Continuation) => false,
-            (First::Status, Kind::PushPromise) => false,
-            (First::Status, _) => side == Side::Responses && self.head.status.is_some(),
-            (First::Request, Kind::PushPromise) => side == Side::Responses,
-            (First::Request, _) => side == Side::Requests,
-            (First::Regular, _) => header.has(flags::END_STREAM),
-            (First::Unknown | First::Nothing, _) => true,
-        }
+/// Whether a peer may send a block like that in that direction.
+pub(super) fn fits(head: &Head, side: Side, kind: Kind, end_stream: bool) -> bool {
+    match (head.first, kind) {
+        (_, Kind::Continuation) => false,
+        (First::Status, Kind::PushPromise) => false,
+        (First::Status, _) => side == Side::Responses && head.status.is_some(),
+        (First::Request, Kind::PushPromise) => side == Side::Responses,
+        (First::Request, _) => side == Side::Requests,
+        (First::Regular, _) => end_stream,
+        (First::Unknown | First::Nothing, _) => true,
     }
+}
 
+/// The stream of the first response that begins in a piece of frames.
+pub(super) fn first_answer(mut data: &[u8]) -> Option<u32> {
+    for _ in 0..MAX_FRAMES {
+        let (header, payload) = split_frame(data)?;
+        if !header.is_plausible(Side::Responses) {
+            return None;
+        }
+        let len = header.length as usize;
+        if header.kind == Kind::Headers {
+            let whole = payload.len() >= len && header.has(flags::END_HEADERS);
+            let fragment = header.fragment(payload.get(..len).unwrap_or(payload))?;
+            let trial = trial(fragment, whole)?;
+            return matches!(trial.head.first, First::Status | First::Unknown).then_some(header.stream);
+        }
+        data = payload.get(len..)?;
+    }
+    None
+}
+
+impl Trial {
     /// What the block is, where that is certain.
     fn recognise(&self, header: &FrameHeader, whole: bool) -> Option<Recognition> {
         if header.stream.is_multiple_of(2) || !(whole || self.fields >= 3) {

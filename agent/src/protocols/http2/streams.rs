@@ -20,6 +20,8 @@ const MAX_STREAMS: usize = 4096;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Most open requests of which the end may have been lost; the oldest are given up beyond.
 const MAX_DOUBTFUL: usize = 1024;
+/// Most exchanges that are held back until one knows whether they are any.
+const MAX_HELD: usize = 256;
 
 /// See the module.
 #[derive(Debug)]
@@ -37,6 +39,10 @@ pub(super) struct Streams {
     lost: (u32, u32),
     /// The connection was seen from its beginning.
     since_beginning: bool,
+    /// Requests from this one on may be none; they are told once one of them was answered.
+    doubtful_from: Option<u32>,
+    /// Those that ended meanwhile.
+    held: Vec<Exchange>,
     names: UnknownNames,
     pub(super) anomalies: Anomalies,
 }
@@ -52,6 +58,8 @@ impl Streams {
             requests_lost: false,
             lost: (0, 0),
             since_beginning: false,
+            doubtful_from: None,
+            held: Vec::new(),
             names: UnknownNames::default(),
             anomalies: Anomalies::default(),
         }
@@ -68,6 +76,37 @@ impl Streams {
     /// The client's preface was seen.
     pub(super) fn on_preface(&mut self) {
         self.since_beginning = true;
+        self.on_doubt();
+    }
+
+    /// Requests that begin from here on may be none.
+    pub(super) fn on_doubt(&mut self) {
+        let next = self.open.keys().max().map_or(0, |last| last + 1);
+        self.doubtful_from.get_or_insert(next);
+    }
+
+    /// What was doubted is right.
+    pub(super) fn on_certain(&mut self, out: &mut Vec<Exchange>) {
+        self.doubtful_from = None;
+        out.append(&mut self.held);
+    }
+
+    /// What was doubted was wrong: those requests are not told.
+    pub(super) fn on_refuted(&mut self) {
+        let Some(first) = self.doubtful_from.take() else { return };
+        self.held = Vec::new();
+        let doubtful: Vec<u32> = self.open.keys().copied().filter(|&id| id >= first).collect();
+        for id in doubtful {
+            if let Some(stream) = self.open.remove(&id) {
+                self.bytes -= stream.memory();
+            }
+        }
+        (self.first_id, self.last_id, self.since_beginning) = (0, 0, false);
+    }
+
+    /// Whether the request waits for its response.
+    pub(super) fn awaits(&self, id: u32) -> bool {
+        self.open.get(&id).is_some_and(|stream| !stream.has_response())
     }
 
     pub(super) fn on_headers(
@@ -88,8 +127,11 @@ impl Streams {
             (Side::Requests, None) => self.begin(id, head, moved, end),
             (Side::Responses, Some(stream)) => {
                 stream.on_response_block(&head, moved, end);
-                if end {
-                    let outcome = stream.ended();
+                let outcome = end.then(|| stream.ended());
+                if self.doubtful_from.is_some_and(|first| id >= first) {
+                    self.on_certain(out);
+                }
+                if let Some(outcome) = outcome {
                     self.finish(id, outcome, moved.last_ns, out);
                 }
             }
@@ -219,7 +261,12 @@ impl Streams {
     fn finish(&mut self, id: u32, outcome: Outcome, end_ns: u64, out: &mut Vec<Exchange>) {
         if let Some(stream) = self.open.remove(&id) {
             self.bytes -= stream.memory();
-            out.push(stream.into_exchange(self.role, outcome, end_ns, &mut self.names));
+            let exchange = stream.into_exchange(self.role, outcome, end_ns, &mut self.names);
+            match self.doubtful_from {
+                Some(first) if id >= first && self.held.len() < MAX_HELD => self.held.push(exchange),
+                Some(first) if id >= first => self.anomalies.over_limit += 1,
+                _ => out.push(exchange),
+            }
         }
         if self.open.is_empty() && self.open.capacity() > MAX_DOUBTFUL {
             self.open = HashMap::new();

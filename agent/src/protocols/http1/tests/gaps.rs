@@ -293,6 +293,7 @@ fn frames_of_http2_are_not_read() {
         tail: &[],
         lost: false,
         framed: true,
+        quiet_ns: 0,
     };
     wire.session.on_data(Direction::Received, &chunk, &mut wire.out);
     assert_eq!(wire.session.open_requests(), 0);

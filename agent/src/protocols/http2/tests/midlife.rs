@@ -205,7 +205,7 @@ struct Tally {
 
 impl Tally {
     /// Asserts that what was told is true.
-    fn check(&mut self, connection: &Connection, exchanges: &[Exchange], cut: &str) {
+    fn check(&mut self, connection: &Connection, exchanges: &[Exchange], may_be_unseen: bool, cut: &str) {
         self.attachments += 1;
         let mut by_number: HashMap<u64, &str> = HashMap::new();
         let mut by_path: HashMap<&str, u64> = HashMap::new();
@@ -238,6 +238,9 @@ impl Tally {
                     assert_eq!(*first, number, "{cut}: two numbers for {}", truth.path);
                 }
             }
+            if exchange.outcome == Outcome::Unseen && may_be_unseen {
+                continue;
+            }
             if let Detail::Http(http) = &exchange.detail {
                 match http.status {
                     Some(status) => assert_eq!(status, truth.status, "{cut}"),
@@ -259,10 +262,10 @@ fn ten_thousand_attachments_at_frame_boundaries_tell_no_wrong_name() {
         let connection = connection(&mut random, 20);
         for cut in 0..connection.pieces.len() {
             let pieces = &connection.pieces[cut..];
-            let mut reader = Reader::new(Role::Server);
+            let mut reader = Reader::at_rest(Role::Server);
             reader.feed_all(pieces);
             let exchanges = reader.close();
-            tally.check(&connection, &exchanges, &format!("cut at {cut}"));
+            tally.check(&connection, &exchanges, false, &format!("cut at {cut}"));
             let sent = pieces.iter().filter(|piece| connection.truth.contains_key(&piece.at_ns)).count();
             assert_eq!(exchanges.len(), sent, "every request from the first frame on is told");
         }
@@ -285,10 +288,10 @@ fn attachments_at_any_byte_tell_no_wrong_name() {
             let mut reader = Reader::new(if random.one_in(2) { Role::Server } else { Role::Client });
             reader.feed_all(&pieces);
             let exchanges = reader.close();
-            tally.check(&connection, &exchanges, &format!("cut at {cut}, byte {byte}"));
+            tally.check(&connection, &exchanges, true, &format!("cut at {cut}, byte {byte}"));
         }
     }
-    assert!(tally.named > 10_000 && tally.unnamed > 1000, "both are frequent: {tally:?}");
+    assert!(tally.named > 9_000 && tally.unnamed > 1000, "both are frequent: {tally:?}");
 }
 
 #[test]
@@ -333,3 +336,161 @@ fn losses_in_the_middle_of_joined_pieces_tell_no_wrong_name() {
     }
     assert!(told > 3000, "{told}");
 }
+
+/// The bytes of one side of a connection, from some byte on: what somebody recorded, and sends or gets as a body.
+fn recording(random: &mut Random) -> Vec<u8> {
+    let connection = connection(random, 40);
+    let side = *random.pick(&[Side::Requests, Side::Requests, Side::Responses]);
+    let pieces = connection.pieces.iter().filter(|piece| piece.side == side);
+    let from = random.below(4) * random.below(20);
+    pieces.skip(from).flat_map(|piece| piece.bytes.iter().copied()).collect()
+}
+
+/// Overlapping streams whose bodies are recordings of other connections, written as busy endpoints do: DATA frames of
+/// up to 16 KiB, whole or in several writes, with other frames in the same write or not.
+fn carrying_recordings(random: &mut Random) -> Connection {
+    let mut habits = habits(random);
+    (habits.is_grpc, habits.table_size) = (false, 4096);
+    let mut wire = Wire::new();
+    let mut truth: HashMap<u64, Truth> = HashMap::new();
+    // Stream, when it began, what is left of the request's and the response's body, and whether the response began.
+    let mut open: Vec<(u32, u64, Vec<u8>, Vec<u8>, bool)> = Vec::new();
+    let mut next = 1;
+    let longest = *random.pick(&[300, 1000, 4000, 16_384]);
+    let split = *random.pick(&[usize::MAX, usize::MAX, 4096, 1000, 64]);
+    while next < 60 || !open.is_empty() {
+        if next < 60 && (open.is_empty() || random.one_in(3) && open.len() < 6) {
+            let (block, told) = habits.request(random, &mut wire.client, next);
+            let body = if random.one_in(2) { recording(random) } else { Vec::new() };
+            let flags = if body.is_empty() { END_HEADERS | END_STREAM } else { END_HEADERS };
+            let at_ns = wire.request(frame(1, flags, next, &block));
+            truth.insert(at_ns, told);
+            let answer = if random.one_in(3) { recording(random) } else { vec![7; 40] };
+            open.push((next, at_ns, body, answer, false));
+            next += 2;
+            continue;
+        }
+        let at = random.below(open.len());
+        let (id, began_ns, body, answer, has_begun) = &mut open[at];
+        let (side, left) = if body.is_empty() { (Side::Responses, answer) } else { (Side::Requests, body) };
+        if side == Side::Responses && !*has_begun {
+            *has_begun = true;
+            let status = random.pick(&STATUSES);
+            let truth = truth.get_mut(began_ns).unwrap();
+            truth.status = status.parse().unwrap();
+            let block = habits.block(random, &mut wire.server, &[(":status", status), ("content-type", "text/plain")]);
+            truth.first_byte_ns = wire.response(frame(1, END_HEADERS, *id, &block));
+            continue;
+        }
+        let len = (1 + random.below(longest)).min(left.len());
+        let part: Vec<u8> = left.drain(..len).collect();
+        let is_end = left.is_empty();
+        let (id, began_ns) = (*id, *began_ns);
+        let bytes = data(u8::from(is_end), id, &part);
+        let mut at_ns = 0;
+        for write in bytes.chunks(split.min(bytes.len())) {
+            at_ns = wire.write(side, write.to_vec());
+        }
+        if is_end && side == Side::Responses {
+            truth.get_mut(&began_ns).unwrap().end_ns = at_ns;
+            open.swap_remove(at);
+        }
+    }
+    Connection { pieces: wire.pieces, truth, habits }
+}
+
+/// Asserts that each exchange is one of the connection's requests, named right.
+fn assert_true(connection: &Connection, exchanges: &[Exchange], cut: &str) {
+    for exchange in exchanges {
+        let truth = connection.truth.get(&exchange.start_ns);
+        let truth = truth.unwrap_or_else(|| panic!("{cut}: invented: {exchange:?}"));
+        let http = http(exchange);
+        assert!(http.method.as_ref().is_none_or(|method| *method == truth.method), "{cut}: {exchange:?} {truth:?}");
+        assert!(http.target.as_ref().is_none_or(|path| *path == truth.path), "{cut}: {exchange:?} {truth:?}");
+        assert!(http.status.is_none_or(|status| status == truth.status), "{cut}: {exchange:?} {truth:?}");
+    }
+}
+
+#[test]
+fn bodies_full_of_frames_invent_no_request_wherever_one_attaches() {
+    let mut random = Random(0xbad_f00d);
+    let (mut attachments, mut told) = (0, 0);
+    while attachments < 10_000 {
+        let connection = carrying_recordings(&mut random);
+        for _ in 0..50 {
+            let cut = random.below(connection.pieces.len());
+            let mut pieces = connection.pieces[cut..].to_vec();
+            let byte = random.below(pieces[0].bytes.len());
+            pieces[0].bytes.drain(..byte);
+            let mut reader = Reader::new(if random.one_in(2) { Role::Server } else { Role::Client });
+            reader.feed_all(&pieces);
+            let exchanges = reader.close();
+            assert_true(&connection, &exchanges, &format!("cut at {cut}, byte {byte}"));
+            (attachments, told) = (attachments + 1, told + exchanges.len());
+        }
+    }
+    assert!(told > 20_000, "{told}");
+}
+
+#[test]
+fn bodies_full_of_frames_invent_no_request_after_a_loss() {
+    let mut random = Random(0x1057);
+    let (mut losses, mut told) = (0, 0);
+    while losses < 10_000 {
+        let connection = carrying_recordings(&mut random);
+        let mut reader = Reader::new(Role::Server);
+        for piece in &connection.pieces {
+            let mut chunk = whole(piece.at_ns, &piece.bytes);
+            if random.one_in(20) {
+                let kept = random.below(piece.bytes.len());
+                // What is left of a piece is its end as often as its beginning.
+                if random.one_in(2) {
+                    (chunk.data, chunk.skipped, chunk.lost) =
+                        (&piece.bytes[..kept], (piece.bytes.len() - kept) as u64, true);
+                } else {
+                    reader.feed(piece.side, &Chunk { data: &[], skipped: kept as u64, lost: true, ..chunk });
+                    chunk.data = &piece.bytes[kept..];
+                }
+                losses += 1;
+            }
+            reader.feed(piece.side, &chunk);
+        }
+        let exchanges = reader.close();
+        assert_true(&connection, &exchanges, "lost");
+        told += exchanges.len();
+    }
+    assert!(told > 1000, "{told}");
+}
+
+/// Frames that are all of one length, in writes that are a multiple of it: every write begins with a frame.
+#[test]
+fn a_body_of_aligned_frames_invents_no_request() {
+    let mut wire = Wire::new();
+    wire.ask(1, 0, &[(":method", "POST"), (":scheme", "http"), (":path", "/upload")]);
+    wire.ask(3, END_STREAM, &get("/a"));
+    let inner: Vec<u8> = (0..256_u32)
+        .flat_map(|nth| {
+            let block = [&[0x82, 0x86, 0x44, 9][..], b"/invented"].concat();
+            let ask = frame(1, END_HEADERS | END_STREAM, 1 + 2 * (nth % 8), &block);
+            [ask, frame(8, 0, 0, &[0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0][..4])].concat()
+        })
+        .collect();
+    let body = data(END_STREAM, 1, &inner);
+    let begins = wire.pieces.len();
+    wire.request(body[..9].to_vec());
+    for (nth, write) in body[9..].chunks(35 * 8).enumerate() {
+        wire.request(write.to_vec());
+        if nth == 2 {
+            wire.answer(3, END_STREAM, &OK);
+        }
+    }
+    wire.answer(1, END_STREAM, &OK);
+    for attached in begins + 1..wire.pieces.len() {
+        let mut reader = Reader::new(Role::Server);
+        reader.feed_all(&wire.pieces[attached..]);
+        let exchanges = reader.close();
+        assert!(exchanges.is_empty(), "from {attached}: {exchanges:?}");
+    }
+}
+
+const OK: [(&str, &str); 2] = [(":status", "200"), ("content-type", "text/plain")];

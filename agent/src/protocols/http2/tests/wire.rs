@@ -142,18 +142,30 @@ pub(super) struct Reader {
     pub(super) session: Box<dyn Session>,
     pub(super) role: Role,
     pub(super) out: Vec<Exchange>,
+    /// Directions whose first piece comes after a quiet time.
+    at_rest: Vec<Side>,
 }
 
 pub(super) const THREAD: Thread = Thread { tgid: 1, tid: 2 };
 
 /// A piece that was captured whole.
 pub(super) fn whole(at_ns: u64, data: &[u8]) -> Chunk<'_> {
-    Chunk { at_ns, thread: THREAD, data, skipped: 0, tail: &[], lost: false, framed: false }
+    Chunk { at_ns, thread: THREAD, data, skipped: 0, tail: &[], lost: false, framed: false, quiet_ns: 0 }
+}
+
+/// The same, after nothing had moved for a while.
+pub(super) fn after_rest(at_ns: u64, data: &[u8]) -> Chunk<'_> {
+    Chunk { quiet_ns: QUIET_NS, ..whole(at_ns, data) }
 }
 
 impl Reader {
     pub(super) fn new(role: Role) -> Self {
-        Self { session: open(role), role, out: Vec::new() }
+        Self { session: open(role), role, out: Vec::new(), at_rest: Vec::new() }
+    }
+
+    /// Attaches to a connection on which nothing has moved for a while.
+    pub(super) fn at_rest(role: Role) -> Self {
+        Self { at_rest: vec![Side::Requests, Side::Responses], ..Self::new(role) }
     }
 
     pub(super) fn direction(&self, side: Side) -> Direction {
@@ -170,7 +182,10 @@ impl Reader {
 
     pub(super) fn feed_all(&mut self, pieces: &[Moved]) {
         for piece in pieces {
-            self.feed(piece.side, &whole(piece.at_ns, &piece.bytes));
+            let resting = self.at_rest.len();
+            self.at_rest.retain(|&side| side != piece.side);
+            let quiet_ns = if self.at_rest.len() < resting { QUIET_NS } else { 0 };
+            self.feed(piece.side, &Chunk { quiet_ns, ..whole(piece.at_ns, &piece.bytes) });
         }
     }
 
