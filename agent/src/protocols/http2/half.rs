@@ -256,7 +256,7 @@ impl Half {
         self.side == Side::Responses
             && piece.other_known
             && piece.turn
-            && piece.streams.awaits(asked)
+            && piece.streams.awaits_only(asked)
             && first_answer(chunk.data) == Some(asked)
     }
 
@@ -466,8 +466,11 @@ impl Half {
                 return self.lose_place(piece);
             }
         }
-        if self.side == Side::Requests && header.kind == Kind::Data {
-            piece.proof.on_stream(header.stream);
+        if header.kind == Kind::Data {
+            match self.side {
+                Side::Requests => piece.proof.on_stream(header.stream),
+                Side::Responses => piece.proof.on_answer_data(header.stream),
+            }
         }
         if piece.framed && header.kind == Kind::Data {
             self.pending_data = Some(header);

@@ -71,6 +71,8 @@ struct Http2 {
     streams: Streams,
     /// Which direction moved last.
     last: Option<Direction>,
+    /// The connection's beginning was seen after a quiet time.
+    began_quietly: bool,
     /// A direction's place was known at some time, and so the role.
     was_known: bool,
 }
@@ -84,6 +86,7 @@ impl Http2 {
             proof: Proof::default(),
             streams: Streams::new(role),
             last: None,
+            began_quietly: false,
             was_known: false,
         }
     }
@@ -127,6 +130,7 @@ impl Session for Http2 {
         if is_request {
             self.requests.feed(chunk, &mut piece);
             if self.requests.take_preface() {
+                self.began_quietly = piece.quiet;
                 let (has_begun, fits) = (self.responses.has_begun(), self.responses.on_beginning());
                 match (has_begun, fits) {
                     (true, true) => piece.streams.on_certain(piece.out),
@@ -152,7 +156,7 @@ impl Session for Http2 {
     }
 
     fn on_end(&mut self, end: End, at_ns: u64, out: &mut Vec<Exchange>) {
-        if !self.responses.has_begun() {
+        if self.began_quietly && !self.responses.has_begun() {
             // A server that never said anything refutes nothing.
             self.streams.on_certain(out);
         }

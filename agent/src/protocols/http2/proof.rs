@@ -17,7 +17,8 @@ const REMEMBERED: usize = 256;
 pub(super) struct Proof {
     /// Requests that were not answered yet.
     asked: VecDeque<u32>,
-    /// The last request; 0 if there was none.
+    /// The first and the last request; 0 if there was none.
+    first: u32,
     last: u32,
     answered: u32,
 }
@@ -28,9 +29,12 @@ impl Proof {
         if self.last != 0 && id != self.last.saturating_add(2) {
             *self = Self::default();
         }
+        if self.first == 0 {
+            self.first = id;
+        }
         self.last = id;
         if self.asked.len() >= REMEMBERED {
-            self.asked.pop_front();
+            self.first = self.asked.pop_front().map_or(id, |oldest| oldest.saturating_add(2));
         }
         self.asked.push_back(id);
     }
@@ -54,9 +58,19 @@ impl Proof {
         if let Some(at) = self.asked.iter().position(|&asked| asked == id) {
             self.asked.remove(at);
             self.answered = self.answered.saturating_add(1);
+        } else if (self.first..=self.last).contains(&id) {
+            // Nobody answers twice, but for interim responses.
+            self.answered = 0;
         } else if !id.is_multiple_of(2) {
-            // Nobody answers what was not asked.
+            // Nor what was not asked.
             self.on_stream(id);
+        }
+    }
+
+    /// A response went on, or seems to.
+    pub(super) fn on_answer_data(&mut self, id: u32) {
+        if self.asked.contains(&id) || self.last != 0 && id > self.last {
+            self.answered = 0;
         }
     }
 
@@ -93,10 +107,10 @@ mod tests {
         proof.on_answer(3);
         proof.on_answer(9);
         assert!(!proof.is_enough());
-        proof.on_answer(9);
-        assert!(!proof.is_enough(), "each counts once");
-        proof.on_answer(5);
+        proof.on_answer(7);
         assert!(proof.is_enough());
+        proof.on_answer(9);
+        assert!(!proof.is_enough(), "nobody answers twice");
     }
 
     #[test]

@@ -104,9 +104,9 @@ impl Streams {
         (self.first_id, self.last_id, self.since_beginning) = (0, 0, false);
     }
 
-    /// Whether the request waits for its response.
-    pub(super) fn awaits(&self, id: u32) -> bool {
-        self.open.get(&id).is_some_and(|stream| !stream.has_response())
+    /// Whether of all requests this one waits for its response.
+    pub(super) fn awaits_only(&self, id: u32) -> bool {
+        self.open.iter().all(|(&other, stream)| (other == id) != stream.has_response()) && self.open.contains_key(&id)
     }
 
     pub(super) fn on_headers(
