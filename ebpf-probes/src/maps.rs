@@ -14,6 +14,8 @@ use ebpf_common::{
     policy::{COUNTERS, Counter, TLS_COMPLETE},
 };
 
+use crate::handlers::frames::{Stand, Walk};
+
 /// What is remembered of a connection.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -34,6 +36,8 @@ pub struct Connection {
     pub last_direction: u32,
     /// Pieces seen.
     pub pieces: u32,
+    /// Where the frames of HTTP/2 stand: received, sent.
+    pub frames: [Stand; 2],
     /// Inode of the socket (`syscall` backend): tells a reused address from the same socket.
     pub inode: u64,
     /// The stream of plaintext that it carries, if it is `BOUND`.
@@ -54,6 +58,8 @@ pub const RESPONSES: u32 = 1 << 4;
 pub const CIPHER: u32 = 1 << 6;
 /// Its plaintext is seen at a TLS library; nothing of its own is recorded.
 pub const BOUND: u32 = 1 << 7;
+/// The frames of HTTP/2 are followed; shifted by the direction.
+pub const FRAMES: u32 = 1 << 8;
 
 /// Connections, by socket (`sock` backend). Written by the programs; freed by the kernel with the socket.
 #[btf_map]
@@ -82,9 +88,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 
-/// Room to put a record together: header, then payload.
+/// Room to put a record together: header, then payload; and the state of what does so in steps.
 #[repr(C)]
 pub struct Scratch {
+    pub walk: Walk,
     pub header: Data,
     pub payload: [u8; SCRATCH_PAYLOAD],
 }
@@ -109,6 +116,21 @@ pub struct Mmsg {
 /// By thread (`pid_tgid`). Written by the programs; least recently used goes.
 #[map]
 pub static MMSG: LruHashMap<u64, Mmsg> = LruHashMap::with_max_entries(MMSG_THREADS, 0);
+
+/// How far a `sendmmsg` or `recvmmsg` was followed.
+#[repr(C)]
+pub struct Many {
+    /// The message that comes next.
+    pub next: u32,
+    /// Bytes of those before it.
+    pub all: u32,
+    /// Nothing was told of the socket before the call.
+    pub is_new: u32,
+}
+
+/// The call at hand. Written and read by `sys_exit` and what it continues in.
+#[map]
+pub static MANY: PerCpuArray<Many> = PerCpuArray::with_max_entries(1, 0);
 
 /// One word, see `ebpf_common::policy`: whether TLS libraries are probed at all. Written by the loader; nobody pays for
 /// TLS before.
@@ -195,9 +217,17 @@ pub static TLS_THREADS: LruHashMap<u64, TlsThread> = LruHashMap::with_max_entrie
 #[map]
 pub static TLS_CARRIERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(TLS_CARRIERS_MAX, 0);
 
-/// Programs that others continue in. Written by the loader.
+/// What `sys_exit` continues in, see `ebpf_common::policy`. Written by the loader.
 #[map]
-pub static TAIL_CALLS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+pub static TAIL_CALLS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+
+/// What `sock_recv_length` continues in. Written by the loader; programs of different hooks do not share a map.
+#[map]
+pub static TAIL_CALLS_RECEIVED: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// What `sock_send_length` continues in.
+#[map]
+pub static TAIL_CALLS_SENT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Adds one to a counter.
 #[inline(always)]

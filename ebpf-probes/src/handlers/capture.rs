@@ -62,7 +62,32 @@ impl Buffer {
     pub const fn hidden(flag: u32) -> Self {
         Self { kind: HIDDEN, what: flag as u64, count: 0 }
     }
+
+    /// The memory of a piece of `len` bytes, for one who reads it in steps; `None` if it cannot be read.
+    #[inline(always)]
+    pub fn memory(self, len: u64) -> Option<Memory> {
+        match self.kind {
+            PLAIN => Some(Memory { at: self.what, len, iov: 0, count: 0 }),
+            VECTOR => Some(Memory { at: 0, len: 0, iov: self.what, count: self.count }),
+            MESSAGE => {
+                let iov = read_user_value::<IoVec>(self.what + MSG_IOV)?;
+                Some(Memory { at: 0, len: 0, iov: iov.base, count: iov.len })
+            }
+            _ => None,
+        }
+    }
 }
+
+/// Memory of a process: `len` bytes, then an array of `struct iovec`.
+pub struct Memory {
+    pub at: u64,
+    pub len: u64,
+    pub iov: u64,
+    pub count: u64,
+}
+
+/// Offset of the array and its length in `struct msghdr`, behind a name and its length.
+const MSG_IOV: u64 = 16;
 
 /// What was copied into the scratch buffer.
 pub struct Copied {
@@ -71,11 +96,12 @@ pub struct Copied {
     pub flags: u32,
 }
 
+/// `struct iovec`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct IoVec {
-    base: u64,
-    len: u64,
+pub struct IoVec {
+    pub base: u64,
+    pub len: u64,
 }
 
 impl Copied {
@@ -95,8 +121,7 @@ pub fn copy(scratch: *mut Scratch, buffer: Buffer, len: u64, wanted: u64) -> Cop
         PLAIN => plain(scratch, buffer.what, len, wanted),
         VECTOR => vector(scratch, buffer.what, buffer.count, len, wanted),
         MESSAGE => {
-            // `struct msghdr`: name, namelen, then iov and iovlen at 16.
-            let Some(at) = read_user_value::<IoVec>(buffer.what + 16) else {
+            let Some(at) = read_user_value::<IoVec>(buffer.what + MSG_IOV) else {
                 return Copied::nothing(flags::FAULT);
             };
             vector(scratch, at.base, at.len, len, wanted)
@@ -160,9 +185,27 @@ fn tail(scratch: *mut Scratch, head: u64, end: u64, left_out: u64) -> u64 {
     len
 }
 
+/// The same, as read back from memory, where the verifier knows nothing of it: so all ways through copying are one from
+/// here on, and it follows only one.
+#[inline(always)]
+pub fn meet(scratch: *mut Scratch, copied: &Copied) -> Copied {
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    unsafe {
+        let header = &raw mut (*scratch).header;
+        (&raw mut (*header).head_len).write_volatile(copied.head_len as u16);
+        (&raw mut (*header).tail_len).write_volatile(copied.tail_len as u16);
+        (&raw mut (*header).flags).write_volatile(copied.flags);
+        Copied {
+            head_len: (&raw const (*header).head_len).read_volatile().into(),
+            tail_len: (&raw const (*header).tail_len).read_volatile().into(),
+            flags: (&raw const (*header).flags).read_volatile(),
+        }
+    }
+}
+
 /// Where a byte of the payload goes.
 #[inline(always)]
-fn room(scratch: *mut Scratch, at: u64) -> *mut u8 {
+pub fn room(scratch: *mut Scratch, at: u64) -> *mut u8 {
     // SAFETY: the verifier proves that `at` and what is written there lie within the payload.
     unsafe { (&raw mut (*scratch).payload).cast::<u8>().add(at as usize) }
 }
@@ -175,7 +218,7 @@ fn smaller(a: u64, b: u64) -> u64 {
 
 /// The same without a branch. Meant for lengths; where one is above `i64::MAX` the result is of no use, but no harm.
 #[inline(always)]
-fn least(a: u64, b: u64) -> u64 {
+pub fn least(a: u64, b: u64) -> u64 {
     let difference = opaque(a.wrapping_sub(b));
     let negative = opaque((difference as i64 >> 63) as u64);
     b.wrapping_add(difference & negative)

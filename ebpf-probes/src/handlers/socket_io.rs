@@ -15,7 +15,7 @@ use ebpf_common::{
 
 use super::{
     capture::{self, Buffer, Copied},
-    process, tls,
+    frames, process, tls,
 };
 use crate::{
     globals::{HEAD_LIMIT, WAKE_AT},
@@ -24,8 +24,8 @@ use crate::{
         socket::{self, Sequences, Socket},
     },
     maps::{
-        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, IGNORED, RESPONSES, SCRATCH, Scratch, TCP, VERDICTS,
-        count,
+        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, FRAMES, IGNORED, RESPONSES, SCRATCH, Scratch, TCP,
+        VERDICTS, count,
     },
 };
 
@@ -68,9 +68,22 @@ pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
     Some(connection)
 }
 
-/// The current thread moved `len` bytes over `socket`, from or to `buffer`.
+/// What is to be done next about a piece.
+pub const NOTHING: u32 = 0;
+/// To continue in the program that walks over frames; [`unfollowed`] if that cannot be.
+pub const FOLLOW: u32 = 1;
+
+/// The current thread moved `len` bytes over `socket`, from or to `buffer`. `may_follow`: whether the answer will be
+/// heeded.
 #[inline(always)]
-pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: Buffer) -> Option<()> {
+pub fn moved<S: Socket>(
+    socket: S,
+    tgid: u32,
+    direction: u32,
+    len: u32,
+    buffer: Buffer,
+    may_follow: bool,
+) -> Option<u32> {
     let state = connection(socket, tgid)?;
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *state };
@@ -85,6 +98,7 @@ pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: 
     let side = (direction & 1) as usize;
     let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { Sequences::NONE };
     let fresh = connection.pieces == 0;
+    let due = connection.position[side];
     let (position, raced) = advance(connection, socket.address(), side, len, sequences, fresh);
     let other_position = elsewhere(connection, 1 - side, sequences);
 
@@ -95,14 +109,56 @@ pub fn moved<S: Socket>(socket: S, tgid: u32, direction: u32, len: u32, buffer: 
         announce(socket.address(), connection.id, tgid, at_ns)?;
         connection.flags |= ANNOUNCED;
     }
-    let place = Place { at_ns, position, other_position, flags: if raced { flags::RACED } else { 0 } };
-    let recorded = record(connection, tgid, direction, len, buffer, &place);
-    if recorded == Some(TLS_RECORD) {
-        // The first piece of its kind: from the next on this is asked before.
-        connection.flags |= CIPHER;
-        tls::carried(connection, direction);
+    let place = Place {
+        at_ns,
+        position,
+        other_position,
+        flags: if raced { flags::RACED } else { 0 },
+        may_follow: may_follow && !raced,
+    };
+    if !may_follow {
+        connection.flags &= !(FRAMES << side);
+    } else if connection.flags & (FRAMES << side) != 0 {
+        let in_place = position == due && !raced;
+        let scratch = SCRATCH.get_ptr_mut(side as u32)?;
+        if in_place && frames::prepare(scratch, socket, connection.frames[side], buffer, len.into()) {
+            // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+            unsafe { (*scratch).header = header(connection, tgid, direction, len, &place) };
+            return Some(FOLLOW);
+        }
+        if !in_place || !frames::pass(&mut connection.frames[side], len) {
+            connection.flags &= !(FRAMES << side);
+        }
     }
-    Some(())
+    match record(connection, tgid, direction, len, buffer, &place)? {
+        TLS_RECORD => {
+            // The first piece of its kind: from the next on this is asked before.
+            connection.flags |= CIPHER;
+            tls::carried(connection, direction);
+        }
+        HTTP2 => {
+            let scratch = SCRATCH.get_ptr_mut(side as u32)?;
+            connection.flags |= FRAMES << side;
+            // Its bytes were read already, so they can be read.
+            let _for_certain = frames::prepare(scratch, socket, frames::beginning(scratch), buffer, len.into());
+            return Some(FOLLOW);
+        }
+        _ => {}
+    }
+    Some(NOTHING)
+}
+
+/// The program to continue in is not there: the piece, one that begins a connection, is recorded as any other.
+#[inline(always)]
+pub fn unfollowed<S: Socket>(socket: S, direction: u32) -> Option<()> {
+    let side = (direction & 1) as usize;
+    let connection = socket.connection()?;
+    // SAFETY: state of a live connection.
+    unsafe { (*connection).flags &= !(FRAMES << side) };
+    let scratch = SCRATCH.get_ptr_mut(side as u32)?;
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    let header = unsafe { &(*scratch).header };
+    output(scratch, u64::from(header.head_len) + u64::from(header.tail_len))
 }
 
 /// Counts a piece; whether user space wants nothing more of the connection.
@@ -129,10 +185,14 @@ pub struct Place {
     pub other_position: u64,
     /// Of the event.
     pub flags: u32,
+    /// Whether the frames of HTTP/2 may be followed from here.
+    pub may_follow: bool,
 }
 
 /// What a piece begins with.
 pub const TLS_RECORD: u32 = 1;
+/// See [`TLS_RECORD`]. Such a piece is copied, but not handed over yet.
+const HTTP2: u32 = 2;
 const ANYTHING: u32 = 0;
 
 /// Copies as much of a piece as is wanted, and hands it to user space. Gives what it was seen to begin with.
@@ -159,6 +219,7 @@ pub fn record(
     if plaintext && unsafe { (&raw const (*scratch).header.at_ns).read_volatile() } != place.at_ns {
         copied = Copied { head_len: 0, tail_len: 0, flags: flags::FAULT };
     }
+    let copied = capture::meet(scratch, &copied);
     if copied.flags & flags::FAULT != 0 {
         count(Counter::LostReadFault);
     }
@@ -179,13 +240,29 @@ pub fn record(
     }
     connection.budget[side] = connection.budget[side].saturating_sub(copied.head_len as u32);
 
-    let header = Data {
+    let mut header = header(connection, tgid, direction, len, place);
+    header.flags |= copied.flags;
+    header.head_len = copied.head_len as u16;
+    header.tail_len = copied.tail_len as u16;
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    unsafe { (*scratch).header = header };
+    if place.may_follow && place.position == 0 && frames::begin(scratch, copied.head_len) {
+        return Some(HTTP2);
+    }
+    output(scratch, copied.head_len + copied.tail_len);
+    Some(beginning)
+}
+
+/// The record of a piece of which nothing was copied yet.
+#[inline(always)]
+fn header(connection: &Connection, tgid: u32, direction: u32, len: u32, place: &Place) -> Data {
+    Data {
         kind: EventKind::Data as u32,
         direction,
-        flags: copied.flags | place.flags,
+        flags: place.flags,
         len,
-        head_len: copied.head_len as u16,
-        tail_len: copied.tail_len as u16,
+        head_len: 0,
+        tail_len: 0,
         tgid,
         tid: bpf_get_current_pid_tgid() as u32,
         reserved: 0,
@@ -193,11 +270,7 @@ pub fn record(
         at_ns: place.at_ns,
         position: place.position,
         other_position: place.other_position,
-    };
-    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
-    unsafe { (*scratch).header = header };
-    output(scratch, copied.head_len + copied.tail_len);
-    Some(beginning)
+    }
 }
 
 /// Nothing was told of a socket so far.
@@ -376,12 +449,14 @@ fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64) -> Option<()> {
 }
 
 #[inline(always)]
-fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
+pub fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
     // For the verifier; head and tail together are less.
     const MASK: u64 = 2 * HEAD_MAX as u64 - 1;
     let len = size_of::<Data>() as u64 + (capture::opaque(payload) & MASK);
     // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
-    let result = unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, wake_up(len)) };
+    let result = unsafe {
+        bpf_ringbuf_output(&raw const EVENTS as *mut _, (&raw mut (*scratch).header).cast(), len, wake_up(len))
+    };
     if result != 0 {
         count(Counter::LostRingFull);
         return None;

@@ -20,6 +20,7 @@ use ebpf_common::{
 
 use super::{
     capture::{Buffer, read_user_value},
+    frames::Stand,
     process,
     socket_io::{self, Place},
 };
@@ -358,6 +359,7 @@ fn plaintext(tgid: u32) -> Connection {
         flags: 0,
         last_direction: 2,
         pieces: 0,
+        frames: [Stand::BETWEEN; 2],
         inode: 0,
         plaintext: 0,
     }
@@ -441,7 +443,7 @@ fn piece(stream: &mut TlsStream, thread: u64, direction: u32, len: u32, address:
     }
     // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
-    let place = Place { at_ns, position, other_position, flags: flags::TLS };
+    let place = Place { at_ns, position, other_position, flags: flags::TLS, may_follow: false };
     socket_io::record(plaintext, (thread >> 32) as u32, direction, len, Buffer::plain(address), &place)?;
     Some(())
 }

@@ -12,12 +12,13 @@ use ebpf_common::events::{RECEIVED, SENT, TCP_LISTEN, flags};
 
 use super::call;
 use crate::{
-    handlers::{capture::Buffer, process, socket_io, socket_state, tls},
+    handlers::{capture::Buffer, frames, process, socket_io, socket_state, tls},
     kernel::{
         regs::{self, Regs},
         socket::{Socket, Typed},
         task,
     },
+    maps::{TAIL_CALLS_RECEIVED, TAIL_CALLS_SENT},
 };
 
 const MSG_OOB: u32 = 0x1;
@@ -34,6 +35,30 @@ fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     received(&ctx);
+    0
+}
+
+/// Called by `sock_send_length` and by itself, never attached.
+#[btf_tracepoint(function = "sock_send_length")]
+fn sock_send_frames(ctx: BtfTracePointContext) -> i32 {
+    let outcome = frames::walk(SENT);
+    if outcome == frames::MORE {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS_SENT.tail_call(&ctx, 0) };
+    }
+    frames::finish(SENT, outcome, |_| Typed(ctx.arg::<*mut c_void>(0)));
+    0
+}
+
+/// Called by `sock_recv_length` and by itself, never attached.
+#[btf_tracepoint(function = "sock_recv_length")]
+fn sock_recv_frames(ctx: BtfTracePointContext) -> i32 {
+    let outcome = frames::walk(RECEIVED);
+    if outcome == frames::MORE {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS_RECEIVED.tail_call(&ctx, 0) };
+    }
+    frames::finish(RECEIVED, outcome, |_| Typed(ctx.arg::<*mut c_void>(0)));
     0
 }
 
@@ -59,7 +84,15 @@ fn sent(ctx: &BtfTracePointContext) -> Option<()> {
         return tls::sent_nothing(|| socket.connection());
     }
     let thread = bpf_get_current_pid_tgid();
-    socket_io::moved(socket, (thread >> 32) as u32, SENT, moved as u32, buffer(thread, call::sending, regs::SENDMMSG))
+    let tgid = (thread >> 32) as u32;
+    let buffer = buffer(thread, call::sending, regs::SENDMMSG);
+    if socket_io::moved(socket, tgid, SENT, moved as u32, buffer, true)? == socket_io::FOLLOW {
+        // It returns only if that program is not there.
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS_SENT.tail_call(ctx, 0) };
+        socket_io::unfollowed(socket, SENT);
+    }
+    Some(())
 }
 
 #[inline(always)]
@@ -82,7 +115,12 @@ fn received(ctx: &BtfTracePointContext) -> Option<()> {
     }
     // The bytes were thrown away, not copied to the buffer.
     let buffer = if how & MSG_TRUNC != 0 { call::HIDDEN } else { buffer(thread, call::receiving, regs::RECVMMSG) };
-    socket_io::moved(socket, tgid, RECEIVED, moved as u32, buffer)
+    if socket_io::moved(socket, tgid, RECEIVED, moved as u32, buffer, true)? == socket_io::FOLLOW {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS_RECEIVED.tail_call(ctx, 0) };
+        socket_io::unfollowed(socket, RECEIVED);
+    }
+    Some(())
 }
 
 /// The buffer of the call that the current thread is in, as `of_call` finds it.

@@ -5,14 +5,14 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use ebpf_common::{
     events::{RECEIVED, SENT, TCP_CLOSE, TCP_LISTEN, flags},
     limits::MMSG_MAX,
-    policy::{Counter, MANY_MESSAGES},
+    policy::{Counter, FOLLOW_FRAMES, MANY_MESSAGES},
 };
 
 use super::call::{self, MMSGHDR};
 use crate::{
     handlers::{
         capture::{Buffer, read_user_value},
-        process, socket_io, socket_state, tls,
+        frames, process, socket_io, socket_state, tls,
     },
     kernel::{
         file_table,
@@ -23,7 +23,7 @@ use crate::{
         socket::{InOneCall, Raw, Socket},
         task,
     },
-    maps::{CONNECTIONS_BY_ADDRESS, TAIL_CALLS, count},
+    maps::{CONNECTIONS_BY_ADDRESS, MANY, TAIL_CALLS, count},
 };
 
 const MSG_OOB: u64 = 0x1;
@@ -37,11 +37,24 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Called by `sys_exit`, never attached.
+/// Called by `sys_exit` and by itself, once for each message; never attached.
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit_many(ctx: BtfTracePointContext) -> i32 {
+    many(&ctx);
+    0
+}
+
+/// Called by `sys_exit` and by itself, never attached.
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit_frames(ctx: BtfTracePointContext) -> i32 {
     let regs = Regs(ctx.arg::<*const u8>(0));
-    many(regs, regs.number(), task::current_tgid(), ctx.arg(1));
+    let direction = if receives(regs.number()) { RECEIVED } else { SENT };
+    let outcome = frames::walk(direction);
+    if outcome == frames::MORE {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS.tail_call(&ctx, FOLLOW_FRAMES) };
+    }
+    frames::finish(direction, outcome, |walk| Raw { sk: walk.socket.get(), inode: walk.inode.get() });
     0
 }
 
@@ -100,18 +113,21 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
     }
     match number {
         RECVMMSG | SENDMMSG => {
+            let many = MANY.get_ptr_mut(0)?;
+            // SAFETY: per-CPU memory that no other program uses meanwhile.
+            unsafe { ((*many).next, (*many).all, (*many).is_new) = (0, 0, 0) };
             // A program of its own, so that each stays small enough for the verifier. It returns only if that one is
             // not there.
             // SAFETY: the context is this program's.
             unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
             None
         }
-        SENDFILE => one(regs.arg0(), tgid, SENT, moved, call::HIDDEN),
+        SENDFILE => one(ctx, regs.arg0(), tgid, SENT, moved, call::HIDDEN),
         SPLICE => {
-            one(regs.arg0(), tgid, RECEIVED, moved, call::HIDDEN);
-            one(regs.arg2(), tgid, SENT, moved, call::HIDDEN)
+            one(ctx, regs.arg0(), tgid, RECEIVED, moved, call::HIDDEN);
+            one(ctx, regs.arg2(), tgid, SENT, moved, call::HIDDEN)
         }
-        READ | READV | RECVFROM | RECVMSG | PREADV2 => {
+        _ if receives(number) => {
             let how = match number {
                 RECVFROM => regs.arg3(),
                 RECVMSG => regs.arg2(),
@@ -121,9 +137,9 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
                 return None;
             }
             let buffer = if how & MSG_TRUNC != 0 { call::HIDDEN } else { call::receiving(regs, number) };
-            one(regs.arg0(), tgid, RECEIVED, moved, buffer)
+            one(ctx, regs.arg0(), tgid, RECEIVED, moved, buffer)
         }
-        _ => one(regs.arg0(), tgid, SENT, moved, call::sending(regs, number)),
+        _ => one(ctx, regs.arg0(), tgid, SENT, moved, call::sending(regs, number)),
     }
 }
 
@@ -142,53 +158,67 @@ fn compat(regs: Regs, number: u64, moved: i64) -> Option<()> {
 /// Within a TLS call it matters that a socket was tried.
 #[inline(always)]
 fn nothing_moved(regs: Regs, number: u64) -> Option<()> {
-    match number {
-        READ | READV | RECVFROM | RECVMSG | PREADV2 => tls::received_nothing(),
-        _ => tls::sent_nothing(|| {
-            let found = file_table::socket(regs.arg0())?;
-            Raw { sk: found.sk, inode: found.inode }.connection()
-        }),
+    if receives(number) {
+        return tls::received_nothing();
     }
+    tls::sent_nothing(|| {
+        let found = file_table::socket(regs.arg0())?;
+        Raw { sk: found.sk, inode: found.inode }.connection()
+    })
+}
+
+/// Whether it is one of the calls that receive one piece into a buffer.
+#[inline(always)]
+fn receives(number: u64) -> bool {
+    matches!(number, READ | READV | RECVFROM | RECVMSG | PREADV2)
 }
 
 #[inline(always)]
-fn one(fd: u64, tgid: u32, direction: u32, moved: i64, buffer: Buffer) -> Option<()> {
+fn one(ctx: &BtfTracePointContext, fd: u64, tgid: u32, direction: u32, moved: i64, buffer: Buffer) -> Option<()> {
     let found = file_table::socket(fd)?;
     let socket = Raw { sk: found.sk, inode: found.inode };
     if moved == 0 {
         return if direction == RECEIVED { socket_io::ended(socket, tgid) } else { None };
     }
-    socket_io::moved(socket, tgid, direction, moved as u32, buffer)
+    if socket_io::moved(socket, tgid, direction, moved as u32, buffer, true)? == socket_io::FOLLOW {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS.tail_call(ctx, FOLLOW_FRAMES) };
+        socket_io::unfollowed(socket, direction);
+    }
+    Some(())
 }
 
 /// `sendmmsg` and `recvmmsg` return how many messages they moved; each has its length behind it.
 #[inline(always)]
-fn many(regs: Regs, number: u64, tgid: u32, moved: i64) -> Option<()> {
-    let direction = if number == SENDMMSG { SENT } else { RECEIVED };
+fn many(ctx: &BtfTracePointContext) -> Option<()> {
+    let regs = Regs(ctx.arg::<*const u8>(0));
+    let moved: i64 = ctx.arg(1);
+    let direction = if regs.number() == SENDMMSG { SENT } else { RECEIVED };
     if direction == RECEIVED && regs.arg3() & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
         return None;
     }
     let found = file_table::socket(regs.arg0())?;
     let socket = InOneCall(Raw { sk: found.sk, inode: found.inode });
-    let is_new = socket_io::is_new(socket);
-    let messages = regs.arg1();
-    let mut all = 0u32;
-    for i in 0..u64::from(MMSG_MAX) {
-        if moved < 0 || i >= moved as u64 {
-            break;
-        }
-        let address = messages + i * MMSGHDR;
-        let len = read_user_value::<u32>(address + MMSGHDR - 8)?;
-        if len == 0 {
-            continue;
-        }
+    // SAFETY: per-CPU memory that no other program uses meanwhile.
+    let state = unsafe { &mut *MANY.get_ptr_mut(0)? };
+    if state.next == 0 {
+        state.is_new = u32::from(socket_io::is_new(socket));
+    }
+    let address = regs.arg1() + u64::from(state.next) * MMSGHDR;
+    let len = read_user_value::<u32>(address + MMSGHDR - 8)?;
+    if len != 0 {
         let buffer = if regs.arg3() & MSG_TRUNC != 0 && direction == RECEIVED {
             Buffer::hidden(flags::UNREADABLE)
         } else {
             Buffer::message(address)
         };
-        socket_io::moved(socket, tgid, direction, len, buffer);
-        all = all.wrapping_add(len);
+        socket_io::moved(socket, task::current_tgid(), direction, len, buffer, false);
     }
-    socket_io::settle(socket.0, direction, all, is_new)
+    state.next += 1;
+    state.all = state.all.wrapping_add(len);
+    if i64::from(state.next) < moved && state.next < MMSG_MAX {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
+    }
+    socket_io::settle(socket.0, direction, state.all, state.is_new != 0)
 }
