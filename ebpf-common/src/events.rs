@@ -52,14 +52,12 @@ pub mod flags {
     pub const COMPAT: u32 = 1 << 3;
     /// Plaintext seen at a TLS library's read or write, not the bytes of the socket.
     pub const TLS: u32 = 1 << 4;
-    /// HTTP/2 with the payload of DATA frames left out of the captured bytes; `head_len` counts what is there.
-    pub const FRAMED: u32 = 1 << 5;
     /// [`super::Data::position`] is an estimate: two threads moved bytes in the same direction at once.
-    pub const RACED: u32 = 1 << 6;
+    pub const RACED: u32 = 1 << 5;
 }
 
 /// Bytes moved over a connection. `head_len` bytes of the beginning of the piece follow this record, then `tail_len`
-/// bytes of its end; `head_len + tail_len <= len` (but for [`flags::FRAMED`], whose head is not contiguous).
+/// bytes of its end; `head_len + tail_len <= len`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Data {

@@ -4,7 +4,6 @@
 //! | ---- | ---- |
 //! | 0 | the direction |
 //! | 1 | bytes were lost after it |
-//! | 2 | DATA payloads were taken out |
 //! | 3 | 300 bytes were skipped |
 //! | 4 | the last byte is the tail of what was skipped |
 //! | 5 | the length counts 16 bytes |
@@ -39,7 +38,6 @@ fuzz_target!(|input: &[u8]| {
             skipped: if control & 8 != 0 { 300 } else { 0 },
             tail,
             lost: control & 2 != 0,
-            framed: control & 4 != 0,
             quiet_ns: if control & 64 != 0 { 1 << 30 } else { 0 },
         };
         let _ = http2::recognise(data);

@@ -218,7 +218,6 @@ impl Flow {
             skipped: piece.len.saturating_sub(piece.head.len() as u64),
             tail: piece.tail,
             lost,
-            framed: piece.flags & flags::FRAMED != 0,
             quiet_ns: piece.quiet_ns,
         };
         match session.on_data(piece.direction, &chunk, out) {

@@ -58,10 +58,6 @@ pub struct Chunk<'a> {
     pub tail: &'a [u8],
     /// The skipped bytes were lost (ring full, fault), not left out on purpose; headers may have been among them.
     pub lost: bool,
-    /// HTTP/2 whose DATA payloads the kernel side has taken out: `data` is the direction's byte stream with every
-    /// frame header and the payload of every frame but DATA, in order; `skipped` counts what was taken out of it
-    /// (wherever it stood), and `tail` is empty. Begins at a frame boundary, or where the last framed piece ended.
-    pub framed: bool,
     /// For how long nothing is known to have moved in this direction before.
     pub quiet_ns: u64,
 }

@@ -446,12 +446,8 @@ impl Session for Http1 {
             return self.interest;
         }
         let moment = Moment { at_ns: chunk.at_ns, thread: chunk.thread };
-        // HTTP/2's form of a piece cannot be read here.
-        let (data, gap, tail, lost) = if chunk.framed {
-            (&[][..], chunk.len(), &[][..], true)
-        } else {
-            (chunk.data, chunk.skipped.saturating_sub(chunk.tail.len() as u64), chunk.tail, chunk.lost)
-        };
+        let (data, tail, lost) = (chunk.data, chunk.tail, chunk.lost);
+        let gap = chunk.skipped.saturating_sub(tail.len() as u64);
         let tail_at_start = data.is_empty() && gap == 0;
         if direction == self.role.requests() {
             self.on_request_bytes(data, true, moment, out);

@@ -65,7 +65,6 @@ struct OpenBlock {
 pub(super) struct Piece<'a> {
     pub(super) at_ns: u64,
     pub(super) thread: Thread,
-    pub(super) framed: bool,
     /// Nothing had moved in this direction for a while, so that no frame is likely to be in the making.
     pub(super) quiet: bool,
     /// The other direction moved last.
@@ -110,10 +109,6 @@ pub(super) struct Half {
     block: Vec<u8>,
     /// Bytes of the preface that are still to come.
     preface_left: usize,
-    /// Framed pieces: the DATA frame whose end was not reached yet.
-    pending_data: Option<FrameHeader>,
-    /// Framed pieces: bytes of DATA payload that were announced and have not moved yet.
-    outstanding: u64,
     /// Distinguishes blocks that could not be decoded.
     undecodable: u64,
     /// Bytes that were checked.
@@ -145,8 +140,6 @@ impl Half {
             open_block: None,
             block: Vec::new(),
             preface_left: 0,
-            pending_data: None,
-            outstanding: 0,
             undecodable: 0,
             checked: 0,
         }
@@ -310,56 +303,16 @@ impl Half {
         let candidate = std::mem::take(&mut self.candidate);
         for (bytes, at_ns, thread) in candidate.pieces() {
             let (streams, proof, out) = (&mut *piece.streams, &mut *piece.proof, &mut *piece.out);
-            self.bytes(bytes, &mut Piece { at_ns, thread, framed: chunk.framed, streams, proof, out, ..*piece });
+            self.bytes(bytes, &mut Piece { at_ns, thread, streams, proof, out, ..*piece });
         }
         self.frames(chunk, piece);
     }
 
     /// Takes a piece that goes on where the last one ended.
     fn frames(&mut self, chunk: &Chunk<'_>, piece: &mut Piece<'_>) {
-        if chunk.framed {
-            // What was not framed before ended at a frame's end.
-            if let Some(frame) = self.frame
-                && frame.header.kind == Kind::Data
-            {
-                self.end_frame(frame, &[], piece);
-            }
-            self.bytes(chunk.data, piece);
-            if chunk.lost {
-                self.lose_place(piece);
-            }
-            self.settle(chunk.skipped, piece);
-            return;
-        }
-        if let Some(header) = self.pending_data.take() {
-            // Framing was given up within a payload. Where its padding is, if any, is not known.
-            let remaining = u32::try_from(self.outstanding).unwrap_or(header.length);
-            let (first_ns, thread) = (self.header_ns, self.header_thread);
-            self.frame = Some(Frame { header, remaining, first_ns, thread, pad: None, cut: true });
-            self.outstanding = 0;
-        }
         self.bytes(chunk.data, piece);
         self.gap(chunk.skipped.saturating_sub(chunk.tail.len() as u64), piece);
         self.bytes(chunk.tail, piece);
-    }
-
-    /// Bytes that were taken out of a framed piece belong to the DATA frames announced so far.
-    fn settle(&mut self, taken_out: u64, piece: &mut Piece<'_>) {
-        self.outstanding = self.outstanding.saturating_sub(taken_out);
-        if self.outstanding == 0 || self.header_len > 0 {
-            self.flush_data(piece);
-        }
-    }
-
-    /// The DATA frame that was announced last has ended.
-    fn flush_data(&mut self, piece: &mut Piece<'_>) {
-        if let Some(header) = self.pending_data.take()
-            && self.state == State::Frames
-        {
-            let payload = (!header.has(flags::PADDED)).then_some(u64::from(header.length));
-            let end = header.has(flags::END_STREAM);
-            piece.streams.on_data(self.side, header.stream, payload, end, piece.at_ns, piece.out);
-        }
     }
 
     /// Takes bytes that were captured.
@@ -425,7 +378,6 @@ impl Half {
             return;
         }
         let was_known = self.state == State::Frames;
-        self.flush_data(piece);
         if let Some(frame) = self.frame.take()
             && frame.header.kind.has_block()
         {
@@ -436,7 +388,7 @@ impl Half {
             let fragments = std::mem::take(&mut self.block);
             self.end_block(OpenBlock { cut: true, ..block }, &fragments, piece);
         }
-        (self.payload, self.block, self.outstanding) = (Vec::new(), Vec::new(), 0);
+        (self.payload, self.block) = (Vec::new(), Vec::new());
         (self.state, self.header_len, self.begun) = (State::Seek, 0, false);
         self.hpack.forget();
         match self.side {
@@ -451,7 +403,6 @@ impl Half {
     }
 
     fn begin_frame(&mut self, header: FrameHeader, piece: &mut Piece<'_>) {
-        self.flush_data(piece);
         // Nothing may come between the frames of a header block (RFC 9113, section 6.10).
         let continues = |block: OpenBlock| header.kind == Kind::Continuation && header.stream == block.stream;
         let fits = if self.state == State::Check { header.is_plausible(self.side) } else { header.is_legal(self.side) };
@@ -471,11 +422,6 @@ impl Half {
                 Side::Requests => piece.proof.on_stream(header.stream),
                 Side::Responses => piece.proof.on_answer_data(header.stream),
             }
-        }
-        if piece.framed && header.kind == Kind::Data {
-            self.pending_data = Some(header);
-            self.outstanding = self.outstanding.saturating_add(u64::from(header.length));
-            return;
         }
         let frame = Frame {
             header,

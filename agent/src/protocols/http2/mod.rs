@@ -118,7 +118,6 @@ impl Session for Http2 {
         let mut piece = Piece {
             at_ns: chunk.at_ns,
             thread: chunk.thread,
-            framed: chunk.framed,
             quiet: chunk.quiet_ns >= QUIET_NS,
             turn: self.last.is_some_and(|last| last != direction),
             other_known: if is_request { self.responses.is_known() } else { self.requests.is_known() },

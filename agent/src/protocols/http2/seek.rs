@@ -93,7 +93,7 @@ pub(super) fn judge(side: Side, fresh: bool, chunk: &Chunk<'_>) -> Verdict {
 
 /// Judges the captured bytes of pieces, the last of which is `last`.
 fn judge_all(side: Side, fresh: bool, data: &[u8], last: &Chunk<'_>, pieces: usize) -> Verdict {
-    let is_whole = last.framed && !last.lost || last.skipped == 0;
+    let is_whole = last.skipped == 0;
     if side == Side::Requests && fresh {
         if data.starts_with(PREFACE) {
             return Verdict::Preface;
@@ -111,7 +111,7 @@ fn judge_all(side: Side, fresh: bool, data: &[u8], last: &Chunk<'_>, pieces: usi
         if !header.is_plausible(side) || continues != block {
             return Verdict::No;
         }
-        let len = if last.framed && header.kind == Kind::Data { 0 } else { header.length as usize };
+        let len = header.length as usize;
         let payload = after.get(..len).unwrap_or(after);
         let is_last = header.has(flags::END_HEADERS);
         block = (header.kind.has_block() && !is_last).then_some(header.stream);

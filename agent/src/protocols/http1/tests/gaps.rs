@@ -281,20 +281,3 @@ fn bytes_that_are_no_response_leave_the_end_unseen() {
     assert_eq!(wire.told(), ["GET /a - 0→? Unseen"]);
     assert_eq!(wire.anomalies().resyncs, 1);
 }
-
-#[test]
-fn frames_of_http2_are_not_read() {
-    let mut wire = Wire::server();
-    let chunk = Chunk {
-        at_ns: 1,
-        thread: Thread::default(),
-        data: GET.as_bytes(),
-        skipped: 10,
-        tail: &[],
-        lost: false,
-        framed: true,
-        quiet_ns: 0,
-    };
-    wire.session.on_data(Direction::Received, &chunk, &mut wire.out);
-    assert_eq!(wire.session.open_requests(), 0);
-}

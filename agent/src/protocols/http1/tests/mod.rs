@@ -36,7 +36,7 @@ impl Wire {
     pub(super) fn piece(&mut self, direction: Direction, data: &[u8], skipped: u64, tail: &[u8], lost: bool) {
         self.now += 1000;
         let thread = Thread { tgid: 7, tid: u32::try_from(self.now / 1000).unwrap() };
-        let chunk = Chunk { at_ns: self.now, thread, data, skipped, tail, lost, framed: false, quiet_ns: 0 };
+        let chunk = Chunk { at_ns: self.now, thread, data, skipped, tail, lost, quiet_ns: 0 };
         self.interest = self.session.on_data(direction, &chunk, &mut self.out);
     }
 

@@ -346,6 +346,9 @@ fn recording(random: &mut Random) -> Vec<u8> {
     pieces.skip(from).flat_map(|piece| piece.bytes.iter().copied()).collect()
 }
 
+/// Stream, when it began, what is left of the request's and the response's body, and whether the response began.
+type Transfer = (u32, u64, Vec<u8>, Vec<u8>, bool);
+
 /// Overlapping streams whose bodies are recordings of other connections, written as busy endpoints do: DATA frames of
 /// up to 16 KiB, whole or in several writes, with other frames in the same write or not.
 fn carrying_recordings(random: &mut Random) -> Connection {
@@ -353,8 +356,7 @@ fn carrying_recordings(random: &mut Random) -> Connection {
     (habits.is_grpc, habits.table_size) = (false, 4096);
     let mut wire = Wire::new();
     let mut truth: HashMap<u64, Truth> = HashMap::new();
-    // Stream, when it began, what is left of the request's and the response's body, and whether the response began.
-    let mut open: Vec<(u32, u64, Vec<u8>, Vec<u8>, bool)> = Vec::new();
+    let mut open: Vec<Transfer> = Vec::new();
     let mut next = 1;
     let longest = *random.pick(&[300, 1000, 4000, 16_384]);
     let split = *random.pick(&[usize::MAX, usize::MAX, 4096, 1000, 64]);

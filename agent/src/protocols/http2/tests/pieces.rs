@@ -45,53 +45,6 @@ fn timeless(mut exchanges: Vec<Exchange>) -> Vec<Exchange> {
     exchanges
 }
 
-/// What the kernel side makes of pieces when it takes the payload of DATA frames out.
-#[derive(Default)]
-struct Framer {
-    preface: usize,
-    header: Vec<u8>,
-    payload: usize,
-    is_data: bool,
-}
-
-impl Framer {
-    fn frame(&mut self, bytes: &[u8]) -> (Vec<u8>, u64) {
-        let (mut kept, mut taken_out) = (Vec::new(), 0);
-        for &byte in bytes {
-            if self.preface > 0 {
-                self.preface -= 1;
-                kept.push(byte);
-            } else if self.payload > 0 {
-                self.payload -= 1;
-                if self.is_data {
-                    taken_out += 1;
-                } else {
-                    kept.push(byte);
-                }
-            } else {
-                kept.push(byte);
-                self.header.push(byte);
-                if let [l0, l1, l2, kind, _, _, _, _, _] = self.header[..] {
-                    self.payload = u32::from_be_bytes([0, l0, l1, l2]) as usize;
-                    self.is_data = kind == 0;
-                    self.header.clear();
-                }
-            }
-        }
-        (kept, taken_out)
-    }
-}
-
-fn framed(pieces: &[Moved]) -> Vec<Exchange> {
-    let mut framers = [Framer { preface: PREFACE.len(), ..Framer::default() }, Framer::default()];
-    let mut reader = Reader::new(Role::Server);
-    for piece in pieces {
-        let (bytes, skipped) = framers[usize::from(piece.side == Side::Responses)].frame(&piece.bytes);
-        reader.feed(piece.side, &Chunk { framed: true, skipped, ..whole(piece.at_ns, &bytes) });
-    }
-    reader.close()
-}
-
 /// Cuts each piece into pieces of the given lengths, which are used round and round, at the same moment.
 fn split(pieces: &[Moved], lengths: &[usize], same_time: bool) -> Vec<Moved> {
     let mut lengths = lengths.iter().cycle();
@@ -120,7 +73,6 @@ fn single_bytes_tell_the_same_as_whole_writes() {
     let expected = wire.exchanges();
     assert_eq!(expected.len(), 6);
     assert_eq!(exchanges(&split(&wire.pieces, &[1], true)), expected);
-    assert_eq!(framed(&split(&wire.pieces, &[1], true)), expected);
 }
 
 #[test]
@@ -143,41 +95,12 @@ fn one_piece_per_direction_tells_the_same_apart_from_times() {
     assert_eq!(told, expected);
 }
 
-#[test]
-fn framing_may_begin_and_end_at_any_write() {
-    let wire = conversation();
-    let expected = wire.exchanges();
-    for begin in 2..wire.pieces.len() {
-        for end in begin..wire.pieces.len() {
-            let mut framers = [Framer::default(), Framer::default()];
-            let mut reader = Reader::new(Role::Server);
-            for (at, piece) in wire.pieces.iter().enumerate() {
-                let (bytes, skipped) = framers[usize::from(piece.side == Side::Responses)].frame(&piece.bytes);
-                if (begin..end).contains(&at) {
-                    reader.feed(piece.side, &Chunk { framed: true, skipped, ..whole(piece.at_ns, &bytes) });
-                } else {
-                    framers = [Framer::default(), Framer::default()];
-                    reader.feed(piece.side, &whole(piece.at_ns, &piece.bytes));
-                }
-            }
-            assert_eq!(reader.close(), expected, "framed from {begin} to {end}");
-        }
-    }
-}
-
 proptest! {
     #[test]
     fn any_split_tells_the_same(lengths in prop::collection::vec(1_usize..3000, 1..30)) {
         let wire = conversation();
         let expected = wire.exchanges();
         prop_assert_eq!(exchanges(&split(&wire.pieces, &lengths, true)), &expected[..]);
-        prop_assert_eq!(framed(&split(&wire.pieces, &lengths, true)), &expected[..]);
-    }
-
-    #[test]
-    fn framed_and_unframed_pieces_tell_the_same_times(lengths in prop::collection::vec(1_usize..3000, 1..30)) {
-        let pieces = split(&conversation().pieces, &lengths, false);
-        prop_assert_eq!(framed(&pieces), exchanges(&pieces));
     }
 
     #[test]
@@ -203,7 +126,7 @@ proptest! {
     #[test]
     fn mutations_neither_panic_nor_grow(
         mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..20),
-        skips in prop::collection::vec((any::<prop::sample::Index>(), 0_u64..5000, any::<bool>(), any::<bool>()), 0..5),
+        skips in prop::collection::vec((any::<prop::sample::Index>(), 0_u64..5000, any::<bool>()), 0..5),
         lengths in prop::collection::vec(1_usize..3000, 1..30),
     ) {
         let mut pieces = split(&conversation().pieces, &lengths, false);
@@ -214,9 +137,9 @@ proptest! {
         let mut reader = Reader::new(Role::Client);
         for (nth, piece) in pieces.iter().enumerate() {
             let mut chunk = whole(piece.at_ns, &piece.bytes);
-            for (at, skipped, lost, framed) in &skips {
+            for (at, skipped, lost) in &skips {
                 if at.index(pieces.len()) == nth {
-                    (chunk.skipped, chunk.lost, chunk.framed) = (*skipped, *lost, *framed);
+                    (chunk.skipped, chunk.lost) = (*skipped, *lost);
                 }
             }
             reader.feed(piece.side, &chunk);
@@ -227,16 +150,16 @@ proptest! {
 
     #[test]
     fn random_pieces_neither_panic_nor_grow(
-        pieces in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..100), 0_u64..100, any::<bool>(), any::<bool>()), 0..50),
+        pieces in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..100), 0_u64..100, any::<bool>()), 0..50),
         preface: bool,
     ) {
         let mut reader = Reader::new(Role::Server);
         if preface {
             reader.feed(Side::Requests, &whole(1, PREFACE));
         }
-        for (nth, (is_request, bytes, skipped, lost, framed)) in pieces.iter().enumerate() {
+        for (nth, (is_request, bytes, skipped, lost)) in pieces.iter().enumerate() {
             let side = if *is_request { Side::Requests } else { Side::Responses };
-            let chunk = Chunk { skipped: *skipped, lost: *lost, framed: *framed, ..whole(nth as u64, bytes) };
+            let chunk = Chunk { skipped: *skipped, lost: *lost, ..whole(nth as u64, bytes) };
             reader.feed(side, &chunk);
             prop_assert!(reader.session.memory() < 256 * 1024);
         }
