@@ -354,8 +354,8 @@ fn absorb(walk: &Walk, scratch: *mut Scratch, most: u64) {
     let have = walk.have.get();
     let len = least(most, walk.head.get().wrapping_sub(at));
     // Beyond the fifth nothing is kept; beyond `len` nothing is there.
-    let fresh = word(scratch, at) & !(u64::MAX << (8 * least(len, HEADER_READ) & 63));
-    walk.word.set(walk.word.get() | fresh << (8 * least(have, HEADER_READ) & 63));
+    let fresh = word(scratch, at) & !(u64::MAX << ((8 * least(len, HEADER_READ)) & 63));
+    walk.word.set(walk.word.get() | fresh << ((8 * least(have, HEADER_READ)) & 63));
     walk.have.set(have.wrapping_add(len));
     walk.walked.set(at.wrapping_add(len));
 }
