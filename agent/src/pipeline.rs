@@ -232,6 +232,9 @@ impl Worker {
             plaintext.round(&mut parts.capture);
         }
         discovery.tell(&mut parts.capture);
+        for tgid in discovery.take_resumed() {
+            connections.on_resumed(tgid, monotonic_ns());
+        }
         for id in unwanted.drain(..) {
             parts.capture.ignore_connection(id);
         }

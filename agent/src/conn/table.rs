@@ -68,6 +68,8 @@ pub struct Connections {
     totals: Totals,
     /// Since when connections are watched.
     since_ns: u64,
+    /// The same for processes that were watched later only.
+    resumed_ns: FxHashMap<u32, u64>,
     /// Processes on whose connections TLS was just found.
     encrypted: FxHashSet<u32>,
     /// Reused for what a session yields.
@@ -85,6 +87,7 @@ impl Connections {
             limits,
             totals: Totals::default(),
             since_ns,
+            resumed_ns: FxHashMap::default(),
             encrypted: FxHashSet::default(),
             exchanges: Vec::new(),
         }
@@ -123,6 +126,11 @@ impl Connections {
         self.by_id.values().map(Connection::memory).sum()
     }
 
+    /// A process is watched from `at_ns` on, and was not before: what its connections moved until then is not known.
+    pub fn on_resumed(&mut self, tgid: u32, at_ns: u64) {
+        self.resumed_ns.insert(tgid, at_ns);
+    }
+
     /// A connection was met.
     pub fn on_open(&mut self, open: &Open, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
         self.make_room(sink);
@@ -130,7 +138,8 @@ impl Connections {
         if open.family == AF_UNIX || info.tls {
             self.of_process.entry(open.tgid).or_default().insert(open.conn);
         }
-        self.by_id.insert(open.conn, Connection::new(info, open.tgid, open.at_ns, true, self.since_ns));
+        let since_ns = self.resumed_ns.get(&open.tgid).copied().unwrap_or(self.since_ns);
+        self.by_id.insert(open.conn, Connection::new(info, open.tgid, open.at_ns, true, since_ns));
     }
 
     /// It became known which connection carries a stream of plaintext. Nothing more is reported of the connection.
@@ -207,6 +216,7 @@ impl Connections {
 
     /// A process has ended.
     pub fn on_exit(&mut self, tgid: u32, at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+        self.resumed_ns.remove(&tgid);
         for id in self.of_process.remove(&tgid).unwrap_or_default() {
             // Another process may have taken it over.
             if self.by_id.get(&id).is_some_and(|connection| connection.tgid == tgid) {
@@ -319,5 +329,48 @@ fn unix_name(open: &Open) -> Arc<str> {
         Some([0, name @ ..]) => format!("@{}", String::from_utf8_lossy(name)).into(),
         Some(name) => String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default()).into(),
         None => Arc::from(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ebpf_common::events::{EventKind, RECEIVED, SENT};
+    use zerocopy::FromZeros as _;
+
+    use super::*;
+
+    const CONN: u64 = 5;
+    const TGID: u32 = 7;
+    /// HEADERS of stream 1: GET, http, /.
+    const REQUEST: &[u8] = &[0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x84, 0x86];
+    /// HEADERS of stream 1: 200.
+    const RESPONSE: &[u8] = &[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
+
+    /// How many requests are told of an HTTP/2 connection met in mid-life at `at_ns`, with one request and its response.
+    fn told(connections: &mut Connections, at_ns: u64) -> usize {
+        let mut told = 0;
+        let mut sink = |_: &ConnectionInfo, _: Exchange| told += 1;
+        let mut open = Open::new_zeroed();
+        (open.kind, open.family, open.conn, open.at_ns, open.tgid) =
+            (EventKind::Open as u32, AF_INET, CONN, at_ns, TGID);
+        connections.on_open(&open, &mut sink);
+        for (direction, bytes, other_position) in [(RECEIVED, REQUEST, 0), (SENT, RESPONSE, REQUEST.len() as u64)] {
+            let mut header = Data::new_zeroed();
+            (header.kind, header.direction, header.tgid) = (EventKind::Data as u32, direction, TGID);
+            (header.conn, header.at_ns, header.other_position) = (CONN, at_ns, other_position);
+            header.len = u32::try_from(bytes.len()).unwrap();
+            header.head_len = u16::try_from(bytes.len()).unwrap();
+            connections.on_data(&header, bytes, &[], &mut sink);
+        }
+        told
+    }
+
+    #[test]
+    fn a_time_that_nobody_watched_is_no_quiet_time() {
+        const SECOND: u64 = 1_000_000_000;
+        assert_eq!(told(&mut Connections::new(Limits::default(), 0), SECOND), 1, "nothing moved for a second");
+        let mut connections = Connections::new(Limits::default(), 0);
+        connections.on_resumed(TGID, SECOND - 1);
+        assert_eq!(told(&mut connections, SECOND), 0, "what moved before may have ended within a frame");
     }
 }

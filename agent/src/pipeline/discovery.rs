@@ -21,6 +21,8 @@ pub(super) struct Discovery {
     judged: HashMap<u32, bool>,
     /// Decisions that the kernel side is to be told.
     decisions: Vec<(u32, bool)>,
+    /// Processes that are watched from now on, and were ignored before.
+    resumed: Vec<u32>,
     /// What the decisions were made on, see [`ProcessTable::generation`].
     generation: u64,
 }
@@ -35,6 +37,7 @@ impl Discovery {
             living: chosen.iter().copied().collect(),
             judged: HashMap::new(),
             decisions: Vec::new(),
+            resumed: Vec::new(),
         }
     }
 
@@ -70,7 +73,9 @@ impl Discovery {
 
     fn judge(&mut self, tgid: u32) -> bool {
         let is_wanted = self.processes.verdict(tgid).is_watch();
-        self.judged.insert(tgid, is_wanted);
+        if self.judged.insert(tgid, is_wanted) == Some(false) && is_wanted {
+            self.resumed.push(tgid);
+        }
         self.decisions.push((tgid, is_wanted));
         is_wanted
     }
@@ -109,6 +114,11 @@ impl Discovery {
         }
     }
 
+    /// Processes that the kernel side was told to watch, and had ignored: what they moved before is not known.
+    pub(super) fn take_resumed(&mut self) -> impl Iterator<Item = u32> {
+        self.resumed.drain(..)
+    }
+
     /// To be called each second: judges anew where something has changed, and looks after chosen processes whose end may
     /// have been lost.
     pub(super) fn keep_house(&mut self) {
@@ -123,6 +133,9 @@ impl Discovery {
                 if *known != is_wanted {
                     *known = is_wanted;
                     self.decisions.push((tgid, is_wanted));
+                    if is_wanted {
+                        self.resumed.push(tgid);
+                    }
                 }
             }
         } else {
