@@ -402,6 +402,7 @@ fn many_spans_from_many_threads_arrive_exactly() {
     let receiver = Receiver::start();
     let mut config = config(&receiver, "grpc", &[]);
     config.batch.max_queue_bytes = 256 << 20;
+    config.batch.max_batch_spans = 4096;
     let stage = Stage::start(&config, vec![]);
     let services: Vec<_> = (0..THREADS).map(|n| resource(&format!("s{n}"), n as u32)).collect();
     std::thread::scope(|scope| {

@@ -169,7 +169,7 @@ fn a_last_chunk_in_a_buffer_of_its_own_ends_the_body() {
         ("10\r\n\r\n", false),
         ("0\r\nnot a trailer\r\n\r\n", false),
         // Cut out of the middle of something longer.
-        ("0\r\nGrpc-Status: 0, and more\r\n\r\n", false),
+        ("0\r\nGrpc-Status: 0, and more.\r\n\r\n", false),
     ] {
         let mut wire = Wire::server();
         let responses = wire.responses();
