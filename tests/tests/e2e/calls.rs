@@ -4,7 +4,6 @@ use std::{
     net::{Ipv6Addr, SocketAddr, TcpListener},
     os::fd::OwnedFd,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -88,10 +87,6 @@ fn each_call(backend: Backend, family: &str) {
         let received = if unknown { Value::Null } else { json!(200) };
         // More buffers than are read: how many bytes were size lines is not known, but that the body ended is.
         let many_buffers = send.ends_with("chunks");
-        if many_buffers {
-            let took = Duration::from_nanos(span.duration_ns());
-            assert!(took < Duration::from_millis(250), "{send} ended with its connection, after {took:?}");
-        }
         let sent = if many_buffers { Value::Null } else { json!(size) };
         assert_attributes(
             span,
