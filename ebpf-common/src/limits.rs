@@ -17,6 +17,17 @@ pub const IOV_MAX: u32 = 16;
 /// Further entries, in that many lots of as many, that are summed up to find a piece's end: 80 in all, what Node writes for 26
 /// chunks.
 pub const IOV_ROUNDS: u32 = 4;
+/// HTTP/2: bytes copied at first, and again behind a payload that was left out: a few header blocks.
+pub const WINDOW: u32 = 512;
+/// HTTP/2: bytes copied next where nothing was left out of the first.
+pub const WINDOW_MAX: u32 = 4096;
+/// HTTP/2: DATA payloads are left out from this length on; to copy fewer costs less than a record.
+pub const LONG_DATA: u32 = 256;
+/// HTTP/2: steps (buffers, windows) that a program walks over a piece before it calls itself, which the
+/// kernel allows 32 times: 256 in all.
+pub const STEPS: u32 = 8;
+/// HTTP/2: most frames walked in a step.
+pub const STEP_FRAMES: u32 = 24;
 /// Most messages of one `sendmmsg` or `recvmmsg` that are followed.
 pub const MMSG_MAX: u32 = 8;
 

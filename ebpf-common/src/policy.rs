@@ -16,6 +16,9 @@ pub const TLS_INCOMPLETE: u32 = 2;
 /// Index into the array of programs: carries on where `sys_exit` finds a `sendmmsg` or `recvmmsg`.
 pub const MANY_MESSAGES: u32 = 0;
 
+/// Index into the array of programs: carries on where the frames of HTTP/2 are followed.
+pub const FOLLOW_FRAMES: u32 = 1;
+
 /// Index into the per-CPU array of counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -14,6 +14,11 @@ use ebpf_common::{
     policy::{COUNTERS, Counter, TLS_COMPLETE},
 };
 
+use crate::handlers::{
+    capture::Buffer,
+    frames::{Stand, Walk},
+};
+
 /// What is remembered of a connection.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -34,6 +39,8 @@ pub struct Connection {
     pub last_direction: u32,
     /// Pieces seen.
     pub pieces: u32,
+    /// Where the frames of HTTP/2 stand: received, sent.
+    pub frames: [Stand; 2],
     /// Inode of the socket (`syscall` backend): tells a reused address from the same socket.
     pub inode: u64,
     /// The stream of plaintext that it carries, if it is `BOUND`.
@@ -54,6 +61,8 @@ pub const RESPONSES: u32 = 1 << 4;
 pub const CIPHER: u32 = 1 << 6;
 /// Its plaintext is seen at a TLS library; nothing of its own is recorded.
 pub const BOUND: u32 = 1 << 7;
+/// The frames of HTTP/2 are followed; shifted by the direction.
+pub const FRAMES: u32 = 1 << 8;
 
 /// Connections, by socket (`sock` backend). Written by the programs; freed by the kernel with the socket.
 #[btf_map]
@@ -82,19 +91,23 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 
-/// Room to put a record together: header, then payload.
+/// Room to put a record together: header, then payload; and what those need who do so in steps.
 #[repr(C)]
 pub struct Scratch {
     pub header: Data,
     pub payload: [u8; SCRATCH_PAYLOAD],
     /// Entries of an `iovec` array: address, length.
     pub buffers: [[u64; 2]; IOV_MAX as usize],
+    /// Where the bytes of the piece at hand lie.
+    pub buffer: Buffer,
     /// Numbers that the verifier is to forget, see `handlers::capture::forget`.
     pub forgotten: [u64; 4],
     /// Bytes recorded since it was last looked how full the ring is.
     pub unasked: u64,
     /// The ring was fuller than it should be when last looked at, and user space was woken for it.
     pub woken: u64,
+    /// Frames of HTTP/2 being walked over.
+    pub walk: Walk,
 }
 
 /// One per direction, since a program that sends and one that receives may interrupt each other; then the same for
@@ -219,9 +232,17 @@ pub static TLS_THREADS: LruHashMap<u64, TlsThread> = LruHashMap::with_max_entrie
 #[map]
 pub static TLS_CARRIERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(TLS_CARRIERS_MAX, 0);
 
-/// Programs that others continue in. Written by the loader.
+/// What `sys_exit` continues in, see `ebpf_common::policy`. Written by the loader.
 #[map]
-pub static TAIL_CALLS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+pub static TAIL_CALLS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+
+/// What `sock_recv_length` continues in. Written by the loader; programs of different hooks do not share a map.
+#[map]
+pub static TAIL_CALLS_RECEIVED: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// What `sock_send_length` continues in.
+#[map]
+pub static TAIL_CALLS_SENT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Adds one to a counter.
 #[inline(always)]

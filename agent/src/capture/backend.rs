@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use ebpf_common::policy::{FOLLOW_FRAMES, MANY_MESSAGES};
+
 /// A way to learn what a process moves over its sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
@@ -38,6 +40,53 @@ static SYSCALL: &[Hook] = &[
     Hook { program: "sys_exit", tracepoint: "sys_exit" },
 ];
 
+/// A program that another continues in (a tail call), so that each stays small enough for the verifier. Capture works
+/// without.
+#[derive(Clone, Copy, Debug)]
+pub struct Continuation {
+    /// The program, and the tracepoint of the one before it.
+    pub hook: Hook,
+    /// Where that one looks for it.
+    pub map: &'static str,
+    /// See `map`.
+    pub index: u32,
+    /// What it means if the kernel refuses it.
+    pub otherwise: &'static str,
+}
+
+const NO_FRAMES: &str =
+    "HTTP/2 is not followed frame by frame on this kernel; trailers behind large bodies show as gaps";
+
+static SOCK_CONTINUES: &[Continuation] = &[
+    Continuation {
+        hook: Hook { program: "sock_recv_frames", tracepoint: "sock_recv_length" },
+        map: "TAIL_CALLS_RECEIVED",
+        index: 0,
+        otherwise: NO_FRAMES,
+    },
+    Continuation {
+        hook: Hook { program: "sock_send_frames", tracepoint: "sock_send_length" },
+        map: "TAIL_CALLS_SENT",
+        index: 0,
+        otherwise: NO_FRAMES,
+    },
+];
+
+static SYSCALL_CONTINUES: &[Continuation] = &[
+    Continuation {
+        hook: Hook { program: "sys_exit_many", tracepoint: "sys_exit" },
+        map: "TAIL_CALLS",
+        index: MANY_MESSAGES,
+        otherwise: "sendmmsg and recvmmsg are not followed on this kernel; their bytes show as gaps",
+    },
+    Continuation {
+        hook: Hook { program: "sys_exit_frames", tracepoint: "sys_exit" },
+        map: "TAIL_CALLS",
+        index: FOLLOW_FRAMES,
+        otherwise: NO_FRAMES,
+    },
+];
+
 /// Structures whose every known member a backend needs.
 const SYSCALL_NEEDS: &[&str] = &["files_struct", "fdtable", "file", "inode", "socket"];
 const ALL_NEED: &[&str] = &["sock", "tcp_sock", "task_struct", "signal_struct"];
@@ -70,6 +119,15 @@ impl Backend {
         match self {
             Self::Sock => SOCK,
             Self::Syscall => SYSCALL,
+        }
+    }
+
+    /// The programs that its hooks continue in.
+    #[must_use]
+    pub const fn continuations(self) -> &'static [Continuation] {
+        match self {
+            Self::Sock => SOCK_CONTINUES,
+            Self::Syscall => SYSCALL_CONTINUES,
         }
     }
 

@@ -15,7 +15,7 @@ use aya::{
 use ebpf_common::{
     limits,
     offsets::KernelOffsets,
-    policy::{COUNTERS, Counter, IGNORE, MANY_MESSAGES, VERDICT_IGNORE, WATCH},
+    policy::{COUNTERS, Counter, IGNORE, VERDICT_IGNORE, WATCH},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
@@ -23,7 +23,7 @@ use zerocopy::IntoBytes;
 
 pub use self::uprobes::Uprobe;
 use self::{
-    backend::{Backend, Hook, Refusal},
+    backend::{Backend, Continuation, Hook, Refusal},
     event::Event,
 };
 use crate::kernel::{
@@ -317,20 +317,24 @@ fn attach(object: &mut Ebpf, backend: Backend, types: &aya::Btf) -> Result<(), S
     for hook in backend::PROCESS_HOOKS.iter().chain(backend.hooks()) {
         hook.attach(object, types).map_err(|error| format!("{}: {}", hook.tracepoint, plainly(&error)))?;
     }
-    if backend == Backend::Syscall
-        && let Err(error) = attach_tail_call(object, types)
-    {
-        tracing::warn!(%error, "sendmmsg and recvmmsg are not followed on this kernel; their bytes show as gaps");
+    for continuation in backend.continuations() {
+        if let Err(error) = continuation.attach(object, types) {
+            let program = continuation.hook.program;
+            tracing::warn!(%error, program, "{}", continuation.otherwise);
+        }
     }
     Ok(())
 }
 
-fn attach_tail_call(object: &mut Ebpf, types: &aya::Btf) -> anyhow::Result<()> {
-    let program: &mut BtfTracePoint = object.program_mut("sys_exit_many").context("not in the object")?.try_into()?;
-    program.load("sys_exit", types).map_err(|error| anyhow::anyhow!(plainly(&error)))?;
-    let fd = program.fd()?.try_clone()?;
-    let mut programs: ProgramArray<_> = object.map_mut("TAIL_CALLS").context("not in the object")?.try_into()?;
-    Ok(programs.set(MANY_MESSAGES, &fd, 0)?)
+impl Continuation {
+    fn attach(&self, object: &mut Ebpf, types: &aya::Btf) -> anyhow::Result<()> {
+        let Hook { program, tracepoint } = self.hook;
+        let program: &mut BtfTracePoint = object.program_mut(program).context("not in the object")?.try_into()?;
+        program.load(tracepoint, types).map_err(|error| anyhow::anyhow!(plainly(&error)))?;
+        let fd = program.fd()?.try_clone()?;
+        let mut programs: ProgramArray<_> = object.map_mut(self.map).context("not in the object")?.try_into()?;
+        Ok(programs.set(self.index, &fd, 0)?)
+    }
 }
 
 impl Hook {

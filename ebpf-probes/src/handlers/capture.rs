@@ -24,6 +24,7 @@ const _: () = assert!(HEAD_MAX.is_power_of_two() && TAIL_MAX.is_power_of_two());
 ///
 /// No `enum` with fields: a variant that lacks one leaves it undefined, and the compiler may still spill it to the
 /// stack, which the verifier refuses.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Buffer {
     kind: u64,
@@ -62,7 +63,32 @@ impl Buffer {
     pub const fn hidden(flag: u32) -> Self {
         Self { kind: HIDDEN, what: flag as u64, count: 0 }
     }
+
+    /// The memory of a piece of `len` bytes, for one who reads it in steps; `None` if it cannot be read.
+    #[inline(always)]
+    pub fn memory(self, len: u64) -> Option<Memory> {
+        match self.kind {
+            PLAIN => Some(Memory { at: self.what, len, iov: 0, count: 0 }),
+            VECTOR => Some(Memory { at: 0, len: 0, iov: self.what, count: self.count }),
+            MESSAGE => {
+                let [iov, count] = read_user_value::<[u64; 2]>(self.what + MSG_IOV)?;
+                Some(Memory { at: 0, len: 0, iov, count })
+            }
+            _ => None,
+        }
+    }
 }
+
+/// Memory of a process: `len` bytes, then an array of `count` `struct iovec`.
+pub struct Memory {
+    pub at: u64,
+    pub len: u64,
+    pub iov: u64,
+    pub count: u64,
+}
+
+/// Offset of the array and its length in `struct msghdr`, behind a name and its length.
+const MSG_IOV: u64 = 16;
 
 /// What was copied into the scratch buffer.
 pub struct Copied {
@@ -93,8 +119,7 @@ pub fn copy(scratch: *mut Scratch, buffer: Buffer, len: u64, wanted: u64) -> Cop
     }
     let (mut iov, mut count) = (buffer.what, buffer.count);
     if buffer.kind == MESSAGE {
-        // `struct msghdr`: name, namelen, then iov and iovlen at 16.
-        let Some(at) = read_user_value::<[u64; 2]>(buffer.what + 16) else {
+        let Some(at) = read_user_value::<[u64; 2]>(buffer.what + MSG_IOV) else {
             return Copied::nothing(flags::FAULT);
         };
         [iov, count] = at;
@@ -232,9 +257,20 @@ pub fn forget(scratch: *mut Scratch, slot: usize, value: u64) -> u64 {
     }
 }
 
+/// Writes down where the bytes of a piece lie, and reads it again: see `forget`.
+#[inline(always)]
+pub fn keep(scratch: *mut Scratch, buffer: Buffer) -> Buffer {
+    // SAFETY: per-CPU memory.
+    unsafe {
+        let at = &raw mut (*scratch).buffer;
+        at.write_volatile(buffer);
+        at.read_volatile()
+    }
+}
+
 /// Where a byte of the payload goes.
 #[inline(always)]
-fn room(scratch: *mut Scratch, at: u64) -> *mut u8 {
+pub fn room(scratch: *mut Scratch, at: u64) -> *mut u8 {
     // SAFETY: the verifier proves that `at` and what is written there lie within the payload.
     unsafe { (&raw mut (*scratch).payload).cast::<u8>().add(at as usize) }
 }
@@ -247,7 +283,7 @@ fn smaller(a: u64, b: u64) -> u64 {
 
 /// The same without a branch. Meant for lengths; where one is above `i64::MAX` the result is of no use, but no harm.
 #[inline(always)]
-fn least(a: u64, b: u64) -> u64 {
+pub fn least(a: u64, b: u64) -> u64 {
     let difference = opaque(a.wrapping_sub(b));
     let negative = opaque((difference as i64 >> 63) as u64);
     b.wrapping_add(difference & negative)

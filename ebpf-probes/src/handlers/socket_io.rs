@@ -17,7 +17,7 @@ use ebpf_common::{
 
 use super::{
     capture::{self, Buffer, Copied},
-    process, tls,
+    frames, process, tls,
 };
 use crate::{
     globals::{HEAD_LIMIT, WAKE_AT},
@@ -27,8 +27,8 @@ use crate::{
         task::{self, tgid_of},
     },
     maps::{
-        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, IGNORED, RESPONSES, SCRATCH, Scratch, TCP, VERDICTS,
-        count,
+        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, FRAMES, IGNORED, RESPONSES, SCRATCH, Scratch, TCP,
+        VERDICTS, count,
     },
 };
 
@@ -76,6 +76,11 @@ pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
     Some(connection)
 }
 
+/// What is to be done next about a piece.
+pub const NOTHING: u32 = 0;
+/// To continue in the program that walks over frames; [`unfollowed`] if that cannot be.
+pub const FOLLOW: u32 = 1;
+
 /// The current thread moved `len` bytes over `socket`. Where they lie in the process is asked only if they are wanted: it
 /// costs time, and the verifier would follow all that comes before once for each kind of buffer.
 #[inline(always)]
@@ -85,7 +90,7 @@ pub fn moved<S: Socket>(
     direction: u32,
     len: u32,
     buffer: impl FnOnce() -> Buffer,
-) -> Option<()> {
+) -> Option<u32> {
     let state = connection(socket, tgid_of(thread))?;
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *state };
@@ -108,6 +113,7 @@ pub fn moved<S: Socket>(
     let header = unsafe { &mut (*scratch).header };
     header.at_ns = at_ns;
     header.flags = 0;
+    let due = connection.position[side];
     advance(connection, socket.address(), side, len, sequences, fresh, header);
     header.other_position = elsewhere(connection, 1 - side, sequences);
 
@@ -119,13 +125,46 @@ pub fn moved<S: Socket>(
         announce(socket.address(), connection.id, tgid_of(thread), at_ns)?;
         connection.flags |= ANNOUNCED;
     }
-    if record(scratch, connection, thread, direction, len, buffer) == TLS_RECORD {
+    let buffer = capture::keep(scratch, buffer());
+    if connection.flags & (FRAMES << side) != 0 {
         cold_path();
+        let in_place = S::FOLLOWED && header.position == due && header.flags == 0;
+        if in_place && frames::prepare(scratch, socket, connection.frames[side], buffer, len.into()) {
+            describe(header, connection, thread, direction, len);
+            return Some(FOLLOW);
+        }
+        if !in_place || !frames::pass(&mut connection.frames[side], len) {
+            connection.flags &= !(FRAMES << side);
+        }
+    }
+    let beginning = record(scratch, connection, thread, direction, len, buffer, S::FOLLOWED);
+    if beginning == ANYTHING {
+        return Some(NOTHING);
+    }
+    cold_path();
+    if beginning == TLS_RECORD {
         // The first piece of its kind: from the next on this is asked before.
         connection.flags |= CIPHER;
         tls::carried(connection, direction);
+        return Some(NOTHING);
     }
-    Some(())
+    connection.flags |= FRAMES << side;
+    // Its bytes were read already, so they can be read.
+    let _for_certain = frames::prepare(scratch, socket, frames::beginning(scratch), buffer, len.into());
+    Some(FOLLOW)
+}
+
+/// The program to continue in is not there: the piece, one that begins a connection, is recorded as any other.
+#[inline(always)]
+pub fn unfollowed<S: Socket>(socket: S, direction: u32) -> Option<()> {
+    let side = (direction & 1) as usize;
+    let connection = socket.connection()?;
+    // SAFETY: state of a live connection.
+    unsafe { (*connection).flags &= !(FRAMES << side) };
+    let scratch = SCRATCH.get_ptr_mut(side as u32)?;
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    let header = unsafe { &(*scratch).header };
+    output(scratch, u64::from(header.head_len) + u64::from(header.tail_len))
 }
 
 /// Counts a piece; whether user space wants nothing more of the connection.
@@ -158,10 +197,12 @@ pub fn unwanted(connection: &mut Connection) -> bool {
 
 /// What a piece begins with.
 pub const TLS_RECORD: u32 = 1;
+/// See [`TLS_RECORD`]. Such a piece is copied, but not handed over yet.
+const HTTP2: u32 = 2;
 const ANYTHING: u32 = 0;
 
 /// Copies as much of a piece as is wanted, and hands it to user space. Gives what it was seen to begin with. Time, positions
-/// and flags stand in the scratch buffer's header already.
+/// and flags stand in the scratch buffer's header already. `may_follow`: whether the answer `HTTP2` will be heeded.
 #[inline(always)]
 pub fn record(
     scratch: *mut Scratch,
@@ -169,13 +210,14 @@ pub fn record(
     thread: u64,
     direction: u32,
     len: u32,
-    buffer: impl FnOnce() -> Buffer,
+    buffer: Buffer,
+    may_follow: bool,
 ) -> u32 {
     let wanted = share(connection, direction, len);
     let moved = capture::forget(scratch, 0, u64::from(len));
     let wanted = capture::forget(scratch, 1, u64::from(wanted));
-    let copied = capture::copy(scratch, buffer(), moved, wanted);
-    send(scratch, connection, thread, direction, len, &copied)
+    let copied = capture::copy(scratch, buffer, moved, wanted);
+    send(scratch, connection, thread, direction, len, &copied, may_follow)
 }
 
 /// The second half of `record`.
@@ -187,6 +229,7 @@ pub fn send(
     direction: u32,
     len: u32,
     copied: &Copied,
+    may_follow: bool,
 ) -> u32 {
     let side = (direction & 1) as usize;
     if copied.flags != 0 {
@@ -201,6 +244,8 @@ pub fn send(
             count(Counter::Compat);
         }
     }
+    // SAFETY: per-CPU memory.
+    let header = unsafe { &mut (*scratch).header };
     let mut beginning = ANYTHING;
     if copied.head_len >= 4 {
         let word = first_word(scratch);
@@ -208,24 +253,34 @@ pub fn send(
             connection.flags |= RESPONSES << side;
         } else if word & tls::RECORD_MASK == tls::RECORD_BEGINNING {
             beginning = TLS_RECORD;
+        } else if may_follow && header.position == 0 && frames::begin(scratch, copied.head_len) {
+            beginning = HTTP2;
         }
     }
     connection.budget[side] = connection.budget[side].saturating_sub(copied.head_len as u32);
 
-    // SAFETY: per-CPU memory.
-    let header = unsafe { &mut (*scratch).header };
-    header.kind = EventKind::Data as u32;
-    header.direction = direction;
+    describe(header, connection, thread, direction, len);
     header.flags |= copied.flags;
-    header.len = len;
     header.head_len = copied.head_len as u16;
     header.tail_len = copied.tail_len as u16;
+    if beginning != HTTP2 {
+        output(scratch, copied.head_len + copied.tail_len);
+    }
+    beginning
+}
+
+/// What a record says of a piece besides where it lies and what was copied of it.
+#[inline(always)]
+fn describe(header: &mut Data, connection: &Connection, thread: u64, direction: u32, len: u32) {
+    header.kind = EventKind::Data as u32;
+    header.direction = direction;
+    header.len = len;
+    header.head_len = 0;
+    header.tail_len = 0;
     header.tgid = tgid_of(thread);
     header.tid = thread as u32;
     header.reserved = 0;
     header.conn = connection.id;
-    output(scratch, copied.head_len + copied.tail_len);
-    beginning
 }
 
 /// Nothing was told of a socket so far.
@@ -412,7 +467,7 @@ fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64) -> Option<()> {
 }
 
 #[inline(always)]
-fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
+pub fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
     // For the verifier; head and tail together are less.
     const MASK: u64 = 2 * HEAD_MAX as u64 - 1;
     let len = size_of::<Data>() as u64 + (capture::opaque(payload) & MASK);

@@ -20,6 +20,7 @@ use ebpf_common::{
 
 use super::{
     capture::{self, Buffer, Copied, read_user_value},
+    frames::Stand,
     process, socket_io,
 };
 use crate::{
@@ -358,6 +359,7 @@ fn plaintext(tgid: u32) -> Connection {
         flags: 0,
         last_direction: 2,
         pieces: 0,
+        frames: [Stand::BETWEEN; 2],
         inode: 0,
         plaintext: 0,
     }
@@ -459,7 +461,7 @@ fn piece(stream: &mut TlsStream, thread: u64, direction: u32, len: u32, address:
     header.flags = flags::TLS;
     header.position = position;
     header.other_position = other_position;
-    socket_io::send(scratch, plaintext, thread, direction, len, &copied);
+    socket_io::send(scratch, plaintext, thread, direction, len, &copied, false);
     Some(())
 }
 

@@ -8,12 +8,13 @@ use ebpf_common::events::{RECEIVED, SENT, TCP_LISTEN, flags};
 
 use super::call;
 use crate::{
-    handlers::{capture::Buffer, process, socket_io, socket_state, tls},
+    handlers::{capture::Buffer, frames, process, socket_io, socket_state, tls},
     kernel::{
         regs::{self, Regs},
         socket::{Socket, Typed},
         task,
     },
+    maps::{TAIL_CALLS_RECEIVED, TAIL_CALLS_SENT},
 };
 
 const MSG_OOB: u32 = 0x1;
@@ -30,6 +31,30 @@ fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     received(&ctx);
+    0
+}
+
+/// Called by `sock_send_length` and by itself, never attached.
+#[btf_tracepoint(function = "sock_send_length")]
+fn sock_send_frames(ctx: BtfTracePointContext) -> i32 {
+    let outcome = frames::walk(SENT);
+    if outcome == frames::MORE {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS_SENT.tail_call(&ctx, 0) };
+    }
+    frames::finish(SENT, outcome, |_| Typed(ctx.arg::<*mut c_void>(0)));
+    0
+}
+
+/// Called by `sock_recv_length` and by itself, never attached.
+#[btf_tracepoint(function = "sock_recv_length")]
+fn sock_recv_frames(ctx: BtfTracePointContext) -> i32 {
+    let outcome = frames::walk(RECEIVED);
+    if outcome == frames::MORE {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS_RECEIVED.tail_call(&ctx, 0) };
+    }
+    frames::finish(RECEIVED, outcome, |_| Typed(ctx.arg::<*mut c_void>(0)));
     0
 }
 
@@ -56,7 +81,14 @@ fn sent(ctx: &BtfTracePointContext) -> Option<()> {
     }
     let task = task::current();
     let thread = task::thread(task);
-    socket_io::moved(socket, thread, SENT, moved as u32, || buffer(task, thread, call::sending, regs::SENDMMSG))
+    let buffer = || buffer(task, thread, call::sending, regs::SENDMMSG);
+    if socket_io::moved(socket, thread, SENT, moved as u32, buffer)? == socket_io::FOLLOW {
+        // It returns only if that program is not there.
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS_SENT.tail_call(ctx, 0) };
+        socket_io::unfollowed(socket, SENT);
+    }
+    Some(())
 }
 
 #[inline(always)]
@@ -77,10 +109,16 @@ fn received(ctx: &BtfTracePointContext) -> Option<()> {
     if moved == 0 {
         return socket_io::ended(socket, thread);
     }
-    socket_io::moved(socket, thread, RECEIVED, moved as u32, || {
+    let buffer = || {
         // The bytes were thrown away, not copied to the buffer.
         if how & MSG_TRUNC != 0 { call::HIDDEN } else { buffer(task, thread, call::receiving, regs::RECVMMSG) }
-    })
+    };
+    if socket_io::moved(socket, thread, RECEIVED, moved as u32, buffer)? == socket_io::FOLLOW {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS_RECEIVED.tail_call(ctx, 0) };
+        socket_io::unfollowed(socket, RECEIVED);
+    }
+    Some(())
 }
 
 /// The buffer of the call that `task`, the current one, is in, as `of_call` finds it.

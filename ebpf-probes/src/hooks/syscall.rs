@@ -5,14 +5,14 @@ use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, progra
 use ebpf_common::{
     events::{RECEIVED, SENT, TCP_CLOSE, TCP_LISTEN},
     limits::MMSG_MAX,
-    policy::{Counter, MANY_MESSAGES},
+    policy::{Counter, FOLLOW_FRAMES, MANY_MESSAGES},
 };
 
 use super::call::{self, MMSGHDR};
 use crate::{
     handlers::{
         capture::{Buffer, read_user_value},
-        process, socket_io, socket_state, tls,
+        frames, process, socket_io, socket_state, tls,
     },
     kernel::{
         file_table,
@@ -41,6 +41,20 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit_many(ctx: BtfTracePointContext) -> i32 {
     many(&ctx);
+    0
+}
+
+/// Called by `sys_exit` and by itself, never attached.
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit_frames(ctx: BtfTracePointContext) -> i32 {
+    let regs = Regs(ctx.arg::<*const u8>(0));
+    let direction = if receives(regs.number()) { RECEIVED } else { SENT };
+    let outcome = frames::walk(direction);
+    if outcome == frames::MORE {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS.tail_call(&ctx, FOLLOW_FRAMES) };
+    }
+    frames::finish(direction, outcome, |walk| Raw { sk: walk.socket.get(), inode: walk.inode.get() });
     0
 }
 
@@ -114,14 +128,12 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
     if how & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0 {
         return None;
     }
-    if number == SPLICE {
-        // From a socket or to one; a pipe is on the other side.
-        one(regs.arg0(), thread, RECEIVED, moved, || call::HIDDEN);
-        return one(regs.arg2(), thread, SENT, moved, || call::HIDDEN);
-    }
-    let receives = matches!(number, READ | READV | RECVFROM | RECVMSG | PREADV2);
-    let direction = if receives { RECEIVED } else { SENT };
-    one(regs.arg0(), thread, direction, moved, || match number {
+    // `splice` is from a socket or to one; a pipe is on the other side.
+    let splices_in = number == SPLICE && file_table::socket(regs.arg0()).is_some();
+    let fd = if number == SPLICE && !splices_in { regs.arg2() } else { regs.arg0() };
+    let receives = receives(number);
+    let direction = if receives || splices_in { RECEIVED } else { SENT };
+    one(ctx, fd, thread, direction, moved, || match number {
         _ if how & MSG_TRUNC != 0 => call::HIDDEN,
         _ if receives => call::receiving(regs, number),
         _ => call::sending(regs, number),
@@ -143,23 +155,41 @@ fn compat(regs: Regs, number: u64, moved: i64) -> Option<()> {
 /// Within a TLS call it matters that a socket was tried.
 #[inline(always)]
 fn nothing_moved(regs: Regs, number: u64) -> Option<()> {
-    match number {
-        READ | READV | RECVFROM | RECVMSG | PREADV2 => tls::received_nothing(),
-        _ => tls::sent_nothing(|| {
-            let found = file_table::socket(regs.arg0())?;
-            Raw { sk: found.sk, inode: found.inode }.connection()
-        }),
+    if receives(number) {
+        return tls::received_nothing();
     }
+    tls::sent_nothing(|| {
+        let found = file_table::socket(regs.arg0())?;
+        Raw { sk: found.sk, inode: found.inode }.connection()
+    })
+}
+
+/// Whether it is one of the calls that receive one piece into a buffer.
+#[inline(always)]
+fn receives(number: u64) -> bool {
+    matches!(number, READ | READV | RECVFROM | RECVMSG | PREADV2)
 }
 
 #[inline(always)]
-fn one(fd: u64, thread: u64, direction: u32, moved: i64, buffer: impl FnOnce() -> Buffer) -> Option<()> {
+fn one(
+    ctx: &BtfTracePointContext,
+    fd: u64,
+    thread: u64,
+    direction: u32,
+    moved: i64,
+    buffer: impl FnOnce() -> Buffer,
+) -> Option<()> {
     let found = file_table::socket(fd)?;
     let socket = Raw { sk: found.sk, inode: found.inode };
     if moved == 0 {
         return if direction == RECEIVED { socket_io::ended(socket, thread) } else { None };
     }
-    socket_io::moved(socket, thread, direction, moved as u32, buffer)
+    if socket_io::moved(socket, thread, direction, moved as u32, buffer)? == socket_io::FOLLOW {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS.tail_call(ctx, FOLLOW_FRAMES) };
+        socket_io::unfollowed(socket, direction);
+    }
+    Some(())
 }
 
 /// `sendmmsg` and `recvmmsg` return how many messages they moved; each has its length behind it.

@@ -14,6 +14,7 @@ use ebpf_common::events::{AF_INET, AF_INET6, AF_UNIX, Open, UNIX_PATH_MAX};
 use super::{load, read, read_into};
 use crate::{
     globals::OFFSETS,
+    handlers::frames::Stand,
     maps::{CONNECTIONS, CONNECTIONS_BY_ADDRESS, Connection},
 };
 
@@ -43,12 +44,17 @@ impl Sequences {
 
 /// A socket as a backend hands it over.
 pub trait Socket: Copy {
+    /// The frames of HTTP/2 are followed on it.
+    const FOLLOWED: bool = true;
+
     /// Address of its `struct sock`.
     fn address(self) -> u64;
     /// What is remembered of it, if it was met before.
     fn connection(self) -> Option<*mut Connection>;
     /// Begins to remember it.
     fn remember(self) -> Option<*mut Connection>;
+    /// What tells it from another socket at the same address, where the backend needs that.
+    fn inode(self) -> u64;
     /// Its sequence numbers; it is TCP.
     fn sequences(self) -> Sequences;
 }
@@ -71,6 +77,11 @@ impl Socket for Typed {
     #[inline(always)]
     fn address(self) -> u64 {
         self.0 as u64
+    }
+
+    #[inline(always)]
+    fn inode(self) -> u64 {
+        0
     }
 
     #[inline(always)]
@@ -115,6 +126,11 @@ impl Socket for Raw {
     }
 
     #[inline(always)]
+    fn inode(self) -> u64 {
+        self.inode
+    }
+
+    #[inline(always)]
     fn connection(self) -> Option<*mut Connection> {
         let connection = CONNECTIONS_BY_ADDRESS.get_ptr_mut(&self.sk)?;
         // SAFETY: a value of the map; at worst another connection's, if it is evicted at this moment.
@@ -137,6 +153,7 @@ impl Socket for Raw {
             flags: 0,
             last_direction: 0,
             pieces: 0,
+            frames: [Stand::BETWEEN; 2],
             inode: self.inode,
             plaintext: 0,
         };
@@ -160,6 +177,13 @@ impl Socket for Raw {
 pub struct InOneCall(pub Raw);
 
 impl Socket for InOneCall {
+    const FOLLOWED: bool = false;
+
+    #[inline(always)]
+    fn inode(self) -> u64 {
+        self.0.inode
+    }
+
     #[inline(always)]
     fn address(self) -> u64 {
         self.0.address()

@@ -1,0 +1,395 @@
+//! HTTP/2: every frame header and every payload but that of DATA frames reaches user space, however frames fall over
+//! calls. A connection is followed from its beginning, each direction by itself; a piece is recorded in parts, between
+//! which long DATA payloads are left out.
+//!
+//! Runs as a program of its own (a tail call), which calls itself after a few steps: so the verifier has little to follow.
+//! All that a step changes is kept in memory.
+
+use core::cell::UnsafeCell;
+
+use ebpf_common::{
+    events::{Data, flags},
+    limits::{HEAD_MAX, LONG_DATA, STEP_FRAMES, STEPS, WINDOW, WINDOW_MAX},
+    policy::Counter,
+};
+
+use super::{
+    capture::{Buffer, Memory, least, opaque, read_user, read_user_value, room},
+    socket_io::output,
+};
+use crate::{
+    kernel::socket::Socket,
+    maps::{FRAMES, SCRATCH, Scratch, count},
+};
+
+/// Bytes of a frame's header (RFC 9113, section 4.1).
+const HEADER: u64 = 9;
+/// Bytes of a frame's header up to the flags.
+const HEADER_READ: u64 = 5;
+const PADDED: u64 = 0x8;
+/// Bits of the length of the longest payload of a frame other than DATA that is taken for one.
+const PLAUSIBLE_BITS: u64 = 18;
+
+/// The beginning of what a client sends first (RFC 9113, section 3.4), as a word in memory.
+const PREFACE: u64 = u64::from_le_bytes(*b"PRI * HT");
+const PREFACE_LEN: u64 = 24;
+/// What a server sends first: the header of a SETTINGS frame, but for the last byte of its length.
+const SETTINGS: u64 = 0x04 << 24;
+const SETTINGS_LEN: u64 = 0xff << 16;
+
+/// A bound for the verifier on where in the captured bytes something lies.
+const MASK: u64 = HEAD_MAX as u64 - 1;
+
+/// Where a direction stands between two pieces.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Stand {
+    /// Bytes left of the payload (or of the preface).
+    left: u32,
+    /// The payload is that of a DATA frame.
+    data: u16,
+    /// Bytes seen of a frame's header.
+    have: u16,
+    /// The first of them.
+    word: u64,
+}
+
+impl Stand {
+    /// At the beginning of a frame.
+    pub const BETWEEN: Self = Self { left: 0, data: 0, have: 0, word: 0 };
+}
+
+/// A number in memory that is read and written exactly where the code says so.
+#[repr(transparent)]
+pub struct Slot(UnsafeCell<u64>);
+
+// SAFETY: each processor has its own; see `Slot::get`.
+unsafe impl Sync for Slot {}
+
+impl Slot {
+    #[inline(always)]
+    pub fn get(&self) -> u64 {
+        // SAFETY: in per-CPU memory that no other program of this direction uses meanwhile.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn set(&self, value: u64) {
+        // SAFETY: as above.
+        unsafe { self.0.get().write_volatile(value) }
+    }
+
+    #[inline(always)]
+    fn add(&self, value: u64) {
+        self.set(self.get().wrapping_add(value));
+    }
+
+    #[inline(always)]
+    fn take(&self, value: u64) {
+        self.set(self.get().wrapping_sub(value));
+    }
+}
+
+/// A piece being walked.
+#[repr(C)]
+pub struct Walk {
+    /// The socket (`syscall` backend).
+    pub socket: Slot,
+    pub inode: Slot,
+    /// What is left of the buffer at hand, and of the array of buffers.
+    at: Slot,
+    here: Slot,
+    iov: Slot,
+    iov_left: Slot,
+    /// Bytes of the piece that were neither copied nor left out yet.
+    rest: Slot,
+    /// Bytes of the record: copied, walked of these, and left out after them.
+    head: Slot,
+    walked: Slot,
+    skipped: Slot,
+    /// How many bytes to copy next, at most.
+    window: Slot,
+    /// See [`Stand`].
+    left: Slot,
+    data: Slot,
+    have: Slot,
+    word: Slot,
+    /// What was taken for a frame's header is none.
+    strange: Slot,
+}
+
+/// The walk is over: all of the piece was reached.
+pub const DONE: u32 = 0;
+/// The walk is over: the rest of the piece cannot be made out.
+pub const LOST: u32 = 1;
+/// There is more to walk.
+pub const MORE: u32 = 2;
+
+/// Whether the first piece of a direction, of which `len` bytes were copied, begins an HTTP/2 connection.
+#[inline(always)]
+pub fn begin(scratch: *mut Scratch, len: u64) -> bool {
+    if len < HEADER {
+        return false;
+    }
+    // SAFETY: within the payload, which is aligned.
+    let word = |at: usize| unsafe { (&raw const (*scratch).payload).cast::<u64>().add(at).read() };
+    let first = word(0);
+    // The rest may come with the next piece, and nothing else begins like this.
+    if first == PREFACE {
+        return true;
+    }
+    first & !SETTINGS_LEN == SETTINGS && word(1) & 0xff == 0 && (first >> 16 & 0xff) % 6 == 0
+}
+
+/// Where the direction stands that begins with these bytes.
+#[inline(always)]
+pub fn beginning(scratch: *mut Scratch) -> Stand {
+    // SAFETY: as above.
+    let first = unsafe { (&raw const (*scratch).payload).cast::<u64>().read() };
+    Stand { left: if first == PREFACE { PREFACE_LEN as u32 } else { 0 }, ..Stand::BETWEEN }
+}
+
+/// Prepares the walk over a piece, in a direction that stands there. `false` if its bytes cannot be read. The record's
+/// header has to be put in place, too.
+#[inline(always)]
+pub fn prepare<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand, buffer: Buffer, len: u64) -> bool {
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    let walk = unsafe { &(*scratch).walk };
+    let Some(Memory { at, len: here, iov, count }) = buffer.memory(len) else { return false };
+    walk.socket.set(socket.address());
+    walk.inode.set(socket.inode());
+    walk.at.set(at);
+    walk.here.set(here);
+    walk.iov.set(iov);
+    walk.iov_left.set(count);
+    walk.rest.set(len);
+    walk.head.set(0);
+    walk.walked.set(0);
+    walk.skipped.set(0);
+    walk.strange.set(0);
+    walk.window.set(WINDOW.into());
+    walk.left.set(stand.left.into());
+    walk.data.set(stand.data.into());
+    walk.have.set(stand.have.into());
+    walk.word.set(stand.word);
+    true
+}
+
+/// A piece moved whose bytes cannot be read. `true` if the direction's place is still known: all were DATA.
+#[inline(always)]
+pub fn pass(stand: &mut Stand, len: u32) -> bool {
+    if stand.data == 0 || stand.left < len {
+        return false;
+    }
+    stand.left -= len;
+    true
+}
+
+/// Walks on over the piece that was prepared for this direction, a few steps. If the answer is `MORE`, the program is to
+/// call itself; when that cannot be, or for any other answer, [`finish`].
+#[inline(always)]
+pub fn walk(direction: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(direction & 1) else { return LOST };
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    let walk = unsafe { &(*scratch).walk };
+    let mut i = 0;
+    while i < u64::from(STEPS) {
+        if walk.walked.get() == walk.head.get() {
+            if walk.rest.get() == 0 {
+                return DONE;
+            }
+            if !advance(walk, scratch) {
+                return LOST;
+            }
+        }
+        if !parse(walk, scratch) {
+            return LOST;
+        }
+        i += 1;
+    }
+    MORE
+}
+
+/// Records what is left of the piece, and where the direction stands.
+#[inline(always)]
+pub fn finish<S: Socket>(direction: u32, outcome: u32, socket: impl Fn(&Walk) -> S) -> Option<()> {
+    let side = (direction & 1) as usize;
+    let scratch = SCRATCH.get_ptr_mut(side as u32)?;
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    let walk = unsafe { &(*scratch).walk };
+    // SAFETY: state of a live connection.
+    let connection = unsafe { &mut *socket(walk).connection()? };
+    let rest = walk.rest.get();
+    if outcome == DONE {
+        let (left, data) = (walk.left.get() as u32, walk.data.get() as u16);
+        connection.frames[side] = Stand { left, data, have: walk.have.get() as u16, word: walk.word.get() };
+    } else {
+        // The place is lost: what was not reached shows as a gap, and from here on pieces are recorded as any others.
+        connection.flags &= !(FRAMES << side);
+    }
+    emit(walk, scratch, rest, if rest > 0 { flags::FAULT } else { 0 })
+}
+
+/// Leaves out the next bytes, or copies them.
+#[inline(always)]
+fn advance(walk: &Walk, scratch: *mut Scratch) -> bool {
+    if walk.here.get() == 0 && !next_buffer(walk) {
+        return false;
+    }
+    let left = walk.left.get();
+    if walk.data.get() != 0 && left != 0 && (left > LONG_DATA.into() || walk.skipped.get() > 0) {
+        let len = smallest(left, walk.here.get(), walk.rest.get());
+        walk.left.take(len);
+        walk.skipped.add(len);
+        moved(walk, len);
+        walk.window.set(WINDOW.into());
+        if walk.here.get() == 0 || walk.rest.get() == 0 {
+            return true;
+        }
+    }
+    let head = walk.head.get();
+    if walk.skipped.get() > 0 || head > u64::from(HEAD_MAX - WINDOW) {
+        // Where the ring is full, the gap shows in the positions.
+        let _counted = emit(walk, scratch, 0, 0);
+    }
+    let head = walk.head.get();
+    let room_left = u64::from(HEAD_MAX).wrapping_sub(head);
+    let len = least(smallest(walk.window.get(), walk.here.get(), walk.rest.get()), room_left);
+    let len = opaque(len) & MASK;
+    if !read_user(room(scratch, opaque(head) & MASK), len, walk.at.get()) {
+        count(Counter::LostReadFault);
+        return false;
+    }
+    walk.head.set(head + len);
+    walk.window.set(WINDOW_MAX.into());
+    moved(walk, len);
+    true
+}
+
+/// Goes forward in the process's memory.
+#[inline(always)]
+fn moved(walk: &Walk, len: u64) {
+    walk.at.add(len);
+    walk.here.take(len);
+    walk.rest.take(len);
+}
+
+/// Goes on to the next of an array of buffers; empty ones count as a step each.
+#[inline(always)]
+fn next_buffer(walk: &Walk) -> bool {
+    if walk.iov_left.get() == 0 {
+        return false;
+    }
+    let Some([base, len]) = read_user_value::<[u64; 2]>(walk.iov.get()) else {
+        count(Counter::LostReadFault);
+        return false;
+    };
+    walk.at.set(base);
+    walk.here.set(len);
+    walk.iov.add(16);
+    walk.iov_left.take(1);
+    true
+}
+
+/// Walks the bytes that were copied last, as many frames as a step takes. `false` if they are no frames.
+///
+/// Without branches but for its ends: each would double the paths that the verifier follows.
+#[inline(always)]
+fn parse(walk: &Walk, scratch: *mut Scratch) -> bool {
+    frame(walk, walk.walked.get(), walk.left.get());
+    let have = walk.have.get();
+    if have > 0 {
+        absorb(walk, scratch, HEADER - have);
+        if walk.have.get() == HEADER {
+            let word = walk.word.get();
+            walk.have.set(0);
+            walk.word.set(0);
+            begin_frame(walk, walk.walked.get(), word);
+        }
+    }
+    let mut i = 0;
+    while i < u64::from(STEP_FRAMES) {
+        let at = walk.walked.get();
+        // No whole header is there, or not the whole payload before it.
+        let short = walk.head.get().wrapping_sub(at.wrapping_add(HEADER)) | walk.left.get().wrapping_neg();
+        if (short as i64) < 0 {
+            break;
+        }
+        begin_frame(walk, at.wrapping_add(HEADER), word(scratch, at));
+        i += 1;
+    }
+    if walk.strange.get() != 0 {
+        return false;
+    }
+    if walk.left.get() == 0 && walk.head.get() < walk.walked.get().wrapping_add(HEADER) {
+        absorb(walk, scratch, HEADER);
+    }
+    true
+}
+
+/// A frame with the header whose first bytes are `word` has its payload at `at`.
+#[inline(always)]
+fn begin_frame(walk: &Walk, at: u64, word: u64) {
+    let len = (word & 0xff) << 16 | word & 0xff00 | word >> 16 & 0xff;
+    // How much of a DATA frame is padding only its payload tells; there hardly are any.
+    let other = word >> 24 & (0xff | PADDED << 8);
+    let data = other.wrapping_sub(1) >> 63;
+    walk.data.set(data);
+    walk.strange.set(walk.strange.get() | (len >> PLAUSIBLE_BITS & data.wrapping_sub(1)));
+    frame(walk, at, len);
+}
+
+/// Walks over what was copied of the `len` bytes of a payload at `at`.
+#[inline(always)]
+fn frame(walk: &Walk, at: u64, len: u64) {
+    let here = least(len, walk.head.get().wrapping_sub(at));
+    walk.left.set(len.wrapping_sub(here));
+    walk.walked.set(at.wrapping_add(here));
+}
+
+/// Takes up to `most` bytes of a header that is not copied as a whole.
+#[inline(always)]
+fn absorb(walk: &Walk, scratch: *mut Scratch, most: u64) {
+    let at = walk.walked.get();
+    let have = walk.have.get();
+    let len = least(most, walk.head.get().wrapping_sub(at));
+    // Beyond the fifth nothing is kept; beyond `len` nothing is there.
+    let fresh = word(scratch, at) & !(u64::MAX << ((8 * least(len, HEADER_READ)) & 63));
+    walk.word.set(walk.word.get() | fresh << ((8 * least(have, HEADER_READ)) & 63));
+    walk.have.set(have.wrapping_add(len));
+    walk.walked.set(at.wrapping_add(len));
+}
+
+/// Five of the bytes that were copied.
+#[inline(always)]
+fn word(scratch: *mut Scratch, at: u64) -> u64 {
+    let from = room(scratch, opaque(at) & MASK);
+    let mut word = 0;
+    for k in 0..HEADER_READ {
+        // SAFETY: the verifier proves that it lies within the payload.
+        word |= u64::from(unsafe { from.add(k as usize).read_volatile() }) << (8 * k);
+    }
+    word
+}
+
+/// Records what was copied and what was left out after it, and `more` bytes that were not reached.
+#[inline(always)]
+fn emit(walk: &Walk, scratch: *mut Scratch, more: u64, flags: u32) -> Option<()> {
+    let head = walk.head.get();
+    let len = head + walk.skipped.get() + more;
+    walk.head.set(0);
+    walk.walked.set(0);
+    walk.skipped.set(0);
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    let header: &mut Data = unsafe { &mut (*scratch).header };
+    (header.len, header.head_len, header.flags) = (len as u32, head as u16, flags);
+    let recorded = output(scratch, head);
+    header.position += len;
+    recorded
+}
+
+#[inline(always)]
+fn smallest(a: u64, b: u64, c: u64) -> u64 {
+    let least = if a < b { a } else { b };
+    if least < c { least } else { c }
+}

@@ -1,0 +1,120 @@
+//! HTTP/2 and gRPC against real programs, on plaintext: what was sent is what the agent tells, exactly.
+#![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+use std::process::Command;
+
+use serde_json::json;
+use tests::{
+    agent::{Backend, Setup, Watch},
+    need, on_both_backends,
+    program::{Program, folder, free_port},
+    receiver::Receiver,
+    seen::{assert_attributes, path},
+    wait::poll,
+};
+
+on_both_backends!(frames_fall_over_calls_in_any_way, many_streams_at_once, curl_and_nghttp);
+
+/// Both ends of connections whose frames fall over calls at random: every name, status and size is right.
+fn frames_fall_over_calls_in_any_way(backend: Backend) {
+    const CONNECTIONS: usize = 4;
+    const REQUESTS: usize = 60;
+    let server = Program::python("frames.py", ["serve", "7"]);
+    let port = server.port().to_string();
+    let arguments = ["call", &port, "500", &CONNECTIONS.to_string(), &REQUESTS.to_string()];
+    let mut client = Program::python("frames.py", arguments);
+    let _started = client.says("ready");
+    let receiver = Receiver::start();
+    let agent =
+        Setup::pid(server.pid()).args(["--pid", &client.pid().to_string()]).backend(backend).to(&receiver).start();
+    let watch = Watch { agent, receiver };
+    client.tell("go");
+    let _finished = client.says("done");
+    let seen = watch.finish(2 * CONNECTIONS * REQUESTS);
+
+    for kind in ["SERVER", "CLIENT"] {
+        let spans = seen.of_kind(kind);
+        assert_eq!(spans.len(), CONNECTIONS * REQUESTS, "{kind}");
+        let mut paths: Vec<_> = spans.iter().filter_map(|span| path(span)).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        assert!(paths.len() > REQUESTS, "{kind}: {}", seen.summary());
+        for span in spans {
+            let words: Vec<_> = path(span).unwrap().split('-').collect();
+            let ["/r", _, status, size, _, "end"] = words[..] else { panic!("a wrong name: {:?}", path(span)) };
+            let number = |word: &str| json!(word.parse::<u64>().unwrap());
+            assert_eq!(span.attributes.get("http.response.status_code"), Some(&number(status)), "{span:?}");
+            // That of padded payloads is not known where they were left out.
+            let told = span.attributes.get("http.response.body.size");
+            assert!(told.is_none_or(|told| *told == number(size)), "{span:?}");
+        }
+    }
+}
+
+struct Nghttpd {
+    server: Program,
+    port: u16,
+    files: tempfile::TempDir,
+}
+
+fn nghttpd() -> Nghttpd {
+    let (files, port) = (folder(), free_port());
+    std::fs::write(files.path().join("large.bin"), vec![b'l'; 3 << 20]).unwrap();
+    std::fs::write(files.path().join("small.txt"), "hello").unwrap();
+    let mut command = Command::new(need::program("nghttpd"));
+    command.arg("--no-tls").arg("-a").arg("127.0.0.1").arg("-d").arg(files.path()).arg(port.to_string());
+    let mut server = Program::start(&mut command);
+    poll("nghttpd listens", || {
+        assert!(server.is_running(), "nghttpd ended: {:#?}", server.stderr.so_far());
+        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    Nghttpd { server, port, files }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(need::program(program)).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn many_streams_at_once(backend: Backend) {
+    const REQUESTS: usize = 5000;
+    let it = nghttpd();
+    let watch = Watch::pid(backend, it.server.pid());
+    let url = format!("http://127.0.0.1:{}/small.txt", it.port);
+    run("h2load", &["-n", &REQUESTS.to_string(), "-c", "4", "-m", "50", &url]);
+    let seen = watch.finish(REQUESTS);
+    for span in &seen.spans {
+        assert_attributes(
+            span,
+            &json!({
+                "url.path": "/small.txt", "http.response.status_code": 200, "http.response.body.size": 5,
+                "network.protocol.version": "2", "server.port": it.port,
+            }),
+        );
+    }
+    seen.assert_histograms_agree();
+    drop(it.files);
+}
+
+fn curl_and_nghttp(backend: Backend) {
+    let it = nghttpd();
+    let watch = Watch::pid(backend, it.server.pid());
+    let url = |path: &str| format!("http://127.0.0.1:{}{path}", it.port);
+    run("nghttp", &["--null-out", &url("/small.txt"), &url("/large.bin"), &url("/none")]);
+    run("curl", &["-s", "-o", "/dev/null", "--http2-prior-knowledge", &url("/small.txt")]);
+    run("curl", &["-s", "-o", "/dev/null", "--http2-prior-knowledge", &url("/large.bin")]);
+    let seen = watch.finish(5);
+    for (path, count, status, size) in
+        [("/small.txt", 2, 200, Some(5)), ("/large.bin", 2, 200, Some(3 << 20)), ("/none", 1, 404, None)]
+    {
+        let spans = seen.all_at(path);
+        assert_eq!(spans.len(), count, "{path}: {}", seen.summary());
+        for span in spans {
+            let mut expected = json!({ "http.request.method": "GET", "http.response.status_code": status });
+            if let Some(size) = size {
+                expected["http.response.body.size"] = json!(size);
+            }
+            assert_attributes(span, &expected);
+        }
+    }
+}
