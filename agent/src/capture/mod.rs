@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod event;
+mod uprobe_multi;
 mod uprobes;
 
 use std::{os::fd::AsFd, time::Duration};
@@ -122,6 +123,7 @@ pub struct Capture {
     refused: Vec<Refusal>,
     /// Holds programs, links and the maps that are not taken out below.
     object: Ebpf,
+    uprobes: uprobes::How,
     links: uprobes::Links,
     ring: RingBuf<MapData>,
     processes: HashMap<MapData, u32, u32>,
@@ -167,6 +169,7 @@ impl Capture {
     }
 
     fn with(mut object: Ebpf, backend: Backend, refused: Vec<Refusal>) -> Result<Self, CaptureError> {
+        let uprobes = uprobes::How::of(OBJECT, &object);
         let mut map = |name: &'static str| object.take_map(name).ok_or(CaptureError::NoMap { name });
         let wrong = |name| move |_| CaptureError::NoMap { name };
         Ok(Self {
@@ -177,6 +180,7 @@ impl Capture {
             backend,
             refused,
             object,
+            uprobes,
             links: uprobes::Links::default(),
         })
     }

@@ -1,9 +1,9 @@
 //! Probes on functions of programs and libraries, for all processes at once: the programs look at which are watched.
 
 use std::{
+    ffi::CString,
     fs::File,
-    os::fd::AsRawFd,
-    path::PathBuf,
+    os::fd::{AsRawFd, OwnedFd},
     sync::mpsc::{self, Sender},
     thread,
 };
@@ -13,22 +13,52 @@ use aya::{
     maps::{Array, MapError},
     programs::{
         UProbe,
-        uprobe::{UProbeAttachLocation, UProbeLink, UProbeLinkId, UProbeScope},
+        uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope},
     },
 };
-
 use ebpf_common::policy::{TLS_COMPLETE, TLS_INCOMPLETE};
+use object::{Object as _, ObjectSegment as _};
 
-use super::{Capture, plainly};
+use super::{Capture, plainly, uprobe_multi};
 use crate::tls::{Probes, Site};
+
+/// By what probes are put in place.
+pub(super) enum How {
+    /// Links of their own kind. `true`: one was made, so that this kernel knows them.
+    Multi(uprobe_multi::Programs, bool),
+    /// Events of `perf_event_open`.
+    Perf,
+}
+
+impl How {
+    /// What `object`, loaded from `bytes`, allows. It still has all its maps.
+    pub(super) fn of(bytes: &[u8], object: &Ebpf) -> Self {
+        match uprobe_multi::Programs::of(bytes, object) {
+            Ok(programs) => Self::Multi(programs, false),
+            Err(error) => {
+                tracing::debug!(%error, "uprobes go by way of perf events");
+                Self::Perf
+            }
+        }
+    }
+}
+
+/// A probe in place; dropping it takes it away.
+#[derive(Debug)]
+pub enum Uprobe {
+    /// A link of its own kind.
+    Multi(OwnedFd),
+    /// A perf event.
+    Perf(UProbeLink),
+}
 
 /// Takes probes away on a thread of its own: the kernel waits for a tenth of a second at each, until no processor can be
 /// in it any more.
 #[derive(Default)]
-pub(super) struct Links(Option<Sender<UProbeLink>>);
+pub(super) struct Links(Option<Sender<Uprobe>>);
 
 impl Links {
-    fn drop_later(&mut self, link: UProbeLink) {
+    fn drop_later(&mut self, link: Uprobe) {
         let sender = self.0.get_or_insert_with(|| {
             let (sender, links) = mpsc::channel();
             let work = move || links.into_iter().for_each(drop);
@@ -42,13 +72,6 @@ impl Links {
     }
 }
 
-/// A probe in place.
-#[derive(Debug)]
-pub struct Uprobe {
-    program: &'static str,
-    link: UProbeLinkId,
-}
-
 impl Probes for Capture {
     type Probe = Uprobe;
 
@@ -60,13 +83,13 @@ impl Probes for Capture {
 
     fn attach(&mut self, file: &File, site: &Site) -> Result<Vec<Uprobe>, String> {
         // Not by its path, which may mean another file by now.
-        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let (entry, on_return) = site.function.programs();
         let mut probes: Vec<Uprobe> = Vec::new();
         // The return first: an entry without its return would leave the thread in the call.
-        for program in on_return.into_iter().chain([entry]) {
-            match attach(&mut self.object, program, &path, site.offset) {
-                Ok(link) => probes.push(Uprobe { program, link }),
+        for (program, returns) in on_return.map(|program| (program, true)).into_iter().chain([(entry, false)]) {
+            match self.put(program, &path, site.offset, returns) {
+                Ok(probe) => probes.push(probe),
                 Err(error) => {
                     for probe in probes {
                         Probes::detach(self, probe);
@@ -79,10 +102,54 @@ impl Probes for Capture {
     }
 
     fn detach(&mut self, probe: Uprobe) {
-        let Ok(program) = program(&mut self.object, probe.program) else { return };
-        match program.take_link(probe.link) {
-            Ok(link) => self.links.drop_later(link),
-            Err(error) => tracing::debug!(program = probe.program, %error, "a probe was gone already"),
+        self.links.drop_later(probe);
+    }
+}
+
+impl Capture {
+    /// Puts a program at an offset of a file, for all processes.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn put(&mut self, program: &str, path: &str, offset: u64, returns: bool) -> Result<Uprobe, String> {
+        if let How::Multi(programs, works) = &mut self.uprobes {
+            let attached = CString::new(path)
+                .map_err(anyhow::Error::from)
+                .and_then(|path| programs.attach(program, &path, offset, returns));
+            match attached {
+                Ok(link) => {
+                    *works = true;
+                    return Ok(Uprobe::Multi(link));
+                }
+                Err(error) if *works => return Err(format!("{error:#}")),
+                Err(error) => {
+                    // A kernel before 6.6 knows none.
+                    tracing::debug!(error = format!("{error:#}"), "uprobes go by way of perf events");
+                    self.uprobes = How::Perf;
+                }
+            }
+        }
+        attach(&mut self.object, program, path, offset)
+    }
+
+    /// Tries whether functions of programs can be probed here, at one that runs only where this program starts. Gives by
+    /// what means.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn try_uprobe(&mut self) -> Result<&'static str, String> {
+        let own = std::fs::read("/proc/self/exe").map_err(|error| format!("/proc/self/exe: {error}"))?;
+        let elf = object::File::parse(&*own).map_err(|error| format!("/proc/self/exe: {error}"))?;
+        let entry = elf.entry();
+        let offset = elf.segments().find_map(|segment| {
+            let within = entry.checked_sub(segment.address())?;
+            let (offset, size) = segment.file_range();
+            (within < size).then_some(offset + within)
+        });
+        let offset = offset.ok_or("this program has no entry point")?;
+        match self.put("tls_free", "/proc/self/exe", offset, false)? {
+            Uprobe::Multi(_) => Ok("links of kind uprobe_multi"),
+            Uprobe::Perf(_) => Ok("perf events"),
         }
     }
 }
@@ -99,14 +166,16 @@ fn say(object: &mut Ebpf, word: u32) -> Result<(), String> {
     probed.set(0, word, 0).map_err(|error| error.to_string())
 }
 
-fn attach(object: &mut Ebpf, name: &str, path: &PathBuf, offset: u64) -> Result<UProbeLinkId, String> {
+fn attach(object: &mut Ebpf, name: &str, path: &str, offset: u64) -> Result<Uprobe, String> {
     let program = program(object, name)?;
     // Loaded when first needed: most hosts would not need it at all.
     if program.fd().is_err() {
         program.load().map_err(|error| plainly(&error))?;
     }
     let program = self::program(object, name)?;
-    program
+    let link = program
         .attach(UProbeAttachLocation::AbsoluteOffset(offset), path, UProbeScope::AllProcesses)
-        .map_err(|error| plainly(&error))
+        .and_then(|id| program.take_link(id))
+        .map_err(|error| plainly(&error))?;
+    Ok(Uprobe::Perf(link))
 }

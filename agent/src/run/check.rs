@@ -103,6 +103,9 @@ fn report() -> Report {
             advice: None,
         });
     }
+    if let Some(backend) = chosen {
+        items.push(uprobe_item(backend));
+    }
     items.push(limit_item());
     let ok = chosen.is_some() && items.iter().all(|item| item.ok || !item.required);
     Report {
@@ -153,6 +156,21 @@ fn tracefs_item() -> Item {
         found: if ok { "/sys/kernel/tracing" } else { "not mounted" }.to_owned(),
         enables: "nothing at present: tracepoints are reached through BTF".to_owned(),
         advice: None,
+    }
+}
+
+fn uprobe_item(backend: Backend) -> Item {
+    let options = Options { backends: vec![backend], ..Options::default() };
+    let tried =
+        Capture::start(&options).map_err(|error| error.to_string()).and_then(|mut capture| capture.try_uprobe());
+    let ok = tried.is_ok();
+    Item {
+        name: "uprobes".to_owned(),
+        ok,
+        required: false,
+        found: tried.map_or_else(|error| error, |means| format!("works, by {means}")),
+        enables: "capture of what TLS libraries encrypt".to_owned(),
+        advice: (!ok).then(|| "run with sudo; from Linux 6.6 on CAP_BPF and CAP_PERFMON suffice".to_owned()),
     }
 }
 

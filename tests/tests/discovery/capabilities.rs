@@ -28,11 +28,12 @@ fn only(capabilities: &[u8]) -> Vec<String> {
 
 /// A server of another user.
 fn server() -> Program {
-    let as_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     let mut command = Command::new(need::program("setpriv"));
-    command.args(as_nobody).arg(need::python()).arg("-u").arg("-c").arg(SERVER);
+    command.args(AS_NOBODY).arg(need::python()).arg("-u").arg("-c").arg(SERVER);
     Program::start(&mut command)
 }
+
+const AS_NOBODY: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
 
 /// In the command line: this user may not be able to read the tests' folder.
 const SERVER: &str = "
@@ -95,6 +96,45 @@ fn without_the_right_to_read_other_processes_it_says_what_will_not_match() {
     assert!(said.is_some());
     let spans = watch.finish("/seen", 1);
     assert_eq!(spans[0].resource["process.pid"], server.pid());
+}
+
+/// The same server behind TLS. The key comes by the command line, too.
+const BEHIND_TLS: &str = "
+import ssl, sys, tempfile
+def context():
+    with tempfile.NamedTemporaryFile('w') as pem:
+        pem.write(sys.argv[1])
+        pem.flush()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem.name)
+    return context
+class TlsServer(HTTPServer):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.socket = context().wrap_socket(self.socket, server_side=True)
+";
+
+#[test]
+fn what_a_tls_library_encrypts_is_seen_with_the_capabilities_of_the_manifest() {
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let pem = signed.cert.pem() + &signed.signing_key.serialize_pem();
+    let script = SERVER
+        .replacen("class Handler", &format!("{BEHIND_TLS}class Handler"), 1)
+        .replace("server = HTTPServer(", "server = TlsServer(");
+    let mut command = Command::new(need::program("setpriv"));
+    command.args(AS_NOBODY).arg(need::python()).args(["-u", "-c", &script, &pem]);
+    let server = Program::start(&mut command);
+    let url = format!("https://127.0.0.1:{}/least", server.port());
+
+    let mut watch = watching(&granted(), &["--pid", &server.pid().to_string(), "--log-level", "debug"]);
+    let said = watch.agent.program().stderr.after(0, "TLS library attached", tests::LONG);
+    assert!(said.is_some(), "{:#?}", watch.agent.log());
+    for _ in 0..3 {
+        let curl = Command::new(need::program("curl")).args(["-sk", "--fail", &url]).status().expect("curl starts");
+        assert!(curl.success());
+    }
+    let spans = watch.finish("/least", 3);
+    assert!(spans.iter().all(|span| span.attributes["url.scheme"] == "https"), "{spans:#?}");
 }
 
 const SYS_PTRACE: u8 = 19;
