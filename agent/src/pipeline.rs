@@ -83,15 +83,16 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts it on a thread of its own. `ended` is told when it is over.
+    /// Starts it on a thread of its own. `ready` is told once the TLS libraries of processes that are watched from the
+    /// beginning have their probes, or will not get any; `ended` when it is over.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(parts: Parts, ended: mpsc::Sender<Ended>) -> std::io::Result<Self> {
+    pub fn start(parts: Parts, ready: mpsc::Sender<()>, ended: mpsc::Sender<Ended>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         let thread = thread::Builder::new().name("pipeline".to_owned()).spawn(move || {
-            let outcome = Worker::new(parts).run(&asked);
+            let outcome = Worker::new(parts, ready).run(&asked);
             // Nobody listens any more if the agent stops for another reason.
             let _unheard = ended.send(outcome);
         })?;
@@ -125,6 +126,8 @@ struct Worker {
     being_answered: HashMap<(u32, bool), u64>,
     /// Probes of TLS libraries, where there can be any.
     plaintext: Option<Plaintext>,
+    /// Told when they are in place for the first time.
+    ready: Option<mpsc::Sender<()>>,
     spans: Vec<Span>,
     /// Connections that carry nothing of interest.
     unwanted: Vec<u64>,
@@ -133,7 +136,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(mut parts: Parts) -> Self {
+    fn new(mut parts: Parts, ready: mpsc::Sender<()>) -> Self {
         let processes = &parts.processes;
         let mut plaintext = Plaintext::start(processes.proc().clone());
         if let Some(plaintext) = &mut plaintext {
@@ -147,6 +150,7 @@ impl Worker {
         }
         Self {
             plaintext,
+            ready: Some(ready),
             connections: Connections::new(parts.limits, monotonic_ns()),
             discovery: Discovery::new(Arc::clone(&parts.processes), &parts.targets),
             waiting: Waiting::new(parts.metadata.take()),
@@ -181,7 +185,7 @@ impl Worker {
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { parts, connections, discovery, waiting, plaintext, spans, unwanted, .. } = self;
+        let Self { parts, connections, discovery, waiting, plaintext, ready, spans, unwanted, .. } = self;
         let mut telemetry = parts.telemetry.lock_after_others();
         let processes = &parts.processes;
         for (connection, exchange) in waiting.release() {
@@ -227,9 +231,13 @@ impl Worker {
         });
         connections.on_tick(monotonic_ns(), &mut sink);
         drop(telemetry);
-        if let Some(plaintext) = plaintext {
+        let settled = plaintext.as_mut().is_none_or(|plaintext| {
             connections.take_encrypted().for_each(|tgid| plaintext.on_encrypted(tgid));
-            plaintext.round(&mut parts.capture);
+            plaintext.round(&mut parts.capture)
+        });
+        if settled && let Some(ready) = ready.take() {
+            // Nobody listens any more if that took too long.
+            let _unheard = ready.send(());
         }
         discovery.tell(&mut parts.capture);
         for tgid in discovery.take_resumed() {

@@ -46,6 +46,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Most bytes copied from the beginning of a message.
     pub capture_bytes: u32,
+    /// Attach programs that look at nothing, to measure what the hooks cost.
+    pub hooks_only: bool,
 }
 
 impl Default for Options {
@@ -55,6 +57,7 @@ impl Default for Options {
             watch_all: false,
             ring_bytes: limits::RING_BYTES,
             capture_bytes: limits::HEAD_MAX,
+            hooks_only: false,
         }
     }
 }
@@ -293,12 +296,14 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>) -> Re
     let head_limit = options.capture_bytes.min(limits::HEAD_MAX);
     let ring_bytes = ring_bytes(options.ring_bytes);
     let wake_at = ring_bytes / 4;
+    let hooks_only = u32::from(options.hooks_only);
     let mut loader = EbpfLoader::new();
     loader
         .override_global("OFFSETS", offsets.as_bytes(), true)
         .override_global("WATCH_ALL", &watch_all, true)
         .override_global("HEAD_LIMIT", &head_limit, true)
         .override_global("WAKE_AT", &wake_at, true)
+        .override_global("HOOKS_ONLY", &hooks_only, true)
         .map_max_entries("EVENTS", ring_bytes);
     if backend == Backend::Sock {
         // Its state lives in socket storage.

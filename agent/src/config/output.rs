@@ -198,10 +198,12 @@ pub struct Ebpf {
     /// Most bytes copied from the beginning of a message; 512 to 8192. Longer header blocks are cut, and marked.
     #[schemars(range(min = 512, max = 8192))]
     pub capture_bytes: u32,
+    /// For measurements: the programs are attached, and look at nothing. What they cost then is what the hooks cost.
+    pub hooks_only: bool,
 }
 
 impl Default for Ebpf {
     fn default() -> Self {
-        Self { ring_buffer_bytes: 8 << 20, capture_bytes: ebpf_common::limits::HEAD_MAX }
+        Self { ring_buffer_bytes: 8 << 20, capture_bytes: ebpf_common::limits::HEAD_MAX, hooks_only: false }
     }
 }

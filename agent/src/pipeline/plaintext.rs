@@ -88,8 +88,10 @@ impl Plaintext {
         }
     }
 
-    /// Puts probes on what was found meanwhile.
-    pub(super) fn round(&mut self, capture: &mut Capture) {
+    /// Puts probes on what was found meanwhile. Gives whether all that was to be looked at has its probes.
+    pub(super) fn round(&mut self, capture: &mut Capture) -> bool {
+        // Asked before its findings are taken: what comes in between is for the next round.
+        let looked = self.finder.is_idle();
         while let Some(finding) = self.finder.next() {
             self.attachments.on_finding(&finding);
         }
@@ -101,5 +103,6 @@ impl Plaintext {
             self.attachments.sweep(self.swept, lives, capture);
             self.looked.retain(|&tgid, _| lives(tgid));
         }
+        looked && self.attachments.is_settled()
     }
 }

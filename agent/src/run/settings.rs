@@ -52,6 +52,7 @@ pub(super) fn capture(config: &Config, watch_all: bool) -> Result<capture::Optio
         watch_all,
         ring_bytes: config.ebpf.ring_buffer_bytes,
         capture_bytes: config.ebpf.capture_bytes,
+        hooks_only: config.ebpf.hooks_only,
     })
 }
 

@@ -37,6 +37,9 @@ use crate::{
     },
 };
 
+/// How long the agent waits, before it says that it watches, for the TLS libraries of processes that run already.
+const LIBRARIES_AT_START: Duration = Duration::from_secs(3);
+
 /// `beyla-rs run`.
 pub(super) fn run(config: &Loaded) -> Exit {
     let pids = config.selection().pids;
@@ -174,6 +177,7 @@ impl Agent {
         let backend = capture.backend();
         let watching = if is_open { "all processes that are not left out".to_owned() } else { describe(&targets) };
         let (tell, ended) = mpsc::channel();
+        let (tell_ready, ready) = mpsc::channel();
         let parts = Parts {
             capture,
             targets,
@@ -184,8 +188,11 @@ impl Agent {
             limits: Limits::default(),
             metadata,
         };
-        let pipeline = Pipeline::start(parts, tell).context("cannot start a thread")?;
+        let pipeline = Pipeline::start(parts, tell_ready, tell).context("cannot start a thread")?;
         runtime.spawn(reloader.run(hangups));
+        if ready.recv_timeout(LIBRARIES_AT_START).is_err() {
+            tracing::info!("TLS libraries of processes that run already are still being looked for");
+        }
         exporters.set_ready(true);
         tracing::info!(
             "watching {watching} (backend {backend}, ready after {} ms){}",

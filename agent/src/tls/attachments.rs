@@ -68,6 +68,12 @@ impl<T> Attachments<T> {
         self.files.values().filter(|file| !file.probes.is_empty()).count()
     }
 
+    /// Every file that was found has its probes, or was refused them.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Takes up what was found in a process. New files get their probes by [`Self::proceed`].
     pub fn on_finding(&mut self, finding: &Finding) {
         for found in &finding.found {
@@ -268,8 +274,8 @@ mod tests {
         let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
         attachments.on_finding(&finding(1, 7));
         attachments.proceed(&mut probes, Duration::ZERO);
-        assert_eq!(probes.attached, 0);
+        assert_eq!((probes.attached, attachments.is_settled()), (0, false));
         attachments.proceed(&mut probes, LONG);
-        assert_eq!((probes.attached, probes.complete), (2, true));
+        assert_eq!((probes.attached, probes.complete, attachments.is_settled()), (2, true, true));
     }
 }

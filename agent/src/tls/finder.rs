@@ -6,6 +6,7 @@ use std::{
     io,
     sync::{
         Arc,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
     thread,
@@ -57,6 +58,8 @@ enum Request {
 pub struct Finder {
     requests: SyncSender<Request>,
     findings: Receiver<Finding>,
+    /// Requests that were not answered yet.
+    open: Arc<AtomicUsize>,
 }
 
 impl Finder {
@@ -67,8 +70,12 @@ impl Finder {
     pub fn start(proc: ProcFs) -> io::Result<Self> {
         let (requests, incoming) = mpsc::sync_channel(WAITING_MAX);
         let (outgoing, findings) = mpsc::sync_channel(WAITING_MAX);
-        thread::Builder::new().name("tls-finder".to_owned()).spawn(move || work(&proc, &incoming, &outgoing))?;
-        Ok(Self { requests, findings })
+        let open = Arc::new(AtomicUsize::new(0));
+        let answered = Arc::clone(&open);
+        thread::Builder::new()
+            .name("tls-finder".to_owned())
+            .spawn(move || work(&proc, &incoming, &outgoing, &answered))?;
+        Ok(Self { requests, findings, open })
     }
 
     /// Looks at a process that runs already, or has loaded something.
@@ -87,14 +94,22 @@ impl Finder {
         self.findings.try_recv().ok()
     }
 
+    /// All that was asked for was looked at; what was found can be had from [`Self::next`].
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
+    }
+
     fn request(&self, request: Request) {
+        self.open.fetch_add(1, Ordering::Relaxed);
         if let Err(TrySendError::Full(_)) = self.requests.try_send(request) {
+            self.open.fetch_sub(1, Ordering::Relaxed);
             tracing::debug!("too many processes at once to look for TLS libraries in all of them");
         }
     }
 }
 
-fn work(proc: &ProcFs, requests: &Receiver<Request>, findings: &SyncSender<Finding>) {
+fn work(proc: &ProcFs, requests: &Receiver<Request>, findings: &SyncSender<Finding>, open: &AtomicUsize) {
     let mut files = Files::default();
     let mut later: BTreeSet<(Instant, u32)> = BTreeSet::new();
     let began = Instant::now();
@@ -104,18 +119,18 @@ fn work(proc: &ProcFs, requests: &Receiver<Request>, findings: &SyncSender<Findi
     };
     loop {
         let due = later.first().map(|&(at, _)| at.saturating_duration_since(Instant::now()));
-        let tgid = match requests.recv_timeout(due.unwrap_or(Duration::from_secs(3600))) {
-            Ok(Request::Look(tgid)) => tgid,
+        let (tgid, is_answer) = match requests.recv_timeout(due.unwrap_or(Duration::from_secs(3600))) {
+            Ok(Request::Look(tgid)) => (tgid, true),
             Ok(Request::Begun(tgid)) => {
                 later.extend(LOOK_AGAIN.iter().map(|&after| (slot(after), tgid)));
                 while later.len() > WAITING_MAX {
                     later.pop_last();
                 }
-                tgid
+                (tgid, true)
             }
             Err(RecvTimeoutError::Timeout) => match later.first() {
                 Some(&(at, _)) if at <= Instant::now() => match later.pop_first() {
-                    Some((_, tgid)) => tgid,
+                    Some((_, tgid)) => (tgid, false),
                     None => continue,
                 },
                 _ => continue,
@@ -125,6 +140,9 @@ fn work(proc: &ProcFs, requests: &Receiver<Request>, findings: &SyncSender<Findi
         let found = files.look(proc, tgid);
         if !found.is_empty() && findings.send(Finding { tgid, found }).is_err() {
             return;
+        }
+        if is_answer {
+            open.fetch_sub(1, Ordering::Release);
         }
     }
 }

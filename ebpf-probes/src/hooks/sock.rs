@@ -8,6 +8,7 @@ use ebpf_common::events::{RECEIVED, SENT, TCP_LISTEN, flags};
 
 use super::call;
 use crate::{
+    globals::hooks_only,
     handlers::{capture::Buffer, frames, process, socket_io, socket_state, tls},
     kernel::{
         regs::{self, Regs},
@@ -24,12 +25,18 @@ const MSG_ERRQUEUE: u32 = 0x2000;
 
 #[btf_tracepoint(function = "sock_send_length")]
 fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
+    if hooks_only() {
+        return 0;
+    }
     sent(&ctx);
     0
 }
 
 #[btf_tracepoint(function = "sock_recv_length")]
 fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
+    if hooks_only() {
+        return 0;
+    }
     received(&ctx);
     0
 }

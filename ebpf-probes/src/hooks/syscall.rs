@@ -10,6 +10,7 @@ use ebpf_common::{
 
 use super::call::{self, MMSGHDR};
 use crate::{
+    globals::hooks_only,
     handlers::{
         capture::{Buffer, read_user_value},
         frames, process, socket_io, socket_state, tls,
@@ -33,6 +34,9 @@ const MSG_ERRQUEUE: u64 = 0x2000;
 
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    if hooks_only() {
+        return 0;
+    }
     exited(&ctx);
     0
 }

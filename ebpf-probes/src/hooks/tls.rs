@@ -5,11 +5,17 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 
-use crate::handlers::tls::{self, HANDSHAKE, READ};
+use crate::{
+    globals::hooks_only,
+    handlers::tls::{self, HANDSHAKE, READ},
+};
 
 /// `SSL_write`, `SSL_write_ex`, `SSL_write_ex2`, `gnutls_record_send`: object, buffer, length.
 #[uprobe]
 fn tls_write(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
     if let (Some(object), Some(buffer), Some(len)) = (ctx.arg(0), ctx.arg(1), ctx.arg::<u64>(2)) {
         tls::writes(object, buffer, len as u32);
     }
@@ -19,6 +25,9 @@ fn tls_write(ctx: ProbeContext) -> u32 {
 /// `SSL_read`, `gnutls_record_recv`: object, buffer, length; returns how many bytes it read.
 #[uprobe]
 fn tls_read(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
     if let (Some(object), Some(buffer)) = (ctx.arg(0), ctx.arg(1)) {
         tls::begins(object, buffer, 0, READ);
     }
@@ -28,6 +37,9 @@ fn tls_read(ctx: ProbeContext) -> u32 {
 /// `SSL_read_ex`: object, buffer, length, where to put how many bytes it read; returns 1 if it did.
 #[uprobe]
 fn tls_read_ex(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
     if let (Some(object), Some(buffer), Some(count_at)) = (ctx.arg(0), ctx.arg(1), ctx.arg(3)) {
         tls::begins(object, buffer, count_at, READ);
     }
@@ -37,6 +49,9 @@ fn tls_read_ex(ctx: ProbeContext) -> u32 {
 /// `SSL_do_handshake`, `gnutls_handshake`: object.
 #[uprobe]
 fn tls_handshake(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
     if let Some(object) = ctx.arg(0) {
         tls::begins(object, 0, 0, HANDSHAKE);
     }
@@ -46,6 +61,9 @@ fn tls_handshake(ctx: ProbeContext) -> u32 {
 /// The return of a read or a handshake.
 #[uretprobe]
 fn tls_return(ctx: RetProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
     tls::ends(ctx.ret());
     0
 }
@@ -53,6 +71,9 @@ fn tls_return(ctx: RetProbeContext) -> u32 {
 /// `SSL_shutdown`, `gnutls_bye`: object.
 #[uprobe]
 fn tls_shutdown(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
     if let Some(object) = ctx.arg(0) {
         tls::shuts_down(object);
     }
@@ -62,6 +83,9 @@ fn tls_shutdown(ctx: ProbeContext) -> u32 {
 /// `SSL_free`, `gnutls_deinit`: object.
 #[uprobe]
 fn tls_free(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
     if let Some(object) = ctx.arg(0) {
         tls::frees(object);
     }

@@ -126,9 +126,8 @@ fn what_a_tls_library_encrypts_is_seen_with_the_capabilities_of_the_manifest() {
     let server = Program::start(&mut command);
     let url = format!("https://127.0.0.1:{}/least", server.port());
 
-    let mut watch = watching(&granted(), &["--pid", &server.pid().to_string(), "--log-level", "debug"]);
-    let said = watch.agent.program().stderr.after(0, "TLS library attached", tests::LONG);
-    assert!(said.is_some(), "{:#?}", watch.agent.log());
+    // That it watches it says when the libraries of what runs already have their probes.
+    let watch = watching(&granted(), &["--pid", &server.pid().to_string()]);
     for _ in 0..3 {
         let curl = Command::new(need::program("curl")).args(["-sk", "--fail", &url]).status().expect("curl starts");
         assert!(curl.success());

@@ -48,6 +48,15 @@ pub(crate) struct Counts {
 impl Agent {
     /// Starts the receiver and the agent, and waits until it watches.
     pub(crate) fn start(launch: &Launch, selection: Selection) -> Result<Self> {
+        Self::start_with(launch, selection, false)
+    }
+
+    /// The same with programs that look at nothing.
+    pub(crate) fn start_hooks_only(launch: &Launch, selection: Selection) -> Result<Self> {
+        Self::start_with(launch, selection, true)
+    }
+
+    fn start_with(launch: &Launch, selection: Selection, hooks_only: bool) -> Result<Self> {
         let (listen, sink_address) = (http::free_address()?, http::free_address()?);
         let ourselves = std::env::current_exe().context("cannot find our own program")?;
         let mut command = child::command(ourselves, Some(LOAD_CORE));
@@ -62,6 +71,9 @@ impl Agent {
         }
         command.args(["--endpoint", &format!("http://{sink_address}"), "--protocol", "http/protobuf"]);
         command.args(["--print", "off", "--log-level", "warn", "--listen", &listen.to_string()]).stdout(Stdio::null());
+        if hooks_only {
+            command.args(["--config", concat!(env!("CARGO_MANIFEST_DIR"), "/src/bench/hooks_only.yaml")]);
+        }
         let mut running = Running::start("the agent", &mut command)?;
         running.wait_until(Duration::from_secs(20), || http::get(listen, "/readyz").ok())?;
         Ok(Self { running, sink, listen, sink_address })

@@ -43,6 +43,8 @@ pub(crate) struct Watched {
 pub(crate) struct Pair {
     pub(crate) without: Run,
     pub(crate) with: Run,
+    /// With an agent whose programs do nothing.
+    pub(crate) hooks_only: Option<Run>,
     /// `None` when no agent was asked for.
     pub(crate) watched: Option<Watched>,
 }
@@ -52,8 +54,14 @@ impl Pair {
         self.with.server_us - self.without.server_us
     }
 
+    /// Of the throughput with, to that without.
     pub(crate) fn ratio(&self) -> f64 {
         self.with.rate / self.without.rate
+    }
+
+    /// Of the throughput with, to that with programs that do nothing.
+    pub(crate) fn of_hooks_only(&self) -> Option<f64> {
+        Some(self.with.rate / self.hooks_only?.rate)
     }
 
     pub(crate) fn in_short(&self) -> String {
@@ -83,18 +91,28 @@ pub(crate) fn pair(
     let with_agent = |server: &mut dyn Server| with(server, load, length, agent);
     if with_first {
         let (with, watched) = with_agent(server.as_mut())?;
-        Ok(Pair { without: without(server.as_mut(), load, length)?, with, watched })
+        let hooks_only = agent.map(|launch| hooks_only(server.as_mut(), load, length, launch)).transpose()?;
+        Ok(Pair { without: without(server.as_mut(), load, length)?, with, hooks_only, watched })
     } else {
         let without = without(server.as_mut(), load, length)?;
+        let hooks_only = agent.map(|launch| hooks_only(server.as_mut(), load, length, launch)).transpose()?;
         let (with, watched) = with_agent(server.as_mut())?;
-        Ok(Pair { without, with, watched })
+        Ok(Pair { without, with, hooks_only, watched })
     }
 }
 
 fn without(server: &mut dyn Server, load: Load, length: Duration) -> Result<Run> {
     let before = server.served()?;
     let used = under_load(server, load, length)?;
-    used.run(server.served()? - before)
+    used.run(used.sent(before, server.served()?))
+}
+
+fn hooks_only(server: &mut dyn Server, load: Load, length: Duration, launch: &Launch) -> Result<Run> {
+    let before = server.served()?;
+    let agent = Agent::start_hooks_only(launch, Selection::Pid(server.watched()))?;
+    let used = under_load(server, load, length)?;
+    agent.stop()?;
+    used.run(used.sent(before, server.served()?))
 }
 
 fn with(
@@ -117,7 +135,7 @@ fn with(
     let cpu_ns =
         agent.cpu_ns()?.checked_sub(cpu_before).context("a thread of the agent ended, its CPU time is lost")?;
     let stats = agent.stop()?;
-    let sent = server.served()? - before;
+    let sent = used.sent(before, server.served()?);
     let watched = Watched {
         agent_us: cpu_ns as f64 / 1e3 / sent.max(1) as f64,
         seen: counts.seen - counts_before.seen,
@@ -138,6 +156,11 @@ struct Used {
 }
 
 impl Used {
+    /// Requests sent meanwhile: as the server counts them, or as the load says.
+    fn sent(&self, before: Option<u64>, after: Option<u64>) -> u64 {
+        after.zip(before).map_or(self.requests_guess, |(after, before)| after - before)
+    }
+
     fn run(&self, sent: u64) -> Result<Run> {
         if sent == 0 {
             bail!("the server got no request");
@@ -157,7 +180,11 @@ fn under_load(server: &mut dyn Server, load: Load, length: Duration) -> Result<U
     Ok(Used { cpu_ns, elapsed, requests_guess: requests_said(&said) })
 }
 
-fn run_load(mut command: Command) -> Result<String> {
+/// Runs a load to its end, and gives what it says.
+///
+/// # Errors
+/// When it failed, or requests of it did.
+pub(crate) fn run_load(mut command: Command) -> Result<String> {
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().context("cannot start the load")?;
     if !output.status.success() {
         bail!("the load failed: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));

@@ -6,6 +6,7 @@ pub(crate) mod child;
 mod forks;
 pub(crate) mod http;
 mod measure;
+mod nghttpd;
 mod nginx;
 mod procfs;
 mod report;
@@ -22,7 +23,7 @@ use crate::{build, setup, shell};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to measure: nginx, or forks (which takes of the options only seconds, agent and backend)
+    /// What to measure: nginx, tls, h2c, or forks (which takes of the options only seconds, agent and backend)
     #[arg(default_value = "nginx")]
     scenario: String,
     /// Pairs of a run without and a run with the agent, per load

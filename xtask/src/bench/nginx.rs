@@ -1,9 +1,9 @@
-//! nginx with one worker, plain HTTP/1.1 with keep-alive.
+//! nginx with one worker, HTTP/1.1 with keep-alive, plain and behind TLS.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -13,11 +13,18 @@ use super::scenario::{Bars, LOAD_CORE, Load, SERVER_CORE, Scenario, Server};
 use super::{http, procfs};
 use crate::shell;
 
-pub(crate) const SCENARIO: Scenario = Scenario {
+pub(crate) const PLAIN: Scenario = Scenario {
     name: "nginx",
     title: "nginx, one worker, HTTP/1.1 keep-alive, 32 connections, every request traced, OTLP on",
-    start: |folder| Ok(Box::new(Nginx::start(folder)?)),
-    bars: Bars { server_us: 1.0, agent_us: 6.0, rss_mib: 64.0, maps_mib: 32.0 },
+    start: |folder| Ok(Box::new(Nginx::start(folder, false)?)),
+    bars: Bars::of(1.0, 6.0),
+};
+
+pub(crate) const TLS: Scenario = Scenario {
+    name: "tls",
+    title: "nginx, one worker, HTTP/1.1 keep-alive behind TLS (OpenSSL), 32 connections, every request traced, OTLP on",
+    start: |folder| Ok(Box::new(Nginx::start(folder, true)?)),
+    bars: Bars { server_us: None, of_hooks_only: Some(0.90), ..Bars::of(0.0, 6.0) },
 };
 
 /// Connections of the load at full speed.
@@ -31,15 +38,21 @@ struct Nginx {
     worker: u32,
     address: SocketAddr,
     status: SocketAddr,
+    scheme: &'static str,
     /// Questions for the status so far: nginx counts them as well.
     asked: u64,
 }
 
 impl Nginx {
-    fn start(folder: &Path) -> Result<Self> {
+    fn start(folder: &Path, tls: bool) -> Result<Self> {
         let (address, status) = (http::free_address()?, http::free_address()?);
         let file = folder.join("nginx.conf");
-        fs::write(&file, configuration(folder, address, status)).context("cannot write nginx's configuration")?;
+        if tls {
+            let key = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+                       -keyout key.pem -out cert.pem";
+            shell::run(Command::new("openssl").args(key.split_whitespace()).current_dir(folder).stderr(Stdio::null()))?;
+        }
+        fs::write(&file, configuration(folder, address, status, tls)).context("cannot write nginx's configuration")?;
         let program = shell::which("nginx").context("no nginx")?;
         let mut command = child::command(program, Some(SERVER_CORE));
         command.arg("-e").arg(folder.join("error.log")).arg("-p").arg(folder).arg("-c").arg(&file);
@@ -53,7 +66,8 @@ impl Nginx {
                 procfs::child_of(pid).filter(|_| up)
             })
             .with_context(|| fs::read_to_string(folder.join("error.log")).unwrap_or_default())?;
-        Ok(Self { running, worker, address, status, asked })
+        let scheme = if tls { "https" } else { "http" };
+        Ok(Self { running, worker, address, status, scheme, asked })
     }
 }
 
@@ -67,7 +81,7 @@ impl Server for Nginx {
     }
 
     fn load(&self, load: Load, length: Duration) -> Command {
-        let url = format!("http://{}/api", self.address);
+        let url = format!("{}://{}/api", self.scheme, self.address);
         let seconds = length.as_secs().to_string();
         let mut command;
         match load {
@@ -85,11 +99,12 @@ impl Server for Nginx {
         command
     }
 
-    fn served(&mut self) -> Result<u64> {
+    fn served(&mut self) -> Result<Option<u64>> {
         let page = http::get(self.status, "/status").context("cannot ask nginx for its status")?;
         self.asked += 1;
         requests(&page)
             .and_then(|all| all.checked_sub(self.asked))
+            .map(Some)
             .with_context(|| format!("odd status of nginx: {page}"))
     }
 
@@ -103,8 +118,13 @@ fn requests(page: &str) -> Option<u64> {
     page.lines().nth(2)?.split_whitespace().nth(2)?.parse().ok()
 }
 
-fn configuration(folder: &Path, address: SocketAddr, status: SocketAddr) -> String {
+fn configuration(folder: &Path, address: SocketAddr, status: SocketAddr, tls: bool) -> String {
     let folder = folder.display();
+    let ssl = if tls {
+        format!("ssl; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;")
+    } else {
+        ";".to_owned()
+    };
     // The worker of an nginx that root starts would change to another user, who may not enter our folder.
     let user = if shell::is_root() { "user root;" } else { "" };
     format!(
@@ -118,7 +138,7 @@ http {{
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
     server {{
-        listen {address};
+        listen {address} {ssl}
         location /api {{
             default_type application/json;
             return 200 '{{\"items\":[{{\"id\":1,\"name\":\"first\"}},{{\"id\":2,\"name\":\"second\"}}],\"total\":2}}';

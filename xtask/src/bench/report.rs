@@ -49,12 +49,21 @@ pub(crate) fn table(scenario: &Scenario, columns: &[Column], noise: bool) -> Res
         Some(spread(c.pairs.iter().map(|p| p.without.server_us), 2, " us"))
     });
     row("server CPU per request, with", "", &|c| Some(spread(c.pairs.iter().map(|p| p.with.server_us), 2, " us")));
-    row("**added to the server's request**", &format!("≤ {:.1} us", bars.server_us), &|c| {
-        Some(spread(c.pairs.iter().map(Pair::added_us), 2, " us"))
+    let bar = bars.server_us.map_or(String::new(), |us| format!("≤ {us:.1} us"));
+    row("**added to the server's request**", &bar, &|c| Some(spread(c.pairs.iter().map(Pair::added_us), 2, " us")));
+    row("of it by the hooks alone (programs that do nothing)", "", &|c| {
+        let added: Option<Vec<f64>> =
+            c.pairs.iter().map(|p| Some(p.hooks_only?.server_us - p.without.server_us)).collect();
+        Some(spread(added?.into_iter(), 2, " us"))
     });
     row("requests per second, without", "", &|c| Some(spread(c.pairs.iter().map(|p| p.without.rate), 0, "")));
     row("requests per second, with", "", &|c| Some(spread(c.pairs.iter().map(|p| p.with.rate), 0, "")));
     row("throughput ratio", "", &|c| Some(spread(c.pairs.iter().map(Pair::ratio), 3, "")));
+    let bar = bars.of_hooks_only.map_or(String::new(), |ratio| format!("≥ {ratio:.2}"));
+    row("throughput ratio to that with programs that do nothing", &bar, &|c| {
+        let ratios: Option<Vec<f64>> = c.pairs.iter().map(Pair::of_hooks_only).collect();
+        Some(spread(ratios?.into_iter(), 3, ""))
+    });
     row("agent CPU per request", &format!("≤ {:.1} us", bars.agent_us), &|c| {
         Some(spread(watched(c)?.iter().map(|(w, _)| w.agent_us), 2, " us"))
     });

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::child::Running;
-use super::nginx;
+use super::{nghttpd, nginx};
 
 /// The core of the server.
 pub(crate) const SERVER_CORE: u32 = 0;
@@ -29,10 +29,19 @@ pub(crate) struct Scenario {
 
 /// Bars per request, in microseconds, and for the agent as a whole.
 pub(crate) struct Bars {
-    pub(crate) server_us: f64,
+    pub(crate) server_us: Option<f64>,
     pub(crate) agent_us: f64,
     pub(crate) rss_mib: f64,
     pub(crate) maps_mib: f64,
+    /// Throughput with the agent, as a share of that with programs that do nothing on the same hooks.
+    pub(crate) of_hooks_only: Option<f64>,
+}
+
+impl Bars {
+    /// What holds of all: microseconds per request of the server and of the agent.
+    pub(crate) const fn of(server_us: f64, agent_us: f64) -> Self {
+        Self { server_us: Some(server_us), agent_us, rss_mib: 64.0, maps_mib: 32.0, of_hooks_only: None }
+    }
 }
 
 /// A server that is up.
@@ -47,15 +56,16 @@ pub(crate) trait Server {
     fn load(&self, load: Load, length: Duration) -> Command;
 
     /// Requests served since it was started, without those of this question and of earlier ones. Asked only while no
-    /// agent runs: the question is a request too.
-    fn served(&mut self) -> Result<u64>;
+    /// agent runs: the question is a request too. `None` from a server that does not count: then what the load says it
+    /// sent is taken, which has to be exact.
+    fn served(&mut self) -> Result<Option<u64>>;
 
     /// The program itself.
     fn running(&mut self) -> &mut Running;
 }
 
 /// All of them.
-pub(crate) const ALL: &[Scenario] = &[nginx::SCENARIO];
+pub(crate) const ALL: &[Scenario] = &[nginx::PLAIN, nginx::TLS, nghttpd::SCENARIO];
 
 /// How much is asked of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

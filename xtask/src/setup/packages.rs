@@ -37,6 +37,7 @@ pub(crate) const BENCH: &[Program] = &[
     program("wrk", "wrk"),
     program("h2load", "nghttp2-client"),
     program("nghttpd", "nghttp2-server"),
+    program("openssl", "openssl"),
     program("setpriv", "util-linux"),
     program("taskset", "util-linux"),
 ];
