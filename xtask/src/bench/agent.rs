@@ -79,6 +79,11 @@ impl Agent {
         Ok(Self { running, sink, listen, sink_address })
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
     /// CPU time so far, in nanoseconds.
     pub(crate) fn cpu_ns(&self) -> Result<u64> {
         procfs::cpu_ns(self.running.pid())

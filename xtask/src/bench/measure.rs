@@ -101,6 +101,19 @@ pub(crate) fn pair(
     }
 }
 
+/// Hits of uprobes per request, of a short run that counts them.
+pub(crate) fn hits(scenario: &Scenario, launch: &Launch) -> Result<f64> {
+    let folder = Folder::new()?;
+    let mut server = (scenario.start)(&folder.0)?;
+    let _counting = procfs::Counting::start()?;
+    let before = server.served()?;
+    let agent = Agent::start(launch, Selection::Pid(server.watched()))?;
+    let used = under_load(server.as_mut(), Load::Full, Duration::from_secs(1))?;
+    let hits = procfs::uprobe_hits(agent.pid())?;
+    agent.stop()?;
+    Ok(hits as f64 / used.sent(before, server.served()?).max(1) as f64)
+}
+
 fn without(server: &mut dyn Server, load: Load, length: Duration) -> Result<Run> {
     let before = server.served()?;
     let used = under_load(server, load, length)?;

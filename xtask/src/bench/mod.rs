@@ -95,5 +95,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         columns.push(report::Column { load, pairs });
     }
     print!("{}", report::table(scenario, &columns, args.noise)?);
+    if let Some(launch) = agent.as_ref().filter(|_| scenario.uses_uprobes) {
+        println!("\nHits of uprobes per request: {:.2}.", measure::hits(scenario, launch)?);
+    }
     Ok(())
 }

@@ -18,6 +18,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     name: "h2c",
     title: "nghttpd, one thread, HTTP/2 in the clear, 8 connections with 10 streams, every request traced, OTLP on",
     start: |folder| Ok(Box::new(Nghttpd::start(folder)?)),
+    uses_uprobes: false,
     bars: Bars::of(1.5, 6.0),
 };
 

@@ -17,6 +17,7 @@ pub(crate) const PLAIN: Scenario = Scenario {
     name: "nginx",
     title: "nginx, one worker, HTTP/1.1 keep-alive, 32 connections, every request traced, OTLP on",
     start: |folder| Ok(Box::new(Nginx::start(folder, false)?)),
+    uses_uprobes: false,
     bars: Bars::of(1.0, 6.0),
 };
 
@@ -24,6 +25,7 @@ pub(crate) const TLS: Scenario = Scenario {
     name: "tls",
     title: "nginx, one worker, HTTP/1.1 keep-alive behind TLS (OpenSSL), 32 connections, every request traced, OTLP on",
     start: |folder| Ok(Box::new(Nginx::start(folder, true)?)),
+    uses_uprobes: true,
     bars: Bars { server_us: None, of_hooks_only: Some(0.90), ..Bars::of(0.0, 6.0) },
 };
 
@@ -54,7 +56,12 @@ impl Nginx {
         }
         fs::write(&file, configuration(folder, address, status, tls)).context("cannot write nginx's configuration")?;
         let program = shell::which("nginx").context("no nginx")?;
-        let mut command = child::command(program, Some(SERVER_CORE));
+        let mut command = child::command(&program, Some(SERVER_CORE));
+        if tls {
+            // A copy of its own, so that the load, which uses the same library, is not probed.
+            own_library(&program, folder)?;
+            command.env("LD_LIBRARY_PATH", folder);
+        }
         command.arg("-e").arg(folder.join("error.log")).arg("-p").arg(folder).arg("-c").arg(&file);
         let mut running = Running::start("nginx", &mut command)?;
         let pid = running.pid();
@@ -113,6 +120,21 @@ impl Server for Nginx {
     }
 }
 
+/// Copies the TLS library that a program is linked with into a folder.
+fn own_library(program: &Path, folder: &Path) -> Result<()> {
+    let libraries = shell::output(Command::new("ldd").arg(program))?;
+    let path = library(&libraries).with_context(|| format!("{} is not linked with libssl.so", program.display()))?;
+    let name = Path::new(path).file_name().context("a library without a name")?;
+    fs::copy(path, folder.join(name)).with_context(|| format!("cannot copy {path}"))?;
+    Ok(())
+}
+
+/// The path behind `libssl.so.3 => ` in what `ldd` prints.
+fn library(libraries: &str) -> Option<&str> {
+    let line = libraries.lines().find(|line| line.trim_start().starts_with("libssl.so"))?;
+    line.split_once("=> ")?.1.split_whitespace().next()
+}
+
 /// The third number of the status page's third line: requests, this one included.
 fn requests(page: &str) -> Option<u64> {
     page.lines().nth(2)?.split_whitespace().nth(2)?.parse().ok()
@@ -156,6 +178,14 @@ http {{
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tls_library_is_read_off_the_list_of_libraries() {
+        let libraries =
+            "\tlibcrypt.so.1 => /lib/libcrypt.so.1 (0x00007f2)\n\tlibssl.so.3 => /lib/libssl.so.3 (0x00007f1)\n";
+        assert_eq!(library(libraries), Some("/lib/libssl.so.3"));
+        assert_eq!(library("\tlibc.so.6 => /lib/libc.so.6 (0x1)\n"), None);
+    }
 
     #[test]
     fn requests_are_read_off_the_status_page() {

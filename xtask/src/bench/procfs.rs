@@ -44,6 +44,48 @@ fn map_in(fdinfo: &str) -> Option<(u64, u64)> {
     Some((field("map_id:")?, field("memlock:")?))
 }
 
+/// How often programs of uprobes have run that a process holds open, as far as the kernel counts that
+/// (`kernel.bpf_stats_enabled`).
+pub(crate) fn uprobe_hits(pid: u32) -> Result<u64> {
+    let mut hits = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).with_context(|| format!("no process {pid}"))? {
+        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+        if let Some((id, count)) = uprobe_in(&text) {
+            hits.insert(id, count);
+        }
+    }
+    Ok(hits.values().sum())
+}
+
+/// Id and runs of the program of a uprobe (`BPF_PROG_TYPE_KPROBE`) that a file descriptor stands for.
+fn uprobe_in(fdinfo: &str) -> Option<(u64, u64)> {
+    let field = |key: &str| fdinfo.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+    (field("prog_type:")? == 2).then_some((field("prog_id:")?, field("run_cnt:")?))
+}
+
+/// Lets the kernel count the runs of BPF programs until this is dropped; that costs each of them a little.
+pub(crate) struct Counting {
+    before: String,
+}
+
+impl Counting {
+    const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+    pub(crate) fn start() -> Result<Self> {
+        let before = fs::read_to_string(Self::SWITCH).with_context(|| format!("cannot read {}", Self::SWITCH))?;
+        fs::write(Self::SWITCH, "1").with_context(|| format!("cannot write {}", Self::SWITCH))?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(Self::SWITCH, &self.before) {
+            eprintln!("xtask: cannot put {} back: {error}", Self::SWITCH);
+        }
+    }
+}
+
 /// The first child of a process.
 pub(crate) fn child_of(pid: u32) -> Option<u32> {
     fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?.split_whitespace().next()?.parse().ok()
@@ -69,6 +111,9 @@ mod tests {
         let text =
             "pos:\t0\nflags:\t02000002\nmap_type:\t27\nmax_entries:\t4096\nmemlock:\t4440\nmap_id:\t12\nfrozen:\t0\n";
         assert_eq!(map_in(text), Some((12, 4440)));
+        let text = "pos:\t0\nprog_type:\t2\nmemlock:\t4096\nprog_id:\t3\nrun_time_ns:\t90\nrun_cnt:\t4\n";
+        assert_eq!(uprobe_in(text), Some((3, 4)));
+        assert_eq!(uprobe_in("prog_type:\t26\nprog_id:\t3\nrun_cnt:\t4\n"), None);
         assert_eq!(map_in("pos:\t0\nprog_type:\t5\nmemlock:\t4096\nprog_id:\t3\n"), None);
     }
 

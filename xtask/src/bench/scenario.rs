@@ -23,6 +23,8 @@ pub(crate) struct Scenario {
     pub(crate) title: &'static str,
     /// Starts the server in an empty folder of its own.
     pub(crate) start: fn(&Path) -> Result<Box<dyn Server>>,
+    /// Functions of the server are probed.
+    pub(crate) uses_uprobes: bool,
     /// What it may cost.
     pub(crate) bars: Bars,
 }
