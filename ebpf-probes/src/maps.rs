@@ -88,7 +88,7 @@ pub struct Scratch {
     pub header: Data,
     pub payload: [u8; SCRATCH_PAYLOAD],
     /// Entries of an `iovec` array: address, length.
-    pub buffers: [[u64; 2]; IOV_MAX as usize],
+    pub buffers: [[u64; 2]; IOV_MAX as usize + 1],
     /// Numbers that the verifier is to forget, see `handlers::capture::forget`.
     pub forgotten: [u64; 4],
     /// Bytes recorded since it was last looked how full the ring is.

@@ -156,7 +156,7 @@ static void answer(int fd, const char *call) {
     } else if (is(call, "chunks")) {
         chunks(fd, 7, 1000);
     } else if (is(call, "many-chunks")) {
-        chunks(fd, 25, 600);
+        chunks(fd, 100, 150);
     } else if (is(call, "zerocopy")) {
         int one = 1;
         // Unix sockets have no such option, and ignore the flag.
