@@ -12,11 +12,13 @@ pub const SMALL_PIECE: u32 = 512;
 pub const LATER_HEAD: u32 = 64;
 /// Bytes copied from the end of a piece longer than its captured beginning: enough to see a chunked body end.
 pub const TAIL_MAX: u32 = 32;
-/// Most entries of an `iovec` array that are walked to gather a piece's beginning.
-pub const IOV_MAX: u32 = 16;
-/// Further entries, in that many lots of as many, that are summed up to find a piece's end: 80 in all, what Node writes for 26
-/// chunks.
-pub const IOV_ROUNDS: u32 = 4;
+/// Most entries of an `iovec` array that are walked to gather a piece's beginning; one less than a power of two, so that it
+/// is a mask for the verifier. HTTP/2 stacks hand over each field of a header block (gRPC's C core: 22 entries for a first
+/// request) or each frame (Netty, Node: five for a call's answer) as an entry of its own, and what is left out of a header
+/// block makes names and statuses of later ones unknown.
+pub const IOV_MAX: u32 = 63;
+/// Further entries, in that many lots of as many, that are summed up to find a piece's end: 126 in all.
+pub const IOV_ROUNDS: u32 = 1;
 /// HTTP/2: bytes copied at first, and again behind a payload that was left out: a few header blocks.
 pub const WINDOW: u32 = 512;
 /// HTTP/2: bytes copied next where nothing was left out of the first.

@@ -97,7 +97,7 @@ pub struct Scratch {
     pub header: Data,
     pub payload: [u8; SCRATCH_PAYLOAD],
     /// Entries of an `iovec` array: address, length.
-    pub buffers: [[u64; 2]; IOV_MAX as usize],
+    pub buffers: [[u64; 2]; IOV_MAX as usize + 1],
     /// Where the bytes of the piece at hand lie.
     pub buffer: Buffer,
     /// Numbers that the verifier is to forget, see `handlers::capture::forget`.

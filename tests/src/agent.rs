@@ -115,7 +115,13 @@ impl Setup {
     /// Watches a process.
     #[must_use]
     pub fn pid(pid: u32) -> Self {
-        Self::with(["--pid", &pid.to_string()])
+        Self::pids(&[pid])
+    }
+
+    /// Watches several.
+    #[must_use]
+    pub fn pids(pids: &[u32]) -> Self {
+        Self::with(pids.iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]))
     }
 
     /// With these arguments; `--listen` is added.
@@ -276,8 +282,14 @@ impl Watch {
     /// Watches a process and its children.
     #[must_use]
     pub fn pid(backend: Backend, pid: u32) -> Self {
+        Self::pids(backend, &[pid])
+    }
+
+    /// Watches several.
+    #[must_use]
+    pub fn pids(backend: Backend, pids: &[u32]) -> Self {
         let receiver = Receiver::start();
-        let agent = Setup::pid(pid).backend(backend).to(&receiver).start();
+        let agent = Setup::pids(pids).backend(backend).to(&receiver).start();
         Self { agent, receiver }
     }
 

@@ -1,7 +1,12 @@
 //! What a test cannot do without. What is missing fails the test and says what to do: a test that is skipped in silence
 //! proves nothing.
 
-use std::{env, path::PathBuf, process::Command, sync::OnceLock};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
 
 /// The test loads programs into the kernel.
 ///
@@ -28,6 +33,9 @@ pub fn program(name: &str) -> PathBuf {
     let package = match name {
         "cc" => "gcc",
         "nginx" => "nginx-light",
+        "java" | "javac" => "default-jdk-headless",
+        "nghttp" | "h2load" => "nghttp2-client",
+        "nghttpd" => "nghttp2-server",
         "node" => "nodejs",
         "setpriv" => "util-linux",
         other => other,
@@ -58,12 +66,41 @@ pub fn source(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
 }
 
+/// The folder that `cargo xtask setup --tests` made of `tests/programs/RUNTIME`: libraries, and what is compiled.
+///
+/// # Panics
+/// If it was not made, or of other sources than those of today.
+#[must_use]
+pub fn made(runtime: &str) -> PathBuf {
+    let test = env::current_exe().expect("a test knows its path");
+    let folder = test.ancestors().nth(3).expect("tests lie in target/PROFILE/deps").join("programs").join(runtime);
+    let copies = folder.join("made-from");
+    assert!(
+        copies.is_dir() && is_of_today(&copies, &source(runtime)),
+        "{} is not what tests/programs/{runtime} makes: run `cargo xtask setup --tests`",
+        folder.display()
+    );
+    folder
+}
+
+/// Whether each file in `copies` is that of the same name in `sources`.
+fn is_of_today(copies: &Path, sources: &Path) -> bool {
+    let entries = fs::read_dir(copies).expect("a folder can be listed").map(|entry| entry.expect("an entry").path());
+    entries.into_iter().all(|copy| {
+        let source = sources.join(copy.file_name().expect("it has a name"));
+        if copy.is_dir() {
+            return is_of_today(&copy, &source);
+        }
+        matches!((fs::read(&copy), fs::read(source)), (Ok(copy), Ok(source)) if copy == source)
+    })
+}
+
 /// Compiles a C program of `tests/programs/` into `folder`.
 ///
 /// # Panics
 /// If it cannot be compiled.
 #[must_use]
-pub fn compiled(name: &str, flags: &[&str], folder: &std::path::Path) -> PathBuf {
+pub fn compiled(name: &str, flags: &[&str], folder: &Path) -> PathBuf {
     let out = folder.join(name.trim_end_matches(".c"));
     let compiler = Command::new(program("cc"))
         .args(["-O1", "-Wall", "-Werror", "-D_GNU_SOURCE", "-o"])

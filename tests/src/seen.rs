@@ -72,10 +72,18 @@ impl Seen {
     /// # Panics
     /// If they do not.
     pub fn assert_histograms_agree(&self) {
-        for (kind, name) in [("SERVER", "http.server.request.duration"), ("CLIENT", "http.client.request.duration")] {
-            let unseen = |span: &&&ReceivedSpan| span.attributes.get("beyla.outcome").is_none_or(|it| it != "unseen");
+        for (kind, is_call, name) in [
+            ("SERVER", false, "http.server.request.duration"),
+            ("CLIENT", false, "http.client.request.duration"),
+            ("SERVER", true, "rpc.server.call.duration"),
+            ("CLIENT", true, "rpc.client.call.duration"),
+        ] {
+            let counts = |span: &&&ReceivedSpan| {
+                span.attributes.contains_key("rpc.system.name") == is_call
+                    && span.attributes.get("beyla.outcome").is_none_or(|it| it != "unseen")
+            };
             let spans = self.of_kind(kind);
-            let spans: Vec<_> = spans.iter().filter(unseen).collect();
+            let spans: Vec<_> = spans.iter().filter(counts).collect();
             assert_eq!(self.count(name), spans.len() as u64, "{name} against {kind} spans: {}", self.summary());
             let total: f64 = spans.iter().map(|span| span.duration_ns() as f64 / 1e9).sum();
             let sum = self.sum(name);

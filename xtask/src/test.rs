@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::setup::packages;
 use crate::shell::{self, NotPermitted};
 use crate::{build, lint, setup, validate};
 
@@ -29,7 +28,7 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     let started = Instant::now();
-    setup::ensure_with(if args.unit { &[] } else { packages::TESTS })?;
+    if args.unit { setup::ensure() } else { setup::ensure_for_tests() }?;
     let lints = !args.no_lint && args.filter.is_none();
     if lints {
         lint::all()?;

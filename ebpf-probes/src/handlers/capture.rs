@@ -18,7 +18,7 @@ const HEAD_MASK: u64 = HEAD_ROOM - 1;
 const TAKE_MASK: u64 = 2 * HEAD_ROOM - 1;
 /// For the verifier: a length of the tail.
 const TAIL_MASK: u64 = 2 * TAIL_ROOM - 1;
-const _: () = assert!(HEAD_MAX.is_power_of_two() && TAIL_MAX.is_power_of_two());
+const _: () = assert!(HEAD_MAX.is_power_of_two() && TAIL_MAX.is_power_of_two() && (IOV_MAX + 1).is_power_of_two());
 
 /// Where the bytes of a piece lie in the process's memory.
 ///
@@ -136,10 +136,10 @@ fn plain(scratch: *mut Scratch, address: u64, len: u64, wanted: u64) -> Copied {
     Copied { head_len: head, tail_len: tail(scratch, head, address + len, len - head), flags: 0 }
 }
 
-/// Without branches but for its ends: each would double the paths through the loop that the verifier follows.
+/// Without branches but for its end: each would double the paths through the loop that the verifier follows.
 #[inline(always)]
 fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) -> Copied {
-    let wanted = smaller(smaller(len, wanted), HEAD_ROOM);
+    let wanted = least(least(len, wanted), HEAD_ROOM);
     // All of them at once: each read of the process's memory costs more than the bytes it brings.
     if !read_buffers(scratch, iov, count) {
         return Copied::nothing(flags::FAULT);
@@ -147,21 +147,22 @@ fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) ->
     let (mut head, mut before) = (0u64, 0u64);
     // Where the last buffer that was walked ends, and how many bytes of it are not in the head.
     let (mut end, mut left_out) = (0u64, 0u64);
+    // All ones until a buffer cannot be read.
+    let mut readable = u64::MAX;
     let mut i = 0;
     while i < u64::from(IOV_MAX) {
-        if i >= count || before >= len {
+        // One way out for all reasons: the verifier follows each way out of each step.
+        if opaque(below(i, count) & below(before, len) & readable) == 0 {
             break;
         }
         let [base, size] = buffer(scratch, i);
         let here = least(size, len - before);
         let take = opaque(least(wanted - head, here)) & TAKE_MASK;
-        if !read_user(room(scratch, opaque(head) & HEAD_MASK), take, base) {
-            break;
-        }
-        head = opaque(head + take);
-        before = opaque(before + here);
-        end = base + here;
-        left_out = here - take;
+        readable = try_read_user(room(scratch, opaque(head) & HEAD_MASK), take, base);
+        head = opaque(head + (take & readable));
+        before = opaque(before + (here & readable));
+        end = opaque(end ^ (end ^ base.wrapping_add(here)) & readable);
+        left_out = opaque(left_out ^ (left_out ^ (here - take)) & readable);
         i += 1;
     }
     let head = forget(scratch, 0, least(head, HEAD_ROOM));
@@ -184,17 +185,17 @@ fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) ->
 /// Reads the next `IOV_MAX` entries of an array of which `count` are left.
 #[inline(always)]
 fn read_buffers(scratch: *mut Scratch, iov: u64, count: u64) -> bool {
-    let entries = opaque(smaller(count, u64::from(IOV_MAX)));
+    let entries = opaque(least(count, u64::from(IOV_MAX))) & u64::from(IOV_MAX);
     // SAFETY: per-CPU memory.
     let to = unsafe { &raw mut (*scratch).buffers };
-    read_user(to.cast(), opaque(entries * 16) & (32 * u64::from(IOV_MAX) - 1), iov)
+    read_user(to.cast(), entries * 16, iov)
 }
 
 /// Address and length of an entry that `read_buffers` has read.
 #[inline(always)]
 fn buffer(scratch: *mut Scratch, i: u64) -> [u64; 2] {
     // SAFETY: per-CPU memory; the mask keeps `i` within the array.
-    let entry = unsafe { (&raw const (*scratch).buffers).cast::<u64>().add((i as usize & (IOV_MAX as usize - 1)) * 2) };
+    let entry = unsafe { (&raw const (*scratch).buffers).cast::<u64>().add((i as usize & IOV_MAX as usize) * 2) };
     // SAFETY: as above.
     unsafe { [entry.read(), entry.add(1).read()] }
 }
@@ -289,6 +290,12 @@ pub fn least(a: u64, b: u64) -> u64 {
     b.wrapping_add(difference & negative)
 }
 
+/// All ones if a length is below another, else zeroes; without a branch, and with the same limits as `least`.
+#[inline(always)]
+fn below(a: u64, b: u64) -> u64 {
+    opaque((opaque(a.wrapping_sub(b)) as i64 >> 63) as u64)
+}
+
 /// Keeps the compiler from drawing conclusions about a value, and so from removing a mask the verifier needs.
 #[inline(always)]
 pub fn opaque(mut value: u64) -> u64 {
@@ -303,6 +310,14 @@ pub fn opaque(mut value: u64) -> u64 {
 pub fn read_user(to: *mut u8, len: u64, from: u64) -> bool {
     // SAFETY: the verifier proves that `len` bytes fit at `to`; the helper fails on a bad `from`.
     unsafe { bpf_probe_read_user(to.cast(), len as u32, from as *const _) == 0 }
+}
+
+/// The same, with all ones where it succeeds and zeroes where it fails.
+#[inline(always)]
+fn try_read_user(to: *mut u8, len: u64, from: u64) -> u64 {
+    // SAFETY: as above.
+    let failed = unsafe { bpf_probe_read_user(to.cast(), len as u32, from as *const _) };
+    !((opaque(failed as u64) as i64 >> 63) as u64)
 }
 
 /// Reads a value from the process's memory.

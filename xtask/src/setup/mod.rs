@@ -4,6 +4,7 @@
 mod apt;
 mod linker;
 pub(crate) mod packages;
+mod runtimes;
 mod toolchain;
 
 use anyhow::{Result, bail};
@@ -74,16 +75,29 @@ impl Plan {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let programs = if args.tests { packages::TESTS } else { &[] };
     let plan = Plan::of_this_machine(programs)?;
-    let missing = plan.missing();
+    let mut missing = plan.missing();
+    if args.tests {
+        missing
+            .extend(runtimes::missing().map(|name| format!("target/programs/{name}, made from tests/programs/{name}")));
+    }
     if missing.is_empty() {
         shell::say("nothing is missing");
     } else if args.check {
         bail!("missing:\n  {}", missing.join("\n  "));
     } else {
         plan.carry_out()?;
+        if args.tests {
+            runtimes::make()?;
+        }
         shell::say("set up");
     }
     Ok(())
+}
+
+/// Makes this machine able to run the end-to-end tests.
+pub(crate) fn ensure_for_tests() -> Result<()> {
+    ensure_with(packages::TESTS)?;
+    runtimes::make()
 }
 
 /// Makes this machine able to build both sides.

@@ -1,0 +1,148 @@
+//! The libraries of the programs that the end-to-end tests watch, and those of the programs that have to be compiled:
+//! `tests/programs/RUNTIME` becomes `target/programs/RUNTIME`, anew whenever what it is made from has changed. Versions
+//! are pinned by the lists in the former.
+//!
+//! What a folder was made from is kept beside it, as `made-from`; the tests compare that with the sources, so that none
+//! runs against programs of yesterday.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::shell;
+
+/// A folder of `tests/programs/`.
+struct Runtime {
+    name: &'static str,
+    /// Files of it that its folder in `target/` is made from.
+    made_from: &'static [&'static str],
+    /// How, given both folders.
+    commands: fn(&Path, &Path) -> Vec<Command>,
+}
+
+const RUNTIMES: [Runtime; 4] = [
+    Runtime { name: "python", made_from: &["requirements.txt"], commands: python },
+    Runtime { name: "node", made_from: &["package.json", "package-lock.json"], commands: node },
+    Runtime { name: "go", made_from: &["go.mod", "go.sum", "orders/main.go", "upgrade/main.go"], commands: go },
+    Runtime { name: "java", made_from: &["pom.xml", "Orders.java", "Web.java"], commands: java },
+];
+
+/// Where copies of the sources are kept.
+const MADE_FROM: &str = "made-from";
+
+impl Runtime {
+    fn sources(&self) -> PathBuf {
+        shell::root().join("tests/programs").join(self.name)
+    }
+
+    fn target(&self) -> PathBuf {
+        shell::target_dir().join("programs").join(self.name)
+    }
+
+    fn is_current(&self) -> bool {
+        let (sources, copies) = (self.sources(), self.target().join(MADE_FROM));
+        self.made_from.iter().all(|name| {
+            let (source, copy) = (fs::read(sources.join(name)), fs::read(copies.join(name)));
+            matches!((source, copy), (Ok(source), Ok(copy)) if source == copy)
+        })
+    }
+
+    fn make(&self) -> Result<()> {
+        let (sources, target, began) = (self.sources(), self.target(), Instant::now());
+        if target.exists() {
+            fs::remove_dir_all(&target).with_context(|| format!("cannot empty {}", target.display()))?;
+        }
+        fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
+        for mut command in (self.commands)(&sources, &target) {
+            shell::output(&mut command).with_context(|| format!("the programs of tests/programs/{}", self.name))?;
+        }
+        // Last, so that what was broken off is begun anew.
+        for name in self.made_from {
+            let copy = target.join(MADE_FROM).join(name);
+            fs::create_dir_all(copy.parent().unwrap_or(&target))?;
+            fs::copy(sources.join(name), copy).with_context(|| format!("cannot keep a copy of {name}"))?;
+        }
+        shell::say(format_args!("made target/programs/{} in {:.0} s", self.name, began.elapsed().as_secs_f64()));
+        Ok(())
+    }
+}
+
+/// Their names, where they are not made or of other sources.
+pub(super) fn missing() -> impl Iterator<Item = &'static str> {
+    RUNTIMES.iter().filter(|runtime| !runtime.is_current()).map(|runtime| runtime.name)
+}
+
+/// Makes what is missing, all at once: most of it is waiting for the network.
+///
+/// # Errors
+/// With what each that failed says.
+pub(super) fn make() -> Result<()> {
+    let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
+        let makers: Vec<_> = RUNTIMES
+            .iter()
+            .filter(|runtime| !runtime.is_current())
+            .map(|runtime| scope.spawn(|| runtime.make()))
+            .collect();
+        makers.into_iter().filter_map(|maker| maker.join().ok()).collect()
+    });
+    let errors: Vec<String> = outcomes.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+    if !errors.is_empty() {
+        bail!("{}", errors.join("\n"));
+    }
+    Ok(())
+}
+
+fn program(name: &str) -> Command {
+    Command::new(shell::which(name).unwrap_or_else(|| name.into()))
+}
+
+fn python(from: &Path, to: &Path) -> Vec<Command> {
+    let mut pip = program("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
+    // With --target a Python that belongs to the system is left alone, and says nothing against it.
+    pip.arg("--only-binary=:all:").arg("--target").arg(to).arg("--requirement").arg(from.join("requirements.txt"));
+    vec![pip]
+}
+
+fn node(from: &Path, to: &Path) -> Vec<Command> {
+    let mut copy = Command::new("cp");
+    copy.arg(from.join("package.json")).arg(from.join("package-lock.json")).arg(to);
+    let mut npm = program("npm");
+    npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(to);
+    vec![copy, npm]
+}
+
+fn go(from: &Path, to: &Path) -> Vec<Command> {
+    let mut build = program("go");
+    build.current_dir(from).args(["build", "-o"]).arg(to).args(["./orders", "./upgrade"]);
+    vec![build]
+}
+
+fn java(from: &Path, to: &Path) -> Vec<Command> {
+    let lib = to.join("lib");
+    let mut libraries = program("mvn");
+    libraries.args(["--quiet", "--batch-mode", "--file"]).arg(from.join("pom.xml"));
+    libraries.arg("org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies");
+    libraries.arg(format!("-DoutputDirectory={}", lib.display()));
+    let mut compile = program("javac");
+    compile.args(["-Xlint:all", "-Werror", "-cp"]).arg(lib.join("*")).arg("-d").arg(to.join("classes"));
+    compile.args(["Orders.java", "Web.java"].map(|name| from.join(name)));
+    vec![libraries, compile]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_programs_are_made_from_is_there() {
+        for runtime in &RUNTIMES {
+            for name in runtime.made_from {
+                assert!(runtime.sources().join(name).is_file(), "{}/{name}", runtime.name);
+            }
+        }
+    }
+}
