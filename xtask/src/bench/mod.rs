@@ -5,8 +5,8 @@ mod agent;
 pub(crate) mod child;
 mod forks;
 pub(crate) mod http;
+mod http2;
 mod measure;
-mod nghttpd;
 mod nginx;
 mod procfs;
 mod report;
@@ -23,7 +23,7 @@ use crate::{build, setup, shell};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to measure: nginx, tls, h2c, or forks (which takes of the options only seconds, agent and backend)
+    /// What to measure: nginx, tls, h2c, grpc, or forks (which takes of the options only seconds, agent and backend)
     #[arg(default_value = "nginx")]
     scenario: String,
     /// Pairs of a run without and a run with the agent, per load
@@ -61,6 +61,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         return Err(shell::NotPermitted { what: "the agent".into(), command }.into());
     }
     setup::ensure_with(packages::BENCH)?;
+    if args.scenario == http2::GRPC.name {
+        setup::ensure_go()?;
+    }
     let agent = match &args.agent {
         Some(path) => path.clone(),
         None if args.noise => PathBuf::new(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::child::Running;
-use super::{nghttpd, nginx};
+use super::{http2, nginx};
 
 /// The core of the server.
 pub(crate) const SERVER_CORE: u32 = 0;
@@ -67,7 +67,7 @@ pub(crate) trait Server {
 }
 
 /// All of them.
-pub(crate) const ALL: &[Scenario] = &[nginx::PLAIN, nginx::TLS, nghttpd::SCENARIO];
+pub(crate) const ALL: &[Scenario] = &[nginx::PLAIN, nginx::TLS, http2::NGHTTPD, http2::GRPC];
 
 /// How much is asked of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

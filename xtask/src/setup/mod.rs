@@ -100,6 +100,12 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     runtimes::make()
 }
 
+/// Makes the programs in Go that the tests watch.
+pub(crate) fn ensure_go() -> Result<()> {
+    ensure_with(packages::GO)?;
+    runtimes::make_one("go")
+}
+
 /// Makes this machine able to build both sides.
 pub(crate) fn ensure() -> Result<()> {
     Plan::of_this_machine(&[])?.carry_out()

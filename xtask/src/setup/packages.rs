@@ -48,5 +48,8 @@ pub(crate) const BENCH: &[Program] = &[
     program("taskset", "util-linux"),
 ];
 
+/// What programs in Go are made with.
+pub(crate) const GO: &[Program] = &[program("go", "golang-go")];
+
 /// What `cargo xtask demo` starts.
 pub(crate) const DEMO: &[Program] = &[program("python3", "python3"), program("setpriv", "util-linux")];

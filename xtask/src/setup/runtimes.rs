@@ -75,6 +75,14 @@ pub(super) fn missing() -> impl Iterator<Item = &'static str> {
     RUNTIMES.iter().filter(|runtime| !runtime.is_current()).map(|runtime| runtime.name)
 }
 
+/// Makes one of them where it is missing.
+///
+/// # Errors
+/// With what it says.
+pub(super) fn make_one(name: &str) -> Result<()> {
+    RUNTIMES.iter().filter(|runtime| runtime.name == name && !runtime.is_current()).try_for_each(Runtime::make)
+}
+
 /// Makes what is missing, all at once: most of it is waiting for the network.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-// Command orders is the gRPC service `shop.Orders` (`orders server`) and a client of it (`orders client PORT`).
+// Command orders is the gRPC service `shop.Orders` (`orders server [ADDRESS]`) and a client of it (`orders client PORT`).
 //
 // On a line of its standard input the client makes its calls, and says of each its method, status and nanoseconds.
 package main
@@ -142,7 +142,11 @@ func serve() {
 	}
 	server := grpc.NewServer(grpc.ForceServerCodec(plain{}))
 	server.RegisterService(service, struct{}{})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address := "127.0.0.1:0"
+	if len(os.Args) > 2 {
+		address = os.Args[2]
+	}
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		panic(err)
 	}
