@@ -109,6 +109,12 @@ pub(crate) fn connect_method(path: &str) -> CompactString {
     }
 }
 
+/// Whether a request is a unary Connect call by `GET`: its query says so.
+pub(crate) fn is_connect_get(method: Option<&str>, path: Option<&str>) -> bool {
+    let query = path.filter(|_| method == Some("GET")).and_then(|path| path.split_once('?'));
+    query.is_some_and(|(_, query)| query.split('&').any(|part| part == "connect=v1"))
+}
+
 /// The status code of a unary Connect call, where the HTTP status and the kind of body tell it. A Connect error is
 /// JSON and its code stands in the body, which nobody reads here; some HTTP statuses stand for one code only. Without
 /// JSON it is not the service that answered, and the specification maps the HTTP status to a code.
@@ -187,6 +193,15 @@ mod tests {
         }
         assert_eq!(parse_connect_timeout(b"1500"), Some(1_500_000_000));
         assert_eq!(parse_connect_timeout(b"12345678901"), None);
+    }
+
+    #[test]
+    fn a_call_by_get_says_so_in_its_query() {
+        assert!(is_connect_get(Some("GET"), Some("/pkg.Svc/Do?message=x&connect=v1")));
+        assert!(!is_connect_get(Some("GET"), Some("/pkg.Svc/connect=v1")));
+        assert!(!is_connect_get(Some("POST"), Some("/pkg.Svc/Do?connect=v1")));
+        assert!(!is_connect_get(Some("GET"), Some("/pkg.Svc/Do?connect=v11")));
+        assert!(!is_connect_get(None, Some("/pkg.Svc/Do?connect=v1")));
     }
 
     #[test]

@@ -6,7 +6,10 @@ use memchr::{memchr, memrchr};
 use super::recognise::{self, MAX_METHOD};
 use crate::{
     model::{exchange::Http, trace_context::TraceParent},
-    protocols::Recognition,
+    protocols::{
+        Recognition,
+        grpc::{self, Media},
+    },
 };
 
 /// Bytes kept of a target.
@@ -79,6 +82,9 @@ enum Field {
     Host,
     UserAgent,
     ContentLength,
+    ContentType,
+    ConnectProtocolVersion,
+    ConnectTimeoutMs,
     TransferEncoding,
     Upgrade,
     Expect,
@@ -93,7 +99,7 @@ impl Field {
         let (usual, field): (&[u8], _) = match line.first().map_or(0, |first| first | 0x20) {
             b'h' => return Self::named(line, b"Host", Self::Host),
             b'u' if line.get(4) == Some(&b'-') => return Self::named(line, b"User-Agent", Self::UserAgent),
-            b'c' => return Self::named(line, b"Content-Length", Self::ContentLength),
+            b'c' => return Self::content(line),
             b'u' => (b"Upgrade", Self::Upgrade),
             b't' if line.get(8) == Some(&b'-') => (b"Transfer-Encoding", Self::TransferEncoding),
             b't' => (b"traceparent", Self::TraceParent),
@@ -101,6 +107,20 @@ impl Field {
             _ => return (Self::Other, &[]),
         };
         Self::named(line, usual, field)
+    }
+
+    /// Of those that begin with `c`.
+    #[inline]
+    fn content(line: &[u8]) -> (Self, &[u8]) {
+        match line.get(8).map_or(0, |byte| byte | 0x20) {
+            b'l' => Self::named(line, b"Content-Length", Self::ContentLength),
+            b't' if line.get(3).is_some_and(|byte| byte | 0x20 == b't') => {
+                Self::named(line, b"Content-Type", Self::ContentType)
+            }
+            b't' => Self::named(line, b"Connect-Timeout-Ms", Self::ConnectTimeoutMs),
+            b'p' => Self::named(line, b"Connect-Protocol-Version", Self::ConnectProtocolVersion),
+            _ => (Self::Other, &[]),
+        }
     }
 
     /// `field` and its value, if the line has that name.
@@ -135,7 +155,7 @@ impl Framing {
                 }
             }
             Field::Expect => self.expects_continue |= tokens(value).any(|it| it.eq_ignore_ascii_case(b"100-continue")),
-            Field::Other | Field::Host | Field::UserAgent | Field::TraceParent => {}
+            _ => {}
         }
     }
 
@@ -177,6 +197,10 @@ pub(super) struct RequestHead {
     /// What of it is reported.
     pub(super) http: Box<Http>,
     pub(super) framing: Framing,
+    media: Option<Media>,
+    /// `Connect-Protocol-Version` is there.
+    connects: bool,
+    timeout_ns: Option<u64>,
     parent: Option<TraceParent>,
     parents: u32,
     last: Field,
@@ -187,6 +211,24 @@ impl RequestHead {
     pub(super) fn parent(&self) -> Option<TraceParent> {
         self.parent.filter(|_| self.parents == 1)
     }
+
+    /// What it says of the call that it begins, if it begins one.
+    pub(super) fn call(&self) -> Option<Call> {
+        let streams = self.media == Some(Media::ConnectStream);
+        let gets = grpc::is_connect_get(self.http.method.as_deref(), self.http.target.as_deref());
+        (streams || self.connects || gets).then_some(Call { streams, timeout_ns: self.timeout_ns, answer: None })
+    }
+}
+
+/// A call of Connect (<https://connectrpc.com/docs/protocol>). gRPC-Web is HTTP, and gRPC needs HTTP/2.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    /// Its messages come in envelopes, and so does its status.
+    pub(super) streams: bool,
+    /// `Connect-Timeout-Ms`, in ns.
+    pub(super) timeout_ns: Option<u64>,
+    /// What the response's body is.
+    pub(super) answer: Option<Media>,
 }
 
 /// As much of `bytes` as may be kept; bytes that are no UTF-8 are replaced.
@@ -229,7 +271,16 @@ impl Head for RequestHead {
             ..Http::default()
         };
         let framing = Framing::default();
-        Some(Self { http: Box::new(http), framing, parent: None, parents: 0, last: Field::Other })
+        Some(Self {
+            http: Box::new(http),
+            framing,
+            media: None,
+            connects: false,
+            timeout_ns: None,
+            parent: None,
+            parents: 0,
+            last: Field::Other,
+        })
     }
 
     #[inline]
@@ -243,6 +294,9 @@ impl Head for RequestHead {
                 self.http.user_agent = Some(text(value, MAX_USER_AGENT));
             }
             Field::Host | Field::UserAgent => self.last = Field::Other,
+            Field::ContentType => self.media = Some(Media::parse(value)),
+            Field::ConnectProtocolVersion => self.connects = true,
+            Field::ConnectTimeoutMs => self.timeout_ns = grpc::parse_connect_timeout(value),
             Field::TraceParent => {
                 self.parents = self.parents.saturating_add(1);
                 self.parent = TraceParent::parse(value);
@@ -285,6 +339,7 @@ fn append(value: &mut Option<CompactString>, more: &[u8], limit: usize) {
 pub(super) struct ResponseHead {
     pub(super) status: u16,
     pub(super) framing: Framing,
+    pub(super) media: Option<Media>,
     last: Field,
 }
 
@@ -298,15 +353,17 @@ impl Head for ResponseHead {
         }
         let digits = line.get(9..12)?;
         let status = digits.iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
-        Some(Self { status, framing: Framing::default(), last: Field::Other })
+        Some(Self { status, framing: Framing::default(), media: None, last: Field::Other })
     }
 
     #[inline]
     fn field(&mut self, line: &[u8]) {
         let (field, value) = Field::of(line);
         self.last = field;
-        if field != Field::Other {
-            self.framing.take(field, value);
+        match field {
+            Field::Other => {}
+            Field::ContentType => self.media = Some(Media::parse(value)),
+            _ => self.framing.take(field, value),
         }
     }
 

@@ -5,16 +5,16 @@ use std::{collections::VecDeque, mem};
 use super::{
     body::Body,
     framing::{Asked, is_bodyless, request_body, response_body},
-    head::{Framing, Length, RequestHead, ResponseHead, Upgrade},
+    head::{Call, Framing, Length, RequestHead, ResponseHead, Upgrade},
     side::{Gap, Moment, Place, Side, Step},
 };
 use crate::{
     model::{
-        exchange::{Detail, Exchange, Http, Outcome},
+        exchange::{Detail, Exchange, Http, Outcome, Rpc},
         net::{Direction, Role},
         trace_context::TraceParent,
     },
-    protocols::{Anomalies, Chunk, End, Interest, Session},
+    protocols::{Anomalies, Chunk, End, Interest, Session, grpc},
 };
 
 /// Requests of a connection that may wait for their response at a time.
@@ -60,6 +60,8 @@ struct Open {
     first_byte_ns: Option<u64>,
     parent: Option<TraceParent>,
     upgrade: Upgrade,
+    /// It is a call.
+    call: Option<Call>,
     http: Box<Http>,
 }
 
@@ -73,13 +75,35 @@ impl Open {
             end_ns,
             outcome,
             parent: self.parent,
-            detail: Detail::Http(self.http),
+            detail: match self.call {
+                Some(call) => Detail::Rpc(Box::new(connect(call, *self.http))),
+                None => Detail::Http(self.http),
+            },
         }
     }
 
     fn bytes(&self) -> usize {
         let text = |text: &Option<compact_str::CompactString>| text.as_ref().map_or(0, |text| text.len());
         size_of::<Http>() + text(&self.http.target) + text(&self.http.host) + text(&self.http.user_agent)
+    }
+}
+
+fn connect(call: Call, http: Http) -> Rpc {
+    let target = http.target.filter(|_| !http.target_truncated);
+    Rpc {
+        system: grpc::CONNECT,
+        version: http.version,
+        method: target.map(|target| grpc::connect_method(&target)),
+        host: http.host,
+        user_agent: http.user_agent,
+        // That of a stream comes within its body.
+        status: http
+            .status
+            .filter(|_| !call.streams)
+            .and_then(|status| grpc::connect_unary_status(status, call.answer)),
+        http_status: http.status.filter(|&status| status != 200),
+        timeout_ns: call.timeout_ns,
+        unknown_name: None,
     }
 }
 
@@ -158,7 +182,7 @@ impl Http1 {
             }
             self.responses.set(Place::Seek(None));
         }
-        let parent = head.parent();
+        let (parent, call) = (head.parent(), head.call());
         let RequestHead { mut http, framing, .. } = head;
         http.headers_truncated = cut;
         let connects = http.method.as_deref() == Some("CONNECT");
@@ -166,7 +190,8 @@ impl Http1 {
         self.requests.set(place);
         http.request_body_bytes = length;
         self.awaits_continue = framing.expects_continue;
-        let open = Open { began: self.requests.began, first_byte_ns: None, parent, upgrade: framing.upgrade, http };
+        let open =
+            Open { began: self.requests.began, first_byte_ns: None, parent, upgrade: framing.upgrade, call, http };
         if self.order_lost {
             out.push(open.end(self.role, Outcome::Unseen, self.requests.began.at_ns));
             return;
@@ -275,7 +300,7 @@ impl Http1 {
     }
 
     fn on_response(&mut self, head: ResponseHead, cut: bool, moment: Moment, out: &mut Vec<Exchange>) {
-        let ResponseHead { status, framing, .. } = head;
+        let ResponseHead { status, framing, media, .. } = head;
         if matches!(status, 100 | 102..=199) {
             self.awaits_continue &= status != 100;
             self.responses.set(if cut { Place::Seek(None) } else { Place::Head });
@@ -294,6 +319,9 @@ impl Http1 {
         if let Some(open) = self.open.front_mut() {
             asked = Asked::of(&open.http);
             open.http.status = Some(status);
+            if let Some(call) = &mut open.call {
+                call.answer = media;
+            }
             open.http.headers_truncated |= cut;
             open.first_byte_ns = Some(first_byte_ns);
             self.pipelines |= self.open.len() > 1;

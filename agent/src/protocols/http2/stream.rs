@@ -195,6 +195,9 @@ impl Stream {
             Some(Media::ConnectStream) => return Some(grpc::CONNECT),
             Some(Media::GrpcWeb) => return None,
             _ if request.connect_version => return Some(grpc::CONNECT),
+            _ if grpc::is_connect_get(request.method.as_deref(), request.path.as_deref()) => {
+                return Some(grpc::CONNECT);
+            }
             Some(_) => return None,
             None if !request.any_unknown && !request.cut => return None,
             None => {}

@@ -387,3 +387,50 @@ fn a_head_without_end_is_cut() {
     assert!(http(&wire.out[0]).headers_truncated);
     assert_eq!(wire.anomalies().over_limit, 1);
 }
+
+/// System, method, status and HTTP status of calls.
+fn calls(wire: &Wire) -> Vec<(&'static str, Option<&str>, Option<u32>, Option<u16>)> {
+    let rpc = |exchange| match exchange {
+        &Exchange { detail: Detail::Rpc(ref rpc), .. } => {
+            (rpc.system, rpc.method.as_deref(), rpc.status, rpc.http_status)
+        }
+        other => panic!("no call: {}", tell(other)),
+    };
+    wire.out.iter().map(rpc).collect()
+}
+
+#[test]
+fn connect_calls_are_told_from_http_by_their_headers() {
+    let mut wire = Wire::server();
+    wire.ask(
+        "POST /api/shop.Orders/Get HTTP/1.1\r\nContent-Type: application/json\r\nConnect-Protocol-Version: 1\r\n\
+         Connect-Timeout-Ms: 1500\r\nContent-Length: 2\r\n\r\n{}",
+    )
+    .answer("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+    wire.ask("GET /shop.Orders/Get?connect=v1&message=e30 HTTP/1.1\r\n\r\n")
+        .answer("HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+    wire.ask(
+        "POST /shop.Orders/List HTTP/1.1\r\ncontent-type: application/connect+proto\r\n\
+         Transfer-Encoding: chunked\r\n\r\n5\r\n\0\0\0\0\0\r\n0\r\n\r\n",
+    )
+    .answer("HTTP/1.1 200 OK\r\nContent-Type: application/connect+proto\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(
+        calls(&wire),
+        [
+            ("connectrpc", Some("shop.Orders/Get"), Some(0), None),
+            ("connectrpc", Some("shop.Orders/Get"), Some(5), Some(404)),
+            // Its status stands in the last message.
+            ("connectrpc", Some("shop.Orders/List"), None, None),
+        ]
+    );
+    let Detail::Rpc(first) = &wire.out[0].detail else { unreachable!("asserted above") };
+    assert_eq!(first.timeout_ns, Some(1_500_000_000));
+}
+
+#[test]
+fn grpc_web_is_http() {
+    let mut wire = Wire::server();
+    wire.ask("POST /shop.Orders/Get HTTP/1.1\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: 0\r\n\r\n")
+        .answer("HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(wire.told(), ["POST /shop.Orders/Get 200 0→0"]);
+}
