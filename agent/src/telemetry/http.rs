@@ -134,6 +134,7 @@ impl Facts {
             out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(self.outcome)));
         }
         out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
+        out.push_count(semconv::BEYLA_NAME_UNKNOWN_ENTRY, http.unknown_name.filter(|_| name_unknown));
         out.push_flag(semconv::BEYLA_TARGET_TRUNCATED, target_truncated);
         out.push_flag(semconv::BEYLA_HEADERS_TRUNCATED, http.headers_truncated);
         let kind = match self.role {

@@ -126,6 +126,7 @@ impl Facts {
             out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(self.outcome)));
         }
         out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
+        out.push_count(semconv::BEYLA_NAME_UNKNOWN_ENTRY, rpc.unknown_name.filter(|_| name_unknown));
         let kind = match self.role {
             Role::Server => Kind::Server,
             Role::Client => Kind::Client,

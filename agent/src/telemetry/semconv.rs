@@ -27,6 +27,8 @@ pub const BEYLA_PARENT_EVIDENCE: &str = "beyla.parent.evidence";
 pub const BEYLA_TIME_TO_FIRST_BYTE: &str = "beyla.time_to_first_byte";
 /// True where the method or the target cannot be known (HTTP/2 met in mid-life).
 pub const BEYLA_NAME_UNKNOWN: &str = "beyla.name.unknown";
+/// A number for the unknown name: within a connection the same for the same name.
+pub const BEYLA_NAME_UNKNOWN_ENTRY: &str = "beyla.name.unknown_entry";
 /// True where the header block was longer than what was captured.
 pub const BEYLA_HEADERS_TRUNCATED: &str = "beyla.headers.truncated";
 /// True where the request target was longer than what was captured.

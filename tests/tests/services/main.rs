@@ -4,6 +4,7 @@
 
 mod go;
 mod java;
+mod midlife;
 mod node;
 mod orders;
 mod python;

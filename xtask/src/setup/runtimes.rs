@@ -26,7 +26,11 @@ struct Runtime {
 const RUNTIMES: [Runtime; 4] = [
     Runtime { name: "python", made_from: &["requirements.txt"], commands: python },
     Runtime { name: "node", made_from: &["package.json", "package-lock.json"], commands: node },
-    Runtime { name: "go", made_from: &["go.mod", "go.sum", "orders/main.go", "upgrade/main.go"], commands: go },
+    Runtime {
+        name: "go",
+        made_from: &["go.mod", "go.sum", "loop/main.go", "orders/main.go", "upgrade/main.go"],
+        commands: go,
+    },
     Runtime { name: "java", made_from: &["pom.xml", "Orders.java", "Web.java"], commands: java },
 ];
 
@@ -125,7 +129,7 @@ fn node(from: &Path, to: &Path) -> Vec<Command> {
 
 fn go(from: &Path, to: &Path) -> Vec<Command> {
     let mut build = program("go");
-    build.current_dir(from).args(["build", "-o"]).arg(to).args(["./orders", "./upgrade"]);
+    build.current_dir(from).args(["build", "-o"]).arg(to).args(["./loop", "./orders", "./upgrade"]);
     vec![build]
 }
 

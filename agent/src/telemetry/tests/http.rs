@@ -86,6 +86,7 @@ fn an_unknown_name_is_not_guessed_and_says_so() {
     let span = span(served(Http { method: None, target: None, unknown_name: Some(7), ..get("/") }));
     assert_eq!(span.name, "HTTP");
     assert_eq!(attribute(&span, "beyla.name.unknown").as_deref(), Some("true"));
+    assert_eq!(attribute(&span, "beyla.name.unknown_entry").as_deref(), Some("7"));
     for absent in ["http.request.method", "url.path", "url.query", "http.route"] {
         assert_eq!(attribute(&span, absent), None, "{absent}");
     }

@@ -118,4 +118,5 @@ fn an_unknown_method_is_not_guessed_and_says_so() {
     assert_eq!(span.name, "grpc");
     assert_eq!(attribute(&span, "rpc.method"), None);
     assert_eq!(attribute(&span, "beyla.name.unknown").as_deref(), Some("true"));
+    assert_eq!(attribute(&span, "beyla.name.unknown_entry").as_deref(), Some("3"));
 }
