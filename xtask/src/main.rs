@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod kube;
 mod lint;
 mod run;
@@ -43,6 +44,8 @@ enum Verb {
     Demo(demo::Args),
     /// Measure what the agent costs a server, and what it sees
     Bench(bench::Args),
+    /// Feed the parsers hostile bytes for a while
+    Fuzz(fuzz::Args),
     /// Check what is in `deploy/` with the programs that it is for (needs Go)
     Validate,
     /// Try the manifests and the chart on a real cluster (needs KUBECONFIG, kubectl and Go)
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::main(),
         Verb::Demo(args) => demo::main(&args),
         Verb::Bench(args) => bench::main(&args),
+        Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Validate => validate::main(),
         Verb::Kube(args) => kube::main(&args),
         Verb::OtlpSink(args) => bench::sink::main(&args),

@@ -48,6 +48,12 @@ pub(crate) fn agent_binary() -> PathBuf {
     target_dir().join("release/beyla-rs")
 }
 
+/// What this machine's programs are built for, as cargo names it.
+pub(crate) fn host_triple() -> String {
+    let libc = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
+    format!("{}-unknown-linux-{libc}", env::consts::ARCH)
+}
+
 /// The cargo that started us, or the one on PATH.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

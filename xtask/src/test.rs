@@ -1,6 +1,5 @@
 //! `cargo xtask test`: lint, the unit tests, and the end-to-end tests against the release binary.
 
-use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -9,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::shell::{self, NotPermitted};
-use crate::{build, lint, setup, validate};
+use crate::{build, fuzz, lint, setup, validate};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -38,9 +37,18 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if !args.e2e {
         shell::say("unit tests");
         let mut command = shell::cargo();
-        command.args(["test", "--workspace", "--exclude", "tests", "--no-fail-fast"]).args(&args.filter);
-        tally.run(&mut command)?;
+        // As a workspace both times: for a package by itself cargo would choose other features of what it depends on, and
+        // build half of that again.
+        command.args(["test", "--workspace", "--lib", "--bin", "xtask", "--bin", "beyla-rs", "--no-fail-fast"]);
+        tally.run(command.args(&args.filter))?;
         parts.push("unit tests");
+        if lints && !args.unit {
+            shell::say("fuzzing, briefly");
+            if let Err(error) = fuzz::briefly() {
+                tally.broken.push(format!("`cargo xtask fuzz`: {error:#}"));
+            }
+            parts.push("fuzzing");
+        }
     }
     if !args.unit {
         shell::say("end-to-end tests, on the release build");
@@ -71,7 +79,7 @@ fn deployment(tally: &mut Tally) -> &'static str {
 /// The end-to-end tests: built as who we are, run as root.
 fn end_to_end(filter: Option<&str>) -> Result<Command> {
     let mut command = shell::cargo();
-    command.args(["test", "--package", "tests", "--no-fail-fast"]).args(filter);
+    command.args(["test", "--workspace", "--test", "*", "--no-fail-fast"]).args(filter);
     command.env("BEYLA_RS_BIN", shell::agent_binary());
     if !shell::is_root() {
         let Some(sudo) = shell::sudo() else {
@@ -87,8 +95,7 @@ fn end_to_end(filter: Option<&str>) -> Result<Command> {
 
 /// The variable by which cargo is told what starts a test's binary.
 fn runner_variable() -> String {
-    let libc = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
-    format!("CARGO_TARGET_{}_UNKNOWN_LINUX_{libc}_RUNNER", env::consts::ARCH).to_uppercase()
+    format!("CARGO_TARGET_{}_RUNNER", shell::host_triple().replace('-', "_")).to_uppercase()
 }
 
 /// What the test binaries said.

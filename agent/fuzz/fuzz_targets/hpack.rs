@@ -1,7 +1,7 @@
 //! Header blocks of hostile bytes: `length, bytes`, one after the other, met from the beginning or in mid-life.
 #![no_main]
 
-use beyla_rs::protocols::http2::blocks::Blocks;
+use beyla_rs_fuzz::protocols::http2::blocks::Blocks;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -16,6 +16,7 @@ const fn program(name: &'static str, package: &'static str) -> Program {
 /// What the end-to-end tests watch or use.
 pub(crate) const TESTS: &[Program] = &[
     program("cc", "gcc"),
+    program("c++", "g++"),
     program("curl", "curl"),
     program("nginx", "nginx-light"),
     program("node", "nodejs"),
@@ -47,6 +48,9 @@ pub(crate) const BENCH: &[Program] = &[
     program("setpriv", "util-linux"),
     program("taskset", "util-linux"),
 ];
+
+/// What fuzzing is built with.
+pub(crate) const FUZZ: &[Program] = &[program("c++", "g++")];
 
 /// What programs in Go are made with.
 pub(crate) const GO: &[Program] = &[program("go", "golang-go")];

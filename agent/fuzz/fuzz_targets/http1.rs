@@ -1,0 +1,10 @@
+//! A connection of hostile pieces, see `beyla_rs_fuzz::converse`.
+#![no_main]
+
+use beyla_rs_fuzz::{converse, protocols::http1};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    let _ = http1::recognise(input);
+    converse(input, http1::open, 4 << 20);
+});

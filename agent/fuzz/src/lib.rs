@@ -1,0 +1,59 @@
+//! What is fuzzed: the stages that parse, compiled from the agent's own sources and without all that stands around them, so
+//! that they are instrumented within a minute.
+
+#![allow(dead_code, unused_imports, reason = "other stages use the rest")]
+
+#[path = "../../src/model/mod.rs"]
+pub mod model;
+#[path = "../../src/protocols/mod.rs"]
+pub mod protocols;
+
+use model::net::{Direction, Role, Thread};
+use protocols::{Chunk, End, Session};
+
+/// Feeds a session with the pieces of a hostile connection. Each is `control, length, bytes`; `control` is
+///
+/// | bits | mean |
+/// | ---- | ---- |
+/// | 0 | the direction |
+/// | 1 | bytes were lost after it |
+/// | 3 | 300 bytes were skipped |
+/// | 4 | the last byte is the tail of what was skipped |
+/// | 5 | the length counts 16 bytes |
+/// | 6 | nothing had moved for long |
+///
+/// # Panics
+/// If the session keeps more than `memory_max` bytes, forgets a request, or ends one before it began.
+pub fn converse(input: &[u8], open: fn(Role) -> Box<dyn Session>, memory_max: usize) {
+    let Some((&first, mut input)) = input.split_first() else { return };
+    let role = if first & 1 == 0 { Role::Server } else { Role::Client };
+    let mut session = open(role);
+    let (mut out, mut at_ns) = (Vec::new(), 0);
+    while let [control, length, rest @ ..] = input {
+        let length = usize::from(*length) * if control & 32 != 0 { 16 } else { 1 };
+        let (piece, rest) = rest.split_at(length.min(rest.len()));
+        input = rest;
+        let direction = if control & 1 == 0 { Direction::Received } else { Direction::Sent };
+        let (data, tail) = match piece {
+            [data @ .., _] if control & 24 == 24 => (data, &piece[data.len()..]),
+            data => (data, &[][..]),
+        };
+        at_ns += 1;
+        let chunk = Chunk {
+            at_ns,
+            thread: Thread::default(),
+            data,
+            skipped: if control & 8 != 0 { 300 } else { 0 },
+            tail,
+            lost: control & 2 != 0,
+            quiet_ns: if control & 64 != 0 { 1 << 30 } else { 0 },
+        };
+        session.on_data(direction, &chunk, &mut out);
+        assert!(out.iter().all(|exchange| exchange.start_ns <= exchange.end_ns), "an end before its beginning");
+        out.clear();
+        assert!(session.memory() <= memory_max, "memory is bounded: {}", session.memory());
+    }
+    session.on_end(if first & 2 == 0 { End::Closed } else { End::Forgotten }, at_ns, &mut out);
+    assert_eq!(session.open_requests(), 0);
+    assert!(out.iter().all(|exchange| exchange.start_ns <= exchange.end_ns), "an end before its beginning");
+}
