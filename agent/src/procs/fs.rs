@@ -230,6 +230,14 @@ impl ProcFs {
     /// # Errors
     /// As opening and reading a file; `ENOSYS` on kernels before 5.6.
     pub fn read_in_root(&self, pid: u32, path: &str, max: u64) -> io::Result<Vec<u8>> {
+        read_file(self.open_in_root(pid, path)?, max)
+    }
+
+    /// Opens a regular file as [`Self::read_in_root`] does.
+    ///
+    /// # Errors
+    /// As opening a file; `ENOSYS` on kernels before 5.6.
+    pub fn open_in_root(&self, pid: u32, path: &str) -> io::Result<File> {
         let root = rustix::fs::open(
             self.path(pid, "root"),
             OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -242,7 +250,7 @@ impl ProcFs {
             Mode::empty(),
             ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
         )?;
-        read_limited(regular(file)?, max)
+        regular(file)
     }
 }
 
@@ -251,7 +259,7 @@ impl ProcFs {
 /// # Errors
 /// As opening and reading a file; `InvalidInput` for what is no regular file.
 pub fn read_path(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    read_limited(open_regular(path)?, max)
+    read_file(open_regular(path)?, max)
 }
 
 fn open_regular(path: &Path) -> io::Result<File> {
@@ -264,7 +272,11 @@ fn regular(file: OwnedFd) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
-fn read_limited(file: File, max: u64) -> io::Result<Vec<u8>> {
+/// Reads at most `max` bytes.
+///
+/// # Errors
+/// As reading a file.
+pub(crate) fn read_file(file: File, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(max).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -8,6 +8,7 @@ pub mod executable;
 mod facts;
 pub mod fs;
 pub mod host;
+mod hosts;
 pub mod language;
 pub mod name;
 pub mod pod;
@@ -17,6 +18,7 @@ pub mod selector;
 pub mod survey;
 mod table;
 
+pub use hosts::{HostsFiles, NameSource};
 pub use resource::PodAttributes;
 pub(crate) use resource::pod_service_name;
 pub use table::{ProcessConfig, ProcessTable, Service};

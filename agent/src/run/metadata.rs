@@ -9,6 +9,7 @@ use std::{
 use compact_str::CompactString;
 use tokio::runtime::Runtime;
 
+use super::settings::pod_attributes;
 use crate::{
     config::{Config, Enable},
     kube::{self, Kubernetes, KubernetesError},
@@ -53,7 +54,12 @@ async fn start(config: &Config) -> Result<Option<Kubernetes>, KubernetesError> {
         None => tracing::info!("pods of all nodes are followed: NODE_NAME is not set"),
     }
     let first = settings.reconnect_initial_interval.0;
-    let watched = kube::Settings { node, backoff: (first, LONGEST_PAUSE.max(first)), ..kube::Settings::default() };
+    let watched = kube::Settings {
+        node,
+        backoff: (first, LONGEST_PAUSE.max(first)),
+        attributes: pod_attributes(config),
+        ..kube::Settings::default()
+    };
     Kubernetes::start(reach, watched).map(Some)
 }
 

@@ -2,6 +2,7 @@
 
 mod capabilities;
 mod containers;
+mod hosts;
 mod kubernetes;
 mod names;
 mod reload;
