@@ -28,7 +28,10 @@ pub fn program(name: &str) -> PathBuf {
     let package = match name {
         "cc" => "gcc",
         "nginx" => "nginx-light",
+        "go" => "golang-go",
+        "java" => "default-jdk-headless",
         "node" => "nodejs",
+        "php" => "php-cli",
         "setpriv" => "util-linux",
         other => other,
     };
