@@ -131,7 +131,7 @@ pub(crate) fn modernise(layer: &mut Node, problems: &mut Vec<Problem>, warnings:
             entries.iter_mut().find(|(key, _)| key.name == "sources")
     {
         sources.retain(|source| {
-            let theirs = text_of(source).filter(|text| ["dns", "rdns"].contains(text));
+            let theirs = text_of(source).filter(|text| *text == "rdns");
             if let Some(text) = theirs {
                 let message = format!("`{text}` is a source of OBI's that is not supported yet; it is ignored");
                 warnings.push(Problem::at(source.origin.clone(), "name_resolver.sources", message));
@@ -244,7 +244,7 @@ mod tests {
     fn sources_of_names_that_are_not_supported_are_told_and_left_out() {
         let environment = super::super::env::Environment::default();
         let mut tree =
-            super::super::yaml::parse("a.yaml", "name_resolver: {sources: [k8s, dns]}\n", &environment).unwrap();
+            super::super::yaml::parse("a.yaml", "name_resolver: {sources: [k8s, rdns]}\n", &environment).unwrap();
         let (mut problems, mut warnings) = (vec![], vec![]);
         modernise(&mut tree, &mut problems, &mut warnings);
         assert_eq!((problems, warnings.len()), (vec![], 1));

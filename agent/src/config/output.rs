@@ -75,6 +75,8 @@ pub enum NameOrigin {
     K8s,
     /// `/etc/hosts`, as the watched process sees it.
     Hosts,
+    /// The machine's resolver is asked for the names of addresses.
+    Dns,
 }
 
 /// `name_resolver`.

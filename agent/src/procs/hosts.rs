@@ -47,8 +47,7 @@ impl HostsFiles {
 
     fn look_up(&self, pid: u32, ip: IpAddr, now: Instant) -> Option<CompactString> {
         let ip = ip.to_canonical();
-        // `localhost` says less than the address.
-        if ip.is_loopback() || ip.is_unspecified() {
+        if !is_worth_a_name(ip) {
             return None;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,6 +64,11 @@ impl HostsFiles {
         state.by_process.insert(pid, (now, names));
         name
     }
+}
+
+/// `localhost` says less than the address.
+pub(super) fn is_worth_a_name(ip: IpAddr) -> bool {
+    !ip.is_loopback() && !ip.is_unspecified()
 }
 
 impl NameSource for HostsFiles {

@@ -29,7 +29,7 @@ use crate::{
     export::{Exporters, MetricSource},
     kernel::capabilities::Capabilities,
     pipeline::{Ended, Gauges, Parts, Pipeline, RedSource, Shared},
-    procs::{HostsFiles, ProcessTable, fs::ProcFs, pod::PodSource},
+    procs::{ProcessTable, fs::ProcFs, pod::PodSource},
     telemetry::{
         Telemetry,
         clock::{Clock, Offset},
@@ -165,9 +165,7 @@ impl Agent {
         if let Some(kubernetes) = kubernetes.as_ref().filter(|_| asks(NameOrigin::K8s)) {
             telemetry.set_peers(Arc::clone(kubernetes) as _);
         }
-        if asks(NameOrigin::Hosts) {
-            telemetry.set_names(Arc::new(HostsFiles::new(processes.proc().clone())));
-        }
+        telemetry.set_names(metadata::names(config, &processes)?);
         let telemetry = Arc::new(Shared::new(telemetry));
         let reloader = Reloader::new(config.clone(), Arc::clone(&processes), Arc::clone(&telemetry));
         let agent = settings::agent_resource(&processes);

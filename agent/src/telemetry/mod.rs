@@ -86,7 +86,7 @@ pub struct Telemetry {
     instances: Instances,
     by_rule: service::ByRule,
     peers: Option<Arc<dyn PeerSource>>,
-    names: Option<Arc<dyn NameSource>>,
+    names: Vec<Arc<dyn NameSource>>,
     leaves_own_exports: bool,
     counts: Counts,
 }
@@ -122,7 +122,7 @@ impl Telemetry {
             instances: Instances::new(config.red),
             by_rule: service::ByRule::default(),
             peers: None,
-            names: None,
+            names: Vec::new(),
             leaves_own_exports: config.leaves_own_exports,
             counts: Counts::default(),
         }
@@ -138,9 +138,9 @@ impl Telemetry {
         self.peers = Some(peers);
     }
 
-    /// From now on other sides that only have an address are called as the processes call them.
-    pub fn set_names(&mut self, names: Arc<dyn NameSource>) {
-        self.names = Some(names);
+    /// From now on other sides that only have an address are called as the first of these does that knows it.
+    pub fn set_names(&mut self, names: Vec<Arc<dyn NameSource>>) {
+        self.names = names;
     }
 
     /// Takes up another sampler.
@@ -188,7 +188,7 @@ impl Telemetry {
         let mut context = self.context(parent, settings.sampler.as_ref());
         let is_sampled = context.span_id.is_some();
         let peer = self.peer(connection, role);
-        let name = self.names.as_ref().and_then(|names| names.name(resource.pid, connection.remote.ip()?));
+        let name = self.names.iter().find_map(|names| names.name(resource.pid, connection.remote.ip()?));
         let remote = Remote { peer: peer.as_deref(), name: name.as_ref() };
         let instance = self.instances.get_or_insert(resource);
         if let Some(signal) = instance.own_exports.notice(role, outcome, &detail)
