@@ -24,6 +24,7 @@ use self::{discovery::Discovery, plaintext::Plaintext, waiting::Waiting};
 pub use self::{self_metrics::Gauges, shared::Shared, waiting::Ready};
 use crate::{
     capture::{Capture, event::Event},
+    config::Naming,
     conn::{Connections, Limits},
     export::{MetricSource, SpanSink},
     model::{exchange::Exchange, metric::Metric, net::ConnectionInfo, span::Span},
@@ -31,6 +32,7 @@ use crate::{
     telemetry::{
         Scheme, Telemetry,
         clock::{Offset, monotonic_ns},
+        naming,
     },
 };
 
@@ -108,12 +110,13 @@ impl Pipeline {
     }
 }
 
-/// Gives the exporters the RED metrics.
-pub struct RedSource(pub Arc<Shared<Telemetry>>);
+/// Gives the exporters the RED metrics, under the names that are asked for.
+pub struct RedSource(pub Arc<Shared<Telemetry>>, pub Naming);
 
 impl MetricSource for RedSource {
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
-        self.0.lock().collect(now_unix_ns)
+        let metrics = self.0.lock().collect(now_unix_ns);
+        naming::named(metrics, self.1)
     }
 }
 
@@ -186,7 +189,7 @@ impl Worker {
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
         let Self { parts, connections, discovery, waiting, plaintext, ready, spans, unwanted, .. } = self;
-        let mut telemetry = parts.telemetry.lock_after_others();
+        let mut telemetry = parts.telemetry.lock();
         let processes = &parts.processes;
         for (connection, exchange) in waiting.release() {
             let Service { resource, rule } = processes.service(exchange.thread.tgid);
@@ -255,7 +258,7 @@ impl Worker {
 
     fn keep_house(&mut self) {
         self.housekeeping = Instant::now();
-        self.parts.telemetry.lock_after_others().clock_mut().refresh(Offset::sample());
+        self.parts.telemetry.lock().clock_mut().refresh(Offset::sample());
         if self.swept.elapsed() > SWEEPING {
             self.swept = Instant::now();
             self.discovery.sweep(&mut self.parts.capture);
@@ -274,7 +277,7 @@ impl Worker {
         for (tgid, is_tls, open) in self.connections.being_answered() {
             *self.being_answered.entry((tgid, is_tls)).or_default() += open as u64;
         }
-        let mut telemetry = self.parts.telemetry.lock_after_others();
+        let mut telemetry = self.parts.telemetry.lock();
         self.being_answered.retain(|&(tgid, is_tls), open| {
             let scheme = if is_tls { Scheme::Https } else { Scheme::Http };
             telemetry.set_active_requests(&self.parts.processes.resource(tgid), scheme, *open);
@@ -304,7 +307,7 @@ impl Worker {
         }
         let Self { parts, connections, waiting, spans, .. } = &mut self;
         {
-            let mut telemetry = parts.telemetry.lock_after_others();
+            let mut telemetry = parts.telemetry.lock();
             let mut sink = |connection: &ConnectionInfo, exchange: Exchange| {
                 let Service { resource, rule } = parts.processes.service(exchange.thread.tgid);
                 spans.extend(telemetry.on_exchange(exchange, connection, &resource, rule.as_ref()));

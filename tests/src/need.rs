@@ -33,10 +33,12 @@ pub fn program(name: &str) -> PathBuf {
     let package = match name {
         "cc" => "gcc",
         "nginx" => "nginx-light",
+        "go" => "golang-go",
         "java" | "javac" => "default-jdk-headless",
         "nghttp" | "h2load" => "nghttp2-client",
         "nghttpd" => "nghttp2-server",
         "node" => "nodejs",
+        "php" => "php-cli",
         "setpriv" => "util-linux",
         other => other,
     };

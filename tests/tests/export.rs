@@ -19,6 +19,7 @@ use beyla_rs::{
     },
     model::{
         metric::{Exemplar, ExponentialPoint, HistogramPoint, Metric, NumberPoint, Points},
+        net::Endpoint,
         span::{Attribute, Kind, Resource, Span, Status, Value},
         trace_context::{SpanId, TraceId},
     },
@@ -112,6 +113,7 @@ fn span(number: u64, resource: &Arc<Resource>) -> Span {
             attribute("a.flag", Value::Bool(true)),
         ],
         resource: Arc::clone(resource),
+        local: Endpoint::Unknown,
     }
 }
 

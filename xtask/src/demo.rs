@@ -88,7 +88,11 @@ impl Service {
 }
 
 fn start(role: &str, addresses: &[SocketAddr]) -> Result<Running> {
-    let script = shell::root().join("xtask/demo/shop.py");
+    // Each has a file of its own name, as services of a real shop would.
+    let script = shell::target_dir().join("demo").join(role).with_extension("py");
+    std::fs::create_dir_all(script.with_file_name("")).context("cannot make a folder for the shop")?;
+    std::fs::copy(shell::root().join("xtask/demo/shop.py"), &script)
+        .with_context(|| format!("cannot write {}", script.display()))?;
     let python = shell::which("python3").context("no python3")?;
     let mut command = child::command(python, None);
     command.arg(script).arg(role).args(addresses.iter().map(|address| address.port().to_string()));

@@ -54,26 +54,15 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         shell::say("end-to-end tests, on the release build");
         build::agent()?;
         if lints {
-            parts.push(deployment(&mut tally));
+            if let Err(error) = validate::main() {
+                tally.broken.push(format!("`cargo xtask validate`: {error:#}"));
+            }
+            parts.push("validation of deploy/");
         }
         tally.run(&mut end_to_end(args.filter.as_deref())?)?;
         parts.push("end-to-end tests");
     }
     tally.report(&parts.join(", "), started)
-}
-
-/// What is in `deploy/`, where the Go programs that validate it are built: that takes longer than all tests together.
-fn deployment(tally: &mut Tally) -> &'static str {
-    if !validate::is_set_up() {
-        shell::say(
-            "deploy/ is not validated here: `cargo xtask validate` builds what that takes, with Go, and does it",
-        );
-        return "no validation of deploy/";
-    }
-    if let Err(error) = validate::main() {
-        tally.broken.push(format!("`cargo xtask validate`: {error:#}"));
-    }
-    "validation of deploy/"
 }
 
 /// The end-to-end tests: built as who we are, run as root.

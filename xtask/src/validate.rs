@@ -1,5 +1,4 @@
-//! `cargo xtask validate`: what stands in `deploy/` is what Kubernetes, Helm, Prometheus, Compose and systemd take. The
-//! programs that say so are Go modules, built once into the target folder.
+//! `cargo xtask validate`: what stands in `deploy/` is what Kubernetes, Helm, Prometheus, Compose and systemd take.
 
 mod grants;
 pub(crate) mod tools;
@@ -36,11 +35,6 @@ const CHART_VALUES: &[(&str, &[&str])] = &[
     ("no-account", &["serviceAccount.create=false", "rbac.create=false"]),
 ];
 
-/// Whether all that `main` needs is built.
-pub(crate) fn is_set_up() -> bool {
-    Tools::are_built()
-}
-
 pub(crate) fn main() -> Result<()> {
     let deploy = shell::root().join("deploy");
     let out = shell::target_dir().join("validate");
@@ -51,44 +45,64 @@ pub(crate) fn main() -> Result<()> {
     shell::say("validate: manifests against Kubernetes' schemas");
     let mut manifests = Vec::new();
     for variant in ["base", "privileged"] {
-        let text = shell::output(tools.kustomize().arg("build").arg(deploy.join("kubernetes").join(variant)))?;
+        let text = shell::output(tools.validate("kustomize").arg(deploy.join("kubernetes").join(variant)))?;
         manifests.push(write(&out, &format!("kubernetes-{variant}.yaml"), &text)?);
     }
     let chart = deploy.join("helm/beyla-rs");
     let mut configurations = vec![deploy.join("kubernetes/base/config.yaml"), deploy.join("compose/beyla-rs.yaml")];
     for (name, values) in CHART_VALUES {
-        let set: Vec<String> =
-            values.iter().map(|value| format!("--set={}", value.replace("=a=b", "=a\\=b"))).collect();
-        let common = ["--kube-version", KUBERNETES, "--namespace", "observability"];
-        shell::output(tools.helm().args(["lint", "--strict"]).arg(&chart).args(common).args(&set))?;
-        let text = shell::output(tools.helm().args(["template", "release"]).arg(&chart).args(common).args(&set))?;
+        let of_chart = |verb| {
+            shell::output(tools.validate(verb).arg(&chart).args([KUBERNETES, "release", "observability"]).args(*values))
+        };
+        of_chart("lint")?;
+        let text = of_chart("template")?;
         configurations.push(write(&out, &format!("helm-{name}-config.yaml"), &configuration(&text)?)?);
         manifests.push(write(&out, &format!("helm-{name}.yaml"), &text)?);
     }
-    shell::run(tools.kubeconform().args(["-strict", "-summary", "-skip", "ServiceMonitor"]).args(&manifests))?;
-    refuses_a_mistake(&tools, &manifests[0], &out)?;
+    let schemas = tools.schemas()?;
+    shell::run(tools.validate("manifests").arg(&schemas).args(&manifests))?;
+    refuses_a_mistake(&tools, &schemas, &manifests[0], &out)?;
 
     shell::say("validate: alerts, dashboard, collector, compose file");
-    let prometheus = deploy.join("prometheus");
     let queries = out.join("dashboard-queries.yaml");
-    tools.syntax(&deploy, &queries)?;
-    shell::run(tools.promtool().arg("check").arg("rules").arg(prometheus.join("alerts.yaml")).arg(&queries))?;
-    shell::run(tools.promtool().arg("check").arg("config").arg(prometheus.join("prometheus.yaml")))?;
-    shell::run(tools.promtool().arg("test").arg("rules").arg(prometheus.join("alerts_test.yaml")))?;
+    shell::run(tools.validate("syntax").arg(&deploy).arg(&queries))?;
+    prometheus(&tools.promtool()?, &deploy.join("prometheus"), &queries, &out)?;
 
     unit(&deploy.join("systemd/beyla-rs.service"), &out)?;
     agent_configurations(&configurations)
 }
 
 /// A check that cannot fail is none: a field that Kubernetes does not have must be refused.
-fn refuses_a_mistake(tools: &Tools, manifest: &Path, out: &Path) -> Result<()> {
+fn refuses_a_mistake(tools: &Tools, schemas: &Path, manifest: &Path, out: &Path) -> Result<()> {
     let text = fs::read_to_string(manifest)?;
     let wrong = text.replace("hostPID:", "hostPid:");
     ensure!(wrong != text, "{} does not set hostPID", manifest.display());
     let wrong = write(out, "mistake.yaml", &wrong)?;
-    let refused = shell::output(tools.kubeconform().arg("-strict").arg(wrong)).is_err();
-    ensure!(refused, "kubeconform took a field that Kubernetes does not have");
+    let refused = shell::output(tools.validate("manifests").arg(schemas).arg(wrong)).is_err();
+    ensure!(refused, "a field was taken that Kubernetes does not have");
     Ok(())
+}
+
+/// promtool on everything that is Prometheus'.
+fn prometheus(promtool: &Path, folder: &Path, queries: &Path, out: &Path) -> Result<()> {
+    let promtool = || Command::new(promtool);
+    shell::run(promtool().args(["check", "rules"]).arg(folder.join("alerts.yaml")).arg(queries))?;
+    shell::run(promtool().args(["test", "rules"]).arg(folder.join("alerts_test.yaml")))?;
+    // Its file of rules is looked for beside it.
+    fs::copy(folder.join("alerts.yaml"), out.join("alerts.yaml"))?;
+    let config = fs::read_to_string(folder.join("prometheus.yaml"))?;
+    let config = write(out, "prometheus.yaml", &without_section(&config, "otlp"))?;
+    shell::run(promtool().args(["check", "config"]).arg(config))
+}
+
+/// A YAML text without one of its outermost keys: a promtool of before 2.54, as Debian has, does not know `otlp`.
+fn without_section(text: &str, key: &str) -> String {
+    let mut inside = false;
+    let kept = text.lines().filter(|line| {
+        inside = line.strip_prefix(key).map_or(inside && line.starts_with([' ', '#']), |rest| rest.starts_with(':'));
+        !inside
+    });
+    kept.map(|line| format!("{line}\n")).collect()
 }
 
 /// The agent's configuration within the chart's output.
@@ -145,5 +159,11 @@ mod tests {
         let text = "kind: ConfigMap\ndata:\n  config.yaml: |\n    a:\n      b: 1\n---\nkind: Service\n";
         assert_eq!(configuration(text).unwrap(), "a:\n  b: 1\n");
         assert!(configuration("kind: Service\n").is_err());
+    }
+
+    #[test]
+    fn one_section_is_left_out_and_nothing_else() {
+        let text = "a: 1\notlp:\n  x: [1]\n  # of it\n  y: 2\notlp_other: 3\nb:\n  otlp: 4\n";
+        assert_eq!(without_section(text, "otlp"), "a: 1\notlp_other: 3\nb:\n  otlp: 4\n");
     }
 }

@@ -1,6 +1,6 @@
 //! What is added to spans and metrics, and what is taken out of them.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -67,6 +67,13 @@ pub struct Kubernetes {
     pub informers_sync_timeout: Period,
     /// First pause before the API server is asked again.
     pub reconnect_initial_interval: Period,
+    /// Resource attributes that a pod's labels give: for each attribute the labels to look for, the first one that the
+    /// pod has wins.
+    pub resource_labels: BTreeMap<String, Vec<String>>,
+    /// Labels of pods that become `k8s.pod.label.NAME`.
+    pub pod_labels: Vec<String>,
+    /// Annotations of pods that become `k8s.pod.annotation.NAME`.
+    pub pod_annotations: Vec<String>,
 }
 
 impl Default for Kubernetes {
@@ -78,6 +85,9 @@ impl Default for Kubernetes {
             meta_restrict_local_node: true,
             informers_sync_timeout: Period::seconds(30),
             reconnect_initial_interval: Period::seconds(5),
+            resource_labels: BTreeMap::new(),
+            pod_labels: Vec::new(),
+            pod_annotations: Vec::new(),
         }
     }
 }

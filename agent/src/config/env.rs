@@ -73,6 +73,7 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_SERVICE_NAME", "service_name", Form::Text),
     ("OTEL_EBPF_SERVICE_NAMESPACE", "service_namespace", Form::Text),
     ("OTEL_EBPF_LOG_LEVEL", "log_level", Form::Text),
+    ("OTEL_EBPF_NAME_RESOLVER_SOURCES", "name_resolver.sources", Form::List),
     ("OTEL_EBPF_TRACE_PRINTER", "trace_printer", Form::Text),
     ("OTEL_EBPF_SHUTDOWN_TIMEOUT", "shutdown_timeout", Form::Text),
     ("OTEL_EBPF_LISTEN", "listen", Form::Text),

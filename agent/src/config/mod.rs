@@ -40,11 +40,12 @@ pub use error::{ConfigError, Problem};
 pub use load::{FlagLayer, Loaded, Sources, check_file};
 pub use node::Origin;
 pub use otlp::{
-    Compression, Endpoint, Headers, HistogramAggregation, MetricsExport, Otlp, OtlpTarget, Protocol, Temporality,
-    TracesExport,
+    BATCH_MAX_SIZE, Compression, Endpoint, Headers, HistogramAggregation, MetricsExport, Otlp, OtlpTarget, Protocol,
+    Temporality, TracesExport,
 };
 pub use output::{
-    Backend, Ebpf, Exporter, Exporters, Listen, LogLevel, Naming, Print, PrometheusExport, Propagator, Telemetry,
+    Backend, Ebpf, Exporter, Exporters, Listen, LogLevel, NameOrigin, NameResolver, Naming, Print, PrometheusExport,
+    Propagator, Telemetry,
 };
 pub use pattern::{Glob, GlobError};
 pub use period::Period;
@@ -97,6 +98,8 @@ pub struct Config {
     pub listen: Listen,
     /// How spans are printed; not given: `text` if no OTLP endpoint is set, else `off`.
     pub print: Option<Print>,
+    /// How other sides of requests are named.
+    pub name_resolver: NameResolver,
     /// Names of metrics and attributes.
     pub telemetry: Telemetry,
     /// Ways in which trace context is read.
@@ -136,6 +139,7 @@ impl Default for Config {
             prometheus_export: PrometheusExport::default(),
             listen: Listen::On((std::net::Ipv4Addr::LOCALHOST, 9464).into()),
             print: None,
+            name_resolver: NameResolver::default(),
             telemetry: Telemetry::default(),
             propagators: vec![Propagator::TraceContext, Propagator::Baggage],
             sdk_disabled: false,
@@ -164,6 +168,11 @@ impl Config {
     /// Whether request metrics are shown on the Prometheus endpoint.
     pub fn serves_prometheus(&self) -> bool {
         !self.sdk_disabled && self.exporters.metrics.contains(&Exporter::Prometheus)
+    }
+
+    /// Whether metrics are printed.
+    pub fn prints_metrics(&self) -> bool {
+        !self.sdk_disabled && self.exporters.metrics.contains(&Exporter::Console)
     }
 
     /// How spans are printed.

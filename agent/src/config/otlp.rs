@@ -233,6 +233,10 @@ macro_rules! signal {
     };
 }
 
+/// Spans of one request. Not the specification's 512: an agent sends for all processes of a host, and fewer, larger
+/// requests cost both ends less.
+pub const BATCH_MAX_SIZE: u32 = 4096;
+
 signal! {
     /// `otel_traces_export`.
     TracesExport, "v1/traces" {
@@ -243,9 +247,9 @@ signal! {
         queue_size: Option<u32> = None,
         /// Most memory of the spans that wait, in bytes.
         queue_bytes: u64 = 16 << 20,
-        /// Most spans in one request.
+        /// Most spans in one request; not given: 4096, or a quarter of `queue_size` where that is less.
         #[schemars(range(min = 1))]
-        batch_max_size: u32 = 512,
+        batch_max_size: Option<u32> = None,
         /// Longest time a span waits for its batch.
         batch_timeout: Period = Period::seconds(5),
         /// Longest time a batch may take, retries included.
@@ -256,6 +260,15 @@ signal! {
         backoff_max_interval: Period = Period::seconds(30),
         /// When a batch is given up.
         backoff_max_elapsed_time: Period = Period::seconds(300),
+    }
+}
+
+impl TracesExport {
+    /// Most spans in one request. A queue holds some requests, so that spans can wait while others are under way.
+    #[must_use]
+    pub fn batch_max_size(&self) -> u32 {
+        let default = || self.queue_size.map_or(BATCH_MAX_SIZE, |queue| (queue / 4).clamp(1, BATCH_MAX_SIZE));
+        self.batch_max_size.unwrap_or_else(default)
     }
 }
 

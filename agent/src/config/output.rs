@@ -66,6 +66,33 @@ impl fmt::Display for Listen {
     }
 }
 
+/// Where names of other sides of requests come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NameOrigin {
+    /// Services and pods of the cluster.
+    #[serde(alias = "kubernetes")]
+    K8s,
+    /// `/etc/hosts`, as the watched process sees it.
+    Hosts,
+    /// The machine's resolver is asked for the names of addresses.
+    Dns,
+}
+
+/// `name_resolver`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NameResolver {
+    /// What is asked; none: other sides are shown by their addresses.
+    pub sources: Vec<NameOrigin>,
+}
+
+impl Default for NameResolver {
+    fn default() -> Self {
+        Self { sources: vec![NameOrigin::K8s, NameOrigin::Hosts] }
+    }
+}
+
 /// `prometheus_export`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -113,7 +140,7 @@ pub enum Exporter {
     Otlp,
     /// The Prometheus endpoint; metrics only.
     Prometheus,
-    /// stdout; spans only.
+    /// stdout: spans as lines, metrics as `/metrics` shows them.
     Console,
     /// Nowhere.
     None,

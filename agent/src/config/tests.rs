@@ -126,7 +126,7 @@ fn every_variable_of_the_specification_reaches_its_value() {
     assert_eq!(loaded.propagators, [Propagator::TraceContext, Propagator::B3Multi]);
     let export = &loaded.otel_traces_export;
     assert_eq!((export.batch_timeout, export.export_timeout), (millis(100), millis(200)));
-    assert_eq!((export.queue_size, export.batch_max_size), (Some(300), 50));
+    assert_eq!((export.queue_size, export.batch_max_size), (Some(300), Some(50)));
     assert!(!loaded.sdk_disabled);
     assert_eq!(loaded.print_mode(), Print::Text);
 }
@@ -241,13 +241,12 @@ fn contradictions_are_errors() {
         ("discovery: {instrument: [{name: x}]}", "discovery.instrument[0]: chooses nothing"),
         ("exporters: {traces: [none, otlp]}", "exporters.traces: `none` contradicts"),
         ("exporters: {traces: [prometheus]}", "exporters.traces: `prometheus` takes no spans"),
-        ("exporters: {metrics: [console]}", "exporters.metrics: `console` takes no metrics"),
+        ("{print: json, exporters: {metrics: [console]}}", "exporters.metrics: `console` contradicts `print: json`"),
         (
             "{listen: off, exporters: {metrics: [prometheus]}}",
             "exporters.metrics: `prometheus` contradicts `listen: off`",
         ),
         ("propagators: [none, b3]", "propagators: `none` contradicts"),
-        ("otel_traces_export: {queue_size: 10}", "otel_traces_export.queue_size: a batch of 512 spans"),
         (
             "otel_traces_export: {queue_size: 10, batch_max_size: 20}",
             "otel_traces_export.batch_max_size: a batch of 20",
@@ -274,6 +273,20 @@ fn contradictions_are_errors() {
         let [problem] = found.as_slice() else { panic!("{file}: {found:?}") };
         assert!(problem.starts_with("a.yaml:1:") && problem.contains(&format!(": {expected}")), "{file}: {problem}");
     }
+}
+
+#[test]
+fn a_small_queue_makes_the_default_batch_smaller_and_no_other() {
+    let batch = |variables: &[(&str, &str)]| {
+        let batch = crate::run::export_settings(&load("", variables, &[]).unwrap()).unwrap().batch;
+        (batch.max_queue_spans, batch.max_batch_spans)
+    };
+    let queue = |size| ("OTEL_BSP_MAX_QUEUE_SIZE", size);
+    assert_eq!(batch(&[]), (None, 4096));
+    assert_eq!(batch(&[queue("2048")]), (Some(2048), 512));
+    assert_eq!(batch(&[queue("65536")]), (Some(65536), 4096));
+    assert_eq!(batch(&[queue("2")]), (Some(2), 1));
+    assert_eq!(batch(&[queue("2048"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2000")]), (Some(2048), 2000));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Options that are right by themselves and wrong together, or out of their range.
 
 use super::{
-    Config, Criterion, Exporter, Listen, Node, OtlpTarget, Period, Problem, Propagator, Protocol, Sampler, node::Origin,
+    Config, Criterion, Exporter, Listen, Node, OtlpTarget, Period, Print, Problem, Propagator, Protocol, Sampler,
+    node::Origin,
 };
 
 /// Smallest ring that the kernel side uses.
@@ -91,8 +92,9 @@ impl Check<'_> {
         }
         let is_right = !exporters.traces.contains(&Exporter::Prometheus);
         self.require(is_right, "exporters.traces", "`prometheus` takes no spans; use `otlp`, `console` or `none`");
-        let is_right = !exporters.metrics.contains(&Exporter::Console);
-        self.require(is_right, "exporters.metrics", "`console` takes no metrics; use `otlp`, `prometheus` or `none`");
+        let is_right = !exporters.metrics.contains(&Exporter::Console) || config.print != Some(Print::Json);
+        let message = "`console` contradicts `print: json`, which prints one span per line and nothing else";
+        self.require(is_right, "exporters.metrics", message);
         let is_chosen = exporters.metrics == [Exporter::Prometheus];
         let is_served = config.listen != Listen::Off || config.prometheus_export.port != 0;
         self.require(!is_chosen || is_served, "exporters.metrics", "`prometheus` contradicts `listen: off`");
@@ -104,16 +106,13 @@ impl Check<'_> {
         let traces = &config.otel_traces_export;
         let metrics = &config.otel_metrics_export;
         self.require(traces.queue_size != Some(0), "otel_traces_export.queue_size", "must be at least 1");
-        self.require(traces.batch_max_size > 0, "otel_traces_export.batch_max_size", "must be at least 1");
-        if let Some(queue) = traces.queue_size.filter(|queue| *queue > 0 && *queue < traces.batch_max_size) {
-            // Blame the one that was set.
-            let is_batch_set = self.origin("otel_traces_export.batch_max_size") != Origin::Default;
-            let key = if is_batch_set { "batch_max_size" } else { "queue_size" };
-            let message = format!(
-                "a batch of {} spans (batch_max_size) does not fit a queue of {queue} (queue_size)",
-                traces.batch_max_size
-            );
-            self.require(false, &format!("otel_traces_export.{key}"), message);
+        if let Some(batch) = traces.batch_max_size {
+            let key = "otel_traces_export.batch_max_size";
+            self.require(batch > 0, key, "must be at least 1");
+            if let Some(queue) = traces.queue_size.filter(|queue| *queue > 0 && *queue < batch) {
+                let message = format!("a batch of {batch} spans does not fit a queue of {queue} (queue_size)");
+                self.require(false, key, message);
+            }
         }
         for (key, period) in [
             ("otlp.timeout", Some(config.otlp.timeout)),

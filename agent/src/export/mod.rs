@@ -51,6 +51,7 @@ fn collect(sources: &[Arc<dyn MetricSource>]) -> (u64, Vec<Metric>) {
 pub struct Exporters {
     sink: SpanSink,
     prometheus: Option<prometheus::Server>,
+    printed_metrics: Option<console::Metrics>,
     ready: Arc<AtomicBool>,
 }
 
@@ -97,9 +98,11 @@ impl Exporters {
         sources.push(Arc::clone(&counters) as _);
         let otlp = Arc::new(prepared.start(config, runtime, &sources));
         let ready = Arc::new(AtomicBool::new(false));
+        let printed_metrics =
+            config.print_metrics.then(|| console::Metrics::start(config.metric_interval, runtime, sources.clone()));
         let prometheus =
             config.listen.and_then(|listen| prometheus::Server::start(listen, runtime, sources, Arc::clone(&ready)));
-        Ok(Self { sink: SpanSink { otlp, console, counters }, prometheus, ready })
+        Ok(Self { sink: SpanSink { otlp, console, counters }, prometheus, printed_metrics, ready })
     }
 
     /// Where spans go in.
@@ -138,6 +141,9 @@ impl Exporters {
         self.sink.otlp.shutdown(deadline).await;
         if let Some(console) = &self.sink.console {
             console.shutdown(deadline).await;
+        }
+        if let Some(metrics) = self.printed_metrics {
+            metrics.shutdown(deadline).await;
         }
         if let Some(server) = self.prometheus {
             server.stop();

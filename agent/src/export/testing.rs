@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{
+    net::Endpoint,
     span::{Attribute, Kind, Resource, Span, Status, Value},
     trace_context::{SpanId, TraceId},
 };
@@ -57,5 +58,6 @@ pub(crate) fn span(number: u64) -> Span {
         status: Status::Unset,
         attributes: attributes.into_iter().map(|(key, value)| Attribute { key, value }).collect(),
         resource: RESOURCE.with(Arc::clone),
+        local: Endpoint::Inet("127.0.0.1:8080".parse().unwrap()),
     }
 }

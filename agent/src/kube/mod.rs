@@ -26,6 +26,7 @@ use tokio::{sync::watch as signal, task::JoinSet};
 pub use self::peers::{Peer, PeerSource};
 use self::{peers::Peers, pods::Pods};
 use crate::procs::{
+    PodAttributes,
     container::ContainerRef,
     pod::{Pod, PodSource},
 };
@@ -40,8 +41,8 @@ pub struct Settings {
     pub node: Option<CompactString>,
     /// Watch services and their endpoints, to name the other side of requests.
     pub peers: bool,
-    /// Annotations of pods to keep besides `resource.opentelemetry.io/…`.
-    pub annotations: Vec<CompactString>,
+    /// What of pods' labels and annotations is wanted besides what names services anyway.
+    pub attributes: PodAttributes,
     /// The first and the longest wait before the API server is tried again.
     pub backoff: (Duration, Duration),
 }
@@ -49,7 +50,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let backoff = (Duration::from_millis(500), Duration::from_secs(10));
-        Self { node: None, peers: true, annotations: Vec::new(), backoff }
+        Self { node: None, peers: true, attributes: PodAttributes::default(), backoff }
     }
 }
 
@@ -116,7 +117,7 @@ impl Kubernetes {
         // told. An error says that somebody did already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_from(config).map_err(|error| KubernetesError::Client(Box::new(error)))?;
-        let store = Arc::new(Store::new(settings.annotations.clone()));
+        let store = Arc::new(Store::new(settings.attributes.clone()));
         let mut tasks = JoinSet::new();
         watch::spawn_all(&mut tasks, &client, &store, &settings);
         Ok(Self { store, _tasks: tasks })
@@ -142,7 +143,7 @@ impl Kubernetes {
         let ip = ip.to_canonical();
         known.peers.find(ip, port).cloned().or_else(|| {
             let pod = known.pods.at(ip)?;
-            let name = crate::procs::pod_service_name(pod).unwrap_or_else(|| pod.name.clone());
+            let name = crate::procs::pod_service_name(pod, &self.store.attributes).unwrap_or_else(|| pod.name.clone());
             Some(Arc::new(Peer { name, namespace: pod.namespace.clone() }))
         })
     }
@@ -174,6 +175,7 @@ impl PodSource for Kubernetes {
 
 /// What the watches fill and lookups read.
 struct Store {
+    attributes: PodAttributes,
     known: RwLock<Cluster>,
     generation: AtomicU64,
     failures: AtomicU64,
@@ -187,9 +189,10 @@ struct Cluster {
 }
 
 impl Store {
-    fn new(wanted_annotations: Vec<CompactString>) -> Self {
-        let pods = Pods::new(wanted_annotations);
+    fn new(attributes: PodAttributes) -> Self {
+        let pods = Pods::new(attributes.annotations.clone());
         Self {
+            attributes,
             known: RwLock::new(Cluster { pods, ..Cluster::default() }),
             generation: AtomicU64::new(0),
             failures: AtomicU64::new(0),

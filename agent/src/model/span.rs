@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::trace_context::{SpanId, TraceId};
+use super::{
+    net::Endpoint,
+    trace_context::{SpanId, TraceId},
+};
 
 /// `SpanKind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,4 +89,6 @@ pub struct Span {
     pub attributes: Vec<Attribute>,
     /// The service instance.
     pub resource: Arc<Resource>,
+    /// Its end of the connection, for print: the conventions have no attribute for it.
+    pub local: Endpoint,
 }

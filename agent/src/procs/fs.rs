@@ -22,6 +22,9 @@ const SMALL_MAX: u64 = 16 << 10;
 /// Most bytes of `maps` that are read: some 100,000 mappings.
 const MAPS_MAX: u64 = 8 << 20;
 
+/// `PF_FORKNOEXEC`, in the flags of `stat`.
+const FORKED: u32 = 0x40;
+
 /// A `/proc` of the host's PID namespace, wherever it is mounted.
 #[derive(Clone, Debug)]
 pub struct ProcFs {
@@ -35,6 +38,8 @@ pub struct Stat {
     pub comm: String,
     /// Parent process.
     pub parent: u32,
+    /// It was forked and has not started a program of its own since (`PF_FORKNOEXEC`).
+    pub is_forked: bool,
     /// Start, in clock ticks since boot: with the pid, a process's identity.
     pub start_ticks: u64,
 }
@@ -230,6 +235,14 @@ impl ProcFs {
     /// # Errors
     /// As opening and reading a file; `ENOSYS` on kernels before 5.6.
     pub fn read_in_root(&self, pid: u32, path: &str, max: u64) -> io::Result<Vec<u8>> {
+        read_file(self.open_in_root(pid, path)?, max)
+    }
+
+    /// Opens a regular file as [`Self::read_in_root`] does.
+    ///
+    /// # Errors
+    /// As opening a file; `ENOSYS` on kernels before 5.6.
+    pub fn open_in_root(&self, pid: u32, path: &str) -> io::Result<File> {
         let root = rustix::fs::open(
             self.path(pid, "root"),
             OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -242,7 +255,7 @@ impl ProcFs {
             Mode::empty(),
             ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
         )?;
-        read_limited(regular(file)?, max)
+        regular(file)
     }
 }
 
@@ -251,7 +264,7 @@ impl ProcFs {
 /// # Errors
 /// As opening and reading a file; `InvalidInput` for what is no regular file.
 pub fn read_path(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    read_limited(open_regular(path)?, max)
+    read_file(open_regular(path)?, max)
 }
 
 fn open_regular(path: &Path) -> io::Result<File> {
@@ -264,7 +277,11 @@ fn regular(file: OwnedFd) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
-fn read_limited(file: File, max: u64) -> io::Result<Vec<u8>> {
+/// Reads at most `max` bytes.
+///
+/// # Errors
+/// As reading a file.
+pub(crate) fn read_file(file: File, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(max).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -283,8 +300,9 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let parent = fields.nth(1)?.parse().ok()?;
-    let start_ticks = fields.nth(17)?.parse().ok()?;
-    Some(Stat { comm, parent, start_ticks })
+    let flags: u32 = fields.nth(4)?.parse().ok()?;
+    let start_ticks = fields.nth(12)?.parse().ok()?;
+    Some(Stat { comm, parent, is_forked: flags & FORKED != 0, start_ticks })
 }
 
 #[cfg(test)]
@@ -294,8 +312,10 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = b"42 (a) (b 9 9) S 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 1 1\n";
-        let expected = Stat { comm: "a) (b 9 9".into(), parent: 7, start_ticks: 98765 };
-        assert_eq!(parse_stat(stat), Some(expected));
+        let expected = Stat { comm: "a) (b 9 9".into(), parent: 7, is_forked: false, start_ticks: 98765 };
+        assert_eq!(parse_stat(stat), Some(expected.clone()));
+        let forked = b"42 (a) (b 9 9) S 7 42 42 0 -1 4194368 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 1 1\n";
+        assert_eq!(parse_stat(forked), Some(Stat { is_forked: true, ..expected }));
         assert_eq!(parse_stat(b"42 (a"), None);
         assert_eq!(parse_stat(b")("), None);
     }

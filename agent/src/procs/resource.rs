@@ -57,13 +57,23 @@ pub(crate) struct Shared<'a> {
     pub(crate) pod_attributes: &'a PodAttributes,
 }
 
-/// Labels and annotations of pods that become `k8s.pod.label.KEY` and `k8s.pod.annotation.KEY`.
+/// What of pods' labels and annotations becomes attributes.
 #[derive(Clone, Debug, Default)]
 pub struct PodAttributes {
-    /// Labels.
+    /// Labels that become `k8s.pod.label.KEY`.
     pub labels: Vec<CompactString>,
-    /// Annotations.
+    /// Annotations that become `k8s.pod.annotation.KEY`.
     pub annotations: Vec<CompactString>,
+    /// Attributes, and the labels that give their value: the first that a pod has.
+    pub by_label: Vec<(CompactString, Vec<CompactString>)>,
+}
+
+impl PodAttributes {
+    /// What a pod's labels say of an attribute.
+    fn of<'a>(&self, pod: &'a Pod, attribute: &str) -> Option<&'a CompactString> {
+        let (_, labels) = self.by_label.iter().find(|(name, _)| name == attribute)?;
+        labels.iter().filter_map(|label| pod.label(label)).find(|value| !value.is_empty())
+    }
 }
 
 /// What the configuration says of a matched process.
@@ -253,6 +263,11 @@ impl Attributes {
                 self.set(&format!("k8s.pod.annotation.{key}"), value);
             }
         }
+        for (attribute, _) in &shared.pod_attributes.by_label {
+            if let Some(value) = shared.pod_attributes.of(pod, attribute) {
+                self.replace(attribute, value);
+            }
+        }
         self.text("k8s.cluster.name", shared.cluster);
     }
 }
@@ -264,19 +279,20 @@ fn service_name(facts: &Facts, pod: Option<&Pod>, configured: Configured<'_>, sh
     from_env(&facts.env)
         .or_else(|| configured.name.map(CompactString::from).filter(usable))
         .or_else(|| from_env(shared.env))
-        .or_else(|| pod.and_then(pod_service_name).filter(usable))
+        .or_else(|| pod.and_then(|pod| pod_service_name(pod, shared.pod_attributes)).filter(usable))
         .or_else(|| container_name(facts, pod).cloned().filter(usable))
         .or_else(|| Some(facts.name.clone()).filter(usable))
         .unwrap_or_else(|| CompactString::const_new("unknown_service"))
 }
 
 /// The name a pod's own metadata gives its service.
-pub(crate) fn pod_service_name(pod: &Pod) -> Option<CompactString> {
+pub(crate) fn pod_service_name(pod: &Pod, attributes: &PodAttributes) -> Option<CompactString> {
     let annotated = pod.annotation("resource.opentelemetry.io/service.name");
+    let chosen = || attributes.of(pod, "service.name");
     let labelled = || pod.label("app.kubernetes.io/name");
     // A custom resource's name is as good as a Deployment's.
     let owner = || pod.top_owner().map(|owner| &owner.name);
-    annotated.or_else(labelled).or_else(owner).cloned()
+    annotated.or_else(chosen).or_else(labelled).or_else(owner).cloned()
 }
 
 fn service_namespace(
@@ -293,6 +309,7 @@ fn service_namespace(
         .or_else(|| configured.namespace.map(CompactString::from))
         .or_else(|| shared.env.get("service.namespace").cloned())
         .or_else(annotated)
+        .or_else(|| pod.and_then(|pod| shared.pod_attributes.of(pod, "service.namespace").cloned()))
         .or_else(|| pod.map(|pod| pod.namespace.clone()))
         .or_else(|| facts.container_info.as_ref().and_then(|info| info.pod_namespace.clone()))
 }

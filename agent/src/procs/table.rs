@@ -408,7 +408,7 @@ impl ProcessTable {
         let reused = matches!((&found, &stat), (Some(found), Some(stat)) if !found.has_ended && stat.start_ticks != found.start_ticks);
         let mut entry = match (found, &stat) {
             (Some(found), _) if !reused => found,
-            (_, Some(stat)) => Entry::new(stat.start_ticks, stat.parent),
+            (_, Some(stat)) => Entry { is_forked: stat.is_forked, ..Entry::new(stat.start_ticks, stat.parent) },
             (_, None) => Entry { has_ended: true, ..Entry::new(0, 0) },
         };
         let is_alive = stat.as_ref().is_some_and(|stat| stat.start_ticks == entry.start_ticks);

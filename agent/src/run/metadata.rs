@@ -6,14 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use compact_str::CompactString;
 use tokio::runtime::Runtime;
 
+use super::settings::pod_attributes;
 use crate::{
-    config::{Config, Enable},
+    config::{Config, Enable, NameOrigin},
     kube::{self, Kubernetes, KubernetesError},
     pipeline::Ready,
-    procs::{ProcessTable, cloud},
+    procs::{HostsFiles, NameSource, ProcessTable, ReverseDns, cloud},
 };
 
 /// The longest pause before the API server is tried again.
@@ -53,7 +55,12 @@ async fn start(config: &Config) -> Result<Option<Kubernetes>, KubernetesError> {
         None => tracing::info!("pods of all nodes are followed: NODE_NAME is not set"),
     }
     let first = settings.reconnect_initial_interval.0;
-    let watched = kube::Settings { node, backoff: (first, LONGEST_PAUSE.max(first)), ..kube::Settings::default() };
+    let watched = kube::Settings {
+        node,
+        backoff: (first, LONGEST_PAUSE.max(first)),
+        attributes: pod_attributes(config),
+        ..kube::Settings::default()
+    };
     Kubernetes::start(reach, watched).map(Some)
 }
 
@@ -61,6 +68,19 @@ async fn start(config: &Config) -> Result<Option<Kubernetes>, KubernetesError> {
 pub(super) fn node_name() -> Option<CompactString> {
     let value = std::env::var("NODE_NAME").ok()?;
     (!value.is_empty()).then(|| value.into())
+}
+
+/// Where names of addresses come from, in the configuration's order.
+pub(super) fn names(config: &Config, processes: &ProcessTable) -> anyhow::Result<Vec<Arc<dyn NameSource>>> {
+    let mut names: Vec<Arc<dyn NameSource>> = Vec::new();
+    for source in &config.name_resolver.sources {
+        match source {
+            NameOrigin::K8s => {}
+            NameOrigin::Hosts => names.push(Arc::new(HostsFiles::new(processes.proc().clone()))),
+            NameOrigin::Dns => names.push(Arc::new(ReverseDns::start().context("cannot start a thread")?)),
+        }
+    }
+    Ok(names)
 }
 
 /// Until when spans of pods wait for the first list of pods.

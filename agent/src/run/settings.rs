@@ -2,6 +2,7 @@
 
 use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 
+use compact_str::CompactString;
 use thiserror::Error;
 
 use super::{metadata::node_name, selection};
@@ -16,7 +17,7 @@ use crate::{
         },
     },
     procs::{
-        ProcessConfig,
+        PodAttributes, ProcessConfig,
         env::OtelEnv,
         fs::ProcFs,
         host::{Host, HostSource},
@@ -107,8 +108,20 @@ pub(super) fn processes(config: &Config) -> Result<ProcessConfig, SettingsError>
         command_line: config.attributes.process_command_line,
         host: Some(host(config)),
         cluster: config.attributes.kubernetes.cluster_name.as_deref().map(Into::into),
+        pod_attributes: pod_attributes(config),
         ..ProcessConfig::default()
     })
+}
+
+/// What the configuration takes from pods' labels and annotations.
+pub(super) fn pod_attributes(config: &Config) -> PodAttributes {
+    let settings = &config.attributes.kubernetes;
+    let names = |list: &[String]| list.iter().map(CompactString::from).collect();
+    PodAttributes {
+        labels: names(&settings.pod_labels),
+        annotations: names(&settings.pod_annotations),
+        by_label: settings.resource_labels.iter().map(|(key, labels)| (key.into(), names(labels))).collect(),
+    }
 }
 
 /// The machine, called as the configuration or the cluster does.
@@ -134,7 +147,7 @@ pub fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
         metrics: config.otlp_metrics().map(|target| otlp(&target)).transpose()?,
         batch: BatchConfig {
             schedule_delay: traces.batch_timeout.0,
-            max_batch_spans: traces.batch_max_size as usize,
+            max_batch_spans: traces.batch_max_size() as usize,
             max_queue_bytes: usize::try_from(traces.queue_bytes).unwrap_or(usize::MAX),
             max_queue_spans: traces.queue_size.map(|spans| spans as usize),
             ..BatchConfig::default()
@@ -158,6 +171,7 @@ pub fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
             config::Print::Text => Print::Text,
             config::Print::Json => Print::Json,
         },
+        print_metrics: config.prints_metrics(),
         listen: match config.listen {
             config::Listen::Off => None,
             config::Listen::On(address) => Some(address),

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     capture::{Capture, CaptureError},
     cli::Exit,
-    config::{Config, Loaded},
+    config::{Config, Loaded, NameOrigin},
     conn::Limits,
     export::{Exporters, MetricSource},
     kernel::capabilities::Capabilities,
@@ -164,15 +164,17 @@ impl Agent {
         metadata::ask_cloud(&runtime, &processes);
         let ids = Ids::from_os().context("cannot get random numbers for trace ids")?;
         let mut telemetry = Telemetry::new(settings::telemetry(config), Clock::new(Offset::sample()), ids);
-        if let Some(kubernetes) = &kubernetes {
+        let asks = |source| config.name_resolver.sources.contains(&source);
+        if let Some(kubernetes) = kubernetes.as_ref().filter(|_| asks(NameOrigin::K8s)) {
             telemetry.set_peers(Arc::clone(kubernetes) as _);
         }
+        telemetry.set_names(metadata::names(config, &processes)?);
         let telemetry = Arc::new(Shared::new(telemetry));
         let reloader = Reloader::new(config.clone(), Arc::clone(&processes), Arc::clone(&telemetry));
         let agent = settings::agent_resource(&processes);
         let gauges = Arc::new(Gauges::new(Arc::clone(&telemetry), Arc::clone(&agent), capture.backend().name()));
         let sources: Vec<Arc<dyn MetricSource>> =
-            vec![Arc::new(RedSource(Arc::clone(&telemetry))), Arc::clone(&gauges) as _];
+            vec![Arc::new(RedSource(Arc::clone(&telemetry), config.telemetry.naming)), Arc::clone(&gauges) as _];
         let exporters = Exporters::start(&export, runtime.handle(), sources, agent)?;
         let backend = capture.backend();
         let watching = if is_open { "all processes that are not left out".to_owned() } else { describe(&targets) };

@@ -16,13 +16,22 @@ use crate::{
 /// Longest host name taken from a header; DNS allows 253.
 const MAX_HOST_BYTES: usize = 255;
 
+/// What is known of the other side besides its address.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Remote<'a> {
+    /// As the cluster knows it.
+    pub(super) peer: Option<&'a Peer>,
+    /// As the watched process calls its address.
+    pub(super) name: Option<&'a CompactString>,
+}
+
 /// `server.address` and `server.port`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Server {
     /// As the request or the connection says it.
     pub(super) address: CompactString,
     pub(super) port: Option<u16>,
-    /// As the cluster calls the service there.
+    /// As the cluster calls the service there, or the process the address.
     name: Option<CompactString>,
 }
 
@@ -41,9 +50,15 @@ impl Server {
         }
     }
 
-    /// Called by its service's name where that is known: the same however a client addresses it.
-    pub(super) fn named(mut self, peer: Option<&Peer>, role: Role) -> Self {
-        self.name = peer.filter(|_| role == Role::Client).map(|peer| peer.name.clone());
+    /// Called by its service's name where that is known: the same however a client addresses it. Else, where the client
+    /// gave the bare address, by the name that it has for it.
+    pub(super) fn named(mut self, remote: Remote<'_>, role: Role, connection: &ConnectionInfo) -> Self {
+        if role == Role::Client {
+            let is_bare = || self.address.parse().ok().map(|ip: IpAddr| ip.to_canonical());
+            let own = || connection.remote.ip().map(|ip| ip.to_canonical());
+            let name = remote.name.filter(|_| is_bare().is_some_and(|ip| Some(ip) == own()));
+            self.name = remote.peer.map(|peer| &peer.name).or(name).cloned();
+        }
         self
     }
 
@@ -101,9 +116,9 @@ pub(super) fn address(end: &Endpoint) -> Option<CompactString> {
     }
 }
 
-/// Pushes `client.*` of a server's connection.
-pub(super) fn push_client(connection: &ConnectionInfo, out: &mut Attributes) {
-    out.push_str(semconv::CLIENT_ADDRESS, address(&connection.remote));
+/// Pushes `client.*` of a server's connection; `name` is what the server calls the client.
+pub(super) fn push_client(connection: &ConnectionInfo, name: Option<CompactString>, out: &mut Attributes) {
+    out.push_str(semconv::CLIENT_ADDRESS, name.or_else(|| address(&connection.remote)));
     out.push_int(semconv::CLIENT_PORT, connection.remote.port());
 }
 

@@ -5,7 +5,7 @@ use compact_str::CompactString;
 use super::{
     Described,
     attributes::Attributes,
-    endpoint::{self, Server},
+    endpoint::{self, Remote, Server},
     methods::{Method, Methods},
     outcome::{self, Error},
     red::{Label, Labels},
@@ -13,13 +13,10 @@ use super::{
     semconv,
     target::{Form, Target},
 };
-use crate::{
-    kube::Peer,
-    model::{
-        exchange::{Http, Outcome},
-        net::{ConnectionInfo, Role},
-        span::{Kind, Status, Value},
-    },
+use crate::model::{
+    exchange::{Http, Outcome},
+    net::{ConnectionInfo, Role},
+    span::{Kind, Status, Value},
 };
 
 /// What both the span and the metrics need to know of an exchange.
@@ -30,6 +27,8 @@ pub(super) struct Facts {
     method: Method,
     scheme: &'static str,
     server: Server,
+    /// What the server calls its client.
+    client: Option<CompactString>,
     status: Status,
     error: Option<Error>,
 }
@@ -41,7 +40,7 @@ impl Facts {
         outcome: Outcome,
         connection: &ConnectionInfo,
         methods: &Methods,
-        peer: Option<&Peer>,
+        remote: Remote<'_>,
     ) -> Self {
         let target = Target::of(http);
         let text = http.target.as_deref().unwrap_or_default();
@@ -62,7 +61,8 @@ impl Facts {
             target,
             method: methods.find(http.method.as_deref()),
             scheme,
-            server: Server::of(authority, role, connection).named(peer, role),
+            server: Server::of(authority, role, connection).named(remote, role, connection),
+            client: remote.name.filter(|_| role == Role::Server).cloned(),
             status,
             error,
         }
@@ -117,7 +117,7 @@ impl Facts {
         }
         self.server.push(&mut out);
         if self.role == Role::Server {
-            endpoint::push_client(connection, &mut out);
+            endpoint::push_client(connection, self.client, &mut out);
         }
         endpoint::push_network(connection, http.version, false, &mut out);
         if let Some(route) = route {

@@ -12,6 +12,7 @@ mod http;
 pub mod ids;
 mod instances;
 pub mod methods;
+pub mod naming;
 mod outcome;
 mod own_exports;
 pub mod red;
@@ -30,8 +31,8 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use self::{
-    attributes::Attributes, clock::Clock, ids::Ids, instances::Instances, methods::Methods, own_exports::Signal,
-    red::Family, redact::Redactor, route::Router, sampling::Sampler,
+    attributes::Attributes, clock::Clock, endpoint::Remote, ids::Ids, instances::Instances, methods::Methods,
+    own_exports::Signal, red::Family, redact::Redactor, route::Router, sampling::Sampler,
 };
 use crate::{
     kube::{Peer, PeerSource},
@@ -42,7 +43,7 @@ use crate::{
         span::{Kind, Resource, Span, Status, Value},
         trace_context::{SpanId, TraceId, TraceParent},
     },
-    procs::selector::Rule,
+    procs::{NameSource, selector::Rule},
 };
 
 /// Settings of the stage.
@@ -85,6 +86,7 @@ pub struct Telemetry {
     instances: Instances,
     by_rule: service::ByRule,
     peers: Option<Arc<dyn PeerSource>>,
+    names: Vec<Arc<dyn NameSource>>,
     leaves_own_exports: bool,
     counts: Counts,
 }
@@ -120,6 +122,7 @@ impl Telemetry {
             instances: Instances::new(config.red),
             by_rule: service::ByRule::default(),
             peers: None,
+            names: Vec::new(),
             leaves_own_exports: config.leaves_own_exports,
             counts: Counts::default(),
         }
@@ -133,6 +136,11 @@ impl Telemetry {
     /// From now on the other side of requests is named by what is known there.
     pub fn set_peers(&mut self, peers: Arc<dyn PeerSource>) {
         self.peers = Some(peers);
+    }
+
+    /// From now on other sides that only have an address are called as the first of these does that knows it.
+    pub fn set_names(&mut self, names: Vec<Arc<dyn NameSource>>) {
+        self.names = names;
     }
 
     /// Takes up another sampler.
@@ -180,6 +188,8 @@ impl Telemetry {
         let mut context = self.context(parent, settings.sampler.as_ref());
         let is_sampled = context.span_id.is_some();
         let peer = self.peer(connection, role);
+        let name = self.names.iter().find_map(|names| names.name(resource.pid, connection.remote.ip()?));
+        let remote = Remote { peer: peer.as_deref(), name: name.as_ref() };
         let instance = self.instances.get_or_insert(resource);
         if let Some(signal) = instance.own_exports.notice(role, outcome, &detail)
             && self.leaves_own_exports
@@ -210,7 +220,7 @@ impl Telemetry {
         let mut counted = outcome != Outcome::Unseen && !hides_metrics;
         let (overflowed, described) = match detail {
             Detail::Http(http) => {
-                let facts = http::Facts::of(&http, role, outcome, connection, &self.methods, peer.as_deref());
+                let facts = http::Facts::of(&http, role, outcome, connection, &self.methods, remote);
                 let route = facts.path(&http).and_then(|path| {
                     let ignored = self.router.ignores(path);
                     counted &= !ignored.metrics;
@@ -238,7 +248,7 @@ impl Telemetry {
                 (overflowed, context.span_id.map(|_| describe()))
             }
             Detail::Rpc(rpc) => {
-                let facts = rpc::Facts::of(&rpc, role, outcome, connection, peer.as_deref());
+                let facts = rpc::Facts::of(&rpc, role, outcome, connection, remote);
                 let overflowed = counted && instance.red.record(family, &facts.labels(&rpc), &sample);
                 (overflowed, context.span_id.map(|_| facts.describe(*rpc, connection)))
             }
@@ -273,6 +283,7 @@ impl Telemetry {
             status,
             attributes: attributes.into_vec(),
             resource: Arc::clone(resource),
+            local: connection.local.clone(),
         })
     }
 

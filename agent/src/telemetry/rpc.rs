@@ -5,19 +5,16 @@ use compact_str::CompactString;
 use super::{
     Described,
     attributes::Attributes,
-    endpoint::{self, Server},
+    endpoint::{self, Remote, Server},
     http::error_label,
     outcome::{self, Error},
     red::{Label, Labels},
     semconv,
 };
-use crate::{
-    kube::Peer,
-    model::{
-        exchange::{Outcome, Rpc},
-        net::{ConnectionInfo, Role},
-        span::{Kind, Status, Value},
-    },
+use crate::model::{
+    exchange::{Outcome, Rpc},
+    net::{ConnectionInfo, Role},
+    span::{Kind, Status, Value},
 };
 
 /// gRPC's names of its status codes (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>) with whether one is an
@@ -42,6 +39,12 @@ static CODES: [(&str, bool, &str); 17] = [
     ("UNAUTHENTICATED", false, "unauthenticated"),
 ];
 
+/// The number of a gRPC status by its name; of one without a name, as written.
+pub(super) fn grpc_number(name: &str) -> Option<i64> {
+    let known = CODES.iter().position(|(word, _, _)| *word == name).and_then(|at| i64::try_from(at).ok());
+    known.or_else(|| name.parse().ok())
+}
+
 const CONNECT: &str = "connectrpc";
 
 /// What both the span and the metrics need to know of a call.
@@ -56,13 +59,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn of(
-        rpc: &Rpc,
-        role: Role,
-        outcome: Outcome,
-        connection: &ConnectionInfo,
-        peer: Option<&Peer>,
-    ) -> Self {
+    pub(super) fn of(rpc: &Rpc, role: Role, outcome: Outcome, connection: &ConnectionInfo, remote: Remote<'_>) -> Self {
         let known = rpc.status.and_then(|status| CODES.get(status as usize));
         // Connect has no word for success; a code nobody defined is shown as its number.
         let code = match (rpc.status, known) {
@@ -85,7 +82,7 @@ impl Facts {
         // A call with a status is over, however its stream ended then.
         let end = if rpc.status.is_some() && outcome != Outcome::Unseen { Outcome::Complete } else { outcome };
         let (status, error) = outcome::judge(end, role, failed);
-        let server = Server::of(rpc.host.as_deref(), role, connection).named(peer, role);
+        let server = Server::of(rpc.host.as_deref(), role, connection).named(remote, role, connection);
         Self { role, outcome, code, server, status, error }
     }
 

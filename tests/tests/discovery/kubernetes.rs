@@ -43,6 +43,8 @@ struct Pod {
     name: &'static str,
     uid: String,
     container: String,
+    /// The kind of its controller, and of that one's.
+    kinds: (&'static str, &'static str),
     program: Program,
     // In this order: what is in it ends first.
     _cgroup: Cgroup,
@@ -57,7 +59,8 @@ impl Pod {
         let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", cgroup.path().display());
         let mut entered = Command::new("sh");
         entered.args(["-c", &script, "sh"]).arg(command.get_program()).args(command.get_args());
-        Self { name, uid, container, program: Program::start(&mut entered), _cgroup: cgroup }
+        let kinds = ("ReplicaSet", "Deployment");
+        Self { name, uid, container, kinds, program: Program::start(&mut entered), _cgroup: cgroup }
     }
 
     fn server(name: &'static str, number: u32) -> Self {
@@ -72,7 +75,7 @@ impl Pod {
         assert_eq!(Connection::to(self.port()).get(path).status, 200);
     }
 
-    /// The uid of its ReplicaSet.
+    /// The uid of its controller.
     fn owner(&self) -> String {
         format!("owner-of-{}", self.uid)
     }
@@ -82,8 +85,9 @@ impl Pod {
         json!({
             "metadata": {
                 "name": format!("{}-7d4b-x", self.name), "namespace": "shop", "uid": self.uid, "labels": labels,
+                "annotations": {"contact": format!("{}@example", self.name), "unasked": "yes"},
                 "ownerReferences": [{
-                    "kind": "ReplicaSet", "name": format!("{}-7d4b", self.name), "uid": self.owner(), "apiVersion": "apps/v1",
+                    "kind": self.kinds.0, "name": format!("{}-7d4b", self.name), "uid": self.owner(), "apiVersion": "apps/v1",
                     "controller": true,
                 }],
             },
@@ -99,15 +103,15 @@ impl Pod {
     fn announce(&self, server: &ApiServer, labels: &Value) {
         let metadata = json!({"name": format!("{}-7d4b", self.name), "namespace": "shop", "uid": self.owner(),
         "ownerReferences": [
-            {"kind": "Deployment", "name": self.name, "uid": "d", "apiVersion": "apps/v1", "controller": true},
+            {"kind": self.kinds.1, "name": self.name, "uid": "d", "apiVersion": "apps/v1", "controller": true},
         ]});
-        server.put("replicasets", json!({"metadata": metadata}));
+        server.put(&format!("{}s", self.kinds.0.to_lowercase()), json!({"metadata": metadata}));
         server.put("pods", self.object(labels));
     }
 
     /// What the resource of its spans has of the cluster.
     fn expected(&self, service: &str) -> Value {
-        json!({
+        let mut expected = json!({
             "service.name": service,
             "service.namespace": "shop",
             "k8s.namespace.name": "shop",
@@ -116,10 +120,17 @@ impl Pod {
             "k8s.pod.start_time": "2026-01-02T03:04:05Z",
             "k8s.container.name": "main",
             "k8s.node.name": NODE,
-            "k8s.replicaset.name": format!("{}-7d4b", self.name),
-            "k8s.deployment.name": self.name,
             "container.id": self.container,
-        })
+        });
+        for kind in ["ReplicaSet", "Deployment", "Job", "CronJob"] {
+            let name = match self.kinds {
+                (lower, _) if lower == kind => json!(format!("{}-7d4b", self.name)),
+                (_, upper) if upper == kind => json!(self.name),
+                _ => Value::Null,
+            };
+            expected[format!("k8s.{}.name", kind.to_lowercase())] = name;
+        }
+        expected
     }
 }
 
@@ -129,7 +140,9 @@ fn agent(server: &ApiServer, folder: &Path, wait: &str) -> Discovering {
     let kubeconfig = server.kubeconfig(folder);
     let text = format!(
         "attributes:\n  kubernetes:\n    kubeconfig_path: {}\n    informers_sync_timeout: {wait}\n    \
-         reconnect_initial_interval: 20ms\n",
+         reconnect_initial_interval: 20ms\n    cluster_name: prod\n    \
+         resource_labels: {{service.version: [release], deployment.environment.name: [env, stage]}}\n    \
+         pod_labels: [stage]\n    pod_annotations: [contact]\n",
         kubeconfig.display()
     );
     fs::write(&config, text).expect("a file can be written");
@@ -147,7 +160,7 @@ fn span(watch: &Discovering, at: &str, kind: &str) -> ReceivedSpan {
 
 fn assert_resource(span: &ReceivedSpan, expected: &Value) {
     for (key, value) in expected.as_object().expect("an object") {
-        assert_eq!(span.resource.get(key), Some(value), "{key} of {:#?}", span.resource);
+        assert_eq!(span.resource.get(key).unwrap_or(&Value::Null), value, "{key} of {:#?}", span.resource);
     }
 }
 
@@ -157,7 +170,7 @@ fn spans_say_of_which_pod_they_are_and_who_the_other_side_is() {
     let server = ApiServer::default();
     server.come();
     let stock = Pod::server("stock", 1);
-    stock.announce(&server, &json!({"app.kubernetes.io/name": "warehouse"}));
+    stock.announce(&server, &json!({"app.kubernetes.io/name": "warehouse", "stage": "canary", "release": "1.2"}));
     server.put(
         "services",
         json!({"metadata": {"name": "stock", "namespace": "shop"}, "spec": {"clusterIP": "10.0.0.9"}}),
@@ -174,14 +187,23 @@ fn spans_say_of_which_pod_they_are_and_who_the_other_side_is() {
     );
     let watch = agent(&server, files.path(), "30s");
     let url = format!("http://127.0.0.1:{}/stock/of/pod", stock.port());
-    let visitor = Pod::start("visitor", 2, Command::new(need::python()).args(["-u", "-c", VISITOR, &url]));
+    let mut visitor = Pod::start("visitor", 2, Command::new(need::python()).args(["-u", "-c", VISITOR, &url]));
+    visitor.kinds = ("Job", "CronJob");
     visitor.announce(&server, &json!({}));
     assert_eq!(visitor.program.says("answered "), "200");
 
     let served = span(&watch, "/stock/of/pod", "SERVER");
     assert_resource(&served, &stock.expected("warehouse"));
+    let chosen = json!({
+        "k8s.cluster.name": "prod", "service.version": "1.2", "deployment.environment.name": "canary",
+        "k8s.pod.label.stage": "canary", "k8s.pod.annotation.contact": "stock@example",
+        "k8s.pod.label.release": null, "k8s.pod.annotation.unasked": null,
+    });
+    assert_resource(&served, &chosen);
     let called = span(&watch, "/stock/of/pod", "CLIENT");
     assert_resource(&called, &visitor.expected("visitor"));
+    let unlabelled = json!({"service.version": null, "deployment.environment.name": null, "k8s.pod.label.stage": null});
+    assert_resource(&called, &unlabelled);
     let other: Vec<_> = ["server.address", "service.peer.name", "service.peer.namespace"]
         .iter()
         .map(|key| called.attributes[*key].clone())
@@ -195,7 +217,7 @@ fn spans_say_of_which_pod_they_are_and_who_the_other_side_is() {
     let _spans = watch.finish("/stock/of/pod", 2);
 }
 
-/// Verbs and resources of the ClusterRole in `deploy/`, but for jobs, which no pod here is of.
+/// Verbs and resources of the ClusterRole in `deploy/`.
 fn granted() -> BTreeSet<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/base/rbac.yaml");
     let text = fs::read_to_string(path).expect("the manifest is there");
@@ -210,7 +232,7 @@ fn granted() -> BTreeSet<String> {
             .flat_map(move |resource| verbs.clone().into_iter().map(move |verb| format!("{verb} {resource}")));
         pairs.collect::<Vec<_>>()
     });
-    all.filter(|what| what != "get jobs").collect()
+    all.collect()
 }
 
 #[test]

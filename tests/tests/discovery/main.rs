@@ -2,6 +2,8 @@
 
 mod capabilities;
 mod containers;
+mod fork_servers;
+mod hosts;
 mod kubernetes;
 mod names;
 mod reload;

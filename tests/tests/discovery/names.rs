@@ -186,6 +186,54 @@ fn a_services_own_environment_is_the_strongest() {
 }
 
 #[test]
+fn the_resource_is_what_the_interface_names() {
+    let files = folder();
+    let config = files.path().join("agent.yaml");
+    let text = "attributes:\n  process_command_line: true\n  host_id: {override: id-of-the-host}\n  \
+                instance_id: {override_hostname: name-of-the-host}\n";
+    fs::write(&config, text).expect("a file");
+    let script = files.path().join("returns.py");
+    fs::copy(need::source("server.py"), &script).expect("a file can be copied");
+    let mut command = Command::new(need::python());
+    let own = "service.version=1.2,deployment.environment.name=test,service.namespace=shop";
+    let server = Program::start(command.arg("-u").arg(&script).env("OTEL_RESOURCE_ATTRIBUTES", own));
+    let watch = Discovering::configured(&config);
+    assert_eq!(Connection::to(server.port()).get("/resource").status, 200);
+    let spans = watch.finish("/resource", 1);
+    let found = &spans[0].resource;
+    let python = fs::canonicalize(need::python()).expect("python is there");
+    let version = found["telemetry.sdk.version"].clone();
+    let expected = serde_json::json!({
+        "service.name": "returns",
+        "service.namespace": "shop",
+        "service.version": "1.2",
+        "service.instance.id": found["service.instance.id"],
+        "deployment.environment.name": "test",
+        "telemetry.sdk.name": "beyla-rs",
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.version": version,
+        "telemetry.distro.name": "beyla-rs",
+        "telemetry.distro.version": version,
+        "process.pid": server.pid(),
+        "process.executable.name": python.file_name().expect("a name").to_string_lossy(),
+        "process.executable.path": python.to_string_lossy(),
+        "process.command_line": format!("{} -u {}", need::python().display(), script.display()),
+        "process.owner": "root",
+        "process.runtime.name": "cpython",
+        "host.name": "name-of-the-host",
+        "host.id": "id-of-the-host",
+        "host.arch": "amd64",
+        "os.type": "linux",
+    });
+    let of_us: serde_json::Map<String, Value> = found
+        .iter()
+        .filter(|(key, _)| !key.starts_with("cloud."))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    assert_eq!(Value::Object(of_us), expected);
+}
+
+#[test]
 fn another_program_in_the_same_process_has_its_own_name() {
     let files = folder();
     let ledger = need::compiled("ledger.c", &[], files.path());

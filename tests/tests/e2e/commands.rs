@@ -104,3 +104,22 @@ fn survey_lists_a_server_with_its_port() {
         assert!(row.get(key).is_some(), "{key}: {row:#}");
     }
 }
+
+#[test]
+fn metrics_are_printed_where_asked_for() {
+    let server = Program::python("server.py", [""; 0]);
+    let setup = Setup::pid(server.pid()).args(["--print", "off"]);
+    let mut agent = setup.env("OTEL_METRICS_EXPORTER", "console").env("OTEL_METRIC_EXPORT_INTERVAL", "100").start();
+    assert_eq!(Connection::to(server.port()).get("/printed/metrics").status, 200);
+    let is_counted = |lines: &[String]| {
+        lines.iter().any(|line| line.starts_with("http_server_request_duration_seconds_count{") && line.ends_with(" 1"))
+    };
+    let printed = agent.program().stdout.until(tests::LONG, |lines| is_counted(lines).then_some(()));
+    assert!(printed.is_some(), "{:#?}", agent.program().stdout.so_far());
+    assert_eq!(Connection::to(server.port()).get("/printed/last").status, 200);
+    let ended = agent.stop();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.log);
+    // The last time is at the end.
+    let pages = ended.stdout.iter().filter(|line| line.starts_with("beyla_rs_build_info{")).count();
+    assert!(pages >= 2, "{:#?}", ended.stdout);
+}

@@ -53,8 +53,7 @@ fn names_are_right_or_unknown_whenever_it_attaches(backend: Backend) {
                 assert_eq!(span.attributes.get("beyla.name.unknown"), Some(&Value::Bool(true)), "{span:#?}");
                 unknown += 1;
                 let attribute = |key: &str| span.attributes.get(key).cloned().unwrap_or_default().to_string();
-                let connection =
-                    [&span.kind, &attribute("network.peer.port"), &attribute("client.port")].map(String::clone);
+                let connection = [span.kind.to_owned(), attribute("network.peer.port"), attribute("client.port")];
                 let entry = attribute("beyla.name.unknown_entry");
                 if let Some(code) = code {
                     let first = ended.entry((connection, entry)).or_insert_with(|| code.to_owned());

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::shell::{self, NotPermitted};
 
@@ -65,6 +65,29 @@ pub(super) fn install(packages: &[Package]) -> Result<()> {
     // Old lists name files that the mirrors no longer have.
     update()?;
     shell::run(apt_get().args(["install", "-y", "--no-install-recommends"]).args(&names))
+}
+
+/// Unpacks a package into a folder. Nothing is installed, so this needs no root.
+///
+/// # Errors
+/// When the mirrors cannot be reached or have no such package.
+pub(crate) fn unpack(package: &str, to: &Path) -> Result<()> {
+    let parts = to.with_extension("part");
+    fs::create_dir_all(&parts).with_context(|| format!("cannot make {}", parts.display()))?;
+    let download = || shell::output(apt_get().args(["download", package]).current_dir(&parts));
+    if download().is_err() {
+        // Old lists name files that the mirrors no longer have.
+        if shell::is_root() {
+            update()?;
+        }
+        download().with_context(|| format!("install the Debian package {package}, or run `sudo apt-get update`"))?;
+    }
+    let files: Vec<_> = fs::read_dir(&parts)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    let [file] = files.as_slice() else {
+        bail!("{} should hold the package {package} and nothing else", parts.display());
+    };
+    shell::output(Command::new("dpkg-deb").arg("-x").arg(file).arg(to))?;
+    fs::remove_dir_all(&parts).with_context(|| format!("cannot remove {}", parts.display()))
 }
 
 fn apt_get() -> Command {

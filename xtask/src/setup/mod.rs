@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: what the build needs and this machine lacks. Looking costs a few program starts (< 0.3 s); only
 //! what is missing is installed, each with a line that says so, and without root the command is named instead.
 
-mod apt;
+pub(crate) mod apt;
 mod linker;
 pub(crate) mod packages;
 mod runtimes;

@@ -6,6 +6,8 @@ pub use endpoint::{Endpoint, Headers};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::config::BATCH_MAX_SIZE;
+
 /// Where finished telemetry goes and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportConfig {
@@ -25,6 +27,8 @@ pub struct ExportConfig {
     pub histogram_aggregation: HistogramAggregation,
     /// Spans on standard output.
     pub print: Print,
+    /// Metrics on standard output as well, as `/metrics` shows them, once each interval.
+    pub print_metrics: bool,
     /// Address of `/metrics`, `/healthz` and `/readyz`; `None`: no server.
     pub listen: Option<SocketAddr>,
 }
@@ -45,6 +49,7 @@ impl Default for ExportConfig {
             temporality: Temporality::default(),
             histogram_aggregation: HistogramAggregation::default(),
             print: Print::Text,
+            print_metrics: false,
             listen: Some(Self::DEFAULT_LISTEN),
         }
     }
@@ -121,8 +126,7 @@ pub struct BatchConfig {
     /// Longest time between two exports while there are spans (`OTEL_BSP_SCHEDULE_DELAY`). A full batch goes at once,
     /// and so does the first span after a quiet time.
     pub schedule_delay: Duration,
-    /// Most spans of one request (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`). 4096, not the specification's 512: an agent sends
-    /// for all processes of a host, and fewer, larger requests cost both ends less.
+    /// Most spans of one request (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
     pub max_batch_spans: usize,
     /// Most bytes of one request, before compression; receivers' usual limit is 4 MiB.
     pub max_batch_bytes: usize,
@@ -141,7 +145,7 @@ impl Default for BatchConfig {
     fn default() -> Self {
         Self {
             schedule_delay: Duration::from_secs(5),
-            max_batch_spans: 4096,
+            max_batch_spans: BATCH_MAX_SIZE as usize,
             max_batch_bytes: 2 << 20,
             max_queue_bytes: 16 << 20,
             max_queue_spans: None,

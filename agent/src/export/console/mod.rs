@@ -1,6 +1,7 @@
 //! Spans on standard output, written by a thread of its own: a reader that does not read stops nobody else.
 
 mod json;
+mod metrics;
 mod text;
 
 use std::{
@@ -16,6 +17,8 @@ use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
 };
+
+pub(super) use metrics::Metrics;
 
 use super::{
     config::Print,

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::model::span::{Kind, Span, Value};
+use crate::model::{
+    net::Endpoint,
+    span::{Kind, Span, Value},
+};
 
 /// Appends the line. The time is the span's start, in `zone`. Text from the wire is escaped: it must not move the
 /// cursor, colour, or reorder what the terminal shows.
@@ -28,13 +31,18 @@ fn write(span: &Span, zone: &TimeZone, out: &mut String) -> std::fmt::Result {
     write!(out, "  {}.{:03}ms  [", micros / 1000, micros % 1000)?;
     escape(&span.resource.service_name, out);
     write!(out, "/{}] ", span.resource.pid)?;
-    let (client, server): (Places, Places) = match span.kind {
-        Kind::Server => (&[PEER, CLIENT], &[LOCAL, SERVER]),
-        Kind::Client => (&[LOCAL, CLIENT], &[PEER, SERVER]),
-    };
-    address(span, client, out)?;
-    out.push_str(" → ");
-    address(span, server, out)?;
+    match span.kind {
+        Kind::Server => {
+            address(span, &[PEER, CLIENT], out)?;
+            out.push_str(" → ");
+            local(span, &[SERVER], out)?;
+        }
+        Kind::Client => {
+            local(span, &[], out)?;
+            out.push_str(" → ");
+            address(span, &[PEER, SERVER], out)?;
+        }
+    }
     writeln!(out, " trace={}", span.trace_id)
 }
 
@@ -65,9 +73,19 @@ fn status(span: &Span, out: &mut String) -> std::fmt::Result {
 /// Attributes of an address and its port, best first.
 type Places = &'static [(&'static str, &'static str)];
 const PEER: (&str, &str) = ("network.peer.address", "network.peer.port");
-const LOCAL: (&str, &str) = ("network.local.address", "network.local.port");
 const CLIENT: (&str, &str) = ("client.address", "client.port");
 const SERVER: (&str, &str) = ("server.address", "server.port");
+
+/// The process's own end: as the connection has it, else as the attributes do.
+fn local(span: &Span, places: Places, out: &mut String) -> std::fmt::Result {
+    match &span.local {
+        Endpoint::Unknown => address(span, places, out),
+        known => {
+            escape(&known.to_string(), out);
+            Ok(())
+        }
+    }
+}
 
 fn address(span: &Span, places: Places, out: &mut String) -> std::fmt::Result {
     let found = places.iter().find_map(|(address, port)| Some((find(span, address)?, find(span, port))));
@@ -151,6 +169,7 @@ mod tests {
     fn a_grpc_client_span_goes_from_local_to_peer() {
         let mut span = testing::span(2);
         span.kind = Kind::Client;
+        span.local = Endpoint::Inet("[fd00::2]:51234".parse().unwrap());
         span.name = "shop.Cart/Add".into();
         span.attributes = attributes(&[
             ("rpc.system.name", Value::Static("grpc")),
@@ -162,7 +181,7 @@ mod tests {
         ]);
         assert_eq!(
             printed(&span),
-            "10:20:01.234567 CLIENT GRPC  shop.Cart/Add NOT_FOUND  1.234ms  [shop-api/4711] - → [fd00::1]:9000 \
+            "10:20:01.234567 CLIENT GRPC  shop.Cart/Add NOT_FOUND  1.234ms  [shop-api/4711] [fd00::2]:51234 → [fd00::1]:9000 \
              trace=4b4b4b4b4b4b4b4b0000000000000002\n"
         );
     }
@@ -171,6 +190,7 @@ mod tests {
     fn what_is_not_known_is_a_dash() {
         let mut span = testing::span(1);
         span.attributes.clear();
+        span.local = Endpoint::Unknown;
         span.end_unix_ns = span.start_unix_ns;
         assert_eq!(
             printed(&span),

@@ -10,7 +10,7 @@ use crate::model::{
 };
 
 /// The page of all metrics.
-pub(super) fn page(metrics: &[Metric]) -> String {
+pub(in crate::export) fn page(metrics: &[Metric]) -> String {
     let mut out = String::new();
     let identities = Identities::new(metrics);
     identities.target_info(&mut out);

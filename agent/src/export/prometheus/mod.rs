@@ -24,6 +24,8 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
+pub(in crate::export) use exposition::page;
+
 use super::{MetricSource, collect};
 
 /// Connections at once; more wait in the listener's backlog.
@@ -127,7 +129,7 @@ impl Pages {
         match request.uri().path() {
             "/metrics" => {
                 let (_, metrics) = collect(&self.sources);
-                let mut response = text(StatusCode::OK, exposition::page(&metrics));
+                let mut response = text(StatusCode::OK, page(&metrics));
                 let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
                 response.headers_mut().insert(header::CONTENT_TYPE, kind);
                 response

@@ -43,7 +43,15 @@ fn pod() -> Pod {
 
 fn built(facts: &Facts, pod: Option<&Pod>, configured: Configured<'_>, env: &OtelEnv) -> Resource {
     let cluster = CompactString::from("prod");
-    let pod_attributes = PodAttributes { labels: vec!["tier".into()], annotations: vec!["contact".into()] };
+    let pod_attributes = PodAttributes {
+        labels: vec!["tier".into()],
+        annotations: vec!["contact".into()],
+        by_label: vec![
+            ("deployment.environment.name".into(), vec!["environment".into(), "stage".into()]),
+            ("service.name".into(), vec!["app".into()]),
+            ("service.namespace".into(), vec!["team".into()]),
+        ],
+    };
     let (host, pod_attributes) = (&host(), &pod_attributes);
     build(
         IDENTITY,
@@ -126,6 +134,8 @@ fn the_service_is_named_in_the_documented_order() {
     note(&facts, Some(&pod), configured, &own);
     pod.labels.push(("app.kubernetes.io/name".into(), "orders-label".into()));
     note(&facts, Some(&pod), configured, &own);
+    pod.labels.push(("app".into(), "orders-chosen".into()));
+    note(&facts, Some(&pod), configured, &own);
     pod.annotations.push(("resource.opentelemetry.io/service.name".into(), "orders-annotation".into()));
     note(&facts, Some(&pod), configured, &own);
     own = OtelEnv::new(Some("everyone"), None);
@@ -142,6 +152,7 @@ fn the_service_is_named_in_the_documented_order() {
         "main",
         "orders-deployment",
         "orders-label",
+        "orders-chosen",
         "orders-annotation",
         "everyone",
         "orders-config",
@@ -183,6 +194,45 @@ fn a_pod_gives_all_its_attributes() {
     ] {
         assert_eq!(text(&resource, key).as_deref(), Some(value), "{key}");
     }
+}
+
+#[test]
+fn each_kind_of_controller_has_an_attribute_of_its_own() {
+    for (kind, key) in [
+        ("StatefulSet", Some("k8s.statefulset.name")),
+        ("DaemonSet", Some("k8s.daemonset.name")),
+        ("Job", Some("k8s.job.name")),
+        ("CronJob", Some("k8s.cronjob.name")),
+        ("Rollout", None),
+    ] {
+        let owners = vec![Owner { kind: OwnerKind::from_kind(kind), name: "owner".into() }];
+        let resource = built(&facts(), Some(&Pod { owners, ..pod() }), Configured::default(), &OtelEnv::default());
+        let found: Vec<&str> = resource
+            .attributes
+            .iter()
+            .filter(|(_, value)| *value == Value::Str("owner".into()))
+            .map(|(key, _)| key.as_str())
+            .collect();
+        assert_eq!(found, ["service.name"].into_iter().chain(key).collect::<Vec<_>>(), "{kind}");
+    }
+}
+
+#[test]
+fn chosen_labels_of_a_pod_give_attributes_and_the_first_that_it_has_wins() {
+    let mut pod = pod();
+    let of = |pod: &Pod| {
+        let resource = built(&facts(), Some(pod), Configured::default(), &OtelEnv::default());
+        ["deployment.environment.name", "service.name", "service.namespace"]
+            .map(|key| text(&resource, key).unwrap_or_default())
+    };
+    assert_eq!(of(&pod), ["", "orders-deployment", "shop"]);
+    pod.labels.push(("stage".into(), "second".into()));
+    pod.labels.push(("team".into(), "blue".into()));
+    assert_eq!(of(&pod), ["second", "orders-deployment", "blue"]);
+    pod.labels.push(("environment".into(), "first".into()));
+    assert_eq!(of(&pod), ["first", "orders-deployment", "blue"]);
+    pod.annotations.push(("resource.opentelemetry.io/service.namespace".into(), "annotated".into()));
+    assert_eq!(of(&pod)[2], "annotated");
 }
 
 #[test]

@@ -140,6 +140,24 @@ fn a_forked_worker_that_is_gone_takes_its_parents_program_and_its_own_instance()
 }
 
 #[test]
+fn a_forked_worker_that_is_dying_when_it_is_first_looked_at_takes_its_parents_program() {
+    let proc = FakeProc::new();
+    proc.process(6, 90, "/usr/bin/python3", "python3|/srv/shop/payroll.py");
+    // A zombie: its numbers are there, and nothing else.
+    fs::create_dir_all(proc.path().join("7")).unwrap();
+    let stat = |flags: u32| format!("7 (python3) Z 6 0 0 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0\n");
+    fs::write(proc.path().join("7/stat"), stat(0x40)).unwrap();
+    let table = proc.table();
+    let _judged_by_a_scan = table.verdict(7);
+    table.on_met(7, 100 * NS_PER_TICK, "python3", 6);
+    let resource = table.resource(7);
+    assert_eq!((resource.service_name.as_str(), resource.pid), ("payroll", 7));
+    // One that had started a program of its own: nobody knows which.
+    fs::write(proc.path().join("7/stat"), stat(0)).unwrap();
+    assert_eq!(proc.table().resource(7).service_name, "python3");
+}
+
+#[test]
 fn what_executed_and_vanished_unread_has_its_threads_name_not_its_parents() {
     let proc = FakeProc::new();
     proc.process(7, 100, "/usr/sbin/parent", "parent");

@@ -259,3 +259,35 @@ fn an_exchange_whose_end_was_not_seen_says_so_and_is_no_error() {
     assert_eq!(attribute(&span, "error.type"), None);
     assert_eq!(attribute(&span, "http.response.status_code"), None);
 }
+
+/// Calls the other side of the test's connection `backend`.
+struct Names;
+
+impl crate::procs::NameSource for Names {
+    fn name(&self, pid: u32, ip: std::net::IpAddr) -> Option<compact_str::CompactString> {
+        (pid == 1 && ip == std::net::IpAddr::from([10, 0, 0, 2])).then(|| "backend".into())
+    }
+}
+
+#[test]
+fn a_name_of_the_address_is_used_where_the_request_gives_none() {
+    let span_of = |exchange| {
+        let mut stage = stage(Config::default());
+        stage.set_names(vec![Arc::new(Names)]);
+        stage.on_exchange(exchange, &connection(), &resource(), None).unwrap()
+    };
+    let asked = |host: &str| span_of(called(Http { host: Some(host.into()), ..get("/x") }));
+    let server = |span: &Span| attribute(span, "server.address").unwrap();
+    let span = asked("10.0.0.2:81");
+    assert_eq!(
+        (server(&span).as_str(), attribute(&span, "url.full").unwrap().as_str()),
+        ("backend", "http://10.0.0.2:81/x")
+    );
+    assert_eq!(attribute(&span, "network.peer.address").unwrap(), "10.0.0.2");
+    assert_eq!(server(&asked("shop.example")), "shop.example");
+    // The address of a proxy's target is not the connection's.
+    assert_eq!(server(&asked("10.0.0.3")), "10.0.0.3");
+    let served = span_of(served(get("/x")));
+    assert_eq!(attribute(&served, "client.address").unwrap(), "backend");
+    assert_eq!(server(&served), "shop.example");
+}

@@ -105,6 +105,31 @@ fn bodies_whose_size_is_known_are_in_the_size_histograms() {
 }
 
 #[test]
+fn older_names_are_given_where_asked_for() {
+    use crate::{config::Naming, telemetry::naming::named};
+    let (_, metrics) = collected([rpc(Role::Server, Some(13)), rpc(Role::Client, Some(99)), served(get("/"))]);
+    let names = |naming| -> Vec<&str> {
+        let all = named(metrics.clone(), naming);
+        let mut names: Vec<&str> =
+            all.iter().map(|metric| metric.name).filter(|name| name.ends_with("duration")).collect();
+        names.sort_unstable();
+        names
+    };
+    let http = "http.server.request.duration";
+    assert_eq!(names(Naming::Semconv), [http, "rpc.client.call.duration", "rpc.server.call.duration"]);
+    assert_eq!(names(Naming::Beyla), [http, "rpc.client.duration", "rpc.server.duration"]);
+    assert_eq!(names(Naming::Both).len(), 5);
+    let older = named(metrics.clone(), Naming::Both);
+    let server = &points(&older, "rpc.server.duration")[0].attributes;
+    assert_eq!(shown(server)[..3], ["rpc.system=grpc", "rpc.method=shop.Cart/Add", "rpc.grpc.status_code=13"]);
+    assert_eq!(server[2].value, Value::Int(13));
+    assert!(
+        shown(&points(&older, "rpc.client.duration")[0].attributes).contains(&"rpc.grpc.status_code=99".to_owned())
+    );
+    assert_eq!(points(&older, "rpc.server.call.duration"), points(&metrics, "rpc.server.call.duration"));
+}
+
+#[test]
 fn exemplars_lead_to_the_span() {
     let mut stage = stage(Config::default());
     let resource = resource();

@@ -1,13 +1,8 @@
-// schemas writes what kubeconform reads from what Kubernetes publishes: one JSON Schema for each kind, in which a field
-// that Kubernetes does not know is an error.
-//
-// Usage: schemas SWAGGER FOLDER. The SWAGGER file is api/openapi-spec/swagger.json of the Go module k8s.io/kubernetes.
 package main
 
 import (
 	"encoding/json"
 	"fmt"
-	"log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,17 +10,10 @@ import (
 
 type object = map[string]any
 
-func main() {
-	log.SetFlags(0)
-	if len(os.Args) != 3 {
-		log.Fatal("usage: schemas SWAGGER FOLDER")
-	}
-	if err := write(os.Args[1], os.Args[2]); err != nil {
-		log.Fatal(err)
-	}
-}
-
-func write(swagger, folder string) error {
+// writeSchemas writes what kubeconform reads from what Kubernetes publishes: one JSON Schema for each kind, in which a field
+// that Kubernetes does not know is an error. The swagger file is api/openapi-spec/swagger.json of the Go module
+// k8s.io/kubernetes.
+func writeSchemas(swagger, folder string) error {
 	text, err := os.ReadFile(swagger)
 	if err != nil {
 		return err

@@ -1,14 +1,9 @@
-// syntax checks what neither kubeconform nor promtool reads: the compose file against the Compose specification, the
-// collector's configuration and the dashboard. The dashboard's queries go to a rules file, for promtool to check.
-//
-// Usage: syntax DEPLOY-FOLDER RULES-FILE
 package main
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,21 +12,19 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-func main() {
-	log.SetFlags(0)
-	if len(os.Args) != 3 {
-		log.Fatal("usage: syntax DEPLOY-FOLDER RULES-FILE")
-	}
-	deploy := os.Args[1]
+// checkSyntax checks what neither kubeconform nor promtool reads: the compose file against the Compose specification, the
+// collector's configuration and the dashboard, whose queries go to a rules file, for promtool to check.
+func checkSyntax(deploy, rules string) error {
 	for _, check := range []func() error{
 		func() error { return compose(filepath.Join(deploy, "compose/compose.yaml")) },
 		func() error { return collector(filepath.Join(deploy, "collector/otel-collector.yaml")) },
-		func() error { return dashboard(filepath.Join(deploy, "grafana/dashboard.json"), os.Args[2]) },
+		func() error { return dashboard(filepath.Join(deploy, "grafana/dashboard.json"), rules) },
 	} {
 		if err := check(); err != nil {
-			log.Fatal(err)
+			return err
 		}
 	}
+	return nil
 }
 
 // compose loads the file as `docker compose` does, and looks for the files that it mounts.

@@ -1,0 +1,159 @@
+//! Names of addresses as processes have them: `/etc/hosts` of their own file systems.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use compact_str::CompactString;
+
+use super::fs::{FileId, ProcFs, read_file};
+
+/// Where the other side of a process's connections is named. Lookups do not wait for anybody.
+pub trait NameSource: Send + Sync {
+    /// What the process calls an address.
+    fn name(&self, pid: u32, ip: IpAddr) -> Option<CompactString>;
+}
+
+/// Most bytes read of one file; lists of blocked sites are larger, and of no use here.
+const FILE_MAX: u64 = 64 << 10;
+/// Most processes and files remembered; then all are read again.
+const REMEMBERED_MAX: usize = 4096;
+/// How long a process's file is believed to be the same.
+const BELIEVED: Duration = Duration::from_secs(10);
+
+/// The files of all processes. Most share one.
+pub struct HostsFiles {
+    proc: ProcFs,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    by_file: HashMap<FileId, Arc<Names>>,
+    by_process: HashMap<u32, (Instant, Option<Arc<Names>>)>,
+}
+
+type Names = HashMap<IpAddr, CompactString>;
+
+impl HostsFiles {
+    /// Of the processes in this `/proc`.
+    #[must_use]
+    pub fn new(proc: ProcFs) -> Self {
+        Self { proc, state: Mutex::default() }
+    }
+
+    fn look_up(&self, pid: u32, ip: IpAddr, now: Instant) -> Option<CompactString> {
+        let ip = ip.to_canonical();
+        if !is_worth_a_name(ip) {
+            return None;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read_at, names)) = state.by_process.get(&pid)
+            && now.saturating_duration_since(*read_at) < BELIEVED
+        {
+            return names.as_ref()?.get(&ip).cloned();
+        }
+        if state.by_process.len() >= REMEMBERED_MAX || state.by_file.len() >= REMEMBERED_MAX {
+            *state = State::default();
+        }
+        let names = state.read(&self.proc, pid);
+        let name = names.as_ref().and_then(|names| names.get(&ip).cloned());
+        state.by_process.insert(pid, (now, names));
+        name
+    }
+}
+
+/// `localhost` says less than the address.
+pub(super) fn is_worth_a_name(ip: IpAddr) -> bool {
+    !ip.is_loopback() && !ip.is_unspecified()
+}
+
+impl NameSource for HostsFiles {
+    fn name(&self, pid: u32, ip: IpAddr) -> Option<CompactString> {
+        self.look_up(pid, ip, Instant::now())
+    }
+}
+
+impl State {
+    fn read(&mut self, proc: &ProcFs, pid: u32) -> Option<Arc<Names>> {
+        let file = proc.open_in_root(pid, "/etc/hosts").ok()?;
+        let id = FileId::of(&file.metadata().ok()?);
+        if let Some(names) = self.by_file.get(&id) {
+            return Some(Arc::clone(names));
+        }
+        let names = Arc::new(parse(&String::from_utf8_lossy(&read_file(file, FILE_MAX).ok()?)));
+        self.by_file.insert(id, Arc::clone(&names));
+        Some(names)
+    }
+}
+
+/// The first name of each address.
+fn parse(text: &str) -> Names {
+    let mut names = Names::new();
+    for line in text.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        if let (Some(Ok(ip)), Some(name)) = (words.next().map(str::parse::<IpAddr>), words.next()) {
+            names.entry(ip.to_canonical()).or_insert_with(|| name.into());
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    const DB: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
+
+    fn with_hosts(proc: &Path, pid: u32, text: &str) {
+        let etc = proc.join(pid.to_string()).join("root/etc");
+        fs::create_dir_all(&etc).unwrap();
+        fs::write(etc.join("hosts"), text).unwrap();
+    }
+
+    #[test]
+    fn the_first_name_of_an_address_counts_and_comments_do_not() {
+        let text = "127.0.0.1 localhost\n# 10.0.0.1 no\n10.0.0.7\tdb.shop db # the database\n10.0.0.7 other\n\
+                    ::ffff:10.0.0.8 mapped\n2001:db8::1 six\nnonsense here\n10.0.0.9\n10.0.0.10 #x\n";
+        let names = parse(text);
+        let name = |ip: &str| names.get(&ip.parse::<IpAddr>().unwrap()).map(CompactString::as_str);
+        assert_eq!(name("10.0.0.7"), Some("db.shop"));
+        assert_eq!((name("10.0.0.8"), name("2001:db8::1")), (Some("mapped"), Some("six")));
+        assert_eq!((name("10.0.0.1"), name("10.0.0.9"), name("10.0.0.10")), (None, None, None));
+    }
+
+    #[test]
+    fn each_process_has_the_names_of_its_own_file_system() {
+        let dir = tempfile::tempdir().unwrap();
+        with_hosts(dir.path(), 1, "10.0.0.7 one\n127.0.0.1 localhost\n");
+        with_hosts(dir.path(), 2, "10.0.0.7 two\n");
+        let files = HostsFiles::new(ProcFs::new(dir.path()));
+        let now = Instant::now();
+        let name = |pid, at| files.look_up(pid, DB, at);
+        assert_eq!((name(1, now).as_deref(), name(2, now).as_deref(), name(3, now)), (Some("one"), Some("two"), None));
+        assert_eq!(files.look_up(1, "127.0.0.1".parse().unwrap(), now), None);
+        assert_eq!(files.look_up(1, "::ffff:10.0.0.7".parse().unwrap(), now).as_deref(), Some("one"));
+        // A changed file is taken up after a while, and not looked for at each request.
+        with_hosts(dir.path(), 1, "10.0.0.7 renamed\n");
+        with_hosts(dir.path(), 3, "10.0.0.7 three\n");
+        let soon = now + BELIEVED / 2;
+        assert_eq!((name(1, soon).as_deref(), name(3, soon)), (Some("one"), None));
+        let later = now + BELIEVED;
+        assert_eq!((name(1, later).as_deref(), name(3, later).as_deref()), (Some("renamed"), Some("three")));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = HostsFiles::new(ProcFs::new(dir.path()));
+        for pid in 0..3 * REMEMBERED_MAX as u32 {
+            files.look_up(pid, DB, Instant::now());
+        }
+        assert!(files.state.lock().unwrap().by_process.len() <= REMEMBERED_MAX);
+    }
+}
