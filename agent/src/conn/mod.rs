@@ -2,6 +2,7 @@
 //! protocol's session. Everything here is bounded: connections in number, what waits in bytes.
 
 mod connection;
+mod hello;
 mod order;
 mod recognise;
 mod table;

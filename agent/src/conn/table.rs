@@ -13,6 +13,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     connection::{Connection, Fed},
+    hello,
     order::Piece,
 };
 use crate::{
@@ -25,6 +26,8 @@ use crate::{
 
 const ECONNRESET: u32 = 104;
 const EPIPE: u32 = 32;
+/// Most connections whose server's choice of a version is waited for, after what they carry is known.
+const CARRIERS_MAX: usize = 4096;
 
 /// Bounds of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,8 @@ pub struct Connections {
     /// Unix connections and streams of plaintext per process: their end is not always reported, so that of their
     /// process counts.
     of_process: FxHashMap<u32, FxHashSet<u64>>,
+    /// Connections that were found to carry a stream of plaintext before their server had chosen a version.
+    carriers: FxHashMap<u64, u64>,
     limits: Limits,
     totals: Totals,
     /// Since when connections are watched.
@@ -84,6 +89,7 @@ impl Connections {
             by_id: FxHashMap::default(),
             waiting: FxHashSet::default(),
             of_process: FxHashMap::default(),
+            carriers: FxHashMap::default(),
             limits,
             totals: Totals::default(),
             since_ns,
@@ -142,15 +148,22 @@ impl Connections {
         self.by_id.insert(open.conn, Connection::new(info, open.tgid, open.at_ns, true, since_ns));
     }
 
-    /// It became known which connection carries a stream of plaintext. Nothing more is reported of the connection.
+    /// It became known which connection carries a stream of plaintext. Of the connection itself no more is reported than
+    /// what either side sends first.
     pub fn on_bind(&mut self, bind: &Bind) {
         let carrier = self.by_id.remove(&bind.carrier);
         let Some(stream) = self.by_id.get_mut(&bind.conn) else { return };
-        let (local, remote, netns) = match carrier {
-            Some(carrier) => (carrier.info.local, carrier.info.remote, carrier.info.netns),
-            None => (Endpoint::Unknown, Endpoint::Unknown, 0),
+        stream.info = match carrier {
+            Some(carrier) => ConnectionInfo { id: bind.conn, tls: true, ..carrier.info },
+            None => unknown(bind.conn, true),
         };
-        stream.info = ConnectionInfo { id: bind.conn, local, remote, netns, tls: true };
+        if bind.carrier != 0 && stream.info.tls_version.is_none() {
+            if self.carriers.len() >= CARRIERS_MAX {
+                // Most of them have been waiting in vain: they were met after their first bytes.
+                self.carriers.clear();
+            }
+            self.carriers.insert(bind.carrier, bind.conn);
+        }
     }
 
     /// Bytes moved. `false` if nothing more is wanted of the connection.
@@ -161,19 +174,24 @@ impl Connections {
         tail: &[u8],
         sink: &mut impl FnMut(&ConnectionInfo, Exchange),
     ) -> bool {
+        if !self.carriers.is_empty()
+            && let Some(stream) = self.carriers.remove(&header.conn)
+        {
+            if let Some(stream) = self.by_id.get_mut(&stream) {
+                stream.info.tls_version = hello::chosen_version(head);
+            }
+            return false;
+        }
         if !self.by_id.contains_key(&header.conn) {
             // Given up earlier, or its announcement was lost.
             self.make_room(sink);
-            let info = ConnectionInfo {
-                id: header.conn,
-                local: Endpoint::Unknown,
-                remote: Endpoint::Unknown,
-                netns: 0,
-                tls: header.flags & flags::TLS != 0,
-            };
+            let info = unknown(header.conn, header.flags & flags::TLS != 0);
             self.by_id.insert(header.conn, Connection::new(info, header.tgid, header.at_ns, false, header.at_ns));
         }
         let Some(connection) = self.by_id.get_mut(&header.conn) else { return true };
+        if let Some(version) = hello::chosen_version(head) {
+            connection.info.tls_version = Some(version);
+        }
         let fed = connection.on_data(&Piece::new(header, head, tail), &mut self.exchanges);
         if connection.is_waiting() {
             self.waiting.insert(header.conn);
@@ -311,7 +329,12 @@ fn info(open: &Open) -> ConnectionInfo {
         AF_UNIX => (Endpoint::Unix(unix_name(open)), Endpoint::Unix(Arc::from(""))),
         _ => (Endpoint::Unknown, Endpoint::Unknown),
     };
-    ConnectionInfo { id: open.conn, local, remote, netns: open.netns, tls: is_plaintext(open.conn) }
+    ConnectionInfo { id: open.conn, local, remote, netns: open.netns, tls: is_plaintext(open.conn), tls_version: None }
+}
+
+/// A connection of which nothing is known.
+fn unknown(id: u64, tls: bool) -> ConnectionInfo {
+    ConnectionInfo { id, local: Endpoint::Unknown, remote: Endpoint::Unknown, netns: 0, tls, tls_version: None }
 }
 
 /// An IPv4 address mapped into IPv6 is what it is mapped from.

@@ -128,4 +128,6 @@ pub struct ConnectionInfo {
     pub netns: u32,
     /// The bytes were seen in the clear at a TLS library.
     pub tls: bool,
+    /// The version of TLS that the server has chosen, where that was seen: `1.2`, `1.3`.
+    pub tls_version: Option<&'static str>,
 }

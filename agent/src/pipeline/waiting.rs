@@ -90,7 +90,14 @@ mod tests {
     }
 
     fn connection() -> ConnectionInfo {
-        ConnectionInfo { id: 1, local: Endpoint::Unknown, remote: Endpoint::Unknown, netns: 0, tls: false }
+        ConnectionInfo {
+            id: 1,
+            local: Endpoint::Unknown,
+            remote: Endpoint::Unknown,
+            netns: 0,
+            tls: false,
+            tls_version: None,
+        }
     }
 
     #[test]

@@ -137,6 +137,7 @@ pub(super) fn push_network(connection: &ConnectionInfo, version: &'static str, r
         }
         Endpoint::Unknown => {}
     }
+    out.push_str(semconv::TLS_PROTOCOL_VERSION, connection.tls_version.map(CompactString::const_new));
     if rpc {
         out.push(semconv::NETWORK_PROTOCOL_NAME, Value::Static("http"));
     }
@@ -179,6 +180,7 @@ mod tests {
             remote: Endpoint::Inet("[::ffff:10.0.0.2]:51234".parse().unwrap()),
             netns: 0,
             tls: false,
+            tls_version: None,
         }
     }
 

@@ -19,6 +19,9 @@ pub use opentelemetry_semantic_conventions::{
 /// True on the one series that stands for all beyond the limit (OpenTelemetry's metrics SDK specification).
 pub const OTEL_METRIC_OVERFLOW: &str = "otel.metric.overflow";
 
+/// Version of TLS, where what carries the request was seen from its beginning.
+pub const TLS_PROTOCOL_VERSION: &str = "tls.protocol.version";
+
 /// How an exchange ended that was not seen whole: `no_response`, `cut`, `cancelled`, `unseen`.
 pub const BEYLA_OUTCOME: &str = "beyla.outcome";
 /// What says that the parent is the parent: `traceparent`. Absent on a root.

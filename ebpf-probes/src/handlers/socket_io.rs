@@ -99,7 +99,8 @@ pub fn moved<S: Socket>(
     if connection.flags & CIPHER != 0 {
         cold_path();
         tls::carried(connection, direction);
-        if connection.flags & IGNORED != 0 {
+        // What a side sends first goes to user space nonetheless: the server's has the version of TLS.
+        if connection.flags & IGNORED != 0 && connection.position[(direction & 1) as usize] != 0 {
             return None;
         }
     }

@@ -26,6 +26,7 @@ fn connection() -> ConnectionInfo {
         remote: Endpoint::Inet("10.0.0.2:51234".parse().unwrap()),
         netns: 0,
         tls: false,
+        tls_version: None,
     }
 }
 
