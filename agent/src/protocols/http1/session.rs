@@ -14,7 +14,7 @@ use crate::{
         net::{Direction, Role},
         trace_context::TraceParent,
     },
-    protocols::{Anomalies, Chunk, End, Interest, Session},
+    protocols::{Anomalies, Chunk, End, Handover, Interest, Session},
 };
 
 /// Requests of a connection that may wait for their response at a time.
@@ -51,6 +51,7 @@ pub(super) struct Http1 {
     /// Which response answers which request cannot be known any more.
     order_lost: bool,
     interest: Interest,
+    handover: Handover,
     anomalies: Anomalies,
 }
 
@@ -102,6 +103,7 @@ impl Http1 {
             missed_behind: false,
             order_lost: false,
             interest: Interest::Parse,
+            handover: Handover::default(),
             anomalies: Anomalies::default(),
         }
     }
@@ -248,6 +250,7 @@ impl Http1 {
             at_start &= used == 0;
             rest = rest.get(used..).unwrap_or_default();
         }
+        self.handover.rest = rest.len() as u64;
     }
 
     fn on_response_gap(&mut self, count: u64, missing: Missing, moment: Moment, out: &mut Vec<Exchange>) {
@@ -335,7 +338,7 @@ impl Http1 {
         if self.interest == Interest::Nothing {
             self.finish(Outcome::Complete, moment.at_ns, Some(0), out);
         } else if self.answering {
-            self.pop();
+            self.handover.request = self.pop().map(|open| open.end(self.role, Outcome::Unseen, moment.at_ns));
         }
         self.end_all(Outcome::Unseen, moment.at_ns, out);
     }
@@ -463,7 +466,11 @@ impl Session for Http1 {
             }
         } else {
             self.on_response_bytes(data, true, moment, out);
-            if gap > 0 && self.interest == Interest::Parse {
+            if self.interest != Interest::Parse {
+                self.handover.rest += chunk.skipped;
+                return self.interest;
+            }
+            if gap > 0 {
                 let missing = Missing { lost, behind: !lost && !data.is_empty() };
                 self.on_response_gap(gap, missing, moment, out);
             }
@@ -507,5 +514,9 @@ impl Session for Http1 {
 
     fn take_anomalies(&mut self) -> Anomalies {
         mem::take(&mut self.anomalies)
+    }
+
+    fn hand_over(&mut self) -> Handover {
+        mem::take(&mut self.handover)
     }
 }
