@@ -4,6 +4,9 @@
 
 mod go;
 mod java;
+mod nghttp2;
 mod node;
 mod orders;
 mod python;
+mod rust;
+mod web;
