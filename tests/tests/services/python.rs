@@ -35,9 +35,11 @@ fn grpcio_over_tls_is_not_seen(backend: Backend) {
     certificate(files.path());
     let [cert, key] = ["cert.pem", "key.pem"].map(|name| files.path().join(name));
     let services = [python("orders_server.py", [&cert, &key]), python("orders_server.py", [""; 0])];
-    let [tls, clear] = services.each_ref().map(|service| service.port().to_string());
-    let mut clients =
-        [python("orders_client.py", [tls.as_ref(), cert.as_os_str()]), python("orders_client.py", [clear.as_str()])];
+    let [tls, clear] = services.each_ref().map(Program::port);
+    let mut clients = [
+        python("orders_client.py", [tls.to_string().as_ref(), cert.as_os_str()]),
+        python("orders_client.py", [clear.to_string()]),
+    ];
     let pids: Vec<u32> = services.iter().chain(&clients).map(Program::pid).collect();
     let watch = Watch::pids(backend, &pids);
     for client in &mut clients {
@@ -47,7 +49,7 @@ fn grpcio_over_tls_is_not_seen(backend: Backend) {
         assert_eq!(said.iter().filter(|line| line.starts_with("called ")).count(), orders::count(), "{said:#?}");
     }
     let seen = watch.finish(2 * orders::count());
-    assert!(seen.spans.iter().all(|span| span.attributes["server.port"].to_string() == clear), "{}", seen.summary());
+    assert!(seen.spans.iter().all(|span| span.attributes["server.port"] == clear), "{}", seen.summary());
 }
 
 fn aiohttp_over_tls(backend: Backend) {
