@@ -224,6 +224,15 @@ impl Agent {
         self.program.stderr.so_far()
     }
 
+    /// Waits until its log says this.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn until_logged(&self, text: &str) {
+        let line = self.program.stderr.after(0, text, LONG);
+        assert!(line.is_some(), "the agent does not say {text:?} but {:#?}", self.log());
+    }
+
     /// Status and text of one of its pages.
     ///
     /// # Panics
@@ -293,6 +302,17 @@ impl Watch {
         Self { agent, receiver }
     }
 
+    /// Watches several that use TLS, and waits until the libraries for it that they have loaded by now are seen.
+    #[must_use]
+    pub fn tls(backend: Backend, pids: &[u32]) -> Self {
+        let receiver = Receiver::start();
+        let agent = Setup::pids(pids).backend(backend).to(&receiver).args(["--log-level", "debug"]).start();
+        for library in pids.iter().flat_map(|pid| tls_libraries(*pid)) {
+            agent.until_logged(&format!("TLS library attached path={library:?}"));
+        }
+        Self { agent, receiver }
+    }
+
     /// Waits for `count` spans, stops the agent, and gives all that it had to say: exactly so many spans.
     ///
     /// # Panics
@@ -332,4 +352,17 @@ impl Watch {
         assert!(state.violations.is_empty(), "what no exporter should send: {:#?}", state.violations);
         seen
     }
+}
+
+/// TLS libraries that a process has loaded, or the program itself where that has one linked in.
+fn tls_libraries(pid: u32) -> Vec<String> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let files = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    let mut libraries: Vec<String> = files
+        .filter(|path| ["/libssl", "/libgnutls", "/node"].iter().any(|name| path.contains(name)))
+        .map(str::to_owned)
+        .collect();
+    libraries.sort();
+    libraries.dedup();
+    libraries
 }

@@ -11,7 +11,7 @@ use crate::{
         exchange::Exchange,
         net::{ConnectionInfo, Direction, Role},
     },
-    protocols::{Anomalies, Chunk, End, Interest, REGISTRY, Session},
+    protocols::{Anomalies, Chunk, End, Handover, Interest, REGISTRY, Session},
 };
 
 enum Speech {
@@ -224,11 +224,21 @@ impl Flow {
             Interest::Parse => {}
             Interest::Nothing => self.speech = Speech::Foreign,
             Interest::Switch(name) => {
-                let role = session.role();
-                self.speech = match REGISTRY.iter().find(|entry| entry.name == name) {
-                    Some(entry) => Speech::Speaks { protocol: entry.name, session: (entry.open)(role) },
-                    None => Speech::Foreign,
+                let (role, Handover { rest, request }) = (session.role(), session.hand_over());
+                let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name) else {
+                    self.speech = Speech::Foreign;
+                    return;
                 };
+                let mut session = (entry.open)(role);
+                if let Some(request) = request {
+                    session.take_over(request);
+                }
+                self.speech = Speech::Speaks { protocol: entry.name, session };
+                let used = piece.len.saturating_sub(rest);
+                if rest > 0 {
+                    let head = usize::try_from(used).ok().and_then(|used| piece.head.get(used..)).unwrap_or_default();
+                    self.feed(&Piece { head, len: rest, position: piece.position + used, ..*piece }, lost, out);
+                }
             }
         }
     }

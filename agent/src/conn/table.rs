@@ -361,6 +361,7 @@ mod tests {
     use zerocopy::FromZeros as _;
 
     use super::*;
+    use crate::model::exchange::Detail;
 
     const CONN: u64 = 5;
     const TGID: u32 = 7;
@@ -369,23 +370,51 @@ mod tests {
     /// HEADERS of stream 1: 200.
     const RESPONSE: &[u8] = &[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
 
-    /// How many requests are told of an HTTP/2 connection met in mid-life at `at_ns`, with one request and its response.
-    fn told(connections: &mut Connections, at_ns: u64) -> usize {
-        let mut told = 0;
-        let mut sink = |_: &ConnectionInfo, _: Exchange| told += 1;
+    fn open(connections: &mut Connections, at_ns: u64) {
         let mut open = Open::new_zeroed();
         (open.kind, open.family, open.conn, open.at_ns, open.tgid) =
             (EventKind::Open as u32, AF_INET, CONN, at_ns, TGID);
-        connections.on_open(&open, &mut sink);
-        for (direction, bytes, other_position) in [(RECEIVED, REQUEST, 0), (SENT, RESPONSE, REQUEST.len() as u64)] {
+        connections.on_open(&open, &mut |_: &ConnectionInfo, _: Exchange| {});
+    }
+
+    /// Moves pieces of a connection, each after the other, and gives what is told of it.
+    fn told_of(connections: &mut Connections, at_ns: u64, pieces: &[(u32, &[u8])]) -> Vec<Exchange> {
+        let mut told = Vec::new();
+        let mut positions = [0; 2];
+        for &(direction, bytes) in pieces {
             let mut header = Data::new_zeroed();
             (header.kind, header.direction, header.tgid) = (EventKind::Data as u32, direction, TGID);
-            (header.conn, header.at_ns, header.other_position) = (CONN, at_ns, other_position);
+            (header.conn, header.at_ns) = (CONN, at_ns);
+            header.position = positions[direction as usize];
+            header.other_position = positions[1 - direction as usize];
             header.len = u32::try_from(bytes.len()).unwrap();
             header.head_len = u16::try_from(bytes.len()).unwrap();
-            connections.on_data(&header, bytes, &[], &mut sink);
+            positions[direction as usize] += bytes.len() as u64;
+            connections.on_data(&header, bytes, &[], &mut |_: &ConnectionInfo, exchange| told.push(exchange));
         }
         told
+    }
+
+    /// How many requests are told of an HTTP/2 connection met in mid-life at `at_ns`, with one request and its response.
+    fn told(connections: &mut Connections, at_ns: u64) -> usize {
+        open(connections, at_ns);
+        told_of(connections, at_ns, &[(RECEIVED, REQUEST), (SENT, RESPONSE)]).len()
+    }
+
+    #[test]
+    fn what_stands_behind_an_upgrade_in_its_piece_is_of_the_new_protocol() {
+        let asked = b"GET /first HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let switched = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+        let answered = [&switched[..], &settings, RESPONSE].concat();
+        for (requests, responses) in [(RECEIVED, SENT), (SENT, RECEIVED)] {
+            let mut connections = Connections::new(Limits::default(), 0);
+            open(&mut connections, 1);
+            let told = told_of(&mut connections, 1, &[(requests, asked), (responses, &answered)]);
+            let [exchange] = &told[..] else { panic!("one exchange expected: {told:?}") };
+            let Detail::Http(http) = &exchange.detail else { panic!("{exchange:?}") };
+            assert_eq!((http.version, http.target.as_deref(), http.status), ("2", Some("/first"), Some(200)));
+        }
     }
 
     #[test]

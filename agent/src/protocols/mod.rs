@@ -121,6 +121,23 @@ pub trait Session: Send {
 
     /// Counts of what could not be made sense of, since the last call.
     fn take_anomalies(&mut self) -> Anomalies;
+
+    /// After [`Interest::Switch`]: what is left to the next protocol's session.
+    fn hand_over(&mut self) -> Handover {
+        Handover::default()
+    }
+
+    /// Takes over a request that another protocol's session has read and this one is to see answered.
+    fn take_over(&mut self, _request: Exchange) {}
+}
+
+/// What a session leaves to that of the protocol that its connection continues as.
+#[derive(Debug, Default)]
+pub struct Handover {
+    /// Bytes at the end of the last piece that are the next protocol's.
+    pub rest: u64,
+    /// The request that is answered there; its end is still to come.
+    pub request: Option<Exchange>,
 }
 
 /// What a session could not make sense of.

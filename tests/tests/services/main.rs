@@ -5,6 +5,9 @@
 mod go;
 mod java;
 mod midlife;
+mod nghttp2;
 mod node;
 mod orders;
 mod python;
+mod rust;
+mod web;

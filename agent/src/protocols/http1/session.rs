@@ -14,7 +14,7 @@ use crate::{
         net::{Direction, Role},
         trace_context::TraceParent,
     },
-    protocols::{Anomalies, Chunk, End, Interest, Session, grpc},
+    protocols::{Anomalies, Chunk, End, Handover, Interest, Session, grpc},
 };
 
 /// Requests of a connection that may wait for their response at a time.
@@ -51,6 +51,7 @@ pub(super) struct Http1 {
     /// Which response answers which request cannot be known any more.
     order_lost: bool,
     interest: Interest,
+    handover: Handover,
     anomalies: Anomalies,
 }
 
@@ -126,6 +127,7 @@ impl Http1 {
             missed_behind: false,
             order_lost: false,
             interest: Interest::Parse,
+            handover: Handover::default(),
             anomalies: Anomalies::default(),
         }
     }
@@ -273,6 +275,7 @@ impl Http1 {
             at_start &= used == 0;
             rest = rest.get(used..).unwrap_or_default();
         }
+        self.handover.rest = rest.len() as u64;
     }
 
     fn on_response_gap(&mut self, count: u64, missing: Missing, moment: Moment, out: &mut Vec<Exchange>) {
@@ -363,7 +366,7 @@ impl Http1 {
         if self.interest == Interest::Nothing {
             self.finish(Outcome::Complete, moment.at_ns, Some(0), out);
         } else if self.answering {
-            self.pop();
+            self.handover.request = self.pop().map(|open| open.end(self.role, Outcome::Unseen, moment.at_ns));
         }
         self.end_all(Outcome::Unseen, moment.at_ns, out);
     }
@@ -491,7 +494,11 @@ impl Session for Http1 {
             }
         } else {
             self.on_response_bytes(data, true, moment, out);
-            if gap > 0 && self.interest == Interest::Parse {
+            if self.interest != Interest::Parse {
+                self.handover.rest += chunk.skipped;
+                return self.interest;
+            }
+            if gap > 0 {
                 let missing = Missing { lost, behind: !lost && !data.is_empty() };
                 self.on_response_gap(gap, missing, moment, out);
             }
@@ -535,5 +542,9 @@ impl Session for Http1 {
 
     fn take_anomalies(&mut self) -> Anomalies {
         mem::take(&mut self.anomalies)
+    }
+
+    fn hand_over(&mut self) -> Handover {
+        mem::take(&mut self.handover)
     }
 }

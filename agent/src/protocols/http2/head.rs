@@ -6,7 +6,7 @@ use super::{
     super::grpc::{self, Media},
     hpack::{Decoded, Field, identity},
 };
-use crate::model::trace_context::TraceParent;
+use crate::model::{exchange::Http, trace_context::TraceParent};
 
 /// Longest path that is kept; longer ones are cut.
 const MAX_PATH: usize = 8 * 1024;
@@ -69,6 +69,23 @@ impl Head {
         let mut head = Self { cut: true, ..Self::default() };
         head.add(Decoded::Unknown(identity(&("undecodable", nonce))));
         head
+    }
+
+    /// A request that was read as HTTP/1.
+    pub(super) fn of_upgrade(http: Http, traceparent: Option<TraceParent>) -> Self {
+        Self {
+            method: http.method,
+            path: http.target,
+            path_cut: http.target_truncated,
+            scheme: http.scheme,
+            host: http.host,
+            user_agent: http.user_agent,
+            content_length: http.request_body_bytes,
+            traceparent,
+            first: First::Request,
+            cut: http.headers_truncated,
+            ..Self::default()
+        }
     }
 
     /// Takes the block's next field.

@@ -3,8 +3,8 @@
 //! Each direction is a [`half::Half`]: bytes become frames, header blocks are decoded in order, and what they say goes
 //! to the [`streams::Streams`], where responses find their requests.
 //!
-//! - A connection that was upgraded from HTTP/1 (h2c) is handed over by that protocol. Its stream 1 answers the request
-//!   that was seen there, and yields nothing here.
+//! - A connection that was upgraded from HTTP/1 (h2c) is handed over by that protocol, with the request that its stream 1
+//!   answers.
 //! - Promised requests (`PUSH_PROMISE`) are decoded and yield nothing; the responses to them count as unmatched.
 //! - What cannot be known (HPACK entries from before our time) is `None`, never guessed; see [`hpack`].
 
@@ -24,12 +24,14 @@ mod tests;
 
 use self::{
     half::{Half, Piece},
+    head::Head,
     proof::Proof,
+    stream::Stream,
     streams::Streams,
 };
 use super::{Anomalies, Chunk, End, Interest, Recognition, Session};
 use crate::model::{
-    exchange::Exchange,
+    exchange::{Detail, Exchange},
     net::{Direction, Role},
 };
 
@@ -183,5 +185,17 @@ impl Session for Http2 {
 
     fn take_anomalies(&mut self) -> Anomalies {
         std::mem::take(&mut self.streams.anomalies)
+    }
+
+    fn take_over(&mut self, request: Exchange) {
+        // The server's frames begin behind its 101, those of the client with the preface.
+        self.responses.on_beginning();
+        self.was_known = true;
+        let Exchange { start_ns, thread, parent, detail: Detail::Http(http), .. } = request else { return };
+        let body = http.request_body_bytes;
+        let moved = stream::Moved { first_ns: start_ns, last_ns: start_ns, thread };
+        let mut stream = Stream::new(Head::of_upgrade(*http, parent), None, moved, true);
+        stream.on_request_data(body, true);
+        self.streams.on_upgraded(stream);
     }
 }

@@ -170,6 +170,13 @@ impl Streams {
         self.open.insert(id, Box::new(stream));
     }
 
+    /// The connection was upgraded from HTTP/1, where the first request was read.
+    pub(super) fn on_upgraded(&mut self, stream: Stream) {
+        (self.first_id, self.last_id, self.since_beginning) = (1, 1, true);
+        self.bytes += stream.memory();
+        self.open.insert(1, Box::new(stream));
+    }
+
     /// A frame of a response to a request that is not open.
     fn on_unmatched(&mut self, id: u32, end: bool) {
         // Stream 1 of a connection that was upgraded from HTTP/1 answers the request that was seen there.

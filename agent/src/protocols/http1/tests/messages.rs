@@ -126,8 +126,12 @@ fn an_upgrade_to_h2c_leaves_the_exchange_to_http2() {
     for (asked, answered) in [("h2c", "Upgrade: h2c\r\n"), ("h2c", ""), ("websocket, h2c", "Upgrade: h2c\r\n")] {
         let mut wire = Wire::server();
         wire.ask(format!("GET / HTTP/1.1\r\nUpgrade: {asked}\r\nHTTP2-Settings: AAM\r\n\r\n"));
-        wire.answer(format!("HTTP/1.1 101 Switching Protocols\r\n{answered}\r\n"));
+        wire.answer(format!("HTTP/1.1 101 Switching Protocols\r\n{answered}\r\nframes"));
         assert_eq!(wire.interest, Interest::Switch("http2"));
+        let left = wire.session.hand_over();
+        let request = left.request.expect("http2 answers it");
+        let Detail::Http(http) = request.detail else { panic!("{:?}", request.detail) };
+        assert_eq!((left.rest, http.method.as_deref(), http.target.as_deref()), (6, Some("GET"), Some("/")));
         wire.end(End::Closed);
         assert!(wire.out.is_empty());
     }

@@ -2,7 +2,10 @@
 
 use super::{super::*, wire::*};
 use crate::{
-    model::exchange::{Exchange, Outcome},
+    model::{
+        exchange::{Detail, Exchange, Http, Outcome},
+        net::Thread,
+    },
     protocols::Anomalies,
 };
 
@@ -276,12 +279,38 @@ fn stream_1_after_an_upgrade_belongs_to_the_request_that_http1_saw() {
     wire.response(settings());
     wire.request([PREFACE, &settings()].concat());
     wire.answer(1, 0, &[(":status", "207")]);
-    wire.response(data(END_STREAM, 1, &[0; 9]));
+    let first_ended = wire.response(data(END_STREAM, 1, &[0; 9]));
     wire.get(3, "/next");
     wire.answer(3, END_STREAM, &[(":status", "207")]);
-    let (exchanges, open, anomalies) = open_connection(&wire, Role::Server);
-    assert_eq!((http(only(&exchanges)).target.as_deref(), http(only(&exchanges)).status), (Some("/next"), Some(207)));
-    assert_eq!((open, anomalies), (0, Anomalies::default()));
+    let read = Http {
+        method: Some("POST".into()),
+        target: Some("/first".into()),
+        host: Some("example.com".into()),
+        request_body_bytes: Some(5),
+        ..Http::default()
+    };
+    for role in [Role::Server, Role::Client] {
+        let mut reader = Reader::new(role);
+        reader.session.take_over(Exchange {
+            role,
+            thread: Thread::default(),
+            start_ns: 1,
+            first_byte_ns: None,
+            end_ns: 2,
+            outcome: Outcome::Unseen,
+            parent: None,
+            detail: Detail::Http(Box::new(read.clone())),
+        });
+        assert_eq!(reader.session.open_requests(), 1);
+        reader.feed_all(&wire.pieces);
+        let [first, next] = &reader.out[..] else { panic!("two exchanges expected: {:?}", reader.out) };
+        assert_eq!((first.start_ns, first.end_ns, first.outcome), (1, first_ended, Outcome::Complete));
+        let expected = Http { version: "2", status: Some(207), response_body_bytes: Some(9), ..read.clone() };
+        assert_eq!(http(first), &expected);
+        assert_eq!((http(next).target.as_deref(), http(next).status), (Some("/next"), Some(207)));
+        assert_eq!(reader.session.open_requests(), 0);
+        assert_eq!(reader.session.take_anomalies(), Anomalies::default());
+    }
 }
 
 #[test]
