@@ -173,7 +173,7 @@ impl Server {
         let (program, arguments): (&str, Vec<String>) = match self {
             Self::Nginx => {
                 let config = place.write("nginx.conf", &format!(
-                    "daemon off; master_process off; pid nginx.pid; error_log error.log; events {{}} http {{ access_log off;
+                    "daemon off; master_process off; pid nginx.pid; error_log error.log; events {{}} http {{ access_log off; ssl_protocols TLSv1.2;
                     server {{ listen 127.0.0.1:{port} ssl; ssl_certificate cert.pem; ssl_certificate_key key.pem;
                     location / {{ return 200 \"hello\"; }} location /big/ {{ alias {0}/; try_files /big =404; }}
                     location /no/ {{ return 404; }} }} }}",
@@ -318,6 +318,9 @@ fn a_server_is_seen(server: Server) {
             let (status, client_port) = said[path];
             assert_eq!(span["kind"], "SERVER");
             assert_eq!(attributes["url.scheme"], "https");
+            // nginx is told to.
+            let version = if matches!(server, Server::Nginx) { "1.2" } else { "1.3" };
+            assert_eq!(attributes["tls.protocol.version"], version, "{server:?}");
             assert_eq!(number(span, "http.response.status_code"), u64::from(status), "{path}");
             assert_eq!(attributes.get("beyla.connection.unbound"), None, "{span}");
             assert_eq!(
