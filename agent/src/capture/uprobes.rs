@@ -25,7 +25,7 @@ use crate::tls::{Probes, Site};
 /// By what probes are put in place.
 pub(super) enum How {
     /// Links of their own kind. `true`: one was made, so that this kernel knows them.
-    Multi(uprobe_multi::Programs, bool),
+    Multi(Box<uprobe_multi::Programs>, bool),
     /// Events of `perf_event_open`.
     Perf,
 }
@@ -34,7 +34,7 @@ impl How {
     /// What `object`, loaded from `bytes`, allows. It still has all its maps.
     pub(super) fn of(bytes: &[u8], object: &Ebpf) -> Self {
         match uprobe_multi::Programs::of(bytes, object) {
-            Ok(programs) => Self::Multi(programs, false),
+            Ok(programs) => Self::Multi(Box::new(programs), false),
             Err(error) => {
                 tracing::debug!(%error, "uprobes go by way of perf events");
                 Self::Perf

@@ -392,8 +392,10 @@ fn a_head_without_end_is_cut() {
     assert_eq!(wire.anomalies().over_limit, 1);
 }
 
-/// System, method, status and HTTP status of calls.
-fn calls(wire: &Wire) -> Vec<(&'static str, Option<&str>, Option<u32>, Option<u16>)> {
+/// System, method, status and HTTP status of a call.
+type Call<'a> = (&'static str, Option<&'a str>, Option<u32>, Option<u16>);
+
+fn calls(wire: &Wire) -> Vec<Call<'_>> {
     let rpc = |exchange| match exchange {
         &Exchange { detail: Detail::Rpc(ref rpc), .. } => {
             (rpc.system, rpc.method.as_deref(), rpc.status, rpc.http_status)
