@@ -209,11 +209,13 @@ pub struct TlsThread {
     pub buffer: u64,
     /// Where it puts their number; 0 where it returns it.
     pub count_at: u64,
-    /// The connection that is known to carry the object.
+    /// The connection that is known to carry the object, or that a record of rustls was last written for.
     pub carrier: u64,
     /// Connection with TLS records on which the thread received since its last TLS call; 0 for none, all ones for
     /// several.
     pub received: u64,
+    /// The one on which it last received, whatever it did since; 0 after it wrote a record of rustls.
+    pub last: u64,
     /// The call, see the constants of `handlers::tls`.
     pub call: u32,
     /// The call has not returned yet.
@@ -226,6 +228,21 @@ pub struct TlsThread {
 /// By thread (`pid_tgid`). Written by the programs; least recently used goes.
 #[map]
 pub static TLS_THREADS: LruHashMap<u64, TlsThread> = LruHashMap::with_max_entries(TLS_THREADS_MAX, 0);
+
+/// What is remembered of an encrypter of rustls: the object with the keys of one direction of a connection, which has a
+/// place of its own in memory for as long as they are used.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsWriter {
+    /// The connection its records go to.
+    pub carrier: u64,
+    /// The number of its next record: another one stands for another encrypter at the same place.
+    pub next: u64,
+}
+
+/// By encrypter. Written by the programs; least recently used goes.
+#[map]
+pub static TLS_WRITERS: LruHashMap<TlsKey, TlsWriter> = LruHashMap::with_max_entries(TLS_STREAMS_MAX, 0);
 
 /// By connection: the stream of plaintext it was inferred to carry. Written by the TLS programs, removed when the
 /// connection next moves bytes; least recently used goes.

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context;
 use aya::{Ebpf, maps::Map};
-use aya_obj::{Object, generated::bpf_insn};
+use aya_obj::{Object, ProgramSection, generated::bpf_insn};
 
 /// Programs for such links.
 pub(super) struct Programs {
@@ -39,14 +39,15 @@ impl Programs {
         Ok(Self { object, loaded: HashMap::new() })
     }
 
-    /// Puts a program at an offset of a file; `on_return`: where the function there returns. It goes when the link is
-    /// dropped.
+    /// Puts a program at an offset of a file, or where the function there returns, if it is one for returns. It goes when
+    /// the link is dropped.
     ///
     /// # Errors
     /// What the kernel said. `EINVAL` from one that knows no such links.
-    pub(super) fn attach(&mut self, name: &str, path: &CStr, offset: u64, on_return: bool) -> anyhow::Result<OwnedFd> {
+    pub(super) fn attach(&mut self, name: &str, path: &CStr, offset: u64) -> anyhow::Result<OwnedFd> {
+        let program = self.object.programs.get(name).with_context(|| format!("no program {name}"))?;
+        let on_return = matches!(program.section, ProgramSection::URetProbe { .. });
         if !self.loaded.contains_key(name) {
-            let program = self.object.programs.get(name).with_context(|| format!("no program {name}"))?;
             let function = self.object.functions.get(&program.function_key()).context("a program without code")?;
             let loaded = sys::load(&function.instructions, &program.license).context("the program was refused")?;
             self.loaded.insert(name.to_owned(), loaded);

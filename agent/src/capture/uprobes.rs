@@ -87,8 +87,8 @@ impl Probes for Capture {
         let (entry, on_return) = site.function.programs();
         let mut probes: Vec<Uprobe> = Vec::new();
         // The return first: an entry without its return would leave the thread in the call.
-        for (program, returns) in on_return.map(|program| (program, true)).into_iter().chain([(entry, false)]) {
-            match self.put(program, &path, site.offset, returns) {
+        for program in on_return.into_iter().chain([entry]) {
+            match self.put(program, &path, site.offset) {
                 Ok(probe) => probes.push(probe),
                 Err(error) => {
                     for probe in probes {
@@ -111,11 +111,11 @@ impl Capture {
     ///
     /// # Errors
     /// What the kernel said.
-    fn put(&mut self, program: &str, path: &str, offset: u64, returns: bool) -> Result<Uprobe, String> {
+    fn put(&mut self, program: &str, path: &str, offset: u64) -> Result<Uprobe, String> {
         if let How::Multi(programs, works) = &mut self.uprobes {
             let attached = CString::new(path)
                 .map_err(anyhow::Error::from)
-                .and_then(|path| programs.attach(program, &path, offset, returns));
+                .and_then(|path| programs.attach(program, &path, offset));
             match attached {
                 Ok(link) => {
                     *works = true;
@@ -147,7 +147,7 @@ impl Capture {
             (within < size).then_some(offset + within)
         });
         let offset = offset.ok_or("this program has no entry point")?;
-        match self.put("tls_free", "/proc/self/exe", offset, false)? {
+        match self.put("tls_free", "/proc/self/exe", offset)? {
             Uprobe::Multi(_) => Ok("links of kind uprobe_multi"),
             Uprobe::Perf(_) => Ok("perf events"),
         }

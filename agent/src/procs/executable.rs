@@ -29,6 +29,14 @@ const PIECE: usize = 64 << 10;
 /// Most files remembered, some 100 bytes each.
 const FILES_MAX: usize = 4096;
 
+/// What the names of rustls's functions have in them that plaintext is seen at: one that encrypts, one that makes an
+/// encrypter, one that takes what was decrypted; each in the ways compilers write names.
+pub const RUSTLS_FUNCTIONS: [[&[u8]; 2]; 3] = [
+    [b"..cipher..MessageEncrypter$GT$7encrypt17h", b"16MessageEncrypter7encrypt"],
+    [b"AeadAlgorithm$GT$9encrypter17h", b"AeadAlgorithm9encrypter"],
+    [b"11CommonState23take_received_plaintext", b"11CommonState23take_received_plaintext"],
+];
+
 /// A TLS implementation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
@@ -53,6 +61,10 @@ pub enum TlsLibrary {
     GoTls,
     /// rustls.
     Rustls,
+    /// rustls, in a program without a symbol table.
+    RustlsStripped,
+    /// rustls, in a program whose compiler put its functions into those that call them.
+    RustlsInlined,
 }
 
 impl TlsLibrary {
@@ -65,7 +77,17 @@ impl TlsLibrary {
             Self::GnuTls => "gnutls",
             Self::Nss => "nss",
             Self::GoTls => "go crypto/tls",
-            Self::Rustls => "rustls",
+            Self::Rustls | Self::RustlsStripped | Self::RustlsInlined => "rustls",
+        }
+    }
+
+    /// Why its plaintext cannot be seen in this program, where that is known beforehand.
+    #[must_use]
+    pub const fn unseen(self) -> Option<&'static str> {
+        match self {
+            Self::RustlsStripped => Some("the program is stripped of its symbols"),
+            Self::RustlsInlined => Some("the compiler has inlined the functions away"),
+            _ => None,
         }
     }
 }
@@ -162,7 +184,15 @@ pub fn tls(file: &File) -> Option<TlsLibrary> {
             return Some(*library);
         }
     }
-    sections.rodata.and_then(|range| search(file, range, &[b"rustls"])).map(|_| TlsLibrary::Rustls)
+    sections.rodata.and_then(|range| search(file, range, &[b"rustls"]))?;
+    let named = |needles: &[&[u8]]| sections.strings.iter().any(|range| search(file, *range, needles).is_some());
+    Some(if RUSTLS_FUNCTIONS.iter().all(|names| named(names)) {
+        TlsLibrary::Rustls
+    } else if named(&[b"6rustls", b"rustls.."]) {
+        TlsLibrary::RustlsInlined
+    } else {
+        TlsLibrary::RustlsStripped
+    })
 }
 
 /// Where in the file the sections of interest are: offset and length.

@@ -35,6 +35,9 @@ pub struct RowTls {
     pub version: Option<CompactString>,
     /// The mapped file; absent where it is part of the executable.
     pub path: Option<String>,
+    /// Why its plaintext cannot be seen, where that is known beforehand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<&'static str>,
 }
 
 /// A JSON array, one object per row.
@@ -56,9 +59,10 @@ pub fn text(rows: &[Row]) -> String {
             None => row.service_name.to_string(),
         };
         let ports: Vec<String> = row.ports.iter().map(u16::to_string).collect();
-        let tls = row.tls.as_ref().map(|tls| match &tls.version {
-            Some(version) => format!("{} {version}", tls.library),
-            None => tls.library.to_owned(),
+        let tls = row.tls.as_ref().map(|tls| match (&tls.version, tls.unseen) {
+            (_, Some(unseen)) => format!("{}, not seen: {unseen}", tls.library),
+            (Some(version), None) => format!("{} {version}", tls.library),
+            (None, None) => tls.library.to_owned(),
         });
         let dash = || "-".to_owned();
         let cells = [
@@ -92,7 +96,12 @@ mod tests {
     use super::*;
 
     fn rows() -> Vec<Row> {
-        let tls = RowTls { library: "openssl", version: Some("3".into()), path: Some("/usr/lib/libssl.so.3".into()) };
+        let tls = RowTls {
+            library: "openssl",
+            version: Some("3".into()),
+            path: Some("/usr/lib/libssl.so.3".into()),
+            unseen: None,
+        };
         let first = Row {
             pid: 7,
             service_name: "orders".into(),
@@ -124,6 +133,16 @@ PID   SERVICE      LANGUAGE  PORTS    TLS        MATCHED BY  EXECUTABLE
 4711  x[2J         -         -        -          default     /x
 ";
         assert_eq!(text(&rows()), expected);
+    }
+
+    #[test]
+    fn tls_that_is_not_seen_says_why() {
+        let tls = RowTls { library: "rustls", version: None, path: None, unseen: Some("the program is stripped") };
+        let row = Row { tls: Some(tls), ..rows().remove(1) };
+        let text = text(std::slice::from_ref(&row));
+        assert!(text.contains("  rustls, not seen: the program is stripped  default"), "{text}");
+        let value: serde_json::Value = serde_json::from_str(&json(&[row]).unwrap()).unwrap();
+        assert_eq!(value[0]["tls"]["unseen"], "the program is stripped");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use object::{
     read::elf::FileHeader,
 };
 
-use super::code;
+use super::{code, rustls};
 
 /// A function that plaintext passes through, or that tells what becomes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,10 +33,16 @@ pub enum Function {
     Shutdown,
     /// Object.
     Free,
+    /// rustls: where to put the result, object, record, its number.
+    Encrypt,
+    /// rustls: returns the object that encrypts.
+    Encrypter,
+    /// rustls: connection, plaintext.
+    Decrypted,
 }
 
 impl Function {
-    /// The programs to attach: on entry, and on return.
+    /// The programs to attach: one that says itself whether it runs on entry or on return, and one on return.
     #[must_use]
     pub const fn programs(self) -> (&'static str, Option<&'static str>) {
         match self {
@@ -46,7 +52,14 @@ impl Function {
             Self::Handshake => ("tls_handshake", Some("tls_return")),
             Self::Shutdown => ("tls_shutdown", None),
             Self::Free => ("tls_free", None),
+            Self::Encrypt => ("rustls_encrypt", None),
+            Self::Encrypter => ("rustls_encrypter", None),
+            Self::Decrypted => ("rustls_decrypted", None),
         }
+    }
+
+    const fn is_of_rustls(self) -> bool {
+        matches!(self, Self::Encrypt | Self::Encrypter | Self::Decrypted)
     }
 }
 
@@ -69,6 +82,9 @@ static NAMES: &[(&str, Function)] = &[
 
 /// What they begin with.
 const PREFIXES: [&str; 2] = ["SSL_", "gnutls_"];
+
+/// Longest name of a function of rustls, far above what its crates make of it.
+const NAME_MAX: usize = 512;
 
 /// Bounds of what is read: sections, and bytes of a symbol or string table.
 const SECTIONS_MAX: usize = 1024;
@@ -143,13 +159,18 @@ impl Library {
                     && code::goes_to(&symbol.code, symbol.address, other.address)
             })
         };
+        // One of rustls's functions without the others is of no use: the compiler has put it into those that call it.
+        let has_rustls = [Function::Encrypt, Function::Encrypter, Function::Decrypted]
+            .iter()
+            .all(|wanted| symbols.iter().any(|symbol| symbol.function == *wanted));
         let sites: Vec<Site> = symbols
             .iter()
-            .filter(|symbol| !hands_over(symbol))
+            .filter(|symbol| !hands_over(symbol) && (has_rustls || !symbol.function.is_of_rustls()))
             .map(|symbol| Site { function: symbol.function, name: symbol.name, offset: symbol.offset })
             .collect();
         let has = |wanted: &[Function]| sites.iter().any(|site| wanted.contains(&site.function));
-        if refused.is_empty() && !(has(&[Function::Write]) && has(&[Function::Read, Function::ReadEx])) {
+        let reads_and_writes = has(&[Function::Write]) && has(&[Function::Read, Function::ReadEx]);
+        if refused.is_empty() && !reads_and_writes && !has_rustls {
             return Ok(None);
         }
         Ok(Some(if refused.is_empty() { Self { sites, refused } } else { Self { sites: Vec::new(), refused } }))
@@ -236,9 +257,18 @@ impl<'a> Elf<'a> {
     /// Where in a table of names each of ours stands, with the zero that ends it; a name may be the end of another.
     fn find_names(&self, range: (u64, u64)) -> io::Result<Vec<(u64, (&'static str, Function))>> {
         let finders = PREFIXES.map(memmem::Finder::new);
-        let longest = NAMES.iter().map(|(name, _)| name.len() + 1).max().unwrap_or(0);
+        let in_rustls = rustls::PARTS.map(memmem::Finder::new);
         let mut found = Vec::new();
-        pieces(self.file, range, 1, longest, |start, piece| {
+        pieces(self.file, range, 1, NAME_MAX, |start, piece| {
+            for at in in_rustls.iter().flat_map(|finder| finder.find_iter(piece)) {
+                let Some((first, name)) = whole_name(piece, at) else { continue };
+                if let Some(ours) = rustls::function(name) {
+                    let place = (start + first as u64, ours);
+                    if !found.contains(&place) {
+                        found.push(place);
+                    }
+                }
+            }
             for at in finders.iter().flat_map(|finder| finder.find_iter(piece)) {
                 let is_here = |name: &str| {
                     piece.get(at..at + name.len()) == Some(name.as_bytes()) && piece.get(at + name.len()) == Some(&0)
@@ -280,6 +310,15 @@ impl<'a> Elf<'a> {
         code::check(&bytes, size).map_err(Refused::Code)?;
         Ok((offset, bytes))
     }
+}
+
+/// The name that stands around `at` in a piece of a table of names, and where it begins; `None` if it is not all there.
+fn whole_name(piece: &[u8], at: usize) -> Option<(usize, &[u8])> {
+    let before = piece.get(at.saturating_sub(NAME_MAX)..at)?;
+    let first = at - before.len() + memchr::memrchr(0, before)? + 1;
+    let rest = piece.get(first..)?;
+    let len = memchr::memchr(0, rest.get(..NAME_MAX.min(rest.len()))?)?;
+    Some((first, rest.get(..len)?))
 }
 
 enum Refused {

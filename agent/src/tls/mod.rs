@@ -9,6 +9,7 @@ mod code;
 mod finder;
 mod library;
 mod mapped;
+mod rustls;
 
 pub use self::{
     attachments::{Attachments, Probes},

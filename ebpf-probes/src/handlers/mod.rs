@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod frames;
 pub mod process;
+pub mod rustls;
 pub mod socket_io;
 pub mod socket_state;
 pub mod tls;

@@ -445,7 +445,7 @@ pub fn share(connection: &mut Connection, direction: u32, len: u32) -> u32 {
 }
 
 #[inline(always)]
-fn first_word(scratch: *mut Scratch) -> u32 {
+pub(super) fn first_word(scratch: *mut Scratch) -> u32 {
     // SAFETY: within the payload.
     unsafe { (&raw const (*scratch).payload).cast::<u32>().read_unaligned() }
 }

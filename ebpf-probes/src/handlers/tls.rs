@@ -49,19 +49,29 @@ const NESTED: u32 = 1;
 /// The program moves the cipher text.
 const MEMORY: u32 = 1 << 1;
 /// Plaintext was received: the handshake is over.
-const ESTABLISHED: u32 = 1 << 2;
+pub(super) const ESTABLISHED: u32 = 1 << 2;
 /// The last write found the socket full; the same bytes will be written again.
 const UNDONE: u32 = 1 << 3;
 /// A read had nothing to give since the last write.
 const WAITED: u32 = 1 << 4;
 
+/// The plaintext began with HTTP/2's preface.
+const HTTP2: u32 = 1 << 5;
+
+/// The first word of that preface, as it reads in memory.
+const PREFACE: u32 = u32::from_le_bytes(*b"PRI ");
+/// What is copied at least of each piece of HTTP/2: libraries put small frames, one after the other, before the payload of a
+/// large one, and begin a new write, and so a new record, behind it.
+const FRAMES_HEAD: u32 = 2048;
+
 /// A thread that is in no call.
-const NO_CALL: TlsThread = TlsThread {
+pub(super) const NO_CALL: TlsThread = TlsThread {
     object: 0,
     buffer: 0,
     count_at: 0,
     carrier: 0,
     received: 0,
+    last: 0,
     call: 0,
     in_call: 0,
     nested: 0,
@@ -135,7 +145,7 @@ pub fn ends(result: u64) -> Option<()> {
         return None;
     }
     stream.traits |= ESTABLISHED;
-    piece(stream, thread_id, RECEIVED, len as u32, thread.buffer)
+    piece(stream, thread_id, RECEIVED, len as u32, Buffer::plain(thread.buffer))
 }
 
 /// A write of `len` bytes begins.
@@ -173,7 +183,7 @@ pub fn writes(object: u64, address: u64, len: u32) -> Option<()> {
     if known >= len {
         return None;
     }
-    piece(stream, thread, SENT, (len - known) as u32, address + known)
+    piece(stream, thread, SENT, (len - known) as u32, Buffer::plain(address + known))
 }
 
 /// How many of the first bytes of a write were those of an earlier one that was not, or not wholly, carried out.
@@ -254,11 +264,12 @@ pub fn carried(connection: &mut Connection, direction: u32) -> Option<()> {
     let thread_id = bpf_get_current_pid_tgid();
     let Some(thread) = TLS_THREADS.get_ptr_mut(&thread_id) else {
         // The library may be asked next.
-        enters(thread_id, TlsThread { received: connection.id, ..NO_CALL });
+        enters(thread_id, TlsThread { received: connection.id, last: connection.id, ..NO_CALL });
         return None;
     };
     // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
     let thread = unsafe { &mut *thread };
+    thread.last = connection.id;
     if thread.in_call == 0 {
         let known = thread.received == 0 || thread.received == connection.id;
         thread.received = if known { connection.id } else { SEVERAL };
@@ -316,7 +327,7 @@ pub fn sent_nothing(connection: impl FnOnce() -> Option<*mut Connection>) -> Opt
 
 /// What is remembered of a TLS object of the current process, if it is watched.
 #[inline(always)]
-fn stream(key: &TlsKey) -> Option<*mut TlsStream> {
+pub(super) fn stream(key: &TlsKey) -> Option<*mut TlsStream> {
     if !process::watched(key.tgid as u32) {
         return None;
     }
@@ -406,7 +417,7 @@ fn observe(stream: &mut TlsStream, carrier: u64) {
 
 /// `carrier` carries the stream. `false` if user space could not be told.
 #[inline(always)]
-fn carry(stream: &mut TlsStream, carrier: u64, thread: u64) -> bool {
+pub(super) fn carry(stream: &mut TlsStream, carrier: u64, thread: u64) -> bool {
     if stream.carrier == carrier {
         return true;
     }
@@ -424,9 +435,9 @@ fn carry(stream: &mut TlsStream, carrier: u64, thread: u64) -> bool {
     true
 }
 
-/// `len` bytes of plaintext at `address`.
+/// `len` bytes of plaintext in `buffer`.
 #[inline(always)]
-fn piece(stream: &mut TlsStream, thread: u64, direction: u32, len: u32, address: u64) -> Option<()> {
+pub(super) fn piece(stream: &mut TlsStream, thread: u64, direction: u32, len: u32, buffer: Buffer) -> Option<()> {
     announce(stream)?;
     let plaintext = &mut stream.plaintext;
     let (position, other_position) = if direction == SENT {
@@ -444,16 +455,22 @@ fn piece(stream: &mut TlsStream, thread: u64, direction: u32, len: u32, address:
     // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
     let scratch = SCRATCH.get_ptr_mut(2 + (direction & 1))?;
-    let wanted = socket_io::share(plaintext, direction, len);
+    let mut wanted = socket_io::share(plaintext, direction, len);
+    if stream.traits & HTTP2 != 0 && wanted < FRAMES_HEAD {
+        wanted = FRAMES_HEAD;
+    }
     // A program of a uprobe may lose the processor to another thread's: whose bytes these are is asked afterwards.
     // SAFETY: per-CPU memory.
     let mark = unsafe { &raw mut (*scratch).header.at_ns };
     // SAFETY: as above.
     unsafe { mark.write_volatile(at_ns) };
-    let mut copied = capture::copy(scratch, Buffer::plain(address), u64::from(len), u64::from(wanted));
+    let mut copied = capture::copy(scratch, buffer, u64::from(len), u64::from(wanted));
     // SAFETY: as above.
     if unsafe { mark.read_volatile() } != at_ns {
         copied = Copied { head_len: 0, tail_len: 0, flags: flags::FAULT };
+    }
+    if position == 0 && copied.head_len >= 4 && socket_io::first_word(scratch) == PREFACE {
+        stream.traits |= HTTP2;
     }
     // SAFETY: as above.
     let header = unsafe { &mut (*scratch).header };

@@ -1,4 +1,5 @@
-//! Calls of TLS libraries, by uprobes. OpenSSL's and GnuTLS's have their arguments in the same places.
+//! Calls of TLS libraries, by uprobes. OpenSSL's and GnuTLS's have their arguments in the same places; rustls's are those
+//! of `MessageEncrypter`, the algorithms that make one, and `CommonState`.
 
 use aya_ebpf::{
     macros::{uprobe, uretprobe},
@@ -7,7 +8,10 @@ use aya_ebpf::{
 
 use crate::{
     globals::hooks_only,
-    handlers::tls::{self, HANDSHAKE, READ},
+    handlers::{
+        rustls,
+        tls::{self, HANDSHAKE, READ},
+    },
 };
 
 /// `SSL_write`, `SSL_write_ex`, `SSL_write_ex2`, `gnutls_record_send`: object, buffer, length.
@@ -88,6 +92,40 @@ fn tls_free(ctx: ProbeContext) -> u32 {
     }
     if let Some(object) = ctx.arg(0) {
         tls::frees(object);
+    }
+    0
+}
+
+/// `MessageEncrypter::encrypt`: where to put the result, object, record, its number.
+#[uprobe]
+fn rustls_encrypt(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    if let (Some(object), Some(message), Some(sequence)) = (ctx.arg(1), ctx.arg(2), ctx.arg(3)) {
+        rustls::encrypts(object, message, sequence);
+    }
+    0
+}
+
+/// The return of `Tls13AeadAlgorithm::encrypter`, `Tls12AeadAlgorithm::encrypter`: object.
+#[uretprobe]
+fn rustls_encrypter(ctx: RetProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    rustls::makes(ctx.ret());
+    0
+}
+
+/// `CommonState::take_received_plaintext`: object, payload.
+#[uprobe]
+fn rustls_decrypted(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    if let Some(payload) = ctx.arg(1) {
+        rustls::decrypted(payload);
     }
     0
 }

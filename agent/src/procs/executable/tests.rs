@@ -53,6 +53,30 @@ fn a_tls_library_linked_in_is_found_by_its_functions() {
 }
 
 #[test]
+fn rustls_says_whether_its_functions_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let function = |name: &str| {
+        let plain = name.len();
+        format!("int f{plain}(void) __asm__(\"{name}\"); int f{plain}(void){{return {plain};}}")
+    };
+    let names = [
+        "_ZN111_$LT$rustls..Tls13MessageEncrypter$u20$as$u20$rustls..crypto..cipher..MessageEncrypter$GT$7encrypt17he697c471ddfbdf84E",
+        "_ZN105_$LT$rustls..Aes128GcmAead$u20$as$u20$rustls..crypto..cipher..Tls13AeadAlgorithm$GT$9encrypter17h1fdd405f1b43f50aE",
+        "_ZN6rustls12common_state11CommonState23take_received_plaintext17hfc33212888c692c2E",
+    ];
+    let build = |names: &[&str], flags: &[&str]| {
+        let functions: String = names.iter().map(|name| function(name)).collect();
+        let source = format!("const char text[] = \"/rustls-0.23.46/src/\"; {functions} int main(){{return 0;}}");
+        compile(dir.path(), &source, &[&["cc", "-o", "out"], flags, &["x.c"]].concat())
+    };
+    assert_eq!(tls(&build(&names, &[])), Some(TlsLibrary::Rustls));
+    assert_eq!(tls(&build(&names[..2], &[])), Some(TlsLibrary::RustlsInlined));
+    assert_eq!(tls(&build(&names, &["-s"])), Some(TlsLibrary::RustlsStripped));
+    assert_eq!(TlsLibrary::Rustls.unseen(), None);
+    assert!(TlsLibrary::RustlsInlined.unseen().is_some() && TlsLibrary::RustlsStripped.unseen().is_some());
+}
+
+#[test]
 fn a_mapped_librarys_name_says_which_it_is() {
     let known =
         |name: &str| Tls::of_library(name).map(|tls| (tls.library, tls.version.unwrap_or_default().to_string()));

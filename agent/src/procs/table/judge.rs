@@ -62,6 +62,7 @@ impl ProcessTable {
                 library: tls.library.name(),
                 version: tls.version,
                 path,
+                unseen: tls.library.unseen(),
             }),
             matched_by,
         })

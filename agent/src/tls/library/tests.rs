@@ -99,6 +99,63 @@ fn a_function_that_hands_over_to_another_is_not_probed_too() {
     }
 }
 
+/// rustls's functions by their symbols, in a program of another language. One of them reached by two names, as happens
+/// where two functions turn out the same.
+const RUSTLS: [&str; 3] = [
+    r#"int e(int n) __asm__("_ZN111_$LT$rustls..crypto..ring..tls13..Tls13MessageEncrypter$u20$as$u20$rustls..crypto..cipher..MessageEncrypter$GT$7encrypt17he697c471ddfbdf84E");
+       int e(int n){return n+1;}"#,
+    r#"int m(int n) __asm__("_ZN105_$LT$rustls..crypto..ring..tls13..Aes128GcmAead$u20$as$u20$rustls..crypto..cipher..Tls13AeadAlgorithm$GT$9encrypter17h1fdd405f1b43f50aE");
+       int m(int n){return n+2;}
+       int a(int n) __asm__("_ZN105_$LT$rustls..crypto..ring..tls13..Aes256GcmAead$u20$as$u20$rustls..crypto..cipher..Tls13AeadAlgorithm$GT$9encrypter17h7b59988376efb084E")
+           __attribute__((alias("_ZN105_$LT$rustls..crypto..ring..tls13..Aes128GcmAead$u20$as$u20$rustls..crypto..cipher..Tls13AeadAlgorithm$GT$9encrypter17h1fdd405f1b43f50aE")));"#,
+    r#"int d(int n) __asm__("_ZN6rustls12common_state11CommonState23take_received_plaintext17hfc33212888c692c2E");
+       int d(int n){return n+3;}"#,
+];
+
+#[test]
+fn functions_of_rustls_are_found_by_parts_of_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = format!("{} int main(){{return 0;}}", RUSTLS.concat());
+    for flags in [&["-no-pie"][..], &["-pie", "-fPIE"]] {
+        let library = Library::read(&compile(dir.path(), &source, flags)).unwrap().unwrap();
+        assert_eq!(
+            names(&library),
+            [
+                "rustls AeadAlgorithm::encrypter",
+                "rustls CommonState::take_received_plaintext",
+                "rustls MessageEncrypter::encrypt"
+            ],
+            "{flags:?}"
+        );
+    }
+    assert_eq!(Library::read(&compile(dir.path(), &source, &["-s"])).unwrap(), None, "stripped");
+}
+
+#[test]
+fn a_program_that_lacks_one_of_them_has_no_sites_of_rustls() {
+    let dir = tempfile::tempdir().unwrap();
+    for lacking in 0..RUSTLS.len() {
+        let rest: String =
+            RUSTLS.iter().enumerate().filter(|&(i, _)| i != lacking).map(|(_, source)| *source).collect();
+        let alone = format!("{rest} int main(){{return 0;}}");
+        assert_eq!(Library::read(&compile(dir.path(), &alone, &[])).unwrap(), None, "{lacking}");
+        // Another library's beside it are not.
+        let beside = format!("{rest} {OPENSSL} int main(){{return 0;}}");
+        let library = Library::read(&compile(dir.path(), &beside, &[])).unwrap().unwrap();
+        assert_eq!(names(&library), ["SSL_free", "SSL_read", "SSL_write"], "{lacking}");
+    }
+}
+
+#[test]
+fn a_name_is_found_wherever_the_pieces_it_is_read_in_end() {
+    let of = |bytes: &'static [u8], at| whole_name(bytes, at);
+    assert_eq!(of(b"\0abc\0def\0", 2), Some((1, &b"abc"[..])));
+    assert_eq!(of(b"\0abc\0def\0", 5), Some((5, &b"def"[..])));
+    // It begins before, or ends behind.
+    assert_eq!(of(b"abc\0", 1), None);
+    assert_eq!(of(b"\0abc", 1), None);
+}
+
 #[test]
 fn the_libraries_of_this_machine_are_understood() {
     let all = ["SSL_do_handshake", "SSL_free", "SSL_read", "SSL_read_ex", "SSL_shutdown", "SSL_write", "SSL_write_ex"];

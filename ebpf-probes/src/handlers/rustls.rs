@@ -1,0 +1,211 @@
+//! Plaintext of rustls: record by record, where it is encrypted and where it was decrypted.
+//!
+//! A connection's value in Rust moves about in memory, so its address says nothing. What stays at its place is the
+//! encrypter, and rustls hands over the number of each record, so that another encrypter at the same place is noticed. It
+//! is made right after the thread received the peer's handshake, on the connection it is for. The program itself
+//! receives cipher text and gives it to rustls at once; so what is decrypted came from where the thread last received.
+//!
+//! Only connections whose encrypter was seen to be made are followed. On an older one it could be learned where an encrypter's
+//! records go, but not how many responses were written before: one would be taken for another's.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use ebpf_common::{
+    events::{PLAINTEXT, RECEIVED, SENT},
+    limits::{IOV_MAX, TLS_RECORD_MAX},
+};
+
+use super::{
+    capture::{Buffer, least, read_user_value},
+    process,
+    tls::{self, ESTABLISHED, NO_CALL},
+};
+use crate::maps::{TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TLS_WRITERS, TlsKey, TlsStream, TlsWriter};
+
+/// `ContentType::ApplicationData`, as rustc numbers it.
+const APPLICATION_DATA: u64 = 3;
+/// `ProtocolVersion::TLSv1_2`, likewise, and 1.3, but for the last bit: what encrypted records claim to be.
+const TLS_1_2: u64 = 4;
+/// What stands for the capacity where a payload is borrowed.
+const BORROWED: u64 = 1 << 63;
+/// Most capacity of a vector that holds a record.
+const CAPACITY_MAX: u64 = 1 << 20;
+
+/// An encrypter was made.
+#[inline(always)]
+pub fn makes(object: u64) -> Option<()> {
+    let thread_id = bpf_get_current_pid_tgid();
+    let key = TlsKey { object, tgid: thread_id >> 32 };
+    if !process::watched(key.tgid as u32) {
+        return None;
+    }
+    let thread = TLS_THREADS.get_ptr(&thread_id)?;
+    // SAFETY: only this thread changes the value; at worst another's, if it is evicted at this moment.
+    let thread = unsafe { &*thread };
+    let carrier = thread.last;
+    if carrier == 0 {
+        // New keys for the connection that was just written to, or a client's early data.
+        let _was_there = TLS_WRITERS.remove(&key);
+        return gives_up(thread.carrier, thread_id);
+    }
+    let found = tls::stream(&key_of(carrier, thread_id))?;
+    // SAFETY: a value of the map; at worst another connection's, if it is evicted at this moment.
+    let stream = unsafe { &mut *found };
+    if stream.carrier == 0 {
+        if !tls::carry(stream, carrier, thread_id) {
+            return gives_up(carrier, thread_id);
+        }
+        let _told_already = TLS_CARRIERS.insert(&carrier, &stream.plaintext.id, 0);
+    }
+    if TLS_WRITERS.insert(&key, &TlsWriter { carrier, next: 0 }, 0).is_err() {
+        return gives_up(carrier, thread_id);
+    }
+    Some(())
+}
+
+/// An encrypter begins with record number `sequence`, described at `message`.
+#[inline(always)]
+pub fn encrypts(object: u64, message: u64, sequence: u64) -> Option<()> {
+    let thread_id = bpf_get_current_pid_tgid();
+    let key = TlsKey { object, tgid: thread_id >> 32 };
+    if !process::watched(key.tgid as u32) {
+        return None;
+    }
+    // Payload, then content type and version, in one of two orders.
+    let [chunks, first, second, third, kinds] = read_user_value::<[u64; 5]>(message)?;
+    let kind = if kinds >> 16 & 0xfffe == TLS_1_2 {
+        kinds & 0xff
+    } else if kinds & 0xfffe == TLS_1_2 {
+        kinds >> 32 & 0xff
+    } else {
+        0 // It counts nevertheless.
+    };
+    let len = match (kind == APPLICATION_DATA, chunks == 0) {
+        (false, _) => 0,
+        (true, true) => second,
+        (true, false) => third.wrapping_sub(second),
+    };
+    let carrier = follow(&key, sequence)?;
+    if len == 0 || len > u64::from(TLS_RECORD_MAX) {
+        return None;
+    }
+    let thread = TLS_THREADS.get_ptr_mut(&thread_id);
+    let Some(thread) = thread.or_else(|| {
+        let _full = TLS_THREADS.insert(&thread_id, &NO_CALL, 0);
+        TLS_THREADS.get_ptr_mut(&thread_id)
+    }) else {
+        return gives_up(carrier, thread_id);
+    };
+    // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
+    let thread = unsafe { &mut *thread };
+    // New keys for later records may be made next, without anything received for this connection.
+    thread.last = 0;
+    thread.carrier = carrier;
+    let stream = followed(carrier, thread_id)?;
+    // SAFETY: as in `makes`.
+    let stream = unsafe { &mut *stream };
+    if chunks == 0 {
+        return tls::piece(stream, thread_id, SENT, len as u32, Buffer::plain(first));
+    }
+    // A part of an array of `first` slices, from its `second` byte on.
+    let (mut at, mut skip) = (0, second);
+    while at < u64::from(IOV_MAX) {
+        if skip == 0 || at >= first {
+            break;
+        }
+        let size = read_user_value::<u64>(chunks + 16 * at + 8)?;
+        if skip < size {
+            break;
+        }
+        skip -= size;
+        at += 1;
+    }
+    // Read from the map, so that the verifier follows what comes next once, not for each way through the loop.
+    let at = forget(&raw mut thread.buffer, at);
+    let skip = forget(&raw mut thread.count_at, skip);
+    if at >= u64::from(IOV_MAX) {
+        // Too many to be gathered, and so it shows as a gap.
+        stream.plaintext.position[1] += len;
+        return None;
+    }
+    let (mut slices, mut count, mut rest) = (chunks + 16 * at, first.wrapping_sub(at), len);
+    if skip != 0 {
+        let [base, size] = read_user_value::<[u64; 2]>(slices)?;
+        let part = least(size.wrapping_sub(skip), len);
+        tls::piece(stream, thread_id, SENT, part as u32, Buffer::plain(base + skip))?;
+        (slices, count, rest) = (slices + 16, count.wrapping_sub(1), len - part);
+    }
+    let rest = forget(&raw mut thread.buffer, rest);
+    if rest == 0 {
+        return None;
+    }
+    tls::piece(stream, thread_id, SENT, rest as u32, Buffer::vector(slices, count))
+}
+
+/// A record was decrypted; `payload` describes what was in it.
+#[inline(always)]
+pub fn decrypted(payload: u64) -> Option<()> {
+    let thread_id = bpf_get_current_pid_tgid();
+    if !process::watched((thread_id >> 32) as u32) {
+        return None;
+    }
+    let [capacity, address, len] = read_user_value::<[u64; 3]>(payload)?;
+    let plausible = capacity == BORROWED || (len <= capacity && capacity <= CAPACITY_MAX);
+    if !plausible || len == 0 || len > u64::from(TLS_RECORD_MAX) {
+        return None;
+    }
+    // SAFETY: the value is copied out at once.
+    let carrier = unsafe { TLS_THREADS.get(&thread_id) }?.last;
+    if carrier == 0 {
+        return None;
+    }
+    let stream = followed(carrier, thread_id)?;
+    // SAFETY: as in `makes`.
+    let stream = unsafe { &mut *stream };
+    stream.traits |= ESTABLISHED;
+    tls::piece(stream, thread_id, RECEIVED, len as u32, Buffer::plain(address))
+}
+
+/// Where the records of an encrypter go, if it was seen to be made and each of its records since.
+#[inline(always)]
+fn follow(key: &TlsKey, sequence: u64) -> Option<u64> {
+    let writer = TLS_WRITERS.get_ptr_mut(key)?;
+    // SAFETY: as in `makes`.
+    let writer = unsafe { &mut *writer };
+    let carrier = writer.carrier;
+    if writer.next != sequence {
+        let _gone_already = TLS_WRITERS.remove(key);
+        gives_up(carrier, key.tgid << 32);
+        return None;
+    }
+    writer.next = sequence + 1;
+    Some(carrier)
+}
+
+/// The plaintext of a connection that is followed.
+#[inline(always)]
+fn followed(carrier: u64, thread_id: u64) -> Option<*mut TlsStream> {
+    TLS_STREAMS.get_ptr_mut(&key_of(carrier, thread_id))
+}
+
+/// Not all that is written to a connection is seen: nothing more is told of it.
+#[inline(always)]
+fn gives_up(carrier: u64, thread_id: u64) -> Option<()> {
+    let _not_followed = TLS_STREAMS.remove(&key_of(carrier, thread_id));
+    None
+}
+
+/// Writes a number down and reads it again.
+#[inline(always)]
+fn forget(slot: *mut u64, value: u64) -> u64 {
+    // SAFETY: a member of a value that only this thread uses.
+    unsafe {
+        slot.write_volatile(value);
+        slot.read_volatile()
+    }
+}
+
+/// Stands in for the address of a TLS object; no address has that bit.
+#[inline(always)]
+fn key_of(carrier: u64, thread_id: u64) -> TlsKey {
+    TlsKey { object: carrier | PLAINTEXT, tgid: thread_id >> 32 }
+}
