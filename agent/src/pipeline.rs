@@ -23,7 +23,7 @@ use ebpf_common::events::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK};
 use self::{discovery::Discovery, plaintext::Plaintext, waiting::Waiting};
 pub use self::{self_metrics::Gauges, shared::Shared, waiting::Ready};
 use crate::{
-    capture::{Capture, event::Event},
+    capture::{Capture, Uprobe, event::Event},
     config::Naming,
     conn::{Connections, Limits},
     export::{MetricSource, SpanSink},
@@ -34,6 +34,7 @@ use crate::{
         clock::{Offset, monotonic_ns},
         naming,
     },
+    tls::Attachments,
 };
 
 /// Events taken from the ring before spans are handed on.
@@ -74,6 +75,8 @@ pub struct Parts {
     pub sink: SpanSink,
     /// Bounds of the table of connections.
     pub limits: Limits,
+    /// Probes of TLS libraries that are in place already.
+    pub attachments: Attachments<Uprobe>,
     /// Whether metadata of pods is there, and until when spans of pods wait for it; `None`: there is none to wait for.
     pub metadata: Option<(Ready, Instant)>,
 }
@@ -141,7 +144,7 @@ struct Worker {
 impl Worker {
     fn new(mut parts: Parts, ready: mpsc::Sender<()>) -> Self {
         let processes = &parts.processes;
-        let mut plaintext = Plaintext::start(processes.proc().clone());
+        let mut plaintext = Plaintext::start(processes.proc().clone(), std::mem::take(&mut parts.attachments));
         if let Some(plaintext) = &mut plaintext {
             // Before they are first heard of, so that no request is missed.
             if parts.targets.is_empty() {

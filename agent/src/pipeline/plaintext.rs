@@ -35,16 +35,10 @@ pub(super) struct Plaintext {
 }
 
 impl Plaintext {
-    /// `None` where it cannot be, which is said.
-    pub(super) fn start(proc: ProcFs) -> Option<Self> {
+    /// Goes on with probes that are in place. `None` where it cannot be, which is said.
+    pub(super) fn start(proc: ProcFs, attachments: Attachments<Uprobe>) -> Option<Self> {
         match Finder::start(proc.clone()) {
-            Ok(finder) => Some(Self {
-                proc,
-                finder,
-                attachments: Attachments::default(),
-                looked: HashMap::new(),
-                swept: Instant::now(),
-            }),
+            Ok(finder) => Some(Self { proc, finder, attachments, looked: HashMap::new(), swept: Instant::now() }),
             Err(error) => {
                 tracing::warn!(%error, "TLS traffic is not seen: no thread to look for TLS libraries");
                 None

@@ -35,6 +35,7 @@ use crate::{
         clock::{Clock, Offset},
         ids::Ids,
     },
+    tls::{self, Attachments, Finding},
 };
 
 /// How long the agent waits, before it says that it watches, for the TLS libraries of processes that run already.
@@ -144,9 +145,17 @@ impl Agent {
             tracing::warn!("{missing}");
         }
         let own = std::process::id();
+        let proc = ProcFs::new(&process_settings.proc_root);
+        let mut attachments = Attachments::default();
+        if matches!(targets, Targets::Started { .. }) || config.selection().is_everything() {
+            // What is not there yet may live a moment only. The libraries are those of the host, as far as it can be seen.
+            let of = if is_open { 1 } else { own };
+            attachments.on_finding(&Finding { tgid: own, ..tls::installed(&proc, of) });
+            attachments.proceed(&mut capture, LIBRARIES_AT_START);
+        }
         let targets = match targets {
             Targets::Chosen(pids) => {
-                watch_with_children(&mut capture, &ProcFs::new(&process_settings.proc_root), &pids)?;
+                watch_with_children(&mut capture, &proc, &pids)?;
                 if is_open { Vec::new() } else { pids }
             }
             Targets::Started { command, child } => vec![start_watched(&mut capture, command, child)?],
@@ -188,6 +197,7 @@ impl Agent {
             gauges,
             sink: exporters.sink(),
             limits: Limits::default(),
+            attachments,
             metadata,
         };
         let pipeline = Pipeline::start(parts, tell_ready, tell).context("cannot start a thread")?;

@@ -70,7 +70,8 @@ pub(super) fn open(proc: &ProcFs, tgid: u32, mapped: &Mapped) -> Option<File> {
     file.metadata().ok()?.is_file().then_some(file)
 }
 
-fn read_only(path: &std::path::Path) -> Option<File> {
+/// Opens a file if it is one.
+pub(super) fn read_only(path: &std::path::Path) -> Option<File> {
     // A FIFO or a device must not hold the agent up.
     if !fs::metadata(path).ok()?.is_file() {
         return None;

@@ -7,6 +7,7 @@
 mod attachments;
 mod code;
 mod finder;
+mod installed;
 mod library;
 mod mapped;
 mod rustls;
@@ -14,5 +15,6 @@ mod rustls;
 pub use self::{
     attachments::{Attachments, Probes},
     finder::{Finder, Finding, Found},
+    installed::installed,
     library::{Function, Library, Site},
 };

@@ -7,7 +7,7 @@ use tests::{
     agent::{Agent, Setup},
     client::Connection,
     need,
-    program::children,
+    program::{Program, children},
 };
 
 fn start(arguments: &[&str]) -> (Agent, u16) {
@@ -41,6 +41,30 @@ fn a_signal_is_passed_on_and_the_program_is_watched_until_it_ends() {
             .collect();
         let paths: Vec<_> = spans.iter().map(|span| span["attributes"]["url.path"].as_str().expect("a path")).collect();
         assert_eq!(paths, ["/before", "/stopping"]);
+    }
+}
+
+/// Clients that live a moment: over before their library could be looked for.
+#[test]
+fn one_request_over_tls_is_seen_from_a_client_that_ends_with_it() {
+    let server = Program::python("https.py", [] as [&str; 0]);
+    let url = format!("https://127.0.0.1:{}/moment", server.port());
+    // OpenSSL, then GnuTLS.
+    for client in [["curl", "-sk", "--http1.1"], ["wget", "-qO-", "--no-check-certificate"]] {
+        let [name, arguments @ ..] = client;
+        let setup =
+            Setup::with(["exec", "--print", "json", "--"]).args([need::program(name)]).args(arguments).args([&url]);
+        let ended = setup.launch().ended();
+        assert!(ended.status.success(), "{name}: {:#?}", ended.log);
+        // The answer has no line end: what is printed next begins behind it.
+        let objects = ended.stdout.iter().filter_map(|line| line.find('{').map(|at| &line[at..]));
+        let spans: Vec<serde_json::Value> =
+            objects.map(|line| serde_json::from_str(line).expect("an object")).collect();
+        let [span] = &spans[..] else { panic!("{name}: {spans:#?}, {:#?}", ended.log) };
+        assert_eq!(span["kind"], "CLIENT", "{name}");
+        assert_eq!(span["attributes"]["url.full"], url.as_str(), "{name}");
+        assert_eq!(span["attributes"]["http.response.status_code"], 200, "{name}");
+        assert_eq!(span["attributes"]["network.peer.port"], server.port(), "{name}");
     }
 }
 

@@ -28,14 +28,18 @@ pub(crate) fn rss_kib(pid: u32) -> Result<(u64, u64)> {
 
 /// Bytes of kernel memory that the BPF maps held open by a process take, each map once.
 pub(crate) fn map_bytes(pid: u32) -> Result<u64> {
-    let mut maps = BTreeMap::new();
+    sum_of_files(pid, map_in)
+}
+
+/// The sum over what the file descriptors of a process stand for, each counted once by its id.
+fn sum_of_files(pid: u32, counted: impl Fn(&str) -> Option<(u64, u64)>) -> Result<u64> {
+    let mut by_id = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).with_context(|| format!("no process {pid}"))? {
+        // A file may be closed while we look.
         let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
-        if let Some((id, bytes)) = map_in(&text) {
-            maps.insert(id, bytes);
-        }
+        by_id.extend(counted(&text));
     }
-    Ok(maps.values().sum())
+    Ok(by_id.values().sum())
 }
 
 /// Id and memory of the map that a file descriptor stands for.
@@ -47,14 +51,7 @@ fn map_in(fdinfo: &str) -> Option<(u64, u64)> {
 /// How often programs of uprobes have run that a process holds open, as far as the kernel counts that
 /// (`kernel.bpf_stats_enabled`).
 pub(crate) fn uprobe_hits(pid: u32) -> Result<u64> {
-    let mut hits = BTreeMap::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).with_context(|| format!("no process {pid}"))? {
-        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
-        if let Some((id, count)) = uprobe_in(&text) {
-            hits.insert(id, count);
-        }
-    }
-    Ok(hits.values().sum())
+    sum_of_files(pid, uprobe_in)
 }
 
 /// Id and runs of the program of a uprobe (`BPF_PROG_TYPE_KPROBE`) that a file descriptor stands for.

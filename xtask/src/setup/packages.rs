@@ -30,6 +30,7 @@ pub(crate) const TESTS: &[Program] = &[
     program("java", "default-jdk-headless"),
     program("javac", "default-jdk-headless"),
     program("mvn", "maven"),
+    program("wget", "wget"),
     program("wrk", "wrk"),
     program("h2load", "nghttp2-client"),
     program("nghttp", "nghttp2-client"),
