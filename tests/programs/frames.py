@@ -152,8 +152,12 @@ def client(port, seed, count):
     rng = random.Random(seed)
     connection = socket.create_connection(("127.0.0.1", port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b""))
-    out, stream, done = b"", 1, 0
+    out, stream, done = PREFACE + frame(SETTINGS, 0, 0, b""), 1, 0
+    # The first write is a long one with requests in it, or only what opens the connection.
+    together = seed % 2 == 1
+    if not together:
+        connection.sendall(out)
+        out = b""
     finished = threading.Semaphore(0)
 
     def drain():
@@ -176,13 +180,16 @@ def client(port, seed, count):
             status = rng.choice([200, 201, 404, 503])
             size = rng.choice([0, 10, 255, 256, 257, 600, 5000, 16384, 40000])
             path = f"/r-{stream}-{status}-{size}-{int(i == batch - 1)}-end"
-            body = rng.choice([0, 0, 5, 300, 9000, 40000])
+            body = 40000 if together and stream == 1 else rng.choice([0, 0, 5, 300, 9000, 40000])
             block = b"\x83\x86" + b"\x44" + text(path) + indexed("x-unique", path)
             out += headers(rng, stream, block, body == 0)
             if body:
                 out += data(rng, stream, body) + frame(DATA, 1, stream, b"")
             stream += 2
-        write(rng, connection, out, ["write", "send", "writev", "sendmsg"])
+        if together and done == 0:
+            connection.sendall(out)
+        else:
+            write(rng, connection, out, ["write", "send", "writev", "sendmsg"])
         out, done = b"", done + batch
         for _ in range(batch):
             if not finished.acquire(timeout=20):

@@ -382,7 +382,9 @@ fn emit(walk: &Walk, scratch: *mut Scratch, more: u64, flags: u32) -> Option<()>
     walk.skipped.set(0);
     // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
     let header: &mut Data = unsafe { &mut (*scratch).header };
-    (header.len, header.head_len, header.flags) = (len as u32, head as u16, flags);
+    (header.len, header.flags) = (len as u32, flags);
+    // A first piece was put together as any other before it was known to be one, with a tail where it is long.
+    (header.head_len, header.tail_len) = (head as u16, 0);
     let recorded = output(scratch, head);
     header.position += len;
     recorded
