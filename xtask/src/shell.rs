@@ -57,6 +57,12 @@ pub(crate) fn host_triple() -> String {
 /// The cargo that started us, or the one on PATH.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo says of us: build scripts that look at these (ring's) would run again in turns with a plain `cargo build`.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     command.current_dir(root());
     command
 }
