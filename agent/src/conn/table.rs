@@ -189,7 +189,10 @@ impl Connections {
             self.by_id.insert(header.conn, Connection::new(info, header.tgid, header.at_ns, false, header.at_ns));
         }
         let Some(connection) = self.by_id.get_mut(&header.conn) else { return true };
-        if let Some(version) = hello::chosen_version(head) {
+        // In plaintext it would be somebody's data that looks like it.
+        if !connection.info.tls
+            && let Some(version) = hello::chosen_version(head)
+        {
             connection.info.tls_version = Some(version);
         }
         let fed = connection.on_data(&Piece::new(header, head, tail), &mut self.exchanges);

@@ -137,7 +137,8 @@ pub(super) fn push_network(connection: &ConnectionInfo, version: &'static str, r
         }
         Endpoint::Unknown => {}
     }
-    out.push_str(semconv::TLS_PROTOCOL_VERSION, connection.tls_version.map(CompactString::const_new));
+    let tls_version = connection.tls_version.filter(|_| connection.tls);
+    out.push_str(semconv::TLS_PROTOCOL_VERSION, tls_version.map(CompactString::const_new));
     if rpc {
         out.push(semconv::NETWORK_PROTOCOL_NAME, Value::Static("http"));
     }

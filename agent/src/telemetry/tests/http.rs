@@ -98,6 +98,16 @@ fn a_known_name_does_not_say_it_is_unknown() {
 }
 
 #[test]
+fn only_what_was_encrypted_has_a_version_of_tls() {
+    let version = |tls| {
+        let connection = ConnectionInfo { tls, tls_version: Some("1.3"), ..connection() };
+        attribute(&span_over(served(get("/")), &connection), "tls.protocol.version")
+    };
+    // A body in the clear may look like a server's choice.
+    assert_eq!((version(true).as_deref(), version(false)), (Some("1.3"), None));
+}
+
+#[test]
 fn the_scheme_is_tls_first_then_what_the_wire_says_then_http() {
     let scheme = |http, tls| attribute(&span_over(served(http), &ConnectionInfo { tls, ..connection() }), "url.scheme");
     let wire = |scheme: &str| Http { scheme: Some(scheme.into()), ..get("/") };
