@@ -1,9 +1,10 @@
 /* Starts processes when told to: `storm KIND RATE SECONDS` so many per second, which end at once (`fork`, `vfork`, or `exec`: after
- * a program of their own); `stay COUNT`, which wait for their parent's end; `request PORT`: itself makes a request. */
+ * a program of their own); `stay COUNT`, which wait for their parent's end or for `leave`; `request PORT`: itself makes a request. */
 #include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -59,6 +60,9 @@ static void storm(char kind, double rate, double seconds) {
     printf("started %ld in %.0f ms\n", started, elapsed * 1e3);
 }
 
+static pid_t staying[1 << 16];
+static int stay_count;
+
 static void stay(int count) {
     pid_t parent = getpid();
     for (int at = 0; at < count; at++) {
@@ -73,8 +77,19 @@ static void stay(int count) {
                 pause();
             _exit(0);
         }
+        if (stay_count < (int)(sizeof staying / sizeof *staying))
+            staying[stay_count++] = child;
     }
     printf("started %d in 0 ms\n", count);
+}
+
+static void leave(void) {
+    for (int at = 0; at < stay_count; at++)
+        kill(staying[at], SIGKILL);
+    for (int at = 0; at < stay_count; at++)
+        waitpid(staying[at], NULL, 0);
+    printf("started 0 in 0 ms\n");
+    stay_count = 0;
 }
 
 int main(void) {
@@ -87,6 +102,8 @@ int main(void) {
             storm(kind[0], rate, seconds);
         else if (sscanf(line, "stay %d", &number) == 1)
             stay(number);
+        else if (!strcmp(line, "leave\n"))
+            leave();
         else if (sscanf(line, "request %d", &number) == 1)
             request(number);
     }
