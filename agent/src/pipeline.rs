@@ -25,10 +25,10 @@ pub use self::{self_metrics::Gauges, shared::Shared, waiting::Ready};
 use crate::{
     capture::{Capture, Uprobe, event::Event},
     config::Naming,
-    conn::{Connections, Limits},
+    conn::{Connections, Limits, Wanted},
     export::{MetricSource, SpanSink},
     model::{exchange::Exchange, metric::Metric, net::ConnectionInfo, span::Span},
-    procs::{ProcessTable, Service},
+    procs::{Asker, DnsAnswers, ProcessTable, Service},
     telemetry::{
         Scheme, Telemetry,
         clock::{Offset, monotonic_ns},
@@ -84,7 +84,21 @@ pub struct Parts {
 /// The running pipeline.
 pub struct Pipeline {
     stop: Arc<AtomicBool>,
-    thread: thread::JoinHandle<()>,
+    thread: thread::JoinHandle<Detaching>,
+}
+
+/// Probes that are being taken away.
+#[must_use = "if the program ends meanwhile, the kernel leaves what it is at in the probed programs"]
+#[derive(Default)]
+pub struct Detaching(Option<thread::JoinHandle<()>>);
+
+impl Detaching {
+    /// Waits until all are.
+    pub fn wait(self) {
+        if self.0.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("probes of TLS libraries were not taken away: the thread for it has panicked");
+        }
+    }
 }
 
 impl Pipeline {
@@ -97,19 +111,22 @@ impl Pipeline {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         let thread = thread::Builder::new().name("pipeline".to_owned()).spawn(move || {
-            let outcome = Worker::new(parts, ready).run(&asked);
+            let (outcome, detaching) = Worker::new(parts, ready).run(&asked);
             // Nobody listens any more if the agent stops for another reason.
             let _unheard = ended.send(outcome);
+            detaching
         })?;
         Ok(Self { stop, thread })
     }
 
-    /// Detaches the kernel side, takes what is left in the ring, and waits for the thread.
-    pub fn stop(self) {
+    /// Detaches the kernel side, takes what is left in the ring, and waits for the thread. Probes of TLS libraries go
+    /// after that: what was seen need not wait for it.
+    pub fn stop(self) -> Detaching {
         self.stop.store(true, Ordering::Relaxed);
-        if self.thread.join().is_err() {
+        self.thread.join().unwrap_or_else(|_| {
             tracing::error!("the pipeline's thread has panicked; spans of the last moments are missing");
-        }
+            Detaching::default()
+        })
     }
 }
 
@@ -128,6 +145,8 @@ struct Worker {
     connections: Connections,
     discovery: Discovery,
     waiting: Waiting,
+    /// What processes were answered by DNS servers.
+    answers: DnsAnswers,
     /// Requests being answered, by process and whether over TLS.
     being_answered: HashMap<(u32, bool), u64>,
     /// Probes of TLS libraries, where there can be any.
@@ -135,8 +154,8 @@ struct Worker {
     /// Told when they are in place for the first time.
     ready: Option<mpsc::Sender<()>>,
     spans: Vec<Span>,
-    /// Connections that carry nothing of interest.
-    unwanted: Vec<u64>,
+    /// Connections of which something else is wanted than before.
+    wanted: Vec<(u64, Wanted)>,
     housekeeping: Instant,
     swept: Instant,
 }
@@ -160,16 +179,17 @@ impl Worker {
             connections: Connections::new(parts.limits, monotonic_ns()),
             discovery: Discovery::new(Arc::clone(&parts.processes), &parts.targets),
             waiting: Waiting::new(parts.metadata.take()),
+            answers: DnsAnswers::default(),
             being_answered: HashMap::new(),
             spans: Vec::new(),
-            unwanted: Vec::new(),
+            wanted: Vec::new(),
             housekeeping: Instant::now(),
             swept: Instant::now(),
             parts,
         }
     }
 
-    fn run(mut self, stop: &AtomicBool) -> Ended {
+    fn run(mut self, stop: &AtomicBool) -> (Ended, Detaching) {
         let mut wait = WAIT_BUSY;
         let ended = loop {
             self.parts.capture.wait(wait);
@@ -185,13 +205,12 @@ impl Worker {
                 break Ended::TargetsGone;
             }
         };
-        self.finish();
-        ended
+        (ended, self.finish())
     }
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { parts, connections, discovery, waiting, plaintext, ready, spans, unwanted, .. } = self;
+        let Self { parts, connections, discovery, waiting, answers, plaintext, ready, spans, wanted, .. } = self;
         let mut telemetry = parts.telemetry.lock();
         let processes = &parts.processes;
         for (connection, exchange) in waiting.release() {
@@ -210,13 +229,22 @@ impl Worker {
                     if let Some(plaintext) = plaintext {
                         plaintext.on_watched(open.tgid);
                     }
-                    connections.on_open(open, &mut sink);
+                    let asker =
+                        Asker { tgid: open.tgid, started_at_ns: open.started_at_ns, forked_from: open.forked_from };
+                    connections.on_open(open, |ip| answers.name(asker, ip, open.at_ns), &mut sink);
                 }
+            }
+            // The process may not be judged yet: it is by its first connection, before which it asks for names.
+            Event::Answer { header, message } => {
+                answers.on_answer(header.tgid, header.started_at_ns, header.at_ns, message);
             }
             Event::Data { header, head, tail } => {
                 // The kernel side goes on for a while with a connection that was met before its process was left out.
-                if discovery.wants(header.tgid) && !connections.on_data(header, head, tail, &mut sink) {
-                    unwanted.push(header.conn);
+                if discovery.wants(header.tgid) {
+                    match connections.on_data(header, head, tail, &mut sink) {
+                        Wanted::Pieces => {}
+                        other => wanted.push((header.conn, other)),
+                    }
                 }
             }
             Event::Bind(bind) => connections.on_bind(bind),
@@ -232,11 +260,13 @@ impl Worker {
                 }
                 if process.what == PROCESS_EXIT {
                     connections.on_exit(process.tgid, process.at_ns, &mut sink);
+                    answers.on_exit(process.tgid, process.at_ns);
                 }
             }
         });
         connections.on_tick(monotonic_ns(), &mut sink);
         drop(telemetry);
+        discovery.read_begun();
         let settled = plaintext.as_mut().is_none_or(|plaintext| {
             connections.take_encrypted().for_each(|tgid| plaintext.on_encrypted(tgid));
             plaintext.round(&mut parts.capture)
@@ -249,8 +279,12 @@ impl Worker {
         for tgid in discovery.take_resumed() {
             connections.on_resumed(tgid, monotonic_ns());
         }
-        for id in unwanted.drain(..) {
-            parts.capture.ignore_connection(id);
+        for (id, wanted) in wanted.drain(..) {
+            match wanted {
+                Wanted::Pieces => {}
+                Wanted::Frames => parts.capture.follow_frames(id),
+                Wanted::Nothing => parts.capture.ignore_connection(id),
+            }
         }
         parts.gauges.add_events(taken);
         if !spans.is_empty() {
@@ -266,6 +300,7 @@ impl Worker {
             self.swept = Instant::now();
             self.discovery.sweep(&mut self.parts.capture);
         }
+        self.answers.sweep(monotonic_ns());
         self.connections.gather();
         self.count_open_requests();
         self.publish();
@@ -299,9 +334,9 @@ impl Worker {
     }
 
     /// Detaches the kernel side, and ends what is open.
-    fn finish(mut self) {
+    fn finish(mut self) -> Detaching {
         // Nothing is to be attached any more.
-        self.plaintext = None;
+        let plaintext = self.plaintext.take();
         self.parts.capture.detach();
         for _ in 0..LAST_ROUNDS {
             if self.round() == 0 {
@@ -325,10 +360,12 @@ impl Worker {
         }
         self.connections.gather();
         self.publish();
-        // Probes are taken away one after the other, which takes seconds: what was seen need not wait for it.
+        // They are taken away one after the other, which takes seconds.
         let Parts { capture, .. } = self.parts;
-        if let Err(error) = thread::Builder::new().name("detach".to_owned()).spawn(move || drop(capture)) {
+        let thread = thread::Builder::new().name("detach".to_owned()).spawn(move || drop((plaintext, capture)));
+        if let Err(error) = &thread {
             tracing::debug!(%error, "no thread to take probes away: that was done before what was seen was sent");
         }
+        Detaching(thread.ok())
     }
 }

@@ -17,6 +17,8 @@ pub enum EventKind {
     Process = 4,
     /// [`Bind`]: it became known which connection carries a stream of plaintext.
     Bind = 5,
+    /// [`Answer`]: a process received what a DNS server answered.
+    Answer = 6,
 }
 
 impl EventKind {
@@ -29,6 +31,7 @@ impl EventKind {
             3 => Some(Self::State),
             4 => Some(Self::Process),
             5 => Some(Self::Bind),
+            6 => Some(Self::Answer),
             _ => None,
         }
     }
@@ -231,6 +234,25 @@ pub struct Process {
     pub comm: [u8; 16],
 }
 
+/// A process received what a DNS server answered. `len` bytes of the message follow this record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Answer {
+    /// [`EventKind::Answer`].
+    pub kind: u32,
+    /// Captured bytes of the message, from its beginning.
+    pub len: u32,
+    /// The process. Where nothing is chosen it may be one that is not known yet: names come before connections.
+    pub tgid: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// When the call returned, in ns of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// When the process was started, in ns of `CLOCK_BOOTTIME`: with `tgid`, its identity. 0 where unknown.
+    pub started_at_ns: u64,
+}
+
+const _: () = assert!(size_of::<Answer>() == 32);
 const _: () = assert!(size_of::<Data>() == 64);
 const _: () = assert!(size_of::<Open>() == 208);
 const _: () = assert!(size_of::<State>() == 48);

@@ -33,6 +33,16 @@ pub const STEP_FRAMES: u32 = 24;
 /// Most messages of one `sendmmsg` or `recvmmsg` that are followed.
 pub const MMSG_MAX: u32 = 8;
 
+/// Most bytes read of a DNS answer: what servers send over UDP without being fragmented (the size that DNS flag day 2020
+/// agreed on). Of a longer one the records that are whole are used.
+pub const ANSWER_MAX: u32 = 1232;
+/// Most DNS answers read of one process in [`ANSWERS_EVERY`]: a resolver of others receives as many as it is asked for.
+pub const ANSWERS_MAX: u64 = 128;
+/// The bits of a time in ns that are left out to count in windows: about a second.
+pub const ANSWERS_EVERY: u32 = 30;
+/// Processes whose DNS answers are counted at once; the least recently used goes first.
+pub const ANSWERED_MAX: u32 = 1024;
+
 /// Bytes of payload a per-CPU buffer has room for: the verifier takes offset and length, masked to 13 and 14 bits, to be
 /// at their largest both; then the tail. Per-CPU values have 32 KiB at most.
 pub const SCRATCH_PAYLOAD: usize = (1 << 13) + (1 << 14) + 64;

@@ -7,17 +7,30 @@ pub const IGNORE: u32 = 2;
 
 /// Value of the map of verdicts: nothing more is wanted of this connection.
 pub const VERDICT_IGNORE: u32 = 1;
+/// The same: it carries HTTP/2, to be followed frame by frame from the next piece on that begins with a header block.
+pub const VERDICT_HTTP2: u32 = 2;
 
-/// Word that says whether TLS libraries are probed (0: none is): all functions of each are.
+/// Most files with probes on a TLS library at once. Each has a number from 1 on, which its probes carry as their cookie.
+pub const TLS_FILES_MAX: u32 = 256;
+/// Word that says how far the probes of one such file are: all its functions have theirs.
 pub const TLS_COMPLETE: u32 = 1;
 /// The same: probes are just being put in place. TLS objects met now would be seen in part, so none is taken up.
 pub const TLS_INCOMPLETE: u32 = 2;
+/// The number that stands for all files together: its word is 0 where none has probes, and how far the probes of all are
+/// where the kernel knows no cookies.
+pub const TLS_ALL_FILES: u32 = 0;
 
 /// Index into the array of programs: carries on where `sys_exit` finds a `sendmmsg` or `recvmmsg`.
 pub const MANY_MESSAGES: u32 = 0;
 
 /// Index into the array of programs: carries on where the frames of HTTP/2 are followed.
 pub const FOLLOW_FRAMES: u32 = 1;
+
+/// Index into the array of programs of `sys_exit`: carries on where a datagram was received.
+pub const READ_DATAGRAM: u32 = 2;
+
+/// Index into the arrays of programs of the socket tracepoints: carries on where a datagram was received, or sent.
+pub const DATAGRAM: u32 = 1;
 
 /// Index into the per-CPU array of counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +48,9 @@ pub enum Counter {
     Compat = 4,
     /// Processes that found the map of watched processes full: their traffic is not seen.
     ProcessMapFull = 5,
+    /// DNS answers that a process received beyond what is read of one process in a second.
+    AnswersSkipped = 6,
 }
 
 /// How many counters there are.
-pub const COUNTERS: u32 = 6;
+pub const COUNTERS: u32 = 7;

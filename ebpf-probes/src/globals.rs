@@ -25,6 +25,10 @@ pub fn hooks_only() -> bool {
     HOOKS_ONLY.load() != 0
 }
 
+/// 1: probes of TLS libraries carry the number of their file as a cookie (Linux 5.15).
+#[unsafe(no_mangle)]
+pub static HAS_COOKIES: Global<u32> = Global::new(0);
+
 /// Most bytes copied from the beginning of the pieces of a turn; at most `HEAD_MAX`.
 #[unsafe(no_mangle)]
 pub static HEAD_LIMIT: Global<u32> = Global::new(HEAD_MAX);

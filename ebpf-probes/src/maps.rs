@@ -8,10 +8,10 @@ use aya_ebpf::{
 use ebpf_common::{
     events::Data,
     limits::{
-        CONNECTIONS_MAX, IOV_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD, TLS_CARRIERS_MAX,
-        TLS_STREAMS_MAX, TLS_THREADS_MAX, VERDICTS_MAX,
+        ANSWERED_MAX, CONNECTIONS_MAX, IOV_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD,
+        TLS_CARRIERS_MAX, TLS_STREAMS_MAX, TLS_THREADS_MAX, VERDICTS_MAX,
     },
-    policy::{COUNTERS, Counter, TLS_COMPLETE},
+    policy::{COUNTERS, Counter, TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX},
 };
 
 use crate::handlers::{
@@ -63,10 +63,22 @@ pub const CIPHER: u32 = 1 << 6;
 pub const BOUND: u32 = 1 << 7;
 /// The frames of HTTP/2 are followed; shifted by the direction.
 pub const FRAMES: u32 = 1 << 8;
+/// It carries HTTP/2: a direction that is not followed is taken up again where a piece begins with a header block.
+pub const HTTP2: u32 = 1 << 10;
 
 /// Connections, by socket (`sock` backend). Written by the programs; freed by the kernel with the socket.
 #[btf_map]
 pub static CONNECTIONS: SkStorage<Connection> = SkStorage::new();
+
+/// Sockets for datagrams without a connection over which a DNS server was asked (`sock` backend): there is a value, and it
+/// says nothing. Written by the programs; freed by the kernel with the socket.
+#[btf_map]
+pub static ASKING: SkStorage<u32> = SkStorage::new();
+
+/// DNS answers that processes received, by thread group id: a window of time, and behind it, in the low 16 bits, how many
+/// were read in it. Written by the programs; least recently used goes.
+#[map]
+pub static ANSWERED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(ANSWERED_MAX, 0);
 
 /// Connections, by the address of their `struct sock` (backends that cannot use socket storage). Written by the
 /// programs; an entry goes when TCP closes, when the address is found reused, or as the least recently used. The loader shrinks it to one
@@ -147,21 +159,21 @@ pub static MANY: PerCpuArray<Many> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static MMSG: LruHashMap<u64, Mmsg> = LruHashMap::with_max_entries(MMSG_THREADS, 0);
 
-/// One word, see `ebpf_common::policy`: whether TLS libraries are probed at all. Written by the loader; nobody pays for
-/// TLS before.
+/// By number of a file with a TLS library: how far its probes are, see `ebpf_common::policy`. Written by the loader; nobody
+/// pays for TLS before the first.
 #[map]
-static TLS_PROBED: Array<u32> = Array::with_max_entries(1, 0);
+static TLS_PROBED: Array<u32> = Array::with_max_entries(TLS_FILES_MAX + 1, 0);
 
 /// Whether TLS libraries are probed at all.
 #[inline(always)]
 pub fn tls_is_probed() -> bool {
-    TLS_PROBED.get(0).is_some_and(|&probed| probed != 0)
+    TLS_PROBED.get(TLS_ALL_FILES).is_some_and(|&probed| probed != 0)
 }
 
-/// Whether all functions are probed of every library that is.
+/// Whether all functions of the library in file number `file` are probed.
 #[inline(always)]
-pub fn tls_probes_are_complete() -> bool {
-    TLS_PROBED.get(0).is_some_and(|&probed| probed == TLS_COMPLETE)
+pub fn tls_probes_are_complete(file: u32) -> bool {
+    TLS_PROBED.get(file).is_some_and(|&probed| probed == TLS_COMPLETE)
 }
 
 /// A TLS object of a process.
@@ -251,15 +263,15 @@ pub static TLS_CARRIERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(TLS
 
 /// What `sys_exit` continues in, see `ebpf_common::policy`. Written by the loader.
 #[map]
-pub static TAIL_CALLS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+pub static TAIL_CALLS: ProgramArray = ProgramArray::with_max_entries(3, 0);
 
 /// What `sock_recv_length` continues in. Written by the loader; programs of different hooks do not share a map.
 #[map]
-pub static TAIL_CALLS_RECEIVED: ProgramArray = ProgramArray::with_max_entries(1, 0);
+pub static TAIL_CALLS_RECEIVED: ProgramArray = ProgramArray::with_max_entries(2, 0);
 
 /// What `sock_send_length` continues in.
 #[map]
-pub static TAIL_CALLS_SENT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+pub static TAIL_CALLS_SENT: ProgramArray = ProgramArray::with_max_entries(2, 0);
 
 /// Adds one to a counter.
 #[inline(always)]

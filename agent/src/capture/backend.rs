@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use ebpf_common::policy::{FOLLOW_FRAMES, MANY_MESSAGES};
+use ebpf_common::policy::{DATAGRAM, FOLLOW_FRAMES, MANY_MESSAGES, READ_DATAGRAM};
 
 /// A way to learn what a process moves over its sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +57,9 @@ pub struct Continuation {
 const NO_FRAMES: &str =
     "HTTP/2 is not followed frame by frame on this kernel; trailers behind large bodies show as gaps";
 
+const NO_ANSWERS: &str =
+    "DNS answers are not read on this kernel: addresses go without the names that they were asked by";
+
 static SOCK_CONTINUES: &[Continuation] = &[
     Continuation {
         hook: Hook { program: "sock_recv_frames", tracepoint: "sock_recv_length" },
@@ -69,6 +72,21 @@ static SOCK_CONTINUES: &[Continuation] = &[
         map: "TAIL_CALLS_SENT",
         index: 0,
         otherwise: NO_FRAMES,
+    },
+];
+
+static SOCK_READS_ANSWERS: &[Continuation] = &[
+    Continuation {
+        hook: Hook { program: "sock_send_datagram", tracepoint: "sock_send_length" },
+        map: "TAIL_CALLS_SENT",
+        index: DATAGRAM,
+        otherwise: NO_ANSWERS,
+    },
+    Continuation {
+        hook: Hook { program: "sock_recv_datagram", tracepoint: "sock_recv_length" },
+        map: "TAIL_CALLS_RECEIVED",
+        index: DATAGRAM,
+        otherwise: NO_ANSWERS,
     },
 ];
 
@@ -86,6 +104,13 @@ static SYSCALL_CONTINUES: &[Continuation] = &[
         otherwise: NO_FRAMES,
     },
 ];
+
+static SYSCALL_READS_ANSWERS: &[Continuation] = &[Continuation {
+    hook: Hook { program: "sys_exit_datagram", tracepoint: "sys_exit" },
+    map: "TAIL_CALLS",
+    index: READ_DATAGRAM,
+    otherwise: NO_ANSWERS,
+}];
 
 /// Structures whose every known member a backend needs.
 const SYSCALL_NEEDS: &[&str] = &["files_struct", "fdtable", "file", "inode", "socket"];
@@ -128,6 +153,15 @@ impl Backend {
         match self {
             Self::Sock => SOCK_CONTINUES,
             Self::Syscall => SYSCALL_CONTINUES,
+        }
+    }
+
+    /// The programs that its hooks continue in where DNS answers are wanted.
+    #[must_use]
+    pub const fn reads_answers(self) -> &'static [Continuation] {
+        match self {
+            Self::Sock => SOCK_READS_ANSWERS,
+            Self::Syscall => SYSCALL_READS_ANSWERS,
         }
     }
 

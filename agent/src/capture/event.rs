@@ -1,6 +1,6 @@
 //! Records of the ring, checked and typed, without copying.
 
-use ebpf_common::events::{Bind, Data, EventKind, Open, Process, State};
+use ebpf_common::events::{Answer, Bind, Data, EventKind, Open, Process, State};
 use zerocopy::FromBytes;
 
 /// A record of the kernel side.
@@ -23,6 +23,13 @@ pub enum Event<'a> {
     Process(&'a Process),
     /// It became known which connection carries a stream of plaintext.
     Bind(&'a Bind),
+    /// A process received what a DNS server answered.
+    Answer {
+        /// Who, and when.
+        header: &'a Answer,
+        /// The beginning of the message.
+        message: &'a [u8],
+    },
 }
 
 impl<'a> Event<'a> {
@@ -35,6 +42,10 @@ impl<'a> Event<'a> {
             EventKind::State => Self::State(State::ref_from_prefix(record).ok()?.0),
             EventKind::Process => Self::Process(Process::ref_from_prefix(record).ok()?.0),
             EventKind::Bind => Self::Bind(Bind::ref_from_prefix(record).ok()?.0),
+            EventKind::Answer => {
+                let (header, rest) = Answer::ref_from_prefix(record).ok()?;
+                Self::Answer { header, message: rest.get(..usize::try_from(header.len).ok()?)? }
+            }
             EventKind::Data => {
                 let (header, payload) = Data::ref_from_prefix(record).ok()?;
                 let (head, rest) = payload.split_at_checked(header.head_len.into())?;
@@ -77,6 +88,23 @@ mod tests {
         for len in 0..64 {
             assert!(Event::parse(&record(0, 0).0[..len]).is_none(), "{len}");
         }
+    }
+
+    #[test]
+    fn an_answer_comes_with_its_message_or_not_at_all() {
+        let mut answer = Answer::new_zeroed();
+        (answer.kind, answer.len, answer.tgid) = (EventKind::Answer as u32, 5, 7);
+        let mut bytes = Aligned([b'x'; 128]);
+        let mut parsed_of = |len: u32, record: usize| {
+            answer.len = len;
+            bytes.0[..32].copy_from_slice(answer.as_bytes());
+            match Event::parse(&bytes.0[..record]) {
+                Some(Event::Answer { header, message }) => Some((header.tgid, message.len())),
+                _ => None,
+            }
+        };
+        assert_eq!((parsed_of(5, 40), parsed_of(0, 32)), (Some((7, 5)), Some((7, 0))));
+        assert_eq!((parsed_of(5, 36), parsed_of(u32::MAX, 128), parsed_of(0, 31)), (None, None, None));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use aya::{
 use ebpf_common::{
     limits,
     offsets::KernelOffsets,
-    policy::{COUNTERS, Counter, IGNORE, VERDICT_IGNORE, WATCH},
+    policy::{COUNTERS, Counter, IGNORE, VERDICT_HTTP2, VERDICT_IGNORE, WATCH},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
@@ -48,6 +48,8 @@ pub struct Options {
     pub capture_bytes: u32,
     /// Attach programs that look at nothing, to measure what the hooks cost.
     pub hooks_only: bool,
+    /// Read the DNS answers that processes receive.
+    pub dns_answers: bool,
 }
 
 impl Default for Options {
@@ -58,6 +60,7 @@ impl Default for Options {
             ring_bytes: limits::RING_BYTES,
             capture_bytes: limits::HEAD_MAX,
             hooks_only: false,
+            dns_answers: true,
         }
     }
 }
@@ -127,6 +130,8 @@ pub struct Capture {
     /// Holds programs, links and the maps that are not taken out below.
     object: Ebpf,
     uprobes: uprobes::How,
+    /// Uprobes carry the number of their file, so that the kernel side knows which are complete.
+    uprobes_have_cookies: bool,
     links: uprobes::Links,
     ring: RingBuf<MapData>,
     processes: HashMap<MapData, u32, u32>,
@@ -163,7 +168,7 @@ impl Capture {
                 continue;
             }
             let mut object = load(options, backend, &offsets)?;
-            match attach(&mut object, backend, &types) {
+            match attach(&mut object, backend, &types, options.dns_answers) {
                 Ok(()) => return Self::with(object, backend, refused),
                 Err(reason) => refused.push(Refusal { backend, reason }),
             }
@@ -184,6 +189,7 @@ impl Capture {
             refused,
             object,
             uprobes,
+            uprobes_have_cookies: uprobes::have_cookies(),
             links: uprobes::Links::default(),
         })
     }
@@ -232,6 +238,13 @@ impl Capture {
     pub fn ignore_connection(&mut self, id: u64) {
         if let Err(error) = self.verdicts.insert(id, VERDICT_IGNORE, 0) {
             tracing::debug!(%error, id, "a connection cannot be ignored in the kernel; it goes on being skipped here");
+        }
+    }
+
+    /// A connection that was met in mid-life carries HTTP/2.
+    pub fn follow_frames(&mut self, id: u64) {
+        if let Err(error) = self.verdicts.insert(id, VERDICT_HTTP2, 0) {
+            tracing::debug!(%error, id, "frames of a connection are not followed; those behind large ones are missed");
         }
     }
 
@@ -297,6 +310,7 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>) -> Re
     let ring_bytes = ring_bytes(options.ring_bytes);
     let wake_at = ring_bytes / 4;
     let hooks_only = u32::from(options.hooks_only);
+    let has_cookies = u32::from(uprobes::have_cookies());
     let mut loader = EbpfLoader::new();
     loader
         .override_global("OFFSETS", offsets.as_bytes(), true)
@@ -304,6 +318,7 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>) -> Re
         .override_global("HEAD_LIMIT", &head_limit, true)
         .override_global("WAKE_AT", &wake_at, true)
         .override_global("HOOKS_ONLY", &hooks_only, true)
+        .override_global("HAS_COOKIES", &has_cookies, true)
         .map_max_entries("EVENTS", ring_bytes);
     if backend == Backend::Sock {
         // Its state lives in socket storage.
@@ -322,11 +337,12 @@ fn ring_bytes(wanted: u32) -> u32 {
 }
 
 /// Attaches the hooks of a backend: all of them, or it is refused. The ones that follow processes come first.
-fn attach(object: &mut Ebpf, backend: Backend, types: &aya::Btf) -> Result<(), String> {
+fn attach(object: &mut Ebpf, backend: Backend, types: &aya::Btf, dns_answers: bool) -> Result<(), String> {
     for hook in backend::PROCESS_HOOKS.iter().chain(backend.hooks()) {
         hook.attach(object, types).map_err(|error| format!("{}: {}", hook.tracepoint, plainly(&error)))?;
     }
-    for continuation in backend.continuations() {
+    let answers = if dns_answers { backend.reads_answers() } else { &[] };
+    for continuation in backend.continuations().iter().chain(answers) {
         if let Err(error) = continuation.attach(object, types) {
             let program = continuation.hook.program;
             tracing::warn!(%error, program, "{}", continuation.otherwise);

@@ -40,11 +40,11 @@ impl Programs {
     }
 
     /// Puts a program at an offset of a file, or where the function there returns, if it is one for returns. It goes when
-    /// the link is dropped.
+    /// the link is dropped. `cookie` is what the program can ask for.
     ///
     /// # Errors
     /// What the kernel said. `EINVAL` from one that knows no such links.
-    pub(super) fn attach(&mut self, name: &str, path: &CStr, offset: u64) -> anyhow::Result<OwnedFd> {
+    pub(super) fn attach(&mut self, name: &str, path: &CStr, offset: u64, cookie: u64) -> anyhow::Result<OwnedFd> {
         let program = self.object.programs.get(name).with_context(|| format!("no program {name}"))?;
         let on_return = matches!(program.section, ProgramSection::URetProbe { .. });
         if !self.loaded.contains_key(name) {
@@ -53,7 +53,7 @@ impl Programs {
             self.loaded.insert(name.to_owned(), loaded);
         }
         let program = self.loaded.get(name).context("not loaded")?;
-        Ok(sys::link(program.as_fd(), path, offset, on_return)?)
+        Ok(sys::link(program.as_fd(), path, offset, cookie, on_return)?)
     }
 }
 
@@ -132,17 +132,24 @@ mod sys {
         unsafe { bpf(PROG_LOAD, &attr) }
     }
 
-    pub(super) fn link(program: BorrowedFd<'_>, path: &CStr, offset: u64, on_return: bool) -> io::Result<OwnedFd> {
+    pub(super) fn link(
+        program: BorrowedFd<'_>,
+        path: &CStr,
+        offset: u64,
+        cookie: u64,
+        on_return: bool,
+    ) -> io::Result<OwnedFd> {
         let attr = Link {
             prog_fd: program.as_raw_fd().cast_unsigned(),
             attach_type: TRACE_UPROBE_MULTI,
             path: path.as_ptr() as u64,
             offsets: (&raw const offset) as u64,
+            cookies: (&raw const cookie) as u64,
             cnt: 1,
             uprobe_flags: if on_return { UPROBE_MULTI_RETURN } else { 0 },
             ..Link::default()
         };
-        // SAFETY: `attr` has the layout that the kernel asks for; path and offset outlive the call.
+        // SAFETY: `attr` has the layout that the kernel asks for; path, offset and cookie outlive the call.
         unsafe { bpf(LINK_CREATE, &attr) }
     }
 

@@ -5,18 +5,19 @@ use std::{
     fs::File,
     os::fd::{AsRawFd, OwnedFd},
     sync::mpsc::{self, Sender},
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use aya::{
     Ebpf,
     maps::{Array, MapError},
     programs::{
-        UProbe,
-        uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope},
+        ProgramType, UProbe,
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
+    sys::{BpfHelper, is_helper_supported},
 };
-use ebpf_common::policy::{TLS_COMPLETE, TLS_INCOMPLETE};
+use ebpf_common::policy::{TLS_ALL_FILES, TLS_COMPLETE, TLS_INCOMPLETE};
 use object::{Object as _, ObjectSegment as _};
 
 use super::{Capture, plainly, uprobe_multi};
@@ -55,40 +56,60 @@ pub enum Uprobe {
 /// Takes probes away on a thread of its own: the kernel waits for a tenth of a second at each, until no processor can be
 /// in it any more.
 #[derive(Default)]
-pub(super) struct Links(Option<Sender<Uprobe>>);
+pub(super) struct Links(Option<(Sender<Uprobe>, Option<JoinHandle<()>>)>);
 
 impl Links {
     fn drop_later(&mut self, link: Uprobe) {
-        let sender = self.0.get_or_insert_with(|| {
+        let (sender, _) = self.0.get_or_insert_with(|| {
             let (sender, links) = mpsc::channel();
             let work = move || links.into_iter().for_each(drop);
-            if let Err(error) = thread::Builder::new().name("detach".to_owned()).spawn(work) {
+            let thread = thread::Builder::new().name("detach".to_owned()).spawn(work);
+            if let Err(error) = &thread {
                 tracing::debug!(%error, "no thread to take probes away: it is done in between");
             }
-            sender
+            (sender, thread.ok())
         });
         // Without the thread the link comes back, and goes here.
         drop(sender.send(link));
     }
 }
 
+impl Drop for Links {
+    /// Waits for the thread: one that is ended with the program in the midst of it leaves a probe behind.
+    fn drop(&mut self) {
+        if let Some((sender, thread)) = self.0.take() {
+            drop(sender);
+            if thread.is_some_and(|thread| thread.join().is_err()) {
+                tracing::error!("probes were not taken away: the thread for it has panicked");
+            }
+        }
+    }
+}
+
 impl Probes for Capture {
     type Probe = Uprobe;
 
-    fn set_complete(&mut self, is_complete: bool) {
-        if let Err(error) = say(&mut self.object, if is_complete { TLS_COMPLETE } else { TLS_INCOMPLETE }) {
+    fn set_complete(&mut self, number: u32, is_complete: bool) {
+        let word = if is_complete { TLS_COMPLETE } else { TLS_INCOMPLETE };
+        let said = if self.uprobes_have_cookies {
+            say(&mut self.object, TLS_ALL_FILES, TLS_COMPLETE).and_then(|()| say(&mut self.object, number, word))
+        } else {
+            // All libraries count as one.
+            say(&mut self.object, TLS_ALL_FILES, word)
+        };
+        if let Err(error) = said {
             tracing::warn!(error, "TLS traffic is not seen");
         }
     }
 
-    fn attach(&mut self, file: &File, site: &Site) -> Result<Vec<Uprobe>, String> {
+    fn attach(&mut self, file: &File, number: u32, site: &Site) -> Result<Vec<Uprobe>, String> {
         // Not by its path, which may mean another file by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let (entry, on_return) = site.function.programs();
         let mut probes: Vec<Uprobe> = Vec::new();
         // The return first: an entry without its return would leave the thread in the call.
         for program in on_return.into_iter().chain([entry]) {
-            match self.put(program, &path, site.offset) {
+            match self.put(program, &path, site.offset, number) {
                 Ok(probe) => probes.push(probe),
                 Err(error) => {
                     for probe in probes {
@@ -107,15 +128,16 @@ impl Probes for Capture {
 }
 
 impl Capture {
-    /// Puts a program at an offset of a file, for all processes.
+    /// Puts a program at an offset of a file, for all processes. It will know the file by `number`.
     ///
     /// # Errors
     /// What the kernel said.
-    fn put(&mut self, program: &str, path: &str, offset: u64) -> Result<Uprobe, String> {
+    fn put(&mut self, program: &str, path: &str, offset: u64, number: u32) -> Result<Uprobe, String> {
+        let cookie = self.uprobes_have_cookies.then_some(u64::from(number));
         if let How::Multi(programs, works) = &mut self.uprobes {
             let attached = CString::new(path)
                 .map_err(anyhow::Error::from)
-                .and_then(|path| programs.attach(program, &path, offset));
+                .and_then(|path| programs.attach(program, &path, offset, cookie.unwrap_or(0)));
             match attached {
                 Ok(link) => {
                     *works = true;
@@ -129,7 +151,7 @@ impl Capture {
                 }
             }
         }
-        attach(&mut self.object, program, path, offset)
+        attach(&mut self.object, program, path, offset, cookie)
     }
 
     /// Tries whether functions of programs can be probed here, at one that runs only where this program starts. Gives by
@@ -147,7 +169,7 @@ impl Capture {
             (within < size).then_some(offset + within)
         });
         let offset = offset.ok_or("this program has no entry point")?;
-        match self.put("tls_free", "/proc/self/exe", offset)? {
+        match self.put("tls_free", "/proc/self/exe", offset, TLS_ALL_FILES)? {
             Uprobe::Multi(_) => Ok("links of kind uprobe_multi"),
             Uprobe::Perf(_) => Ok("perf events"),
         }
@@ -159,22 +181,28 @@ fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, Strin
     program.try_into().map_err(|error: aya::programs::ProgramError| plainly(&error))
 }
 
-/// Tells the programs how far the probes are.
-fn say(object: &mut Ebpf, word: u32) -> Result<(), String> {
-    let map = object.map_mut("TLS_PROBED").ok_or("no map TLS_PROBED")?;
-    let mut probed: Array<_, u32> = map.try_into().map_err(|error: MapError| error.to_string())?;
-    probed.set(0, word, 0).map_err(|error| error.to_string())
+/// Whether the kernel gives programs of uprobes what their link was made with (Linux 5.15).
+pub(super) fn have_cookies() -> bool {
+    is_helper_supported(ProgramType::KProbe, BpfHelper::BPF_FUNC_get_attach_cookie).unwrap_or(false)
 }
 
-fn attach(object: &mut Ebpf, name: &str, path: &str, offset: u64) -> Result<Uprobe, String> {
+/// Tells the programs how far the probes of a file are.
+fn say(object: &mut Ebpf, number: u32, word: u32) -> Result<(), String> {
+    let map = object.map_mut("TLS_PROBED").ok_or("no map TLS_PROBED")?;
+    let mut probed: Array<_, u32> = map.try_into().map_err(|error: MapError| error.to_string())?;
+    probed.set(number, word, 0).map_err(|error| error.to_string())
+}
+
+fn attach(object: &mut Ebpf, name: &str, path: &str, offset: u64, cookie: Option<u64>) -> Result<Uprobe, String> {
     let program = program(object, name)?;
     // Loaded when first needed: most hosts would not need it at all.
     if program.fd().is_err() {
         program.load().map_err(|error| plainly(&error))?;
     }
     let program = self::program(object, name)?;
+    let point = UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(offset), cookie };
     let link = program
-        .attach(UProbeAttachLocation::AbsoluteOffset(offset), path, UProbeScope::AllProcesses)
+        .attach(point, path, UProbeScope::AllProcesses)
         .and_then(|id| program.take_link(id))
         .map_err(|error| plainly(&error))?;
     Ok(Uprobe::Perf(link))

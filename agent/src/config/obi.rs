@@ -126,19 +126,6 @@ pub(crate) fn modernise(layer: &mut Node, problems: &mut Vec<Problem>, warnings:
             }
         }
     }
-    if let Some(Node { value: Value::Map(entries), .. }) = layer.section_mut("name_resolver")
-        && let Some((_, Node { value: Value::Seq(sources), .. })) =
-            entries.iter_mut().find(|(key, _)| key.name == "sources")
-    {
-        sources.retain(|source| {
-            let theirs = text_of(source).filter(|text| *text == "rdns");
-            if let Some(text) = theirs {
-                let message = format!("`{text}` is a source of OBI's that is not supported yet; it is ignored");
-                warnings.push(Problem::at(source.origin.clone(), "name_resolver.sources", message));
-            }
-            theirs.is_none()
-        });
-    }
     for (older, newer) in [
         ("services", "instrument"),
         ("exclude_services", "exclude_instrument"),
@@ -238,19 +225,6 @@ mod tests {
         assert_eq!(canonical_variable("BEYLA_OPEN_PORT").unwrap(), "OTEL_EBPF_OPEN_PORT");
         assert_eq!(canonical_variable("BEYLA_OTEL_METRICS_TTL").unwrap(), "OTEL_EBPF_METRICS_TTL");
         assert_eq!(canonical_variable("OTEL_EBPF_OPEN_PORT"), None);
-    }
-
-    #[test]
-    fn sources_of_names_that_are_not_supported_are_told_and_left_out() {
-        let environment = super::super::env::Environment::default();
-        let mut tree =
-            super::super::yaml::parse("a.yaml", "name_resolver: {sources: [k8s, rdns]}\n", &environment).unwrap();
-        let (mut problems, mut warnings) = (vec![], vec![]);
-        modernise(&mut tree, &mut problems, &mut warnings);
-        assert_eq!((problems, warnings.len()), (vec![], 1));
-        let resolver: super::super::NameResolver =
-            super::super::de::from_node(&mut tree.get("name_resolver").unwrap().clone()).unwrap();
-        assert_eq!(resolver.sources, [super::super::NameOrigin::K8s]);
     }
 
     #[test]

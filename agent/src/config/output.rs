@@ -75,6 +75,8 @@ pub enum NameOrigin {
     K8s,
     /// `/etc/hosts`, as the watched process sees it.
     Hosts,
+    /// DNS answers that the watched process was seen to receive: the names that it had asked for.
+    Rdns,
     /// The machine's resolver is asked for the names of addresses.
     Dns,
 }
@@ -83,13 +85,22 @@ pub enum NameOrigin {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NameResolver {
-    /// What is asked; none: other sides are shown by their addresses.
+    /// What is asked, in the order `k8s`, `hosts`, `rdns`, `dns` whatever the order here; none: other sides are shown by
+    /// their addresses.
     pub sources: Vec<NameOrigin>,
+}
+
+impl NameResolver {
+    /// Whether names come from there.
+    #[must_use]
+    pub fn asks(&self, origin: NameOrigin) -> bool {
+        self.sources.contains(&origin)
+    }
 }
 
 impl Default for NameResolver {
     fn default() -> Self {
-        Self { sources: vec![NameOrigin::K8s, NameOrigin::Hosts] }
+        Self { sources: vec![NameOrigin::K8s, NameOrigin::Hosts, NameOrigin::Rdns] }
     }
 }
 

@@ -24,13 +24,15 @@ enum Speech {
     Foreign,
 }
 
-/// What came of feeding a connection.
+/// What is wanted of a connection from here on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fed {
-    /// More is wanted.
-    Wanted,
-    /// Nothing more is; the kernel side may stop recording it.
-    Unwanted,
+pub enum Wanted {
+    /// More of the same.
+    Pieces,
+    /// Frames of HTTP/2: the kernel side, which met it in mid-life, may follow them.
+    Frames,
+    /// Nothing; the kernel side may stop recording it.
+    Nothing,
 }
 
 pub(super) struct Connection {
@@ -52,6 +54,8 @@ struct Flow {
     quiet_since_ns: [u64; 2],
     /// It was just found to carry TLS.
     found_encrypted: bool,
+    /// Frames were just found in its midst.
+    found_frames: bool,
 }
 
 impl Connection {
@@ -61,25 +65,25 @@ impl Connection {
         let expected = if whole { [Some(0); 2] } else { [None; 2] };
         let speech = Speech::Undecided(Box::default());
         let quiet_since_ns = [quiet_since_ns; 2];
-        let flow = Flow { speech, expected, bytes_lost: 0, quiet_since_ns, found_encrypted: false };
+        let (found_encrypted, found_frames) = (false, false);
+        let flow = Flow { speech, expected, bytes_lost: 0, quiet_since_ns, found_encrypted, found_frames };
         Self { info, tgid, active_ns: at_ns, order: Order::default(), flow }
     }
 
-    pub(super) fn on_data(&mut self, piece: &Piece<'_>, out: &mut Vec<Exchange>) -> Fed {
+    pub(super) fn on_data(&mut self, piece: &Piece<'_>, out: &mut Vec<Exchange>) -> Wanted {
         self.tgid = piece.thread.tgid;
         self.active_ns = piece.at_ns;
         let flow = &mut self.flow;
         self.order.take(piece, |piece| flow.on_piece(piece, out));
-        flow.fed()
+        flow.wanted()
     }
 
     /// Pieces that wait for one that was lost go ahead after a while.
-    pub(super) fn on_tick(&mut self, now_ns: u64, out: &mut Vec<Exchange>) -> Fed {
+    pub(super) fn on_tick(&mut self, now_ns: u64, out: &mut Vec<Exchange>) {
         if self.order.waits_since().is_some_and(|since| since.saturating_add(PATIENCE_NS) < now_ns) {
             let flow = &mut self.flow;
             self.order.give_up(|piece| flow.on_piece(piece, out));
         }
-        self.flow.fed()
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -150,8 +154,12 @@ impl Connection {
 }
 
 impl Flow {
-    fn fed(&self) -> Fed {
-        if matches!(self.speech, Speech::Foreign) { Fed::Unwanted } else { Fed::Wanted }
+    fn wanted(&mut self) -> Wanted {
+        match self.speech {
+            Speech::Foreign => Wanted::Nothing,
+            _ if std::mem::take(&mut self.found_frames) => Wanted::Frames,
+            _ => Wanted::Pieces,
+        }
     }
 
     /// The next piece in order: names the gap before it, and leaves out what was seen already.
@@ -222,6 +230,7 @@ impl Flow {
         };
         match session.on_data(piece.direction, &chunk, out) {
             Interest::Parse => {}
+            Interest::Frames => self.found_frames = true,
             Interest::Nothing => self.speech = Speech::Foreign,
             Interest::Switch(name) => {
                 let (role, Handover { rest, request }) = (session.role(), session.hand_over());

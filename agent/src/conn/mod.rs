@@ -7,4 +7,5 @@ mod order;
 mod recognise;
 mod table;
 
+pub use connection::Wanted;
 pub use table::{Connections, Limits, Totals};

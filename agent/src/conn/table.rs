@@ -12,7 +12,7 @@ use ebpf_common::events::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    connection::{Connection, Fed},
+    connection::{Connection, Wanted},
     hello,
     order::Piece,
 };
@@ -137,10 +137,16 @@ impl Connections {
         self.resumed_ns.insert(tgid, at_ns);
     }
 
-    /// A connection was met.
-    pub fn on_open(&mut self, open: &Open, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+    /// A connection was met. `asked` gives the name that the process which uses it had asked for to get an address.
+    pub fn on_open(
+        &mut self,
+        open: &Open,
+        asked: impl FnOnce(IpAddr) -> Option<Arc<str>>,
+        sink: &mut impl FnMut(&ConnectionInfo, Exchange),
+    ) {
         self.make_room(sink);
-        let info = info(open);
+        let mut info = info(open);
+        info.asked = info.remote.ip().and_then(asked);
         if open.family == AF_UNIX || info.tls {
             self.of_process.entry(open.tgid).or_default().insert(open.conn);
         }
@@ -166,21 +172,21 @@ impl Connections {
         }
     }
 
-    /// Bytes moved. `false` if nothing more is wanted of the connection.
+    /// Bytes moved.
     pub fn on_data(
         &mut self,
         header: &Data,
         head: &[u8],
         tail: &[u8],
         sink: &mut impl FnMut(&ConnectionInfo, Exchange),
-    ) -> bool {
+    ) -> Wanted {
         if !self.carriers.is_empty()
             && let Some(stream) = self.carriers.remove(&header.conn)
         {
             if let Some(stream) = self.by_id.get_mut(&stream) {
                 stream.info.tls_version = hello::chosen_version(head);
             }
-            return false;
+            return Wanted::Nothing;
         }
         if !self.by_id.contains_key(&header.conn) {
             // Given up earlier, or its announcement was lost.
@@ -188,14 +194,14 @@ impl Connections {
             let info = unknown(header.conn, header.flags & flags::TLS != 0);
             self.by_id.insert(header.conn, Connection::new(info, header.tgid, header.at_ns, false, header.at_ns));
         }
-        let Some(connection) = self.by_id.get_mut(&header.conn) else { return true };
+        let Some(connection) = self.by_id.get_mut(&header.conn) else { return Wanted::Pieces };
         // In plaintext it would be somebody's data that looks like it.
         if !connection.info.tls
             && let Some(version) = hello::chosen_version(head)
         {
             connection.info.tls_version = Some(version);
         }
-        let fed = connection.on_data(&Piece::new(header, head, tail), &mut self.exchanges);
+        let wanted = connection.on_data(&Piece::new(header, head, tail), &mut self.exchanges);
         if connection.is_waiting() {
             self.waiting.insert(header.conn);
         }
@@ -208,7 +214,7 @@ impl Connections {
         for exchange in self.exchanges.drain(..) {
             sink(&connection.info, exchange);
         }
-        fed == Fed::Wanted
+        wanted
     }
 
     /// Processes on whose connections TLS was found since the last call.
@@ -332,12 +338,14 @@ fn info(open: &Open) -> ConnectionInfo {
         AF_UNIX => (Endpoint::Unix(unix_name(open)), Endpoint::Unix(Arc::from(""))),
         _ => (Endpoint::Unknown, Endpoint::Unknown),
     };
-    ConnectionInfo { id: open.conn, local, remote, netns: open.netns, tls: is_plaintext(open.conn), tls_version: None }
+    let tls = is_plaintext(open.conn);
+    ConnectionInfo { id: open.conn, local, remote, netns: open.netns, tls, tls_version: None, asked: None }
 }
 
 /// A connection of which nothing is known.
 fn unknown(id: u64, tls: bool) -> ConnectionInfo {
-    ConnectionInfo { id, local: Endpoint::Unknown, remote: Endpoint::Unknown, netns: 0, tls, tls_version: None }
+    let (local, remote) = (Endpoint::Unknown, Endpoint::Unknown);
+    ConnectionInfo { id, local, remote, netns: 0, tls, tls_version: None, asked: None }
 }
 
 /// An IPv4 address mapped into IPv6 is what it is mapped from.
@@ -377,7 +385,7 @@ mod tests {
         let mut open = Open::new_zeroed();
         (open.kind, open.family, open.conn, open.at_ns, open.tgid) =
             (EventKind::Open as u32, AF_INET, CONN, at_ns, TGID);
-        connections.on_open(&open, &mut |_: &ConnectionInfo, _: Exchange| {});
+        connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Exchange| {});
     }
 
     /// Moves pieces of a connection, each after the other, and gives what is told of it.

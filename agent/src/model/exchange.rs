@@ -48,7 +48,7 @@ pub enum Outcome {
 pub enum Detail {
     /// HTTP, of any version.
     Http(Box<Http>),
-    /// A remote procedure call (gRPC, Connect).
+    /// A remote procedure call (gRPC, gRPC-Web, Connect).
     Rpc(Box<Rpc>),
 }
 
@@ -86,7 +86,7 @@ pub struct Http {
 /// A remote procedure call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rpc {
-    /// `rpc.system.name`: `grpc`, `connectrpc`.
+    /// `rpc.system.name`: `grpc`, `grpc_web`, `connectrpc`.
     pub system: &'static str,
     /// HTTP version it ran over: `1.1` or `2`.
     pub version: &'static str,

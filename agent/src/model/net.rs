@@ -130,4 +130,6 @@ pub struct ConnectionInfo {
     pub tls: bool,
     /// The version of TLS that the server has chosen, where that was seen: `1.2`, `1.3`.
     pub tls_version: Option<&'static str>,
+    /// The name that the watched process had asked a DNS server for, and was answered with the other end's address.
+    pub asked: Option<Arc<str>>,
 }

@@ -21,6 +21,8 @@ pub(super) struct Discovery {
     judged: HashMap<u32, bool>,
     /// Decisions that the kernel side is to be told.
     decisions: Vec<(u32, bool)>,
+    /// Processes that have started a program since this was last asked for, with when they were started.
+    begun: HashMap<u32, u64>,
     /// Processes that are watched from now on, and were ignored before.
     resumed: Vec<u32>,
     /// What the decisions were made on, see [`ProcessTable::generation`].
@@ -37,6 +39,7 @@ impl Discovery {
             living: chosen.iter().copied().collect(),
             judged: HashMap::new(),
             decisions: Vec::new(),
+            begun: HashMap::new(),
             resumed: Vec::new(),
         }
     }
@@ -94,13 +97,23 @@ impl Discovery {
                 let comm = String::from_utf8_lossy(name(&event.comm));
                 self.processes.on_exec(event.tgid, event.started_at_ns, &comm);
                 self.judged.remove(&event.tgid);
+                self.begun.insert(event.tgid, event.started_at_ns);
             }
             PROCESS_EXIT => {
+                self.begun.remove(&event.tgid);
                 self.processes.on_exit(event.tgid, event.started_at_ns);
                 self.judged.remove(&event.tgid);
                 self.living.remove(&event.tgid);
             }
             other => tracing::error!(what = other, "the kernel side reported an unknown thing of a process"),
+        }
+    }
+
+    /// Reads what those are that have started a program and were not told to have ended. To be called when all is told: most
+    /// of a thousand programs a second are gone by then, and to look at them costs time and finds nothing.
+    pub(super) fn read_begun(&mut self) {
+        for (tgid, started_at_ns) in self.begun.drain() {
+            self.processes.read_begun(tgid, started_at_ns);
         }
     }
 

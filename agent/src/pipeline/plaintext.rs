@@ -1,7 +1,7 @@
 //! Keeps TLS libraries of watched processes probed, by what events say of the processes.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -31,6 +31,9 @@ pub(super) struct Plaintext {
     finder: Finder,
     attachments: Attachments<Uprobe>,
     looked: HashMap<u32, Looked>,
+    /// Processes that have started a program since the last round, and in the one before.
+    newborn: HashSet<u32>,
+    begun: HashSet<u32>,
     swept: Instant,
 }
 
@@ -38,7 +41,15 @@ impl Plaintext {
     /// Goes on with probes that are in place. `None` where it cannot be, which is said.
     pub(super) fn start(proc: ProcFs, attachments: Attachments<Uprobe>) -> Option<Self> {
         match Finder::start(proc.clone()) {
-            Ok(finder) => Some(Self { proc, finder, attachments, looked: HashMap::new(), swept: Instant::now() }),
+            Ok(finder) => Some(Self {
+                proc,
+                finder,
+                attachments,
+                looked: HashMap::new(),
+                newborn: HashSet::new(),
+                begun: HashSet::new(),
+                swept: Instant::now(),
+            }),
             Err(error) => {
                 tracing::warn!(%error, "TLS traffic is not seen: no thread to look for TLS libraries");
                 None
@@ -59,17 +70,20 @@ impl Plaintext {
         self.attachments.on_fork(parent, child);
     }
 
-    /// A process carries out another program.
+    /// A process carries out another program. It is looked at a round later, if it has not ended by then: now it has not
+    /// loaded its libraries yet, and most that end at once never will.
     pub(super) fn on_exec(&mut self, tgid: u32) {
         self.attachments.on_gone(tgid, Instant::now());
         self.looked.insert(tgid, Looked { at: Instant::now(), again_after: AGAIN_AFTER });
-        self.finder.begun(tgid);
+        self.newborn.insert(tgid);
     }
 
     /// A process has ended.
     pub(super) fn on_exit(&mut self, tgid: u32) {
         self.attachments.on_gone(tgid, Instant::now());
         self.looked.remove(&tgid);
+        self.newborn.remove(&tgid);
+        self.begun.remove(&tgid);
     }
 
     /// A process was seen to use TLS: by a library that it may have loaded just now.
@@ -86,6 +100,8 @@ impl Plaintext {
     pub(super) fn round(&mut self, capture: &mut Capture) -> bool {
         // Asked before its findings are taken: what comes in between is for the next round.
         let looked = self.finder.is_idle();
+        self.begun.drain().for_each(|tgid| self.finder.begun(tgid));
+        std::mem::swap(&mut self.newborn, &mut self.begun);
         while let Some(finding) = self.finder.next() {
             self.attachments.on_finding(&finding);
         }

@@ -130,7 +130,11 @@ impl MetricSource for Gauges {
                 "Pieces of traffic whose length is known and whose bytes cannot be read.",
                 self.by(
                     "reason",
-                    &[("no_buffer", kernel.get(Counter::Unreadable)), ("compat", kernel.get(Counter::Compat))],
+                    &[
+                        ("no_buffer", kernel.get(Counter::Unreadable)),
+                        ("compat", kernel.get(Counter::Compat)),
+                        ("dns_answers", kernel.get(Counter::AnswersSkipped)),
+                    ],
                 ),
             ),
             self.metric(

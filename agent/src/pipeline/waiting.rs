@@ -97,6 +97,7 @@ mod tests {
             netns: 0,
             tls: false,
             tls_version: None,
+            asked: None,
         }
     }
 

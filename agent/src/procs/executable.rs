@@ -53,6 +53,8 @@ pub enum TlsLibrary {
     OpenSsl,
     /// BoringSSL.
     BoringSsl,
+    /// AWS-LC, as its crates build it.
+    AwsLc,
     /// GnuTLS.
     GnuTls,
     /// NSS.
@@ -74,6 +76,7 @@ impl TlsLibrary {
         match self {
             Self::OpenSsl => "openssl",
             Self::BoringSsl => "boringssl",
+            Self::AwsLc => "aws-lc",
             Self::GnuTls => "gnutls",
             Self::Nss => "nss",
             Self::GoTls => "go crypto/tls",
@@ -172,20 +175,25 @@ pub fn tls(file: &File) -> Option<TlsLibrary> {
             .find_map(|range| search(file, range, &[b"crypto/tls.(*Conn)"]))
             .map(|_| TlsLibrary::GoTls);
     }
+    let named = |needles: &[&[u8]]| sections.strings.iter().any(|range| search(file, *range, needles).is_some());
+    // Its crates put their name and version before the names of its other part, which rustls may use without this one.
+    if named(&[b"\0aws_lc_"]) && named(&[b"\0SSL_write\0"]) {
+        return Some(TlsLibrary::AwsLc);
+    }
     let by_symbol: &[(&[u8], TlsLibrary)] = &[
         // OpenSSL has no such function; BoringSSL has `SSL_write` as well.
         (b"\0SSL_CTX_set_grease_enabled\0", TlsLibrary::BoringSsl),
-        (b"\0SSL_write_ex\0", TlsLibrary::OpenSsl),
+        // Without `SSL_write_ex` before 1.1.1.
+        (b"\0SSL_write\0", TlsLibrary::OpenSsl),
         (b"\0gnutls_record_send\0", TlsLibrary::GnuTls),
     ];
     for (needle, library) in by_symbol {
         // A function that is only called stands there too; then the library is mapped as well, and found by that.
-        if sections.strings.iter().any(|range| search(file, *range, &[needle]).is_some()) {
+        if named(&[needle]) {
             return Some(*library);
         }
     }
     sections.rodata.and_then(|range| search(file, range, &[b"rustls"]))?;
-    let named = |needles: &[&[u8]]| sections.strings.iter().any(|range| search(file, *range, needles).is_some());
     Some(if RUSTLS_FUNCTIONS.iter().all(|names| named(names)) {
         TlsLibrary::Rustls
     } else if named(&[b"6rustls", b"rustls.."]) {

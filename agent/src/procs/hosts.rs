@@ -10,11 +10,12 @@ use std::{
 use compact_str::CompactString;
 
 use super::fs::{FileId, ProcFs, read_file};
+use crate::model::net::{ConnectionInfo, Role};
 
 /// Where the other side of a process's connections is named. Lookups do not wait for anybody.
 pub trait NameSource: Send + Sync {
-    /// What the process calls an address.
-    fn name(&self, pid: u32, ip: IpAddr) -> Option<CompactString>;
+    /// What the process, which has this role, calls the address of the other side.
+    fn name(&self, pid: u32, role: Role, connection: &ConnectionInfo) -> Option<CompactString>;
 }
 
 /// Most bytes read of one file; lists of blocked sites are larger, and of no use here.
@@ -72,8 +73,8 @@ pub(super) fn is_worth_a_name(ip: IpAddr) -> bool {
 }
 
 impl NameSource for HostsFiles {
-    fn name(&self, pid: u32, ip: IpAddr) -> Option<CompactString> {
-        self.look_up(pid, ip, Instant::now())
+    fn name(&self, pid: u32, _role: Role, connection: &ConnectionInfo) -> Option<CompactString> {
+        self.look_up(pid, connection.remote.ip()?, Instant::now())
     }
 }
 

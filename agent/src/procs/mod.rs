@@ -1,6 +1,7 @@
 //! Whose request it was: the processes of the host, what they run, the container and pod they are in, and the service
 //! name that follows from it. Everything is read from `/proc`, bounded and never trusted.
 
+mod answers;
 pub mod cloud;
 pub mod container;
 pub mod env;
@@ -19,6 +20,7 @@ pub mod selector;
 pub mod survey;
 mod table;
 
+pub use answers::{AskedNames, Asker, DnsAnswers};
 pub use hosts::{HostsFiles, NameSource};
 pub use resource::PodAttributes;
 pub(crate) use resource::pod_service_name;

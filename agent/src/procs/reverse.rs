@@ -15,6 +15,7 @@ use std::{
 use compact_str::CompactString;
 
 use super::hosts::{NameSource, is_worth_a_name};
+use crate::model::net::{ConnectionInfo, Role};
 
 /// Most addresses remembered; then all are asked for again.
 const REMEMBERED_MAX: usize = 1024;
@@ -82,8 +83,8 @@ impl ReverseDns {
 }
 
 impl NameSource for ReverseDns {
-    fn name(&self, _pid: u32, ip: IpAddr) -> Option<CompactString> {
-        self.look_up(ip, Instant::now())
+    fn name(&self, _pid: u32, _role: Role, connection: &ConnectionInfo) -> Option<CompactString> {
+        self.look_up(connection.remote.ip()?, Instant::now())
     }
 }
 

@@ -269,10 +269,6 @@ impl ProcessTable {
 
     /// A process runs another program from now on. `comm` is its thread's name.
     pub fn on_exec(&self, tgid: u32, started_at_ns: u64, comm: &str) {
-        self.on_exec_at(tgid, started_at_ns, comm, Instant::now());
-    }
-
-    fn on_exec_at(&self, tgid: u32, started_at_ns: u64, comm: &str, now: Instant) {
         let start_ticks = started_at_ns / NS_PER_TICK;
         let mut state = self.write();
         let is_room = state.live.len() < LIVE_MAX;
@@ -283,6 +279,19 @@ impl ProcessTable {
             let entry = Entry { executions, comm: comm.into(), ..Entry::new(start_ticks, parent) };
             state.live.insert(tgid, entry);
         }
+    }
+
+    /// A process that was just seen to start a program has not ended meanwhile: reads what it is, if not too many are read
+    /// already, so that it is known by name even if it is gone when its request is handled.
+    pub fn read_begun(&self, tgid: u32, started_at_ns: u64) {
+        self.read_begun_at(tgid, started_at_ns, Instant::now());
+    }
+
+    fn read_begun_at(&self, tgid: u32, started_at_ns: u64, now: Instant) {
+        let start_ticks = started_at_ns / NS_PER_TICK;
+        let mut state = self.write();
+        let unread = |entry: &&Entry| entry.start_ticks == start_ticks && entry.facts.is_none();
+        let Some(executions) = state.live.get(&tgid).filter(unread).map(|entry| entry.executions) else { return };
         if !state.may_read_eagerly(now) {
             return;
         }

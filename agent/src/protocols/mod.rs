@@ -93,6 +93,8 @@ pub enum End {
 pub enum Interest {
     /// More of the same.
     Parse,
+    /// The same, said once: frames of HTTP/2 were found in the midst of the connection.
+    Frames,
     /// The connection speaks something else now (WebSocket, a CONNECT tunnel): nothing more is wanted.
     Nothing,
     /// The connection continues as another protocol of the registry, by name (h2c upgrade).

@@ -15,7 +15,7 @@ use crate::{
     config::{Config, Enable, NameOrigin},
     kube::{self, Kubernetes, KubernetesError},
     pipeline::Ready,
-    procs::{HostsFiles, NameSource, ProcessTable, ReverseDns, cloud},
+    procs::{AskedNames, HostsFiles, NameSource, ProcessTable, ReverseDns, cloud},
 };
 
 /// The longest pause before the API server is tried again.
@@ -70,15 +70,18 @@ pub(super) fn node_name() -> Option<CompactString> {
     (!value.is_empty()).then(|| value.into())
 }
 
-/// Where names of addresses come from, in the configuration's order.
+/// Where names of addresses come from: what the process itself uses first.
 pub(super) fn names(config: &Config, processes: &ProcessTable) -> anyhow::Result<Vec<Arc<dyn NameSource>>> {
     let mut names: Vec<Arc<dyn NameSource>> = Vec::new();
-    for source in &config.name_resolver.sources {
-        match source {
-            NameOrigin::K8s => {}
-            NameOrigin::Hosts => names.push(Arc::new(HostsFiles::new(processes.proc().clone()))),
-            NameOrigin::Dns => names.push(Arc::new(ReverseDns::start().context("cannot start a thread")?)),
-        }
+    let asks = |origin| config.name_resolver.asks(origin);
+    if asks(NameOrigin::Hosts) {
+        names.push(Arc::new(HostsFiles::new(processes.proc().clone())));
+    }
+    if asks(NameOrigin::Rdns) {
+        names.push(Arc::new(AskedNames));
+    }
+    if asks(NameOrigin::Dns) {
+        names.push(Arc::new(ReverseDns::start().context("cannot start a thread")?));
     }
     Ok(names)
 }

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::{metadata::node_name, selection};
 use crate::{
     capture::{self, backend::Backend},
-    config::{self, Config, IgnoreMode, OtlpTarget, Unmatched},
+    config::{self, Config, IgnoreMode, NameOrigin, OtlpTarget, Unmatched},
     export::{
         ConfigError, ExportConfig,
         config::{
@@ -54,6 +54,7 @@ pub(super) fn capture(config: &Config, watch_all: bool) -> Result<capture::Optio
         ring_bytes: config.ebpf.ring_buffer_bytes,
         capture_bytes: config.ebpf.capture_bytes,
         hooks_only: config.ebpf.hooks_only,
+        dns_answers: config.name_resolver.asks(NameOrigin::Rdns),
     })
 }
 

@@ -173,8 +173,7 @@ impl Agent {
         metadata::ask_cloud(&runtime, &processes);
         let ids = Ids::from_os().context("cannot get random numbers for trace ids")?;
         let mut telemetry = Telemetry::new(settings::telemetry(config), Clock::new(Offset::sample()), ids);
-        let asks = |source| config.name_resolver.sources.contains(&source);
-        if let Some(kubernetes) = kubernetes.as_ref().filter(|_| asks(NameOrigin::K8s)) {
+        if let Some(kubernetes) = kubernetes.as_ref().filter(|_| config.name_resolver.asks(NameOrigin::K8s)) {
             telemetry.set_peers(Arc::clone(kubernetes) as _);
         }
         telemetry.set_names(metadata::names(config, &processes)?);
@@ -237,13 +236,14 @@ impl Agent {
             child.pass_on(signal);
             runtime.block_on(signals.outlast(child, Some(limit), limit));
         }
-        pipeline.stop();
+        let detaching = pipeline.stop();
         let panicked = waiter.join().map_or(true, |outcome| outcome.is_err());
         runtime.block_on(exporters.shutdown(limit));
         if let (Some(child), Why::TimeIsOver | Why::AllGone) = (&mut child, why) {
             runtime.block_on(signals.outlast(child, None, limit));
         }
         runtime.shutdown_timeout(Duration::from_millis(100));
+        detaching.wait();
         if panicked { Exit::Failed } else { Exit::Ok }
     }
 }

@@ -182,6 +182,7 @@ mod tests {
             netns: 0,
             tls: false,
             tls_version: None,
+            asked: None,
         }
     }
 

@@ -188,7 +188,7 @@ impl Telemetry {
         let mut context = self.context(parent, settings.sampler.as_ref());
         let is_sampled = context.span_id.is_some();
         let peer = self.peer(connection, role);
-        let name = self.names.iter().find_map(|names| names.name(resource.pid, connection.remote.ip()?));
+        let name = self.names.iter().find_map(|names| names.name(resource.pid, role, connection));
         let remote = Remote { peer: peer.as_deref(), name: name.as_ref() };
         let instance = self.instances.get_or_insert(resource);
         if let Some(signal) = instance.own_exports.notice(role, outcome, &detail)

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ebpf_common::policy::TLS_FILES_MAX;
+
 use super::{
     finder::{Finding, Found},
     library::Site,
@@ -14,29 +16,29 @@ use crate::procs::fs::FileId;
 
 /// How long a file keeps its probes after the last process has gone: short-lived programs come again.
 const LINGER: Duration = Duration::from_secs(30);
-/// Most files with probes at once.
-const FILES_MAX: usize = 256;
 
 /// What puts probes in place.
 pub trait Probes {
     /// A probe in place.
     type Probe;
 
-    /// Says whether, from here on, each library that has probes has all of them. What begins while it is not so is
+    /// Says whether, from here on, the library in file number `number` has all of its probes. What begins while it has not is
     /// not looked at, as it would be seen in part.
-    fn set_complete(&mut self, is_complete: bool);
+    fn set_complete(&mut self, number: u32, is_complete: bool);
 
     /// Puts the programs of a site's function there.
     ///
     /// # Errors
     /// What the kernel said.
-    fn attach(&mut self, file: &File, site: &Site) -> Result<Vec<Self::Probe>, String>;
+    fn attach(&mut self, file: &File, number: u32, site: &Site) -> Result<Vec<Self::Probe>, String>;
 
     /// Takes a probe away.
     fn detach(&mut self, probe: Self::Probe);
 }
 
 struct Attached<T> {
+    /// By which the kernel side knows it: from 1 to [`TLS_FILES_MAX`].
+    number: u32,
     probes: Vec<T>,
     users: HashSet<u32>,
     unused_since: Option<Instant>,
@@ -53,11 +55,13 @@ struct Pending {
 pub struct Attachments<T> {
     files: HashMap<FileId, Attached<T>>,
     pending: VecDeque<Pending>,
+    /// Given last.
+    number: u32,
 }
 
 impl<T> Default for Attachments<T> {
     fn default() -> Self {
-        Self { files: HashMap::new(), pending: VecDeque::new() }
+        Self { files: HashMap::new(), pending: VecDeque::new(), number: 0 }
     }
 }
 
@@ -82,17 +86,24 @@ impl<T> Attachments<T> {
                 attached.unused_since = None;
                 continue;
             }
-            if self.files.len() >= FILES_MAX {
+            let Some(number) = self.free_number() else {
                 tracing::warn!(
                     path = found.path,
                     "TLS traffic of this library is not seen: too many others are in use"
                 );
                 continue;
-            }
+            };
+            self.number = number;
             let users = HashSet::from([finding.tgid]);
-            self.files.insert(found.id, Attached { probes: Vec::new(), users, unused_since: None });
+            self.files.insert(found.id, Attached { number, probes: Vec::new(), users, unused_since: None });
             self.pending.push_back(Pending { found: found.clone(), done: 0 });
         }
+    }
+
+    /// The number that is free for the longest, as the probes of the one that had it may still be on their way out.
+    fn free_number(&self) -> Option<u32> {
+        let used: HashSet<u32> = self.files.values().map(|file| file.number).collect();
+        (self.number + 1..=TLS_FILES_MAX).chain(1..=self.number).find(|number| !used.contains(number))
     }
 
     /// Puts probes in place until that is done or `limit` is over: the kernel takes its time for each, a second and more
@@ -103,7 +114,9 @@ impl<T> Attachments<T> {
             let (Some(attached), Some(site)) = (self.files.get_mut(&found.id), found.library.sites.get(*done)) else {
                 // All its sites have theirs, or one was refused.
                 tracing::debug!(path = found.path, "TLS library attached");
-                probes.set_complete(true);
+                if let Some(attached) = self.files.get(&found.id) {
+                    probes.set_complete(attached.number, true);
+                }
                 self.pending.pop_front();
                 continue;
             };
@@ -111,10 +124,10 @@ impl<T> Attachments<T> {
                 return;
             }
             if *done == 0 {
-                probes.set_complete(false);
+                probes.set_complete(attached.number, false);
             }
             *done += 1;
-            match probes.attach(&found.file, site) {
+            match probes.attach(&found.file, attached.number, site) {
                 Ok(new) => attached.probes.extend(new),
                 Err(error) => {
                     // In part it would tell half the truth. It stays known, so that this is said once.
@@ -150,7 +163,7 @@ impl<T> Attachments<T> {
     /// Takes the probes off files that nobody has used for a while. `lives` says whether a process still exists: the
     /// event that says so may have been lost.
     pub fn sweep(&mut self, now: Instant, lives: impl Fn(u32) -> bool, probes: &mut impl Probes<Probe = T>) {
-        let Self { files, pending } = self;
+        let Self { files, pending, .. } = self;
         files.retain(|id, attached| {
             attached.users.retain(|&tgid| lives(tgid));
             if !attached.users.is_empty() || pending.iter().any(|pending| pending.found.id == *id) {
@@ -181,22 +194,26 @@ mod tests {
     struct Counting {
         attached: usize,
         detached: usize,
-        complete: bool,
+        complete: HashSet<u32>,
         refuse: Option<&'static str>,
     }
 
     impl Probes for Counting {
         type Probe = ();
 
-        fn set_complete(&mut self, is_complete: bool) {
-            self.complete = is_complete;
+        fn set_complete(&mut self, number: u32, is_complete: bool) {
+            if is_complete {
+                self.complete.insert(number);
+            } else {
+                self.complete.remove(&number);
+            }
         }
 
-        fn attach(&mut self, _: &File, site: &Site) -> Result<Vec<()>, String> {
+        fn attach(&mut self, _: &File, number: u32, site: &Site) -> Result<Vec<()>, String> {
             if self.refuse == Some(site.name) {
                 return Err("no".to_owned());
             }
-            assert!(!self.complete, "half a library must not be looked at");
+            assert!(!self.complete.contains(&number), "half a library must not be looked at");
             self.attached += 1;
             Ok(vec![()])
         }
@@ -227,7 +244,7 @@ mod tests {
         }
         attachments.on_finding(&finding(1, 8));
         attachments.proceed(&mut probes, LONG);
-        assert_eq!((probes.attached, attachments.files(), probes.complete), (4, 2, true));
+        assert_eq!((probes.attached, attachments.files(), probes.complete), (4, 2, HashSet::from([1, 2])));
     }
 
     #[test]
@@ -276,6 +293,34 @@ mod tests {
         attachments.proceed(&mut probes, Duration::ZERO);
         assert_eq!((probes.attached, attachments.is_settled()), (0, false));
         attachments.proceed(&mut probes, LONG);
-        assert_eq!((probes.attached, probes.complete, attachments.is_settled()), (2, true, true));
+        assert_eq!((probes.attached, probes.complete, attachments.is_settled()), (2, HashSet::from([1]), true));
+    }
+
+    #[test]
+    fn a_library_that_has_its_probes_is_looked_at_while_another_gets_its_own() {
+        let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
+        attachments.on_finding(&finding(1, 7));
+        attachments.proceed(&mut probes, LONG);
+        attachments.on_finding(&finding(2, 8));
+        attachments.proceed(&mut probes, Duration::ZERO);
+        assert_eq!((probes.complete, attachments.is_settled()), (HashSet::from([1]), false));
+    }
+
+    #[test]
+    fn a_number_is_not_given_again_before_all_others_were() {
+        let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
+        let now = Instant::now();
+        for file in 0..u64::from(TLS_FILES_MAX) * 2 {
+            attachments.on_finding(&finding(1, file));
+            attachments.proceed(&mut probes, LONG);
+            attachments.on_gone(1, now);
+            attachments.sweep(now + LINGER, |_| true, &mut probes);
+            assert_eq!(probes.complete.len(), probes.attached.div_ceil(2).min(TLS_FILES_MAX as usize));
+        }
+        for file in 0..=u64::from(TLS_FILES_MAX) {
+            attachments.on_finding(&finding(1, file));
+        }
+        attachments.proceed(&mut probes, LONG);
+        assert_eq!(attachments.files(), TLS_FILES_MAX as usize, "one more than there are numbers for");
     }
 }

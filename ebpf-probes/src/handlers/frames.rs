@@ -141,6 +141,20 @@ pub fn begin(scratch: *mut Scratch, len: u64) -> bool {
     first & !SETTINGS_LEN == SETTINGS && word(1) & 0xff == 0 && (first >> 16 & 0xff) % 6 == 0
 }
 
+/// Whether a piece of an HTTP/2 connection, of which `len` bytes were copied, begins with a HEADERS frame: one with a whole
+/// block, as all but the largest are, so that a payload hardly ever looks like it.
+#[inline(always)]
+pub fn resume(scratch: *mut Scratch, len: u64) -> bool {
+    if len < HEADER {
+        return false;
+    }
+    // SAFETY: within the payload, which is aligned.
+    let word = |at: usize| unsafe { (&raw const (*scratch).payload).cast::<u64>().add(at).read() };
+    let (first, last) = (word(0), word(1));
+    // Length below 2^16 and the type; END_HEADERS and no flag without a meaning (section 6.2); a client's stream.
+    first & 0xff == 0 && first >> 24 & 0xff == 1 && first >> 32 & 0xd6 == 4 && first >> 40 & 0x80 == 0 && last & 1 == 1
+}
+
 /// Where the direction stands that begins with these bytes.
 #[inline(always)]
 pub fn beginning(scratch: *mut Scratch) -> Stand {

@@ -1,6 +1,7 @@
 //! The logic, fed by all backends alike.
 
 pub mod capture;
+pub mod dns;
 pub mod frames;
 pub mod process;
 pub mod rustls;

@@ -30,9 +30,9 @@ const BORROWED: u64 = 1 << 63;
 /// Most capacity of a vector that holds a record.
 const CAPACITY_MAX: u64 = 1 << 20;
 
-/// An encrypter was made.
+/// An encrypter was made. `file` gives the number of the program's file.
 #[inline(always)]
-pub fn makes(object: u64) -> Option<()> {
+pub fn makes(object: u64, file: impl FnOnce() -> u32) -> Option<()> {
     let thread_id = bpf_get_current_pid_tgid();
     let key = TlsKey { object, tgid: thread_id >> 32 };
     if !process::watched(key.tgid as u32) {
@@ -47,7 +47,7 @@ pub fn makes(object: u64) -> Option<()> {
         let _was_there = TLS_WRITERS.remove(&key);
         return gives_up(thread.carrier, thread_id);
     }
-    let found = tls::stream(&key_of(carrier, thread_id))?;
+    let found = tls::stream(&key_of(carrier, thread_id), file)?;
     // SAFETY: a value of the map; at worst another connection's, if it is evicted at this moment.
     let stream = unsafe { &mut *found };
     if stream.carrier == 0 {

@@ -27,21 +27,21 @@ use crate::{
         task::{self, tgid_of},
     },
     maps::{
-        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, FRAMES, IGNORED, RESPONSES, SCRATCH, Scratch, TCP,
-        VERDICTS, count,
+        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, FRAMES, HTTP2, IGNORED, RESPONSES, SCRATCH, Scratch,
+        TCP, VERDICTS, count,
     },
 };
 
-/// Pieces between two looks at whether the process is still watched.
+/// Pieces between two looks at whether the process is still watched, and what user space says of the connection.
 const ASKED_EVERY: u32 = 64;
 
 /// `HTTP`, as the first word of a response reads in memory.
 const HTTP: u32 = u32::from_le_bytes(*b"HTTP");
 
 /// The connection of a socket that the current process has used, if it is watched and of interest. One that is `IGNORED`
-/// may be of interest for the sake of TLS alone.
+/// may be of interest for the sake of TLS alone. `on_datagrams` is called where it is a socket for datagrams.
 #[inline(always)]
-pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
+pub fn connection<S: Socket>(socket: S, tgid: u32, on_datagrams: impl FnOnce()) -> Option<*mut Connection> {
     if let Some(connection) = socket.connection() {
         // SAFETY: state of a live connection.
         let known = unsafe { &mut *connection };
@@ -61,7 +61,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32) -> Option<*mut Connection> {
     if !process::watched(tgid) {
         return None;
     }
-    let tcp = socket::watched_kind(socket.address())?;
+    let tcp = socket::watched_kind(socket.address(), on_datagrams)?;
     let Some(connection) = socket.remember() else {
         count(Counter::LostMapFull);
         return None;
@@ -82,7 +82,8 @@ pub const NOTHING: u32 = 0;
 pub const FOLLOW: u32 = 1;
 
 /// The current thread moved `len` bytes over `socket`. Where they lie in the process is asked only if they are wanted: it
-/// costs time, and the verifier would follow all that comes before once for each kind of buffer.
+/// costs time, and the verifier would follow all that comes before once for each kind of buffer. `on_datagrams` is called, and
+/// nothing else done, where it is a socket for datagrams.
 #[inline(always)]
 pub fn moved<S: Socket>(
     socket: S,
@@ -90,8 +91,9 @@ pub fn moved<S: Socket>(
     direction: u32,
     len: u32,
     buffer: impl FnOnce() -> Buffer,
+    on_datagrams: impl FnOnce(),
 ) -> Option<u32> {
-    let state = connection(socket, tgid_of(thread))?;
+    let state = connection(socket, tgid_of(thread), on_datagrams)?;
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *state };
     // SAFETY: the helper only returns a number.
@@ -175,19 +177,23 @@ pub fn unfollowed<S: Socket>(socket: S, direction: u32) -> Option<()> {
 pub fn unwanted(connection: &mut Connection) -> bool {
     connection.pieces = connection.pieces.wrapping_add(1);
     let pieces = connection.pieces;
-    // User space answers some time after the first pieces; looking at every power of two finds it soon enough.
-    if pieces >= 4 && pieces & (pieces - 1) == 0 {
-        cold_path();
+    if pieces & pieces.wrapping_sub(1) != 0 && !pieces.is_multiple_of(ASKED_EVERY) {
+        return false;
+    }
+    cold_path();
+    // User space answers some time after the first pieces.
+    if pieces >= 4
         // SAFETY: the value is copied out at once.
-        if unsafe { VERDICTS.get(&connection.id) }.copied() == Some(VERDICT_IGNORE) {
+        && let Some(verdict) = unsafe { VERDICTS.get(&connection.id) }.copied()
+    {
+        let _gone_already = VERDICTS.remove(&connection.id);
+        if verdict == VERDICT_IGNORE {
             connection.flags |= IGNORED;
-            let _gone_already = VERDICTS.remove(&connection.id);
             return true;
         }
+        connection.flags |= HTTP2;
     }
-    if (pieces & pieces.wrapping_sub(1) == 0 || pieces.is_multiple_of(ASKED_EVERY))
-        && !process::watched(connection.tgid)
-    {
+    if !process::watched(connection.tgid) {
         // It was met before its process was left out. If that is watched again, the connection is met anew.
         connection.tgid = 0;
         connection.flags &= !ANNOUNCED;
@@ -201,11 +207,11 @@ pub fn unwanted(connection: &mut Connection) -> bool {
 /// What a piece begins with.
 pub const TLS_RECORD: u32 = 1;
 /// See [`TLS_RECORD`]. Such a piece is copied, but not handed over yet.
-const HTTP2: u32 = 2;
+const FRAME: u32 = 2;
 const ANYTHING: u32 = 0;
 
 /// Copies as much of a piece as is wanted, and hands it to user space. Gives what it was seen to begin with. Time, positions
-/// and flags stand in the scratch buffer's header already. `may_follow`: whether the answer `HTTP2` will be heeded.
+/// and flags stand in the scratch buffer's header already. `may_follow`: whether the answer `FRAME` will be heeded.
 #[inline(always)]
 pub fn record(
     scratch: *mut Scratch,
@@ -257,7 +263,16 @@ pub fn send(
         } else if word & tls::RECORD_MASK == tls::RECORD_BEGINNING {
             beginning = TLS_RECORD;
         } else if may_follow && header.position == 0 && frames::begin(scratch, copied.head_len) {
-            beginning = HTTP2;
+            connection.flags |= HTTP2;
+            beginning = FRAME;
+        } else if may_follow
+            && connection.flags & HTTP2 != 0
+            // Not where the piece's place is uncertain.
+            && header.flags == 0
+            && frames::resume(scratch, copied.head_len)
+        {
+            cold_path();
+            beginning = FRAME;
         }
     }
     connection.budget[side] = connection.budget[side].saturating_sub(copied.head_len as u32);
@@ -266,7 +281,7 @@ pub fn send(
     header.flags |= copied.flags;
     header.head_len = copied.head_len as u16;
     header.tail_len = copied.tail_len as u16;
-    if beginning != HTTP2 {
+    if beginning != FRAME {
         output(scratch, copied.head_len + copied.tail_len);
     }
     beginning
@@ -320,7 +335,7 @@ pub fn ended<S: Socket>(socket: S, thread: u64) -> Option<()> {
     if !socket::peer_has_finished(socket.address()) {
         return None;
     }
-    let state = connection(socket, tgid_of(thread))?;
+    let state = connection(socket, tgid_of(thread), || {})?;
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *state };
     if connection.flags & ANNOUNCED == 0 || connection.flags & (IGNORED | BOUND) == IGNORED {

@@ -86,12 +86,12 @@ const BELIEVED: u32 = 2;
 const SHORTEST_RECORD: u64 = 512;
 
 /// A read or a handshake of a TLS object begins. `count_at`: where the number of bytes read will be, or 0 if the call
-/// returns it.
+/// returns it. `file` gives the number of the library's file.
 #[inline(always)]
-pub fn begins(object: u64, buffer: u64, count_at: u64, call: u32) -> Option<()> {
+pub fn begins(object: u64, buffer: u64, count_at: u64, call: u32, file: impl FnOnce() -> u32) -> Option<()> {
     let thread = bpf_get_current_pid_tgid();
     let key = TlsKey { object, tgid: thread >> 32 };
-    let stream = stream(&key)?;
+    let stream = stream(&key, file)?;
     // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
     let stream = unsafe { &mut *stream };
     let carrier = stream.carrier;
@@ -148,12 +148,12 @@ pub fn ends(result: u64) -> Option<()> {
     piece(stream, thread_id, RECEIVED, len as u32, Buffer::plain(thread.buffer))
 }
 
-/// A write of `len` bytes begins.
+/// A write of `len` bytes begins. `file` gives the number of the library's file.
 #[inline(always)]
-pub fn writes(object: u64, address: u64, len: u32) -> Option<()> {
+pub fn writes(object: u64, address: u64, len: u32, file: impl FnOnce() -> u32) -> Option<()> {
     let thread = bpf_get_current_pid_tgid();
     let key = TlsKey { object, tgid: thread >> 32 };
-    let stream = stream(&key)?;
+    let stream = stream(&key, file)?;
     // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
     let stream = unsafe { &mut *stream };
     let received = enters(thread, TlsThread { object, carrier: stream.carrier, call: WRITE, ..NO_CALL });
@@ -290,15 +290,18 @@ pub fn carried(connection: &mut Connection, direction: u32) -> Option<()> {
     Some(())
 }
 
-/// The current thread tried to receive, and got nothing.
+/// The current thread tried to receive, and got nothing. `of_socket` tells whether it was from a socket: a library reads
+/// files as well, up to their ends.
 #[inline(always)]
-pub fn received_nothing() -> Option<()> {
+pub fn received_nothing(of_socket: impl FnOnce() -> bool) -> Option<()> {
     if !maps::tls_is_probed() {
         return None;
     }
     // SAFETY: as in `carried`.
     let thread = unsafe { &mut *TLS_THREADS.get_ptr_mut(&bpf_get_current_pid_tgid())? };
-    thread.nested = 1;
+    if thread.in_call != 0 && of_socket() {
+        thread.nested = 1;
+    }
     Some(())
 }
 
@@ -325,16 +328,17 @@ pub fn sent_nothing(connection: impl FnOnce() -> Option<*mut Connection>) -> Opt
     Some(())
 }
 
-/// What is remembered of a TLS object of the current process, if it is watched.
+/// What is remembered of a TLS object of the current process, if it is watched. `file` gives the number of its library's
+/// file.
 #[inline(always)]
-pub(super) fn stream(key: &TlsKey) -> Option<*mut TlsStream> {
+pub(super) fn stream(key: &TlsKey, file: impl FnOnce() -> u32) -> Option<*mut TlsStream> {
     if !process::watched(key.tgid as u32) {
         return None;
     }
     if let Some(stream) = TLS_STREAMS.get_ptr_mut(key) {
         return Some(stream);
     }
-    if !maps::tls_probes_are_complete() {
+    if !maps::tls_probes_are_complete(file()) {
         return None;
     }
     let fresh = TlsStream {

@@ -1,9 +1,9 @@
 //! Where a system call keeps the bytes it moves.
 
-use ebpf_common::events::flags;
+use ebpf_common::events::{AF_INET, AF_INET6, flags};
 
 use crate::{
-    handlers::capture::Buffer,
+    handlers::capture::{Buffer, read_user_value},
     kernel::regs::{
         PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDMMSG, SENDMSG, SENDTO, WRITE, WRITEV,
     },
@@ -36,6 +36,37 @@ pub fn sending(regs: Regs, number: u64) -> Buffer {
         SENDMSG => Buffer::message(regs.arg1()),
         _ => HIDDEN,
     }
+}
+
+/// The port that a datagram comes from, as a call that has received it says.
+#[inline(always)]
+pub fn sender_port(regs: Regs, number: u64) -> Option<u16> {
+    match number {
+        RECVFROM => port(regs.arg4()),
+        RECVMSG => port(read_user_value(regs.arg1())?),
+        _ => None,
+    }
+}
+
+/// The port that a call sends a datagram to, if it names one; of several datagrams, the first one's.
+#[inline(always)]
+pub fn receiver_port(regs: Regs, number: u64) -> Option<u16> {
+    match number {
+        SENDTO => port(regs.arg4()),
+        // A `struct msghdr` begins with the address of the name.
+        SENDMSG | SENDMMSG => port(read_user_value(regs.arg1())?),
+        _ => None,
+    }
+}
+
+/// The port of a `struct sockaddr_in` or `sockaddr_in6`: behind the family in both.
+#[inline(always)]
+fn port(name: u64) -> Option<u16> {
+    if name == 0 {
+        return None;
+    }
+    let [family, port] = read_user_value::<[u16; 2]>(name)?;
+    (family == AF_INET || family == AF_INET6).then_some(u16::from_be(port))
 }
 
 /// The message that a thread within `sendmmsg` or `recvmmsg` has just moved, as the hooks that see each message

@@ -4,15 +4,18 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use ebpf_common::events::{RECEIVED, SENT, TCP_LISTEN, flags};
+use ebpf_common::{
+    events::{RECEIVED, SENT, TCP_LISTEN, flags},
+    policy::DATAGRAM,
+};
 
 use super::call;
 use crate::{
     globals::hooks_only,
-    handlers::{capture::Buffer, frames, process, socket_io, socket_state, tls},
+    handlers::{capture::Buffer, dns, frames, process, socket_io, socket_state, tls},
     kernel::{
         regs::{self, Regs},
-        socket::{Socket, Typed},
+        socket::{self, Socket, Typed},
         task,
     },
     maps::{TAIL_CALLS_RECEIVED, TAIL_CALLS_SENT},
@@ -65,6 +68,39 @@ fn sock_recv_frames(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Called by `sock_send_length` where a datagram was sent, never attached. The sender of one that is received is not in
+/// the process's memory yet when the hook runs; so what is asked of a DNS server over a socket without a connection marks it.
+#[btf_tracepoint(function = "sock_send_length")]
+fn sock_send_datagram(ctx: BtfTracePointContext) -> i32 {
+    let socket = Typed(ctx.arg::<*mut c_void>(0));
+    if socket::datagram_peer(socket.address()) == Some(0)
+        && let Some(regs) = call_of(task::current())
+        && call::receiver_port(regs, regs.number()) == Some(dns::PORT)
+    {
+        socket.mark_asking();
+    }
+    0
+}
+
+/// Called by `sock_recv_length` where a datagram was received, never attached.
+#[btf_tracepoint(function = "sock_recv_length")]
+fn sock_recv_datagram(ctx: BtfTracePointContext) -> i32 {
+    let (moved, how): (i32, u32) = (ctx.arg(1), ctx.arg(2));
+    let socket = Typed(ctx.arg::<*mut c_void>(0));
+    let from_dns = match socket::datagram_peer(socket.address()) {
+        Some(dns::PORT) => true,
+        Some(0) => socket.is_asking(),
+        _ => false,
+    };
+    if from_dns
+        && how & MSG_TRUNC == 0
+        && let Some(regs) = call_of(task::current())
+    {
+        dns::answered(moved as u32, call::receiving(regs, regs.number()));
+    }
+    0
+}
+
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let state = ctx.arg::<u32>(2);
@@ -89,7 +125,9 @@ fn sent(ctx: &BtfTracePointContext) -> Option<()> {
     let task = task::current();
     let thread = task::thread(task);
     let buffer = || buffer(task, thread, call::sending, regs::SENDMMSG);
-    if socket_io::moved(socket, thread, SENT, moved as u32, buffer)? == socket_io::FOLLOW {
+    // SAFETY: the context is this program's.
+    let on_datagrams = || unsafe { TAIL_CALLS_SENT.tail_call(ctx, DATAGRAM) };
+    if socket_io::moved(socket, thread, SENT, moved as u32, buffer, on_datagrams)? == socket_io::FOLLOW {
         // It returns only if that program is not there.
         // SAFETY: the context is this program's.
         unsafe { TAIL_CALLS_SENT.tail_call(ctx, 0) };
@@ -105,7 +143,7 @@ fn received(ctx: &BtfTracePointContext) -> Option<()> {
         return None;
     }
     if moved <= 0 {
-        tls::received_nothing();
+        tls::received_nothing(|| true);
     }
     if moved < 0 {
         return None;
@@ -120,12 +158,24 @@ fn received(ctx: &BtfTracePointContext) -> Option<()> {
         // The bytes were thrown away, not copied to the buffer.
         if how & MSG_TRUNC != 0 { call::HIDDEN } else { buffer(task, thread, call::receiving, regs::RECVMMSG) }
     };
-    if socket_io::moved(socket, thread, RECEIVED, moved as u32, buffer)? == socket_io::FOLLOW {
+    // SAFETY: the context is this program's.
+    let on_datagrams = || unsafe { TAIL_CALLS_RECEIVED.tail_call(ctx, DATAGRAM) };
+    if socket_io::moved(socket, thread, RECEIVED, moved as u32, buffer, on_datagrams)? == socket_io::FOLLOW {
         // SAFETY: the context is this program's.
         unsafe { TAIL_CALLS_RECEIVED.tail_call(ctx, 0) };
         socket_io::unfollowed(socket, RECEIVED);
     }
     Some(())
+}
+
+/// The registers of the call that `task`, the current one, is in; `None` where they are no call's, or a 32-bit program's.
+#[inline(always)]
+fn call_of(task: *const u8) -> Option<Regs> {
+    if task::is_kernel_worker(task) {
+        return None;
+    }
+    let regs = Regs::of(task);
+    (!regs.compat() && regs.in_call()).then_some(regs)
 }
 
 /// The buffer of the call that `task`, the current one, is in, as `of_call` finds it.

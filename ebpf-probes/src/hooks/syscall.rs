@@ -5,7 +5,7 @@ use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, progra
 use ebpf_common::{
     events::{RECEIVED, SENT, TCP_CLOSE, TCP_LISTEN},
     limits::MMSG_MAX,
-    policy::{Counter, FOLLOW_FRAMES, MANY_MESSAGES},
+    policy::{Counter, FOLLOW_FRAMES, MANY_MESSAGES, READ_DATAGRAM},
 };
 
 use super::call::{self, MMSGHDR};
@@ -13,7 +13,7 @@ use crate::{
     globals::hooks_only,
     handlers::{
         capture::{Buffer, read_user_value},
-        frames, process, socket_io, socket_state, tls,
+        dns, frames, process, socket_io, socket_state, tls,
     },
     kernel::{
         file_table,
@@ -21,7 +21,7 @@ use crate::{
             self, PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDFILE, SENDMMSG, SENDMSG,
             SENDTO, SPLICE, WRITE, WRITEV,
         },
-        socket::{InOneCall, Raw, Socket},
+        socket::{self, InOneCall, Raw, Socket},
         task::{self, tgid_of},
     },
     maps::{CONNECTIONS_BY_ADDRESS, MANY, TAIL_CALLS, count},
@@ -59,6 +59,13 @@ fn sys_exit_frames(ctx: BtfTracePointContext) -> i32 {
         unsafe { TAIL_CALLS.tail_call(&ctx, FOLLOW_FRAMES) };
     }
     frames::finish(direction, outcome, |walk| Raw { sk: walk.socket.get(), inode: walk.inode.get() });
+    0
+}
+
+/// Called by `sys_exit` where a datagram was received, never attached.
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit_datagram(ctx: BtfTracePointContext) -> i32 {
+    datagram(&ctx);
     0
 }
 
@@ -160,7 +167,7 @@ fn compat(regs: Regs, number: u64, moved: i64) -> Option<()> {
 #[inline(always)]
 fn nothing_moved(regs: Regs, number: u64) -> Option<()> {
     if receives(number) {
-        return tls::received_nothing();
+        return tls::received_nothing(|| file_table::socket(regs.arg0()).is_some());
     }
     tls::sent_nothing(|| {
         let found = file_table::socket(regs.arg0())?;
@@ -188,12 +195,43 @@ fn one(
     if moved == 0 {
         return if direction == RECEIVED { socket_io::ended(socket, thread) } else { None };
     }
-    if socket_io::moved(socket, thread, direction, moved as u32, buffer)? == socket_io::FOLLOW {
+    let on_datagrams = || {
+        if direction == RECEIVED {
+            // SAFETY: the context is this program's.
+            unsafe { TAIL_CALLS.tail_call(ctx, READ_DATAGRAM) };
+        }
+    };
+    if socket_io::moved(socket, thread, direction, moved as u32, buffer, on_datagrams)? == socket_io::FOLLOW {
         // SAFETY: the context is this program's.
         unsafe { TAIL_CALLS.tail_call(ctx, FOLLOW_FRAMES) };
         socket_io::unfollowed(socket, direction);
     }
     Some(())
+}
+
+/// `sys_exit` has seen that it is a call that received, and is not to be left out because of how it did.
+#[inline(always)]
+fn datagram(ctx: &BtfTracePointContext) -> Option<()> {
+    let regs = Regs(ctx.arg::<*const u8>(0));
+    let (number, moved): (u64, i64) = (regs.number(), ctx.arg(1));
+    let how = match number {
+        RECVFROM => regs.arg3(),
+        RECVMSG => regs.arg2(),
+        _ => 0,
+    };
+    if how & MSG_TRUNC != 0 {
+        return None;
+    }
+    let found = file_table::socket(regs.arg0())?;
+    let from_dns = match socket::datagram_peer(found.sk)? {
+        dns::PORT => true,
+        0 => call::sender_port(regs, number)? == dns::PORT,
+        _ => false,
+    };
+    if !from_dns {
+        return None;
+    }
+    dns::answered(moved as u32, call::receiving(regs, number))
 }
 
 /// `sendmmsg` and `recvmmsg` return how many messages they moved; each has its length behind it.
@@ -217,7 +255,7 @@ fn many(ctx: &BtfTracePointContext) -> Option<()> {
     let len = read_user_value::<u32>(address + MMSGHDR - 8)?;
     if len != 0 {
         let buffer = || if how & MSG_TRUNC != 0 { call::HIDDEN } else { Buffer::message(address) };
-        socket_io::moved(socket, bpf_get_current_pid_tgid(), direction, len, buffer);
+        socket_io::moved(socket, bpf_get_current_pid_tgid(), direction, len, buffer, || {});
     }
     state.next += 1;
     state.all = state.all.wrapping_add(len);

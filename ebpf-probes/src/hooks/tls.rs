@@ -2,17 +2,30 @@
 //! of `MessageEncrypter`, the algorithms that make one, and `CommonState`.
 
 use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::bpf_get_attach_cookie,
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
+use ebpf_common::policy::TLS_ALL_FILES;
 
 use crate::{
-    globals::hooks_only,
+    globals::{HAS_COOKIES, hooks_only},
     handlers::{
         rustls,
         tls::{self, HANDSHAKE, READ},
     },
 };
+
+/// The number of the file whose function was called.
+#[inline(always)]
+fn file(ctx: &impl EbpfContext) -> u32 {
+    if HAS_COOKIES.load() == 0 {
+        return TLS_ALL_FILES;
+    }
+    // SAFETY: the helper only returns a number.
+    unsafe { bpf_get_attach_cookie(ctx.as_ptr()) as u32 }
+}
 
 /// `SSL_write`, `SSL_write_ex`, `SSL_write_ex2`, `gnutls_record_send`: object, buffer, length.
 #[uprobe]
@@ -21,7 +34,7 @@ fn tls_write(ctx: ProbeContext) -> u32 {
         return 0;
     }
     if let (Some(object), Some(buffer), Some(len)) = (ctx.arg(0), ctx.arg(1), ctx.arg::<u64>(2)) {
-        tls::writes(object, buffer, len as u32);
+        tls::writes(object, buffer, len as u32, || file(&ctx));
     }
     0
 }
@@ -33,7 +46,7 @@ fn tls_read(ctx: ProbeContext) -> u32 {
         return 0;
     }
     if let (Some(object), Some(buffer)) = (ctx.arg(0), ctx.arg(1)) {
-        tls::begins(object, buffer, 0, READ);
+        tls::begins(object, buffer, 0, READ, || file(&ctx));
     }
     0
 }
@@ -45,7 +58,7 @@ fn tls_read_ex(ctx: ProbeContext) -> u32 {
         return 0;
     }
     if let (Some(object), Some(buffer), Some(count_at)) = (ctx.arg(0), ctx.arg(1), ctx.arg(3)) {
-        tls::begins(object, buffer, count_at, READ);
+        tls::begins(object, buffer, count_at, READ, || file(&ctx));
     }
     0
 }
@@ -57,7 +70,7 @@ fn tls_handshake(ctx: ProbeContext) -> u32 {
         return 0;
     }
     if let Some(object) = ctx.arg(0) {
-        tls::begins(object, 0, 0, HANDSHAKE);
+        tls::begins(object, 0, 0, HANDSHAKE, || file(&ctx));
     }
     0
 }
@@ -114,7 +127,7 @@ fn rustls_encrypter(ctx: RetProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
-    rustls::makes(ctx.ret());
+    rustls::makes(ctx.ret(), || file(&ctx));
     0
 }
 

@@ -6,6 +6,7 @@ use super::load;
 
 const BX: u32 = 5 * 8;
 const R10: u32 = 7 * 8;
+const R8: u32 = 9 * 8;
 const AX: u32 = 10 * 8;
 const DX: u32 = 12 * 8;
 const SI: u32 = 13 * 8;
@@ -77,6 +78,12 @@ impl Regs {
     #[inline(always)]
     pub fn arg3(self) -> u64 {
         load(self.0, R10)
+    }
+
+    /// Fifth argument.
+    #[inline(always)]
+    pub fn arg4(self) -> u64 {
+        load(self.0, R8)
     }
 }
 

@@ -15,10 +15,11 @@ use super::{load, read, read_into};
 use crate::{
     globals::OFFSETS,
     handlers::frames::Stand,
-    maps::{CONNECTIONS, CONNECTIONS_BY_ADDRESS, Connection},
+    maps::{ASKING, CONNECTIONS, CONNECTIONS_BY_ADDRESS, Connection},
 };
 
 const SOCK_STREAM: u16 = 1;
+const SOCK_DGRAM: u16 = 2;
 const IPPROTO_TCP: u16 = 6;
 /// Bit of `sk_shutdown`: the peer will send no more.
 const RCV_SHUTDOWN: u8 = 1;
@@ -70,6 +71,28 @@ impl Typed {
         let connection =
             unsafe { bpf_sk_storage_get(&raw const CONNECTIONS as *mut c_void, self.0, ptr::null_mut(), flags) };
         (!connection.is_null()).then_some(connection.cast())
+    }
+}
+
+impl Typed {
+    /// Something was asked of a DNS server over it.
+    #[inline(always)]
+    pub fn mark_asking(self) {
+        // Without room for the mark, the answer goes unseen.
+        let _marked_or_not = self.asking(BPF_SK_STORAGE_GET_F_CREATE.into());
+    }
+
+    /// Whether it was marked so.
+    #[inline(always)]
+    pub fn is_asking(self) -> bool {
+        self.asking(0)
+    }
+
+    #[inline(always)]
+    fn asking(self, flags: u64) -> bool {
+        // SAFETY: the helper takes the map and a socket the verifier vouches for; a null value asks for zeroes.
+        let mark = unsafe { bpf_sk_storage_get(&raw const ASKING as *mut c_void, self.0, ptr::null_mut(), flags) };
+        !mark.is_null()
     }
 }
 
@@ -205,15 +228,30 @@ impl Socket for InOneCall {
     }
 }
 
-/// What is watched of a socket's kind: `Some(true)` for TCP, `Some(false)` for a unix stream, `None` for all else.
+/// What is watched of a socket's kind: `Some(true)` for TCP, `Some(false)` for a unix stream, `None` for all else. Where it
+/// is a socket for datagrams, `on_datagrams` is called.
 #[inline(always)]
-pub fn watched_kind(sk: u64) -> Option<bool> {
-    if read::<u16>(sk, OFFSETS.sock_type.load())? != SOCK_STREAM {
+pub fn watched_kind(sk: u64, on_datagrams: impl FnOnce()) -> Option<bool> {
+    let kind = read::<u16>(sk, OFFSETS.sock_type.load())?;
+    if kind != SOCK_STREAM {
+        if kind == SOCK_DGRAM {
+            on_datagrams();
+        }
         return None;
     }
     match read::<u16>(sk, OFFSETS.sock_family.load())? {
         AF_INET | AF_INET6 => (read::<u16>(sk, OFFSETS.sock_protocol.load())? == IPPROTO_TCP).then_some(true),
         AF_UNIX => Some(false),
+        _ => None,
+    }
+}
+
+/// The port of the other side that a socket for datagrams is connected to: 0 where it is not connected, `None` where it is
+/// not of IP.
+#[inline(always)]
+pub fn datagram_peer(sk: u64) -> Option<u16> {
+    match read::<u16>(sk, OFFSETS.sock_family.load())? {
+        AF_INET | AF_INET6 => Some(u16::from_be(read(sk, OFFSETS.sock_dport.load())?)),
         _ => None,
     }
 }

@@ -47,9 +47,13 @@ fn a_go_program_is_recognised_by_its_sections() {
 #[test]
 fn a_tls_library_linked_in_is_found_by_its_functions() {
     let dir = tempfile::tempdir().unwrap();
-    let source = "int SSL_write_ex(){return 0;} int main(){return SSL_write_ex();}";
+    let source = "int SSL_write(){return 0;} int main(){return SSL_write();}";
     let program = compile(dir.path(), source, &["cc", "-o", "out", "x.c"]);
     assert_eq!(tls(&program), Some(TlsLibrary::OpenSsl));
+    let source =
+        "int aws_lc_0_41_0_OPENSSL_free(){return 0;} int SSL_write(){return 0;} int main(){return SSL_write();}";
+    let program = compile(dir.path(), source, &["cc", "-o", "out", "x.c"]);
+    assert_eq!(tls(&program), Some(TlsLibrary::AwsLc));
 }
 
 #[test]

@@ -122,6 +122,7 @@ fn a_program_that_ended_before_it_was_asked_for_is_still_named() {
     let table = proc.table();
     table.on_fork(1, 7, 100 * NS_PER_TICK);
     table.on_exec(7, 100 * NS_PER_TICK, "quick");
+    table.read_begun(7, 100 * NS_PER_TICK);
     proc.end(7);
     table.on_exit(7, 100 * NS_PER_TICK);
     assert_eq!(table.resource(7).service_name, "quick");
@@ -490,6 +491,7 @@ fn cost_of_processes() {
     let begun = Instant::now();
     for _ in 0..EAGER_READS_PER_SECOND {
         table.on_exec(own, started_at_ns, "x");
+        table.read_begun(own, started_at_ns);
     }
     println!("an exec that is read: {:?}", begun.elapsed() / EAGER_READS_PER_SECOND);
     let begun = Instant::now();

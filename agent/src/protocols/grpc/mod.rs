@@ -1,10 +1,12 @@
-//! Remote procedure calls over HTTP: gRPC (over HTTP/2) and Connect, told apart from gRPC-Web and from plain HTTP by
-//! their headers. Pure functions; HTTP/1 and HTTP/2 call them.
+//! Remote procedure calls over HTTP: gRPC (over HTTP/2), gRPC-Web and Connect, told apart from each other and from plain
+//! HTTP by their headers. Pure functions; HTTP/1 and HTTP/2 call them.
 
 use compact_str::CompactString;
 
 /// `rpc.system.name` of gRPC.
 pub(crate) const GRPC: &str = "grpc";
+/// `rpc.system.name` of gRPC-Web: there is no agreed word for it, and it is not gRPC.
+pub(crate) const GRPC_WEB: &str = "grpc_web";
 /// `rpc.system.name` of Connect.
 pub(crate) const CONNECT: &str = "connectrpc";
 
@@ -13,7 +15,7 @@ pub(crate) const CONNECT: &str = "connectrpc";
 pub(crate) enum Media {
     /// `application/grpc`, `application/grpc+proto` …
     Grpc,
-    /// `application/grpc-web`, `application/grpc-web-text` …: HTTP as far as spans are concerned.
+    /// `application/grpc-web`, `application/grpc-web-text` …
     GrpcWeb,
     /// `application/connect+proto` …: a streaming call of Connect.
     ConnectStream,
@@ -94,8 +96,8 @@ pub(crate) fn grpc_method(path: &str) -> CompactString {
     path.strip_prefix('/').unwrap_or(path).into()
 }
 
-/// `package.Service/Method` of a Connect call's path, which may have a prefix and a query.
-pub(crate) fn connect_method(path: &str) -> CompactString {
+/// `package.Service/Method` of a Connect or gRPC-Web call's path, which may have a prefix and a query.
+pub(crate) fn web_method(path: &str) -> CompactString {
     let path = path.split('?').next().unwrap_or_default();
     let mut segments = path.rsplitn(3, '/');
     match (segments.next(), segments.next()) {
@@ -207,9 +209,9 @@ mod tests {
     #[test]
     fn methods_are_service_and_method() {
         assert_eq!(grpc_method("/pkg.Svc/Do"), "pkg.Svc/Do");
-        assert_eq!(connect_method("/pkg.Svc/Do"), "pkg.Svc/Do");
-        assert_eq!(connect_method("/api/v1/pkg.Svc/Do?connect=v1"), "pkg.Svc/Do");
-        assert_eq!(connect_method("/x"), "/x");
+        assert_eq!(web_method("/pkg.Svc/Do"), "pkg.Svc/Do");
+        assert_eq!(web_method("/api/v1/pkg.Svc/Do?connect=v1"), "pkg.Svc/Do");
+        assert_eq!(web_method("/x"), "/x");
     }
 
     #[test]

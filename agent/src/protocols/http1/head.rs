@@ -85,6 +85,8 @@ enum Field {
     ContentType,
     ConnectProtocolVersion,
     ConnectTimeoutMs,
+    GrpcStatus,
+    GrpcTimeout,
     TransferEncoding,
     Upgrade,
     Expect,
@@ -104,6 +106,8 @@ impl Field {
             b't' if line.get(8) == Some(&b'-') => (b"Transfer-Encoding", Self::TransferEncoding),
             b't' => (b"traceparent", Self::TraceParent),
             b'e' => (b"Expect", Self::Expect),
+            b'g' if line.get(5).is_some_and(|byte| byte | 0x20 == b's') => (b"Grpc-Status", Self::GrpcStatus),
+            b'g' => (b"Grpc-Timeout", Self::GrpcTimeout),
             _ => return (Self::Other, &[]),
         };
         Self::named(line, usual, field)
@@ -214,21 +218,38 @@ impl RequestHead {
 
     /// What it says of the call that it begins, if it begins one.
     pub(super) fn call(&self) -> Option<Call> {
-        let streams = self.media == Some(Media::ConnectStream);
-        let gets = grpc::is_connect_get(self.http.method.as_deref(), self.http.target.as_deref());
-        (streams || self.connects || gets).then_some(Call { streams, timeout_ns: self.timeout_ns, answer: None })
+        let gets = || grpc::is_connect_get(self.http.method.as_deref(), self.http.target.as_deref());
+        let kind = match self.media {
+            Some(Media::GrpcWeb) => Kind::GrpcWeb,
+            Some(Media::ConnectStream) => Kind::ConnectStream,
+            _ if self.connects || gets() => Kind::ConnectUnary,
+            _ => return None,
+        };
+        Some(Call { kind, timeout_ns: self.timeout_ns, answer: None, status: None })
     }
 }
 
-/// A call of Connect (<https://connectrpc.com/docs/protocol>). gRPC-Web is HTTP, and gRPC needs HTTP/2.
+/// What calls there are over HTTP/1: gRPC itself needs HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Of Connect (<https://connectrpc.com/docs/protocol>), with one message each way.
+    ConnectUnary,
+    /// The same, with messages in envelopes, and the status in the last of them.
+    ConnectStream,
+    /// Of gRPC-Web (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md>).
+    GrpcWeb,
+}
+
+/// A call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call {
-    /// Its messages come in envelopes, and so does its status.
-    pub(super) streams: bool,
-    /// `Connect-Timeout-Ms`, in ns.
+    pub(super) kind: Kind,
+    /// `Connect-Timeout-Ms` or `Grpc-Timeout`, in ns.
     pub(super) timeout_ns: Option<u64>,
     /// What the response's body is.
     pub(super) answer: Option<Media>,
+    /// `Grpc-Status` of the response's head, which has it where no message follows.
+    pub(super) status: Option<u32>,
 }
 
 /// As much of `bytes` as may be kept; bytes that are no UTF-8 are replaced.
@@ -297,6 +318,7 @@ impl Head for RequestHead {
             Field::ContentType => self.media = Some(Media::parse(value)),
             Field::ConnectProtocolVersion => self.connects = true,
             Field::ConnectTimeoutMs => self.timeout_ns = grpc::parse_connect_timeout(value),
+            Field::GrpcTimeout => self.timeout_ns = grpc::parse_timeout(value),
             Field::TraceParent => {
                 self.parents = self.parents.saturating_add(1);
                 self.parent = TraceParent::parse(value);
@@ -340,6 +362,8 @@ pub(super) struct ResponseHead {
     pub(super) status: u16,
     pub(super) framing: Framing,
     pub(super) media: Option<Media>,
+    /// `Grpc-Status`.
+    pub(super) grpc_status: Option<u32>,
     last: Field,
 }
 
@@ -353,7 +377,7 @@ impl Head for ResponseHead {
         }
         let digits = line.get(9..12)?;
         let status = digits.iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
-        Some(Self { status, framing: Framing::default(), media: None, last: Field::Other })
+        Some(Self { status, framing: Framing::default(), media: None, grpc_status: None, last: Field::Other })
     }
 
     #[inline]
@@ -363,6 +387,7 @@ impl Head for ResponseHead {
         match field {
             Field::Other => {}
             Field::ContentType => self.media = Some(Media::parse(value)),
+            Field::GrpcStatus => self.grpc_status = number(value).and_then(|status| status.try_into().ok()),
             _ => self.framing.take(field, value),
         }
     }

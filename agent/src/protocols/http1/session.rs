@@ -5,7 +5,7 @@ use std::{collections::VecDeque, mem};
 use super::{
     body::Body,
     framing::{Asked, is_bodyless, request_body, response_body},
-    head::{Call, Framing, Length, RequestHead, ResponseHead, Upgrade},
+    head::{Call, Framing, Kind, Length, RequestHead, ResponseHead, Upgrade},
     side::{Gap, Moment, Place, Side, Step},
 };
 use crate::{
@@ -77,7 +77,7 @@ impl Open {
             outcome,
             parent: self.parent,
             detail: match self.call {
-                Some(call) => Detail::Rpc(Box::new(connect(call, *self.http))),
+                Some(call) => Detail::Rpc(Box::new(rpc(call, *self.http))),
                 None => Detail::Http(self.http),
             },
         }
@@ -89,19 +89,20 @@ impl Open {
     }
 }
 
-fn connect(call: Call, http: Http) -> Rpc {
+fn rpc(call: Call, http: Http) -> Rpc {
     let target = http.target.filter(|_| !http.target_truncated);
     Rpc {
-        system: grpc::CONNECT,
+        system: if call.kind == Kind::GrpcWeb { grpc::GRPC_WEB } else { grpc::CONNECT },
         version: http.version,
-        method: target.map(|target| grpc::connect_method(&target)),
+        method: target.map(|target| grpc::web_method(&target)),
         host: http.host,
         user_agent: http.user_agent,
-        // That of a stream comes within its body.
-        status: http
-            .status
-            .filter(|_| !call.streams)
-            .and_then(|status| grpc::connect_unary_status(status, call.answer)),
+        // That of a stream comes within its body, and so does that of gRPC-Web where there is a message.
+        status: match call.kind {
+            Kind::ConnectUnary => http.status.and_then(|status| grpc::connect_unary_status(status, call.answer)),
+            Kind::ConnectStream => None,
+            Kind::GrpcWeb => call.status,
+        },
         http_status: http.status.filter(|&status| status != 200),
         timeout_ns: call.timeout_ns,
         unknown_name: None,
@@ -303,7 +304,7 @@ impl Http1 {
     }
 
     fn on_response(&mut self, head: ResponseHead, cut: bool, moment: Moment, out: &mut Vec<Exchange>) {
-        let ResponseHead { status, framing, media, .. } = head;
+        let ResponseHead { status, framing, media, grpc_status, .. } = head;
         if matches!(status, 100 | 102..=199) {
             self.awaits_continue &= status != 100;
             self.responses.set(if cut { Place::Seek(None) } else { Place::Head });
@@ -323,7 +324,7 @@ impl Http1 {
             asked = Asked::of(&open.http);
             open.http.status = Some(status);
             if let Some(call) = &mut open.call {
-                call.answer = media;
+                (call.answer, call.status) = (media, grpc_status);
             }
             open.http.headers_truncated |= cut;
             open.first_byte_ns = Some(first_byte_ns);

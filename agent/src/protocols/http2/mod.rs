@@ -77,6 +77,8 @@ struct Http2 {
     began_quietly: bool,
     /// A direction's place was known at some time, and so the role.
     was_known: bool,
+    /// The kernel side follows frames, from the beginning or since it was told of them.
+    is_followed: bool,
 }
 
 impl Http2 {
@@ -90,6 +92,7 @@ impl Http2 {
             last: None,
             began_quietly: false,
             was_known: false,
+            is_followed: false,
         }
     }
 
@@ -131,6 +134,8 @@ impl Session for Http2 {
         if is_request {
             self.requests.feed(chunk, &mut piece);
             if self.requests.take_preface() {
+                // Not behind an upgrade.
+                self.is_followed |= !self.was_known;
                 self.began_quietly = piece.quiet;
                 let (has_begun, fits) = (self.responses.has_begun(), self.responses.on_beginning());
                 match (has_begun, fits) {
@@ -146,6 +151,10 @@ impl Session for Http2 {
             self.requests.on_refuted(&mut piece);
             self.responses.on_refuted(&mut piece);
             self.was_known = false;
+        }
+        if !self.is_followed && (self.requests.is_known() || self.responses.is_known()) {
+            self.is_followed = true;
+            return Interest::Frames;
         }
         Interest::Parse
     }

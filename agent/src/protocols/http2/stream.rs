@@ -193,7 +193,7 @@ impl Stream {
         match request.media {
             Some(Media::Grpc) => return Some(grpc::GRPC),
             Some(Media::ConnectStream) => return Some(grpc::CONNECT),
-            Some(Media::GrpcWeb) => return None,
+            Some(Media::GrpcWeb) => return Some(grpc::GRPC_WEB),
             _ if request.connect_version => return Some(grpc::CONNECT),
             _ if grpc::is_connect_get(request.method.as_deref(), request.path.as_deref()) => {
                 return Some(grpc::CONNECT);
@@ -205,7 +205,7 @@ impl Stream {
         match self.media {
             Some(Media::Grpc) => return Some(grpc::GRPC),
             Some(Media::ConnectStream) => return Some(grpc::CONNECT),
-            Some(Media::GrpcWeb) => return None,
+            Some(Media::GrpcWeb) => return Some(grpc::GRPC_WEB),
             _ => {}
         }
         // gRPC-Web has no HTTP trailers, and browsers may not send `te`.
@@ -219,12 +219,13 @@ impl Stream {
     fn into_rpc(self, system: &'static str) -> Rpc {
         let request = self.request;
         let method = request.path.as_deref().filter(|_| !request.path_cut).map(|path| match system {
-            grpc::CONNECT => grpc::connect_method(path),
-            _ => grpc::grpc_method(path),
+            grpc::GRPC => grpc::grpc_method(path),
+            _ => grpc::web_method(path),
         });
         let status = match system {
             grpc::CONNECT if request.media == Some(Media::ConnectStream) => None,
             grpc::CONNECT => self.status.and_then(|status| grpc::connect_unary_status(status, self.media)),
+            // That of gRPC-Web stands here only where there is no message: else it is in the body.
             _ => self.grpc_status,
         };
         Rpc {

@@ -274,8 +274,8 @@ fn an_exchange_whose_end_was_not_seen_says_so_and_is_no_error() {
 struct Names;
 
 impl crate::procs::NameSource for Names {
-    fn name(&self, pid: u32, ip: std::net::IpAddr) -> Option<compact_str::CompactString> {
-        (pid == 1 && ip == std::net::IpAddr::from([10, 0, 0, 2])).then(|| "backend".into())
+    fn name(&self, pid: u32, _role: Role, connection: &ConnectionInfo) -> Option<compact_str::CompactString> {
+        (pid == 1 && connection.remote.ip() == Some([10, 0, 0, 2].into())).then(|| "backend".into())
     }
 }
 

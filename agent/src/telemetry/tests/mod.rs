@@ -27,6 +27,7 @@ fn connection() -> ConnectionInfo {
         netns: 0,
         tls: false,
         tls_version: None,
+        asked: None,
     }
 }
 

@@ -434,9 +434,21 @@ fn connect_calls_are_told_from_http_by_their_headers() {
 }
 
 #[test]
-fn grpc_web_is_http() {
+fn grpc_web_is_a_call_with_a_status_where_its_head_has_one() {
     let mut wire = Wire::server();
-    wire.ask("POST /shop.Orders/Get HTTP/1.1\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: 0\r\n\r\n")
-        .answer("HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(wire.told(), ["POST /shop.Orders/Get 200 0→0"]);
+    let ask = "POST /api/shop.Orders/Get HTTP/1.1\r\nContent-Type: application/grpc-web+proto\r\nGrpc-Timeout: 20m\r\nContent-Length: 0\r\n\r\n";
+    for status in ["", "grpc-status: 5\r\n", "grpc-status: x\r\n", "grpc-status: 99999999999999999999\r\n"] {
+        let type_is = "Content-Type: application/grpc-web+proto\r\nContent-Length: 0";
+        wire.ask(ask).answer(format!("HTTP/1.1 200 OK\r\n{status}{type_is}\r\n\r\n"));
+    }
+    let calls: Vec<_> = wire
+        .out
+        .iter()
+        .map(|exchange| match &exchange.detail {
+            Detail::Rpc(rpc) => (rpc.system, rpc.method.as_deref(), rpc.status, rpc.timeout_ns),
+            Detail::Http(_) => unreachable!("{exchange:?}"),
+        })
+        .collect();
+    let call = |status| ("grpc_web", Some("shop.Orders/Get"), status, Some(20_000_000));
+    assert_eq!(calls, [call(None), call(Some(5)), call(None), call(None)]);
 }

@@ -157,6 +157,23 @@ fn trailers_end_requests_and_responses() {
 }
 
 #[test]
+fn frames_found_in_the_midst_of_a_connection_are_told_once() {
+    let mut wire = Wire::new();
+    wire.get(1, "/before");
+    wire.answer(1, END_STREAM, &OK);
+    let attached = wire.pieces.len();
+    for stream in [3, 5, 7] {
+        wire.get(stream, "/after");
+        wire.answer(stream, END_STREAM, &OK);
+    }
+    for (pieces, found) in [(&wire.pieces[..], 0), (&wire.pieces[attached..], 1)] {
+        let mut reader = Reader::at_rest(Role::Server);
+        reader.feed_all(pieces);
+        assert_eq!(reader.frames_found, found);
+    }
+}
+
+#[test]
 fn hundreds_of_streams_end_in_any_order() {
     let mut wire = Wire::new();
     for nth in 0..1000 {
@@ -428,7 +445,8 @@ fn grpc_web_and_connect_are_not_grpc() {
     ask(&mut wire, 7, "/plain", "application/json", &[]);
     wire.answer(7, END_STREAM, &[(":status", "200"), ("content-type", "application/json")]);
     let exchanges = wire.exchanges();
-    assert_eq!(http(&exchanges[0]).target.as_deref(), Some("/pkg.Svc/Web"));
+    let web = rpc(&exchanges[0]);
+    assert_eq!((web.system, web.method.as_deref(), web.status), ("grpc_web", Some("pkg.Svc/Web"), Some(0)));
     let (stream, unary) = (rpc(&exchanges[1]), rpc(&exchanges[2]));
     assert_eq!((stream.system, stream.method.as_deref()), ("connectrpc", Some("pkg.Svc/Stream")));
     assert_eq!((stream.status, stream.http_status), (None, None), "the status is in the last message");
