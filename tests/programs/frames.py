@@ -1,6 +1,9 @@
 """An HTTP/2 server and client whose writes fall over frames as the test says: random frames, random pieces.
 
-usage: frames.py serve SEED | frames.py call PORT SEED CONNECTIONS REQUESTS
+usage: frames.py serve SEED | frames.py call PORT SEED CONNECTIONS REQUESTS | frames.py keep PORT
+
+`keep` holds one connection, over which it makes a number of requests, one after the other, for each line `COUNT BYTES`
+of its standard input. Each of these is answered by one call.
 
 Each request's path is `/r-STREAM-STATUS-BYTES-LAST-end`. The answer is HEADERS (in pieces of CONTINUATION, sometimes), DATA of
 that many bytes in frames of random sizes and a trailing header block, in which no entry of the table is reused by
@@ -99,6 +102,18 @@ def write(rng, connection, whole, ways):
             piece = piece[sent:]
 
 
+def ends(buffer):
+    """How many streams end by trailers in the whole frames of these bytes, and what is left behind these."""
+    count = 0
+    while len(buffer) >= 9:
+        length, kind, flags = int.from_bytes(buffer[:3], "big"), buffer[3], buffer[4]
+        if len(buffer) < 9 + length:
+            break
+        buffer = buffer[9 + length :]
+        count += kind == HEADERS and flags & 1
+    return count, buffer
+
+
 def read_requests(rng, connection, answer):
     buffer, first, blocks, ended, whole = b"", True, {}, set(), set()
     while True:
@@ -139,6 +154,11 @@ def serve(connection, seed):
     def answer(stream, path):
         _, _, status, size, last, _ = path.split("-")
         waiting.append((stream, path, int(status), int(size)))
+        if last == "whole":
+            answers = messages(random.Random(stream), waiting)
+            waiting.clear()
+            while answers:
+                answers = answers[os.write(connection.fileno(), answers) :]
         if last == "1":
             write(rng, connection, messages(rng, waiting), ["write", "send", "writev", "sendmsg"])
             waiting.clear()
@@ -163,14 +183,9 @@ def client(port, seed, count):
     def drain():
         buffer = b""
         while got := connection.recv(rng.choice([100, 512, 4096, 65536])):
-            buffer += got
-            while len(buffer) >= 9:
-                length, kind, flags = int.from_bytes(buffer[:3], "big"), buffer[3], buffer[4]
-                if len(buffer) < 9 + length:
-                    break
-                buffer = buffer[9 + length :]
-                if kind == HEADERS and flags & 1:
-                    finished.release()
+            count, buffer = ends(buffer + got)
+            for _ in range(count):
+                finished.release()
 
     drained = threading.Thread(target=drain)
     drained.start()
@@ -199,6 +214,30 @@ def client(port, seed, count):
     connection.close()
 
 
+def keep(port):
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b""))
+    buffer, stream = b"", 1
+
+    def ask(size):
+        nonlocal buffer, stream
+        path = f"/r-{stream}-200-{size}-whole-end"
+        block = b"\x83\x86" + b"\x44" + text(path)
+        connection.sendall(frame(HEADERS, 0x5, stream, block))
+        stream += 2
+        count = 0
+        while not count:
+            count, buffer = ends(buffer + connection.recv(1 << 20))
+        return path
+
+    print("ready", ask(10))
+    for line in sys.stdin:
+        count, size = line.split()
+        paths = [ask(int(size)) for _ in range(int(count))]
+        print("done", paths[0], paths[-1])
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         listener = socket.create_server(("127.0.0.1", 0))
@@ -209,6 +248,8 @@ if __name__ == "__main__":
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             seed += 1
             threading.Thread(target=serve, args=(connection, seed), daemon=True).start()
+    elif sys.argv[1] == "keep":
+        keep(int(sys.argv[2]))
     else:
         print("ready")
         sys.stdin.readline()

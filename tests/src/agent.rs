@@ -359,7 +359,7 @@ fn tls_libraries(pid: u32) -> Vec<String> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     let files = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
     let mut libraries: Vec<String> = files
-        .filter(|path| ["/libssl", "/libgnutls", "/node"].iter().any(|name| path.contains(name)))
+        .filter(|path| ["/libssl", "/libgnutls", "/node", "/curl_cffi/_wrapper"].iter().any(|name| path.contains(name)))
         .map(str::to_owned)
         .collect();
     libraries.sort();

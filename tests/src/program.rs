@@ -3,10 +3,13 @@
 use std::{
     ffi::OsStr,
     io::Write,
+    iter,
     net::{Ipv4Addr, TcpListener},
+    ops::Range,
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Instant,
 };
 
@@ -157,14 +160,25 @@ impl Drop for Program {
     }
 }
 
-/// A port that is free now, for programs that cannot choose one by themselves.
+/// A port that is free now, for programs that cannot choose one by themselves. Each is given once, and none is of those
+/// that the kernel hands out: it might, before the program has it.
 ///
 /// # Panics
 /// If there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("it has an address").port()
+    const PORTS: Range<u32> = 10_000..32_000;
+    const PROGRAMS_APART: u32 = 101;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(PROGRAMS_APART);
+    let ports = || {
+        let at = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS.len() as u32;
+        u16::try_from(PORTS.start + at).ok()
+    };
+    iter::from_fn(ports)
+        .take(PORTS.len())
+        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        .expect("a free port")
 }
 
 /// A folder for a test's files, readable for everybody: servers drop their privileges.

@@ -1,19 +1,24 @@
 //! HTTP/2 and gRPC against real programs, on plaintext: what was sent is what the agent tells, exactly.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::process::Command;
+use std::{collections::BTreeSet, process::Command, time::Duration};
 
 use serde_json::json;
 use tests::{
     agent::{Backend, Setup, Watch},
     need, on_both_backends,
     program::{Program, folder, free_port},
-    receiver::Receiver,
+    receiver::{ReceivedSpan, Receiver},
     seen::{assert_attributes, path},
     wait::poll,
 };
 
-on_both_backends!(frames_fall_over_calls_in_any_way, many_streams_at_once, curl_and_nghttp);
+on_both_backends!(
+    frames_fall_over_calls_in_any_way,
+    frames_of_an_older_connection_are_followed_once_they_were_found,
+    many_streams_at_once,
+    curl_and_nghttp
+);
 
 /// Both ends of connections whose frames fall over calls at random: every name, status and size is right.
 fn frames_fall_over_calls_in_any_way(backend: Backend) {
@@ -49,6 +54,58 @@ fn frames_fall_over_calls_in_any_way(backend: Backend) {
             assert!(told.is_none_or(|told| *told == number(size)), "{span:?}");
         }
     }
+}
+
+/// The end of a response stands behind a body, in the same call: the kernel side has to know that these are frames.
+fn frames_of_an_older_connection_are_followed_once_they_were_found(backend: Backend) {
+    const BODY: usize = 40_000;
+    const BATCH: usize = 10;
+    const BATCHES_MAX: usize = 30;
+    const REQUESTS: usize = 200;
+    let are_told = |spans: &[ReceivedSpan]| {
+        let is_told = |span: &ReceivedSpan| span.attributes.contains_key("http.response.status_code");
+        ["SERVER", "CLIENT"].iter().all(|kind| spans.iter().any(|span| span.kind == *kind && is_told(span)))
+    };
+    let server = Program::python("frames.py", ["serve", "7"]);
+    let mut client = Program::python("frames.py", ["keep", &server.port().to_string()]);
+    let _connected = client.says("ready");
+    let watch = Watch::pids(backend, &[server.pid(), client.pid()]);
+    let mut batches = 0;
+    let mut ask = |count: usize| {
+        let from = client.stdout.so_far().len();
+        client.tell(&format!("{count} {BODY}"));
+        let paths = client.says_after(from, "done ");
+        paths.split_once(' ').map(|(first, last)| (number(first), number(last))).unwrap()
+    };
+    while !are_told(&watch.receiver.spans()) {
+        assert!(batches < BATCHES_MAX, "nothing of {} requests was told whole", batches * BATCH);
+        batches += 1;
+        let _early = ask(BATCH);
+        // There may be none yet, and nothing tells.
+        let _none_yet = watch.receiver.wait_for(|state| are_told(&state.spans), Duration::from_millis(300));
+    }
+    let (first, last) = ask(REQUESTS);
+    let is_late = |span: &&ReceivedSpan| path(span).is_some_and(|path| number(path) >= first);
+    let seen = watch.stop_when(|state| state.spans.iter().filter(is_late).count() >= 2 * REQUESTS);
+
+    for kind in ["SERVER", "CLIENT"] {
+        let late: Vec<_> = seen.of_kind(kind).into_iter().filter(is_late).collect();
+        assert_eq!(late.len(), REQUESTS, "{kind}");
+        let streams: BTreeSet<_> = late.iter().map(|span| number(path(span).unwrap())).collect();
+        assert_eq!((streams.len(), streams.last()), (REQUESTS, Some(&last)), "{kind}");
+        for span in late {
+            let expected = json!({ "http.response.status_code": 200, "beyla.outcome": null });
+            assert_attributes(span, &expected);
+            // Where a payload is padded, its size is not known.
+            let told = span.attributes.get("http.response.body.size");
+            assert!(told.is_none_or(|told| *told == json!(BODY)), "{span:?}");
+        }
+    }
+}
+
+/// The stream that a path of `frames.py` names.
+fn number(path: &str) -> u64 {
+    path.split('-').nth(1).and_then(|stream| stream.parse().ok()).unwrap_or_else(|| panic!("a wrong name: {path}"))
 }
 
 struct Nghttpd {

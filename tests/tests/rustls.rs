@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
     time::Duration,
@@ -20,7 +20,7 @@ use tests::{
     wait::poll,
 };
 
-on_both_backends!(both_ends_of_hyper_and_tonic);
+on_both_backends!(both_ends_of_hyper_and_tonic, both_ends_with_the_oldest_release);
 
 /// How long the server takes for what is called slow, and the size of what is called big: `tests/programs/rust-tls`.
 const NAP: Duration = Duration::from_millis(60);
@@ -29,21 +29,29 @@ const BIG: u64 = 300_000;
 /// The program, built once, with cargo's own choices for a release.
 fn program() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            let test = env::current_exe().unwrap();
-            let target = test.ancestors().nth(3).unwrap().join("rust-tls");
-            let built = Command::new(env!("CARGO"))
-                .args(["build", "--release", "--locked", "--manifest-path"])
-                .arg(need::source("rust-tls/Cargo.toml"))
-                .arg("--target-dir")
-                .arg(&target)
-                .output()
-                .unwrap();
-            assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-            target.join("release/rust-tls")
-        })
-        .clone()
+    BUILT.get_or_init(|| build("rust-tls", "")).clone()
+}
+
+/// The same with the oldest rustls that is said to be seen, aws-lc-rs in place of ring, and names of the newer kind.
+fn oldest() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("rust-tls-oldest", "-Csymbol-mangling-version=v0")).clone()
+}
+
+/// Builds `tests/programs/NAME`.
+fn build(name: &str, flags: &str) -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let target = test.ancestors().nth(3).unwrap().join(name);
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--locked", "--manifest-path"])
+        .arg(need::source(name).join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .env("RUSTFLAGS", flags)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    target.join("release").join(name)
 }
 
 /// A running server, with the files that it was started with.
@@ -55,7 +63,7 @@ struct Server {
     files: tempfile::TempDir,
 }
 
-fn serve(binary: &std::path::Path) -> Server {
+fn serve(binary: &Path) -> Server {
     let files = folder();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (certificate, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
@@ -93,10 +101,17 @@ fn said(lines: &[String]) -> (BTreeMap<String, Said>, BTreeMap<String, Vec<Said>
 }
 
 fn both_ends_of_hyper_and_tonic(backend: Backend) {
-    let binary = program();
-    let server = serve(&binary);
+    both_ends_are_seen(backend, &program());
+}
+
+fn both_ends_with_the_oldest_release(backend: Backend) {
+    both_ends_are_seen(backend, &oldest());
+}
+
+fn both_ends_are_seen(backend: Backend, binary: &Path) {
+    let server = serve(binary);
     let mut client = Program::start(
-        Command::new(&binary)
+        Command::new(binary)
             .arg("call")
             .arg(&server.certificate)
             .args([server.https.to_string(), server.grpc.to_string()]),

@@ -8,7 +8,8 @@ use std::{
     collections::BTreeMap,
     env,
     io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
+    os::unix::fs::FileExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
@@ -17,6 +18,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tests::{program::free_port, wait::poll};
 
 /// Far more than anything here takes on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -128,10 +130,6 @@ impl Place {
         std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
         path.to_str().unwrap().to_owned()
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn has(program: &str) -> bool {
@@ -299,6 +297,39 @@ fn number(span: &Value, name: &str) -> u64 {
     span["attributes"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {span}"))
 }
 
+/// The code of a process's TLS library becomes what its file says: no probe is left in it. Other agents may be at the same
+/// library for a while.
+fn assert_untouched(pid: u32) {
+    poll("the code of the TLS library is what its file says", || is_untouched(pid).then_some(()));
+}
+
+/// Whether it is at this moment.
+fn is_untouched(pid: u32) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut looked_at = 0;
+    for line in maps.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let &[range, "r-xp", offset, _, _, path] = &words[..] else { continue };
+        if !path.contains("/libssl") && !path.ends_with("/node") {
+            continue;
+        }
+        let number = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let (begin, end) = range.split_once('-').map(|(begin, end)| (number(begin), number(end))).unwrap();
+        let size = usize::try_from(end - begin).unwrap();
+        let (mut there, mut expected) = (vec![0; size], vec![0; size]);
+        memory.read_exact_at(&mut there, begin).unwrap();
+        // The last page of a file may be a part of one.
+        let _len = std::fs::File::open(path).unwrap().read_at(&mut expected, number(offset)).unwrap();
+        if there != expected {
+            return false;
+        }
+        looked_at += 1;
+    }
+    assert_ne!(looked_at, 0, "{maps}");
+    true
+}
+
 fn a_server_is_seen(server: Server) {
     let Some(place) = Place::new() else { return eprintln!("skipped: no openssl here") };
     if !has("curl") {
@@ -311,6 +342,7 @@ fn a_server_is_seen(server: Server) {
         agent.until_logged("TLS library attached");
         let said = curl(port, 4, 30);
         let spans = agent.finish(said.len());
+        assert_untouched(running.0.id());
         assert_eq!(spans.len(), said.len(), "{server:?}, {backend}");
         for span in &spans {
             let attributes = &span["attributes"];

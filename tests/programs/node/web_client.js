@@ -1,8 +1,9 @@
 // A client of HTTP/2 (`h2`), in the clear or over TLS as the URL says, or of HTTP/1.1 over TLS (`https`). For each line `COUNT
 // METHOD URL` of its standard input it makes so many requests at once, and says the status of the last.
-const http2 = require('node:http2');
-const https = require('node:https');
-const readline = require('node:readline');
+const http2 = require('http2');
+const https = require('https');
+const readline = require('readline');
+const { URL } = require('url');
 
 const kind = process.argv[2];
 const agent = new https.Agent({ keepAlive: true, maxSockets: 4, rejectUnauthorized: false });
@@ -22,7 +23,9 @@ const ask = (method, url) => new Promise((resolve, reject) => {
     request.on('end', () => resolve(status));
     request.resume();
   } else {
-    request = https.request(url, { agent, method }, (response) => {
+    // Node 8 takes no URL.
+    const { hostname: host, port, pathname: path } = url;
+    request = https.request({ host, port, path, agent, method }, (response) => {
       response.resume();
       response.on('end', () => resolve(response.statusCode));
     });
@@ -31,12 +34,12 @@ const ask = (method, url) => new Promise((resolve, reject) => {
   request.end(method === 'POST' ? '12345' : undefined);
 });
 
-async function main() {
-  console.log('ready');
-  for await (const line of readline.createInterface({ input: process.stdin })) {
-    const [count, method, url] = line.split(' ');
+let last = Promise.resolve();
+console.log('ready');
+readline.createInterface({ input: process.stdin }).on('line', (line) => {
+  const [count, method, url] = line.split(' ');
+  last = last.then(async () => {
     const asked = Array.from({ length: Number(count) }, () => ask(method, new URL(url)));
     console.log(`done ${(await Promise.all(asked)).pop()}`);
-  }
-}
-main();
+  });
+});

@@ -1,10 +1,11 @@
-"""An aiohttp client. For each line `COUNT METHOD URL` of its standard input it makes so many requests at once, and says
+"""An aiohttp client, on the loop that its argument names (`asyncio` or `uvloop`). For each line `COUNT METHOD URL` of its standard input it makes so many requests at once, and says
 the status of the last."""
 
 import asyncio
 import sys
 
 import aiohttp
+import uvloop
 
 
 async def main():
@@ -23,4 +24,4 @@ async def main():
             print("done", statuses[-1], flush=True)
 
 
-asyncio.run(main())
+(uvloop if sys.argv[1] == "uvloop" else asyncio).run(main())

@@ -2,6 +2,7 @@
 
 mod capabilities;
 mod containers;
+mod dns;
 mod fork_servers;
 mod hosts;
 mod kubernetes;

@@ -1,11 +1,14 @@
-//! Python: grpcio, and aiohttp over TLS.
+//! Python: grpcio; aiohttp and uvicorn over TLS; and libraries that other wheels bring: BoringSSL, older releases of
+//! OpenSSL.
 
-use std::{ffi::OsStr, process::Command};
+use std::{ffi::OsStr, path::PathBuf, process::Command};
 
+use serde_json::json;
 use tests::{
     agent::{Backend, Watch},
     need, on_both_backends,
     program::{Program, folder},
+    seen::assert_attributes,
 };
 
 use super::{
@@ -13,13 +16,26 @@ use super::{
     web::{To, both_are_seen, certificate},
 };
 
-on_both_backends!(a_grpc_service_and_its_client, grpcio_over_tls_is_not_seen, aiohttp_over_tls);
+on_both_backends!(
+    a_grpc_service_and_its_client,
+    grpcio_over_tls_is_not_seen,
+    aiohttp_over_tls,
+    uvicorn_on_asyncio,
+    uvicorn_on_uvloop,
+    boringssl_linked_in,
+    shared_openssl_1_0_2,
+    shared_openssl_1_1_1,
+);
 
 /// Starts `tests/programs/python/NAME`.
 fn python(name: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Program {
+    Program::start(command(name).args(arguments))
+}
+
+fn command(name: &str) -> Command {
     let mut command = Command::new(need::python());
-    command.env("PYTHONPATH", need::made("python"));
-    Program::start(command.arg("-u").arg(need::source("python").join(name)).args(arguments))
+    command.env("PYTHONPATH", need::made("python")).arg("-u").arg(need::source("python").join(name));
+    command
 }
 
 fn a_grpc_service_and_its_client(backend: Backend) {
@@ -56,8 +72,69 @@ fn aiohttp_over_tls(backend: Backend) {
     let files = folder();
     certificate(files.path());
     let server = python("web_server.py", ["cert.pem", "key.pem"].map(|name| files.path().join(name)));
-    let mut client = python("web_client.py", [""; 0]);
-    let mut to = To::new(server.port(), "https", "1.1");
-    to.is_bound_late = backend == Backend::Syscall;
-    both_are_seen(backend, &server, &mut client, to);
+    let mut client = python("web_client.py", ["asyncio"]);
+    let _seen = both_are_seen(backend, &server, &mut client, To::new(server.port(), "https", "1.1"));
+}
+
+fn uvicorn(backend: Backend, event_loop: &str) {
+    let files = folder();
+    certificate(files.path());
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| files.path().join(name));
+    let server = python("web_uvicorn.py", [event_loop.as_ref(), cert.as_os_str(), key.as_os_str()]);
+    let mut client = python("web_client.py", [event_loop]);
+    let _seen = both_are_seen(backend, &server, &mut client, To::new(server.port(), "https", "1.1"));
+}
+
+fn uvicorn_on_asyncio(backend: Backend) {
+    uvicorn(backend, "asyncio");
+}
+
+fn uvicorn_on_uvloop(backend: Backend) {
+    uvicorn(backend, "uvloop");
+}
+
+/// curl_cffi's wheel links a BoringSSL, and leaves its symbols in.
+fn boringssl_linked_in(backend: Backend) {
+    let files = folder();
+    certificate(files.path());
+    for version in ["1.1", "2"] {
+        let mut command = Command::new(need::program("node"));
+        command.arg(need::source("node/web_server.js")).arg(if version == "2" { "h2" } else { "https" });
+        let server = Program::start(command.args(["cert.pem", "key.pem"].map(|name| files.path().join(name))));
+        let mut client = python("web_curl_cffi.py", [version]);
+        let _seen = both_are_seen(backend, &server, &mut client, To::new(server.port(), "https", version));
+    }
+}
+
+/// A library out of an older wheel, with programs that do no more than let it use their sockets.
+fn shared_openssl(backend: Backend, libraries: &str, tls: &str) {
+    let files = folder();
+    certificate(files.path());
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| files.path().join(name));
+    let libraries = need::made("python").join(libraries);
+    let mut entries = std::fs::read_dir(&libraries).unwrap().map(|entry| entry.unwrap().path());
+    let is_it = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libssl-"));
+    let library = entries.find(is_it).unwrap_or_else(|| panic!("no libssl in {}", libraries.display()));
+    let libssl = || {
+        let mut command = command("libssl.py");
+        // What it needs lies beside it.
+        command.env("LD_LIBRARY_PATH", &libraries).arg(&library);
+        command
+    };
+    let server = Program::start(libssl().arg("serve").args([cert, key]));
+    let mut client = Program::start(libssl().arg("call"));
+    let to = To::new(server.port(), "https", "1.1");
+    let seen = both_are_seen(backend, &server, &mut client, to);
+    // The client reads the server's choice in two pieces, neither of which tells.
+    for span in seen.of_kind("SERVER") {
+        assert_attributes(span, &json!({ "tls.protocol.version": tls }));
+    }
+}
+
+fn shared_openssl_1_0_2(backend: Backend) {
+    shared_openssl(backend, "openssl-1.0.2/psycopg2/.libs", "1.2");
+}
+
+fn shared_openssl_1_1_1(backend: Backend) {
+    shared_openssl(backend, "openssl-1.1.1/psycopg2_binary.libs", "1.3");
 }

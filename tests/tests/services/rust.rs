@@ -24,5 +24,5 @@ fn a_grpc_service_and_its_client(backend: Backend) {
 fn http2_in_the_clear(backend: Backend) {
     let (server, mut client) = (rust(["web-server"]), rust(["web-client"]));
     let to = To::new(server.port(), "http", "2");
-    both_are_seen(backend, &server, &mut client, to);
+    let _seen = both_are_seen(backend, &server, &mut client, to);
 }

@@ -40,13 +40,11 @@ pub(super) struct To {
     /// `http` or `https`.
     pub(super) scheme: &'static str,
     pub(super) version: &'static str,
-    /// The client may be one whose plaintext is not bound to its connection at first: docs/limitations.md.
-    pub(super) is_bound_late: bool,
 }
 
 impl To {
     pub(super) const fn new(port: u16, scheme: &'static str, version: &'static str) -> Self {
-        Self { port, scheme, version, is_bound_late: false }
+        Self { port, scheme, version }
     }
 }
 
@@ -88,9 +86,6 @@ pub(super) fn are_seen(seen: &Seen, kind: &str, to: To, asked: &[Asked]) {
             assert_eq!(span.status, if fails { "ERROR" } else { "UNSET" }, "{kind} {asked:?}");
             let lasted = Duration::from_nanos(span.duration_ns());
             assert!(lasted >= asked.sleep && lasted < asked.sleep + Duration::from_secs(2), "{asked:?}: {lasted:?}");
-            if to.is_bound_late && !is_server && span.attributes.contains_key("beyla.connection.unbound") {
-                continue;
-            }
             let bound = json!({ "network.peer.address": "127.0.0.1", "beyla.connection.unbound": null });
             assert_attributes(span, &bound);
             peers.insert(span.attributes.get("network.peer.port").and_then(Value::as_u64).expect("a port"));
@@ -180,7 +175,7 @@ fn ask(client: &mut Program, To { port, scheme, .. }: To) {
 }
 
 /// Watches a server and such a client of it, and asserts that each sees all of [`ALL`].
-pub(super) fn both_are_seen(backend: Backend, server: &Program, client: &mut Program, to: To) {
+pub(super) fn both_are_seen(backend: Backend, server: &Program, client: &mut Program, to: To) -> Seen {
     assert_eq!(client.says("ready"), "");
     let pids = [server.pid(), client.pid()];
     let watch = if to.scheme == "https" { Watch::tls(backend, &pids) } else { Watch::pids(backend, &pids) };
@@ -190,4 +185,5 @@ pub(super) fn both_are_seen(backend: Backend, server: &Program, client: &mut Pro
         are_seen(&seen, kind, to, &ALL);
     }
     seen.assert_histograms_agree();
+    seen
 }

@@ -6,6 +6,7 @@
 //! runs against programs of yesterday.
 
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -24,11 +25,15 @@ struct Runtime {
 }
 
 const RUNTIMES: [Runtime; 4] = [
-    Runtime { name: "python", made_from: &["requirements.txt"], commands: python },
+    Runtime {
+        name: "python",
+        made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
+        commands: python,
+    },
     Runtime { name: "node", made_from: &["package.json", "package-lock.json"], commands: node },
     Runtime {
         name: "go",
-        made_from: &["go.mod", "go.sum", "loop/main.go", "orders/main.go", "upgrade/main.go"],
+        made_from: &["go.mod", "go.sum", "connect/main.go", "loop/main.go", "orders/main.go", "upgrade/main.go"],
         commands: go,
     },
     Runtime { name: "java", made_from: &["pom.xml", "Orders.java", "Web.java"], commands: java },
@@ -111,12 +116,24 @@ fn program(name: &str) -> Command {
     Command::new(shell::which(name).unwrap_or_else(|| name.into()))
 }
 
+/// Lists of wheels that bring a library of an older release than any other program has.
+const OPENSSL: [&str; 2] = ["openssl-1.0.2", "openssl-1.1.1"];
+
 fn python(from: &Path, to: &Path) -> Vec<Command> {
-    let mut pip = program("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
-    // With --target a Python that belongs to the system is left alone, and says nothing against it.
-    pip.arg("--only-binary=:all:").arg("--target").arg(to).arg("--requirement").arg(from.join("requirements.txt"));
-    vec![pip]
+    let pip = |to: &Path, list: &Path| {
+        let mut pip = program("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
+        // With --target a Python that belongs to the system is left alone, and says nothing against it.
+        pip.arg("--only-binary=:all:").arg("--target").arg(to).arg("--requirement").arg(list);
+        pip
+    };
+    let libraries = OPENSSL.map(|name| {
+        let mut library = pip(&to.join(name), &from.join(name).with_added_extension("txt"));
+        // They are for an older Python than this one, which loads the library only.
+        library.args(["--no-deps", "--python-version", "3.6", "--platform", "manylinux1_x86_64"]);
+        library
+    });
+    iter::once(pip(to, &from.join("requirements.txt"))).chain(libraries).collect()
 }
 
 fn node(from: &Path, to: &Path) -> Vec<Command> {
@@ -129,7 +146,7 @@ fn node(from: &Path, to: &Path) -> Vec<Command> {
 
 fn go(from: &Path, to: &Path) -> Vec<Command> {
     let mut build = program("go");
-    build.current_dir(from).args(["build", "-o"]).arg(to).args(["./loop", "./orders", "./upgrade"]);
+    build.current_dir(from).args(["build", "-o"]).arg(to).args(["./connect", "./loop", "./orders", "./upgrade"]);
     vec![build]
 }
 
