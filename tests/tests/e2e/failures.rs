@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tests::{
     agent::{Backend, Ended, Setup, binary},
     client::Connection,
+    kernel::map_ids,
     need, on_both_backends,
     program::{Program, folder, free_port},
     receiver::{Ports, ReceivedSpan, Receiver},
@@ -141,6 +142,7 @@ fn killed_it_leaves_nothing_attached_and_the_target_untouched(backend: Backend) 
     assert!(!programs.is_empty() && !maps.is_empty(), "an agent holds programs and maps: {programs:?} {maps:?}");
     let is_loaded = |number: &u32| aya::programs::loaded_programs().flatten().any(|program| program.id() == *number);
     assert!(programs.iter().all(is_loaded), "they are loaded: {programs:?}");
+    assert!(maps.iter().all(|number| map_ids().contains(number)), "they are there: {maps:?}");
 
     agent.program().signal(Signal::KILL);
     let ended = agent.ended();
@@ -149,8 +151,10 @@ fn killed_it_leaves_nothing_attached_and_the_target_untouched(backend: Backend) 
     poll("its programs are gone", || (!programs.iter().any(is_loaded)).then_some(()));
     let is_linked = |number: &u32| aya::programs::loaded_links().flatten().any(|link| link.id() == *number);
     poll("its links are gone", || (!links.iter().any(is_linked)).then_some(()));
-    let is_there = |number: &u32| aya::maps::loaded_maps().flatten().any(|map| map.id() == *number);
-    poll("its maps are gone", || (!maps.iter().any(is_there)).then_some(()));
+    poll("its maps are gone", || {
+        let there = map_ids();
+        (!maps.iter().any(|number| there.contains(number))).then_some(())
+    });
     for _ in 0..10 {
         assert_eq!(connection.get("/after").status, 200, "on the connection that was watched");
     }
