@@ -6,10 +6,14 @@ const SERVER_HELLO: u8 = 2;
 /// Extension that overrules the version in the message's own field.
 const SUPPORTED_VERSIONS: u16 = 43;
 
-/// The version that a ServerHello chooses (RFC 8446, 4.1.3 and 4.2.1; RFC 5246, 7.4.1.3), if `bytes` begin with one and hold
-/// enough of it.
-pub(super) fn chosen_version(bytes: &[u8]) -> Option<&'static str> {
-    let [HANDSHAKE, 3, _, _, _, SERVER_HELLO, 0, rest @ ..] = bytes else { return None };
+/// The version that a ServerHello chooses (RFC 8446, 4.1.3 and 4.2.1; RFC 5246, 7.4.1.3), if `bytes` hold one. They stand
+/// `position` bytes behind the beginning of what their side sends. At 0 that is its first record. Clients read its header
+/// by itself; OpenSSL 1.0.2 reads two bytes more, by which it tells the versions of SSL apart.
+pub(super) fn chosen_version(position: u64, bytes: &[u8]) -> Option<&'static str> {
+    let rest = match (position, bytes) {
+        (0, [HANDSHAKE, 3, _, _, _, SERVER_HELLO, 0, rest @ ..]) | (5, [SERVER_HELLO, 0, rest @ ..]) | (7, rest) => rest,
+        _ => return None,
+    };
     let (len, rest) = number(rest)?;
     // All of the message, so that one without extensions is told from one that is cut.
     let (legacy, rest) = number(rest.get(..usize::from(len))?)?;
@@ -73,17 +77,31 @@ mod tests {
 
     #[test]
     fn the_extension_overrules_the_field() {
-        assert_eq!(chosen_version(&hello(0x0303, &[1; 32], Some(TLS_1_3))), Some("1.3"));
-        assert_eq!(chosen_version(&hello(0x0303, &[], Some(&[0xff, 1, 0, 1, 0]))), Some("1.2"));
-        assert_eq!(chosen_version(&hello(0x0303, &[], None)), Some("1.2"));
-        assert_eq!(chosen_version(&hello(0x0301, &[], None)), Some("1.0"));
+        assert_eq!(chosen_version(0, &hello(0x0303, &[1; 32], Some(TLS_1_3))), Some("1.3"));
+        assert_eq!(chosen_version(0, &hello(0x0303, &[], Some(&[0xff, 1, 0, 1, 0]))), Some("1.2"));
+        assert_eq!(chosen_version(0, &hello(0x0303, &[], None)), Some("1.2"));
+        assert_eq!(chosen_version(0, &hello(0x0301, &[], None)), Some("1.0"));
+    }
+
+    #[test]
+    fn the_header_may_have_been_read_before() {
+        let whole = hello(0x0303, &[1; 32], Some(TLS_1_3));
+        assert_eq!(chosen_version(5, &whole[5..]), Some("1.3"));
+        assert_eq!(chosen_version(7, &whole[7..]), Some("1.3"));
+        assert_eq!(chosen_version(0, &whole[5..]), None);
+        assert_eq!(chosen_version(4, &whole[5..]), None);
+        assert_eq!(chosen_version(9, &whole[5..]), None);
+        assert_eq!(chosen_version(5, &whole), None);
+        assert_eq!(chosen_version(7, &whole), None);
+        assert_eq!(chosen_version(7, b"\x17\x03 so and so many bytes of something else"), None);
+        assert_eq!(chosen_version(400, &whole), None);
     }
 
     #[test]
     fn what_is_cut_tells_nothing() {
         let whole = hello(0x0303, &[1; 32], Some(TLS_1_3));
         for len in 0..whole.len() {
-            assert_eq!(chosen_version(&whole[..len]), None, "{len}");
+            assert_eq!(chosen_version(0, &whole[..len]), None, "{len}");
         }
     }
 
@@ -91,8 +109,8 @@ mod tests {
     fn other_messages_tell_nothing() {
         let mut client = hello(0x0303, &[], Some(TLS_1_3));
         client[5] = 1;
-        assert_eq!(chosen_version(&client), None);
-        assert_eq!(chosen_version(b"HTTP/1.1 200 OK\r\n"), None);
-        assert_eq!(chosen_version(&[0x17, 3, 3, 0, 1, 2]), None);
+        assert_eq!(chosen_version(0, &client), None);
+        assert_eq!(chosen_version(0, b"HTTP/1.1 200 OK\r\n"), None);
+        assert_eq!(chosen_version(0, &[0x17, 3, 3, 0, 1, 2]), None);
     }
 }

@@ -181,10 +181,13 @@ impl Connections {
         sink: &mut impl FnMut(&ConnectionInfo, Exchange),
     ) -> Wanted {
         if !self.carriers.is_empty()
-            && let Some(stream) = self.carriers.remove(&header.conn)
+            && let Some(&stream) = self.carriers.get(&header.conn)
         {
-            if let Some(stream) = self.by_id.get_mut(&stream) {
-                stream.info.tls_version = hello::chosen_version(head);
+            if let Some(version) = hello::chosen_version(header.position, head) {
+                self.carriers.remove(&header.conn);
+                if let Some(stream) = self.by_id.get_mut(&stream) {
+                    stream.info.tls_version = Some(version);
+                }
             }
             return Wanted::Nothing;
         }
@@ -197,7 +200,7 @@ impl Connections {
         let Some(connection) = self.by_id.get_mut(&header.conn) else { return Wanted::Pieces };
         // In plaintext it would be somebody's data that looks like it.
         if !connection.info.tls
-            && let Some(version) = hello::chosen_version(head)
+            && let Some(version) = hello::chosen_version(header.position, head)
         {
             connection.info.tls_version = Some(version);
         }
@@ -234,6 +237,7 @@ impl Connections {
                 }
             }
             TCP_CLOSE => {
+                self.carriers.remove(&state.conn);
                 let reset = matches!(state.error, ECONNRESET | EPIPE);
                 self.end(state.conn, if reset { End::Reset } else { End::Closed }, state.at_ns, sink);
             }

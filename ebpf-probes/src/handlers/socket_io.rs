@@ -35,6 +35,9 @@ use crate::{
 /// Pieces between two looks at whether the process is still watched, and what user space says of the connection.
 const ASKED_EVERY: u32 = 64;
 
+/// Bytes of the first TLS record that clients read before the rest: its header, and by OpenSSL 1.0.2 two more.
+const PEEKED: u64 = 7;
+
 /// `HTTP`, as the first word of a response reads in memory.
 const HTTP: u32 = u32::from_le_bytes(*b"HTTP");
 
@@ -101,8 +104,9 @@ pub fn moved<S: Socket>(
     if connection.flags & CIPHER != 0 {
         cold_path();
         tls::carried(connection, direction);
-        // What a side sends first goes to user space nonetheless: the server's has the version of TLS.
-        if connection.flags & IGNORED != 0 && connection.position[(direction & 1) as usize] != 0 {
+        // What a side sends first goes to user space nonetheless, and what comes after a header that was read before:
+        // the server's has the version of TLS.
+        if connection.flags & IGNORED != 0 && connection.position[(direction & 1) as usize] > PEEKED {
             return None;
         }
     }

@@ -76,6 +76,10 @@ pub(super) fn are_seen(seen: &Seen, kind: &str, to: To, asked: &[Asked]) {
                     "beyla.name.unknown": null,
                 }),
             );
+            if to.scheme == "https" {
+                let version = span.attributes.get("tls.protocol.version").and_then(Value::as_str);
+                assert!(matches!(version, Some("1.2" | "1.3")), "{kind} {asked:?}: {version:?}");
+            }
             if let Some(body) = asked.body {
                 assert_attributes(span, &json!({ "http.response.body.size": body }));
             }
