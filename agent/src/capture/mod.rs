@@ -251,6 +251,7 @@ impl Capture {
     /// Unloads the programs that see sockets; what is in the ring can still be drained. Probes of libraries
     /// go when this value is dropped: the kernel takes its time for each.
     pub fn detach(&mut self) {
+        self.leave_new_streams_out();
         for (name, program) in self.object.programs_mut() {
             let Program::BtfTracePoint(program) = program else { continue };
             if let Err(error) = program.unload() {

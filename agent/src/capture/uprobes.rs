@@ -17,7 +17,7 @@ use aya::{
     },
     sys::{BpfHelper, is_helper_supported},
 };
-use ebpf_common::policy::{TLS_ALL_FILES, TLS_COMPLETE, TLS_INCOMPLETE};
+use ebpf_common::policy::{TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX, TLS_INCOMPLETE};
 use object::{Object as _, ObjectSegment as _};
 
 use super::{Capture, plainly, uprobe_multi};
@@ -128,6 +128,18 @@ impl Probes for Capture {
 }
 
 impl Capture {
+    /// Takes up no more TLS objects: sockets are told of no longer, and what is met now could not be bound to its
+    /// connection.
+    pub(super) fn leave_new_streams_out(&mut self) {
+        let numbers = if self.uprobes_have_cookies { 1..=TLS_FILES_MAX } else { TLS_ALL_FILES..=TLS_ALL_FILES };
+        for number in numbers {
+            if let Err(error) = say(&mut self.object, number, TLS_INCOMPLETE) {
+                tracing::debug!(error, "TLS connections that begin while probes are taken away may come out unbound");
+                return;
+            }
+        }
+    }
+
     /// Puts a program at an offset of a file, for all processes. It will know the file by `number`.
     ///
     /// # Errors
