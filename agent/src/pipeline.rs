@@ -269,7 +269,11 @@ impl Worker {
         discovery.read_begun();
         let settled = plaintext.as_mut().is_none_or(|plaintext| {
             connections.take_encrypted().for_each(|tgid| plaintext.on_encrypted(tgid));
-            plaintext.round(&mut parts.capture)
+            let round = plaintext.round(&mut parts.capture);
+            if round.completed {
+                connections.on_tls_probed(monotonic_ns());
+            }
+            round.settled
         });
         if settled && let Some(ready) = ready.take() {
             // Nobody listens any more if that took too long.

@@ -112,7 +112,7 @@ pub struct Open {
     pub kind: u32,
     /// Address family.
     pub family: u16,
-    /// TCP state, or 0 for a unix socket.
+    /// TCP state, or 0 for a unix socket. Of a stream of plaintext: 0, or [`MET_IN_MIDST`].
     pub state: u16,
     /// Identity of the connection: the socket cookie, or a number of the same uniqueness with its top bit set.
     pub conn: u64,
@@ -145,6 +145,9 @@ pub struct Open {
 /// Bit of [`Open::conn`]: a stream of plaintext, seen at a TLS library. Its [`Open`] has no addresses; those of its
 /// connection follow by [`Bind`].
 pub const PLAINTEXT: u64 = 1 << 62;
+
+/// [`Open::state`] of a stream of plaintext that was known to move bytes up to the moment when it was met.
+pub const MET_IN_MIDST: u16 = 1;
 
 /// Whether an identity is that of a stream of plaintext.
 #[must_use]

@@ -228,6 +228,11 @@ pub struct TlsThread {
     pub received: u64,
     /// The one on which it last received, whatever it did since; 0 after it wrote a record of rustls.
     pub last: u64,
+    /// The encrypter of rustls, of those whose connection is not known, that it has used since it last sent; 0 for none,
+    /// all ones for several.
+    pub writer: u64,
+    /// How many bytes of plaintext went into the first record since.
+    pub written: u64,
     /// The call, see the constants of `handlers::tls`.
     pub call: u32,
     /// The call has not returned yet.
@@ -246,10 +251,12 @@ pub static TLS_THREADS: LruHashMap<u64, TlsThread> = LruHashMap::with_max_entrie
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct TlsWriter {
-    /// The connection its records go to.
+    /// The connection its records go to, if that was observed often enough; 0: never yet.
     pub carrier: u64,
     /// The number of its next record: another one stands for another encrypter at the same place.
     pub next: u64,
+    /// How often that was observed in a row.
+    pub observed: u64,
 }
 
 /// By encrypter. Written by the programs; least recently used goes.

@@ -11,7 +11,9 @@ const SUPPORTED_VERSIONS: u16 = 43;
 /// by itself; OpenSSL 1.0.2 reads two bytes more, by which it tells the versions of SSL apart.
 pub(super) fn chosen_version(position: u64, bytes: &[u8]) -> Option<&'static str> {
     let rest = match (position, bytes) {
-        (0, [HANDSHAKE, 3, _, _, _, SERVER_HELLO, 0, rest @ ..]) | (5, [SERVER_HELLO, 0, rest @ ..]) | (7, rest) => rest,
+        (0, [HANDSHAKE, 3, _, _, _, SERVER_HELLO, 0, rest @ ..]) | (5, [SERVER_HELLO, 0, rest @ ..]) | (7, rest) => {
+            rest
+        }
         _ => return None,
     };
     let (len, rest) = number(rest)?;

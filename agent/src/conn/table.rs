@@ -6,8 +6,8 @@ use std::{
 };
 
 use ebpf_common::events::{
-    AF_INET, AF_INET6, AF_UNIX, Bind, Data, Open, State, TCP_CLOSE, TCP_FIN_WAIT1, TCP_LAST_ACK, UNIX_PATH_MAX, flags,
-    is_plaintext,
+    AF_INET, AF_INET6, AF_UNIX, Bind, Data, MET_IN_MIDST, Open, State, TCP_CLOSE, TCP_FIN_WAIT1, TCP_LAST_ACK,
+    UNIX_PATH_MAX, flags, is_plaintext,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -75,6 +75,8 @@ pub struct Connections {
     since_ns: u64,
     /// The same for processes that were watched later only.
     resumed_ns: FxHashMap<u32, u64>,
+    /// Since when the plaintext of all libraries is seen whose probes are in place.
+    probed_ns: u64,
     /// Processes on whose connections TLS was just found.
     encrypted: FxHashSet<u32>,
     /// Reused for what a session yields.
@@ -94,6 +96,7 @@ impl Connections {
             totals: Totals::default(),
             since_ns,
             resumed_ns: FxHashMap::default(),
+            probed_ns: since_ns,
             encrypted: FxHashSet::default(),
             exchanges: Vec::new(),
         }
@@ -137,6 +140,11 @@ impl Connections {
         self.resumed_ns.insert(tgid, at_ns);
     }
 
+    /// A TLS library has had all its probes since `at_ns`: what went through it before is not known.
+    pub fn on_tls_probed(&mut self, at_ns: u64) {
+        self.probed_ns = at_ns;
+    }
+
     /// A connection was met. `asked` gives the name that the process which uses it had asked for to get an address.
     pub fn on_open(
         &mut self,
@@ -150,7 +158,11 @@ impl Connections {
         if open.family == AF_UNIX || info.tls {
             self.of_process.entry(open.tgid).or_default().insert(open.conn);
         }
-        let since_ns = self.resumed_ns.get(&open.tgid).copied().unwrap_or(self.since_ns);
+        let mut since_ns = self.resumed_ns.get(&open.tgid).copied().unwrap_or(self.since_ns);
+        if info.tls {
+            let in_midst = open.state == MET_IN_MIDST;
+            since_ns = if in_midst { open.at_ns } else { since_ns.max(self.probed_ns) };
+        }
         self.by_id.insert(open.conn, Connection::new(info, open.tgid, open.at_ns, true, since_ns));
     }
 
@@ -372,7 +384,7 @@ fn unix_name(open: &Open) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use ebpf_common::events::{EventKind, RECEIVED, SENT};
+    use ebpf_common::events::{EventKind, PLAINTEXT, RECEIVED, SENT};
     use zerocopy::FromZeros as _;
 
     use super::*;
@@ -386,20 +398,30 @@ mod tests {
     const RESPONSE: &[u8] = &[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
 
     fn open(connections: &mut Connections, at_ns: u64) {
+        open_as(connections, at_ns, CONN, 0);
+    }
+
+    fn open_as(connections: &mut Connections, at_ns: u64, conn: u64, state: u16) {
         let mut open = Open::new_zeroed();
+        let family = if is_plaintext(conn) { 0 } else { AF_INET };
         (open.kind, open.family, open.conn, open.at_ns, open.tgid) =
-            (EventKind::Open as u32, AF_INET, CONN, at_ns, TGID);
+            (EventKind::Open as u32, family, conn, at_ns, TGID);
+        open.state = state;
         connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Exchange| {});
     }
 
     /// Moves pieces of a connection, each after the other, and gives what is told of it.
     fn told_of(connections: &mut Connections, at_ns: u64, pieces: &[(u32, &[u8])]) -> Vec<Exchange> {
+        told_on(connections, at_ns, CONN, pieces)
+    }
+
+    fn told_on(connections: &mut Connections, at_ns: u64, conn: u64, pieces: &[(u32, &[u8])]) -> Vec<Exchange> {
         let mut told = Vec::new();
         let mut positions = [0; 2];
         for &(direction, bytes) in pieces {
             let mut header = Data::new_zeroed();
             (header.kind, header.direction, header.tgid) = (EventKind::Data as u32, direction, TGID);
-            (header.conn, header.at_ns) = (CONN, at_ns);
+            (header.conn, header.at_ns) = (conn, at_ns);
             header.position = positions[direction as usize];
             header.other_position = positions[1 - direction as usize];
             header.len = u32::try_from(bytes.len()).unwrap();
@@ -439,5 +461,21 @@ mod tests {
         let mut connections = Connections::new(Limits::default(), 0);
         connections.on_resumed(TGID, SECOND - 1);
         assert_eq!(told(&mut connections, SECOND), 0, "what moved before may have ended within a frame");
+    }
+    #[test]
+    fn plaintext_was_not_seen_before_the_probes() {
+        const SECOND: u64 = 1_000_000_000;
+        const STREAM: u64 = PLAINTEXT | 5;
+        let told = |probed_ns: Option<u64>, met_ns: u64, state: u16| {
+            let mut connections = Connections::new(Limits::default(), 0);
+            probed_ns.into_iter().for_each(|at_ns| connections.on_tls_probed(at_ns));
+            open_as(&mut connections, met_ns, STREAM, state);
+            told_on(&mut connections, SECOND, STREAM, &[(RECEIVED, REQUEST), (SENT, RESPONSE)]).len()
+        };
+        assert_eq!(told(None, SECOND, 0), 1);
+        assert_eq!(told(Some(SECOND / 2), SECOND, 0), 1, "nothing moved for half a second");
+        assert_eq!(told(Some(SECOND - 1), SECOND, 0), 0, "the probes came in its midst, maybe");
+        assert_eq!(told(None, SECOND - 1, MET_IN_MIDST), 0, "bytes moved just before");
+        assert_eq!(told(None, SECOND / 2, MET_IN_MIDST), 1);
     }
 }

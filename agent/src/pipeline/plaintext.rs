@@ -25,6 +25,14 @@ struct Looked {
     again_after: Duration,
 }
 
+/// What came of putting probes in place.
+pub(super) struct Round {
+    /// All that was to be looked at has its probes, or will not get any.
+    pub(super) settled: bool,
+    /// A library has got the last of its probes.
+    pub(super) completed: bool,
+}
+
 /// The probes of TLS libraries, and what is known of who uses them.
 pub(super) struct Plaintext {
     proc: ProcFs,
@@ -96,8 +104,8 @@ impl Plaintext {
         }
     }
 
-    /// Puts probes on what was found meanwhile. Gives whether all that was to be looked at has its probes.
-    pub(super) fn round(&mut self, capture: &mut Capture) -> bool {
+    /// Puts probes on what was found meanwhile.
+    pub(super) fn round(&mut self, capture: &mut Capture) -> Round {
         // Asked before its findings are taken: what comes in between is for the next round.
         let looked = self.finder.is_idle();
         self.begun.drain().for_each(|tgid| self.finder.begun(tgid));
@@ -105,7 +113,7 @@ impl Plaintext {
         while let Some(finding) = self.finder.next() {
             self.attachments.on_finding(&finding);
         }
-        self.attachments.proceed(capture, SLICE);
+        let completed = self.attachments.proceed(capture, SLICE);
         if self.swept.elapsed() > SWEEPING {
             self.swept = Instant::now();
             let proc = &self.proc;
@@ -113,6 +121,6 @@ impl Plaintext {
             self.attachments.sweep(self.swept, lives, capture);
             self.looked.retain(|&tgid, _| lives(tgid));
         }
-        looked && self.attachments.is_settled()
+        Round { settled: looked && self.attachments.is_settled(), completed }
     }
 }

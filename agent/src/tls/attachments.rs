@@ -107,21 +107,23 @@ impl<T> Attachments<T> {
     }
 
     /// Puts probes in place until that is done or `limit` is over: the kernel takes its time for each, a second and more
-    /// where others are being taken away.
-    pub fn proceed(&mut self, probes: &mut impl Probes<Probe = T>, limit: Duration) {
+    /// where others are being taken away. Gives whether the last probe of a file came into its place.
+    pub fn proceed(&mut self, probes: &mut impl Probes<Probe = T>, limit: Duration) -> bool {
         let began = Instant::now();
+        let mut completed = false;
         while let Some(Pending { found, done }) = self.pending.front_mut() {
             let (Some(attached), Some(site)) = (self.files.get_mut(&found.id), found.library.sites.get(*done)) else {
                 // All its sites have theirs, or one was refused.
                 tracing::debug!(path = found.path, "TLS library attached");
                 if let Some(attached) = self.files.get(&found.id) {
                     probes.set_complete(attached.number, true);
+                    completed = true;
                 }
                 self.pending.pop_front();
                 continue;
             };
             if began.elapsed() >= limit {
-                return;
+                break;
             }
             if *done == 0 {
                 probes.set_complete(attached.number, false);
@@ -140,6 +142,7 @@ impl<T> Attachments<T> {
                 }
             }
         }
+        completed
     }
 
     /// A process has ended, or carries out another program now.

@@ -5,8 +5,10 @@
 //! is made right after the thread received the peer's handshake, on the connection it is for. The program itself
 //! receives cipher text and gives it to rustls at once; so what is decrypted came from where the thread last received.
 //!
-//! Only connections whose encrypter was seen to be made are followed. On an older one it could be learned where an encrypter's
-//! records go, but not how many responses were written before: one would be taken for another's.
+//! Where the records of an encrypter go that was made before the probes is learned from what its thread sends next: twice
+//! in a row a piece on the same connection that begins with a record of just that length, while no other such encrypter
+//! was used in between. The connection's plaintext is followed from there on; what was read before is left out as well,
+//! so that no response is taken for that of a request it does not answer.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use ebpf_common::{
@@ -17,9 +19,12 @@ use ebpf_common::{
 use super::{
     capture::{Buffer, least, read_user_value},
     process,
-    tls::{self, ESTABLISHED, NO_CALL},
+    tls::{self, BELIEVED, ESTABLISHED, IN_MIDST, NO_CALL, SEVERAL},
 };
-use crate::maps::{TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TLS_WRITERS, TlsKey, TlsStream, TlsWriter};
+use crate::maps::{
+    self, BOUND, Connection, IGNORED, Scratch, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TLS_WRITERS, TlsKey, TlsStream,
+    TlsThread, TlsWriter,
+};
 
 /// `ContentType::ApplicationData`, as rustc numbers it.
 const APPLICATION_DATA: u64 = 3;
@@ -27,6 +32,11 @@ const APPLICATION_DATA: u64 = 3;
 const TLS_1_2: u64 = 4;
 /// What stands for the capacity where a payload is borrowed.
 const BORROWED: u64 = 1 << 63;
+/// What stands before a record's length, and how many bytes it takes (RFC 8446, 5.2; RFC 5246, 6.2.3).
+const APPLICATION_DATA_RECORD: u8 = 23;
+const RECORD_HEADER: u16 = 5;
+/// By how much a record is longer than what is in it: of ChaCha20-Poly1305 and of AES-GCM in TLS 1.2, and of all in 1.3.
+const OVERHEADS: [u64; 3] = [16, 24, 17];
 /// Most capacity of a vector that holds a record.
 const CAPACITY_MAX: u64 = 1 << 20;
 
@@ -56,15 +66,15 @@ pub fn makes(object: u64, file: impl FnOnce() -> u32) -> Option<()> {
         }
         let _told_already = TLS_CARRIERS.insert(&carrier, &stream.plaintext.id, 0);
     }
-    if TLS_WRITERS.insert(&key, &TlsWriter { carrier, next: 0 }, 0).is_err() {
+    if TLS_WRITERS.insert(&key, &TlsWriter { carrier, next: 0, observed: BELIEVED.into() }, 0).is_err() {
         return gives_up(carrier, thread_id);
     }
     Some(())
 }
 
-/// An encrypter begins with record number `sequence`, described at `message`.
+/// An encrypter begins with record number `sequence`, described at `message`. `file` gives the number of the program's file.
 #[inline(always)]
-pub fn encrypts(object: u64, message: u64, sequence: u64) -> Option<()> {
+pub fn encrypts(object: u64, message: u64, sequence: u64, file: impl FnOnce() -> u32) -> Option<()> {
     let thread_id = bpf_get_current_pid_tgid();
     let key = TlsKey { object, tgid: thread_id >> 32 };
     if !process::watched(key.tgid as u32) {
@@ -84,15 +94,14 @@ pub fn encrypts(object: u64, message: u64, sequence: u64) -> Option<()> {
         (true, true) => second,
         (true, false) => third.wrapping_sub(second),
     };
-    let carrier = follow(&key, sequence)?;
+    let carrier = follow(&key, sequence, file)?;
+    if carrier == 0 {
+        return waits(object, len, thread_id);
+    }
     if len == 0 || len > u64::from(TLS_RECORD_MAX) {
         return None;
     }
-    let thread = TLS_THREADS.get_ptr_mut(&thread_id);
-    let Some(thread) = thread.or_else(|| {
-        let _full = TLS_THREADS.insert(&thread_id, &NO_CALL, 0);
-        TLS_THREADS.get_ptr_mut(&thread_id)
-    }) else {
+    let Some(thread) = thread(thread_id) else {
         return gives_up(carrier, thread_id);
     };
     // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
@@ -165,20 +174,96 @@ pub fn decrypted(payload: u64) -> Option<()> {
     tls::piece(stream, thread_id, RECEIVED, len as u32, Buffer::plain(address))
 }
 
-/// Where the records of an encrypter go, if it was seen to be made and each of its records since.
+/// An encrypter whose connection is not known has made a record of `len` bytes of plaintext, 0 where it holds no data.
 #[inline(always)]
-fn follow(key: &TlsKey, sequence: u64) -> Option<u64> {
-    let writer = TLS_WRITERS.get_ptr_mut(key)?;
+fn waits(object: u64, len: u64, thread_id: u64) -> Option<()> {
+    // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
+    let thread = unsafe { &mut *thread(thread_id)? };
+    if thread.writer == 0 && len != 0 {
+        thread.writer = object;
+        thread.written = len;
+    } else if thread.writer != object {
+        thread.writer = SEVERAL;
+    }
+    if len != 0 {
+        // As after every record: new keys may be made next.
+        thread.last = 0;
+        thread.carrier = 0;
+    }
+    Some(())
+}
+
+/// A piece that begins with a TLS record, in the scratch buffer, was sent on a connection whose plaintext is not known.
+#[inline(always)]
+pub fn sent(scratch: *mut Scratch, connection: &mut Connection) -> Option<()> {
+    let thread_id = bpf_get_current_pid_tgid();
+    // SAFETY: as in `waits`.
+    let thread = unsafe { &mut *TLS_THREADS.get_ptr_mut(&thread_id)? };
+    let (object, len) = (thread.writer, thread.written);
+    thread.writer = 0;
+    if object == 0 || object == SEVERAL || connection.flags & BOUND != 0 {
+        return None;
+    }
+    // SAFETY: within the payload.
+    let [kind, _, _, high, low] =
+        unsafe { (&raw const (*scratch).payload).cast::<[u8; RECORD_HEADER as usize]>().read() };
+    let overhead = u64::from(u16::from_be_bytes([high, low])).wrapping_sub(len);
+    if kind != APPLICATION_DATA_RECORD || !OVERHEADS.contains(&overhead) {
+        return None;
+    }
+    // SAFETY: as in `waits`.
+    let writer = unsafe { &mut *TLS_WRITERS.get_ptr_mut(&TlsKey { object, tgid: thread_id >> 32 })? };
+    if writer.carrier != connection.id {
+        writer.carrier = connection.id;
+        writer.observed = 1;
+        return None;
+    }
+    writer.observed += 1;
+    if writer.observed < u64::from(BELIEVED) {
+        return None;
+    }
+    let found = tls::fresh_stream(&key_of(connection.id, thread_id), ESTABLISHED | IN_MIDST)?;
+    // SAFETY: as in `makes`.
+    let stream = unsafe { &mut *found };
+    if !tls::carry(stream, connection.id, thread_id) {
+        return gives_up(connection.id, thread_id);
+    }
+    connection.plaintext = stream.plaintext.id;
+    connection.flags |= BOUND | IGNORED;
+    Some(())
+}
+
+/// Where the records of an encrypter go; 0 where that is not known. None where a record of it was not seen.
+#[inline(always)]
+fn follow(key: &TlsKey, sequence: u64, file: impl FnOnce() -> u32) -> Option<u64> {
+    let Some(writer) = TLS_WRITERS.get_ptr_mut(key) else {
+        if maps::tls_probes_are_complete(file()) {
+            let _full = TLS_WRITERS.insert(key, &TlsWriter { carrier: 0, next: sequence + 1, observed: 0 }, 0);
+        }
+        return Some(0);
+    };
     // SAFETY: as in `makes`.
     let writer = unsafe { &mut *writer };
-    let carrier = writer.carrier;
+    let carrier = if writer.observed < u64::from(BELIEVED) { 0 } else { writer.carrier };
     if writer.next != sequence {
         let _gone_already = TLS_WRITERS.remove(key);
-        gives_up(carrier, key.tgid << 32);
+        if carrier != 0 {
+            gives_up(carrier, key.tgid << 32);
+        }
         return None;
     }
     writer.next = sequence + 1;
     Some(carrier)
+}
+
+/// What is remembered of the current thread.
+#[inline(always)]
+fn thread(thread_id: u64) -> Option<*mut TlsThread> {
+    if let Some(known) = TLS_THREADS.get_ptr_mut(&thread_id) {
+        return Some(known);
+    }
+    let _full = TLS_THREADS.insert(&thread_id, &NO_CALL, 0);
+    TLS_THREADS.get_ptr_mut(&thread_id)
 }
 
 /// The plaintext of a connection that is followed.

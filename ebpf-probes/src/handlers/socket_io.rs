@@ -17,7 +17,7 @@ use ebpf_common::{
 
 use super::{
     capture::{self, Buffer, Copied},
-    frames, process, tls,
+    frames, process, rustls, tls,
 };
 use crate::{
     globals::{HEAD_LIMIT, WAKE_AT},
@@ -103,10 +103,11 @@ pub fn moved<S: Socket>(
     let at_ns = unsafe { bpf_ktime_get_ns() };
     if connection.flags & CIPHER != 0 {
         cold_path();
-        tls::carried(connection, direction);
+        let tells = tls::carried(connection, direction);
         // What a side sends first goes to user space nonetheless, and what comes after a header that was read before:
         // the server's has the version of TLS.
-        if connection.flags & IGNORED != 0 && connection.position[(direction & 1) as usize] > PEEKED {
+        let peeked = connection.position[(direction & 1) as usize] <= PEEKED;
+        if connection.flags & IGNORED != 0 && !peeked && !tells {
             return None;
         }
     }
@@ -154,7 +155,9 @@ pub fn moved<S: Socket>(
     if beginning == TLS_RECORD {
         // The first piece of its kind: from the next on this is asked before.
         connection.flags |= CIPHER;
-        tls::carried(connection, direction);
+        if tls::carried(connection, direction) {
+            rustls::sent(scratch, connection);
+        }
         return Some(NOTHING);
     }
     connection.flags |= FRAMES << side;

@@ -13,7 +13,7 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
 };
 use ebpf_common::{
-    events::{Bind, EventKind, Open, PLAINTEXT, RECEIVED, SENT, State, TCP_CLOSE, TCP_FIN_WAIT1, flags},
+    events::{Bind, EventKind, MET_IN_MIDST, Open, PLAINTEXT, RECEIVED, SENT, State, TCP_CLOSE, TCP_FIN_WAIT1, flags},
     limits::{HEAD_MAX, TLS_RECORD_MAX},
     policy::Counter,
 };
@@ -54,7 +54,8 @@ pub(super) const ESTABLISHED: u32 = 1 << 2;
 const UNDONE: u32 = 1 << 3;
 /// A read had nothing to give since the last write.
 const WAITED: u32 = 1 << 4;
-
+/// It was known to move bytes up to the moment when it was met.
+pub(super) const IN_MIDST: u32 = 1 << 6;
 /// The plaintext began with HTTP/2's preface.
 const HTTP2: u32 = 1 << 5;
 
@@ -72,16 +73,18 @@ pub(super) const NO_CALL: TlsThread = TlsThread {
     carrier: 0,
     received: 0,
     last: 0,
+    writer: 0,
+    written: 0,
     call: 0,
     in_call: 0,
     nested: 0,
     reserved: 0,
 };
 
-/// [`TlsThread::received`]: more than one.
-const SEVERAL: u64 = u64::MAX;
+/// [`TlsThread::received`], [`TlsThread::writer`]: more than one.
+pub(super) const SEVERAL: u64 = u64::MAX;
 /// Observations in a row after which a candidate is believed.
-const BELIEVED: u32 = 2;
+pub(super) const BELIEVED: u32 = 2;
 /// A write that was carried out in part ends after a record; no library makes shorter ones of a longer write.
 const SHORTEST_RECORD: u64 = 512;
 
@@ -244,11 +247,12 @@ pub fn frees(object: u64) -> Option<()> {
     Some(())
 }
 
-/// Bytes moved over a connection with TLS records.
+/// Bytes moved over a connection with TLS records. Gives whether they may tell what rustls has written to it: the piece is
+/// to be read, and [`super::rustls::sent`] to be told.
 #[inline(always)]
-pub fn carried(connection: &mut Connection, direction: u32) -> Option<()> {
+pub fn carried(connection: &mut Connection, direction: u32) -> bool {
     if !maps::tls_is_probed() {
-        return None;
+        return false;
     }
     if connection.flags & BOUND == 0 {
         // SAFETY: the value is copied out at once.
@@ -258,9 +262,20 @@ pub fn carried(connection: &mut Connection, direction: u32) -> Option<()> {
             let _gone_already = TLS_CARRIERS.remove(&connection.id);
         }
     }
-    if direction != RECEIVED {
-        return None;
+    if direction == RECEIVED {
+        received(connection);
+        return false;
     }
+    if connection.flags & BOUND != 0 {
+        return false;
+    }
+    // SAFETY: the value is copied out at once.
+    unsafe { TLS_THREADS.get(&bpf_get_current_pid_tgid()) }.is_some_and(|thread| thread.writer != 0)
+}
+
+/// Bytes were received over a connection with TLS records.
+#[inline(always)]
+fn received(connection: &mut Connection) -> Option<()> {
     let thread_id = bpf_get_current_pid_tgid();
     let Some(thread) = TLS_THREADS.get_ptr_mut(&thread_id) else {
         // The library may be asked next.
@@ -297,7 +312,7 @@ pub fn received_nothing(of_socket: impl FnOnce() -> bool) -> Option<()> {
     if !maps::tls_is_probed() {
         return None;
     }
-    // SAFETY: as in `carried`.
+    // SAFETY: as in `received`.
     let thread = unsafe { &mut *TLS_THREADS.get_ptr_mut(&bpf_get_current_pid_tgid())? };
     if thread.in_call != 0 && of_socket() {
         thread.nested = 1;
@@ -312,8 +327,10 @@ pub fn sent_nothing(connection: impl FnOnce() -> Option<*mut Connection>) -> Opt
         return None;
     }
     let thread_id = bpf_get_current_pid_tgid();
-    // SAFETY: as in `carried`.
-    let thread = unsafe { &*TLS_THREADS.get_ptr(&thread_id)? };
+    // SAFETY: as in `received`.
+    let thread = unsafe { &mut *TLS_THREADS.get_ptr_mut(&thread_id)? };
+    // What it has encrypted will be sent later, maybe after something else.
+    thread.writer = 0;
     if thread.call != WRITE {
         return None;
     }
@@ -341,12 +358,18 @@ pub(super) fn stream(key: &TlsKey, file: impl FnOnce() -> u32) -> Option<*mut Tl
     if !maps::tls_probes_are_complete(file()) {
         return None;
     }
+    fresh_stream(key, 0)
+}
+
+/// Begins to remember a TLS object.
+#[inline(always)]
+pub(super) fn fresh_stream(key: &TlsKey, traits: u32) -> Option<*mut TlsStream> {
     let fresh = TlsStream {
         plaintext: plaintext(key.tgid as u32),
         carrier: 0,
         candidate: 0,
         observed: 0,
-        traits: 0,
+        traits,
         written_at: 0,
         written_len: 0,
         written_first: [0; 2],
@@ -385,7 +408,7 @@ fn plaintext(tgid: u32) -> Connection {
 fn enters(thread: u64, call: TlsThread) -> u64 {
     match TLS_THREADS.get_ptr_mut(&thread) {
         Some(known) => {
-            // SAFETY: as in `carried`.
+            // SAFETY: as in `received`.
             let known = unsafe { &mut *known };
             let received = known.received;
             *known = call;
@@ -504,6 +527,7 @@ fn announce(stream: &mut TlsStream) -> Option<()> {
         (*open).conn = stream.plaintext.id;
         (*open).at_ns = bpf_ktime_get_ns();
         (*open).tgid = stream.plaintext.tgid;
+        (*open).state = if stream.traits & IN_MIDST != 0 { MET_IN_MIDST } else { 0 };
     }
     record.submit(BPF_RB_NO_WAKEUP.into());
     stream.plaintext.flags |= ANNOUNCED;
@@ -542,7 +566,6 @@ fn changed(stream: &TlsStream, state: u32) -> Option<()> {
         kind: EventKind::State as u32,
         state,
         conn: stream.plaintext.id,
-        // SAFETY: the helper only returns a number.
         // SAFETY: the helper only returns a number.
         at_ns: unsafe { bpf_ktime_get_ns() },
         error: 0,

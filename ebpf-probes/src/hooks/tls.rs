@@ -116,7 +116,7 @@ fn rustls_encrypt(ctx: ProbeContext) -> u32 {
         return 0;
     }
     if let (Some(object), Some(message), Some(sequence)) = (ctx.arg(1), ctx.arg(2), ctx.arg(3)) {
-        rustls::encrypts(object, message, sequence);
+        rustls::encrypts(object, message, sequence, || file(&ctx));
     }
     0
 }

@@ -11,7 +11,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
     version::{TLS12, TLS13},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Barrier};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_stream::StreamExt;
 use tonic::{
@@ -26,22 +26,62 @@ use crate::{BIG, Result, grpc::Plain};
 const CONNECTIONS: usize = 3;
 const REQUESTS: usize = 30;
 
+/// Requests on each before a pause.
+const BEFORE: usize = 3;
+
+/// Where all connections wait for each other, and for a word from outside, after their first requests.
+#[derive(Clone)]
+pub struct Pause(Arc<Barrier>);
+
+impl Default for Pause {
+    fn default() -> Self {
+        // Two kinds, one of gRPC, and who waits outside.
+        Self(Arc::new(Barrier::new(2 * CONNECTIONS + 2)))
+    }
+}
+
+impl Pause {
+    /// All connections have got there.
+    pub async fn reached(&self) {
+        self.0.wait().await;
+    }
+
+    /// They go on.
+    pub async fn end(&self) {
+        self.0.wait().await;
+    }
+
+    async fn pass(&self) {
+        self.reached().await;
+        self.end().await;
+    }
+}
+
 /// Makes all requests.
-pub async fn call(certificate: &[u8], https: u16, grpc: u16) -> Result<()> {
+pub async fn call(certificate: Vec<u8>, https: u16, grpc: u16, pause: Option<Pause>) -> Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     for connection in 0..CONNECTIONS {
-        let certificate = certificate.to_vec();
+        // One of each with the older protocol, whose records look different.
+        let version = if connection == 0 { &TLS12 } else { &TLS13 };
+        let (authority, waits) = (certificate.clone(), pause.clone());
         tasks.spawn(async move {
-            // One of each with the older protocol, whose records look different.
-            let version = if connection == 0 { &TLS12 } else { &TLS13 };
-            http1(connect(&certificate, https, b"http/1.1", version).await?, https, connection).await?;
-            http2(connect(&certificate, https, b"h2", version).await?, https, connection).await
+            http1(connect(&authority, https, b"http/1.1", version).await?, https, connection, waits).await
+        });
+        let (authority, waits) = (certificate.clone(), pause.clone());
+        tasks.spawn(async move {
+            http2(connect(&authority, https, b"h2", version).await?, https, connection, waits).await
         });
     }
     let certificate = Certificate::from_pem(certificate);
     tasks.spawn(async move {
         let tls = ClientTlsConfig::new().ca_certificate(certificate).domain_name("localhost");
         let channel = Endpoint::from_shared(format!("https://127.0.0.1:{grpc}"))?.tls_config(tls)?.connect().await?;
+        if let Some(pause) = pause {
+            for _ in 0..BEFORE {
+                get(&channel, "Get", 10).await?;
+            }
+            pause.pass().await;
+        }
         unary(&channel).await?;
         streams(&channel).await
     });
@@ -97,9 +137,28 @@ async fn say(path: &str, own: u16, began: Instant, response: Response<Incoming>)
     Ok(())
 }
 
-async fn http1((stream, own): (TlsStream<TcpStream>, u16), port: u16, connection: usize) -> Result<()> {
+fn request_before(port: u16, version: &str) -> Result<Request<Full<Bytes>>> {
+    let mut request = request(port, version, 0, 0)?;
+    let path = format!("/ok/{version}/before");
+    *request.uri_mut() = if version == "2" { format!("https://localhost:{port}{path}") } else { path }.parse()?;
+    Ok(request)
+}
+
+async fn http1(
+    (stream, own): (TlsStream<TcpStream>, u16),
+    port: u16,
+    connection: usize,
+    pause: Option<Pause>,
+) -> Result<()> {
     let (mut sender, driver) = conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(driver);
+    if let Some(pause) = pause {
+        for _ in 0..BEFORE {
+            sender.ready().await?;
+            sender.send_request(request_before(port, "1")?).await?.into_body().collect().await?;
+        }
+        pause.pass().await;
+    }
     for i in 0..REQUESTS {
         let request = request(port, "1", connection, i)?;
         let path = request.uri().path().to_owned();
@@ -112,11 +171,27 @@ async fn http1((stream, own): (TlsStream<TcpStream>, u16), port: u16, connection
     Ok(())
 }
 
-async fn http2((stream, own): (TlsStream<TcpStream>, u16), port: u16, connection: usize) -> Result<()> {
-    let (sender, driver) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+async fn http2(
+    (stream, own): (TlsStream<TcpStream>, u16),
+    port: u16,
+    connection: usize,
+    pause: Option<Pause>,
+) -> Result<()> {
+    let (mut sender, driver) = conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
     let driver = tokio::spawn(driver);
+    let one_by_one = pause.is_some();
+    if let Some(pause) = pause {
+        for _ in 0..BEFORE {
+            sender.ready().await?;
+            sender.send_request(request_before(port, "2")?).await?.into_body().collect().await?;
+        }
+        pause.pass().await;
+    }
     let mut tasks = tokio::task::JoinSet::new();
     for i in 0..REQUESTS {
+        if one_by_one && let Some(done) = tasks.join_next().await {
+            done??;
+        }
         let request = request(port, "2", connection, i)?;
         let path = request.uri().path().to_owned();
         let mut sender = sender.clone();
@@ -140,21 +215,26 @@ async fn unary(channel: &Channel) -> Result<()> {
         } else {
             "Get"
         };
-        let message = Bytes::from(vec![b'm'; if i % 6 == 1 { 100_000 } else { 10 }]);
-        let mut client = Grpc::new(channel.clone());
-        client.ready().await?;
-        let path = format!("/shop.Stock/{method}").parse()?;
         let began = Instant::now();
-        let code = match client.unary(tonic::Request::new(message.clone()), path, Plain).await {
-            Ok(response) => {
-                assert_eq!(response.into_inner(), message);
-                Code::Ok
-            }
-            Err(status) => status.code(),
-        };
+        let code = get(channel, method, if i % 6 == 1 { 100_000 } else { 10 }).await?;
         println!("grpc shop.Stock/{method} {} 0 {}", code as i32, began.elapsed().as_micros());
     }
     Ok(())
+}
+
+/// One unary call with a message of so many bytes.
+async fn get(channel: &Channel, method: &str, bytes: usize) -> Result<Code> {
+    let message = Bytes::from(vec![b'm'; bytes]);
+    let mut client = Grpc::new(channel.clone());
+    client.ready().await?;
+    let path = format!("/shop.Stock/{method}").parse()?;
+    match client.unary(tonic::Request::new(message.clone()), path, Plain).await {
+        Ok(response) => {
+            assert_eq!(response.into_inner(), message);
+            Ok(Code::Ok)
+        }
+        Err(status) => Ok(status.code()),
+    }
 }
 
 async fn streams(channel: &Channel) -> Result<()> {

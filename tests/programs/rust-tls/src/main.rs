@@ -1,7 +1,8 @@
 //! A server and a client over rustls: HTTP/1 and HTTP/2 (hyper), gRPC (tonic).
 //!
 //! `rust-tls serve CERT KEY` prints both ports and serves until its input ends. `rust-tls call CERT HTTPS GRPC` waits for
-//! a line of input, makes its requests, prints a line for each, and goes on until its input ends.
+//! a line of input, makes its requests, prints a line for each, and goes on until its input ends. With `continue` in place of
+//! `call` it makes its connections, and some requests on each that it says nothing of, before it waits.
 
 mod client;
 mod grpc;
@@ -30,9 +31,19 @@ async fn main() -> Result<()> {
         ["call", certificate, https, grpc] => {
             println!("ready");
             line(&mut input).await?;
-            client::call(&fs::read(certificate)?, https.parse()?, grpc.parse()?).await?;
+            client::call(fs::read(certificate)?, https.parse()?, grpc.parse()?, None).await?;
         }
-        _ => return Err("serve CERT KEY, or call CERT HTTPS GRPC".into()),
+        ["continue", certificate, https, grpc] => {
+            let pause = client::Pause::default();
+            let certificate = fs::read(certificate)?;
+            let calls = tokio::spawn(client::call(certificate, https.parse()?, grpc.parse()?, Some(pause.clone())));
+            pause.reached().await;
+            println!("ready");
+            line(&mut input).await?;
+            pause.end().await;
+            calls.await??;
+        }
+        _ => return Err("serve CERT KEY, or call (or continue) CERT HTTPS GRPC".into()),
     }
     while line(&mut input).await? != 0 {}
     Ok(())
