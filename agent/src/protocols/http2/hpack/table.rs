@@ -192,16 +192,23 @@ impl Table {
     }
 }
 
-/// A number that stands for what is unknown: the same for the same.
+/// A number that stands for what is unknown: the same for the same. It fits into an attribute, which has a sign.
 pub(crate) fn identity(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
-    hasher.finish()
+    hasher.finish() >> 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn different_entries_are_told_as_different_numbers() {
+        let told = |number| i64::try_from(UnknownEntry(0, number).field());
+        let numbers: std::collections::HashSet<i64> = (-500..500).map(|number| told(number).unwrap()).collect();
+        assert_eq!(numbers.len(), 1000);
+    }
 
     fn entry(value_len: u32) -> Entry {
         let stored = Stored::Value { bytes: vec![0; value_len as usize].into(), cut: false };
