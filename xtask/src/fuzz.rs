@@ -13,7 +13,7 @@ use crate::setup::packages;
 use crate::{setup, shell};
 
 /// Targets: the files in `agent/fuzz/fuzz_targets`.
-const TARGETS: [&str; 3] = ["http1", "http2", "hpack"];
+const TARGETS: [&str; 4] = ["http1", "http2", "hpack", "dns"];
 
 /// What cargo-fuzz passes as well.
 const INSTRUMENTED: &str = "--cfg=fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -22,7 +22,7 @@ const INSTRUMENTED: &str = "--cfg=fuzzing -Cpasses=sancov-module -Cllvm-args=-sa
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only this target: http1, http2 or hpack
+    /// Only this target: http1, http2, hpack or dns
     target: Option<String>,
     /// Seconds per target; all run at once
     #[arg(long, default_value_t = 60)]

@@ -8,6 +8,8 @@ pub mod model;
 #[path = "../../src/protocols/mod.rs"]
 pub mod protocols;
 
+pub mod dns;
+
 use model::net::{Direction, Role, Thread};
 use protocols::{Chunk, End, Session};
 
