@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::bench::child::{self, Running};
-use crate::shell;
 
 /// The processor that is emulated. With `max` QEMU 7.2 has features on offer by which kernels patch their own code wrongly.
 const PROCESSOR: &str = "Haswell";
@@ -35,7 +34,8 @@ pub(super) struct Ended {
 impl Machine<'_> {
     /// Runs the guest until it ends.
     pub(super) fn run(&self) -> Result<Ended> {
-        let folder = shell::target_dir().join("kernels");
+        // They stay, for whoever wants to know what came of it.
+        let folder = self.kernel.parent().unwrap_or(self.kernel);
         let [console, results] = ["console", "results"].map(|name| folder.join(name));
         for file in [&console, &results] {
             fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
