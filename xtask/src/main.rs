@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod demo;
 mod fuzz;
+mod kernels;
 mod kube;
 mod lint;
 mod run;
@@ -50,6 +51,8 @@ enum Verb {
     Validate,
     /// Try the manifests and the chart on a real cluster (needs KUBECONFIG, kubectl and Go)
     Kube(kube::Args),
+    /// Run the agent on other kernels, emulated, and assert that all that was sent was seen
+    Kernels(kernels::Args),
     /// Receive OTLP over HTTP and count what arrives (the other end of `bench`)
     #[command(hide = true)]
     OtlpSink(bench::sink::Args),
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Validate => validate::main(),
         Verb::Kube(args) => kube::main(&args),
+        Verb::Kernels(args) => kernels::main(&args),
         Verb::OtlpSink(args) => bench::sink::main(&args),
     };
     match done {

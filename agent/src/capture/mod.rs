@@ -5,13 +5,17 @@ pub mod event;
 mod uprobe_multi;
 mod uprobes;
 
-use std::{os::fd::AsFd, time::Duration};
+use std::{
+    fs,
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
 
 use anyhow::Context;
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf},
-    programs::{BtfTracePoint, Program, ProgramError},
+    programs::{BtfTracePoint, Program, ProgramError, ProgramFd},
 };
 use ebpf_common::{
     limits,
@@ -289,19 +293,48 @@ impl Capture {
                 *count = values.iter().sum();
             }
         }
-        Counts(counts)
+        Counts { counts, left_out: self.left_out() }
     }
+
+    /// See [`Counts::left_out`].
+    fn left_out(&self) -> u64 {
+        let programs = self.object.programs().filter_map(|(_, program)| {
+            let Program::BtfTracePoint(program) = program else { return None };
+            program.fd().ok()
+        });
+        programs.filter_map(|fd| left_out(&fs::read_to_string(own_descriptor(fd)).ok()?)).sum()
+    }
+}
+
+/// Where the kernel tells of an open file of ours.
+fn own_descriptor(fd: &ProgramFd) -> String {
+    format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())
+}
+
+/// The line of a program that says so (Linux 5.12).
+fn left_out(told: &str) -> Option<u64> {
+    told.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }
 
 /// A reading of the kernel side's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; COUNTERS as usize]);
+pub struct Counts {
+    counts: [u64; COUNTERS as usize],
+    left_out: u64,
+}
 
 impl Counts {
     /// One counter's value.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
-        self.0.get(counter as usize).copied().unwrap_or(0)
+        self.counts.get(counter as usize).copied().unwrap_or(0)
+    }
+
+    /// How often the kernel did not run a program at a tracepoint, since it was being run on that processor already: what
+    /// moved then was not seen, if it was of interest. It happens where a program can be preempted (from Linux 7.0 on).
+    #[must_use]
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
     }
 }
 
@@ -384,5 +417,16 @@ fn plainly(error: &ProgramError) -> String {
         }
         ProgramError::Btf(_) => "this kernel has no such tracepoint".to_owned(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_often_a_program_was_left_out_is_read_where_the_kernel_tells() {
+        assert_eq!(left_out("pos:\t0\nprog_id:\t72\nrun_cnt:\t0\nrecursion_misses:\t98\n"), Some(98));
+        assert_eq!(left_out("pos:\t0\nprog_id:\t72\nrun_cnt:\t0\n"), None);
     }
 }

@@ -138,6 +138,12 @@ impl MetricSource for Gauges {
                 ),
             ),
             self.metric(
+                "beyla_rs.capture.left_out",
+                "{call}",
+                "Times that the kernel did not run a program of ours, since it was being run on that processor already.",
+                Points::Counter(vec![self.point(kernel.left_out(), &[])]),
+            ),
+            self.metric(
                 "beyla_rs.exchanges",
                 "{exchange}",
                 "Requests with what became of them.",

@@ -2,7 +2,7 @@
 //! killed before.
 
 use std::ffi::OsStr;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,20 @@ impl Running {
                 bail!("{} was not ready within {} s", self.name, limit.as_secs());
             }
             sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for the program to end by itself; `None`, and it is ended, if it does not within `limit`.
+    pub(crate) fn ended_within(mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Some(status));
+            }
+            if started.elapsed() > limit {
+                return self.end().map(|()| None);
+            }
+            sleep(Duration::from_millis(50));
         }
     }
 

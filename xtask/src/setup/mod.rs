@@ -43,11 +43,7 @@ impl Plan {
             let name = format!("llvm-{}-dev", toolchain.llvm_major);
             packages.push(apt::Package::new(name, "rustc's LLVM, to build bpf-linker against"));
         }
-        for program in programs.iter().filter(|program| shell::which(program.name).is_none()) {
-            if !packages.iter().any(|package| package.name == program.package) {
-                packages.push(apt::Package::new(program.package, format!("`{}`, for the tests", program.name)));
-            }
-        }
+        packages.extend(missing(programs));
         Ok(Self { toolchain, components, linker, packages })
     }
 
@@ -70,6 +66,17 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// The packages of those programs that are not here.
+fn missing(programs: &[packages::Program]) -> Vec<apt::Package> {
+    let mut packages: Vec<apt::Package> = Vec::new();
+    for program in programs.iter().filter(|program| shell::which(program.name).is_none()) {
+        if !packages.iter().any(|package| package.name == program.package) {
+            packages.push(apt::Package::new(program.package, format!("`{}`, for the tests", program.name)));
+        }
+    }
+    packages
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
@@ -114,4 +121,9 @@ pub(crate) fn ensure() -> Result<()> {
 /// Makes this machine able to build both sides and to run what watches `programs`.
 pub(crate) fn ensure_with(programs: &[packages::Program]) -> Result<()> {
     Plan::of_this_machine(programs)?.carry_out()
+}
+
+/// Makes this machine able to start `programs`; what builds is not looked at.
+pub(crate) fn ensure_programs(programs: &[packages::Program]) -> Result<()> {
+    apt::install(&missing(programs))
 }

@@ -62,3 +62,17 @@ pub(crate) const GO: &[Program] = &[program("go", "golang-go")];
 
 /// What `cargo xtask demo` starts.
 pub(crate) const DEMO: &[Program] = &[program("python3", "python3"), program("setpriv", "util-linux")];
+
+/// What `cargo xtask kernels` starts, or puts into its guests.
+pub(crate) const KERNELS: &[Program] = &[
+    program("qemu-system-x86_64", "qemu-system-x86"),
+    program("busybox", "busybox"),
+    program("cpio", "cpio"),
+    program("curl", "curl"),
+    program("dnsmasq", "dnsmasq-base"),
+    program("dpkg-deb", "dpkg"),
+    program("h2load", "nghttp2-client"),
+    program("nghttpd", "nghttp2-server"),
+    program("openssl", "openssl"),
+    program("setpriv", "util-linux"),
+];
