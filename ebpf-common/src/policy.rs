@@ -32,6 +32,16 @@ pub const READ_DATAGRAM: u32 = 2;
 /// Index into the arrays of programs of the socket tracepoints: carries on where a datagram was received, or sent.
 pub const DATAGRAM: u32 = 1;
 
+/// Threads are told apart by so many numbers where copies of a program stand behind it; the rest of a thread's number
+/// is left out.
+pub const TOLD_THREADS: u32 = 1 << 17;
+/// Bytes per element of the map with their marks.
+pub const TOLD_CHUNK: u32 = 4096;
+/// Hooks with marks of their own.
+pub const TOLD_HOOKS: u32 = 7;
+/// Most copies behind a program.
+pub const STANDBY_MAX: u32 = 3;
+
 /// Index into the per-CPU array of counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -50,7 +60,9 @@ pub enum Counter {
     ProcessMapFull = 5,
     /// DNS answers that a process received beyond what is read of one process in a second.
     AnswersSkipped = 6,
+    /// Hits that the last copy of a program was left out of, and that another had told of.
+    ToldBefore = 7,
 }
 
 /// How many counters there are.
-pub const COUNTERS: u32 = 7;
+pub const COUNTERS: u32 = 8;

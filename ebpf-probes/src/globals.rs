@@ -29,6 +29,10 @@ pub fn hooks_only() -> bool {
 #[unsafe(no_mangle)]
 pub static HAS_COOKIES: Global<u32> = Global::new(0);
 
+/// How many copies stand behind each program at a tracepoint, see `handlers::standby`.
+#[unsafe(no_mangle)]
+pub static STANDBY: Global<u32> = Global::new(0);
+
 /// Most bytes copied from the beginning of the pieces of a turn; at most `HEAD_MAX`.
 #[unsafe(no_mangle)]
 pub static HEAD_LIMIT: Global<u32> = Global::new(HEAD_MAX);

@@ -11,7 +11,7 @@ use ebpf_common::{
         ANSWERED_MAX, CONNECTIONS_MAX, IOV_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD,
         TLS_CARRIERS_MAX, TLS_STREAMS_MAX, TLS_THREADS_MAX, VERDICTS_MAX,
     },
-    policy::{COUNTERS, Counter, TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX},
+    policy::{COUNTERS, Counter, TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX, TOLD_CHUNK},
 };
 
 use crate::handlers::{
@@ -267,6 +267,16 @@ pub static TLS_WRITERS: LruHashMap<TlsKey, TlsWriter> = LruHashMap::with_max_ent
 /// connection next moves bytes; least recently used goes.
 #[map]
 pub static TLS_CARRIERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(TLS_CARRIERS_MAX, 0);
+
+/// Which of the copies of a program the reader is: 0 is the first. Each has a map of its own, as it has of all that it
+/// works in. Written by the loader.
+#[map]
+pub static COPY: Array<u32> = Array::with_max_entries(1, 0);
+
+/// By hook and thread: one of the copies has told of the hit that the thread is at, see `handlers::standby`. Written by the
+/// programs. The loader makes room where there are copies.
+#[map]
+pub static TOLD: Array<[u8; TOLD_CHUNK as usize]> = Array::with_max_entries(1, 0);
 
 /// What `sys_exit` continues in, see `ebpf_common::policy`. Written by the loader.
 #[map]

@@ -1,13 +1,15 @@
 //! Capture: loads the kernel programs, tells them what to watch, and reads their events.
 
 pub mod backend;
+mod bpf;
 pub mod event;
+mod standby;
 mod uprobe_multi;
 mod uprobes;
 
 use std::{
     fs,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     time::Duration,
 };
 
@@ -15,12 +17,12 @@ use anyhow::Context;
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf},
-    programs::{BtfTracePoint, Program, ProgramError, ProgramFd},
+    programs::{BtfTracePoint, Program, ProgramError},
 };
 use ebpf_common::{
     limits,
     offsets::KernelOffsets,
-    policy::{COUNTERS, Counter, IGNORE, VERDICT_HTTP2, VERDICT_IGNORE, WATCH},
+    policy::{COUNTERS, Counter, IGNORE, TOLD_CHUNK, TOLD_HOOKS, TOLD_THREADS, VERDICT_HTTP2, VERDICT_IGNORE, WATCH},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
@@ -30,10 +32,12 @@ pub use self::uprobes::Uprobe;
 use self::{
     backend::{Backend, Continuation, Hook, Refusal},
     event::Event,
+    standby::Standby,
 };
 use crate::kernel::{
     btf::{Btf, BtfError},
     capabilities::{Capabilities, Capability},
+    release::Release,
 };
 
 /// The kernel side, built by this crate's build script.
@@ -54,6 +58,9 @@ pub struct Options {
     pub hooks_only: bool,
     /// Read the DNS answers that processes receive.
     pub dns_answers: bool,
+    /// How many copies stand behind each program at a tracepoint, for when it is preempted; `None`: as many as this
+    /// kernel needs.
+    pub standby: Option<u32>,
 }
 
 impl Default for Options {
@@ -65,6 +72,7 @@ impl Default for Options {
             capture_bytes: limits::HEAD_MAX,
             hooks_only: false,
             dns_answers: true,
+            standby: None,
         }
     }
 }
@@ -137,6 +145,7 @@ pub struct Capture {
     /// Uprobes carry the number of their file, so that the kernel side knows which are complete.
     uprobes_have_cookies: bool,
     links: uprobes::Links,
+    standby: Standby,
     ring: RingBuf<MapData>,
     processes: HashMap<MapData, u32, u32>,
     verdicts: HashMap<MapData, u64, u32>,
@@ -171,16 +180,24 @@ impl Capture {
                 refused.push(Refusal { backend, reason });
                 continue;
             }
-            let mut object = load(options, backend, &offsets)?;
-            match attach(&mut object, backend, &types, options.dns_answers) {
-                Ok(()) => return Self::with(object, backend, refused),
-                Err(reason) => refused.push(Refusal { backend, reason }),
+            let copies = options.standby.unwrap_or_else(|| standby::copies(Release::running()));
+            let mut object = load(options, backend, &offsets, copies)?;
+            if let Err(reason) = attach(&mut object, backend, &types, options.dns_answers) {
+                refused.push(Refusal { backend, reason });
+                continue;
             }
+            let copies = Standby::attach(OBJECT, &object, backend, &types, options.dns_answers, copies);
+            let copies = copies.unwrap_or_else(|error| {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "what moves while a program of the kernel side is preempted is not seen");
+                Standby::default()
+            });
+            return Self::with(object, backend, refused, copies);
         }
         Err(CaptureError::NoBackend { refused })
     }
 
-    fn with(mut object: Ebpf, backend: Backend, refused: Vec<Refusal>) -> Result<Self, CaptureError> {
+    fn with(mut object: Ebpf, backend: Backend, refused: Vec<Refusal>, standby: Standby) -> Result<Self, CaptureError> {
         let uprobes = uprobes::How::of(OBJECT, &object);
         let mut map = |name: &'static str| object.take_map(name).ok_or(CaptureError::NoMap { name });
         let wrong = |name| move |_| CaptureError::NoMap { name };
@@ -195,6 +212,7 @@ impl Capture {
             uprobes,
             uprobes_have_cookies: uprobes::have_cookies(),
             links: uprobes::Links::default(),
+            standby,
         })
     }
 
@@ -256,6 +274,8 @@ impl Capture {
     /// go when this value is dropped: the kernel takes its time for each.
     pub fn detach(&mut self) {
         self.leave_new_streams_out();
+        // Before the first ones: without these, they would tell what is told.
+        self.standby.detach();
         for (name, program) in self.object.programs_mut() {
             let Program::BtfTracePoint(program) = program else { continue };
             if let Err(error) = program.unload() {
@@ -293,22 +313,29 @@ impl Capture {
                 *count = values.iter().sum();
             }
         }
-        Counts { counts, left_out: self.left_out() }
+        Counts { counts, left_out: self.left_out(counts[Counter::ToldBefore as usize]) }
     }
 
     /// See [`Counts::left_out`].
-    fn left_out(&self) -> u64 {
-        let programs = self.object.programs().filter_map(|(_, program)| {
+    fn left_out(&self, told_before: u64) -> u64 {
+        let first = self.object.programs().filter_map(|(_, program)| {
             let Program::BtfTracePoint(program) = program else { return None };
-            program.fd().ok()
+            program.fd().ok().map(AsFd::as_fd)
         });
-        programs.filter_map(|fd| left_out(&fs::read_to_string(own_descriptor(fd)).ok()?)).sum()
+        let told = |fd: BorrowedFd<'_>| left_out(&fs::read_to_string(own_descriptor(fd)).ok()?);
+        match self.standby.last() {
+            [] => first.filter_map(told).sum(),
+            last => {
+                let of_last: u64 = last.iter().map(AsFd::as_fd).filter_map(told).sum();
+                of_last.saturating_sub(told_before)
+            }
+        }
     }
 }
 
 /// Where the kernel tells of an open file of ours.
-fn own_descriptor(fd: &ProgramFd) -> String {
-    format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())
+fn own_descriptor(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fdinfo/{}", fd.as_raw_fd())
 }
 
 /// The line of a program that says so (Linux 5.12).
@@ -331,14 +358,15 @@ impl Counts {
     }
 
     /// How often the kernel did not run a program at a tracepoint, since it was being run on that processor already: what
-    /// moved then was not seen, if it was of interest. It happens where a program can be preempted (from Linux 7.0 on).
+    /// moved then was not seen, if it was of interest. It happens where a program can be preempted (from Linux 7.0 on). Where
+    /// copies stand by, how often none of them was run; where only the last was not, that is known at the thread's next hit.
     #[must_use]
     pub const fn left_out(&self) -> u64 {
         self.left_out
     }
 }
 
-fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>) -> Result<Ebpf, CaptureError> {
+fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, standby: u32) -> Result<Ebpf, CaptureError> {
     let watch_all = u32::from(options.watch_all);
     let head_limit = options.capture_bytes.min(limits::HEAD_MAX);
     let ring_bytes = ring_bytes(options.ring_bytes);
@@ -353,7 +381,11 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>) -> Re
         .override_global("WAKE_AT", &wake_at, true)
         .override_global("HOOKS_ONLY", &hooks_only, true)
         .override_global("HAS_COOKIES", &has_cookies, true)
+        .override_global("STANDBY", &standby, true)
         .map_max_entries("EVENTS", ring_bytes);
+    if standby > 0 {
+        loader.map_max_entries("TOLD", TOLD_HOOKS * (TOLD_THREADS / TOLD_CHUNK));
+    }
     if backend == Backend::Sock {
         // Its state lives in socket storage.
         loader.map_max_entries("CONNECTIONS_BY_ADDRESS", 1);

@@ -238,10 +238,19 @@ pub struct Ebpf {
     pub capture_bytes: u32,
     /// For measurements: the programs are attached, and look at nothing. What they cost then is what the hooks cost.
     pub hooks_only: bool,
+    /// How many copies stand behind each program at a tracepoint, 0 to 3: one takes over where a program is preempted, and
+    /// the kernel would show nothing to it meanwhile. As many as are needed if not given: 2 from Linux 7.0 on, else none.
+    #[schemars(range(max = 3))]
+    pub standby_programs: Option<u32>,
 }
 
 impl Default for Ebpf {
     fn default() -> Self {
-        Self { ring_buffer_bytes: 8 << 20, capture_bytes: ebpf_common::limits::HEAD_MAX, hooks_only: false }
+        Self {
+            ring_buffer_bytes: 8 << 20,
+            capture_bytes: ebpf_common::limits::HEAD_MAX,
+            hooks_only: false,
+            standby_programs: None,
+        }
     }
 }

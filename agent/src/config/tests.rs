@@ -266,6 +266,7 @@ fn contradictions_are_errors() {
         ("prometheus_export: {path: /healthz}", "prometheus_export.path: `/healthz` is taken"),
         ("ebpf: {ring_buffer_bytes: 100000}", "ebpf.ring_buffer_bytes: 100000 is no power of two"),
         ("ebpf: {capture_bytes: 50000}", "ebpf.capture_bytes: 50000 is not from 512 to 8192"),
+        ("ebpf: {standby_programs: 4}", "ebpf.standby_programs: 4 is not from 0 to 3"),
         ("routes: {patterns: [users]}", "routes.patterns: the pattern `users` must begin with `/`"),
         ("routes: {wildcard_char: '**'}", "routes.wildcard_char: `**` is not one character"),
     ] {

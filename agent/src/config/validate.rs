@@ -151,6 +151,8 @@ impl Check<'_> {
             "ebpf.capture_bytes",
             format!("{capture} is not from {MIN_CAPTURE_BYTES} to {most}"),
         );
+        let (copies, most) = (config.ebpf.standby_programs.unwrap_or(0), ebpf_common::policy::STANDBY_MAX);
+        self.require(copies <= most, "ebpf.standby_programs", format!("{copies} is not from 0 to {most}"));
     }
 
     fn routes(&mut self, config: &Config) {

@@ -54,6 +54,7 @@ pub(super) fn capture(config: &Config, watch_all: bool) -> Result<capture::Optio
         ring_bytes: config.ebpf.ring_buffer_bytes,
         capture_bytes: config.ebpf.capture_bytes,
         hooks_only: config.ebpf.hooks_only,
+        standby: config.ebpf.standby_programs,
         dns_answers: config.name_resolver.asks(NameOrigin::Rdns),
     })
 }

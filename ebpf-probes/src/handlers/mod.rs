@@ -7,4 +7,5 @@ pub mod process;
 pub mod rustls;
 pub mod socket_io;
 pub mod socket_state;
+pub mod standby;
 pub mod tls;

@@ -2,22 +2,34 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 
-use crate::handlers::process;
+use crate::handlers::{
+    process,
+    standby::{Hook, is_told},
+};
 
 #[btf_tracepoint(function = "sched_process_fork")]
 fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    if is_told(Hook::Fork) {
+        return 0;
+    }
     process::forked(ctx.arg(0), ctx.arg(1));
     0
 }
 
 #[btf_tracepoint(function = "sched_process_exec")]
 fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+    if is_told(Hook::Exec) {
+        return 0;
+    }
     process::executed(ctx.arg(0));
     0
 }
 
 #[btf_tracepoint(function = "sched_process_exit")]
 fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    if is_told(Hook::Exit) {
+        return 0;
+    }
     process::exited(ctx.arg(0));
     0
 }

@@ -12,7 +12,12 @@ use ebpf_common::{
 use super::call;
 use crate::{
     globals::hooks_only,
-    handlers::{capture::Buffer, dns, frames, process, socket_io, socket_state, tls},
+    handlers::{
+        capture::Buffer,
+        dns, frames, process, socket_io, socket_state,
+        standby::{Hook, is_told},
+        tls,
+    },
     kernel::{
         regs::{self, Regs},
         socket::{self, Socket, Typed},
@@ -28,7 +33,7 @@ const MSG_ERRQUEUE: u32 = 0x2000;
 
 #[btf_tracepoint(function = "sock_send_length")]
 fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    if hooks_only() {
+    if hooks_only() || is_told(Hook::Send) {
         return 0;
     }
     sent(&ctx);
@@ -37,7 +42,7 @@ fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "sock_recv_length")]
 fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    if hooks_only() {
+    if hooks_only() || is_told(Hook::Receive) {
         return 0;
     }
     received(&ctx);
@@ -103,6 +108,9 @@ fn sock_recv_datagram(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    if is_told(Hook::State) {
+        return 0;
+    }
     let state = ctx.arg::<u32>(2);
     if state == TCP_LISTEN {
         process::listens();

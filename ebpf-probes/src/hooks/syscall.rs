@@ -13,7 +13,9 @@ use crate::{
     globals::hooks_only,
     handlers::{
         capture::{Buffer, read_user_value},
-        dns, frames, process, socket_io, socket_state, tls,
+        dns, frames, process, socket_io, socket_state,
+        standby::{Hook, is_told},
+        tls,
     },
     kernel::{
         file_table,
@@ -32,9 +34,11 @@ const MSG_PEEK: u64 = 0x2;
 const MSG_TRUNC: u64 = 0x20;
 const MSG_ERRQUEUE: u64 = 0x2000;
 
+// Within the program itself: without the object's BTF, as its copies are loaded, the kernel takes no tail call in a function.
 #[btf_tracepoint(function = "sys_exit")]
+#[inline(always)]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-    if hooks_only() {
+    if hooks_only() || is_told(Hook::SysExit) {
         return 0;
     }
     exited(&ctx);
@@ -71,6 +75,9 @@ fn sys_exit_datagram(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn syscall_set_state(ctx: BtfTracePointContext) -> i32 {
+    if is_told(Hook::State) {
+        return 0;
+    }
     let sk: u64 = ctx.arg(0);
     let state = ctx.arg::<u32>(2);
     if state == TCP_LISTEN {

@@ -1,0 +1,66 @@
+//! Which of the copies of a program tells of a hit.
+//!
+//! From Linux 7.0 on a program at a tracepoint can be preempted. Until it goes on, the kernel leaves it out for all other
+//! threads of that processor. So copies stand behind each, at the same tracepoint, with room of their own to work in. They
+//! are run in order; the first that is not left out tells of the hit and marks the thread, and those behind it look at
+//! the mark. The last takes it away.
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
+use ebpf_common::policy::{Counter, TOLD_CHUNK, TOLD_THREADS};
+
+use crate::{
+    globals::STANDBY,
+    maps::{COPY, TOLD, count},
+};
+
+/// Hooks, each with marks of its own: an interrupt may hit one while a thread is at another.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Hook {
+    Send = 0,
+    Receive = 1,
+    State = 2,
+    SysExit = 3,
+    Fork = 4,
+    Exec = 5,
+    Exit = 6,
+}
+
+/// Whether a copy that was run before this one has told of the hit.
+#[inline(always)]
+pub fn is_told(hook: Hook) -> bool {
+    let last = STANDBY.load();
+    // The verifier knows the answer, and takes out the rest where there are no copies.
+    if last == 0 {
+        return false;
+    }
+    let Some(&copy) = COPY.get(0) else { return false };
+    let thread = match bpf_get_current_pid_tgid() as u32 {
+        // Idle, of which every processor has one.
+        // SAFETY: the helper only returns a number.
+        0 => !(unsafe { bpf_get_smp_processor_id() } as u32),
+        thread => thread,
+    } % TOLD_THREADS;
+    let chunk = hook as u32 * (TOLD_THREADS / TOLD_CHUNK) + thread / TOLD_CHUNK;
+    let Some(marks) = TOLD.get_ptr_mut(chunk) else { return false };
+    // SAFETY: within the element; a thread is at one hit of a hook at a time.
+    let mark = unsafe { marks.cast::<u8>().add((thread % TOLD_CHUNK) as usize) };
+    // SAFETY: as above.
+    let marked = unsafe { mark.read_volatile() } != 0;
+    if marked && copy == 0 {
+        // The last was left out of the thread's hit before this one.
+        count(Counter::ToldBefore);
+    }
+    if marked && copy != 0 {
+        if copy == last {
+            // SAFETY: as above.
+            unsafe { mark.write_volatile(0) };
+        }
+        return true;
+    }
+    if copy != last {
+        // SAFETY: as above.
+        unsafe { mark.write_volatile(1) };
+    }
+    false
+}
