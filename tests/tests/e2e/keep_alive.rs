@@ -5,13 +5,15 @@ use tests::{
     agent::{Backend, Setup, Watch},
     client::{Connection, request},
     on_both_backends,
-    program::Program,
+    program::{Program, folder},
     receiver::Receiver,
     seen::assert_attributes,
+    wait::poll,
 };
 
 on_both_backends!(
     a_thousand_requests_on_a_connection,
+    programs_that_stand_by_tell_nothing_twice,
     a_hundred_requests_in_one_write,
     attached_between_two_requests,
     attached_between_a_request_and_its_response,
@@ -38,6 +40,34 @@ fn a_thousand_requests_on_a_connection(backend: Backend) {
     numbers.dedup();
     assert_eq!(numbers.len(), 1000, "each request once");
     assert!(seen.spans.iter().all(|span| span.attributes["client.port"] == connection.port()));
+    seen.assert_histograms_agree();
+}
+
+/// Copies of the programs, as from Linux 7.0 on: where none is preempted, the first alone tells.
+fn programs_that_stand_by_tell_nothing_twice(backend: Backend) {
+    const SENT: usize = 500;
+    let (server, port) = server();
+    let files = folder();
+    let config = files.path().join("config.yaml");
+    std::fs::write(&config, "ebpf: {standby_programs: 2}\n").unwrap();
+    let receiver = Receiver::start();
+    let agent = Setup::pid(server.pid())
+        .args(["--config", config.to_str().unwrap()])
+        .backend(backend)
+        .to(&receiver)
+        .start();
+    let mut connection = Connection::to(port);
+    for i in 0..SENT {
+        assert_eq!(connection.get(&format!("/item?number={i}")).status, 200);
+    }
+    poll("all are seen", || {
+        let complete = agent.metric("beyla_rs_exchanges_total", &["outcome=\"complete\""]) as usize;
+        (complete == SENT).then_some(())
+    });
+    let events = agent.metric("beyla_rs_capture_events_total", &[]) as usize;
+    // The request, the response's header block, its body.
+    assert!((3 * SENT..3 * SENT + 100).contains(&events), "{events} records for {SENT} requests");
+    let seen = Watch { agent, receiver }.finish(SENT);
     seen.assert_histograms_agree();
 }
 
