@@ -51,11 +51,8 @@ fn programs_that_stand_by_tell_nothing_twice(backend: Backend) {
     let config = files.path().join("config.yaml");
     std::fs::write(&config, "ebpf: {standby_programs: 2}\n").unwrap();
     let receiver = Receiver::start();
-    let agent = Setup::pid(server.pid())
-        .args(["--config", config.to_str().unwrap()])
-        .backend(backend)
-        .to(&receiver)
-        .start();
+    let agent =
+        Setup::pid(server.pid()).args(["--config", config.to_str().unwrap()]).backend(backend).to(&receiver).start();
     let mut connection = Connection::to(port);
     for i in 0..SENT {
         assert_eq!(connection.get(&format!("/item?number={i}")).status, 200);
