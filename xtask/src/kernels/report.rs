@@ -7,7 +7,7 @@ use crate::shell;
 
 /// The table's first row.
 pub(super) fn head() -> Vec<String> {
-    ["kernel", "backend", "uprobes", "requests", "server spans", "client spans", "programs left out"]
+    ["kernel", "backend", "uprobes", "requests", "server spans", "client spans", "programs skipped"]
         .map(str::to_owned)
         .into()
 }
