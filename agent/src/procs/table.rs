@@ -150,9 +150,12 @@ impl Entry {
         let comm = CompactString::default();
         Self { start_ticks, parent, has_ended: false, is_forked: false, executions: 0, comm, facts: None, known: None }
     }
-}
 
-impl Entry {
+    /// It was forked off its parent, and still runs that one's program.
+    fn runs_parents(&self) -> bool {
+        self.is_forked && self.executions == 0
+    }
+
     /// What is known, if it need not be looked at again.
     fn fresh(&self, now: Instant, generation: u64) -> Option<&Known> {
         let is_fresh = |known: &&Known| {
@@ -431,9 +434,15 @@ impl ProcessTable {
         // An exec that nobody told of: of a process that was asked for before it used a connection.
         let is_replaced = |facts: &Arc<Facts>| is_alive && self.proc.exe(tgid).is_some_and(|exe| *exe != *facts.exe);
         let facts = entry.facts.take().filter(|facts| !is_replaced(facts));
-        let facts = facts.or_else(|| if is_alive { self.reader.read(tgid).map(Arc::new) } else { None });
+        let runs_parents = entry.runs_parents();
+        let read = || {
+            let facts = self.reader.read(tgid)?;
+            // It may have ended meanwhile: without its arguments and environment it would have another name.
+            let is_whole = facts.exe.is_empty() || !runs_parents || self.proc.exe(tgid).is_some();
+            is_whole.then(|| Arc::new(facts))
+        };
+        let facts = facts.or_else(|| if is_alive { read() } else { None });
         // What it forked off and never replaced is the parent's program.
-        let runs_parents = entry.is_forked && entry.executions == 0;
         let facts = facts.or_else(|| if runs_parents { self.facts_of(entry.parent) } else { None });
         let facts = facts.unwrap_or_else(|| Arc::new(Facts { name: entry.comm.clone(), ..Facts::default() }));
 
@@ -441,7 +450,7 @@ impl ProcessTable {
         let pod = self.pods.as_ref().filter(|_| !facts.container.is_none()).and_then(|pods| pods.pod(&facts.container));
         // Of a worker that is gone, the parent that forked it tells what it was.
         let asked = if runs_parents && !is_alive { entry.parent } else { tgid };
-        let verdict = self.judge((tgid, asked), entry.parent, &facts, pod.as_deref(), Selector::decide);
+        let verdict = self.judge((tgid, asked), (entry.parent, runs_parents), &facts, pod.as_deref(), Selector::decide);
         let resource = (wants || old.is_some()).then(|| {
             let built = self.describe(identity, &facts, pod.as_deref(), verdict.rule().map(AsRef::as_ref));
             old.filter(|old| **old == built).unwrap_or_else(|| Arc::new(built))

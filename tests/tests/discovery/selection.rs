@@ -68,6 +68,38 @@ fn a_port_that_is_opened_later_is_found_from_the_first_request_on() {
     assert_eq!(by_service(&watch.finish("/later", 5)), counted(&[("ledger", 5)]));
 }
 
+/// One worker per connection, which lives as long as that, and does not listen.
+const WORKERS: &str = "
+import os, signal, socket
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+listener = socket.create_server(('127.0.0.1', 0))
+print('listening', listener.getsockname()[1], flush=True)
+while True:
+    connection, _ = listener.accept()
+    if os.fork() == 0:
+        listener.close()
+        while connection.recv(4096):
+            connection.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok')
+        os._exit(0)
+    connection.close()
+";
+
+#[test]
+fn a_port_chooses_workers_that_have_closed_the_listener() {
+    let files = folder();
+    let script = files.path().join("workers.py");
+    fs::write(&script, WORKERS).expect("a script can be written");
+    let server = Program::start(Command::new(need::python()).arg("-u").arg(&script));
+    let watch = Discovering::with(&["--port", &server.port().to_string()]);
+    for _ in 0..10 {
+        let mut connection = Connection::to(server.port());
+        for _ in 0..3 {
+            assert_eq!(connection.get("/by-worker").status, 200);
+        }
+    }
+    assert_eq!(by_service(&watch.finish("/by-worker", 30)), counted(&[("workers", 30)]));
+}
+
 #[test]
 fn a_pattern_of_the_executable_chooses() {
     let three = Three::start();

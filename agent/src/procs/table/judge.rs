@@ -40,10 +40,11 @@ impl ProcessTable {
             return None;
         }
         let resource = self.resource_at(pid, now);
-        let (parent, facts) = self.read().live.get(&pid).map(|entry| (entry.parent, entry.facts.clone()))?;
+        let (parent, runs_parents, facts) =
+            self.read().live.get(&pid).map(|entry| (entry.parent, entry.runs_parents(), entry.facts.clone()))?;
         let facts = facts?;
         let pod = self.pods.as_ref().and_then(|pods| pods.pod(&facts.container));
-        let mut matched_by = self.judge((pid, pid), parent, &facts, pod.as_deref(), Selector::matches);
+        let mut matched_by = self.judge((pid, pid), (parent, runs_parents), &facts, pod.as_deref(), Selector::matches);
         if matched_by.is_empty() {
             matched_by.push("default".into());
         }
@@ -68,11 +69,12 @@ impl ProcessTable {
         })
     }
 
-    /// `asked` is the process whose command line and ports are read: itself, or what it was forked from.
+    /// `asked` is the process whose command line and ports are read: itself, or what it was forked from; with `parent`,
+    /// whether it still runs that one's program.
     pub(super) fn judge<T>(
         &self,
         (pid, asked): (u32, u32),
-        parent: u32,
+        (parent, runs_parents): (u32, bool),
         facts: &Facts,
         pod: Option<&Pod>,
         judge: impl FnOnce(&Selector, &Candidate<'_>) -> T,
@@ -88,10 +90,24 @@ impl ProcessTable {
             pod,
             container_id: facts.container.id.as_deref(),
             cmdline: &|| self.proc.cmdline(asked),
-            ports: &|| Ports::listening_now(&self.proc, asked),
+            ports: &|| self.listening_now(asked, runs_parents.then_some(parent)),
             ancestors: &|| self.ancestors(parent),
         };
         judge(&self.selector(), &candidate)
+    }
+
+    /// The ports that a process serves at this moment: those it listens on, and those of what it was `forked_from` with
+    /// its program. A worker may have closed what it does not accept from.
+    fn listening_now(&self, pid: u32, mut forked_from: Option<u32>) -> Vec<u16> {
+        let mut ports = Ports::listening_now(&self.proc, pid);
+        for _ in 0..ANCESTORS_MAX {
+            let Some(parent) = forked_from.filter(|parent| *parent > 0 && *parent != pid) else { break };
+            ports.extend(Ports::listening_now(&self.proc, parent));
+            forked_from = self.read().live.get(&parent).filter(|entry| entry.runs_parents()).map(|entry| entry.parent);
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        ports
     }
 
     /// A process's parent and its ancestors.

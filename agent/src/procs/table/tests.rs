@@ -314,22 +314,48 @@ fn children_of_a_chosen_pid_are_chosen() {
     assert!(table.verdict_at(8, Instant::now() + RECHECK).is_watch());
 }
 
-#[test]
-fn a_verdict_follows_a_process_that_begins_to_listen() {
-    let proc = FakeProc::new();
-    proc.process(7, 100, "/usr/sbin/a", "a");
+/// Of this `/proc`, choosing what listens on port 8080.
+fn choosing_8080(proc: &FakeProc) -> ProcessTable {
     let criteria = crate::procs::selector::Criteria { open_ports: vec![(8080, 8080)], ..Default::default() };
     let selector = Selector { rules: vec![Arc::new(Rule { criteria, ..Rule::default() })], ..Selector::default() };
-    let table =
-        ProcessTable::new(ProcessConfig { proc_root: proc.path().into(), selector, ..ProcessConfig::default() });
-    let now = Instant::now();
-    assert!(!table.verdict_at(7, now).is_watch());
-    let dir = proc.path().join("7");
+    ProcessTable::new(ProcessConfig { proc_root: proc.path().into(), selector, ..ProcessConfig::default() })
+}
+
+/// A process listens on port 8080 from now on.
+fn listen_on_8080(proc: &FakeProc, pid: u32) {
+    let dir = proc.path().join(pid.to_string());
     fs::create_dir_all(dir.join("fd")).unwrap();
     fs::create_dir_all(dir.join("net")).unwrap();
     std::os::unix::fs::symlink("socket:[77]", dir.join("fd/3")).unwrap();
     let line = "head\n 0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 77 1\n";
     fs::write(dir.join("net/tcp"), line).unwrap();
+}
+
+#[test]
+fn a_worker_that_has_closed_the_listener_is_chosen_by_its_port() {
+    let proc = FakeProc::new();
+    for pid in [7, 8, 9, 10] {
+        proc.process(pid, 100, "/usr/sbin/a", "a");
+    }
+    listen_on_8080(&proc, 7);
+    let table = choosing_8080(&proc);
+    table.on_fork(7, 8, 100 * NS_PER_TICK);
+    assert!(table.verdict(8).is_watch());
+    table.on_fork(8, 9, 100 * NS_PER_TICK);
+    assert!(table.verdict(9).is_watch(), "what the worker forks off serves the same");
+    table.on_fork(7, 10, 100 * NS_PER_TICK);
+    table.on_exec(10, 100 * NS_PER_TICK, "b");
+    assert!(!table.verdict(10).is_watch(), "another program");
+}
+
+#[test]
+fn a_verdict_follows_a_process_that_begins_to_listen() {
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/sbin/a", "a");
+    let table = choosing_8080(&proc);
+    let now = Instant::now();
+    assert!(!table.verdict_at(7, now).is_watch());
+    listen_on_8080(&proc, 7);
     assert!(!table.verdict_at(7, now).is_watch(), "nothing was said");
     table.on_listen(7);
     assert!(table.verdict_at(7, now).is_watch());
