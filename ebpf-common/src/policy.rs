@@ -32,13 +32,9 @@ pub const READ_DATAGRAM: u32 = 2;
 /// Index into the arrays of programs of the socket tracepoints: carries on where a datagram was received, or sent.
 pub const DATAGRAM: u32 = 1;
 
-/// Threads are told apart by so many numbers where copies of a program stand behind it; the rest of a thread's number
-/// is left out.
-pub const TOLD_THREADS: u32 = 1 << 17;
-/// Bytes per element of the map with their marks.
+/// Threads per element of the map with their marks, a byte for each. Behind the elements for all numbers that threads may
+/// have there is one more, for the idle threads of the processors.
 pub const TOLD_CHUNK: u32 = 4096;
-/// Hooks with marks of their own.
-pub const TOLD_HOOKS: u32 = 7;
 /// Most copies behind a program.
 pub const STANDBY_MAX: u32 = 3;
 

@@ -33,6 +33,10 @@ pub static HAS_COOKIES: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static STANDBY: Global<u32> = Global::new(0);
 
+/// Numbers that threads may have, rounded up to a whole element of `TOLD`.
+#[unsafe(no_mangle)]
+pub static THREADS: Global<u32> = Global::new(0);
+
 /// Most bytes copied from the beginning of the pieces of a turn; at most `HEAD_MAX`.
 #[unsafe(no_mangle)]
 pub static HEAD_LIMIT: Global<u32> = Global::new(HEAD_MAX);

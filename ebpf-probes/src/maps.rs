@@ -273,7 +273,7 @@ pub static TLS_CARRIERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(TLS
 #[map]
 pub static COPY: Array<u32> = Array::with_max_entries(1, 0);
 
-/// By hook and thread: one of the copies has told of the hit that the thread is at, see `handlers::standby`. Written by the
+/// By thread: at which hooks one of the copies has told of the hit that it is at, see `handlers::standby`. Written by the
 /// programs. The loader makes room where there are copies.
 #[map]
 pub static TOLD: Array<[u8; TOLD_CHUNK as usize]> = Array::with_max_entries(1, 0);

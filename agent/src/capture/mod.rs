@@ -22,7 +22,7 @@ use aya::{
 use ebpf_common::{
     limits,
     offsets::KernelOffsets,
-    policy::{COUNTERS, Counter, IGNORE, TOLD_CHUNK, TOLD_HOOKS, TOLD_THREADS, VERDICT_HTTP2, VERDICT_IGNORE, WATCH},
+    policy::{COUNTERS, Counter, IGNORE, TOLD_CHUNK, VERDICT_HTTP2, VERDICT_IGNORE, WATCH},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
@@ -373,6 +373,7 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
     let wake_at = ring_bytes / 4;
     let hooks_only = u32::from(options.hooks_only);
     let has_cookies = u32::from(uprobes::have_cookies());
+    let threads = standby::threads(fs::read_to_string("/proc/sys/kernel/pid_max").ok().as_deref());
     let mut loader = EbpfLoader::new();
     loader
         .override_global("OFFSETS", offsets.as_bytes(), true)
@@ -382,9 +383,11 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
         .override_global("HOOKS_ONLY", &hooks_only, true)
         .override_global("HAS_COOKIES", &has_cookies, true)
         .override_global("STANDBY", &standby, true)
+        .override_global("THREADS", &threads, true)
         .map_max_entries("EVENTS", ring_bytes);
     if standby > 0 {
-        loader.map_max_entries("TOLD", TOLD_HOOKS * (TOLD_THREADS / TOLD_CHUNK));
+        // One more for idle threads.
+        loader.map_max_entries("TOLD", threads / TOLD_CHUNK + 1);
     }
     if backend == Backend::Sock {
         // Its state lives in socket storage.

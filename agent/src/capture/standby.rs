@@ -8,7 +8,7 @@ use aya::{
     maps::{Array, Map, MapData},
 };
 use aya_obj::{Object, btf::BtfKind, generated::bpf_map_type::BPF_MAP_TYPE_PERCPU_ARRAY};
-use ebpf_common::policy::STANDBY_MAX;
+use ebpf_common::policy::{STANDBY_MAX, TOLD_CHUNK};
 
 use super::{
     backend::{Backend, Continuation, Hook, PROCESS_HOOKS},
@@ -26,6 +26,15 @@ const COPIES: u32 = 2;
 /// How many copies are to stand behind each program, on a kernel of this release, where it is not said.
 pub(super) fn copies(release: Option<Release>) -> u32 {
     if release.is_some_and(|release| release >= PREEMPTS) { COPIES } else { 0 }
+}
+
+/// Most numbers that the kernel gives to threads (`PID_MAX_LIMIT`).
+const THREADS_MAX: u32 = 1 << 22;
+
+/// How many numbers threads may have, by what `/proc/sys/kernel/pid_max` says; a multiple of [`TOLD_CHUNK`].
+pub(super) fn threads(pid_max: Option<&str>) -> u32 {
+    let said = pid_max.and_then(|said| said.trim().parse().ok()).unwrap_or(THREADS_MAX);
+    said.clamp(TOLD_CHUNK, THREADS_MAX).next_multiple_of(TOLD_CHUNK)
 }
 
 /// The copies, attached until this is dropped.
@@ -132,6 +141,14 @@ mod tests {
             [0, 0, COPIES, COPIES]
         );
         assert_eq!(copies(None), 0);
+    }
+
+    #[test]
+    fn there_is_room_for_every_thread() {
+        let said = ["4194304\n", "32768\n", "301\n", "100000", "99999999", "x"];
+        let expected = [THREADS_MAX, 32_768, TOLD_CHUNK, 102_400, THREADS_MAX, THREADS_MAX];
+        assert_eq!(said.map(|said| threads(Some(said))), expected);
+        assert_eq!(threads(None), THREADS_MAX);
     }
 
     #[test]

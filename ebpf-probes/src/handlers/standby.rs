@@ -6,24 +6,24 @@
 //! the mark. The last takes it away.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
-use ebpf_common::policy::{Counter, TOLD_CHUNK, TOLD_THREADS};
+use ebpf_common::policy::{Counter, TOLD_CHUNK};
 
 use crate::{
-    globals::STANDBY,
+    globals::{STANDBY, THREADS},
     maps::{COPY, TOLD, count},
 };
 
-/// Hooks, each with marks of its own: an interrupt may hit one while a thread is at another.
+/// Hooks, each with a bit of its own: an interrupt may hit one while a thread is at another.
 #[derive(Clone, Copy)]
-#[repr(u32)]
+#[repr(u8)]
 pub enum Hook {
-    Send = 0,
-    Receive = 1,
-    State = 2,
-    SysExit = 3,
-    Fork = 4,
-    Exec = 5,
-    Exit = 6,
+    Send = 1,
+    Receive = 1 << 1,
+    State = 1 << 2,
+    SysExit = 1 << 3,
+    Fork = 1 << 4,
+    Exec = 1 << 5,
+    Exit = 1 << 6,
 }
 
 /// Whether a copy that was run before this one has told of the hit.
@@ -36,17 +36,17 @@ pub fn is_told(hook: Hook) -> bool {
     }
     let Some(&copy) = COPY.get(0) else { return false };
     let thread = match bpf_get_current_pid_tgid() as u32 {
-        // Idle, of which every processor has one.
         // SAFETY: the helper only returns a number.
-        0 => !(unsafe { bpf_get_smp_processor_id() } as u32),
+        0 => THREADS.load().wrapping_add(unsafe { bpf_get_smp_processor_id() } as u32),
         thread => thread,
-    } % TOLD_THREADS;
-    let chunk = hook as u32 * (TOLD_THREADS / TOLD_CHUNK) + thread / TOLD_CHUNK;
-    let Some(marks) = TOLD.get_ptr_mut(chunk) else { return false };
-    // SAFETY: within the element; a thread is at one hit of a hook at a time.
+    };
+    // Without room for its mark the first alone tells.
+    let Some(marks) = TOLD.get_ptr_mut(thread / TOLD_CHUNK) else { return copy != 0 };
+    // SAFETY: within the element. Nobody but the thread changes it, and an interrupt, which leaves it as it found it.
     let mark = unsafe { marks.cast::<u8>().add((thread % TOLD_CHUNK) as usize) };
     // SAFETY: as above.
-    let marked = unsafe { mark.read_volatile() } != 0;
+    let marks = unsafe { mark.read_volatile() };
+    let marked = marks & hook as u8 != 0;
     if marked && copy == 0 {
         // The last was left out of the thread's hit before this one.
         count(Counter::ToldBefore);
@@ -54,13 +54,13 @@ pub fn is_told(hook: Hook) -> bool {
     if marked && copy != 0 {
         if copy == last {
             // SAFETY: as above.
-            unsafe { mark.write_volatile(0) };
+            unsafe { mark.write_volatile(marks & !(hook as u8)) };
         }
         return true;
     }
     if copy != last {
         // SAFETY: as above.
-        unsafe { mark.write_volatile(1) };
+        unsafe { mark.write_volatile(marks | hook as u8) };
     }
     false
 }
