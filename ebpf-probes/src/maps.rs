@@ -273,6 +273,10 @@ pub static TLS_CARRIERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(TLS
 #[map]
 pub static COPY: Array<u32> = Array::with_max_entries(1, 0);
 
+/// 1: all copies are in their place. Until then the first alone tells, and leaves no marks. Written by the loader.
+#[map]
+pub static STANDING_BY: Array<u32> = Array::with_max_entries(1, 0);
+
 /// By thread: at which hooks one of the copies has told of the hit that it is at, see `handlers::standby`. Written by the
 /// programs. The loader makes room where there are copies.
 #[map]

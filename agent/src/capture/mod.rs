@@ -186,7 +186,7 @@ impl Capture {
                 refused.push(Refusal { backend, reason });
                 continue;
             }
-            let copies = Standby::attach(OBJECT, &object, backend, &types, options.dns_answers, copies);
+            let copies = Standby::attach(OBJECT, &mut object, backend, &types, options.dns_answers, copies);
             let copies = copies.unwrap_or_else(|error| {
                 let error = format!("{error:#}");
                 tracing::warn!(error, "what moves while a program of the kernel side is preempted is not seen");
@@ -275,7 +275,7 @@ impl Capture {
     pub fn detach(&mut self) {
         self.leave_new_streams_out();
         // Before the first ones: without these, they would tell what is told.
-        self.standby.detach();
+        self.standby.detach(&mut self.object);
         for (name, program) in self.object.programs_mut() {
             let Program::BtfTracePoint(program) = program else { continue };
             if let Err(error) = program.unload() {
@@ -322,20 +322,17 @@ impl Capture {
             let Program::BtfTracePoint(program) = program else { return None };
             program.fd().ok().map(AsFd::as_fd)
         });
-        let told = |fd: BorrowedFd<'_>| left_out(&fs::read_to_string(own_descriptor(fd)).ok()?);
-        match self.standby.last() {
-            [] => first.filter_map(told).sum(),
-            last => {
-                let of_last: u64 = last.iter().map(AsFd::as_fd).filter_map(told).sum();
-                of_last.saturating_sub(told_before)
-            }
+        match self.standby.skipped() {
+            Some(of_last) => of_last.saturating_sub(told_before),
+            None => skipped(first),
         }
     }
 }
 
-/// Where the kernel tells of an open file of ours.
-fn own_descriptor(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fdinfo/{}", fd.as_raw_fd())
+/// How often the kernel left programs out.
+fn skipped<'a>(programs: impl Iterator<Item = BorrowedFd<'a>>) -> u64 {
+    let told = |fd: BorrowedFd<'_>| fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok();
+    programs.filter_map(|fd| left_out(&told(fd)?)).sum()
 }
 
 /// The line of a program that says so (Linux 5.12).
@@ -359,7 +356,7 @@ impl Counts {
 
     /// How often the kernel did not run a program at a tracepoint, since it was being run on that processor already: what
     /// moved then was not seen, if it was of interest. It happens where a program can be preempted (from Linux 7.0 on). Where
-    /// copies stand by, how often none of them was run; where only the last was not, that is known at the thread's next hit.
+    /// copies stand by, how often none of them was run, at most: that only the last was not shows at the thread's next hit.
     #[must_use]
     pub const fn left_out(&self) -> u64 {
         self.left_out

@@ -43,6 +43,8 @@ pub(super) struct Standby {
     links: Vec<OwnedFd>,
     /// Those of the last copies, which tell what none was run for.
     last: Vec<OwnedFd>,
+    /// How often these were left out before it mattered.
+    skipped_before: u64,
     /// What they work in. Without an open file of ours, the maps of programs that they continue in would be emptied.
     maps: Vec<Map>,
 }
@@ -54,7 +56,7 @@ impl Standby {
     /// When the kernel refuses one, though it took the first.
     pub(super) fn attach(
         bytes: &[u8],
-        loaded: &Ebpf,
+        loaded: &mut Ebpf,
         backend: Backend,
         types: &aya::Btf,
         dns_answers: bool,
@@ -84,18 +86,36 @@ impl Standby {
             }
             standby.maps.extend(maps.into_iter().map(|(_, map)| map));
         }
+        if !standby.links.is_empty() {
+            standby.skipped_before = standby.skipped().unwrap_or(0);
+            are_in_place(loaded, true)?;
+        }
         Ok(standby)
     }
 
     /// Takes them away.
-    pub(super) fn detach(&mut self) {
+    pub(super) fn detach(&mut self, loaded: &mut Ebpf) {
+        if self.links.is_empty() {
+            return;
+        }
+        if let Err(error) = are_in_place(loaded, false) {
+            tracing::debug!(error = format!("{error:#}"), "the last pieces may be told twice");
+        }
         self.links.clear();
     }
 
-    /// The programs that the kernel runs last.
-    pub(super) fn last(&self) -> &[OwnedFd] {
-        &self.last
+    /// How often the programs that the kernel runs last were left out. `None` where there are none.
+    pub(super) fn skipped(&self) -> Option<u64> {
+        let last = || self.last.iter().map(AsFd::as_fd);
+        (!self.last.is_empty()).then(|| super::skipped(last()).saturating_sub(self.skipped_before))
     }
+}
+
+/// Tells the programs whether all copies are where they belong.
+fn are_in_place(loaded: &mut Ebpf, are: bool) -> anyhow::Result<()> {
+    let map = loaded.map_mut("STANDING_BY").context("no map STANDING_BY")?;
+    let mut standing_by: Array<_, u32> = map.try_into()?;
+    Ok(standing_by.set(0, u32::from(are), 0)?)
 }
 
 /// Loads a program once more.

@@ -10,7 +10,7 @@ use ebpf_common::policy::{Counter, TOLD_CHUNK};
 
 use crate::{
     globals::{STANDBY, THREADS},
-    maps::{COPY, TOLD, count},
+    maps::{COPY, STANDING_BY, TOLD, count},
 };
 
 /// Hooks, each with a bit of its own: an interrupt may hit one while a thread is at another.
@@ -35,6 +35,9 @@ pub fn is_told(hook: Hook) -> bool {
         return false;
     }
     let Some(&copy) = COPY.get(0) else { return false };
+    if STANDING_BY.get(0).is_none_or(|&all| all == 0) {
+        return copy != 0;
+    }
     let thread = match bpf_get_current_pid_tgid() as u32 {
         // SAFETY: the helper only returns a number.
         0 => THREADS.load().wrapping_add(unsafe { bpf_get_smp_processor_id() } as u32),

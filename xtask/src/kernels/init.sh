@@ -70,9 +70,9 @@ for backend in sock syscall; do
         scenarios
         # Of each request the server's span and the client's.
         timeout 20 sh -c 'until [ "$(grep -c "\"SERVER\"\|\"CLIENT\"" /tmp/spans)" -ge 572 ]; do usleep 50000; done'
-        # The kernel side's own counts are shown as of a second ago.
-        sleep 1.1
-        wget -q -O /tmp/metrics http://127.0.0.1:9464/metrics
+        # The figures are shown as of a second ago.
+        timeout 20 sh -c 'until wget -q -O /tmp/metrics http://127.0.0.1:9464/metrics &&
+            [ "$(awk "/^beyla_rs_exchanges_total/ { sum += \$NF } END { print sum + 0 }" /tmp/metrics)" -ge 572 ]; do usleep 50000; done'
         # How often the kernel left one of the agent's programs out since it was being run on that processor already.
         cat /proc/"$agent"/fdinfo/* | awk '$1 == "recursion_misses:" { sum += $2 } END { print "@missed " sum + 0 }' >&3
     fi
