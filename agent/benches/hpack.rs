@@ -95,8 +95,17 @@ fn session(c: &mut Criterion) {
         (request, response)
     };
     let mut chunk = |direction, data: &[u8]| {
-        let chunk =
-            Chunk { at_ns: 1, thread: Thread::default(), data, skipped: 0, tail: &[], lost: false, quiet_ns: 0 };
+        let chunk = Chunk {
+            at_ns: 1,
+            thread: Thread::default(),
+            data,
+            skipped: 0,
+            tail: &[],
+            lost: false,
+            quiet_ns: 0,
+            position: 0,
+            other_position: 0,
+        };
         session.on_data(direction, &chunk, &mut out);
         let told = out.len();
         out.clear();

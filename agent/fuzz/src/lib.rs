@@ -9,6 +9,7 @@ pub mod model;
 pub mod protocols;
 
 pub mod dns;
+pub mod prologue;
 
 use model::net::{Direction, Role, Thread};
 use protocols::{Chunk, End, Session};
@@ -23,6 +24,7 @@ use protocols::{Chunk, End, Session};
 /// | 4 | the last byte is the tail of what was skipped |
 /// | 5 | the length counts 16 bytes |
 /// | 6 | nothing had moved for long |
+/// | 7 | how far the other direction has come is not true |
 ///
 /// # Panics
 /// If the session keeps more than `memory_max` bytes, forgets a request, or ends one before it began.
@@ -30,7 +32,7 @@ pub fn converse(input: &[u8], open: fn(Role) -> Box<dyn Session>, memory_max: us
     let Some((&first, mut input)) = input.split_first() else { return };
     let role = if first & 1 == 0 { Role::Server } else { Role::Client };
     let mut session = open(role);
-    let (mut out, mut at_ns) = (Vec::new(), 0);
+    let (mut out, mut at_ns, mut positions) = (Vec::new(), 0, [0; 2]);
     while let [control, length, rest @ ..] = input {
         let length = usize::from(*length) * if control & 32 != 0 { 16 } else { 1 };
         let (piece, rest) = rest.split_at(length.min(rest.len()));
@@ -49,7 +51,10 @@ pub fn converse(input: &[u8], open: fn(Role) -> Box<dyn Session>, memory_max: us
             tail,
             lost: control & 2 != 0,
             quiet_ns: if control & 64 != 0 { 1 << 30 } else { 0 },
+            position: positions[direction.index()],
+            other_position: if control & 128 != 0 { at_ns } else { positions[direction.other().index()] },
         };
+        positions[direction.index()] += chunk.len();
         session.on_data(direction, &chunk, &mut out);
         assert!(out.iter().all(|exchange| exchange.start_ns <= exchange.end_ns), "an end before its beginning");
         out.clear();

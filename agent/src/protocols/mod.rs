@@ -15,8 +15,8 @@ pub mod http2;
 
 /// Every protocol the agent speaks, in the order in which they are asked: the strictest first.
 pub static REGISTRY: &[Entry] = &[
-    Entry { name: http2::NAME, recognise: http2::recognise, open: http2::open },
-    Entry { name: http1::NAME, recognise: http1::recognise, open: http1::open },
+    Entry { name: http2::NAME, recognise: http2::recognise, open: http2::open, proves_itself: true },
+    Entry { name: http1::NAME, recognise: http1::recognise, open: http1::open, proves_itself: false },
 ];
 
 /// A protocol's line in the registry.
@@ -27,6 +27,8 @@ pub struct Entry {
     pub recognise: fn(&[u8]) -> Recognition,
     /// A new session, for a connection on which the watched process has the given role.
     pub open: fn(Role) -> Box<dyn Session>,
+    /// Met in its midst, a session tells nothing until it has seen proof that it is this protocol.
+    pub proves_itself: bool,
 }
 
 /// What the first bytes of a piece say. Bytes may be few: every valid beginning, down to one byte, is `Maybe` at least.
@@ -61,6 +63,11 @@ pub struct Chunk<'a> {
     pub lost: bool,
     /// For how long nothing is known to have moved in this direction before.
     pub quiet_ns: u64,
+    /// Where the piece's first byte stands in its direction, on a count that both directions share with `other_position`.
+    pub position: u64,
+    /// How far the other direction had come when this piece was recorded: what lies below it moved earlier. What lies above it
+    /// moved later, but for what a thread has sent and another received the answer to before the first was recorded.
+    pub other_position: u64,
 }
 
 impl Chunk<'_> {
@@ -95,8 +102,10 @@ pub enum Interest {
     Parse,
     /// The same, said once: frames of HTTP/2 were found in the midst of the connection.
     Frames,
-    /// The connection speaks something else now (WebSocket, a CONNECT tunnel): nothing more is wanted.
+    /// The connection speaks something else now (WebSocket, a tunnel through this process): nothing more is wanted.
     Nothing,
+    /// A connection to somebody else begins behind this piece, or within it (the client's end of a CONNECT tunnel).
+    Anew,
     /// The connection continues as another protocol of the registry, by name (h2c upgrade).
     Switch(&'static str),
 }
@@ -124,7 +133,7 @@ pub trait Session: Send {
     /// Counts of what could not be made sense of, since the last call.
     fn take_anomalies(&mut self) -> Anomalies;
 
-    /// After [`Interest::Switch`]: what is left to the next protocol's session.
+    /// After [`Interest::Switch`] and [`Interest::Anew`]: what is left to the next protocol's session.
     fn hand_over(&mut self) -> Handover {
         Handover::default()
     }
@@ -151,4 +160,6 @@ pub struct Anomalies {
     pub unmatched_responses: u64,
     /// Something exceeded a limit (header block, open requests) and was cut.
     pub over_limit: u64,
+    /// Requests whose bytes were lost, as their numbers tell.
+    pub requests_lost: u64,
 }

@@ -12,6 +12,8 @@ use crate::{
     },
 };
 
+/// Version of requests without a header, and of responses that are nothing but a body.
+pub(super) const HTTP_0_9: &str = "0.9";
 /// Bytes kept of a target.
 const MAX_TARGET: usize = 2048;
 /// Bytes kept of `Host`.
@@ -37,6 +39,16 @@ pub(super) trait Head: Sized {
 
     /// Whether `bytes` are or may become such a head.
     fn recognise(bytes: &[u8]) -> Recognition;
+
+    /// Whether `bytes`, which stand where a head is due, cannot become one.
+    fn is_refused(bytes: &[u8]) -> bool {
+        Self::recognise(bytes) == Recognition::No
+    }
+
+    /// Whether nothing follows the start line.
+    fn is_whole(&self) -> bool {
+        false
+    }
 
     /// Whether `bytes`, which may be anything, are or may become a head of a kind so common that chance is unlikely.
     fn is_likely(bytes: &[u8]) -> bool;
@@ -211,6 +223,67 @@ pub(super) struct RequestHead {
 }
 
 impl RequestHead {
+    /// Begins with a request line as it should be.
+    #[inline]
+    fn strict(line: &[u8], cut: bool) -> Option<Self> {
+        let (method, rest) = line.split_at_checked(memchr(b' ', line.get(..=MAX_METHOD).unwrap_or(line))?)?;
+        let rest = rest.get(1..)?;
+        let (target, version) = match memrchr(b' ', rest) {
+            Some(at) => rest.split_at_checked(at)?,
+            None => (rest, &[][..]),
+        };
+        let version = match version {
+            b" HTTP/1.1" => "1.1",
+            b" HTTP/1.0" => "1.0",
+            // Not seen: the version of nearly all.
+            _ if cut => "1.1",
+            _ => return None,
+        };
+        let is_method = matches!(method, b"GET" | b"POST")
+            || (!method.is_empty() && method.iter().all(|&byte| recognise::is_token(byte)) && method != b"PRI");
+        // No early exit: this way it is done for many bytes at once.
+        let is_target = target.iter().fold(true, |fits, &byte| fits & recognise::is_target(byte));
+        if !is_method || target.is_empty() || !is_target {
+            return None;
+        }
+        let http = Http {
+            version,
+            method: Some(text(method, MAX_METHOD)),
+            target: Some(text(target, MAX_TARGET)),
+            target_truncated: target.len() > MAX_TARGET || (cut && target.len() == rest.len()),
+            ..Http::default()
+        };
+        Some(Self::of(http))
+    }
+
+    /// Begins with one that is not.
+    #[cold]
+    fn loose(line: &[u8]) -> Option<Self> {
+        let recognise::RequestLine { method, target, version } = recognise::loose_line(line)?;
+        // Of what no target can be, text is kept: it is what was asked for.
+        let is_text = !target.is_empty() && target.iter().all(|&byte| recognise::is_target(byte) || byte == b' ');
+        Some(Self::of(Http {
+            version,
+            method: Some(text(method, MAX_METHOD)),
+            target: is_text.then(|| text(target, MAX_TARGET)),
+            target_truncated: target.len() > MAX_TARGET,
+            ..Http::default()
+        }))
+    }
+
+    fn of(http: Http) -> Self {
+        Self {
+            http: Box::new(http),
+            framing: Framing::default(),
+            media: None,
+            connects: false,
+            timeout_ns: None,
+            parent: None,
+            parents: 0,
+            last: Field::Other,
+        }
+    }
+
     /// The context it carries: none if it carries several.
     pub(super) fn parent(&self) -> Option<TraceParent> {
         self.parent.filter(|_| self.parents == 1)
@@ -264,44 +337,8 @@ impl Head for RequestHead {
 
     #[inline]
     fn start(line: &[u8], cut: bool) -> Option<Self> {
-        let (method, rest) = line.split_at_checked(memchr(b' ', line.get(..=MAX_METHOD).unwrap_or(line))?)?;
-        let rest = rest.get(1..)?;
-        let (target, version) = match memrchr(b' ', rest) {
-            Some(at) => rest.split_at_checked(at)?,
-            None => (rest, &[][..]),
-        };
-        let version = match version {
-            b" HTTP/1.1" => "1.1",
-            b" HTTP/1.0" => "1.0",
-            // Not seen: the version of nearly all.
-            _ if cut => "1.1",
-            _ => return None,
-        };
-        let is_method = matches!(method, b"GET" | b"POST")
-            || (!method.is_empty() && method.iter().all(|&byte| recognise::is_token(byte)) && method != b"PRI");
-        // No early exit: this way it is done for many bytes at once.
-        let is_target = target.iter().fold(true, |fits, &byte| fits & recognise::is_target(byte));
-        if !is_method || target.is_empty() || !is_target {
-            return None;
-        }
-        let http = Http {
-            version,
-            method: Some(text(method, MAX_METHOD)),
-            target: Some(text(target, MAX_TARGET)),
-            target_truncated: target.len() > MAX_TARGET || (cut && target.len() == rest.len()),
-            ..Http::default()
-        };
-        let framing = Framing::default();
-        Some(Self {
-            http: Box::new(http),
-            framing,
-            media: None,
-            connects: false,
-            timeout_ns: None,
-            parent: None,
-            parents: 0,
-            last: Field::Other,
-        })
+        let strict = Self::strict(line, cut);
+        if strict.is_some() || cut { strict } else { Self::loose(line) }
     }
 
     #[inline]
@@ -339,6 +376,14 @@ impl Head for RequestHead {
 
     fn recognise(bytes: &[u8]) -> Recognition {
         recognise::request(bytes)
+    }
+
+    fn is_refused(bytes: &[u8]) -> bool {
+        recognise::request(bytes) == Recognition::No && recognise::loose_request(bytes) == Recognition::No
+    }
+
+    fn is_whole(&self) -> bool {
+        self.http.version == HTTP_0_9
     }
 
     fn is_likely(bytes: &[u8]) -> bool {
@@ -472,7 +517,7 @@ pub(super) fn scan<H: Head>(partial: &mut Option<H>, line: &mut Line, bytes: &[u
     let young = line.bytes.len() <= 64;
     line.push(rest);
     // A look at the first bytes is enough to refuse most of what is no head; not repeated for long lines.
-    if head.is_none() && young && H::recognise(&line.bytes) == Recognition::No {
+    if head.is_none() && young && H::is_refused(&line.bytes) {
         return Scanned::Invalid;
     }
     *partial = head;
@@ -493,7 +538,13 @@ fn take_line<H: Head>(head: &mut Option<H>, line: &[u8], cut: bool) -> Taken {
         (Some(head), Some(b' ' | b'\t')) => head.continuation(line.trim_ascii()),
         (Some(head), Some(_)) => head.field(line),
         (head @ None, _) => match H::start(line, cut) {
-            Some(started) => *head = Some(started),
+            Some(started) => {
+                let is_whole = started.is_whole();
+                *head = Some(started);
+                if is_whole {
+                    return Taken::End;
+                }
+            }
             None => return Taken::Invalid,
         },
     }

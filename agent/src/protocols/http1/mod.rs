@@ -8,8 +8,8 @@
 //! - A chunked body is followed exactly while its chunk headers are captured. After that it ends where a piece ends
 //!   with the last chunk, where a piece begins with the next head, or where the client asks again; its size is unknown.
 //! - A head that is cut by missing bytes counts with what was seen of it; its message ends like one whose framing is lost.
-//! - Where a response may have gone missing, what is open ends [unseen](crate::model::exchange::Outcome::Unseen). Where
-//!   a client is known to pipeline, order cannot be found again: every later request of the connection ends unseen.
+//! - Where a message may have gone missing, what is open ends [unseen](crate::model::exchange::Outcome::Unseen), and so do later
+//!   requests until there is proof that nothing else is open: see [`session`].
 //!
 //! A connection met in mid-life is taken to have no unseen request open: a pipelining client met between its requests
 //! and their responses is matched wrongly until it pauses.

@@ -13,7 +13,8 @@ const MAX_BLANKS: usize = 8;
 
 /// See [`crate::protocols::Entry::recognise`]. A request is recognised with its whole request line, a response with its
 /// status code. A target of 1 KiB and more after a well-known method is a request at once, because the rest of the line
-/// may not have been captured. The HTTP/2 preface is none.
+/// may not have been captured. The HTTP/2 preface is none. Request lines count that servers accept though they are not as they
+/// should be, or that they refuse with a response.
 #[must_use]
 pub fn recognise(head: &[u8]) -> Recognition {
     let blanks = blanks(head);
@@ -22,9 +23,66 @@ pub fn recognise(head: &[u8]) -> Recognition {
     }
     let head = head.get(blanks..).unwrap_or_default();
     match response(head) {
-        Recognition::No => request(head),
+        Recognition::No => match request(head) {
+            Recognition::No => loose_request(head),
+            other => other,
+        },
         other => other,
     }
+}
+
+/// A request line that may not be as it should be.
+pub(super) struct RequestLine<'a> {
+    pub(super) method: &'a [u8],
+    /// What stands between method and version; may be anything, or nothing.
+    pub(super) target: &'a [u8],
+    /// Empty where it is none that is known.
+    pub(super) version: &'static str,
+}
+
+/// Reads a request line, without its line end, as servers do that take it, or that answer it with 400 or 505: with several
+/// blanks, blanks behind the version, another version, an impossible target; and that of HTTP/0.9.
+pub(super) fn loose_line(line: &[u8]) -> Option<RequestLine<'_>> {
+    let line = line.trim_ascii_end();
+    let (method, rest) = line.split_at_checked(line.iter().take(MAX_METHOD + 1).position(|&byte| !is_token(byte))?)?;
+    if method.is_empty() || method == b"PRI" || !matches!(rest.first(), Some(b' ' | b'\t')) {
+        return None;
+    }
+    let rest = rest.trim_ascii_start();
+    let (target, version) = match rest.split_last_chunk::<8>() {
+        Some((target, [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9']))
+            if matches!(target.last(), None | Some(b' ' | b'\t')) =>
+        {
+            let version = match (major, minor) {
+                (b'1', b'0') => "1.0",
+                (b'1', b'1') => "1.1",
+                (b'1', b'2') => "1.2",
+                _ => "",
+            };
+            (target.trim_ascii_end(), version)
+        }
+        _ if method == b"GET" && rest.first() == Some(&b'/') && rest.iter().all(|&byte| is_target(byte)) => {
+            (rest, "0.9")
+        }
+        _ => return None,
+    };
+    Some(RequestLine { method, target, version })
+}
+
+/// Whether `head` is or may become a request line as `loose_line` takes it.
+pub(super) fn loose_request(head: &[u8]) -> Recognition {
+    if let Some(end) = head.iter().position(|&byte| byte == b'\n') {
+        let line = head.get(..end).unwrap_or_default();
+        return if loose_line(line).is_some() { Recognition::Request } else { Recognition::No };
+    }
+    let Some(at) = head.iter().take(MAX_METHOD + 1).position(|&byte| !is_token(byte)) else { return Recognition::No };
+    let (method, rest) = head.split_at(at);
+    let is_text = |&byte: &u8| byte >= b' ' && byte != 0x7f || matches!(byte, b'\t' | b'\r');
+    let fits = !method.is_empty()
+        && method != b"PRI"
+        && matches!(rest.first(), Some(b' ' | b'\t'))
+        && (is_registered(method) || rest.iter().all(is_text));
+    if fits && head.len() <= MAX_TARGET { Recognition::Maybe } else { Recognition::No }
 }
 
 /// How many bytes of line ends `bytes` begins with.

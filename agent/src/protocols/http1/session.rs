@@ -5,7 +5,7 @@ use std::{collections::VecDeque, mem};
 use super::{
     body::Body,
     framing::{Asked, is_bodyless, request_body, response_body},
-    head::{Call, Framing, Kind, Length, RequestHead, ResponseHead, Upgrade},
+    head::{Call, Framing, HTTP_0_9, Head as _, Kind, Length, RequestHead, ResponseHead, Upgrade},
     side::{Gap, Moment, Place, Side, Step},
 };
 use crate::{
@@ -14,13 +14,17 @@ use crate::{
         net::{Direction, Role},
         trace_context::TraceParent,
     },
-    protocols::{Anomalies, Chunk, End, Handover, Interest, Session, grpc},
+    protocols::{Anomalies, Chunk, End, Handover, Interest, Recognition, Session, grpc},
 };
 
 /// Requests of a connection that may wait for their response at a time.
 const MAX_OPEN: usize = 1024;
 /// Bytes of strings they may hold.
 const MAX_OPEN_BYTES: usize = 512 * 1024;
+/// After so long without a byte in either direction a client that does not pipeline has no request open.
+const QUIET_NS: u64 = 20_000_000;
+/// The same for one that does: longer than it takes to answer what it has asked.
+const PIPELINED_QUIET_NS: u64 = 1_000_000_000;
 
 /// One HTTP/1 connection.
 pub(super) struct Http1 {
@@ -46,18 +50,41 @@ pub(super) struct Http1 {
     stray: bool,
     /// A response began while more than one request was open.
     pipelines: bool,
-    /// Requests may have been missed behind those that are open.
-    missed_behind: bool,
-    /// Which response answers which request cannot be known any more.
-    order_lost: bool,
+    pairing: Pairing,
+    /// A response that answers no request came since the last one.
+    unmatched: bool,
+    /// How far responses have come.
+    answered_to: u64,
+    /// How far they had come when the last piece of requests was recorded.
+    asked_at: u64,
+    /// Behind what was read last of them, and how far requests had come when that was recorded.
+    response_at: (u64, u64),
     interest: Interest,
     handover: Handover,
     anomalies: Anomalies,
 }
 
+/// How it is known which response answers which request.
+enum Pairing {
+    /// Each answers the first request that is open.
+    InOrder,
+    /// Something was missed, so what is open may not be all. Each request is unseen until there is proof that nothing else is.
+    Lost(Proof),
+}
+
+/// What proves that nothing unseen is open: a request and all of its response were seen, and when that ended nothing more had
+/// been asked. The next request is then the only one, if the client does not pipeline.
+#[derive(Clone, Copy, Default)]
+struct Proof {
+    /// The request has been answered: where its response ended, and how far requests had come by then.
+    answered: Option<(u64, u64)>,
+}
+
 /// A request that waits for the end of its response.
 struct Open {
     began: Moment,
+    /// Which response answers it is not known for certain.
+    unproved: bool,
     first_byte_ns: Option<u64>,
     parent: Option<TraceParent>,
     upgrade: Upgrade,
@@ -66,8 +93,18 @@ struct Open {
     http: Box<Http>,
 }
 
+impl Pairing {
+    /// What was seen since something was missed proves nothing.
+    fn disprove(&mut self) {
+        if let Self::Lost(proof) = self {
+            *proof = Proof::default();
+        }
+    }
+}
+
 impl Open {
     fn end(self, role: Role, outcome: Outcome, end_ns: u64) -> Exchange {
+        let outcome = if self.unproved { Outcome::Unseen } else { outcome };
         Exchange {
             role,
             thread: self.began.thread,
@@ -125,8 +162,11 @@ impl Http1 {
             answering: false,
             stray: false,
             pipelines: false,
-            missed_behind: false,
-            order_lost: false,
+            pairing: Pairing::InOrder,
+            unmatched: false,
+            answered_to: 0,
+            asked_at: 0,
+            response_at: (0, 0),
             interest: Interest::Parse,
             handover: Handover::default(),
             anomalies: Anomalies::default(),
@@ -138,6 +178,7 @@ impl Http1 {
     fn on_request_bytes(&mut self, bytes: &[u8], mut at_start: bool, moment: Moment, out: &mut Vec<Exchange>) {
         let mut rest = bytes;
         while !rest.is_empty() {
+            let moment = moment.behind((bytes.len() - rest.len()) as u64);
             let used = match self.requests.bytes(rest, at_start, moment) {
                 Step::More => {
                     self.on_request_body_begun();
@@ -163,16 +204,24 @@ impl Http1 {
         }
     }
 
-    fn on_request_gap(&mut self, count: u64, moment: Moment, out: &mut Vec<Exchange>) {
+    fn on_request_gap(&mut self, count: u64, lost: bool, moment: Moment, out: &mut Vec<Exchange>) {
         match self.requests.gap(count) {
+            // Where framing is lost already, capture is taken to begin with each head, loss is not.
+            Gap::Within if lost && matches!(self.requests.place, Place::Seek(_)) => self.on_missed_request(moment, out),
             Gap::Within => self.on_request_body_begun(),
             Gap::BodyEnd { total } => self.on_request_body(total),
             Gap::BodyPassed { total } => {
                 self.on_request_body(total);
                 self.on_missed_request(moment, out);
             }
-            Gap::Cut(head) => self.on_request(head, true, out),
+            Gap::Cut(head) => {
+                self.on_request(head, true, out);
+                if lost {
+                    self.on_missed_request(moment, out);
+                }
+            }
             Gap::Missed => self.on_missed_request(moment, out),
+            Gap::Lost if lost => self.on_missed_request(moment, out),
             Gap::Lost => self.anomalies.resyncs += 1,
         }
     }
@@ -184,6 +233,15 @@ impl Http1 {
                 self.finish(Outcome::Complete, self.responses.last_ns, None, out);
             }
             self.responses.set(Place::Seek(None));
+            self.pairing.disprove();
+        }
+        // Asked though nothing has come of what is open.
+        let before = self.open.back().map(|open| open.began.other_position);
+        self.pipelines |= before.is_some_and(|other| other == self.requests.began.other_position);
+        let unproved = !self.is_in_order();
+        if unproved {
+            self.end_unproved(self.requests.began.at_ns, out);
+            self.pairing.disprove();
         }
         let (parent, call) = (head.parent(), head.call());
         let RequestHead { mut http, framing, .. } = head;
@@ -193,12 +251,8 @@ impl Http1 {
         self.requests.set(place);
         http.request_body_bytes = length;
         self.awaits_continue = framing.expects_continue;
-        let open =
-            Open { began: self.requests.began, first_byte_ns: None, parent, upgrade: framing.upgrade, call, http };
-        if self.order_lost {
-            out.push(open.end(self.role, Outcome::Unseen, self.requests.began.at_ns));
-            return;
-        }
+        let (began, upgrade) = (self.requests.began, framing.upgrade);
+        let open = Open { began, unproved, first_byte_ns: None, parent, upgrade, call, http };
         if self.overflow > 0 || self.open.len() >= MAX_OPEN || self.open_bytes > MAX_OPEN_BYTES {
             self.overflow += 1;
             self.overflow_head |= open.http.method.as_deref() == Some("HEAD");
@@ -235,13 +289,28 @@ impl Http1 {
     /// Missing bytes held at least one request.
     fn on_missed_request(&mut self, moment: Moment, out: &mut Vec<Exchange>) {
         self.anomalies.resyncs += 1;
-        if self.pipelines || self.overflow > 0 {
-            self.lose_order(moment.at_ns, out);
-        } else {
-            // If what is open is answered nonetheless, the client pipelines. If it is not, its response was missed as
-            // well, and that will show before the next one.
-            self.missed_behind = !self.open.is_empty();
+        self.lose(moment.at_ns, out);
+    }
+
+    /// Whether the request that has just begun is the first that the next response answers, or one behind those that are
+    /// open. After something was missed that is so if it comes after a quiet time, or after an exchange that was seen whole.
+    fn is_in_order(&mut self) -> bool {
+        let Pairing::Lost(proof) = self.pairing else { return true };
+        let began = self.requests.began;
+        let quiet_ns = if self.pipelines { PIPELINED_QUIET_NS } else { QUIET_NS };
+        // The last to move were responses: else what was asked before may still be open.
+        let is_turn = began.other_position == self.answered_to && began.other_position > self.asked_at;
+        let is_quiet = is_turn && began.quiet_ns >= quiet_ns;
+        let follows = proof.answered.is_some_and(|(end, asked)| {
+            // A client's other thread may have read the response to this request before it was recorded.
+            let at_end = began.other_position == end || (self.role == Role::Client && began.other_position > end);
+            !self.pipelines && at_end && asked <= began.position
+        });
+        if !self.open.is_empty() || !(is_quiet || follows) {
+            return false;
         }
+        self.pairing = Pairing::InOrder;
+        true
     }
 
     // ---- responses
@@ -249,7 +318,13 @@ impl Http1 {
     fn on_response_bytes(&mut self, bytes: &[u8], mut at_start: bool, moment: Moment, out: &mut Vec<Exchange>) {
         let mut rest = bytes;
         while !rest.is_empty() && self.interest == Interest::Parse {
-            let used = match self.responses.bytes(rest, at_start, moment) {
+            let moment = moment.behind((bytes.len() - rest.len()) as u64);
+            self.look_for_bare_body(rest, moment);
+            let step = self.responses.bytes(rest, at_start, moment);
+            if let Step::Head { used, .. } | Step::BodyEnd { used, .. } = step {
+                self.response_at = (moment.position.saturating_add(used as u64), moment.other_position);
+            }
+            let used = match step {
                 Step::More => {
                     self.stray |= !self.answering && matches!(self.responses.place, Place::Seek(_));
                     return;
@@ -286,7 +361,10 @@ impl Http1 {
                 self.on_missed_response(missing.behind, moment.at_ns, out)
             }
             Gap::Within => self.stray |= !self.answering && matches!(self.responses.place, Place::Seek(_)),
-            Gap::BodyEnd { total } => self.finish(Outcome::Complete, moment.at_ns, Some(total), out),
+            Gap::BodyEnd { total } => {
+                self.response_at = (moment.position.saturating_add(count), moment.other_position);
+                self.finish(Outcome::Complete, moment.at_ns, Some(total), out);
+            }
             Gap::BodyPassed { total } => {
                 self.finish(Outcome::Complete, moment.at_ns, Some(total), out);
                 self.on_missed_response(missing.behind, moment.at_ns, out);
@@ -310,17 +388,26 @@ impl Http1 {
             self.responses.set(if cut { Place::Seek(None) } else { Place::Head });
             return;
         }
-        if self.open.is_empty() && self.overflow == 0 && !self.order_lost {
+        if self.open.is_empty() && self.overflow == 0 && matches!(self.pairing, Pairing::InOrder) {
             // An answer to a request that was not read to its end (408, 431).
             if let Some(head) = self.requests.take_partial() {
                 self.on_request(head, true, out);
             }
         }
-        self.answering = !self.open.is_empty();
+        let began = self.responses.began;
+        if self.open.front().is_some_and(|open| !open.unproved && !self.may_answer(open)) {
+            self.anomalies.resyncs += 1;
+            self.lose(moment.at_ns, out);
+        }
+        self.answering = self.open.front().is_some_and(|open| self.may_answer(open));
         let mut certain = true;
         let mut asked = Asked::Other;
-        let first_byte_ns = self.responses.began.at_ns;
-        if let Some(open) = self.open.front_mut() {
+        let first_byte_ns = began.at_ns;
+        let answering = self.answering;
+        if let Some(open) = self.open.front_mut().filter(|open| answering && open.unproved) {
+            asked = Asked::of(&open.http);
+            certain = false;
+        } else if let Some(open) = self.open.front_mut().filter(|_| answering) {
             asked = Asked::of(&open.http);
             open.http.status = Some(status);
             if let Some(call) = &mut open.call {
@@ -335,11 +422,9 @@ impl Http1 {
             self.overflow_head &= self.overflow > 0;
         } else {
             certain = false;
-            self.anomalies.unmatched_responses += u64::from(!self.order_lost);
+            self.on_unmatched(moment.at_ns, out);
         }
-        if self.missed_behind && self.answering {
-            self.lose_order_behind_first(moment.at_ns, out);
-        }
+        self.unmatched &= !answering;
         self.stray = false;
         if status == 101 || (asked == Asked::Connect && (200..300).contains(&status)) {
             self.on_switch(status, &framing, moment, out);
@@ -349,7 +434,7 @@ impl Http1 {
         self.responses.set(place.unwrap_or(Place::Head));
         if place.is_none() {
             self.finish(Outcome::Complete, moment.at_ns, Some(0), out);
-        } else if cut && let Some(open) = self.open.front_mut() {
+        } else if cut && let Some(open) = self.open.front_mut().filter(|open| answering && !open.unproved) {
             // Kept should the end not be seen; what is read of the body overrules it.
             open.http.response_body_bytes = match framing.length {
                 _ if is_bodyless(status, asked) => Some(0),
@@ -359,12 +444,50 @@ impl Http1 {
         }
     }
 
+    /// A response of HTTP/0.9 is nothing but a body, unless the server answers with one of its own version.
+    #[inline]
+    fn look_for_bare_body(&mut self, bytes: &[u8], moment: Moment) {
+        let Some(open) = self.open.front_mut().filter(|open| open.http.version == HTTP_0_9) else { return };
+        let is_due = self.responses.place == Place::Head && self.responses.is_between();
+        if is_due && !self.answering && !open.unproved && ResponseHead::recognise(bytes) == Recognition::No {
+            open.first_byte_ns = Some(moment.at_ns);
+            self.answering = true;
+            self.responses.set(Place::Body { body: Body::UntilEnd { total: 0 }, certain: true });
+        }
+    }
+
+    /// Whether the response that has begun may answer a request: it was recorded later, and did not begin earlier. Of a
+    /// client a thread may have read the response before another's request was recorded.
+    fn may_answer(&self, open: &Open) -> bool {
+        let (asked, answered) = (open.began, self.responses.began);
+        answered.other_position > asked.position
+            && (self.role == Role::Client || asked.other_position <= answered.position)
+    }
+
+    /// A response came that answers no request. One may: it was asked before the connection was met.
+    fn on_unmatched(&mut self, now: u64, out: &mut Vec<Exchange>) {
+        match &mut self.pairing {
+            Pairing::Lost(proof) => *proof = Proof::default(),
+            Pairing::InOrder => {
+                self.anomalies.unmatched_responses += 1;
+                if self.first > 0 || mem::replace(&mut self.unmatched, true) {
+                    self.lose(now, out);
+                }
+            }
+        }
+    }
+
     /// The connection speaks something else behind this response.
     fn on_switch(&mut self, status: u16, framing: &Framing, moment: Moment, out: &mut Vec<Exchange>) {
         let asked = self.open.front().map_or(Upgrade::None, |open| open.upgrade);
         let to = if framing.upgrade == Upgrade::None { asked } else { framing.upgrade };
-        self.interest = if status == 101 && to == Upgrade::H2c { Interest::Switch("http2") } else { Interest::Nothing };
-        if self.interest == Interest::Nothing {
+        self.interest = match (status, to, self.role) {
+            (101, Upgrade::H2c, _) => Interest::Switch("http2"),
+            (101, ..) | (_, _, Role::Server) => Interest::Nothing,
+            // What is asked within a tunnel is asked of its other end; a proxy passes it on.
+            _ => Interest::Anew,
+        };
+        if !matches!(self.interest, Interest::Switch(_)) {
             self.finish(Outcome::Complete, moment.at_ns, Some(0), out);
         } else if self.answering {
             self.handover.request = self.pop().map(|open| open.end(self.role, Outcome::Unseen, moment.at_ns));
@@ -376,13 +499,10 @@ impl Http1 {
     /// the client pipelines if it has asked for more than that.
     fn on_missed_response(&mut self, behind: bool, now: u64, out: &mut Vec<Exchange>) {
         self.anomalies.resyncs += 1;
-        if self.pipelines || self.overflow > 0 || (behind && !self.open.is_empty()) {
-            self.order_lost = true;
-        }
-        self.overflow = 0;
-        self.missed_behind = false;
+        self.pipelines |= behind && !self.open.is_empty();
+        self.answering = false;
         self.responses.set(Place::Seek(None));
-        self.end_all(Outcome::Unseen, now, out);
+        self.lose(now, out);
     }
 
     // ---- ends
@@ -404,7 +524,11 @@ impl Http1 {
         if mem::take(&mut self.answering)
             && let Some(mut open) = self.pop()
         {
-            open.http.response_body_bytes = body_bytes.or(open.http.response_body_bytes);
+            if !open.unproved {
+                open.http.response_body_bytes = body_bytes.or(open.http.response_body_bytes);
+            } else if let Pairing::Lost(proof) = &mut self.pairing {
+                proof.answered = (outcome == Outcome::Complete).then_some(self.response_at);
+            }
             out.push(open.end(self.role, outcome, end_ns));
         }
     }
@@ -415,19 +539,26 @@ impl Http1 {
         }
     }
 
-    fn lose_order(&mut self, now: u64, out: &mut Vec<Exchange>) {
-        self.order_lost = true;
-        self.overflow = 0;
-        self.end_all(Outcome::Unseen, now, out);
+    /// Something was missed. What is open is unseen, but for a request whose response has begun.
+    fn lose(&mut self, now: u64, out: &mut Vec<Exchange>) {
+        self.pipelines |= self.overflow > 0;
+        (self.overflow, self.overflow_head) = (0, false);
+        self.pairing = Pairing::Lost(Proof::default());
+        self.body_of = u64::MAX;
+        self.end_unproved(now, out);
     }
 
-    fn lose_order_behind_first(&mut self, now: u64, out: &mut Vec<Exchange>) {
-        self.order_lost = true;
-        self.missed_behind = false;
-        self.overflow = 0;
-        for open in self.open.drain(1.min(self.open.len())..) {
-            out.push(open.end(self.role, Outcome::Unseen, now));
+    /// Ends all requests of which it is not certain what answers them.
+    fn end_unproved(&mut self, now: u64, out: &mut Vec<Exchange>) {
+        let is_answered = self.answering && self.open.front().is_some_and(|open| !open.unproved);
+        for open in self.open.drain(self.open.len().min(is_answered.into())..) {
+            self.open_bytes = self.open_bytes.saturating_sub(open.bytes());
+            out.push(Open { unproved: true, ..open }.end(self.role, Outcome::Unseen, now));
+            if !is_answered {
+                self.first += 1;
+            }
         }
+        self.answering = is_answered;
     }
 
     /// No more responses come. `reset`: the connection did not end in good order.
@@ -443,7 +574,7 @@ impl Http1 {
             Place::Head if !self.responses.is_between() => {
                 let first_byte_ns = self.responses.began.at_ns;
                 let status = self.responses.take_partial().map(|head| head.status);
-                if let Some(open) = self.open.front_mut() {
+                if let Some(open) = self.open.front_mut().filter(|open| !open.unproved) {
                     open.first_byte_ns = Some(first_byte_ns);
                     open.http.status = status;
                     self.answering = true;
@@ -477,8 +608,15 @@ impl Session for Http1 {
         if self.interest != Interest::Parse || chunk.is_empty() {
             return self.interest;
         }
-        let moment = Moment { at_ns: chunk.at_ns, thread: chunk.thread };
         let (data, tail, lost) = (chunk.data, chunk.tail, chunk.lost);
+        let moment = Moment {
+            at_ns: chunk.at_ns,
+            thread: chunk.thread,
+            position: chunk.position,
+            other_position: chunk.other_position,
+            quiet_ns: chunk.quiet_ns.min(chunk.at_ns.saturating_sub(self.responses.last_ns)),
+        };
+        let at_tail = moment.behind(chunk.len() - tail.len() as u64);
         let gap = chunk.skipped.saturating_sub(tail.len() as u64);
         // A tail is cut to 32 bytes; a shorter one behind a gap is the writer's last buffer, in which a last chunk stands alone.
         let last_chunk = gap > 0 && tail.len() < 32 && tail.starts_with(b"0\r\n");
@@ -486,14 +624,16 @@ impl Session for Http1 {
         if direction == self.role.requests() {
             self.on_request_bytes(data, true, moment, out);
             if gap > 0 {
-                self.on_request_gap(gap, moment, out);
+                self.on_request_gap(gap, lost, moment.behind(data.len() as u64), out);
             }
-            self.on_request_bytes(tail, tail_at_start, moment, out);
+            self.on_request_bytes(tail, tail_at_start, at_tail, out);
+            self.asked_at = chunk.other_position;
             if self.requests.piece_end(chunk) {
                 // A chunked body whose framing was lost: its size stays unknown.
                 self.body_of = u64::MAX;
             }
         } else {
+            self.answered_to = chunk.position.saturating_add(chunk.len());
             self.on_response_bytes(data, true, moment, out);
             if self.interest != Interest::Parse {
                 self.handover.rest += chunk.skipped;
@@ -501,10 +641,11 @@ impl Session for Http1 {
             }
             if gap > 0 {
                 let missing = Missing { lost, behind: !lost && !data.is_empty() };
-                self.on_response_gap(gap, missing, moment, out);
+                self.on_response_gap(gap, missing, moment.behind(data.len() as u64), out);
             }
-            self.on_response_bytes(tail, tail_at_start, moment, out);
+            self.on_response_bytes(tail, tail_at_start, at_tail, out);
             if self.responses.piece_end(chunk) {
+                self.response_at = (self.answered_to, chunk.other_position);
                 self.finish(Outcome::Complete, chunk.at_ns, None, out);
             }
         }

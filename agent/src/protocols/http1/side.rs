@@ -19,11 +19,27 @@ const MAX_CARRY: usize = 2048;
 /// Bytes that what is kept of a head may hold.
 const MAX_HEAD_FIELDS: usize = 4096;
 
-/// When and by whom bytes were moved.
+/// When, where and by whom bytes were moved.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Moment {
     pub(super) at_ns: u64,
     pub(super) thread: Thread,
+    /// Where the first of them stands in its direction.
+    pub(super) position: u64,
+    /// How far the other direction had come when they were recorded.
+    pub(super) other_position: u64,
+    /// For how long nothing had moved in either direction before.
+    pub(super) quiet_ns: u64,
+}
+
+impl Moment {
+    /// That of what stands behind `used` more bytes.
+    pub(super) fn behind(self, used: u64) -> Self {
+        if used == 0 {
+            return self;
+        }
+        Self { position: self.position.saturating_add(used), quiet_ns: 0, ..self }
+    }
 }
 
 /// Where the next byte stands.

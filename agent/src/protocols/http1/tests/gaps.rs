@@ -246,45 +246,6 @@ fn a_request_body_whose_framing_is_lost_costs_its_size_only() {
 }
 
 #[test]
-fn a_lost_response_leaves_its_request_unseen_and_the_next_ones_right() {
-    let mut wire = Wire::server();
-    let (requests, responses) = (wire.requests(), wire.responses());
-    wire.ask(GET).answer(OK);
-    // The response is lost; that shows only when the next is seen.
-    wire.ask("GET /1 HTTP/1.1\r\n\r\n").ask("GET /2 HTTP/1.1\r\n\r\n");
-    wire.piece(responses, b"", 300, b"", true);
-    wire.answer("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
-    wire.ask("GET /3 HTTP/1.1\r\n\r\n").answer(OK);
-    // A request is lost.
-    wire.answer("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
-    wire.piece(requests, b"", 300, b"", true);
-    wire.ask("GET /5 HTTP/1.1\r\n\r\n").answer(OK);
-    assert_eq!(
-        wire.told(),
-        ["GET /a 200 0→5", "GET /1 - 0→? Unseen", "GET /2 - 0→? Unseen", "GET /3 200 0→5", "GET /5 200 0→5"]
-    );
-    assert_eq!(wire.anomalies().unmatched_responses, 2);
-}
-
-#[test]
-fn a_pipelining_client_of_which_requests_were_missed_is_not_matched_any_more() {
-    let mut wire = Wire::server();
-    wire.ask(GET).ask(GET).answer(OK).answer(OK);
-    wire.ask("GET /1 HTTP/1.1\r\n\r\n");
-    wire.piece(wire.requests(), b"", 300, b"", true);
-    wire.ask("GET /3 HTTP/1.1\r\n\r\n").answer(OK).answer(OK).answer(OK);
-    assert_eq!(wire.told()[2..], ["GET /1 - 0→? Unseen", "GET /3 - 0→? Unseen"]);
-    // Shown to pipeline by the answer to a request that was open when another was missed.
-    let mut wire = Wire::server();
-    wire.ask(GET);
-    wire.piece(wire.requests(), b"", 300, b"", true);
-    wire.ask("GET /3 HTTP/1.1\r\n\r\n").answer(OK).answer("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
-    let mut told = wire.told();
-    told.sort();
-    assert_eq!(told, ["GET /3 - 0→? Unseen", "GET /a 200 0→5"]);
-}
-
-#[test]
 fn pipelined_responses_that_were_not_captured_are_unseen() {
     let mut wire = Wire::server();
     wire.ask("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nGET /3 HTTP/1.1\r\n\r\n");

@@ -452,3 +452,58 @@ fn grpc_web_is_a_call_with_a_status_where_its_head_has_one() {
     let call = |status| ("grpc_web", Some("shop.Orders/Get"), status, Some(20_000_000));
     assert_eq!(calls, [call(None), call(Some(5)), call(None), call(None)]);
 }
+
+#[test]
+fn request_lines_that_servers_take_or_refuse_are_told_with_what_is_known() {
+    for (line, told, version) in [
+        ("GET /v HTTP/1.2", "GET /v", "1.2"),
+        ("GET /v HTTP/2.0", "GET /v", ""),
+        ("GET  /two   HTTP/1.1", "GET /two", "1.1"),
+        ("GET /behind HTTP/1.0 ", "GET /behind", "1.0"),
+        ("GET /a b HTTP/1.1", "GET /a b", "1.1"),
+        ("GET ?x=1 HTTP/1.1", "GET ?x=1", "1.1"),
+        ("GET /nul\0l HTTP/1.1", "GET ?", "1.1"),
+    ] {
+        // Another stands behind it in its piece, and the pieces may be of any size.
+        let asked = format!("{line}\r\nHost: h\r\n\r\n{GET}");
+        for split in 1..asked.len() {
+            let mut wire = Wire::server();
+            wire.ask(&asked[..split]).ask(&asked[split..]);
+            wire.answer("HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n").answer(OK);
+            assert_eq!(wire.told(), [format!("{told} 400 0→0"), "GET /a 200 0→5".to_owned()], "{split}");
+            assert_eq!(http(&wire.out[0]).version, version);
+            assert_eq!(wire.anomalies(), Anomalies::default());
+        }
+    }
+}
+
+#[test]
+fn a_response_of_http_0_9_is_a_body_without_a_status() {
+    for split in 1.."GET /old\r\n".len() {
+        let mut wire = Wire::server();
+        wire.ask(&"GET /old\r\n"[..split]).ask(&"GET /old\r\n"[split..]);
+        wire.answer("hello").answer(" you").end(End::Closed);
+        assert_eq!(wire.told(), ["GET /old - 0→9"]);
+        assert_eq!((http(&wire.out[0]).version, wire.anomalies()), ("0.9", Anomalies::default()));
+    }
+    let mut wire = Wire::server();
+    wire.ask("GET /old\r\n").answer(OK);
+    assert_eq!(wire.told(), ["GET /old 200 0→5"]);
+}
+
+#[test]
+fn behind_a_connect_the_client_speaks_to_somebody_else() {
+    let asked = "CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n";
+    let opened = "HTTP/1.1 200 Connection established\r\n\r\n";
+    for (role, interest) in [(Role::Client, Interest::Anew), (Role::Server, Interest::Nothing)] {
+        let mut wire = Wire::new(role);
+        wire.ask(asked).answer(opened);
+        assert_eq!((wire.told(), wire.interest), (vec!["CONNECT h:80 200 0→0".to_owned()], interest));
+    }
+    let mut wire = Wire::new(Role::Client);
+    wire.ask(asked).answer(format!("{opened}SSH-2.0"));
+    assert_eq!(wire.session.hand_over().rest, 7);
+    let mut wire = Wire::new(Role::Client);
+    wire.ask(asked).answer("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n").ask(asked).answer(opened);
+    assert_eq!(wire.told(), ["CONNECT h:80 403 0→0", "CONNECT h:80 200 0→0"]);
+}

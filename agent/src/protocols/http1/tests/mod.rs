@@ -2,6 +2,7 @@
 
 mod boundaries;
 mod gaps;
+mod losses;
 mod messages;
 mod properties;
 mod recognition;
@@ -22,11 +23,13 @@ pub(super) struct Wire {
     pub(super) now: u64,
     role: Role,
     pub(super) interest: Interest,
+    /// Bytes that moved in each direction.
+    pub(super) moved: [u64; 2],
 }
 
 impl Wire {
     pub(super) fn new(role: Role) -> Self {
-        Self { session: open(role), out: Vec::new(), now: 0, role, interest: Interest::Parse }
+        Self { session: open(role), out: Vec::new(), now: 0, role, interest: Interest::Parse, moved: [0; 2] }
     }
 
     pub(super) fn server() -> Self {
@@ -36,7 +39,9 @@ impl Wire {
     pub(super) fn piece(&mut self, direction: Direction, data: &[u8], skipped: u64, tail: &[u8], lost: bool) {
         self.now += 1000;
         let thread = Thread { tgid: 7, tid: u32::try_from(self.now / 1000).unwrap() };
-        let chunk = Chunk { at_ns: self.now, thread, data, skipped, tail, lost, quiet_ns: 0 };
+        let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
+        let chunk = Chunk { at_ns: self.now, thread, data, skipped, tail, lost, quiet_ns: 0, position, other_position };
+        self.moved[direction.index()] = position.saturating_add(chunk.len());
         self.interest = self.session.on_data(direction, &chunk, &mut self.out);
     }
 
