@@ -134,8 +134,8 @@ impl Session for Http2 {
         if is_request {
             self.requests.feed(chunk, &mut piece);
             if self.requests.take_preface() {
-                // Not behind an upgrade.
-                self.is_followed |= !self.was_known;
+                // Not behind an upgrade, nor behind what a proxy has put before it.
+                self.is_followed |= !self.was_known && chunk.position == 0;
                 self.began_quietly = piece.quiet;
                 let (has_begun, fits) = (self.responses.has_begun(), self.responses.on_beginning());
                 match (has_begun, fits) {

@@ -6,6 +6,7 @@ use super::{
     super::grpc::{self, Media},
     Side,
     head::{First, Head},
+    hpack::identity,
     names::UnknownNames,
 };
 use crate::model::{
@@ -49,6 +50,10 @@ pub(super) struct Stream {
     status: Option<u16>,
     status_unknown: bool,
     media: Option<Media>,
+    /// The response may have a content type that is not known.
+    media_unknown: bool,
+    /// It ended with DATA: a call's ends with trailers.
+    ended_by_data: bool,
     grpc_status: Option<u32>,
     /// `grpc-status` came in trailers.
     grpc_trailers: bool,
@@ -74,6 +79,8 @@ impl Stream {
             status: None,
             status_unknown: false,
             media: None,
+            media_unknown: true,
+            ended_by_data: false,
             grpc_status: None,
             grpc_trailers: false,
             data_seen: false,
@@ -92,8 +99,9 @@ impl Stream {
         self.request_ended = true;
     }
 
-    pub(super) fn on_response_data(&mut self, payload: Option<u64>) {
+    pub(super) fn on_response_data(&mut self, payload: Option<u64>, end: bool) {
         self.data_seen = true;
+        self.ended_by_data |= end;
         self.end_lost = false;
         self.response_body.add(payload);
     }
@@ -119,6 +127,7 @@ impl Stream {
             self.status = head.status;
             self.status_unknown = head.status.is_none();
             self.media = head.media;
+            self.media_unknown = head.media.is_none() && (head.any_unknown || head.cut);
         }
         if let Some(status) = head.grpc_status {
             self.grpc_status = Some(status);
@@ -216,6 +225,24 @@ impl Stream {
         is_grpc.then_some(grpc::GRPC)
     }
 
+    /// Whether it may be a call of gRPC though nothing says so: what would is not known. A call asks by POST for a service
+    /// and its method, is answered with 200 whatever comes of it, and ends with trailers.
+    fn may_be_call(&self) -> bool {
+        let request = &self.request;
+        let is_call_path = |path: &str| {
+            let mut segments = path.strip_prefix('/').unwrap_or_default().split('/');
+            let is_pair = [segments.next(), segments.next()].iter().all(|it| it.is_some_and(|it| !it.is_empty()));
+            is_pair && segments.next().is_none() && !path.contains('?')
+        };
+        request.media.is_none()
+            && (request.any_unknown || request.cut)
+            && request.method.as_deref().is_none_or(|method| method == "POST")
+            && request.path.as_deref().is_none_or(|path| request.path_cut || is_call_path(path))
+            && self.status.is_none_or(|status| status == 200)
+            && self.media_unknown
+            && !self.ended_by_data
+    }
+
     fn into_rpc(self, system: &'static str) -> Rpc {
         let request = self.request;
         let method = request.path.as_deref().filter(|_| !request.path_cut).map(|path| match system {
@@ -241,7 +268,12 @@ impl Stream {
         }
     }
 
-    fn into_http(self, outcome: Outcome) -> Http {
+    fn into_http(mut self, outcome: Outcome) -> Http {
+        if self.may_be_call() {
+            // A method and a status would say that it is none, and that it succeeded.
+            let number = self.unknown_name.unwrap_or_else(|| identity(&("may be a call", &self.request.path)));
+            (self.request.method, self.status, self.unknown_name) = (None, None, Some(number));
+        }
         let request = self.request;
         let target: Option<CompactString> =
             if request.is_tunnel() { request.authority.clone() } else { request.path.clone() };

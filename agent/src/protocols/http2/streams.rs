@@ -153,6 +153,8 @@ impl Streams {
         if self.requests_lost {
             self.lost = (self.last_id, id);
             self.requests_lost = false;
+            // Numbers are given out in order, but for those that are cancelled before they are used.
+            self.anomalies.requests_lost += u64::from(id.saturating_sub(self.last_id) / 2).saturating_sub(1);
         }
         if self.first_id == 0 {
             self.first_id = id;
@@ -202,7 +204,7 @@ impl Streams {
             (Side::Requests, Some(stream)) => stream.on_request_data(payload, end),
             (Side::Requests, None) => {}
             (Side::Responses, Some(stream)) => {
-                stream.on_response_data(payload);
+                stream.on_response_data(payload, end);
                 if end {
                     let outcome = stream.ended();
                     self.finish(id, outcome, at_ns, out);

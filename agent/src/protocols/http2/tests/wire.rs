@@ -152,7 +152,17 @@ pub(super) const THREAD: Thread = Thread { tgid: 1, tid: 2 };
 
 /// A piece that was captured whole.
 pub(super) fn whole(at_ns: u64, data: &[u8]) -> Chunk<'_> {
-    Chunk { at_ns, thread: THREAD, data, skipped: 0, tail: &[], lost: false, quiet_ns: 0 }
+    Chunk {
+        at_ns,
+        thread: THREAD,
+        data,
+        skipped: 0,
+        tail: &[],
+        lost: false,
+        quiet_ns: 0,
+        position: 0,
+        other_position: 0,
+    }
 }
 
 /// The same, after nothing had moved for a while.
