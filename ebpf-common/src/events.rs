@@ -112,7 +112,7 @@ pub struct Open {
     pub kind: u32,
     /// Address family.
     pub family: u16,
-    /// TCP state, or 0 for a unix socket. Of a stream of plaintext: 0, or [`MET_IN_MIDST`].
+    /// TCP state, perhaps with [`MET_AT_BEGINNING`]; 0 for a unix socket. Of a stream of plaintext: 0, or [`MET_IN_MIDST`].
     pub state: u16,
     /// Identity of the connection: the socket cookie, or a number of the same uniqueness with its top bit set.
     pub conn: u64,
@@ -148,6 +148,9 @@ pub const PLAINTEXT: u64 = 1 << 62;
 
 /// [`Open::state`] of a stream of plaintext that was known to move bytes up to the moment when it was met.
 pub const MET_IN_MIDST: u16 = 1;
+
+/// Bit of [`Open::state`] of a TCP connection: the piece with which it was met is the first that moved over it.
+pub const MET_AT_BEGINNING: u16 = 1 << 15;
 
 /// Whether an identity is that of a stream of plaintext.
 #[must_use]

@@ -57,6 +57,10 @@ kernel_offsets! {
     net_inum = "net", "ns.inum";
     tcp_copied_seq = "tcp_sock", "copied_seq";
     tcp_write_seq = "tcp_sock", "write_seq";
+    tcp_rcv_nxt = "tcp_sock", "rcv_nxt";
+    tcp_snd_una = "tcp_sock", "snd_una";
+    tcp_bytes_received = "tcp_sock", "bytes_received";
+    tcp_bytes_acked = "tcp_sock", "bytes_acked";
     unix_addr = "unix_sock", "addr";
     unix_peer = "unix_sock", "peer";
     unix_address_len = "unix_address", "len";

@@ -58,7 +58,9 @@ pub enum Counter {
     AnswersSkipped = 6,
     /// Hits that the last copy of a program was left out of, and that another had told of.
     ToldBefore = 7,
+    /// Lost records of a connection with which a turn began in the direction that requests take, as far as that is known.
+    LostRequests = 8,
 }
 
 /// How many counters there are.
-pub const COUNTERS: u32 = 8;
+pub const COUNTERS: u32 = 9;

@@ -65,6 +65,10 @@ pub const BOUND: u32 = 1 << 7;
 pub const FRAMES: u32 = 1 << 8;
 /// It carries HTTP/2: a direction that is not followed is taken up again where a piece begins with a header block.
 pub const HTTP2: u32 = 1 << 10;
+/// The last piece began a turn.
+pub const TURN: u32 = 1 << 11;
+/// The first piece was sent, not received.
+pub const SENT_FIRST: u32 = 1 << 12;
 
 /// Connections, by socket (`sock` backend). Written by the programs; freed by the kernel with the socket.
 #[btf_map]

@@ -120,7 +120,7 @@ pub struct SensitiveQueryParams {
 }
 
 /// `attributes`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Attributes {
     /// Kubernetes.
@@ -133,6 +133,21 @@ pub struct Attributes {
     pub sensitive_query_params: SensitiveQueryParams,
     /// Whether `process.command_line` is sent. It can hold secrets.
     pub process_command_line: bool,
+    /// Whether `client.address` and `client.port` are those that a proxy names (PROXY protocol), not the proxy's own.
+    pub client_from_proxy_protocol: bool,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Self {
+            kubernetes: Kubernetes::default(),
+            host_id: HostId::default(),
+            instance_id: InstanceId::default(),
+            sensitive_query_params: SensitiveQueryParams::default(),
+            process_command_line: false,
+            client_from_proxy_protocol: true,
+        }
+    }
 }
 
 /// `redaction`.

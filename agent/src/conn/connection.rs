@@ -1,17 +1,19 @@
 //! One connection: order, then protocol, then session.
 
+use std::net::SocketAddr;
+
 use ebpf_common::events::flags;
 
 use super::{
-    order::{Order, PATIENCE_NS, Piece},
+    order::{Kept, Order, PATIENCE_NS, Piece},
     recognise::{Undecided, Verdict},
 };
 use crate::{
     model::{
         exchange::Exchange,
-        net::{ConnectionInfo, Direction, Role},
+        net::{ConnectionInfo, Direction, Role, Thread},
     },
-    protocols::{Anomalies, Chunk, End, Handover, Interest, REGISTRY, Session},
+    protocols::{Anomalies, Chunk, End, Entry, Handover, Interest, REGISTRY, Session},
 };
 
 enum Speech {
@@ -56,17 +58,31 @@ struct Flow {
     found_encrypted: bool,
     /// Frames were just found in its midst.
     found_frames: bool,
+    /// The client that a proxy was just found to name.
+    found_client: Option<SocketAddr>,
 }
 
 impl Connection {
     /// `whole`: it is known from its first event on, so that positions count from zero. Until then nothing has moved
-    /// since `quiet_since_ns`.
-    pub(super) fn new(info: ConnectionInfo, tgid: u32, at_ns: u64, whole: bool, quiet_since_ns: u64) -> Self {
+    /// since `quiet_since_ns`. `from_beginning`: nothing at all had moved.
+    pub(super) fn new(
+        info: ConnectionInfo,
+        tgid: u32,
+        at_ns: u64,
+        whole: bool,
+        from_beginning: bool,
+        quiet_since_ns: u64,
+    ) -> Self {
         let expected = if whole { [Some(0); 2] } else { [None; 2] };
-        let speech = Speech::Undecided(Box::default());
-        let quiet_since_ns = [quiet_since_ns; 2];
-        let (found_encrypted, found_frames) = (false, false);
-        let flow = Flow { speech, expected, bytes_lost: 0, quiet_since_ns, found_encrypted, found_frames };
+        let flow = Flow {
+            speech: Speech::Undecided(Box::new(Undecided::new(from_beginning))),
+            expected,
+            bytes_lost: 0,
+            quiet_since_ns: [quiet_since_ns; 2],
+            found_encrypted: false,
+            found_frames: false,
+            found_client: None,
+        };
         Self { info, tgid, active_ns: at_ns, order: Order::default(), flow }
     }
 
@@ -75,6 +91,9 @@ impl Connection {
         self.active_ns = piece.at_ns;
         let flow = &mut self.flow;
         self.order.take(piece, |piece| flow.on_piece(piece, out));
+        if let Some(client) = flow.found_client.take() {
+            self.info.client = Some(client);
+        }
         flow.wanted()
     }
 
@@ -90,17 +109,30 @@ impl Connection {
         self.order.waits_since().is_some()
     }
 
-    pub(super) fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Vec<Exchange>) {
+    /// No more comes in a direction, in which so many bytes have moved.
+    pub(super) fn on_end_of_stream(&mut self, direction: Direction, moved: u64, at_ns: u64, out: &mut Vec<Exchange>) {
+        let thread = Thread { tgid: self.tgid, tid: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
+        flow.on_moved(direction, moved, at_ns, thread, out);
         if let Speech::Speaks { session, .. } = &mut flow.speech {
             session.on_end_of_stream(direction, at_ns, out);
         }
     }
 
-    pub(super) fn on_end(&mut self, end: End, at_ns: u64, out: &mut Vec<Exchange>) {
+    /// It has ended. `moved`: bytes received and sent in all, if that is known.
+    pub(super) fn on_end(&mut self, end: End, moved: [u64; 2], at_ns: u64, out: &mut Vec<Exchange>) {
+        let thread = Thread { tgid: self.tgid, tid: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
+        for direction in [Direction::Received, Direction::Sent] {
+            flow.on_moved(direction, moved[direction.index()], at_ns, thread, out);
+        }
+        if let Speech::Undecided(undecided) = &mut flow.speech
+            && let Some((entry, role, pending)) = undecided.unanswered()
+        {
+            flow.speak(entry, role, &pending, out);
+        }
         if let Speech::Speaks { session, .. } = &mut flow.speech {
             session.on_end(end, at_ns, out);
         }
@@ -162,6 +194,25 @@ impl Flow {
         }
     }
 
+    /// So many bytes have moved in a direction in all: those that were not told are lost.
+    fn on_moved(&mut self, direction: Direction, moved: u64, at_ns: u64, thread: Thread, out: &mut Vec<Exchange>) {
+        let Some(due) = self.expected[direction.index()].filter(|&due| due < moved) else { return };
+        let other_position = self.expected[direction.other().index()].unwrap_or_default();
+        let (position, len, flags) = (due, moved - due, 0);
+        let (head, tail, quiet_ns) = (&[][..], &[][..], 0);
+        let gap = Piece { direction, at_ns, thread, position, other_position, len, flags, head, tail, quiet_ns };
+        self.expected[direction.index()] = Some(moved);
+        self.bytes_lost += len;
+        self.deliver(&gap, true, out);
+    }
+
+    fn speak(&mut self, entry: &'static Entry, role: Role, pending: &[Kept], out: &mut Vec<Exchange>) {
+        self.speech = Speech::Speaks { protocol: entry.name, session: (entry.open)(role) };
+        for kept in pending {
+            self.feed(&kept.piece(), false, out);
+        }
+    }
+
     /// The next piece in order: names the gap before it, and leaves out what was seen already.
     fn on_piece(&mut self, piece: &Piece<'_>, out: &mut Vec<Exchange>) {
         if piece.flags & flags::END != 0 {
@@ -198,23 +249,34 @@ impl Flow {
     fn deliver(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Vec<Exchange>) {
         match &mut self.speech {
             Speech::Foreign => {}
-            Speech::Undecided(undecided) => match undecided.look(piece) {
+            Speech::Undecided(undecided) => match undecided.look(piece, lost) {
                 Verdict::Undecided => {}
                 Verdict::Foreign => self.speech = Speech::Foreign,
                 Verdict::Encrypted => {
                     self.speech = Speech::Foreign;
                     self.found_encrypted = true;
                 }
+                Verdict::Prologue(used, client) => {
+                    self.found_client = client;
+                    self.deliver_rest(piece, used as u64, lost, out);
+                }
                 Verdict::Speaks(entry, role, pending) => {
-                    self.speech = Speech::Speaks { protocol: entry.name, session: (entry.open)(role) };
-                    for kept in &pending {
-                        self.feed(&kept.piece(), false, out);
-                    }
+                    self.speak(entry, role, &pending, out);
                     self.feed(piece, lost, out);
                 }
             },
             Speech::Speaks { .. } => self.feed(piece, lost, out),
         }
+    }
+
+    /// Takes what stands behind the first `used` bytes of a piece for one of its own.
+    fn deliver_rest(&mut self, piece: &Piece<'_>, used: u64, lost: bool, out: &mut Vec<Exchange>) {
+        if used >= piece.len {
+            return;
+        }
+        let head = usize::try_from(used).ok().and_then(|used| piece.head.get(used..)).unwrap_or_default();
+        let rest = Piece { head, len: piece.len - used, position: piece.position + used, ..*piece };
+        self.deliver(&rest, lost, out);
     }
 
     fn feed(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Vec<Exchange>) {
@@ -227,11 +289,18 @@ impl Flow {
             tail: piece.tail,
             lost,
             quiet_ns: piece.quiet_ns,
+            position: piece.position,
+            other_position: piece.other_position,
         };
         match session.on_data(piece.direction, &chunk, out) {
             Interest::Parse => {}
             Interest::Frames => self.found_frames = true,
             Interest::Nothing => self.speech = Speech::Foreign,
+            Interest::Anew => {
+                let Handover { rest, .. } = session.hand_over();
+                self.speech = Speech::Undecided(Box::new(Undecided::new(true)));
+                self.deliver_rest(piece, piece.len.saturating_sub(rest), lost, out);
+            }
             Interest::Switch(name) => {
                 let (role, Handover { rest, request }) = (session.role(), session.hand_over());
                 let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name) else {
@@ -243,11 +312,7 @@ impl Flow {
                     session.take_over(request);
                 }
                 self.speech = Speech::Speaks { protocol: entry.name, session };
-                let used = piece.len.saturating_sub(rest);
-                if rest > 0 {
-                    let head = usize::try_from(used).ok().and_then(|used| piece.head.get(used..)).unwrap_or_default();
-                    self.feed(&Piece { head, len: rest, position: piece.position + used, ..*piece }, lost, out);
-                }
+                self.deliver_rest(piece, piece.len.saturating_sub(rest), lost, out);
             }
         }
     }

@@ -4,8 +4,11 @@
 mod connection;
 mod hello;
 mod order;
+mod prologue;
 mod recognise;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use connection::Wanted;
 pub use table::{Connections, Limits, Totals};

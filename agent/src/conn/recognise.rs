@@ -1,6 +1,18 @@
 //! Finds out which protocol a connection speaks, and which end the watched process is.
+//!
+//! | how the connection was met | what it takes to speak a protocol of ours |
+//! | --- | --- |
+//! | with its first byte | its first bytes are a request; a connection that begins otherwise is left alone |
+//! | in its midst, or unknown | a request that begins a turn, and a response that begins the next; or frames of HTTP/2 |
+//!
+//! So what another protocol carries as its payload never becomes a request.
 
-use super::order::{Kept, Piece};
+use std::net::SocketAddr;
+
+use super::{
+    order::{Kept, Piece},
+    prologue::{self, Found},
+};
 use crate::{
     model::net::{Direction, Role},
     protocols::{Entry, REGISTRY, Recognition},
@@ -16,11 +28,15 @@ const LOOK_MAX: usize = 4 << 10;
 /// What is known so far of a connection that was not recognised yet.
 #[derive(Default)]
 pub(super) struct Undecided {
+    /// Every byte was seen.
+    from_beginning: bool,
     /// Pieces that may turn out to be a beginning, in order.
     pending: Vec<Kept>,
     pending_bytes: usize,
     turns: u32,
     last: Option<Direction>,
+    /// A request stands in `pending` that needs an answer to be believed.
+    asked: Option<(&'static Entry, Role)>,
 }
 
 /// What a piece tells.
@@ -33,6 +49,8 @@ pub(super) enum Verdict {
     Foreign,
     /// TLS: only its plaintext, if it can be seen, tells more.
     Encrypted,
+    /// The end of what stands before the protocol: so many bytes of the piece. It may name the client.
+    Prologue(usize, Option<SocketAddr>),
 }
 
 /// Whether bytes begin with a TLS record: a handshake message or application data, version 3.x (RFC 8446, 5.1).
@@ -41,14 +59,27 @@ fn is_tls_record(head: &[u8]) -> bool {
 }
 
 impl Undecided {
-    pub(super) fn look(&mut self, piece: &Piece<'_>) -> Verdict {
-        if self.last != Some(piece.direction) {
+    /// Of a connection that was met with its first byte, or not.
+    pub(super) fn new(from_beginning: bool) -> Self {
+        Self { from_beginning, ..Self::default() }
+    }
+
+    /// Takes the next piece. `lost`: its bytes, or some, are missing that were not left out on purpose.
+    pub(super) fn look(&mut self, piece: &Piece<'_>, lost: bool) -> Verdict {
+        let begins_turn = self.last != Some(piece.direction);
+        if begins_turn {
             self.last = Some(piece.direction);
             self.turns += 1;
         }
+        // What cannot be read says nothing against it.
+        self.from_beginning &= !lost && !piece.head.is_empty();
+        if let Some((entry, role)) = self.asked {
+            return self.on_answer(entry, role, piece, lost);
+        }
         let mut maybe = false;
         let joined;
-        let head = if self.pending.iter().any(|kept| kept.piece().direction == piece.direction) {
+        let is_joined = self.pending.iter().any(|kept| kept.piece().direction == piece.direction);
+        let head = if is_joined {
             joined = self.joined(piece);
             joined.as_slice()
         } else {
@@ -59,25 +90,115 @@ impl Undecided {
             self.pending.clear();
             return Verdict::Encrypted;
         }
-        if !head.is_empty() {
+        if !head.is_empty() && !lost {
+            if let Some(verdict) = self.look_for_prologue(piece, head) {
+                return verdict;
+            }
             for entry in REGISTRY {
-                match (entry.recognise)(head) {
-                    Recognition::Request => return self.speaks(entry, requests(piece.direction)),
-                    Recognition::Response => return self.speaks(entry, requests(piece.direction.other())),
-                    Recognition::Maybe => maybe = true,
-                    Recognition::No => {}
+                // A request is not asked over several turns. What was moved in the one before is of something else.
+                let is_alone = begins_turn && is_joined && !self.from_beginning && !entry.proves_itself;
+                let recognition = (entry.recognise)(if is_alone { piece.head } else { head });
+                let (role, is_request) = match recognition {
+                    Recognition::Request => (requests(piece.direction), true),
+                    Recognition::Response => (requests(piece.direction.other()), false),
+                    Recognition::Maybe => {
+                        maybe = true;
+                        continue;
+                    }
+                    Recognition::No => continue,
+                };
+                if self.from_beginning && is_request || !self.from_beginning && entry.proves_itself {
+                    return self.speaks(entry, role);
+                }
+                if !self.from_beginning && is_request && (begins_turn || is_joined) {
+                    if is_alone {
+                        self.forget(piece.direction);
+                    }
+                    self.asked = Some((entry, role));
+                    return self.keep(piece);
                 }
             }
         }
-        if maybe && piece.head.len() as u64 == piece.len && self.pending_bytes + piece.head.len() < PENDING_MAX {
-            let kept = Kept::of(piece);
-            self.pending_bytes += kept.memory();
-            self.pending.push(kept);
-            return Verdict::Undecided;
+        let is_whole = piece.head.len() as u64 == piece.len;
+        let may_go_on = begins_turn || is_joined || !self.from_beginning;
+        if maybe && may_go_on && is_whole && self.pending_bytes + piece.head.len() < PENDING_MAX {
+            return self.keep(piece);
         }
-        self.pending.retain(|kept| kept.piece().direction != piece.direction);
+        if self.from_beginning {
+            return Verdict::Foreign;
+        }
+        self.forget(piece.direction);
+        self.undecided()
+    }
+
+    fn forget(&mut self, direction: Direction) {
+        self.pending.retain(|kept| kept.piece().direction != direction);
         self.pending_bytes = self.pending.iter().map(Kept::memory).sum();
+    }
+
+    /// A request was seen that is none if what comes back is no response.
+    fn on_answer(&mut self, entry: &'static Entry, role: Role, piece: &Piece<'_>, lost: bool) -> Verdict {
+        if lost {
+            (self.asked, self.pending_bytes) = (None, 0);
+            self.pending.clear();
+            return self.undecided();
+        }
+        if piece.direction == role.requests() {
+            if self.pending_bytes + piece.head.len() < PENDING_MAX {
+                return self.keep(piece);
+            }
+            return self.speaks(entry, role);
+        }
+        match (entry.recognise)(piece.head) {
+            Recognition::Response => self.speaks(entry, role),
+            _ if piece.head.is_empty() => self.speaks(entry, role),
+            Recognition::Maybe if piece.head.len() as u64 == piece.len => self.speaks(entry, role),
+            _ => {
+                (self.asked, self.pending_bytes) = (None, 0);
+                self.pending.clear();
+                self.undecided()
+            }
+        }
+    }
+
+    /// The connection has ended: a request with which it was met was not answered.
+    pub(super) fn unanswered(&mut self) -> Option<(&'static Entry, Role, Vec<Kept>)> {
+        let (entry, role) = self.asked.take()?;
+        let is_first = self.pending.first().is_some_and(|kept| kept.piece().position == 0);
+        is_first.then(|| (entry, role, std::mem::take(&mut self.pending)))
+    }
+
+    /// What stands before the protocol itself, where a connection begins with it.
+    fn look_for_prologue(&mut self, piece: &Piece<'_>, head: &[u8]) -> Option<Verdict> {
+        let before = head.len().saturating_sub(piece.head.len());
+        if piece.position != before as u64 {
+            return None;
+        }
+        match prologue::read(head) {
+            Found::Header(len, client) => {
+                self.forget(piece.direction);
+                // The turn begins behind it.
+                self.last = None;
+                Some(Verdict::Prologue(len.saturating_sub(before), client))
+            }
+            Found::Socks => {
+                self.from_beginning = false;
+                Some(Verdict::Undecided)
+            }
+            Found::Part if piece.head.len() as u64 == piece.len => Some(self.keep(piece)),
+            Found::Part | Found::Nothing => None,
+        }
+    }
+
+    fn undecided(&self) -> Verdict {
         if self.turns > TURNS_MAX { Verdict::Foreign } else { Verdict::Undecided }
+    }
+
+    fn keep(&mut self, piece: &Piece<'_>) -> Verdict {
+        let kept = Kept::of(piece);
+        self.pending_bytes += kept.memory();
+        self.pending.push(kept);
+        Verdict::Undecided
     }
 
     pub(super) fn memory(&self) -> usize {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use ebpf_common::events::{
-    AF_INET, AF_INET6, AF_UNIX, Bind, Data, MET_IN_MIDST, Open, State, TCP_CLOSE, TCP_FIN_WAIT1, TCP_LAST_ACK,
-    UNIX_PATH_MAX, flags, is_plaintext,
+    AF_INET, AF_INET6, AF_UNIX, Bind, Data, MET_AT_BEGINNING, MET_IN_MIDST, Open, State, TCP_CLOSE, TCP_FIN_WAIT1,
+    TCP_LAST_ACK, UNIX_PATH_MAX, flags, is_plaintext,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -55,6 +55,8 @@ pub struct Totals {
     pub unmatched_responses: u64,
     /// Limits hit by sessions.
     pub over_limit: u64,
+    /// Requests whose bytes were lost, where their numbers tell.
+    pub requests_lost: u64,
     /// Exchanges in the clear at a TLS library whose connection is not known.
     pub unbound: u64,
 }
@@ -163,7 +165,9 @@ impl Connections {
             let in_midst = open.state == MET_IN_MIDST;
             since_ns = if in_midst { open.at_ns } else { since_ns.max(self.probed_ns) };
         }
-        self.by_id.insert(open.conn, Connection::new(info, open.tgid, open.at_ns, true, since_ns));
+        let from_beginning = open.state & MET_AT_BEGINNING != 0;
+        let connection = Connection::new(info, open.tgid, open.at_ns, true, from_beginning, since_ns);
+        self.by_id.insert(open.conn, connection);
     }
 
     /// It became known which connection carries a stream of plaintext. Of the connection itself no more is reported than
@@ -207,7 +211,8 @@ impl Connections {
             // Given up earlier, or its announcement was lost.
             self.make_room(sink);
             let info = unknown(header.conn, header.flags & flags::TLS != 0);
-            self.by_id.insert(header.conn, Connection::new(info, header.tgid, header.at_ns, false, header.at_ns));
+            self.by_id
+                .insert(header.conn, Connection::new(info, header.tgid, header.at_ns, false, false, header.at_ns));
         }
         let Some(connection) = self.by_id.get_mut(&header.conn) else { return Wanted::Pieces };
         // In plaintext it would be somebody's data that looks like it.
@@ -242,7 +247,7 @@ impl Connections {
         match state.state {
             TCP_FIN_WAIT1 | TCP_LAST_ACK => {
                 if let Some(connection) = self.by_id.get_mut(&state.conn) {
-                    connection.on_end_of_stream(Direction::Sent, state.at_ns, &mut self.exchanges);
+                    connection.on_end_of_stream(Direction::Sent, state.sent, state.at_ns, &mut self.exchanges);
                     for exchange in self.exchanges.drain(..) {
                         sink(&connection.info, exchange);
                     }
@@ -251,7 +256,8 @@ impl Connections {
             TCP_CLOSE => {
                 self.carriers.remove(&state.conn);
                 let reset = matches!(state.error, ECONNRESET | EPIPE);
-                self.end(state.conn, if reset { End::Reset } else { End::Closed }, state.at_ns, sink);
+                let moved = [state.received, state.sent];
+                self.end(state.conn, if reset { End::Reset } else { End::Closed }, moved, state.at_ns, sink);
             }
             _ => {}
         }
@@ -263,7 +269,7 @@ impl Connections {
         for id in self.of_process.remove(&tgid).unwrap_or_default() {
             // Another process may have taken it over.
             if self.by_id.get(&id).is_some_and(|connection| connection.tgid == tgid) {
-                self.end(id, End::Closed, at_ns, sink);
+                self.end(id, End::Closed, [0; 2], at_ns, sink);
             }
         }
     }
@@ -289,7 +295,7 @@ impl Connections {
     pub fn on_stop(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
         let ids: Vec<u64> = self.by_id.keys().copied().collect();
         for id in ids {
-            self.end(id, End::Forgotten, now_ns, sink);
+            self.end(id, End::Forgotten, [0; 2], now_ns, sink);
         }
     }
 
@@ -302,9 +308,17 @@ impl Connections {
         self.totals = totals;
     }
 
-    fn end(&mut self, id: u64, end: End, at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+    /// `moved`: see [`Connection::on_end`].
+    fn end(
+        &mut self,
+        id: u64,
+        end: End,
+        moved: [u64; 2],
+        at_ns: u64,
+        sink: &mut impl FnMut(&ConnectionInfo, Exchange),
+    ) {
         let Some(mut connection) = self.by_id.remove(&id) else { return };
-        connection.on_end(end, at_ns, &mut self.exchanges);
+        connection.on_end(end, moved, at_ns, &mut self.exchanges);
         for exchange in self.exchanges.drain(..) {
             sink(&connection.info, exchange);
         }
@@ -324,7 +338,7 @@ impl Connections {
         let count = (by_age.len() / 16).max(1);
         by_age.select_nth_unstable(count - 1);
         for &(active_ns, id) in by_age.iter().take(count) {
-            self.end(id, End::Forgotten, active_ns, sink);
+            self.end(id, End::Forgotten, [0; 2], active_ns, sink);
             self.totals.evicted += 1;
         }
         self.of_process.retain(|_, ids| {
@@ -335,10 +349,11 @@ impl Connections {
 }
 
 fn add(totals: &mut Totals, connection: &mut Connection) {
-    let Anomalies { resyncs, unmatched_responses, over_limit } = connection.take_anomalies();
+    let Anomalies { resyncs, unmatched_responses, over_limit, requests_lost } = connection.take_anomalies();
     totals.resyncs += resyncs;
     totals.unmatched_responses += unmatched_responses;
     totals.over_limit += over_limit;
+    totals.requests_lost += requests_lost;
     let lost = connection.take_bytes_lost();
     if connection.protocol().is_some() {
         totals.bytes_lost += lost;
@@ -355,13 +370,22 @@ fn info(open: &Open) -> ConnectionInfo {
         _ => (Endpoint::Unknown, Endpoint::Unknown),
     };
     let tls = is_plaintext(open.conn);
-    ConnectionInfo { id: open.conn, local, remote, netns: open.netns, tls, tls_version: None, asked: None }
+    ConnectionInfo {
+        id: open.conn,
+        local,
+        remote,
+        netns: open.netns,
+        tls,
+        tls_version: None,
+        asked: None,
+        client: None,
+    }
 }
 
 /// A connection of which nothing is known.
 fn unknown(id: u64, tls: bool) -> ConnectionInfo {
     let (local, remote) = (Endpoint::Unknown, Endpoint::Unknown);
-    ConnectionInfo { id, local, remote, netns: 0, tls, tls_version: None, asked: None }
+    ConnectionInfo { id, local, remote, netns: 0, tls, tls_version: None, asked: None, client: None }
 }
 
 /// An IPv4 address mapped into IPv6 is what it is mapped from.

@@ -132,4 +132,6 @@ pub struct ConnectionInfo {
     pub tls_version: Option<&'static str>,
     /// The name that the watched process had asked a DNS server for, and was answered with the other end's address.
     pub asked: Option<Arc<str>>,
+    /// The client that a proxy in between has named (PROXY protocol).
+    pub client: Option<SocketAddr>,
 }

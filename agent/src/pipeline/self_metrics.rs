@@ -125,6 +125,12 @@ impl MetricSource for Gauges {
                 ),
             ),
             self.metric(
+                "beyla_rs.requests.lost",
+                "{request}",
+                "Requests that are not told since their bytes were lost: at most so many, but for several in one turn.",
+                Points::Counter(vec![self.point(kernel.get(Counter::LostRequests) + table.requests_lost, &[])]),
+            ),
+            self.metric(
                 "beyla_rs.capture.unread",
                 "{event}",
                 "Pieces of traffic whose length is known and whose bytes cannot be read.",

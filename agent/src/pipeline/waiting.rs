@@ -98,6 +98,7 @@ mod tests {
             tls: false,
             tls_version: None,
             asked: None,
+            client: None,
         }
     }
 

@@ -70,6 +70,7 @@ pub(super) fn telemetry(config: &Config) -> telemetry::Config {
         redactor: Redactor::new(config.redacted_query_keys()),
         red: red::Config { aggregation, ..red::Config::default() },
         leaves_own_exports: config.discovery.exclude_otel_instrumented_services,
+        ignores_proxied_clients: !config.attributes.client_from_proxy_protocol,
         ..telemetry::Config::default()
     }
 }

@@ -1,6 +1,6 @@
 //! The two ends of a connection as attributes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use compact_str::CompactString;
 
@@ -23,6 +23,8 @@ pub(super) struct Remote<'a> {
     pub(super) peer: Option<&'a Peer>,
     /// As the watched process calls its address.
     pub(super) name: Option<&'a CompactString>,
+    /// The client that it passes on, as it says itself.
+    pub(super) client: Option<SocketAddr>,
 }
 
 /// `server.address` and `server.port`.
@@ -116,8 +118,19 @@ pub(super) fn address(end: &Endpoint) -> Option<CompactString> {
     }
 }
 
-/// Pushes `client.*` of a server's connection; `name` is what the server calls the client.
-pub(super) fn push_client(connection: &ConnectionInfo, name: Option<CompactString>, out: &mut Attributes) {
+/// Pushes `client.*` of a server's connection: of the one behind a proxy that names it, else of the other end, which the
+/// server calls `name`.
+pub(super) fn push_client(
+    connection: &ConnectionInfo,
+    proxied: Option<SocketAddr>,
+    name: Option<CompactString>,
+    out: &mut Attributes,
+) {
+    if let Some(client) = proxied {
+        out.push(semconv::CLIENT_ADDRESS, Value::Str(ip(client.ip())));
+        out.push_int(semconv::CLIENT_PORT, Some(client.port()));
+        return;
+    }
     out.push_str(semconv::CLIENT_ADDRESS, name.or_else(|| address(&connection.remote)));
     out.push_int(semconv::CLIENT_PORT, connection.remote.port());
 }
@@ -183,6 +196,7 @@ mod tests {
             tls: false,
             tls_version: None,
             asked: None,
+            client: None,
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Facts {
     server: Server,
     /// What the server calls its client.
     client: Option<CompactString>,
+    /// The client behind a proxy.
+    proxied: Option<std::net::SocketAddr>,
     status: Status,
     error: Option<Error>,
 }
@@ -63,6 +65,7 @@ impl Facts {
             scheme,
             server: Server::of(authority, role, connection).named(remote, role, connection),
             client: remote.name.filter(|_| role == Role::Server).cloned(),
+            proxied: remote.client,
             status,
             error,
         }
@@ -117,7 +120,7 @@ impl Facts {
         }
         self.server.push(&mut out);
         if self.role == Role::Server {
-            endpoint::push_client(connection, self.client, &mut out);
+            endpoint::push_client(connection, self.proxied, self.client, &mut out);
         }
         endpoint::push_network(connection, http.version, false, &mut out);
         if let Some(route) = route {

@@ -61,6 +61,8 @@ pub struct Config {
     pub red: red::Config,
     /// A signal that a service sends over OTLP itself is left to it.
     pub leaves_own_exports: bool,
+    /// `client.*` are the socket's other end, whatever a proxy says of the client (PROXY protocol).
+    pub ignores_proxied_clients: bool,
 }
 
 /// What the stage has done; all counts only grow.
@@ -88,6 +90,7 @@ pub struct Telemetry {
     peers: Option<Arc<dyn PeerSource>>,
     names: Vec<Arc<dyn NameSource>>,
     leaves_own_exports: bool,
+    ignores_proxied_clients: bool,
     counts: Counts,
 }
 
@@ -124,6 +127,7 @@ impl Telemetry {
             peers: None,
             names: Vec::new(),
             leaves_own_exports: config.leaves_own_exports,
+            ignores_proxied_clients: config.ignores_proxied_clients,
             counts: Counts::default(),
         }
     }
@@ -189,7 +193,8 @@ impl Telemetry {
         let is_sampled = context.span_id.is_some();
         let peer = self.peer(connection, role);
         let name = self.names.iter().find_map(|names| names.name(resource.pid, role, connection));
-        let remote = Remote { peer: peer.as_deref(), name: name.as_ref() };
+        let client = connection.client.filter(|_| !self.ignores_proxied_clients);
+        let remote = Remote { peer: peer.as_deref(), name: name.as_ref(), client };
         let instance = self.instances.get_or_insert(resource);
         if let Some(signal) = instance.own_exports.notice(role, outcome, &detail)
             && self.leaves_own_exports

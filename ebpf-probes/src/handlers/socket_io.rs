@@ -10,7 +10,7 @@ use aya_ebpf::{
     },
 };
 use ebpf_common::{
-    events::{Data, EventKind, Open, RECEIVED, flags},
+    events::{Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, flags},
     limits::{HEAD_MAX, LATER_HEAD, LOOK_EVERY, RESPONSE_HEAD_MAX, SMALL_PIECE},
     policy::{Counter, VERDICT_IGNORE},
 };
@@ -27,8 +27,8 @@ use crate::{
         task::{self, tgid_of},
     },
     maps::{
-        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, FRAMES, HTTP2, IGNORED, RESPONSES, SCRATCH, Scratch,
-        TCP, VERDICTS, count,
+        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, FRAMES, HTTP2, IGNORED, RESPONSES, SCRATCH, SENT_FIRST,
+        Scratch, TCP, TURN, VERDICTS, count,
     },
 };
 
@@ -132,7 +132,13 @@ pub fn moved<S: Socket>(
     }
     if connection.flags & ANNOUNCED == 0 {
         cold_path();
-        announce(socket.address(), connection.id, tgid_of(thread), at_ns)?;
+        let first = if connection.flags & TCP != 0 { len } else { 0 };
+        if announce(socket.address(), connection.id, tgid_of(thread), at_ns, first).is_none() {
+            connection.flags &= !TURN;
+            turn(connection, direction);
+            count_request(connection, direction);
+            return None;
+        }
         connection.flags |= ANNOUNCED;
     }
     let buffer = capture::keep(scratch, buffer());
@@ -288,8 +294,8 @@ pub fn send(
     header.flags |= copied.flags;
     header.head_len = copied.head_len as u16;
     header.tail_len = copied.tail_len as u16;
-    if beginning != FRAME {
-        output(scratch, copied.head_len + copied.tail_len);
+    if beginning != FRAME && output(scratch, copied.head_len + copied.tail_len).is_none() {
+        count_request(connection, direction);
     }
     beginning
 }
@@ -450,12 +456,43 @@ fn of_side(sequences: Sequences, side: usize) -> u32 {
     if side == 0 { sequences.received } else { sequences.sent }
 }
 
+/// Whether a piece begins a turn. The first of all says where requests go, until a response is seen.
+#[inline(always)]
+fn turn(connection: &mut Connection, direction: u32) -> bool {
+    let before = connection.last_direction;
+    if before == direction {
+        return false;
+    }
+    connection.last_direction = direction;
+    connection.flags |= TURN;
+    if before > 1 && direction != RECEIVED {
+        connection.flags |= SENT_FIRST;
+    }
+    true
+}
+
+/// A piece was lost: counts the request that it may have begun.
+#[inline(always)]
+fn count_request(connection: &Connection, direction: u32) {
+    cold_path();
+    let responses = connection.flags / RESPONSES & 3;
+    let requests = match responses {
+        1 => 1,
+        2 => 0,
+        _ => u32::from(connection.flags & SENT_FIRST != 0),
+    };
+    if connection.flags & TURN != 0 && requests == direction & 1 {
+        count(Counter::LostRequests);
+    }
+}
+
 /// How many bytes of the beginning of this piece to copy.
 #[inline(always)]
 pub fn share(connection: &mut Connection, direction: u32, len: u32) -> u32 {
     let side = (direction & 1) as usize;
-    if connection.last_direction != direction {
-        connection.last_direction = direction;
+    if !turn(connection, direction) {
+        connection.flags &= !TURN;
+    } else {
         connection.budget[side] =
             if connection.flags & (RESPONSES << side) != 0 { RESPONSE_HEAD_MAX } else { HEAD_LIMIT.load() };
     }
@@ -472,9 +509,9 @@ pub(super) fn first_word(scratch: *mut Scratch) -> u32 {
     unsafe { (&raw const (*scratch).payload).cast::<u32>().read_unaligned() }
 }
 
-/// Tells user space of a connection before its first piece.
+/// Tells user space of a connection before its first piece. `first`: how long that is, for TCP.
 #[inline(always)]
-fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64) -> Option<()> {
+fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64, first: u32) -> Option<()> {
     let Some(mut record) = EVENTS.reserve::<Open>(0) else {
         count(Counter::LostRingFull);
         return None;
@@ -491,6 +528,10 @@ fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64) -> Option<()> {
     // What could not be read stays zero, which user space shows as unknown.
     let _unknown = socket::describe(sk, open);
     let _unknown = task::identify_current(open);
+    if first > 0 && socket::has_moved_only(sk, first) == Some(true) {
+        // SAFETY: as above.
+        unsafe { (*open).state |= MET_AT_BEGINNING };
+    }
     record.submit(BPF_RB_NO_WAKEUP.into());
     Some(())
 }

@@ -24,7 +24,10 @@ pub fn changed<S: Socket>(socket: S, connection: *mut Connection, state: u32) ->
     if connection.flags & ANNOUNCED == 0 || connection.flags & (IGNORED | BOUND) == IGNORED {
         return None;
     }
-    let conn = if connection.flags & BOUND != 0 { connection.plaintext } else { connection.id };
+    let is_bound = connection.flags & BOUND != 0;
+    let conn = if is_bound { connection.plaintext } else { connection.id };
+    // Its own positions are not those of the plaintext.
+    let [received, sent] = if is_bound { [0; 2] } else { connection.position };
     let Some(mut record) = EVENTS.reserve::<State>(0) else {
         count(Counter::LostRingFull);
         return None;
@@ -37,8 +40,8 @@ pub fn changed<S: Socket>(socket: S, connection: *mut Connection, state: u32) ->
         at_ns: unsafe { bpf_ktime_get_ns() },
         error: socket::error(socket.address()),
         reserved: 0,
-        received: connection.position[0],
-        sent: connection.position[1],
+        received,
+        sent,
     });
     record.submit(BPF_RB_NO_WAKEUP.into());
     Some(())

@@ -268,6 +268,20 @@ pub fn error(sk: u64) -> u32 {
     read::<u32>(sk, OFFSETS.sock_err.load()).unwrap_or(0)
 }
 
+/// Whether all that a TCP socket has moved are `len` bytes. Where the kernel does not say, it is not known to be so.
+#[inline(always)]
+pub fn has_moved_only(sk: u64, len: u32) -> Option<bool> {
+    let received = read::<u64>(sk, OFFSETS.tcp_bytes_received.load())?;
+    let acked = read::<u64>(sk, OFFSETS.tcp_bytes_acked.load())?;
+    let unread =
+        read::<u32>(sk, OFFSETS.tcp_rcv_nxt.load())?.wrapping_sub(read::<u32>(sk, OFFSETS.tcp_copied_seq.load())?);
+    let on_its_way =
+        read::<u32>(sk, OFFSETS.tcp_write_seq.load())?.wrapping_sub(read::<u32>(sk, OFFSETS.tcp_snd_una.load())?);
+    let moved = received.wrapping_sub(u64::from(unread)).wrapping_add(acked).wrapping_add(u64::from(on_its_way));
+    // A SYN and a FIN have sequence numbers of their own, which some of these count.
+    Some(moved.wrapping_add(2) <= u64::from(len) + 4)
+}
+
 /// Fills in addresses and network namespace of a record that is all zeroes. What cannot be read stays zero.
 #[inline(always)]
 pub fn describe(sk: u64, open: *mut Open) -> Option<()> {

@@ -28,6 +28,7 @@ fn connection() -> ConnectionInfo {
         tls: false,
         tls_version: None,
         asked: None,
+        client: None,
     }
 }
 

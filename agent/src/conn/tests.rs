@@ -1,0 +1,250 @@
+//! Connections of every kind, from records to exchanges.
+
+use ebpf_common::events::{
+    AF_INET, AF_UNIX, Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, SENT, State, TCP_CLOSE,
+};
+use zerocopy::FromZeros as _;
+
+use super::{Connections, Limits, Wanted};
+use crate::model::{
+    exchange::{Detail, Exchange, Outcome},
+    net::ConnectionInfo,
+};
+
+const CONN: u64 = 5;
+const MS: u64 = 1_000_000;
+const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+/// How a connection is met.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Met {
+    /// With the first byte that moves over it.
+    AtBeginning,
+    /// It is older than the agent, or may be.
+    InMidst,
+    /// A unix socket.
+    Unix,
+}
+
+const ALL: [Met; 3] = [Met::AtBeginning, Met::InMidst, Met::Unix];
+
+/// A connection that is watched.
+struct Wire {
+    connections: Connections,
+    told: Vec<(ConnectionInfo, Exchange)>,
+    wanted: Wanted,
+    moved: [u64; 2],
+    now: u64,
+}
+
+impl Wire {
+    fn new(met: Met) -> Self {
+        let mut connections = Connections::new(Limits::default(), 0);
+        let mut open = Open::new_zeroed();
+        (open.kind, open.conn, open.tgid, open.at_ns) = (EventKind::Open as u32, CONN, 7, 1);
+        open.family = if met == Met::Unix { AF_UNIX } else { AF_INET };
+        open.state = if met == Met::AtBeginning { 1 | MET_AT_BEGINNING } else { u16::from(met != Met::Unix) };
+        open.remote_addr[..4].copy_from_slice(&[192, 0, 2, 9]);
+        connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Exchange| {});
+        Self { connections, told: Vec::new(), wanted: Wanted::Pieces, moved: [0; 2], now: MS }
+    }
+
+    fn moves(&mut self, direction: u32, bytes: &[u8]) -> &mut Self {
+        self.now += MS;
+        let mut header = Data::new_zeroed();
+        (header.kind, header.direction, header.tgid, header.conn) = (EventKind::Data as u32, direction, 7, CONN);
+        (header.at_ns, header.len) = (self.now, u32::try_from(bytes.len()).unwrap());
+        header.head_len = u16::try_from(bytes.len()).unwrap();
+        header.position = self.moved[direction as usize];
+        header.other_position = self.moved[1 - direction as usize];
+        self.moved[direction as usize] += bytes.len() as u64;
+        let told = &mut self.told;
+        let wanted = self.connections.on_data(&header, bytes, &[], &mut |info: &ConnectionInfo, exchange| {
+            told.push((info.clone(), exchange));
+        });
+        if self.wanted != Wanted::Nothing {
+            self.wanted = wanted;
+        }
+        self
+    }
+
+    fn receives(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.moves(RECEIVED, bytes.as_ref())
+    }
+
+    fn sends(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.moves(SENT, bytes.as_ref())
+    }
+
+    fn closes(&mut self) -> &mut Self {
+        let mut state = State::new_zeroed();
+        (state.kind, state.state, state.conn, state.at_ns) = (EventKind::State as u32, TCP_CLOSE, CONN, self.now);
+        [state.received, state.sent] = self.moved;
+        let told = &mut self.told;
+        self.connections.on_state(&state, &mut |info: &ConnectionInfo, exchange| told.push((info.clone(), exchange)));
+        self
+    }
+
+    fn told(&self) -> Vec<String> {
+        let tell = |(_, exchange): &(ConnectionInfo, Exchange)| {
+            let Detail::Http(http) = &exchange.detail else { panic!("{exchange:?}") };
+            let [method, target] = [&http.method, &http.target].map(|text| text.as_deref().unwrap_or("?"));
+            let outcome = match exchange.outcome {
+                Outcome::Complete => String::new(),
+                other => format!(" {other:?}"),
+            };
+            format!("{:?} {method} {target} {}{outcome}", exchange.role, http.status.unwrap_or_default())
+        };
+        self.told.iter().map(tell).collect()
+    }
+
+    /// What could not be made sense of.
+    fn anomalies(&mut self) -> u64 {
+        self.connections.gather();
+        let totals = self.connections.totals();
+        totals.resyncs + totals.unmatched_responses + totals.over_limit
+    }
+}
+
+#[test]
+fn a_connection_speaks_http_however_it_was_met() {
+    for met in ALL {
+        let mut wire = Wire::new(met);
+        wire.receives(GET).sends(OK).receives(&GET[..3]).receives(&GET[3..]).sends(&OK[..7]).sends(&OK[7..]).closes();
+        assert_eq!(wire.told(), ["Server GET /a 200", "Server GET /a 200"], "{met:?}");
+        let mut wire = Wire::new(met);
+        wire.sends(GET).receives(OK).closes();
+        assert_eq!((wire.told(), wire.anomalies()), (vec!["Client GET /a 200".to_owned()], 0), "{met:?}");
+    }
+}
+
+#[test]
+fn a_first_request_without_an_answer_is_told() {
+    for met in ALL {
+        let mut wire = Wire::new(met);
+        wire.receives(GET).closes();
+        assert_eq!(wire.told(), ["Server GET /a 0 NoResponse"], "{met:?}");
+    }
+}
+
+#[test]
+fn what_another_protocol_carries_never_becomes_a_request() {
+    for met in ALL {
+        // A job for beanstalkd, and the same taken out of it.
+        let mut wire = Wire::new(met);
+        for _ in 0..20 {
+            wire.receives("put 0 0 60 28\r\n").receives(GET).receives("\r\n").sends("INSERTED 1\r\n");
+            wire.receives("reserve\r\n").sends("RESERVED 1 28\r\n").sends(GET).sends("\r\n");
+        }
+        assert_eq!((wire.closes().told().len(), wire.anomalies()), (0, 0), "{met:?}");
+        assert_eq!(wire.wanted, Wanted::Nothing);
+        // The payload is a response, or the client waits before it sends it.
+        let mut wire = Wire::new(met);
+        for _ in 0..20 {
+            wire.receives("set k 0 0 44\r\n").receives(OK).sends("STORED\r\n").receives("get k\r\n").sends(OK);
+            wire.receives("DATA\r\n").sends("354 go on\r\n").receives(GET).sends("250 taken\r\n");
+        }
+        assert_eq!((wire.closes().told().len(), wire.anomalies()), (0, 0), "{met:?}");
+    }
+}
+
+#[test]
+fn a_protocol_that_is_answered_in_http_is_none_of_ours() {
+    // uwsgi, at the web server and at the application.
+    let asked = b"\x00\x1b\x01\x00\x0e\x00REQUEST_METHOD\x03\x00GET";
+    for met in ALL {
+        for to_peer in [SENT, RECEIVED] {
+            let mut wire = Wire::new(met);
+            for _ in 0..20 {
+                wire.moves(to_peer, asked).moves(1 - to_peer, OK);
+            }
+            assert_eq!((wire.closes().told().len(), wire.anomalies()), (0, 0), "{met:?}");
+            assert_eq!(wire.wanted, Wanted::Nothing);
+        }
+    }
+}
+
+#[test]
+fn a_connection_met_in_its_midst_is_followed_from_its_next_request() {
+    let mut wire = Wire::new(Met::InMidst);
+    wire.receives("rest of a body").sends(OK).receives(GET).sends(OK);
+    assert_eq!(wire.told(), ["Server GET /a 200"]);
+    let mut wire = Wire::new(Met::InMidst);
+    wire.sends(OK).receives(GET).sends(OK);
+    assert_eq!((wire.told(), wire.anomalies()), (vec!["Server GET /a 200".to_owned()], 0));
+}
+
+#[test]
+fn http_behind_a_socks_proxy_is_seen() {
+    for met in ALL {
+        let mut wire = Wire::new(met);
+        wire.sends([5, 1, 0]).receives([5, 0]).sends([5, 1, 0, 1, 127, 0, 0, 1, 0, 80]);
+        wire.receives([5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).sends(GET).receives(OK);
+        assert_eq!(wire.told(), ["Client GET /a 200"], "{met:?}");
+    }
+}
+
+#[test]
+fn a_proxy_may_name_the_client_before_anything_else() {
+    let line = b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n".as_slice();
+    let block =
+        [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &[203, 0, 113, 7, 192, 0, 2, 1, 0xdc, 4, 1, 187]].concat();
+    for (met, header) in ALL.into_iter().flat_map(|met| [(met, line), (met, &block[..])]) {
+        for behind in 0..header.len() + GET.len() {
+            let stream = [header, GET].concat();
+            let mut wire = Wire::new(met);
+            wire.receives(&stream[..behind]).receives(&stream[behind..]).sends(OK).receives(GET).sends(OK);
+            assert_eq!(wire.told(), ["Server GET /a 200", "Server GET /a 200"], "{met:?} {behind}");
+            let client = wire.told[1].0.client.map(|client| client.to_string());
+            assert_eq!(client.as_deref(), Some("203.0.113.7:56324"));
+            assert_eq!(wire.anomalies(), 0);
+        }
+    }
+}
+
+#[test]
+fn http2_behind_what_a_proxy_says_is_seen_from_its_beginning() {
+    let line = b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n";
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    // HEADERS of stream 1: GET, http, /; and 200.
+    let (asked, answered) = ([0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x84, 0x86], [0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88]);
+    let mut wire = Wire::new(Met::AtBeginning);
+    wire.receives(line).receives(preface);
+    assert_eq!(wire.wanted, Wanted::Frames, "the kernel side knows frames only where a connection begins with them");
+    wire.sends([0, 0, 0, 4, 0, 0, 0, 0, 0]).receives(asked).sends(answered);
+    assert_eq!(wire.told(), ["Server GET / 200"]);
+}
+
+#[test]
+fn within_a_tunnel_the_client_is_seen_to_ask_and_the_proxy_is_not() {
+    let asked = "CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n";
+    let opened = b"HTTP/1.1 200 Connection established\r\n\r\n".as_slice();
+    let mut wire = Wire::new(Met::AtBeginning);
+    wire.sends(asked).receives(opened).sends(GET).receives(OK).sends(GET).receives(OK).closes();
+    assert_eq!(wire.told(), ["Client CONNECT h:80 200", "Client GET /a 200", "Client GET /a 200"]);
+    assert_eq!(wire.anomalies(), 0);
+    let mut wire = Wire::new(Met::AtBeginning);
+    wire.receives(asked).sends(opened).receives(GET).sends(OK);
+    assert_eq!(wire.told(), ["Server CONNECT h:80 200"]);
+    // What is no HTTP there is left alone, wherever its first bytes stand.
+    for other in [b"SSH-2.0-x\r\n".as_slice(), b"\x16\x03\x01\x02\x00\x01"] {
+        for first in [[opened, other].concat(), opened.to_vec()] {
+            let mut wire = Wire::new(Met::AtBeginning);
+            wire.sends(asked).receives(first).receives(other).sends(GET).receives(OK);
+            assert_eq!(wire.told(), ["Client CONNECT h:80 200"]);
+            assert_eq!(wire.wanted, Wanted::Nothing);
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_was_lost_at_the_end_is_unseen_and_not_missing() {
+    for (lost, outcome) in [(OK.len(), "Unseen"), (0, "NoResponse")] {
+        let mut wire = Wire::new(Met::AtBeginning);
+        wire.receives(GET).sends(OK).receives(GET);
+        wire.moved[SENT as usize] += lost as u64;
+        wire.closes();
+        assert_eq!(wire.told(), ["Server GET /a 200".to_owned(), format!("Server GET /a 0 {outcome}")]);
+    }
+}
