@@ -318,8 +318,8 @@ fn ends_packet(stream: &mut TlsStream, thread_id: u64, at: u64, len: i64) -> Opt
     if len <= 0 {
         return read_nothing(stream, thread_id, len);
     }
-    // Behind two links: the bytes, how many, and how many at the beginning were taken already.
-    let [bytes, size, taken] =
+    // Behind two links: how many bytes at the beginning were taken already, where they lie, and how many there are.
+    let [taken, bytes, size] =
         read_user_value::<u64>(at).and_then(|packet| read_user_value::<[u64; 3]>(packet + 2 * 8)).unwrap_or([0; 3]);
     let size = size & 0xffff_ffff;
     let is_packet = bytes != 0 && size.wrapping_sub(taken) == len as u64;
