@@ -169,7 +169,8 @@ pub struct Bind {
     pub reserved: u32,
     /// The stream.
     pub conn: u64,
-    /// The connection; 0 where what was said before turned out to be uncertain.
+    /// The connection, or the stream of plaintext where TLS runs within TLS; 0 where what was said before turned out to be
+    /// uncertain.
     pub carrier: u64,
     /// When, in ns of `CLOCK_MONOTONIC`.
     pub at_ns: u64,

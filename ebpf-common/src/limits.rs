@@ -59,6 +59,10 @@ pub const MMSG_THREADS: u32 = 1024;
 pub const TLS_STREAMS_MAX: u32 = 16384;
 /// Threads that use TLS at once.
 pub const TLS_THREADS_MAX: u32 = 4096;
+/// Pages of stacks (4 KiB) on which calls into TLS libraries can be open at once: about one per thread or fiber that is in one.
+pub const TLS_CALLS_MAX: u32 = 8192;
+/// Calls into TLS libraries that can be open on one page of a stack.
+pub const TLS_CALLS_PER_PAGE: usize = 3;
 /// Connections found by inference to carry a TLS object's bytes, until they next move some.
 pub const TLS_CARRIERS_MAX: u32 = 4096;
 /// Most plaintext of one TLS record (RFC 8446, 5.1).

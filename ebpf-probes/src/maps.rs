@@ -9,7 +9,7 @@ use ebpf_common::{
     events::Data,
     limits::{
         ANSWERED_MAX, CONNECTIONS_MAX, IOV_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD,
-        TLS_CARRIERS_MAX, TLS_STREAMS_MAX, TLS_THREADS_MAX, VERDICTS_MAX,
+        TLS_CALLS_MAX, TLS_CALLS_PER_PAGE, TLS_CARRIERS_MAX, TLS_STREAMS_MAX, TLS_THREADS_MAX, VERDICTS_MAX,
     },
     policy::{COUNTERS, Counter, TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX, TOLD_CHUNK},
 };
@@ -63,6 +63,8 @@ pub const CIPHER: u32 = 1 << 6;
 pub const BOUND: u32 = 1 << 7;
 /// The frames of HTTP/2 are followed; shifted by the direction.
 pub const FRAMES: u32 = 1 << 8;
+/// A TLS library could not send on it, and nothing was sent on it since.
+pub const HELD: u32 = 1 << 11;
 /// It carries HTTP/2: a direction that is not followed is taken up again where a piece begins with a header block.
 pub const HTTP2: u32 = 1 << 10;
 /// The last piece began a turn.
@@ -215,17 +217,73 @@ pub struct TlsStream {
 #[map]
 pub static TLS_STREAMS: LruHashMap<TlsKey, TlsStream> = LruHashMap::with_max_entries(TLS_STREAMS_MAX, 0);
 
+/// A call into a TLS library that has not returned. What names it is where on the stack its return address lies: that stays
+/// the same until it returns, whatever thread carries it on, and others may be begun meanwhile on other stacks.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TlsCall {
+    /// Where its return address lies; 0: there is no call.
+    pub at: u64,
+    /// The return address.
+    pub returns_to: u64,
+    /// The TLS object.
+    pub object: u64,
+    /// Where it puts bytes it reads.
+    pub buffer: u64,
+    /// Where it puts their number, or what holds them; 0 where it returns the number.
+    pub count_at: u64,
+    /// The connection that is known to carry the object.
+    pub carrier: u64,
+    /// The call around it on the same stack ([`TlsCall::at`]), as far as its thread knows; 0 for none.
+    pub around: u64,
+    /// The thread that began it.
+    pub thread: u64,
+    /// See the constants of `handlers::tls`.
+    pub kind: u32,
+    /// It tried to receive from a socket.
+    pub nested: u32,
+}
+
+/// The calls that are open on one page of a stack.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct StackPage {
+    pub calls: [TlsCall; TLS_CALLS_PER_PAGE],
+}
+
+/// A page of a process's memory.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct StackKey {
+    /// Its number.
+    pub page: u64,
+    pub tgid: u64,
+}
+
+/// By page of a stack. Written by the programs; the least recently used goes, so that calls which were left otherwise than
+/// by their return (a fiber that was thrown away, a jump out of several functions) take no room for ever.
+#[map]
+pub static TLS_CALLS: LruHashMap<StackKey, StackPage> = LruHashMap::with_max_entries(TLS_CALLS_MAX, 0);
+
+/// A page without calls, which the stack of a program has no room for. Never written.
+#[map]
+pub static NO_CALLS: Array<StackPage> = Array::with_max_entries(1, 0);
+
+/// By connection: the library tried to send on it, could not, and nothing was sent on it since. Written by the programs; least
+/// recently used goes.
+#[map]
+pub static TLS_HELD: LruHashMap<u64, u32> = LruHashMap::with_max_entries(TLS_CARRIERS_MAX, 0);
+
 /// What a thread last did with TLS.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct TlsThread {
-    /// The TLS object of its last call.
-    pub object: u64,
-    /// Where that call puts bytes it reads.
-    pub buffer: u64,
-    /// Where it puts their number; 0 where it returns it.
-    pub count_at: u64,
-    /// The connection that is known to carry the object, or that a record of rustls was last written for.
+    /// The TLS object that it last wrote to; 0 where its last call was another.
+    pub writes: u64,
+    /// The call that it last began of those that have not returned ([`TlsCall::at`]); 0 for none. Another thread may
+    /// have seen it return.
+    pub innermost: u64,
+    /// The connection that a record of rustls was last written for.
     pub carrier: u64,
     /// Connection with TLS records on which the thread received since its last TLS call; 0 for none, all ones for
     /// several.
@@ -237,13 +295,8 @@ pub struct TlsThread {
     pub writer: u64,
     /// How many bytes of plaintext went into the first record since.
     pub written: u64,
-    /// The call, see the constants of `handlers::tls`.
-    pub call: u32,
-    /// The call has not returned yet.
-    pub in_call: u32,
-    /// The call tried to receive from a socket.
-    pub nested: u32,
-    pub reserved: u32,
+    /// Numbers that the verifier is to forget.
+    pub forgotten: [u64; 2],
 }
 
 /// By thread (`pid_tgid`). Written by the programs; least recently used goes.

@@ -20,7 +20,6 @@ const PROG_TYPE_KPROBE: u32 = 2;
 const PROG_TYPE_TRACING: u32 = 26;
 const TRACE_RAW_TP: u32 = 23;
 const TRACE_UPROBE_MULTI: u32 = 48;
-const UPROBE_MULTI_RETURN: u32 = 1;
 
 /// The programs in `bytes`, with the maps that `of_name` gives.
 ///
@@ -57,7 +56,7 @@ pub(super) fn fd(map: &Map) -> Option<BorrowedFd<'_>> {
 
 /// `union bpf_attr` for `BPF_PROG_LOAD`, to the last member that is used.
 #[repr(C)]
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Load {
     prog_type: u32,
     insn_cnt: u32,
@@ -131,28 +130,33 @@ fn load(code: &[bpf_insn], license: &CStr, attr: Load) -> io::Result<OwnedFd> {
         ..attr
     };
     // SAFETY: `attr` has the layout that the kernel asks for; code and licence outlive the call.
-    unsafe { bpf(PROG_LOAD, &attr) }
+    unsafe { bpf(PROG_LOAD, &attr) }.inspect_err(|_| tracing::debug!(verifier = why(attr), "a program was refused"))
 }
 
-/// Puts a program at an offset of a file, or where the function there returns.
-pub(super) fn link_uprobe(
-    program: BorrowedFd<'_>,
-    path: &CStr,
-    offset: u64,
-    cookie: u64,
-    on_return: bool,
-) -> io::Result<OwnedFd> {
+/// The end of what the verifier says of a program that it refuses.
+fn why(attr: Load) -> String {
+    const LOG: u32 = 16 << 20;
+    let mut log = vec![0; LOG as usize];
+    let attr = Load { log_level: 1, log_size: LOG, log_buf: log.as_mut_ptr() as u64, ..attr };
+    // SAFETY: as in `load`; the log has the room that is said.
+    let _refused_again = unsafe { bpf(PROG_LOAD, &attr) };
+    let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+    String::from_utf8_lossy(log.get(end.saturating_sub(2000)..end).unwrap_or_default()).into_owned()
+}
+
+/// Puts a program at offsets of a file.
+pub(super) fn link_uprobes(program: BorrowedFd<'_>, path: &CStr, offsets: &[u64], cookie: u64) -> io::Result<OwnedFd> {
+    let cookies = vec![cookie; offsets.len()];
     let attr = Link {
         prog_fd: program.as_raw_fd().cast_unsigned(),
         attach_type: TRACE_UPROBE_MULTI,
         path: path.as_ptr() as u64,
-        offsets: (&raw const offset) as u64,
-        cookies: (&raw const cookie) as u64,
-        cnt: 1,
-        uprobe_flags: if on_return { UPROBE_MULTI_RETURN } else { 0 },
+        offsets: offsets.as_ptr() as u64,
+        cookies: cookies.as_ptr() as u64,
+        cnt: u32::try_from(offsets.len()).map_err(io::Error::other)?,
         ..Link::default()
     };
-    // SAFETY: `attr` has the layout that the kernel asks for; path, offset and cookie outlive the call.
+    // SAFETY: `attr` has the layout that the kernel asks for; path, offsets and as many cookies outlive the call.
     unsafe { bpf(LINK_CREATE, &attr) }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 use aya::Ebpf;
-use aya_obj::{Object, ProgramSection};
+use aya_obj::Object;
 
 use super::bpf;
 
@@ -31,14 +31,12 @@ impl Programs {
         Ok(Self { object, loaded: HashMap::new() })
     }
 
-    /// Puts a program at an offset of a file, or where the function there returns, if it is one for returns. It goes when
-    /// the link is dropped. `cookie` is what the program can ask for.
+    /// Puts a program at offsets of a file. It goes when the link is dropped. `cookie` is what the program can ask for.
     ///
     /// # Errors
     /// What the kernel said. `EINVAL` from one that knows no such links.
-    pub(super) fn attach(&mut self, name: &str, path: &CStr, offset: u64, cookie: u64) -> anyhow::Result<OwnedFd> {
+    pub(super) fn attach(&mut self, name: &str, path: &CStr, offsets: &[u64], cookie: u64) -> anyhow::Result<OwnedFd> {
         let program = self.object.programs.get(name).with_context(|| format!("no program {name}"))?;
-        let on_return = matches!(program.section, ProgramSection::URetProbe { .. });
         if !self.loaded.contains_key(name) {
             let function = self.object.functions.get(&program.function_key()).context("a program without code")?;
             let loaded =
@@ -46,6 +44,6 @@ impl Programs {
             self.loaded.insert(name.to_owned(), loaded);
         }
         let program = self.loaded.get(name).context("not loaded")?;
-        Ok(bpf::link_uprobe(program.as_fd(), path, offset, cookie, on_return)?)
+        Ok(bpf::link_uprobes(program.as_fd(), path, offsets, cookie)?)
     }
 }

@@ -105,12 +105,17 @@ impl Probes for Capture {
     fn attach(&mut self, file: &File, number: u32, site: &Site) -> Result<Vec<Uprobe>, String> {
         // Not by its path, which may mean another file by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        if let Some(other) = site.returns.iter().chain([&site.entry]).find(|probed| !probed.is_in(file)) {
+            return Err(format!("the file has other code than before at byte {}", other.offset));
+        }
         let (entry, on_return) = site.function.programs();
+        let returns = on_return.filter(|_| !site.returns.is_empty()).map(|program| (program, &*site.returns));
         let mut probes: Vec<Uprobe> = Vec::new();
-        // The return first: an entry without its return would leave the thread in the call.
-        for program in on_return.into_iter().chain([entry]) {
-            match self.put(program, &path, site.offset, number) {
-                Ok(probe) => probes.push(probe),
+        // The returns first: an entry without them would leave calls open.
+        for (program, places) in returns.into_iter().chain([(entry, std::slice::from_ref(&site.entry))]) {
+            let offsets: Vec<u64> = places.iter().map(|probed| probed.offset).collect();
+            match self.put(program, &path, &offsets, number) {
+                Ok(new) => probes.extend(new),
                 Err(error) => {
                     for probe in probes {
                         Probes::detach(self, probe);
@@ -140,20 +145,20 @@ impl Capture {
         }
     }
 
-    /// Puts a program at an offset of a file, for all processes. It will know the file by `number`.
+    /// Puts a program at offsets of a file, for all processes. It will know the file by `number`.
     ///
     /// # Errors
     /// What the kernel said.
-    fn put(&mut self, program: &str, path: &str, offset: u64, number: u32) -> Result<Uprobe, String> {
+    fn put(&mut self, program: &str, path: &str, offsets: &[u64], number: u32) -> Result<Vec<Uprobe>, String> {
         let cookie = self.uprobes_have_cookies.then_some(u64::from(number));
         if let How::Multi(programs, works) = &mut self.uprobes {
             let attached = CString::new(path)
                 .map_err(anyhow::Error::from)
-                .and_then(|path| programs.attach(program, &path, offset, cookie.unwrap_or(0)));
+                .and_then(|path| programs.attach(program, &path, offsets, cookie.unwrap_or(0)));
             match attached {
                 Ok(link) => {
                     *works = true;
-                    return Ok(Uprobe::Multi(link));
+                    return Ok(vec![Uprobe::Multi(link)]);
                 }
                 Err(error) if *works => return Err(format!("{error:#}")),
                 Err(error) => {
@@ -163,7 +168,7 @@ impl Capture {
                 }
             }
         }
-        attach(&mut self.object, program, path, offset, cookie)
+        offsets.iter().map(|&offset| attach(&mut self.object, program, path, offset, cookie)).collect()
     }
 
     /// Tries whether functions of programs can be probed here, at one that runs only where this program starts. Gives by
@@ -181,9 +186,9 @@ impl Capture {
             (within < size).then_some(offset + within)
         });
         let offset = offset.ok_or("this program has no entry point")?;
-        match self.put("tls_free", "/proc/self/exe", offset, TLS_ALL_FILES)? {
-            Uprobe::Multi(_) => Ok("links of kind uprobe_multi"),
-            Uprobe::Perf(_) => Ok("perf events"),
+        match &*self.put("tls_free", "/proc/self/exe", &[offset], TLS_ALL_FILES)? {
+            [Uprobe::Multi(_), ..] => Ok("links of kind uprobe_multi"),
+            _ => Ok("perf events"),
         }
     }
 }

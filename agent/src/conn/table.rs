@@ -173,6 +173,16 @@ impl Connections {
     /// It became known which connection carries a stream of plaintext. Of the connection itself no more is reported than
     /// what either side sends first.
     pub fn on_bind(&mut self, bind: &Bind) {
+        if is_plaintext(bind.carrier) {
+            // TLS within TLS: the ends are the same, and what is known of the outer one's version does not count here.
+            let outer = self.by_id.get(&bind.carrier).map(|outer| outer.info.clone());
+            if let Some(stream) = self.by_id.get_mut(&bind.conn)
+                && let Some(outer) = outer
+            {
+                stream.info = ConnectionInfo { id: bind.conn, tls: true, tls_version: None, ..outer };
+            }
+            return;
+        }
         let carrier = self.by_id.remove(&bind.carrier);
         let Some(stream) = self.by_id.get_mut(&bind.conn) else { return };
         stream.info = match carrier {

@@ -59,8 +59,18 @@ pub enum TlsLibrary {
     GnuTls,
     /// NSS.
     Nss,
+    /// wolfSSL.
+    WolfSsl,
+    /// Mbed TLS.
+    MbedTls,
+    /// Java's own TLS.
+    Jsse,
     /// Go's `crypto/tls`.
     GoTls,
+    /// OpenSSL, linked into a program without its symbols.
+    OpenSslStripped,
+    /// BoringSSL, or AWS-LC, likewise.
+    BoringSslStripped,
     /// rustls.
     Rustls,
     /// rustls, in a program without a symbol table.
@@ -74,11 +84,14 @@ impl TlsLibrary {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::OpenSsl => "openssl",
-            Self::BoringSsl => "boringssl",
+            Self::OpenSsl | Self::OpenSslStripped => "openssl",
+            Self::BoringSsl | Self::BoringSslStripped => "boringssl",
             Self::AwsLc => "aws-lc",
             Self::GnuTls => "gnutls",
             Self::Nss => "nss",
+            Self::WolfSsl => "wolfssl",
+            Self::MbedTls => "mbedtls",
+            Self::Jsse => "jsse",
             Self::GoTls => "go crypto/tls",
             Self::Rustls | Self::RustlsStripped | Self::RustlsInlined => "rustls",
         }
@@ -88,7 +101,12 @@ impl TlsLibrary {
     #[must_use]
     pub const fn unseen(self) -> Option<&'static str> {
         match self {
-            Self::RustlsStripped => Some("the program is stripped of its symbols"),
+            Self::RustlsStripped | Self::OpenSslStripped | Self::BoringSslStripped => {
+                Some("the program is stripped of its symbols")
+            }
+            Self::Nss | Self::WolfSsl | Self::MbedTls => Some("the functions of this library are not probed"),
+            Self::Jsse => Some("Java encrypts by itself, in code that is compiled as it runs"),
+            Self::GoTls => Some("Go programs encrypt by themselves, on stacks that move"),
             Self::RustlsInlined => Some("the compiler has inlined the functions away"),
             _ => None,
         }
@@ -105,6 +123,11 @@ impl Tls {
             "libssl" => TlsLibrary::OpenSsl,
             "libgnutls" => TlsLibrary::GnuTls,
             "libssl3" => TlsLibrary::Nss,
+            "libwolfssl" => TlsLibrary::WolfSsl,
+            "libmbedtls" => TlsLibrary::MbedTls,
+            "libjvm" => TlsLibrary::Jsse,
+            // grpcio's wheels.
+            _ if stem.starts_with("cygrpc.") => TlsLibrary::BoringSslStripped,
             _ if stem.starts_with("libssl-") => TlsLibrary::OpenSsl,
             _ => return None,
         };
@@ -193,7 +216,17 @@ pub fn tls(file: &File) -> Option<TlsLibrary> {
             return Some(*library);
         }
     }
-    sections.rodata.and_then(|range| search(file, range, &[b"rustls"]))?;
+    // Where their errors come from is a text in them.
+    let texts: [(&[u8], TlsLibrary); 3] = [
+        (b"rustls", TlsLibrary::Rustls),
+        (b"ssl/ssl_lib.cc\0", TlsLibrary::BoringSslStripped),
+        (b"ssl/ssl_lib.c\0", TlsLibrary::OpenSslStripped),
+    ];
+    let in_texts = |needle: &[u8]| sections.rodata.is_some_and(|range| search(file, range, &[needle]).is_some());
+    let (_, library) = texts.into_iter().find(|(needle, _)| in_texts(needle))?;
+    if library != TlsLibrary::Rustls {
+        return Some(library);
+    }
     Some(if RUSTLS_FUNCTIONS.iter().all(|names| named(names)) {
         TlsLibrary::Rustls
     } else if named(&[b"6rustls", b"rustls.."]) {

@@ -111,14 +111,20 @@ impl FactsReader {
         embedded.unwrap_or(Runtime { language: compiled, name: None })
     }
 
-    /// The TLS library a process uses: one that is mapped (with its path), else what its executable has within.
-    pub(crate) fn tls(&self, pid: u32) -> Option<(Tls, Option<String>)> {
+    /// The TLS libraries a process has: those that are mapped (with their paths), and where none of them is seen, what its
+    /// executable has within.
+    pub(crate) fn tls(&self, pid: u32) -> Vec<(Tls, Option<String>)> {
         let mapped = self.proc.mapped_files(pid);
-        let library = mapped.iter().find_map(|path| Some((Tls::of_library(name::base(path))?, Some(path.clone()))));
-        library.or_else(|| {
-            let library = self.executables.tls(self.proc.exe_id(pid)?, || self.proc.open_exe(pid))?;
-            Some((Tls { library, version: None }, None))
-        })
+        let mut libraries: Vec<(Tls, Option<String>)> =
+            mapped.iter().filter_map(|path| Some((Tls::of_library(name::base(path))?, Some(path.clone())))).collect();
+        if libraries.iter().all(|(tls, _)| tls.library.unseen().is_some()) {
+            let own = self.proc.exe_id(pid).and_then(|id| self.executables.tls(id, || self.proc.open_exe(pid)));
+            libraries.extend(own.map(|library| (Tls { library, version: None }, None)));
+        }
+        // What is seen stands first; of several files of one kind one is enough.
+        libraries.sort_by_key(|(tls, _)| (tls.library.unseen().is_some(), tls.library.name()));
+        libraries.dedup_by_key(|(tls, _)| tls.library);
+        libraries
     }
 
     /// The one copy of a string that many processes have.

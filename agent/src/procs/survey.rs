@@ -1,9 +1,11 @@
 //! The rows of `beyla-rs survey`, as text and as JSON.
 
-use std::fmt::Write;
+use std::{fmt::Write, iter};
 
 use compact_str::CompactString;
 use serde::Serialize;
+
+use super::executable::Tls;
 
 /// A process that would be watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +40,33 @@ pub struct RowTls {
     /// Why its plaintext cannot be seen, where that is known beforehand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unseen: Option<&'static str>,
+    /// Others that it has loaded as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Self>,
+}
+
+impl RowTls {
+    /// Of what was found in a process, what is seen first.
+    pub(super) fn of(found: Vec<(Tls, Option<String>)>) -> Option<Self> {
+        let mut rows = found.into_iter().map(|(tls, path)| Self {
+            library: tls.library.name(),
+            version: tls.version,
+            path,
+            unseen: tls.library.unseen(),
+            also: Vec::new(),
+        });
+        let first = rows.next()?;
+        Some(Self { also: rows.collect(), ..first })
+    }
+
+    fn text(&self) -> String {
+        let own = match (&self.version, self.unseen) {
+            (_, Some(unseen)) => format!("{}, not seen: {unseen}", self.library),
+            (Some(version), None) => format!("{} {version}", self.library),
+            (None, None) => self.library.to_owned(),
+        };
+        iter::once(own).chain(self.also.iter().map(Self::text)).collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// A JSON array, one object per row.
@@ -59,11 +88,7 @@ pub fn text(rows: &[Row]) -> String {
             None => row.service_name.to_string(),
         };
         let ports: Vec<String> = row.ports.iter().map(u16::to_string).collect();
-        let tls = row.tls.as_ref().map(|tls| match (&tls.version, tls.unseen) {
-            (_, Some(unseen)) => format!("{}, not seen: {unseen}", tls.library),
-            (Some(version), None) => format!("{} {version}", tls.library),
-            (None, None) => tls.library.to_owned(),
-        });
+        let tls = row.tls.as_ref().map(RowTls::text);
         let dash = || "-".to_owned();
         let cells = [
             row.pid.to_string(),
@@ -101,6 +126,7 @@ mod tests {
             version: Some("3".into()),
             path: Some("/usr/lib/libssl.so.3".into()),
             unseen: None,
+            also: Vec::new(),
         };
         let first = Row {
             pid: 7,
@@ -137,12 +163,22 @@ PID   SERVICE      LANGUAGE  PORTS    TLS        MATCHED BY  EXECUTABLE
 
     #[test]
     fn tls_that_is_not_seen_says_why() {
-        let tls = RowTls { library: "rustls", version: None, path: None, unseen: Some("the program is stripped") };
-        let row = Row { tls: Some(tls), ..rows().remove(1) };
+        let unseen =
+            |library, unseen| RowTls { library, version: None, path: None, unseen: Some(unseen), also: Vec::new() };
+        let row = Row { tls: Some(unseen("rustls", "the program is stripped")), ..rows().remove(1) };
         let text = text(std::slice::from_ref(&row));
         assert!(text.contains("  rustls, not seen: the program is stripped  default"), "{text}");
         let value: serde_json::Value = serde_json::from_str(&json(&[row]).unwrap()).unwrap();
         assert_eq!(value[0]["tls"]["unseen"], "the program is stripped");
+        // One that is seen hides none that is not.
+        let mut row = rows().remove(0);
+        if let Some(tls) = &mut row.tls {
+            tls.also.push(unseen("nss", "it is not probed"));
+        }
+        let text = super::text(std::slice::from_ref(&row));
+        assert!(text.contains("  openssl 3; nss, not seen: it is not probed  a, b"), "{text}");
+        let value: serde_json::Value = serde_json::from_str(&json(&[row]).unwrap()).unwrap();
+        assert_eq!(value[0]["tls"]["also"][0]["library"], "nss");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub trait Probes {
     /// not looked at, as it would be seen in part.
     fn set_complete(&mut self, number: u32, is_complete: bool);
 
-    /// Puts the programs of a site's function there.
+    /// Puts the programs of a site's function where it begins and where it returns, if the file still has its code there.
     ///
     /// # Errors
     /// What the kernel said.
@@ -189,7 +189,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::tls::library::{Function, Library};
+    use crate::tls::library::{Function, Library, Probed};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -227,7 +227,8 @@ mod tests {
     }
 
     fn finding(tgid: u32, inode: u64) -> Finding {
-        let site = |function, name| Site { function, name, offset: 16 };
+        let entry = Probed { offset: 16, code: vec![0x90] };
+        let site = |function, name| Site { function, name, entry: entry.clone(), returns: Vec::new() };
         let sites = vec![site(Function::Read, "SSL_read"), site(Function::Write, "SSL_write")];
         let found = Found {
             id: FileId { dev: 1, inode, mtime_ns: 0 },

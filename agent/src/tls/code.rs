@@ -68,6 +68,12 @@ fn is_trap(instruction: &Instruction) -> bool {
     ) || instruction.is_privileged()
 }
 
+/// The first instruction.
+pub(super) fn first(code: &[u8]) -> Vec<u8> {
+    let len = Decoder::with_ip(64, code, 0, DecoderOptions::NONE).decode().len();
+    code.get(..len).unwrap_or(code).to_vec()
+}
+
 /// Whether the function at `address` with this code calls, or jumps to, the function at `other`.
 pub(super) fn goes_to(code: &[u8], address: u64, other: u64) -> bool {
     let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);

@@ -9,14 +9,18 @@ use memchr::memmem;
 use object::{
     Endianness, LittleEndian,
     elf::{
-        EM_X86_64, FileHeader64, PF_X, PT_LOAD, ProgramHeader64, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC,
-        SectionHeader64, Sym64,
+        EM_X86_64, FileHeader64, PF_X, PT_GNU_EH_FRAME, PT_LOAD, ProgramHeader64, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB,
+        STT_FUNC, SectionHeader64, Sym64,
     },
     pod,
     read::elf::FileHeader,
 };
 
-use super::{code, rustls};
+use super::{
+    code,
+    exits::{self, Stretch},
+    rustls, unwind,
+};
 
 /// A function that plaintext passes through, or that tells what becomes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,8 +31,14 @@ pub enum Function {
     Read,
     /// Object, buffer, length, where to put the number of bytes; returns 1.
     ReadEx,
+    /// Object, where to put a packet; returns the number of bytes in it.
+    ReadPacket,
     /// Object.
     Handshake,
+    /// The same, where it is not known how it returns.
+    Observe,
+    /// Object.
+    Uncork,
     /// Object.
     Shutdown,
     /// Object.
@@ -42,18 +52,21 @@ pub enum Function {
 }
 
 impl Function {
-    /// The programs to attach: one that says itself whether it runs on entry or on return, and one on return.
+    /// The programs to attach: one where the function begins, and one where it returns.
     #[must_use]
     pub const fn programs(self) -> (&'static str, Option<&'static str>) {
         match self {
             Self::Write => ("tls_write", None),
             Self::Read => ("tls_read", Some("tls_return")),
             Self::ReadEx => ("tls_read_ex", Some("tls_return")),
+            Self::ReadPacket => ("tls_read_packet", Some("tls_return")),
             Self::Handshake => ("tls_handshake", Some("tls_return")),
+            Self::Observe => ("tls_observe", None),
+            Self::Uncork => ("tls_uncork", Some("tls_return")),
             Self::Shutdown => ("tls_shutdown", None),
             Self::Free => ("tls_free", None),
             Self::Encrypt => ("rustls_encrypt", None),
-            Self::Encrypter => ("rustls_encrypter", None),
+            Self::Encrypter => ("rustls_encrypter", Some("rustls_made")),
             Self::Decrypted => ("rustls_decrypted", None),
         }
     }
@@ -73,15 +86,27 @@ static NAMES: &[(&str, Function)] = &[
     ("SSL_do_handshake", Function::Handshake),
     ("SSL_shutdown", Function::Shutdown),
     ("SSL_free", Function::Free),
+    // What `SSL_read` ends in before 1.1.0, by way of a table.
+    (BEFORE_1_1_0, Function::Read),
     ("gnutls_record_send", Function::Write),
+    (GNUTLS_SEND2, Function::Write),
+    ("gnutls_record_send_range", Function::Write),
     ("gnutls_record_recv", Function::Read),
+    ("gnutls_record_recv_seq", Function::Read),
+    ("gnutls_record_recv_packet", Function::ReadPacket),
+    ("gnutls_record_uncork", Function::Uncork),
     ("gnutls_handshake", Function::Handshake),
     ("gnutls_bye", Function::Shutdown),
     ("gnutls_deinit", Function::Free),
 ];
 
+/// What `SSL_read` ends in before 1.1.0.
+const BEFORE_1_1_0: &str = "ssl3_read";
+/// What `gnutls_record_send` ends in from 3.6.3 on.
+const GNUTLS_SEND2: &str = "gnutls_record_send2";
+
 /// What they begin with.
-const PREFIXES: [&str; 2] = ["SSL_", "gnutls_"];
+const PREFIXES: [&str; 3] = ["SSL_", "ssl3_", "gnutls_"];
 
 /// Longest name of a function of rustls, far above what its crates make of it.
 const NAME_MAX: usize = 512;
@@ -96,15 +121,35 @@ const CODE_MAX: u64 = 512;
 /// Most sites of a file: a name that stands for this many functions is none of ours.
 const SITES_MAX: usize = 32;
 
-/// A place for a probe.
+/// An instruction that a probe is put at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// Where, as offset in the file.
+    pub offset: u64,
+    /// What is there.
+    pub code: Vec<u8>,
+}
+
+impl Probed {
+    /// Whether the file still has that there.
+    #[must_use]
+    pub fn is_in(&self, file: &File) -> bool {
+        let mut code = vec![0; self.code.len()];
+        file.read_exact_at(&mut code, self.offset).is_ok() && code == self.code
+    }
+}
+
+/// A function for probes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// What is there.
+    /// What it is.
     pub function: Function,
     /// Its name.
     pub name: &'static str,
-    /// Where, as offset in the file.
-    pub offset: u64,
+    /// Where it begins.
+    pub entry: Probed,
+    /// Where it returns, if that is of interest.
+    pub returns: Vec<Probed>,
 }
 
 /// The TLS functions of a file.
@@ -122,6 +167,24 @@ struct Symbol {
     address: u64,
     offset: u64,
     code: Vec<u8>,
+    returns: Result<Vec<Probed>, exits::Unknown>,
+}
+
+impl Symbol {
+    fn site(&self) -> Site {
+        let entry = Probed { offset: self.offset, code: code::first(&self.code) };
+        let function = match self.function {
+            Function::Handshake if self.returns.is_err() => Function::Observe,
+            function => function,
+        };
+        Site { function, name: self.name, entry, returns: self.returns.clone().unwrap_or_default() }
+    }
+
+    /// Why no probes can be put on it.
+    fn refused(&self) -> Option<exits::Unknown> {
+        let is_needed = self.function.programs().1.is_some() && self.function != Function::Handshake;
+        self.returns.as_ref().err().copied().filter(|_| is_needed)
+    }
 }
 
 impl Library {
@@ -139,8 +202,15 @@ impl Library {
                 if symbols.iter().any(|known| known.address == address) || symbols.len() + refused.len() >= SITES_MAX {
                     return;
                 }
-                match elf.place(address, symbol.st_size.get(LittleEndian)) {
-                    Ok((offset, code)) => symbols.push(Symbol { name, function, address, offset, code }),
+                let size = symbol.st_size.get(LittleEndian);
+                match elf.place(address, size) {
+                    Ok((offset, code)) => {
+                        let returns = match function.programs() {
+                            (_, Some(_)) => elf.returns(address, size),
+                            (_, None) => Ok(Vec::new()),
+                        };
+                        symbols.push(Symbol { name, function, address, offset, code, returns });
+                    }
                     Err(reason) => {
                         let reason = format!("{name}: {reason}");
                         // A symbol may stand in both tables.
@@ -151,6 +221,12 @@ impl Library {
                 }
             })?;
         }
+        let is_there = |wanted: &str| symbols.iter().any(|symbol| symbol.name == wanted);
+        let reads = symbols.iter().any(|symbol| symbol.name == "SSL_read" && symbol.returns.is_ok());
+        // One of the two stands for both.
+        let first = (reads || is_there(BEFORE_1_1_0)).then_some(if reads { BEFORE_1_1_0 } else { "SSL_read" });
+        let second = is_there(GNUTLS_SEND2).then_some("gnutls_record_send");
+        symbols.retain(|symbol| ![first, second].contains(&Some(symbol.name)));
         // A function that hands over to another that is probed would be seen twice.
         let hands_over = |symbol: &Symbol| {
             symbols.iter().any(|other| {
@@ -163,11 +239,12 @@ impl Library {
         let has_rustls = [Function::Encrypt, Function::Encrypter, Function::Decrypted]
             .iter()
             .all(|wanted| symbols.iter().any(|symbol| symbol.function == *wanted));
-        let sites: Vec<Site> = symbols
+        let wanted: Vec<&Symbol> = symbols
             .iter()
             .filter(|symbol| !hands_over(symbol) && (has_rustls || !symbol.function.is_of_rustls()))
-            .map(|symbol| Site { function: symbol.function, name: symbol.name, offset: symbol.offset })
             .collect();
+        refused.extend(wanted.iter().filter_map(|symbol| Some(format!("{}: {}", symbol.name, symbol.refused()?))));
+        let sites: Vec<Site> = wanted.into_iter().map(Symbol::site).collect();
         let has = |wanted: &[Function]| sites.iter().any(|site| wanted.contains(&site.function));
         let reads_and_writes = has(&[Function::Write]) && has(&[Function::Read, Function::ReadEx]);
         if refused.is_empty() && !reads_and_writes && !has_rustls {
@@ -290,25 +367,56 @@ impl<'a> Elf<'a> {
         if size == 0 {
             return Err(Refused::NoSize);
         }
-        let segment = self
-            .segments
-            .iter()
-            .find(|segment| {
-                let start = segment.p_vaddr.get(LittleEndian);
-                let end = start.saturating_add(segment.p_filesz.get(LittleEndian));
-                segment.p_type.get(LittleEndian) == PT_LOAD
-                    && segment.p_flags.get(LittleEndian) & PF_X != 0
-                    && (start..end).contains(&address)
-                    && address.checked_add(size).is_some_and(|last| last <= end)
-            })
-            .ok_or(Refused::NotInCode)?;
-        let offset = (address - segment.p_vaddr.get(LittleEndian))
-            .checked_add(segment.p_offset.get(LittleEndian))
-            .ok_or(Refused::NotInCode)?;
+        let offset = self.offset(address, size, PF_X).ok_or(Refused::NotInCode)?;
         let mut bytes = vec![0; usize::try_from(size.min(CODE_MAX)).unwrap_or(0)];
         self.file.read_exact_at(&mut bytes, offset).map_err(|_short| Refused::NotInCode)?;
         code::check(&bytes, size).map_err(Refused::Code)?;
         Ok((offset, bytes))
+    }
+}
+
+/// Most of a function that is followed.
+const STRETCH_MAX: u64 = 64 << 10;
+
+impl Elf<'_> {
+    /// Where in the file an address lies, with as many bytes as `size` says, in a segment that has `flags`.
+    fn offset(&self, address: u64, size: u64, flags: u32) -> Option<u64> {
+        let segment = self.segments.iter().find(|segment| {
+            let start = segment.p_vaddr.get(LittleEndian);
+            let end = start.saturating_add(segment.p_filesz.get(LittleEndian));
+            segment.p_type.get(LittleEndian) == PT_LOAD
+                && segment.p_flags.get(LittleEndian) & flags == flags
+                && (start..end).contains(&address)
+                && address.checked_add(size).is_some_and(|last| last <= end)
+        })?;
+        (address - segment.p_vaddr.get(LittleEndian)).checked_add(segment.p_offset.get(LittleEndian))
+    }
+
+    /// Where the function of that size at that address returns.
+    fn returns(&self, address: u64, size: u64) -> Result<Vec<Probed>, exits::Unknown> {
+        let stretch = self.stretch(address, size).ok_or(exits::Unknown::TooLarge)?;
+        let table = self.segments.iter().find(|segment| segment.p_type.get(LittleEndian) == PT_GNU_EH_FRAME);
+        let table = table.map(|segment| unwind::Table {
+            address: segment.p_vaddr.get(LittleEndian),
+            offset: segment.p_offset.get(LittleEndian),
+            len: segment.p_filesz.get(LittleEndian),
+        });
+        let containing = |address| {
+            let range = table?.function(self.file, address, |address| self.offset(address, 16, 0))?;
+            self.stretch(range.start, range.end - range.start)
+        };
+        let probed = |(address, code): (u64, Vec<u8>)| {
+            let offset = self.offset(address, code.len() as u64, PF_X).ok_or(exits::Unknown::Nowhere)?;
+            Ok(Probed { offset, code })
+        };
+        exits::returns(stretch, containing)?.into_iter().map(probed).collect()
+    }
+
+    fn stretch(&self, address: u64, size: u64) -> Option<Stretch> {
+        let offset = self.offset(address, size, PF_X).filter(|_| size <= STRETCH_MAX)?;
+        let mut code = vec![0; usize::try_from(size).ok()?];
+        self.file.read_exact_at(&mut code, offset).ok()?;
+        Some(Stretch { address, code })
     }
 }
 

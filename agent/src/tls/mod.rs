@@ -6,15 +6,17 @@
 
 mod attachments;
 mod code;
+mod exits;
 mod finder;
 mod installed;
 mod library;
 mod mapped;
 mod rustls;
+mod unwind;
 
 pub use self::{
     attachments::{Attachments, Probes},
     finder::{Finder, Finding, Found},
     installed::installed,
-    library::{Function, Library, Site},
+    library::{Function, Library, Probed, Site},
 };

@@ -19,7 +19,7 @@ use ebpf_common::{
 use super::{
     capture::{Buffer, least, read_user_value},
     process,
-    tls::{self, BELIEVED, ESTABLISHED, IN_MIDST, NO_CALL, SEVERAL},
+    tls::{self, BELIEVED, ESTABLISHED, IN_MIDST, NOTHING_DONE, SEVERAL},
 };
 use crate::maps::{
     self, BOUND, Connection, IGNORED, Scratch, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TLS_WRITERS, TlsKey, TlsStream,
@@ -129,8 +129,8 @@ pub fn encrypts(object: u64, message: u64, sequence: u64, file: impl FnOnce() ->
         at += 1;
     }
     // Read from the map, so that the verifier follows what comes next once, not for each way through the loop.
-    let at = forget(&raw mut thread.buffer, at);
-    let skip = forget(&raw mut thread.count_at, skip);
+    let at = forget(&raw mut thread.forgotten[0], at);
+    let skip = forget(&raw mut thread.forgotten[1], skip);
     if at >= u64::from(IOV_MAX) {
         // Too many to be gathered, and so it shows as a gap.
         stream.plaintext.position[1] += len;
@@ -143,7 +143,7 @@ pub fn encrypts(object: u64, message: u64, sequence: u64, file: impl FnOnce() ->
         tls::piece(stream, thread_id, SENT, part as u32, Buffer::plain(base + skip))?;
         (slices, count, rest) = (slices + 16, count.wrapping_sub(1), len - part);
     }
-    let rest = forget(&raw mut thread.buffer, rest);
+    let rest = forget(&raw mut thread.forgotten[0], rest);
     if rest == 0 {
         return None;
     }
@@ -262,7 +262,7 @@ fn thread(thread_id: u64) -> Option<*mut TlsThread> {
     if let Some(known) = TLS_THREADS.get_ptr_mut(&thread_id) {
         return Some(known);
     }
-    let _full = TLS_THREADS.insert(&thread_id, &NO_CALL, 0);
+    let _full = TLS_THREADS.insert(&thread_id, &NOTHING_DONE, 0);
     TLS_THREADS.get_ptr_mut(&thread_id)
 }
 

@@ -5,8 +5,14 @@
 //! the library through memory, the connection on which a thread received just before it asked the library to read is
 //! a candidate, and is believed when that was so twice in a row.
 //!
+//! A call is named by where on the stack its return address lies ([`crate::maps::TlsCall`]): a program may switch stacks within it,
+//! carry it on by another thread, begin another within it, or never return from it. A socket call is within the innermost call
+//! above it on its own stack.
+//!
 //! Writes are seen when they begin only, so one that the library could not finish is told by what follows: the program
 //! has to repeat it with the same bytes, or to go on with the rest of them.
+
+use core::ptr;
 
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
@@ -14,7 +20,7 @@ use aya_ebpf::{
 };
 use ebpf_common::{
     events::{Bind, EventKind, MET_IN_MIDST, Open, PLAINTEXT, RECEIVED, SENT, State, TCP_CLOSE, TCP_FIN_WAIT1, flags},
-    limits::{HEAD_MAX, TLS_RECORD_MAX},
+    limits::{HEAD_MAX, TLS_CALLS_PER_PAGE, TLS_RECORD_MAX},
     policy::Counter,
 };
 
@@ -26,8 +32,8 @@ use super::{
 use crate::{
     kernel::clear,
     maps::{
-        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, IGNORED, SCRATCH, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS,
-        TlsKey, TlsStream, TlsThread, count,
+        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, HELD, IGNORED, NO_CALLS, SCRATCH, StackKey, TLS_CALLS,
+        TLS_CARRIERS, TLS_HELD, TLS_STREAMS, TLS_THREADS, TlsCall, TlsKey, TlsStream, TlsThread, count,
     },
 };
 
@@ -37,12 +43,20 @@ pub const RECORD_BEGINNING: u32 = 0x0316;
 /// See [`RECORD_BEGINNING`].
 pub const RECORD_MASK: u32 = 0xf8_fffe;
 
-/// [`TlsThread::call`].
-const WRITE: u32 = 1;
-/// See [`WRITE`].
-pub const READ: u32 = 2;
-/// See [`WRITE`].
+/// [`TlsCall::kind`]: returns how many bytes it read, or puts their number where [`TlsCall::count_at`] says.
+pub const READ: u32 = 1;
+/// It puts what it read into a packet, and that where [`TlsCall::count_at`] says.
+pub const READ_PACKET: u32 = 2;
+/// A handshake.
 pub const HANDSHAKE: u32 = 3;
+/// It writes what was written before and held back.
+pub const UNCORK: u32 = 4;
+/// It makes an encrypter of rustls.
+pub const ENCRYPTER: u32 = 5;
+
+/// Pages of a stack on which the call around a socket call is looked for: libraries and programs put less between the two.
+const PAGES: u64 = 3;
+const PAGE_SHIFT: u32 = 12;
 
 /// [`TlsStream::traits`]: the library uses the socket itself.
 const NESTED: u32 = 1;
@@ -65,21 +79,9 @@ const PREFACE: u32 = u32::from_le_bytes(*b"PRI ");
 /// large one, and begin a new write, and so a new record, behind it.
 const FRAMES_HEAD: u32 = 2048;
 
-/// A thread that is in no call.
-pub(super) const NO_CALL: TlsThread = TlsThread {
-    object: 0,
-    buffer: 0,
-    count_at: 0,
-    carrier: 0,
-    received: 0,
-    last: 0,
-    writer: 0,
-    written: 0,
-    call: 0,
-    in_call: 0,
-    nested: 0,
-    reserved: 0,
-};
+/// A thread that has done nothing yet.
+pub(super) const NOTHING_DONE: TlsThread =
+    TlsThread { writes: 0, innermost: 0, carrier: 0, received: 0, last: 0, writer: 0, written: 0, forgotten: [0; 2] };
 
 /// [`TlsThread::received`], [`TlsThread::writer`]: more than one.
 pub(super) const SEVERAL: u64 = u64::MAX;
@@ -88,40 +90,186 @@ pub(super) const BELIEVED: u32 = 2;
 /// A write that was carried out in part ends after a record; no library makes shorter ones of a longer write.
 const SHORTEST_RECORD: u64 = 512;
 
-/// A read or a handshake of a TLS object begins. `count_at`: where the number of bytes read will be, or 0 if the call
-/// returns it. `file` gives the number of the library's file.
+/// What a probe at the beginning of a function says of a call.
+pub struct Begun {
+    /// Where its return address lies.
+    pub at: u64,
+    /// The TLS object.
+    pub object: u64,
+    /// Where it puts bytes it reads.
+    pub buffer: u64,
+    /// See [`TlsCall::count_at`].
+    pub count_at: u64,
+    /// See [`TlsCall::kind`].
+    pub kind: u32,
+}
+
+/// A call begins whose return will be seen. `file` gives the number of the library's file.
 #[inline(always)]
-pub fn begins(object: u64, buffer: u64, count_at: u64, call: u32, file: impl FnOnce() -> u32) -> Option<()> {
-    let thread = bpf_get_current_pid_tgid();
-    let key = TlsKey { object, tgid: thread >> 32 };
+pub fn begins(call: Begun, file: impl FnOnce() -> u32) -> Option<()> {
+    let thread_id = bpf_get_current_pid_tgid();
+    let key = TlsKey { object: call.object, tgid: thread_id >> 32 };
     let stream = stream(&key, file)?;
     // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
     let stream = unsafe { &mut *stream };
-    let carrier = stream.carrier;
-    let received = enters(thread, TlsThread { object, buffer, count_at, carrier, call, in_call: 1, ..NO_CALL });
-    if received != 0 && received != SEVERAL && stream.traits & NESTED == 0 {
-        observe(stream, received);
+    if call.kind != UNCORK {
+        asked(stream, thread_id);
     }
+    opens(call, stream.carrier, thread_id)
+}
+
+/// The program asks the library to go on with a handshake; when that returns is not seen.
+#[inline(always)]
+pub fn observes(object: u64, file: impl FnOnce() -> u32) -> Option<()> {
+    let thread_id = bpf_get_current_pid_tgid();
+    let stream = stream(&TlsKey { object, tgid: thread_id >> 32 }, file)?;
+    // SAFETY: as in `begins`.
+    asked(unsafe { &mut *stream }, thread_id);
     Some(())
 }
 
-/// The call has returned `result`.
+/// The program asks the library to look at what it has received.
 #[inline(always)]
-pub fn ends(result: u64) -> Option<()> {
+fn asked(stream: &mut TlsStream, thread_id: u64) {
+    let received = calls(thread_id, 0);
+    if received != 0 && received != SEVERAL && stream.traits & NESTED == 0 {
+        observe(stream, received);
+    }
+}
+
+/// A call of rustls that makes an encrypter begins.
+#[inline(always)]
+pub fn begins_encrypter(at: u64) -> Option<()> {
     let thread_id = bpf_get_current_pid_tgid();
-    // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
-    let thread = unsafe { &mut *TLS_THREADS.get_ptr_mut(&thread_id)? };
-    if thread.in_call == 0 {
+    if !process::watched((thread_id >> 32) as u32) {
         return None;
     }
-    thread.in_call = 0;
-    let key = TlsKey { object: thread.object, tgid: thread_id >> 32 };
+    opens(Begun { at, object: 0, buffer: 0, count_at: 0, kind: ENCRYPTER }, 0, thread_id)
+}
+
+/// Writes down that a call is open.
+#[inline(always)]
+fn opens(call: Begun, carrier: u64, thread_id: u64) -> Option<()> {
+    let returns_to = read_user_value::<u64>(call.at)?;
+    let key = StackKey { page: call.at >> PAGE_SHIFT, tgid: thread_id >> 32 };
+    let page = match TLS_CALLS.get_ptr_mut(&key) {
+        Some(page) => page,
+        None => {
+            if TLS_CALLS.insert(&key, NO_CALLS.get(0)?, 0).is_err() {
+                count(Counter::LostMapFull);
+                return None;
+            }
+            TLS_CALLS.get_ptr_mut(&key)?
+        }
+    };
+    let mut around = 0;
+    if let Some(thread) = TLS_THREADS.get_ptr_mut(&thread_id) {
+        // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
+        let thread = unsafe { &mut *thread };
+        if thread.innermost > call.at && thread.innermost - call.at < PAGES << PAGE_SHIFT {
+            around = thread.innermost;
+        }
+        thread.innermost = call.at;
+    }
+    let mut free: *mut TlsCall = ptr::null_mut();
+    for i in 0..TLS_CALLS_PER_PAGE {
+        // SAFETY: a value of the map; only who runs on this stack uses it.
+        let other = unsafe { &raw mut (*page).calls[i] };
+        // SAFETY: as above.
+        if unsafe { (*other).at } <= call.at {
+            // Deeper on the stack than a call that begins: it was left otherwise than by its return.
+            // SAFETY: as above.
+            unsafe { (*other).at = 0 };
+            free = other;
+        }
+    }
+    if free.is_null() {
+        count(Counter::LostMapFull);
+        return None;
+    }
+    let Begun { at, object, buffer, count_at, kind } = call;
+    let open =
+        TlsCall { at, returns_to, object, buffer, count_at, carrier, around, thread: thread_id, kind, nested: 0 };
     // SAFETY: as above.
+    unsafe { *free = open };
+    Some(())
+}
+
+/// The open call whose return address lies at `at`.
+#[inline(always)]
+fn open_call(at: u64, tgid: u64) -> Option<*mut TlsCall> {
+    let page = TLS_CALLS.get_ptr_mut(&StackKey { page: at >> PAGE_SHIFT, tgid })?;
+    for i in 0..TLS_CALLS_PER_PAGE {
+        // SAFETY: as in `opens`.
+        let call = unsafe { &raw mut (*page).calls[i] };
+        // SAFETY: as above.
+        if unsafe { (*call).at } == at {
+            return Some(call);
+        }
+    }
+    None
+}
+
+/// The innermost call around code whose stack ends at `stack`: the first above it on the same stack.
+#[inline(always)]
+fn innermost(stack: u64, tgid: u64) -> Option<*mut TlsCall> {
+    if stack == 0 {
+        return None;
+    }
+    for i in 0..PAGES {
+        let Some(page) = TLS_CALLS.get_ptr_mut(&StackKey { page: (stack >> PAGE_SHIFT) + i, tgid }) else { continue };
+        let mut nearest = u64::MAX;
+        let mut found = None;
+        for i in 0..TLS_CALLS_PER_PAGE {
+            // SAFETY: as in `opens`.
+            let call = unsafe { &raw mut (*page).calls[i] };
+            // SAFETY: as above.
+            let at = unsafe { (*call).at };
+            if at > stack && at < nearest {
+                nearest = at;
+                found = Some(call);
+            }
+        }
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+/// The function that was called with its return address at `at` returns. Gives the call, if it was open.
+#[inline(always)]
+fn closes(at: u64, thread_id: u64) -> Option<TlsCall> {
+    let found = open_call(at, thread_id >> 32)?;
+    // SAFETY: as in `opens`.
+    let call = unsafe { *found };
+    // SAFETY: as above.
+    unsafe { (*found).at = 0 };
+    if let Some(thread) = TLS_THREADS.get_ptr_mut(&thread_id) {
+        // SAFETY: as in `opens`.
+        let thread = unsafe { &mut *thread };
+        if thread.innermost == at {
+            thread.innermost = call.around;
+        }
+    }
+    Some(call)
+}
+
+/// A function returns `result`; its return address lies at `at`.
+#[inline(always)]
+pub fn ends(result: u64, at: u64) -> Option<()> {
+    let thread_id = bpf_get_current_pid_tgid();
+    let call = closes(at, thread_id)?;
+    if call.kind >= UNCORK {
+        return None;
+    }
+    let key = TlsKey { object: call.object, tgid: thread_id >> 32 };
+    // SAFETY: as in `begins`.
     let stream = unsafe { &mut *TLS_STREAMS.get_ptr_mut(&key)? };
     let result = i64::from(result as i32);
-    if thread.nested != 0 {
+    if call.nested != 0 {
         stream.traits = stream.traits & !MEMORY | NESTED;
-    } else if result <= 0 && stream.traits & NESTED == 0 {
+    } else if result <= 0 && stream.traits & NESTED == 0 && call.thread == thread_id {
         // It wanted to read, and did not try the socket.
         stream.traits |= MEMORY;
     }
@@ -131,24 +279,53 @@ pub fn ends(result: u64) -> Option<()> {
             let _inferred_again_later = TLS_CARRIERS.insert(&carrier, &stream.plaintext.id, 0);
         }
     }
-    if thread.call == HANDSHAKE {
+    if call.kind == HANDSHAKE {
         return None;
     }
-    let len = match thread.count_at {
+    let len = match call.count_at {
+        at if call.kind == READ_PACKET => return ends_packet(stream, thread_id, at, result),
         0 => result,
         at if result == 1 => read_user_value::<i64>(at)?,
         _ => -1,
     };
     if len <= 0 {
-        stream.traits |= WAITED;
-        if len == 0 && stream.plaintext.flags & ANNOUNCED != 0 {
-            let thread = u64::from(stream.plaintext.tgid) << 32 | bpf_get_current_pid_tgid() & 0xffff_ffff;
-            socket_io::end(stream.plaintext.id, thread, stream.plaintext.position);
-        }
-        return None;
+        return read_nothing(stream, thread_id, len);
     }
     stream.traits |= ESTABLISHED;
-    piece(stream, thread_id, RECEIVED, len as u32, Buffer::plain(thread.buffer))
+    piece(stream, thread_id, RECEIVED, len as u32, Buffer::plain(call.buffer))
+}
+
+/// A call that makes an encrypter of rustls may return; its return address lies at `at`. Gives whether it is one.
+#[inline(always)]
+pub fn ends_encrypter(at: u64) -> bool {
+    closes(at, bpf_get_current_pid_tgid()).is_some_and(|call| call.kind == ENCRYPTER)
+}
+
+/// A read returned no bytes: `len` is 0 at the end.
+#[inline(always)]
+fn read_nothing(stream: &mut TlsStream, thread_id: u64, len: i64) -> Option<()> {
+    stream.traits |= WAITED;
+    if len == 0 && stream.plaintext.flags & ANNOUNCED != 0 {
+        let thread = u64::from(stream.plaintext.tgid) << 32 | thread_id & 0xffff_ffff;
+        socket_io::end(stream.plaintext.id, thread, stream.plaintext.position);
+    }
+    None
+}
+
+/// A read into a packet of GnuTLS's own (`mbuffer_st`), whose address is at `at`, has returned `len`.
+#[inline(always)]
+fn ends_packet(stream: &mut TlsStream, thread_id: u64, at: u64, len: i64) -> Option<()> {
+    if len <= 0 {
+        return read_nothing(stream, thread_id, len);
+    }
+    // Behind two links: how many bytes at the beginning were taken already, where they lie, and how many there are.
+    let [taken, bytes, size] =
+        read_user_value::<u64>(at).and_then(|packet| read_user_value::<[u64; 3]>(packet + 2 * 8)).unwrap_or([0; 3]);
+    let size = size & 0xffff_ffff;
+    let is_packet = bytes != 0 && size.wrapping_sub(taken) == len as u64;
+    let buffer = if is_packet { Buffer::plain(bytes + taken) } else { Buffer::hidden(flags::UNREADABLE) };
+    stream.traits |= ESTABLISHED;
+    piece(stream, thread_id, RECEIVED, len as u32, buffer)
 }
 
 /// A write of `len` bytes begins. `file` gives the number of the library's file.
@@ -159,7 +336,10 @@ pub fn writes(object: u64, address: u64, len: u32, file: impl FnOnce() -> u32) -
     let stream = stream(&key, file)?;
     // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
     let stream = unsafe { &mut *stream };
-    let received = enters(thread, TlsThread { object, carrier: stream.carrier, call: WRITE, ..NO_CALL });
+    let received = calls(thread, object);
+    if uncorks(thread, object) {
+        return None;
+    }
     if address == 0 || len == 0 || len > i32::MAX as u32 {
         return None; // GnuTLS: go on with what was begun
     }
@@ -189,11 +369,24 @@ pub fn writes(object: u64, address: u64, len: u32, file: impl FnOnce() -> u32) -
     piece(stream, thread, SENT, (len - known) as u32, Buffer::plain(address + known))
 }
 
+/// Whether the thread writes what it wrote to this object before, and was held back.
+#[inline(always)]
+fn uncorks(thread_id: u64, object: u64) -> bool {
+    // SAFETY: the value is copied out at once.
+    let around = unsafe { TLS_THREADS.get(&thread_id) }.map_or(0, |thread| thread.innermost);
+    if around == 0 {
+        return false;
+    }
+    // SAFETY: as in `opens`.
+    open_call(around, thread_id >> 32).is_some_and(|call| unsafe { (*call).kind == UNCORK && (*call).object == object })
+}
+
 /// How many of the first bytes of a write were those of an earlier one that was not, or not wholly, carried out.
 #[inline(always)]
 fn repeated(stream: &TlsStream, address: u64, len: u64) -> u64 {
     let before = stream.written_len;
-    if stream.traits & UNDONE != 0 {
+    // SAFETY: the value is only looked at for being there.
+    if stream.traits & UNDONE != 0 && unsafe { TLS_HELD.get(&stream.carrier) }.is_some() {
         return before;
     }
     if len >= before {
@@ -248,9 +441,9 @@ pub fn frees(object: u64) -> Option<()> {
 }
 
 /// Bytes moved over a connection with TLS records. Gives whether they may tell what rustls has written to it: the piece is
-/// to be read, and [`super::rustls::sent`] to be told.
+/// to be read, and [`super::rustls::sent`] to be told. `stack` gives where the caller's stack ends, 0 where that is not known.
 #[inline(always)]
-pub fn carried(connection: &mut Connection, direction: u32) -> bool {
+pub fn carried(connection: &mut Connection, direction: u32, stack: impl FnOnce() -> u64) -> bool {
     if !maps::tls_is_probed() {
         return false;
     }
@@ -263,8 +456,12 @@ pub fn carried(connection: &mut Connection, direction: u32) -> bool {
         }
     }
     if direction == RECEIVED {
-        received(connection);
+        received(connection, stack());
         return false;
+    }
+    if connection.flags & HELD != 0 {
+        connection.flags &= !HELD;
+        let _gone_already = TLS_HELD.remove(&connection.id);
     }
     if connection.flags & BOUND != 0 {
         return false;
@@ -275,49 +472,93 @@ pub fn carried(connection: &mut Connection, direction: u32) -> bool {
 
 /// Bytes were received over a connection with TLS records.
 #[inline(always)]
-fn received(connection: &mut Connection) -> Option<()> {
+fn received(connection: &mut Connection, stack: u64) -> Option<()> {
     let thread_id = bpf_get_current_pid_tgid();
-    let Some(thread) = TLS_THREADS.get_ptr_mut(&thread_id) else {
-        // The library may be asked next.
-        enters(thread_id, TlsThread { received: connection.id, last: connection.id, ..NO_CALL });
-        return None;
-    };
-    // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
-    let thread = unsafe { &mut *thread };
-    thread.last = connection.id;
-    if thread.in_call == 0 {
-        let known = thread.received == 0 || thread.received == connection.id;
-        thread.received = if known { connection.id } else { SEVERAL };
-        return None;
+    let within = innermost(stack, thread_id >> 32);
+    match TLS_THREADS.get_ptr_mut(&thread_id) {
+        None => {
+            let id = connection.id;
+            let received = if within.is_some() { 0 } else { id };
+            // The library may be asked next.
+            let _full = TLS_THREADS.insert(&thread_id, &TlsThread { received, last: id, ..NOTHING_DONE }, 0);
+        }
+        Some(thread) => {
+            // SAFETY: as in `opens`.
+            let thread = unsafe { &mut *thread };
+            thread.last = connection.id;
+            if within.is_none() {
+                let known = thread.received == 0 || thread.received == connection.id;
+                thread.received = if known { connection.id } else { SEVERAL };
+            }
+        }
     }
-    thread.nested = 1;
-    if thread.carrier == connection.id && connection.flags & BOUND != 0 {
-        return None;
-    }
-    let key = TlsKey { object: thread.object, tgid: thread_id >> 32 };
-    // SAFETY: as above.
-    let stream = unsafe { &mut *TLS_STREAMS.get_ptr_mut(&key)? };
-    if carry(stream, connection.id, thread_id) {
-        thread.carrier = connection.id;
-        connection.plaintext = stream.plaintext.id;
-        connection.flags |= BOUND | IGNORED;
-    }
-    Some(())
+    within_call(within?, connection, thread_id)
 }
 
-/// The current thread tried to receive, and got nothing. `of_socket` tells whether it was from a socket: a library reads
-/// files as well, up to their ends.
+/// A call of a library tried to receive on a connection with TLS records.
 #[inline(always)]
-pub fn received_nothing(of_socket: impl FnOnce() -> bool) -> Option<()> {
+fn within_call(call: *mut TlsCall, connection: &mut Connection, thread_id: u64) -> Option<()> {
+    // SAFETY: as in `opens`.
+    let call = unsafe { &mut *call };
+    call.nested = 1;
+    if call.carrier != connection.id || connection.flags & BOUND == 0 {
+        connection.plaintext = carries(call, connection.id, thread_id)?;
+        connection.flags |= BOUND | IGNORED;
+    }
+    if call.around == 0 {
+        return None;
+    }
+    // TLS within TLS: what the other object's plaintext is, this one's cipher text.
+    // SAFETY: as in `opens`.
+    let outer = unsafe { &mut *open_call(call.around, thread_id >> 32)? };
+    outer.nested = 1;
+    if outer.object != call.object && outer.carrier != connection.plaintext {
+        carries(outer, connection.plaintext, thread_id)?;
+    }
+    None
+}
+
+/// The object of a call is carried by a connection, or by another's plaintext, if the call is open indeed. Gives the identity of its plaintext.
+#[inline(always)]
+fn carries(call: &mut TlsCall, carrier: u64, thread_id: u64) -> Option<u64> {
+    // A call that was left otherwise than by its return is not: others have written to its place on the stack since.
+    if call.kind > HANDSHAKE || read_user_value::<u64>(call.at)? != call.returns_to {
+        return None;
+    }
+    let key = TlsKey { object: call.object, tgid: thread_id >> 32 };
+    // SAFETY: as in `begins`.
+    let stream = unsafe { &mut *TLS_STREAMS.get_ptr_mut(&key)? };
+    stream.traits = stream.traits & !MEMORY | NESTED;
+    if !carry(stream, carrier, thread_id) {
+        return None;
+    }
+    call.carrier = carrier;
+    Some(stream.plaintext.id)
+}
+
+/// The current thread tried to receive, and got nothing. `connection` finds it where it is a socket: a library reads
+/// files as well, up to their ends. `stack` gives where the caller's stack ends.
+#[inline(always)]
+pub fn received_nothing(
+    stack: impl FnOnce() -> u64,
+    connection: impl FnOnce() -> Option<Option<*mut Connection>>,
+) -> Option<()> {
     if !maps::tls_is_probed() {
         return None;
     }
-    // SAFETY: as in `received`.
-    let thread = unsafe { &mut *TLS_THREADS.get_ptr_mut(&bpf_get_current_pid_tgid())? };
-    if thread.in_call != 0 && of_socket() {
-        thread.nested = 1;
+    let thread_id = bpf_get_current_pid_tgid();
+    // SAFETY: the value is only looked at for being there.
+    unsafe { TLS_THREADS.get(&thread_id) }?;
+    let call = innermost(stack(), thread_id >> 32)?;
+    let connection = connection()?;
+    // SAFETY: as in `opens`.
+    unsafe { (*call).nested = 1 };
+    // SAFETY: state of a live connection.
+    let connection = unsafe { &mut *connection? };
+    if connection.flags & CIPHER == 0 {
+        return None;
     }
-    Some(())
+    within_call(call, connection, thread_id)
 }
 
 /// The current thread tried to send, and could not. `conn` finds the connection.
@@ -327,20 +568,22 @@ pub fn sent_nothing(connection: impl FnOnce() -> Option<*mut Connection>) -> Opt
         return None;
     }
     let thread_id = bpf_get_current_pid_tgid();
-    // SAFETY: as in `received`.
+    // SAFETY: as in `opens`.
     let thread = unsafe { &mut *TLS_THREADS.get_ptr_mut(&thread_id)? };
     // What it has encrypted will be sent later, maybe after something else.
     thread.writer = 0;
-    if thread.call != WRITE {
+    if thread.writes == 0 {
         return None;
     }
-    let key = TlsKey { object: thread.object, tgid: thread_id >> 32 };
+    let key = TlsKey { object: thread.writes, tgid: thread_id >> 32 };
     // SAFETY: as in `begins`.
     let stream = unsafe { &mut *TLS_STREAMS.get_ptr_mut(&key)? };
     // SAFETY: state of a live connection.
-    let connection = unsafe { &*connection()? };
+    let connection = unsafe { &mut *connection()? };
     if stream.traits & NESTED != 0 && connection.flags & CIPHER != 0 && stream.carrier == connection.id {
         stream.traits |= UNDONE;
+        connection.flags |= HELD;
+        let _full = TLS_HELD.insert(&connection.id, &0, 0);
     }
     Some(())
 }
@@ -403,19 +646,20 @@ fn plaintext(tgid: u32) -> Connection {
     }
 }
 
-/// The thread begins a TLS call. Gives on which connection it received since the last one.
+/// The thread begins a TLS call, one that writes to an object where `writes` is not 0. Gives on which connection it received
+/// since the last one.
 #[inline(always)]
-fn enters(thread: u64, call: TlsThread) -> u64 {
-    match TLS_THREADS.get_ptr_mut(&thread) {
+fn calls(thread_id: u64, writes: u64) -> u64 {
+    match TLS_THREADS.get_ptr_mut(&thread_id) {
         Some(known) => {
-            // SAFETY: as in `received`.
+            // SAFETY: as in `opens`.
             let known = unsafe { &mut *known };
             let received = known.received;
-            *known = call;
+            *known = TlsThread { writes, innermost: known.innermost, ..NOTHING_DONE };
             received
         }
         None => {
-            if TLS_THREADS.insert(&thread, &call, 0).is_err() {
+            if TLS_THREADS.insert(&thread_id, &TlsThread { writes, ..NOTHING_DONE }, 0).is_err() {
                 count(Counter::LostMapFull);
             }
             0

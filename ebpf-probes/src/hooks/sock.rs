@@ -135,7 +135,8 @@ fn sent(ctx: &BtfTracePointContext) -> Option<()> {
     let buffer = || buffer(task, thread, call::sending, regs::SENDMMSG);
     // SAFETY: the context is this program's.
     let on_datagrams = || unsafe { TAIL_CALLS_SENT.tail_call(ctx, DATAGRAM) };
-    if socket_io::moved(socket, thread, SENT, moved as u32, buffer, on_datagrams)? == socket_io::FOLLOW {
+    if socket_io::moved(socket, thread, SENT, moved as u32, buffer, on_datagrams, || stack(task))? == socket_io::FOLLOW
+    {
         // It returns only if that program is not there.
         // SAFETY: the context is this program's.
         unsafe { TAIL_CALLS_SENT.tail_call(ctx, 0) };
@@ -151,7 +152,8 @@ fn received(ctx: &BtfTracePointContext) -> Option<()> {
         return None;
     }
     if moved <= 0 {
-        tls::received_nothing(|| true);
+        let socket = Typed(ctx.arg::<*mut c_void>(0));
+        tls::received_nothing(|| stack(task::current()), || Some(socket.connection()));
     }
     if moved < 0 {
         return None;
@@ -168,7 +170,9 @@ fn received(ctx: &BtfTracePointContext) -> Option<()> {
     };
     // SAFETY: the context is this program's.
     let on_datagrams = || unsafe { TAIL_CALLS_RECEIVED.tail_call(ctx, DATAGRAM) };
-    if socket_io::moved(socket, thread, RECEIVED, moved as u32, buffer, on_datagrams)? == socket_io::FOLLOW {
+    if socket_io::moved(socket, thread, RECEIVED, moved as u32, buffer, on_datagrams, || stack(task))?
+        == socket_io::FOLLOW
+    {
         // SAFETY: the context is this program's.
         unsafe { TAIL_CALLS_RECEIVED.tail_call(ctx, 0) };
         socket_io::unfollowed(socket, RECEIVED);
@@ -184,6 +188,12 @@ fn call_of(task: *const u8) -> Option<Regs> {
     }
     let regs = Regs::of(task);
     (!regs.compat() && regs.in_call()).then_some(regs)
+}
+
+/// Where the stack of the call ends that `task`, the current one, is in; 0 where it is in none.
+#[inline(always)]
+fn stack(task: *const u8) -> u64 {
+    call_of(task).map_or(0, Regs::stack_pointer)
 }
 
 /// The buffer of the call that `task`, the current one, is in, as `of_call` finds it.

@@ -174,7 +174,9 @@ fn compat(regs: Regs, number: u64, moved: i64) -> Option<()> {
 #[inline(always)]
 fn nothing_moved(regs: Regs, number: u64) -> Option<()> {
     if receives(number) {
-        return tls::received_nothing(|| file_table::socket(regs.arg0()).is_some());
+        let connection =
+            || file_table::socket(regs.arg0()).map(|found| Raw { sk: found.sk, inode: found.inode }.connection());
+        return tls::received_nothing(|| regs.stack_pointer(), connection);
     }
     tls::sent_nothing(|| {
         let found = file_table::socket(regs.arg0())?;
@@ -208,7 +210,10 @@ fn one(
             unsafe { TAIL_CALLS.tail_call(ctx, READ_DATAGRAM) };
         }
     };
-    if socket_io::moved(socket, thread, direction, moved as u32, buffer, on_datagrams)? == socket_io::FOLLOW {
+    let stack_pointer = Regs(ctx.arg::<*const u8>(0)).stack_pointer();
+    if socket_io::moved(socket, thread, direction, moved as u32, buffer, on_datagrams, || stack_pointer)?
+        == socket_io::FOLLOW
+    {
         // SAFETY: the context is this program's.
         unsafe { TAIL_CALLS.tail_call(ctx, FOLLOW_FRAMES) };
         socket_io::unfollowed(socket, direction);
@@ -262,7 +267,7 @@ fn many(ctx: &BtfTracePointContext) -> Option<()> {
     let len = read_user_value::<u32>(address + MMSGHDR - 8)?;
     if len != 0 {
         let buffer = || if how & MSG_TRUNC != 0 { call::HIDDEN } else { Buffer::message(address) };
-        socket_io::moved(socket, bpf_get_current_pid_tgid(), direction, len, buffer, || {});
+        socket_io::moved(socket, bpf_get_current_pid_tgid(), direction, len, buffer, || {}, || regs.stack_pointer());
     }
     state.next += 1;
     state.all = state.all.wrapping_add(len);

@@ -1,19 +1,17 @@
-//! Calls of TLS libraries, by uprobes. OpenSSL's and GnuTLS's have their arguments in the same places; rustls's are those
+//! Calls of TLS libraries, by uprobes: where functions begin, and at the `ret` by which they return. There are no return
+//! probes: the kernel would keep the return addresses by thread, last in, first out, and a program that switches stacks within
+//! a function, or unwinds through it, would return to the wrong place.
+//! OpenSSL's and GnuTLS's have their arguments in the same places; rustls's are those
 //! of `MessageEncrypter`, the algorithms that make one, and `CommonState`.
 
-use aya_ebpf::{
-    EbpfContext,
-    helpers::generated::bpf_get_attach_cookie,
-    macros::{uprobe, uretprobe},
-    programs::{ProbeContext, RetProbeContext},
-};
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_attach_cookie, macros::uprobe, programs::ProbeContext};
 use ebpf_common::policy::TLS_ALL_FILES;
 
 use crate::{
     globals::{HAS_COOKIES, hooks_only},
     handlers::{
         rustls,
-        tls::{self, HANDSHAKE, READ},
+        tls::{self, Begun, HANDSHAKE, READ, READ_PACKET, UNCORK},
     },
 };
 
@@ -27,7 +25,7 @@ fn file(ctx: &impl EbpfContext) -> u32 {
     unsafe { bpf_get_attach_cookie(ctx.as_ptr()) as u32 }
 }
 
-/// `SSL_write`, `SSL_write_ex`, `SSL_write_ex2`, `gnutls_record_send`: object, buffer, length.
+/// `SSL_write`, `SSL_write_ex`, `SSL_write_ex2`, `gnutls_record_send`, `_send2`, `_send_range`: object, buffer, length.
 #[uprobe]
 fn tls_write(ctx: ProbeContext) -> u32 {
     if hooks_only() {
@@ -39,15 +37,35 @@ fn tls_write(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// A call of which the end will be seen.
+#[inline(always)]
+fn begins(ctx: &ProbeContext, kind: u32, buffer: Option<u64>, count_at: Option<u64>) {
+    if let (Some(object), Some(buffer), Some(count_at)) = (ctx.arg(0), buffer, count_at) {
+        tls::begins(Begun { at: stack_pointer(ctx), object, buffer, count_at, kind }, || file(ctx));
+    }
+}
+
+/// Where the stack ends: where a function begins and where it returns, its return address lies there.
+#[inline(always)]
+fn stack_pointer(ctx: &ProbeContext) -> u64 {
+    // SAFETY: the context of a uprobe is the registers.
+    unsafe { (*ctx.regs).rsp }
+}
+
+/// What a function returns, at its return.
+#[inline(always)]
+fn result(ctx: &ProbeContext) -> u64 {
+    // SAFETY: as above.
+    unsafe { (*ctx.regs).rax }
+}
+
 /// `SSL_read`, `gnutls_record_recv`: object, buffer, length; returns how many bytes it read.
 #[uprobe]
 fn tls_read(ctx: ProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
-    if let (Some(object), Some(buffer)) = (ctx.arg(0), ctx.arg(1)) {
-        tls::begins(object, buffer, 0, READ, || file(&ctx));
-    }
+    begins(&ctx, READ, ctx.arg(1), Some(0));
     0
 }
 
@@ -57,9 +75,17 @@ fn tls_read_ex(ctx: ProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
-    if let (Some(object), Some(buffer), Some(count_at)) = (ctx.arg(0), ctx.arg(1), ctx.arg(3)) {
-        tls::begins(object, buffer, count_at, READ, || file(&ctx));
+    begins(&ctx, READ, ctx.arg(1), ctx.arg(3));
+    0
+}
+
+/// `gnutls_record_recv_packet`: object, where to put the packet; returns how many bytes it holds.
+#[uprobe]
+fn tls_read_packet(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
     }
+    begins(&ctx, READ_PACKET, Some(0), ctx.arg(1));
     0
 }
 
@@ -69,19 +95,39 @@ fn tls_handshake(ctx: ProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
+    begins(&ctx, HANDSHAKE, Some(0), Some(0));
+    0
+}
+
+/// The same where not all ways out of the function are known: object.
+#[uprobe]
+fn tls_observe(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
     if let Some(object) = ctx.arg(0) {
-        tls::begins(object, 0, 0, HANDSHAKE, || file(&ctx));
+        tls::observes(object, || file(&ctx));
     }
     0
 }
 
-/// The return of a read or a handshake.
-#[uretprobe]
-fn tls_return(ctx: RetProbeContext) -> u32 {
+/// `gnutls_record_uncork`: object.
+#[uprobe]
+fn tls_uncork(ctx: ProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
-    tls::ends(ctx.ret());
+    begins(&ctx, UNCORK, Some(0), Some(0));
+    0
+}
+
+/// At a `ret` of one of these.
+#[uprobe]
+fn tls_return(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    tls::ends(result(&ctx), stack_pointer(&ctx));
     0
 }
 
@@ -121,13 +167,25 @@ fn rustls_encrypt(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// The return of `Tls13AeadAlgorithm::encrypter`, `Tls12AeadAlgorithm::encrypter`: object.
-#[uretprobe]
-fn rustls_encrypter(ctx: RetProbeContext) -> u32 {
+/// `Tls13AeadAlgorithm::encrypter`, `Tls12AeadAlgorithm::encrypter`; they return an object.
+#[uprobe]
+fn rustls_encrypter(ctx: ProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
-    rustls::makes(ctx.ret(), || file(&ctx));
+    tls::begins_encrypter(stack_pointer(&ctx));
+    0
+}
+
+/// At a `ret` of one of these.
+#[uprobe]
+fn rustls_made(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    if tls::ends_encrypter(stack_pointer(&ctx)) {
+        rustls::makes(result(&ctx), || file(&ctx));
+    }
     0
 }
 

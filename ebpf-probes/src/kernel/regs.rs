@@ -13,6 +13,7 @@ const SI: u32 = 13 * 8;
 const DI: u32 = 14 * 8;
 const ORIG_AX: u32 = 15 * 8;
 const CS: u32 = 17 * 8;
+const SP: u32 = 19 * 8;
 
 /// Code segment of a 64-bit program (`__USER_CS`).
 const USER_CS: u64 = 0x33;
@@ -48,6 +49,12 @@ impl Regs {
     #[inline(always)]
     pub fn compat(self) -> bool {
         load::<u64>(self.0, CS) & 0xffff != USER_CS
+    }
+
+    /// Where the caller's stack ends.
+    #[inline(always)]
+    pub fn stack_pointer(self) -> u64 {
+        load(self.0, SP)
     }
 
     /// First argument of a 32-bit program's call.

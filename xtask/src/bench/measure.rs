@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::agent::{Agent, Launch, Selection};
+use super::child::{self, Running};
 use super::procfs;
 use super::scenario::{Load, Scenario, Server};
 
@@ -99,6 +100,42 @@ pub(crate) fn pair(
         let (with, watched) = with_agent(server.as_mut())?;
         Ok(Pair { without, with, hooks_only, watched })
     }
+}
+
+/// What probes on a library that is shared cost a server that is not watched, in microseconds per request: median of `pairs` runs
+/// without any agent and with one that watches another process with the same library. And how often its functions were hit.
+pub(crate) fn unwatched(scenario: &Scenario, launch: &Launch, length: Duration, pairs: u32) -> Result<(f64, f64)> {
+    let folder = Folder::new()?;
+    let mut server = (scenario.start)(&folder.0)?;
+    run_load(server.load(Load::Full, Duration::from_secs(1)))?;
+    let library = fs::read_dir(&folder.0)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libssl")))
+        .context("the server has no TLS library of its own")?;
+    let mut added = Vec::new();
+    let mut hits = 0.0;
+    for _ in 0..pairs {
+        let before = without(server.as_mut(), Load::Full, length)?;
+        let holder =
+            Running::start("sleep", child::command("sleep", None).arg("infinity").env("LD_PRELOAD", &library))?;
+        let counting = procfs::Counting::start()?;
+        let served = server.served()?;
+        let agent = Agent::start(launch, Selection::Pid(holder.pid()))?;
+        let used = under_load(server.as_mut(), Load::Full, Duration::from_secs(1))?;
+        let counted = procfs::uprobe_hits(agent.pid())?;
+        agent.stop()?;
+        drop(counting);
+        hits = counted as f64 / used.sent(served, server.served()?).max(1) as f64;
+        let served = server.served()?;
+        let agent = Agent::start(launch, Selection::Pid(holder.pid()))?;
+        let used = under_load(server.as_mut(), Load::Full, length)?;
+        agent.stop()?;
+        let with = used.run(used.sent(served, server.served()?))?;
+        added.push(with.server_us - before.server_us);
+    }
+    added.sort_by(f64::total_cmp);
+    let median = added.get(added.len() / 2).copied().context("no pairs")?;
+    Ok((median, hits))
 }
 
 /// Hits of uprobes per request, of a short run that counts them.

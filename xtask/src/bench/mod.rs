@@ -100,6 +100,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     print!("{}", report::table(scenario, &columns, args.noise)?);
     if let Some(launch) = agent.as_ref().filter(|_| scenario.uses_uprobes) {
         println!("\nHits of uprobes per request: {:.2}.", measure::hits(scenario, launch)?);
+        let (added_us, hits) = measure::unwatched(scenario, launch, length, args.pairs)?;
+        println!(
+            "A server with the same library that is not watched: {added_us:+.2} us per request with {hits:.2} hits, {:.2} us per hit.",
+            added_us / hits.max(1.0)
+        );
     }
     Ok(())
 }

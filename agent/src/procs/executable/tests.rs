@@ -89,6 +89,26 @@ fn a_mapped_librarys_name_says_which_it_is() {
     assert_eq!(known("libgnutls.so.30.34.1"), Some((TlsLibrary::GnuTls, "30.34.1".into())));
     assert_eq!(known("libssl3.so"), Some((TlsLibrary::Nss, String::new())));
     assert_eq!(known("libc.so.6"), None);
+    for name in
+        ["libssl3.so", "libwolfssl.so.42", "libmbedtls.so.21", "libjvm.so", "cygrpc.cpython-311-x86_64-linux-gnu.so"]
+    {
+        let tls = Tls::of_library(name).unwrap_or_else(|| panic!("{name} is not known"));
+        assert!(tls.library.unseen().is_some(), "{name}");
+    }
+}
+
+#[test]
+fn a_stripped_program_tells_its_library_by_its_texts() {
+    let dir = tempfile::tempdir().unwrap();
+    for (text, expected) in [
+        ("third_party/boringssl/src/ssl/ssl_lib.cc", TlsLibrary::BoringSslStripped),
+        ("ssl/ssl_lib.c", TlsLibrary::OpenSslStripped),
+    ] {
+        let source = format!("#include <stdio.h>\nint main(){{puts(\"{text}\");return 0;}}");
+        let program = compile(dir.path(), &source, &["cc", "-s", "-o", "out", "x.c"]);
+        assert_eq!(tls(&program), Some(expected));
+        assert!(expected.unseen().is_some());
+    }
 }
 
 #[test]

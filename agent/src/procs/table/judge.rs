@@ -59,12 +59,7 @@ impl ProcessTable {
             language: facts.runtime.language.map(|language| language.name()),
             executable: facts.exe.as_ref().into(),
             ports: sockets.listening,
-            tls: self.reader.tls(pid).map(|(tls, path)| RowTls {
-                library: tls.library.name(),
-                version: tls.version,
-                path,
-                unseen: tls.library.unseen(),
-            }),
+            tls: RowTls::of(self.reader.tls(pid)),
             matched_by,
         })
     }

@@ -1,0 +1,172 @@
+//! Where a function returns: found by following its code from its beginning, jumps to parts of it that lie elsewhere and to
+//! functions that it ends in (tail calls) included. A probe is put only where an instruction was reached that way: bytes
+//! that merely look like one may be data.
+
+use std::collections::BTreeSet;
+
+use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction};
+use thiserror::Error;
+
+/// Bounds of what is followed: instructions, stretches of code, returns.
+const INSTRUCTIONS_MAX: usize = 20_000;
+const STRETCHES_MAX: usize = 16;
+const RETURNS_MAX: usize = 48;
+
+/// A stretch of code that belongs together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    /// Its address.
+    pub(super) address: u64,
+    /// Its bytes.
+    pub(super) code: Vec<u8>,
+}
+
+/// Why not all returns of a function are known.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// A jump to where a register or memory says: to one of several parts of the function, or to another function.
+    #[error("it jumps to an address that only its run tells")]
+    Indirect,
+    /// A jump to where no function is known to be.
+    #[error("it jumps to where no function is known to be")]
+    Nowhere,
+    /// Bytes that are no instruction.
+    #[error("its code cannot be decoded")]
+    Undecodable,
+    /// A return that takes more off the stack than its address, or leaves to another level of privilege.
+    #[error("it returns in an unusual way")]
+    Unusual,
+    /// It is too large.
+    #[error("it is too large to be followed")]
+    TooLarge,
+    /// It never returns.
+    #[error("no return was found in it")]
+    Never,
+}
+
+/// The addresses of the `ret` instructions by which the function `of` returns, each with its bytes. `containing` gives the
+/// stretch of code around an address.
+///
+/// # Errors
+/// Why not all of them are known.
+pub(super) fn returns(
+    of: Stretch,
+    mut containing: impl FnMut(u64) -> Option<Stretch>,
+) -> Result<Vec<(u64, Vec<u8>)>, Unknown> {
+    let mut open = vec![of.address];
+    let mut stretches = vec![of];
+    let mut seen = BTreeSet::new();
+    let mut returns = Vec::new();
+    while let Some(at) = open.pop() {
+        if seen.contains(&at) {
+            continue;
+        }
+        let known = stretches.iter().position(|stretch| stretch.offset(at).is_some());
+        let index = match known {
+            Some(index) => index,
+            None if stretches.len() >= STRETCHES_MAX => return Err(Unknown::TooLarge),
+            None => {
+                stretches.push(containing(at).filter(|new| new.offset(at).is_some()).ok_or(Unknown::Nowhere)?);
+                stretches.len() - 1
+            }
+        };
+        let Some(stretch) = stretches.get(index) else { return Err(Unknown::Nowhere) };
+        let Some(code) = stretch.offset(at).and_then(|offset| stretch.code.get(offset..)) else {
+            return Err(Unknown::Nowhere);
+        };
+        let mut decoder = Decoder::with_ip(64, code, at, DecoderOptions::NONE);
+        let mut instruction = Instruction::default();
+        // It may run off the end of the stretch, behind a call of a function that does not return.
+        while decoder.can_decode() && seen.insert(decoder.ip()) {
+            if seen.len() > INSTRUCTIONS_MAX {
+                return Err(Unknown::TooLarge);
+            }
+            decoder.decode_out(&mut instruction);
+            match instruction.flow_control() {
+                FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall => {}
+                FlowControl::ConditionalBranch => open.push(instruction.near_branch_target()),
+                FlowControl::UnconditionalBranch if instruction.near_branch_target() != 0 => {
+                    open.push(instruction.near_branch_target());
+                    break;
+                }
+                FlowControl::Return if instruction.code() == Code::Retnq => {
+                    let offset = usize::try_from(instruction.ip() - at).unwrap_or(usize::MAX);
+                    let bytes = code.get(offset..offset.saturating_add(instruction.len()));
+                    returns.push((instruction.ip(), bytes.ok_or(Unknown::Undecodable)?.to_vec()));
+                    if returns.len() > RETURNS_MAX {
+                        return Err(Unknown::TooLarge);
+                    }
+                    break;
+                }
+                FlowControl::Return => return Err(Unknown::Unusual),
+                // `ud2`, `int3`: nothing comes after it. A system call goes on.
+                FlowControl::Exception if instruction.code() != Code::INVALID => break,
+                FlowControl::Interrupt => break,
+                FlowControl::Exception | FlowControl::XbeginXabortXend => return Err(Unknown::Undecodable),
+                FlowControl::IndirectBranch | FlowControl::UnconditionalBranch => return Err(Unknown::Indirect),
+            }
+        }
+    }
+    if returns.is_empty() { Err(Unknown::Never) } else { Ok(returns) }
+}
+
+impl Stretch {
+    fn offset(&self, address: u64) -> Option<usize> {
+        let offset = usize::try_from(address.checked_sub(self.address)?).ok()?;
+        (offset < self.code.len()).then_some(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(code: &[u8]) -> Result<Vec<u64>, Unknown> {
+        let returns = returns(Stretch { address: 0x1000, code: code.to_vec() }, |_| None)?;
+        Ok(returns.into_iter().map(|(at, _)| at).collect())
+    }
+
+    #[test]
+    fn every_way_out_is_found_and_nothing_that_only_looks_like_one() {
+        // test edi,edi; js +2; xor eax,eax; ret; or eax,-1; ret
+        assert_eq!(of(b"\x85\xff\x78\x03\x31\xc0\xc3\x83\xc8\xff\xc3").map(sorted), Ok(vec![0x1006, 0x100a]));
+        // mov eax,0xc3c3c3c3; ret; then data
+        assert_eq!(of(b"\xb8\xc3\xc3\xc3\xc3\xc3\xc3\xc3"), Ok(vec![0x1005]));
+        // endbr64; repz ret
+        let found = returns(Stretch { address: 0, code: b"\xf3\x0f\x1e\xfa\xf3\xc3".to_vec() }, |_| None);
+        assert_eq!(found, Ok(vec![(4, b"\xf3\xc3".to_vec())]));
+        // A call of a function that does not return, at the end.
+        assert_eq!(of(b"\x85\xff\x75\x01\xc3\xe8\x00\x01\x00\x00"), Ok(vec![0x1004]));
+    }
+
+    fn sorted(mut all: Vec<u64>) -> Vec<u64> {
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn jumps_out_of_the_function_are_followed() {
+        // js to a part that lies elsewhere; ret. There: or eax,-1; jmp back to the ret. A tail call to a third.
+        let start =
+            Stretch { address: 0x1000, code: b"\x0f\x88\xfa\x0f\x00\x00\x75\x01\xc3\xe9\xf2\x1f\x00\x00".to_vec() };
+        let cold = Stretch {
+            address: 0x1ff0,
+            code: b"\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x83\xc8\xff\xe9\x00\xf0\xff\xff"
+                .to_vec(),
+        };
+        let third = Stretch { address: 0x3000, code: b"\x90\xc3\xc3".to_vec() };
+        let found = returns(start, |at| [&cold, &third].into_iter().find(|it| it.offset(at).is_some()).cloned());
+        assert_eq!(found.map(|all| sorted(all.into_iter().map(|(at, _)| at).collect())), Ok(vec![0x1008, 0x3001]));
+    }
+
+    #[test]
+    fn what_is_not_certain_is_said() {
+        assert_eq!(of(b"\xff\xe0"), Err(Unknown::Indirect), "jmp rax");
+        assert_eq!(of(b"\xff\x25\x00\x00\x00\x00"), Err(Unknown::Indirect), "jmp to an entry of a table");
+        assert_eq!(of(b"\xe9\x00\x10\x00\x00"), Err(Unknown::Nowhere));
+        assert_eq!(of(b"\xc2\x08\x00"), Err(Unknown::Unusual), "ret 8");
+        assert_eq!(of(b"\x06"), Err(Unknown::Undecodable));
+        assert_eq!(of(b"\x0f\x0b"), Err(Unknown::Never), "ud2");
+        assert_eq!(of(b"\xeb\xfe"), Err(Unknown::Never), "for ever");
+    }
+}

@@ -1,0 +1,126 @@
+//! Programs that switch stacks within a TLS library, watched and not watched: they live, and what is told of them is right.
+#![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tests::{
+    agent::{Backend, Setup, Watch},
+    need, on_both_backends,
+    program::{Program, folder},
+    receiver::Receiver,
+    seen::path,
+    wait::poll,
+};
+
+on_both_backends!(
+    fibers_are_seen_at_both_ends,
+    fibers_that_move_from_thread_to_thread_are_seen_at_both_ends,
+    fibers_that_are_not_watched_live,
+);
+
+const CONNECTIONS: usize = 12;
+const CALLS: usize = 30;
+
+struct Place {
+    files: tempfile::TempDir,
+    binary: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let files = folder();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(files.path().join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(files.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let binary = need::compiled("fibers.c", &["-lssl", "-lcrypto", "-lpthread"], files.path());
+        // A copy of the library of its own: probes of other agents would count as well.
+        for name in ["libssl.so.3", "libcrypto.so.3"] {
+            let library = Path::new("/usr/lib/x86_64-linux-gnu").join(name);
+            std::fs::copy(library, files.path().join(name)).unwrap();
+        }
+        Self { files, binary }
+    }
+
+    fn start(&self, arguments: &[&str]) -> Program {
+        let mut command = Command::new(&self.binary);
+        Program::start(command.args(arguments).current_dir(&self.files).env("LD_LIBRARY_PATH", self.files.path()))
+    }
+
+    /// A server and a client that waits to be told to begin.
+    fn both(&self, how: &[&str]) -> (Program, Program) {
+        let server = self.start(&[&["serve", "cert.pem", "key.pem"], how].concat());
+        let (port, connections, calls) = (server.port().to_string(), CONNECTIONS.to_string(), CALLS.to_string());
+        let client = self.start(&[&["call", &port, &connections, &calls], how].concat());
+        let _started = client.says("ready");
+        (server, client)
+    }
+}
+
+fn fibers_are_seen_at_both_ends(backend: Backend) {
+    both_ends_are_seen(backend, &[]);
+}
+
+fn fibers_that_move_from_thread_to_thread_are_seen_at_both_ends(backend: Backend) {
+    both_ends_are_seen(backend, &["threads"]);
+}
+
+fn both_ends_are_seen(backend: Backend, how: &[&str]) {
+    let place = Place::new();
+    let (mut server, mut client) = place.both(how);
+    let watch = Watch::tls(backend, &[server.pid(), client.pid()]);
+    client.tell("go");
+    let _finished = client.says("done");
+    assert!(!client.stdout.so_far().iter().any(|line| line.contains("wrong")), "{:?}", client.stdout.so_far());
+    assert!(server.is_running() && client.is_running());
+    let seen = watch.finish(2 * CONNECTIONS * CALLS);
+    let mut ports: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for span in &seen.spans {
+        let [_, connection, _, status] = path(span).unwrap().split('/').collect::<Vec<_>>()[..] else {
+            panic!("{}", seen.summary())
+        };
+        let number = |name: &str| span.attributes[name].as_u64().unwrap_or_else(|| panic!("no {name} in {span:?}"));
+        assert_eq!(number("http.response.status_code").to_string(), status, "{span:?}");
+        // Which connection carries an object is not mixed up: each has one port of the client for its whole life.
+        if span.kind == "SERVER" {
+            let port = *ports.entry((&span.kind, connection)).or_insert_with(|| number("client.port"));
+            assert_eq!(number("client.port"), port, "{}", seen.summary());
+        } else {
+            assert_eq!(number("network.peer.port"), number("server.port"), "{span:?}");
+        }
+    }
+    let different: std::collections::BTreeSet<u64> = ports.values().copied().collect();
+    assert_eq!(different.len(), CONNECTIONS, "{ports:?}");
+    for connection in 0..CONNECTIONS {
+        for call in 0..CALLS {
+            let status = 400 + (connection * 7 + call) % 50;
+            let at = format!("/{connection}/{call}/{status}");
+            assert_eq!(seen.all_at(&at).len(), 2, "{at}: {}", seen.summary());
+        }
+    }
+    assert_eq!(seen.spans.len(), 2 * CONNECTIONS * CALLS);
+}
+
+/// A probe is in the file, and so in every process that uses it.
+fn fibers_that_are_not_watched_live(backend: Backend) {
+    let place = Place::new();
+    let (mut server, mut client) = place.both(&[]);
+    // It has the library, and asks nothing.
+    let watched = place.start(&["call", "1", "0", "0"]);
+    let _started = watched.says("ready");
+    let receiver = Receiver::start();
+    let agent = Setup::pid(watched.pid()).args(["--log-level", "debug"]).backend(backend).to(&receiver).start();
+    poll("the library is attached", || {
+        agent.log().iter().any(|line| line.contains("TLS library attached")).then_some(())
+    });
+    client.tell("go");
+    let _finished = client.says("done");
+    assert!(!client.stdout.so_far().iter().any(|line| line.contains("wrong")), "{:?}", client.stdout.so_far());
+    assert!(server.is_running() && client.is_running());
+    let ended = agent.stop();
+    assert!(ended.status.success(), "{:?}", ended.log);
+    assert!(receiver.spans().is_empty());
+}
