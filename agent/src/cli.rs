@@ -1,7 +1,10 @@
 //! The command line. Parses arguments and environment into a [`Command`] and touches nothing but the configuration file:
 //! printing, logging and exiting are the caller's.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
@@ -245,12 +248,16 @@ where
     if flags.exe.len() > 1 && flags.exe.iter().any(|exe| exe.starts_with("re:")) {
         return Err(refuse("--exe with a regular expression can be given only once".to_owned()));
     }
+    if let Some(Verb::Config(ConfigVerb::Check { file })) = &cli.verb {
+        return check_file(file, readable(environment)?, flags.strict);
+    }
     let load = || -> Result<Box<Loaded>, UsageError> {
         let sources = Sources {
             file: flags.config.clone(),
             environment: readable(environment)?,
             flags: flags.layer(),
             is_strict: flags.strict,
+            is_check: false,
         };
         Ok(Box::new(Loaded::load(sources)?))
     };
@@ -265,19 +272,23 @@ where
             None => Ok(Command::Check { json, config: load()? }),
         },
         Some(Verb::Survey { json }) => Ok(Command::Survey { json, config: load()? }),
+        // Answered above.
+        Some(Verb::Config(ConfigVerb::Check { .. })) => Ok(Command::Print(String::new())),
         Some(Verb::Config(ConfigVerb::Schema)) => Ok(Command::Print(format!("{:#}\n", config::schema()))),
         Some(Verb::Config(ConfigVerb::Show)) => {
             let loaded = load()?;
             let warnings: String = loaded.warnings.iter().map(|warning| format!("# warning: {warning}\n")).collect();
             Ok(Command::Print(format!("{warnings}{}", loaded.show())))
         }
-        Some(Verb::Config(ConfigVerb::Check { file })) => {
-            let warnings = config::check_file(&file, flags.strict)?;
-            let mut report: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-            report.push_str(&format!("{}: ok\n", file.display()));
-            Ok(Command::Print(report))
-        }
     }
+}
+
+/// `config check`.
+fn check_file(file: &Path, environment: Environment, is_strict: bool) -> Result<Command, UsageError> {
+    let warnings = config::check_file(file, environment, is_strict)?;
+    let mut report: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+    report.push_str(&format!("{}: ok\n", file.display()));
+    Ok(Command::Print(report))
 }
 
 /// Variables that are no text can still be somebody else's; ours must be text.

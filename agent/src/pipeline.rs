@@ -32,6 +32,7 @@ use crate::{
     telemetry::{
         Scheme, Telemetry,
         clock::{Offset, monotonic_ns},
+        methods::Method,
         naming,
     },
     tls::Attachments,
@@ -147,8 +148,8 @@ struct Worker {
     waiting: Waiting,
     /// What processes were answered by DNS servers.
     answers: DnsAnswers,
-    /// Requests being answered, by process and whether over TLS.
-    being_answered: HashMap<(u32, bool), u64>,
+    /// Requests being answered, by process, whether over TLS, and method.
+    being_answered: HashMap<(u32, bool, Method), u64>,
     /// Probes of TLS libraries, where there can be any.
     plaintext: Option<Plaintext>,
     /// Told when they are in place for the first time.
@@ -316,13 +317,13 @@ impl Worker {
         for open in self.being_answered.values_mut() {
             *open = 0;
         }
-        for (tgid, is_tls, open) in self.connections.being_answered() {
-            *self.being_answered.entry((tgid, is_tls)).or_default() += open as u64;
-        }
         let mut telemetry = self.parts.telemetry.lock();
-        self.being_answered.retain(|&(tgid, is_tls), open| {
+        self.connections.being_answered(|tgid, is_tls, method| {
+            *self.being_answered.entry((tgid, is_tls, telemetry.method(method))).or_default() += 1;
+        });
+        self.being_answered.retain(|&(tgid, is_tls, method), open| {
             let scheme = if is_tls { Scheme::Https } else { Scheme::Http };
-            telemetry.set_active_requests(&self.parts.processes.resource(tgid), scheme, *open);
+            telemetry.set_active_requests(&self.parts.processes.resource(tgid), scheme, method, *open);
             *open > 0
         });
     }

@@ -99,6 +99,7 @@ fn span(number: u64, resource: &Arc<Resource>) -> Span {
         span_id: SpanId(number.to_be_bytes()),
         parent: (number.is_multiple_of(2)).then_some(SpanId([5; 8])),
         flags: 1,
+        trace_state: "vendor=1".into(),
         kind: if number.is_multiple_of(3) { Kind::Client } else { Kind::Server },
         name: format!("GET /{number}").into(),
         start_unix_ns: 1_700_000_000_000_000_000 + number,

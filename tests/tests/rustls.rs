@@ -275,7 +275,7 @@ fn check_grpc(seen: &Seen, method: &str, calls: &[Said], server: &Server) {
             assert_eq!(span.name, method);
             let mut expected = json!({
                 "rpc.system.name": "grpc",
-                "rpc.response.status_code": code,
+                "rpc.status_code": code,
                 "server.port": server.grpc,
                 "beyla.connection.unbound": null,
             });

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::shell;
 use tools::{KUBERNETES, Tools};
@@ -33,7 +33,25 @@ const CHART_VALUES: &[(&str, &[&str])] = &[
         ],
     ),
     ("no-account", &["serviceAccount.create=false", "rbac.create=false"]),
+    (
+        "own",
+        &[
+            "image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "envFrom[0].secretRef.name=otlp",
+            "volumes[0].name=certificates",
+            "volumes[0].secret.secretName=certificates",
+            "volumeMounts[0].name=certificates",
+            "volumeMounts[0].mountPath=/certificates",
+            "config.print=json",
+            "extraObjects[0].apiVersion=v1",
+            "extraObjects[0].kind=ConfigMap",
+            "extraObjects[0].metadata.name={{ .Release.Name }}-more",
+        ],
+    ),
 ];
+
+/// What the chart must refuse.
+const WRONG_VALUES: &[&str] = &["replicas=3", "port=http", "endpoint=collector:4317", "image.digest=latest"];
 
 pub(crate) fn main() -> Result<()> {
     let deploy = shell::root().join("deploy");
@@ -49,6 +67,7 @@ pub(crate) fn main() -> Result<()> {
         manifests.push(write(&out, &format!("kubernetes-{variant}.yaml"), &text)?);
     }
     let chart = deploy.join("helm/beyla-rs");
+    let mut sums = Vec::new();
     let mut configurations = vec![deploy.join("kubernetes/base/config.yaml"), deploy.join("compose/beyla-rs.yaml")];
     for (name, values) in CHART_VALUES {
         let of_chart = |verb| {
@@ -56,9 +75,19 @@ pub(crate) fn main() -> Result<()> {
         };
         of_chart("lint")?;
         let text = of_chart("template")?;
+        sums.push(checksum(&text)?);
         configurations.push(write(&out, &format!("helm-{name}-config.yaml"), &configuration(&text)?)?);
         manifests.push(write(&out, &format!("helm-{name}.yaml"), &text)?);
     }
+    for wrong in WRONG_VALUES {
+        let mut command = tools.validate("template");
+        command.arg(&chart).args([KUBERNETES, "release", "observability"]).arg(wrong);
+        ensure!(shell::output(&mut command).is_err(), "the chart took `{wrong}`");
+    }
+    // The first and the last two have different configurations, so pods of one are no pods of another.
+    let [default, privileged, no_account, own] = sums.as_slice() else { bail!("a sum for each way to install") };
+    let are_right = default == no_account && default != privileged && default != own && privileged != own;
+    ensure!(are_right, "checksum/config does not follow the configuration: {sums:?}");
     let schemas = tools.schemas()?;
     shell::run(tools.validate("manifests").arg(&schemas).args(&manifests))?;
     refuses_a_mistake(&tools, &schemas, &manifests[0], &out)?;
@@ -111,6 +140,12 @@ fn configuration(manifests: &str) -> Result<String> {
     ensure!(lines.peek().is_some(), "the chart has no config.yaml");
     let text: Vec<&str> = lines.map_while(|line| line.strip_prefix("    ")).collect();
     Ok(text.join("\n") + "\n")
+}
+
+/// What the pods are told of their configuration, so that they are made anew when it changes.
+fn checksum(manifests: &str) -> Result<String> {
+    let sum = manifests.lines().find_map(|line| line.trim().strip_prefix("checksum/config: "));
+    sum.map(str::to_owned).context("the chart's pods have no checksum/config")
 }
 
 fn write(out: &Path, name: &str, text: &str) -> Result<PathBuf> {

@@ -36,7 +36,7 @@ use self::{
 };
 use crate::kernel::{
     btf::{Btf, BtfError},
-    capabilities::{Capabilities, Capability},
+    capabilities::{Capabilities, Capability, USED},
     release::Release,
 };
 
@@ -82,8 +82,8 @@ impl Default for Options {
 pub enum CaptureError {
     /// This process may not load BPF programs.
     #[error(
-        "not permitted: missing {}; run with sudo, or give the binary what it needs with `sudo setcap {}+ep beyla-rs`",
-        names(.missing, ", "), names(.missing, ",").to_lowercase()
+        "not permitted: missing {}; run with sudo, or give the binary all that it needs with `sudo setcap {}+ep beyla-rs`",
+        names(.missing, ", "), names(&USED.iter().collect::<Vec<_>>(), ",").to_lowercase()
     )]
     NotPermitted {
         /// The capabilities that are missing.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::{
     error::Problem,
     keys::nearest,
-    node::{Node, Origin},
+    node::{Node, Origin, Value},
     obi,
+    otlp::Endpoint,
     period::Period,
 };
 
@@ -143,7 +144,17 @@ pub(crate) fn layer(environment: &Environment, problems: &mut Vec<Problem>, warn
     for (infix, section) in [("", "otlp"), ("TRACES_", "otel_traces_export"), ("METRICS_", "otel_metrics_export")] {
         for (key, OtlpForm(form)) in OTLP_KEYS {
             let name = format!("OTEL_EXPORTER_OTLP_{infix}{}", key.to_ascii_uppercase());
-            read(environment, &name, &format!("{section}.{key}"), *form, &mut tree, problems);
+            let path = format!("{section}.{key}");
+            read(environment, &name, &path, *form, &mut tree, problems);
+            // The specification's variable of one signal is used as it is, OBI's key gets that signal's path where it has
+            // none: here, a path that says nothing stands for none.
+            if *key == "endpoint"
+                && !infix.is_empty()
+                && let Some(Node { value: Value::Scalar { text, .. }, .. }) = tree.get_mut(&path)
+                && text.parse::<Endpoint>().is_ok_and(|endpoint| endpoint.is_bare())
+            {
+                text.push('/');
+            }
         }
     }
     for (name, path, form) in TABLE {

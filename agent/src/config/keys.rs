@@ -8,17 +8,25 @@ use super::{
     obi::{self, Theirs},
 };
 
-/// Looks through one layer: keys that nobody knows are problems, OBI's options that we lack are warnings. Both are taken
-/// out of the tree.
-pub(crate) fn check(tree: &mut Node, schema: &Json, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
-    let mut walk = Walk { schema, problems, warnings };
+/// Looks through one layer: keys that are most likely mistyped are problems, OBI's options that we lack are warnings. What
+/// is near to nothing that is known, as an option of a version of OBI that is newer than this list, is given back. All these
+/// are taken out of the tree.
+pub(crate) fn check(
+    tree: &mut Node,
+    schema: &Json,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) -> Vec<Problem> {
+    let mut walk = Walk { schema, problems, warnings, unknown: Vec::new() };
     walk.node(tree, Some(schema), "", "");
+    walk.unknown
 }
 
 struct Walk<'a> {
     schema: &'a Json,
     problems: &'a mut Vec<Problem>,
     warnings: &'a mut Vec<Problem>,
+    unknown: Vec<Problem>,
 }
 
 impl<'a> Walk<'a> {
@@ -44,8 +52,18 @@ impl<'a> Walk<'a> {
                         Theirs::Section if !child.is_empty() => self.node(child, None, &child_path, &child_shown),
                         Theirs::Section => {}
                         Theirs::Unknown => {
-                            let message = self.unknown(path, &key.name, &forms);
-                            self.problems.push(Problem::at(key.origin.clone(), child_shown, message));
+                            let problem = |message| Problem::at(key.origin.clone(), child_shown, message);
+                            match self.meant(path, &key.name, &forms) {
+                                Some(near) => {
+                                    let is_ours =
+                                        forms.iter().any(|form| has_property(form, &near)) || near.contains('.');
+                                    let message = format!("is no known key; did you mean `{near}`?");
+                                    // One that would be ignored however it is written does no harm.
+                                    if is_ours { &mut *self.problems } else { &mut self.unknown }
+                                        .push(problem(message));
+                                }
+                                None => self.unknown.push(problem("is no known key; it is ignored".to_owned())),
+                            }
                         }
                     }
                     false
@@ -79,15 +97,12 @@ impl<'a> Walk<'a> {
         forms
     }
 
-    fn unknown(&self, section: &str, name: &str, forms: &[&'a Json]) -> String {
+    /// The key that was most likely meant.
+    fn meant(&self, section: &str, name: &str, forms: &[&'a Json]) -> Option<String> {
         let ours = forms.iter().filter_map(|form| form.get("properties")?.as_object()).flat_map(|map| map.keys());
         let theirs: Vec<&str> = obi::keys_below(section).collect();
         let beside = ours.map(String::as_str).chain(theirs);
-        let found = nearest(name, beside).map(str::to_owned).or_else(|| self.elsewhere(name));
-        match found {
-            Some(near) => format!("is no known key; did you mean `{near}`?"),
-            None => "is no known key".to_owned(),
-        }
+        nearest(name, beside).map(str::to_owned).or_else(|| self.elsewhere(name))
     }
 
     /// The full path of our key of this very name in another section.
@@ -108,6 +123,10 @@ impl<'a> Walk<'a> {
         }
         None
     }
+}
+
+fn has_property(schema: &Json, name: &str) -> bool {
+    schema.get("properties").is_some_and(|properties| properties.get(name).is_some())
 }
 
 fn join(path: &str, name: &str) -> String {

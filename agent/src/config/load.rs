@@ -30,12 +30,14 @@ pub struct Sources {
     pub flags: FlagLayer,
     /// Whether a warning is an error.
     pub is_strict: bool,
+    /// Whether this is to be checked and not used: then a key that nobody knows is an error too.
+    pub is_check: bool,
 }
 
 impl Sources {
     /// An environment alone.
     pub fn from_environment(environment: Environment) -> Self {
-        Self { file: None, environment, flags: FlagLayer::default(), is_strict: false }
+        Self { file: None, environment, flags: FlagLayer::default(), is_strict: false, is_check: false }
     }
 }
 
@@ -93,12 +95,18 @@ impl Loaded {
             .clone()
             .or_else(|| env::config_path(&sources.environment).map(|(_, path)| PathBuf::from(path)));
         let mut file = match &named {
-            Some(path) => read_file(path, &sources.environment)?,
+            Some(path) => read_file(path, &sources.environment, &mut warnings)?,
             None => Node::empty_map(Origin::Default),
         };
         obi::modernise(&mut file, &mut problems, &mut warnings);
-        keys::check(&mut file, &schema, &mut problems, &mut warnings);
-        let mut environment = env::layer(&sources.environment, &mut problems, &mut warnings);
+        let unknown = keys::check(&mut file, &schema, &mut problems, &mut warnings);
+        if sources.is_check {
+            problems.extend(unknown)
+        } else {
+            warnings.extend(unknown)
+        }
+        let given = if sources.is_check { &Environment::default() } else { &sources.environment };
+        let mut environment = env::layer(given, &mut problems, &mut warnings);
         obi::modernise(&mut environment, &mut problems, &mut warnings);
 
         let mut tree = defaults()?;
@@ -156,13 +164,13 @@ impl Loaded {
     }
 }
 
-/// Reads one file by itself, without environment and flags, as `config check` does.
+/// Reads one file by itself, without flags, as `config check` does. The environment is only what stands in `${NAME}`.
 ///
 /// # Errors
 /// Everything that is wrong in it.
-pub fn check_file(path: &Path, is_strict: bool) -> Result<Vec<Problem>, ConfigError> {
-    let sources =
-        Sources { file: Some(path.to_owned()), is_strict, ..Sources::from_environment(Environment::default()) };
+pub fn check_file(path: &Path, environment: Environment, is_strict: bool) -> Result<Vec<Problem>, ConfigError> {
+    let file = Some(path.to_owned());
+    let sources = Sources { file, is_strict, is_check: true, ..Sources::from_environment(environment) };
     Loaded::load(sources).map(|loaded| loaded.warnings)
 }
 
@@ -200,7 +208,7 @@ fn replace_selection(tree: &mut Node, flags: &Node, warnings: &mut Vec<Problem>)
     }
 }
 
-fn read_file(path: &Path, environment: &Environment) -> Result<Node, Problem> {
+fn read_file(path: &Path, environment: &Environment, warnings: &mut Vec<Problem>) -> Result<Node, Problem> {
     let shown = path.display().to_string();
     let refuse = |reason: String| Problem::at(Origin::Default, "", format!("cannot read {shown}: {reason}"));
     let file = std::fs::File::open(path).map_err(|error| refuse(error.to_string()))?;
@@ -210,5 +218,5 @@ fn read_file(path: &Path, environment: &Environment) -> Result<Node, Problem> {
         return Err(refuse(format!("it is larger than {MAX_FILE_BYTES} bytes")));
     }
     let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8".to_owned()))?;
-    yaml::parse(&shown, text.trim_start_matches('\u{feff}'), environment)
+    yaml::parse(&shown, text.trim_start_matches('\u{feff}'), environment, warnings)
 }

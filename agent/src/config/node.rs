@@ -149,6 +149,14 @@ impl Node {
         })
     }
 
+    /// The same, to change it.
+    pub(crate) fn get_mut(&mut self, path: &str) -> Option<&mut Self> {
+        path.split('.').try_fold(self, |node, name| match &mut node.value {
+            Value::Map(entries) => entries.iter_mut().find(|(key, _)| key.name == name).map(|(_, node)| node),
+            _ => None,
+        })
+    }
+
     /// Sets the node at a dotted path, making the maps on the way.
     pub(crate) fn set(&mut self, path: &str, node: Self) {
         let (name, rest) = match path.split_once('.') {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::{
     error::Problem,
     node::{Key, Node, Value},
-    pattern::REGEX_PREFIX,
+    pattern::{Glob, REGEX_PREFIX},
 };
 
 /// An option of theirs.
@@ -143,7 +143,7 @@ pub(crate) fn modernise(layer: &mut Node, problems: &mut Vec<Problem>, warnings:
             continue;
         }
         if let Value::Seq(items) = &mut list.value {
-            items.iter_mut().for_each(|item| expressions(item, problems));
+            items.iter_mut().for_each(|item| expressions(item, problems, warnings));
         }
         entries.push((Key { name: newer.to_owned(), origin: key.origin }, list));
     }
@@ -154,7 +154,7 @@ fn contradiction(key: &Key, one: &str, other: &str) -> Problem {
 }
 
 /// Marks the patterns of an older entry as the regular expressions that they are.
-fn expressions(entry: &mut Node, problems: &mut Vec<Problem>) {
+fn expressions(entry: &mut Node, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
     let Value::Map(fields) = &mut entry.value else { return };
     if let Some(index) = fields.iter().position(|(key, _)| key.name == "exe_path_regexp") {
         let (key, node) = fields.remove(index);
@@ -168,18 +168,25 @@ fn expressions(entry: &mut Node, problems: &mut Vec<Problem>) {
         let is_pattern = matches!(key.name.as_str(), "exe_path" | "cmd_args" | "languages" | "container_name")
             || key.name.starts_with("k8s_");
         if is_pattern {
-            mark(node);
+            mark(node, warnings);
         }
     }
 }
 
-fn mark(node: &mut Node) {
+/// What is no regular expression is a pattern as those of today: for some time, OBI read them there.
+fn mark(node: &mut Node, warnings: &mut Vec<Problem>) {
     match &mut node.value {
         Value::Scalar { text, is_plain } if !text.is_empty() => {
-            text.insert_str(0, REGEX_PREFIX);
+            let marked = format!("{REGEX_PREFIX}{text}");
+            if marked.parse::<Glob>().is_err() && text.parse::<Glob>().is_ok() {
+                let message = format!("`{text}` is no regular expression; it is read as a glob");
+                warnings.push(Problem::at(node.origin.clone(), "", message));
+            } else {
+                *text = marked;
+            }
             *is_plain = false;
         }
-        Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| mark(node)),
+        Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| mark(node, warnings)),
         _ => {}
     }
 }
@@ -231,7 +238,7 @@ mod tests {
     fn older_selection_becomes_newer_selection_with_expressions() {
         let environment = super::super::env::Environment::default();
         let text = "discovery:\n  services:\n    - exe_path_regexp: ^/opt/\n      open_ports: 80\n      k8s_pod_labels: {app: a|b}\n";
-        let mut tree = super::super::yaml::parse("a.yaml", text, &environment).unwrap();
+        let mut tree = super::super::yaml::parse("a.yaml", text, &environment, &mut Vec::new()).unwrap();
         let (mut problems, mut warnings) = (vec![], vec![]);
         modernise(&mut tree, &mut problems, &mut warnings);
         assert_eq!((problems, warnings), (vec![], vec![]));

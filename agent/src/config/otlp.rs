@@ -70,6 +70,11 @@ impl Endpoint {
         self.0.parse::<http::Uri>().is_ok_and(|uri| !matches!(uri.path(), "" | "/"))
     }
 
+    /// Whether it ends with its host and port.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.0.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'))
+    }
+
     /// This URL with `segments` after its path.
     fn join(&self, segments: &str) -> Self {
         Self(format!("{}/{segments}", self.0.trim_end_matches('/')))
@@ -171,7 +176,7 @@ macro_rules! signal {
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
-            /// URL for this signal, used as it is.
+            /// URL for this signal, used as it is; one without a path (`http://collector:4318`) gets the signal's.
             pub endpoint: Option<Endpoint>,
             /// As in `otlp`.
             pub protocol: Option<Protocol>,
@@ -216,7 +221,11 @@ macro_rules! signal {
                 };
                 let guessed = if base.port() == Some(4317) { Protocol::Grpc } else { Protocol::HttpProtobuf };
                 let protocol = self.protocol.or(common.protocol).unwrap_or(guessed);
-                let endpoint = if is_own || protocol == Protocol::Grpc { base.clone() } else { base.join($path) };
+                let endpoint = if protocol == Protocol::Grpc || is_own && !base.is_bare() {
+                    base.clone()
+                } else {
+                    base.join($path)
+                };
                 let path = |own: &Option<PathBuf>, common: &Option<PathBuf>| own.clone().or_else(|| common.clone());
                 Some(OtlpTarget {
                     endpoint,
@@ -364,13 +373,21 @@ mod tests {
     }
 
     #[test]
-    fn the_common_endpoint_gets_the_signals_path_and_an_own_one_is_taken_as_it_is() {
+    fn the_common_endpoint_gets_the_signals_path_and_so_does_an_own_one_without_any() {
         let common = Otlp { endpoint: endpoint("http://c:4318/base/"), ..Otlp::default() };
         let traces = TracesExport::default().target(&common).unwrap();
         assert_eq!(traces.endpoint.as_str(), "http://c:4318/base/v1/traces");
         assert_eq!(traces.protocol, Protocol::HttpProtobuf);
         let own = MetricsExport { endpoint: endpoint("http://m:9090/otlp"), ..MetricsExport::default() };
         assert_eq!(own.target(&common).unwrap().endpoint.as_str(), "http://m:9090/otlp");
+        for (own, full) in [
+            ("http://m:4318", "http://m:4318/v1/metrics"),
+            ("http://m:4318/", "http://m:4318/"),
+            ("http://m:4317", "http://m:4317"),
+        ] {
+            let own = MetricsExport { endpoint: endpoint(own), ..MetricsExport::default() };
+            assert_eq!(own.target(&common).unwrap().endpoint.as_str(), full);
+        }
         assert_eq!(TracesExport::default().target(&Otlp::default()), None);
     }
 

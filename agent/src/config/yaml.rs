@@ -17,16 +17,22 @@ const MAX_DEPTH: usize = 64;
 /// Bounds what aliases can multiply.
 const MAX_NODES: usize = 100_000;
 
-/// Reads one YAML document.
+/// Reads one YAML document. What stands for nothing, since a variable is not set, is told in `warnings`.
 ///
 /// # Errors
 /// What is no YAML, a key twice in one map, more than one document, an unknown alias, too deep or too much; each with
 /// its line and column.
-pub(crate) fn parse(file: &str, text: &str, environment: &Environment) -> Result<Node, Problem> {
+pub(crate) fn parse(
+    file: &str,
+    text: &str,
+    environment: &Environment,
+    warnings: &mut Vec<Problem>,
+) -> Result<Node, Problem> {
     let file: Arc<str> = file.into();
     let mut builder = Builder {
         events: Parser::new_from_str(text),
         environment,
+        warnings,
         anchors: HashMap::new(),
         nodes: 0,
         file: Arc::clone(&file),
@@ -37,6 +43,7 @@ pub(crate) fn parse(file: &str, text: &str, environment: &Environment) -> Result
 struct Builder<'a, P> {
     events: P,
     environment: &'a Environment,
+    warnings: &'a mut Vec<Problem>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
     file: Arc<str>,
@@ -127,9 +134,15 @@ where
         }
     }
 
-    fn scalar(&self, text: &str, style: ScalarStyle, span: &Span) -> Result<Value, Problem> {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, span: &Span) -> Result<Value, Problem> {
         let is_plain = style == ScalarStyle::Plain;
-        let text = expand(text, self.environment).map_err(|message| self.problem(&span.start, message))?;
+        let mut unset = Vec::new();
+        let expanded = expand(text, self.environment, &mut unset);
+        for name in unset {
+            let message = format!("`${{{name}}}` is not set in the environment, and stands for nothing");
+            self.warnings.push(self.problem(&span.start, message));
+        }
+        let text = expanded.map_err(|message| self.problem(&span.start, message))?;
         if is_plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") {
             return Ok(Value::Null);
         }
@@ -196,8 +209,9 @@ fn size(node: &Node) -> usize {
     }
 }
 
-/// Puts the environment into `${NAME}` and `${NAME:-fallback}`; `$$` is one `$`, any other `$` stays.
-fn expand(text: &str, environment: &Environment) -> Result<String, String> {
+/// Puts the environment into `${NAME}` and `${NAME:-fallback}`; `$$` is one `$`, any other `$` stays. Names that are not set
+/// and have no fallback are added to `unset`.
+fn expand<'a>(text: &'a str, environment: &Environment, unset: &mut Vec<&'a str>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -208,10 +222,12 @@ fn expand(text: &str, environment: &Environment) -> Result<String, String> {
             rest = after;
         } else if let Some(after) = after.strip_prefix("${") {
             let (inside, after) = after.split_once('}').ok_or("`${` without its `}`; a plain `${` is written `$${`")?;
-            let (name, fallback) = inside.split_once(":-").unwrap_or((inside, ""));
-            match environment.get(name) {
-                Some(value) if !value.is_empty() => out.push_str(value),
-                _ => out.push_str(fallback),
+            let (name, fallback) = inside.split_once(":-").map_or((inside, None), |(name, other)| (name, Some(other)));
+            match (environment.get(name), fallback) {
+                (Some(value), _) if !value.is_empty() => out.push_str(value),
+                (_, Some(fallback)) => out.push_str(fallback),
+                (Some(_), None) => {}
+                (None, None) => unset.push(name),
             }
             rest = after;
         } else {
@@ -229,7 +245,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Node, String> {
         let environment = Environment::from_pairs([("PORT", "9090"), ("EMPTY", "")]);
-        parse("a.yaml", text, &environment).map_err(|problem| problem.to_string())
+        parse("a.yaml", text, &environment, &mut Vec::new()).map_err(|problem| problem.to_string())
     }
 
     fn text_at(tree: &Node, path: &str) -> String {
@@ -256,6 +272,16 @@ mod tests {
         assert_eq!(text_at(&tree, "c"), "$HOME and $x");
         assert_eq!(tree.get("d").unwrap().value, Value::Null);
         assert!(read("a: ${PORT").unwrap_err().contains("without its `}`"));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_named_with_its_place() {
+        let environment = Environment::from_pairs([("EMPTY", "")]);
+        let mut warnings = Vec::new();
+        parse("a.yaml", "a: x-${NONE}\nb: ${EMPTY}\nc: ${OTHER:-}\nd: $${NONE}\n", &environment, &mut warnings)
+            .unwrap();
+        let warnings: Vec<String> = warnings.iter().map(Problem::to_string).collect();
+        assert_eq!(warnings, ["a.yaml:1:4: `${NONE}` is not set in the environment, and stands for nothing"]);
     }
 
     #[test]

@@ -162,10 +162,10 @@ impl Connection {
         }
     }
 
-    pub(super) fn open_requests(&self) -> usize {
-        match &self.flow.speech {
-            Speech::Speaks { session, .. } => session.open_requests(),
-            _ => 0,
+    /// As [`Session::open_methods`].
+    pub(super) fn open_methods(&self, each: &mut dyn FnMut(Option<&str>)) {
+        if let Speech::Speaks { session, .. } = &self.flow.speech {
+            session.open_methods(each);
         }
     }
 

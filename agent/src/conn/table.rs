@@ -122,13 +122,12 @@ impl Connections {
         self.totals
     }
 
-    /// Requests that the servers among the watched processes are answering at the moment: process, whether over TLS,
-    /// number. A process may come several times.
-    pub fn being_answered(&self) -> impl Iterator<Item = (u32, bool, usize)> {
-        self.by_id
-            .values()
-            .filter(|connection| connection.role() == Some(Role::Server))
-            .map(|connection| (connection.tgid, connection.info.tls, connection.open_requests()))
+    /// Calls `each` with every request that the servers among the watched processes are answering at the moment: process,
+    /// whether over TLS, method.
+    pub fn being_answered(&self, mut each: impl FnMut(u32, bool, Option<&str>)) {
+        for connection in self.by_id.values().filter(|connection| connection.role() == Some(Role::Server)) {
+            connection.open_methods(&mut |method| each(connection.tgid, connection.info.tls, method));
+        }
     }
 
     /// Heap bytes held, about.

@@ -51,6 +51,7 @@ pub(crate) fn span(number: u64) -> Span {
         span_id: SpanId(number.to_be_bytes()),
         parent: Some(SpanId([7; 8])),
         flags: 1,
+        trace_state: "vendor=1".into(),
         kind: Kind::Server,
         name: "GET /api/items/{id}".into(),
         start_unix_ns: 1_763_720_401_234_567_890,

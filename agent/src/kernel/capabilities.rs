@@ -23,17 +23,20 @@ pub const SYS_PTRACE: Capability = Capability {
     required: false,
 };
 
+/// To read files that are not for everyone.
+pub const DAC_READ_SEARCH: Capability = Capability {
+    name: "CAP_DAC_READ_SEARCH",
+    number: 2,
+    needed_for: "reading executables and configuration of other users' processes",
+    required: false,
+};
+
 /// All the agent uses.
 pub static USED: &[Capability] = &[
     Capability { name: "CAP_BPF", number: 39, needed_for: "loading BPF programs and maps", required: true },
     Capability { name: "CAP_PERFMON", number: 38, needed_for: "attaching them to tracepoints", required: true },
     SYS_PTRACE,
-    Capability {
-        name: "CAP_DAC_READ_SEARCH",
-        number: 2,
-        needed_for: "reading executables and configuration of other users' processes",
-        required: false,
-    },
+    DAC_READ_SEARCH,
 ];
 
 const CAP_SYS_ADMIN: u8 = 21;

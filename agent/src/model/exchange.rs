@@ -70,6 +70,8 @@ pub struct Http {
     pub scheme: Option<CompactString>,
     /// `User-Agent`.
     pub user_agent: Option<CompactString>,
+    /// `tracestate`.
+    pub trace_state: Option<CompactString>,
     /// Status of the final response.
     pub status: Option<u16>,
     /// Bytes of the request's body, without transfer coding; `None` where not known.
@@ -96,6 +98,8 @@ pub struct Rpc {
     pub host: Option<CompactString>,
     /// `User-Agent`.
     pub user_agent: Option<CompactString>,
+    /// `tracestate`.
+    pub trace_state: Option<CompactString>,
     /// gRPC status code; `None` where none was seen.
     pub status: Option<u32>,
     /// HTTP status, where it says more than `status` (a proxy's 502).

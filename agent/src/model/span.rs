@@ -75,6 +75,8 @@ pub struct Span {
     pub parent: Option<SpanId>,
     /// Trace flags (W3C); bit 0: sampled.
     pub flags: u8,
+    /// What the caller's `tracestate` says; empty where there is none.
+    pub trace_state: CompactString,
     /// Kind.
     pub kind: Kind,
     /// Low-cardinality name.

@@ -1,6 +1,11 @@
-//! Trace and span ids, and the W3C `traceparent` header (<https://www.w3.org/TR/trace-context/>).
+//! Trace and span ids, and the W3C headers `traceparent` and `tracestate` (<https://www.w3.org/TR/trace-context/>).
 
 use std::fmt;
+
+use compact_str::CompactString;
+
+/// Longest `tracestate` that is taken over: what the specification asks to be propagated at least.
+const MAX_STATE: usize = 512;
 
 /// A 16-byte trace id; never all zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +56,25 @@ impl TraceParent {
     #[must_use]
     pub const fn sampled(&self) -> bool {
         self.flags & 1 == 1
+    }
+}
+
+/// Takes the value of a `tracestate` header, of which there may be several: together they are one list. What is no list, or
+/// no longer fits, is left out.
+pub fn add_trace_state(state: &mut Option<CompactString>, value: &[u8]) {
+    let value = value.trim_ascii();
+    let is_list = value.contains(&b'=') && value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    let Some(value) = str::from_utf8(value).ok().filter(|_| is_list) else { return };
+    let before = state.as_ref().map_or(0, |state| state.len() + 1);
+    if before + value.len() > MAX_STATE {
+        return;
+    }
+    match state {
+        Some(state) => {
+            state.push(',');
+            state.push_str(value);
+        }
+        None => *state = Some(CompactString::new(value)),
     }
 }
 
@@ -122,6 +146,19 @@ mod tests {
         assert!(TraceParent::parse(b"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what").is_some());
         assert!(TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what").is_none());
         assert!(TraceParent::parse(b"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.what").is_none());
+    }
+
+    #[test]
+    fn several_lists_of_states_are_one_and_what_is_none_is_left_out() {
+        let state = |values: &[&[u8]]| {
+            let mut state = None;
+            values.iter().for_each(|value| add_trace_state(&mut state, value));
+            state
+        };
+        assert_eq!(state(&[b" a=1, b=2 ", b"c=3"]).as_deref(), Some("a=1, b=2,c=3"));
+        assert_eq!(state(&[b"", b"a", b"a=\x1b", b"a=\xff"]), None);
+        assert_eq!(state(&[b"a=1", &[b'='; MAX_STATE - 3]]).as_deref(), Some("a=1"));
+        assert_eq!(state(&[&[b'='; MAX_STATE]]).map(|state| state.len()), Some(MAX_STATE));
     }
 
     #[test]

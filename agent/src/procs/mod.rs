@@ -25,4 +25,4 @@ pub use hosts::{HostsFiles, NameSource};
 pub use resource::PodAttributes;
 pub(crate) use resource::pod_service_name;
 pub use reverse::ReverseDns;
-pub use table::{ProcessConfig, ProcessTable, Service};
+pub use table::{ProcessConfig, ProcessTable, Service, Watched};

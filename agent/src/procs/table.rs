@@ -19,6 +19,7 @@ use std::{
 
 use compact_str::CompactString;
 
+pub use self::judge::Watched;
 use super::{
     cloud::CloudAttributes,
     container::runtime::RuntimeRoots,

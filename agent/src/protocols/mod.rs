@@ -127,6 +127,9 @@ pub trait Session: Send {
     /// Requests that wait for the end of their response.
     fn open_requests(&self) -> usize;
 
+    /// Calls `each` with the method of each of them, `None` where it is not known.
+    fn open_methods(&self, each: &mut dyn FnMut(Option<&str>));
+
     /// Heap bytes held, about.
     fn memory(&self) -> usize;
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::print;
+use super::{permission, print};
 use crate::{
     capture::{Capture, Options, backend::Backend},
     cli::Exit,
@@ -35,6 +35,8 @@ struct Item {
 struct Report {
     /// The agent can run here.
     ok: bool,
+    /// The same in a sentence, with what to do first.
+    verdict: String,
     version: &'static str,
     kernel: String,
     arch: String,
@@ -66,9 +68,8 @@ fn report() -> Report {
             required: capability.required,
             found: if ok { "held" } else { "missing" }.to_owned(),
             enables: capability.needed_for.to_owned(),
-            advice: (!ok).then(|| {
-                format!("run with sudo, or `sudo setcap {}+ep /path/to/beyla-rs`", capability.name.to_lowercase())
-            }),
+            // One line for all of them: a second `setcap` takes away what the first gave.
+            advice: (!ok).then(permission::advice),
         });
     }
     items.push(lockdown_item());
@@ -110,11 +111,28 @@ fn report() -> Report {
     let ok = chosen.is_some() && items.iter().all(|item| item.ok || !item.required);
     Report {
         ok,
+        verdict: verdict(ok, chosen.map(Backend::name), &items),
         version: env!("CARGO_PKG_VERSION"),
         kernel,
         arch: uname.machine().to_string_lossy().into_owned(),
         backend: chosen.map(Backend::name),
         items,
+    }
+}
+
+fn verdict(ok: bool, backend: Option<&str>, items: &[Item]) -> String {
+    // What the agent cannot make up for, and what another backend makes up for.
+    let is_felt = |item: &&Item| !item.ok && item.advice.is_some() && !item.name.starts_with("backend ");
+    let missing: Vec<&str> = items.iter().filter(is_felt).map(|item| item.name.as_str()).collect();
+    let advice: Option<&str> = items.iter().find(is_felt).and_then(|item| item.advice.as_deref());
+    match (ok, backend, advice) {
+        (true, Some(backend), None) => format!("beyla-rs can run here, with backend {backend}; nothing is missing."),
+        (true, Some(backend), Some(advice)) => format!(
+            "beyla-rs can run here, with backend {backend}, but sees less without {}: {advice}.",
+            missing.join(" and ")
+        ),
+        (_, _, Some(advice)) => format!("beyla-rs cannot run here without {}: {advice}.", missing.join(" and ")),
+        _ => "beyla-rs cannot run here: see the lines marked NO or no.".to_owned(),
     }
 }
 
@@ -188,6 +206,7 @@ fn limit_item() -> Item {
 
 fn text(report: &Report) -> String {
     let mut out = format!("beyla-rs {} on Linux {} ({})\n\n", report.version, report.kernel, report.arch);
+    let mut advised: Option<&str> = None;
     for item in &report.items {
         let mark = match (item.ok, item.required) {
             (true, _) => "yes",
@@ -197,13 +216,43 @@ fn text(report: &Report) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{mark}  {:<20} {}", item.name, item.found);
         let _ = writeln!(out, "     {:<20} for {}", "", item.enables);
-        if let Some(advice) = &item.advice {
+        // Once is enough.
+        if let Some(advice) = item.advice.as_deref().filter(|advice| advised != Some(*advice)) {
             let _ = writeln!(out, "     {:<20} -> {advice}", "");
+            advised = Some(advice);
         }
     }
-    let _ = match (report.ok, report.backend) {
-        (true, Some(backend)) => writeln!(out, "\nbeyla-rs can run here, with backend {backend}."),
-        _ => writeln!(out, "\nbeyla-rs cannot run here; see the lines marked NO or no."),
-    };
+    let _ = writeln!(out, "\n{}", report.verdict);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(name: &str, ok: bool, required: bool, advice: Option<String>) -> Item {
+        Item { name: name.to_owned(), ok, required, found: String::new(), enables: String::new(), advice }
+    }
+
+    fn shown(ok: bool, backend: Option<&'static str>, items: Vec<Item>) -> String {
+        let verdict = verdict(ok, backend, &items);
+        let (kernel, arch) = ("6.18".to_owned(), "x86_64".to_owned());
+        text(&Report { ok, verdict, version: "0", kernel, arch, backend, items })
+    }
+
+    #[test]
+    fn the_advice_is_one_line_that_gives_everything_and_the_last_word_is_a_verdict() {
+        let missing = |name: &str, required| item(name, false, required, Some(permission::advice()));
+        let said = shown(false, None, vec![missing("CAP_BPF", true), missing("CAP_PERFMON", true)]);
+        let advice: Vec<&str> = said.lines().filter(|line| line.contains("-> ")).collect();
+        assert_eq!(advice.len(), 1, "{said}");
+        assert!(advice[0].contains("setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep "), "{said}");
+        let last = said.lines().last().unwrap();
+        assert!(last.starts_with("beyla-rs cannot run here without CAP_BPF and CAP_PERFMON: run with sudo"), "{last}");
+        let less = shown(true, Some("sock"), vec![item("BTF", true, true, None), missing("CAP_SYS_PTRACE", false)]);
+        assert!(less.lines().last().unwrap().contains("with backend sock, but sees less without CAP_SYS_PTRACE: "));
+        let older = item("backend sock", false, false, Some("a kernel from 6.3 on has it".to_owned()));
+        let fine = shown(true, Some("syscall"), vec![older]);
+        assert!(fine.ends_with("beyla-rs can run here, with backend syscall; nothing is missing.\n"), "{fine}");
+    }
 }

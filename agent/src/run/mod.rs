@@ -1,5 +1,6 @@
 //! The commands: each puts together what it needs of the configuration and the stages.
 
+mod announce;
 mod check;
 mod child;
 mod metadata;

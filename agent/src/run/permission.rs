@@ -2,14 +2,35 @@
 
 use crate::{
     config::{Config, Criterion},
-    kernel::capabilities::{Capabilities, SYS_PTRACE},
+    kernel::capabilities::{Capabilities, DAC_READ_SEARCH, SYS_PTRACE, USED},
 };
 
-/// What to tell the user; `None`: nothing is missing. Of the default exclusions it is not said: they are not the user's words.
-pub(super) fn unreadable(config: &Config, held: Capabilities) -> Option<String> {
-    if held.has(&SYS_PTRACE) {
-        return None;
-    }
+/// What to do where capabilities are missing. All are given at once: `setcap` replaces what a file had.
+pub(super) fn advice() -> String {
+    let names: Vec<String> = USED.iter().map(|capability| capability.name.to_lowercase()).collect();
+    let own =
+        std::env::current_exe().map_or_else(|_| "/path/to/beyla-rs".to_owned(), |path| path.display().to_string());
+    format!("run with sudo, or `sudo setcap {}+ep {own}`", names.join(","))
+}
+
+/// What to tell the user; `None`: nothing is missing.
+pub(super) fn unseen(config: &Config, held: Capabilities) -> Option<String> {
+    let all = [
+        (!held.has(&SYS_PTRACE)).then(|| without_ptrace(config)),
+        (!held.has(&DAC_READ_SEARCH)).then(|| {
+            format!(
+                "{} is missing: programs and TLS libraries in folders that are not for everyone are not read, so what they \
+                 encrypt is not seen, and services whose names stand in such files are called by their processes' names",
+                DAC_READ_SEARCH.name
+            )
+        }),
+    ];
+    let said: Vec<String> = all.into_iter().flatten().collect();
+    (!said.is_empty()).then(|| format!("{}; {}", said.join("; "), advice()))
+}
+
+/// Of the default exclusions it is not said: they are not the user's words.
+fn without_ptrace(config: &Config) -> String {
     let chosen = config.selection().criteria;
     let mut keys: Vec<&str> =
         chosen.iter().chain(&config.discovery.exclude_instrument).flat_map(keys_that_need_it).collect();
@@ -23,11 +44,7 @@ pub(super) fn unreadable(config: &Config, held: Capabilities) -> Option<String> 
             keys.join(" and ")
         )
     };
-    Some(format!(
-        "{} is missing: {what}; run with sudo, or `sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep \
-         /path/to/beyla-rs`",
-        SYS_PTRACE.name
-    ))
+    format!("{} is missing: {what}", SYS_PTRACE.name)
 }
 
 /// The keys of a criterion that are answered by files which the kernel shows only to who may trace the process.
@@ -48,12 +65,18 @@ mod tests {
     fn what_will_not_match_is_named_and_nothing_is_said_where_nothing_is_missing() {
         let none = Capabilities::default();
         let mut config = Config::default();
-        let said = unreadable(&config, none).unwrap();
+        let said = unseen(&config, none).unwrap();
         assert!(said.contains("CAP_SYS_PTRACE is missing") && !said.contains("exe_path"), "{said}");
+        assert!(said.contains("CAP_DAC_READ_SEARCH is missing"), "{said}");
+        assert_eq!(
+            said.matches("setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep").count(),
+            1,
+            "{said}"
+        );
         config.open_port = "80".parse().unwrap();
         config.discovery.exclude_instrument = vec![Criterion { exe_path: "*/x".parse().ok(), ..Criterion::default() }];
-        let said = unreadable(&config, none).unwrap();
+        let said = unseen(&config, none).unwrap();
         assert!(said.contains("exe_path and open_ports will match no process of another user"), "{said}");
-        assert_eq!(unreadable(&config, Capabilities::all()), None);
+        assert_eq!(unseen(&config, Capabilities::all()), None);
     }
 }

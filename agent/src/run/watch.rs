@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    announce,
     child::Started,
     metadata, permission,
     reload::{self, Reloader},
@@ -45,7 +46,9 @@ const LIBRARIES_AT_START: Duration = Duration::from_secs(3);
 pub(super) fn run(config: &Loaded) -> Exit {
     let pids = config.selection().pids;
     if let Some(pid) = pids.iter().find(|&&pid| !exists(pid)) {
-        tracing::error!("--pid {pid}: there is no such process");
+        let near = announce::listening(&ProcFs::new("/proc"))
+            .map_or_else(String::new, |near| format!("; what listens is {near}"));
+        tracing::error!("--pid {pid}: there is no such process{near}");
         return Exit::Usage;
     }
     match Agent::start(config, Targets::Chosen(pids)) {
@@ -141,7 +144,7 @@ impl Agent {
         for refusal in capture.refused() {
             tracing::info!("backend {refusal}");
         }
-        if let Some(missing) = permission::unreadable(config, Capabilities::of_this_process()) {
+        if let Some(missing) = permission::unseen(config, Capabilities::of_this_process()) {
             tracing::warn!("{missing}");
         }
         let own = std::process::id();
@@ -178,6 +181,7 @@ impl Agent {
         }
         telemetry.set_names(metadata::names(config, &processes)?);
         let telemetry = Arc::new(Shared::new(telemetry));
+        let table = Arc::clone(&processes);
         let reloader = Reloader::new(config.clone(), Arc::clone(&processes), Arc::clone(&telemetry));
         let agent = settings::agent_resource(&processes);
         let gauges = Arc::new(Gauges::new(Arc::clone(&telemetry), Arc::clone(&agent), capture.backend().name()));
@@ -185,7 +189,7 @@ impl Agent {
             vec![Arc::new(RedSource(Arc::clone(&telemetry), config.telemetry.naming)), Arc::clone(&gauges) as _];
         let exporters = Exporters::start(&export, runtime.handle(), sources, agent)?;
         let backend = capture.backend();
-        let watching = if is_open { "all processes that are not left out".to_owned() } else { describe(&targets) };
+        let own_words = if is_open { None } else { Some(describe(&table, &targets)) };
         let (tell, ended) = mpsc::channel();
         let (tell_ready, ready) = mpsc::channel();
         let parts = Parts {
@@ -205,9 +209,20 @@ impl Agent {
             tracing::info!("TLS libraries of processes that run already are still being looked for");
         }
         exporters.set_ready(true);
+        let ready_after = started.elapsed();
+        let found = own_words.or_else(|| announce::watched(&table));
+        let near = (is_open && found.is_none()).then(|| announce::near(&table, config)).flatten();
+        let watching = match (found, near, config.selection().is_everything()) {
+            (Some(found), ..) => found,
+            (None, Some(near), _) => format!("for what is asked for, which no process matches yet; {near}"),
+            (None, None, false) => "for what is asked for, which no process matches yet".to_owned(),
+            (None, None, true) => "all processes that use a connection".to_owned(),
+        };
+        let metrics =
+            exporters.listen_addr().map_or_else(String::new, |addr| format!("; metrics http://{addr}/metrics"));
         tracing::info!(
-            "watching {watching} (backend {backend}, ready after {} ms){}",
-            started.elapsed().as_millis(),
+            "watching {watching} (backend {backend}, ready after {} ms){metrics}{}",
+            ready_after.as_millis(),
             if config.otlp_traces().is_none() && config.otlp_metrics().is_none() {
                 "; no OTLP endpoint is set, so nothing is sent: give --endpoint URL"
             } else {
@@ -329,9 +344,12 @@ async fn next(terminate: &mut unix::Signal, interrupt: &mut unix::Signal) -> Sig
     }
 }
 
-fn describe(targets: &[u32]) -> String {
-    let list: Vec<String> = targets.iter().map(u32::to_string).collect();
-    format!("process {} and children", list.join(", "))
+fn describe(processes: &ProcessTable, targets: &[u32]) -> String {
+    let of = |pid: &u32| match processes.proc().stat(*pid) {
+        Some(stat) => format!("{} (process {pid})", stat.comm.chars().filter(|c| !c.is_control()).collect::<String>()),
+        None => format!("process {pid}"),
+    };
+    format!("{} and children", targets.iter().map(of).collect::<Vec<_>>().join(", "))
 }
 
 /// Watches processes and all their living descendants. Children started meanwhile inherit it in the kernel, so

@@ -52,6 +52,15 @@ impl Server {
         }
     }
 
+    /// The same of a call. A call's server is called as its client calls it, or it has no name: its own socket says nothing.
+    pub(super) fn of_call(authority: Option<&str>, role: Role, connection: &ConnectionInfo) -> Self {
+        match (role, authority.and_then(split_authority)) {
+            (Role::Client, _) => Self::of(authority, role, connection),
+            (Role::Server, Some((host, port))) => Self { address: CompactString::new(host), port, name: None },
+            (Role::Server, None) => Self::default(),
+        }
+    }
+
     /// Called by its service's name where that is known: the same however a client addresses it. Else, where the client
     /// gave the bare address, by the name that it has for it.
     pub(super) fn named(mut self, remote: Remote<'_>, role: Role, connection: &ConnectionInfo) -> Self {
@@ -135,29 +144,31 @@ pub(super) fn push_client(
     out.push_int(semconv::CLIENT_PORT, connection.remote.port());
 }
 
-/// Pushes `network.*` of the other end, or that it is unknown.
-pub(super) fn push_network(connection: &ConnectionInfo, version: &'static str, rpc: bool, out: &mut Attributes) {
+/// Pushes what an HTTP span has of the connection and of its other end, as far as that is known.
+pub(super) fn push_network(connection: &ConnectionInfo, version: &'static str, out: &mut Attributes) {
+    push_peer(connection, out);
+    if matches!(connection.remote, Endpoint::Unix(_)) {
+        out.push(semconv::NETWORK_TRANSPORT, Value::Static("unix"));
+    }
+    if !version.is_empty() {
+        out.push(semconv::NETWORK_PROTOCOL_VERSION, Value::Static(version));
+    }
+}
+
+/// The part of [`push_network`] that calls have as well: the conventions leave protocol and transport out of theirs.
+pub(super) fn push_peer(connection: &ConnectionInfo, out: &mut Attributes) {
     match &connection.remote {
         Endpoint::Inet(addr) => {
             out.push(semconv::NETWORK_PEER_ADDRESS, Value::Str(ip(addr.ip())));
             out.push_int(semconv::NETWORK_PEER_PORT, Some(addr.port()));
         }
-        Endpoint::Unix(name) => {
-            if !name.is_empty() {
-                out.push(semconv::NETWORK_PEER_ADDRESS, Value::Shared(name.clone()));
-            }
-            out.push(semconv::NETWORK_TRANSPORT, Value::Static("unix"));
+        Endpoint::Unix(name) if !name.is_empty() => {
+            out.push(semconv::NETWORK_PEER_ADDRESS, Value::Shared(name.clone()));
         }
-        Endpoint::Unknown => {}
+        Endpoint::Unix(_) | Endpoint::Unknown => {}
     }
     let tls_version = connection.tls_version.filter(|_| connection.tls);
     out.push_str(semconv::TLS_PROTOCOL_VERSION, tls_version.map(CompactString::const_new));
-    if rpc {
-        out.push(semconv::NETWORK_PROTOCOL_NAME, Value::Static("http"));
-    }
-    if !version.is_empty() {
-        out.push(semconv::NETWORK_PROTOCOL_VERSION, Value::Static(version));
-    }
 }
 
 /// Text of an address; one of IPv4 in IPv6 is IPv4. Without `fmt`, which costs more than all else here.

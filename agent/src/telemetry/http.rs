@@ -9,7 +9,7 @@ use super::{
     methods::{Method, Methods},
     outcome::{self, Error},
     red::{Label, Labels},
-    redact::{REDACTED, Redactor},
+    redact::{self, REDACTED_USER_INFO, Redactor},
     semconv,
     target::{Form, Target},
 };
@@ -122,12 +122,12 @@ impl Facts {
         if self.role == Role::Server {
             endpoint::push_client(connection, self.proxied, self.client, &mut out);
         }
-        endpoint::push_network(connection, http.version, false, &mut out);
+        endpoint::push_network(connection, http.version, &mut out);
         if let Some(route) = route {
             let key = if self.role == Role::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
             out.push(key, Value::Shared(route));
         }
-        out.push_str(semconv::USER_AGENT_ORIGINAL, http.user_agent);
+        out.push_str(semconv::USER_AGENT_ORIGINAL, http.user_agent.map(without_user_info));
         out.push_count(semconv::HTTP_REQUEST_BODY_SIZE, http.request_body_bytes);
         out.push_count(semconv::HTTP_RESPONSE_BODY_SIZE, http.response_body_bytes);
         if let Some(error) = self.error {
@@ -192,9 +192,7 @@ impl Facts {
         url.push_str(self.scheme);
         url.push_str("://");
         if self.target.authority(&text).is_some_and(|authority| authority.contains('@')) {
-            url.push_str(REDACTED);
-            url.push(':');
-            url.push_str(REDACTED);
+            url.push_str(REDACTED_USER_INFO);
             url.push('@');
         }
         let is_ipv6 = self.server.address.contains(':');
@@ -213,6 +211,14 @@ impl Facts {
             url.push_str(&redactor.query(query));
         }
         out.push(semconv::URL_FULL, Value::Str(url));
+    }
+}
+
+/// Text that is free to hold URLs.
+pub(super) fn without_user_info(text: CompactString) -> CompactString {
+    match redact::user_info(&text) {
+        std::borrow::Cow::Borrowed(_) => text,
+        std::borrow::Cow::Owned(text) => text.into(),
     }
 }
 

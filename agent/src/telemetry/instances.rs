@@ -27,17 +27,16 @@ pub(super) struct Instance {
     pub(super) routes: Routes,
     pub(super) red: Red,
     pub(super) own_exports: OwnExports,
-    /// Open requests over HTTP and HTTPS; `None` where none were ever reported.
-    active: [Option<u64>; 2],
+    /// Open requests by scheme and method, of those that were ever reported.
+    active: Vec<(Scheme, Option<Value>, u64)>,
     active_since_unix_ns: Option<u64>,
 }
 
 impl Instance {
-    pub(super) const fn set_active(&mut self, scheme: Scheme, open: u64) {
-        let [http, https] = &mut self.active;
-        match scheme {
-            Scheme::Http => *http = Some(open),
-            Scheme::Https => *https = Some(open),
+    pub(super) fn set_active(&mut self, scheme: Scheme, method: Option<Value>, open: u64) {
+        match self.active.iter_mut().find(|(its, of, _)| *its == scheme && *of == method) {
+            Some((_, _, count)) => *count = open,
+            None => self.active.push((scheme, method, open)),
         }
     }
 
@@ -46,10 +45,15 @@ impl Instance {
         let points: Vec<NumberPoint> = self
             .active
             .iter()
-            .zip(["http", "https"])
-            .filter_map(|(open, scheme)| {
-                let attribute = Attribute { key: semconv::URL_SCHEME, value: Value::Static(scheme) };
-                open.map(|open| NumberPoint { attributes: vec![attribute], start_unix_ns, value: open as f64 })
+            .map(|(scheme, method, open)| {
+                let scheme = match scheme {
+                    Scheme::Http => "http",
+                    Scheme::Https => "https",
+                };
+                let method = method.clone().map(|value| Attribute { key: semconv::HTTP_REQUEST_METHOD, value });
+                let scheme = Attribute { key: semconv::URL_SCHEME, value: Value::Static(scheme) };
+                let attributes = method.into_iter().chain([scheme]).collect();
+                NumberPoint { attributes, start_unix_ns, value: *open as f64 }
             })
             .collect();
         if !points.is_empty() {
@@ -83,7 +87,7 @@ impl Instances {
             routes: Routes::default(),
             red: Red::new(self.config),
             own_exports: OwnExports::default(),
-            active: [None; 2],
+            active: Vec::new(),
             active_since_unix_ns: None,
         })
     }

@@ -24,8 +24,8 @@ impl Default for Methods {
 }
 
 /// A request's method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
     /// Its place in the list.
     Known(usize),
     /// Seen, but not in the list.

@@ -31,8 +31,17 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use self::{
-    attributes::Attributes, clock::Clock, endpoint::Remote, ids::Ids, instances::Instances, methods::Methods,
-    own_exports::Signal, red::Family, redact::Redactor, route::Router, sampling::Sampler,
+    attributes::Attributes,
+    clock::Clock,
+    endpoint::Remote,
+    ids::Ids,
+    instances::Instances,
+    methods::{Method, Methods},
+    own_exports::Signal,
+    red::Family,
+    redact::Redactor,
+    route::Router,
+    sampling::Sampler,
 };
 use crate::{
     kube::{Peer, PeerSource},
@@ -182,7 +191,7 @@ impl Telemetry {
         resource: &Arc<Resource>,
         rule: Option<&Arc<Rule>>,
     ) -> Option<Span> {
-        let Exchange { role, start_ns, first_byte_ns, end_ns, outcome, parent, detail, .. } = exchange;
+        let Exchange { role, start_ns, first_byte_ns, end_ns, outcome, parent, mut detail, .. } = exchange;
         self.count(&detail, outcome);
         // Both ends by the same offset: see `clock`.
         let duration_ns = end_ns.saturating_sub(start_ns);
@@ -223,10 +232,16 @@ impl Telemetry {
             }),
         };
         let mut counted = outcome != Outcome::Unseen && !hides_metrics;
+        let trace_state = match &mut detail {
+            Detail::Http(http) => http.trace_state.take(),
+            Detail::Rpc(rpc) => rpc.trace_state.take(),
+        };
         let (overflowed, described) = match detail {
             Detail::Http(http) => {
                 let facts = http::Facts::of(&http, role, outcome, connection, &self.methods, remote);
-                let route = facts.path(&http).and_then(|path| {
+                // A route is made of the path's words, and goes into metrics too: secrets are out before.
+                let path = facts.path(&http).map(|path| self.redactor.path(path));
+                let route = path.as_deref().and_then(|path| {
                     let ignored = self.router.ignores(path);
                     counted &= !ignored.metrics;
                     if ignored.span {
@@ -269,7 +284,7 @@ impl Telemetry {
             attributes.push(semconv::BEYLA_TIME_TO_FIRST_BYTE, Value::Double(waited_s));
         }
         if context.parent.is_some() {
-            attributes.push(semconv::BEYLA_PARENT_EVIDENCE, Value::Static("traceparent"));
+            attributes.push(semconv::BEYLA_PARENT_EVIDENCE, Value::Static("header"));
         }
         if let Some(peer) = peer {
             attributes.push(semconv::SERVICE_PEER_NAME, Value::Str(peer.name.clone()));
@@ -281,6 +296,8 @@ impl Telemetry {
             span_id,
             parent: context.parent,
             flags: context.flags,
+            // It belongs to the caller's span: to no other.
+            trace_state: trace_state.filter(|_| context.parent.is_some()).unwrap_or_default(),
             kind,
             name,
             start_unix_ns,
@@ -292,12 +309,19 @@ impl Telemetry {
         })
     }
 
-    /// Sets how many requests a service instance's HTTP servers are answering (`http.server.active_requests`). Their
-    /// methods are not told apart: the connections' parsers report a number only.
-    pub fn set_active_requests(&mut self, resource: &Arc<Resource>, scheme: Scheme, open: u64) {
+    /// What a method counts as.
+    #[must_use]
+    pub fn method(&self, method: Option<&str>) -> Method {
+        self.methods.find(method)
+    }
+
+    /// Sets how many requests with a method a service instance's HTTP servers are answering
+    /// (`http.server.active_requests`).
+    pub fn set_active_requests(&mut self, resource: &Arc<Resource>, scheme: Scheme, method: Method, open: u64) {
+        let value = self.methods.value(method);
         let instance = self.instances.get_or_insert(resource);
         if !(self.leaves_own_exports && instance.own_exports.has(Signal::Metrics)) {
-            instance.set_active(scheme, open);
+            instance.set_active(scheme, value, open);
         }
     }
 

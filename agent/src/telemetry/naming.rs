@@ -1,11 +1,12 @@
-//! The older names of metrics, which Beyla's dashboards ask for. Only those of remote calls differ: HTTP's are the same.
+//! What Beyla's dashboards ask for: the older names of metrics (only those of remote calls differ: HTTP's are the same), and
+//! on each series what says of whom it is, which else stands in the resource only.
 
 use super::{rpc, semconv};
 use crate::{
     config::Naming,
     model::{
         metric::{Metric, Points},
-        span::{Attribute, Value},
+        span::{Attribute, Resource, Value},
     },
 };
 
@@ -15,11 +16,44 @@ const METRICS: [(&str, &str); 2] = [
     (semconv::RPC_CLIENT_CALL_DURATION, "rpc.client.duration"),
 ];
 
+/// What each series has of its resource.
+const IDENTITY: [&str; 15] = [
+    "service.name",
+    "service.namespace",
+    "k8s.cluster.name",
+    "k8s.namespace.name",
+    "k8s.node.name",
+    "k8s.pod.name",
+    "k8s.pod.uid",
+    "k8s.pod.start_time",
+    "k8s.container.name",
+    "k8s.deployment.name",
+    "k8s.replicaset.name",
+    "k8s.statefulset.name",
+    "k8s.daemonset.name",
+    "k8s.job.name",
+    "k8s.cronjob.name",
+];
+
+/// Who owns a pod in the end, the furthest first, and what that is.
+const OWNERS: [(&str, &str); 6] = [
+    ("k8s.deployment.name", "Deployment"),
+    ("k8s.statefulset.name", "StatefulSet"),
+    ("k8s.daemonset.name", "DaemonSet"),
+    ("k8s.cronjob.name", "CronJob"),
+    ("k8s.job.name", "Job"),
+    ("k8s.replicaset.name", "ReplicaSet"),
+];
+
 /// The metrics under the names that are asked for.
 #[must_use]
-pub fn named(metrics: Vec<Metric>, naming: Naming) -> Vec<Metric> {
+pub fn named(mut metrics: Vec<Metric>, naming: Naming) -> Vec<Metric> {
     if naming == Naming::Semconv {
         return metrics;
+    }
+    for metric in &mut metrics {
+        let identity = identity(&metric.resource);
+        attributes_of(&mut metric.points).for_each(|attributes| attributes.extend_from_slice(&identity));
     }
     let mut out = Vec::with_capacity(metrics.len());
     for metric in metrics {
@@ -34,17 +68,10 @@ pub fn named(metrics: Vec<Metric>, naming: Naming) -> Vec<Metric> {
 
 fn renamed(metric: &Metric, name: &'static str) -> Metric {
     let mut metric = Metric { name, ..metric.clone() };
-    let all: Vec<&mut Vec<Attribute>> = match &mut metric.points {
-        Points::Histogram(points) => points.iter_mut().map(|point| &mut point.attributes).collect(),
-        Points::ExponentialHistogram(points) => points.iter_mut().map(|point| &mut point.attributes).collect(),
-        Points::Counter(points) | Points::UpDownCounter(points) | Points::Gauge(points) => {
-            points.iter_mut().map(|point| &mut point.attributes).collect()
-        }
-    };
-    for attribute in all.into_iter().flatten() {
+    for attribute in attributes_of(&mut metric.points).flatten() {
         match attribute.key {
             semconv::RPC_SYSTEM_NAME => attribute.key = "rpc.system",
-            semconv::RPC_RESPONSE_STATUS_CODE => {
+            semconv::RPC_STATUS_CODE => {
                 let Value::Str(name) = &attribute.value else { continue };
                 // gRPC's have numbers; Connect has words only.
                 if let Some(number) = rpc::grpc_number(name) {
@@ -55,4 +82,68 @@ fn renamed(metric: &Metric, name: &'static str) -> Metric {
         }
     }
     metric
+}
+
+fn attributes_of(points: &mut Points) -> impl Iterator<Item = &mut Vec<Attribute>> {
+    let all: Vec<_> = match points {
+        Points::Histogram(points) => points.iter_mut().map(|point| &mut point.attributes).collect(),
+        Points::ExponentialHistogram(points) => points.iter_mut().map(|point| &mut point.attributes).collect(),
+        Points::Counter(points) | Points::UpDownCounter(points) | Points::Gauge(points) => {
+            points.iter_mut().map(|point| &mut point.attributes).collect()
+        }
+    };
+    all.into_iter()
+}
+
+fn identity(resource: &Resource) -> Vec<Attribute> {
+    let find = |wanted: &str| resource.attributes.iter().find(|(key, _)| key == wanted).map(|(_, value)| value.clone());
+    let mut out: Vec<Attribute> =
+        IDENTITY.into_iter().filter_map(|key| find(key).map(|value| Attribute { key, value })).collect();
+    if let Some((name, kind)) = OWNERS.into_iter().find_map(|(key, kind)| Some((find(key)?, kind))) {
+        out.push(Attribute { key: "k8s.owner.name", value: name });
+        out.push(Attribute { key: "k8s.kind", value: Value::Static(kind) });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::metric::NumberPoint;
+
+    #[test]
+    fn each_series_says_of_whom_it_is_where_dashboards_ask_for_it() {
+        let text = |text: &str| Value::Str(text.into());
+        let attributes = vec![
+            ("service.name".into(), text("pay")),
+            ("host.name".into(), text("h")),
+            ("k8s.namespace.name".into(), text("shop")),
+            ("k8s.replicaset.name".into(), text("pay-1")),
+            ("k8s.deployment.name".into(), text("pay")),
+        ];
+        let resource = Arc::new(Resource { attributes, service_name: "pay".into(), pid: 1 });
+        let point = NumberPoint { attributes: Vec::new(), start_unix_ns: 0, value: 1.0 };
+        let points = Points::UpDownCounter(vec![point]);
+        let metric = Metric { name: "http.server.active_requests", unit: "1", description: "", resource, points };
+        for naming in [Naming::Beyla, Naming::Both] {
+            let mut named = named(vec![metric.clone()], naming);
+            let attributes: Vec<_> = attributes_of(&mut named[0].points).flatten().map(|it| it.clone()).collect();
+            let keys: Vec<_> = attributes.iter().map(|attribute| attribute.key).collect();
+            assert_eq!(
+                keys,
+                [
+                    "service.name",
+                    "k8s.namespace.name",
+                    "k8s.deployment.name",
+                    "k8s.replicaset.name",
+                    "k8s.owner.name",
+                    "k8s.kind",
+                ]
+            );
+            assert_eq!((&attributes[4].value, &attributes[5].value), (&text("pay"), &Value::Static("Deployment")));
+        }
+        assert_eq!(named(vec![metric.clone()], Naming::Semconv), [metric]);
+    }
 }

@@ -2,12 +2,15 @@
 //!
 //! A value whose key looks like a secret becomes `REDACTED`; keys stay. In doubt a value goes: keys are compared
 //! percent-decoded (also twice), without case and without punctuation; `;` separates as `&` does; a value that itself
-//! holds pairs (a URL, JSON) goes as a whole if one of its keys looks like a secret; so does a piece without `=`.
+//! holds pairs (a URL, JSON) goes as a whole if one of its keys looks like a secret; so does a piece without `=`. What stands
+//! between `//` and `@` (`//user:password@host/`) goes wherever a URL can be.
 
 use std::borrow::Cow;
 
 /// What stands in place of a secret, as the semantic conventions have it.
 pub const REDACTED: &str = "REDACTED";
+/// What stands in place of a user's name and password, as the semantic conventions have it.
+pub const REDACTED_USER_INFO: &str = "REDACTED:REDACTED";
 
 /// Keys that look like secrets: see [`Redactor::new`]. Covers the conventions' list (`X-Amz-Signature`,
 /// `X-Amz-Credential`, `X-Amz-Security-Token`, `AWSAccessKeyId`, `Signature`, `sig`, `X-Goog-Signature`).
@@ -83,16 +86,16 @@ impl Redactor {
     /// A query string (without its `?`), free of secrets.
     #[must_use]
     pub fn query<'a>(&self, query: &'a str) -> Cow<'a, str> {
-        self.pairs(query, |byte| matches!(byte, b'&' | b';' | b'?' | b'#'), true)
+        then(user_info(query), |query| self.pairs(query, |byte| matches!(byte, b'&' | b';' | b'?' | b'#'), true))
     }
 
     /// A path, with the values of its parameters (`/a;jsessionid=1/b`) free of secrets.
     #[must_use]
     pub fn path<'a>(&self, path: &'a str) -> Cow<'a, str> {
-        if !path.bytes().any(|byte| matches!(byte, b'=' | b';')) {
+        if memchr::memchr3(b'=', b';', b'@', path.as_bytes()).is_none() {
             return Cow::Borrowed(path);
         }
-        self.pairs(path, |byte| matches!(byte, b'/' | b';' | b'&' | b'?' | b'#'), false)
+        then(user_info(path), |path| self.pairs(path, |byte| matches!(byte, b'/' | b';' | b'&' | b'?' | b'#'), false))
     }
 
     /// `bare`: pieces without `=` go as well if they look like secrets.
@@ -104,7 +107,8 @@ impl Redactor {
             let body = piece.strip_suffix(|c: char| u8::try_from(c).is_ok_and(&separates)).unwrap_or(piece);
             let secret = match body.split_once('=') {
                 Some((key, value)) => {
-                    (!value.is_empty() && (self.is_secret(key) || self.holds_secret(value))).then_some(key.len() + 1)
+                    let is_secret = || self.is_secret(key) || self.holds_secret(value);
+                    (!value.is_empty() && is_secret()).then_some(key.len() + 1)
                 }
                 None => (bare && self.is_secret(body)).then_some(0),
             };
@@ -142,7 +146,8 @@ impl Redactor {
         let mut decoded = value.as_bytes().to_vec();
         let length = decode(&mut decoded);
         decoded.truncate(length);
-        decoded.iter().any(|byte| matches!(byte, b'=' | b':')) && decoded.split(|b| *b == b'&').any(|p| self.matches(p))
+        let holds_pairs = decoded.iter().any(|byte| matches!(byte, b'=' | b':'));
+        (holds_pairs && decoded.split(|b| *b == b'&').any(|p| self.matches(p))) || holds_user_info(&decoded)
     }
 
     /// Compares at every letter, over what is left of the key without punctuation and case.
@@ -166,6 +171,67 @@ impl Redactor {
                         && (secret.len() >= MIN_ANYWHERE || ends_word.get(at + secret.len() - 1) == Some(&true))
                 })
         })
+    }
+}
+
+/// `text`, in which every `//user:password@` reads `//REDACTED:REDACTED@`.
+#[must_use]
+pub fn user_info(text: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'@', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut out: Option<String> = None;
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("//") {
+        let taken = text.len() - after.len();
+        // Backslashes separate too, for browsers.
+        let end = after.find(['/', '?', '#', '\\', '"', ' ']).unwrap_or(after.len());
+        let found = after.get(..end).and_then(|authority| authority.rfind('@')).filter(|at| *at > 0);
+        let known = found.is_some_and(|at| after.get(..at) == Some(REDACTED_USER_INFO));
+        match found.filter(|_| !known) {
+            None => {
+                if let Some(out) = &mut out {
+                    out.push_str(before);
+                    out.push_str("//");
+                }
+                rest = after;
+            }
+            Some(at) => {
+                let out =
+                    out.get_or_insert_with(|| text.get(..taken - before.len() - 2).unwrap_or_default().to_owned());
+                out.push_str(before);
+                out.push_str("//");
+                out.push_str(REDACTED_USER_INFO);
+                rest = after.get(at..).unwrap_or_default();
+            }
+        }
+    }
+    match out {
+        Some(mut out) => {
+            out.push_str(rest);
+            Cow::Owned(out)
+        }
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// Whether a value, decoded, is or holds a URL with user info that is not redacted yet.
+fn holds_user_info(decoded: &[u8]) -> bool {
+    str::from_utf8(decoded).map_or_else(
+        // In doubt.
+        |_| decoded.windows(2).any(|pair| pair == b"//") && decoded.contains(&b'@'),
+        |text| matches!(user_info(text), Cow::Owned(_)),
+    )
+}
+
+/// One step after another, each of which seldom changes anything.
+fn then<'a>(text: Cow<'a, str>, step: impl Fn(&str) -> Cow<'_, str>) -> Cow<'a, str> {
+    match text {
+        Cow::Borrowed(text) => step(text),
+        Cow::Owned(text) => match step(&text) {
+            Cow::Borrowed(_) => Cow::Owned(text),
+            Cow::Owned(text) => Cow::Owned(text),
+        },
     }
 }
 
@@ -323,6 +389,38 @@ mod tests {
         assert_eq!(redactor.path("/a;jsessionid=12;v=1/b"), "/a;jsessionid=REDACTED;v=1/b");
         assert_eq!(redactor.path("/token=abc/x"), "/token=REDACTED/x");
         assert!(matches!(redactor.path("/session/token"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn user_info_goes_wherever_a_url_can_be() {
+        let redactor = Redactor::default();
+        for (path, redacted) in [
+            ("//user:pw@h/dd", "//REDACTED:REDACTED@h/dd"),
+            (
+                "/proxy/http://user:pw@h:1/a/https://x@y",
+                "/proxy/http://REDACTED:REDACTED@h:1/a/https://REDACTED:REDACTED@y",
+            ),
+            ("//a:b@c@h/;v=1", "//REDACTED:REDACTED@h/;v=1"),
+            ("//u@h/token=x", "//REDACTED:REDACTED@h/token=REDACTED"),
+            ("//h/ö//u:ö@h", "//h/ö//REDACTED:REDACTED@h"),
+        ] {
+            assert_eq!(redactor.path(path), redacted);
+            assert_eq!(redactor.path(redacted), redacted, "twice");
+        }
+        for plain in ["/@scope/package", "//@h/", "/a@b", "/a@b//c", "//h/a@b", "/users/a@b.example"] {
+            assert!(matches!(redactor.path(plain), Cow::Borrowed(_)), "{plain}");
+        }
+        for (odd, redacted) in [
+            ("next=http://user:pw@h/a", "next=http://REDACTED:REDACTED@h/a"),
+            ("next=http%3A%2F%2Fuser%3Apw%40h%2Fa&b=1", "next=REDACTED&b=1"),
+            ("next=%2F%2Fuser%3Apw@h", "next=REDACTED"),
+            ("http://user:pw@h", "http://REDACTED:REDACTED@h"),
+            ("mail=a@b.example", "mail=a@b.example"),
+        ] {
+            assert_eq!(query(odd), redacted);
+            assert_eq!(query(redacted), redacted, "twice");
+        }
+        assert_eq!(user_info("bot/1 (+http://u:p@h/x; a@b)"), "bot/1 (+http://REDACTED:REDACTED@h/x; a@b)");
     }
 
     #[test]

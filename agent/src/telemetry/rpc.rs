@@ -6,7 +6,7 @@ use super::{
     Described,
     attributes::Attributes,
     endpoint::{self, Remote, Server},
-    http::error_label,
+    http::{error_label, without_user_info},
     outcome::{self, Error},
     red::{Label, Labels},
     semconv,
@@ -51,7 +51,7 @@ const CONNECT: &str = "connectrpc";
 pub(super) struct Facts {
     role: Role,
     outcome: Outcome,
-    /// `rpc.response.status_code`.
+    /// `rpc.status_code`.
     code: Option<Error>,
     server: Server,
     status: Status,
@@ -82,7 +82,7 @@ impl Facts {
         // A call with a status is over, however its stream ended then.
         let end = if rpc.status.is_some() && outcome != Outcome::Unseen { Outcome::Complete } else { outcome };
         let (status, error) = outcome::judge(end, role, failed);
-        let server = Server::of(rpc.host.as_deref(), role, connection).named(remote, role, connection);
+        let server = Server::of_call(rpc.host.as_deref(), role, connection).named(remote, role, connection);
         Self { role, outcome, code, server, status, error }
     }
 
@@ -93,7 +93,7 @@ impl Facts {
             rpc.method.as_deref().map(|method| (semconv::RPC_METHOD, Label::Str(method))),
             self.code.map(|code| {
                 let (_, label) = error_label(code);
-                (semconv::RPC_RESPONSE_STATUS_CODE, label)
+                (semconv::RPC_STATUS_CODE, label)
             }),
             client.then_some((semconv::SERVER_ADDRESS, Label::Str(self.server.shown()))),
             self.server.port.filter(|_| client).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
@@ -110,12 +110,12 @@ impl Facts {
         out.push(semconv::RPC_SYSTEM_NAME, Value::Static(rpc.system));
         out.push_str(semconv::RPC_METHOD, rpc.method);
         if let Some(code) = self.code {
-            out.push(semconv::RPC_RESPONSE_STATUS_CODE, code.to_value());
+            out.push(semconv::RPC_STATUS_CODE, code.to_value());
         }
         out.push_int(semconv::HTTP_RESPONSE_STATUS_CODE, rpc.http_status);
         self.server.push(&mut out);
-        endpoint::push_network(connection, rpc.version, true, &mut out);
-        out.push_str(semconv::USER_AGENT_ORIGINAL, rpc.user_agent);
+        endpoint::push_peer(connection, &mut out);
+        out.push_str(semconv::USER_AGENT_ORIGINAL, rpc.user_agent.map(without_user_info));
         if let Some(error) = self.error {
             out.push(semconv::ERROR_TYPE, error.to_value());
         }

@@ -1,13 +1,13 @@
-//! Every name that leaves the agent on a span or a RED metric: those of the semantic conventions (1.42, from their
-//! crate), and ours, which begin with `beyla.`.
+//! Every name that leaves the agent on a span or a RED metric: those of the semantic conventions 1.45 (from their crate,
+//! which is at 1.42, where they are the same), and ours, which begin with `beyla.`.
 
 pub use opentelemetry_semantic_conventions::{
     attribute::{
         CLIENT_ADDRESS, CLIENT_PORT, ERROR_TYPE, HTTP_REQUEST_BODY_SIZE, HTTP_REQUEST_METHOD,
         HTTP_REQUEST_METHOD_ORIGINAL, HTTP_RESPONSE_BODY_SIZE, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
-        NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, NETWORK_PROTOCOL_NAME, NETWORK_PROTOCOL_VERSION, NETWORK_TRANSPORT,
-        RPC_METHOD, RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME, SERVER_ADDRESS, SERVER_PORT, SERVICE_PEER_NAME,
-        SERVICE_PEER_NAMESPACE, URL_FULL, URL_PATH, URL_QUERY, URL_SCHEME, URL_TEMPLATE, USER_AGENT_ORIGINAL,
+        NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, NETWORK_PROTOCOL_VERSION, NETWORK_TRANSPORT, RPC_METHOD,
+        RPC_SYSTEM_NAME, SERVER_ADDRESS, SERVER_PORT, SERVICE_PEER_NAME, SERVICE_PEER_NAMESPACE, URL_FULL, URL_PATH,
+        URL_QUERY, URL_SCHEME, URL_TEMPLATE, USER_AGENT_ORIGINAL,
     },
     metric::{
         HTTP_CLIENT_REQUEST_BODY_SIZE, HTTP_CLIENT_REQUEST_DURATION, HTTP_CLIENT_RESPONSE_BODY_SIZE,
@@ -15,6 +15,12 @@ pub use opentelemetry_semantic_conventions::{
         HTTP_SERVER_RESPONSE_BODY_SIZE, RPC_CLIENT_CALL_DURATION, RPC_SERVER_CALL_DURATION,
     },
 };
+
+/// The conventions that all of this follows.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
+
+/// A call's status: its name, as `NOT_FOUND` (1.45).
+pub const RPC_STATUS_CODE: &str = "rpc.status_code";
 
 /// True on the one series that stands for all beyond the limit (OpenTelemetry's metrics SDK specification).
 pub const OTEL_METRIC_OVERFLOW: &str = "otel.metric.overflow";
@@ -24,7 +30,7 @@ pub const TLS_PROTOCOL_VERSION: &str = "tls.protocol.version";
 
 /// How an exchange ended that was not seen whole: `no_response`, `cut`, `cancelled`, `unseen`.
 pub const BEYLA_OUTCOME: &str = "beyla.outcome";
-/// What says that the parent is the parent: `traceparent`. Absent on a root.
+/// What says that the parent is the parent: `header`, `traceparent`. Absent on a root.
 pub const BEYLA_PARENT_EVIDENCE: &str = "beyla.parent.evidence";
 /// Seconds from the request's first byte to the response's first, where that is not the end.
 pub const BEYLA_TIME_TO_FIRST_BYTE: &str = "beyla.time_to_first_byte";
@@ -41,8 +47,9 @@ pub const BEYLA_CONNECTION_UNBOUND: &str = "beyla.connection.unbound";
 
 #[cfg(test)]
 mod tests {
+    /// With another version of the crate, what it still lacks of [`SCHEMA_URL`](super::SCHEMA_URL)'s may be in it.
     #[test]
-    fn the_names_are_those_of_conventions_1_42() {
+    fn the_crate_is_at_1_42() {
         assert_eq!(opentelemetry_semantic_conventions::SCHEMA_URL, "https://opentelemetry.io/schemas/1.42.0");
     }
 }

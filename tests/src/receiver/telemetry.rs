@@ -140,6 +140,7 @@ pub(crate) fn spans(request: ExportTraceServiceRequest) -> (Vec<ReceivedSpan>, V
         for scope_spans in group.scope_spans {
             let InstrumentationScope { name, version, .. } = scope_spans.scope.unwrap_or_default();
             check.that(!scope_spans.spans.is_empty(), || "a scope without spans".to_owned());
+            check.schema(&scope_spans.schema_url);
             for span in scope_spans.spans {
                 spans.push(self::span(span, &resource, (&name, &version), &mut check));
             }
@@ -190,6 +191,7 @@ pub(crate) fn metrics(request: ExportMetricsServiceRequest) -> (Vec<ReceivedMetr
         let resource = check.resource(group.resource);
         for scope_metrics in group.scope_metrics {
             let scope_name = scope_metrics.scope.unwrap_or_default().name;
+            check.schema(&scope_metrics.schema_url);
             for metric in scope_metrics.metrics {
                 let (kind, temporality, monotonic, points) = data(&metric.name, metric.data, &mut check);
                 let (name, unit, description) = (metric.name, metric.unit, metric.description);
@@ -329,6 +331,11 @@ struct Check {
 }
 
 impl Check {
+    /// What names are used is said.
+    fn schema(&mut self, url: &str) {
+        self.that(url == "https://opentelemetry.io/schemas/1.45.0", || format!("schema_url {url:?}"));
+    }
+
     fn that(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
         if !holds {
             self.violations.push(otherwise());

@@ -98,6 +98,18 @@ fn without_the_right_to_read_other_processes_it_says_what_will_not_match() {
     assert_eq!(spans[0].resource["process.pid"], server.pid());
 }
 
+#[test]
+fn without_the_right_to_read_others_files_it_says_what_is_not_seen() {
+    let server = server();
+    let fewer: Vec<u8> = granted().into_iter().filter(|&number| number != DAC_READ_SEARCH).collect();
+    let mut watch = watching(&fewer, &["--pid", &server.pid().to_string()]);
+    let said = watch.agent.program().stderr.after(0, "CAP_DAC_READ_SEARCH is missing", tests::LONG);
+    let said = said.expect("it is said");
+    assert!(said.contains("encrypt is not seen") && said.contains("setcap"), "{said}");
+    assert_eq!(Connection::to(server.port()).get("/seen").status, 200);
+    assert_eq!(watch.finish("/seen", 1).len(), 1);
+}
+
 /// The same server behind TLS. The key comes by the command line, too.
 const BEHIND_TLS: &str = "
 import ssl, sys, tempfile
@@ -137,3 +149,4 @@ fn what_a_tls_library_encrypts_is_seen_with_the_capabilities_of_the_manifest() {
 }
 
 const SYS_PTRACE: u8 = 19;
+const DAC_READ_SEARCH: u8 = 2;

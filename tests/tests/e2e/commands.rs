@@ -3,9 +3,9 @@
 use regex::Regex;
 use serde_json::Value;
 use tests::{
-    agent::{Backend, Setup},
+    agent::{Agent, Backend, Setup},
     client::Connection,
-    on_both_backends,
+    need, on_both_backends,
     program::Program,
 };
 
@@ -73,6 +73,40 @@ fn printed_text_is_a_line_per_span(backend: Backend) {
 }
 
 #[test]
+fn a_clients_line_has_the_path_that_it_asked_for() {
+    let server = Program::python("server.py", [""; 0]);
+    let url = format!("http://127.0.0.1:{}/api/deep/path?password=x", server.port());
+    let setup = Setup::with(["exec", "--print", "text", "--"]).args([need::program("curl")]).args(["-s", &url]);
+    let ended = setup.launch().ended();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.log);
+    let printed = ended.stdout.concat();
+    assert!(printed.contains(" CLIENT HTTP  GET /api/deep/path 200  "), "{printed}");
+}
+
+#[test]
+fn the_first_line_says_what_is_watched_and_where_the_metrics_are() {
+    let server = Program::python("server.py", [""; 0]);
+    let (pid, port) = (server.pid(), server.port());
+    let said = |agent: Agent| {
+        let ended = agent.stop();
+        let line = ended.log.iter().find(|line| line.contains("watching ")).cloned();
+        line.unwrap_or_else(|| panic!("{:#?}", ended.log))
+    };
+    let line = said(Setup::with(["--port", &port.to_string()]).start());
+    assert!(line.contains(&format!("watching programs (process {pid}, :{port}) (backend ")), "{line}");
+    assert!(Regex::new(r"; metrics http://127\.0\.0\.1:\d+/metrics;").unwrap().is_match(&line), "{line}");
+    let line = said(Setup::pid(pid).start());
+    assert!(line.contains(&format!(" (process {pid}) and children (backend ")), "{line}");
+    // Nothing listens there, and what does is named.
+    let line = said(Setup::with(["--port", "1"]).start());
+    assert!(line.contains("which no process matches yet; what listens is "), "{line}");
+    let ended = Setup::with(["--pid", "4194305"]).launch().ended();
+    assert_eq!(ended.status.code(), Some(2));
+    let log = ended.log.concat();
+    assert!(log.contains("--pid 4194305: there is no such process; what listens is "), "{log}");
+}
+
+#[test]
 fn check_says_that_this_host_will_do() {
     let ended = Setup::with(["check", "--json"]).launch().ended();
     assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.log);
@@ -86,7 +120,9 @@ fn check_says_that_this_host_will_do() {
     }
     let text = Setup::with(["check"]).launch().ended();
     assert_eq!(text.status.code(), Some(0));
-    assert!(text.stdout.join("\n").contains("beyla-rs can run here"), "{:#?}", text.stdout);
+    let last = text.stdout.last().expect("a verdict");
+    assert!(last.starts_with("beyla-rs can run here, with backend "), "{:#?}", text.stdout);
+    assert_eq!(report["verdict"], last.as_str());
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use tests::{
-    agent::{Agent, Setup},
-    client::Connection,
+    agent::{Agent, Backend, Setup},
+    client::{Connection, request},
     need,
     program::{Program, children},
 };
@@ -78,6 +78,58 @@ fn a_program_that_does_not_stop_is_waited_for_no_longer_than_said() {
     assert_eq!(status.code(), Some(0), "it has stopped as asked: {:#?}", agent.log());
     let said = agent.program().stderr.after(0, "goes on", tests::LONG);
     assert!(said.is_some() && agent.log().concat().contains(&child.to_string()), "{:#?}", agent.log());
+}
+
+/// What was answered before the time is over is told with its answer, and what was not with what is known of it.
+#[test]
+fn nothing_is_lost_when_the_time_is_over() {
+    let mut server = Program::python("server.py", [""; 0]);
+    let arguments = ["--duration", "1500ms", "--print", "json"];
+    let mut agent = Setup::pid(server.pid()).args(arguments).start();
+    let mut held = Connection::to(server.port());
+    held.send(request("GET", "/hold", &[], b""));
+    let _held = server.says("holding");
+    let mut answered = 0;
+    let mut connection = Connection::to(server.port());
+    while agent.program().is_running() && agent.program().stderr.so_far().iter().all(|line| !line.contains("stopping"))
+    {
+        assert_eq!(connection.get(&format!("/quick/{answered}")).status, 200);
+        answered += 1;
+    }
+    let ended = agent.ended();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.log);
+    server.tell("go on");
+    let spans: Vec<serde_json::Value> =
+        ended.stdout.iter().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let path = |span: &serde_json::Value| span["attributes"]["url.path"].as_str().expect("a path").to_owned();
+    let quick: Vec<_> = spans.iter().filter(|span| path(span).starts_with("/quick/")).collect();
+    // The last of them may have been answered after it.
+    let paths: Vec<_> = quick.iter().map(|span| path(span)).collect();
+    let expected: Vec<_> = (0..paths.len()).map(|number| format!("/quick/{number}")).collect();
+    assert_eq!(paths, expected, "each once, in order");
+    assert!(paths.len() > 1 && paths.len() <= answered, "{} of {answered}", paths.len());
+    let (last, before) = quick.split_last().expect("more than one");
+    assert!(before.iter().all(|span| span["attributes"]["http.response.status_code"] == 200), "{before:#?}");
+    let outcome = &last["attributes"]["beyla.outcome"];
+    assert!(outcome.is_null() || outcome == "unseen", "{last:#}");
+    let [held] = spans.iter().filter(|span| path(span) == "/hold").collect::<Vec<_>>()[..] else {
+        panic!("{spans:#?}")
+    };
+    assert_eq!(held["attributes"]["beyla.outcome"], "unseen");
+    assert!(held["attributes"]["http.response.status_code"].is_null(), "{held:#}");
+}
+
+/// Programs that end with their only request.
+#[test]
+fn each_request_of_a_program_that_lives_a_moment_is_told() {
+    let server = Program::python("server.py", [""; 0]);
+    let url = format!("http://127.0.0.1:{}/moment/[1-20]", server.port());
+    for backend in [Backend::Sock, Backend::Syscall] {
+        let setup = Setup::with(["exec", "--print", "json"]).backend(backend).args(["--"]);
+        let ended = setup.args([need::program("curl")]).args(["-s", "-o", "/dev/null", &url]).launch().ended();
+        let spans = ended.stdout.iter().filter(|line| line.starts_with('{') && line.contains("/moment/")).count();
+        assert_eq!((ended.status.code(), spans), (Some(0), 20), "{backend:?}: {:#?}", ended.log);
+    }
 }
 
 #[test]

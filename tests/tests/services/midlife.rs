@@ -48,7 +48,7 @@ fn names_are_right_or_unknown_whenever_it_attaches(backend: Backend) {
         // What one unknown name of a connection ended with.
         let mut ended = HashMap::new();
         for span in &seen.spans {
-            let code = span.attributes.get("rpc.response.status_code").and_then(Value::as_str);
+            let code = span.attributes.get("rpc.status_code").and_then(Value::as_str);
             let Some(method) = method(span) else {
                 assert_eq!(span.attributes.get("beyla.name.unknown"), Some(&Value::Bool(true)), "{span:#?}");
                 unknown += 1;

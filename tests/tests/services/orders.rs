@@ -104,7 +104,9 @@ fn is_as_expected(span: &ReceivedSpan, calls: &Calls, port: u16, client_ports: &
             "rpc.method": format!("shop.Orders/{}", calls.method),
             "server.port": port,
             "network.peer.address": "127.0.0.1",
-            "network.protocol.version": "2",
+            "network.protocol.name": null,
+            "network.protocol.version": null,
+            "client.address": null,
             "url.scheme": null,
             "http.request.method": null,
             "beyla.name.unknown": null,
@@ -115,20 +117,17 @@ fn is_as_expected(span: &ReceivedSpan, calls: &Calls, port: u16, client_ports: &
     let peers = if is_server { client_ports } else { &[port] };
     assert!(peers.iter().any(|port| u64::from(*port) == peer), "peer {peer}, not of {peers:?}");
 
-    let cancelled =
-        json!({ "rpc.response.status_code": null, "error.type": "cancelled", "beyla.outcome": "cancelled" });
+    let cancelled = json!({ "rpc.status_code": null, "error.type": "cancelled", "beyla.outcome": "cancelled" });
     let ended = |code: &str, is_error: bool| {
         let error = is_error.then_some(code);
-        json!({ "rpc.response.status_code": code, "error.type": error, "beyla.outcome": null })
+        json!({ "rpc.status_code": code, "error.type": error, "beyla.outcome": null })
     };
     let (attributes, is_error) = match calls.end {
         End::Status { code, servers } => {
             let is_error = if is_server { servers } else { code != "OK" };
             (ended(code, is_error), is_error)
         }
-        End::Deadline if span.attributes.contains_key("rpc.response.status_code") => {
-            (ended("DEADLINE_EXCEEDED", true), true)
-        }
+        End::Deadline if span.attributes.contains_key("rpc.status_code") => (ended("DEADLINE_EXCEEDED", true), true),
         End::Deadline | End::Cancelled => (cancelled, !is_server),
     };
     assert_attributes(span, &attributes);

@@ -10,6 +10,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::shell::{self, NotPermitted};
 
+/// Another that installs at this moment (unattended upgrades, a second of us) is waited for.
+pub(crate) const WAITING: [&str; 2] = ["-o", "DPkg::Lock::Timeout=600"];
+
 /// A package that is missing.
 pub(super) struct Package {
     pub(super) name: String,
@@ -92,7 +95,7 @@ pub(crate) fn unpack(package: &str, to: &Path) -> Result<()> {
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "Dpkg::Use-Pty=0"]);
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "Dpkg::Use-Pty=0"]).args(WAITING);
     command
 }
 

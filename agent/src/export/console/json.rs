@@ -1,22 +1,48 @@
 //! A span as a JSON object in one line, with the fields of `--print json`. `parent_span_id` is `null` where there is no
 //! parent; times are numbers (ns since the Unix epoch).
 
+use std::io;
+
 use serde::{
     Serialize, Serializer,
     ser::{SerializeMap, SerializeStruct},
 };
+use serde_json::ser::Formatter;
 
+use super::text::acts_on_terminal;
 use crate::model::span::{Kind, Span, Status, Value};
 
 /// Appends the line.
 pub(super) fn line(span: &Span, out: &mut String) {
-    match serde_json::to_string(&Line(span)) {
-        Ok(line) => {
+    let mut line = Vec::new();
+    let written = Line(span).serialize(&mut serde_json::Serializer::with_formatter(&mut line, Harmless));
+    match written.map(|()| String::from_utf8(line)) {
+        Ok(Ok(line)) => {
             out.push_str(&line);
             out.push('\n');
         }
+        // What is written is text.
+        Ok(Err(_)) => {}
         // All keys are strings and no value fails to serialize.
         Err(error) => tracing::error!(%error, "cannot write a span as JSON"),
+    }
+}
+
+/// Compact JSON in which what a terminal would act on is escaped too: JSON itself asks that of few of these only.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| acts_on_terminal(*c)) {
+            let (before, after) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = after.get(c.len_utf8()..).unwrap_or_default();
+        }
+        writer.write_all(rest.as_bytes())
     }
 }
 
@@ -81,7 +107,8 @@ mod tests {
         span.attributes.truncate(2);
         span.attributes.push(Attribute { key: "a.double", value: Value::Double(0.5) });
         span.attributes.push(Attribute { key: "a.bool", value: Value::Bool(true) });
-        span.attributes.push(Attribute { key: "a.string", value: Value::Str("\"\x1b\n".into()) });
+        span.attributes
+            .push(Attribute { key: "a.string", value: Value::Str("\"\x1b\n\u{7f}\u{9b}é\u{202e}\u{e0001}".into()) });
         assert_eq!(
             printed(&span),
             concat!(
@@ -89,7 +116,7 @@ mod tests {
                 r#""parent_span_id":"0707070707070707","kind":"SERVER","name":"GET /api/items/{id}","#,
                 r#""start_unix_nano":1763720401234567890,"end_unix_nano":1763720401235802290,"status":"UNSET","#,
                 r#""attributes":{"http.request.method":"GET","http.response.status_code":200,"a.double":0.5,"#,
-                r#""a.bool":true,"a.string":"\"\u001b\n"},"#,
+                r#""a.bool":true,"a.string":"\"\u001b\n\u007f\u009bé\u202e\udb40\udc01"},"#,
                 r#""resource":{"service.name":"shop-api","service.namespace":"shop","service.instance.id":"i-1","#,
                 r#""process.pid":4711}}"#,
                 "\n"

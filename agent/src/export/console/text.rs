@@ -10,6 +10,9 @@ use crate::model::{
     span::{Kind, Span, Value},
 };
 
+/// Characters of a path that are shown; a scanner's would fill the screen.
+const MAX_PATH: usize = 200;
+
 /// Appends the line. The time is the span's start, in `zone`. Text from the wire is escaped: it must not move the
 /// cursor, colour, or reorder what the terminal shows.
 pub(super) fn line(span: &Span, zone: &TimeZone, out: &mut String) {
@@ -24,7 +27,7 @@ fn write(span: &Span, zone: &TimeZone, out: &mut String) -> std::fmt::Result {
     };
     time(span.start_unix_ns, zone, out)?;
     write!(out, " {kind:<6} {:<5} ", protocol(span))?;
-    escape(&span.name, out);
+    name(span, out);
     out.push(' ');
     status(span, out)?;
     let micros = span.end_unix_ns.saturating_sub(span.start_unix_ns).saturating_add(500) / 1000;
@@ -61,8 +64,32 @@ fn protocol(span: &Span) -> String {
     }
 }
 
+/// The span's name; where it has no path of its own (a client's, or no route is known), the path as it was asked for. A name
+/// that is not known says why.
+fn name(span: &Span, out: &mut String) {
+    escape(&span.name, out);
+    if find(span, "beyla.name.unknown").is_some() {
+        out.push_str(" (name sent before the agent saw the connection)");
+    } else if !["http.route", "url.template", "rpc.method"].iter().any(|key| find(span, key).is_some()) {
+        let path = find(span, "url.path").map(shown).or_else(|| find(span, "url.full").map(|url| path_of(&shown(url))));
+        if let Some(path) = path.filter(|path| !path.is_empty()) {
+            out.push(' ');
+            let end = path.char_indices().nth(MAX_PATH).map_or(path.len(), |(at, _)| at);
+            escape(path.get(..end).unwrap_or_default(), out);
+            out.push_str(if end < path.len() { "…" } else { "" });
+        }
+    }
+}
+
+/// The path of a URL; without its query, as a server's line.
+fn path_of(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or_default();
+    path.split(['?', '#']).next().unwrap_or_default().to_owned()
+}
+
 fn status(span: &Span, out: &mut String) -> std::fmt::Result {
-    let keys = ["rpc.response.status_code", "http.response.status_code", "error.type"];
+    let keys = ["rpc.status_code", "http.response.status_code", "error.type", "beyla.outcome"];
     match keys.iter().find_map(|key| find(span, key)) {
         Some(value) => escape(&shown(value), out),
         None => out.push('-'),
@@ -120,13 +147,17 @@ fn shown(value: &Value) -> String {
     }
 }
 
+/// Whether a terminal would act on it: control characters; separators of lines and paragraphs; marks that reorder or hide.
+pub(super) fn acts_on_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// Appends `text` with what a terminal would act on as `\u{1b}`.
 fn escape(text: &str, out: &mut String) {
     for c in text.chars() {
-        // Cc; line and paragraph separators; marks that reorder or hide text.
-        let acts = c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        if acts {
+        if acts_on_terminal(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
@@ -173,7 +204,7 @@ mod tests {
         span.name = "shop.Cart/Add".into();
         span.attributes = attributes(&[
             ("rpc.system.name", Value::Static("grpc")),
-            ("rpc.response.status_code", Value::Static("NOT_FOUND")),
+            ("rpc.status_code", Value::Static("NOT_FOUND")),
             ("server.address", Value::Str("cart".into())),
             ("server.port", Value::Int(9000)),
             ("network.peer.address", Value::Str("fd00::1".into())),
@@ -183,6 +214,52 @@ mod tests {
             printed(&span),
             "10:20:01.234567 CLIENT GRPC  shop.Cart/Add NOT_FOUND  1.234ms  [shop-api/4711] [fd00::2]:51234 → [fd00::1]:9000 \
              trace=4b4b4b4b4b4b4b4b0000000000000002\n"
+        );
+    }
+
+    #[test]
+    fn a_line_without_a_route_has_the_path_that_was_asked_for() {
+        let mut span = testing::span(1);
+        let line = |span: &Span| printed(span).split("  ").nth(1).unwrap().to_owned();
+        span.attributes.retain(|attribute| attribute.key != "http.route");
+        span.name = "GET".into();
+        assert_eq!(line(&span), "GET /api/items/4711 200");
+        span.kind = Kind::Client;
+        for (url, shown) in [
+            ("http://h:81/a/b?token=REDACTED", "GET /a/b 200"),
+            ("https://h", "GET 200"),
+            ("http://h?x=1", "GET 200"),
+            ("http://h/\x1b", "GET /\\u{1b} 200"),
+        ] {
+            let status = ("http.response.status_code", Value::Int(200));
+            span.attributes = attributes(&[
+                ("http.request.method", Value::Static("GET")),
+                ("url.full", Value::Str(url.into())),
+                status.clone(),
+            ]);
+            assert_eq!(line(&span), shown);
+            span.attributes = attributes(&[
+                ("http.request.method", Value::Static("GET")),
+                ("url.template", Value::Static("/a/{b}")),
+                ("url.full", Value::Str(url.into())),
+                status,
+            ]);
+            assert_eq!(line(&span), "GET 200", "its name has the template");
+        }
+        span.attributes = attributes(&[("url.full", Value::Str(format!("http://h/{}", "x".repeat(300)).into()))]);
+        assert!(line(&span).ends_with("x… -"), "{}", line(&span));
+    }
+
+    #[test]
+    fn an_unknown_name_says_why_and_an_exchange_without_status_what_became_of_it() {
+        let mut span = testing::span(1);
+        span.name = "HTTP".into();
+        span.attributes =
+            attributes(&[("beyla.name.unknown", Value::Bool(true)), ("beyla.outcome", Value::Static("unseen"))]);
+        assert!(
+            printed(&span).contains(" HTTP (name sent before the agent saw the connection) unseen  "),
+            "{}",
+            printed(&span)
         );
     }
 

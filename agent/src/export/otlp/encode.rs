@@ -14,7 +14,10 @@ use prost::{
     encoding::{encode_varint, encoded_len_varint},
 };
 
-use crate::model::span::{Attribute, Kind, Resource, Span, Status, Value};
+use crate::{
+    model::span::{Attribute, Kind, Resource, Span, Status, Value},
+    telemetry::semconv::SCHEMA_URL,
+};
 
 /// The wire types of protobuf that occur here.
 const VARINT: u8 = 0;
@@ -42,6 +45,9 @@ pub(super) fn span(span: &Span, out: &mut Vec<u8>) {
     encode_varint(len as u64, out);
     bytes(1, &span.trace_id.0, out);
     bytes(2, &span.span_id.0, out);
+    if !span.trace_state.is_empty() {
+        bytes(3, span.trace_state.as_bytes(), out);
+    }
     if let Some(parent) = &span.parent {
         bytes(4, &parent.0, out);
     }
@@ -66,11 +72,11 @@ pub(super) fn span(span: &Span, out: &mut Vec<u8>) {
 }
 
 fn span_len(span: &Span) -> usize {
-    let name = if span.name.is_empty() { 0 } else { field_len(span.name.len()) };
+    let text = |text: &str| if text.is_empty() { 0 } else { field_len(text.len()) };
     let attributes: usize =
         span.attributes.iter().map(|a| field_len(key_value_len(a.key.len(), any_value_len(&a.value)))).sum();
     let status = if span.status == Status::Error { STATUS_ERROR.len() } else { 0 };
-    FIXED_LEN + span.parent.map_or(0, |_| 2 + 8) + name + attributes + status
+    FIXED_LEN + span.parent.map_or(0, |_| 2 + 8) + text(&span.name) + text(&span.trace_state) + attributes + status
 }
 
 /// A `KeyValue` in the given field.
@@ -133,12 +139,13 @@ pub(super) type Slice<'a> = (&'a Arc<Resource>, &'a [u8]);
 pub(super) fn request<'a>(slices: impl Iterator<Item = Slice<'a>>) -> Bytes {
     let groups = group(slices);
     let scope = scope().encode_to_vec();
+    let schema_url = SCHEMA_URL.as_bytes();
     let mut parts = Vec::with_capacity(groups.len());
     let mut total = 0;
     for group in &groups {
         let resource = resource(group.resource).encode_to_vec();
-        let scope_spans = field_len(scope.len()) + group.len;
-        let resource_spans = field_len(resource.len()) + field_len(scope_spans);
+        let scope_spans = field_len(scope.len()) + group.len + field_len(schema_url.len());
+        let resource_spans = field_len(resource.len()) + field_len(scope_spans) + field_len(schema_url.len());
         total += field_len(resource_spans);
         parts.push((resource, scope_spans, resource_spans));
     }
@@ -153,6 +160,9 @@ pub(super) fn request<'a>(slices: impl Iterator<Item = Slice<'a>>) -> Bytes {
         for slice in &group.slices {
             out.extend_from_slice(slice);
         }
+        // Of `ScopeSpans`, and of `ResourceSpans`.
+        bytes(3, schema_url, &mut out);
+        bytes(3, schema_url, &mut out);
     }
     out.into()
 }
@@ -240,6 +250,7 @@ mod tests {
             span_id: span.span_id.0.to_vec(),
             parent_span_id: span.parent.map_or_else(Vec::new, |parent| parent.0.to_vec()),
             flags: span.flags.into(),
+            trace_state: span.trace_state.to_string(),
             name: span.name.to_string(),
             kind: if span.kind == Kind::Server { 2 } else { 3 },
             start_time_unix_nano: span.start_unix_ns,
@@ -282,6 +293,7 @@ mod tests {
         let mut second = testing::span(2);
         second.parent = None;
         second.name = "".into();
+        second.trace_state = "".into();
         second.kind = Kind::Client;
         second.status = Status::Error;
         second.flags = 0;
@@ -291,6 +303,7 @@ mod tests {
             let scope_spans = &request.resource_spans[0].scope_spans[0];
             assert_eq!(scope_spans.spans, [through_structs(&span)]);
             assert_eq!(scope_spans.scope, Some(scope()));
+            assert_eq!((&*scope_spans.schema_url, &*request.resource_spans[0].schema_url), (SCHEMA_URL, SCHEMA_URL));
             assert_eq!(request.resource_spans[0].resource, Some(resource(&span.resource)));
         }
     }

@@ -20,6 +20,7 @@ use crate::{
         metric::{Exemplar, ExponentialPoint, HistogramPoint, Metric, NumberPoint, Points},
         span::Resource,
     },
+    telemetry::semconv::SCHEMA_URL,
 };
 
 /// Most points of one metric of one resource in a piece; with their usual size, far below [`MAX_REQUEST_BYTES`].
@@ -102,8 +103,8 @@ impl Packing {
             .into_iter()
             .map(|(of, metrics)| ResourceMetrics {
                 resource: Some(resource(&of)),
-                scope_metrics: vec![ScopeMetrics { scope: Some(scope()), metrics, ..ScopeMetrics::default() }],
-                ..ResourceMetrics::default()
+                scope_metrics: vec![ScopeMetrics { scope: Some(scope()), metrics, schema_url: SCHEMA_URL.to_owned() }],
+                schema_url: SCHEMA_URL.to_owned(),
             })
             .collect();
         let message = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec().into();

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use compact_str::CompactString;
+
 use super::{Facts, ProcessTable};
 use crate::procs::{
     pod::Pod,
@@ -9,6 +11,17 @@ use crate::procs::{
     selector::{Candidate, Selector, Verdict},
     survey::{Row, RowTls},
 };
+
+/// A process that is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Pid in the host's PID namespace.
+    pub pid: u32,
+    /// `service.name`.
+    pub service_name: CompactString,
+    /// TCP ports it listens on.
+    pub ports: Vec<u16>,
+}
 
 /// How far up a process's ancestors are followed.
 const ANCESTORS_MAX: usize = 32;
@@ -31,6 +44,23 @@ impl ProcessTable {
             self.scan().into_iter().filter_map(|(pid, verdict)| self.row(pid, &verdict, now)).collect();
         rows.sort_by_key(|row| row.pid);
         rows
+    }
+
+    /// The processes of [`survey`](Self::survey), without a look at what they run.
+    #[must_use]
+    pub fn watched(&self) -> Vec<Watched> {
+        let now = Instant::now();
+        let of = |(pid, verdict): (u32, Verdict)| {
+            let Verdict::Watch(rule) = verdict else { return None };
+            let sockets = self.ports.of(&self.proc, pid, now);
+            let is_used = rule.is_some() || sockets.is_connected || !sockets.listening.is_empty();
+            is_used.then(|| Watched {
+                pid,
+                service_name: self.resource_at(pid, now).service_name.clone(),
+                ports: sockets.listening,
+            })
+        };
+        self.scan().into_iter().filter_map(of).collect()
     }
 
     fn row(&self, pid: u32, verdict: &Verdict, now: Instant) -> Option<Row> {

@@ -5,7 +5,10 @@ use memchr::{memchr, memrchr};
 
 use super::recognise::{self, MAX_METHOD};
 use crate::{
-    model::{exchange::Http, trace_context::TraceParent},
+    model::{
+        exchange::Http,
+        trace_context::{TraceParent, add_trace_state},
+    },
     protocols::{
         Recognition,
         grpc::{self, Media},
@@ -103,6 +106,7 @@ enum Field {
     Upgrade,
     Expect,
     TraceParent,
+    TraceState,
 }
 
 impl Field {
@@ -116,6 +120,7 @@ impl Field {
             b'c' => return Self::content(line),
             b'u' => (b"Upgrade", Self::Upgrade),
             b't' if line.get(8) == Some(&b'-') => (b"Transfer-Encoding", Self::TransferEncoding),
+            b't' if line.get(5).is_some_and(|byte| byte | 0x20 == b's') => (b"tracestate", Self::TraceState),
             b't' => (b"traceparent", Self::TraceParent),
             b'e' => (b"Expect", Self::Expect),
             b'g' if line.get(5).is_some_and(|byte| byte | 0x20 == b's') => (b"Grpc-Status", Self::GrpcStatus),
@@ -360,6 +365,7 @@ impl Head for RequestHead {
                 self.parents = self.parents.saturating_add(1);
                 self.parent = TraceParent::parse(value);
             }
+            Field::TraceState => add_trace_state(&mut self.http.trace_state, value),
             _ => self.framing.take(field, value),
         }
     }
@@ -368,6 +374,8 @@ impl Head for RequestHead {
         match self.last {
             Field::Host => append(&mut self.http.host, more, MAX_HOST),
             Field::UserAgent => append(&mut self.http.user_agent, more, MAX_USER_AGENT),
+            // A list whose end would be missing.
+            Field::TraceState => self.http.trace_state = None,
             // Valid if all of it stands in this line: an empty value did not parse before.
             Field::TraceParent => self.parent = self.parent.is_none().then(|| TraceParent::parse(more)).flatten(),
             field => self.framing.take(field, more),

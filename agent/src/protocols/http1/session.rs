@@ -122,7 +122,11 @@ impl Open {
 
     fn bytes(&self) -> usize {
         let text = |text: &Option<compact_str::CompactString>| text.as_ref().map_or(0, |text| text.len());
-        size_of::<Http>() + text(&self.http.target) + text(&self.http.host) + text(&self.http.user_agent)
+        size_of::<Http>()
+            + text(&self.http.target)
+            + text(&self.http.host)
+            + text(&self.http.user_agent)
+            + text(&self.http.trace_state)
     }
 }
 
@@ -134,6 +138,7 @@ fn rpc(call: Call, http: Http) -> Rpc {
         method: target.map(|target| grpc::web_method(&target)),
         host: http.host,
         user_agent: http.user_agent,
+        trace_state: http.trace_state,
         // That of a stream comes within its body, and so does that of gRPC-Web where there is a message.
         status: match call.kind {
             Kind::ConnectUnary => http.status.and_then(|status| grpc::connect_unary_status(status, call.answer)),
@@ -675,6 +680,10 @@ impl Session for Http1 {
 
     fn open_requests(&self) -> usize {
         self.open.len()
+    }
+
+    fn open_methods(&self, each: &mut dyn FnMut(Option<&str>)) {
+        self.open.iter().for_each(|open| each(open.http.method.as_deref()));
     }
 
     fn memory(&self) -> usize {

@@ -6,7 +6,10 @@ use super::{
     super::grpc::{self, Media},
     hpack::{Decoded, Field, identity},
 };
-use crate::model::{exchange::Http, trace_context::TraceParent};
+use crate::model::{
+    exchange::Http,
+    trace_context::{TraceParent, add_trace_state},
+};
 
 /// Longest path that is kept; longer ones are cut.
 const MAX_PATH: usize = 8 * 1024;
@@ -45,6 +48,7 @@ pub(super) struct Head {
     pub(super) content_length: Option<u64>,
     pub(super) te_trailers: bool,
     pub(super) traceparent: Option<TraceParent>,
+    pub(super) trace_state: Option<CompactString>,
     pub(super) grpc_status: Option<u32>,
     pub(super) grpc_field: bool,
     pub(super) connect_version: bool,
@@ -82,6 +86,7 @@ impl Head {
             user_agent: http.user_agent,
             content_length: http.request_body_bytes,
             traceparent,
+            trace_state: http.trace_state,
             first: First::Request,
             cut: http.headers_truncated,
             ..Self::default()
@@ -137,6 +142,7 @@ impl Head {
             Field::ContentLength => self.content_length = grpc::parse_number(value),
             Field::Te => self.te_trailers |= value.eq_ignore_ascii_case(b"trailers"),
             Field::TraceParent => self.traceparent = TraceParent::parse(value),
+            Field::TraceState if !cut => add_trace_state(&mut self.trace_state, value),
             Field::GrpcStatus => {
                 self.grpc_field = true;
                 self.grpc_status = grpc::parse_number(value).and_then(|status| u32::try_from(status).ok());
@@ -170,7 +176,7 @@ impl Head {
 
     /// Heap bytes held.
     pub(super) fn heap(&self) -> usize {
-        [&self.method, &self.path, &self.scheme, &self.authority, &self.host, &self.user_agent]
+        [&self.method, &self.path, &self.scheme, &self.authority, &self.host, &self.user_agent, &self.trace_state]
             .into_iter()
             .flatten()
             .filter(|text| text.is_heap_allocated())

@@ -184,6 +184,10 @@ impl Session for Http2 {
         self.streams.len()
     }
 
+    fn open_methods(&self, each: &mut dyn FnMut(Option<&str>)) {
+        self.streams.methods().for_each(each);
+    }
+
     fn memory(&self) -> usize {
         size_of::<Self>()
             + self.requests.memory()

@@ -66,6 +66,11 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// The request's method.
+    pub(super) fn method(&self) -> Option<&str> {
+        self.request.method.as_deref()
+    }
+
     pub(super) fn new(request: Head, unknown_name: Option<u64>, moved: Moved, ended: bool) -> Self {
         Self {
             request,
@@ -262,6 +267,7 @@ impl Stream {
             method,
             host: request.authority.or(request.host),
             user_agent: request.user_agent,
+            trace_state: request.trace_state,
             status,
             http_status: self.status.filter(|&status| status != 200),
             timeout_ns: request.timeout_ns,
@@ -288,6 +294,7 @@ impl Stream {
             host: request.authority.or(request.host),
             scheme: request.scheme,
             user_agent: request.user_agent,
+            trace_state: request.trace_state,
             status: self.status,
             request_body_bytes,
             response_body_bytes: self.response_body.0.filter(|_| outcome == Outcome::Complete),

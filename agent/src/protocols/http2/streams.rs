@@ -69,6 +69,11 @@ impl Streams {
         self.open.len()
     }
 
+    /// The methods of those that are open.
+    pub(super) fn methods(&self) -> impl Iterator<Item = Option<&str>> {
+        self.open.values().map(|stream| stream.method())
+    }
+
     pub(super) fn memory(&self) -> usize {
         self.bytes + self.open.capacity() * size_of::<(u32, Box<Stream>, u8)>() + self.names.memory()
     }

@@ -54,19 +54,14 @@ fn a_calls_attributes_are_the_interfaces() {
     let (_, metrics) = collected([rpc(Role::Server, Some(13)), rpc(Role::Client, Some(0))]);
     assert_eq!(
         shown(&points(&metrics, "rpc.server.call.duration")[0].attributes),
-        [
-            "rpc.system.name=grpc",
-            "rpc.method=shop.Cart/Add",
-            "rpc.response.status_code=INTERNAL",
-            "error.type=INTERNAL"
-        ]
+        ["rpc.system.name=grpc", "rpc.method=shop.Cart/Add", "rpc.status_code=INTERNAL", "error.type=INTERNAL"]
     );
     assert_eq!(
         shown(&points(&metrics, "rpc.client.call.duration")[0].attributes),
         [
             "rpc.system.name=grpc",
             "rpc.method=shop.Cart/Add",
-            "rpc.response.status_code=OK",
+            "rpc.status_code=OK",
             "server.address=cart",
             "server.port=50051"
         ]
@@ -197,12 +192,23 @@ fn an_instance_nobody_refers_to_is_collected_once_more() {
 fn active_requests_are_as_last_reported() {
     let mut stage = stage(Config::default());
     let resource = resource();
-    stage.set_active_requests(&resource, Scheme::Http, 3);
-    stage.set_active_requests(&resource, Scheme::Https, 1);
-    stage.set_active_requests(&resource, Scheme::Http, 0);
+    let [get, made_up, unknown] = [Some("GET"), Some("MADE-UP"), None].map(|method| stage.method(method));
+    stage.set_active_requests(&resource, Scheme::Http, get, 3);
+    stage.set_active_requests(&resource, Scheme::Https, made_up, 1);
+    stage.set_active_requests(&resource, Scheme::Https, unknown, 2);
+    stage.set_active_requests(&resource, Scheme::Http, get, 0);
     let metrics = stage.collect(9);
     assert_eq!((metrics.len(), metrics[0].name, metrics[0].unit), (1, "http.server.active_requests", "{request}"));
     let Points::UpDownCounter(points) = &metrics[0].points else { panic!("{:?}", metrics[0].points) };
     let shown: Vec<_> = points.iter().map(|point| (shown(&point.attributes), point.value)).collect();
-    assert_eq!(shown, [(vec!["url.scheme=http".to_owned()], 0.0), (vec!["url.scheme=https".to_owned()], 1.0)]);
+    let point =
+        |attributes: &[&str], value| (attributes.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>(), value);
+    assert_eq!(
+        shown,
+        [
+            point(&["http.request.method=GET", "url.scheme=http"], 0.0),
+            point(&["http.request.method=_OTHER", "url.scheme=https"], 1.0),
+            point(&["url.scheme=https"], 2.0),
+        ]
+    );
 }

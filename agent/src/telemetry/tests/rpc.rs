@@ -20,16 +20,26 @@ fn a_call_has_what_the_interface_names_in_order() {
         [
             "rpc.system.name=grpc",
             "rpc.method=shop.Cart/Add",
-            "rpc.response.status_code=NOT_FOUND",
+            "rpc.status_code=NOT_FOUND",
             "server.address=cart",
             "server.port=50051",
             "network.peer.address=10.0.0.2",
             "network.peer.port=51234",
-            "network.protocol.name=http",
-            "network.protocol.version=2",
             "error.type=NOT_FOUND",
         ]
     );
+}
+
+#[test]
+fn a_server_is_called_as_its_client_calls_it_and_never_by_its_socket() {
+    let server = |host: Option<&str>| {
+        let span = span(with(rpc(Role::Server, Some(0)), |rpc| rpc.host = host.map(Into::into)));
+        assert_eq!(attribute(&span, "client.address"), None);
+        (attribute(&span, "server.address"), attribute(&span, "server.port"))
+    };
+    assert_eq!(server(Some("cart:50051")), (Some("cart".to_owned()), Some("50051".to_owned())));
+    assert_eq!(server(Some("cart")), (Some("cart".to_owned()), None));
+    assert_eq!(server(None), (None, None));
 }
 
 #[test]
@@ -58,7 +68,7 @@ fn each_status_is_named_and_an_error_where_the_interface_says() {
     for (code, name) in (0..).zip(NAMES) {
         for (role, error) in [(Role::Server, SERVERS.contains(&name)), (Role::Client, name != "OK")] {
             let span = span(rpc(role, Some(code)));
-            assert_eq!(attribute(&span, "rpc.response.status_code").as_deref(), Some(name));
+            assert_eq!(attribute(&span, "rpc.status_code").as_deref(), Some(name));
             assert_eq!(span.status, if error { Status::Error } else { Status::Unset }, "{role:?} {name}");
             assert_eq!(attribute(&span, "error.type").as_deref(), error.then_some(name), "{role:?} {name}");
         }
@@ -68,7 +78,7 @@ fn each_status_is_named_and_an_error_where_the_interface_says() {
 #[test]
 fn a_code_nobody_defined_is_its_number() {
     let span = span(rpc(Role::Client, Some(99)));
-    assert_eq!(attribute(&span, "rpc.response.status_code").as_deref(), Some("99"));
+    assert_eq!(attribute(&span, "rpc.status_code").as_deref(), Some("99"));
     assert_eq!((span.status, attribute(&span, "error.type").as_deref()), (Status::Error, Some("99")));
 }
 
@@ -76,17 +86,17 @@ fn a_code_nobody_defined_is_its_number() {
 fn connect_has_words_of_its_own_and_none_for_success() {
     let connect = |status| with(rpc(Role::Client, Some(status)), |rpc| rpc.system = "connectrpc");
     let failed = span(connect(1));
-    assert_eq!(attribute(&failed, "rpc.response.status_code").as_deref(), Some("canceled"));
+    assert_eq!(attribute(&failed, "rpc.status_code").as_deref(), Some("canceled"));
     assert_eq!(attribute(&failed, "rpc.system.name").as_deref(), Some("connectrpc"));
     let fine = span(connect(0));
-    assert_eq!((fine.status, attribute(&fine, "rpc.response.status_code")), (Status::Unset, None));
+    assert_eq!((fine.status, attribute(&fine, "rpc.status_code")), (Status::Unset, None));
 }
 
 #[test]
 fn a_proxys_answer_is_an_http_status_and_no_code_of_the_call() {
     let span = span(with(rpc(Role::Client, None), |rpc| rpc.http_status = Some(502)));
     assert_eq!(attribute(&span, "http.response.status_code").as_deref(), Some("502"));
-    assert_eq!(attribute(&span, "rpc.response.status_code"), None);
+    assert_eq!(attribute(&span, "rpc.status_code"), None);
     assert_eq!((span.status, attribute(&span, "error.type").as_deref()), (Status::Error, Some("502")));
 }
 
@@ -96,7 +106,7 @@ fn a_call_without_status_invents_none() {
     let server = span(ended(Outcome::Cancelled(8), rpc(Role::Server, None)));
     assert_eq!((client.status, server.status), (Status::Error, Status::Unset));
     for span in [client, server] {
-        assert_eq!(attribute(&span, "rpc.response.status_code"), None);
+        assert_eq!(attribute(&span, "rpc.status_code"), None);
         assert_eq!(attribute(&span, "error.type").as_deref(), Some("cancelled"));
         assert_eq!(attribute(&span, "beyla.outcome").as_deref(), Some("cancelled"));
     }

@@ -16,8 +16,20 @@ fn a_request_with_traceparent_continues_its_trace_on_either_side() {
         assert_eq!(span.parent.unwrap().to_string(), "00f067aa0ba902b7");
         assert_ne!(Some(span.span_id), span.parent);
         assert_eq!(span.flags, 3);
-        assert_eq!(attribute(&span, "beyla.parent.evidence").as_deref(), Some("traceparent"));
+        assert_eq!(attribute(&span, "beyla.parent.evidence").as_deref(), Some("header"));
     }
+}
+
+#[test]
+fn a_trace_state_goes_with_the_parent_and_with_nothing_else() {
+    let state = || Some("vendor=1".into());
+    let exchange = || served(Http { trace_state: state(), ..get("/") });
+    assert_eq!(span(Exchange { parent: parent("01"), ..exchange() }).trace_state, "vendor=1");
+    assert_eq!(span(exchange()).trace_state, "");
+    let Detail::Rpc(mut rpc) = rpc(Role::Server, Some(0)).detail else { panic!() };
+    rpc.trace_state = state();
+    let call = Exchange { parent: parent("01"), ..super::exchange(Role::Server, Detail::Rpc(rpc)) };
+    assert_eq!(span(call).trace_state, "vendor=1");
 }
 
 #[test]

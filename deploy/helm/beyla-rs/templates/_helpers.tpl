@@ -31,6 +31,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{- define "beyla-rs.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The configuration file: what the user wrote, and over it what values of their own name set. */}}
 {{- define "beyla-rs.config" -}}
 {{- $set := dict "listen" (printf "%s:%d" .Values.listenAddress (int .Values.port)) -}}
@@ -41,5 +49,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- with .Values.endpoint -}}{{- $_ := set $otlp "endpoint" . -}}{{- end -}}
 {{- with .Values.protocol -}}{{- $_ := set $otlp "protocol" . -}}{{- end -}}
 {{- if $otlp -}}{{- $_ := set $set "otlp" $otlp -}}{{- end -}}
-{{- mergeOverwrite (deepCopy .Values.config) $set | toYaml -}}
+{{- /* Every span of every node in the pods' logs is for who asks for it. */ -}}
+{{- mergeOverwrite (dict "print" "off") (deepCopy .Values.config) $set | toYaml -}}
 {{- end -}}

@@ -392,6 +392,18 @@ fn a_head_without_end_is_cut() {
     assert_eq!(wire.anomalies().over_limit, 1);
 }
 
+#[test]
+fn a_trace_state_is_taken_over_in_whatever_spelling_and_number() {
+    let state = |head: &str| {
+        let mut wire = Wire::server();
+        wire.ask(format!("GET / HTTP/1.1\r\n{head}\r\n")).answer(OK);
+        http(&wire.out[0]).trace_state.clone()
+    };
+    assert_eq!(state("tracestate: a=1\r\nTraceState: b=2\r\n").as_deref(), Some("a=1,b=2"));
+    assert_eq!(state("tracestate: a=1,\r\n b=2\r\n"), None, "a list that goes on in another line");
+    assert_eq!(state("Tracestatus: a=1\r\n"), None);
+}
+
 /// System, method, status and HTTP status of a call.
 type Call<'a> = (&'static str, Option<&'a str>, Option<u32>, Option<u16>);
 

@@ -18,6 +18,7 @@ pub(crate) enum Field {
     ContentLength,
     Te,
     TraceParent,
+    TraceState,
     GrpcStatus,
     GrpcTimeout,
     /// Any other name that begins with `grpc-`.
@@ -45,6 +46,7 @@ impl Field {
             b"content-length" => Self::ContentLength,
             b"te" => Self::Te,
             b"traceparent" => Self::TraceParent,
+            b"tracestate" => Self::TraceState,
             b"grpc-status" => Self::GrpcStatus,
             b"grpc-timeout" => Self::GrpcTimeout,
             [b'g', b'r', b'p', b'c', b'-', ..] => Self::GrpcOther,

@@ -38,6 +38,8 @@ fn a_get_is_told_with_times_sizes_and_names() {
             (":path", "/a?b=c"),
             ("user-agent", "curl/8"),
             ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("tracestate", "a=1"),
+            ("tracestate", "b=2"),
         ],
     );
     let first_byte = wire.answer(1, 0, &OK);
@@ -52,6 +54,7 @@ fn a_get_is_told_with_times_sizes_and_names() {
     assert_eq!((http.version, http.method.as_deref(), http.target.as_deref()), ("2", Some("GET"), Some("/a?b=c")));
     assert_eq!((http.host.as_deref(), http.scheme.as_deref()), (Some("shop"), Some("https")));
     assert_eq!((http.user_agent.as_deref(), http.status), (Some("curl/8"), Some(200)));
+    assert_eq!(http.trace_state.as_deref(), Some("a=1,b=2"));
     assert_eq!((http.request_body_bytes, http.response_body_bytes), (Some(0), Some(15)));
     assert_eq!((http.unknown_name, http.headers_truncated, http.target_truncated), (None, false, false));
     assert_eq!((open, anomalies), (0, Anomalies::default()));

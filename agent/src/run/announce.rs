@@ -1,0 +1,222 @@
+//! What is said at the start: which processes are watched, and what is near where nothing is as was asked for.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::Config,
+    procs::{ProcessTable, Watched, fs::ProcFs, ports::Ports},
+};
+
+/// How long is looked. The files of a process may hang, and the start does not wait for them.
+const LONGEST: Duration = Duration::from_secs(1);
+/// Services, ports of one and processes that are near, at most.
+const SERVICES: usize = 5;
+const PORTS: usize = 4;
+const NEAR: usize = 3;
+
+/// A process that listens.
+struct Listener {
+    pid: u32,
+    exe: String,
+    ports: Vec<u16>,
+}
+
+/// What is watched, in words; `None` where that takes too long to find out.
+pub(super) fn watched(processes: &Arc<ProcessTable>) -> Option<String> {
+    let processes = Arc::clone(processes);
+    in_time(move || services(&processes.watched()))?
+}
+
+/// What is near to a selection that nothing matches.
+pub(super) fn near(processes: &Arc<ProcessTable>, config: &Config) -> Option<String> {
+    let proc = processes.proc().clone();
+    let config = config.clone();
+    in_time(move || nearest(&config, &listeners(&proc), &executables(&proc)))?
+}
+
+/// The same for a pid that is no process's.
+pub(super) fn listening(proc: &ProcFs) -> Option<String> {
+    let proc = proc.clone();
+    in_time(move || shown(listeners(&proc).iter()))?
+}
+
+fn in_time<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (tell, found) = mpsc::channel();
+    let look = move || {
+        // Nobody listens any more if it took too long.
+        let _unheard = tell.send(look());
+    };
+    thread::Builder::new().name("look".to_owned()).spawn(look).ok()?;
+    found.recv_timeout(LONGEST).ok()
+}
+
+/// `nginx (3 processes, :8080), shop (process 4711)`; `None`: nothing.
+fn services(watched: &[Watched]) -> Option<String> {
+    let mut by_name: BTreeMap<&str, (Vec<u32>, Vec<u16>)> = BTreeMap::new();
+    for process in watched {
+        let (pids, ports) = by_name.entry(&process.service_name).or_default();
+        pids.push(process.pid);
+        ports.extend(&process.ports);
+    }
+    let mut services: Vec<_> = by_name.into_iter().collect();
+    // Those that serve first.
+    services.sort_by_key(|(_, (pids, ports))| (ports.is_empty(), std::cmp::Reverse(pids.len())));
+    let more = services.len().saturating_sub(SERVICES);
+    let mut out = String::new();
+    for (name, (pids, mut ports)) in services.into_iter().take(SERVICES) {
+        ports.sort_unstable();
+        ports.dedup();
+        let comma = if out.is_empty() { "" } else { ", " };
+        let processes = match pids.as_slice() {
+            [pid] => format!("process {pid}"),
+            pids => format!("{} processes", pids.len()),
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{comma}{} ({processes}{})", harmless(name), listed(&ports));
+    }
+    if more > 0 {
+        let _ = write!(out, " and {more} more services");
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+/// `, :80, :443`.
+fn listed(ports: &[u16]) -> String {
+    let mut out: String = ports.iter().take(PORTS).map(|port| format!(", :{port}")).collect();
+    if ports.len() > PORTS {
+        out.push_str(" …");
+    }
+    out
+}
+
+/// Names are other programs': none drives the terminal, and none is longer than a name.
+fn harmless(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+fn listeners(proc: &ProcFs) -> Vec<Listener> {
+    let (ports, now) = (Ports::default(), Instant::now());
+    let own = std::process::id();
+    let of = |pid| {
+        let exe = proc.exe(pid).filter(|_| pid != own)?;
+        let ports = ports.of(proc, pid, now).listening;
+        (!ports.is_empty()).then_some(Listener { pid, exe, ports })
+    };
+    proc.pids().into_iter().filter_map(of).collect()
+}
+
+fn executables(proc: &ProcFs) -> Vec<String> {
+    let mut paths: Vec<String> = proc.pids().into_iter().filter_map(|pid| proc.exe(pid)).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
+fn nearest(config: &Config, listeners: &[Listener], executables: &[String]) -> Option<String> {
+    let mut near = Vec::new();
+    let selection = config.selection();
+    let wanted: Vec<u16> = selection
+        .criteria
+        .iter()
+        .flat_map(|criterion| criterion.open_ports.0.iter().map(|range| *range.start()))
+        .collect();
+    if !wanted.is_empty() {
+        let distance = |port: &u16| wanted.iter().map(|wanted| wanted.abs_diff(*port)).min().unwrap_or(u16::MAX);
+        let of = |listener: &&Listener| listener.ports.iter().map(distance).min();
+        let mut by_distance: Vec<&Listener> = listeners.iter().collect();
+        by_distance.sort_by_key(of);
+        match shown(by_distance.into_iter()) {
+            Some(found) => near.push(format!("what listens is {found}")),
+            None => near.push("nothing listens on a TCP port".to_owned()),
+        }
+    }
+    let patterns: Vec<String> =
+        selection.criteria.iter().filter_map(|criterion| Some(criterion.exe_path.as_ref()?.to_string())).collect();
+    if !patterns.is_empty() {
+        let similarity = |path: &String| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let of = |pattern: &String| {
+                let word: String =
+                    pattern.rsplit('/').next().unwrap_or(pattern).chars().filter(|c| c.is_alphanumeric()).collect();
+                let contains = !word.is_empty() && (name.contains(&word) || word.contains(name));
+                if contains { 0 } else { strsim::levenshtein(&word, name) }
+            };
+            patterns.iter().map(of).min()
+        };
+        let mut by_name: Vec<&String> = executables.iter().collect();
+        by_name.sort_by_key(|path| similarity(path));
+        let paths: Vec<String> = by_name.into_iter().take(NEAR).map(|path| harmless(path)).collect();
+        if !paths.is_empty() {
+            near.push(format!("what runs is {}", paths.join(", ")));
+        }
+    }
+    (!near.is_empty()).then(|| near.join("; "))
+}
+
+/// `nginx 812 (:80, :443), python3.11 900 (:8080)`.
+fn shown<'a>(listeners: impl Iterator<Item = &'a Listener>) -> Option<String> {
+    let mut names: Vec<String> = Vec::new();
+    for Listener { pid, exe, ports } in listeners {
+        let ports = listed(ports);
+        let ports = ports.trim_start_matches(", ");
+        let name = harmless(exe.rsplit('/').next().unwrap_or(exe));
+        // Workers share the ports of the first.
+        if names.iter().any(|known| known.starts_with(&format!("{name} ")) && known.ends_with(&format!("({ports})"))) {
+            continue;
+        }
+        names.push(format!("{name} {pid} ({ports})"));
+        if names.len() == NEAR {
+            break;
+        }
+    }
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_listed_with_their_processes_and_ports_those_that_serve_first() {
+        let process =
+            |pid, name: &str, ports: &[u16]| Watched { pid, service_name: name.into(), ports: ports.to_vec() };
+        let all = [
+            process(1, "batch", &[]),
+            process(2, "nginx", &[8080]),
+            process(3, "nginx", &[8080]),
+            process(4, "sh\x1b[31mop", &[1, 2, 3, 4, 5]),
+        ];
+        assert_eq!(
+            services(&all).unwrap(),
+            "nginx (2 processes, :8080), sh[31mop (process 4, :1, :2, :3, :4 …), batch (process 1)"
+        );
+        assert_eq!(services(&[]), None);
+        let many: Vec<Watched> = (0..8).map(|pid| process(pid, &format!("s{pid}"), &[])).collect();
+        assert!(services(&many).unwrap().ends_with("s4 (process 4) and 3 more services"));
+    }
+
+    #[test]
+    fn what_is_near_is_named_where_nothing_matches() {
+        let listener = |pid, exe: &str, ports: &[u16]| Listener { pid, exe: exe.into(), ports: ports.to_vec() };
+        let listeners = [
+            listener(1, "/usr/sbin/sshd", &[22]),
+            listener(2, "/usr/sbin/nginx", &[80, 8080]),
+            listener(3, "/usr/sbin/nginx", &[80, 8080]),
+            listener(4, "/usr/bin/python3.11", &[9000]),
+        ];
+        let executables: Vec<String> = listeners.iter().map(|listener| listener.exe.clone()).collect();
+        let near = |config: &Config| nearest(config, &listeners, &executables);
+        let by_port = Config { open_port: "8081".parse().unwrap(), ..Config::default() };
+        assert_eq!(near(&by_port).unwrap(), "what listens is nginx 2 (:80, :8080), python3.11 4 (:9000), sshd 1 (:22)");
+        let by_exe = Config { auto_target_exe: "*/ngnix".parse().ok(), ..Config::default() };
+        assert!(near(&by_exe).unwrap().starts_with("what runs is /usr/sbin/nginx, "));
+        assert_eq!(near(&Config::default()), None);
+        assert_eq!(nearest(&by_port, &[], &[]).unwrap(), "nothing listens on a TCP port");
+    }
+}
