@@ -75,6 +75,9 @@ kernel_offsets! {
     task_real_parent = "task_struct", "real_parent";
     task_group_leader = "task_struct", "group_leader";
     task_start_boottime = "task_struct", "start_boottime";
+    task_mm = "task_struct", "mm";
+    mm_out_of_line = "mm_struct", "uprobes_state.xol_area";
+    out_of_line_address = "xol_area", "vaddr";
     signal_live = "signal_struct", "live.counter";
     files_fdt = "files_struct", "fdt";
     fdtable_fd = "fdtable", "fd";

@@ -104,6 +104,9 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 
 /// Finds a program on PATH or among the system's own (which an ordinary user's PATH may leave out).
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
+    if program.starts_with('/') {
+        return Some(PathBuf::from(program)).filter(|file| file.is_file());
+    }
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))

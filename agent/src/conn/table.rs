@@ -488,6 +488,24 @@ mod tests {
     }
 
     #[test]
+    fn tls_within_tls_has_the_ends_of_the_connection_that_carries_both() {
+        let (outer, inner) = (PLAINTEXT | 5, PLAINTEXT | 6);
+        let mut connections = Connections::new(Limits::default(), 0);
+        for conn in [CONN, outer, inner] {
+            open_as(&mut connections, 1, conn, 0);
+        }
+        for (conn, carrier) in [(outer, CONN), (inner, outer)] {
+            connections.on_bind(&Bind { kind: EventKind::Bind as u32, reserved: 0, conn, carrier, at_ns: 1 });
+        }
+        let ends = |conn: u64| {
+            let info = &connections.by_id[&conn].info;
+            (info.id, info.remote.clone(), info.tls)
+        };
+        assert!(ends(outer).1 != Endpoint::Unknown);
+        assert_eq!(ends(inner), (inner, ends(outer).1, true));
+    }
+
+    #[test]
     fn a_time_that_nobody_watched_is_no_quiet_time() {
         const SECOND: u64 = 1_000_000_000;
         assert_eq!(told(&mut Connections::new(Limits::default(), 0), SECOND), 1, "nothing moved for a second");

@@ -30,7 +30,7 @@ use super::{
     process, socket_io,
 };
 use crate::{
-    kernel::clear,
+    kernel::{clear, task},
     maps::{
         self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, HELD, IGNORED, NO_CALLS, SCRATCH, StackKey, TLS_CALLS,
         TLS_CARRIERS, TLS_HELD, TLS_STREAMS, TLS_THREADS, TlsCall, TlsKey, TlsStream, TlsThread, count,
@@ -522,7 +522,9 @@ fn within_call(call: *mut TlsCall, connection: &mut Connection, thread_id: u64) 
 #[inline(always)]
 fn carries(call: &mut TlsCall, carrier: u64, thread_id: u64) -> Option<u64> {
     // A call that was left otherwise than by its return is not: others have written to its place on the stack since.
-    if call.kind > HANDSHAKE || read_user_value::<u64>(call.at)? != call.returns_to {
+    let returns_to = read_user_value::<u64>(call.at)?;
+    let is_open = returns_to == call.returns_to || task::return_trampoline() == Some(returns_to);
+    if call.kind > HANDSHAKE || !is_open {
         return None;
     }
     let key = TlsKey { object: call.object, tgid: thread_id >> 32 };

@@ -69,6 +69,17 @@ pub fn identify_current(open: *mut Open) -> Option<()> {
     }
 }
 
+/// What stands in place of a return address in the current process where a return probe (`uretprobe`) of another program waits
+/// for it.
+#[inline(always)]
+pub fn return_trampoline() -> Option<u64> {
+    // SAFETY: the helper only returns an address.
+    let task = unsafe { bpf_get_current_task() };
+    let mm = read::<u64>(task, OFFSETS.task_mm.load())?;
+    let area = read::<u64>(mm, OFFSETS.mm_out_of_line.load())?;
+    read(area, OFFSETS.out_of_line_address.load())
+}
+
 /// When the process of a task started, in ns of `CLOCK_BOOTTIME`.
 #[inline(always)]
 pub fn started_at_ns(task: u64) -> Option<u64> {

@@ -3,7 +3,7 @@
 
 /// A program and the package to install where it is missing.
 pub(crate) struct Program {
-    /// The name on PATH.
+    /// The name on PATH; or, of what is compiled with, a file.
     pub(crate) name: &'static str,
     /// Its package in Debian and Ubuntu.
     pub(crate) package: &'static str,
@@ -17,6 +17,8 @@ const fn program(name: &'static str, package: &'static str) -> Program {
 pub(crate) const TESTS: &[Program] = &[
     program("cc", "gcc"),
     program("c++", "g++"),
+    program("/usr/include/openssl/ssl.h", "libssl-dev"),
+    program("/usr/include/gnutls/gnutls.h", "libgnutls28-dev"),
     program("curl", "curl"),
     program("nginx", "nginx-light"),
     program("node", "nodejs"),

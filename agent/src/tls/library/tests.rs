@@ -52,8 +52,13 @@ fn a_site_is_where_the_code_is_in_the_file() {
     let library = Library::read(&file).unwrap().unwrap();
     let site = library.sites.iter().find(|site| site.name == "SSL_write").unwrap();
     let mut code = [0; 6];
-    file.read_exact_at(&mut code, site.offset).unwrap();
+    file.read_exact_at(&mut code, site.entry.offset).unwrap();
     assert_eq!(code, *b"\xb8\x1e\xab\xa1\x5c\xc3");
+    assert_eq!((site.entry.code.as_slice(), site.returns.len()), (&code[..5], 0), "how it ends is of no interest");
+    // Other code at the same place is noticed.
+    assert!(site.entry.is_in(&file));
+    let changed = temporary(&vec![0x90; usize::try_from(site.entry.offset).unwrap() + 5]);
+    assert!(!site.entry.is_in(&changed) && !site.entry.is_in(&temporary(b"")));
 }
 
 #[test]
@@ -159,7 +164,17 @@ fn a_name_is_found_wherever_the_pieces_it_is_read_in_end() {
 #[test]
 fn the_libraries_of_this_machine_are_understood() {
     let all = ["SSL_do_handshake", "SSL_free", "SSL_read", "SSL_read_ex", "SSL_shutdown", "SSL_write", "SSL_write_ex"];
-    let gnutls = ["gnutls_bye", "gnutls_deinit", "gnutls_handshake", "gnutls_record_recv", "gnutls_record_send"];
+    let gnutls = [
+        "gnutls_bye",
+        "gnutls_deinit",
+        "gnutls_handshake",
+        "gnutls_record_recv",
+        "gnutls_record_recv_packet",
+        "gnutls_record_recv_seq",
+        "gnutls_record_send2",
+        "gnutls_record_send_range",
+        "gnutls_record_uncork",
+    ];
     for (path, expected) in [
         ("/usr/lib/x86_64-linux-gnu/libssl.so.3", &all[..]),
         ("/usr/lib/x86_64-linux-gnu/libgnutls.so.30", &gnutls[..]),
@@ -175,7 +190,61 @@ fn the_libraries_of_this_machine_are_understood() {
             continue;
         };
         assert_eq!((library.refused.as_slice(), names(&library)), (&[][..], expected.to_vec()), "{path}");
+        assert_returns_are_known(&library, &file);
     }
+}
+
+/// Each function whose end is of interest has a `ret` for every way out.
+fn assert_returns_are_known(library: &Library, file: &File) {
+    for site in &library.sites {
+        let is_of_interest = site.function.programs().1.is_some();
+        assert_eq!(site.returns.is_empty(), !is_of_interest, "{site:?}");
+        for at in &site.returns {
+            assert!(at.is_in(file) && at.code.last() == Some(&0xc3), "{site:?}");
+        }
+    }
+}
+
+#[test]
+fn a_function_that_ends_in_another_returns_where_that_one_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = r#"
+        __asm__(".type inner,@function\ninner: .cfi_startproc\ntest %edi,%edi\njs 1f\nret\n1: or $-1,%eax\nrepz ret\n.cfi_endproc\n.size inner, .-inner");
+        __asm__(".globl SSL_read\n.type SSL_read,@function\nSSL_read: .cfi_startproc\nendbr64\njmp inner\n.cfi_endproc\n.size SSL_read, .-SSL_read");
+        int SSL_write(void*s,void*b,int n){return n;}"#;
+    // Of the inner function nothing but its frame is known.
+    let file = compile(dir.path(), source, &["-shared", "-fPIC", "-s"]);
+    let library = Library::read(&file).unwrap().unwrap();
+    assert_returns_are_known(&library, &file);
+    let site = library.sites.iter().find(|site| site.name == "SSL_read").unwrap();
+    let mut codes: Vec<_> = site.returns.iter().map(|at| at.code.clone()).collect();
+    codes.sort();
+    assert_eq!(codes, [b"\xc3".to_vec(), b"\xf3\xc3".to_vec()]);
+}
+
+/// One that reads, and of which it is not known where it returns, is left alone, and with it the library.
+#[test]
+fn a_function_that_may_return_anywhere_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let jumps = |name: &str| {
+        format!(
+            r#"__asm__(".globl {name}\n.type {name},@function\n{name}: mov (%rdi),%rax\njmp *%rax\n.size {name}, .-{name}");"#
+        )
+    };
+    let rest = "int SSL_write(void*s,void*b,int n){return n;}";
+    let source = format!("{} {rest}", jumps("SSL_read"));
+    let library = Library::read(&compile(dir.path(), &source, &["-shared", "-fPIC"])).unwrap().unwrap();
+    assert!(library.sites.is_empty());
+    assert_eq!(library.refused, ["SSL_read: it jumps to an address that only its run tells"]);
+    // Before 1.1.0 it leads to a function that is seen instead.
+    let source = format!("{} int ssl3_read(void*s,void*b,int n){{return n+1;}} {rest}", jumps("SSL_read"));
+    let library = Library::read(&compile(dir.path(), &source, &["-shared", "-fPIC"])).unwrap().unwrap();
+    assert_eq!(names(&library), ["SSL_write", "ssl3_read"]);
+    // A handshake is seen to begin.
+    let source = format!("{} int SSL_read(void*s,void*b,int n){{return n+1;}} {rest}", jumps("SSL_do_handshake"));
+    let library = Library::read(&compile(dir.path(), &source, &["-shared", "-fPIC"])).unwrap().unwrap();
+    let handshake = library.sites.iter().find(|site| site.name == "SSL_do_handshake").unwrap();
+    assert_eq!((handshake.function, handshake.returns.len()), (Function::Observe, 0));
 }
 
 #[test]
@@ -209,7 +278,7 @@ proptest! {
         bytes[at] = value;
         bytes.truncate(good.len() - cut.min(good.len()));
         if let Ok(Some(library)) = Library::read(&temporary(&bytes)) {
-            prop_assert!(library.sites.iter().all(|site| site.offset < bytes.len() as u64));
+            prop_assert!(library.sites.iter().all(|site| site.entry.offset < bytes.len() as u64));
         }
     }
 }
