@@ -1,5 +1,11 @@
 //! Processes that make requests, and those that do both.
 
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    thread,
+};
+
 use serde_json::json;
 use tests::{
     agent::{Agent, Backend, Ended, Setup, Watch},
@@ -16,6 +22,8 @@ on_both_backends!(
     a_client_that_lives_long,
     a_process_that_is_server_and_client,
     a_proxy_and_the_server_behind_it,
+    requests_within_a_tunnel,
+    a_job_that_holds_a_request_is_none,
 );
 
 fn server() -> (Program, u16) {
@@ -194,4 +202,62 @@ fn exec_of_what_does_not_exist_fails_and_names_it() {
     let ended = Setup::with(["exec", "--", "/does/not/exist"]).launch().ended();
     assert_eq!(ended.status.code(), Some(1), "{:#?}", ended.log);
     assert!(ended.log.concat().contains("/does/not/exist"), "{:#?}", ended.log);
+}
+
+/// A proxy for `CONNECT`, which serves one connection and passes on what comes.
+fn tunnel(to: u16) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        let mut server = TcpStream::connect(("127.0.0.1", to)).unwrap();
+        client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+        let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        thread::spawn(move || io::copy(&mut from_server, &mut to_client));
+        let _ended = io::copy(&mut client, &mut server);
+        let _gone_already = server.shutdown(Shutdown::Both);
+    });
+    port
+}
+
+fn requests_within_a_tunnel(backend: Backend) {
+    let ((_server, port), receiver) = (server(), Receiver::start());
+    let curl = need::program("curl");
+    let proxy = format!("http://127.0.0.1:{}", tunnel(port));
+    let [first, second] = ["first", "second"].map(|name| format!("http://127.0.0.1:{port}/{name}"));
+    let curl = [curl.to_str().unwrap(), "-sS", "-p", "-x", &proxy, &first, &second];
+    let ended = exec(backend, &receiver, &curl).ended();
+    assert_eq!((ended.status.code(), ended.stdout.concat()), (Some(0), "hellohello".to_owned()), "{:#?}", ended.log);
+    let seen = seen(&receiver, ended);
+    assert_eq!(seen.spans.len(), 3, "{}", seen.summary());
+    let methods: Vec<_> = seen.spans.iter().map(|span| span.attributes["http.request.method"].clone()).collect();
+    assert_eq!(methods, ["CONNECT", "GET", "GET"]);
+    for path in ["/first", "/second"] {
+        assert_attributes(seen.at(path), &json!({ "http.response.status_code": 200, "server.port": port }));
+    }
+    seen.assert_histograms_agree();
+}
+
+fn a_job_that_holds_a_request_is_none(backend: Backend) {
+    let queue = Program::python("queue.py", [""; 0]);
+    let watch = Watch::pid(backend, queue.pid());
+    let job = "GET /never HTTP/1.1\r\nHost: h\r\n\r\n";
+    for _ in 0..20 {
+        // In pieces of their own, each read before the next is sent.
+        let mut connection = Connection::to(queue.port());
+        for (said, answered) in [(format!("put {}\r\n", job.len()), "GO ON\r\n"), (job.to_owned(), "INSERTED\r\n")] {
+            connection.send(said);
+            assert_eq!(connection.receive(answered.len()), answered.as_bytes());
+        }
+        connection.send("reserve\r\n");
+        assert_eq!(connection.receive(job.len()), job.as_bytes());
+    }
+    let seen = watch.stop_when(|_| true);
+    assert!(seen.spans.is_empty(), "{}", seen.summary());
 }

@@ -9,6 +9,7 @@ mod exec;
 mod failures;
 mod forks;
 mod keep_alive;
+mod losses;
 mod nginx;
 mod node;
 mod python;

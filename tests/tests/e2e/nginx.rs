@@ -13,18 +13,25 @@ use tests::{
     wait::poll,
 };
 
-on_both_backends!(one_worker, several_workers_that_are_replaced);
+on_both_backends!(
+    one_worker,
+    several_workers_that_are_replaced,
+    a_client_that_a_proxy_names,
+    requests_that_are_not_as_they_should_be,
+);
 
 const LARGE: usize = 3 << 20;
 
 struct Nginx {
     master: Program,
     port: u16,
+    /// Where a proxy's header is expected.
+    proxied: u16,
     _files: tempfile::TempDir,
 }
 
 fn nginx(workers: usize) -> Nginx {
-    let (files, port) = (folder(), free_port());
+    let (files, port, proxied) = (folder(), free_port(), free_port());
     let at = files.path();
     std::fs::write(at.join("large.bin"), vec![b'l'; LARGE]).unwrap();
     let configuration = format!(
@@ -36,6 +43,7 @@ fn nginx(workers: usize) -> Nginx {
            uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
            server {{
              listen 127.0.0.1:{port};
+             listen 127.0.0.1:{proxied} proxy_protocol;
              root {at};
              location /answer {{ return 200 \"hello from nginx\"; }}
              location /refuse {{ return 503; }}
@@ -52,7 +60,7 @@ fn nginx(workers: usize) -> Nginx {
         let listens = std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
         (listens && children(master.pid()).len() == workers).then_some(())
     });
-    Nginx { master, port, _files: files }
+    Nginx { master, port, proxied, _files: files }
 }
 
 fn one_worker(backend: Backend) {
@@ -111,4 +119,60 @@ fn several_workers_that_are_replaced(backend: Backend) {
         }
     }
     seen.assert_histograms_agree();
+}
+
+fn a_client_that_a_proxy_names(backend: Backend) {
+    let nginx = nginx(1);
+    let watch = Watch::pid(backend, nginx.master.pid());
+    let line = b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n".to_vec();
+    let block = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\xc0\0\x02\x01\xdc\x04\x01\xbb".to_vec();
+    for (version, header) in [("v1", line), ("v2", block)] {
+        let mut connection = Connection::to(nginx.proxied);
+        connection.send(header);
+        for nth in 0..2 {
+            assert_eq!(connection.get(&format!("/answer/{version}/{nth}")).status, 200);
+        }
+    }
+    assert_eq!(Connection::to(nginx.port).get("/answer/direct").status, 200);
+    let seen = watch.finish(5);
+    for path in ["/answer/v1/0", "/answer/v1/1", "/answer/v2/0", "/answer/v2/1"] {
+        let named =
+            json!({ "client.address": "203.0.113.7", "client.port": 56324, "network.peer.address": "127.0.0.1" });
+        assert_attributes(seen.at(path), &named);
+    }
+    assert_attributes(seen.at("/answer/direct"), &json!({ "client.address": "127.0.0.1" }));
+}
+
+fn requests_that_are_not_as_they_should_be(backend: Backend) {
+    let nginx = nginx(1);
+    let watch = Watch::pid(backend, nginx.master.pid());
+    // Two in one piece that nginx takes, and each with one behind it.
+    let mut connection = Connection::to(nginx.port);
+    let host = "Host: h\r\n\r\n";
+    connection.send(format!(
+        "GET  /answer/two-blanks HTTP/1.1\r\n{host}GET /answer/version HTTP/1.2\r\n{host}GET /answer/behind HTTP/1.1 \r\n{host}"
+    ));
+    for _ in 0..3 {
+        assert_eq!(connection.response(false).status, 200);
+    }
+    let mut refused = Connection::to(nginx.port);
+    refused.send(format!("GET /answer/http2 HTTP/2.0\r\n{host}"));
+    assert_eq!(refused.response(false).status, 505);
+    // The whole response is its body.
+    let mut old = Connection::to(nginx.port);
+    old.send("GET /answer/old\r\n");
+    assert_eq!(old.receive("hello from nginx".len()), b"hello from nginx");
+    assert!(old.is_closed());
+    let seen = watch.finish(5);
+    for (path, status, version) in [
+        ("/answer/two-blanks", json!(200), json!("1.1")),
+        ("/answer/version", json!(200), json!("1.2")),
+        ("/answer/behind", json!(200), json!("1.1")),
+        ("/answer/http2", json!(505), json!(null)),
+        ("/answer/old", json!(null), json!("0.9")),
+    ] {
+        let told = json!({ "http.response.status_code": status, "network.protocol.version": version });
+        assert_attributes(seen.at(path), &told);
+    }
+    assert_attributes(seen.at("/answer/old"), &json!({ "http.response.body.size": 16, "beyla.outcome": null }));
 }

@@ -472,10 +472,15 @@ impl Http1 {
     /// A response came that answers no request. One may: it was asked before the connection was met.
     fn on_unmatched(&mut self, now: u64, out: &mut Vec<Exchange>) {
         match &mut self.pairing {
-            Pairing::Lost(proof) => *proof = Proof::default(),
+            Pairing::Lost(proof) => {
+                // Two after one request.
+                self.pipelines |= proof.answered.is_some();
+                *proof = Proof::default();
+            }
             Pairing::InOrder => {
                 self.anomalies.unmatched_responses += 1;
                 if self.first > 0 || mem::replace(&mut self.unmatched, true) {
+                    self.pipelines = true;
                     self.lose(now, out);
                 }
             }
