@@ -13,8 +13,8 @@ use crate::{
     procs::{ProcessTable, Watched, fs::ProcFs, ports::Ports},
 };
 
-/// How long is looked. The files of a process may hang, and the start does not wait for them.
-const LONGEST: Duration = Duration::from_secs(1);
+/// How long is looked.
+const LONGEST: Duration = Duration::from_secs(5);
 /// Services, ports of one and processes that are near, at most.
 const SERVICES: usize = 5;
 const PORTS: usize = 4;
@@ -27,20 +27,53 @@ struct Listener {
     ports: Vec<u16>,
 }
 
-/// What is watched, in words; `None` where that takes too long to find out.
-pub(super) fn watched(processes: &Arc<ProcessTable>) -> Option<String> {
-    let processes = Arc::clone(processes);
-    in_time(move || services(&processes.watched()))?
+/// Says what is watched, once that is found out. Nothing waits for it: the files of a process may hang.
+pub(super) fn watching(processes: Arc<ProcessTable>, config: Config, rest: String) {
+    let say = move || {
+        let looked = {
+            let config = config.clone();
+            in_time(move || {
+                services(&processes.watched()).ok_or_else(|| {
+                    let proc = processes.proc();
+                    nearest(&config, &listeners(proc), &executables(proc))
+                })
+            })
+        };
+        tracing::info!("watching {} {rest}", in_words(&config, looked));
+    };
+    if let Err(error) = thread::Builder::new().name("announce".to_owned()).spawn(say) {
+        tracing::warn!(%error, "watching; no thread to say what");
+    }
 }
 
-/// What is near to a selection that nothing matches.
-pub(super) fn near(processes: &Arc<ProcessTable>, config: &Config) -> Option<String> {
-    let proc = processes.proc().clone();
-    let config = config.clone();
-    in_time(move || nearest(&config, &listeners(&proc), &executables(&proc)))?
+/// `looked`: what is watched, or what is near; `None` where that takes too long to find out.
+fn in_words(config: &Config, looked: Option<Result<String, Option<String>>>) -> String {
+    let asked = asked(config);
+    match (looked, asked) {
+        (Some(Ok(found)), _) => found,
+        (None, None) | (Some(Err(_)), None) => "all processes that use a connection".to_owned(),
+        (None, Some(asked)) => format!("processes that match {asked}"),
+        (Some(Err(None)), Some(asked)) => format!("for processes that match {asked}: none does yet"),
+        (Some(Err(Some(near))), Some(asked)) => format!("for processes that match {asked}: none does yet; {near}"),
+    }
 }
 
-/// The same for a pid that is no process's.
+/// What was asked for; `None`: everything.
+fn asked(config: &Config) -> Option<String> {
+    if config.selection().is_everything() {
+        return None;
+    }
+    let mut words = Vec::new();
+    if !config.open_port.is_empty() {
+        words.push(format!("port {}", config.open_port));
+    }
+    if let Some(exe) = &config.auto_target_exe {
+        words.push(format!("executable {exe}"));
+    }
+    Some(if words.is_empty() { "what the configuration chooses".to_owned() } else { words.join(" and ") })
+}
+
+/// What listens, where a pid is no process's.
 pub(super) fn listening(proc: &ProcFs) -> Option<String> {
     let proc = proc.clone();
     in_time(move || shown(listeners(&proc).iter()))?
@@ -199,6 +232,26 @@ mod tests {
         assert_eq!(services(&[]), None);
         let many: Vec<Watched> = (0..8).map(|pid| process(pid, &format!("s{pid}"), &[])).collect();
         assert!(services(&many).unwrap().ends_with("s4 (process 4) and 3 more services"));
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_in_time_is_not_said_to_be_missing() {
+        let by_port = Config { open_port: "8081".parse().unwrap(), ..Config::default() };
+        let near = || Some("what listens is nginx 2 (:80)".to_owned());
+        for (config, looked, said) in [
+            (&by_port, Some(Ok("nginx".to_owned())), "nginx"),
+            (&by_port, None, "processes that match port 8081"),
+            (&by_port, Some(Err(None)), "for processes that match port 8081: none does yet"),
+            (
+                &by_port,
+                Some(Err(near())),
+                "for processes that match port 8081: none does yet; what listens is nginx 2 (:80)",
+            ),
+            (&Config::default(), None, "all processes that use a connection"),
+            (&Config::default(), Some(Err(None)), "all processes that use a connection"),
+        ] {
+            assert_eq!(in_words(config, looked), said);
+        }
     }
 
     #[test]

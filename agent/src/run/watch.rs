@@ -209,26 +209,15 @@ impl Agent {
             tracing::info!("TLS libraries of processes that run already are still being looked for");
         }
         exporters.set_ready(true);
-        let ready_after = started.elapsed();
-        let found = own_words.or_else(|| announce::watched(&table));
-        let near = (is_open && found.is_none()).then(|| announce::near(&table, config)).flatten();
-        let watching = match (found, near, config.selection().is_everything()) {
-            (Some(found), ..) => found,
-            (None, Some(near), _) => format!("for what is asked for, which no process matches yet; {near}"),
-            (None, None, false) => "for what is asked for, which no process matches yet".to_owned(),
-            (None, None, true) => "all processes that use a connection".to_owned(),
-        };
         let metrics =
             exporters.listen_addr().map_or_else(String::new, |addr| format!("; metrics http://{addr}/metrics"));
-        tracing::info!(
-            "watching {watching} (backend {backend}, ready after {} ms){metrics}{}",
-            ready_after.as_millis(),
-            if config.otlp_traces().is_none() && config.otlp_metrics().is_none() {
-                "; no OTLP endpoint is set, so nothing is sent: give --endpoint URL"
-            } else {
-                ""
-            }
-        );
+        let sends = config.otlp_traces().is_some() || config.otlp_metrics().is_some();
+        let hint = if sends { "" } else { "; no OTLP endpoint is set, so nothing is sent: give --endpoint URL" };
+        let rest = format!("(backend {backend}, ready after {} ms){metrics}{hint}", started.elapsed().as_millis());
+        match own_words {
+            Some(watching) => tracing::info!("watching {watching} {rest}"),
+            None => announce::watching(table, Config::clone(config), rest),
+        }
         Ok(Self { runtime, signals, exporters, pipeline, ended })
     }
 

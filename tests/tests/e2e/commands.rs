@@ -99,7 +99,7 @@ fn the_first_line_says_what_is_watched_and_where_the_metrics_are() {
     assert!(line.contains(&format!(" (process {pid}) and children (backend ")), "{line}");
     // Nothing listens there, and what does is named.
     let line = said(Setup::with(["--port", "1"]).start());
-    assert!(line.contains("which no process matches yet; what listens is "), "{line}");
+    assert!(line.contains("watching for processes that match port 1: none does yet; what listens is "), "{line}");
     let ended = Setup::with(["--pid", "4194305"]).launch().ended();
     assert_eq!(ended.status.code(), Some(2));
     let log = ended.log.concat();
