@@ -12,3 +12,4 @@ mod keep_alive;
 mod nginx;
 mod node;
 mod python;
+mod readers;
