@@ -52,7 +52,7 @@ fn a_site_is_where_the_code_is_in_the_file() {
     let library = Library::read(&file).unwrap().unwrap();
     let site = library.sites.iter().find(|site| site.name == "SSL_write").unwrap();
     let mut code = [0; 6];
-    file.read_exact_at(&mut code, site.offset).unwrap();
+    file.read_exact_at(&mut code, site.entry.offset).unwrap();
     assert_eq!(code, *b"\xb8\x1e\xab\xa1\x5c\xc3");
 }
 
@@ -209,7 +209,7 @@ proptest! {
         bytes[at] = value;
         bytes.truncate(good.len() - cut.min(good.len()));
         if let Ok(Some(library)) = Library::read(&temporary(&bytes)) {
-            prop_assert!(library.sites.iter().all(|site| site.offset < bytes.len() as u64));
+            prop_assert!(library.sites.iter().all(|site| site.entry.offset < bytes.len() as u64));
         }
     }
 }
