@@ -27,7 +27,12 @@ use crate::{
     config::Naming,
     conn::{Connections, Limits, Wanted},
     export::{MetricSource, SpanSink},
-    model::{exchange::Exchange, metric::Metric, net::ConnectionInfo, span::Span},
+    model::{
+        exchange::Exchange,
+        metric::Metric,
+        net::ConnectionInfo,
+        span::{Resource, Span},
+    },
     procs::{Asker, DnsAnswers, ProcessTable, Service},
     telemetry::{
         Scheme, Telemetry,
@@ -40,6 +45,8 @@ use crate::{
 
 /// Events taken from the ring before spans are handed on.
 const EVENTS_PER_ROUND: usize = 8192;
+/// Spans that are handed on at once, within a round too: one record can hold hundreds of requests.
+const SPANS_TOGETHER: usize = 2048;
 /// How long the reader waits for more when the last round found something, and when nothing happens.
 const WAIT_BUSY: Duration = Duration::from_millis(4);
 const WAIT_IDLE: Duration = Duration::from_millis(20);
@@ -222,6 +229,9 @@ impl Worker {
             let Service { resource, rule } = processes.service(exchange.thread.tgid);
             if let Some(exchange) = waiting.hold(connection, exchange, &resource) {
                 spans.extend(telemetry.on_exchange(exchange, connection, &resource, rule.as_ref()));
+                if spans.len() >= SPANS_TOGETHER {
+                    parts.sink.push(std::mem::take(spans));
+                }
             }
         };
         let taken = parts.capture.drain(EVENTS_PER_ROUND, |event| match event {
@@ -317,15 +327,25 @@ impl Worker {
         for open in self.being_answered.values_mut() {
             *open = 0;
         }
-        let mut telemetry = self.parts.telemetry.lock();
-        self.connections.being_answered(|tgid, is_tls, method| {
-            *self.being_answered.entry((tgid, is_tls, telemetry.method(method))).or_default() += 1;
-        });
+        // Workers of one service are one instance.
+        let mut of_instance: HashMap<(usize, bool, Method), (Arc<Resource>, u64)> = HashMap::new();
+        {
+            let telemetry = self.parts.telemetry.lock();
+            self.connections.being_answered(|tgid, is_tls, method| {
+                *self.being_answered.entry((tgid, is_tls, telemetry.method(method))).or_default() += 1;
+            });
+        }
         self.being_answered.retain(|&(tgid, is_tls, method), open| {
-            let scheme = if is_tls { Scheme::Https } else { Scheme::Http };
-            telemetry.set_active_requests(&self.parts.processes.resource(tgid), scheme, method, *open);
+            let resource = self.parts.processes.resource(tgid);
+            let key = (Arc::as_ptr(&resource).addr(), is_tls, method);
+            of_instance.entry(key).or_insert((resource, 0)).1 += *open;
             *open > 0
         });
+        let mut telemetry = self.parts.telemetry.lock();
+        for ((_, is_tls, method), (resource, open)) in of_instance {
+            let scheme = if is_tls { Scheme::Https } else { Scheme::Http };
+            telemetry.set_active_requests(&resource, scheme, method, open);
+        }
     }
 
     fn publish(&self) {
@@ -335,6 +355,7 @@ impl Worker {
             self.connections.totals(),
             self.connections.len(),
             watched,
+            self.parts.processes.pool().unanswered(),
         );
     }
 

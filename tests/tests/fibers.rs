@@ -86,7 +86,7 @@ fn both_ends_are_seen(backend: Backend, how: &[&str]) {
         assert_eq!(number("http.response.status_code").to_string(), status, "{span:?}");
         // Which connection carries an object is not mixed up: each has one port of the client for its whole life.
         if span.kind == "SERVER" {
-            let port = *ports.entry((&span.kind, connection)).or_insert_with(|| number("client.port"));
+            let port = *ports.entry((span.kind, connection)).or_insert_with(|| number("client.port"));
             assert_eq!(number("client.port"), port, "{}", seen.summary());
         } else {
             assert_eq!(number("network.peer.port"), number("server.port"), "{span:?}");

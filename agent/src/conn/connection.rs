@@ -42,6 +42,8 @@ pub(super) struct Connection {
     /// The process that used it last.
     pub(super) tgid: u32,
     pub(super) active_ns: u64,
+    /// Bytes held, as last counted.
+    counted: usize,
     order: Order,
     flow: Flow,
 }
@@ -83,7 +85,7 @@ impl Connection {
             found_frames: false,
             found_client: None,
         };
-        Self { info, tgid, active_ns: at_ns, order: Order::default(), flow }
+        Self { info, tgid, active_ns: at_ns, counted: 0, order: Order::default(), flow }
     }
 
     pub(super) fn on_data(&mut self, piece: &Piece<'_>, out: &mut Vec<Exchange>) -> Wanted {
@@ -138,8 +140,21 @@ impl Connection {
         }
     }
 
-    pub(super) fn memory(&self) -> usize {
+    /// Brings the sum over all connections up to date.
+    pub(super) fn count_memory(&mut self, sum: &mut usize) {
+        let now = self.memory();
+        *sum = (*sum + now).saturating_sub(self.counted);
+        self.counted = now;
+    }
+
+    /// Its part in that sum.
+    pub(super) const fn counted_memory(&self) -> usize {
+        self.counted
+    }
+
+    fn memory(&self) -> usize {
         size_of::<Self>()
+            + self.order.memory()
             + match &self.flow.speech {
                 Speech::Undecided(undecided) => undecided.memory(),
                 Speech::Speaks { session, .. } => session.memory(),

@@ -141,6 +141,11 @@ impl Order {
         }
     }
 
+    /// Heap bytes held, about.
+    pub(super) fn memory(&self) -> usize {
+        self.waiting.iter().map(Kept::memory).sum()
+    }
+
     /// Something waits since before `since_ns`.
     pub(super) fn waits_since(&self) -> Option<u64> {
         self.waiting.front().map(|kept| kept.at_ns)

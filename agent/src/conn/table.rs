@@ -34,11 +34,14 @@ const CARRIERS_MAX: usize = 4096;
 pub struct Limits {
     /// Most connections followed at once; beyond, the longest idle ones are given up.
     pub connections: usize,
+    /// Most bytes that all connections hold together, about; beyond, those that hold more than their share are given up, the
+    /// longest idle ones first.
+    pub bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 65_536 }
+        Self { connections: 65_536, bytes: 24 << 20 }
     }
 }
 
@@ -64,6 +67,8 @@ pub struct Totals {
 /// The connections of all watched processes.
 pub struct Connections {
     by_id: FxHashMap<u64, Connection>,
+    /// What they hold, as counted when each was last used.
+    bytes: usize,
     /// Those with a piece that waits for another.
     waiting: FxHashSet<u64>,
     /// Unix connections and streams of plaintext per process: their end is not always reported, so that of their
@@ -91,6 +96,7 @@ impl Connections {
     pub fn new(limits: Limits, since_ns: u64) -> Self {
         Self {
             by_id: FxHashMap::default(),
+            bytes: 0,
             waiting: FxHashSet::default(),
             of_process: FxHashMap::default(),
             carriers: FxHashMap::default(),
@@ -130,10 +136,10 @@ impl Connections {
         }
     }
 
-    /// Heap bytes held, about.
+    /// Bytes that all connections hold, about.
     #[must_use]
-    pub fn memory(&self) -> usize {
-        self.by_id.values().map(Connection::memory).sum()
+    pub const fn memory(&self) -> usize {
+        self.bytes
     }
 
     /// A process is watched from `at_ns` on, and was not before: what its connections moved until then is not known.
@@ -166,7 +172,7 @@ impl Connections {
         }
         let from_beginning = open.state & MET_AT_BEGINNING != 0;
         let connection = Connection::new(info, open.tgid, open.at_ns, true, from_beginning, since_ns);
-        self.by_id.insert(open.conn, connection);
+        self.insert(open.conn, connection);
     }
 
     /// It became known which connection carries a stream of plaintext. Of the connection itself no more is reported than
@@ -182,7 +188,7 @@ impl Connections {
             }
             return;
         }
-        let carrier = self.by_id.remove(&bind.carrier);
+        let carrier = self.remove(bind.carrier);
         let Some(stream) = self.by_id.get_mut(&bind.conn) else { return };
         stream.info = match carrier {
             Some(carrier) => ConnectionInfo { id: bind.conn, tls: true, ..carrier.info },
@@ -220,8 +226,7 @@ impl Connections {
             // Given up earlier, or its announcement was lost.
             self.make_room(sink);
             let info = unknown(header.conn, header.flags & flags::TLS != 0);
-            self.by_id
-                .insert(header.conn, Connection::new(info, header.tgid, header.at_ns, false, false, header.at_ns));
+            self.insert(header.conn, Connection::new(info, header.tgid, header.at_ns, false, false, header.at_ns));
         }
         let Some(connection) = self.by_id.get_mut(&header.conn) else { return Wanted::Pieces };
         // In plaintext it would be somebody's data that looks like it.
@@ -243,6 +248,10 @@ impl Connections {
         for exchange in self.exchanges.drain(..) {
             sink(&connection.info, exchange);
         }
+        connection.count_memory(&mut self.bytes);
+        if self.bytes > self.limits.bytes {
+            self.shed(sink);
+        }
         wanted
     }
 
@@ -260,6 +269,7 @@ impl Connections {
                     for exchange in self.exchanges.drain(..) {
                         sink(&connection.info, exchange);
                     }
+                    connection.count_memory(&mut self.bytes);
                 }
             }
             TCP_CLOSE => {
@@ -294,8 +304,13 @@ impl Connections {
             for exchange in self.exchanges.drain(..) {
                 sink(&connection.info, exchange);
             }
+            connection.count_memory(&mut self.bytes);
             if connection.is_waiting() {
                 self.waiting.insert(id);
+            }
+            // What has waited can be a twentieth of what a session makes of it.
+            if self.bytes > self.limits.bytes {
+                self.shed(sink);
             }
         }
     }
@@ -326,7 +341,7 @@ impl Connections {
         at_ns: u64,
         sink: &mut impl FnMut(&ConnectionInfo, Exchange),
     ) {
-        let Some(mut connection) = self.by_id.remove(&id) else { return };
+        let Some(mut connection) = self.remove(id) else { return };
         connection.on_end(end, moved, at_ns, &mut self.exchanges);
         for exchange in self.exchanges.drain(..) {
             sink(&connection.info, exchange);
@@ -334,6 +349,36 @@ impl Connections {
         add(&mut self.totals, &mut connection);
         if let Some(ids) = self.of_process.get_mut(&connection.tgid) {
             ids.remove(&id);
+        }
+    }
+
+    fn insert(&mut self, id: u64, mut connection: Connection) {
+        // An earlier one of this number would be counted for ever.
+        self.remove(id);
+        connection.count_memory(&mut self.bytes);
+        self.by_id.insert(id, connection);
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Connection> {
+        let connection = self.by_id.remove(&id)?;
+        self.bytes = self.bytes.saturating_sub(connection.counted_memory());
+        Some(connection)
+    }
+
+    /// Gives up connections until an eighth of the room is free: of those that hold more than the average the longest idle
+    /// ones, since giving up a small one gains nothing.
+    fn shed(&mut self, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+        let share = self.bytes / self.by_id.len().max(1);
+        let large = self.by_id.iter().filter(|(_, connection)| connection.counted_memory() >= share);
+        let mut by_age: Vec<(u64, u64)> = large.map(|(&id, connection)| (connection.active_ns, id)).collect();
+        by_age.sort_unstable();
+        let enough = self.limits.bytes - self.limits.bytes / 8;
+        for (active_ns, id) in by_age {
+            if self.bytes <= enough {
+                break;
+            }
+            self.end(id, End::Forgotten, [0; 2], active_ns, sink);
+            self.totals.evicted += 1;
         }
     }
 
@@ -421,7 +466,7 @@ mod tests {
     use zerocopy::FromZeros as _;
 
     use super::*;
-    use crate::model::exchange::Detail;
+    use crate::model::exchange::{Detail, Outcome};
 
     const CONN: u64 = 5;
     const TGID: u32 = 7;
@@ -469,6 +514,65 @@ mod tests {
     fn told(connections: &mut Connections, at_ns: u64) -> usize {
         open(connections, at_ns);
         told_of(connections, at_ns, &[(RECEIVED, REQUEST), (SENT, RESPONSE)]).len()
+    }
+
+    #[test]
+    fn memory_is_bounded_over_all_connections_and_small_ones_are_kept() {
+        let limits = Limits { bytes: 1 << 20, ..Limits::default() };
+        let mut connections = Connections::new(limits, 0);
+        let small = 1;
+        open_as(&mut connections, 0, small, 0);
+        told_on(&mut connections, 0, small, &[(RECEIVED, b"GET /small HTTP/1.1\r\n\r\n")]);
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        let mut unseen = 0;
+        for conn in 2..200 {
+            open_as(&mut connections, conn, conn, 0);
+            let streams = (0..300_u32).flat_map(|stream| {
+                let mut frame = REQUEST.to_vec();
+                frame[5..9].copy_from_slice(&(2 * stream + 1).to_be_bytes());
+                frame
+            });
+            let bytes: Vec<u8> = preface.iter().copied().chain(streams).collect();
+            let told = told_on(&mut connections, conn, conn, &[(RECEIVED, &bytes)]);
+            unseen += told.iter().filter(|exchange| exchange.outcome == Outcome::Unseen).count();
+            assert!(connections.memory() <= limits.bytes, "{}", connections.memory());
+        }
+        let evicted = connections.totals().evicted;
+        assert!(evicted > 100, "{evicted}");
+        assert!(unseen > 0, "what is given up is told");
+        assert!(connections.by_id.contains_key(&small), "longest idle, but of no weight");
+        connections.on_stop(1000, &mut |_: &ConnectionInfo, _: Exchange| {});
+        assert_eq!(connections.memory(), 0, "what was added is taken away again");
+    }
+
+    #[test]
+    fn memory_is_bounded_when_what_has_waited_goes_ahead_all_at_once() {
+        let limits = Limits { bytes: 1 << 20, ..Limits::default() };
+        let mut connections = Connections::new(limits, 0);
+        let frames: Vec<u8> = (0..300_u32)
+            .flat_map(|stream| {
+                let mut frame = REQUEST.to_vec();
+                frame[5..9].copy_from_slice(&(2 * stream + 1).to_be_bytes());
+                frame
+            })
+            .collect();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        for conn in 1..100 {
+            open_as(&mut connections, 1, conn, 0);
+            told_on(&mut connections, 1, conn, &[(RECEIVED, preface)]);
+            let mut header = Data::new_zeroed();
+            (header.kind, header.direction, header.tgid) = (EventKind::Data as u32, RECEIVED, TGID);
+            // It is ahead of what was told of the other direction.
+            (header.conn, header.at_ns, header.position, header.other_position) = (conn, 2, preface.len() as u64, 1);
+            header.len = u32::try_from(frames.len()).unwrap();
+            header.head_len = u16::try_from(frames.len()).unwrap();
+            connections.on_data(&header, &frames, &[], &mut |_: &ConnectionInfo, _: Exchange| {});
+        }
+        assert_eq!(connections.waiting.len(), 99);
+        let mut told = 0;
+        connections.on_tick(u64::MAX / 2, &mut |_: &ConnectionInfo, _: Exchange| told += 1);
+        let bytes = connections.memory();
+        assert!(told > 0 && bytes <= limits.bytes, "{told} told, {bytes} bytes");
     }
 
     #[test]

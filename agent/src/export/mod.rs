@@ -52,7 +52,32 @@ pub struct Exporters {
     sink: SpanSink,
     prometheus: Option<prometheus::Server>,
     printed_metrics: Option<console::Metrics>,
-    ready: Arc<AtomicBool>,
+    readiness: Arc<Readiness>,
+}
+
+/// What `/readyz` says.
+struct Readiness {
+    /// The agent says that it works.
+    ready: AtomicBool,
+    otlp: Arc<Otlp>,
+}
+
+impl Readiness {
+    #[cfg(test)]
+    fn for_test() -> Self {
+        Self { ready: AtomicBool::new(true), otlp: Arc::default() }
+    }
+
+    /// Why the agent does not do its work; `None` if it does.
+    fn objection(&self) -> Option<&'static str> {
+        if !self.ready.load(Ordering::Relaxed) {
+            Some("not ready\n")
+        } else if !self.otlp.is_alive() {
+            Some("not ready: an exporter has ended\n")
+        } else {
+            None
+        }
+    }
 }
 
 /// Takes spans; cheap to clone, usable from any thread.
@@ -97,12 +122,13 @@ impl Exporters {
         let counters = Arc::new(Counters::new(agent, prepared.queue(), prepared.points(), printed));
         sources.push(Arc::clone(&counters) as _);
         let otlp = Arc::new(prepared.start(config, runtime, &sources));
-        let ready = Arc::new(AtomicBool::new(false));
+        let readiness = Arc::new(Readiness { ready: AtomicBool::new(false), otlp: Arc::clone(&otlp) });
         let printed_metrics =
             config.print_metrics.then(|| console::Metrics::start(config.metric_interval, runtime, sources.clone()));
-        let prometheus =
-            config.listen.and_then(|listen| prometheus::Server::start(listen, runtime, sources, Arc::clone(&ready)));
-        Ok(Self { sink: SpanSink { otlp, console, counters }, prometheus, printed_metrics, ready })
+        let prometheus = config
+            .listen
+            .and_then(|listen| prometheus::Server::start(listen, runtime, sources, Arc::clone(&readiness)));
+        Ok(Self { sink: SpanSink { otlp, console, counters }, prometheus, printed_metrics, readiness })
     }
 
     /// Where spans go in.
@@ -124,7 +150,15 @@ impl Exporters {
 
     /// From now on `/readyz` says that the agent works (or not).
     pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Relaxed);
+        self.readiness.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Waits until spans are printed for nobody any more (`| head`), where they are only printed; else for ever.
+    pub async fn reader_gone(&self) {
+        match &self.sink.console {
+            Some(console) if !self.sink.otlp.is_used() => console.reader_gone().await,
+            _ => std::future::pending().await,
+        }
     }
 
     /// The address that `/metrics` is served at; `None` if it is not.
@@ -137,7 +171,7 @@ impl Exporters {
     /// pushed later are dropped (and counted). Returns the final counts of spans; what was not delivered is also logged.
     pub async fn shutdown(self, deadline: Duration) -> Report {
         let deadline = Instant::now() + deadline;
-        self.ready.store(false, Ordering::Relaxed);
+        self.readiness.ready.store(false, Ordering::Relaxed);
         self.sink.otlp.shutdown(deadline).await;
         if let Some(console) = &self.sink.console {
             console.shutdown(deadline).await;

@@ -25,6 +25,7 @@ struct Snapshot {
     table: Totals,
     connections: usize,
     processes: usize,
+    unanswered: u64,
 }
 
 /// The pipeline's figures, as of at most a second ago; the number of events is up to date.
@@ -55,9 +56,9 @@ impl Gauges {
         self.events.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn publish(&self, kernel: Counts, table: Totals, connections: usize, processes: usize) {
+    pub(super) fn publish(&self, kernel: Counts, table: Totals, connections: usize, processes: usize, unanswered: u64) {
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) =
-            Snapshot { kernel, table, connections, processes };
+            Snapshot { kernel, table, connections, processes, unanswered };
     }
 
     fn metric(&self, name: &'static str, unit: &'static str, description: &'static str, points: Points) -> Metric {
@@ -79,7 +80,7 @@ impl Gauges {
 
 impl MetricSource for Gauges {
     fn collect(&self, _now_unix_ns: u64) -> Vec<Metric> {
-        let Snapshot { kernel, table, connections, processes } =
+        let Snapshot { kernel, table, connections, processes, unanswered } =
             *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let exchanges = {
             let telemetry = self.telemetry.lock();
@@ -187,6 +188,12 @@ impl MetricSource for Gauges {
                 "{process}",
                 "Processes watched.",
                 Points::UpDownCounter(vec![self.point(processes as u64, &[])]),
+            ),
+            self.metric(
+                "beyla_rs.processes.unanswered",
+                "{read}",
+                "Times that files of a process were not read, since their file system does not answer.",
+                Points::Counter(vec![self.point(unanswered, &[])]),
             ),
         ]
     }

@@ -8,6 +8,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Instant,
 };
 
 use compact_str::CompactString;
@@ -18,7 +19,7 @@ use object::{
     read::elf::{FileHeader, SectionHeader},
 };
 
-use super::{fs::FileId, language::Language};
+use super::{effort::Effort, fs::FileId, language::Language};
 
 /// Most sections that are looked at; a Go or Rust program has some forty.
 const SECTIONS_MAX: usize = 512;
@@ -138,7 +139,10 @@ impl Tls {
 
 /// What is known of files, each looked into once.
 #[derive(Debug, Default)]
-pub struct ExecutableCache(Mutex<HashMap<FileId, Arc<Known>>>);
+pub struct ExecutableCache {
+    files: Mutex<HashMap<FileId, Arc<Known>>>,
+    effort: Mutex<Effort>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -149,16 +153,32 @@ struct Known {
 impl ExecutableCache {
     /// The language that the file `id` was compiled from, where that can be told.
     pub fn language(&self, id: FileId, open: impl FnOnce() -> io::Result<File>) -> Option<Language> {
-        *self.known(id).language.get_or_init(|| open().ok().and_then(|file| language(&file)))
+        *self.known(id).language.get_or_init(|| self.look(id, open, language))
     }
 
     /// The TLS that is part of the file `id`.
     pub fn tls(&self, id: FileId, open: impl FnOnce() -> io::Result<File>) -> Option<TlsLibrary> {
-        *self.known(id).tls.get_or_init(|| open().ok().and_then(|file| tls(&file)))
+        *self.known(id).tls.get_or_init(|| self.look(id, open, tls))
+    }
+
+    fn look<T>(
+        &self,
+        id: FileId,
+        open: impl FnOnce() -> io::Result<File>,
+        look: impl FnOnce(&File) -> Option<T>,
+    ) -> Option<T> {
+        let effort = || self.effort.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = Instant::now();
+        if !effort().is_left(id, began) {
+            return None;
+        }
+        let found = open().ok().and_then(|file| look(&file));
+        effort().spend(id, began, Instant::now());
+        found
     }
 
     fn known(&self, id: FileId) -> Arc<Known> {
-        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         if files.len() >= FILES_MAX && !files.contains_key(&id) {
             // Looking into files again is the worst that can follow.
             files.clear();

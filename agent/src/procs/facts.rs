@@ -74,9 +74,7 @@ impl FactsReader {
             line.truncate(line.floor_char_boundary(COMMAND_LINE_MAX));
             Arc::from(line)
         });
-        let mut container = self.proc.cgroup(pid).map(|text| ContainerRef::from_cgroup(&text)).unwrap_or_default();
-        container.id = container.id.map(|id| self.share(&id));
-        container.pod_uid = container.pod_uid.map(|uid| self.share(&uid));
+        let container = self.container(pid);
         Some(Facts {
             runtime: self.runtime(pid, &exe),
             exe: self.share(&exe),
@@ -86,7 +84,27 @@ impl FactsReader {
             command_line,
             container_info: self.containers.get(&container),
             container,
+            is_partial: false,
         })
+    }
+
+    /// What can be told of a process without opening a file of its own; `None` as [`Self::read`].
+    pub(crate) fn read_outside(&self, pid: u32) -> Option<Facts> {
+        let exe = self.proc.exe(pid)?;
+        Some(Facts {
+            name: CompactString::from(name::base(&exe)),
+            exe: self.share(&exe),
+            container: self.container(pid),
+            is_partial: true,
+            ..Facts::default()
+        })
+    }
+
+    fn container(&self, pid: u32) -> ContainerRef {
+        let mut container = self.proc.cgroup(pid).map(|text| ContainerRef::from_cgroup(&text)).unwrap_or_default();
+        container.id = container.id.map(|id| self.share(&id));
+        container.pod_uid = container.pod_uid.map(|uid| self.share(&uid));
+        container
     }
 
     /// By the executable's name, by a runtime's library that is mapped (an embedded interpreter, a program's own launcher
@@ -147,8 +165,9 @@ impl FactsReader {
     fn owner(&self, pid: u32) -> Option<Arc<str>> {
         let uid = self.proc.status(pid)?.uid;
         let Some(namespace) = self.proc.namespace(pid, "mnt") else { return Some(self.share(&uid.to_string())) };
-        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(owner) = owners.get(&(namespace, uid)) {
+        let owners = || self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        // No lock is held while the file is read, which may take for ever.
+        if let Some(owner) = owners().get(&(namespace, uid)) {
             return Some(Arc::clone(owner));
         }
         let passwd = self.proc.read_in_root(pid, "/etc/passwd", PASSWD_MAX).map(lossy).unwrap_or_default();
@@ -159,6 +178,7 @@ impl FactsReader {
         });
         let named = named.filter(|name| !name.is_empty() && name.len() <= NAME_MAX);
         let owner = self.share(&named.unwrap_or_else(|| uid.to_string()));
+        let mut owners = owners();
         if owners.len() >= OWNERS_MAX {
             owners.clear();
         }

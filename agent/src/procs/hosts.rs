@@ -3,13 +3,16 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use compact_str::CompactString;
 
-use super::fs::{FileId, ProcFs, read_file};
+use super::{
+    blocking::{BlockingPool, PATIENCE, Place},
+    fs::{FileId, ProcFs, read_file},
+};
 use crate::model::net::{ConnectionInfo, Role};
 
 /// Where the other side of a process's connections is named. Lookups do not wait for anybody.
@@ -28,22 +31,23 @@ const BELIEVED: Duration = Duration::from_secs(10);
 /// The files of all processes. Most share one.
 pub struct HostsFiles {
     proc: ProcFs,
-    state: Mutex<State>,
+    pool: Arc<BlockingPool>,
+    by_file: Arc<Mutex<ByFile>>,
+    by_process: Mutex<HashMap<u32, Read>>,
 }
 
-#[derive(Default)]
-struct State {
-    by_file: HashMap<FileId, Arc<Names>>,
-    by_process: HashMap<u32, (Instant, Option<Arc<Names>>)>,
-}
+/// When a process's file was read, and what it says if it could be.
+type Read = (Instant, Option<Arc<Names>>);
+
+type ByFile = HashMap<FileId, Arc<Names>>;
 
 type Names = HashMap<IpAddr, CompactString>;
 
 impl HostsFiles {
-    /// Of the processes in this `/proc`.
+    /// Of the processes in this `/proc`; their files are read by the pool.
     #[must_use]
-    pub fn new(proc: ProcFs) -> Self {
-        Self { proc, state: Mutex::default() }
+    pub fn new(proc: ProcFs, pool: Arc<BlockingPool>) -> Self {
+        Self { proc, pool, by_file: Arc::default(), by_process: Mutex::default() }
     }
 
     fn look_up(&self, pid: u32, ip: IpAddr, now: Instant) -> Option<CompactString> {
@@ -51,20 +55,25 @@ impl HostsFiles {
         if !is_worth_a_name(ip) {
             return None;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((read_at, names)) = state.by_process.get(&pid)
+        if let Some((read_at, names)) = lock(&self.by_process).get(&pid)
             && now.saturating_duration_since(*read_at) < BELIEVED
         {
             return names.as_ref()?.get(&ip).cloned();
         }
-        if state.by_process.len() >= REMEMBERED_MAX || state.by_file.len() >= REMEMBERED_MAX {
-            *state = State::default();
-        }
-        let names = state.read(&self.proc, pid);
+        let (proc, by_file) = (self.proc.clone(), Arc::clone(&self.by_file));
+        let names = self.pool.call(Place::of(&self.proc, pid), PATIENCE, move || read(&proc, pid, &by_file)).flatten();
         let name = names.as_ref().and_then(|names| names.get(&ip).cloned());
-        state.by_process.insert(pid, (now, names));
+        let mut by_process = lock(&self.by_process);
+        if by_process.len() >= REMEMBERED_MAX {
+            by_process.clear();
+        }
+        by_process.insert(pid, (now, names));
         name
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `localhost` says less than the address.
@@ -78,17 +87,19 @@ impl NameSource for HostsFiles {
     }
 }
 
-impl State {
-    fn read(&mut self, proc: &ProcFs, pid: u32) -> Option<Arc<Names>> {
-        let file = proc.open_in_root(pid, "/etc/hosts").ok()?;
-        let id = FileId::of(&file.metadata().ok()?);
-        if let Some(names) = self.by_file.get(&id) {
-            return Some(Arc::clone(names));
-        }
-        let names = Arc::new(parse(&String::from_utf8_lossy(&read_file(file, FILE_MAX).ok()?)));
-        self.by_file.insert(id, Arc::clone(&names));
-        Some(names)
+fn read(proc: &ProcFs, pid: u32, by_file: &Mutex<ByFile>) -> Option<Arc<Names>> {
+    let file = proc.open_in_root(pid, "/etc/hosts").ok()?;
+    let id = FileId::of(&file.metadata().ok()?);
+    if let Some(names) = lock(by_file).get(&id) {
+        return Some(Arc::clone(names));
     }
+    let names = Arc::new(parse(&String::from_utf8_lossy(&read_file(file, FILE_MAX).ok()?)));
+    let mut by_file = lock(by_file);
+    if by_file.len() >= REMEMBERED_MAX {
+        by_file.clear();
+    }
+    by_file.insert(id, Arc::clone(&names));
+    Some(names)
 }
 
 /// The first name of each address.
@@ -133,7 +144,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         with_hosts(dir.path(), 1, "10.0.0.7 one\n127.0.0.1 localhost\n");
         with_hosts(dir.path(), 2, "10.0.0.7 two\n");
-        let files = HostsFiles::new(ProcFs::new(dir.path()));
+        let files = HostsFiles::new(ProcFs::new(dir.path()), Arc::default());
         let now = Instant::now();
         let name = |pid, at| files.look_up(pid, DB, at);
         assert_eq!((name(1, now).as_deref(), name(2, now).as_deref(), name(3, now)), (Some("one"), Some("two"), None));
@@ -151,10 +162,10 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let dir = tempfile::tempdir().unwrap();
-        let files = HostsFiles::new(ProcFs::new(dir.path()));
+        let files = HostsFiles::new(ProcFs::new(dir.path()), Arc::default());
         for pid in 0..3 * REMEMBERED_MAX as u32 {
             files.look_up(pid, DB, Instant::now());
         }
-        assert!(files.state.lock().unwrap().by_process.len() <= REMEMBERED_MAX);
+        assert!(lock(&files.by_process).len() <= REMEMBERED_MAX);
     }
 }

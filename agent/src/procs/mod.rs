@@ -2,8 +2,10 @@
 //! name that follows from it. Everything is read from `/proc`, bounded and never trusted.
 
 mod answers;
+pub mod blocking;
 pub mod cloud;
 pub mod container;
+pub mod effort;
 pub mod env;
 pub mod executable;
 mod facts;

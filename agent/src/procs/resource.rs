@@ -41,6 +41,8 @@ pub(crate) struct Facts {
     pub(crate) container: ContainerRef,
     /// What the container's runtime says.
     pub(crate) container_info: Option<Arc<ContainerInfo>>,
+    /// The process's own files did not answer: what they say is missing.
+    pub(crate) is_partial: bool,
 }
 
 /// What all resources of one agent share.

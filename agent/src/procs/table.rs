@@ -21,6 +21,7 @@ use compact_str::CompactString;
 
 pub use self::judge::Watched;
 use super::{
+    blocking::{BlockingPool, PATIENCE, Place},
     cloud::CloudAttributes,
     container::runtime::RuntimeRoots,
     env::OtelEnv,
@@ -43,6 +44,8 @@ const LIVE_MAX: usize = 1 << 17;
 const GONE_MAX: usize = 1 << 14;
 /// Freshly executed programs that are read at once, per second. A read costs some 100 us.
 const EAGER_READS_PER_SECOND: u32 = 200;
+/// How far up it is looked for the process that a worker was forked off.
+const GENERATIONS_MAX: usize = 8;
 /// The unit of `starttime` in `/proc/PID/stat` (`USER_HZ`, 100 on every architecture).
 const NS_PER_TICK: u64 = 10_000_000;
 
@@ -90,7 +93,9 @@ impl Default for ProcessConfig {
 /// The processes known, by pid in the host's PID namespace. Shared between threads.
 pub struct ProcessTable {
     proc: ProcFs,
-    reader: FactsReader,
+    reader: Arc<FactsReader>,
+    /// Reads what processes' own file systems and memory hold.
+    pool: Arc<BlockingPool>,
     ports: Ports,
     selector: RwLock<Arc<Selector>>,
     env: OtelEnv,
@@ -119,6 +124,9 @@ struct State {
     live: HashMap<u32, Entry>,
     /// Ended processes, in the order in which they are forgotten.
     gone: VecDeque<(Instant, Identity)>,
+    /// Resources of service instances by the process that leads each, and when they were last asked for: children that
+    /// come and go have the same.
+    instances: HashMap<Identity, Vec<(u64, Arc<Resource>)>>,
     eager_reads: u32,
     eager_since: Option<Instant>,
 }
@@ -133,6 +141,8 @@ struct Entry {
     /// Programs it was seen to start: above 0, it runs another one than its parent did.
     executions: u32,
     comm: CompactString,
+    /// The process whose service instance it belongs to, once that was looked for.
+    leader: Option<Identity>,
     facts: Option<Arc<Facts>>,
     known: Option<Known>,
 }
@@ -149,7 +159,17 @@ struct Known {
 impl Entry {
     fn new(start_ticks: u64, parent: u32) -> Self {
         let comm = CompactString::default();
-        Self { start_ticks, parent, has_ended: false, is_forked: false, executions: 0, comm, facts: None, known: None }
+        Self {
+            start_ticks,
+            parent,
+            has_ended: false,
+            is_forked: false,
+            executions: 0,
+            comm,
+            leader: None,
+            facts: None,
+            known: None,
+        }
     }
 
     /// It was forked off its parent, and still runs that one's program.
@@ -178,7 +198,8 @@ impl ProcessTable {
         let host_root = if of_init.join("etc").is_dir() { of_init } else { PathBuf::from("/") };
         let runtimes = config.runtimes.unwrap_or_else(|| RuntimeRoots::below(&host_root));
         Self {
-            reader: FactsReader::new(proc.clone(), config.command_line, runtimes),
+            reader: Arc::new(FactsReader::new(proc.clone(), config.command_line, runtimes)),
+            pool: Arc::default(),
             selector: RwLock::new(Arc::new(with_own_pid(config.selector, &proc))),
             ports: Ports::default(),
             proc,
@@ -198,6 +219,12 @@ impl ProcessTable {
     #[must_use]
     pub fn proc(&self) -> &ProcFs {
         &self.proc
+    }
+
+    /// The threads that read what processes' own file systems hold.
+    #[must_use]
+    pub const fn pool(&self) -> &Arc<BlockingPool> {
+        &self.pool
     }
 
     /// Takes up another selection. Verdicts and names follow from now on.
@@ -300,7 +327,7 @@ impl ProcessTable {
             return;
         }
         drop(state);
-        let facts = self.reader.read(tgid).map(Arc::new);
+        let facts = self.read_facts(tgid).map(Arc::new);
         if let Some(entry) = self.write().live.get_mut(&tgid)
             && entry.start_ticks == start_ticks
             && entry.executions == executions
@@ -392,7 +419,14 @@ impl ProcessTable {
                 self.on_exit_at(tgid, start_ticks.saturating_mul(NS_PER_TICK), now);
             }
         }
-        self.write().forget(now);
+        let mut state = self.write();
+        state.forget(now);
+        // Leaders that the table itself has not met, or has forgotten.
+        let State { live, instances, .. } = &mut *state;
+        instances.retain(|leader, _| {
+            live.get(&leader.tgid).is_some_and(|entry| entry.start_ticks == leader.start_ticks)
+                || self.proc.stat(leader.tgid).is_some_and(|stat| stat.start_ticks == leader.start_ticks)
+        });
     }
 
     /// Number of processes remembered, ended ones included.
@@ -434,10 +468,10 @@ impl ProcessTable {
         }
         // An exec that nobody told of: of a process that was asked for before it used a connection.
         let is_replaced = |facts: &Arc<Facts>| is_alive && self.proc.exe(tgid).is_some_and(|exe| *exe != *facts.exe);
-        let facts = entry.facts.take().filter(|facts| !is_replaced(facts));
+        let facts = entry.facts.take().filter(|facts| !(is_replaced(facts) || is_alive && facts.is_partial));
         let runs_parents = entry.runs_parents();
         let read = || {
-            let facts = self.reader.read(tgid)?;
+            let facts = self.read_facts(tgid)?;
             // It may have ended meanwhile: without its arguments and environment it would have another name.
             let is_whole = facts.exe.is_empty() || !runs_parents || self.proc.exe(tgid).is_some();
             is_whole.then(|| Arc::new(facts))
@@ -453,8 +487,15 @@ impl ProcessTable {
         let asked = if runs_parents && !is_alive { entry.parent } else { tgid };
         let verdict = self.judge((tgid, asked), (entry.parent, runs_parents), &facts, pod.as_deref(), Selector::decide);
         let resource = (wants || old.is_some()).then(|| {
-            let built = self.describe(identity, &facts, pod.as_deref(), verdict.rule().map(AsRef::as_ref));
-            old.filter(|old| **old == built).unwrap_or_else(|| Arc::new(built))
+            let leader =
+                *entry.leader.get_or_insert_with(|| self.leader(identity, entry.parent, runs_parents, &facts.exe));
+            let of_leader = (leader != identity).then(|| self.facts_of_leader(leader, now)).flatten();
+            let facts = of_leader.as_ref().unwrap_or(&facts);
+            let built = self.describe(leader, facts, pod.as_deref(), verdict.rule().map(AsRef::as_ref));
+            match old.filter(|old| **old == built) {
+                Some(old) => old,
+                None => self.write().share(leader, generation, built),
+            }
         });
         entry.facts = Some(facts);
         entry.known = Some(Known { verdict: verdict.clone(), resource: resource.clone(), generation, checked_at: now });
@@ -497,13 +538,47 @@ impl ProcessTable {
         resource::build(identity, facts, pod, configured, &shared)
     }
 
+    /// Reads a process's facts; where its files do not answer, what can be told without them.
+    fn read_facts(&self, tgid: u32) -> Option<Facts> {
+        let reader = Arc::clone(&self.reader);
+        let read = self.pool.call(Place::of(&self.proc, tgid), PATIENCE, move || reader.read(tgid));
+        read.unwrap_or_else(|| self.reader.read_outside(tgid))
+    }
+
+    /// The process whose service instance a process belongs to: what it was forked off and never replaced is a worker of its
+    /// parent, as far up as the same program runs.
+    fn leader(&self, of: Identity, mut parent: u32, mut runs_parents: bool, exe: &str) -> Identity {
+        let mut leader = of;
+        for _ in 0..GENERATIONS_MAX {
+            // A parent that has ended may have left it to another, which runs something else or the same by chance.
+            let Some(stat) = self.proc.stat(parent).filter(|_| runs_parents && parent > 1 && !exe.is_empty()) else {
+                break;
+            };
+            if self.proc.exe(parent).is_none_or(|runs| runs != exe) {
+                break;
+            }
+            leader = Identity { tgid: parent, start_ticks: stat.start_ticks };
+            let state = self.read();
+            let known = state.live.get(&parent).filter(|entry| entry.start_ticks == stat.start_ticks);
+            (parent, runs_parents) =
+                known.map_or((stat.parent, stat.is_forked), |entry| (entry.parent, entry.runs_parents()));
+        }
+        leader
+    }
+
+    fn facts_of_leader(&self, leader: Identity, now: Instant) -> Option<Arc<Facts>> {
+        // Read once, not for each of its workers.
+        let _known_now = self.verdict_at(leader.tgid, now);
+        self.facts_of(leader.tgid)
+    }
+
     /// A process's facts, from the table or read.
     fn facts_of(&self, tgid: u32) -> Option<Arc<Facts>> {
         if tgid == 0 {
             return None;
         }
         let known = self.read().live.get(&tgid).and_then(|entry| entry.facts.clone());
-        known.or_else(|| self.reader.read(tgid).map(Arc::new))
+        known.or_else(|| self.read_facts(tgid).map(Arc::new))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -527,8 +602,23 @@ impl State {
                 .is_some_and(|entry| entry.has_ended && entry.start_ticks == identity.start_ticks)
             {
                 self.live.remove(&identity.tgid);
+                self.instances.remove(&identity);
             }
         }
+    }
+
+    /// The one copy of an instance's resource.
+    fn share(&mut self, leader: Identity, generation: u64, built: Resource) -> Arc<Resource> {
+        let known = self.instances.entry(leader).or_default();
+        if let Some((asked, same)) = known.iter_mut().find(|(_, known)| **known == built) {
+            *asked = generation;
+            return Arc::clone(same);
+        }
+        // What it was called before is kept by who still uses it: this table and the metrics' always do.
+        known.retain(|(asked, resource)| *asked == generation || Arc::strong_count(resource) > 2);
+        let built = Arc::new(built);
+        known.push((generation, Arc::clone(&built)));
+        built
     }
 
     fn may_read_eagerly(&mut self, now: Instant) -> bool {

@@ -75,7 +75,7 @@ pub(super) fn names(config: &Config, processes: &ProcessTable) -> anyhow::Result
     let mut names: Vec<Arc<dyn NameSource>> = Vec::new();
     let asks = |origin| config.name_resolver.asks(origin);
     if asks(NameOrigin::Hosts) {
-        names.push(Arc::new(HostsFiles::new(processes.proc().clone())));
+        names.push(Arc::new(HostsFiles::new(processes.proc().clone(), Arc::clone(processes.pool()))));
     }
     if asks(NameOrigin::Rdns) {
         names.push(Arc::new(AskedNames));

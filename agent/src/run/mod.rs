@@ -3,48 +3,51 @@
 mod announce;
 mod check;
 mod child;
+mod log;
 mod metadata;
 mod permission;
 mod reload;
 mod selection;
 mod settings;
+mod terminal;
 mod watch;
 
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
+use self::log::Log;
 pub use self::settings::{SettingsError, export as export_settings};
 use crate::{
     cli::{Command, Exit},
     config::{Loaded, LogLevel},
 };
 
+/// How long the last lines of the log may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// Carries out a command.
 #[must_use]
 pub fn run(command: Command) -> ExitCode {
     match command {
         Command::Print(text) => print(&text).into(),
-        Command::Run(config) => {
-            start_log(&config);
-            watch::run(&config).into()
-        }
-        Command::Exec { command, config } => {
-            start_log(&config);
-            watch::exec(&command, &config)
-        }
-        Command::Check { json, config } => {
-            start_log(&config);
-            check::check(json).into()
-        }
-        Command::Survey { json, config } => {
-            start_log(&config);
-            selection::survey(json, &config).into()
-        }
+        Command::Run(config) => logged(&config, || watch::run(&config).into()),
+        Command::Exec { command, config } => logged(&config, || watch::exec(&command, &config)),
+        Command::Check { json, config } => logged(&config, || check::check(json).into()),
+        Command::Survey { json, config } => logged(&config, || selection::survey(json, &config).into()),
     }
+}
+
+/// Carries out a command that logs.
+fn logged(config: &Loaded, carry_out: impl FnOnce() -> ExitCode) -> ExitCode {
+    let log = start_log(config);
+    let exit = carry_out();
+    log.flush(LAST_LINES);
+    exit
 }
 
 /// Writes an answer to standard output.
@@ -58,7 +61,7 @@ fn print(text: &str) -> Exit {
 }
 
 /// Logs go to standard error; standard output is for spans and answers.
-fn start_log(config: &Loaded) {
+fn start_log(config: &Loaded) -> Log {
     let level = match config.log_level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
@@ -72,16 +75,20 @@ fn start_log(config: &Loaded) {
     // This one calls it an error when the API server is away; what that means here is said here.
     let kube = if libraries > LevelFilter::WARN { libraries } else { LevelFilter::OFF };
     let filter = EnvFilter::new(format!("{libraries},kube_client={kube},beyla_rs={level}"));
+    let log = Log::start(std::io::stderr());
+    let writer = log.clone();
     let logger = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(move || writer.clone())
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .with_env_filter(filter);
     if logger.try_init().is_err() {
         // A test has set one up already.
-        return;
+        return log;
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    log
 }

@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
+};
 
-use super::{selection, settings};
+use super::{
+    selection, settings,
+    terminal::{PARTING, Terminal},
+};
 use crate::{
     config::{self, Changes, Config, Loaded},
     pipeline::Shared,
@@ -17,11 +23,20 @@ pub(super) struct Reloader {
     current: Loaded,
     processes: Arc<ProcessTable>,
     telemetry: Arc<Shared<Telemetry>>,
+    terminal: Terminal,
+    /// Told when the terminal is gone.
+    hung_up: Arc<Notify>,
 }
 
 impl Reloader {
-    pub(super) fn new(current: Loaded, processes: Arc<ProcessTable>, telemetry: Arc<Shared<Telemetry>>) -> Self {
-        Self { current, processes, telemetry }
+    pub(super) const fn new(
+        current: Loaded,
+        processes: Arc<ProcessTable>,
+        telemetry: Arc<Shared<Telemetry>>,
+        terminal: Terminal,
+        hung_up: Arc<Notify>,
+    ) -> Self {
+        Self { current, processes, telemetry, terminal, hung_up }
     }
 
     /// Takes up changes as they come. `hangups` is made before the agent says that it is ready: until then the signal
@@ -36,7 +51,7 @@ impl Reloader {
         });
         loop {
             tokio::select! {
-                Some(()) = hangups.recv() => self.reload(),
+                Some(()) = hangups.recv() => self.on_hangup().await,
                 goes_on = changed(&mut changes) => {
                     if goes_on {
                         self.reload();
@@ -45,6 +60,18 @@ impl Reloader {
                     }
                 }
             }
+        }
+    }
+
+    /// SIGHUP asks for the configuration to be read again, unless it says that the terminal was closed.
+    async fn on_hangup(&mut self) {
+        if self.terminal.is_tied() && !self.terminal.is_gone() {
+            tokio::time::sleep(PARTING).await;
+        }
+        if self.terminal.is_gone() {
+            self.hung_up.notify_one();
+        } else {
+            self.reload();
         }
     }
 

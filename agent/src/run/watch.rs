@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{self, SignalKind, signal},
+    sync::Notify,
 };
 
 use super::{
@@ -21,6 +22,7 @@ use super::{
     metadata, permission,
     reload::{self, Reloader},
     settings::{self, SettingsError},
+    terminal::Terminal,
 };
 use crate::{
     capture::{Capture, CaptureError},
@@ -121,6 +123,7 @@ struct Agent {
     exporters: Exporters,
     pipeline: Pipeline,
     ended: mpsc::Receiver<Ended>,
+    hung_up: Arc<Notify>,
 }
 
 impl Agent {
@@ -132,6 +135,7 @@ impl Agent {
             .enable_all()
             .build()
             .context("cannot start the asynchronous runtime")?;
+        let terminal = Terminal::at_start();
         // Before a program is started: a signal that ends the agent alone would leave it behind.
         let (signals, hangups) = runtime
             .block_on(async { io::Result::Ok((Signals::new()?, reload::hangups()?)) })
@@ -182,7 +186,9 @@ impl Agent {
         telemetry.set_names(metadata::names(config, &processes)?);
         let telemetry = Arc::new(Shared::new(telemetry));
         let table = Arc::clone(&processes);
-        let reloader = Reloader::new(config.clone(), Arc::clone(&processes), Arc::clone(&telemetry));
+        let hung_up = Arc::new(Notify::new());
+        let (its_processes, its_telemetry) = (Arc::clone(&processes), Arc::clone(&telemetry));
+        let reloader = Reloader::new(config.clone(), its_processes, its_telemetry, terminal, Arc::clone(&hung_up));
         let agent = settings::agent_resource(&processes);
         let gauges = Arc::new(Gauges::new(Arc::clone(&telemetry), Arc::clone(&agent), capture.backend().name()));
         let sources: Vec<Arc<dyn MetricSource>> =
@@ -218,15 +224,15 @@ impl Agent {
             Some(watching) => tracing::info!("watching {watching} {rest}"),
             None => announce::watching(table, Config::clone(config), rest),
         }
-        Ok(Self { runtime, signals, exporters, pipeline, ended })
+        Ok(Self { runtime, signals, exporters, pipeline, ended, hung_up })
     }
 
     /// Runs until a signal, the end of `--duration`, or the end of all targets; then detaches and flushes. A program that
     /// was started is watched while it stops.
     fn until_told_to_stop(self, config: &Config, mut child: Option<&mut Started>) -> Exit {
-        let Self { runtime, mut signals, exporters, pipeline, ended } = self;
+        let Self { runtime, mut signals, exporters, pipeline, ended, hung_up } = self;
         let limit = config.shutdown_timeout.0;
-        let gone = Arc::new(tokio::sync::Notify::new());
+        let gone = Arc::new(Notify::new());
         let notify = Arc::clone(&gone);
         // The channel is the pipeline's, which knows nothing of the runtime.
         let waiter = std::thread::spawn(move || {
@@ -234,16 +240,22 @@ impl Agent {
             notify.notify_one();
             outcome
         });
-        let why = runtime.block_on(signals.wait_for_end(config.duration.as_ref().map(|period| period.0), &gone));
+        let why = runtime.block_on(async {
+            tokio::select! {
+                why = signals.wait_for_end(config.duration.as_ref().map(|period| period.0), &gone) => why,
+                () = hung_up.notified() => Why::HungUp,
+                () = exporters.reader_gone() => Why::ReaderGone,
+            }
+        });
         tracing::info!("stopping: {why}");
-        if let (Some(child), Why::Signal(signal)) = (&mut child, why) {
+        if let (Some(child), Some(signal)) = (&mut child, why.signal()) {
             child.pass_on(signal);
             runtime.block_on(signals.outlast(child, Some(limit), limit));
         }
         let detaching = pipeline.stop();
         let panicked = waiter.join().map_or(true, |outcome| outcome.is_err());
         runtime.block_on(exporters.shutdown(limit));
-        if let (Some(child), Why::TimeIsOver | Why::AllGone) = (&mut child, why) {
+        if let (Some(child), None) = (&mut child, why.signal()) {
             runtime.block_on(signals.outlast(child, None, limit));
         }
         runtime.shutdown_timeout(Duration::from_millis(100));
@@ -258,6 +270,21 @@ enum Why {
     Signal(Signal),
     TimeIsOver,
     AllGone,
+    /// The terminal was closed.
+    HungUp,
+    /// Spans are printed for nobody, and sent nowhere.
+    ReaderGone,
+}
+
+impl Why {
+    /// What a program that was started is told.
+    const fn signal(self) -> Option<Signal> {
+        match self {
+            Self::Signal(signal) => Some(signal),
+            Self::HungUp => Some(Signal::HUP),
+            Self::TimeIsOver | Self::AllGone | Self::ReaderGone => None,
+        }
+    }
 }
 
 impl fmt::Display for Why {
@@ -267,6 +294,8 @@ impl fmt::Display for Why {
             Self::Signal(_) => "SIGTERM",
             Self::TimeIsOver => "the time is over",
             Self::AllGone => "nothing is left to watch",
+            Self::HungUp => "the terminal was closed",
+            Self::ReaderGone => "nobody reads standard output any more",
         })
     }
 }
@@ -289,7 +318,7 @@ impl Signals {
         })
     }
 
-    async fn wait_for_end(&mut self, duration: Option<Duration>, gone: &tokio::sync::Notify) -> Why {
+    async fn wait_for_end(&mut self, duration: Option<Duration>, gone: &Notify) -> Why {
         let over = async {
             match duration {
                 Some(duration) => tokio::time::sleep(duration).await,

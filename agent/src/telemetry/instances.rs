@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map::Entry};
 
 use super::{
     Scheme,
@@ -24,6 +24,8 @@ pub(super) struct Instance {
     /// Held, so that its address stays its own.
     resource: Arc<Resource>,
     ended: bool,
+    /// It stands for several.
+    pub(super) is_rest: bool,
     pub(super) routes: Routes,
     pub(super) red: Red,
     pub(super) own_exports: OwnExports,
@@ -33,6 +35,19 @@ pub(super) struct Instance {
 }
 
 impl Instance {
+    fn new(resource: Arc<Resource>, is_rest: bool, config: red::Config) -> Self {
+        Self {
+            resource,
+            ended: false,
+            is_rest,
+            routes: Routes::default(),
+            red: Red::new(config),
+            own_exports: OwnExports::default(),
+            active: Vec::new(),
+            active_since_unix_ns: None,
+        }
+    }
+
     pub(super) fn set_active(&mut self, scheme: Scheme, method: Option<Value>, open: u64) {
         match self.active.iter_mut().find(|(its, of, _)| *its == scheme && *of == method) {
             Some((_, _, count)) => *count = open,
@@ -68,28 +83,41 @@ impl Instance {
     }
 }
 
+/// Most instances that have series of their own; those beyond share one without a name, in which all is overflow.
+const INSTANCES_MAX: usize = 1000;
+/// Most series of all instances and families; beyond, each instance counts what is new as overflow.
+const SERIES_MAX: usize = 10_000;
+
 /// All instances, by their resource's address.
 #[derive(Debug)]
 pub(super) struct Instances {
     config: red::Config,
     by_address: HashMap<usize, Instance>,
+    rest: Option<Box<Instance>>,
+    /// Series that there is room for.
+    room: usize,
 }
 
 impl Instances {
     pub(super) fn new(config: red::Config) -> Self {
-        Self { config, by_address: HashMap::new() }
+        Self { config, by_address: HashMap::new(), rest: None, room: SERIES_MAX }
     }
 
-    pub(super) fn get_or_insert(&mut self, resource: &Arc<Resource>) -> &mut Instance {
-        self.by_address.entry(address(resource)).or_insert_with(|| Instance {
-            resource: Arc::clone(resource),
-            ended: false,
-            routes: Routes::default(),
-            red: Red::new(self.config),
-            own_exports: OwnExports::default(),
-            active: Vec::new(),
-            active_since_unix_ns: None,
-        })
+    /// The instance of a resource, or what stands for all that there is no room for; and the series that there is room for.
+    pub(super) fn get_or_insert(&mut self, resource: &Arc<Resource>) -> (&mut Instance, &mut usize) {
+        let is_full = self.by_address.len() >= INSTANCES_MAX;
+        let instance = match self.by_address.entry(address(resource)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) if !is_full => place.insert(Instance::new(Arc::clone(resource), false, self.config)),
+            Entry::Vacant(_) => &mut **self.rest.get_or_insert_with(|| {
+                let config = red::Config { max_series: 1, ..self.config };
+                let unknown = "unknown_service";
+                let attributes = vec![("service.name".into(), Value::Static(unknown))];
+                let resource = Resource { attributes, service_name: unknown.into(), pid: 0 };
+                Box::new(Instance::new(Arc::new(resource), true, config))
+            }),
+        };
+        (instance, &mut self.room)
     }
 
     pub(super) fn forget(&mut self, resource: &Arc<Resource>) {
@@ -107,6 +135,11 @@ impl Instances {
             instance.collect_active(now_unix_ns, &mut metrics);
             in_use
         });
+        if let Some(rest) = &mut self.rest {
+            rest.red.collect(&rest.resource, now_unix_ns, &mut metrics);
+        }
+        let series: usize = self.by_address.values().map(|instance| instance.red.len()).sum();
+        self.room = SERIES_MAX.saturating_sub(series);
         metrics
     }
 }
@@ -114,4 +147,59 @@ impl Instances {
 /// The map holds the resource, so that no other comes to lie at its address.
 fn address(resource: &Arc<Resource>) -> usize {
     Arc::as_ptr(resource).addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::red::{Family, Label, Labels, Sample};
+
+    fn resource() -> Arc<Resource> {
+        Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: 1 })
+    }
+
+    fn record(instances: &mut Instances, resource: &Arc<Resource>, status: i64) -> bool {
+        let mut labels = Labels::default();
+        labels[0] = Some((semconv::HTTP_RESPONSE_STATUS_CODE, Label::Int(status)));
+        let sample =
+            Sample { duration_s: 0.1, request_bytes: None, response_bytes: None, start_unix_ns: 1, exemplar: None };
+        let (instance, room) = instances.get_or_insert(resource);
+        instance.red.record(Family::HttpServer, &labels, &sample, room)
+    }
+
+    fn counted(metrics: &[Metric]) -> u64 {
+        let count = |metric: &Metric| match &metric.points {
+            Points::Histogram(points) => points.iter().map(|point| point.count).sum::<u64>(),
+            other => panic!("{other:?}"),
+        };
+        metrics.iter().map(count).sum()
+    }
+
+    #[test]
+    fn instances_beyond_the_bound_share_one_and_all_is_counted() {
+        let mut instances = Instances::new(red::Config::default());
+        let resources: Vec<_> = (0..INSTANCES_MAX + 100).map(|_| resource()).collect();
+        let overflowed = resources.iter().filter(|resource| record(&mut instances, resource, 200)).count();
+        assert_eq!(overflowed, 100);
+        let metrics = instances.collect(2);
+        assert_eq!((metrics.len(), counted(&metrics)), (INSTANCES_MAX + 1, INSTANCES_MAX as u64 + 100));
+        // There is room again once instances have ended.
+        drop((resources, metrics));
+        let _last = instances.collect(3);
+        assert!(!record(&mut instances, &resource(), 200));
+    }
+
+    #[test]
+    fn series_are_bounded_over_all_instances() {
+        let mut instances = Instances::new(red::Config::default());
+        let resources: Vec<_> = (0..100).map(|_| resource()).collect();
+        let statuses = 2 * SERIES_MAX as i64 / 100;
+        let mut overflowed = 0;
+        for status in 0..statuses {
+            overflowed += resources.iter().filter(|resource| record(&mut instances, resource, status)).count();
+        }
+        assert_eq!(overflowed, SERIES_MAX);
+        assert_eq!(counted(&instances.collect(2)), 2 * SERIES_MAX as u64);
+        assert_eq!(instances.room, 0);
+    }
 }

@@ -204,8 +204,9 @@ impl Telemetry {
         let name = self.names.iter().find_map(|names| names.name(resource.pid, role, connection));
         let client = connection.client.filter(|_| !self.ignores_proxied_clients);
         let remote = Remote { peer: peer.as_deref(), name: name.as_ref(), client };
-        let instance = self.instances.get_or_insert(resource);
-        if let Some(signal) = instance.own_exports.notice(role, outcome, &detail)
+        let (instance, room) = self.instances.get_or_insert(resource);
+        if !instance.is_rest
+            && let Some(signal) = instance.own_exports.notice(role, outcome, &detail)
             && self.leaves_own_exports
         {
             tracing::info!(
@@ -262,14 +263,14 @@ impl Telemetry {
                         response_bytes: http.response_body_bytes,
                         ..sample
                     };
-                    instance.red.record(family, &facts.labels(&http, route.as_deref(), &self.methods), &sample)
+                    instance.red.record(family, &facts.labels(&http, route.as_deref(), &self.methods), &sample, room)
                 };
                 let describe = || facts.describe(*http, connection, route, &self.methods, &self.redactor);
                 (overflowed, context.span_id.map(|_| describe()))
             }
             Detail::Rpc(rpc) => {
                 let facts = rpc::Facts::of(&rpc, role, outcome, connection, remote);
-                let overflowed = counted && instance.red.record(family, &facts.labels(&rpc), &sample);
+                let overflowed = counted && instance.red.record(family, &facts.labels(&rpc), &sample, room);
                 (overflowed, context.span_id.map(|_| facts.describe(*rpc, connection)))
             }
         };
@@ -319,8 +320,8 @@ impl Telemetry {
     /// (`http.server.active_requests`).
     pub fn set_active_requests(&mut self, resource: &Arc<Resource>, scheme: Scheme, method: Method, open: u64) {
         let value = self.methods.value(method);
-        let instance = self.instances.get_or_insert(resource);
-        if !(self.leaves_own_exports && instance.own_exports.has(Signal::Metrics)) {
+        let (instance, _) = self.instances.get_or_insert(resource);
+        if !(instance.is_rest || self.leaves_own_exports && instance.own_exports.has(Signal::Metrics)) {
             instance.set_active(scheme, value, open);
         }
     }

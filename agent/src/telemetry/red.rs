@@ -1,7 +1,7 @@
 //! RED histograms of one service instance: requests counted and timed by a few attributes.
 //!
-//! Series are bounded per metric; what would exceed the bound goes to one series marked `otel.metric.overflow`, so that
-//! the sum over all series is always exact. A value whose series exists allocates nothing.
+//! Series are bounded per metric, and over all instances; what would exceed the bound goes to one series marked
+//! `otel.metric.overflow`, so that the sum over all series is always exact. A value whose series exists allocates nothing.
 
 use std::{
     hash::{BuildHasher, Hasher},
@@ -237,18 +237,25 @@ impl Red {
         Self { config, hasher: DefaultHashBuilder::default(), tables: Default::default(), collected_unix_ns: None }
     }
 
-    /// Adds an exchange. Returns whether it went to the overflow series.
-    pub(super) fn record(&mut self, family: Family, labels: &Labels<'_>, sample: &Sample) -> bool {
+    /// Series of all families, those of the overflow apart.
+    pub(super) fn len(&self) -> usize {
+        self.tables.iter().map(|table| table.series.len()).sum()
+    }
+
+    /// Adds an exchange, to a new series only while there is `room` for one more. Returns whether it went to the overflow
+    /// series.
+    pub(super) fn record(&mut self, family: Family, labels: &Labels<'_>, sample: &Sample, room: &mut usize) -> bool {
         let Config { aggregation, max_series, .. } = self.config;
         let hash = hash(&self.hasher, labels);
         let Some(table) = self.tables.get_mut(family as usize) else { return false };
-        let full = table.series.len() + 1 >= max_series;
+        let full = table.series.len() + 1 >= max_series || *room == 0;
         match table.series.entry(hash, |series| series.hash == hash && series.is(labels), |series| series.hash) {
             Entry::Occupied(mut series) => series.get_mut().record(sample, aggregation),
             Entry::Vacant(place) if !full => {
                 let mut series = Series::new(hash, Some(labels), sample.start_unix_ns, aggregation);
                 series.record(sample, aggregation);
                 place.insert(series);
+                *room -= 1;
             }
             Entry::Vacant(_) => {
                 table
@@ -386,7 +393,7 @@ mod tests {
     fn equal_attributes_share_a_series_and_others_do_not() {
         let mut red = Red::new(Config::default());
         for (route, status) in [("/a", 200), ("/a", 200), ("/a", 500), ("/b", 200)] {
-            red.record(Family::HttpServer, &labels(route, status), &sample(0.1));
+            red.record(Family::HttpServer, &labels(route, status), &sample(0.1), &mut 100);
         }
         let mut counts: Vec<_> = durations(&mut red, 200).into_iter().map(|point| point.2).collect();
         counts.sort_unstable();
@@ -398,8 +405,8 @@ mod tests {
         let mut red = Red::new(Config::default());
         let mut without = labels("/a", 200);
         without[1] = None;
-        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1));
-        red.record(Family::HttpServer, &without, &sample(0.1));
+        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(Family::HttpServer, &without, &sample(0.1), &mut 100);
         let mut sizes: Vec<_> = durations(&mut red, 200).into_iter().map(|point| point.0.len()).collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [1, 2]);
@@ -410,7 +417,7 @@ mod tests {
         let mut red = Red::new(Config { max_series: 3, ..Config::default() });
         let mut overflowed = 0;
         for route in ["/a", "/b", "/c", "/d", "/a", "/c"] {
-            overflowed += usize::from(red.record(Family::HttpServer, &labels(route, 200), &sample(0.1)));
+            overflowed += usize::from(red.record(Family::HttpServer, &labels(route, 200), &sample(0.1), &mut 100));
         }
         let points = durations(&mut red, 200);
         assert_eq!((points.len(), overflowed), (3, 3));
@@ -422,9 +429,9 @@ mod tests {
     #[test]
     fn cumulative_points_count_since_the_series_began() {
         let mut red = Red::new(Config::default());
-        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1));
+        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1), &mut 100);
         assert_eq!(durations(&mut red, 200)[0].2, 1);
-        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1));
+        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1), &mut 100);
         let points = durations(&mut red, 300);
         assert_eq!((points[0].1, points[0].2), (100, 2));
         assert_eq!(durations(&mut red, 400)[0].2, 2);
@@ -434,9 +441,9 @@ mod tests {
     #[test]
     fn delta_points_count_since_the_last_collection_and_idle_series_end() {
         let mut red = Red::new(Config { temporality: Temporality::Delta, ..Config::default() });
-        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1));
+        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1), &mut 100);
         assert_eq!(durations(&mut red, 200)[0].1, 100);
-        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1));
+        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1), &mut 100);
         let points = durations(&mut red, 300);
         assert_eq!((points[0].1, points[0].2), (200, 1));
         assert_eq!(durations(&mut red, 400), []);
@@ -446,8 +453,8 @@ mod tests {
     #[test]
     fn sizes_are_metrics_of_their_own_where_they_are_known() {
         let mut red = Red::new(Config::default());
-        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1));
-        red.record(Family::RpcClient, &labels("/a", 200), &Sample { request_bytes: None, ..sample(0.1) });
+        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(Family::RpcClient, &labels("/a", 200), &Sample { request_bytes: None, ..sample(0.1) }, &mut 100);
         let mut metrics = Vec::new();
         red.collect(&resource(), 200, &mut metrics);
         let names: Vec<_> = metrics.iter().map(|metric| (metric.name, metric.unit)).collect();
@@ -464,7 +471,7 @@ mod tests {
     #[test]
     fn exponential_histograms_if_asked() {
         let mut red = Red::new(Config { aggregation: Aggregation::Exponential, ..Config::default() });
-        red.record(Family::HttpClient, &labels("/a", 200), &sample(0.1));
+        red.record(Family::HttpClient, &labels("/a", 200), &sample(0.1), &mut 100);
         let mut metrics = Vec::new();
         red.collect(&resource(), 200, &mut metrics);
         assert!(matches!(&metrics[0].points, Points::ExponentialHistogram(points) if points[0].count == 1));

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
@@ -13,13 +13,24 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::fs::fstatfs;
+
 use super::{library::Library, mapped};
-use crate::procs::fs::{FileId, ProcFs};
+use crate::procs::{
+    blocking::{BlockingPool, Place},
+    effort::Effort,
+    fs::{FileId, ProcFs},
+};
 
 /// A process that has just begun loads its libraries within this time, or later at a moment of its own choice.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(400)];
 /// Such looks are taken together: where a thousand programs a second begin, waking up for each costs more than looking.
 const TOGETHER_MS: u64 = 20;
+/// How long it is waited for one process; programs of some 100 MB take a while when they are not in memory.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// `f_type` of file systems that are another program (FUSE): it can stop answering, and whoever puts a probe on a file there
+/// hangs with it.
+const FUSE: i64 = 0x6573_5546;
 /// Requests and findings that wait at most.
 const WAITING_MAX: usize = 4096;
 /// Most files remembered, some 100 bytes each but for TLS libraries.
@@ -110,7 +121,8 @@ impl Finder {
 }
 
 fn work(proc: &ProcFs, requests: &Receiver<Request>, findings: &SyncSender<Finding>, open: &AtomicUsize) {
-    let mut files = Files::default();
+    let files = Arc::new(Files::default());
+    let pool = BlockingPool::default();
     let mut later: BTreeSet<(Instant, u32)> = BTreeSet::new();
     let began = Instant::now();
     let slot = |after: Duration| {
@@ -137,7 +149,9 @@ fn work(proc: &ProcFs, requests: &Receiver<Request>, findings: &SyncSender<Findi
             },
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        let found = files.look(proc, tgid);
+        let (its_files, its_proc) = (Arc::clone(&files), proc.clone());
+        let look = move || its_files.look(&its_proc, tgid);
+        let found = pool.call(Place::of(proc, tgid), PATIENCE, look).unwrap_or_default();
         if !found.is_empty() && findings.send(Finding { tgid, found }).is_err() {
             return;
         }
@@ -149,10 +163,14 @@ fn work(proc: &ProcFs, requests: &Receiver<Request>, findings: &SyncSender<Findi
 
 /// Files that were looked at, by identity.
 #[derive(Default)]
-struct Files(HashMap<FileId, Option<Arc<Library>>>);
+struct Files {
+    known: Mutex<HashMap<FileId, Option<Arc<Library>>>>,
+    effort: Mutex<Effort>,
+}
 
 impl Files {
-    fn look(&mut self, proc: &ProcFs, tgid: u32) -> Vec<Found> {
+    /// May take for ever where a file system does not answer.
+    fn look(&self, proc: &ProcFs, tgid: u32) -> Vec<Found> {
         let mut found = Vec::new();
         for mapped in mapped::of_process(proc, tgid) {
             let Some(file) = mapped::open(proc, tgid, &mapped) else { continue };
@@ -161,32 +179,49 @@ impl Files {
             if let Some(library) = self.library(id, &file, &mapped.path)
                 && !library.sites.is_empty()
             {
+                if fstatfs(&file).is_ok_and(|of| of.f_type == FUSE) {
+                    tracing::warn!(path = mapped.path, "TLS traffic of this library is not seen: it lies on FUSE");
+                    continue;
+                }
                 found.push(Found { id, path: mapped.path, file: Arc::new(file), library });
             }
         }
         found
     }
 
-    fn library(&mut self, id: FileId, file: &File, path: &str) -> Option<Arc<Library>> {
-        if let Some(known) = self.0.get(&id) {
+    fn library(&self, id: FileId, file: &File, path: &str) -> Option<Arc<Library>> {
+        if let Some(known) = lock(&self.known).get(&id) {
             return known.clone();
         }
-        if self.0.len() >= FILES_MAX {
-            self.0.clear();
-        }
-        let library = Library::read(file).unwrap_or_else(|error| {
-            tracing::debug!(path, %error, "a mapped file was not looked through for TLS functions");
+        let began = Instant::now();
+        let library = if lock(&self.effort).is_left(id, began) {
+            let read = Library::read(file);
+            lock(&self.effort).spend(id, began, Instant::now());
+            read.unwrap_or_else(|error| {
+                tracing::debug!(path, %error, "a mapped file was not looked through for TLS functions");
+                None
+            })
+        } else {
+            tracing::debug!(path, "a mapped file that changes too often was not looked through for TLS functions");
             None
-        });
+        };
         if let Some(library) = &library
             && let Some(reason) = library.refused.first()
         {
             tracing::warn!(path, reason, "TLS traffic of this library is not seen: its code is not as expected");
         }
         let library = library.map(Arc::new);
-        self.0.insert(id, library.clone());
+        let mut known = lock(&self.known);
+        if known.len() >= FILES_MAX {
+            known.clear();
+        }
+        known.insert(id, library.clone());
         library
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

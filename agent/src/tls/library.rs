@@ -3,7 +3,7 @@
 //! Files are read in pieces and neither kept nor mapped: a mapped file that somebody cuts short would end the agent.
 //! Names are searched first, then the symbols that bear them, so that a big symbol table costs no memory.
 
-use std::{fmt, fs::File, io, os::unix::fs::FileExt};
+use std::{collections::HashMap, fmt, fs::File, io, os::unix::fs::FileExt};
 
 use memchr::memmem;
 use object::{
@@ -114,6 +114,10 @@ const NAME_MAX: usize = 512;
 /// Bounds of what is read: sections, and bytes of a symbol or string table.
 const SECTIONS_MAX: usize = 1024;
 const TABLE_MAX: u64 = 256 << 20;
+/// Tables of symbols that are read; a file has one for its users and one for debuggers.
+const TABLES_MAX: usize = 2;
+/// Most places in a table of names where ours stand; a program with all of them has some hundred.
+const NAMES_MAX: usize = 4096;
 /// Tables are read in pieces of this size.
 const PIECE: usize = 256 << 10;
 /// Bytes of a function that are looked at.
@@ -196,10 +200,15 @@ impl Library {
         let elf = Elf::read(file)?;
         let mut symbols: Vec<Symbol> = Vec::new();
         let mut refused = Vec::new();
+        let mut attempts = 0;
         for table in elf.symbol_tables()? {
             elf.scan(&table, &mut |name, function, symbol| {
                 let address = symbol.st_value.get(LittleEndian);
                 if symbols.iter().any(|known| known.address == address) || symbols.len() + refused.len() >= SITES_MAX {
+                    return;
+                }
+                attempts += 1;
+                if attempts > NAMES_MAX {
                     return;
                 }
                 let size = symbol.st_size.get(LittleEndian);
@@ -301,6 +310,7 @@ impl<'a> Elf<'a> {
                 let names = sections.get(section.sh_link.get(LittleEndian) as usize)?;
                 Some(SymbolTable { symbols: range(section), names: range(names) })
             })
+            .take(TABLES_MAX)
             .collect())
     }
 
@@ -323,7 +333,7 @@ impl<'a> Elf<'a> {
                     continue;
                 }
                 let at = u64::from(symbol.st_name.get(LittleEndian));
-                if let Some(&(_, (name, function))) = names.iter().find(|(offset, _)| *offset == at) {
+                if let Some(&(name, function)) = names.get(&at) {
                     on_symbol(name, function, symbol);
                 }
             }
@@ -332,18 +342,15 @@ impl<'a> Elf<'a> {
     }
 
     /// Where in a table of names each of ours stands, with the zero that ends it; a name may be the end of another.
-    fn find_names(&self, range: (u64, u64)) -> io::Result<Vec<(u64, (&'static str, Function))>> {
+    fn find_names(&self, range: (u64, u64)) -> io::Result<HashMap<u64, (&'static str, Function)>> {
         let finders = PREFIXES.map(memmem::Finder::new);
         let in_rustls = rustls::PARTS.map(memmem::Finder::new);
-        let mut found = Vec::new();
+        let mut found = HashMap::new();
         pieces(self.file, range, 1, NAME_MAX, |start, piece| {
             for at in in_rustls.iter().flat_map(|finder| finder.find_iter(piece)) {
                 let Some((first, name)) = whole_name(piece, at) else { continue };
                 if let Some(ours) = rustls::function(name) {
-                    let place = (start + first as u64, ours);
-                    if !found.contains(&place) {
-                        found.push(place);
-                    }
+                    found.insert(start + first as u64, ours);
                 }
             }
             for at in finders.iter().flat_map(|finder| finder.find_iter(piece)) {
@@ -351,13 +358,10 @@ impl<'a> Elf<'a> {
                     piece.get(at..at + name.len()) == Some(name.as_bytes()) && piece.get(at + name.len()) == Some(&0)
                 };
                 if let Some(&ours) = NAMES.iter().find(|(name, _)| is_here(name)) {
-                    let place = (start + at as u64, ours);
-                    if !found.contains(&place) {
-                        found.push(place);
-                    }
+                    found.insert(start + at as u64, ours);
                 }
             }
-            Ok(())
+            if found.len() > NAMES_MAX { Err(malformed("too many names of TLS functions")) } else { Ok(()) }
         })?;
         Ok(found)
     }

@@ -4,6 +4,7 @@ mod capabilities;
 mod containers;
 mod dns;
 mod fork_servers;
+mod hanging_files;
 mod hosts;
 mod kubernetes;
 mod names;

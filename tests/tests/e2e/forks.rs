@@ -31,12 +31,16 @@ fn workers_forked_before_and_after(backend: Backend) {
     let late = ask("/late");
     assert!(late.iter().all(|pid| !early.contains(pid)), "other workers answer now");
     let seen = watch.finish(2 * EACH);
-    for (path, answered) in [("/early", early), ("/late", late)] {
-        let spans = seen.all_at(path);
-        let mut pids: Vec<_> = spans.iter().filter_map(|span| span.resource["process.pid"].as_u64()).collect();
-        pids.sort_unstable();
-        assert_eq!(pids, answered, "{path}");
-    }
+    let instance = |path| -> Vec<_> {
+        seen.all_at(path).iter().map(|span| span.resource["service.instance.id"].as_str().map(str::to_owned)).collect()
+    };
+    let (early, late) = (instance("/early"), instance("/late"));
+    assert!(
+        early[0].is_some() && early.iter().chain(&late).all(|instance| *instance == early[0]),
+        "{early:?} {late:?}"
+    );
+    let server = u64::from(server.pid());
+    assert!(seen.spans.iter().all(|span| span.resource["process.pid"].as_u64() == Some(server)), "the server's own");
     seen.assert_histograms_agree();
 }
 

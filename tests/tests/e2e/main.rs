@@ -13,3 +13,4 @@ mod losses;
 mod nginx;
 mod node;
 mod python;
+mod readers;

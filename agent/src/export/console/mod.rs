@@ -41,6 +41,8 @@ struct Shared {
     ledger: Arc<Mutex<Ledger>>,
     changed: Condvar,
     ended: Notify,
+    /// Told when nobody reads any more.
+    reader_gone: Notify,
 }
 
 #[derive(Default)]
@@ -70,6 +72,7 @@ impl Console {
             ledger: Arc::default(),
             changed: Condvar::new(),
             ended: Notify::new(),
+            reader_gone: Notify::new(),
         });
         let its = Arc::clone(&shared);
         let run = move || its.run(&line, &mut to);
@@ -99,6 +102,11 @@ impl Console {
             state.waiting.push_back((spans, cost));
             self.shared.changed.notify_one();
         }
+    }
+
+    /// Waits until nobody reads any more.
+    pub(super) async fn reader_gone(&self) {
+        self.shared.reader_gone.notified().await;
     }
 
     /// Prints what waits, until the deadline.
@@ -134,7 +142,10 @@ impl Shared {
                 match written {
                     Ok(()) => {}
                     // Nobody reads any more (`| head`): what remains is counted, and that is all.
-                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return self.end(Outcome::DroppedFailed),
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                        self.end(Outcome::DroppedFailed);
+                        return self.reader_gone.notify_one();
+                    }
                     Err(error) if !warned => {
                         warned = true;
                         tracing::warn!(%error, "cannot print spans");
@@ -250,7 +261,7 @@ mod tests {
     async fn a_broken_pipe_ends_printing_and_the_rest_is_counted() {
         let (console, read) = console(|| Err(io::ErrorKind::BrokenPipe.into()));
         console.push(vec![testing::span(1)]);
-        console.shared.ended.notified().await;
+        console.reader_gone().await;
         console.push(vec![testing::span(2)]);
         assert_eq!((counts(&console).count(Outcome::DroppedFailed), read.try_iter().count()), (2, 0));
     }

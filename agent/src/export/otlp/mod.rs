@@ -21,6 +21,7 @@ use super::{MetricSource, config::ExportConfig, ledger::Ledger};
 use crate::model::span::Span;
 
 /// The OTLP exporters of both signals.
+#[derive(Default)]
 pub(super) struct Otlp {
     queue: Option<Arc<SpanQueue>>,
     points: Option<Arc<Mutex<Ledger>>>,
@@ -97,6 +98,16 @@ impl Prepared {
 }
 
 impl Otlp {
+    /// Whether spans or metrics are sent.
+    pub(super) const fn is_used(&self) -> bool {
+        self.queue.is_some() || self.points.is_some()
+    }
+
+    /// Whether all that was started still runs.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.tasks.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|task| task.handle.is_finished())
+    }
+
     pub(super) fn push(&self, spans: &[Span]) {
         if let Some(queue) = &self.queue {
             queue.push(spans);
@@ -114,6 +125,28 @@ impl Otlp {
             if let Err(error) = task.handle.await {
                 tracing::error!(%error, "an exporter ended in an unexpected way");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_exporter_that_has_ended_is_noticed() {
+        let otlp = Otlp::default();
+        assert!(otlp.is_alive());
+        let (stop, mut stopped) = watch::channel(None);
+        let handle = tokio::spawn(async move {
+            let _changed = stopped.changed().await;
+        });
+        let abort = handle.abort_handle();
+        otlp.tasks.lock().unwrap().push(Task { stop, handle });
+        assert!(otlp.is_alive());
+        abort.abort();
+        while otlp.is_alive() {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Judging processes of the table, one by one, all at start, and for `survey`.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use compact_str::CompactString;
 
 use super::{Facts, ProcessTable};
 use crate::procs::{
+    blocking::{PATIENCE, Place},
+    executable::Tls,
     pod::Pod,
     ports::Ports,
     selector::{Candidate, Selector, Verdict},
@@ -89,9 +91,21 @@ impl ProcessTable {
             language: facts.runtime.language.map(|language| language.name()),
             executable: facts.exe.as_ref().into(),
             ports: sockets.listening,
-            tls: RowTls::of(self.reader.tls(pid)),
+            tls: RowTls::of(self.tls(pid)),
             matched_by,
         })
+    }
+
+    /// Programs are looked through for it.
+    fn tls(&self, pid: u32) -> Vec<(Tls, Option<String>)> {
+        let reader = Arc::clone(&self.reader);
+        self.pool.call(Place::of(&self.proc, pid), 10 * PATIENCE, move || reader.tls(pid)).unwrap_or_default()
+    }
+
+    /// It lies in the process's memory, which may be a file that does not answer.
+    fn cmdline(&self, pid: u32) -> Vec<String> {
+        let proc = self.proc.clone();
+        self.pool.call(Place::of(&self.proc, pid), PATIENCE, move || proc.cmdline(pid)).unwrap_or_default()
     }
 
     /// `asked` is the process whose command line and ports are read: itself, or what it was forked from; with `parent`,
@@ -114,7 +128,7 @@ impl ProcessTable {
             container_name: info.and_then(|info| info.name.as_ref()).or(of_pod).map(|name| name.as_str()),
             pod,
             container_id: facts.container.id.as_deref(),
-            cmdline: &|| self.proc.cmdline(asked),
+            cmdline: &|| self.cmdline(asked),
             ports: &|| self.listening_now(asked, runs_parents.then_some(parent)),
             ancestors: &|| self.ancestors(parent),
         };

@@ -129,15 +129,47 @@ fn a_program_that_ended_before_it_was_asked_for_is_still_named() {
 }
 
 #[test]
-fn a_forked_worker_that_is_gone_takes_its_parents_program_and_its_own_instance() {
+fn a_forked_worker_belongs_to_its_parents_instance_also_when_it_is_gone() {
     let proc = FakeProc::new();
     proc.process(7, 100, "/usr/sbin/prefork", "prefork");
     let table = proc.table();
     table.on_fork(7, 8, 150 * NS_PER_TICK);
     table.on_exit(8, 150 * NS_PER_TICK);
     let (parent, child) = (table.resource(7), table.resource(8));
-    assert_eq!((child.service_name.as_str(), child.pid), ("prefork", 8));
-    assert_ne!(text(&parent, "service.instance.id"), text(&child, "service.instance.id"));
+    assert_eq!((child.service_name.as_str(), child.pid), ("prefork", 7));
+    assert!(Arc::ptr_eq(&parent, &child));
+}
+
+#[test]
+fn workers_share_one_resource_that_outlives_them() {
+    let proc = FakeProc::new();
+    proc.process(7, 100, "/usr/sbin/prefork", "prefork");
+    let table = proc.table();
+    let now = Instant::now();
+    let mut earlier: Option<std::sync::Weak<Resource>> = None;
+    for pid in 8..20 {
+        let started = u64::from(pid) * NS_PER_TICK;
+        table.on_fork(7, pid, started);
+        let resource = table.resource_at(pid, now);
+        table.on_exit_at(pid, started, now);
+        table.sweep_at(now + 20 * SECOND);
+        if let Some(earlier) = earlier.replace(Arc::downgrade(&resource)) {
+            assert!(earlier.upgrade().is_some_and(|earlier| Arc::ptr_eq(&earlier, &resource)), "{pid}");
+        }
+    }
+    proc.end(7);
+    table.sweep_at(now + 40 * SECOND);
+    table.sweep_at(now + 60 * SECOND);
+    assert!(earlier.unwrap().upgrade().is_none(), "its process has ended");
+}
+
+#[test]
+fn a_daemon_is_not_the_one_that_it_was_handed_to() {
+    let proc = FakeProc::new();
+    proc.process(5, 50, "/usr/lib/systemd/systemd", "systemd|--user");
+    proc.process(7, 100, "/usr/sbin/daemon", "daemon");
+    fs::write(proc.path().join("7/stat"), "7 (daemon) S 5 0 0 0 -1 64 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0\n").unwrap();
+    assert_eq!(proc.table().resource(7).pid, 7);
 }
 
 #[test]
@@ -152,7 +184,7 @@ fn a_forked_worker_that_is_dying_when_it_is_first_looked_at_takes_its_parents_pr
     let _judged_by_a_scan = table.verdict(7);
     table.on_met(7, 100 * NS_PER_TICK, "python3", 6);
     let resource = table.resource(7);
-    assert_eq!((resource.service_name.as_str(), resource.pid), ("payroll", 7));
+    assert_eq!((resource.service_name.as_str(), resource.pid), ("payroll", 6));
     // One that had started a program of its own: nobody knows which.
     fs::write(proc.path().join("7/stat"), stat(0)).unwrap();
     assert_eq!(proc.table().resource(7).service_name, "python3");

@@ -10,7 +10,7 @@ use super::{
     stream::{Moved, Stream},
 };
 use crate::model::{
-    exchange::{Exchange, Outcome},
+    exchange::{Exchange, Http, Outcome},
     net::Role,
 };
 
@@ -75,7 +75,8 @@ impl Streams {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.bytes + self.open.capacity() * size_of::<(u32, Box<Stream>, u8)>() + self.names.memory()
+        let held = self.held.capacity() * (size_of::<Exchange>() + size_of::<Http>());
+        self.bytes + self.open.capacity() * size_of::<(u32, Box<Stream>, u8)>() + held + self.names.memory()
     }
 
     /// The client's preface was seen.

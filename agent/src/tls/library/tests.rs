@@ -282,3 +282,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_table_that_is_full_of_our_names_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = compile(dir.path(), OPENSSL, &["-shared", "-fPIC"]);
+    drop(file);
+    let path = dir.path().join("out");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The dynamic symbols' names move to the end of the file: a million times ours.
+    let names = b"\0SSL_read".repeat(1 << 20);
+    let (at, len) = (bytes.len() as u64, names.len() as u64);
+    let sections = u64::from_le_bytes(bytes[0x28..0x30].try_into().unwrap()) as usize;
+    let count = u16::from_le_bytes(bytes[0x3c..0x3e].try_into().unwrap()) as usize;
+    for section in (0..count).map(|index| sections + index * 64) {
+        const STRTAB: u32 = 3;
+        if u32::from_le_bytes(bytes[section + 4..section + 8].try_into().unwrap()) == STRTAB {
+            bytes[section + 24..section + 32].copy_from_slice(&at.to_le_bytes());
+            bytes[section + 32..section + 40].copy_from_slice(&len.to_le_bytes());
+        }
+    }
+    bytes.extend_from_slice(&names);
+    std::fs::write(&path, &bytes).unwrap();
+    let began = std::time::Instant::now();
+    let error = Library::read(&File::open(&path).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("too many names"), "{error}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+}

@@ -1,0 +1,63 @@
+//! The page of metrics: made by one thread at a time, shared by all who read it.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use super::{
+    super::{MetricSource, collect},
+    exposition::page,
+};
+
+/// Most bytes of pages that clients read at once. Beyond, who asks gets the one that was made last.
+const READ_MAX: usize = 16 << 20;
+
+/// See the module.
+pub(super) struct MetricsPage {
+    sources: Arc<[Arc<dyn MetricSource>]>,
+    made: Mutex<Made>,
+}
+
+/// Pages that somebody reads, the newest last, each with the time since when it was made.
+type Made = Vec<(Instant, Weak<String>)>;
+
+impl MetricsPage {
+    pub(super) fn new(sources: Vec<Arc<dyn MetricSource>>) -> Self {
+        Self { sources: sources.into(), made: Mutex::default() }
+    }
+
+    /// The page as of now, or a little later; `None` if a source failed.
+    pub(super) async fn current(&self) -> Option<Bytes> {
+        let asked = Instant::now();
+        let mut made = self.made.lock().await;
+        made.retain(|(_, page)| page.strong_count() > 0);
+        let read: usize = made.iter().filter_map(|(_, page)| page.upgrade()).map(|page| page.len()).sum();
+        // Others have waited too: what was begun after the question answers it.
+        if let Some((since, page)) = made.last()
+            && (*since >= asked || read >= READ_MAX)
+            && let Some(page) = page.upgrade()
+        {
+            return Some(Bytes::from_owner(Held(page)));
+        }
+        let since = Instant::now();
+        let sources = Arc::clone(&self.sources);
+        // Sources may have to wait for the pipeline, and large pages take a while.
+        let text = tokio::task::spawn_blocking(move || page(&collect(&sources).1)).await.ok()?;
+        let page = Arc::new(text);
+        made.push((since, Arc::downgrade(&page)));
+        Some(Bytes::from_owner(Held(page)))
+    }
+}
+
+/// One reader's hold on a page.
+struct Held(Arc<String>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
