@@ -5,6 +5,7 @@ mod discovery;
 mod plaintext;
 mod self_metrics;
 mod shared;
+mod unix_sockets;
 mod waiting;
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
 
 use ebpf_common::events::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK};
 
-use self::{discovery::Discovery, plaintext::Plaintext, waiting::Waiting};
+use self::{discovery::Discovery, plaintext::Plaintext, unix_sockets::UnixSockets, waiting::Waiting};
 pub use self::{self_metrics::Gauges, shared::Shared, waiting::Ready};
 use crate::{
     capture::{Capture, Uprobe, event::Event},
@@ -159,6 +160,8 @@ struct Worker {
     being_answered: HashMap<(u32, bool, Method), u64>,
     /// Probes of TLS libraries, where there can be any.
     plaintext: Option<Plaintext>,
+    /// Tells which unix sockets are closed.
+    unix_sockets: Option<UnixSockets>,
     /// Told when they are in place for the first time.
     ready: Option<mpsc::Sender<()>>,
     spans: Vec<Span>,
@@ -182,6 +185,7 @@ impl Worker {
             }
         }
         Self {
+            unix_sockets: UnixSockets::start(processes.proc().clone()),
             plaintext,
             ready: Some(ready),
             connections: Connections::new(parts.limits, monotonic_ns()),
@@ -316,10 +320,30 @@ impl Worker {
             self.discovery.sweep(&mut self.parts.capture);
         }
         self.answers.sweep(monotonic_ns());
+        self.look_after_unix_sockets();
         self.connections.gather();
         self.count_open_requests();
         self.publish();
         self.discovery.keep_house();
+    }
+
+    /// Ends connections over unix sockets that are closed, and asks about those that are idle.
+    fn look_after_unix_sockets(&mut self) {
+        let Self { parts, connections, waiting, unix_sockets: Some(unix_sockets), spans, .. } = self else { return };
+        let now_ns = monotonic_ns();
+        if let Some(closed) = unix_sockets.answer() {
+            let mut telemetry = parts.telemetry.lock();
+            let mut sink = |connection: &ConnectionInfo, exchange: Exchange| {
+                let Service { resource, rule } = parts.processes.service(exchange.thread.tgid);
+                if let Some(exchange) = waiting.hold(connection, exchange, &resource) {
+                    spans.extend(telemetry.on_exchange(exchange, connection, &resource, rule.as_ref()));
+                }
+            };
+            for id in closed.ids {
+                connections.on_unix_closed(id, closed.before_ns, now_ns, &mut sink);
+            }
+        }
+        unix_sockets.ask(now_ns, |before_ns| connections.idle_unix_sockets(before_ns));
     }
 
     /// `http.server.active_requests`: as of this moment, once a second.

@@ -112,7 +112,8 @@ pub struct Open {
     pub kind: u32,
     /// Address family.
     pub family: u16,
-    /// TCP state, perhaps with [`MET_AT_BEGINNING`]; 0 for a unix socket. Of a stream of plaintext: 0, or [`MET_IN_MIDST`].
+    /// TCP state (MPTCP has the same), perhaps with [`MET_AT_BEGINNING`]; 0 for a unix socket. Of a stream of plaintext: 0, or
+    /// [`MET_IN_MIDST`].
     pub state: u16,
     /// Identity of the connection: the socket cookie, or a number of the same uniqueness with its top bit set.
     pub conn: u64,
@@ -140,6 +141,8 @@ pub struct Open {
     pub started_at_ns: u64,
     /// The process's name (`comm` of its first thread), zero-padded: it may be gone when this record is read.
     pub comm: [u8; 16],
+    /// Number of a unix socket's inode, by which `/proc/net/unix` tells whether it is still there; 0 where unknown.
+    pub inode: u64,
 }
 
 /// Bit of [`Open::conn`]: a stream of plaintext, seen at a TLS library. Its [`Open`] has no addresses; those of its
@@ -190,11 +193,11 @@ pub struct State {
     pub at_ns: u64,
     /// The socket's error (`sk_err`), as a positive errno; `ECONNRESET` after a reset.
     pub error: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Bytes that had come by then and were not read yet, of a connection that is gone: they can be.
+    pub unread: u32,
     /// Bytes received by then, as in [`Data::position`].
     pub received: u64,
-    /// Bytes sent by then.
+    /// Bytes sent by then. Of either, the record of the last piece may still come.
     pub sent: u64,
 }
 
@@ -261,7 +264,7 @@ pub struct Answer {
 
 const _: () = assert!(size_of::<Answer>() == 32);
 const _: () = assert!(size_of::<Data>() == 64);
-const _: () = assert!(size_of::<Open>() == 208);
+const _: () = assert!(size_of::<Open>() == 216);
 const _: () = assert!(size_of::<State>() == 48);
 const _: () = assert!(size_of::<Bind>() == 32);
 const _: () = assert!(size_of::<Process>() == 56);

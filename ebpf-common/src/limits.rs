@@ -7,6 +7,9 @@ pub const HEAD_MAX: u32 = 8192;
 pub const RESPONSE_HEAD_MAX: u32 = 2048;
 /// Pieces up to this length are copied whole even where a turn has used up its share: pipelined requests.
 pub const SMALL_PIECE: u32 = 512;
+/// Most bytes of a turn that is copied whole: one of requests without bodies (pipelining), or one that goes on with a body
+/// that was answered before it had come (the next request stands somewhere behind it).
+pub const WHOLE_MAX: u32 = 512 << 10;
 /// Copied from the beginning of a larger piece where the turn's share is used up: enough for a status line, or for
 /// the size of a chunk.
 pub const LATER_HEAD: u32 = 64;

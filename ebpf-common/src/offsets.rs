@@ -54,6 +54,8 @@ kernel_offsets! {
     sock_protocol = "sock", "sk_protocol";
     sock_shutdown = "sock", "sk_shutdown";
     sock_err = "sock", "sk_err";
+    sock_socket = "sock", "sk_socket";
+    socket_inode = "socket_alloc", "vfs_inode";
     net_inum = "net", "ns.inum";
     tcp_copied_seq = "tcp_sock", "copied_seq";
     tcp_write_seq = "tcp_sock", "write_seq";

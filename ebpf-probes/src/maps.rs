@@ -51,7 +51,7 @@ pub struct Connection {
 pub const ANNOUNCED: u32 = 1;
 /// User space wants nothing more of it.
 pub const IGNORED: u32 = 1 << 1;
-/// It is TCP, and has sequence numbers.
+/// It is TCP, and has sequence numbers (MPTCP has none that would count its bytes).
 pub const TCP: u32 = 1 << 2;
 /// The process has sent its last byte: `write_seq` no longer counts bytes alone.
 pub const FIN_SENT: u32 = 1 << 3;
@@ -68,9 +68,13 @@ pub const HELD: u32 = 1 << 11;
 /// It carries HTTP/2: a direction that is not followed is taken up again where a piece begins with a header block.
 pub const HTTP2: u32 = 1 << 10;
 /// The last piece began a turn.
-pub const TURN: u32 = 1 << 11;
+pub const TURN: u32 = 1 << 12;
 /// The first piece was sent, not received.
-pub const SENT_FIRST: u32 = 1 << 12;
+pub const SENT_FIRST: u32 = 1 << 13;
+/// All of this turn is wanted, see `handlers::socket_io::wants_all`; shifted by the direction.
+pub const WHOLE: u32 = 1 << 14;
+/// The last turn had a final HTTP response in it; shifted by the direction.
+pub const RESPONDED: u32 = 1 << 16;
 
 /// Connections, by socket (`sock` backend). Written by the programs; freed by the kernel with the socket.
 #[btf_map]
@@ -333,6 +337,17 @@ pub static COPY: Array<u32> = Array::with_max_entries(1, 0);
 /// 1: all copies are in their place. Until then the first alone tells, and leaves no marks. Written by the loader.
 #[map]
 pub static STANDING_BY: Array<u32> = Array::with_max_entries(1, 0);
+
+/// 1: all programs are in their place. Until then nobody is watched: what only some of the hooks see of a connection is the
+/// half of it. Written by the loader.
+#[map]
+static ALL_ATTACHED: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Whether all programs are in their place.
+#[inline(always)]
+pub fn all_are_attached() -> bool {
+    ALL_ATTACHED.get(0).is_some_and(|&attached| attached != 0)
+}
 
 /// By thread: at which hooks one of the copies has told of the hit that it is at, see `handlers::standby`. Written by the
 /// programs. The loader makes room where there are copies.

@@ -16,7 +16,7 @@ use std::{
 use anyhow::Context;
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray, RingBuf},
     programs::{BtfTracePoint, Program, ProgramError},
 };
 use ebpf_common::{
@@ -192,6 +192,7 @@ impl Capture {
                 tracing::warn!(error, "what moves while a program of the kernel side is preempted is not seen");
                 Standby::default()
             });
+            all_are_attached(&mut object)?;
             return Self::with(object, backend, refused, copies);
         }
         Err(CaptureError::NoBackend { refused })
@@ -394,6 +395,14 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
         loader.map_max_entries("MMSG", 1);
     }
     loader.load(OBJECT).map_err(|error| Box::new(error).into())
+}
+
+/// Tells the programs that all of them are in their place: from here on processes are watched that nobody has named.
+fn all_are_attached(object: &mut Ebpf) -> Result<(), CaptureError> {
+    const NAME: &str = "ALL_ATTACHED";
+    let map = object.map_mut(NAME).ok_or(CaptureError::NoMap { name: NAME })?;
+    let mut attached: Array<_, u32> = map.try_into().map_err(|_| CaptureError::NoMap { name: NAME })?;
+    attached.set(0, 1, 0).map_err(|error| Box::new(aya::EbpfError::MapError(error)).into())
 }
 
 /// The kernel wants a power of two that is a multiple of the page size.

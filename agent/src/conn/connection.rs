@@ -1,6 +1,6 @@
 //! One connection: order, then protocol, then session.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroU64};
 
 use ebpf_common::events::flags;
 
@@ -37,6 +37,18 @@ pub enum Wanted {
     Nothing,
 }
 
+/// The end of a connection or, with `end` `None`, of what it sends.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) end: Option<End>,
+    pub(super) at_ns: u64,
+    /// What had been received and sent by then, or can still be received: records of that may come later, as a call tells of
+    /// itself when it is over.
+    pub(super) awaits: [u64; 2],
+    /// Bytes received and sent by then; 0 where that is not known.
+    pub(super) moved: [u64; 2],
+}
+
 pub(super) struct Connection {
     pub(super) info: ConnectionInfo,
     /// The process that used it last.
@@ -44,8 +56,13 @@ pub(super) struct Connection {
     pub(super) active_ns: u64,
     /// Bytes held, as last counted.
     counted: usize,
+    /// Number of a unix socket's inode.
+    pub(super) inode: Option<NonZeroU64>,
     order: Order,
     flow: Flow,
+    /// Ends that wait for what moved before them.
+    endings: Vec<Ending>,
+    is_over: bool,
 }
 
 /// What is known of the bytes, apart from their order.
@@ -85,7 +102,8 @@ impl Connection {
             found_frames: false,
             found_client: None,
         };
-        Self { info, tgid, active_ns: at_ns, counted: 0, order: Order::default(), flow }
+        let (endings, is_over) = (Vec::new(), false);
+        Self { info, tgid, active_ns: at_ns, counted: 0, inode: None, order: Order::new(whole), flow, endings, is_over }
     }
 
     pub(super) fn on_data(&mut self, piece: &Piece<'_>, out: &mut Vec<Exchange>) -> Wanted {
@@ -96,34 +114,70 @@ impl Connection {
         if let Some(client) = flow.found_client.take() {
             self.info.client = Some(client);
         }
-        flow.wanted()
+        let wanted = flow.wanted();
+        if !self.endings.is_empty() {
+            self.conclude(out);
+        }
+        wanted
     }
 
-    /// Pieces that wait for one that was lost go ahead after a while.
+    /// Pieces that wait for one that was lost go ahead after a while, and so do ends.
     pub(super) fn on_tick(&mut self, now_ns: u64, out: &mut Vec<Exchange>) {
-        if self.order.waits_since().is_some_and(|since| since.saturating_add(PATIENCE_NS) < now_ns) {
+        let is_late = |since: u64| since.saturating_add(PATIENCE_NS) < now_ns;
+        if self.order.waits_since().is_some_and(is_late) {
             let flow = &mut self.flow;
             self.order.give_up(|piece| flow.on_piece(piece, out));
         }
+        for ending in &mut self.endings {
+            if is_late(ending.at_ns) {
+                ending.awaits = [0; 2];
+            }
+        }
+        self.conclude(out);
     }
 
     pub(super) fn is_waiting(&self) -> bool {
-        self.order.waits_since().is_some()
+        self.order.waits_since().is_some() || !self.endings.is_empty()
     }
 
-    /// No more comes in a direction, in which so many bytes have moved.
-    pub(super) fn on_end_of_stream(&mut self, direction: Direction, moved: u64, at_ns: u64, out: &mut Vec<Exchange>) {
+    /// Its end was told: nothing more comes.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    pub(super) fn on_ending(&mut self, ending: Ending, out: &mut Vec<Exchange>) {
+        self.endings.push(ending);
+        self.conclude(out);
+    }
+
+    /// Tells of ends before which all has arrived.
+    fn conclude(&mut self, out: &mut Vec<Exchange>) {
+        while let Some(Ending { end, at_ns, awaits, moved }) = self.endings.first()
+            && self.order.has_arrived_at(*awaits)
+        {
+            let (end, at_ns, moved) = (*end, *at_ns, *moved);
+            self.endings.remove(0);
+            match end {
+                Some(end) => self.on_end(end, moved, at_ns, out),
+                None => self.on_end_of_sent(moved[Direction::Sent.index()], at_ns, out),
+            }
+        }
+    }
+
+    /// No more is sent; so many bytes were.
+    fn on_end_of_sent(&mut self, moved: u64, at_ns: u64, out: &mut Vec<Exchange>) {
         let thread = Thread { tgid: self.tgid, tid: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
-        flow.on_moved(direction, moved, at_ns, thread, out);
+        flow.on_moved(Direction::Sent, moved, at_ns, thread, out);
         if let Speech::Speaks { session, .. } = &mut flow.speech {
-            session.on_end_of_stream(direction, at_ns, out);
+            session.on_end_of_stream(Direction::Sent, at_ns, out);
         }
     }
 
     /// It has ended. `moved`: bytes received and sent in all, if that is known.
     pub(super) fn on_end(&mut self, end: End, moved: [u64; 2], at_ns: u64, out: &mut Vec<Exchange>) {
+        self.is_over = true;
         let thread = Thread { tgid: self.tgid, tid: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));

@@ -11,4 +11,4 @@ mod table;
 mod tests;
 
 pub use connection::Wanted;
-pub use table::{Connections, Limits, Totals};
+pub use table::{Connections, Limits, Totals, UnixSocket};

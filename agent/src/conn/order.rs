@@ -1,6 +1,6 @@
 //! Causal order. The kernel records a piece when the call returns, so that a thread which sends may be overtaken by one
 //! that already receives the answer. Each record says how far the other direction had come; a record that is ahead
-//! of what has arrived waits.
+//! of what has arrived waits. Where what it waits for was lost, the next record of that direction tells: it begins behind it.
 
 use std::collections::VecDeque;
 
@@ -103,30 +103,45 @@ pub(super) const PATIENCE_NS: u64 = 20_000_000;
 const WAITING_MAX: usize = 64;
 
 /// Puts the pieces of one connection into order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Order {
-    /// Where the last piece that arrived in each direction ended.
-    arrived: [u64; 2],
+    /// Where the last piece that arrived in each direction ended; `None`: nothing has, and positions do not count from zero.
+    arrived: Option<[u64; 2]>,
     /// Pieces of one direction, in order, the first of which is ahead of the other direction.
     waiting: VecDeque<Kept>,
 }
 
 impl Order {
+    /// `whole`: positions count from zero. Else from wherever the first piece stands.
+    pub(super) fn new(whole: bool) -> Self {
+        Self { arrived: whole.then_some([0; 2]), waiting: VecDeque::new() }
+    }
+
     /// Takes a piece; hands over what is in order now, by calls of `deliver`.
     pub(super) fn take(&mut self, piece: &Piece<'_>, mut deliver: impl FnMut(&Piece<'_>)) {
-        let side = piece.direction.index();
-        let end = piece.end();
+        if self.arrived.is_none() {
+            let mut arrived = [piece.other_position; 2];
+            arrived[piece.direction.index()] = piece.position;
+            self.arrived = Some(arrived);
+        }
+        // What waits for bytes before this piece moved before it, and these bytes are not told any more.
+        while let Some(first) = self.waiting.front()
+            && first.direction != piece.direction
+            && first.other_position <= piece.position
+        {
+            self.give_up_first(&mut deliver);
+        }
         match self.waiting.front() {
             None => {
-                if piece.other_position <= self.arrived_in(piece.direction.other()) {
-                    self.arrived[side] = self.arrived[side].max(end);
+                let is_due = piece.other_position <= *self.arrived_in(piece.direction.other());
+                self.has_arrived(piece);
+                if is_due {
                     return deliver(piece);
                 }
-                self.arrived[side] = self.arrived[side].max(end);
                 self.waiting.push_back(Kept::of(piece));
             }
             Some(first) if first.direction == piece.direction => {
-                self.arrived[side] = self.arrived[side].max(end);
+                self.has_arrived(piece);
                 self.waiting.push_back(Kept::of(piece));
                 if self.waiting.len() > WAITING_MAX {
                     self.give_up(deliver);
@@ -134,7 +149,7 @@ impl Order {
             }
             Some(_) => {
                 // What the others wait for: its own position in the ring says that they came before it.
-                self.arrived[side] = self.arrived[side].max(end);
+                self.has_arrived(piece);
                 deliver(piece);
                 self.release(deliver);
             }
@@ -146,41 +161,57 @@ impl Order {
         self.waiting.iter().map(Kept::memory).sum()
     }
 
+    /// Whether all pieces before these positions, received and sent, have arrived.
+    pub(super) fn has_arrived_at(&self, positions: [u64; 2]) -> bool {
+        self.arrived.is_none_or(|arrived| arrived[0] >= positions[0] && arrived[1] >= positions[1])
+    }
+
     /// Something waits since before `since_ns`.
     pub(super) fn waits_since(&self) -> Option<u64> {
         self.waiting.front().map(|kept| kept.at_ns)
     }
 
-    /// Hands over all that waits. What it waited for has moved, as the kernel counted it, but was never told (`splice` on
-    /// backend `sock`, a lost record): a piece without content stands in for it.
+    /// Hands over all that waits.
     pub(super) fn give_up(&mut self, mut deliver: impl FnMut(&Piece<'_>)) {
-        for kept in self.waiting.drain(..) {
-            let piece = kept.piece();
-            let other = piece.direction.other();
-            let arrived = &mut self.arrived[other.index()];
-            if piece.other_position > *arrived {
-                let len = piece.other_position - *arrived;
-                let flags = flags::UNREADABLE;
-                let untold = Piece { direction: other, position: *arrived, len, flags, head: &[], tail: &[], ..piece };
-                *arrived = piece.other_position;
-                deliver(&untold);
-            }
-            deliver(&piece);
+        while !self.waiting.is_empty() {
+            self.give_up_first(&mut deliver);
         }
     }
 
+    /// Hands over the first of what waits. What it waited for has moved, as the kernel counted it, but was never told (a lost
+    /// record, `splice` on backend `sock`): a piece without content stands in for it.
+    fn give_up_first(&mut self, deliver: &mut impl FnMut(&Piece<'_>)) {
+        let Some(kept) = self.waiting.pop_front() else { return };
+        let piece = kept.piece();
+        let other = piece.direction.other();
+        let arrived = self.arrived_in(other);
+        if piece.other_position > *arrived {
+            let (position, len) = (*arrived, piece.other_position - *arrived);
+            *arrived = piece.other_position;
+            deliver(&Piece { direction: other, position, len, flags: flags::FAULT, head: &[], tail: &[], ..piece });
+        }
+        deliver(&piece);
+    }
+
     fn release(&mut self, mut deliver: impl FnMut(&Piece<'_>)) {
-        while let Some(first) = self.waiting.front()
-            && first.other_position <= self.arrived_in(first.direction.other())
-        {
+        while let Some(first) = self.waiting.front() {
+            let (due, other) = (first.other_position, first.direction.other());
+            if due > *self.arrived_in(other) {
+                return;
+            }
             if let Some(kept) = self.waiting.pop_front() {
                 deliver(&kept.piece());
             }
         }
     }
 
-    fn arrived_in(&self, direction: Direction) -> u64 {
-        self.arrived[direction.index()]
+    fn has_arrived(&mut self, piece: &Piece<'_>) {
+        let arrived = self.arrived_in(piece.direction);
+        *arrived = (*arrived).max(piece.end());
+    }
+
+    fn arrived_in(&mut self, direction: Direction) -> &mut u64 {
+        &mut self.arrived.get_or_insert([0; 2])[direction.index()]
     }
 }
 
@@ -204,7 +235,7 @@ mod tests {
     }
 
     fn run(pieces: &[Piece<'_>]) -> Vec<(Direction, u64)> {
-        let (mut order, mut seen) = (Order::default(), Vec::new());
+        let (mut order, mut seen) = (Order::new(true), Vec::new());
         for piece in pieces {
             order.take(piece, |piece| seen.push((piece.direction, piece.position)));
         }
@@ -237,15 +268,59 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_was_lost_does_not_put_the_next_before_its_request() {
+        let mut order = Order::new(true);
+        let mut seen = Vec::new();
+        for piece in [
+            piece(Received, 0, 10, 0),
+            // Sent 0..100 is never told.
+            piece(Received, 10, 10, 100),
+            piece(Sent, 100, 50, 20),
+            piece(Received, 20, 10, 150),
+            piece(Sent, 150, 50, 30),
+        ] {
+            order.take(&piece, |piece| seen.push((piece.direction, piece.position, piece.flags)));
+        }
+        let lost = flags::FAULT;
+        let expected =
+            [(Received, 0, 0), (Sent, 0, lost), (Received, 10, 0), (Sent, 100, 0), (Received, 20, 0), (Sent, 150, 0)];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_request_that_was_lost_does_not_put_the_next_before_its_answer() {
+        let seen = run(&[
+            piece(Received, 0, 10, 0),
+            piece(Sent, 0, 100, 10),
+            // Received 10..20 is never told.
+            piece(Sent, 100, 100, 20),
+            piece(Received, 20, 10, 200),
+            piece(Sent, 200, 100, 30),
+        ]);
+        let expected = [(Received, 0), (Sent, 0), (Received, 10), (Sent, 100), (Received, 20), (Sent, 200)];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn positions_of_a_connection_taken_up_in_its_midst_count_from_its_first_piece() {
+        let mut order = Order::new(false);
+        let mut seen = Vec::new();
+        for piece in [piece(Received, 1000, 10, 9000), piece(Sent, 9000, 100, 1010), piece(Received, 1010, 10, 9100)] {
+            order.take(&piece, |piece| seen.push((piece.direction, piece.position, piece.flags)));
+        }
+        assert_eq!(seen, [(Received, 1000, 0), (Sent, 9000, 0), (Received, 1010, 0)]);
+    }
+
+    #[test]
     fn a_lost_piece_holds_nothing_up_for_ever_and_leaves_a_gap_of_its_size() {
-        let mut order = Order::default();
+        let mut order = Order::new(true);
         let mut seen = Vec::new();
         order.take(&piece(Received, 0, 50, 100), |piece| seen.push((piece.direction, piece.position, piece.len)));
         assert_eq!((seen.len(), order.waits_since()), (0, Some(0)));
         order.give_up(|piece| seen.push((piece.direction, piece.position, piece.len)));
         assert_eq!((&seen[..], order.waits_since()), (&[(Sent, 0, 100), (Received, 0, 50)][..], None));
 
-        let mut order = Order::default();
+        let mut order = Order::new(true);
         let mut seen = 0;
         for i in 0..=WAITING_MAX as u64 {
             order.take(&piece(Received, i, 1, 100), |_| seen += 1);

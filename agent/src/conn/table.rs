@@ -1,7 +1,9 @@
 //! All connections.
 
 use std::{
+    collections::VecDeque,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU64,
     sync::Arc,
 };
 
@@ -12,14 +14,14 @@ use ebpf_common::events::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    connection::{Connection, Wanted},
+    connection::{Connection, Ending, Wanted},
     hello,
     order::Piece,
 };
 use crate::{
     model::{
         exchange::Exchange,
-        net::{ConnectionInfo, Direction, Endpoint, Role},
+        net::{ConnectionInfo, Endpoint, Role},
     },
     protocols::{Anomalies, End},
 };
@@ -28,6 +30,8 @@ const ECONNRESET: u32 = 104;
 const EPIPE: u32 = 32;
 /// Most connections whose server's choice of a version is waited for, after what they carry is known.
 const CARRIERS_MAX: usize = 4096;
+/// Most ended connections remembered: for the moments in which a record can come late.
+const ENDED_MAX: usize = 4096;
 
 /// Bounds of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +68,44 @@ pub struct Totals {
     pub unbound: u64,
 }
 
+/// A unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnixSocket {
+    /// Identity of its connection.
+    pub id: u64,
+    /// Number of its inode.
+    pub inode: NonZeroU64,
+    /// The network namespace it is in.
+    pub netns: u32,
+    /// The process that used it last.
+    pub tgid: u32,
+}
+
+/// Connections that have ended lately: what is told of them later takes up nothing.
+#[derive(Default)]
+struct Ended {
+    ids: FxHashSet<u64>,
+    oldest_first: VecDeque<u64>,
+}
+
+impl Ended {
+    fn insert(&mut self, id: u64) {
+        if !self.ids.insert(id) {
+            return;
+        }
+        self.oldest_first.push_back(id);
+        if self.oldest_first.len() > ENDED_MAX
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+    }
+
+    fn contains(&self, id: u64) -> bool {
+        self.ids.contains(&id)
+    }
+}
+
 /// The connections of all watched processes.
 pub struct Connections {
     by_id: FxHashMap<u64, Connection>,
@@ -74,6 +116,7 @@ pub struct Connections {
     /// Unix connections and streams of plaintext per process: their end is not always reported, so that of their
     /// process counts.
     of_process: FxHashMap<u32, FxHashSet<u64>>,
+    ended: Ended,
     /// Connections that were found to carry a stream of plaintext before their server had chosen a version.
     carriers: FxHashMap<u64, u64>,
     limits: Limits,
@@ -99,6 +142,7 @@ impl Connections {
             bytes: 0,
             waiting: FxHashSet::default(),
             of_process: FxHashMap::default(),
+            ended: Ended::default(),
             carriers: FxHashMap::default(),
             limits,
             totals: Totals::default(),
@@ -171,7 +215,8 @@ impl Connections {
             since_ns = if in_midst { open.at_ns } else { since_ns.max(self.probed_ns) };
         }
         let from_beginning = open.state & MET_AT_BEGINNING != 0;
-        let connection = Connection::new(info, open.tgid, open.at_ns, true, from_beginning, since_ns);
+        let mut connection = Connection::new(info, open.tgid, open.at_ns, true, from_beginning, since_ns);
+        connection.inode = NonZeroU64::new(open.inode);
         self.insert(open.conn, connection);
     }
 
@@ -223,6 +268,10 @@ impl Connections {
             return Wanted::Nothing;
         }
         if !self.by_id.contains_key(&header.conn) {
+            if header.len == 0 || self.ended.contains(header.conn) {
+                // No more than that it is over.
+                return Wanted::Pieces;
+            }
             // Given up earlier, or its announcement was lost.
             self.make_room(sink);
             let info = unknown(header.conn, header.flags & flags::TLS != 0);
@@ -236,22 +285,13 @@ impl Connections {
             connection.info.tls_version = Some(version);
         }
         let wanted = connection.on_data(&Piece::new(header, head, tail), &mut self.exchanges);
-        if connection.is_waiting() {
-            self.waiting.insert(header.conn);
-        }
         if connection.take_found_encrypted() {
             self.encrypted.insert(header.tgid);
         }
         if connection.info.tls && connection.info.remote == Endpoint::Unknown {
             self.totals.unbound += self.exchanges.len() as u64;
         }
-        for exchange in self.exchanges.drain(..) {
-            sink(&connection.info, exchange);
-        }
-        connection.count_memory(&mut self.bytes);
-        if self.bytes > self.limits.bytes {
-            self.shed(sink);
-        }
+        self.settle(header.conn, sink);
         wanted
     }
 
@@ -262,23 +302,70 @@ impl Connections {
 
     /// A TCP connection changed its state.
     pub fn on_state(&mut self, state: &State, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
-        match state.state {
-            TCP_FIN_WAIT1 | TCP_LAST_ACK => {
-                if let Some(connection) = self.by_id.get_mut(&state.conn) {
-                    connection.on_end_of_stream(Direction::Sent, state.sent, state.at_ns, &mut self.exchanges);
-                    for exchange in self.exchanges.drain(..) {
-                        sink(&connection.info, exchange);
-                    }
-                    connection.count_memory(&mut self.bytes);
-                }
-            }
+        let end = match state.state {
+            TCP_FIN_WAIT1 | TCP_LAST_ACK => None,
             TCP_CLOSE => {
                 self.carriers.remove(&state.conn);
                 let reset = matches!(state.error, ECONNRESET | EPIPE);
-                let moved = [state.received, state.sent];
-                self.end(state.conn, if reset { End::Reset } else { End::Closed }, moved, state.at_ns, sink);
+                Some(if reset { End::Reset } else { End::Closed })
             }
-            _ => {}
+            _ => return,
+        };
+        let Some(connection) = self.by_id.get_mut(&state.conn) else { return };
+        let moved = [state.received, state.sent];
+        let mut awaits = [state.received.saturating_add(state.unread.into()), state.sent];
+        if connection.info.tls && connection.open_requests() > 0 {
+            // What of the plaintext had moved by then is not told.
+            awaits = [u64::MAX; 2];
+        }
+        connection.on_ending(Ending { end, at_ns: state.at_ns, awaits, moved }, &mut self.exchanges);
+        self.settle(state.conn, sink);
+    }
+
+    /// Hands over what was told of a connection; forgets one that is over, and remembers one that waits for something.
+    fn settle(&mut self, id: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
+        for exchange in self.exchanges.drain(..) {
+            sink(&connection.info, exchange);
+        }
+        if connection.is_over() {
+            self.forget(id);
+            if !is_plaintext(id) {
+                self.ended.insert(id);
+            }
+            return;
+        }
+        connection.count_memory(&mut self.bytes);
+        if connection.is_waiting() {
+            self.waiting.insert(id);
+        }
+        // What has waited can be a twentieth of what a session makes of it.
+        if self.bytes > self.limits.bytes {
+            self.shed(sink);
+        }
+    }
+
+    /// Unix sockets over which nothing has moved since `before_ns`. That one is closed nobody tells.
+    pub fn idle_unix_sockets(&self, before_ns: u64) -> Vec<UnixSocket> {
+        let ids = self.of_process.values().flatten();
+        let idle = ids.filter_map(|&id| {
+            let Connection { info, tgid, active_ns, inode, .. } = self.by_id.get(&id)?;
+            let inode = (*active_ns < before_ns).then_some(*inode)??;
+            Some(UnixSocket { id, inode, netns: info.netns, tgid: *tgid })
+        });
+        idle.collect()
+    }
+
+    /// A unix socket was found to be closed, if nothing has moved over it since it was said to be idle.
+    pub fn on_unix_closed(
+        &mut self,
+        id: u64,
+        before_ns: u64,
+        now_ns: u64,
+        sink: &mut impl FnMut(&ConnectionInfo, Exchange),
+    ) {
+        if self.by_id.get(&id).is_some_and(|connection| connection.active_ns < before_ns) {
+            self.end(id, End::Closed, [0; 2], now_ns, sink);
         }
     }
 
@@ -301,17 +388,7 @@ impl Connections {
         for id in std::mem::take(&mut self.waiting) {
             let Some(connection) = self.by_id.get_mut(&id) else { continue };
             connection.on_tick(now_ns, &mut self.exchanges);
-            for exchange in self.exchanges.drain(..) {
-                sink(&connection.info, exchange);
-            }
-            connection.count_memory(&mut self.bytes);
-            if connection.is_waiting() {
-                self.waiting.insert(id);
-            }
-            // What has waited can be a twentieth of what a session makes of it.
-            if self.bytes > self.limits.bytes {
-                self.shed(sink);
-            }
+            self.settle(id, sink);
         }
     }
 
@@ -341,11 +418,16 @@ impl Connections {
         at_ns: u64,
         sink: &mut impl FnMut(&ConnectionInfo, Exchange),
     ) {
-        let Some(mut connection) = self.remove(id) else { return };
+        let Some(connection) = self.by_id.get_mut(&id) else { return };
         connection.on_end(end, moved, at_ns, &mut self.exchanges);
         for exchange in self.exchanges.drain(..) {
             sink(&connection.info, exchange);
         }
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: u64) {
+        let Some(mut connection) = self.remove(id) else { return };
         add(&mut self.totals, &mut connection);
         if let Some(ids) = self.of_process.get_mut(&connection.tgid) {
             ids.remove(&id);
@@ -497,17 +579,23 @@ mod tests {
         let mut told = Vec::new();
         let mut positions = [0; 2];
         for &(direction, bytes) in pieces {
-            let mut header = Data::new_zeroed();
-            (header.kind, header.direction, header.tgid) = (EventKind::Data as u32, direction, TGID);
+            let mut header = data(direction, bytes, positions[direction as usize]);
             (header.conn, header.at_ns) = (conn, at_ns);
-            header.position = positions[direction as usize];
             header.other_position = positions[1 - direction as usize];
-            header.len = u32::try_from(bytes.len()).unwrap();
-            header.head_len = u16::try_from(bytes.len()).unwrap();
             positions[direction as usize] += bytes.len() as u64;
             connections.on_data(&header, bytes, &[], &mut |_: &ConnectionInfo, exchange| told.push(exchange));
         }
         told
+    }
+
+    /// What the kernel side says of bytes that moved.
+    fn data(direction: u32, bytes: &[u8], position: u64) -> Data {
+        let mut header = Data::new_zeroed();
+        (header.kind, header.direction, header.tgid) = (EventKind::Data as u32, direction, TGID);
+        (header.conn, header.at_ns, header.position) = (CONN, 1, position);
+        header.len = u32::try_from(bytes.len()).unwrap();
+        header.head_len = u16::try_from(bytes.len()).unwrap();
+        header
     }
 
     /// How many requests are told of an HTTP/2 connection met in mid-life at `at_ns`, with one request and its response.
@@ -589,6 +677,68 @@ mod tests {
             let Detail::Http(http) = &exchange.detail else { panic!("{exchange:?}") };
             assert_eq!((http.version, http.target.as_deref(), http.status), ("2", Some("/first"), Some(200)));
         }
+    }
+
+    fn state(connections: &mut Connections, state: u32, error: u32, [received, sent]: [u64; 2]) -> Vec<Exchange> {
+        let mut told = Vec::new();
+        let mut event = State::new_zeroed();
+        (event.kind, event.state, event.conn, event.at_ns) = (EventKind::State as u32, state, CONN, 2);
+        (event.error, event.received, event.sent) = (error, received, sent);
+        connections.on_state(&event, &mut |_: &ConnectionInfo, exchange| told.push(exchange));
+        told
+    }
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+    fn statuses(told: &[Exchange]) -> Vec<Option<u16>> {
+        let status = |exchange: &Exchange| match &exchange.detail {
+            Detail::Http(http) => http.status,
+            Detail::Rpc(_) => None,
+        };
+        told.iter().map(status).collect()
+    }
+
+    #[test]
+    fn an_end_that_overtakes_the_last_answer_waits_for_it() {
+        let mut connections = Connections::new(Limits::default(), 0);
+        open(&mut connections, 1);
+        let all = [GET.len() as u64, OK.len() as u64];
+        assert!(told_of(&mut connections, 1, &[(RECEIVED, GET)]).is_empty());
+        assert!(state(&mut connections, TCP_FIN_WAIT1, 0, all).is_empty());
+        assert!(state(&mut connections, TCP_CLOSE, ECONNRESET, all).is_empty());
+        let mut told = Vec::new();
+        let mut header = data(SENT, OK, 0);
+        header.other_position = all[0];
+        connections.on_data(&header, OK, &[], &mut |_: &ConnectionInfo, exchange| told.push(exchange));
+        assert_eq!(statuses(&told), [Some(200)]);
+        assert!(connections.is_empty(), "its end was told");
+    }
+
+    #[test]
+    fn an_end_does_not_wait_for_ever() {
+        let mut connections = Connections::new(Limits::default(), 0);
+        open(&mut connections, 1);
+        told_of(&mut connections, 1, &[(RECEIVED, GET)]);
+        assert!(state(&mut connections, TCP_CLOSE, ECONNRESET, [1000, 1000]).is_empty());
+        let mut told = Vec::new();
+        connections.on_tick(1_000_000_000, &mut |_: &ConnectionInfo, exchange| told.push(exchange));
+        assert_eq!((statuses(&told), connections.is_empty()), (vec![None], true));
+    }
+
+    #[test]
+    fn what_is_told_of_a_connection_after_its_end_takes_up_nothing() {
+        let mut connections = Connections::new(Limits::default(), 0);
+        open(&mut connections, 1);
+        told_of(&mut connections, 1, &[(RECEIVED, GET), (SENT, OK)]);
+        state(&mut connections, TCP_CLOSE, 0, [GET.len() as u64, OK.len() as u64]);
+        assert!(connections.is_empty());
+        let mut end = data(RECEIVED, &[], GET.len() as u64);
+        end.flags = flags::END;
+        let nobody = &mut |_: &ConnectionInfo, _: Exchange| {};
+        connections.on_data(&end, &[], &[], nobody);
+        connections.on_data(&data(RECEIVED, GET, GET.len() as u64), GET, &[], nobody);
+        assert!(connections.is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use ebpf_common::{
 
 use super::{
     capture::{Buffer, Memory, least, opaque, read_user, read_user_value, room},
-    socket_io::output,
+    socket_io::{self, output},
 };
 use crate::{
     kernel::socket::Socket,
@@ -116,7 +116,12 @@ pub struct Walk {
     word: Slot,
     /// What was taken for a frame's header is none.
     strange: Slot,
+    /// There are no frames: all of the piece is to be copied; [`LOST_PART`] once the ring had no room for some of it.
+    whole: Slot,
 }
+
+/// See [`Walk`].
+const LOST_PART: u64 = 2;
 
 /// The walk is over: all of the piece was reached.
 pub const DONE: u32 = 0;
@@ -181,12 +186,23 @@ pub fn prepare<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand, buffer
     walk.walked.set(0);
     walk.skipped.set(0);
     walk.strange.set(0);
+    walk.whole.set(0);
     walk.window.set(WINDOW.into());
     walk.left.set(stand.left.into());
     walk.data.set(stand.data.into());
     walk.have.set(stand.have.into());
     walk.word.set(stand.word);
     true
+}
+
+/// The same, for a piece that is no HTTP/2, all of which is wanted: as the payload of a frame without an end.
+#[inline(always)]
+pub fn prepare_whole<S: Socket>(scratch: *mut Scratch, socket: S, buffer: Buffer, len: u64) -> bool {
+    let stand = Stand { left: u32::MAX, ..Stand::BETWEEN };
+    let prepared = prepare(scratch, socket, stand, buffer, len);
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    unsafe { (*scratch).walk.whole.set(1) };
+    prepared
 }
 
 /// A piece moved whose bytes cannot be read. `true` if the direction's place is still known: all were DATA.
@@ -234,6 +250,14 @@ pub fn finish<S: Socket>(direction: u32, outcome: u32, socket: impl Fn(&Walk) ->
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *socket(walk).connection()? };
     let rest = walk.rest.get();
+    if walk.whole.get() != 0 {
+        // What was not reached is left out.
+        let recorded = emit(walk, scratch, rest, 0);
+        if walk.whole.get() == LOST_PART {
+            socket_io::count_request(connection, direction);
+        }
+        return recorded;
+    }
     if outcome == DONE {
         let (left, data) = (walk.left.get() as u32, walk.data.get() as u16);
         connection.frames[side] = Stand { left, data, have: walk.have.get() as u16, word: walk.word.get() };
@@ -400,6 +424,9 @@ fn emit(walk: &Walk, scratch: *mut Scratch, more: u64, flags: u32) -> Option<()>
     // A first piece was put together as any other before it was known to be one, with a tail where it is long.
     (header.head_len, header.tail_len) = (head as u16, 0);
     let recorded = output(scratch, head);
+    if recorded.is_none() && walk.whole.get() != 0 {
+        walk.whole.set(LOST_PART);
+    }
     header.position += len;
     recorded
 }

@@ -9,7 +9,7 @@ use ebpf_common::{
 use crate::{
     globals::{OFFSETS, WATCH_ALL},
     kernel::{clear, read, read_into, task},
-    maps::{EVENTS, PROCESSES, count},
+    maps::{EVENTS, PROCESSES, all_are_attached, count},
 };
 
 /// Whether a process is watched.
@@ -18,7 +18,7 @@ pub fn watched(tgid: u32) -> bool {
     // SAFETY: the value is copied out at once.
     match unsafe { PROCESSES.get(&tgid) } {
         Some(&policy) => policy == WATCH,
-        None => WATCH_ALL.load() != 0,
+        None => WATCH_ALL.load() != 0 && all_are_attached(),
     }
 }
 

@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use ebpf_common::{
     events::{Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, flags},
-    limits::{HEAD_MAX, LATER_HEAD, LOOK_EVERY, RESPONSE_HEAD_MAX, SMALL_PIECE},
+    limits::{HEAD_MAX, LATER_HEAD, LOOK_EVERY, RESPONSE_HEAD_MAX, SMALL_PIECE, WHOLE_MAX},
     policy::{Counter, VERDICT_IGNORE},
 };
 
@@ -27,8 +27,8 @@ use crate::{
         task::{self, tgid_of},
     },
     maps::{
-        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, FRAMES, HTTP2, IGNORED, RESPONSES, SCRATCH, SENT_FIRST,
-        Scratch, TCP, TURN, VERDICTS, count,
+        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, FRAMES, HTTP2, IGNORED, RESPONDED, RESPONSES, SCRATCH,
+        SENT_FIRST, Scratch, TCP, TURN, VERDICTS, WHOLE, count,
     },
 };
 
@@ -40,6 +40,15 @@ const PEEKED: u64 = 7;
 
 /// `HTTP`, as the first word of a response reads in memory.
 const HTTP: u32 = u32::from_le_bytes(*b"HTTP");
+
+/// The first word of a request, by its method.
+const GET: u32 = u32::from_le_bytes(*b"GET ");
+const HEAD: u32 = u32::from_le_bytes(*b"HEAD");
+const POST: u32 = u32::from_le_bytes(*b"POST");
+const PUT: u32 = u32::from_le_bytes(*b"PUT ");
+const PATCH: u32 = u32::from_le_bytes(*b"PATC");
+const DELETE: u32 = u32::from_le_bytes(*b"DELE");
+const OPTIONS: u32 = u32::from_le_bytes(*b"OPTI");
 
 /// The connection of a socket that the current process has used, if it is watched and of interest. One that is `IGNORED`
 /// may be of interest for the sake of TLS alone. `on_datagrams` is called where it is a socket for datagrams.
@@ -65,6 +74,10 @@ pub fn connection<S: Socket>(socket: S, tgid: u32, on_datagrams: impl FnOnce()) 
         return None;
     }
     let tcp = socket::watched_kind(socket.address(), on_datagrams)?;
+    if tcp && socket::is_closed(socket.address()) {
+        // Its end has been told, or never will be.
+        return None;
+    }
     let Some(connection) = socket.remember() else {
         count(Counter::LostMapFull);
         return None;
@@ -126,7 +139,7 @@ pub fn moved<S: Socket>(
     advance(scratch, connection, socket.address(), side, len, sequences, fresh);
     // SAFETY: as above.
     let header = unsafe { &mut (*scratch).header };
-    header.other_position = elsewhere(connection, 1 - side, sequences);
+    header.other_position = elsewhere(connection, socket.address(), 1 - side, sequences);
 
     if unwanted(connection) {
         return None;
@@ -154,11 +167,25 @@ pub fn moved<S: Socket>(
             connection.flags &= !(FRAMES << side);
         }
     }
+    if S::FOLLOWED && connection.flags & (WHOLE << side) != 0 {
+        cold_path();
+        let goes_on = connection.last_direction == direction && len > SMALL_PIECE && len <= connection.budget[side];
+        if goes_on && header.flags == 0 && frames::prepare_whole(scratch, socket, buffer, len.into()) {
+            connection.budget[side] -= len;
+            connection.flags &= !TURN;
+            describe(header, connection, thread, direction, len);
+            return Some(FOLLOW);
+        }
+    }
     let beginning = record(scratch, connection, thread, direction, len, buffer, S::FOLLOWED);
     if beginning == ANYTHING {
         return Some(NOTHING);
     }
     cold_path();
+    if beginning == OF_WHOLE {
+        let _for_certain = frames::prepare_whole(scratch, socket, buffer, len.into());
+        return Some(FOLLOW);
+    }
     if beginning == TLS_RECORD {
         // The first piece of its kind: from the next on this is asked before.
         connection.flags |= CIPHER;
@@ -179,7 +206,10 @@ pub fn unfollowed<S: Socket>(socket: S, direction: u32) -> Option<()> {
     let side = (direction & 1) as usize;
     let connection = socket.connection()?;
     // SAFETY: state of a live connection.
-    unsafe { (*connection).flags &= !(FRAMES << side) };
+    unsafe {
+        (*connection).flags &= !(FRAMES << side | WHOLE << side);
+        (*connection).budget[side] = 0;
+    }
     let scratch = SCRATCH.get_ptr_mut(side as u32)?;
     // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
     let header = unsafe { &(*scratch).header };
@@ -222,6 +252,8 @@ pub fn unwanted(connection: &mut Connection) -> bool {
 pub const TLS_RECORD: u32 = 1;
 /// See [`TLS_RECORD`]. Such a piece is copied, but not handed over yet.
 const FRAME: u32 = 2;
+/// The same: one of a turn that is wanted whole, and longer than what was copied.
+const OF_WHOLE: u32 = 3;
 const ANYTHING: u32 = 0;
 
 /// Copies as much of a piece as is wanted, and hands it to user space. Gives what it was seen to begin with. Time, positions
@@ -273,7 +305,16 @@ pub fn send(
     if copied.head_len >= 4 {
         let word = first_word(scratch);
         if word == HTTP {
-            connection.flags |= RESPONSES << side;
+            // Not one behind which the request's body comes (`100 Continue`), or another protocol (101).
+            let is_final = status_class(scratch) != b'1';
+            connection.flags |= RESPONSES << side | u32::from(is_final) * (RESPONDED << side);
+        } else if wants_all(connection, side, word) {
+            connection.flags |= WHOLE << side;
+            connection.budget[side] = WHOLE_MAX;
+            if may_follow && copied.head_len < u64::from(len) && len <= WHOLE_MAX && copied.flags | header.flags == 0 {
+                cold_path();
+                beginning = OF_WHOLE;
+            }
         } else if word & tls::RECORD_MASK == tls::RECORD_BEGINNING {
             beginning = TLS_RECORD;
         } else if may_follow && header.position == 0 && frames::begin(scratch, copied.head_len) {
@@ -289,16 +330,46 @@ pub fn send(
             beginning = FRAME;
         }
     }
-    connection.budget[side] = connection.budget[side].saturating_sub(copied.head_len as u32);
+    let used = if beginning == OF_WHOLE { len } else { copied.head_len as u32 };
+    connection.budget[side] = connection.budget[side].saturating_sub(used);
 
     describe(header, connection, thread, direction, len);
     header.flags |= copied.flags;
     header.head_len = copied.head_len as u16;
     header.tail_len = copied.tail_len as u16;
-    if beginning != FRAME && output(scratch, copied.head_len + copied.tail_len).is_none() {
+    if beginning != FRAME && beginning != OF_WHOLE && output(scratch, copied.head_len + copied.tail_len).is_none() {
         count_request(connection, direction);
     }
     beginning
+}
+
+/// Whether a piece that begins with `word` begins a turn that is wanted whole: requests without a body, of which there may
+/// be many; or, behind the answer, what is no request. That goes on with a body that was answered before it had come, and
+/// where in it the next request stands cannot be known here.
+#[inline(always)]
+fn wants_all(connection: &mut Connection, side: usize, word: u32) -> bool {
+    if connection.flags & TURN == 0 {
+        return false;
+    }
+    let answered = RESPONDED << (1 - side);
+    let is_answered = connection.flags & answered != 0;
+    connection.flags &= !answered;
+    if HEAD_LIMIT.load() < HEAD_MAX {
+        // Less is wanted by whoever runs this.
+        return false;
+    }
+    match word {
+        GET | HEAD => true,
+        POST | PUT | PATCH | DELETE | OPTIONS => false,
+        _ => is_answered,
+    }
+}
+
+/// The first digit of the status of a response that was copied.
+#[inline(always)]
+fn status_class(scratch: *mut Scratch) -> u8 {
+    // SAFETY: within the payload.
+    unsafe { (&raw const (*scratch).payload).cast::<u8>().add(9).read() }
 }
 
 /// What a record says of a piece besides where it lies and what was copied of it.
@@ -360,7 +431,7 @@ pub fn ended<S: Socket>(socket: S, thread: u64) -> Option<()> {
         return end(connection.plaintext, thread, [0; 2]);
     }
     let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { Sequences::NONE };
-    let positions = [connection.position[0], elsewhere(connection, 1, sequences)];
+    let positions = [connection.position[0], elsewhere(connection, socket.address(), 1, sequences)];
     end(connection.id, thread, positions)
 }
 
@@ -420,8 +491,8 @@ fn advance(
     }
     let now = of_side(sequences, side);
     let mut moved = now.wrapping_sub(connection.sequence[side]);
-    // The peer's FIN has a sequence number of its own.
-    if moved == len.wrapping_add(1) && side == 0 && socket::peer_has_finished(sk) {
+    // A FIN has a sequence number of its own.
+    if moved == len.wrapping_add(1) && has_finished(connection, sk, side) {
         moved = len;
     }
     // Else the verifier follows all that comes after once more for a peer that has finished.
@@ -436,20 +507,26 @@ fn advance(
     header.position = at + u64::from(moved - len);
 }
 
-/// How far the other direction has come by now, including pieces that are not recorded yet.
+/// How far a direction has come by now, including pieces that are not recorded yet.
 #[inline(always)]
-fn elsewhere(connection: &Connection, side: usize, sequences: Sequences) -> u64 {
+pub fn elsewhere(connection: &Connection, sk: u64, side: usize, sequences: Sequences) -> u64 {
     let side = side & 1;
     let at = connection.position[side];
     if !sequences.known {
         return at;
     }
+    let ahead = of_side(sequences, side).wrapping_sub(connection.sequence[side]);
     // A FIN has a sequence number of its own; nothing comes after it.
-    if side == 1 && connection.flags & FIN_SENT != 0 {
+    if ahead > i32::MAX as u32 || (ahead == 1 && has_finished(connection, sk, side)) {
         return at;
     }
-    let ahead = of_side(sequences, side).wrapping_sub(connection.sequence[side]);
-    if ahead > i32::MAX as u32 { at } else { at + u64::from(ahead) }
+    at + u64::from(ahead)
+}
+
+/// The FIN of a direction was sent, or has come.
+#[inline(always)]
+fn has_finished(connection: &Connection, sk: u64, side: usize) -> bool {
+    if side == 0 { socket::peer_has_finished(sk) } else { connection.flags & FIN_SENT != 0 }
 }
 
 #[inline(always)]
@@ -474,7 +551,7 @@ fn turn(connection: &mut Connection, direction: u32) -> bool {
 
 /// A piece was lost: counts the request that it may have begun.
 #[inline(always)]
-fn count_request(connection: &Connection, direction: u32) {
+pub fn count_request(connection: &Connection, direction: u32) {
     cold_path();
     let responses = connection.flags / RESPONSES & 3;
     let requests = match responses {
@@ -494,6 +571,7 @@ pub fn share(connection: &mut Connection, direction: u32, len: u32) -> u32 {
     if !turn(connection, direction) {
         connection.flags &= !TURN;
     } else {
+        connection.flags &= !(WHOLE << side);
         connection.budget[side] =
             if connection.flags & (RESPONSES << side) != 0 { RESPONSE_HEAD_MAX } else { HEAD_LIMIT.load() };
     }

@@ -6,43 +6,58 @@ use ebpf_common::{
     policy::Counter,
 };
 
+use super::socket_io;
 use crate::{
-    kernel::socket::{self, Socket},
-    maps::{ANNOUNCED, BOUND, Connection, EVENTS, FIN_SENT, IGNORED, count},
+    kernel::socket::{self, Sequences, Socket},
+    maps::{ANNOUNCED, BOUND, Connection, EVENTS, FIN_SENT, IGNORED, TCP, count},
 };
 
-/// `socket`, remembered as `connection`, enters `state`.
+/// `socket`, remembered as `connection`, enters `state`. Gives whether all that moves over it was recorded.
 #[inline(always)]
-pub fn changed<S: Socket>(socket: S, connection: *mut Connection, state: u32) -> Option<()> {
+pub fn changed<S: Socket>(socket: S, connection: *mut Connection, state: u32) -> bool {
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *connection };
-    match state {
-        TCP_FIN_WAIT1 | TCP_LAST_ACK => connection.flags |= FIN_SENT,
-        TCP_CLOSE | TCP_CLOSE_WAIT => {}
-        _ => return None,
+    if !matches!(state, TCP_FIN_WAIT1 | TCP_LAST_ACK | TCP_CLOSE | TCP_CLOSE_WAIT) {
+        return true;
     }
-    if connection.flags & ANNOUNCED == 0 || connection.flags & (IGNORED | BOUND) == IGNORED {
-        return None;
+    // A send may be over whose record is yet to come: another thread's, or one that the peer's reset has overtaken.
+    let is_tcp = connection.flags & TCP != 0;
+    let sequences = if is_tcp { socket.sequences() } else { Sequences::NONE };
+    let sk = socket.address();
+    let sent = socket_io::elsewhere(connection, sk, 1, sequences);
+    let received = socket_io::elsewhere(connection, sk, 0, sequences);
+    // What has come before a reset can still be read.
+    let unread = if state == TCP_CLOSE && is_tcp { socket::unread(sk) } else { 0 };
+    let all = [received, sent] == connection.position && unread == 0;
+    if matches!(state, TCP_FIN_WAIT1 | TCP_LAST_ACK) {
+        connection.flags |= FIN_SENT;
     }
-    let is_bound = connection.flags & BOUND != 0;
-    let conn = if is_bound { connection.plaintext } else { connection.id };
-    // Its own positions are not those of the plaintext.
-    let [received, sent] = if is_bound { [0; 2] } else { connection.position };
+    let is_unwanted = connection.flags & (IGNORED | BOUND) == IGNORED && state != TCP_CLOSE;
+    if connection.flags & ANNOUNCED != 0 && !is_unwanted {
+        // Its own positions are not those of the plaintext.
+        let is_bound = connection.flags & BOUND != 0;
+        let (conn, [received, sent], unread) =
+            if is_bound { (connection.plaintext, [0; 2], 0) } else { (connection.id, [received, sent], unread) };
+        tell(State {
+            kind: EventKind::State as u32,
+            state,
+            conn,
+            // SAFETY: the helper only returns a number.
+            at_ns: unsafe { bpf_ktime_get_ns() },
+            error: socket::error(sk),
+            unread,
+            received,
+            sent,
+        });
+    }
+    all
+}
+
+#[inline(always)]
+fn tell(state: State) {
     let Some(mut record) = EVENTS.reserve::<State>(0) else {
-        count(Counter::LostRingFull);
-        return None;
+        return count(Counter::LostRingFull);
     };
-    record.write(State {
-        kind: EventKind::State as u32,
-        state,
-        conn,
-        // SAFETY: the helper only returns a number.
-        at_ns: unsafe { bpf_ktime_get_ns() },
-        error: socket::error(socket.address()),
-        reserved: 0,
-        received,
-        sent,
-    });
+    record.write(state);
     record.submit(BPF_RB_NO_WAKEUP.into());
-    Some(())
 }

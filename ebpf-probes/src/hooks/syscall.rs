@@ -85,8 +85,9 @@ fn syscall_set_state(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     if let Some(connection) = CONNECTIONS_BY_ADDRESS.get_ptr_mut(&sk) {
-        socket_state::changed(Raw { sk, inode: 0 }, connection, state);
-        if state == TCP_CLOSE {
+        let all = socket_state::changed(Raw { sk, inode: 0 }, connection, state);
+        // Else it goes as the least recently used.
+        if state == TCP_CLOSE && all {
             let _gone_already = CONNECTIONS_BY_ADDRESS.remove(&sk);
         }
     }

@@ -9,7 +9,10 @@ use aya_ebpf::{
         generated::{bpf_get_socket_cookie, bpf_sk_storage_get, bpf_skc_to_tcp_sock},
     },
 };
-use ebpf_common::events::{AF_INET, AF_INET6, AF_UNIX, Open, UNIX_PATH_MAX};
+use ebpf_common::{
+    events::{AF_INET, AF_INET6, AF_UNIX, Open, TCP_CLOSE, UNIX_PATH_MAX},
+    offsets::ABSENT,
+};
 
 use super::{load, read, read_into};
 use crate::{
@@ -21,6 +24,7 @@ use crate::{
 const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
 const IPPROTO_TCP: u16 = 6;
+const IPPROTO_MPTCP: u16 = 262;
 /// Bit of `sk_shutdown`: the peer will send no more.
 const RCV_SHUTDOWN: u8 = 1;
 
@@ -228,8 +232,9 @@ impl Socket for InOneCall {
     }
 }
 
-/// What is watched of a socket's kind: `Some(true)` for TCP, `Some(false)` for a unix stream, `None` for all else. Where it
-/// is a socket for datagrams, `on_datagrams` is called.
+/// What is watched of a socket's kind: `Some(true)` for TCP; `Some(false)` for a unix stream and for MPTCP, whose bytes are
+/// counted here, since they have sequence numbers of each path only; `None` for all else. The paths themselves are not
+/// met: the kernel moves bytes over them, no process does. Where it is a socket for datagrams, `on_datagrams` is called.
 #[inline(always)]
 pub fn watched_kind(sk: u64, on_datagrams: impl FnOnce()) -> Option<bool> {
     let kind = read::<u16>(sk, OFFSETS.sock_type.load())?;
@@ -240,7 +245,11 @@ pub fn watched_kind(sk: u64, on_datagrams: impl FnOnce()) -> Option<bool> {
         return None;
     }
     match read::<u16>(sk, OFFSETS.sock_family.load())? {
-        AF_INET | AF_INET6 => (read::<u16>(sk, OFFSETS.sock_protocol.load())? == IPPROTO_TCP).then_some(true),
+        AF_INET | AF_INET6 => match read::<u16>(sk, OFFSETS.sock_protocol.load())? {
+            IPPROTO_TCP => Some(true),
+            IPPROTO_MPTCP => Some(false),
+            _ => None,
+        },
         AF_UNIX => Some(false),
         _ => None,
     }
@@ -260,6 +269,34 @@ pub fn datagram_peer(sk: u64) -> Option<u16> {
 #[inline(always)]
 pub fn peer_has_finished(sk: u64) -> bool {
     read::<u8>(sk, OFFSETS.sock_shutdown.load()).is_some_and(|shutdown| shutdown & RCV_SHUTDOWN != 0)
+}
+
+/// The number of the inode that stands for a socket.
+#[inline(always)]
+fn inode_number(sk: u64) -> Option<u64> {
+    let socket = read::<u64>(sk, OFFSETS.sock_socket.load()).filter(|&socket| socket != 0)?;
+    let inode = OFFSETS.socket_inode.load();
+    if inode == ABSENT {
+        return None;
+    }
+    read(socket + u64::from(inode), OFFSETS.inode_ino.load())
+}
+
+/// It is a TCP socket, and the connection is gone.
+#[inline(always)]
+pub fn is_closed(sk: u64) -> bool {
+    read::<u8>(sk, OFFSETS.sock_state.load()) == Some(TCP_CLOSE as u8)
+}
+
+/// Bytes that a TCP socket has received and the process has not read yet.
+#[inline(always)]
+pub fn unread(sk: u64) -> u32 {
+    let next = read::<u32>(sk, OFFSETS.tcp_rcv_nxt.load()).unwrap_or(0);
+    let copied = read::<u32>(sk, OFFSETS.tcp_copied_seq.load()).unwrap_or(next);
+    let unread = next.wrapping_sub(copied);
+    // A FIN has a sequence number of its own.
+    let unread = if unread > 0 && peer_has_finished(sk) { unread - 1 } else { unread };
+    if unread > i32::MAX as u32 { 0 } else { unread }
 }
 
 /// The socket's error (`sk_err`).
@@ -305,6 +342,8 @@ pub fn describe(sk: u64, open: *mut Open) -> Option<()> {
             read_into(remote, 16, sk, OFFSETS.sock_v6_daddr.load())?;
         }
         _ => {
+            // SAFETY: as above.
+            unsafe { (*open).inode = inode_number(sk).unwrap_or(0) };
             let own = read::<u64>(sk, OFFSETS.unix_addr.load()).unwrap_or(0);
             let peer = read::<u64>(sk, OFFSETS.unix_peer.load()).unwrap_or(0);
             let address = if own != 0 { own } else { read::<u64>(peer, OFFSETS.unix_addr.load()).unwrap_or(0) };

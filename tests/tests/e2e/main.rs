@@ -4,6 +4,7 @@
 mod calls;
 mod clients;
 mod commands;
+mod connections;
 mod endings;
 mod exec;
 mod failures;

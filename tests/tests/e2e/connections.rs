@@ -1,0 +1,166 @@
+//! Connections: older than the agent, with answers that come early or requests that come in heaps, over MPTCP, and that end.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use tests::{
+    LONG,
+    agent::{Backend, Setup, Watch},
+    client::{Connection, request},
+    on_both_backends,
+    program::{Program, folder},
+    receiver::{ReceivedSpan, Receiver},
+    seen::path,
+    wait::poll,
+};
+
+on_both_backends!(
+    older_ones_of_a_process_that_is_found_by_its_port,
+    a_request_behind_the_body_of_one_that_was_answered_early,
+    more_pipelined_requests_than_a_turn_is_captured_of,
+    mptcp_is_told_once_at_each_end,
+    those_that_are_not_http_are_forgotten_when_they_end,
+    those_over_unix_sockets_are_forgotten_when_they_end,
+);
+
+fn eager(where_: &str, more: &[&str]) -> Program {
+    Program::python("eager.py", [where_].iter().chain(more))
+}
+
+/// The status that the path asks for.
+fn asked_for(span: &ReceivedSpan) -> Option<u16> {
+    path(span)?.rsplit('/').next()?.parse().ok()
+}
+
+fn assert_right(spans: &[ReceivedSpan]) {
+    let is_wrong =
+        |span: &&ReceivedSpan| span.attributes["http.response.status_code"].as_u64() != asked_for(span).map(u64::from);
+    let wrong: Vec<_> = spans.iter().filter(is_wrong).map(|span| &span.attributes).collect();
+    assert!(wrong.is_empty(), "{} of {}: {:#?}", wrong.len(), spans.len(), wrong.first());
+}
+
+fn older_ones_of_a_process_that_is_found_by_its_port(backend: Backend) {
+    const STATUSES: [u16; 9] = [200, 201, 404, 500, 503, 400, 302, 418, 409];
+    let server = Program::python("server.py", [""; 0]);
+    let port = server.port();
+    let is_over = AtomicBool::new(false);
+    let seen = thread::scope(|scope| {
+        for client in 0..6 {
+            let is_over = &is_over;
+            let mut connection = Connection::to(port);
+            scope.spawn(move || {
+                for status in STATUSES.iter().cycle().skip(client) {
+                    if is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    assert_eq!(connection.get(&format!("/status/{status}")).status, *status);
+                }
+            });
+        }
+        let receiver = Receiver::start();
+        let agent = Setup::with(["--port", &port.to_string()]).backend(backend).to(&receiver).start();
+        let is_seen = receiver.wait_for(|state| state.spans.len() > 1000, LONG);
+        is_over.store(true, Ordering::Relaxed);
+        is_seen.unwrap();
+        Watch { agent, receiver }.stop_when(|_| true)
+    });
+    let answered: Vec<_> = seen.spans.into_iter().filter(|span| span.attributes["beyla.outcome"].is_null()).collect();
+    assert!(answered.len() > 900, "{}", answered.len());
+    assert_right(&answered);
+}
+
+fn a_request_behind_the_body_of_one_that_was_answered_early(backend: Backend) {
+    const BODY: usize = 60_000;
+    let server = eager("tcp", &[]);
+    let watch = Watch::pid(backend, server.pid());
+    let mut connection = Connection::to(server.port());
+    let post = |status: u16| {
+        let length = format!("Content-Length: {BODY}");
+        let mut bytes = request("POST", &format!("/early/{status}"), &[&length], b"");
+        bytes.resize(bytes.len() + BODY / 2, b'b');
+        bytes
+    };
+    connection.send(post(404));
+    for status in [403, 409, 410, 413, 200] {
+        let _answer = connection.response(false);
+        // The rest of the body, and the next request with the half of its own.
+        connection.send([vec![b'b'; BODY / 2], post(status)].concat());
+    }
+    assert_eq!(connection.response(false).status, 200);
+    let seen = watch.finish(6);
+    assert_right(&seen.spans);
+    seen.assert_histograms_agree();
+}
+
+fn more_pipelined_requests_than_a_turn_is_captured_of(backend: Backend) {
+    const SENT: usize = 600;
+    let server = eager("tcp", &[]);
+    let watch = Watch::pid(backend, server.pid());
+    let mut connection = Connection::to(server.port());
+    let statuses = || [200u16, 404, 500, 418, 201, 302, 503].into_iter().cycle().take(SENT);
+    let padding = format!("X: {}", "y".repeat(60));
+    connection.send(
+        statuses().flat_map(|status| request("GET", &format!("/piped/{status}"), &[&padding], b"")).collect::<Vec<_>>(),
+    );
+    for status in statuses() {
+        assert_eq!(connection.response(false).status, status);
+    }
+    let seen = watch.finish(SENT);
+    assert_right(&seen.spans);
+    seen.assert_histograms_agree();
+}
+
+fn mptcp_is_told_once_at_each_end(backend: Backend) {
+    const CALLS: usize = 20;
+    let mut program = eager("mptcp", &[]);
+    let port = program.port();
+    let watch = Watch::pid(backend, program.pid());
+    program.tell(&CALLS.to_string());
+    let _done = program.says("called");
+    let seen = watch.finish(2 * CALLS);
+    assert_right(&seen.spans);
+    assert_eq!((seen.of_kind("SERVER").len(), seen.of_kind("CLIENT").len()), (CALLS, CALLS));
+    assert!(seen.of_kind("SERVER").iter().all(|span| span.attributes["server.port"] == port));
+    assert!(seen.of_kind("SERVER").iter().all(|span| span.attributes["client.port"].is_number()));
+    seen.assert_histograms_agree();
+}
+
+/// Echoes bytes until it is known that they are no HTTP, and closes.
+fn is_not_http(mut connection: Connection) {
+    for _ in 0..200 {
+        connection.send(b"\x01\x02");
+        assert_eq!(connection.receive(2), b"\x01\x02");
+    }
+}
+
+fn those_that_are_not_http_are_forgotten_when_they_end(backend: Backend) {
+    let server = eager("tcp", &["echo"]);
+    let port = server.port();
+    let watch = Watch::pid(backend, server.pid());
+    let open: Vec<_> = (0..20).map(|_| Connection::to(port)).collect();
+    let followed = || watch.agent.metric("beyla_rs_connections", &[]) as usize;
+    let mut last = Connection::to(port);
+    last.send(b"\x01\x02");
+    assert_eq!(last.receive(2), b"\x01\x02");
+    open.into_iter().for_each(is_not_http);
+    poll("all that have ended are forgotten", || (followed() == 1).then_some(()));
+}
+
+fn those_over_unix_sockets_are_forgotten_when_they_end(backend: Backend) {
+    let files = folder();
+    let socket = files.path().join("socket");
+    let server = eager(socket.to_str().unwrap(), &["echo"]);
+    let _listens = server.port();
+    let watch = Watch::pid(backend, server.pid());
+    let mut stays = Connection::to_unix(&socket);
+    stays.send(b"\x01\x02");
+    assert_eq!(stays.receive(2), b"\x01\x02");
+    (0..20).for_each(|_| is_not_http(Connection::to_unix(&socket)));
+    let followed = || watch.agent.metric("beyla_rs_connections", &[]) as usize;
+    poll("they are followed", || (followed() > 1).then_some(()));
+    poll("all that have ended are forgotten", || (followed() == 1).then_some(()));
+    stays.send(b"\x01\x02");
+    assert_eq!(stays.receive(2), b"\x01\x02");
+}
