@@ -231,6 +231,11 @@ impl Connection {
         }
     }
 
+    /// Whether requests wait for the end of their response.
+    pub(super) fn has_open_requests(&self) -> bool {
+        matches!(&self.flow.speech, Speech::Speaks { session, .. } if session.open_requests() > 0)
+    }
+
     /// As [`Session::open_methods`].
     pub(super) fn open_methods(&self, each: &mut dyn FnMut(Option<&str>)) {
         if let Speech::Speaks { session, .. } = &self.flow.speech {

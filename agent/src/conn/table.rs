@@ -314,7 +314,7 @@ impl Connections {
         let Some(connection) = self.by_id.get_mut(&state.conn) else { return };
         let moved = [state.received, state.sent];
         let mut awaits = [state.received.saturating_add(state.unread.into()), state.sent];
-        if connection.info.tls && connection.open_requests() > 0 {
+        if connection.info.tls && moved == [0; 2] && connection.has_open_requests() {
             // What of the plaintext had moved by then is not told.
             awaits = [u64::MAX; 2];
         }

@@ -815,7 +815,7 @@ fn changed(stream: &TlsStream, state: u32) -> Option<()> {
         // SAFETY: the helper only returns a number.
         at_ns: unsafe { bpf_ktime_get_ns() },
         error: 0,
-        reserved: 0,
+        unread: 0,
         received: stream.plaintext.position[0],
         sent: stream.plaintext.position[1],
     });
