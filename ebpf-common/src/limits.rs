@@ -50,6 +50,10 @@ pub const ANSWERED_MAX: u32 = 1024;
 /// at their largest both; then the tail. Per-CPU values have 32 KiB at most.
 pub const SCRATCH_PAYLOAD: usize = (1 << 13) + (1 << 14) + 64;
 
+/// Programs of uprobes that can be under way on one processor at once: what more are run while all of these are preempted
+/// is counted as lost.
+pub const TLS_SCRATCH_SLOTS: u32 = 4;
+
 /// Processes that can be watched at once.
 pub const PROCESSES_MAX: u32 = 16384;
 /// Connections the `syscall` backend follows at once; the least recently used goes first.

@@ -60,7 +60,9 @@ pub enum Counter {
     ToldBefore = 7,
     /// Lost records of a connection with which a turn began in the direction that requests take, as far as that is known.
     LostRequests = 8,
+    /// Pieces that a program of a uprobe found no room to work in: those before it on its processor were all preempted.
+    LostPreempted = 9,
 }
 
 /// How many counters there are.
-pub const COUNTERS: u32 = 9;
+pub const COUNTERS: u32 = 10;

@@ -9,7 +9,8 @@ use ebpf_common::{
     events::Data,
     limits::{
         ANSWERED_MAX, CONNECTIONS_MAX, IOV_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD,
-        TLS_CALLS_MAX, TLS_CALLS_PER_PAGE, TLS_CARRIERS_MAX, TLS_STREAMS_MAX, TLS_THREADS_MAX, VERDICTS_MAX,
+        TLS_CALLS_MAX, TLS_CALLS_PER_PAGE, TLS_CARRIERS_MAX, TLS_SCRATCH_SLOTS, TLS_STREAMS_MAX, TLS_THREADS_MAX,
+        VERDICTS_MAX,
     },
     policy::{COUNTERS, Counter, TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX, TOLD_CHUNK},
 };
@@ -130,12 +131,18 @@ pub struct Scratch {
     pub woken: u64,
     /// Frames of HTTP/2 being walked over.
     pub walk: Walk,
+    /// Of `TLS_SCRATCH`: how many programs claim it, and the thread of the one that has it.
+    pub claims: u64,
+    pub owner: u64,
 }
 
-/// One per direction, since a program that sends and one that receives may interrupt each other; then the same for
-/// uprobes.
+/// One per direction, since a program that sends and one that receives may interrupt each other.
 #[map]
-pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(4, 0);
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+
+/// For programs of uprobes, which claim one each, see `handlers::scratch`.
+#[map]
+pub static TLS_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(TLS_SCRATCH_SLOTS, 0);
 
 /// Where a thread stands within a `sendmmsg` or `recvmmsg`.
 #[repr(C)]
@@ -199,6 +206,8 @@ pub struct TlsKey {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct TlsStream {
+    /// The TLS object.
+    pub object: u64,
     /// Its plaintext, counted and captured like the bytes of a connection.
     pub plaintext: Connection,
     /// The connection that carries it; 0 where that is not known.
@@ -365,6 +374,10 @@ pub static TAIL_CALLS_RECEIVED: ProgramArray = ProgramArray::with_max_entries(2,
 /// What `sock_send_length` continues in.
 #[map]
 pub static TAIL_CALLS_SENT: ProgramArray = ProgramArray::with_max_entries(2, 0);
+
+/// What programs of uprobes continue in.
+#[map]
+pub static TAIL_CALLS_TLS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Adds one to a counter.
 #[inline(always)]

@@ -1,6 +1,6 @@
 """An HTTP/2 server and client whose writes fall over frames as the test says: random frames, random pieces.
 
-usage: frames.py serve SEED | frames.py call PORT SEED CONNECTIONS REQUESTS | frames.py keep PORT
+usage: frames.py serve SEED [CERTIFICATE KEY] | frames.py call PORT SEED CONNECTIONS REQUESTS [tls] | frames.py keep PORT
 
 `keep` holds one connection, over which it makes a number of requests, one after the other, for each line `COUNT BYTES`
 of its standard input. Each of these is answered by one call.
@@ -13,6 +13,7 @@ chance: `x-trailer` is new each time. Answers are collected and written by rando
 import os
 import random
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -85,9 +86,16 @@ def pieces(rng, whole, most):
         whole = whole[min(size, most) :]
 
 
+def is_tls(connection):
+    return isinstance(connection, ssl.SSLSocket)
+
+
 def write(rng, connection, whole, ways):
     for piece in pieces(rng, whole, 1 << 20):
         way = rng.choice(ways)
+        if is_tls(connection):
+            connection.sendall(piece)
+            continue
         while piece:
             if way == "write":
                 sent = os.write(connection.fileno(), piece)
@@ -118,7 +126,10 @@ def read_requests(rng, connection, answer):
     buffer, first, blocks, ended, whole = b"", True, {}, set(), set()
     while True:
         size = rng.choice([24, 33, 100] if first else [1, 7, 9, 24, 33, 100, 512, 4096, 16384, 65536])
-        got = connection.recv(size) if rng.random() < 0.5 else os.read(connection.fileno(), size)
+        if is_tls(connection) or rng.random() < 0.5:
+            got = connection.recv(size)
+        else:
+            got = os.read(connection.fileno(), size)
         if not got:
             return
         buffer += got
@@ -167,11 +178,15 @@ def serve(connection, seed):
     connection.close()
 
 
-def client(port, seed, count):
+def client(port, seed, count, over_tls):
     """Sends `count` requests in batches, bodies and all; prints the paths."""
     rng = random.Random(seed)
     connection = socket.create_connection(("127.0.0.1", port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if over_tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = context.wrap_socket(connection)
     out, stream, done = PREFACE + frame(SETTINGS, 0, 0, b""), 1, 0
     # The first write is a long one with requests in it, or only what opens the connection.
     together = seed % 2 == 1
@@ -186,9 +201,13 @@ def client(port, seed, count):
             count, buffer = ends(buffer + got)
             for _ in range(count):
                 finished.release()
+            if over_tls:
+                yield count
 
-    drained = threading.Thread(target=drain)
-    drained.start()
+    # Of a TLS object, one thread at a time reads or writes.
+    drained = drain() if over_tls else threading.Thread(target=lambda: list(drain()))
+    if not over_tls:
+        drained.start()
     while done < count:
         batch = min(rng.randrange(1, 20), count - done)
         for i in range(batch):
@@ -206,11 +225,14 @@ def client(port, seed, count):
         else:
             write(rng, connection, out, ["write", "send", "writev", "sendmsg"])
         out, done = b"", done + batch
+        while over_tls and batch > 0:
+            batch -= next(drained)
         for _ in range(batch):
             if not finished.acquire(timeout=20):
                 sys.exit(f"no answer, {done} of {count}")
-    connection.shutdown(socket.SHUT_WR)
-    drained.join()
+    if not over_tls:
+        connection.shutdown(socket.SHUT_WR)
+        drained.join()
     connection.close()
 
 
@@ -242,11 +264,16 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         listener = socket.create_server(("127.0.0.1", 0))
         print("listening", listener.getsockname()[1])
-        seed = int(sys.argv[2])
+        seed, context = int(sys.argv[2]), None
+        if len(sys.argv) > 3:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*sys.argv[3:5])
         while True:
             connection, _ = listener.accept()
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             seed += 1
+            if context:
+                connection = context.wrap_socket(connection, server_side=True)
             threading.Thread(target=serve, args=(connection, seed), daemon=True).start()
     elif sys.argv[1] == "keep":
         keep(int(sys.argv[2]))
@@ -254,6 +281,6 @@ if __name__ == "__main__":
         print("ready")
         sys.stdin.readline()
         for seed in range(int(sys.argv[4])):
-            client(int(sys.argv[2]), int(sys.argv[3]) + seed, int(sys.argv[5]))
+            client(int(sys.argv[2]), int(sys.argv[3]) + seed, int(sys.argv[5]), sys.argv[6:] == ["tls"])
         print("done")
         sys.stdin.readline()

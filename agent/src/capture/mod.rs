@@ -144,6 +144,8 @@ pub struct Capture {
     uprobes: uprobes::How,
     /// Uprobes carry the number of their file, so that the kernel side knows which are complete.
     uprobes_have_cookies: bool,
+    /// What they continue in was put in place, or refused.
+    uprobes_continue: bool,
     links: uprobes::Links,
     standby: Standby,
     ring: RingBuf<MapData>,
@@ -212,6 +214,7 @@ impl Capture {
             object,
             uprobes,
             uprobes_have_cookies: uprobes::have_cookies(),
+            uprobes_continue: false,
             links: uprobes::Links::default(),
             standby,
         })

@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     ffi::CStr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use anyhow::Context;
@@ -36,14 +36,21 @@ impl Programs {
     /// # Errors
     /// What the kernel said. `EINVAL` from one that knows no such links.
     pub(super) fn attach(&mut self, name: &str, path: &CStr, offsets: &[u64], cookie: u64) -> anyhow::Result<OwnedFd> {
-        let program = self.object.programs.get(name).with_context(|| format!("no program {name}"))?;
+        Ok(bpf::link_uprobes(self.load(name)?, path, offsets, cookie)?)
+    }
+
+    /// Loads a program, once.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub(super) fn load(&mut self, name: &str) -> anyhow::Result<BorrowedFd<'_>> {
         if !self.loaded.contains_key(name) {
+            let program = self.object.programs.get(name).with_context(|| format!("no program {name}"))?;
             let function = self.object.functions.get(&program.function_key()).context("a program without code")?;
             let loaded =
                 bpf::load_uprobe(&function.instructions, &program.license).context("the program was refused")?;
             self.loaded.insert(name.to_owned(), loaded);
         }
-        let program = self.loaded.get(name).context("not loaded")?;
-        Ok(bpf::link_uprobes(program.as_fd(), path, offsets, cookie)?)
+        Ok(self.loaded.get(name).context("not loaded")?.as_fd())
     }
 }

@@ -3,14 +3,15 @@
 use std::{
     ffi::CString,
     fs::File,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     sync::mpsc::{self, Sender},
     thread::{self, JoinHandle},
 };
 
+use anyhow::Context;
 use aya::{
     Ebpf,
-    maps::{Array, MapError},
+    maps::{Array, Map, MapData, MapError},
     programs::{
         ProgramType, UProbe,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
@@ -20,8 +21,13 @@ use aya::{
 use ebpf_common::policy::{TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX, TLS_INCOMPLETE};
 use object::{Object as _, ObjectSegment as _};
 
-use super::{Capture, plainly, uprobe_multi};
+use super::{Capture, bpf, plainly, uprobe_multi};
 use crate::tls::{Probes, Site};
+
+/// What programs of uprobes continue in, and where they look for it.
+const CONTINUATION: &str = "tls_frames";
+/// See [`CONTINUATION`].
+const CONTINUATIONS: &str = "TAIL_CALLS_TLS";
 
 /// By what probes are put in place.
 pub(super) enum How {
@@ -145,12 +151,36 @@ impl Capture {
         }
     }
 
+    /// Loads what programs of uprobes continue in, before the first of them. Capture works without.
+    fn continue_uprobes(&mut self) {
+        if std::mem::replace(&mut self.uprobes_continue, true) {
+            return;
+        }
+        let put = match &mut self.uprobes {
+            How::Multi(programs, _) => {
+                programs.load(CONTINUATION).and_then(|program| continue_in(&self.object, program.as_raw_fd()))
+            }
+            How::Perf => load(&mut self.object, CONTINUATION)
+                .map_err(anyhow::Error::msg)
+                .and_then(|program| Ok(program.fd()?.as_fd().as_raw_fd()))
+                .and_then(|program| continue_in(&self.object, program)),
+        };
+        if let Err(error) = put {
+            let error = format!("{error:#}");
+            tracing::warn!(
+                error,
+                "frames of HTTP/2 within TLS are not followed on this kernel; those behind large ones are missed"
+            );
+        }
+    }
+
     /// Puts a program at offsets of a file, for all processes. It will know the file by `number`.
     ///
     /// # Errors
     /// What the kernel said.
     fn put(&mut self, program: &str, path: &str, offsets: &[u64], number: u32) -> Result<Vec<Uprobe>, String> {
         let cookie = self.uprobes_have_cookies.then_some(u64::from(number));
+        self.continue_uprobes();
         if let How::Multi(programs, works) = &mut self.uprobes {
             let attached = CString::new(path)
                 .map_err(anyhow::Error::from)
@@ -165,6 +195,8 @@ impl Capture {
                     // A kernel before 6.6 knows none.
                     tracing::debug!(error = format!("{error:#}"), "uprobes go by way of perf events");
                     self.uprobes = How::Perf;
+                    self.uprobes_continue = false;
+                    self.continue_uprobes();
                 }
             }
         }
@@ -210,13 +242,26 @@ fn say(object: &mut Ebpf, number: u32, word: u32) -> Result<(), String> {
     probed.set(number, word, 0).map_err(|error| error.to_string())
 }
 
-fn attach(object: &mut Ebpf, name: &str, path: &str, offset: u64, cookie: Option<u64>) -> Result<Uprobe, String> {
+/// Loads a program when it is first needed: most hosts would not need it at all.
+fn load<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, String> {
     let program = program(object, name)?;
-    // Loaded when first needed: most hosts would not need it at all.
     if program.fd().is_err() {
         program.load().map_err(|error| plainly(&error))?;
     }
-    let program = self::program(object, name)?;
+    Ok(program)
+}
+
+/// Tells programs of uprobes what they continue in: the program with this file descriptor.
+fn continue_in(object: &Ebpf, program: RawFd) -> anyhow::Result<()> {
+    let map = object.map(CONTINUATIONS).and_then(bpf::fd).context("no map for programs")?;
+    // The kernel takes programs into their map by the same call that puts numbers into an array.
+    let mut map = Map::Array(MapData::from_fd(map.try_clone_to_owned()?)?);
+    let mut programs: Array<_, u32> = (&mut map).try_into()?;
+    Ok(programs.set(0, program.cast_unsigned(), 0)?)
+}
+
+fn attach(object: &mut Ebpf, name: &str, path: &str, offset: u64, cookie: Option<u64>) -> Result<Uprobe, String> {
+    let program = load(object, name)?;
     let point = UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(offset), cookie };
     let link = program
         .attach(point, path, UProbeScope::AllProcesses)

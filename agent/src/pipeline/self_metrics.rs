@@ -122,6 +122,7 @@ impl MetricSource for Gauges {
                         ("map_full", kernel.get(Counter::LostMapFull)),
                         ("read_fault", kernel.get(Counter::LostReadFault)),
                         ("process_map_full", kernel.get(Counter::ProcessMapFull)),
+                        ("preempted", kernel.get(Counter::LostPreempted)),
                     ],
                 ),
             ),

@@ -3,12 +3,12 @@
 //! which long DATA payloads are left out.
 //!
 //! Runs as a program of its own (a tail call), which calls itself after a few steps: so the verifier has little to follow.
-//! All that a step changes is kept in memory.
+//! All that a step changes is kept in memory. The plaintext of TLS is followed in the same way, from the programs of uprobes.
 
 use core::cell::UnsafeCell;
 
 use ebpf_common::{
-    events::{Data, flags},
+    events::{Data, flags, is_plaintext},
     limits::{HEAD_MAX, LONG_DATA, STEP_FRAMES, STEPS, WINDOW, WINDOW_MAX},
     policy::Counter,
 };
@@ -69,7 +69,7 @@ unsafe impl Sync for Slot {}
 impl Slot {
     #[inline(always)]
     pub fn get(&self) -> u64 {
-        // SAFETY: in per-CPU memory that no other program of this direction uses meanwhile.
+        // SAFETY: in per-CPU memory that no other program uses meanwhile.
         unsafe { self.0.get().read_volatile() }
     }
 
@@ -93,7 +93,7 @@ impl Slot {
 /// A piece being walked.
 #[repr(C)]
 pub struct Walk {
-    /// The socket (`syscall` backend).
+    /// The socket (`syscall` backend), or the TLS object; and what tells it from another at the same address.
     pub socket: Slot,
     pub inode: Slot,
     /// What is left of the buffer at hand, and of the array of buffers.
@@ -172,9 +172,17 @@ pub fn beginning(scratch: *mut Scratch) -> Stand {
 /// header has to be put in place, too.
 #[inline(always)]
 pub fn prepare<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand, buffer: Buffer, len: u64) -> bool {
-    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    let Some(memory) = buffer.memory(len) else { return false };
+    prepare_memory(scratch, socket, stand, memory, len);
+    true
+}
+
+/// The same, for a piece whose memory is known.
+#[inline(always)]
+pub fn prepare_memory<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand, memory: Memory, len: u64) {
+    // SAFETY: per-CPU memory that no other program uses meanwhile.
     let walk = unsafe { &(*scratch).walk };
-    let Some(Memory { at, len: here, iov, count }) = buffer.memory(len) else { return false };
+    let Memory { at, len: here, iov, count } = memory;
     walk.socket.set(socket.address());
     walk.inode.set(socket.inode());
     walk.at.set(at);
@@ -192,7 +200,6 @@ pub fn prepare<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand, buffer
     walk.data.set(stand.data.into());
     walk.have.set(stand.have.into());
     walk.word.set(stand.word);
-    true
 }
 
 /// The same, for a piece that is no HTTP/2, all of which is wanted: as the payload of a frame without an end.
@@ -219,8 +226,13 @@ pub fn pass(stand: &mut Stand, len: u32) -> bool {
 /// call itself; when that cannot be, or for any other answer, [`finish`].
 #[inline(always)]
 pub fn walk(direction: u32) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(direction & 1) else { return LOST };
-    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    SCRATCH.get_ptr_mut(direction & 1).map_or(LOST, walk_in)
+}
+
+/// The same, for the piece that was prepared there.
+#[inline(always)]
+pub fn walk_in(scratch: *mut Scratch) -> u32 {
+    // SAFETY: per-CPU memory that no other program uses meanwhile.
     let walk = unsafe { &(*scratch).walk };
     let mut i = 0;
     while i < u64::from(STEPS) {
@@ -243,9 +255,19 @@ pub fn walk(direction: u32) -> u32 {
 /// Records what is left of the piece, and where the direction stands.
 #[inline(always)]
 pub fn finish<S: Socket>(direction: u32, outcome: u32, socket: impl Fn(&Walk) -> S) -> Option<()> {
+    finish_in(SCRATCH.get_ptr_mut(direction & 1)?, direction, outcome, socket)
+}
+
+/// The same, for the piece that was prepared there.
+#[inline(always)]
+pub fn finish_in<S: Socket>(
+    scratch: *mut Scratch,
+    direction: u32,
+    outcome: u32,
+    socket: impl Fn(&Walk) -> S,
+) -> Option<()> {
     let side = (direction & 1) as usize;
-    let scratch = SCRATCH.get_ptr_mut(side as u32)?;
-    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    // SAFETY: per-CPU memory that no other program uses meanwhile.
     let walk = unsafe { &(*scratch).walk };
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *socket(walk).connection()? };
@@ -412,15 +434,16 @@ fn word(scratch: *mut Scratch, at: u64) -> u64 {
 
 /// Records what was copied and what was left out after it, and `more` bytes that were not reached.
 #[inline(always)]
-fn emit(walk: &Walk, scratch: *mut Scratch, more: u64, flags: u32) -> Option<()> {
+fn emit(walk: &Walk, scratch: *mut Scratch, more: u64, why: u32) -> Option<()> {
     let head = walk.head.get();
     let len = head + walk.skipped.get() + more;
     walk.head.set(0);
     walk.walked.set(0);
     walk.skipped.set(0);
-    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    // SAFETY: per-CPU memory that no other program uses meanwhile.
     let header: &mut Data = unsafe { &mut (*scratch).header };
-    (header.len, header.flags) = (len as u32, flags);
+    let seen = if is_plaintext(header.conn) { flags::TLS } else { 0 };
+    (header.len, header.flags) = (len as u32, seen | why);
     // A first piece was put together as any other before it was known to be one, with a tail where it is long.
     (header.head_len, header.tail_len) = (head as u16, 0);
     let recorded = output(scratch, head);

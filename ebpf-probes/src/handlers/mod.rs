@@ -3,8 +3,10 @@
 pub mod capture;
 pub mod dns;
 pub mod frames;
+pub mod plaintext;
 pub mod process;
 pub mod rustls;
+pub mod scratch;
 pub mod socket_io;
 pub mod socket_state;
 pub mod standby;

@@ -17,8 +17,8 @@ use ebpf_common::{
 };
 
 use super::{
-    capture::{Buffer, least, read_user_value},
-    process,
+    capture::{Buffer, Memory, least, read_user_value},
+    plaintext, process,
     tls::{self, BELIEVED, ESTABLISHED, IN_MIDST, NOTHING_DONE, SEVERAL},
 };
 use crate::maps::{
@@ -73,8 +73,9 @@ pub fn makes(object: u64, file: impl FnOnce() -> u32) -> Option<()> {
 }
 
 /// An encrypter begins with record number `sequence`, described at `message`. `file` gives the number of the program's file.
+/// Gives what is to be done next, see [`FOLLOW`](super::socket_io::FOLLOW).
 #[inline(always)]
-pub fn encrypts(object: u64, message: u64, sequence: u64, file: impl FnOnce() -> u32) -> Option<()> {
+pub fn encrypts(object: u64, message: u64, sequence: u64, file: impl FnOnce() -> u32) -> Option<u32> {
     let thread_id = bpf_get_current_pid_tgid();
     let key = TlsKey { object, tgid: thread_id >> 32 };
     if !process::watched(key.tgid as u32) {
@@ -96,13 +97,15 @@ pub fn encrypts(object: u64, message: u64, sequence: u64, file: impl FnOnce() ->
     };
     let carrier = follow(&key, sequence, file)?;
     if carrier == 0 {
-        return waits(object, len, thread_id);
+        waits(object, len, thread_id);
+        return None;
     }
     if len == 0 || len > u64::from(TLS_RECORD_MAX) {
         return None;
     }
     let Some(thread) = thread(thread_id) else {
-        return gives_up(carrier, thread_id);
+        gives_up(carrier, thread_id);
+        return None;
     };
     // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
     let thread = unsafe { &mut *thread };
@@ -113,7 +116,7 @@ pub fn encrypts(object: u64, message: u64, sequence: u64, file: impl FnOnce() ->
     // SAFETY: as in `makes`.
     let stream = unsafe { &mut *stream };
     if chunks == 0 {
-        return tls::piece(stream, thread_id, SENT, len as u32, Buffer::plain(first));
+        return plaintext::piece(stream, thread_id, SENT, len as u32, Buffer::plain(first), true);
     }
     // A part of an array of `first` slices, from its `second` byte on.
     let (mut at, mut skip) = (0, second);
@@ -133,26 +136,30 @@ pub fn encrypts(object: u64, message: u64, sequence: u64, file: impl FnOnce() ->
     let skip = forget(&raw mut thread.forgotten[1], skip);
     if at >= u64::from(IOV_MAX) {
         // Too many to be gathered, and so it shows as a gap.
-        stream.plaintext.position[1] += len;
+        plaintext::unseen(stream, SENT, len as u32);
         return None;
     }
     let (mut slices, mut count, mut rest) = (chunks + 16 * at, first.wrapping_sub(at), len);
     if skip != 0 {
         let [base, size] = read_user_value::<[u64; 2]>(slices)?;
         let part = least(size.wrapping_sub(skip), len);
-        tls::piece(stream, thread_id, SENT, part as u32, Buffer::plain(base + skip))?;
         (slices, count, rest) = (slices + 16, count.wrapping_sub(1), len - part);
+        if plaintext::is_followed(stream, SENT) {
+            let memory = Memory { at: base + skip, len: part, iov: slices, count };
+            return plaintext::followed(stream, thread_id, SENT, len as u32, memory);
+        }
+        plaintext::piece(stream, thread_id, SENT, part as u32, Buffer::plain(base + skip), false)?;
     }
     let rest = forget(&raw mut thread.forgotten[0], rest);
     if rest == 0 {
         return None;
     }
-    tls::piece(stream, thread_id, SENT, rest as u32, Buffer::vector(slices, count))
+    plaintext::piece(stream, thread_id, SENT, rest as u32, Buffer::vector(slices, count), true)
 }
 
-/// A record was decrypted; `payload` describes what was in it.
+/// A record was decrypted; `payload` describes what was in it. Gives what is to be done next, as above.
 #[inline(always)]
-pub fn decrypted(payload: u64) -> Option<()> {
+pub fn decrypted(payload: u64) -> Option<u32> {
     let thread_id = bpf_get_current_pid_tgid();
     if !process::watched((thread_id >> 32) as u32) {
         return None;
@@ -171,7 +178,7 @@ pub fn decrypted(payload: u64) -> Option<()> {
     // SAFETY: as in `makes`.
     let stream = unsafe { &mut *stream };
     stream.traits |= ESTABLISHED;
-    tls::piece(stream, thread_id, RECEIVED, len as u32, Buffer::plain(address))
+    plaintext::piece(stream, thread_id, RECEIVED, len as u32, Buffer::plain(address), true)
 }
 
 /// An encrypter whose connection is not known has made a record of `len` bytes of plaintext, 0 where it holds no data.

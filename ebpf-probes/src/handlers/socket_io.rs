@@ -240,7 +240,7 @@ pub fn unwanted(connection: &mut Connection) -> bool {
     if !process::watched(connection.tgid) {
         // It was met before its process was left out. If that is watched again, the connection is met anew.
         connection.tgid = 0;
-        connection.flags &= !ANNOUNCED;
+        connection.flags &= !(ANNOUNCED | FRAMES | FRAMES << 1);
         connection.position = [0; 2];
         connection.pieces = 0;
         return true;
@@ -251,7 +251,7 @@ pub fn unwanted(connection: &mut Connection) -> bool {
 /// What a piece begins with.
 pub const TLS_RECORD: u32 = 1;
 /// See [`TLS_RECORD`]. Such a piece is copied, but not handed over yet.
-const FRAME: u32 = 2;
+pub(super) const FRAME: u32 = 2;
 /// The same: one of a turn that is wanted whole, and longer than what was copied.
 const OF_WHOLE: u32 = 3;
 const ANYTHING: u32 = 0;
@@ -374,7 +374,7 @@ fn status_class(scratch: *mut Scratch) -> u8 {
 
 /// What a record says of a piece besides where it lies and what was copied of it.
 #[inline(always)]
-fn describe(header: &mut Data, connection: &Connection, thread: u64, direction: u32, len: u32) {
+pub(super) fn describe(header: &mut Data, connection: &Connection, thread: u64, direction: u32, len: u32) {
     header.kind = EventKind::Data as u32;
     header.direction = direction;
     header.len = len;

@@ -25,15 +25,16 @@ use ebpf_common::{
 };
 
 use super::{
-    capture::{self, Buffer, Copied, read_user_value},
+    capture::{Buffer, read_user_value},
     frames::Stand,
+    plaintext::piece,
     process, socket_io,
 };
 use crate::{
     kernel::{clear, task},
     maps::{
-        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, HELD, IGNORED, NO_CALLS, SCRATCH, StackKey, TLS_CALLS,
-        TLS_CARRIERS, TLS_HELD, TLS_STREAMS, TLS_THREADS, TlsCall, TlsKey, TlsStream, TlsThread, count,
+        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, HELD, IGNORED, NO_CALLS, StackKey, TLS_CALLS, TLS_CARRIERS,
+        TLS_HELD, TLS_STREAMS, TLS_THREADS, TlsCall, TlsKey, TlsStream, TlsThread, count,
     },
 };
 
@@ -70,14 +71,6 @@ const UNDONE: u32 = 1 << 3;
 const WAITED: u32 = 1 << 4;
 /// It was known to move bytes up to the moment when it was met.
 pub(super) const IN_MIDST: u32 = 1 << 6;
-/// The plaintext began with HTTP/2's preface.
-const HTTP2: u32 = 1 << 5;
-
-/// The first word of that preface, as it reads in memory.
-const PREFACE: u32 = u32::from_le_bytes(*b"PRI ");
-/// What is copied at least of each piece of HTTP/2: libraries put small frames, one after the other, before the payload of a
-/// large one, and begin a new write, and so a new record, behind it.
-const FRAMES_HEAD: u32 = 2048;
 
 /// A thread that has done nothing yet.
 pub(super) const NOTHING_DONE: TlsThread =
@@ -255,9 +248,9 @@ fn closes(at: u64, thread_id: u64) -> Option<TlsCall> {
     Some(call)
 }
 
-/// A function returns `result`; its return address lies at `at`.
+/// A function returns `result`; its return address lies at `at`. Gives what is to be done next, see [`socket_io::FOLLOW`].
 #[inline(always)]
-pub fn ends(result: u64, at: u64) -> Option<()> {
+pub fn ends(result: u64, at: u64) -> Option<u32> {
     let thread_id = bpf_get_current_pid_tgid();
     let call = closes(at, thread_id)?;
     if call.kind >= UNCORK {
@@ -292,7 +285,7 @@ pub fn ends(result: u64, at: u64) -> Option<()> {
         return read_nothing(stream, thread_id, len);
     }
     stream.traits |= ESTABLISHED;
-    piece(stream, thread_id, RECEIVED, len as u32, Buffer::plain(call.buffer))
+    piece(stream, thread_id, RECEIVED, len as u32, Buffer::plain(call.buffer), true)
 }
 
 /// A call that makes an encrypter of rustls may return; its return address lies at `at`. Gives whether it is one.
@@ -303,7 +296,7 @@ pub fn ends_encrypter(at: u64) -> bool {
 
 /// A read returned no bytes: `len` is 0 at the end.
 #[inline(always)]
-fn read_nothing(stream: &mut TlsStream, thread_id: u64, len: i64) -> Option<()> {
+fn read_nothing(stream: &mut TlsStream, thread_id: u64, len: i64) -> Option<u32> {
     stream.traits |= WAITED;
     if len == 0 && stream.plaintext.flags & ANNOUNCED != 0 {
         let thread = u64::from(stream.plaintext.tgid) << 32 | thread_id & 0xffff_ffff;
@@ -314,7 +307,7 @@ fn read_nothing(stream: &mut TlsStream, thread_id: u64, len: i64) -> Option<()> 
 
 /// A read into a packet of GnuTLS's own (`mbuffer_st`), whose address is at `at`, has returned `len`.
 #[inline(always)]
-fn ends_packet(stream: &mut TlsStream, thread_id: u64, at: u64, len: i64) -> Option<()> {
+fn ends_packet(stream: &mut TlsStream, thread_id: u64, at: u64, len: i64) -> Option<u32> {
     if len <= 0 {
         return read_nothing(stream, thread_id, len);
     }
@@ -325,12 +318,13 @@ fn ends_packet(stream: &mut TlsStream, thread_id: u64, at: u64, len: i64) -> Opt
     let is_packet = bytes != 0 && size.wrapping_sub(taken) == len as u64;
     let buffer = if is_packet { Buffer::plain(bytes + taken) } else { Buffer::hidden(flags::UNREADABLE) };
     stream.traits |= ESTABLISHED;
-    piece(stream, thread_id, RECEIVED, len as u32, buffer)
+    piece(stream, thread_id, RECEIVED, len as u32, buffer, true)
 }
 
-/// A write of `len` bytes begins. `file` gives the number of the library's file.
+/// A write of `len` bytes begins. `file` gives the number of the library's file. Gives what is to be done next, see
+/// [`socket_io::FOLLOW`].
 #[inline(always)]
-pub fn writes(object: u64, address: u64, len: u32, file: impl FnOnce() -> u32) -> Option<()> {
+pub fn writes(object: u64, address: u64, len: u32, file: impl FnOnce() -> u32) -> Option<u32> {
     let thread = bpf_get_current_pid_tgid();
     let key = TlsKey { object, tgid: thread >> 32 };
     let stream = stream(&key, file)?;
@@ -366,7 +360,7 @@ pub fn writes(object: u64, address: u64, len: u32, file: impl FnOnce() -> u32) -
     if known >= len {
         return None;
     }
-    piece(stream, thread, SENT, (len - known) as u32, Buffer::plain(address + known))
+    piece(stream, thread, SENT, (len - known) as u32, Buffer::plain(address + known), true)
 }
 
 /// Whether the thread writes what it wrote to this object before, and was held back.
@@ -610,6 +604,7 @@ pub(super) fn stream(key: &TlsKey, file: impl FnOnce() -> u32) -> Option<*mut Tl
 #[inline(always)]
 pub(super) fn fresh_stream(key: &TlsKey, traits: u32) -> Option<*mut TlsStream> {
     let fresh = TlsStream {
+        object: key.object,
         plaintext: plaintext(key.tgid as u32),
         carrier: 0,
         candidate: 0,
@@ -708,56 +703,9 @@ pub(super) fn carry(stream: &mut TlsStream, carrier: u64, thread: u64) -> bool {
     true
 }
 
-/// `len` bytes of plaintext in `buffer`.
-#[inline(always)]
-pub(super) fn piece(stream: &mut TlsStream, thread: u64, direction: u32, len: u32, buffer: Buffer) -> Option<()> {
-    announce(stream)?;
-    let plaintext = &mut stream.plaintext;
-    let (position, other_position) = if direction == SENT {
-        let [received, sent] = plaintext.position;
-        plaintext.position[1] = sent + u64::from(len);
-        (sent, received)
-    } else {
-        let [received, sent] = plaintext.position;
-        plaintext.position[0] = received + u64::from(len);
-        (received, sent)
-    };
-    if plaintext.flags & IGNORED != 0 || socket_io::unwanted(plaintext) {
-        return None;
-    }
-    // SAFETY: the helper only returns a number.
-    let at_ns = unsafe { bpf_ktime_get_ns() };
-    let scratch = SCRATCH.get_ptr_mut(2 + (direction & 1))?;
-    let mut wanted = socket_io::share(plaintext, direction, len);
-    if stream.traits & HTTP2 != 0 && wanted < FRAMES_HEAD {
-        wanted = FRAMES_HEAD;
-    }
-    // A program of a uprobe may lose the processor to another thread's: whose bytes these are is asked afterwards.
-    // SAFETY: per-CPU memory.
-    let mark = unsafe { &raw mut (*scratch).header.at_ns };
-    // SAFETY: as above.
-    unsafe { mark.write_volatile(at_ns) };
-    let mut copied = capture::copy(scratch, buffer, u64::from(len), u64::from(wanted));
-    // SAFETY: as above.
-    if unsafe { mark.read_volatile() } != at_ns {
-        copied = Copied { head_len: 0, tail_len: 0, flags: flags::FAULT };
-    }
-    if position == 0 && copied.head_len >= 4 && socket_io::first_word(scratch) == PREFACE {
-        stream.traits |= HTTP2;
-    }
-    // SAFETY: as above.
-    let header = unsafe { &mut (*scratch).header };
-    header.at_ns = at_ns;
-    header.flags = flags::TLS;
-    header.position = position;
-    header.other_position = other_position;
-    socket_io::send(scratch, plaintext, thread, direction, len, &copied, false);
-    Some(())
-}
-
 /// Tells user space of a stream, once.
 #[inline(always)]
-fn announce(stream: &mut TlsStream) -> Option<()> {
+pub(super) fn announce(stream: &mut TlsStream) -> Option<()> {
     if stream.plaintext.flags & ANNOUNCED != 0 {
         return Some(());
     }

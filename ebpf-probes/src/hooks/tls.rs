@@ -10,10 +10,35 @@ use ebpf_common::policy::TLS_ALL_FILES;
 use crate::{
     globals::{HAS_COOKIES, hooks_only},
     handlers::{
-        rustls,
+        frames, plaintext, rustls, socket_io,
         tls::{self, Begun, HANDSHAKE, READ, READ_PACKET, UNCORK},
     },
+    maps::TAIL_CALLS_TLS,
 };
+
+/// Does with a piece of plaintext what is to be done next. Not for a function of its own: see `sys_exit`.
+#[inline(always)]
+fn go_on(ctx: &impl EbpfContext, next: Option<u32>) {
+    if next == Some(socket_io::FOLLOW) {
+        // It returns only if that program is not there.
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS_TLS.tail_call(ctx, 0) };
+        plaintext::unfollowed();
+    }
+}
+
+/// Called by those below that see plaintext, and by itself, never attached.
+#[uprobe]
+#[inline(always)]
+fn tls_frames(ctx: ProbeContext) -> u32 {
+    let outcome = plaintext::walks();
+    if outcome == frames::MORE {
+        // SAFETY: the context is this program's.
+        unsafe { TAIL_CALLS_TLS.tail_call(&ctx, 0) };
+    }
+    plaintext::walked(outcome);
+    0
+}
 
 /// The number of the file whose function was called.
 #[inline(always)]
@@ -27,12 +52,13 @@ fn file(ctx: &impl EbpfContext) -> u32 {
 
 /// `SSL_write`, `SSL_write_ex`, `SSL_write_ex2`, `gnutls_record_send`, `_send2`, `_send_range`: object, buffer, length.
 #[uprobe]
+#[inline(always)]
 fn tls_write(ctx: ProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
     if let (Some(object), Some(buffer), Some(len)) = (ctx.arg(0), ctx.arg(1), ctx.arg::<u64>(2)) {
-        tls::writes(object, buffer, len as u32, || file(&ctx));
+        go_on(&ctx, tls::writes(object, buffer, len as u32, || file(&ctx)));
     }
     0
 }
@@ -123,11 +149,12 @@ fn tls_uncork(ctx: ProbeContext) -> u32 {
 
 /// At a `ret` of one of these.
 #[uprobe]
+#[inline(always)]
 fn tls_return(ctx: ProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
-    tls::ends(result(&ctx), stack_pointer(&ctx));
+    go_on(&ctx, tls::ends(result(&ctx), stack_pointer(&ctx)));
     0
 }
 
@@ -157,12 +184,13 @@ fn tls_free(ctx: ProbeContext) -> u32 {
 
 /// `MessageEncrypter::encrypt`: where to put the result, object, record, its number.
 #[uprobe]
+#[inline(always)]
 fn rustls_encrypt(ctx: ProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
     if let (Some(object), Some(message), Some(sequence)) = (ctx.arg(1), ctx.arg(2), ctx.arg(3)) {
-        rustls::encrypts(object, message, sequence, || file(&ctx));
+        go_on(&ctx, rustls::encrypts(object, message, sequence, || file(&ctx)));
     }
     0
 }
@@ -191,12 +219,13 @@ fn rustls_made(ctx: ProbeContext) -> u32 {
 
 /// `CommonState::take_received_plaintext`: object, payload.
 #[uprobe]
+#[inline(always)]
 fn rustls_decrypted(ctx: ProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
     if let Some(payload) = ctx.arg(1) {
-        rustls::decrypted(payload);
+        go_on(&ctx, rustls::decrypted(payload));
     }
     0
 }

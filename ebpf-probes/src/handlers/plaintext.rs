@@ -1,0 +1,208 @@
+//! Pieces of plaintext: recorded like those of a socket, and followed frame by frame where they are HTTP/2.
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use ebpf_common::events::flags;
+
+use super::{
+    capture::{self, Buffer, Memory},
+    frames, scratch,
+    socket_io::{self, FOLLOW, NOTHING},
+    tls::announce,
+};
+use crate::{
+    kernel::{
+        socket::{Sequences, Socket},
+        task::tgid_of,
+    },
+    maps::{Connection, FRAMES, IGNORED, Scratch, TLS_STREAMS, TlsKey, TlsStream},
+};
+
+/// Plaintext as a backend would hand its socket over, so that its frames are followed in the same way.
+#[derive(Clone, Copy)]
+struct Plaintext {
+    object: u64,
+    id: u64,
+}
+
+impl Plaintext {
+    #[inline(always)]
+    fn of(stream: &TlsStream) -> Self {
+        Self { object: stream.object, id: stream.plaintext.id }
+    }
+}
+
+impl Socket for Plaintext {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.object
+    }
+
+    #[inline(always)]
+    fn inode(self) -> u64 {
+        self.id
+    }
+
+    #[inline(always)]
+    fn connection(self) -> Option<*mut Connection> {
+        let key = TlsKey { object: self.object, tgid: bpf_get_current_pid_tgid() >> 32 };
+        let stream = TLS_STREAMS.get_ptr_mut(&key)?;
+        // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
+        let plaintext = unsafe { &raw mut (*stream).plaintext };
+        // SAFETY: as above.
+        unsafe { (*plaintext).id == self.id }.then_some(plaintext)
+    }
+
+    #[inline(always)]
+    fn remember(self) -> Option<*mut Connection> {
+        None
+    }
+
+    #[inline(always)]
+    fn sequences(self) -> Sequences {
+        Sequences::NONE
+    }
+}
+
+/// `len` bytes of plaintext in `buffer`. Gives what is to be done next: [`FOLLOW`], if they may be followed.
+#[inline(always)]
+pub(super) fn piece(
+    stream: &mut TlsStream,
+    thread: u64,
+    direction: u32,
+    len: u32,
+    buffer: Buffer,
+    may_follow: bool,
+) -> Option<u32> {
+    let scratch = met(stream, thread, direction, len)?;
+    let side = (direction & 1) as usize;
+    let buffer = capture::keep(scratch, buffer);
+    if stream.plaintext.flags & (FRAMES << side) != 0 {
+        if may_follow && let Some(memory) = buffer.memory(len.into()) {
+            return follow(scratch, stream, thread, direction, len, memory);
+        }
+        passes(&mut stream.plaintext, side, len);
+    }
+    let beginning = socket_io::record(scratch, &mut stream.plaintext, thread, direction, len, buffer, may_follow);
+    if beginning == socket_io::FRAME {
+        stream.plaintext.flags |= FRAMES << side;
+        // Its bytes were read already, so they can be read.
+        let beginning = frames::beginning(scratch);
+        let _for_certain = frames::prepare(scratch, Plaintext::of(stream), beginning, buffer, len.into());
+        return Some(FOLLOW);
+    }
+    scratch::release(scratch);
+    Some(NOTHING)
+}
+
+/// `len` bytes of plaintext in `memory`, in a direction of which [`is_followed`] said so.
+#[inline(always)]
+pub(super) fn followed(stream: &mut TlsStream, thread: u64, direction: u32, len: u32, memory: Memory) -> Option<u32> {
+    let scratch = met(stream, thread, direction, len)?;
+    follow(scratch, stream, thread, direction, len, memory)
+}
+
+/// Whether the frames of HTTP/2 are followed in a direction.
+#[inline(always)]
+pub(super) fn is_followed(stream: &TlsStream, direction: u32) -> bool {
+    stream.plaintext.flags & (FRAMES << (direction & 1)) != 0
+}
+
+#[inline(always)]
+fn follow(
+    scratch: *mut Scratch,
+    stream: &TlsStream,
+    thread: u64,
+    direction: u32,
+    len: u32,
+    memory: Memory,
+) -> Option<u32> {
+    let stand = stream.plaintext.frames[(direction & 1) as usize];
+    frames::prepare_memory(scratch, Plaintext::of(stream), stand, memory, len.into());
+    // SAFETY: per-CPU memory, which was claimed.
+    let header = unsafe { &mut (*scratch).header };
+    socket_io::describe(header, &stream.plaintext, thread, direction, len);
+    Some(FOLLOW)
+}
+
+/// Counts a piece, and gives the room to put its record together if it is wanted.
+#[inline(always)]
+fn met(stream: &mut TlsStream, thread: u64, direction: u32, len: u32) -> Option<*mut Scratch> {
+    // It may have been left out meanwhile.
+    stream.plaintext.tgid = tgid_of(thread);
+    announce(stream)?;
+    let side = (direction & 1) as usize;
+    let plaintext = &mut stream.plaintext;
+    let position = plaintext.position[side];
+    let other_position = plaintext.position[1 - side];
+    plaintext.position[side] = position + u64::from(len);
+    if plaintext.flags & IGNORED != 0 || socket_io::unwanted(plaintext) {
+        return None;
+    }
+    // SAFETY: the helper only returns a number.
+    let at_ns = unsafe { bpf_ktime_get_ns() };
+    let Some(scratch) = scratch::claim(thread) else {
+        passes(plaintext, side, len);
+        return None;
+    };
+    // SAFETY: per-CPU memory, which was claimed.
+    let header = unsafe { &mut (*scratch).header };
+    header.at_ns = at_ns;
+    header.flags = flags::TLS;
+    header.position = position;
+    header.other_position = other_position;
+    Some(scratch)
+}
+
+/// `len` bytes of plaintext that cannot be gathered, and so show as a gap.
+#[inline(always)]
+pub(super) fn unseen(stream: &mut TlsStream, direction: u32, len: u32) {
+    let side = (direction & 1) as usize;
+    stream.plaintext.position[side] += u64::from(len);
+    passes(&mut stream.plaintext, side, len);
+}
+
+/// Bytes are left out of a direction that may be followed.
+#[inline(always)]
+fn passes(plaintext: &mut Connection, side: usize, len: u32) {
+    if !frames::pass(&mut plaintext.frames[side], len) {
+        plaintext.flags &= !(FRAMES << side);
+    }
+}
+
+/// Walks on over the frames of the piece that was prepared for the current thread. If the answer is [`frames::MORE`], the
+/// program is to call itself; when that cannot be, or for any other answer, [`walked`].
+#[inline(always)]
+pub fn walks() -> u32 {
+    scratch::claimed(bpf_get_current_pid_tgid()).map_or(frames::LOST, frames::walk_in)
+}
+
+/// Records what is left of that piece.
+#[inline(always)]
+pub fn walked(outcome: u32) -> Option<()> {
+    let scratch = scratch::claimed(bpf_get_current_pid_tgid())?;
+    // SAFETY: per-CPU memory, which was claimed.
+    let direction = unsafe { (*scratch).header.direction };
+    let recorded = frames::finish_in(scratch, direction, outcome, |walk| Plaintext {
+        object: walk.socket.get(),
+        id: walk.inode.get(),
+    });
+    scratch::release(scratch);
+    recorded
+}
+
+/// The program to continue in is not there: the piece, one that begins a connection, is recorded as any other.
+#[inline(always)]
+pub fn unfollowed() -> Option<()> {
+    let scratch = scratch::claimed(bpf_get_current_pid_tgid())?;
+    // SAFETY: per-CPU memory, which was claimed.
+    let Scratch { header, walk, .. } = unsafe { &*scratch };
+    let side = (header.direction & 1) as usize;
+    let plaintext = Plaintext { object: walk.socket.get(), id: walk.inode.get() };
+    if let Some(connection) = plaintext.connection() {
+        // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
+        unsafe { (*connection).flags &= !(FRAMES << side) };
+    }
+    let recorded = socket_io::output(scratch, u64::from(header.head_len) + u64::from(header.tail_len));
+    scratch::release(scratch);
+    recorded
+}
