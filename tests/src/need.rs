@@ -114,7 +114,8 @@ fn is_of_today(copies: &Path, sources: &Path) -> bool {
 /// If it cannot be compiled.
 #[must_use]
 pub fn compiled(name: &str, flags: &[&str], folder: &Path) -> PathBuf {
-    let out = folder.join(name.trim_end_matches(".c"));
+    let name_of_it = Path::new(name).file_stem().expect("a source has a name");
+    let out = folder.join(name_of_it);
     let compiler = Command::new(program("cc"))
         .args(["-O1", "-Wall", "-Werror", "-D_GNU_SOURCE", "-o"])
         .arg(&out)

@@ -111,7 +111,8 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
     for one in &happened.told {
         let ask = asks[&one.number];
         let is_own_page = ask.by_query && ask.answer.status == 404;
-        let as_asked = one.status == Some(ask.answer.status) && (is_own_page || ask.is_call || one.bytes == ask.answer.bytes);
+        let as_asked =
+            one.status == Some(ask.answer.status) && (is_own_page || ask.is_call || one.bytes == ask.answer.bytes);
         if !as_asked && verdict.complaints.len() < 5 {
             verdict.complaints.push(format!("not answered as asked: {} {} {one:?}", ask.method, ask.target()));
         }
@@ -155,6 +156,7 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         }
     }
     let is_excused = verdict.lost.values().any(|count| *count > 0);
+    let mut without_span = 0;
     for life in &happened.lives {
         for one in strict(round, happened, life) {
             let ask = asks[&one.number];
@@ -177,6 +179,7 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
                 };
                 if is_excused {
                     verdict.excused += 1;
+                    without_span += u64::from(spans.is_none());
                 } else {
                     let since = (one.start - life.ready) / 1_000_000;
                     verdict.missing.push(format!(
@@ -190,13 +193,30 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
             }
         }
     }
+    let counted = most_requests_lost(happened);
+    // Several that go in one write are lost as one.
+    let counted = counted.map(|counted| counted * round.streams as u64);
+    if counted.is_some_and(|counted| without_span > counted) {
+        verdict.missing.push(format!("{without_span} requests without a span, at most {counted:?} counted as lost"));
+    }
     verdict
+}
+
+/// How many requests were lost at most, as the agents say.
+fn most_requests_lost(happened: &Happened) -> Option<u64> {
+    let of = |life: &Life| figures(&life.state, "beyla_rs.requests.lost").into_iter().map(|(_, value)| value as u64);
+    happened.lives.iter().flat_map(of).reduce(|one, other| one + other)
 }
 
 /// Requests on a connection that began before an agent which it may leave out: an exchange and the next, and what was in
 /// flight then. rustls shows by two pieces which bytes are whose.
 fn leave(round: &Round) -> usize {
-    let in_flight = if round.streams > 1 { 2 * round.streams } else { 0 };
+    let in_flight = match round.age {
+        _ if round.streams == 1 => 0,
+        // At rest, what comes first is provably a beginning.
+        Age::OlderResting => round.streams,
+        _ => 2 * round.streams,
+    };
     2 + in_flight + if round.wire.is_tls() { 2 } else { 0 }
 }
 
@@ -268,7 +288,8 @@ fn compare(
     let expected = if kind == "SERVER" { told.port } else { port };
     check(peer.is_none_or(|peer| peer == u64::from(expected)), &|| format!("peer {peer:?} of {expected}"));
     // A thread can be held up between its call and what records it.
-    let slack: u64 = if matches!(round.trouble, Trouble::CpuLoad | Trouble::RealTime) { 2_000_000_000 } else { 250_000_000 };
+    let slack: u64 =
+        if matches!(round.trouble, Trouble::CpuLoad | Trouble::RealTime) { 2_000_000_000 } else { 250_000_000 };
     check(span.start_unix_nano + slack >= told.start, &|| {
         format!("starts {} ms before it was asked", (told.start - span.start_unix_nano) / 1_000_000)
     });
@@ -393,7 +414,8 @@ fn count_lost(life: &Life, lost: &mut BTreeMap<String, u64>) {
         for (metric, at) in last(&life.state, name).into_values() {
             let point = &metric.points[at];
             let labels: Vec<_> = point.attributes.values().filter_map(Value::as_str).collect();
-            let is_dropped = name.starts_with("beyla_rs.export") && labels.iter().any(|label| label.contains("dropped"));
+            let is_dropped =
+                name.starts_with("beyla_rs.export") && labels.iter().any(|label| label.contains("dropped"));
             if (is_loss || is_dropped) && point.value > 0.0 {
                 *lost.entry(format!("{name}{labels:?}")).or_default() += point.value as u64;
             }

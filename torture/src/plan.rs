@@ -61,17 +61,20 @@ pub(crate) enum ServerKind {
     Nghttpd,
     /// hyper, over rustls where there is TLS.
     Hyper,
+    /// A thread per connection over GnuTLS.
+    GnuTls,
 }
 
 impl ServerKind {
-    const ALL: [Self; 7] =
-        [Self::Nginx, Self::Node, Self::Asyncio, Self::Threads, Self::Go, Self::Nghttpd, Self::Hyper];
+    const ALL: [Self; 8] =
+        [Self::Nginx, Self::Node, Self::Asyncio, Self::Threads, Self::Go, Self::Nghttpd, Self::Hyper, Self::GnuTls];
 
     pub(crate) const fn speaks(self, wire: Wire) -> bool {
         match self {
             Self::Nginx => !wire.is_grpc(),
             Self::Node | Self::Go | Self::Hyper => true,
             Self::Asyncio | Self::Threads => !wire.is_http2(),
+            Self::GnuTls => wire.is_tls() && !wire.is_http2(),
             Self::Nghttpd => wire.is_http2() && !wire.is_grpc(),
         }
     }
@@ -110,7 +113,9 @@ impl ClientKind {
         match self {
             Self::Rust => true,
             // libcurl 7.88 makes no second request on a connection that was HTTP/2 without asking.
-            Self::CurlOpenSsl | Self::CurlGnuTls => !wire.is_pipelined() && !wire.is_grpc() && !matches!(wire, Wire::H2c),
+            Self::CurlOpenSsl | Self::CurlGnuTls => {
+                !wire.is_pipelined() && !wire.is_grpc() && !matches!(wire, Wire::H2c)
+            }
         }
     }
 }
@@ -260,8 +265,8 @@ fn rng(seed: u64, number: u64, purpose: u64) -> StdRng {
 
 /// Bytes that a round moves at most, about.
 const MOST_BYTES: usize = 40_000_000;
-/// How long connections are kept busy while an agent starts, in µs: longer than it takes.
-const LONG_US: u64 = 4_000_000;
+/// How long connections are kept busy while agents start, in µs, unless the client is told that it is enough.
+const LONG_US: u64 = 10_000_000;
 
 impl Round {
     /// Draws one.
@@ -290,36 +295,35 @@ impl Round {
         let is_sock = rng.random_bool(0.5);
         let age = pick(&Age::ALL, rng);
         let trouble = pick_weighted(&Trouble::ALL, rng);
-        let lasts = matches!(age, Age::OlderBusy | Age::Restarted) || trouble == Trouble::Stopped;
-        // Those that last go on slowly: they have to be few for each to get far.
-        let connections = pick(if lasts { &[1, 2, 4, 8] } else { &[1, 2, 4, 8, 16, 32, 64] }, rng);
+        // Each connection gets beyond its beginning, of which an agent that comes late need not know all.
+        let is_older = age == Age::OlderResting;
+        // What has to last while agents come and go is slow, and on few connections, so that each gets far.
+        let lasts = matches!(age, Age::OlderBusy | Age::Restarted) || matches!(trouble, Trouble::Stopped);
+        let connections = pick(if lasts { &[1, 2, 3, 4] } else { &[1, 2, 4, 8, 16, 32, 64] }, rng);
+        let connections = if is_older { connections.min(16) } else { connections };
         let streams = if wire.is_http2() {
-            pick(&[1, 1, 2, 5, 10, 30, 100], rng)
+            pick(if lasts { &[1, 1, 2, 5, 10] } else { &[1, 1, 2, 5, 10, 30, 100] }, rng)
         } else if wire.is_pipelined() {
-            pick(&[2, 3, 10, 30], rng)
+            pick(if lasts { &[2, 3, 5] } else { &[2, 3, 10, 30] }, rng)
         } else {
             1
         };
         let lifetime: usize = if age == Age::Younger && rng.random_bool(0.35) { pick(&[1, 1, 3, 10], rng) } else { 0 };
         let sizes = pick_weighted(&Sizes::ALL, rng);
-        let most = match sizes {
+        let most: usize = match sizes {
             Sizes::Small => 2_000,
             Sizes::Mixed => 1_000,
             Sizes::Large => 120,
         };
-        let most = if lifetime == 1 { most / 4 } else { most };
-        let mut requests: usize = most.max(10 * connections);
-        // At so slow a pace that it lasts while agents come and go.
-        let pace_us = if lasts {
-            let each = requests.div_ceil(connections * if wire.is_http2() { streams } else { 1 });
-            LONG_US / each.max(1) as u64
-        } else if rng.random_bool(0.3) {
-            rng.random_range(0..3_000)
+        let (requests, pace_us) = if lasts {
+            let requests = 4 * most;
+            let at_once = connections * if wire.is_http2() { streams } else { 1 };
+            (requests, LONG_US / requests.div_ceil(at_once) as u64)
         } else {
-            0
+            let most = if lifetime == 1 { most / 4 } else { most };
+            let each = if is_older { 10 + 4 * streams } else { 10 };
+            (most.max(each * connections), if rng.random_bool(0.3) { rng.random_range(0..3_000) } else { 0 })
         };
-        requests = requests.min(requests * 3_000_000 / (pace_us as usize * requests / connections).max(3_000_000));
-        let requests = requests.max(connections);
         Self {
             seed,
             number,
@@ -347,6 +351,11 @@ impl Round {
     /// Connections exist before the agent.
     pub(crate) const fn begins_before(&self) -> bool {
         matches!(self.age, Age::OlderResting | Age::OlderBusy)
+    }
+
+    /// Requests go on until the client is told that it is enough.
+    pub(crate) const fn lasts(&self) -> bool {
+        matches!(self.age, Age::OlderBusy | Age::Restarted) || matches!(self.trouble, Trouble::Stopped)
     }
 
     /// Both the agent's absence and its start are within the traffic.
@@ -388,7 +397,10 @@ impl Round {
         } else if by_query {
             pick_weighted(&[(200, 4), (404, 1)], rng)
         } else {
-            pick_weighted(&[(200, 8), (201, 1), (204, 1), (304, 1), (400, 1), (403, 1), (404, 1), (500, 1), (503, 1)], rng)
+            pick_weighted(
+                &[(200, 8), (201, 1), (204, 1), (304, 1), (400, 1), (403, 1), (404, 1), (500, 1), (503, 1)],
+                rng,
+            )
         };
         let mut answer_bytes = sizes.draw(rng);
         if self.server.has_files() {

@@ -54,6 +54,9 @@ pub(crate) struct Happened {
 /// Requests of each connection that are made before the agent comes.
 pub(crate) const BEFORE: usize = 3;
 
+/// How long what lasts goes on once the last agent watches.
+const WHOLE: Duration = Duration::from_millis(1_000);
+
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -113,12 +116,15 @@ pub(crate) fn carry_out(round: &Round, servers: &mut Servers) -> Happened {
         running = begin(round, &who, &config);
         trouble(round, &running, &client);
     }
+    if round.lasts() {
+        thread::sleep(WHOLE);
+        client.tell("enough");
+    }
     if client.stdout.until(PATIENCE, |lines| is_done(lines).then_some(())).is_none() {
         complaints.push("the client did not come to its end".to_owned());
     }
     drop(busy);
-    let told: Vec<Told> =
-        client.stdout.so_far().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let told: Vec<Told> = client.stdout.so_far().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     complaints.extend(client.stderr.so_far().into_iter().take(10).map(|line| format!("the client: {line}")));
     if round.number % 3 == 0 {
         client.tell_no_more();
@@ -193,7 +199,10 @@ struct Running {
 fn begin(round: &Round, who: &Who, config: &std::path::Path) -> Running {
     let receiver = Receiver::start();
     let (mut arguments, mut rules) = (Vec::<String>::new(), Vec::new());
-    let chosen = [(round.side.has_server(), who.server, &who.server_exe), (round.side.has_client(), who.client, &who.client_exe)];
+    let chosen = [
+        (round.side.has_server(), who.server, &who.server_exe),
+        (round.side.has_client(), who.client, &who.client_exe),
+    ];
     let chosen = chosen.iter().filter(|(is_chosen, ..)| *is_chosen);
     match round.selection {
         Selection::Pid => arguments.extend(chosen.flat_map(|(_, pid, _)| ["--pid".to_owned(), pid.to_string()])),

@@ -130,10 +130,12 @@ fn call(answer: Answer) -> Response<Body> {
             }
             pause(answer).await;
         }
-        let _gone = sender.send_trailers(HeaderMap::from_iter([(
-            http::HeaderName::from_static("grpc-status"),
-            HeaderValue::from_static("0"),
-        )]));
+        let _gone = sender
+            .send_trailers(HeaderMap::from_iter([(
+                http::HeaderName::from_static("grpc-status"),
+                HeaderValue::from_static("0"),
+            )]))
+            .await;
     });
     builder.body(body.boxed_unsync()).expect("these headers are valid")
 }

@@ -144,6 +144,12 @@ fn start(kind: ServerKind, at: &Path) -> Server {
             let ports = says(&program);
             Server { program, ports: vec![(Wire::Http1, ports[0]), (Wire::Http1Tls, ports[1])] }
         }
+        ServerKind::GnuTls => {
+            let binary = need::compiled("torture/gnutls_server.c", &["-lgnutls", "-lpthread"], at);
+            let program = begin(with_files(binary, &[]));
+            let ports = says(&program);
+            Server { program, ports: vec![(Wire::Http1Tls, ports[0])] }
+        }
         ServerKind::Go => {
             let program = begin(with_files(need::made("go").join("torture"), &[]));
             let ports = says(&program);
@@ -195,9 +201,8 @@ fn nginx(at: &Path, begin: impl Fn(Command) -> Program) -> Server {
     let [http1, h2c, http1_tls, http2_tls] = [free_port(), free_port(), free_port(), free_port()];
     let mut locations = String::new();
     for status in [200, 201, 400, 403, 404, 500, 503] {
-        locations += &format!(
-            "location ~ ^/s/{status}/(?<bytes>\\d+)/ {{ error_page 418 ={status} /f/$bytes; return 418; }}\n"
-        );
+        locations +=
+            &format!("location ~ ^/s/{status}/(?<bytes>\\d+)/ {{ error_page 418 ={status} /f/$bytes; return 418; }}\n");
     }
     for status in [204, 304] {
         locations += &format!("location /s/{status}/ {{ return {status}; }}\n");
@@ -226,7 +231,6 @@ fn nginx(at: &Path, begin: impl Fn(Command) -> Program) -> Server {
     command.arg("-p").arg(at).arg("-c").arg(at.join("nginx.conf")).args(["-e", "stderr"]);
     let mut program = begin(command);
     until_it_listens(&mut program, http2_tls);
-    let ports =
-        vec![(Wire::Http1, http1), (Wire::H2c, h2c), (Wire::Http1Tls, http1_tls), (Wire::Http2Tls, http2_tls)];
+    let ports = vec![(Wire::Http1, http1), (Wire::H2c, h2c), (Wire::Http1Tls, http1_tls), (Wire::Http2Tls, http2_tls)];
     Server { program, ports }
 }

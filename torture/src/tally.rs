@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// Only this round
     #[arg(long)]
     round: Option<u64>,
+    /// Only rounds whose description has this word; several: all of them
+    #[arg(long)]
+    only: Vec<String>,
     /// Lines of a failure's wrong and missing rows, and of the agent's log
     #[arg(long, default_value_t = 12)]
     lines: usize,
@@ -60,7 +63,11 @@ pub(crate) fn main(args: &Args) -> ExitCode {
         if args.round.is_none() && began.elapsed() >= Duration::from_secs_f64(args.minutes * 60.0) {
             break;
         }
-        one(args, &Round::draw(seed, number), &mut servers, &mut sum);
+        let round = Round::draw(seed, number);
+        let description = round.to_string();
+        if args.only.iter().all(|word| description.contains(word.as_str())) {
+            one(args, &round, &mut servers, &mut sum);
+        }
     }
     let Sum { rounds, requests, spans, strict, wrong, missing, excused, histograms, with_loss, failed } = sum;
     println!(

@@ -38,7 +38,7 @@ function answer(request, response) {
     const [status, bytes, delay] = words.map(Number);
     const shape = words[3];
     const finish = () => {
-      if (call) return answerCall(response.stream, status, bytes, shape);
+      if (call) return answerCall(response, status, bytes, shape);
       if (shape === 'w') {
         response.writeHead(status, status === 204 || status === 304 ? {} : { 'content-length': bytes });
         return response.end(request.method === 'HEAD' ? undefined : Buffer.alloc(bytes, 'a'));
@@ -51,17 +51,16 @@ function answer(request, response) {
   });
 }
 
-function answerCall(stream, status, bytes, shape) {
-  if (stream.destroyed) return;
-  const headers = { ':status': 200, 'content-type': 'application/grpc' };
+function answerCall(response, status, bytes, shape) {
+  const headers = { 'content-type': 'application/grpc' };
   if (status !== 0) {
-    stream.respond({ ...headers, 'grpc-status': status }, { endStream: true });
-    return;
+    response.writeHead(200, { ...headers, 'grpc-status': status });
+    return response.end();
   }
-  stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': status }));
-  stream.respond(headers, { waitForTrailers: true });
+  response.addTrailers({ 'grpc-status': status });
+  response.writeHead(200, headers);
   const all = (bytes === 0 ? [0] : sizes(bytes, shape)).map(message);
-  pieces(stream, all, shape, () => stream.end());
+  pieces(response, all, shape, () => response.end());
 }
 
 const settings = { maxConcurrentStreams: 200 };

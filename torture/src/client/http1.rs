@@ -223,4 +223,3 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 }
-

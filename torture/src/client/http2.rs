@@ -66,8 +66,7 @@ pub(super) async fn requests(
 
 /// One request; whether it went well.
 async fn one(shared: &Shared, sender: &SendRequest<Bytes>, ask: Ask, port: u16, place: usize) -> bool {
-    let mut told =
-        Told { number: ask.number, start: now(), end: 0, status: None, bytes: 0, port, place, error: None };
+    let mut told = Told { number: ask.number, start: now(), end: 0, status: None, bytes: 0, port, place, error: None };
     match exchange(shared, sender, &ask, &mut told.start).await {
         Ok((status, bytes)) => (told.status, told.bytes) = (Some(status), bytes),
         Err(error) => told.error = Some(format!("{error:#}")),
@@ -78,19 +77,16 @@ async fn one(shared: &Shared, sender: &SendRequest<Bytes>, ask: Ask, port: u16, 
     is_well
 }
 
-async fn exchange(
-    shared: &Shared,
-    sender: &SendRequest<Bytes>,
-    ask: &Ask,
-    start: &mut u64,
-) -> Result<(u16, usize)> {
+async fn exchange(shared: &Shared, sender: &SendRequest<Bytes>, ask: &Ask, start: &mut u64) -> Result<(u16, usize)> {
     let orders = &shared.orders;
     let mut sender = sender.clone().ready().await?;
     *start = now();
     let scheme = if orders.wire.is_tls() { "https" } else { "http" };
-    let mut request = Request::builder()
-        .method(ask.method.as_str())
-        .uri(format!("{scheme}://localhost:{}{}", orders.port, ask.target()));
+    let mut request = Request::builder().method(ask.method.as_str()).uri(format!(
+        "{scheme}://localhost:{}{}",
+        orders.port,
+        ask.target()
+    ));
     if ask.is_call {
         request = request.header("content-type", "application/grpc").header("te", "trailers");
     } else if let Send::Whole(len) = ask.send {
