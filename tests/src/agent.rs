@@ -62,10 +62,7 @@ macro_rules! on_both_backends {
 /// If it was not built.
 #[must_use]
 pub fn binary() -> PathBuf {
-    let beside = || {
-        let test = env::current_exe().expect("a test knows its path");
-        test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps").join("beyla-rs")
-    };
+    let beside = || need::profile_folder().join("beyla-rs");
     let path = env::var_os("BEYLA_RS_BIN").map_or_else(beside, PathBuf::from);
     assert!(
         path.is_file(),
@@ -355,7 +352,8 @@ impl Watch {
 }
 
 /// TLS libraries that a process has loaded, or the program itself where that has one linked in.
-fn tls_libraries(pid: u32) -> Vec<String> {
+#[must_use]
+pub fn tls_libraries(pid: u32) -> Vec<String> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     let files = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
     let mut libraries: Vec<String> = files

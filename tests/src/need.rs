@@ -68,14 +68,25 @@ pub fn source(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
 }
 
+/// `target/PROFILE`, where this was built.
+///
+/// # Panics
+/// If it lies elsewhere.
+#[must_use]
+pub fn profile_folder() -> PathBuf {
+    let own = env::current_exe().expect("a program knows its path");
+    let folder = own.parent().expect("it lies in a folder");
+    // Tests lie in `deps` there.
+    if folder.ends_with("deps") { folder.join("..") } else { folder.to_owned() }
+}
+
 /// The folder that `cargo xtask setup --tests` made of `tests/programs/RUNTIME`: libraries, and what is compiled.
 ///
 /// # Panics
 /// If it was not made, or of other sources than those of today.
 #[must_use]
 pub fn made(runtime: &str) -> PathBuf {
-    let test = env::current_exe().expect("a test knows its path");
-    let folder = test.ancestors().nth(3).expect("tests lie in target/PROFILE/deps").join("programs").join(runtime);
+    let folder = profile_folder().join("../programs").join(runtime);
     let copies = folder.join("made-from");
     assert!(
         copies.is_dir() && is_of_today(&copies, &source(runtime)),
@@ -103,7 +114,8 @@ fn is_of_today(copies: &Path, sources: &Path) -> bool {
 /// If it cannot be compiled.
 #[must_use]
 pub fn compiled(name: &str, flags: &[&str], folder: &Path) -> PathBuf {
-    let out = folder.join(name.trim_end_matches(".c"));
+    let name_of_it = Path::new(name).file_stem().expect("a source has a name");
+    let out = folder.join(name_of_it);
     let compiler = Command::new(program("cc"))
         .args(["-O1", "-Wall", "-Werror", "-D_GNU_SOURCE", "-o"])
         .arg(&out)

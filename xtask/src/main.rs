@@ -12,6 +12,7 @@ mod setup;
 mod shell;
 mod test;
 mod tidy;
+mod torture;
 mod validate;
 
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Verb {
     Demo(demo::Args),
     /// Measure what the agent costs a server, and what it sees
     Bench(bench::Args),
+    /// Random traffic under random conditions: nothing wrong, nothing missing but what was counted as lost
+    Torture(torture::Args),
     /// Feed the parsers hostile bytes for a while
     Fuzz(fuzz::Args),
     /// Check what is in `deploy/` with the programs that it is for (needs Go)
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::main(),
         Verb::Demo(args) => demo::main(&args),
         Verb::Bench(args) => bench::main(&args),
+        Verb::Torture(args) => torture::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Validate => validate::main(),
         Verb::Kube(args) => kube::main(&args),

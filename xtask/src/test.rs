@@ -39,7 +39,18 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         let mut command = shell::cargo();
         // As a workspace both times: for a package by itself cargo would choose other features of what it depends on, and
         // build half of that again.
-        command.args(["test", "--workspace", "--lib", "--bin", "xtask", "--bin", "beyla-rs", "--no-fail-fast"]);
+        command.args([
+            "test",
+            "--workspace",
+            "--lib",
+            "--bin",
+            "xtask",
+            "--bin",
+            "torture",
+            "--bin",
+            "beyla-rs",
+            "--no-fail-fast",
+        ]);
         tally.run(command.args(&args.filter))?;
         parts.push("unit tests");
         if lints && !args.unit {

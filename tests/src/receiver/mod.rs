@@ -190,6 +190,12 @@ impl Receiver {
         self.shared.lock().clone()
     }
 
+    /// Number of spans so far that are of this kind.
+    #[must_use]
+    pub fn count(&self, is_of_it: impl Fn(&ReceivedSpan) -> bool) -> usize {
+        self.shared.lock().spans.iter().filter(|span| is_of_it(span)).count()
+    }
+
     /// Waits until the condition holds, looking at each change.
     ///
     /// # Errors

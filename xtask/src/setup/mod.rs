@@ -7,6 +7,8 @@ pub(crate) mod packages;
 mod runtimes;
 mod toolchain;
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 
 use crate::shell;
@@ -71,7 +73,9 @@ impl Plan {
 /// The packages of those programs that are not here.
 fn missing(programs: &[packages::Program]) -> Vec<apt::Package> {
     let mut packages: Vec<apt::Package> = Vec::new();
-    for program in programs.iter().filter(|program| shell::which(program.name).is_none()) {
+    let is_here =
+        |name: &str| if name.starts_with('/') { Path::new(name).exists() } else { shell::which(name).is_some() };
+    for program in programs.iter().filter(|program| !is_here(program.name)) {
         if !packages.iter().any(|package| package.name == program.package) {
             packages.push(apt::Package::new(program.package, format!("`{}`, for the tests", program.name)));
         }

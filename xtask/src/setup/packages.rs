@@ -44,6 +44,10 @@ pub(crate) const TESTS: &[Program] = &[
     program("ip", "iproute2"),
     program("setpriv", "util-linux"),
     program("taskset", "util-linux"),
+    program("chrt", "util-linux"),
+    // What a server of the torture is compiled with, and a library that a client of it loads.
+    program("/usr/include/gnutls/gnutls.h", "libgnutls28-dev"),
+    program("/usr/lib/x86_64-linux-gnu/libcurl-gnutls.so.4", "libcurl3-gnutls"),
 ];
 
 /// What `cargo xtask bench` starts.

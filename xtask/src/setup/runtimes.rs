@@ -33,7 +33,15 @@ const RUNTIMES: [Runtime; 4] = [
     Runtime { name: "node", made_from: &["package.json", "package-lock.json"], commands: node },
     Runtime {
         name: "go",
-        made_from: &["go.mod", "go.sum", "connect/main.go", "loop/main.go", "orders/main.go", "upgrade/main.go"],
+        made_from: &[
+            "go.mod",
+            "go.sum",
+            "connect/main.go",
+            "loop/main.go",
+            "orders/main.go",
+            "torture/main.go",
+            "upgrade/main.go",
+        ],
         commands: go,
     },
     Runtime { name: "java", made_from: &["pom.xml", "Orders.java", "Web.java"], commands: java },
@@ -146,7 +154,13 @@ fn node(from: &Path, to: &Path) -> Vec<Command> {
 
 fn go(from: &Path, to: &Path) -> Vec<Command> {
     let mut build = program("go");
-    build.current_dir(from).args(["build", "-o"]).arg(to).args(["./connect", "./loop", "./orders", "./upgrade"]);
+    build.current_dir(from).args(["build", "-o"]).arg(to).args([
+        "./connect",
+        "./loop",
+        "./orders",
+        "./torture",
+        "./upgrade",
+    ]);
     vec![build]
 }
 

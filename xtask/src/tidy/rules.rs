@@ -1,7 +1,7 @@
 //! The rules, as data.
 
 /// Folders that hold our Rust code.
-pub(super) const FOLDERS: &[&str] = &["agent", "ebpf-common", "ebpf-probes", "tests", "xtask"];
+pub(super) const FOLDERS: &[&str] = &["agent", "ebpf-common", "ebpf-probes", "tests", "torture", "xtask"];
 
 /// Lines a file may have.
 pub(super) const MAX_LINES: usize = 800;

@@ -1,0 +1,424 @@
+//! Compares what was told with what was asked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write as _,
+};
+
+use serde_json::Value;
+use tests::{
+    receiver::{ReceivedMetric, ReceivedSpan, State},
+    seen::path,
+};
+
+use crate::{
+    ask::{self, Ask, Told},
+    plan::{Age, Round, Trouble},
+    round::{Happened, Life},
+};
+
+/// What came of a round.
+#[derive(Default)]
+pub(crate) struct Verdict {
+    /// Requests that were answered.
+    pub(crate) requests: usize,
+    /// Spans of them.
+    pub(crate) spans: usize,
+    /// Spans that had to be there, by side.
+    pub(crate) strict: usize,
+    /// Spans that say what is not so.
+    pub(crate) wrong: Vec<String>,
+    /// Requests without a span, or without a status, where nothing was counted as lost.
+    pub(crate) missing: Vec<String>,
+    /// The same where something was, and on connections that the agent came late to.
+    pub(crate) excused: usize,
+    /// Histograms that differ from the spans.
+    pub(crate) histograms: Vec<String>,
+    /// Counters of what was lost.
+    pub(crate) lost: BTreeMap<String, u64>,
+    /// Anything else.
+    pub(crate) complaints: Vec<String>,
+}
+
+impl Verdict {
+    pub(crate) fn is_good(&self) -> bool {
+        self.wrong.is_empty() && self.missing.is_empty() && self.histograms.is_empty() && self.complaints.is_empty()
+    }
+}
+
+/// The number of the request that a span tells of.
+pub(crate) fn number_of(span: &ReceivedSpan) -> Option<u64> {
+    if let Some(method) = text(span, "rpc.method") {
+        return ask::number(method);
+    }
+    let query = text(span, "url.query").or_else(|| text(span, "url.full")?.split_once('?').map(|(_, query)| query));
+    match query {
+        Some(query) => query.strip_prefix("n=")?.parse().ok(),
+        None => ask::number(path(span)?),
+    }
+}
+
+fn text<'a>(span: &'a ReceivedSpan, key: &str) -> Option<&'a str> {
+    span.attributes.get(key).and_then(Value::as_str)
+}
+
+fn integer(span: &ReceivedSpan, key: &str) -> Option<u64> {
+    span.attributes.get(key).and_then(Value::as_u64)
+}
+
+fn is_unseen(span: &ReceivedSpan) -> bool {
+    text(span, "beyla.outcome") == Some("unseen")
+}
+
+/// Status of HTTP, or code of gRPC.
+fn status(span: &ReceivedSpan) -> Option<u64> {
+    let Some(code) = text(span, "rpc.response.status_code") else {
+        return integer(span, "http.response.status_code").filter(|_| !is_call(span));
+    };
+    let known = ["OK", "", "", "", "", "NOT_FOUND", "", "PERMISSION_DENIED", "", "", "", "", "", "INTERNAL"];
+    known.iter().position(|name| !name.is_empty() && *name == code).map(|at| at as u64).or(Some(u64::MAX))
+}
+
+fn is_call(span: &ReceivedSpan) -> bool {
+    span.attributes.contains_key("rpc.system.name")
+}
+
+/// Whose a resource is.
+struct Whose<'a>(&'a Happened);
+
+impl Whose<'_> {
+    /// `SERVER` or `CLIENT`: what spans of this resource are.
+    fn kind(&self, resource: &BTreeMap<String, Value>) -> Option<&'static str> {
+        let name = resource.get("service.name").and_then(Value::as_str).unwrap_or_default();
+        let pid = resource.get("process.pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
+        let has = |pids: &[u32]| pid.is_some_and(|pid| pids.contains(&pid));
+        if name == self.0.server_service || has(&self.0.server_pids) {
+            Some("SERVER")
+        } else if name == self.0.client_service || has(&self.0.client_pids) {
+            Some("CLIENT")
+        } else {
+            None
+        }
+    }
+}
+
+/// Compares.
+pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
+    let mut verdict = Verdict { complaints: happened.complaints.clone(), ..Verdict::default() };
+    let asks: HashMap<u64, &Ask> = happened.asks.iter().map(|ask| (ask.number, ask)).collect();
+    let told: HashMap<u64, &Told> = happened.told.iter().map(|told| (told.number, told)).collect();
+    verdict.requests = happened.told.iter().filter(|told| told.status.is_some()).count();
+    for one in &happened.told {
+        let ask = asks[&one.number];
+        let is_own_page = ask.by_query && ask.answer.status == 404;
+        let as_asked =
+            one.status == Some(ask.answer.status) && (is_own_page || ask.is_call || one.bytes == ask.answer.bytes);
+        if !as_asked && verdict.complaints.len() < 5 {
+            verdict.complaints.push(format!("not answered as asked: {} {} {one:?}", ask.method, ask.target()));
+        }
+    }
+    let whose = Whose(happened);
+    let mut found: HashMap<(&str, u64), Vec<(usize, &ReceivedSpan)>> = HashMap::new();
+    for (life_number, life) in happened.lives.iter().enumerate() {
+        count_lost(life, &mut verdict.lost);
+        if !life.is_well {
+            verdict.complaints.push("the agent ended badly".to_owned());
+        }
+        verdict.complaints.extend(life.state.violations.iter().take(5).map(|what| format!("violation: {what}")));
+        for span in &life.state.spans {
+            let Some(kind) = whose.kind(&span.resource) else { continue };
+            verdict.spans += 1;
+            let ask = number_of(span).and_then(|number| asks.get(&number).copied());
+            match ask {
+                None if text(span, "url.path").is_none() && text(span, "url.full").is_none() => {
+                    // Of a name that the agent could not know.
+                    if span.attributes.get("beyla.name.unknown") != Some(&Value::Bool(true)) && !is_unseen(span) {
+                        verdict.wrong.push(format!("no name, and nothing says why: {}", row(span)));
+                    }
+                }
+                None => verdict.wrong.push(format!("never asked: {}", row(span))),
+                Some(ask) => {
+                    let told = told.get(&ask.number).copied();
+                    let wrong = compare(round, happened.port, kind, span, ask, told);
+                    if !wrong.is_empty() {
+                        verdict.wrong.push(format!("{}: {}", wrong.join(", "), row(span)));
+                    }
+                    found.entry((kind, ask.number)).or_default().push((life_number, span));
+                }
+            }
+        }
+        histograms(&life.state, &whose, &mut verdict.histograms);
+    }
+    for ((kind, _), spans) in &found {
+        let lives: BTreeSet<_> = spans.iter().map(|(life, _)| life).collect();
+        if spans.len() > lives.len() || spans.iter().filter(|(_, span)| !is_unseen(span)).count() > 1 {
+            verdict.wrong.push(format!("{kind} {} times: {}", spans.len(), row(spans[0].1)));
+        }
+    }
+    let is_excused = verdict.lost.values().any(|count| *count > 0);
+    let mut without_span = 0;
+    for life in &happened.lives {
+        for one in strict(round, happened, life) {
+            let ask = asks[&one.number];
+            for (kind, is_watched) in [
+                ("SERVER", round.side.has_server() && (round.server.tls_is_seen() || !round.wire.is_tls())),
+                ("CLIENT", round.side.has_client()),
+            ] {
+                if !is_watched {
+                    continue;
+                }
+                verdict.strict += 1;
+                let spans = found.get(&(kind, one.number));
+                let what = match spans.and_then(|spans| spans.first()) {
+                    Some((_, span)) if status(span).is_some() && (is_call(span) == ask.is_call) => continue,
+                    Some((_, span)) if round.age == Age::Younger => format!("without status: {}", row(span)),
+                    // What stood in a table of headers before may be unknown.
+                    Some((_, span)) if round.wire.is_http2() && !is_unseen(span) => continue,
+                    Some((_, span)) => format!("without status: {}", row(span)),
+                    None => "no span".to_owned(),
+                };
+                if is_excused {
+                    verdict.excused += 1;
+                    without_span += u64::from(spans.is_none());
+                } else {
+                    let since = (one.start - life.ready) / 1_000_000;
+                    verdict.missing.push(format!(
+                        "{kind} {} {} (port {}, place {}, {since} ms after the agent's start): {what}",
+                        ask.method,
+                        ask.target(),
+                        one.port,
+                        one.place
+                    ));
+                }
+            }
+        }
+    }
+    let counted = most_requests_lost(happened);
+    // Several that go in one write are lost as one.
+    let counted = counted.map(|counted| counted * round.streams as u64);
+    if counted.is_some_and(|counted| without_span > counted) {
+        verdict.missing.push(format!("{without_span} requests without a span, at most {counted:?} counted as lost"));
+    }
+    verdict
+}
+
+/// How many requests were lost at most, as the agents say.
+fn most_requests_lost(happened: &Happened) -> Option<u64> {
+    let of = |life: &Life| figures(&life.state, "beyla_rs.requests.lost").into_iter().map(|(_, value)| value as u64);
+    happened.lives.iter().flat_map(of).reduce(|one, other| one + other)
+}
+
+/// Requests on a connection that began before an agent which it may leave out: an exchange and the next, and what was in
+/// flight then. rustls shows by two pieces which bytes are whose.
+fn leave(round: &Round) -> usize {
+    let in_flight = match round.age {
+        _ if round.streams == 1 => 0,
+        // At rest, what comes first is provably a beginning.
+        Age::OlderResting => round.streams,
+        _ => 2 * round.streams,
+    };
+    2 + in_flight + if round.wire.is_tls() { 2 } else { 0 }
+}
+
+/// Requests that this agent has to tell of with all that they are.
+fn strict<'a>(round: &'a Round, happened: &'a Happened, life: &'a Life) -> Vec<&'a Told> {
+    let mut by_port: BTreeMap<u16, Vec<&Told>> = BTreeMap::new();
+    for told in &happened.told {
+        by_port.entry(told.port).or_default().push(told);
+    }
+    let mut strict = Vec::new();
+    for mut on_it in by_port.into_values() {
+        on_it.sort_by_key(|told| told.start);
+        let is_older = on_it.iter().any(|told| told.start < life.ready);
+        let later = on_it.into_iter().filter(|told| told.start >= life.ready);
+        let left = if is_older { leave(round) } else { 0 };
+        let whole = later.skip(left).filter(|told| told.end <= life.stopped && told.status.is_some());
+        strict.extend(whole);
+    }
+    strict
+}
+
+/// What a span says that is not so.
+fn compare(
+    round: &Round,
+    port: u16,
+    kind: &'static str,
+    span: &ReceivedSpan,
+    ask: &Ask,
+    told: Option<&Told>,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut check = |is_so: bool, what: &dyn Fn() -> String| {
+        if !is_so {
+            wrong.push(what());
+        }
+    };
+    check(span.kind == kind, &|| format!("kind {} of a {kind}", span.kind));
+    let asked = u64::from(ask.answer.status);
+    if let Some(status) = status(span) {
+        if is_call(span) == ask.is_call {
+            check(status == asked, &|| format!("status {status} of {asked}"));
+        } else if ask.is_call {
+            check(asked == 0, &|| format!("HTTP {status} of a call that failed with {asked}"));
+        }
+    }
+    check(!is_call(span) || ask.is_call, &|| "a call that was none".to_owned());
+    if let Some(method) = text(span, "http.request.method") {
+        check(method == ask.method, &|| format!("method {method}"));
+    }
+    if let Some(size) = integer(span, "http.request.body.size").filter(|_| !ask.is_call) {
+        check(size == ask.send.len() as u64, &|| format!("request body {size} of {}", ask.send.len()));
+    }
+    let Some(told) = told else {
+        wrong.push("not asked any more".to_owned());
+        return wrong;
+    };
+    let is_answered = told.status.is_some();
+    if let Some(size) = integer(span, "http.response.body.size").filter(|_| is_answered && ask.method != "HEAD") {
+        check(size == told.bytes as u64 || ask.is_call, &|| format!("response body {size} of {}", told.bytes));
+    }
+    if let Some(outcome) = text(span, "beyla.outcome").filter(|_| is_answered) {
+        check(outcome == "unseen", &|| format!("{outcome}, and was answered"));
+    }
+    let version = if round.wire.is_http2() { "2" } else { "1.1" };
+    if let Some(said) = text(span, "network.protocol.version") {
+        check(said == version, &|| format!("version {said}"));
+    }
+    let peer = integer(span, "network.peer.port");
+    let expected = if kind == "SERVER" { told.port } else { port };
+    check(peer.is_none_or(|peer| peer == u64::from(expected)), &|| format!("peer {peer:?} of {expected}"));
+    // A thread can be held up between its call and what records it.
+    let slack: u64 =
+        if matches!(round.trouble, Trouble::CpuLoad | Trouble::RealTime) { 2_000_000_000 } else { 250_000_000 };
+    check(span.start_unix_nano + slack >= told.start, &|| {
+        format!("starts {} ms before it was asked", (told.start - span.start_unix_nano) / 1_000_000)
+    });
+    // Of what was not seen to its end it is not known when that was.
+    check(is_unseen(span) || span.end_unix_nano <= told.end + slack, &|| {
+        format!("ends {} ms after it was answered", (span.end_unix_nano - told.end) / 1_000_000)
+    });
+    let pieces = if ask.answer.shape == ask::Shape::Streamed { ask.answer.pieces().len() as u64 } else { 0 };
+    // Timers may be early by a millisecond.
+    let floor = ask.answer.delay_ms.saturating_sub(1) * 1_000_000 + pieces.saturating_sub(1) * 500_000;
+    let is_whole = !is_unseen(span) && is_answered && round.age == Age::Younger;
+    check(!is_whole || span.duration_ns() >= floor, &|| {
+        format!("lasted {} us, at least {} us", span.duration_ns() / 1_000, floor / 1_000)
+    });
+    wrong
+}
+
+/// What a span says, in short.
+fn row(span: &ReceivedSpan) -> String {
+    let mut row = format!("{} {} {} us", span.kind, span.name, span.duration_ns() / 1_000);
+    for key in [
+        "url.path",
+        "url.full",
+        "url.query",
+        "http.response.status_code",
+        "rpc.response.status_code",
+        "http.request.body.size",
+        "http.response.body.size",
+        "network.peer.port",
+        "beyla.outcome",
+        "beyla.name.unknown",
+    ] {
+        if let Some(value) = span.attributes.get(key) {
+            let short = key.rsplit_once('.').map_or(key, |(front, last)| if last == "size" { front } else { last });
+            let _infallible = write!(row, " {short}={value}");
+        }
+    }
+    row
+}
+
+/// The last word on each series of a metric.
+fn last<'a>(state: &'a State, name: &str) -> BTreeMap<String, (&'a ReceivedMetric, usize)> {
+    let mut series = BTreeMap::new();
+    for metric in state.metrics.iter().filter(|metric| metric.name == name) {
+        for (at, point) in metric.points.iter().enumerate() {
+            series.insert(format!("{:?}{:?}", metric.resource, point.attributes), (metric, at));
+        }
+    }
+    series
+}
+
+/// Labels and values of a metric that is a number.
+pub(crate) fn figures(state: &State, name: &str) -> Vec<(String, f64)> {
+    let figure = |(metric, at): (&ReceivedMetric, usize)| {
+        let point = &metric.points[at];
+        let labels: Vec<_> = point.attributes.values().filter_map(Value::as_str).collect();
+        (if labels.is_empty() { String::new() } else { format!("{labels:?}") }, point.value)
+    };
+    last(state, name).into_values().map(figure).collect()
+}
+
+/// Histograms say what the spans say.
+fn histograms(state: &State, whose: &Whose<'_>, differing: &mut Vec<String>) {
+    for (kind, calls, name) in [
+        ("SERVER", false, "http.server.request.duration"),
+        ("CLIENT", false, "http.client.request.duration"),
+        ("SERVER", true, "rpc.server.call.duration"),
+        ("CLIENT", true, "rpc.client.call.duration"),
+    ] {
+        let mut by_spans: BTreeMap<String, (u64, f64)> = BTreeMap::new();
+        for span in &state.spans {
+            let is_of_it = span.kind == kind && is_call(span) == calls && whose.kind(&span.resource).is_some();
+            if is_of_it && !is_unseen(span) {
+                let said = by_spans.entry(series(&span.attributes)).or_default();
+                said.0 += 1;
+                said.1 += span.duration_ns() as f64 / 1e9;
+            }
+        }
+        let mut by_points: BTreeMap<String, (u64, f64)> = BTreeMap::new();
+        for (metric, at) in last(state, name).into_values() {
+            if whose.kind(&metric.resource).is_some() {
+                let point = &metric.points[at];
+                let said = by_points.entry(series(&point.attributes)).or_default();
+                said.0 += point.count;
+                said.1 += point.sum.unwrap_or_default();
+            }
+        }
+        if by_points.remove(OVERFLOW).is_some() {
+            // More series than there may be: what is beyond is not told apart.
+            continue;
+        }
+        let keys: BTreeSet<_> = by_spans.keys().chain(by_points.keys()).collect();
+        for key in keys {
+            let of = |map: &BTreeMap<String, (u64, f64)>| map.get(key).copied().unwrap_or_default();
+            let (spans, points) = (of(&by_spans), of(&by_points));
+            if spans.0 != points.0 || (spans.1 - points.1).abs() > 1e-6 + spans.1 / 1e6 {
+                differing.push(format!("{name} {key}: spans {spans:?}, histogram {points:?} (count, seconds)"));
+            }
+        }
+    }
+}
+
+/// What a series says that stands for all beyond the limit.
+const OVERFLOW: &str = "overflow";
+
+/// What tells series apart that have to agree with the spans.
+fn series(attributes: &BTreeMap<String, Value>) -> String {
+    if attributes.contains_key("otel.metric.overflow") {
+        return OVERFLOW.to_owned();
+    }
+    let keys = ["http.request.method", "http.response.status_code", "rpc.response.status_code"];
+    let words: Vec<_> = keys.iter().filter_map(|key| attributes.get(*key)).map(ToString::to_string).collect();
+    words.join(" ")
+}
+
+/// Adds what the agent counted as lost.
+fn count_lost(life: &Life, lost: &mut BTreeMap<String, u64>) {
+    let names: BTreeSet<_> = life.state.metrics.iter().map(|metric| metric.name.as_str()).collect();
+    for name in names.into_iter().filter(|name| name.starts_with("beyla_rs.")) {
+        let is_bytes = name.ends_with("bytes");
+        let is_loss = !is_bytes && ["lost", "left_out", "dropped", "shed"].iter().any(|word| name.contains(word));
+        for (metric, at) in last(&life.state, name).into_values() {
+            let point = &metric.points[at];
+            let labels: Vec<_> = point.attributes.values().filter_map(Value::as_str).collect();
+            let is_dropped =
+                name.starts_with("beyla_rs.export") && labels.iter().any(|label| label.contains("dropped"));
+            if (is_loss || is_dropped) && point.value > 0.0 {
+                *lost.entry(format!("{name}{labels:?}")).or_default() += point.value as u64;
+            }
+        }
+    }
+}
