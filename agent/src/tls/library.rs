@@ -3,7 +3,13 @@
 //! Files are read in pieces and neither kept nor mapped: a mapped file that somebody cuts short would end the agent.
 //! Names are searched first, then the symbols that bear them, so that a big symbol table costs no memory.
 
-use std::{collections::HashMap, fmt, fs::File, io, os::unix::fs::FileExt};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+};
 
 use memchr::memmem;
 use object::{
@@ -152,7 +158,7 @@ pub struct Site {
     pub name: &'static str,
     /// Where it begins.
     pub entry: Probed,
-    /// Where it returns, if that is of interest.
+    /// Where it returns, if that is of interest, and those before it do not return there too.
     pub returns: Vec<Probed>,
 }
 
@@ -253,7 +259,12 @@ impl Library {
             .filter(|symbol| !hands_over(symbol) && (has_rustls || !symbol.function.is_of_rustls()))
             .collect();
         refused.extend(wanted.iter().filter_map(|symbol| Some(format!("{}: {}", symbol.name, symbol.refused()?))));
-        let sites: Vec<Site> = wanted.into_iter().map(Symbol::site).collect();
+        let mut sites: Vec<Site> = wanted.into_iter().map(Symbol::site).collect();
+        // Functions that end in the same one return at the same places, where one probe is enough.
+        let mut known = HashSet::new();
+        for Site { function, returns, .. } in &mut sites {
+            returns.retain(|at| known.insert((function.programs().1, at.offset)));
+        }
         let has = |wanted: &[Function]| sites.iter().any(|site| wanted.contains(&site.function));
         let reads_and_writes = has(&[Function::Write]) && has(&[Function::Read, Function::ReadEx]);
         if refused.is_empty() && !reads_and_writes && !has_rustls {
