@@ -25,7 +25,7 @@ use ebpf_common::{
 };
 
 use super::{
-    capture::{Buffer, read_user_value},
+    capture::{self, Buffer, read_user_value},
     frames::Stand,
     plaintext::piece,
     process, socket_io,
@@ -211,20 +211,24 @@ fn innermost(stack: u64, tgid: u64) -> Option<*mut TlsCall> {
     }
     for i in 0..PAGES {
         let Some(page) = TLS_CALLS.get_ptr_mut(&StackKey { page: (stack >> PAGE_SHIFT) + i, tgid }) else { continue };
-        let mut nearest = u64::MAX;
-        let mut found = None;
+        // Without branches: the verifier would follow all that comes after once for each call that it may be.
+        let (mut nearest, mut found) = (u64::MAX >> 1, 0);
         for i in 0..TLS_CALLS_PER_PAGE {
             // SAFETY: as in `opens`.
-            let call = unsafe { &raw mut (*page).calls[i] };
-            // SAFETY: as above.
-            let at = unsafe { (*call).at };
-            if at > stack && at < nearest {
-                nearest = at;
-                found = Some(call);
-            }
+            let at = unsafe { (*page).calls[i].at };
+            let is_above = capture::opaque(stack.wrapping_sub(at)) as i64 >> 63;
+            let is_nearer = capture::opaque(at.wrapping_sub(nearest)) as i64 >> 63;
+            let chosen = (is_above & is_nearer) as u64;
+            nearest = nearest & !chosen | at & chosen;
+            found = found & !chosen | i as u64 & chosen;
         }
-        if found.is_some() {
-            return found;
+        if nearest != u64::MAX >> 1 {
+            let index = capture::opaque(found);
+            if index >= TLS_CALLS_PER_PAGE as u64 {
+                return None;
+            }
+            // SAFETY: as in `opens`.
+            return Some(unsafe { (&raw mut (*page).calls).cast::<TlsCall>().add(index as usize) });
         }
     }
     None

@@ -150,12 +150,13 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
     // `splice` is from a socket or to one; a pipe is on the other side.
     let splices_in = number == SPLICE && file_table::socket(regs.arg0()).is_some();
     let fd = if number == SPLICE && !splices_in { regs.arg2() } else { regs.arg0() };
-    let receives = receives(number);
-    let direction = if receives || splices_in { RECEIVED } else { SENT };
-    one(ctx, fd, thread, direction, moved, || match number {
-        _ if how & MSG_TRUNC != 0 => call::HIDDEN,
-        _ if receives => call::receiving(regs, number),
-        _ => call::sending(regs, number),
+    let direction = if receives(number) || splices_in { RECEIVED } else { SENT };
+    // The number is read again, so that the verifier does not follow all that comes before once for each call.
+    one(ctx, fd, thread, direction, moved, || match regs.number() {
+        RECVFROM if regs.arg3() & MSG_TRUNC != 0 => call::HIDDEN,
+        RECVMSG if regs.arg2() & MSG_TRUNC != 0 => call::HIDDEN,
+        number if receives(number) => call::receiving(regs, number),
+        number => call::sending(regs, number),
     })
 }
 
