@@ -718,7 +718,7 @@ mod tests {
     #[test]
     fn an_end_does_not_wait_for_ever() {
         let mut connections = Connections::new(Limits::default(), 0);
-        open(&mut connections, 1);
+        open_as(&mut connections, 1, CONN, MET_AT_BEGINNING);
         told_of(&mut connections, 1, &[(RECEIVED, GET)]);
         assert!(state(&mut connections, TCP_CLOSE, ECONNRESET, [1000, 1000]).is_empty());
         let mut told = Vec::new();

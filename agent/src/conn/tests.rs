@@ -82,7 +82,10 @@ impl Wire {
         (state.kind, state.state, state.conn, state.at_ns) = (EventKind::State as u32, TCP_CLOSE, CONN, self.now);
         [state.received, state.sent] = self.moved;
         let told = &mut self.told;
-        self.connections.on_state(&state, &mut |info: &ConnectionInfo, exchange| told.push((info.clone(), exchange)));
+        let sink = &mut |info: &ConnectionInfo, exchange| told.push((info.clone(), exchange));
+        self.connections.on_state(&state, sink);
+        // What was lost is waited for no longer.
+        self.connections.on_tick(self.now + 1_000_000_000, sink);
         self
     }
 
