@@ -306,12 +306,12 @@ pub fn send(
         let word = first_word(scratch);
         if word == HTTP {
             // Not one behind which the request's body comes (`100 Continue`), or another protocol (101).
-            let is_final = status_class(scratch) != b'1';
+            let is_final = may_follow && status_class(scratch) != b'1';
             connection.flags |= RESPONSES << side | u32::from(is_final) * (RESPONDED << side);
-        } else if wants_all(connection, side, word) {
+        } else if may_follow && wants_all(connection, side, word) {
             connection.flags |= WHOLE << side;
             connection.budget[side] = WHOLE_MAX;
-            if may_follow && copied.head_len < u64::from(len) && len <= WHOLE_MAX && copied.flags | header.flags == 0 {
+            if copied.head_len < u64::from(len) && len <= WHOLE_MAX && copied.flags | header.flags == 0 {
                 cold_path();
                 beginning = OF_WHOLE;
             }
