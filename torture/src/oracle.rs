@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct Verdict {
     /// Requests that were answered.
     pub(crate) requests: usize,
+    /// Those of which the client says that they failed.
+    pub(crate) unanswered: usize,
     /// Spans of them.
     pub(crate) spans: usize,
     /// Spans that had to be there, by side.
@@ -70,9 +72,12 @@ fn is_unseen(span: &ReceivedSpan) -> bool {
     text(span, "beyla.outcome") == Some("unseen")
 }
 
+/// The attribute of a code of gRPC.
+const CODE: &str = "rpc.status_code";
+
 /// Status of HTTP, or code of gRPC.
 fn status(span: &ReceivedSpan) -> Option<u64> {
-    let Some(code) = text(span, "rpc.response.status_code") else {
+    let Some(code) = text(span, CODE) else {
         return integer(span, "http.response.status_code").filter(|_| !is_call(span));
     };
     let known = ["OK", "", "", "", "", "NOT_FOUND", "", "PERMISSION_DENIED", "", "", "", "", "", "INTERNAL"];
@@ -113,9 +118,14 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         let is_own_page = ask.by_query && ask.answer.status == 404;
         let as_asked =
             one.status == Some(ask.answer.status) && (is_own_page || ask.is_call || one.bytes == ask.answer.bytes);
-        if !as_asked && verdict.complaints.len() < 5 {
+        verdict.unanswered += usize::from(one.error.is_some());
+        if one.error.is_none() && !as_asked && verdict.complaints.len() < 5 {
             verdict.complaints.push(format!("not answered as asked: {} {} {one:?}", ask.method, ask.target()));
         }
+    }
+    if verdict.unanswered > happened.told.len() / 20 {
+        let why: BTreeSet<_> = happened.told.iter().filter_map(|told| told.error.as_ref()).take(5).collect();
+        verdict.complaints.push(format!("{} requests failed: {why:?}", verdict.unanswered));
     }
     let whose = Whose(happened);
     let mut found: HashMap<(&str, u64), Vec<(usize, &ReceivedSpan)>> = HashMap::new();
@@ -315,7 +325,7 @@ fn row(span: &ReceivedSpan) -> String {
         "url.full",
         "url.query",
         "http.response.status_code",
-        "rpc.response.status_code",
+        CODE,
         "http.request.body.size",
         "http.response.body.size",
         "network.peer.port",
@@ -400,7 +410,7 @@ fn series(attributes: &BTreeMap<String, Value>) -> String {
     if attributes.contains_key("otel.metric.overflow") {
         return OVERFLOW.to_owned();
     }
-    let keys = ["http.request.method", "http.response.status_code", "rpc.response.status_code"];
+    let keys = ["http.request.method", "http.response.status_code", CODE];
     let words: Vec<_> = keys.iter().filter_map(|key| attributes.get(*key)).map(ToString::to_string).collect();
     words.join(" ")
 }
