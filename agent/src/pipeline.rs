@@ -5,6 +5,7 @@ mod discovery;
 mod plaintext;
 mod self_metrics;
 mod shared;
+mod shed;
 mod unix_sockets;
 mod waiting;
 
@@ -19,9 +20,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebpf_common::events::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK};
+use ebpf_common::{
+    events::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK},
+    policy::Counter,
+};
 
-use self::{discovery::Discovery, plaintext::Plaintext, unix_sockets::UnixSockets, waiting::Waiting};
+use self::{discovery::Discovery, plaintext::Plaintext, shed::Shed, unix_sockets::UnixSockets, waiting::Waiting};
 pub use self::{self_metrics::Gauges, shared::Shared, waiting::Ready};
 use crate::{
     capture::{Capture, Uprobe, event::Event},
@@ -164,6 +168,8 @@ struct Worker {
     unix_sockets: Option<UnixSockets>,
     /// Told when they are in place for the first time.
     ready: Option<mpsc::Sender<()>>,
+    /// Records that the kernel side shed of services that took too much of the ring.
+    shed: Shed,
     spans: Vec<Span>,
     /// Connections of which something else is wanted than before.
     wanted: Vec<(u64, Wanted)>,
@@ -193,6 +199,7 @@ impl Worker {
             waiting: Waiting::new(parts.metadata.take()),
             answers: DnsAnswers::default(),
             being_answered: HashMap::new(),
+            shed: Shed::default(),
             spans: Vec::new(),
             wanted: Vec::new(),
             housekeeping: Instant::now(),
@@ -239,6 +246,7 @@ impl Worker {
             }
         };
         let taken = parts.capture.drain(EVENTS_PER_ROUND, |event| match event {
+            Event::Met(met) => discovery.on_met(met),
             Event::Open(open) => {
                 if discovery.on_open(open) {
                     if let Some(plaintext) = plaintext {
@@ -323,6 +331,7 @@ impl Worker {
         self.look_after_unix_sockets();
         self.connections.gather();
         self.count_open_requests();
+        self.count_shed();
         self.publish();
         self.discovery.keep_house();
     }
@@ -372,6 +381,15 @@ impl Worker {
         }
     }
 
+    /// Which services the records were of that were shed, if there are more than before.
+    fn count_shed(&mut self) {
+        let all = self.parts.capture.counts().get(Counter::ShedShare);
+        if self.shed.is_behind(all) {
+            let processes = &self.parts.processes;
+            self.shed.take(all, self.parts.capture.shed(), |tgid| processes.resource(tgid).service_name.clone());
+        }
+    }
+
     fn publish(&self) {
         let watched = self.discovery.watched();
         self.parts.gauges.publish(
@@ -379,8 +397,9 @@ impl Worker {
             self.connections.totals(),
             self.connections.len(),
             watched,
-            self.parts.processes.pool().unanswered(),
+            [self.parts.processes.pool().unanswered(), self.discovery.unknown()],
         );
+        self.parts.gauges.publish_shed(self.shed.by_service());
     }
 
     /// Detaches the kernel side, and ends what is open.

@@ -19,6 +19,8 @@ pub enum EventKind {
     Bind = 5,
     /// [`Answer`]: a process received what a DNS server answered.
     Answer = 6,
+    /// [`Met`]: a process that is not judged yet uses a connection.
+    Met = 7,
 }
 
 impl EventKind {
@@ -32,6 +34,7 @@ impl EventKind {
             4 => Some(Self::Process),
             5 => Some(Self::Bind),
             6 => Some(Self::Answer),
+            7 => Some(Self::Met),
             _ => None,
         }
     }
@@ -244,6 +247,48 @@ pub struct Process {
     pub comm: [u8; 16],
 }
 
+/// Room for a path in [`Met`], and for its last name beyond that.
+pub const PATH_ROOM: usize = 512;
+/// Longest name within a path, with the zero behind it.
+pub const NAME_ROOM: usize = 256;
+/// Most of a command line in [`Met`].
+pub const ARGS_ROOM: usize = 512;
+
+/// A process that is not judged yet uses a connection, and what it is at that moment: it may be gone when this is read. Told
+/// before the connection; again where a connection shows that it serves a port that processes are chosen by.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Met {
+    /// [`EventKind::Met`].
+    pub kind: u32,
+    /// The process.
+    pub tgid: u32,
+    /// When, in ns of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// When the process was started, in ns of `CLOCK_BOOTTIME`: with `tgid`, its identity. 0 where unknown.
+    pub started_at_ns: u64,
+    /// Its parent.
+    pub parent: u32,
+    /// Not 0: it was forked, and still runs the program of who forked it.
+    pub is_forked: u32,
+    /// The process's name (`comm` of its first thread), zero-padded.
+    pub comm: [u8; 16],
+    /// The port that it serves, if processes are chosen by it; else 0.
+    pub port: u16,
+    /// Bytes used of `exe`; 0 where the path is not known whole.
+    pub exe_len: u16,
+    /// Bytes used of `args`.
+    pub args_len: u16,
+    /// Bytes used of `cgroup`; 0 where the path is not known whole.
+    pub cgroup_len: u16,
+    /// The path of the executable: its names, the last one first, each with a zero behind it.
+    pub exe: [u8; PATH_ROOM + NAME_ROOM],
+    /// The same of the cgroup (v2).
+    pub cgroup: [u8; PATH_ROOM + NAME_ROOM],
+    /// The beginning of the command line, a zero behind each argument.
+    pub args: [u8; ARGS_ROOM],
+}
+
 /// A process received what a DNS server answered. `len` bytes of the message follow this record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -268,3 +313,4 @@ const _: () = assert!(size_of::<Open>() == 216);
 const _: () = assert!(size_of::<State>() == 48);
 const _: () = assert!(size_of::<Bind>() == 32);
 const _: () = assert!(size_of::<Process>() == 56);
+const _: () = assert!(size_of::<Met>() == 56 + 2 * (PATH_ROOM + NAME_ROOM) + ARGS_ROOM);

@@ -76,5 +76,16 @@ pub const TLS_CARRIERS_MAX: u32 = 4096;
 pub const TLS_RECORD_MAX: u32 = 1 << 14;
 /// Bytes that a processor records in one direction before it looks again how full the ring is: some fifty requests.
 pub const LOOK_EVERY: u32 = 16 << 10;
+/// The part of the ring that the records of undecided processes may fill, as a shift of its size: a quarter. What is beyond
+/// is kept for those that are watched.
+pub const UNDECIDED_PART: u32 = 2;
+/// The part of the ring, as a shift, beyond which each process may only take as much as it leaves: a half.
+pub const UNSHARED_PART: u32 = 1;
+/// Processes whose share of the ring is counted at once; the least recently used goes first.
+pub const SHARES_MAX: u32 = 1024;
+/// Least time between two times that user space is woken to judge a process, in ns, on each processor.
+pub const JUDGE_WAKE_NS: u64 = 1_000_000;
+/// Most names of a path that are followed.
+pub const PATH_NAMES: u32 = 20;
 /// Bytes of the ring buffer unless the user says otherwise: 50 ms of the busiest server measured.
 pub const RING_BYTES: u32 = 8 << 20;

@@ -56,6 +56,10 @@ kernel_offsets! {
     sock_err = "sock", "sk_err";
     sock_socket = "sock", "sk_socket";
     socket_inode = "socket_alloc", "vfs_inode";
+    /// Null where it has no port.
+    icsk_bind_hash = "inet_connection_sock", "icsk_bind_hash";
+    /// -1 where the kernel chose the port for a socket that connects.
+    bind_fastreuse = "inet_bind_bucket", "fastreuse";
     net_inum = "net", "ns.inum";
     tcp_copied_seq = "tcp_sock", "copied_seq";
     tcp_write_seq = "tcp_sock", "write_seq";
@@ -80,6 +84,25 @@ kernel_offsets! {
     task_mm = "task_struct", "mm";
     mm_out_of_line = "mm_struct", "uprobes_state.xol_area";
     out_of_line_address = "xol_area", "vaddr";
+    task_cgroups = "task_struct", "cgroups";
+    mm_exe_file = "mm_struct", "exe_file";
+    mm_arg_start = "mm_struct", "arg_start";
+    mm_arg_end = "mm_struct", "arg_end";
+    css_set_cgroup = "css_set", "dfl_cgrp";
+    cgroup_kn = "cgroup", "kn";
+    kernfs_name = "kernfs_node", "name";
+    /// Until Linux 6.14.
+    kernfs_parent_before = "kernfs_node", "parent";
+    /// From Linux 6.15 on.
+    kernfs_parent = "kernfs_node", "__parent";
+    file_dentry = "file", "f_path.dentry";
+    file_mnt = "file", "f_path.mnt";
+    dentry_parent = "dentry", "d_parent";
+    dentry_name = "dentry", "d_name.name";
+    vfsmount_root = "vfsmount", "mnt_root";
+    mount_vfsmount = "mount", "mnt";
+    mount_parent = "mount", "mnt_parent";
+    mount_mountpoint = "mount", "mnt_mountpoint";
     signal_live = "signal_struct", "live.counter";
     files_fdt = "files_struct", "fdt";
     fdtable_fd = "fdtable", "fd";

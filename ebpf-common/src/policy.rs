@@ -5,6 +5,14 @@ pub const WATCH: u32 = 1;
 /// Value of the map of watched processes: never look at it, even where all others are watched.
 pub const IGNORE: u32 = 2;
 
+/// Value of the map of watched processes: it uses a connection, and user space has not judged it yet.
+pub const UNDECIDED: u32 = 3;
+/// Value of the map of watched processes: as [`IGNORE`], until it uses a connection on a port that processes are chosen by.
+pub const IGNORE_UNLESS_SERVING: u32 = 4;
+
+/// Words of the map of ports that processes are chosen by: a bit for each.
+pub const PORT_WORDS: u32 = 1024;
+
 /// Value of the map of verdicts: nothing more is wanted of this connection.
 pub const VERDICT_IGNORE: u32 = 1;
 /// The same: it carries HTTP/2, to be followed frame by frame from the next piece on that begins with a header block.
@@ -62,7 +70,11 @@ pub enum Counter {
     LostRequests = 8,
     /// Pieces that a program of a uprobe found no room to work in: those before it on its processor were all preempted.
     LostPreempted = 9,
+    /// Records of processes that are not judged yet, which found no room in what they may use of the ring.
+    ShedUndecided = 10,
+    /// Records of watched processes that had taken more than their share of a ring that was filling up.
+    ShedShare = 11,
 }
 
 /// How many counters there are.
-pub const COUNTERS: u32 = 10;
+pub const COUNTERS: u32 = 12;

@@ -41,6 +41,10 @@ pub static THREADS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static HEAD_LIMIT: Global<u32> = Global::new(HEAD_MAX);
 
+/// Size of the ring in bytes.
+#[unsafe(no_mangle)]
+pub static RING: Global<u32> = Global::new(RING_BYTES);
+
 /// Bytes that wait in the ring when user space is woken before its timer: a share of the ring.
 #[unsafe(no_mangle)]
 pub static WAKE_AT: Global<u32> = Global::new(RING_BYTES / 4);

@@ -8,11 +8,11 @@ use aya_ebpf::{
 use ebpf_common::{
     events::Data,
     limits::{
-        ANSWERED_MAX, CONNECTIONS_MAX, IOV_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD,
+        ANSWERED_MAX, CONNECTIONS_MAX, IOV_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD, SHARES_MAX,
         TLS_CALLS_MAX, TLS_CALLS_PER_PAGE, TLS_CARRIERS_MAX, TLS_SCRATCH_SLOTS, TLS_STREAMS_MAX, TLS_THREADS_MAX,
         VERDICTS_MAX,
     },
-    policy::{COUNTERS, Counter, TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX, TOLD_CHUNK},
+    policy::{COUNTERS, Counter, PORT_WORDS, TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX, TOLD_CHUNK},
 };
 
 use crate::handlers::{
@@ -76,6 +76,8 @@ pub const SENT_FIRST: u32 = 1 << 13;
 pub const WHOLE: u32 = 1 << 14;
 /// The last turn had a final HTTP response in it; shifted by the direction.
 pub const RESPONDED: u32 = 1 << 16;
+/// Its process was not judged yet when it last used it.
+pub const UNDECIDED_YET: u32 = 1 << 18;
 
 /// Connections, by socket (`sock` backend). Written by the programs; freed by the kernel with the socket.
 #[btf_map]
@@ -101,6 +103,32 @@ pub static CONNECTIONS_BY_ADDRESS: LruHashMap<u64, Connection> = LruHashMap::wit
 /// by the programs on exit.
 #[map]
 pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(PROCESSES_MAX, 0);
+
+/// Ports that processes are chosen by, a bit for each. Written by user space.
+#[map]
+static PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
+
+/// Whether processes are chosen by a port.
+#[inline(always)]
+pub fn is_chosen_by(port: u16) -> bool {
+    PORTS.get(u32::from(port) / 64).is_some_and(|word| word >> (port % 64) & 1 != 0)
+}
+
+/// What a process has taken of a ring that is filling up.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Share {
+    /// How far the ring was read, in halves of it: what was taken before that counts no more.
+    pub epoch: u64,
+    /// Bytes since.
+    pub taken: u64,
+    /// Records that were shed, ever.
+    pub shed: u64,
+}
+
+/// By thread group id. Written by the programs; least recently used goes.
+#[map]
+pub static SHARES: LruHashMap<u32, Share> = LruHashMap::with_max_entries(SHARES_MAX, 0);
 
 /// Answers of user space, by connection id; taken up by the programs when they next look. Least recently used goes.
 #[map]
@@ -129,6 +157,12 @@ pub struct Scratch {
     pub unasked: u64,
     /// The ring was fuller than it should be when last looked at, and user space was woken for it.
     pub woken: u64,
+    /// The ring was more than half full when last looked at.
+    pub pressed: u64,
+    /// The process of the piece at hand is not judged yet.
+    pub undecided: u64,
+    /// When user space was last woken to judge a process.
+    pub judged_at: u64,
     /// Frames of HTTP/2 being walked over.
     pub walk: Walk,
     /// Of `TLS_SCRATCH`: how many programs claim it, and the thread of the one that has it.

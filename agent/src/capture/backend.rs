@@ -115,6 +115,8 @@ static SYSCALL_READS_ANSWERS: &[Continuation] = &[Continuation {
 /// Structures whose every known member a backend needs.
 const SYSCALL_NEEDS: &[&str] = &["files_struct", "fdtable", "file", "inode", "socket"];
 const ALL_NEED: &[&str] = &["sock", "tcp_sock", "task_struct", "signal_struct"];
+/// What only tells more of a process that has ended (a kernel may be without cgroups).
+const OPTIONAL: &[(&str, &str)] = &[("task_struct", "cgroups"), ("task_struct", "mm")];
 
 impl Backend {
     /// In the order in which they are tried.
@@ -173,7 +175,7 @@ impl Backend {
         };
         let lacking: Vec<_> = absent
             .iter()
-            .filter(|(structure, _)| needs(structure))
+            .filter(|member| needs(member.0) && !OPTIONAL.contains(member))
             .map(|(structure, member)| format!("{structure}.{member}"))
             .collect();
         (!lacking.is_empty()).then(|| format!("this kernel's type information lacks {}", lacking.join(", ")))
@@ -227,6 +229,7 @@ mod tests {
         );
         assert!(Backend::Sock.lacks(&[("sock", "sk_type")]).is_some());
         assert!(Backend::Sock.lacks(&[("unix_sock", "addr")]).is_none());
+        assert!(Backend::Syscall.lacks(&[("task_struct", "cgroups")]).is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Records of the ring, checked and typed, without copying.
 
-use ebpf_common::events::{Answer, Bind, Data, EventKind, Open, Process, State};
+use ebpf_common::events::{Answer, Bind, Data, EventKind, Met, Open, Process, State};
 use zerocopy::FromBytes;
 
 /// A record of the kernel side.
@@ -21,6 +21,8 @@ pub enum Event<'a> {
     State(&'a State),
     /// A process was forked, replaced its program, or ended.
     Process(&'a Process),
+    /// A process that is not judged yet uses a connection.
+    Met(&'a Met),
     /// It became known which connection carries a stream of plaintext.
     Bind(&'a Bind),
     /// A process received what a DNS server answered.
@@ -41,6 +43,7 @@ impl<'a> Event<'a> {
             EventKind::Open => Self::Open(Open::ref_from_prefix(record).ok()?.0),
             EventKind::State => Self::State(State::ref_from_prefix(record).ok()?.0),
             EventKind::Process => Self::Process(Process::ref_from_prefix(record).ok()?.0),
+            EventKind::Met => Self::Met(Met::ref_from_prefix(record).ok()?.0),
             EventKind::Bind => Self::Bind(Bind::ref_from_prefix(record).ok()?.0),
             EventKind::Answer => {
                 let (header, rest) = Answer::ref_from_prefix(record).ok()?;

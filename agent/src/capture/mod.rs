@@ -16,13 +16,15 @@ use std::{
 use anyhow::Context;
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, ProgramArray, RingBuf},
     programs::{BtfTracePoint, Program, ProgramError},
 };
 use ebpf_common::{
     limits,
     offsets::KernelOffsets,
-    policy::{COUNTERS, Counter, IGNORE, TOLD_CHUNK, VERDICT_HTTP2, VERDICT_IGNORE, WATCH},
+    policy::{
+        COUNTERS, Counter, IGNORE, IGNORE_UNLESS_SERVING, PORT_WORDS, TOLD_CHUNK, VERDICT_HTTP2, VERDICT_IGNORE, WATCH,
+    },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
@@ -123,7 +125,7 @@ pub enum CaptureError {
         /// The process.
         tgid: u32,
         /// What aya said.
-        source: aya::maps::MapError,
+        source: MapError,
     },
 }
 
@@ -133,6 +135,22 @@ fn names(capabilities: &[&Capability], separator: &str) -> String {
 
 fn refusals(refused: &[Refusal]) -> String {
     refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Words of a share of the ring as the programs keep it; the last counts records that were shed.
+const SHARE_WORDS: usize = 3;
+/// `BPF_EXIST`: changes what is there, and adds nothing.
+const ONLY_IF_THERE: u64 = 2;
+
+/// What was decided of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Watch it, and what it forks off.
+    Watch,
+    /// Leave it out.
+    Ignore,
+    /// Leave it out until it serves one of [`Capture::choose_ports`].
+    IgnoreUnlessServing,
 }
 
 /// The running kernel side. Dropping it (or the end of the process) detaches everything.
@@ -150,6 +168,8 @@ pub struct Capture {
     standby: Standby,
     ring: RingBuf<MapData>,
     processes: HashMap<MapData, u32, u32>,
+    ports: Array<MapData, u64>,
+    shares: HashMap<MapData, u32, [u64; SHARE_WORDS]>,
     verdicts: HashMap<MapData, u64, u32>,
     counts: PerCpuArray<MapData, u64>,
 }
@@ -207,6 +227,8 @@ impl Capture {
         Ok(Self {
             ring: RingBuf::try_from(map("EVENTS")?).map_err(wrong("EVENTS"))?,
             processes: HashMap::try_from(map("PROCESSES")?).map_err(wrong("PROCESSES"))?,
+            ports: Array::try_from(map("PORTS")?).map_err(wrong("PORTS"))?,
+            shares: HashMap::try_from(map("SHARES")?).map_err(wrong("SHARES"))?,
             verdicts: HashMap::try_from(map("VERDICTS")?).map_err(wrong("VERDICTS"))?,
             counts: PerCpuArray::try_from(map("COUNTS")?).map_err(wrong("COUNTS"))?,
             backend,
@@ -246,6 +268,39 @@ impl Capture {
     /// When too many processes are known.
     pub fn ignore(&mut self, tgid: u32) -> Result<(), CaptureError> {
         self.processes.insert(tgid, IGNORE, 0).map_err(|source| CaptureError::Watch { tgid, source })
+    }
+
+    /// Says what was decided of a process that the kernel side has told of. One that has ended meanwhile is passed over.
+    ///
+    /// # Errors
+    /// When the kernel refuses that.
+    pub fn decide(&mut self, tgid: u32, decision: Decision) -> Result<(), CaptureError> {
+        let policy = match decision {
+            Decision::Watch => WATCH,
+            Decision::Ignore => IGNORE,
+            Decision::IgnoreUnlessServing => IGNORE_UNLESS_SERVING,
+        };
+        match self.processes.insert(tgid, policy, ONLY_IF_THERE) {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(CaptureError::Watch { tgid, source }),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Processes are chosen by these ports (ranges, inclusive): who serves one is told of.
+    pub fn choose_ports(&mut self, ranges: &[(u16, u16)]) {
+        for (index, word) in (0..PORT_WORDS).zip(port_words(ranges)) {
+            if let Err(error) = self.ports.set(index, word, 0) {
+                tracing::warn!(%error, "who serves a port that was passed to it is not found by that port");
+                return;
+            }
+        }
+    }
+
+    /// Records that were shed of each process because it had taken more than its share of the ring, as far as the kernel
+    /// side remembers.
+    pub fn shed(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.shares.iter().flatten().map(|(tgid, [.., shed])| (tgid, shed)).filter(|&(_, shed)| shed > 0)
     }
 
     /// Forgets what was said of a process.
@@ -380,6 +435,7 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
         .override_global("OFFSETS", offsets.as_bytes(), true)
         .override_global("WATCH_ALL", &watch_all, true)
         .override_global("HEAD_LIMIT", &head_limit, true)
+        .override_global("RING", &ring_bytes, true)
         .override_global("WAKE_AT", &wake_at, true)
         .override_global("HOOKS_ONLY", &hooks_only, true)
         .override_global("HAS_COOKIES", &has_cookies, true)
@@ -406,6 +462,17 @@ fn all_are_attached(object: &mut Ebpf) -> Result<(), CaptureError> {
     let map = object.map_mut(NAME).ok_or(CaptureError::NoMap { name: NAME })?;
     let mut attached: Array<_, u32> = map.try_into().map_err(|_| CaptureError::NoMap { name: NAME })?;
     attached.set(0, 1, 0).map_err(|error| Box::new(aya::EbpfError::MapError(error)).into())
+}
+
+/// The map of ports, a bit for each.
+fn port_words(ranges: &[(u16, u16)]) -> Vec<u64> {
+    let mut words = vec![0; PORT_WORDS as usize];
+    for port in ranges.iter().flat_map(|&(first, last)| first..=last) {
+        if let Some(word) = words.get_mut(usize::from(port / 64)) {
+            *word |= 1 << (port % 64);
+        }
+    }
+    words
 }
 
 /// The kernel wants a power of two that is a multiple of the page size.
@@ -467,6 +534,13 @@ fn plainly(error: &ProgramError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_chosen_port_has_its_bit() {
+        let words = port_words(&[(8080, 8080), (0, 1), (65_535, 65_535)]);
+        let set: Vec<u32> = (0..=65_535).filter(|port| words[*port as usize / 64] >> (port % 64) & 1 != 0).collect();
+        assert_eq!(set, [0, 1, 8080, 65_535]);
+    }
 
     #[test]
     fn how_often_a_program_was_left_out_is_read_where_the_kernel_tells() {

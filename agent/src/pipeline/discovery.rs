@@ -1,14 +1,21 @@
 //! Which processes are watched, from what the kernel side tells of them: a process is judged when it first uses a
-//! connection, again when it starts another program or begins to listen, and when the selection changes.
+//! connection, again when it starts another program, begins to listen or serves a port that processes are chosen by, and when
+//! the selection changes. What the kernel side saw of it then suffices where it is gone already.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
-use ebpf_common::events::{Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process};
+use ebpf_common::events::{Met, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process};
 
-use crate::{capture::Capture, procs::ProcessTable};
+use crate::{
+    capture::{Capture, Decision},
+    procs::{ProcessTable, Seen, selector::Verdict},
+};
+
+/// How often a process is judged anew because it serves a chosen port, and not chosen for another reason.
+const REFUSALS_MAX: u8 = 8;
 
 /// The processes that were met.
 pub(super) struct Discovery {
@@ -18,15 +25,27 @@ pub(super) struct Discovery {
     /// Living processes among the chosen ones and their children.
     living: HashSet<u32>,
     /// Where the choice is open: what was decided of processes that were met.
-    judged: HashMap<u32, bool>,
+    judged: HashMap<u32, Judged>,
     /// Decisions that the kernel side is to be told.
-    decisions: Vec<(u32, bool)>,
+    decisions: Vec<(u32, Decision)>,
+    /// The ports that processes are chosen by have changed.
+    ports_changed: bool,
+    /// Processes of which nothing was known any more when they were to be judged.
+    unknown: u64,
     /// Processes that have started a program since this was last asked for, with when they were started.
     begun: HashMap<u32, u64>,
     /// Processes that are watched from now on, and were ignored before.
     resumed: Vec<u32>,
     /// What the decisions were made on, see [`ProcessTable::generation`].
     generation: u64,
+}
+
+/// What was decided of a process.
+#[derive(Clone, Copy)]
+struct Judged {
+    is_wanted: bool,
+    /// How often it was refused.
+    refusals: u8,
 }
 
 impl Discovery {
@@ -39,8 +58,22 @@ impl Discovery {
             living: chosen.iter().copied().collect(),
             judged: HashMap::new(),
             decisions: Vec::new(),
+            ports_changed: chosen.is_empty(),
+            unknown: 0,
             begun: HashMap::new(),
             resumed: Vec::new(),
+        }
+    }
+
+    /// A process that the kernel side knows no decision of uses a connection.
+    pub(super) fn on_met(&mut self, met: &Met) {
+        let comm = String::from_utf8_lossy(name(&met.comm));
+        let forked_from = if met.is_forked != 0 { met.parent } else { 0 };
+        self.processes.on_met(met.tgid, met.started_at_ns, &comm, forked_from);
+        self.processes.on_seen(met.tgid, met.started_at_ns, Seen::from(met));
+        if self.is_open {
+            // What was decided of it before is of an earlier program, or of before it listened or served.
+            self.judge(met.tgid);
         }
     }
 
@@ -52,14 +85,8 @@ impl Discovery {
             return true;
         }
         match self.judged.get(&open.tgid) {
-            Some(true) if !is_another => true,
-            None => self.judge(open.tgid),
-            Some(_) => {
-                // The kernel side does not report an ignored process unless it has forgotten that: because it listens
-                // now, or its number is another's.
-                self.processes.on_listen(open.tgid);
-                self.judge(open.tgid)
-            }
+            Some(judged) if !is_another => judged.is_wanted,
+            _ => self.judge(open.tgid),
         }
     }
 
@@ -69,17 +96,32 @@ impl Discovery {
             return true;
         }
         match self.judged.get(&tgid) {
-            Some(&is_wanted) => is_wanted,
+            Some(judged) => judged.is_wanted,
             None => self.judge(tgid),
         }
     }
 
     fn judge(&mut self, tgid: u32) -> bool {
-        let is_wanted = self.processes.verdict(tgid).is_watch();
-        if self.judged.insert(tgid, is_wanted) == Some(false) && is_wanted {
+        let verdict = self.processes.verdict(tgid);
+        let is_wanted = verdict.is_watch();
+        let before = self.judged.get(&tgid).copied();
+        let refusals = before.map_or(0, |before| before.refusals).saturating_add(u8::from(!is_wanted));
+        self.judged.insert(tgid, Judged { is_wanted, refusals });
+        if is_wanted && before.is_some_and(|before| !before.is_wanted) {
             self.resumed.push(tgid);
         }
-        self.decisions.push((tgid, is_wanted));
+        if !is_wanted && self.processes.is_unknown(tgid) {
+            self.unknown += 1;
+        }
+        let decision = match verdict {
+            Verdict::Watch(_) => Decision::Watch,
+            // One that serves a chosen port and is refused for what else a rule asks would be met at each of its pieces.
+            _ if refusals < REFUSALS_MAX && self.processes.may_be_chosen_by_port(&verdict) => {
+                Decision::IgnoreUnlessServing
+            }
+            Verdict::Ignore(_) => Decision::Ignore,
+        };
+        self.decisions.push((tgid, decision));
         is_wanted
     }
 
@@ -119,10 +161,12 @@ impl Discovery {
 
     /// Tells the kernel side what was decided.
     pub(super) fn tell(&mut self, capture: &mut Capture) {
-        for (tgid, is_wanted) in self.decisions.drain(..) {
-            let told = if is_wanted { capture.watch(tgid) } else { capture.ignore(tgid) };
-            if let Err(error) = told {
-                tracing::warn!("{error}: too many processes; it is judged anew at each of its connections");
+        if std::mem::take(&mut self.ports_changed) {
+            capture.choose_ports(&self.processes.chosen_ports());
+        }
+        for (tgid, decision) in self.decisions.drain(..) {
+            if let Err(error) = capture.decide(tgid, decision) {
+                tracing::warn!("{error}: it is judged anew at each of its connections");
             }
         }
     }
@@ -141,14 +185,11 @@ impl Discovery {
                 return;
             }
             self.generation = generation;
-            for (&tgid, known) in &mut self.judged {
+            self.ports_changed = true;
+            for tgid in self.judged.keys().copied().collect::<Vec<_>>() {
                 let is_wanted = self.processes.verdict(tgid).is_watch();
-                if *known != is_wanted {
-                    *known = is_wanted;
-                    self.decisions.push((tgid, is_wanted));
-                    if is_wanted {
-                        self.resumed.push(tgid);
-                    }
+                if self.judged.get(&tgid).is_some_and(|judged| judged.is_wanted != is_wanted) {
+                    self.judge(tgid);
                 }
             }
         } else {
@@ -175,9 +216,14 @@ impl Discovery {
         !self.is_open && self.living.is_empty()
     }
 
+    /// Processes that could not be judged, since nothing was known of them any more.
+    pub(super) fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
     /// Processes that are watched.
     pub(super) fn watched(&self) -> usize {
-        if self.is_open { self.judged.values().filter(|&&is_wanted| is_wanted).count() } else { self.living.len() }
+        if self.is_open { self.judged.values().filter(|judged| judged.is_wanted).count() } else { self.living.len() }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use compact_str::CompactString;
 use ebpf_common::policy::Counter;
 
 use super::shared::Shared;
@@ -26,12 +27,15 @@ struct Snapshot {
     connections: usize,
     processes: usize,
     unanswered: u64,
+    unknown: u64,
 }
 
 /// The pipeline's figures, as of at most a second ago; the number of events is up to date.
 pub struct Gauges {
     events: AtomicU64,
     snapshot: Mutex<Snapshot>,
+    /// By service.
+    shed: Mutex<Vec<(CompactString, u64)>>,
     telemetry: Arc<Shared<Telemetry>>,
     agent: Arc<Resource>,
     since_unix_ns: u64,
@@ -45,6 +49,7 @@ impl Gauges {
         Self {
             events: AtomicU64::new(0),
             snapshot: Mutex::default(),
+            shed: Mutex::default(),
             telemetry,
             agent,
             since_unix_ns: unix_ns(),
@@ -56,9 +61,31 @@ impl Gauges {
         self.events.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn publish(&self, kernel: Counts, table: Totals, connections: usize, processes: usize, unanswered: u64) {
+    pub(super) fn publish(
+        &self,
+        kernel: Counts,
+        table: Totals,
+        connections: usize,
+        processes: usize,
+        [unanswered, unknown]: [u64; 2],
+    ) {
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) =
-            Snapshot { kernel, table, connections, processes, unanswered };
+            Snapshot { kernel, table, connections, processes, unanswered, unknown };
+    }
+
+    pub(super) fn publish_shed<'a>(&self, by_service: impl Iterator<Item = (&'a CompactString, u64)>) {
+        let by_service = by_service.map(|(name, count)| (name.clone(), count)).collect();
+        *self.shed.lock().unwrap_or_else(PoisonError::into_inner) = by_service;
+    }
+
+    fn shed(&self) -> Vec<NumberPoint> {
+        let shed = self.shed.lock().unwrap_or_else(PoisonError::into_inner);
+        let point = |(name, count): &(CompactString, u64)| NumberPoint {
+            attributes: [Attribute { key: "service", value: Value::Str(name.clone()) }].into_iter().collect(),
+            start_unix_ns: self.since_unix_ns,
+            value: *count as f64,
+        };
+        shed.iter().map(point).collect()
     }
 
     fn metric(&self, name: &'static str, unit: &'static str, description: &'static str, points: Points) -> Metric {
@@ -80,7 +107,7 @@ impl Gauges {
 
 impl MetricSource for Gauges {
     fn collect(&self, _now_unix_ns: u64) -> Vec<Metric> {
-        let Snapshot { kernel, table, connections, processes, unanswered } =
+        let Snapshot { kernel, table, connections, processes, unanswered, unknown } =
             *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let exchanges = {
             let telemetry = self.telemetry.lock();
@@ -119,6 +146,8 @@ impl MetricSource for Gauges {
                     "reason",
                     &[
                         ("ring_full", kernel.get(Counter::LostRingFull)),
+                        ("undecided", kernel.get(Counter::ShedUndecided)),
+                        ("share", kernel.get(Counter::ShedShare)),
                         ("map_full", kernel.get(Counter::LostMapFull)),
                         ("read_fault", kernel.get(Counter::LostReadFault)),
                         ("process_map_full", kernel.get(Counter::ProcessMapFull)),
@@ -131,6 +160,18 @@ impl MetricSource for Gauges {
                 "{request}",
                 "Requests that are not told since their bytes were lost: at most so many, but for several in one turn.",
                 Points::Counter(vec![self.point(kernel.get(Counter::LostRequests) + table.requests_lost, &[])]),
+            ),
+            self.metric(
+                "beyla_rs.capture.shed",
+                "{event}",
+                "Records that were shed because their service had taken more than its share of the ring, by service.",
+                Points::Counter(self.shed()),
+            ),
+            self.metric(
+                "beyla_rs.processes.unjudged",
+                "{process}",
+                "Processes of which nothing was known any more when they were to be judged: what they moved is not seen.",
+                Points::Counter(vec![self.point(unknown, &[])]),
             ),
             self.metric(
                 "beyla_rs.capture.unread",

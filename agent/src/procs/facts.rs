@@ -18,6 +18,7 @@ use super::{
     language::{Language, Runtime},
     name::{self, Program},
     resource::Facts,
+    seen::Seen,
 };
 
 /// Longest name that is taken from a command line.
@@ -105,6 +106,26 @@ impl FactsReader {
         container.id = container.id.map(|id| self.share(&id));
         container.pod_uid = container.pod_uid.map(|uid| self.share(&uid));
         container
+    }
+
+    /// The facts of a process that is gone, from what the kernel side saw when it was met.
+    pub(crate) fn of_seen(&self, seen: &Seen) -> Facts {
+        let Seen { exe, args, cgroup, .. } = seen;
+        let mut name = name::of(Program { exe, args, cwd: None }, &|_| None);
+        if name.len() > NAME_MAX || name.chars().any(char::is_control) {
+            name = name::base(exe).to_owned();
+        }
+        let mut container = ContainerRef::from_cgroup(cgroup);
+        container.id = container.id.map(|id| self.share(&id));
+        container.pod_uid = container.pod_uid.map(|uid| self.share(&uid));
+        Facts {
+            runtime: Runtime::of_file(name::base(exe)).unwrap_or_default(),
+            exe: self.share(exe),
+            name: CompactString::from(name),
+            command_line: self.wants_command_line.then(|| Arc::from(args.join(" "))),
+            container,
+            ..Facts::default()
+        }
     }
 
     /// By the executable's name, by a runtime's library that is mapped (an embedded interpreter, a program's own launcher

@@ -136,6 +136,8 @@ pub struct Candidate<'a> {
     pub container_id: Option<&'a str>,
     /// The command line.
     pub cmdline: &'a dyn Fn() -> Vec<String>,
+    /// Ports that it was seen to serve: it used a connection there, which another process may have accepted.
+    pub served: &'a [u16],
     /// Ports it listens on.
     pub ports: &'a dyn Fn() -> Vec<u16>,
     /// Its parent, grandparent …, nearest first; bounded.
@@ -283,6 +285,12 @@ impl Selector {
         matching.map(|rule| rule.label.clone()).collect()
     }
 
+    /// The ports that processes are chosen by.
+    #[must_use]
+    pub fn ports(&self) -> Vec<(u16, u16)> {
+        self.rules.iter().flat_map(|rule| rule.criteria.open_ports.iter().copied()).collect()
+    }
+
     /// Whether a verdict may change when the process begins to listen.
     #[must_use]
     pub fn depends_on_ports(&self) -> bool {
@@ -324,7 +332,7 @@ impl Criteria {
             })
             && (self.open_ports.is_empty() || {
                 let is_asked = |port: &u16| self.open_ports.iter().any(|(first, last)| (first..=last).contains(&port));
-                (candidate.ports)().iter().any(is_asked)
+                candidate.served.iter().any(is_asked) || (candidate.ports)().iter().any(is_asked)
             })
     }
 

@@ -19,6 +19,7 @@ use std::{
 
 use compact_str::CompactString;
 
+use self::judge::Subject;
 pub use self::judge::Watched;
 use super::{
     blocking::{BlockingPool, PATIENCE, Place},
@@ -31,7 +32,8 @@ use super::{
     pod::{Pod, PodSource},
     ports::Ports,
     resource::{self, Configured, Facts, Identity, PodAttributes, Shared},
-    selector::{Rule, Selector, Verdict},
+    seen::Seen,
+    selector::{Reason, Rule, Selector, Verdict},
 };
 use crate::model::span::Resource;
 
@@ -145,7 +147,14 @@ struct Entry {
     leader: Option<Identity>,
     facts: Option<Arc<Facts>>,
     known: Option<Known>,
+    /// Until its facts are read: what the kernel side saw of it.
+    seen: Option<Arc<Seen>>,
+    /// Ports it was seen to serve that processes are chosen by. Almost always none or one.
+    served: Vec<u16>,
 }
+
+/// Most ports a process is remembered to serve.
+const SERVED_MAX: usize = 16;
 
 /// What was made of a process's facts.
 struct Known {
@@ -169,6 +178,8 @@ impl Entry {
             leader: None,
             facts: None,
             known: None,
+            seen: None,
+            served: Vec::new(),
         }
     }
 
@@ -306,8 +317,10 @@ impl ProcessTable {
         let known = state.live.get(&tgid).filter(|entry| entry.start_ticks == start_ticks);
         let (parent, executions) =
             known.map_or((0, 1), |entry| (entry.parent, entry.executions.wrapping_add(1).max(1)));
+        // A connection may stay open for the next program.
+        let served = known.map(|entry| entry.served.clone()).unwrap_or_default();
         if is_room || state.live.contains_key(&tgid) {
-            let entry = Entry { executions, comm: comm.into(), ..Entry::new(start_ticks, parent) };
+            let entry = Entry { executions, served, comm: comm.into(), ..Entry::new(start_ticks, parent) };
             state.live.insert(tgid, entry);
         }
     }
@@ -370,6 +383,49 @@ impl ProcessTable {
             }
             None => false,
         }
+    }
+
+    /// A process that is not judged yet uses a connection, of which [`Self::on_met`] has told: what it was at that moment.
+    pub fn on_seen(&self, tgid: u32, started_at_ns: u64, seen: Seen) {
+        let start_ticks = started_at_ns / NS_PER_TICK;
+        let mut state = self.write();
+        let Some(entry) = state.live.get_mut(&tgid).filter(|entry| entry.start_ticks == start_ticks) else { return };
+        if let Some(port) = seen.port
+            && !entry.served.contains(&port)
+            && entry.served.len() < SERVED_MAX
+        {
+            entry.served.push(port);
+        }
+        if entry.parent == 0 {
+            (entry.parent, entry.is_forked) = (seen.parent, seen.is_forked);
+        }
+        entry.seen = Some(Arc::new(seen));
+        // It is judged by all of this.
+        if let Some(known) = &mut entry.known {
+            known.generation = known.generation.wrapping_sub(1);
+        }
+    }
+
+    /// Whether a verdict may change when its process serves a port that processes are chosen by.
+    #[must_use]
+    pub fn may_be_chosen_by_port(&self, verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Ignore(Reason::NotChosen)) && !self.chosen_ports().is_empty()
+    }
+
+    /// The ports that processes are chosen by.
+    #[must_use]
+    pub fn chosen_ports(&self) -> Vec<(u16, u16)> {
+        self.selector().ports()
+    }
+
+    /// Whether nothing at all is known of what a process was.
+    #[must_use]
+    pub fn is_unknown(&self, tgid: u32) -> bool {
+        let state = self.read();
+        state
+            .live
+            .get(&tgid)
+            .is_none_or(|entry| entry.has_ended && entry.facts.as_ref().is_none_or(|facts| facts.exe.is_empty()))
     }
 
     /// A process began to listen: its verdict may change.
@@ -477,15 +533,29 @@ impl ProcessTable {
             is_whole.then(|| Arc::new(facts))
         };
         let facts = facts.or_else(|| if is_alive { read() } else { None });
-        // What it forked off and never replaced is the parent's program.
-        let facts = facts.or_else(|| if runs_parents { self.facts_of(entry.parent) } else { None });
+        // What it forked off and never replaced is the parent's program, unless that one has started another meanwhile.
+        let seen = entry.seen.take();
+        let was_read = facts.is_some();
+        let is_seen =
+            |facts: &Arc<Facts>| seen.as_ref().is_none_or(|seen| seen.exe.is_empty() || seen.exe == *facts.exe);
+        let facts = facts
+            .or_else(|| if runs_parents { self.facts_of(entry.parent).filter(is_seen) } else { None })
+            .or_else(|| seen.as_ref().map(|seen| Arc::new(self.reader.of_seen(seen))));
         let facts = facts.unwrap_or_else(|| Arc::new(Facts { name: entry.comm.clone(), ..Facts::default() }));
 
         let identity = Identity { tgid, start_ticks: entry.start_ticks };
         let pod = self.pods.as_ref().filter(|_| !facts.container.is_none()).and_then(|pods| pods.pod(&facts.container));
         // Of a worker that is gone, the parent that forked it tells what it was.
         let asked = if runs_parents && !is_alive { entry.parent } else { tgid };
-        let verdict = self.judge((tgid, asked), (entry.parent, runs_parents), &facts, pod.as_deref(), Selector::decide);
+        let subject = Subject {
+            tgid,
+            asked,
+            parent: entry.parent,
+            runs_parents,
+            served: &entry.served,
+            args: seen.as_ref().map(|seen| seen.args.as_slice()).unwrap_or_default(),
+        };
+        let verdict = self.judge(&subject, &facts, pod.as_deref(), Selector::decide);
         let resource = (wants || old.is_some()).then(|| {
             let leader =
                 *entry.leader.get_or_insert_with(|| self.leader(identity, entry.parent, runs_parents, &facts.exe));
@@ -498,6 +568,7 @@ impl ProcessTable {
             }
         });
         entry.facts = Some(facts);
+        entry.seen = seen.filter(|_| !was_read);
         entry.known = Some(Known { verdict: verdict.clone(), resource: resource.clone(), generation, checked_at: now });
 
         let mut state = self.write();
@@ -518,7 +589,14 @@ impl ProcessTable {
     fn snapshot(&self, tgid: u32) -> (Option<Entry>, Option<Arc<Resource>>) {
         let state = self.read();
         let Some(entry) = state.live.get(&tgid) else { return (None, None) };
-        let copy = Entry { comm: entry.comm.clone(), facts: entry.facts.clone(), known: None, ..*entry };
+        let copy = Entry {
+            comm: entry.comm.clone(),
+            facts: entry.facts.clone(),
+            seen: entry.seen.clone(),
+            served: entry.served.clone(),
+            known: None,
+            ..*entry
+        };
         (Some(copy), entry.known.as_ref().and_then(|known| known.resource.clone()))
     }
 

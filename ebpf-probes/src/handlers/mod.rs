@@ -3,10 +3,12 @@
 pub mod capture;
 pub mod dns;
 pub mod frames;
+pub mod meet;
 pub mod plaintext;
 pub mod process;
 pub mod rustls;
 pub mod scratch;
+pub mod shares;
 pub mod socket_io;
 pub mod socket_state;
 pub mod standby;

@@ -3,23 +3,75 @@
 use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_ktime_get_ns};
 use ebpf_common::{
     events::{EventKind, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process},
-    policy::{Counter, IGNORE, WATCH},
+    policy::{Counter, IGNORE, IGNORE_UNLESS_SERVING, UNDECIDED, WATCH},
 };
 
 use crate::{
     globals::{OFFSETS, WATCH_ALL},
-    kernel::{clear, read, read_into, task},
+    handlers::meet,
+    kernel::{clear, read, read_into, socket, task},
     maps::{EVENTS, PROCESSES, all_are_attached, count},
 };
 
-/// Whether a process is watched.
+/// A process that nothing is known of, where any may be watched.
+const UNKNOWN: u32 = 0;
+
+/// What is to be done about a process.
 #[inline(always)]
-pub fn watched(tgid: u32) -> bool {
+fn policy(tgid: u32) -> u32 {
     // SAFETY: the value is copied out at once.
     match unsafe { PROCESSES.get(&tgid) } {
-        Some(&policy) => policy == WATCH,
-        None => WATCH_ALL.load() != 0 && all_are_attached(),
+        Some(&policy) => policy,
+        None if WATCH_ALL.load() != 0 && all_are_attached() => UNKNOWN,
+        None => IGNORE,
     }
+}
+
+/// Whether a process is watched, or is not judged yet.
+#[inline(always)]
+pub fn watched(tgid: u32) -> bool {
+    matches!(policy(tgid), WATCH | UNDECIDED | UNKNOWN)
+}
+
+/// The same, or it is watched once it serves a port that processes are chosen by, as it does where `serves` says so.
+#[inline(always)]
+pub fn may_be_watched(tgid: u32, serves: impl FnOnce() -> bool) -> bool {
+    match policy(tgid) {
+        IGNORE => false,
+        IGNORE_UNLESS_SERVING => serves(),
+        _ => true,
+    }
+}
+
+/// Whether the current process `tgid`, which uses the stream socket `sk`, is watched: `WATCH` or `UNDECIDED`. `is_new`: it uses
+/// that socket for the first time.
+#[inline(always)]
+pub fn admit(tgid: u32, sk: u64, is_new: bool) -> Option<u32> {
+    let policy = policy(tgid);
+    if policy == WATCH {
+        return Some(WATCH);
+    }
+    if policy == IGNORE {
+        return None;
+    }
+    let port = if policy == UNDECIDED && !is_new { 0 } else { socket::chosen_port(sk) };
+    if port == 0 {
+        match policy {
+            IGNORE_UNLESS_SERVING => return None,
+            UNDECIDED => return Some(UNDECIDED),
+            _ => {}
+        }
+    }
+    // Before user space hears of it: it answers by changing what is there. Without room for either, it is met once more at its
+    // next piece.
+    if PROCESSES.insert(&tgid, &UNDECIDED, 0).is_err() {
+        count(Counter::ProcessMapFull);
+    }
+    if meet::meet_process(tgid, port.into()) != meet::TOLD {
+        let _gone_already = PROCESSES.remove(&tgid);
+    }
+    // One that serves a chosen port is as good as watched: it need not make do with the room of others that are not judged.
+    Some(if port == 0 { UNDECIDED } else { WATCH })
 }
 
 /// `child` was cloned from `parent`; both are addresses of a `struct task_struct`.
@@ -32,7 +84,7 @@ pub fn forked(parent: u64, child: u64) -> Option<()> {
     // SAFETY: the value is copied out at once.
     let policy = unsafe { PROCESSES.get(&parent_tgid) }.copied();
     // What a process that is left out starts (a container runtime its containers) is judged by itself.
-    let Some(policy) = policy.filter(|&policy| policy != IGNORE) else {
+    let Some(policy) = policy.filter(|&policy| policy == WATCH) else {
         // User space's answer about an earlier process of this number may have come after its end.
         // SAFETY: only whether there is a value is looked at.
         if unsafe { PROCESSES.get(&child_tgid) }.is_some() {
@@ -52,7 +104,7 @@ pub fn forked(parent: u64, child: u64) -> Option<()> {
 pub fn executed(task: u64) -> Option<()> {
     let tgid = task::tgid(task)?;
     // SAFETY: the value is copied out at once.
-    if unsafe { PROCESSES.get(&tgid) }.copied()? == IGNORE {
+    if unsafe { PROCESSES.get(&tgid) }.copied()? != WATCH {
         // Another program now: it is judged anew when it is met.
         let _gone_already = PROCESSES.remove(&tgid);
     }
@@ -64,7 +116,7 @@ pub fn executed(task: u64) -> Option<()> {
 pub fn listens() {
     let tgid = task::current_tgid();
     // SAFETY: the value is copied out at once.
-    if unsafe { PROCESSES.get(&tgid) }.copied() == Some(IGNORE) {
+    if matches!(unsafe { PROCESSES.get(&tgid) }.copied(), Some(IGNORE | IGNORE_UNLESS_SERVING)) {
         let _gone_already = PROCESSES.remove(&tgid);
     }
 }
@@ -81,7 +133,8 @@ pub fn exited(task: u64) -> Option<()> {
     if policy.is_some() {
         let _gone_already = PROCESSES.remove(&tgid);
     }
-    if policy != Some(WATCH) {
+    // Of one that user space has not judged yet it hears too: that what it met is over.
+    if !matches!(policy, Some(WATCH | UNDECIDED)) {
         return None;
     }
     let code = read::<u32>(task, OFFSETS.task_exit_code.load()).unwrap_or(0);

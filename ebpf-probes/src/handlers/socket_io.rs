@@ -3,21 +3,18 @@
 use core::hint::cold_path;
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::{
-        bpf_ktime_get_ns,
-        generated::{bpf_ringbuf_output, bpf_ringbuf_query},
-    },
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_ktime_get_ns, generated::bpf_ringbuf_output},
 };
 use ebpf_common::{
     events::{Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, flags},
     limits::{HEAD_MAX, LATER_HEAD, LOOK_EVERY, RESPONSE_HEAD_MAX, SMALL_PIECE, WHOLE_MAX},
-    policy::{Counter, VERDICT_IGNORE},
+    policy::{Counter, UNDECIDED, VERDICT_IGNORE},
 };
 
 use super::{
     capture::{self, Buffer, Copied},
-    frames, process, rustls, tls,
+    frames, process, rustls, shares, tls,
 };
 use crate::{
     globals::{HEAD_LIMIT, WAKE_AT},
@@ -28,7 +25,7 @@ use crate::{
     },
     maps::{
         ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, FRAMES, HTTP2, IGNORED, RESPONDED, RESPONSES, SCRATCH,
-        SENT_FIRST, Scratch, TCP, TURN, VERDICTS, WHOLE, count,
+        SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, VERDICTS, WHOLE, count,
     },
 };
 
@@ -60,17 +57,22 @@ pub fn connection<S: Socket>(socket: S, tgid: u32, on_datagrams: impl FnOnce()) 
         if known.flags & (IGNORED | CIPHER) == IGNORED {
             return None;
         }
-        if known.tgid != tgid {
+        if known.tgid != tgid || known.flags & UNDECIDED_YET != 0 {
             cold_path();
-            if !process::watched(tgid) {
+            let was_undecided = known.tgid == tgid;
+            let Some(policy) = process::admit(tgid, socket.address(), !was_undecided) else {
+                if was_undecided {
+                    leave(known);
+                }
                 return None;
-            }
+            };
             known.tgid = tgid;
+            set_undecided(known, policy);
         }
         return Some(connection);
     }
     cold_path();
-    if !process::watched(tgid) {
+    if !process::may_be_watched(tgid, || socket::chosen_port(socket.address()) != 0) {
         return None;
     }
     let tcp = socket::watched_kind(socket.address(), on_datagrams)?;
@@ -78,6 +80,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32, on_datagrams: impl FnOnce()) 
         // Its end has been told, or never will be.
         return None;
     }
+    let policy = process::admit(tgid, socket.address(), true)?;
     let Some(connection) = socket.remember() else {
         count(Counter::LostMapFull);
         return None;
@@ -89,7 +92,26 @@ pub fn connection<S: Socket>(socket: S, tgid: u32, on_datagrams: impl FnOnce()) 
     // No turn has begun: the first piece of either direction begins one.
     new.last_direction = 2;
     new.flags = if tcp { TCP } else { 0 };
+    set_undecided(new, policy);
     Some(connection)
+}
+
+#[inline(always)]
+fn set_undecided(connection: &mut Connection, policy: u32) {
+    if policy == UNDECIDED {
+        connection.flags |= UNDECIDED_YET;
+    } else {
+        connection.flags &= !UNDECIDED_YET;
+    }
+}
+
+/// Its process is left out. If that is watched again, the connection is met anew.
+#[inline(always)]
+fn leave(connection: &mut Connection) {
+    connection.tgid = 0;
+    connection.flags &= !(ANNOUNCED | UNDECIDED_YET | FRAMES | FRAMES << 1);
+    connection.position = [0; 2];
+    connection.pieces = 0;
 }
 
 /// What is to be done next about a piece.
@@ -144,10 +166,14 @@ pub fn moved<S: Socket>(
     if unwanted(connection) {
         return None;
     }
+    // SAFETY: as above.
+    unsafe { (*scratch).undecided = u64::from(connection.flags & UNDECIDED_YET) };
     if connection.flags & ANNOUNCED == 0 {
         cold_path();
         let first = if connection.flags & TCP != 0 { len } else { 0 };
-        if announce(socket.address(), connection.id, tgid_of(thread), at_ns, first).is_none() {
+        if !shares::may_take(scratch, tgid_of(thread), size_of::<Open>() as u64)
+            || announce(socket.address(), connection.id, tgid_of(thread), at_ns, first).is_none()
+        {
             connection.flags &= !TURN;
             turn(connection, direction);
             count_request(connection, direction);
@@ -238,11 +264,7 @@ pub fn unwanted(connection: &mut Connection) -> bool {
         connection.flags |= HTTP2;
     }
     if !process::watched(connection.tgid) {
-        // It was met before its process was left out. If that is watched again, the connection is met anew.
-        connection.tgid = 0;
-        connection.flags &= !(ANNOUNCED | FRAMES | FRAMES << 1);
-        connection.position = [0; 2];
-        connection.pieces = 0;
+        leave(connection);
         return true;
     }
     false
@@ -620,6 +642,10 @@ pub fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
     // For the verifier; head and tail together are less.
     const MASK: u64 = 2 * HEAD_MAX as u64 - 1;
     let len = size_of::<Data>() as u64 + (capture::opaque(payload) & MASK);
+    // SAFETY: per-CPU memory.
+    if !shares::may_take(scratch, unsafe { (*scratch).header.tgid }, len) {
+        return None;
+    }
     // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
     let result = unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, wake_up(scratch, len)) };
     if result != 0 {
@@ -643,8 +669,9 @@ fn wake_up(scratch: *mut Scratch, len: u64) -> u64 {
     }
     cold_path();
     *unasked = 0;
-    // SAFETY: the helper only returns a number.
-    let waiting = unsafe { bpf_ringbuf_query(&raw const EVENTS as *mut _, BPF_RB_AVAIL_DATA.into()) };
+    let waiting = shares::waiting();
+    // SAFETY: per-CPU memory.
+    unsafe { (*scratch).pressed = u64::from(shares::is_pressed(waiting)) };
     if waiting < u64::from(WAKE_AT.load()) {
         *woken = 0;
         return BPF_RB_NO_WAKEUP.into();

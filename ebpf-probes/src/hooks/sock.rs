@@ -31,7 +31,9 @@ const MSG_PEEK: u32 = 0x2;
 const MSG_TRUNC: u32 = 0x20;
 const MSG_ERRQUEUE: u32 = 0x2000;
 
+// Within the program itself, see `sys_exit`.
 #[btf_tracepoint(function = "sock_send_length")]
+#[inline(always)]
 fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     if hooks_only() || is_told(Hook::Send) {
         return 0;
@@ -41,6 +43,7 @@ fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 }
 
 #[btf_tracepoint(function = "sock_recv_length")]
+#[inline(always)]
 fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     if hooks_only() || is_told(Hook::Receive) {
         return 0;

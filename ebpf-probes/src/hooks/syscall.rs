@@ -127,7 +127,7 @@ fn exited(ctx: &BtfTracePointContext) -> Option<()> {
         return None;
     }
     let thread = bpf_get_current_pid_tgid();
-    if !process::watched(tgid_of(thread)) {
+    if !process::may_be_watched(tgid_of(thread), || true) {
         return None;
     }
     if matches!(number, RECVMMSG | SENDMMSG) {

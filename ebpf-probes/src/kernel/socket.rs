@@ -18,7 +18,7 @@ use super::{load, read, read_into};
 use crate::{
     globals::OFFSETS,
     handlers::frames::Stand,
-    maps::{ASKING, CONNECTIONS, CONNECTIONS_BY_ADDRESS, Connection},
+    maps::{ASKING, CONNECTIONS, CONNECTIONS_BY_ADDRESS, Connection, is_chosen_by},
 };
 
 const SOCK_STREAM: u16 = 1;
@@ -263,6 +263,23 @@ pub fn datagram_peer(sk: u64) -> Option<u16> {
         AF_INET | AF_INET6 => Some(u16::from_be(read(sk, OFFSETS.sock_dport.load())?)),
         _ => None,
     }
+}
+
+/// The port that a socket serves, if processes are chosen by it; else 0. Who connects has a port that the kernel chose, which
+/// may be the same by chance, if nobody listens on it.
+#[inline(always)]
+pub fn chosen_port(sk: u64) -> u16 {
+    let Some(port) = read::<u16>(sk, OFFSETS.sock_num.load()) else { return 0 };
+    if !is_chosen_by(port) || port == 0 {
+        return 0;
+    }
+    match read::<u16>(sk, OFFSETS.sock_family.load()) {
+        Some(AF_INET | AF_INET6) => {}
+        _ => return 0,
+    }
+    let bound = read::<u64>(sk, OFFSETS.icsk_bind_hash.load()).unwrap_or(0);
+    let chosen_by_kernel = read::<i8>(bound, OFFSETS.bind_fastreuse.load()) == Some(-1);
+    if chosen_by_kernel { 0 } else { port }
 }
 
 /// The peer has sent its last byte.

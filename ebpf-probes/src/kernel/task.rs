@@ -16,7 +16,7 @@ pub const fn tgid_of(thread: u64) -> u32 {
 }
 
 /// `PF_FORKNOEXEC`: it was forked, and has started no other program since.
-const FORKED: u32 = 0x40;
+pub const FORKED: u32 = 0x40;
 
 /// Process id of the current thread, in the initial PID namespace.
 #[inline(always)]

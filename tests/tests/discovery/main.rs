@@ -10,4 +10,5 @@ mod kubernetes;
 mod names;
 mod reload;
 mod selection;
+mod short_lived;
 mod watching;

@@ -25,6 +25,7 @@ fn pod() -> Pod {
 fn with_candidate<T>(change: impl FnOnce(&mut Candidate<'_>), judge: impl FnOnce(&Candidate<'_>) -> T) -> T {
     let pod = pod();
     let mut candidate = Candidate {
+        served: &[],
         pid: 7,
         exe: "/usr/bin/python3.11",
         language: Some(Language::Python),

@@ -28,6 +28,20 @@ pub struct Watched {
 /// How far up a process's ancestors are followed.
 const ANCESTORS_MAX: usize = 32;
 
+/// A process that is judged.
+pub(super) struct Subject<'a> {
+    pub(super) tgid: u32,
+    /// Whose command line and ports are read: itself, or what it was forked from.
+    pub(super) asked: u32,
+    pub(super) parent: u32,
+    /// It still runs the parent's program.
+    pub(super) runs_parents: bool,
+    /// Ports that it was seen to serve.
+    pub(super) served: &'a [u16],
+    /// The command line that was seen when it was met, for when it is gone.
+    pub(super) args: &'a [String],
+}
+
 impl ProcessTable {
     /// Judges every process there is. For the start; later ones are told by their events.
     #[must_use]
@@ -72,11 +86,15 @@ impl ProcessTable {
             return None;
         }
         let resource = self.resource_at(pid, now);
-        let (parent, runs_parents, facts) =
-            self.read().live.get(&pid).map(|entry| (entry.parent, entry.runs_parents(), entry.facts.clone()))?;
+        let (parent, runs_parents, served, facts) = self
+            .read()
+            .live
+            .get(&pid)
+            .map(|entry| (entry.parent, entry.runs_parents(), entry.served.clone(), entry.facts.clone()))?;
         let facts = facts?;
         let pod = self.pods.as_ref().and_then(|pods| pods.pod(&facts.container));
-        let mut matched_by = self.judge((pid, pid), (parent, runs_parents), &facts, pod.as_deref(), Selector::matches);
+        let subject = Subject { tgid: pid, asked: pid, parent, runs_parents, served: &served, args: &[] };
+        let mut matched_by = self.judge(&subject, &facts, pod.as_deref(), Selector::matches);
         if matched_by.is_empty() {
             matched_by.push("default".into());
         }
@@ -108,28 +126,34 @@ impl ProcessTable {
         self.pool.call(Place::of(&self.proc, pid), PATIENCE, move || proc.cmdline(pid)).unwrap_or_default()
     }
 
-    /// `asked` is the process whose command line and ports are read: itself, or what it was forked from; with `parent`,
-    /// whether it still runs that one's program.
     pub(super) fn judge<T>(
         &self,
-        (pid, asked): (u32, u32),
-        (parent, runs_parents): (u32, bool),
+        subject: &Subject<'_>,
         facts: &Facts,
         pod: Option<&Pod>,
         judge: impl FnOnce(&Selector, &Candidate<'_>) -> T,
     ) -> T {
+        let &Subject { tgid, asked, parent, runs_parents, served, args } = subject;
         let info = facts.container_info.as_ref();
         let of_pod = pod.and_then(|pod| pod.container(facts.container.id.as_deref())).map(|container| &container.name);
         let candidate = Candidate {
-            pid,
+            pid: tgid,
             exe: &facts.exe,
             language: facts.runtime.language,
             in_container: !facts.container.is_none(),
             container_name: info.and_then(|info| info.name.as_ref()).or(of_pod).map(|name| name.as_str()),
             pod,
             container_id: facts.container.id.as_deref(),
-            cmdline: &|| self.cmdline(asked),
-            ports: &|| self.listening_now(asked, runs_parents.then_some(parent)),
+            cmdline: &|| {
+                let line = self.cmdline(asked);
+                if line.is_empty() { args.to_vec() } else { line }
+            },
+            served,
+            ports: &|| {
+                let mut ports = self.listening_now(asked, runs_parents.then_some(parent));
+                ports.extend(served);
+                ports
+            },
             ancestors: &|| self.ancestors(parent),
         };
         judge(&self.selector(), &candidate)

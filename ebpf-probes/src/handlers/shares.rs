@@ -1,0 +1,84 @@
+//! Who may take how much of the ring, so that nobody blinds another. Given up first are records of processes that are not
+//! judged yet: they have a quarter of the ring. Beyond half of it, each process may take as much as is free (Choudhury and
+//! Hahne's dynamic threshold): of N busy ones each gets an N-th of the rest, and as much stays for one that is quiet.
+
+use core::hint::cold_path;
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS},
+    helpers::generated::bpf_ringbuf_query,
+};
+use ebpf_common::{
+    limits::{UNDECIDED_PART, UNSHARED_PART},
+    policy::Counter,
+};
+
+use crate::{
+    globals::RING,
+    maps::{EVENTS, SHARES, Scratch, Share, count},
+};
+
+/// Whether a record of `len` bytes, of the process `tgid` and put together in `scratch`, may go into the ring.
+#[inline(always)]
+pub fn may_take(scratch: *mut Scratch, tgid: u32, len: u64) -> bool {
+    // SAFETY: per-CPU memory.
+    let (pressed, undecided) = unsafe { (&mut (*scratch).pressed, (*scratch).undecided) };
+    if *pressed | undecided == 0 {
+        return true;
+    }
+    cold_path();
+    let waiting = waiting();
+    if undecided != 0 && waiting > u64::from(RING.load() >> UNDECIDED_PART) {
+        count(Counter::ShedUndecided);
+        return false;
+    }
+    if !is_pressed(waiting) {
+        *pressed = 0;
+        return true;
+    }
+    if take(tgid, len, waiting) {
+        return true;
+    }
+    count(Counter::ShedShare);
+    false
+}
+
+/// Bytes that wait in the ring.
+#[inline(always)]
+pub fn waiting() -> u64 {
+    // SAFETY: the helper only returns a number.
+    unsafe { bpf_ringbuf_query(&raw const EVENTS as *mut _, BPF_RB_AVAIL_DATA.into()) }
+}
+
+/// Whether the ring is so full that it is shared out.
+#[inline(always)]
+pub fn is_pressed(waiting: u64) -> bool {
+    waiting > u64::from(RING.load() >> UNSHARED_PART)
+}
+
+#[inline(always)]
+fn take(tgid: u32, len: u64, waiting: u64) -> bool {
+    let ring = u64::from(RING.load());
+    // SAFETY: the helper only returns a number.
+    let read = unsafe { bpf_ringbuf_query(&raw const EVENTS as *mut _, BPF_RB_CONS_POS.into()) };
+    // The ring's size is a power of two; a division would bring a panic along.
+    let epoch = read & !((ring >> UNSHARED_PART).wrapping_sub(1));
+    let free = ring.saturating_sub(waiting);
+    let Some(share) = SHARES.get_ptr_mut(&tgid) else {
+        // Without room the ring is shared less well.
+        let _counted_or_not = SHARES.insert(&tgid, &Share { epoch, taken: len, shed: 0 }, 0);
+        return true;
+    };
+    // SAFETY: a value of the map. Two threads may lose each other's bytes, which makes a share no larger than twice.
+    let share = unsafe { &mut *share };
+    if share.epoch != epoch {
+        share.epoch = epoch;
+        share.taken = 0;
+    }
+    if share.taken.wrapping_add(len) > free {
+        share.shed = share.shed.wrapping_add(1);
+        return false;
+    }
+    share.taken = share.taken.wrapping_add(len);
+    true
+}

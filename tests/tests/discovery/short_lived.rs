@@ -1,0 +1,90 @@
+//! Programs that are gone before anybody can look at them, and connections that are served by others than who listens.
+
+use std::{fs, process::Command};
+
+use tests::{
+    client::Connection,
+    need,
+    program::{Program, folder},
+};
+
+use crate::watching::{Discovering, by_service};
+
+/// Serves one request, and ends at once.
+const ONCE: &str = "
+import os, socket
+listener = socket.create_server(('127.0.0.1', 0))
+print('listening', listener.getsockname()[1], flush=True)
+connection, _ = listener.accept()
+connection.recv(4096)
+connection.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok')
+connection.close()
+os._exit(0)
+";
+
+/// Starts a program for each connection, which has that as its standard input and does not listen (as inetd does).
+const INETD: &str = "
+import os, signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+listener = socket.create_server(('127.0.0.1', 0))
+print('listening', listener.getsockname()[1], flush=True)
+while True:
+    connection, _ = listener.accept()
+    if os.fork() == 0:
+        os.dup2(connection.fileno(), 0)
+        os.execv(sys.executable, [sys.executable, sys.argv[1]])
+    connection.close()
+";
+
+const SERVED: &str = "
+import os, socket
+connection = socket.socket(fileno=0)
+while connection.recv(4096):
+    connection.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok')
+os._exit(0)
+";
+
+fn ask_servers_that_end(choice: &[&str], script: &std::path::Path, path: &str) {
+    let watch = Discovering::with(choice);
+    for _ in 0..10 {
+        let mut server = Program::start(Command::new(need::python()).arg("-u").arg(script));
+        assert_eq!(Connection::to(server.port()).get(path).status, 200);
+        server.wait();
+    }
+    let counts = by_service(&watch.finish(path, 10));
+    assert_eq!(counts.values().sum::<usize>(), 10, "{counts:?}");
+}
+
+#[test]
+fn a_server_that_ends_with_its_only_answer_is_found_by_its_executable() {
+    let files = folder();
+    let script = files.path().join("once.py");
+    fs::write(&script, ONCE).expect("a script can be written");
+    ask_servers_that_end(&["--exe", "*/python3*"], &script, "/once-by-exe");
+}
+
+#[test]
+fn a_server_that_ends_with_its_only_answer_is_found_by_its_port() {
+    let files = folder();
+    let script = files.path().join("once.py");
+    fs::write(&script, ONCE).expect("a script can be written");
+    ask_servers_that_end(&["--port", "1024-65535", "--exe", "*/python3*"], &script, "/once-by-port");
+}
+
+#[test]
+fn a_port_chooses_programs_that_were_given_its_connections() {
+    let files = folder();
+    let (inetd, served) = (files.path().join("inetd.py"), files.path().join("served.py"));
+    fs::write(&inetd, INETD).expect("a script can be written");
+    fs::write(&served, SERVED).expect("a script can be written");
+    let server = Program::start(Command::new(need::python()).arg("-u").arg(&inetd).arg(&served));
+    let watch = Discovering::with(&["--port", &server.port().to_string()]);
+    for _ in 0..5 {
+        let mut connection = Connection::to(server.port());
+        for _ in 0..3 {
+            assert_eq!(connection.get("/given").status, 200);
+        }
+    }
+    let counts = by_service(&watch.finish("/given", 15));
+    assert_eq!(counts.get("served"), Some(&15), "{counts:?}");
+}
