@@ -75,6 +75,11 @@ impl Endpoint {
         self.0.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'))
     }
 
+    /// Without a path that says nothing.
+    fn bare(&self) -> Self {
+        Self(self.0.trim_end_matches('/').to_owned())
+    }
+
     /// This URL with `segments` after its path.
     fn join(&self, segments: &str) -> Self {
         Self(format!("{}/{segments}", self.0.trim_end_matches('/')))
@@ -221,7 +226,9 @@ macro_rules! signal {
                 };
                 let guessed = if base.port() == Some(4317) { Protocol::Grpc } else { Protocol::HttpProtobuf };
                 let protocol = self.protocol.or(common.protocol).unwrap_or(guessed);
-                let endpoint = if protocol == Protocol::Grpc || is_own && !base.is_bare() {
+                let endpoint = if protocol == Protocol::Grpc {
+                    if base.has_path() { base.clone() } else { base.bare() }
+                } else if is_own && !base.is_bare() {
                     base.clone()
                 } else {
                     base.join($path)

@@ -145,7 +145,7 @@ fn a_stronger_common_endpoint_wins_over_a_weaker_own_one() {
     let file = "otel_traces_export: {endpoint: 'http://file:4318'}\n";
     assert_eq!(load(file, &[], &[]).unwrap().otlp_traces().unwrap().endpoint.as_str(), "http://file:4318/v1/traces");
     let grpc = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own:4317");
-    assert_eq!(endpoint(&[grpc], &[]), "http://own:4317/");
+    assert_eq!(endpoint(&[grpc], &[]), "http://own:4317");
     assert_eq!(endpoint(&[env, own], &[("--endpoint", "otlp.endpoint", "http://flag:4317")]), "http://flag:4317");
 }
 
@@ -207,7 +207,7 @@ fn files_like_those_of_obi_and_beyla_start_and_what_is_ignored_is_named() {
             "obi_options.yaml",
             &["ebpf.payload_extraction", "ebpf.buffer_sizes.http", "network.enable", "attributes.select"],
         ),
-        ("beyla_options.yaml", &["grafana.otlp.submit", "ebpf.wakeup_len", "internal_metrics.prometheus.port"]),
+        ("beyla_options.yaml", &["grafana", "ebpf.wakeup_len", "internal_metrics.prometheus.port"]),
         ("obi_2_0.yaml", &["extensions", "tracer_provider", "meter_provider", "file_format"]),
     ] {
         let sources = Sources { file: Some(fixture(name)), ..Sources::from_environment(Environment::default()) };

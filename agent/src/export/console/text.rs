@@ -246,7 +246,10 @@ mod tests {
             ]);
             assert_eq!(line(&span), "GET 200", "its name has the template");
         }
-        span.attributes = attributes(&[("url.full", Value::Str(format!("http://h/{}", "x".repeat(300)).into()))]);
+        span.attributes = attributes(&[
+            ("http.request.method", Value::Static("GET")),
+            ("url.full", Value::Str(format!("http://h/{}", "x".repeat(300)).into())),
+        ]);
         assert!(line(&span).ends_with("x… -"), "{}", line(&span));
     }
 
