@@ -9,7 +9,7 @@ use ebpf_common::{
 use crate::{
     globals::{OFFSETS, WATCH_ALL},
     handlers::meet,
-    kernel::{clear, read, read_into, socket, task},
+    kernel::{as_number, clear, read, read_into, socket, task},
     maps::{EVENTS, PROCESSES, all_are_attached, count},
 };
 
@@ -47,18 +47,24 @@ pub fn may_be_watched(tgid: u32, serves: impl FnOnce() -> bool) -> bool {
 /// that socket for the first time.
 #[inline(always)]
 pub fn admit(tgid: u32, sk: u64, is_new: bool) -> Option<u32> {
-    let policy = policy(tgid);
-    if policy == WATCH {
-        return Some(WATCH);
+    match policy(tgid) {
+        WATCH => Some(WATCH),
+        IGNORE => None,
+        policy => Some(admit_by_socket(tgid, as_number(sk), is_new.into(), policy)).filter(|&policy| policy != IGNORE),
     }
-    if policy == IGNORE {
-        return None;
-    }
-    let port = if policy == UNDECIDED && !is_new { 0 } else { socket::chosen_port(sk) };
+}
+
+/// The answer of [`admit`] for a process that is neither watched nor left out; `IGNORE` for `None`.
+///
+/// A function of its own, which is exported so that the verifier follows it by itself: see `meet::meet_process`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn admit_by_socket(tgid: u32, sk: u64, is_new: u32, policy: u32) -> u32 {
+    let port = if policy == UNDECIDED && is_new == 0 { 0 } else { socket::chosen_port(sk) };
     if port == 0 {
         match policy {
-            IGNORE_UNLESS_SERVING => return None,
-            UNDECIDED => return Some(UNDECIDED),
+            IGNORE_UNLESS_SERVING => return IGNORE,
+            UNDECIDED => return UNDECIDED,
             _ => {}
         }
     }
@@ -71,7 +77,16 @@ pub fn admit(tgid: u32, sk: u64, is_new: bool) -> Option<u32> {
         let _gone_already = PROCESSES.remove(&tgid);
     }
     // One that serves a chosen port is as good as watched: it need not make do with the room of others that are not judged.
-    Some(if port == 0 { UNDECIDED } else { WATCH })
+    if port == 0 { UNDECIDED } else { WATCH }
+}
+
+/// Whether a process that is watched once it serves a chosen port does so by the socket `sk`: 1, else 0.
+///
+/// A function of its own as [`admit_by_socket`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn serves_chosen_port(sk: u64) -> u32 {
+    u32::from(socket::chosen_port(sk) != 0)
 }
 
 /// `child` was cloned from `parent`; both are addresses of a `struct task_struct`.

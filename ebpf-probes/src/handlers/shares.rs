@@ -27,20 +27,39 @@ pub fn may_take(scratch: *mut Scratch, tgid: u32, len: u64) -> bool {
         return true;
     }
     cold_path();
+    let answer = share_of_ring(tgid, len, undecided);
+    if answer == UNSHARED {
+        *pressed = 0;
+    }
+    answer != REFUSED
+}
+
+/// Answers of [`share_of_ring`].
+const REFUSED: u32 = 0;
+const GRANTED: u32 = 1;
+/// Granted, and the ring is not so full that it is shared out.
+const UNSHARED: u32 = 2;
+
+/// Whether a record of `len` bytes of the process `tgid`, which is `undecided` unless that is 0, may go into a ring that is
+/// shared out.
+///
+/// A function of its own, which is exported so that the verifier follows it by itself: see `meet::meet_process`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn share_of_ring(tgid: u32, len: u64, undecided: u64) -> u32 {
     let waiting = waiting();
     if undecided != 0 && waiting > u64::from(RING.load() >> UNDECIDED_PART) {
         count(Counter::ShedUndecided);
-        return false;
+        return REFUSED;
     }
     if !is_pressed(waiting) {
-        *pressed = 0;
-        return true;
+        return UNSHARED;
     }
     if take(tgid, len, waiting) {
-        return true;
+        return GRANTED;
     }
     count(Counter::ShedShare);
-    false
+    REFUSED
 }
 
 /// Bytes that wait in the ring.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     globals::{HEAD_LIMIT, WAKE_AT},
     kernel::{
-        clear,
+        as_number, clear,
         socket::{self, Sequences, Socket},
         task::{self, tgid_of},
     },
@@ -72,7 +72,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32, on_datagrams: impl FnOnce()) 
         return Some(connection);
     }
     cold_path();
-    if !process::may_be_watched(tgid, || socket::chosen_port(socket.address()) != 0) {
+    if !process::may_be_watched(tgid, || process::serves_chosen_port(as_number(socket.address())) != 0) {
         return None;
     }
     let tcp = socket::watched_kind(socket.address(), on_datagrams)?;
