@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::tests::{need, program::Program};
 use anyhow::Result;
-use tests::{need, program::Program};
 
 /// How long one that leaves the processor for moments is busy, and the moments: what real-time threads do.
 const BUSY: Duration = Duration::from_millis(3);

@@ -5,11 +5,11 @@ use std::{
     fmt::Write as _,
 };
 
-use serde_json::Value;
-use tests::{
+use ::tests::{
     receiver::{ReceivedMetric, ReceivedSpan, State},
     seen::path,
 };
+use serde_json::Value;
 
 use crate::{
     ask::{self, Ask, Told},

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use ::tests::agent::Backend;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde::{Deserialize, Serialize};
-use tests::agent::Backend;
 
 use crate::ask::{Answer, Ask, Send, Shape};
 

@@ -8,13 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
-use tests::{
+use ::tests::{
     agent::{Agent, Setup, tls_libraries},
     need,
     program::Program,
     receiver::{Receiver, State},
 };
+use rustix::process::Signal;
 
 use crate::{
     ask::{Ask, Told},
@@ -126,7 +126,7 @@ pub(crate) fn carry_out(round: &Round, servers: &mut Servers) -> Happened {
     drop(busy);
     let told: Vec<Told> = client.stdout.so_far().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     complaints.extend(client.stderr.so_far().into_iter().take(10).map(|line| format!("the client: {line}")));
-    if round.number % 3 == 0 {
+    if round.number.is_multiple_of(3) {
         client.tell_no_more();
     }
     let answered = told.iter().filter(|told| told.status.is_some() && told.start >= running.ready).count();

@@ -8,12 +8,12 @@ use std::{
     process::Command,
 };
 
-use tempfile::TempDir;
-use tests::{
+use ::tests::{
     need,
     program::{Program, children, folder, free_port},
     wait::poll,
 };
+use tempfile::TempDir;
 
 use crate::plan::{FILES, ServerKind, Wire};
 

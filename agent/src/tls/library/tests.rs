@@ -196,7 +196,7 @@ fn the_libraries_of_this_machine_are_understood() {
 
 /// Functions whose end is of interest have a `ret` for every way out, each of them once.
 fn assert_returns_are_known(library: &Library, file: &File) {
-    let mut known = std::collections::HashSet::new();
+    let mut known = HashSet::new();
     for site in &library.sites {
         assert!(site.returns.is_empty() || site.function.programs().1.is_some(), "{site:?}");
         for at in &site.returns {
