@@ -45,7 +45,7 @@ const CHART_VALUES: &[(&str, &[&str])] = &[
             "config.print=json",
             "extraObjects[0].apiVersion=v1",
             "extraObjects[0].kind=ConfigMap",
-            "extraObjects[0].metadata.name={{ .Release.Name }}-more",
+            "extraObjects[0].metadata.name=of-{{ .Release.Name }}",
         ],
     ),
 ];
