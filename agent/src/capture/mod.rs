@@ -8,6 +8,7 @@ mod uprobe_multi;
 mod uprobes;
 
 use std::{
+    borrow::BorrowMut,
     fs,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     time::Duration,
@@ -63,6 +64,8 @@ pub struct Options {
     /// How many copies stand behind each program at a tracepoint, for when it is preempted; `None`: as many as this
     /// kernel needs.
     pub standby: Option<u32>,
+    /// Ports that processes are chosen by, see [`Capture::choose_ports`].
+    pub chosen_ports: Vec<(u16, u16)>,
 }
 
 impl Default for Options {
@@ -74,6 +77,7 @@ impl Default for Options {
             capture_bytes: limits::HEAD_MAX,
             hooks_only: false,
             dns_answers: true,
+            chosen_ports: Vec::new(),
             standby: None,
         }
     }
@@ -214,6 +218,13 @@ impl Capture {
                 tracing::warn!(error, "what moves while a program of the kernel side is preempted is not seen");
                 Standby::default()
             });
+            // Before anything is told: who serves such a port is told of with it.
+            if let Some(map) = object.map_mut("PORTS") {
+                let told = Array::try_from(map).and_then(|mut ports| tell_ports(&mut ports, &options.chosen_ports));
+                if let Err(error) = told {
+                    tracing::warn!(%error, "who serves a port that was passed to it is not found by that port");
+                }
+            }
             all_are_attached(&mut object)?;
             return Self::with(object, backend, refused, copies);
         }
@@ -289,11 +300,8 @@ impl Capture {
 
     /// Processes are chosen by these ports (ranges, inclusive): who serves one is told of.
     pub fn choose_ports(&mut self, ranges: &[(u16, u16)]) {
-        for (index, word) in (0..PORT_WORDS).zip(port_words(ranges)) {
-            if let Err(error) = self.ports.set(index, word, 0) {
-                tracing::warn!(%error, "who serves a port that was passed to it is not found by that port");
-                return;
-            }
+        if let Err(error) = tell_ports(&mut self.ports, ranges) {
+            tracing::warn!(%error, "who serves a port that was passed to it is not found by that port");
         }
     }
 
@@ -462,6 +470,10 @@ fn all_are_attached(object: &mut Ebpf) -> Result<(), CaptureError> {
     let map = object.map_mut(NAME).ok_or(CaptureError::NoMap { name: NAME })?;
     let mut attached: Array<_, u32> = map.try_into().map_err(|_| CaptureError::NoMap { name: NAME })?;
     attached.set(0, 1, 0).map_err(|error| Box::new(aya::EbpfError::MapError(error)).into())
+}
+
+fn tell_ports<T: BorrowMut<MapData>>(ports: &mut Array<T, u64>, ranges: &[(u16, u16)]) -> Result<(), MapError> {
+    (0..PORT_WORDS).zip(port_words(ranges)).try_for_each(|(index, word)| ports.set(index, word, 0))
 }
 
 /// The map of ports, a bit for each.
