@@ -94,6 +94,8 @@ static NAMES: &[(&str, Function)] = &[
     ("SSL_free", Function::Free),
     // What `SSL_read` ends in before 1.1.0, by way of a table.
     (BEFORE_1_1_0, Function::Read),
+    // Where it ends until the version is agreed on: it shakes hands there, and then begins anew.
+    (BEFORE_ITS_VERSION, Function::Handshake),
     ("gnutls_record_send", Function::Write),
     (GNUTLS_SEND2, Function::Write),
     ("gnutls_record_send_range", Function::Write),
@@ -108,11 +110,13 @@ static NAMES: &[(&str, Function)] = &[
 
 /// What `SSL_read` ends in before 1.1.0.
 const BEFORE_1_1_0: &str = "ssl3_read";
+/// What it ends in there before the version of TLS is known.
+const BEFORE_ITS_VERSION: &str = "ssl23_read";
 /// What `gnutls_record_send` ends in from 3.6.3 on.
 const GNUTLS_SEND2: &str = "gnutls_record_send2";
 
 /// What they begin with.
-const PREFIXES: [&str; 3] = ["SSL_", "ssl3_", "gnutls_"];
+const PREFIXES: [&str; 4] = ["SSL_", "ssl3_", "ssl23_", "gnutls_"];
 
 /// Longest name of a function of rustls, far above what its crates make of it.
 const NAME_MAX: usize = 512;
@@ -176,6 +180,7 @@ struct Symbol {
     function: Function,
     address: u64,
     offset: u64,
+    size: u64,
     code: Vec<u8>,
     returns: Result<Vec<Probed>, exits::Unknown>,
 }
@@ -221,10 +226,10 @@ impl Library {
                 match elf.place(address, size) {
                     Ok((offset, code)) => {
                         let returns = match function.programs() {
-                            (_, Some(_)) => elf.returns(address, size),
+                            (_, Some(_)) => elf.returns(address, size, None),
                             (_, None) => Ok(Vec::new()),
                         };
-                        symbols.push(Symbol { name, function, address, offset, code, returns });
+                        symbols.push(Symbol { name, function, address, offset, size, code, returns });
                     }
                     Err(reason) => {
                         let reason = format!("{name}: {reason}");
@@ -236,12 +241,17 @@ impl Library {
                 }
             })?;
         }
+        let read = symbols.iter().find(|symbol| symbol.name == "SSL_read").map(|symbol| symbol.address);
+        for symbol in symbols.iter_mut().filter(|symbol| symbol.name == BEFORE_ITS_VERSION) {
+            symbol.returns = elf.returns(symbol.address, symbol.size, read);
+        }
         let is_there = |wanted: &str| symbols.iter().any(|symbol| symbol.name == wanted);
         let reads = symbols.iter().any(|symbol| symbol.name == "SSL_read" && symbol.returns.is_ok());
         // One of the two stands for both.
         let first = (reads || is_there(BEFORE_1_1_0)).then_some(if reads { BEFORE_1_1_0 } else { "SSL_read" });
         let second = is_there(GNUTLS_SEND2).then_some("gnutls_record_send");
-        symbols.retain(|symbol| ![first, second].contains(&Some(symbol.name)));
+        let third = reads.then_some(BEFORE_ITS_VERSION);
+        symbols.retain(|symbol| ![first, second, third].contains(&Some(symbol.name)));
         // A function that hands over to another that is probed would be seen twice.
         let hands_over = |symbol: &Symbol| {
             symbols.iter().any(|other| {
@@ -407,8 +417,8 @@ impl Elf<'_> {
         (address - segment.p_vaddr.get(LittleEndian)).checked_add(segment.p_offset.get(LittleEndian))
     }
 
-    /// Where the function of that size at that address returns.
-    fn returns(&self, address: u64, size: u64) -> Result<Vec<Probed>, exits::Unknown> {
+    /// Where the function of that size at that address returns. `told`: a function whose probes tell what happens after a jump to it.
+    fn returns(&self, address: u64, size: u64, told: Option<u64>) -> Result<Vec<Probed>, exits::Unknown> {
         let stretch = self.stretch(address, size).ok_or(exits::Unknown::TooLarge)?;
         let table = self.segments.iter().find(|segment| segment.p_type.get(LittleEndian) == PT_GNU_EH_FRAME);
         let table = table.map(|segment| unwind::Table {
@@ -417,6 +427,10 @@ impl Elf<'_> {
             len: segment.p_filesz.get(LittleEndian),
         });
         let containing = |address| {
+            if told == Some(address) {
+                // It ends there (`ud2`).
+                return Some(Stretch { address, code: b"\x0f\x0b".to_vec() });
+            }
             let range = table?.function(self.file, address, |address| self.offset(address, 16, 0))?;
             self.stretch(range.start, range.end - range.start)
         };
