@@ -329,7 +329,7 @@ pub fn send(
         if word == HTTP {
             // Not one behind which the request's body comes (`100 Continue`), or another protocol (101).
             let is_final = may_follow && status_class(scratch) != b'1';
-            connection.flags |= RESPONSES << side | u32::from(is_final) * (RESPONDED << side);
+            connection.flags |= (RESPONSES << side) | (u32::from(is_final) * (RESPONDED << side));
         } else if may_follow && wants_all(connection, side, word) {
             connection.flags |= WHOLE << side;
             connection.budget[side] = WHOLE_MAX;
@@ -575,7 +575,7 @@ fn turn(connection: &mut Connection, direction: u32) -> bool {
 #[inline(always)]
 pub fn count_request(connection: &Connection, direction: u32) {
     cold_path();
-    let responses = connection.flags / RESPONSES & 3;
+    let responses = (connection.flags / RESPONSES) & 3;
     let requests = match responses {
         1 => 1,
         2 => 0,
