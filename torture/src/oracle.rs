@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     ask::{self, Ask, Told},
-    plan::{Age, Round, Trouble},
+    plan::{Age, Round, ServerKind, Trouble},
     round::{Happened, Life},
 };
 
@@ -88,19 +88,36 @@ fn is_call(span: &ReceivedSpan) -> bool {
     span.attributes.contains_key("rpc.system.name")
 }
 
+/// An end of the connections.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Party {
+    Server,
+    Client,
+}
+
+/// What a span can be of a request: whose, and of which kind.
+type Part = (Party, &'static str);
+
+/// The parts that there are in a round where all is seen, with the port of each one's peer; `None`: the client's own.
+fn parts(happened: &Happened) -> Vec<(Part, Option<u16>)> {
+    let mut parts = vec![((Party::Server, "SERVER"), None), ((Party::Client, "CLIENT"), Some(happened.port))];
+    parts.extend(happened.behind.map(|port| ((Party::Server, "CLIENT"), Some(port))));
+    parts
+}
+
 /// Whose a resource is.
 struct Whose<'a>(&'a Happened);
 
 impl Whose<'_> {
-    /// `SERVER` or `CLIENT`: what spans of this resource are.
-    fn kind(&self, resource: &BTreeMap<String, Value>) -> Option<&'static str> {
+    /// Which of the two this resource is.
+    fn party(&self, resource: &BTreeMap<String, Value>) -> Option<Party> {
         let name = resource.get("service.name").and_then(Value::as_str).unwrap_or_default();
         let pid = resource.get("process.pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
         let has = |pids: &[u32]| pid.is_some_and(|pid| pids.contains(&pid));
         if name == self.0.server_service || has(&self.0.server_pids) {
-            Some("SERVER")
+            Some(Party::Server)
         } else if name == self.0.client_service || has(&self.0.client_pids) {
-            Some("CLIENT")
+            Some(Party::Client)
         } else {
             None
         }
@@ -128,7 +145,8 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         verdict.complaints.push(format!("{} requests failed: {why:?}", verdict.unanswered));
     }
     let whose = Whose(happened);
-    let mut found: HashMap<(&str, u64), Vec<(usize, &ReceivedSpan)>> = HashMap::new();
+    let parts = parts(happened);
+    let mut found: HashMap<(Part, u64), Vec<(usize, &ReceivedSpan)>> = HashMap::new();
     for (life_number, life) in happened.lives.iter().enumerate() {
         count_lost(life, &mut verdict.lost);
         if !life.is_well {
@@ -136,7 +154,7 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         }
         verdict.complaints.extend(life.state.violations.iter().take(5).map(|what| format!("violation: {what}")));
         for span in &life.state.spans {
-            let Some(kind) = whose.kind(&span.resource) else { continue };
+            let Some(party) = whose.party(&span.resource) else { continue };
             verdict.spans += 1;
             let ask = number_of(span).and_then(|number| asks.get(&number).copied());
             match ask {
@@ -149,20 +167,24 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
                 None => verdict.wrong.push(format!("never asked: {}", row(span))),
                 Some(ask) => {
                     let told = told.get(&ask.number).copied();
-                    let wrong = compare(round, happened.port, kind, span, ask, told);
+                    let Some((part, peer)) = parts.iter().find(|(part, _)| *part == (party, span.kind)).copied() else {
+                        verdict.wrong.push(format!("of the wrong kind: {}", row(span)));
+                        continue;
+                    };
+                    let wrong = compare(round, peer, span, ask, told);
                     if !wrong.is_empty() {
                         verdict.wrong.push(format!("{}: {}", wrong.join(", "), row(span)));
                     }
-                    found.entry((kind, ask.number)).or_default().push((life_number, span));
+                    found.entry((part, ask.number)).or_default().push((life_number, span));
                 }
             }
         }
         histograms(&life.state, &whose, &mut verdict.histograms);
     }
-    for ((kind, _), spans) in &found {
+    for spans in found.values() {
         let lives: BTreeSet<_> = spans.iter().map(|(life, _)| life).collect();
         if spans.len() > lives.len() || spans.iter().filter(|(_, span)| !is_unseen(span)).count() > 1 {
-            verdict.wrong.push(format!("{kind} {} times: {}", spans.len(), row(spans[0].1)));
+            verdict.wrong.push(format!("{} times: {}", spans.len(), row(spans[0].1)));
         }
     }
     let is_excused = verdict.lost.values().any(|count| *count > 0);
@@ -170,15 +192,16 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
     for life in &happened.lives {
         for one in strict(round, happened, life) {
             let ask = asks[&one.number];
-            for (kind, is_watched) in [
-                ("SERVER", round.side.has_server() && (round.server.tls_is_seen() || !round.wire.is_tls())),
-                ("CLIENT", round.side.has_client()),
-            ] {
+            for (part, _) in &parts {
+                let is_watched = match part.0 {
+                    Party::Server => round.side.has_server() && (round.server.tls_is_seen() || !round.wire.is_tls()),
+                    Party::Client => round.side.has_client(),
+                };
                 if !is_watched {
                     continue;
                 }
                 verdict.strict += 1;
-                let spans = found.get(&(kind, one.number));
+                let spans = found.get(&(*part, one.number));
                 let what = match spans.and_then(|spans| spans.first()) {
                     Some((_, span)) if status(span).is_some() && (is_call(span) == ask.is_call) => continue,
                     Some((_, span)) if round.age == Age::Younger => format!("without status: {}", row(span)),
@@ -193,7 +216,8 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
                 } else {
                     let since = (one.start - life.ready) / 1_000_000;
                     verdict.missing.push(format!(
-                        "{kind} {} {} (port {}, place {}, {since} ms after the agent's start): {what}",
+                        "{} {} {} (port {}, place {}, {since} ms after the agent's start): {what}",
+                        part.1,
                         ask.method,
                         ask.target(),
                         one.port,
@@ -249,21 +273,13 @@ fn strict<'a>(round: &'a Round, happened: &'a Happened, life: &'a Life) -> Vec<&
 }
 
 /// What a span says that is not so.
-fn compare(
-    round: &Round,
-    port: u16,
-    kind: &'static str,
-    span: &ReceivedSpan,
-    ask: &Ask,
-    told: Option<&Told>,
-) -> Vec<String> {
+fn compare(round: &Round, peer: Option<u16>, span: &ReceivedSpan, ask: &Ask, told: Option<&Told>) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut check = |is_so: bool, what: &dyn Fn() -> String| {
         if !is_so {
             wrong.push(what());
         }
     };
-    check(span.kind == kind, &|| format!("kind {} of a {kind}", span.kind));
     let asked = u64::from(ask.answer.status);
     if let Some(status) = status(span) {
         if is_call(span) == ask.is_call {
@@ -290,13 +306,13 @@ fn compare(
     if let Some(outcome) = text(span, "beyla.outcome").filter(|_| is_answered) {
         check(outcome == "unseen", &|| format!("{outcome}, and was answered"));
     }
-    let version = if round.wire.is_http2() { "2" } else { "1.1" };
     if let Some(said) = text(span, "network.protocol.version") {
-        check(said == version, &|| format!("version {said}"));
+        let is_between = round.server == ServerKind::Proxy && peer.is_some() && said == "1.0";
+        check(is_between || said == if round.wire.is_http2() { "2" } else { "1.1" }, &|| format!("version {said}"));
     }
+    let expected = u64::from(peer.unwrap_or(told.port));
     let peer = integer(span, "network.peer.port");
-    let expected = if kind == "SERVER" { told.port } else { port };
-    check(peer.is_none_or(|peer| peer == u64::from(expected)), &|| format!("peer {peer:?} of {expected}"));
+    check(peer.is_none_or(|peer| peer == expected), &|| format!("peer {peer:?} of {expected}"));
     // A thread can be held up between its call and what records it.
     let slack: u64 =
         if matches!(round.trouble, Trouble::CpuLoad | Trouble::RealTime) { 2_000_000_000 } else { 250_000_000 };
@@ -371,7 +387,7 @@ fn histograms(state: &State, whose: &Whose<'_>, differing: &mut Vec<String>) {
     ] {
         let mut by_spans: BTreeMap<String, (u64, f64)> = BTreeMap::new();
         for span in &state.spans {
-            let is_of_it = span.kind == kind && is_call(span) == calls && whose.kind(&span.resource).is_some();
+            let is_of_it = span.kind == kind && is_call(span) == calls && whose.party(&span.resource).is_some();
             if is_of_it && !is_unseen(span) {
                 let said = by_spans.entry(series(&span.attributes)).or_default();
                 said.0 += 1;
@@ -380,7 +396,7 @@ fn histograms(state: &State, whose: &Whose<'_>, differing: &mut Vec<String>) {
         }
         let mut by_points: BTreeMap<String, (u64, f64)> = BTreeMap::new();
         for (metric, at) in last(state, name).into_values() {
-            if whose.kind(&metric.resource).is_some() {
+            if whose.party(&metric.resource).is_some() {
                 let point = &metric.points[at];
                 let said = by_points.entry(series(&point.attributes)).or_default();
                 said.0 += point.count;

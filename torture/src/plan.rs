@@ -63,15 +63,26 @@ pub(crate) enum ServerKind {
     Hyper,
     /// A thread per connection over GnuTLS.
     GnuTls,
+    /// nginx before hyper, with a connection of its own for each request.
+    Proxy,
 }
 
 impl ServerKind {
-    const ALL: [Self; 8] =
-        [Self::Nginx, Self::Node, Self::Asyncio, Self::Threads, Self::Go, Self::Nghttpd, Self::Hyper, Self::GnuTls];
+    const ALL: [Self; 9] = [
+        Self::Nginx,
+        Self::Node,
+        Self::Asyncio,
+        Self::Threads,
+        Self::Go,
+        Self::Nghttpd,
+        Self::Hyper,
+        Self::GnuTls,
+        Self::Proxy,
+    ];
 
     pub(crate) const fn speaks(self, wire: Wire) -> bool {
         match self {
-            Self::Nginx => !wire.is_grpc(),
+            Self::Nginx | Self::Proxy => !wire.is_grpc(),
             Self::Node | Self::Go | Self::Hyper => true,
             Self::Asyncio | Self::Threads => !wire.is_http2(),
             Self::GnuTls => wire.is_tls() && !wire.is_http2(),
@@ -210,6 +221,8 @@ pub(crate) struct Round {
     pub(crate) connections: usize,
     /// Streams at once on a connection, or requests in flight on one that is pipelined.
     pub(crate) streams: usize,
+    /// The client is started once the agent watches.
+    pub(crate) is_late: bool,
     /// Requests on a connection before the client closes it and makes another; 0: it stays.
     pub(crate) lifetime: usize,
     /// Microseconds between two requests of a connection (of a stream).
@@ -324,6 +337,8 @@ impl Round {
             let each = if is_older { 10 + 4 * streams } else { 10 };
             (most.max(each * connections), if rng.random_bool(0.3) { rng.random_range(0..3_000) } else { 0 })
         };
+        // A new program's TLS is seen from a moment after its start on only.
+        let is_late = age == Age::Younger && selection != Selection::Pid && !wire.is_tls() && rng.random_bool(0.5);
         Self {
             seed,
             number,
@@ -337,6 +352,7 @@ impl Round {
             trouble,
             connections,
             streams,
+            is_late,
             lifetime,
             pace_us,
             sizes,
@@ -447,6 +463,9 @@ impl fmt::Display for Round {
         write!(f, "{} requests {:?} on {} connections", self.requests, self.sizes, self.connections)?;
         if self.streams > 1 {
             write!(f, ", {} at once on each", self.streams)?;
+        }
+        if self.is_late {
+            f.write_str(", by a program that starts last")?;
         }
         if self.lifetime > 0 {
             write!(f, ", a new connection after {}", self.lifetime)?;

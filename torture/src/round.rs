@@ -41,6 +41,8 @@ pub(crate) struct Happened {
     pub(crate) told: Vec<Told>,
     pub(crate) lives: Vec<Life>,
     pub(crate) port: u16,
+    /// That of the server behind a proxy.
+    pub(crate) behind: Option<u16>,
     /// Where the client is one of its own, its service.
     pub(crate) client_service: String,
     pub(crate) server_service: String,
@@ -66,6 +68,7 @@ pub(crate) fn carry_out(round: &Round, servers: &mut Servers) -> Happened {
     let at = servers.folder().to_owned();
     let server = servers.get(round.server);
     let port = server.port(round.wire);
+    let behind = server.behind();
     let (server_pid, server_pids) = (server.program.pid(), server.pids());
     let mut complaints = Vec::new();
     let asks = round.asks();
@@ -85,14 +88,22 @@ pub(crate) fn carry_out(round: &Round, servers: &mut Servers) -> Happened {
     fs::write(&file, serde_json::to_vec(&orders).expect("orders are JSON")).expect("files can be written");
     let (mut command, client_exe) = client_command(round.client, &at);
     let client_service = service("client");
-    let mut client = Program::start(command.arg(&file).env(SERVICE, &client_service));
-    assert_eq!(client.says("ready"), "");
-    if round.begins_before() {
-        client.tell("connect");
-        assert_eq!(client.says("connected"), "");
-    }
-    if round.goes_on_meanwhile() {
-        client.tell("go");
+    command.arg(&file).env(SERVICE, &client_service);
+    let client_words = words(&command);
+    let mut start = || {
+        let client = Program::start(&mut command);
+        assert_eq!(client.says("ready"), "");
+        client
+    };
+    let mut early = (!round.is_late).then(&mut start);
+    if let Some(client) = &mut early {
+        if round.begins_before() {
+            client.tell("connect");
+            assert_eq!(client.says("connected"), "");
+        }
+        if round.goes_on_meanwhile() {
+            client.tell("go");
+        }
     }
 
     let own = own_copy(&at, "torture-hog");
@@ -102,11 +113,19 @@ pub(crate) fn carry_out(round: &Round, servers: &mut Servers) -> Happened {
         _ => Vec::new(),
     };
     complain_of_its_end(server, &mut complaints);
-    let who = Who { server: server_pid, client: client.pid(), server_exe: exe(server_pid), client_exe, port };
+    let who = Who {
+        server: server_pid,
+        client: early.as_ref().map(Program::pid),
+        server_exe: exe(server_pid),
+        client_exe,
+        client_words,
+        port,
+    };
     let config = at.join("agent.yaml");
     let mut lives = Vec::new();
     let mut running = begin(round, &who, &config);
     let busy = neighbours();
+    let mut client = early.unwrap_or_else(start);
     if !round.goes_on_meanwhile() {
         client.tell("go");
     }
@@ -138,6 +157,7 @@ pub(crate) fn carry_out(round: &Round, servers: &mut Servers) -> Happened {
         told,
         lives,
         port,
+        behind,
         client_service,
         server_service: service(&format!("{:?}", round.server)),
         server_pids,
@@ -179,12 +199,20 @@ fn exe(pid: u32) -> PathBuf {
     fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default()
 }
 
+/// A command as its process shows it.
+fn words(command: &Command) -> Vec<String> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 /// Whom the agent may be told to watch.
 struct Who {
     server: u32,
-    client: u32,
+    /// `None`: it starts last.
+    client: Option<u32>,
     server_exe: PathBuf,
     client_exe: PathBuf,
+    client_words: Vec<String>,
     port: u16,
 }
 
@@ -200,12 +228,14 @@ fn begin(round: &Round, who: &Who, config: &std::path::Path) -> Running {
     let receiver = Receiver::start();
     let (mut arguments, mut rules) = (Vec::<String>::new(), Vec::new());
     let chosen = [
-        (round.side.has_server(), who.server, &who.server_exe),
+        (round.side.has_server(), Some(who.server), &who.server_exe),
         (round.side.has_client(), who.client, &who.client_exe),
     ];
     let chosen = chosen.iter().filter(|(is_chosen, ..)| *is_chosen);
     match round.selection {
-        Selection::Pid => arguments.extend(chosen.flat_map(|(_, pid, _)| ["--pid".to_owned(), pid.to_string()])),
+        Selection::Pid => {
+            arguments.extend(chosen.flat_map(|(_, pid, _)| ["--pid".to_owned(), pid.unwrap_or_default().to_string()]))
+        }
         Selection::Port => arguments.extend(["--port".to_owned(), who.port.to_string()]),
         Selection::Exe => {
             arguments.extend(chosen.flat_map(|(_, _, exe)| ["--exe".to_owned(), exe.display().to_string()]));
@@ -213,7 +243,8 @@ fn begin(round: &Round, who: &Who, config: &std::path::Path) -> Running {
         Selection::RulePort => rules.push(format!("open_ports: {}", who.port)),
         Selection::RuleExe => rules.extend(chosen.map(|(_, _, exe)| format!("exe_path: '{}'", exe.display()))),
         Selection::RuleCommand => rules.extend(chosen.map(|(_, pid, _)| {
-            let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let arguments = pid.map(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default());
+            let arguments = arguments.unwrap_or_else(|| who.client_words.join("\0"));
             let mut words: Vec<_> = arguments.split('\0').filter(|word| !word.is_empty()).collect();
             // A program that names itself anew (nginx) has fewer than it was started with.
             words.truncate(4);
@@ -249,7 +280,9 @@ fn begin(round: &Round, who: &Who, config: &std::path::Path) -> Running {
         if round.side.has_client() && round.client != ClientKind::Rust {
             // curl's program loads both libraries by and by.
             let wanted = if round.client == ClientKind::CurlGnuTls { "gnutls" } else { "libssl" };
-            libraries.extend(tls_libraries(who.client).into_iter().filter(|path| path.contains(wanted)));
+            libraries.extend(
+                who.client.map(tls_libraries).unwrap_or_default().into_iter().filter(|path| path.contains(wanted)),
+            );
         }
         for library in libraries {
             agent.until_logged(&format!("TLS library attached path={library:?}"));

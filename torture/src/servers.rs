@@ -21,6 +21,8 @@ use crate::plan::{FILES, ServerKind, Wire};
 pub(crate) struct Server {
     pub(crate) program: Program,
     ports: Vec<(Wire, u16)>,
+    /// The server behind it, and its port.
+    behind: Option<(Program, u16)>,
 }
 
 impl Server {
@@ -32,6 +34,15 @@ impl Server {
             other => other,
         };
         self.ports.iter().find(|(speaks, _)| *speaks == wire).expect("a server is drawn that speaks it").1
+    }
+
+    fn new(program: Program, ports: Vec<(Wire, u16)>) -> Self {
+        Self { program, ports, behind: None }
+    }
+
+    /// Where the server behind it listens.
+    pub(crate) fn behind(&self) -> Option<u16> {
+        Some(self.behind.as_ref()?.1)
     }
 
     /// Its processes.
@@ -108,7 +119,14 @@ fn start(kind: ServerKind, at: &Path) -> Server {
         ports.split_whitespace().map(|port| port.parse().expect("a port")).collect()
     };
     match kind {
-        ServerKind::Nginx => nginx(at, begin),
+        ServerKind::Nginx => nginx(at, "nginx", &files_by_status(), begin),
+        ServerKind::Proxy => {
+            let mut command = with_files(own_copy(at, "torture-server"), &["serve".into()]);
+            let behind = Program::start(command.env(SERVICE, service("behind")));
+            let port = says(&behind)[0];
+            let locations = format!("location / {{ proxy_pass http://127.0.0.1:{port}; }}");
+            Server { behind: Some((behind, port)), ..nginx(at, "proxy", &locations, begin) }
+        }
         ServerKind::Nghttpd => {
             let (clear, tls) = (free_port(), free_port());
             // One process for each, as the program has it.
@@ -123,7 +141,7 @@ fn start(kind: ServerKind, at: &Path) -> Server {
             let mut program = begin(command);
             until_it_listens(&mut program, clear);
             until_it_listens(&mut program, tls);
-            Server { program, ports: vec![(Wire::H2c, clear), (Wire::Http2Tls, tls)] }
+            Server::new(program, vec![(Wire::H2c, clear), (Wire::Http2Tls, tls)])
         }
         ServerKind::Node => {
             let program = begin(with_files(need::program("node"), &[need::source("torture/server.js")]));
@@ -136,19 +154,19 @@ fn start(kind: ServerKind, at: &Path) -> Server {
                 (Wire::Http2Tls, ports[2]),
                 (Wire::GrpcTls, ports[2]),
             ];
-            Server { program, ports }
+            Server::new(program, ports)
         }
         ServerKind::Asyncio | ServerKind::Threads => {
             let source = if kind == ServerKind::Asyncio { "asyncio_server.py" } else { "threads_server.py" };
             let program = begin(with_files(need::python(), &[need::source("torture").join(source)]));
             let ports = says(&program);
-            Server { program, ports: vec![(Wire::Http1, ports[0]), (Wire::Http1Tls, ports[1])] }
+            Server::new(program, vec![(Wire::Http1, ports[0]), (Wire::Http1Tls, ports[1])])
         }
         ServerKind::GnuTls => {
             let binary = need::compiled("torture/gnutls_server.c", &["-lgnutls", "-lpthread"], at);
             let program = begin(with_files(binary, &[]));
             let ports = says(&program);
-            Server { program, ports: vec![(Wire::Http1Tls, ports[0])] }
+            Server::new(program, vec![(Wire::Http1Tls, ports[0])])
         }
         ServerKind::Go => {
             let program = begin(with_files(need::made("go").join("torture"), &[]));
@@ -161,7 +179,7 @@ fn start(kind: ServerKind, at: &Path) -> Server {
                 (Wire::Grpc, ports[2]),
                 (Wire::GrpcTls, ports[3]),
             ];
-            Server { program, ports }
+            Server::new(program, ports)
         }
         ServerKind::Hyper => {
             let program = begin(with_files(own_copy(at, "torture-server"), &["serve".into()]));
@@ -174,7 +192,7 @@ fn start(kind: ServerKind, at: &Path) -> Server {
                 (Wire::Http2Tls, ports[1]),
                 (Wire::GrpcTls, ports[1]),
             ];
-            Server { program, ports }
+            Server::new(program, ports)
         }
     }
 }
@@ -197,9 +215,8 @@ fn until_it_listens(server: &mut Program, port: u16) {
 }
 
 /// nginx answers each status by an error page of that status, so that bodies come from files whatever the method.
-fn nginx(at: &Path, begin: impl Fn(Command) -> Program) -> Server {
-    let [http1, h2c, http1_tls, http2_tls] = [free_port(), free_port(), free_port(), free_port()];
-    let mut locations = String::new();
+fn files_by_status() -> String {
+    let mut locations = "location /f/ { internal; }\n".to_owned();
     for status in [200, 201, 400, 403, 404, 500, 503] {
         locations +=
             &format!("location ~ ^/s/{status}/(?<bytes>\\d+)/ {{ error_page 418 ={status} /f/$bytes; return 418; }}\n");
@@ -207,30 +224,35 @@ fn nginx(at: &Path, begin: impl Fn(Command) -> Program) -> Server {
     for status in [204, 304] {
         locations += &format!("location /s/{status}/ {{ return {status}; }}\n");
     }
+    locations
+}
+
+/// nginx with these locations.
+fn nginx(at: &Path, name: &str, locations: &str, begin: impl Fn(Command) -> Program) -> Server {
+    let [http1, h2c, http1_tls, http2_tls] = [free_port(), free_port(), free_port(), free_port()];
     let configuration = format!(
-        "user root; worker_processes 2; daemon off; pid {at}/nginx.pid; error_log stderr crit; worker_rlimit_nofile 8192;
+        "user root; worker_processes 2; daemon off; pid {at}/{name}.pid; error_log stderr crit; worker_rlimit_nofile 8192;
          events {{ worker_connections 4096; }}
          http {{
            access_log off; keepalive_requests 1000000; keepalive_timeout 300s; http2_max_concurrent_streams 200;
            client_max_body_size 10m;
-           client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/fastcgi;
-           uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
+           client_body_temp_path {at}/{name}-body; proxy_temp_path {at}/{name}-proxy; fastcgi_temp_path {at}/{name}-fastcgi;
+           uwsgi_temp_path {at}/{name}-uwsgi; scgi_temp_path {at}/{name}-scgi;
            ssl_certificate {at}/cert.pem; ssl_certificate_key {at}/key.pem;
            server {{
              listen 127.0.0.1:{http1} backlog=1000; listen 127.0.0.1:{h2c} http2 backlog=1000;
              listen 127.0.0.1:{http1_tls} ssl backlog=1000; listen 127.0.0.1:{http2_tls} ssl http2 backlog=1000;
              default_type text/plain; root {at};
-             location /f/ {{ internal; }}
              {locations}
            }}
          }}",
         at = at.display()
     );
-    fs::write(at.join("nginx.conf"), configuration).expect("files can be written");
+    fs::write(at.join(format!("{name}.conf")), configuration).expect("files can be written");
     let mut command = Command::new(need::program("nginx"));
-    command.arg("-p").arg(at).arg("-c").arg(at.join("nginx.conf")).args(["-e", "stderr"]);
+    command.arg("-p").arg(at).arg("-c").arg(at.join(format!("{name}.conf"))).args(["-e", "stderr"]);
     let mut program = begin(command);
     until_it_listens(&mut program, http2_tls);
     let ports = vec![(Wire::Http1, http1), (Wire::H2c, h2c), (Wire::Http1Tls, http1_tls), (Wire::Http2Tls, http2_tls)];
-    Server { program, ports }
+    Server::new(program, ports)
 }
