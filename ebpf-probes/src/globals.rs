@@ -15,6 +15,10 @@ pub static OFFSETS: KernelOffsets<Global<u32>> = each_kernel_offset!(Global::new
 #[unsafe(no_mangle)]
 pub static WATCH_ALL: Global<u32> = Global::new(0);
 
+/// 1: processes are chosen by rules, so that most are left out once they are judged; 0: most are watched.
+#[unsafe(no_mangle)]
+pub static SELECTIVE: Global<u32> = Global::new(0);
+
 /// 1: look at nothing, so that it can be measured what the hooks alone cost.
 #[unsafe(no_mangle)]
 static HOOKS_ONLY: Global<u32> = Global::new(0);

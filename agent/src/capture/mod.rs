@@ -64,6 +64,8 @@ pub struct Options {
     /// How many copies stand behind each program at a tracepoint, for when it is preempted; `None`: as many as this
     /// kernel needs.
     pub standby: Option<u32>,
+    /// Processes are chosen by rules: those that are not judged yet have a quarter of the ring.
+    pub is_selective: bool,
     /// Ports that processes are chosen by, see [`Capture::choose_ports`].
     pub chosen_ports: Vec<(u16, u16)>,
 }
@@ -77,6 +79,7 @@ impl Default for Options {
             capture_bytes: limits::HEAD_MAX,
             hooks_only: false,
             dns_answers: true,
+            is_selective: false,
             chosen_ports: Vec::new(),
             standby: None,
         }
@@ -436,6 +439,7 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
     let ring_bytes = ring_bytes(options.ring_bytes);
     let wake_at = ring_bytes / 4;
     let hooks_only = u32::from(options.hooks_only);
+    let is_selective = u32::from(options.is_selective);
     let has_cookies = u32::from(uprobes::have_cookies());
     let threads = standby::threads(fs::read_to_string("/proc/sys/kernel/pid_max").ok().as_deref());
     let mut loader = EbpfLoader::new();
@@ -443,6 +447,7 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
         .override_global("OFFSETS", offsets.as_bytes(), true)
         .override_global("WATCH_ALL", &watch_all, true)
         .override_global("HEAD_LIMIT", &head_limit, true)
+        .override_global("SELECTIVE", &is_selective, true)
         .override_global("RING", &ring_bytes, true)
         .override_global("WAKE_AT", &wake_at, true)
         .override_global("HOOKS_ONLY", &hooks_only, true)

@@ -56,6 +56,7 @@ pub(super) fn capture(config: &Config, watch_all: bool) -> Result<capture::Optio
         hooks_only: config.ebpf.hooks_only,
         standby: config.ebpf.standby_programs,
         dns_answers: config.name_resolver.asks(NameOrigin::Rdns),
+        is_selective: !config.selection().is_everything(),
         chosen_ports: selection::selector(config)?.ports(),
     })
 }

@@ -1,5 +1,5 @@
 //! Who may take how much of the ring, so that nobody blinds another. Given up first are records of processes that are not
-//! judged yet: they have a quarter of the ring. Beyond half of it, each process may take as much as is free (Choudhury and
+//! judged yet, where processes are chosen by rules: they have a quarter of the ring. Beyond half of it, each process may take as much as is free (Choudhury and
 //! Hahne's dynamic threshold): of N busy ones each gets an N-th of the rest, and as much stays for one that is quiet.
 
 use core::hint::cold_path;
@@ -14,7 +14,7 @@ use ebpf_common::{
 };
 
 use crate::{
-    globals::RING,
+    globals::{RING, SELECTIVE},
     maps::{EVENTS, SHARES, Scratch, Share, count},
 };
 
@@ -48,7 +48,7 @@ const UNSHARED: u32 = 2;
 #[inline(never)]
 pub extern "C" fn share_of_ring(tgid: u32, len: u64, undecided: u64) -> u32 {
     let waiting = waiting();
-    if undecided != 0 && waiting > u64::from(RING.load() >> UNDECIDED_PART) {
+    if undecided != 0 && SELECTIVE.load() != 0 && waiting > u64::from(RING.load() >> UNDECIDED_PART) {
         count(Counter::ShedUndecided);
         return REFUSED;
     }
