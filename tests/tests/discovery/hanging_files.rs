@@ -36,7 +36,7 @@ fn a_file_system_that_does_not_answer_blinds_the_agent_to_nobody_else() {
     let port = free_port();
     let mut hanging = Command::new(need::python());
     hanging.arg(need::source("hanging_fs.py")).arg(&root).arg(port.to_string());
-    let _hanging = Program::start(&mut hanging);
+    let hanging = Program::start(&mut hanging);
     poll("the server listens", || TcpStream::connect(("127.0.0.1", port)).ok());
     let at = own_address();
     let began = Instant::now();
@@ -51,6 +51,8 @@ fn a_file_system_that_does_not_answer_blinds_the_agent_to_nobody_else() {
     watch.receiver.wait_for(|state| state.spans.len() >= 40, Duration::from_secs(20)).unwrap();
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert!(watch.agent.metric("beyla_rs_processes_unanswered_total", &[]) > 0.0);
+    // A thread that waits for such a file system cannot be ended before it.
+    drop(hanging);
     // Of a process whose files do not answer, the name of its program is told.
     let spans = watch.finish("/hanging/", 40);
     assert_eq!(by_service(&spans).get("serve"), Some(&20));
