@@ -59,6 +59,9 @@ pub(crate) const BEFORE: usize = 3;
 /// How long what lasts goes on once the last agent watches.
 const WHOLE: Duration = Duration::from_millis(1_000);
 
+/// How long a connection has to rest for an agent to take what comes for a beginning, and more.
+const REST: Duration = Duration::from_millis(50);
+
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -284,14 +287,19 @@ fn begin(round: &Round, who: &Who, config: &std::path::Path) -> Running {
                 who.client.map(tls_libraries).unwrap_or_default().into_iter().filter(|path| path.contains(wanted)),
             );
         }
+        if round.side.has_server() && round.server == ServerKind::Hyper {
+            libraries.push(who.server_exe.display().to_string());
+        }
+        if round.side.has_client() && round.client == ClientKind::Rust {
+            libraries.push(who.client_exe.display().to_string());
+        }
         for library in libraries {
             agent.until_logged(&format!("TLS library attached path={library:?}"));
         }
-        let is_rustls = (round.side.has_server() && round.server == ServerKind::Hyper)
-            || (round.side.has_client() && round.client == ClientKind::Rust);
-        if is_rustls {
-            agent.until_logged("TLS library attached path=");
-        }
+    }
+    if round.age == Age::OlderResting {
+        // For the agent to see that they rest.
+        thread::sleep(REST);
     }
     Running { agent, receiver, ready: client::now() }
 }

@@ -54,8 +54,9 @@ function answer(request, response) {
 function answerCall(response, status, bytes, shape) {
   const headers = { 'content-type': 'application/grpc' };
   if (status !== 0) {
-    response.writeHead(200, { ...headers, 'grpc-status': status });
-    return response.end();
+    // A block of headers that ends the stream, as gRPC wants it: the response's own end is a DATA frame.
+    response.stream.respond({ ':status': 200, ...headers, 'grpc-status': status }, { endStream: true });
+    return;
   }
   response.addTrailers({ 'grpc-status': status });
   response.writeHead(200, headers);
