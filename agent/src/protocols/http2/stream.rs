@@ -59,6 +59,11 @@ pub(super) struct Stream {
     grpc_trailers: bool,
     data_seen: bool,
     response_body: Body,
+    /// Its `content-length`.
+    response_length: Option<u64>,
+    /// When all of that had come. A client need not wait for the stream's end then, which may be a frame of its own.
+    whole_at_ns: Option<u64>,
+    response_ended: bool,
     /// Bytes of responses were lost while it was open: its response's end may have been among them.
     end_lost: bool,
     /// Bytes of requests were lost while it was open: its cancellation may have been among them.
@@ -90,6 +95,9 @@ impl Stream {
             grpc_trailers: false,
             data_seen: false,
             response_body: Body(Some(0)),
+            response_length: None,
+            whole_at_ns: None,
+            response_ended: false,
             end_lost: false,
             reset_lost: false,
         }
@@ -104,11 +112,15 @@ impl Stream {
         self.request_ended = true;
     }
 
-    pub(super) fn on_response_data(&mut self, payload: Option<u64>, end: bool) {
+    pub(super) fn on_response_data(&mut self, payload: Option<u64>, end: bool, at_ns: u64) {
         self.data_seen = true;
+        self.response_ended |= end;
         self.ended_by_data |= end;
         self.end_lost = false;
         self.response_body.add(payload);
+        if self.response_length.is_some() && self.response_body.0 == self.response_length {
+            self.whole_at_ns.get_or_insert(at_ns);
+        }
     }
 
     pub(super) fn on_response_block(&mut self, head: &Head, moved: Moved, end: bool) {
@@ -121,6 +133,7 @@ impl Stream {
                 || self.has_head && !shows_interim
                 || self.end_lost && head.status.is_none());
         self.end_lost = false;
+        self.response_ended |= end;
         if is_interim {
             return;
         }
@@ -132,6 +145,8 @@ impl Stream {
             self.status = head.status;
             self.status_unknown = head.status.is_none();
             self.media = head.media;
+            // A call is over with its trailers, whatever came before.
+            self.response_length = head.content_length.filter(|_| head.media != Some(Media::Grpc));
             self.media_unknown = head.media.is_none() && (head.any_unknown || head.cut);
         }
         if let Some(status) = head.grpc_status {
@@ -165,6 +180,7 @@ impl Stream {
     /// How it ended if the connection did.
     pub(super) const fn cut_off(&self) -> Outcome {
         match (self.end_lost || self.reset_lost, self.has_response()) {
+            _ if self.is_whole() => Outcome::Complete,
             (true, _) => Outcome::Unseen,
             (false, true) => Outcome::Cut,
             (false, false) => Outcome::NoResponse,
@@ -173,7 +189,16 @@ impl Stream {
 
     /// How it ended if it was reset.
     pub(super) const fn reset(&self, code: u32) -> Outcome {
-        if self.end_lost || self.reset_lost { Outcome::Unseen } else { Outcome::Cancelled(code) }
+        match self.end_lost || self.reset_lost {
+            _ if self.is_whole() => Outcome::Complete,
+            true => Outcome::Unseen,
+            false => Outcome::Cancelled(code),
+        }
+    }
+
+    /// All of the response's body came, though nothing ended its stream.
+    const fn is_whole(&self) -> bool {
+        self.has_head && self.whole_at_ns.is_some()
     }
 
     /// Bytes held on the heap, itself among them.
@@ -183,6 +208,10 @@ impl Stream {
 
     pub(super) fn into_exchange(self, role: Role, outcome: Outcome, end_ns: u64, names: &mut UnknownNames) -> Exchange {
         let system = self.rpc_system(names);
+        let end_ns = match self.whole_at_ns {
+            Some(at_ns) if outcome == Outcome::Complete && !self.response_ended => at_ns,
+            _ => end_ns,
+        };
         if let (Some(grpc::GRPC), Some(name)) = (system, self.unknown_name) {
             names.set_grpc(name);
         }

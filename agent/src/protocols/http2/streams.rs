@@ -210,7 +210,7 @@ impl Streams {
             (Side::Requests, Some(stream)) => stream.on_request_data(payload, end),
             (Side::Requests, None) => {}
             (Side::Responses, Some(stream)) => {
-                stream.on_response_data(payload, end);
+                stream.on_response_data(payload, end, at_ns);
                 if end {
                     let outcome = stream.ended();
                     self.finish(id, outcome, at_ns, out);

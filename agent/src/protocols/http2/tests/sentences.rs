@@ -278,6 +278,33 @@ fn the_end_of_the_connection_is_told_as_it_was_seen() {
     assert_eq!(reader.out[0].end_ns, 99_001);
 }
 
+/// libcurl closes once it has as many bytes as were announced, whether or not the stream has ended.
+#[test]
+fn a_body_of_the_announced_length_is_whole_though_nothing_ended_its_stream() {
+    const OF_FIVE: [(&str, &str); 2] = [(":status", "200"), ("content-length", "5")];
+    let mut wire = Wire::new();
+    for (stream, path) in [(1, "/whole"), (3, "/reset"), (5, "/cut"), (7, "/ended")] {
+        wire.get(stream, path);
+        wire.answer(stream, 0, &OF_FIVE);
+    }
+    let whole = wire.response(data(0, 1, &[0; 5]));
+    let before_reset = wire.response(data(0, 3, &[0; 5]));
+    wire.request(rst(3, 8));
+    wire.response(data(0, 5, &[0; 4]));
+    wire.response(data(0, 7, &[0; 5]));
+    let ended = wire.response(data(END_STREAM, 7, &[]));
+    let told: Vec<_> = wire.exchanges().iter().map(|it| (http(it).target.clone().unwrap(), it.outcome)).collect();
+    let expected = [
+        ("/reset", Outcome::Complete),
+        ("/ended", Outcome::Complete),
+        ("/whole", Outcome::Complete),
+        ("/cut", Outcome::Cut),
+    ];
+    assert_eq!(told, expected.map(|(path, outcome)| (path.into(), outcome)));
+    let ends: Vec<_> = wire.exchanges().iter().map(|exchange| exchange.end_ns).take(3).collect();
+    assert_eq!(ends, [before_reset, ended, whole]);
+}
+
 #[test]
 fn promises_are_decoded_in_order_and_their_responses_counted() {
     let mut wire = Wire::new();
