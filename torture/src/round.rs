@@ -245,7 +245,11 @@ fn begin(round: &Round, who: &Who, config: &std::path::Path) -> Running {
         }
         Selection::RulePort => rules.push(format!("open_ports: {}", who.port)),
         Selection::RuleExe => rules.extend(chosen.map(|(_, _, exe)| format!("exe_path: '{}'", exe.display()))),
-        Selection::RuleCommand => rules.extend(chosen.map(|(_, pid, _)| {
+        Selection::RuleCommand => rules.extend(chosen.map(|(_, pid, exe)| {
+            if *exe == &who.server_exe && exe.ends_with("nginx") {
+                // Its workers, which are processes of their own with names of their own, are those that serve.
+                return "cmd_args: 'nginx: *'".to_owned();
+            }
             let arguments = pid.map(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default());
             let arguments = arguments.unwrap_or_else(|| who.client_words.join("\0"));
             let mut words: Vec<_> = arguments.split('\0').filter(|word| !word.is_empty()).collect();

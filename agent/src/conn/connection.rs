@@ -290,6 +290,8 @@ impl Flow {
     /// The next piece in order: names the gap before it, and leaves out what was seen already.
     fn on_piece(&mut self, piece: &Piece<'_>, out: &mut Vec<Exchange>) {
         if piece.flags & flags::END != 0 {
+            // What had come by then, and was lost.
+            self.on_moved(piece.direction, piece.position, piece.at_ns, piece.thread, out);
             if let Speech::Speaks { session, .. } = &mut self.speech {
                 session.on_end_of_stream(piece.direction, piece.at_ns, out);
             }

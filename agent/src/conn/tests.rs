@@ -1,7 +1,7 @@
 //! Connections of every kind, from records to exchanges.
 
 use ebpf_common::events::{
-    AF_INET, AF_UNIX, Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, SENT, State, TCP_CLOSE,
+    AF_INET, AF_UNIX, Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, SENT, State, TCP_CLOSE, flags,
 };
 use zerocopy::FromZeros as _;
 
@@ -75,6 +75,19 @@ impl Wire {
 
     fn sends(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.moves(SENT, bytes.as_ref())
+    }
+
+    /// A read gives nothing: the other side has finished.
+    fn reads_the_end(&mut self) -> &mut Self {
+        let mut end = Data::new_zeroed();
+        (end.kind, end.direction, end.flags, end.tgid) = (EventKind::Data as u32, RECEIVED, flags::END, 7);
+        (end.conn, end.at_ns) = (CONN, self.now);
+        [end.position, end.other_position] = self.moved;
+        let told = &mut self.told;
+        let sink = &mut |info: &ConnectionInfo, exchange| told.push((info.clone(), exchange));
+        self.connections.on_data(&end, &[], &[], sink);
+        self.connections.on_tick(self.now + 1_000_000_000, sink);
+        self
     }
 
     fn closes(&mut self) -> &mut Self {
@@ -249,5 +262,28 @@ fn an_answer_that_was_lost_at_the_end_is_unseen_and_not_missing() {
         wire.moved[SENT as usize] += lost as u64;
         wire.closes();
         assert_eq!(wire.told(), ["Server GET /a 200".to_owned(), format!("Server GET /a 0 {outcome}")]);
+    }
+}
+
+#[test]
+fn an_answer_that_was_lost_before_its_end_was_read_is_unseen_and_not_missing() {
+    for (lost, outcome) in [(OK.len(), "Unseen"), (0, "NoResponse")] {
+        let mut wire = Wire::new(Met::AtBeginning);
+        wire.sends(GET);
+        wire.moved[RECEIVED as usize] += lost as u64;
+        wire.reads_the_end();
+        assert_eq!(wire.told(), [format!("Client GET /a 0 {outcome}")]);
+    }
+}
+
+#[test]
+fn a_body_that_goes_on_to_the_end_is_as_long_as_what_came() {
+    for lost in [50, 0] {
+        let mut wire = Wire::new(Met::AtBeginning);
+        wire.sends(GET).receives("HTTP/1.1 200 OK\r\n\r\nhi");
+        wire.moved[RECEIVED as usize] += lost;
+        wire.reads_the_end();
+        let [(_, Exchange { detail: Detail::Http(http), .. })] = &wire.told[..] else { panic!("{:?}", wire.told) };
+        assert_eq!((http.status, http.response_body_bytes), (Some(200), Some(2 + lost)));
     }
 }
