@@ -245,7 +245,7 @@ fn requests_within_a_tunnel(backend: Backend) {
 }
 
 fn a_job_that_holds_a_request_is_none(backend: Backend) {
-    let queue = Program::python("queue.py", [""; 0]);
+    let queue = Program::python("job_queue.py", [""; 0]);
     let watch = Watch::pid(backend, queue.pid());
     let job = "GET /never HTTP/1.1\r\nHost: h\r\n\r\n";
     for _ in 0..20 {
