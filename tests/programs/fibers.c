@@ -1,7 +1,6 @@
 // HTTP over TLS by fibers that switch stacks within the library: its calls wait for the socket by carrying on another fiber, and
 // with `threads` whoever carries one on is another thread each time. `serve CERTIFICATE KEY [threads]` answers with the
 // status that ends the path; `call PORT CONNECTIONS CALLS [threads]` begins when it reads a line.
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

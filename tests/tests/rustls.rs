@@ -194,7 +194,7 @@ fn older_connections_are_seen(backend: Backend, binary: &Path) {
         assert_eq!(span.attributes[port], server.grpc, "{span:?}");
         let name = path(span).filter(|path| path.starts_with("/shop.Stock/"));
         let unknown = span.attributes.contains_key("beyla.name.unknown");
-        assert!(name.is_some() != unknown, "{span:?}");
+        assert!(name.is_some() || unknown, "{span:?}");
         assert_attributes(span, &json!({ "network.peer.address": "127.0.0.1", "beyla.connection.unbound": null }));
     }
     drop(server.files);
