@@ -209,7 +209,7 @@ int main(int count, char **argument) {
         address.sin_port = htons(atoi(argument[2]));
         calls_each = atoi(argument[4]);
         printf("ready\n"), fflush(stdout);
-        getchar();
+        for (int byte; (byte = getchar()) != '\n' && byte != EOF;) {}
         for (int i = 0; i < atoi(argument[3]); i++) {
             int made = socket(AF_INET, SOCK_STREAM, 0);
             connect(made, (void *)&address, sizeof address);
@@ -240,7 +240,7 @@ int main(int count, char **argument) {
         }
     }
     printf("done\n"), fflush(stdout);
-    // Its end would take what is not told yet with it.
-    getchar();
+    // Lives until its input ends: its own end would take what is not told yet with it.
+    while (getchar() != EOF) {}
     return 0;
 }

@@ -107,7 +107,7 @@ int main(int count, char **argument) {
     if (calls) {
         address.sin_port = htons(atoi(argument[2]));
         printf("ready\n"), fflush(stdout);
-        getchar();
+        for (int byte; (byte = getchar()) != '\n' && byte != EOF;) {}
     } else {
         gnutls_certificate_set_x509_key_file(credentials, argument[2], argument[3], GNUTLS_X509_FMT_PEM);
         bind(listener, (void *)&address, sizeof address);
@@ -131,6 +131,6 @@ int main(int count, char **argument) {
         close(carrier);
     }
     printf("done\n"), fflush(stdout);
-    getchar();
+    while (getchar() != EOF) {}
     return 0;
 }

@@ -16,7 +16,11 @@ use tests::{
     wait::poll,
 };
 
-on_both_backends!(fibers_are_seen_at_both_ends, fibers_that_are_not_watched_live,);
+on_both_backends!(
+    fibers_are_seen_at_both_ends,
+    fibers_that_move_from_thread_to_thread_are_seen_at_both_ends,
+    fibers_that_are_not_watched_live,
+);
 
 const CONNECTIONS: usize = 12;
 const CALLS: usize = 30;
@@ -60,12 +64,8 @@ fn fibers_are_seen_at_both_ends(backend: Backend) {
     both_ends_are_seen(backend, &[]);
 }
 
-#[test]
-#[ignore = "one of the programs ends in some one of six runs, which is not explained yet: docs/half-done.md"]
-fn fibers_that_move_from_thread_to_thread_are_seen_at_both_ends() {
-    for backend in [Backend::Sock, Backend::Syscall] {
-        both_ends_are_seen(backend, &["threads"]);
-    }
+fn fibers_that_move_from_thread_to_thread_are_seen_at_both_ends(backend: Backend) {
+    both_ends_are_seen(backend, &["threads"]);
 }
 
 fn both_ends_are_seen(backend: Backend, how: &[&str]) {
@@ -75,7 +75,7 @@ fn both_ends_are_seen(backend: Backend, how: &[&str]) {
     client.tell("go");
     let _finished = client.says("done");
     assert!(!client.stdout.so_far().iter().any(|line| line.contains("wrong")), "{:?}", client.stdout.so_far());
-    assert!(server.is_running() && client.is_running());
+    assert_both_live(&mut server, &mut client);
     let seen = watch.finish(2 * CONNECTIONS * CALLS);
     let mut ports: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for span in &seen.spans {
@@ -104,6 +104,11 @@ fn both_ends_are_seen(backend: Backend, how: &[&str]) {
     assert_eq!(seen.spans.len(), 2 * CONNECTIONS * CALLS);
 }
 
+fn assert_both_live(server: &mut Program, client: &mut Program) {
+    assert!(server.is_running(), "the server has ended: {:?}", server.wait());
+    assert!(client.is_running(), "the client has ended: {:?}", client.wait());
+}
+
 /// A probe is in the file, and so in every process that uses it.
 fn fibers_that_are_not_watched_live(backend: Backend) {
     let place = Place::new();
@@ -119,7 +124,7 @@ fn fibers_that_are_not_watched_live(backend: Backend) {
     client.tell("go");
     let _finished = client.says("done");
     assert!(!client.stdout.so_far().iter().any(|line| line.contains("wrong")), "{:?}", client.stdout.so_far());
-    assert!(server.is_running() && client.is_running());
+    assert_both_live(&mut server, &mut client);
     let ended = agent.stop();
     assert!(ended.status.success(), "{:?}", ended.log);
     assert!(receiver.spans().is_empty());
