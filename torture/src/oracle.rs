@@ -255,7 +255,7 @@ fn leave(round: &Round) -> usize {
         Age::OlderResting => round.streams,
         _ => 2 * round.streams,
     };
-    2 + in_flight + if round.wire.is_tls() { 2 } else { 0 }
+    2 + in_flight + if round.wire.is_tls() { 2 * round.streams } else { 0 }
 }
 
 /// Requests that this agent has to tell of with all that they are.
