@@ -249,6 +249,10 @@ fn leave(round: &Round) -> usize {
         // Which response answers what was asked before cannot be known, until it is quiet for a second.
         return usize::MAX;
     }
+    if round.wire.is_http2() && round.wire.is_tls() && round.streams > 1 {
+        // Followed again from a piece on that begins with a header block, of which there may be none for long.
+        return usize::MAX;
+    }
     let in_flight = match round.age {
         _ if round.streams == 1 => 0,
         // At rest, what comes first is provably a beginning.

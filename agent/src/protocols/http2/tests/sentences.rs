@@ -305,6 +305,19 @@ fn a_body_of_the_announced_length_is_whole_though_nothing_ended_its_stream() {
     assert_eq!(ends, [before_reset, ended, whole]);
 }
 
+/// What began before the stream's first frame that was seen may have said how long the body is.
+#[test]
+fn a_reset_of_a_response_whose_head_was_not_seen_is_unseen() {
+    let mut wire = Wire::new();
+    for (stream, path) in [(1, "/no-head"), (3, "/no-answer")] {
+        wire.get(stream, path);
+    }
+    wire.response(data(0, 1, &[0; 5]));
+    wire.request([rst(1, 8), rst(3, 8)].concat());
+    let outcomes: Vec<_> = wire.exchanges().iter().map(|exchange| exchange.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Unseen, Outcome::Cancelled(8)]);
+}
+
 #[test]
 fn promises_are_decoded_in_order_and_their_responses_counted() {
     let mut wire = Wire::new();
