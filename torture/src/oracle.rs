@@ -249,13 +249,17 @@ fn leave(round: &Round) -> usize {
         // Which response answers what was asked before cannot be known, until it is quiet for a second.
         return usize::MAX;
     }
+    if round.wire.is_http2() && round.wire.is_tls() && round.streams > 1 {
+        // Followed again from a piece on that begins with a header block, of which there may be none for long.
+        return usize::MAX;
+    }
     let in_flight = match round.age {
         _ if round.streams == 1 => 0,
         // At rest, what comes first is provably a beginning.
         Age::OlderResting => round.streams,
         _ => 2 * round.streams,
     };
-    2 + in_flight + if round.wire.is_tls() { 2 } else { 0 }
+    2 + in_flight + if round.wire.is_tls() { 2 * round.streams } else { 0 }
 }
 
 /// Requests that this agent has to tell of with all that they are.

@@ -443,7 +443,8 @@ impl Round {
         let send = match method {
             "POST" | "PUT" => {
                 // Of a turn of pipelined requests with bodies 8 KiB are captured.
-                let most = if self.wire.is_pipelined() { 6_000 / self.streams } else { usize::MAX };
+                let most =
+                    if self.wire.is_pipelined() { (7_000 / self.streams).saturating_sub(120) } else { usize::MAX };
                 let len = sizes.draw(rng).min(most);
                 if rng.random_bool(0.75) { Send::Whole(len) } else { Send::Pieces(len) }
             }

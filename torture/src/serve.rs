@@ -65,7 +65,6 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>) {
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().pipeline_flush(true);
     builder.http2().max_concurrent_streams(200);
     // How a connection ends is the client's business.
     let _end = builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await;

@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
@@ -130,9 +132,9 @@ fn start(kind: ServerKind, at: &Path) -> Server {
         ServerKind::Nghttpd => {
             let (clear, tls) = (free_port(), free_port());
             // One process for each, as the program has it.
-            let mut command = Command::new("sh");
+            let mut command = with_me("sh");
             command.arg("-c").arg(format!(
-                "{nghttpd} -a 127.0.0.1 -d {at} {tls} {key} {certificate} & exec {nghttpd} -a 127.0.0.1 --no-tls -d {at} {clear}",
+                "setpriv --pdeathsig TERM {nghttpd} -a 127.0.0.1 -d {at} {tls} {key} {certificate} & exec {nghttpd} -a 127.0.0.1 --no-tls -d {at} {clear}",
                 nghttpd = need::program("nghttpd").display(),
                 at = at.display(),
                 key = key.display(),
@@ -197,6 +199,13 @@ fn start(kind: ServerKind, at: &Path) -> Server {
     }
 }
 
+/// A command that ends with this process, also if that is killed.
+fn with_me(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(need::program("setpriv"));
+    command.args(["--pdeathsig", "TERM"]).arg(program);
+    command
+}
+
 /// This program under a name of its own, so that it can be chosen by its path.
 pub(crate) fn own_copy(at: &Path, name: &str) -> PathBuf {
     let copy = at.join(name);
@@ -249,7 +258,7 @@ fn nginx(at: &Path, name: &str, locations: &str, begin: impl Fn(Command) -> Prog
         at = at.display()
     );
     fs::write(at.join(format!("{name}.conf")), configuration).expect("files can be written");
-    let mut command = Command::new(need::program("nginx"));
+    let mut command = with_me(need::program("nginx"));
     command.arg("-p").arg(at).arg("-c").arg(at.join(format!("{name}.conf"))).args(["-e", "stderr"]);
     let mut program = begin(command);
     until_it_listens(&mut program, http2_tls);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::shell::{self, NotPermitted};
-use crate::{build, fuzz, lint, setup, validate};
+use crate::{build, fuzz, lint, setup, torture, validate};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -72,6 +72,14 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         }
         tally.run(&mut end_to_end(args.filter.as_deref())?)?;
         parts.push("end-to-end tests");
+    }
+    if lints && !args.unit {
+        shell::say("torture, ten minutes of it");
+        match torture::as_a_test() {
+            Ok(figures) => shell::say(figures),
+            Err(error) => tally.broken.push(format!("`cargo xtask torture`: {error:#}")),
+        }
+        parts.push("torture");
     }
     tally.report(&parts.join(", "), started)
 }

@@ -1,8 +1,9 @@
 //! `cargo xtask torture`: builds the agent and the torture (the crate `torture`), and runs the latter.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::shell::{self, NotPermitted};
 use crate::{build, setup};
@@ -23,11 +24,38 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<()> {
     setup::ensure_for_tests()?;
     build::agent()?;
-    let status = command(args)?.status()?;
-    if !status.success() {
-        bail!("the agent told something wrong, or left something out: {status}");
+    run(args).map(drop)
+}
+
+/// How long it is run as one of the tests.
+const MINUTES_AS_TEST: f64 = 10.0;
+
+/// Runs it as one of the tests, which have seen to all that it needs. Gives its last line, with the seed and the figures.
+pub(crate) fn as_a_test() -> Result<String> {
+    run(&Args { seed: None, minutes: MINUTES_AS_TEST, round: None })
+}
+
+/// Runs it, and lets what it says through.
+fn run(args: &Args) -> Result<String> {
+    let mut command = command(args)?;
+    let shown = shell::shown(&command);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut child = child.with_context(|| format!("cannot start `{shown}`"))?;
+    let mut figures = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line.context("cannot read what the torture says")?;
+            println!("{line}");
+            if line.contains(" rounds ") {
+                figures = line;
+            }
+        }
     }
-    Ok(())
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{} ({status})", if figures.is_empty() { shown } else { figures });
+    }
+    Ok(figures)
 }
 
 /// Builds it; the command runs it as root.

@@ -169,6 +169,11 @@ impl Half {
         self.state == State::Frames
     }
 
+    /// Whether bytes came whose place in the stream is not known.
+    pub(super) fn misses(&self) -> bool {
+        self.has_begun() && !self.is_known()
+    }
+
     /// The connection began just now, as the client's preface shows, so no header block of this direction (the
     /// server's) can have been missed. `false` if what was seen of it before is not how a server begins.
     pub(super) fn on_beginning(&mut self) -> bool {

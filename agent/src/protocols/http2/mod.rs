@@ -114,6 +114,13 @@ impl Http2 {
             self.streams.anomalies = anomalies;
         }
     }
+
+    /// Responses that came where their place is not known may have answered all that is open.
+    fn on_missed(&mut self, at_ns: u64, out: &mut Vec<Exchange>) {
+        if self.responses.misses() {
+            self.streams.on_loss(Side::Responses, u32::MAX, at_ns, out);
+        }
+    }
 }
 
 impl Session for Http2 {
@@ -132,6 +139,9 @@ impl Session for Http2 {
         };
         self.last = Some(direction);
         if is_request {
+            if self.responses.misses() {
+                piece.streams.on_loss(Side::Responses, u32::MAX, chunk.at_ns, piece.out);
+            }
             self.requests.feed(chunk, &mut piece);
             if self.requests.take_preface() {
                 // Not behind an upgrade, nor behind what a proxy has put before it.
@@ -161,6 +171,7 @@ impl Session for Http2 {
 
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Vec<Exchange>) {
         if direction != self.role.requests() {
+            self.on_missed(at_ns, out);
             self.streams.on_end(at_ns, out);
         }
     }
@@ -170,6 +181,7 @@ impl Session for Http2 {
             // A server that never said anything refutes nothing.
             self.streams.on_certain(out);
         }
+        self.on_missed(at_ns, out);
         match end {
             End::Closed | End::Reset => self.streams.on_end(at_ns, out),
             End::Forgotten => self.streams.on_forgotten(at_ns, out),

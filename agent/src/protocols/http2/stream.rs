@@ -63,6 +63,8 @@ pub(super) struct Stream {
     response_length: Option<u64>,
     /// When all of that had come. A client need not wait for the stream's end then, which may be a frame of its own.
     whole_at_ns: Option<u64>,
+    /// It may have one that is not known.
+    length_unknown: bool,
     response_ended: bool,
     /// Bytes of responses were lost while it was open: its response's end may have been among them.
     end_lost: bool,
@@ -97,6 +99,7 @@ impl Stream {
             response_body: Body(Some(0)),
             response_length: None,
             whole_at_ns: None,
+            length_unknown: false,
             response_ended: false,
             end_lost: false,
             reset_lost: false,
@@ -147,6 +150,8 @@ impl Stream {
             self.media = head.media;
             // A call is over with its trailers, whatever came before.
             self.response_length = head.content_length.filter(|_| head.media != Some(Media::Grpc));
+            self.length_unknown =
+                head.content_length.is_none() && head.media != Some(Media::Grpc) && (head.any_unknown || head.cut);
             self.media_unknown = head.media.is_none() && (head.any_unknown || head.cut);
         }
         if let Some(status) = head.grpc_status {
@@ -179,7 +184,7 @@ impl Stream {
 
     /// How it ended if the connection did.
     pub(super) const fn cut_off(&self) -> Outcome {
-        match (self.end_lost || self.reset_lost, self.has_response()) {
+        match (self.is_doubtful(), self.has_response()) {
             _ if self.is_whole() => Outcome::Complete,
             (true, _) => Outcome::Unseen,
             (false, true) => Outcome::Cut,
@@ -189,11 +194,16 @@ impl Stream {
 
     /// How it ended if it was reset.
     pub(super) const fn reset(&self, code: u32) -> Outcome {
-        match self.end_lost || self.reset_lost {
+        match self.is_doubtful() {
             _ if self.is_whole() => Outcome::Complete,
             true => Outcome::Unseen,
             false => Outcome::Cancelled(code),
         }
+    }
+
+    /// All of the response may have come though its end was not seen: bytes were lost, or what says how long it is.
+    const fn is_doubtful(&self) -> bool {
+        self.end_lost || self.reset_lost || self.length_unknown || (self.data_seen && !self.has_head)
     }
 
     /// All of the response's body came, though nothing ended its stream.

@@ -305,6 +305,39 @@ fn a_body_of_the_announced_length_is_whole_though_nothing_ended_its_stream() {
     assert_eq!(ends, [before_reset, ended, whole]);
 }
 
+/// What began before the stream's first frame that was seen may have said how long the body is.
+#[test]
+fn a_reset_of_a_response_whose_head_was_not_seen_is_unseen() {
+    let mut wire = Wire::new();
+    for (stream, path) in [(1, "/no-head"), (3, "/no-answer")] {
+        wire.get(stream, path);
+    }
+    wire.response(data(0, 1, &[0; 5]));
+    wire.request([rst(1, 8), rst(3, 8)].concat());
+    let outcomes: Vec<_> = wire.exchanges().iter().map(|exchange| exchange.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Unseen, Outcome::Cancelled(8)]);
+}
+
+/// The answer is there, though what came of it does not show yet where its frames begin.
+#[test]
+fn a_reset_while_responses_are_not_in_step_is_unseen() {
+    let mut wire = Wire::new();
+    wire.get(1, "/a");
+    wire.answer(1, END_STREAM, &OK);
+    let mut reader = Reader::new(Role::Server);
+    reader.feed_all(&wire.pieces);
+    // What was lost ends within a frame.
+    reader.feed(Side::Responses, &Chunk { skipped: 100, lost: true, ..whole(90_000, &[]) });
+    wire.pieces.clear();
+    wire.get(3, "/b");
+    let answer = encode(&mut wire.server, &OK);
+    wire.response(frame(1, END_HEADERS, 3, &answer)[..5].to_vec());
+    wire.request(rst(3, 8));
+    reader.feed_all(&wire.pieces);
+    let outcomes: Vec<_> = reader.close().iter().map(|exchange| exchange.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Complete, Outcome::Unseen]);
+}
+
 #[test]
 fn promises_are_decoded_in_order_and_their_responses_counted() {
     let mut wire = Wire::new();
