@@ -33,6 +33,9 @@ pub const LONG_DATA: u32 = 256;
 pub const STEPS: u32 = 8;
 /// HTTP/2: most frames walked in a step.
 pub const STEP_FRAMES: u32 = 24;
+/// HTTP/1: steps (letters of a header's name, up to 32 bytes of a line) that a program takes through heads of requests before it
+/// calls itself, 32 times at most.
+pub const SCAN_STEPS: u32 = 64;
 /// Most messages of one `sendmmsg` or `recvmmsg` that are followed.
 pub const MMSG_MAX: u32 = 8;
 

@@ -15,6 +15,7 @@ use ebpf_common::{
 
 use super::{
     capture::{Buffer, Memory, least, opaque, read_user, read_user_value, room},
+    messages,
     socket_io::{self, output},
 };
 use crate::{
@@ -46,17 +47,27 @@ const MASK: u64 = HEAD_MAX as u64 - 1;
 pub struct Stand {
     /// Bytes left of the payload (or of the preface).
     left: u32,
-    /// The payload is that of a DATA frame.
-    data: u16,
-    /// Bytes seen of a frame's header.
+    /// The payload is that of a DATA frame, or the body of a message.
+    data: u8,
+    /// There are messages of HTTP/1, see `messages`, and no frames.
+    http1: u8,
+    /// Bytes seen of a frame's header; or where in a message's head the next byte stands.
     have: u16,
-    /// The first of them.
+    /// The first of them; or the length of the body, as far as it is known.
     word: u64,
 }
 
 impl Stand {
     /// At the beginning of a frame.
-    pub const BETWEEN: Self = Self { left: 0, data: 0, have: 0, word: 0 };
+    pub const BETWEEN: Self = Self { left: 0, data: 0, http1: 0, have: 0, word: 0 };
+    /// At the beginning of a message of HTTP/1.
+    pub const BEFORE_MESSAGE: Self = Self { http1: 1, ..Self::BETWEEN };
+
+    /// Within a message of HTTP/1.
+    #[inline(always)]
+    pub(super) fn in_message(left: u64, have: u64, word: u64) -> Self {
+        Self { left: left as u32, data: u8::from(left > 0), http1: 1, have: have as u16, word }
+    }
 }
 
 /// A number in memory that is read and written exactly where the code says so.
@@ -74,18 +85,18 @@ impl Slot {
     }
 
     #[inline(always)]
-    fn set(&self, value: u64) {
+    pub(super) fn set(&self, value: u64) {
         // SAFETY: as above.
         unsafe { self.0.get().write_volatile(value) }
     }
 
     #[inline(always)]
-    fn add(&self, value: u64) {
+    pub(super) fn add(&self, value: u64) {
         self.set(self.get().wrapping_add(value));
     }
 
     #[inline(always)]
-    fn take(&self, value: u64) {
+    pub(super) fn take(&self, value: u64) {
         self.set(self.get().wrapping_sub(value));
     }
 }
@@ -97,31 +108,51 @@ pub struct Walk {
     pub socket: Slot,
     pub inode: Slot,
     /// What is left of the buffer at hand, and of the array of buffers.
-    at: Slot,
-    here: Slot,
+    pub(super) at: Slot,
+    pub(super) here: Slot,
     iov: Slot,
     iov_left: Slot,
-    /// Bytes of the piece that were neither copied nor left out yet.
-    rest: Slot,
+    /// Bytes of the piece that were neither copied nor left out yet; of messages: not recorded yet.
+    pub(super) rest: Slot,
     /// Bytes of the record: copied, walked of these, and left out after them.
-    head: Slot,
-    walked: Slot,
+    pub(super) head: Slot,
+    pub(super) walked: Slot,
     skipped: Slot,
     /// How many bytes to copy next, at most.
     window: Slot,
     /// See [`Stand`].
-    left: Slot,
+    pub(super) left: Slot,
     data: Slot,
-    have: Slot,
-    word: Slot,
-    /// What was taken for a frame's header is none.
-    strange: Slot,
-    /// There are no frames: all of the piece is to be copied; [`LOST_PART`] once the ring had no room for some of it.
-    whole: Slot,
+    pub(super) have: Slot,
+    pub(super) word: Slot,
+    /// What was taken for a frame's header is none; or the length of a message's body is not known.
+    pub(super) strange: Slot,
+    /// What there is to walk over, see [`FRAMES_OF_HTTP2`].
+    kind: Slot,
+    /// The piece was copied before, as any other.
+    pub(super) is_copied: Slot,
+    /// The head of a message has ended in it.
+    pub(super) has_head: Slot,
+}
+
+impl Walk {
+    /// From here on all of the piece is to be copied.
+    #[inline(always)]
+    pub(super) fn take_all(&self) {
+        self.kind.set(WHOLE);
+        self.left.set(u32::MAX.into());
+        self.data.set(0);
+    }
 }
 
 /// See [`Walk`].
-const LOST_PART: u64 = 2;
+const FRAMES_OF_HTTP2: u64 = 0;
+/// Messages of HTTP/1.
+const MESSAGES: u64 = 1;
+/// Nothing: all of the piece is to be copied.
+const WHOLE: u64 = 2;
+/// The same, and the ring had no room for some of it.
+const LOST_PART: u64 = 3;
 
 /// The walk is over: all of the piece was reached.
 pub const DONE: u32 = 0;
@@ -162,7 +193,7 @@ pub fn resume(scratch: *mut Scratch, len: u64) -> bool {
 
 /// Where the direction stands that begins with these bytes.
 #[inline(always)]
-pub fn beginning(scratch: *mut Scratch) -> Stand {
+pub(super) fn beginning(scratch: *mut Scratch) -> Stand {
     // SAFETY: as above.
     let first = unsafe { (&raw const (*scratch).payload).cast::<u64>().read() };
     Stand { left: if first == PREFACE { PREFACE_LEN as u32 } else { 0 }, ..Stand::BETWEEN }
@@ -194,7 +225,9 @@ pub fn prepare_memory<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand,
     walk.walked.set(0);
     walk.skipped.set(0);
     walk.strange.set(0);
-    walk.whole.set(0);
+    walk.kind.set(stand.http1.into());
+    walk.is_copied.set(0);
+    walk.has_head.set(0);
     walk.window.set(WINDOW.into());
     walk.left.set(stand.left.into());
     walk.data.set(stand.data.into());
@@ -208,8 +241,17 @@ pub fn prepare_whole<S: Socket>(scratch: *mut Scratch, socket: S, buffer: Buffer
     let stand = Stand { left: u32::MAX, ..Stand::BETWEEN };
     let prepared = prepare(scratch, socket, stand, buffer, len);
     // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
-    unsafe { (*scratch).walk.whole.set(1) };
+    unsafe { (*scratch).walk.kind.set(WHOLE) };
     prepared
+}
+
+/// Of the piece that was prepared, so many bytes have been copied.
+#[inline(always)]
+pub fn has_copied(scratch: *mut Scratch, len: u64) {
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    let walk = unsafe { &(*scratch).walk };
+    walk.head.set(len);
+    walk.is_copied.set(1);
 }
 
 /// A piece moved whose bytes cannot be read. `true` if the direction's place is still known: all were DATA.
@@ -234,6 +276,9 @@ pub fn walk(direction: u32) -> u32 {
 pub fn walk_in(scratch: *mut Scratch) -> u32 {
     // SAFETY: per-CPU memory that no other program uses meanwhile.
     let walk = unsafe { &(*scratch).walk };
+    if walk.kind.get() == MESSAGES {
+        return messages::walk(walk, scratch);
+    }
     let mut i = 0;
     while i < u64::from(STEPS) {
         if walk.walked.get() == walk.head.get() {
@@ -271,18 +316,25 @@ pub fn finish_in<S: Socket>(
     let walk = unsafe { &(*scratch).walk };
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *socket(walk).connection()? };
+    if walk.kind.get() == MESSAGES {
+        return messages::finish(walk, scratch, connection, direction, outcome);
+    }
     let rest = walk.rest.get();
-    if walk.whole.get() != 0 {
+    if walk.kind.get() != FRAMES_OF_HTTP2 {
+        if connection.frames[side].http1 != 0 {
+            // The messages of which this piece is could not be followed through it.
+            connection.flags &= !(FRAMES << side);
+        }
         // What was not reached is left out.
         let recorded = emit(walk, scratch, rest, 0);
-        if walk.whole.get() == LOST_PART {
+        if walk.kind.get() == LOST_PART {
             socket_io::count_request(connection, direction);
         }
         return recorded;
     }
     if outcome == DONE {
-        let (left, data) = (walk.left.get() as u32, walk.data.get() as u16);
-        connection.frames[side] = Stand { left, data, have: walk.have.get() as u16, word: walk.word.get() };
+        let (left, data) = (walk.left.get() as u32, walk.data.get() as u8);
+        connection.frames[side] = Stand { left, data, http1: 0, have: walk.have.get() as u16, word: walk.word.get() };
     } else {
         // The place is lost: what was not reached shows as a gap, and from here on pieces are recorded as any others.
         connection.flags &= !(FRAMES << side);
@@ -336,7 +388,7 @@ fn moved(walk: &Walk, len: u64) {
 
 /// Goes on to the next of an array of buffers; empty ones count as a step each.
 #[inline(always)]
-fn next_buffer(walk: &Walk) -> bool {
+pub(super) fn next_buffer(walk: &Walk) -> bool {
     if walk.iov_left.get() == 0 {
         return false;
     }
@@ -447,8 +499,8 @@ fn emit(walk: &Walk, scratch: *mut Scratch, more: u64, why: u32) -> Option<()> {
     // A first piece was put together as any other before it was known to be one, with a tail where it is long.
     (header.head_len, header.tail_len) = (head as u16, 0);
     let recorded = output(scratch, head);
-    if recorded.is_none() && walk.whole.get() != 0 {
-        walk.whole.set(LOST_PART);
+    if recorded.is_none() && walk.kind.get() != FRAMES_OF_HTTP2 {
+        walk.kind.set(LOST_PART);
     }
     header.position += len;
     recorded

@@ -4,6 +4,7 @@ pub mod capture;
 pub mod dns;
 pub mod frames;
 pub mod meet;
+pub mod messages;
 pub mod plaintext;
 pub mod process;
 pub mod rustls;

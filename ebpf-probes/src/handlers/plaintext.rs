@@ -83,15 +83,13 @@ pub(super) fn piece(
         passes(&mut stream.plaintext, side, len);
     }
     let beginning = socket_io::record(scratch, &mut stream.plaintext, thread, direction, len, buffer, may_follow);
-    if beginning == socket_io::FRAME {
-        stream.plaintext.flags |= FRAMES << side;
-        // Its bytes were read already, so they can be read.
-        let beginning = frames::beginning(scratch);
-        let _for_certain = frames::prepare(scratch, Plaintext::of(stream), beginning, buffer, len.into());
-        return Some(FOLLOW);
+    if beginning <= socket_io::TLS_RECORD {
+        scratch::release(scratch);
+        return Some(NOTHING);
     }
-    scratch::release(scratch);
-    Some(NOTHING)
+    let plaintext = Plaintext::of(stream);
+    socket_io::follow(scratch, plaintext, &mut stream.plaintext, side, beginning, buffer, len);
+    Some(FOLLOW)
 }
 
 /// `len` bytes of plaintext in `memory`, in a direction of which [`is_followed`] said so.

@@ -14,7 +14,8 @@ use ebpf_common::{
 
 use super::{
     capture::{self, Buffer, Copied},
-    frames, process, rustls, shares, tls,
+    frames::{self, Stand},
+    process, rustls, shares, tls,
 };
 use crate::{
     globals::{HEAD_LIMIT, WAKE_AT},
@@ -208,10 +209,6 @@ pub fn moved<S: Socket>(
         return Some(NOTHING);
     }
     cold_path();
-    if beginning == OF_WHOLE {
-        let _for_certain = frames::prepare_whole(scratch, socket, buffer, len.into());
-        return Some(FOLLOW);
-    }
     if beginning == TLS_RECORD {
         // The first piece of its kind: from the next on this is asked before.
         connection.flags |= CIPHER;
@@ -220,10 +217,33 @@ pub fn moved<S: Socket>(
         }
         return Some(NOTHING);
     }
-    connection.flags |= FRAMES << side;
-    // Its bytes were read already, so they can be read.
-    let _for_certain = frames::prepare(scratch, socket, frames::beginning(scratch), buffer, len.into());
+    follow(scratch, socket, connection, side, beginning, buffer, len);
     Some(FOLLOW)
+}
+
+/// Prepares the walk over a piece that was copied, and begins with what is followed from here on.
+#[inline(always)]
+pub(super) fn follow<S: Socket>(
+    scratch: *mut Scratch,
+    socket: S,
+    connection: &mut Connection,
+    side: usize,
+    beginning: u32,
+    buffer: Buffer,
+    len: u32,
+) {
+    // Its bytes were read already, so they can be read.
+    if beginning == OF_WHOLE {
+        let _for_certain = frames::prepare_whole(scratch, socket, buffer, len.into());
+        return;
+    }
+    connection.flags |= FRAMES << side;
+    let stand = if beginning == FRAME { frames::beginning(scratch) } else { Stand::BEFORE_MESSAGE };
+    let _for_certain = frames::prepare(scratch, socket, stand, buffer, len.into());
+    if beginning == MESSAGE {
+        // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+        frames::has_copied(scratch, unsafe { (*scratch).header.head_len }.into());
+    }
 }
 
 /// The program to continue in is not there: the piece, one that begins a connection, is recorded as any other.
@@ -273,9 +293,12 @@ pub fn unwanted(connection: &mut Connection) -> bool {
 /// What a piece begins with.
 pub const TLS_RECORD: u32 = 1;
 /// See [`TLS_RECORD`]. Such a piece is copied, but not handed over yet.
-pub(super) const FRAME: u32 = 2;
+const FRAME: u32 = 2;
 /// The same: one of a turn that is wanted whole, and longer than what was copied.
 const OF_WHOLE: u32 = 3;
+/// The same: a request that has a body, see `messages`.
+const MESSAGE: u32 = 4;
+/// See [`TLS_RECORD`].
 const ANYTHING: u32 = 0;
 
 /// Copies as much of a piece as is wanted, and hands it to user space. Gives what it was seen to begin with. Time, positions
@@ -330,10 +353,16 @@ pub fn send(
             // Not one behind which the request's body comes (`100 Continue`), or another protocol (101).
             let is_final = may_follow && status_class(scratch) != b'1';
             connection.flags |= (RESPONSES << side) | (u32::from(is_final) * (RESPONDED << side));
+        } else if may_follow && has_body(word) {
+            cold_path();
+            // Not where the piece's place is uncertain.
+            if copied.flags | header.flags & !flags::TLS == 0 {
+                beginning = MESSAGE;
+            }
         } else if may_follow && wants_all(connection, side, word) {
             connection.flags |= WHOLE << side;
             connection.budget[side] = WHOLE_MAX;
-            if copied.head_len < u64::from(len) && len <= WHOLE_MAX && copied.flags | header.flags == 0 {
+            if copied.head_len < u64::from(len) && len <= WHOLE_MAX && copied.flags | header.flags & !flags::TLS == 0 {
                 cold_path();
                 beginning = OF_WHOLE;
             }
@@ -344,7 +373,6 @@ pub fn send(
             beginning = FRAME;
         } else if may_follow
             && connection.flags & HTTP2 != 0
-            // Not where the piece's place is uncertain.
             && header.flags == 0
             && frames::resume(scratch, copied.head_len)
         {
@@ -359,15 +387,22 @@ pub fn send(
     header.flags |= copied.flags;
     header.head_len = copied.head_len as u16;
     header.tail_len = copied.tail_len as u16;
-    if beginning != FRAME && beginning != OF_WHOLE && output(scratch, copied.head_len + copied.tail_len).is_none() {
+    if beginning <= TLS_RECORD && output(scratch, copied.head_len + copied.tail_len).is_none() {
         count_request(connection, direction);
     }
     beginning
 }
 
+/// Whether a piece that begins with `word` begins a request of which a body is to be expected.
+#[inline(always)]
+fn has_body(word: u32) -> bool {
+    // Less is wanted by whoever runs this.
+    HEAD_LIMIT.load() >= HEAD_MAX && matches!(word, POST | PUT | PATCH | DELETE | OPTIONS)
+}
+
 /// Whether a piece that begins with `word` begins a turn that is wanted whole: requests without a body, of which there may
 /// be many; or, behind the answer, what is no request. That goes on with a body that was answered before it had come, and
-/// where in it the next request stands cannot be known here.
+/// whose length is not known.
 #[inline(always)]
 fn wants_all(connection: &mut Connection, side: usize, word: u32) -> bool {
     if connection.flags & TURN == 0 {
@@ -380,11 +415,7 @@ fn wants_all(connection: &mut Connection, side: usize, word: u32) -> bool {
         // Less is wanted by whoever runs this.
         return false;
     }
-    match word {
-        GET | HEAD => true,
-        POST | PUT | PATCH | DELETE | OPTIONS => false,
-        _ => is_answered,
-    }
+    matches!(word, GET | HEAD) || is_answered
 }
 
 /// The first digit of the status of a response that was copied.
@@ -558,7 +589,7 @@ fn of_side(sequences: Sequences, side: usize) -> u32 {
 
 /// Whether a piece begins a turn. The first of all says where requests go, until a response is seen.
 #[inline(always)]
-fn turn(connection: &mut Connection, direction: u32) -> bool {
+pub(super) fn turn(connection: &mut Connection, direction: u32) -> bool {
     let before = connection.last_direction;
     if before == direction {
         return false;

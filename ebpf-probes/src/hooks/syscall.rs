@@ -12,7 +12,7 @@ use super::call::{self, MMSGHDR};
 use crate::{
     globals::hooks_only,
     handlers::{
-        capture::{Buffer, read_user_value},
+        capture::{Buffer, forget, read_user_value},
         dns, frames, process, socket_io, socket_state,
         standby::{Hook, is_told},
         tls,
@@ -26,7 +26,7 @@ use crate::{
         socket::{self, InOneCall, Raw, Socket},
         task::{self, tgid_of},
     },
-    maps::{CONNECTIONS_BY_ADDRESS, MANY, TAIL_CALLS, count},
+    maps::{CONNECTIONS_BY_ADDRESS, MANY, SCRATCH, TAIL_CALLS, count},
 };
 
 const MSG_OOB: u64 = 0x1;
@@ -57,6 +57,9 @@ fn sys_exit_many(ctx: BtfTracePointContext) -> i32 {
 fn sys_exit_frames(ctx: BtfTracePointContext) -> i32 {
     let regs = Regs(ctx.arg::<*const u8>(0));
     let direction = if receives(regs.number()) { RECEIVED } else { SENT };
+    // Else the verifier follows all that comes after once for each call that it may be.
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+    let direction = forget(scratch, 0, u64::from(direction)) as u32;
     let outcome = frames::walk(direction);
     if outcome == frames::MORE {
         // SAFETY: the context is this program's.

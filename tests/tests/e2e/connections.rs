@@ -1,6 +1,8 @@
 //! Connections: older than the agent, with answers that come early or requests that come in heaps, over MPTCP, and that end.
 
 use std::{
+    net::TcpStream,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -9,8 +11,8 @@ use tests::{
     LONG,
     agent::{Backend, Setup, Watch},
     client::{Connection, request},
-    on_both_backends,
-    program::{Program, folder},
+    need, on_both_backends,
+    program::{Program, folder, free_port},
     receiver::{ReceivedSpan, Receiver},
     seen::path,
     wait::poll,
@@ -19,6 +21,8 @@ use tests::{
 on_both_backends!(
     older_ones_of_a_process_that_is_found_by_its_port,
     a_request_behind_the_body_of_one_that_was_answered_early,
+    early_answers_through_a_busy_proxy,
+    more_pipelined_requests_with_bodies_than_a_turn_is_captured_of,
     more_pipelined_requests_than_a_turn_is_captured_of,
     mptcp_is_told_once_at_each_end,
     those_that_are_not_http_are_forgotten_when_they_end,
@@ -83,7 +87,8 @@ fn older_ones_of_a_process_that_is_found_by_its_port(backend: Backend) {
 }
 
 fn a_request_behind_the_body_of_one_that_was_answered_early(backend: Backend) {
-    const BODY: usize = 60_000;
+    // The half of it is more than is captured of any turn.
+    const BODY: usize = 3 << 20;
     let server = eager("tcp", &[]);
     let watch = Watch::pid(backend, server.pid());
     let mut connection = Connection::to(server.port());
@@ -102,6 +107,99 @@ fn a_request_behind_the_body_of_one_that_was_answered_early(backend: Backend) {
     assert_eq!(connection.response(false).status, 200);
     let seen = watch.finish(6);
     assert_right(&seen.spans);
+    seen.assert_histograms_agree();
+}
+
+/// Keeps two processors busy until the test is over.
+fn with_load<T>(run: impl FnOnce() -> T) -> T {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _over = Over(&is_over);
+        for _ in 0..2 {
+            scope.spawn(|| while !is_over.load(Ordering::Relaxed) {});
+        }
+        run()
+    })
+}
+
+fn early_answers_through_a_busy_proxy(backend: Backend) {
+    const SENT: usize = 200;
+    const BODY: usize = 300_000;
+    let files = folder();
+    let (front, behind) = (free_port(), free_port());
+    let configure = |name: &str, text: String| {
+        std::fs::write(files.path().join(name), text).unwrap();
+        files.path().join(name)
+    };
+    let root = files.path().display();
+    let nginx = configure(
+        "nginx.conf",
+        format!(
+            "daemon off; master_process off; pid {root}/nginx.pid; error_log stderr; events {{}} http {{ access_log off;
+             client_body_temp_path {root}/body; keepalive_requests 10000;
+             server {{ listen 127.0.0.1:{behind}; location / {{ return 404; }} }} }}"
+        ),
+    );
+    let haproxy = configure(
+        "haproxy.cfg",
+        format!(
+            "defaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
+             frontend in\n bind 127.0.0.1:{front}\n default_backend out\nbackend out\n server one 127.0.0.1:{behind}\n"
+        ),
+    );
+    let serve = |command: &mut Command, port| {
+        let server = Program::start(command);
+        poll("the server listens", || TcpStream::connect(("127.0.0.1", port)).ok());
+        server
+    };
+    let _server = serve(Command::new(need::program("nginx")).arg("-p").arg(files.path()).arg("-c").arg(nginx), behind);
+    let proxy = serve(Command::new(need::program("haproxy")).arg("-f").arg(haproxy), front);
+    let watch = Watch::pid(backend, proxy.pid());
+    with_load(|| {
+        let mut connection = Connection::to(front);
+        let body = vec![b'b'; BODY];
+        for i in 0..SENT {
+            assert_eq!(connection.request("POST", &format!("/{i}/404"), &[], &body).status, 404);
+        }
+        let seen = watch.finish(2 * SENT);
+        assert_right(&seen.spans);
+        assert_eq!(seen.of_kind("SERVER").len(), SENT);
+        seen.assert_histograms_agree();
+    });
+}
+
+fn more_pipelined_requests_with_bodies_than_a_turn_is_captured_of(backend: Backend) {
+    // Around what is captured of a piece: none, of a small piece, of a turn; and more than the server reads at once.
+    const BODIES: [usize; 8] = [0, 1, 600, 8_000, 8_192, 16_000, 40_000, 100_000];
+    const SENT: usize = 40 * BODIES.len();
+    let server = eager("tcp", &[]);
+    let watch = Watch::pid(backend, server.pid());
+    let mut connection = Connection::to(server.port());
+    let statuses = || [200u16, 404, 500, 418, 201, 302, 503].into_iter().cycle();
+    let asked = || statuses().zip(BODIES.into_iter().cycle()).take(SENT);
+    let bodies: Vec<_> = asked().map(|(status, len)| (status, len, vec![b'b'; len])).collect();
+    // A request behind what looks like one within a body.
+    let requests = bodies.iter().flat_map(|(status, len, body)| {
+        let mut body = body.clone();
+        let decoy = b"POST /decoy HTTP/1.1\r\nContent-Length: 7\r\n\r\n";
+        if let Some(place) = body.get_mut(..decoy.len()) {
+            place.copy_from_slice(decoy);
+        }
+        request("POST", &format!("/piped/{len}/{status}"), &["Expires: never", "Cookie: content-length: 5"], &body)
+    });
+    connection.send(requests.collect::<Vec<_>>());
+    for (status, ..) in &bodies {
+        assert_eq!(connection.response(false).status, *status);
+    }
+    let seen = watch.finish(SENT);
+    assert_right(&seen.spans);
+    for span in &seen.spans {
+        // Of one that was answered before its body had come the size is not told.
+        if let Some(told) = span.attributes.get("http.request.body.size") {
+            let len = path(span).and_then(|path| path.split('/').nth(2)?.parse::<u64>().ok());
+            assert_eq!(told.as_u64(), len, "{span:?}");
+        }
+    }
     seen.assert_histograms_agree();
 }
 
