@@ -114,6 +114,7 @@ fn span(number: u64, resource: &Arc<Resource>) -> Span {
             attribute("a.flag", Value::Bool(true)),
         ],
         resource: Arc::clone(resource),
+        pid: resource.pid,
         local: Endpoint::Unknown,
     }
 }

@@ -59,6 +59,7 @@ pub(crate) fn span(number: u64) -> Span {
         status: Status::Unset,
         attributes: attributes.into_iter().map(|(key, value)| Attribute { key, value }).collect(),
         resource: RESOURCE.with(Arc::clone),
+        pid: 4711,
         local: Endpoint::Inet("127.0.0.1:8080".parse().unwrap()),
     }
 }

@@ -60,7 +60,7 @@ pub struct Resource {
     pub attributes: Vec<(CompactString, Value)>,
     /// `service.name`, also in `attributes`.
     pub service_name: CompactString,
-    /// The process, for print and logs.
+    /// The process that stands for all of the instance's.
     pub pid: u32,
 }
 
@@ -91,6 +91,8 @@ pub struct Span {
     pub attributes: Vec<Attribute>,
     /// The service instance.
     pub resource: Arc<Resource>,
+    /// The process that moved its bytes: one of the instance's, which may be another than the resource names.
+    pub pid: u32,
     /// Its end of the connection, for print: the conventions have no attribute for it.
     pub local: Endpoint,
 }

@@ -191,7 +191,7 @@ impl Telemetry {
         resource: &Arc<Resource>,
         rule: Option<&Arc<Rule>>,
     ) -> Option<Span> {
-        let Exchange { role, start_ns, first_byte_ns, end_ns, outcome, parent, mut detail, .. } = exchange;
+        let Exchange { role, thread, start_ns, first_byte_ns, end_ns, outcome, parent, mut detail } = exchange;
         self.count(&detail, outcome);
         // Both ends by the same offset: see `clock`.
         let duration_ns = end_ns.saturating_sub(start_ns);
@@ -306,6 +306,7 @@ impl Telemetry {
             status,
             attributes: attributes.into_vec(),
             resource: Arc::clone(resource),
+            pid: if thread.tgid == 0 { resource.pid } else { thread.tgid },
             local: connection.local.clone(),
         })
     }

@@ -42,6 +42,8 @@ pub const BEYLA_NAME_UNKNOWN_ENTRY: &str = "beyla.name.unknown_entry";
 pub const BEYLA_HEADERS_TRUNCATED: &str = "beyla.headers.truncated";
 /// True where the request target was longer than what was captured.
 pub const BEYLA_TARGET_TRUNCATED: &str = "beyla.target.truncated";
+/// The process; of a resource, and other for each process where several are one service instance.
+pub const PROCESS_PID: &str = "process.pid";
 /// True where the plaintext of TLS could not be bound to a connection: there is no peer address.
 pub const BEYLA_CONNECTION_UNBOUND: &str = "beyla.connection.unbound";
 

@@ -29,8 +29,13 @@ fn assert_workers(server: &Program, port: u16, path: &str, service: &str, langua
     });
     assert!(answered.iter().any(|pid| *pid != u64::from(server.pid())), "workers have answered");
     let spans = watch.finish(path, CLIENTS * EACH);
+    let mut told: Vec<u64> = spans.iter().filter_map(|span| span.resource["process.pid"].as_u64()).collect();
+    let mut served = answered.clone();
+    told.sort_unstable();
+    served.sort_unstable();
+    assert_eq!(told, served, "the workers that answered");
     for span in &spans {
-        assert_eq!(span.resource["process.pid"].as_u64(), Some(server.pid().into()), "one instance, the server's");
+        assert_eq!(resource(span, "service.instance.id"), resource(&spans[0], "service.instance.id"), "one instance");
         assert_eq!((span.service(), resource(span, "telemetry.sdk.language")), (service, Some(language)));
     }
     answered.iter().collect::<BTreeSet<_>>().len()

@@ -7,6 +7,7 @@ use tests::{
     client::Connection,
     on_both_backends,
     program::Program,
+    receiver::ReceivedSpan,
 };
 
 on_both_backends!(workers_forked_before_and_after, connections_that_threads_share);
@@ -34,13 +35,14 @@ fn workers_forked_before_and_after(backend: Backend) {
     let instance = |path| -> Vec<_> {
         seen.all_at(path).iter().map(|span| span.resource["service.instance.id"].as_str().map(str::to_owned)).collect()
     };
-    let (early, late) = (instance("/early"), instance("/late"));
-    assert!(
-        early[0].is_some() && early.iter().chain(&late).all(|instance| *instance == early[0]),
-        "{early:?} {late:?}"
-    );
-    let server = u64::from(server.pid());
-    assert!(seen.spans.iter().all(|span| span.resource["process.pid"].as_u64() == Some(server)), "the server's own");
+    let instances = [instance("/early"), instance("/late")].concat();
+    assert!(instances[0].is_some() && instances.iter().all(|instance| *instance == instances[0]), "{instances:?}");
+    for (path, asked) in [("/early", early), ("/late", late)] {
+        let pid = |span: &&ReceivedSpan| span.resource["process.pid"].as_u64().expect("a pid");
+        let mut told: Vec<u64> = seen.all_at(path).iter().map(pid).collect();
+        told.sort_unstable();
+        assert_eq!(told, asked, "{path}: the workers that answered");
+    }
     seen.assert_histograms_agree();
 }
 

@@ -65,7 +65,7 @@ fn nginx(workers: usize) -> Nginx {
 
 fn one_worker(backend: Backend) {
     let nginx = nginx(1);
-    let master = u64::from(nginx.master.pid());
+    let worker = children(nginx.master.pid()).first().map(|pid| u64::from(*pid));
     let watch = Watch::pid(backend, nginx.master.pid());
     let mut connection = Connection::to(nginx.port);
     for _ in 0..50 {
@@ -80,7 +80,7 @@ fn one_worker(backend: Backend) {
     assert_eq!(seen.all_at("/answer").len(), 50);
     for span in seen.all_at("/answer") {
         assert_attributes(span, &json!({ "http.response.status_code": 200, "http.response.body.size": 16 }));
-        assert_eq!((span.service(), span.resource["process.pid"].as_u64()), ("nginx", Some(master)));
+        assert_eq!((span.service(), span.resource["process.pid"].as_u64()), ("nginx", worker));
     }
     let sizes: Vec<_> =
         seen.all_at("/large.bin").iter().map(|it| it.attributes["http.response.body.size"].clone()).collect();
@@ -107,15 +107,19 @@ fn several_workers_that_are_replaced(backend: Backend) {
         let now = children(nginx.master.pid());
         (now.len() == 3 && now.iter().all(|pid| !before.contains(pid))).then_some(())
     });
+    let after = children(nginx.master.pid());
     ask("/answer/after");
     let seen = watch.finish(2 * EACH);
 
-    for path in ["/answer/before", "/answer/after"] {
+    let instance = &seen.spans[0].resource["service.instance.id"];
+    for (path, workers) in [("/answer/before", before), ("/answer/after", after)] {
         let spans = seen.all_at(path);
         assert_eq!(spans.len(), EACH, "{path}");
         for span in spans {
             // Workers belong to the instance of their master.
-            assert_eq!(span.resource["process.pid"].as_u64(), Some(nginx.master.pid().into()), "{path}");
+            assert_eq!(&span.resource["service.instance.id"], instance, "{path}");
+            let pid = span.resource["process.pid"].as_u64();
+            assert!(workers.iter().any(|worker| pid == Some((*worker).into())), "{path}: {pid:?} of {workers:?}");
         }
     }
     seen.assert_histograms_agree();

@@ -10,7 +10,10 @@ use serde::{
 use serde_json::ser::Formatter;
 
 use super::text::acts_on_terminal;
-use crate::model::span::{Kind, Span, Status, Value};
+use crate::{
+    model::span::{Kind, Span, Status, Value},
+    telemetry::semconv::PROCESS_PID,
+};
 
 /// Appends the line.
 pub(super) fn line(span: &Span, out: &mut String) {
@@ -61,7 +64,9 @@ impl Serialize for Line<'_> {
         object.serialize_field("end_unix_nano", &span.end_unix_ns)?;
         object.serialize_field("status", if span.status == Status::Error { "ERROR" } else { "UNSET" })?;
         object.serialize_field("attributes", &Flat(|| span.attributes.iter().map(|a| (a.key, &a.value))))?;
-        let resource = || span.resource.attributes.iter().map(|(key, value)| (key.as_str(), value));
+        let pid = Value::Int(span.pid.into());
+        let value = |key, value| if key == PROCESS_PID { &pid } else { value };
+        let resource = || span.resource.attributes.iter().map(|(key, its)| (key.as_str(), value(key.as_str(), its)));
         object.serialize_field("resource", &Flat(resource))?;
         object.end()
     }
@@ -122,6 +127,13 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn the_pid_is_that_of_the_process_that_served_it() {
+        let mut span = testing::span(1);
+        span.pid = 4712;
+        assert!(printed(&span).contains(r#""service.instance.id":"i-1","process.pid":4712}"#));
     }
 
     #[test]

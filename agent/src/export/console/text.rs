@@ -33,7 +33,7 @@ fn write(span: &Span, zone: &TimeZone, out: &mut String) -> std::fmt::Result {
     let micros = span.end_unix_ns.saturating_sub(span.start_unix_ns).saturating_add(500) / 1000;
     write!(out, "  {}.{:03}ms  [", micros / 1000, micros % 1000)?;
     escape(&span.resource.service_name, out);
-    write!(out, "/{}] ", span.resource.pid)?;
+    write!(out, "/{}] ", span.pid)?;
     match span.kind {
         Kind::Server => {
             address(span, &[PEER, CLIENT], out)?;

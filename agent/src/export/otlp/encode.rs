@@ -16,7 +16,7 @@ use prost::{
 
 use crate::{
     model::span::{Attribute, Kind, Resource, Span, Status, Value},
-    telemetry::semconv::SCHEMA_URL,
+    telemetry::semconv::{PROCESS_PID, SCHEMA_URL},
 };
 
 /// The wire types of protobuf that occur here.
@@ -131,11 +131,11 @@ fn fixed64(field: u8, value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// Encoded spans of one resource, as they were pushed.
-pub(super) type Slice<'a> = (&'a Arc<Resource>, &'a [u8]);
+/// Encoded spans of one process of a resource, as they were pushed.
+pub(super) type Slice<'a> = (&'a Arc<Resource>, u32, &'a [u8]);
 
-/// An `ExportTraceServiceRequest` of encoded spans: one `ResourceSpans` for each resource (the same value, or an equal
-/// one), in the order they first occur.
+/// An `ExportTraceServiceRequest` of encoded spans: one `ResourceSpans` for each process of each resource (the same
+/// value, or an equal one), in the order they first occur.
 pub(super) fn request<'a>(slices: impl Iterator<Item = Slice<'a>>) -> Bytes {
     let groups = group(slices);
     let scope = scope().encode_to_vec();
@@ -143,7 +143,7 @@ pub(super) fn request<'a>(slices: impl Iterator<Item = Slice<'a>>) -> Bytes {
     let mut parts = Vec::with_capacity(groups.len());
     let mut total = 0;
     for group in &groups {
-        let resource = resource(group.resource).encode_to_vec();
+        let resource = resource_of(group.resource, group.pid).encode_to_vec();
         let scope_spans = field_len(scope.len()) + group.len + field_len(schema_url.len());
         let resource_spans = field_len(resource.len()) + field_len(scope_spans) + field_len(schema_url.len());
         total += field_len(resource_spans);
@@ -169,24 +169,25 @@ pub(super) fn request<'a>(slices: impl Iterator<Item = Slice<'a>>) -> Bytes {
 
 struct Group<'a> {
     resource: &'a Resource,
+    pid: u32,
     slices: Vec<&'a [u8]>,
     len: usize,
 }
 
 fn group<'a>(slices: impl Iterator<Item = Slice<'a>>) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
-    let mut by_address: HashMap<*const Resource, usize> = HashMap::new();
+    let mut by_address: HashMap<(*const Resource, u32), usize> = HashMap::new();
     let mut by_name: HashMap<(u32, &str), Vec<usize>> = HashMap::new();
-    let mut last: Option<(*const Resource, usize)> = None;
-    for (resource, slice) in slices {
-        let address = Arc::as_ptr(resource);
+    let mut last: Option<((*const Resource, u32), usize)> = None;
+    for (resource, pid, slice) in slices {
+        let address = (Arc::as_ptr(resource), pid);
         let index = match last {
             Some((known, index)) if known == address => index,
             _ => *by_address.entry(address).or_insert_with(|| {
-                let alike = by_name.entry((resource.pid, &resource.service_name)).or_default();
+                let alike = by_name.entry((pid, &resource.service_name)).or_default();
                 let equal = |index: &usize| groups.get(*index).is_some_and(|group| group.resource == &**resource);
                 alike.iter().copied().find(equal).unwrap_or_else(|| {
-                    groups.push(Group { resource, slices: Vec::new(), len: 0 });
+                    groups.push(Group { resource, pid, slices: Vec::new(), len: 0 });
                     alike.push(groups.len() - 1);
                     groups.len() - 1
                 })
@@ -216,6 +217,15 @@ pub(super) fn resource(resource: &Resource) -> ResourceProto {
     ResourceProto { attributes, ..ResourceProto::default() }
 }
 
+/// The same for one of its processes.
+fn resource_of(of: &Resource, pid: u32) -> ResourceProto {
+    let mut resource = resource(of);
+    if let Some(attribute) = resource.attributes.iter_mut().find(|attribute| attribute.key == PROCESS_PID) {
+        attribute.value = Some(AnyValue { value: Some(any_value::Value::IntValue(pid.into())) });
+    }
+    resource
+}
+
 /// Attributes as `opentelemetry-proto` has them.
 pub(super) fn attributes(attributes: &[Attribute]) -> Vec<KeyValue> {
     attributes.iter().map(|attribute| key_value(attribute.key, &attribute.value)).collect()
@@ -237,7 +247,7 @@ fn key_value(key: &str, value: &Value) -> KeyValue {
 mod tests {
     use opentelemetry_proto::tonic::{
         collector::trace::v1::ExportTraceServiceRequest,
-        trace::v1::{Span as SpanProto, Status as StatusProto},
+        trace::v1::{ResourceSpans, Span as SpanProto, Status as StatusProto},
     };
 
     use super::*;
@@ -261,20 +271,20 @@ mod tests {
         }
     }
 
-    fn encoded(spans: &[Span]) -> Vec<(Arc<Resource>, Vec<u8>)> {
+    fn encoded(spans: &[Span]) -> Vec<(Arc<Resource>, u32, Vec<u8>)> {
         spans
             .iter()
             .map(|s| {
                 let mut out = Vec::new();
                 span(s, &mut out);
-                (Arc::clone(&s.resource), out)
+                (Arc::clone(&s.resource), s.pid, out)
             })
             .collect()
     }
 
     fn decode(spans: &[Span]) -> ExportTraceServiceRequest {
         let encoded = encoded(spans);
-        ExportTraceServiceRequest::decode(request(encoded.iter().map(|(r, b)| (r, &b[..])))).unwrap()
+        ExportTraceServiceRequest::decode(request(encoded.iter().map(|(r, pid, b)| (r, *pid, &b[..])))).unwrap()
     }
 
     #[test]
@@ -325,6 +335,7 @@ mod tests {
         let other = testing::resource("other", 2);
         spans[1].resource = Arc::clone(&other);
         spans[3].resource = other;
+        (spans[1].pid, spans[3].pid) = (2, 2);
         spans[4].resource = Arc::new((*spans[0].resource).clone());
         let request = decode(&spans);
         let ids: Vec<Vec<u8>> = request
@@ -334,6 +345,21 @@ mod tests {
             .collect();
         assert_eq!(ids, [vec![1, 3, 5], vec![2, 4]]);
         assert!(request.resource_spans.iter().all(|group| group.scope_spans.len() == 1));
+    }
+
+    #[test]
+    fn each_process_of_an_instance_has_its_own_pid() {
+        let mut spans: Vec<Span> = (1..=3).map(testing::span).collect();
+        spans[1].pid = 4712;
+        let request = decode(&spans);
+        let pid = |group: &ResourceSpans| {
+            let attributes = &group.resource.as_ref().unwrap().attributes;
+            attributes.iter().find(|attribute| attribute.key == PROCESS_PID).and_then(|pid| pid.value.clone())
+        };
+        let int = |value| Some(AnyValue { value: Some(any_value::Value::IntValue(value)) });
+        let groups: Vec<_> =
+            request.resource_spans.iter().map(|group| (pid(group), group.scope_spans[0].spans.len())).collect();
+        assert_eq!(groups, [(int(4711), 2), (int(4712), 1)]);
     }
 
     /// Run by hand, in release: `cargo test --release -p beyla-rs --lib encode -- --ignored --nocapture`.

@@ -54,9 +54,10 @@ struct Chunk {
     since: Instant,
 }
 
-/// Neighbouring spans of a chunk with the same resource.
+/// Neighbouring spans of a chunk with the same resource and process.
 struct Run {
     resource: Arc<Resource>,
+    pid: u32,
     len: usize,
 }
 
@@ -117,8 +118,8 @@ impl SpanQueue {
             count += 1;
             let len = scratch.len() - before;
             match runs.last_mut() {
-                Some(run) if Arc::ptr_eq(&run.resource, &span.resource) => run.len += len,
-                _ => runs.push(Run { resource: Arc::clone(&span.resource), len }),
+                Some(run) if Arc::ptr_eq(&run.resource, &span.resource) && run.pid == span.pid => run.len += len,
+                _ => runs.push(Run { resource: Arc::clone(&span.resource), pid: span.pid, len }),
             }
         }
         let chunk = Chunk { bytes: scratch.as_slice().into(), spans: count, runs, since: Instant::now() };
@@ -292,7 +293,7 @@ impl Batch {
             chunk.runs.iter().map(move |run| {
                 let (run_bytes, after) = rest.split_at_checked(run.len).unwrap_or((rest, &[]));
                 rest = after;
-                (&run.resource, run_bytes)
+                (&run.resource, run.pid, run_bytes)
             })
         });
         encode::request(slices)

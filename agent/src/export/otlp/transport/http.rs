@@ -193,7 +193,7 @@ mod tests {
         span.attributes.truncate(2);
         let mut encoded = Vec::new();
         encode::span(&span, &mut encoded);
-        let message = encode::request([(&span.resource, &encoded[..])].into_iter());
+        let message = encode::request([(&span.resource, span.pid, &encoded[..])].into_iter());
         let json: serde_json::Value = serde_json::from_slice(&json(Signal::Traces, message).unwrap()).unwrap();
         let group = &json["resourceSpans"][0];
         assert_eq!(group["resource"]["attributes"][3]["value"]["intValue"], "4711");
