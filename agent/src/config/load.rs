@@ -13,7 +13,7 @@ use super::{
     error::{ConfigError, Problem},
     keys,
     node::{Node, Origin},
-    obi,
+    obi, obi_v2,
     schema::schema,
     show, validate,
     yaml::{self, MAX_FILE_BYTES},
@@ -98,6 +98,7 @@ impl Loaded {
             Some(path) => read_file(path, &sources.environment, &mut warnings)?,
             None => Node::empty_map(Origin::Default),
         };
+        obi_v2::modernise(&mut file, &mut warnings);
         obi::modernise(&mut file, &mut problems, &mut warnings);
         let unknown = keys::check(&mut file, &schema, &mut problems, &mut warnings);
         if sources.is_check {

@@ -10,6 +10,7 @@ mod keys;
 mod load;
 mod node;
 mod obi;
+mod obi_v2;
 mod otlp;
 mod output;
 mod pattern;

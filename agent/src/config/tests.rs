@@ -208,7 +208,15 @@ fn files_like_those_of_obi_and_beyla_start_and_what_is_ignored_is_named() {
             &["ebpf.payload_extraction", "ebpf.buffer_sizes.http", "network.enable", "attributes.select"],
         ),
         ("beyla_options.yaml", &["grafana", "ebpf.wakeup_len", "internal_metrics.prometheus.port"]),
-        ("obi_2_0.yaml", &["extensions", "tracer_provider", "meter_provider", "file_format"]),
+        (
+            "obi_2_0.yaml",
+            &[
+                "extensions.obi.capture.network.capture.enabled",
+                "rules: is left out",
+                "propagator.composite",
+                "routes.unmatched",
+            ],
+        ),
     ] {
         let sources = Sources { file: Some(fixture(name)), ..Sources::from_environment(Environment::default()) };
         let loaded = Loaded::load(sources).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -227,6 +235,48 @@ fn files_like_those_of_obi_and_beyla_start_and_what_is_ignored_is_named() {
             && !second.exe_path.as_ref().unwrap().is_match("/srv/x")
     );
     assert!(third.exe_path.as_ref().unwrap().is_match("/usr/bin/worker"), "a regular expression stays one");
+}
+
+#[test]
+fn files_of_obi_s_configuration_2_0_mean_what_they_say() {
+    let environment = Environment::from_pairs([("COLLECTOR", "collector:4317")]);
+    let sources = Sources { file: Some(fixture("obi_2_0.yaml")), ..Sources::from_environment(environment) };
+    let loaded = Loaded::load(sources).unwrap();
+    let [demo, ports] = loaded.discovery.instrument.as_slice() else { panic!("{:?}", loaded.discovery) };
+    let exe = demo.exe_path.as_ref().unwrap();
+    assert!(exe.is_match("/opt/demo/a") && exe.is_match("/srv/b,c/d") && !exe.is_match("/usr/bin/a"));
+    assert_eq!(demo.exports, Some(vec![Signal::Traces]));
+    assert_eq!(demo.routes.as_ref().unwrap().incoming, ["/items/{id}"]);
+    assert!(ports.open_ports.contains(8080) && ports.open_ports.contains(9090) && !ports.open_ports.contains(8081));
+    assert!(ports.k8s_namespace.as_ref().unwrap().is_match("shop-a"));
+    assert!(ports.k8s_deployment_name.as_ref().unwrap().is_match("checkout"));
+    let [excluded] = loaded.discovery.exclude_instrument.as_slice() else { panic!("{:?}", loaded.discovery) };
+    assert!(excluded.exe_path.as_ref().unwrap().is_match("/usr/sbin/x"));
+    assert_eq!(loaded.print_mode(), Print::Text);
+    assert_eq!(loaded.resource_attributes["service.namespace"], "cloud");
+    assert_eq!(
+        loaded.otel_traces_export.sampler,
+        Sampler { name: SamplerName::ParentBasedTraceIdRatio, arg: Some(0.5) }
+    );
+    let traces = loaded.otlp_traces().unwrap();
+    assert_eq!((traces.endpoint.as_str(), traces.protocol), ("https://collector:4317", Protocol::Grpc));
+    assert_eq!(traces.headers.0["tenant"], "a");
+    let metrics = loaded.otlp_metrics().unwrap();
+    assert_eq!(metrics.endpoint.as_str(), "http://collector:4318/v1/metrics");
+    assert_eq!(metrics.protocol, Protocol::HttpProtobuf);
+    assert_eq!(loaded.prometheus_export.port, 9400);
+    assert_eq!(loaded.routes.patterns, ["/a/*"]);
+
+    let load_text = |text: &str| load(text, &[], &[]).unwrap();
+    let nothing = load_text("file_format: '1.0'\nextensions: {obi: {capture: {policy: {default_action: exclude}}}}\n");
+    assert!(nothing.discovery.instrument.iter().all(|entry| !entry.exe_path.as_ref().unwrap().is_match("/bin/a")));
+    assert_eq!(nothing.discovery.instrument.len(), 1);
+    let rest = load_text(
+        "file_format: '1.0'\nextensions: {obi: {capture: {rules: [\
+         {action: include, match: {process: {exe_path_glob: [/a]}}, refine: {exports: {metrics: false}}}]}}}\n",
+    );
+    let [first, all] = rest.discovery.instrument.as_slice() else { panic!("{:?}", rest.discovery) };
+    assert!(first.exports.is_some() && all.exports.is_none() && all.exe_path.as_ref().unwrap().is_match("/b"));
 }
 
 #[test]
