@@ -18,8 +18,10 @@ pub const VERDICT_IGNORE: u32 = 1;
 /// The same: it carries HTTP/2, to be followed frame by frame from the next piece on that begins with a header block.
 pub const VERDICT_HTTP2: u32 = 2;
 
-/// Most files with probes on a TLS library at once. Each has a number from 1 on, which its probes carry as their cookie.
+/// Most files with probes on a TLS library at once. Each has a number from 1 on, which its probes carry in their cookie.
 pub const TLS_FILES_MAX: u32 = 256;
+/// Above it in the cookie: how far the stack pointer is at the probe from where the return address lies.
+pub const TLS_DEPTH_SHIFT: u32 = 32;
 /// Word that says how far the probes of one such file are: all its functions have theirs.
 pub const TLS_COMPLETE: u32 = 1;
 /// The same: probes are just being put in place. TLS objects met now would be seen in part, so none is taken up.

@@ -332,6 +332,11 @@ pub struct TlsThread {
     pub innermost: u64,
     /// The connection that a record of rustls was last written for.
     pub carrier: u64,
+    /// Its last call, if that was a handshake of which the return is not seen: the TLS object, where its return address lies, and
+    /// that address; 0 where it was another.
+    pub shakes: u64,
+    pub shakes_at: u64,
+    pub shakes_returns_to: u64,
     /// Connection with TLS records on which the thread received since its last TLS call; 0 for none, all ones for
     /// several.
     pub received: u64,

@@ -144,9 +144,16 @@ fn why(attr: Load) -> String {
     String::from_utf8_lossy(log.get(end.saturating_sub(2000)..end).unwrap_or_default()).into_owned()
 }
 
-/// Puts a program at offsets of a file.
-pub(super) fn link_uprobes(program: BorrowedFd<'_>, path: &CStr, offsets: &[u64], cookie: u64) -> io::Result<OwnedFd> {
-    let cookies = vec![cookie; offsets.len()];
+/// Puts a program at offsets of a file, with a cookie for each.
+pub(super) fn link_uprobes(
+    program: BorrowedFd<'_>,
+    path: &CStr,
+    offsets: &[u64],
+    cookies: &[u64],
+) -> io::Result<OwnedFd> {
+    if offsets.len() != cookies.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     let attr = Link {
         prog_fd: program.as_raw_fd().cast_unsigned(),
         attach_type: TRACE_UPROBE_MULTI,

@@ -31,12 +31,18 @@ impl Programs {
         Ok(Self { object, loaded: HashMap::new() })
     }
 
-    /// Puts a program at offsets of a file. It goes when the link is dropped. `cookie` is what the program can ask for.
+    /// Puts a program at offsets of a file. It goes when the link is dropped. `cookies` are what the program can ask for at each.
     ///
     /// # Errors
     /// What the kernel said. `EINVAL` from one that knows no such links.
-    pub(super) fn attach(&mut self, name: &str, path: &CStr, offsets: &[u64], cookie: u64) -> anyhow::Result<OwnedFd> {
-        Ok(bpf::link_uprobes(self.load(name)?, path, offsets, cookie)?)
+    pub(super) fn attach(
+        &mut self,
+        name: &str,
+        path: &CStr,
+        offsets: &[u64],
+        cookies: &[u64],
+    ) -> anyhow::Result<OwnedFd> {
+        Ok(bpf::link_uprobes(self.load(name)?, path, offsets, cookies)?)
     }
 
     /// Loads a program, once.

@@ -18,11 +18,11 @@ use aya::{
     },
     sys::{BpfHelper, is_helper_supported},
 };
-use ebpf_common::policy::{TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX, TLS_INCOMPLETE};
+use ebpf_common::policy::{TLS_ALL_FILES, TLS_COMPLETE, TLS_DEPTH_SHIFT, TLS_FILES_MAX, TLS_INCOMPLETE};
 use object::{Object as _, ObjectSegment as _};
 
 use super::{Capture, bpf, plainly, uprobe_multi};
-use crate::tls::{Probes, Site};
+use crate::tls::{Probed, Probes, Site};
 
 /// What programs of uprobes continue in, and where they look for it.
 const CONTINUATION: &str = "tls_frames";
@@ -111,16 +111,19 @@ impl Probes for Capture {
     fn attach(&mut self, file: &File, number: u32, site: &Site) -> Result<Vec<Uprobe>, String> {
         // Not by its path, which may mean another file by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        if let Some(other) = site.returns.iter().chain([&site.entry]).find(|probed| !probed.is_in(file)) {
+        let has_depth = self.uprobes_have_cookies;
+        let entry = site.entry.probed(has_depth);
+        let returns: Vec<&Probed> = site.returns.iter().map(|place| place.probed(has_depth)).collect();
+        if let Some(other) = returns.iter().chain([&entry]).find(|probed| !probed.is_in(file)) {
             return Err(format!("the file has other code than before at byte {}", other.offset));
         }
-        let (entry, on_return) = site.function.programs();
-        let returns = on_return.filter(|_| !site.returns.is_empty()).map(|program| (program, &*site.returns));
+        let (on_entry, on_return) = site.function.programs();
+        let returns = on_return.filter(|_| !returns.is_empty()).map(|program| (program, &*returns));
         let mut probes: Vec<Uprobe> = Vec::new();
         // The returns first: an entry without them would leave calls open.
-        for (program, places) in returns.into_iter().chain([(entry, std::slice::from_ref(&site.entry))]) {
-            let offsets: Vec<u64> = places.iter().map(|probed| probed.offset).collect();
-            match self.put(program, &path, &offsets, number) {
+        for (program, places) in returns.into_iter().chain([(on_entry, &[entry][..])]) {
+            let places: Vec<(u64, u32)> = places.iter().map(|probed| (probed.offset, probed.depth)).collect();
+            match self.put(program, &path, &places, number) {
                 Ok(new) => probes.extend(new),
                 Err(error) => {
                     for probe in probes {
@@ -174,17 +177,20 @@ impl Capture {
         }
     }
 
-    /// Puts a program at offsets of a file, for all processes. It will know the file by `number`.
+    /// Puts a program at offsets of a file, for all processes. It will know the file by `number`, and how far the stack pointer
+    /// is from the return address at each.
     ///
     /// # Errors
     /// What the kernel said.
-    fn put(&mut self, program: &str, path: &str, offsets: &[u64], number: u32) -> Result<Vec<Uprobe>, String> {
-        let cookie = self.uprobes_have_cookies.then_some(u64::from(number));
+    fn put(&mut self, program: &str, path: &str, places: &[(u64, u32)], number: u32) -> Result<Vec<Uprobe>, String> {
+        let cookie = |depth: u32| u64::from(number) | u64::from(depth) << TLS_DEPTH_SHIFT;
         self.continue_uprobes();
         if let How::Multi(programs, works) = &mut self.uprobes {
-            let attached = CString::new(path)
-                .map_err(anyhow::Error::from)
-                .and_then(|path| programs.attach(program, &path, offsets, cookie.unwrap_or(0)));
+            let attached = CString::new(path).map_err(anyhow::Error::from).and_then(|path| {
+                let cookies: Vec<u64> = places.iter().map(|&(_, depth)| cookie(depth)).collect();
+                let offsets: Vec<u64> = places.iter().map(|&(offset, _)| offset).collect();
+                programs.attach(program, &path, &offsets, &cookies)
+            });
             match attached {
                 Ok(link) => {
                     *works = true;
@@ -200,7 +206,11 @@ impl Capture {
                 }
             }
         }
-        offsets.iter().map(|&offset| attach(&mut self.object, program, path, offset, cookie)).collect()
+        let has_cookies = self.uprobes_have_cookies;
+        let put = |&(offset, depth): &(u64, u32)| {
+            attach(&mut self.object, program, path, offset, has_cookies.then_some(cookie(depth)))
+        };
+        places.iter().map(put).collect()
     }
 
     /// Tries whether functions of programs can be probed here, at one that runs only where this program starts. Gives by
@@ -218,7 +228,7 @@ impl Capture {
             (within < size).then_some(offset + within)
         });
         let offset = offset.ok_or("this program has no entry point")?;
-        match &*self.put("tls_free", "/proc/self/exe", &[offset], TLS_ALL_FILES)? {
+        match &*self.put("tls_free", "/proc/self/exe", &[(offset, 0)], TLS_ALL_FILES)? {
             [Uprobe::Multi(_), ..] => Ok("links of kind uprobe_multi"),
             _ => Ok("perf events"),
         }

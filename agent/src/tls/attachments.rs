@@ -189,7 +189,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::tls::library::{Function, Library, Probed};
+    use crate::tls::library::{Function, Library, Place, Probed};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -227,7 +227,8 @@ mod tests {
     }
 
     fn finding(tgid: u32, inode: u64) -> Finding {
-        let entry = Probed { offset: 16, code: vec![0x90] };
+        let plain = Probed { offset: 16, depth: 0, from: 16, code: vec![0x90] };
+        let entry = Place { plain, cheap: None };
         let site = |function, name| Site { function, name, entry: entry.clone(), returns: Vec::new() };
         let sites = vec![site(Function::Read, "SSL_read"), site(Function::Write, "SSL_write")];
         let found = Found {

@@ -1,8 +1,11 @@
-//! Where a function returns: found by following its code from its beginning, jumps to parts of it that lie elsewhere and to
+//! Where a function leads to, and where it returns: found by following its code from its beginning, jumps to parts of it that lie elsewhere and to
 //! functions that it ends in (tail calls) included. A probe is put only where an instruction was reached that way: bytes
 //! that merely look like one may be data.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction};
 use thiserror::Error;
@@ -44,21 +47,30 @@ pub(super) enum Unknown {
     Never,
 }
 
-/// The addresses of the `ret` instructions by which the function `of` returns, each with its bytes. `containing` gives the
-/// stretch of code around an address.
+/// What following a function's code has led to.
+#[derive(Debug)]
+pub(super) struct Followed {
+    /// The instructions, by their addresses.
+    pub(super) instructions: BTreeMap<u64, Instruction>,
+    /// The addresses that jumps lead to, and that of its beginning.
+    pub(super) targets: BTreeSet<u64>,
+    /// The addresses of the `ret` instructions by which it returns.
+    pub(super) returns: Vec<u64>,
+    stretches: Vec<Stretch>,
+}
+
+/// Follows the function `of`. `containing` gives the stretch of code around an address.
 ///
 /// # Errors
-/// Why not all of them are known.
-pub(super) fn returns(
-    of: Stretch,
-    mut containing: impl FnMut(u64) -> Option<Stretch>,
-) -> Result<Vec<(u64, Vec<u8>)>, Unknown> {
+/// Why not all of it is known.
+pub(super) fn follow(of: Stretch, mut containing: impl FnMut(u64) -> Option<Stretch>) -> Result<Followed, Unknown> {
     let mut open = vec![of.address];
+    let mut targets = BTreeSet::from([of.address]);
     let mut stretches = vec![of];
-    let mut seen = BTreeSet::new();
+    let mut instructions = BTreeMap::new();
     let mut returns = Vec::new();
     while let Some(at) = open.pop() {
-        if seen.contains(&at) {
+        if instructions.contains_key(&at) {
             continue;
         }
         let known = stretches.iter().position(|stretch| stretch.offset(at).is_some());
@@ -77,22 +89,25 @@ pub(super) fn returns(
         let mut decoder = Decoder::with_ip(64, code, at, DecoderOptions::NONE);
         let mut instruction = Instruction::default();
         // It may run off the end of the stretch, behind a call of a function that does not return.
-        while decoder.can_decode() && seen.insert(decoder.ip()) {
-            if seen.len() > INSTRUCTIONS_MAX {
+        while decoder.can_decode() && !instructions.contains_key(&decoder.ip()) {
+            if instructions.len() >= INSTRUCTIONS_MAX {
                 return Err(Unknown::TooLarge);
             }
             decoder.decode_out(&mut instruction);
+            instructions.insert(instruction.ip(), instruction);
             match instruction.flow_control() {
                 FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall => {}
-                FlowControl::ConditionalBranch => open.push(instruction.near_branch_target()),
+                FlowControl::ConditionalBranch => {
+                    targets.insert(instruction.near_branch_target());
+                    open.push(instruction.near_branch_target());
+                }
                 FlowControl::UnconditionalBranch if instruction.near_branch_target() != 0 => {
+                    targets.insert(instruction.near_branch_target());
                     open.push(instruction.near_branch_target());
                     break;
                 }
                 FlowControl::Return if instruction.code() == Code::Retnq => {
-                    let offset = usize::try_from(instruction.ip() - at).unwrap_or(usize::MAX);
-                    let bytes = code.get(offset..offset.saturating_add(instruction.len()));
-                    returns.push((instruction.ip(), bytes.ok_or(Unknown::Undecodable)?.to_vec()));
+                    returns.push(instruction.ip());
                     if returns.len() > RETURNS_MAX {
                         return Err(Unknown::TooLarge);
                     }
@@ -107,7 +122,23 @@ pub(super) fn returns(
             }
         }
     }
-    if returns.is_empty() { Err(Unknown::Never) } else { Ok(returns) }
+    if returns.is_empty() { Err(Unknown::Never) } else { Ok(Followed { instructions, targets, returns, stretches }) }
+}
+
+impl Followed {
+    /// The bytes of a range of addresses.
+    pub(super) fn code(&self, range: &Range<u64>) -> Option<Vec<u8>> {
+        let len = usize::try_from(range.end.checked_sub(range.start)?).ok()?;
+        self.stretches.iter().find_map(|stretch| {
+            let offset = stretch.offset(range.start)?;
+            stretch.code.get(offset..offset.checked_add(len)?).map(<[u8]>::to_vec)
+        })
+    }
+
+    /// The addresses of an instruction's bytes.
+    pub(super) fn range(&self, address: u64) -> Option<Range<u64>> {
+        self.instructions.get(&address).map(|instruction| address..instruction.next_ip())
+    }
 }
 
 impl Stretch {
@@ -122,8 +153,7 @@ mod tests {
     use super::*;
 
     fn of(code: &[u8]) -> Result<Vec<u64>, Unknown> {
-        let returns = returns(Stretch { address: 0x1000, code: code.to_vec() }, |_| None)?;
-        Ok(returns.into_iter().map(|(at, _)| at).collect())
+        follow(Stretch { address: 0x1000, code: code.to_vec() }, |_| None).map(|followed| followed.returns)
     }
 
     #[test]
@@ -133,8 +163,9 @@ mod tests {
         // mov eax,0xc3c3c3c3; ret; then data
         assert_eq!(of(b"\xb8\xc3\xc3\xc3\xc3\xc3\xc3\xc3"), Ok(vec![0x1005]));
         // endbr64; repz ret
-        let found = returns(Stretch { address: 0, code: b"\xf3\x0f\x1e\xfa\xf3\xc3".to_vec() }, |_| None);
-        assert_eq!(found, Ok(vec![(4, b"\xf3\xc3".to_vec())]));
+        let found = follow(Stretch { address: 0, code: b"\xf3\x0f\x1e\xfa\xf3\xc3".to_vec() }, |_| None).unwrap();
+        assert_eq!(found.returns, [4]);
+        assert_eq!(found.code(&found.range(4).unwrap()).unwrap(), b"\xf3\xc3");
         // A call of a function that does not return, at the end.
         assert_eq!(of(b"\x85\xff\x75\x01\xc3\xe8\x00\x01\x00\x00"), Ok(vec![0x1004]));
     }
@@ -155,8 +186,8 @@ mod tests {
                 .to_vec(),
         };
         let third = Stretch { address: 0x3000, code: b"\x90\xc3\xc3".to_vec() };
-        let found = returns(start, |at| [&cold, &third].into_iter().find(|it| it.offset(at).is_some()).cloned());
-        assert_eq!(found.map(|all| sorted(all.into_iter().map(|(at, _)| at).collect())), Ok(vec![0x1008, 0x3001]));
+        let found = follow(start, |at| [&cold, &third].into_iter().find(|it| it.offset(at).is_some()).cloned());
+        assert_eq!(found.map(|all| sorted(all.returns)), Ok(vec![0x1008, 0x3001]));
     }
 
     #[test]

@@ -24,7 +24,8 @@ use object::{
 
 use super::{
     code,
-    exits::{self, Stretch},
+    emulated::{self, Chosen},
+    exits::{self, Followed, Stretch},
     rustls, unwind,
 };
 
@@ -74,6 +75,17 @@ impl Function {
             Self::Encrypt => ("rustls_encrypt", None),
             Self::Encrypter => ("rustls_encrypter", Some("rustls_made")),
             Self::Decrypted => ("rustls_decrypted", None),
+        }
+    }
+
+    /// How many of its arguments the program at its beginning reads.
+    const fn arguments(self) -> usize {
+        match self {
+            Self::Encrypter => 0,
+            Self::Handshake | Self::Observe | Self::Uncork | Self::Shutdown | Self::Free => 1,
+            Self::Read | Self::ReadPacket | Self::Decrypted => 2,
+            Self::Write => 3,
+            Self::ReadEx | Self::Encrypt => 4,
         }
     }
 
@@ -140,7 +152,11 @@ const SITES_MAX: usize = 32;
 pub struct Probed {
     /// Where, as offset in the file.
     pub offset: u64,
-    /// What is there.
+    /// How far the stack pointer is there from where the return address lies.
+    pub depth: u32,
+    /// Where the code begins that the choice rests on.
+    pub from: u64,
+    /// That code.
     pub code: Vec<u8>,
 }
 
@@ -149,7 +165,24 @@ impl Probed {
     #[must_use]
     pub fn is_in(&self, file: &File) -> bool {
         let mut code = vec![0; self.code.len()];
-        file.read_exact_at(&mut code, self.offset).is_ok() && code == self.code
+        file.read_exact_at(&mut code, self.from).is_ok() && code == self.code
+    }
+}
+
+/// Where a function begins, or returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its first instruction, or a `ret`.
+    pub plain: Probed,
+    /// One on the same way that costs less to probe.
+    pub cheap: Option<Probed>,
+}
+
+impl Place {
+    /// What to probe. `has_depth`: the program can be told how far the stack pointer is from the return address.
+    #[must_use]
+    pub fn probed(&self, has_depth: bool) -> &Probed {
+        self.cheap.as_ref().filter(|_| has_depth).unwrap_or(&self.plain)
     }
 }
 
@@ -161,9 +194,9 @@ pub struct Site {
     /// Its name.
     pub name: &'static str,
     /// Where it begins.
-    pub entry: Probed,
+    pub entry: Place,
     /// Where it returns, if that is of interest, and those before it do not return there too.
-    pub returns: Vec<Probed>,
+    pub returns: Vec<Place>,
 }
 
 /// The TLS functions of a file.
@@ -179,20 +212,19 @@ struct Symbol {
     name: &'static str,
     function: Function,
     address: u64,
-    offset: u64,
     size: u64,
     code: Vec<u8>,
-    returns: Result<Vec<Probed>, exits::Unknown>,
+    entry: Place,
+    returns: Result<Vec<Place>, exits::Unknown>,
 }
 
 impl Symbol {
     fn site(&self) -> Site {
-        let entry = Probed { offset: self.offset, code: code::first(&self.code) };
         let function = match self.function {
             Function::Handshake if self.returns.is_err() => Function::Observe,
             function => function,
         };
-        Site { function, name: self.name, entry, returns: self.returns.clone().unwrap_or_default() }
+        Site { function, name: self.name, entry: self.entry.clone(), returns: self.returns.clone().unwrap_or_default() }
     }
 
     /// Why no probes can be put on it.
@@ -225,11 +257,8 @@ impl Library {
                 let size = symbol.st_size.get(LittleEndian);
                 match elf.place(address, size) {
                     Ok((offset, code)) => {
-                        let returns = match function.programs() {
-                            (_, Some(_)) => elf.returns(address, size, None),
-                            (_, None) => Ok(Vec::new()),
-                        };
-                        symbols.push(Symbol { name, function, address, offset, size, code, returns });
+                        let (entry, returns) = elf.places(function, address, (offset, &code), size);
+                        symbols.push(Symbol { name, function, address, size, code, entry, returns });
                     }
                     Err(reason) => {
                         let reason = format!("{name}: {reason}");
@@ -243,7 +272,8 @@ impl Library {
         }
         let read = symbols.iter().find(|symbol| symbol.name == "SSL_read").map(|symbol| symbol.address);
         for symbol in symbols.iter_mut().filter(|symbol| symbol.name == BEFORE_ITS_VERSION) {
-            symbol.returns = elf.returns(symbol.address, symbol.size, read);
+            let followed = elf.follow(symbol.address, symbol.size, read);
+            symbol.returns = followed.and_then(|followed| elf.returns(&followed));
         }
         let is_there = |wanted: &str| symbols.iter().any(|symbol| symbol.name == wanted);
         let reads = symbols.iter().any(|symbol| symbol.name == "SSL_read" && symbol.returns.is_ok());
@@ -273,7 +303,7 @@ impl Library {
         // Functions that end in the same one return at the same places, where one probe is enough.
         let mut known = HashSet::new();
         for Site { function, returns, .. } in &mut sites {
-            returns.retain(|at| known.insert((function.programs().1, at.offset)));
+            returns.retain(|at| known.insert((function.programs().1, at.plain.offset)));
         }
         let has = |wanted: &[Function]| sites.iter().any(|site| wanted.contains(&site.function));
         let reads_and_writes = has(&[Function::Write]) && has(&[Function::Read, Function::ReadEx]);
@@ -417,8 +447,45 @@ impl Elf<'_> {
         (address - segment.p_vaddr.get(LittleEndian)).checked_add(segment.p_offset.get(LittleEndian))
     }
 
-    /// Where the function of that size at that address returns. `told`: a function whose probes tell what happens after a jump to it.
-    fn returns(&self, address: u64, size: u64, told: Option<u64>) -> Result<Vec<Probed>, exits::Unknown> {
+    /// Where the function at that address, which begins with `code` at `offset` of the file, is to be probed.
+    fn places(
+        &self,
+        function: Function,
+        address: u64,
+        (offset, code): (u64, &[u8]),
+        size: u64,
+    ) -> (Place, Result<Vec<Place>, exits::Unknown>) {
+        let followed = self.follow(address, size, None);
+        let cheap = followed
+            .as_ref()
+            .ok()
+            .and_then(|followed| self.probed(followed, emulated::entry(followed, address, function.arguments())?));
+        let plain = Probed { offset, depth: 0, from: offset, code: code::first(code) };
+        let returns = match function.programs() {
+            (_, Some(_)) => followed.and_then(|followed| self.returns(&followed)),
+            (_, None) => Ok(Vec::new()),
+        };
+        (Place { plain, cheap }, returns)
+    }
+
+    /// Where a function returns.
+    fn returns(&self, followed: &Followed) -> Result<Vec<Place>, exits::Unknown> {
+        let place = |&at: &u64| {
+            let range = followed.range(at).ok_or(exits::Unknown::Nowhere)?;
+            let plain = self.probed(followed, Chosen { at, depth: 0, range }).ok_or(exits::Unknown::Nowhere)?;
+            Ok(Place { plain, cheap: emulated::exit(followed, at).and_then(|chosen| self.probed(followed, chosen)) })
+        };
+        followed.returns.iter().map(place).collect()
+    }
+
+    fn probed(&self, followed: &Followed, Chosen { at, depth, range }: Chosen) -> Option<Probed> {
+        let code = followed.code(&range)?;
+        let from = self.offset(range.start, code.len() as u64, PF_X)?;
+        Some(Probed { offset: from + (at - range.start), depth, from, code })
+    }
+
+    /// Follows the function of that size at that address. `told`: a function whose probes tell what happens after a jump to it.
+    fn follow(&self, address: u64, size: u64, told: Option<u64>) -> Result<Followed, exits::Unknown> {
         let stretch = self.stretch(address, size).ok_or(exits::Unknown::TooLarge)?;
         let table = self.segments.iter().find(|segment| segment.p_type.get(LittleEndian) == PT_GNU_EH_FRAME);
         let table = table.map(|segment| unwind::Table {
@@ -426,19 +493,14 @@ impl Elf<'_> {
             offset: segment.p_offset.get(LittleEndian),
             len: segment.p_filesz.get(LittleEndian),
         });
-        let containing = |address| {
+        exits::follow(stretch, |address| {
             if told == Some(address) {
                 // It ends there (`ud2`).
                 return Some(Stretch { address, code: b"\x0f\x0b".to_vec() });
             }
             let range = table?.function(self.file, address, |address| self.offset(address, 16, 0))?;
             self.stretch(range.start, range.end - range.start)
-        };
-        let probed = |(address, code): (u64, Vec<u8>)| {
-            let offset = self.offset(address, code.len() as u64, PF_X).ok_or(exits::Unknown::Nowhere)?;
-            Ok(Probed { offset, code })
-        };
-        exits::returns(stretch, containing)?.into_iter().map(probed).collect()
+        })
     }
 
     fn stretch(&self, address: u64, size: u64) -> Option<Stretch> {

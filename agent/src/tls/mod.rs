@@ -6,6 +6,7 @@
 
 mod attachments;
 mod code;
+mod emulated;
 mod exits;
 mod finder;
 mod installed;
@@ -18,5 +19,5 @@ pub use self::{
     attachments::{Attachments, Probes},
     finder::{Finder, Finding, Found},
     installed::installed,
-    library::{Function, Library, Probed, Site},
+    library::{Function, Library, Place, Probed, Site},
 };

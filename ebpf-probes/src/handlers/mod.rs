@@ -14,3 +14,4 @@ pub mod socket_io;
 pub mod socket_state;
 pub mod standby;
 pub mod tls;
+pub mod tls_calls;

@@ -122,7 +122,8 @@ pub const FOLLOW: u32 = 1;
 
 /// The current thread moved `len` bytes over `socket`. Where they lie in the process is asked only if they are wanted: it
 /// costs time, and the verifier would follow all that comes before once for each kind of buffer. `on_datagrams` is called, and
-/// nothing else done, where it is a socket for datagrams. `stack` gives where the caller's stack ends, 0 where that is not known.
+/// nothing else done, where it is a socket for datagrams. `call` gives of a call that receives
+/// where the caller's stack ends, of one that sends how many bytes it was to send; 0 where that is not known.
 #[inline(always)]
 pub fn moved<S: Socket>(
     socket: S,
@@ -131,7 +132,7 @@ pub fn moved<S: Socket>(
     len: u32,
     buffer: impl FnOnce() -> Buffer,
     on_datagrams: impl FnOnce(),
-    stack: impl Fn() -> u64,
+    call: impl Fn() -> u64,
 ) -> Option<u32> {
     let state = connection(socket, tgid_of(thread), on_datagrams)?;
     // SAFETY: state of a live connection.
@@ -140,7 +141,7 @@ pub fn moved<S: Socket>(
     let at_ns = unsafe { bpf_ktime_get_ns() };
     if connection.flags & CIPHER != 0 {
         cold_path();
-        let tells = tls::carried(connection, direction, &stack);
+        let tells = tls::carried(connection, direction, len, &call);
         // What a side sends first goes to user space nonetheless, and what comes after a header that was read before:
         // the server's has the version of TLS.
         let peeked = connection.position[(direction & 1) as usize] <= PEEKED;
@@ -212,7 +213,7 @@ pub fn moved<S: Socket>(
     if beginning == TLS_RECORD {
         // The first piece of its kind: from the next on this is asked before.
         connection.flags |= CIPHER;
-        if tls::carried(connection, direction, &stack) {
+        if tls::carried(connection, direction, len, &call) {
             rustls::sent(scratch, connection);
         }
         return Some(NOTHING);

@@ -12,7 +12,7 @@
 //! Writes are seen when they begin only, so one that the library could not finish is told by what follows: the program
 //! has to repeat it with the same bytes, or to go on with the rest of them.
 
-use core::ptr;
+use core::hint::cold_path;
 
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
@@ -20,21 +20,24 @@ use aya_ebpf::{
 };
 use ebpf_common::{
     events::{Bind, EventKind, MET_IN_MIDST, Open, PLAINTEXT, RECEIVED, SENT, State, TCP_CLOSE, TCP_FIN_WAIT1, flags},
-    limits::{HEAD_MAX, TLS_CALLS_PER_PAGE, TLS_RECORD_MAX},
+    limits::{HEAD_MAX, TLS_RECORD_MAX},
     policy::Counter,
 };
 
 use super::{
-    capture::{self, Buffer, read_user_value},
+    capture::{Buffer, read_user_value},
     frames::Stand,
     plaintext::piece,
     process, socket_io,
+    tls_calls::{
+        Begun, ENCRYPTER, HANDSHAKE, PAGE_SHIFT, PAGES, READ_PACKET, UNCORK, closes, innermost, open_call, opens,
+    },
 };
 use crate::{
     kernel::{clear, task},
     maps::{
-        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, HELD, IGNORED, NO_CALLS, StackKey, TLS_CALLS, TLS_CARRIERS,
-        TLS_HELD, TLS_STREAMS, TLS_THREADS, TlsCall, TlsKey, TlsStream, TlsThread, count,
+        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, HELD, IGNORED, TLS_CARRIERS, TLS_HELD, TLS_STREAMS,
+        TLS_THREADS, TlsCall, TlsKey, TlsStream, TlsThread, count,
     },
 };
 
@@ -43,21 +46,6 @@ use crate::{
 pub const RECORD_BEGINNING: u32 = 0x0316;
 /// See [`RECORD_BEGINNING`].
 pub const RECORD_MASK: u32 = 0xf8_fffe;
-
-/// [`TlsCall::kind`]: returns how many bytes it read, or puts their number where [`TlsCall::count_at`] says.
-pub const READ: u32 = 1;
-/// It puts what it read into a packet, and that where [`TlsCall::count_at`] says.
-pub const READ_PACKET: u32 = 2;
-/// A handshake.
-pub const HANDSHAKE: u32 = 3;
-/// It writes what was written before and held back.
-pub const UNCORK: u32 = 4;
-/// It makes an encrypter of rustls.
-pub const ENCRYPTER: u32 = 5;
-
-/// Pages of a stack on which the call around a socket call is looked for: libraries and programs put less between the two.
-const PAGES: u64 = 3;
-const PAGE_SHIFT: u32 = 12;
 
 /// [`TlsStream::traits`]: the library uses the socket itself.
 const NESTED: u32 = 1;
@@ -72,9 +60,25 @@ const WAITED: u32 = 1 << 4;
 /// It was known to move bytes up to the moment when it was met.
 pub(super) const IN_MIDST: u32 = 1 << 6;
 
+/// It was asked to shake hands by a call of which the return is not seen.
+const SHAKES: u32 = 1 << 7;
+/// A socket may have been tried within such a call.
+const MAY_HAVE_TRIED: u32 = 1 << 8;
+
 /// A thread that has done nothing yet.
-pub(super) const NOTHING_DONE: TlsThread =
-    TlsThread { writes: 0, innermost: 0, carrier: 0, received: 0, last: 0, writer: 0, written: 0, forgotten: [0; 2] };
+pub(super) const NOTHING_DONE: TlsThread = TlsThread {
+    writes: 0,
+    innermost: 0,
+    carrier: 0,
+    shakes: 0,
+    shakes_at: 0,
+    shakes_returns_to: 0,
+    received: 0,
+    last: 0,
+    writer: 0,
+    written: 0,
+    forgotten: [0; 2],
+};
 
 /// [`TlsThread::received`], [`TlsThread::writer`]: more than one.
 pub(super) const SEVERAL: u64 = u64::MAX;
@@ -82,20 +86,6 @@ pub(super) const SEVERAL: u64 = u64::MAX;
 pub(super) const BELIEVED: u32 = 2;
 /// A write that was carried out in part ends after a record; no library makes shorter ones of a longer write.
 const SHORTEST_RECORD: u64 = 512;
-
-/// What a probe at the beginning of a function says of a call.
-pub struct Begun {
-    /// Where its return address lies.
-    pub at: u64,
-    /// The TLS object.
-    pub object: u64,
-    /// Where it puts bytes it reads.
-    pub buffer: u64,
-    /// See [`TlsCall::count_at`].
-    pub count_at: u64,
-    /// See [`TlsCall::kind`].
-    pub kind: u32,
-}
 
 /// A call begins whose return will be seen. `file` gives the number of the library's file.
 #[inline(always)]
@@ -111,14 +101,48 @@ pub fn begins(call: Begun, file: impl FnOnce() -> u32) -> Option<()> {
     opens(call, stream.carrier, thread_id)
 }
 
-/// The program asks the library to go on with a handshake; when that returns is not seen.
+/// The program asks the library to go on with a handshake; when that returns is not seen. Its return address lies at `at`.
 #[inline(always)]
-pub fn observes(object: u64, file: impl FnOnce() -> u32) -> Option<()> {
+pub fn observes(object: u64, at: u64, file: impl FnOnce() -> u32) -> Option<()> {
     let thread_id = bpf_get_current_pid_tgid();
     let stream = stream(&TlsKey { object, tgid: thread_id >> 32 }, file)?;
     // SAFETY: as in `begins`.
-    asked(unsafe { &mut *stream }, thread_id);
+    let stream = unsafe { &mut *stream };
+    asked(stream, thread_id);
+    stream.traits |= SHAKES;
+    let returns_to = read_user_value::<u64>(at)?;
+    // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
+    let thread = unsafe { &mut *TLS_THREADS.get_ptr_mut(&thread_id)? };
+    (thread.shakes, thread.shakes_at, thread.shakes_returns_to) = (object, at, returns_to);
     Some(())
+}
+
+/// The TLS object whose handshake, of which the return is not seen, may still be going on around code of the current thread whose
+/// stack ends at `stack`; 0 for none.
+///
+/// A function of its own, which is exported so that the verifier follows it by itself: see `meet::meet_process`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn handshake_around(stack: u64) -> u64 {
+    // SAFETY: the value is copied out at once.
+    let Some(thread) = (unsafe { TLS_THREADS.get(&bpf_get_current_pid_tgid()) }) else { return 0 };
+    let (object, at, returns_to) = (thread.shakes, thread.shakes_at, thread.shakes_returns_to);
+    // What was put there by a call that has returned may have stayed.
+    let may_be = object != 0
+        && at.wrapping_sub(stack) < PAGES << PAGE_SHIFT
+        && read_user_value::<u64>(at).is_some_and(|word| word == returns_to);
+    if may_be { object } else { 0 }
+}
+
+/// A socket was tried, maybe within a handshake of this object, as [`handshake_around`] gives it.
+#[inline(always)]
+fn may_have_tried(object: u64) {
+    if object != 0
+        && let Some(stream) = TLS_STREAMS.get_ptr_mut(&TlsKey { object, tgid: bpf_get_current_pid_tgid() >> 32 })
+    {
+        // SAFETY: as in `begins`.
+        unsafe { (*stream).traits |= MAY_HAVE_TRIED };
+    }
 }
 
 /// The program asks the library to look at what it has received.
@@ -140,118 +164,6 @@ pub fn begins_encrypter(at: u64) -> Option<()> {
     opens(Begun { at, object: 0, buffer: 0, count_at: 0, kind: ENCRYPTER }, 0, thread_id)
 }
 
-/// Writes down that a call is open.
-#[inline(always)]
-fn opens(call: Begun, carrier: u64, thread_id: u64) -> Option<()> {
-    let returns_to = read_user_value::<u64>(call.at)?;
-    let key = StackKey { page: call.at >> PAGE_SHIFT, tgid: thread_id >> 32 };
-    let page = match TLS_CALLS.get_ptr_mut(&key) {
-        Some(page) => page,
-        None => {
-            if TLS_CALLS.insert(&key, NO_CALLS.get(0)?, 0).is_err() {
-                count(Counter::LostMapFull);
-                return None;
-            }
-            TLS_CALLS.get_ptr_mut(&key)?
-        }
-    };
-    let mut around = 0;
-    if let Some(thread) = TLS_THREADS.get_ptr_mut(&thread_id) {
-        // SAFETY: only this thread uses the value; at worst another's, if it is evicted at this moment.
-        let thread = unsafe { &mut *thread };
-        if thread.innermost > call.at && thread.innermost - call.at < PAGES << PAGE_SHIFT {
-            around = thread.innermost;
-        }
-        thread.innermost = call.at;
-    }
-    let mut free: *mut TlsCall = ptr::null_mut();
-    for i in 0..TLS_CALLS_PER_PAGE {
-        // SAFETY: a value of the map; only who runs on this stack uses it.
-        let other = unsafe { &raw mut (*page).calls[i] };
-        // SAFETY: as above.
-        if unsafe { (*other).at } <= call.at {
-            // Deeper on the stack than a call that begins: it was left otherwise than by its return.
-            // SAFETY: as above.
-            unsafe { (*other).at = 0 };
-            free = other;
-        }
-    }
-    if free.is_null() {
-        count(Counter::LostMapFull);
-        return None;
-    }
-    let Begun { at, object, buffer, count_at, kind } = call;
-    let open =
-        TlsCall { at, returns_to, object, buffer, count_at, carrier, around, thread: thread_id, kind, nested: 0 };
-    // SAFETY: as above.
-    unsafe { *free = open };
-    Some(())
-}
-
-/// The open call whose return address lies at `at`.
-#[inline(always)]
-fn open_call(at: u64, tgid: u64) -> Option<*mut TlsCall> {
-    let page = TLS_CALLS.get_ptr_mut(&StackKey { page: at >> PAGE_SHIFT, tgid })?;
-    for i in 0..TLS_CALLS_PER_PAGE {
-        // SAFETY: as in `opens`.
-        let call = unsafe { &raw mut (*page).calls[i] };
-        // SAFETY: as above.
-        if unsafe { (*call).at } == at {
-            return Some(call);
-        }
-    }
-    None
-}
-
-/// The innermost call around code whose stack ends at `stack`: the first above it on the same stack.
-#[inline(always)]
-fn innermost(stack: u64, tgid: u64) -> Option<*mut TlsCall> {
-    if stack == 0 {
-        return None;
-    }
-    for i in 0..PAGES {
-        let Some(page) = TLS_CALLS.get_ptr_mut(&StackKey { page: (stack >> PAGE_SHIFT) + i, tgid }) else { continue };
-        // Without branches: the verifier would follow all that comes after once for each call that it may be.
-        let (mut nearest, mut found) = (u64::MAX >> 1, 0);
-        for i in 0..TLS_CALLS_PER_PAGE {
-            // SAFETY: as in `opens`.
-            let at = unsafe { (*page).calls[i].at };
-            let is_above = capture::opaque(stack.wrapping_sub(at)) as i64 >> 63;
-            let is_nearer = capture::opaque(at.wrapping_sub(nearest)) as i64 >> 63;
-            let chosen = (is_above & is_nearer) as u64;
-            nearest = nearest & !chosen | at & chosen;
-            found = found & !chosen | i as u64 & chosen;
-        }
-        if nearest != u64::MAX >> 1 {
-            let index = capture::opaque(found);
-            if index >= TLS_CALLS_PER_PAGE as u64 {
-                return None;
-            }
-            // SAFETY: as in `opens`.
-            return Some(unsafe { (&raw mut (*page).calls).cast::<TlsCall>().add(index as usize) });
-        }
-    }
-    None
-}
-
-/// The function that was called with its return address at `at` returns. Gives the call, if it was open.
-#[inline(always)]
-fn closes(at: u64, thread_id: u64) -> Option<TlsCall> {
-    let found = open_call(at, thread_id >> 32)?;
-    // SAFETY: as in `opens`.
-    let call = unsafe { *found };
-    // SAFETY: as above.
-    unsafe { (*found).at = 0 };
-    if let Some(thread) = TLS_THREADS.get_ptr_mut(&thread_id) {
-        // SAFETY: as in `opens`.
-        let thread = unsafe { &mut *thread };
-        if thread.innermost == at {
-            thread.innermost = call.around;
-        }
-    }
-    Some(call)
-}
-
 /// A function returns `result`; its return address lies at `at`. Gives what is to be done next, see [`socket_io::FOLLOW`].
 #[inline(always)]
 pub fn ends(result: u64, at: u64) -> Option<u32> {
@@ -268,6 +180,10 @@ pub fn ends(result: u64, at: u64) -> Option<u32> {
         stream.traits = stream.traits & !MEMORY | NESTED;
     } else if result <= 0 && stream.traits & NESTED == 0 && call.thread == thread_id {
         // It wanted to read, and did not try the socket.
+        stream.traits |= MEMORY;
+    } else if result > 0 && stream.traits & (NESTED | SHAKES | MAY_HAVE_TRIED) == SHAKES && stream.observed >= BELIEVED
+    {
+        // It has read, after a handshake in which it tried no socket either, what the thread had received just before.
         stream.traits |= MEMORY;
     }
     if stream.traits & MEMORY != 0 && stream.carrier == 0 && stream.observed >= BELIEVED {
@@ -356,7 +272,10 @@ pub fn writes(object: u64, address: u64, len: u32, file: impl FnOnce() -> u32) -
     } else {
         repeated(stream, address, len)
     };
-    stream.traits &= !(UNDONE | WAITED);
+    stream.traits &= !WAITED;
+    if !is_held(stream) {
+        stream.traits &= !UNDONE;
+    }
     stream.written_at = address;
     stream.written_len = len;
     stream.written_first = first;
@@ -383,8 +302,7 @@ fn uncorks(thread_id: u64, object: u64) -> bool {
 #[inline(always)]
 fn repeated(stream: &TlsStream, address: u64, len: u64) -> u64 {
     let before = stream.written_len;
-    // SAFETY: the value is only looked at for being there.
-    if stream.traits & UNDONE != 0 && unsafe { TLS_HELD.get(&stream.carrier) }.is_some() {
+    if is_held(stream) {
         return before;
     }
     if len >= before {
@@ -395,6 +313,13 @@ fn repeated(stream: &TlsStream, address: u64, len: u64) -> u64 {
     // The program may have moved the rest.
     let moved = done == u64::from(TLS_RECORD_MAX) && len >= 8 && stream.written_next == word_at(address, len, 0);
     if same_end || moved { len } else { 0 }
+}
+
+/// Whether the last write found the socket full, and nothing was sent since.
+#[inline(always)]
+fn is_held(stream: &TlsStream) -> bool {
+    // SAFETY: the value is only looked at for being there.
+    stream.traits & UNDONE != 0 && unsafe { TLS_HELD.get(&stream.carrier) }.is_some()
 }
 
 /// Whether a write repeats one from before the end of the handshake, when nothing could be written: the same bytes,
@@ -439,9 +364,9 @@ pub fn frees(object: u64) -> Option<()> {
 }
 
 /// Bytes moved over a connection with TLS records. Gives whether they may tell what rustls has written to it: the piece is
-/// to be read, and [`super::rustls::sent`] to be told. `stack` gives where the caller's stack ends, 0 where that is not known.
+/// to be read, and [`super::rustls::sent`] to be told. `call`: see [`socket_io::moved`].
 #[inline(always)]
-pub fn carried(connection: &mut Connection, direction: u32, stack: impl FnOnce() -> u64) -> bool {
+pub fn carried(connection: &mut Connection, direction: u32, len: u32, call: impl FnOnce() -> u64) -> bool {
     if !maps::tls_is_probed() {
         return false;
     }
@@ -454,10 +379,14 @@ pub fn carried(connection: &mut Connection, direction: u32, stack: impl FnOnce()
         }
     }
     if direction == RECEIVED {
-        received(connection, stack());
+        received(connection, call());
         return false;
     }
-    if connection.flags & HELD != 0 {
+    if u64::from(len) < call() {
+        // The socket is full. What the library does next may be to give up, without trying it again.
+        cold_path();
+        held_back(bpf_get_current_pid_tgid(), connection);
+    } else if connection.flags & HELD != 0 {
         connection.flags &= !HELD;
         let _gone_already = TLS_HELD.remove(&connection.id);
     }
@@ -473,6 +402,9 @@ pub fn carried(connection: &mut Connection, direction: u32, stack: impl FnOnce()
 fn received(connection: &mut Connection, stack: u64) -> Option<()> {
     let thread_id = bpf_get_current_pid_tgid();
     let within = innermost(stack, thread_id >> 32);
+    if within.is_none() {
+        may_have_tried(handshake_around(stack));
+    }
     match TLS_THREADS.get_ptr_mut(&thread_id) {
         None => {
             let id = connection.id;
@@ -549,7 +481,14 @@ pub fn received_nothing(
     let thread_id = bpf_get_current_pid_tgid();
     // SAFETY: the value is only looked at for being there.
     unsafe { TLS_THREADS.get(&thread_id) }?;
-    let call = innermost(stack(), thread_id >> 32)?;
+    let stack = stack();
+    let Some(call) = innermost(stack, thread_id >> 32) else {
+        let object = handshake_around(stack);
+        if object != 0 && connection().is_some() {
+            may_have_tried(object);
+        }
+        return None;
+    };
     let connection = connection()?;
     // SAFETY: as in `opens`.
     unsafe { (*call).nested = 1 };
@@ -575,11 +514,21 @@ pub fn sent_nothing(connection: impl FnOnce() -> Option<*mut Connection>) -> Opt
     if thread.writes == 0 {
         return None;
     }
-    let key = TlsKey { object: thread.writes, tgid: thread_id >> 32 };
-    // SAFETY: as in `begins`.
-    let stream = unsafe { &mut *TLS_STREAMS.get_ptr_mut(&key)? };
     // SAFETY: state of a live connection.
-    let connection = unsafe { &mut *connection()? };
+    held_back(thread_id, unsafe { &mut *connection()? })
+}
+
+/// The socket of `connection` has not taken all that the thread had for it: if it writes to the TLS object that is carried, the same
+/// bytes will be written again.
+#[inline(always)]
+fn held_back(thread_id: u64, connection: &mut Connection) -> Option<()> {
+    // SAFETY: the value is copied out at once.
+    let object = unsafe { TLS_THREADS.get(&thread_id) }?.writes;
+    if object == 0 {
+        return None;
+    }
+    // SAFETY: as in `begins`.
+    let stream = unsafe { &mut *TLS_STREAMS.get_ptr_mut(&TlsKey { object, tgid: thread_id >> 32 })? };
     if stream.traits & NESTED != 0 && connection.flags & CIPHER != 0 && stream.carrier == connection.id {
         stream.traits |= UNDONE;
         connection.flags |= HELD;

@@ -38,6 +38,15 @@ pub fn sending(regs: Regs, number: u64) -> Buffer {
     }
 }
 
+/// How many bytes a call is to send; 0 where that is not in its registers.
+#[inline(always)]
+pub fn to_send(regs: Regs) -> u64 {
+    match regs.number() {
+        WRITE | SENDTO => regs.arg2(),
+        _ => 0,
+    }
+}
+
 /// The port that a datagram comes from, as a call that has received it says.
 #[inline(always)]
 pub fn sender_port(regs: Regs, number: u64) -> Option<u16> {

@@ -138,7 +138,8 @@ fn sent(ctx: &BtfTracePointContext) -> Option<()> {
     let buffer = || buffer(task, thread, call::sending, regs::SENDMMSG);
     // SAFETY: the context is this program's.
     let on_datagrams = || unsafe { TAIL_CALLS_SENT.tail_call(ctx, DATAGRAM) };
-    if socket_io::moved(socket, thread, SENT, moved as u32, buffer, on_datagrams, || stack(task))? == socket_io::FOLLOW
+    if socket_io::moved(socket, thread, SENT, moved as u32, buffer, on_datagrams, || to_send(task))?
+        == socket_io::FOLLOW
     {
         // It returns only if that program is not there.
         // SAFETY: the context is this program's.
@@ -197,6 +198,12 @@ fn call_of(task: *const u8) -> Option<Regs> {
 #[inline(always)]
 fn stack(task: *const u8) -> u64 {
     call_of(task).map_or(0, Regs::stack_pointer)
+}
+
+/// How many bytes the call is to send that `task`, the current one, is in; 0 where that is not known.
+#[inline(always)]
+fn to_send(task: *const u8) -> u64 {
+    call_of(task).map_or(0, call::to_send)
 }
 
 /// The buffer of the call that `task`, the current one, is in, as `of_call` finds it.

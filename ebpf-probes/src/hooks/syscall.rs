@@ -215,10 +215,9 @@ fn one(
             unsafe { TAIL_CALLS.tail_call(ctx, READ_DATAGRAM) };
         }
     };
-    let stack_pointer = Regs(ctx.arg::<*const u8>(0)).stack_pointer();
-    if socket_io::moved(socket, thread, direction, moved as u32, buffer, on_datagrams, || stack_pointer)?
-        == socket_io::FOLLOW
-    {
+    let regs = Regs(ctx.arg::<*const u8>(0));
+    let call = || if direction == RECEIVED { regs.stack_pointer() } else { call::to_send(regs) };
+    if socket_io::moved(socket, thread, direction, moved as u32, buffer, on_datagrams, call)? == socket_io::FOLLOW {
         // SAFETY: the context is this program's.
         unsafe { TAIL_CALLS.tail_call(ctx, FOLLOW_FRAMES) };
         socket_io::unfollowed(socket, direction);
@@ -271,8 +270,9 @@ fn many(ctx: &BtfTracePointContext) -> Option<()> {
     let address = regs.arg1() + u64::from(state.next) * MMSGHDR;
     let len = read_user_value::<u32>(address + MMSGHDR - 8)?;
     if len != 0 {
+        let call = || if direction == RECEIVED { regs.stack_pointer() } else { 0 };
         let buffer = || if how & MSG_TRUNC != 0 { call::HIDDEN } else { Buffer::message(address) };
-        socket_io::moved(socket, bpf_get_current_pid_tgid(), direction, len, buffer, || {}, || regs.stack_pointer());
+        socket_io::moved(socket, bpf_get_current_pid_tgid(), direction, len, buffer, || {}, call);
     }
     state.next += 1;
     state.all = state.all.wrapping_add(len);

@@ -5,13 +5,13 @@
 //! of `MessageEncrypter`, the algorithms that make one, and `CommonState`.
 
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_attach_cookie, macros::uprobe, programs::ProbeContext};
-use ebpf_common::policy::TLS_ALL_FILES;
+use ebpf_common::policy::{TLS_ALL_FILES, TLS_DEPTH_SHIFT};
 
 use crate::{
     globals::{HAS_COOKIES, hooks_only},
     handlers::{
-        frames, plaintext, rustls, socket_io,
-        tls::{self, Begun, HANDSHAKE, READ, READ_PACKET, UNCORK},
+        frames, plaintext, rustls, socket_io, tls,
+        tls_calls::{Begun, HANDSHAKE, READ, READ_PACKET, UNCORK},
     },
     maps::TAIL_CALLS_TLS,
 };
@@ -43,11 +43,17 @@ fn tls_frames(ctx: ProbeContext) -> u32 {
 /// The number of the file whose function was called.
 #[inline(always)]
 fn file(ctx: &impl EbpfContext) -> u32 {
+    cookie(ctx) as u32
+}
+
+/// What the probe was put there with: the file's number, and how far the stack pointer is from the return address.
+#[inline(always)]
+fn cookie(ctx: &impl EbpfContext) -> u64 {
     if HAS_COOKIES.load() == 0 {
-        return TLS_ALL_FILES;
+        return TLS_ALL_FILES.into();
     }
     // SAFETY: the helper only returns a number.
-    unsafe { bpf_get_attach_cookie(ctx.as_ptr()) as u32 }
+    unsafe { bpf_get_attach_cookie(ctx.as_ptr()) }
 }
 
 /// `SSL_write`, `SSL_write_ex`, `SSL_write_ex2`, `gnutls_record_send`, `_send2`, `_send_range`: object, buffer, length.
@@ -67,15 +73,16 @@ fn tls_write(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn begins(ctx: &ProbeContext, kind: u32, buffer: Option<u64>, count_at: Option<u64>) {
     if let (Some(object), Some(buffer), Some(count_at)) = (ctx.arg(0), buffer, count_at) {
-        tls::begins(Begun { at: stack_pointer(ctx), object, buffer, count_at, kind }, || file(ctx));
+        tls::begins(Begun { at: return_address(ctx), object, buffer, count_at, kind }, || file(ctx));
     }
 }
 
-/// Where the stack ends: where a function begins and where it returns, its return address lies there.
+/// Where the return address of a function lies: where the stack ends at its beginning and at its `ret`, and as far above as the
+/// probe says elsewhere.
 #[inline(always)]
-fn stack_pointer(ctx: &ProbeContext) -> u64 {
+fn return_address(ctx: &ProbeContext) -> u64 {
     // SAFETY: the context of a uprobe is the registers.
-    unsafe { (*ctx.regs).rsp }
+    unsafe { (*ctx.regs).rsp }.wrapping_add(cookie(ctx) >> TLS_DEPTH_SHIFT)
 }
 
 /// What a function returns, at its return.
@@ -132,7 +139,7 @@ fn tls_observe(ctx: ProbeContext) -> u32 {
         return 0;
     }
     if let Some(object) = ctx.arg(0) {
-        tls::observes(object, || file(&ctx));
+        tls::observes(object, return_address(&ctx), || file(&ctx));
     }
     0
 }
@@ -154,7 +161,7 @@ fn tls_return(ctx: ProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
-    go_on(&ctx, tls::ends(result(&ctx), stack_pointer(&ctx)));
+    go_on(&ctx, tls::ends(result(&ctx), return_address(&ctx)));
     0
 }
 
@@ -201,7 +208,7 @@ fn rustls_encrypter(ctx: ProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
-    tls::begins_encrypter(stack_pointer(&ctx));
+    tls::begins_encrypter(return_address(&ctx));
     0
 }
 
@@ -211,7 +218,7 @@ fn rustls_made(ctx: ProbeContext) -> u32 {
     if hooks_only() {
         return 0;
     }
-    if tls::ends_encrypter(stack_pointer(&ctx)) {
+    if tls::ends_encrypter(return_address(&ctx)) {
         rustls::makes(result(&ctx), || file(&ctx));
     }
     0

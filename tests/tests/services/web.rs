@@ -40,13 +40,11 @@ pub(super) struct To {
     /// `http` or `https`.
     pub(super) scheme: &'static str,
     pub(super) version: &'static str,
-    /// Whether each request has to be known to belong to a connection.
-    pub(super) all_bound: bool,
 }
 
 impl To {
     pub(super) const fn new(port: u16, scheme: &'static str, version: &'static str) -> Self {
-        Self { port, scheme, version, all_bound: true }
+        Self { port, scheme, version }
     }
 }
 
@@ -80,9 +78,6 @@ pub(super) fn are_seen(seen: &Seen, kind: &str, to: To, asked: &[Asked]) {
             );
             if to.scheme == "https" {
                 let version = span.attributes.get("tls.protocol.version").and_then(Value::as_str);
-                if version.is_none() && !to.all_bound && span.attributes.contains_key("beyla.connection.unbound") {
-                    continue;
-                }
                 assert!(matches!(version, Some("1.2" | "1.3")), "{kind} {asked:?}: {version:?}");
             }
             if let Some(body) = asked.body {
@@ -101,8 +96,7 @@ pub(super) fn are_seen(seen: &Seen, kind: &str, to: To, asked: &[Asked]) {
         }
     }
     if kind == "CLIENT" {
-        let expected = BTreeSet::from([to.port.into()]);
-        assert!(peers == expected || !to.all_bound && peers.is_empty(), "{peers:?}");
+        assert_eq!(peers, BTreeSet::from([to.port.into()]));
     } else {
         assert!(!peers.contains(&to.port.into()), "the peer is the client: {peers:?}");
     }

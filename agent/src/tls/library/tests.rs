@@ -52,13 +52,17 @@ fn a_site_is_where_the_code_is_in_the_file() {
     let library = Library::read(&file).unwrap().unwrap();
     let site = library.sites.iter().find(|site| site.name == "SSL_write").unwrap();
     let mut code = [0; 6];
-    file.read_exact_at(&mut code, site.entry.offset).unwrap();
+    file.read_exact_at(&mut code, site.entry.plain.offset).unwrap();
     assert_eq!(code, *b"\xb8\x1e\xab\xa1\x5c\xc3");
-    assert_eq!((site.entry.code.as_slice(), site.returns.len()), (&code[..5], 0), "how it ends is of no interest");
+    assert_eq!(
+        (site.entry.plain.code.as_slice(), site.returns.len()),
+        (&code[..5], 0),
+        "how it ends is of no interest"
+    );
     // Other code at the same place is noticed.
-    assert!(site.entry.is_in(&file));
-    let changed = temporary(&vec![0x90; usize::try_from(site.entry.offset).unwrap() + 5]);
-    assert!(!site.entry.is_in(&changed) && !site.entry.is_in(&temporary(b"")));
+    assert!(site.entry.plain.is_in(&file));
+    let changed = temporary(&vec![0x90; usize::try_from(site.entry.plain.offset).unwrap() + 5]);
+    assert!(!site.entry.plain.is_in(&changed) && !site.entry.plain.is_in(&temporary(b"")));
 }
 
 #[test]
@@ -194,13 +198,42 @@ fn the_libraries_of_this_machine_are_understood() {
     }
 }
 
+/// Of what the kernel need not step through. In Debian's OpenSSL the instruction is the `js` behind `test %edx,%edx`, and the `jne`
+/// of the stack protector; `SSL_read_ex` has neither.
+#[test]
+fn cheaper_instructions_stand_for_beginnings_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "int f(void*,void*,char*);
+        int SSL_read(void*s,void*b,int n){char c[8];if(n<0)return -1;return f(s,b,c)+c[0];}
+        int SSL_write(void*s,void*b,int n){return n;}";
+    let file =
+        compile(dir.path(), source, &["-O2", "-shared", "-fPIC", "-fstack-protector-all", "-fcf-protection=none"]);
+    let library = Library::read(&file).unwrap().unwrap();
+    let site = library.sites.iter().find(|site| site.name == "SSL_read").unwrap();
+    let entry = site.entry.cheap.as_ref().unwrap();
+    assert!(entry.is_in(&file) && entry.from == site.entry.plain.offset, "{entry:?}");
+    for place in &site.returns {
+        let (plain, cheap) = (&place.plain, place.cheap.as_ref().unwrap());
+        assert!(cheap.is_in(&file) && cheap.offset < plain.offset && cheap.depth > 0, "{place:?}");
+        assert_eq!((place.probed(true), place.probed(false)), (cheap, plain));
+        // Neither without all that lies between.
+        let mut bytes = vec![0; usize::try_from(plain.offset).unwrap() + 1];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes[usize::try_from(plain.offset).unwrap() - 1] ^= 1;
+        assert!(!cheap.is_in(&temporary(&bytes)) && plain.is_in(&temporary(&bytes)));
+    }
+}
+
 /// Functions whose end is of interest have a `ret` for every way out, each of them once.
 fn assert_returns_are_known(library: &Library, file: &File) {
     let mut known = HashSet::new();
     for site in &library.sites {
         assert!(site.returns.is_empty() || site.function.programs().1.is_some(), "{site:?}");
         for at in &site.returns {
-            assert!(at.is_in(file) && at.code.last() == Some(&0xc3) && known.insert(at.offset), "{site:?}");
+            assert!(
+                at.plain.is_in(file) && at.plain.code.last() == Some(&0xc3) && known.insert(at.plain.offset),
+                "{site:?}"
+            );
         }
     }
     let all: Vec<Function> = library.sites.iter().map(|site| site.function).collect();
@@ -222,7 +255,7 @@ fn a_function_that_ends_in_another_returns_where_that_one_does() {
     let library = Library::read(&file).unwrap().unwrap();
     assert_returns_are_known(&library, &file);
     let site = library.sites.iter().find(|site| site.name == "SSL_read").unwrap();
-    let mut codes: Vec<_> = site.returns.iter().map(|at| at.code.clone()).collect();
+    let mut codes: Vec<_> = site.returns.iter().map(|at| at.plain.code.clone()).collect();
     codes.sort();
     assert_eq!(codes, [b"\xc3".to_vec(), b"\xf3\xc3".to_vec()]);
 }
@@ -283,7 +316,7 @@ proptest! {
         bytes[at] = value;
         bytes.truncate(good.len() - cut.min(good.len()));
         if let Ok(Some(library)) = Library::read(&temporary(&bytes)) {
-            prop_assert!(library.sites.iter().all(|site| site.entry.offset < bytes.len() as u64));
+            prop_assert!(library.sites.iter().all(|site| site.entry.plain.offset < bytes.len() as u64));
         }
     }
 }
