@@ -55,6 +55,8 @@ const SPANS_TOGETHER: usize = 2048;
 /// How long the reader waits for more when the last round found something, and when nothing happens.
 const WAIT_BUSY: Duration = Duration::from_millis(4);
 const WAIT_IDLE: Duration = Duration::from_millis(20);
+/// After so long without a byte a connection is taken to be at rest.
+const AT_REST: Duration = Duration::from_millis(20);
 /// How often slow-moving things are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How often processes are looked for whose end was missed.
@@ -173,6 +175,8 @@ struct Worker {
     spans: Vec<Span>,
     /// Connections of which something else is wanted than before.
     wanted: Vec<(u64, Wanted)>,
+    /// Since when connections are watched.
+    watched: Instant,
     housekeeping: Instant,
     swept: Instant,
 }
@@ -181,27 +185,26 @@ impl Worker {
     fn new(mut parts: Parts, ready: mpsc::Sender<()>) -> Self {
         let processes = &parts.processes;
         let mut plaintext = Plaintext::start(processes.proc().clone(), std::mem::take(&mut parts.attachments));
+        let mut discovery = Discovery::new(Arc::clone(processes), &parts.targets);
+        // Before they are first heard of, so that no request is missed.
+        let chosen = if parts.targets.is_empty() { discovery.judge_running() } else { parts.targets.clone() };
+        discovery.tell(&mut parts.capture);
         if let Some(plaintext) = &mut plaintext {
-            // Before they are first heard of, so that no request is missed.
-            if parts.targets.is_empty() {
-                let chosen = processes.proc().pids().into_iter().filter(|&tgid| processes.verdict(tgid).is_watch());
-                chosen.for_each(|tgid| plaintext.on_watched(tgid));
-            } else {
-                parts.targets.iter().for_each(|&tgid| plaintext.on_watched(tgid));
-            }
+            chosen.into_iter().for_each(|tgid| plaintext.on_watched(tgid));
         }
         Self {
             unix_sockets: UnixSockets::start(processes.proc().clone()),
             plaintext,
             ready: Some(ready),
             connections: Connections::new(parts.limits, monotonic_ns()),
-            discovery: Discovery::new(Arc::clone(&parts.processes), &parts.targets),
+            discovery,
             waiting: Waiting::new(parts.metadata.take()),
             answers: DnsAnswers::default(),
             being_answered: HashMap::new(),
             shed: Shed::default(),
             spans: Vec::new(),
             wanted: Vec::new(),
+            watched: Instant::now(),
             housekeeping: Instant::now(),
             swept: Instant::now(),
             parts,
@@ -229,7 +232,8 @@ impl Worker {
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { parts, connections, discovery, waiting, answers, plaintext, ready, spans, wanted, .. } = self;
+        let Self { parts, connections, discovery, waiting, answers, plaintext, ready, watched, spans, wanted, .. } =
+            self;
         let mut telemetry = parts.telemetry.lock();
         let processes = &parts.processes;
         for (connection, exchange) in waiting.release() {
@@ -298,7 +302,9 @@ impl Worker {
             }
             round.settled
         });
-        if settled && let Some(ready) = ready.take() {
+        // Then a connection at rest is known to be.
+        let is_settled = settled && watched.elapsed() > AT_REST;
+        if is_settled && let Some(ready) = ready.take() {
             // Nobody listens any more if that took too long.
             let _unheard = ready.send(());
         }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     ask::{self, Ask, Told},
-    plan::{Age, Round, ServerKind, Trouble},
+    plan::{Age, ClientKind, Round, ServerKind, Trouble},
     round::{Happened, Life},
 };
 
@@ -190,9 +190,12 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
     let is_excused = verdict.lost.values().any(|count| *count > 0);
     let mut without_span = 0;
     for life in &happened.lives {
-        for one in strict(round, happened, life) {
+        for Strict { one, nth } in strict(happened, life) {
             let ask = asks[&one.number];
             for (part, _) in &parts {
+                if nth.is_some_and(|nth| nth < leave(round, part.0)) {
+                    continue;
+                }
                 let is_watched = match part.0 {
                     Party::Server => round.side.has_server() && (round.server.tls_is_seen() || !round.wire.is_tls()),
                     Party::Client => round.side.has_client(),
@@ -244,8 +247,13 @@ fn most_requests_lost(happened: &Happened) -> Option<u64> {
 
 /// Requests on a connection that began before an agent which it may leave out: an exchange and the next, and what was in
 /// flight then. rustls shows by two pieces which bytes are whose.
-fn leave(round: &Round) -> usize {
-    if round.wire.is_pipelined() && round.age != Age::OlderResting {
+fn leave(round: &Round, party: Party) -> usize {
+    let is_rustls = round.wire.is_tls()
+        && match party {
+            Party::Server => round.server == ServerKind::Hyper,
+            Party::Client => round.client == ClientKind::Rust,
+        };
+    if round.wire.is_pipelined() && (round.age != Age::OlderResting || is_rustls) {
         // Which response answers what was asked before cannot be known, until it is quiet for a second.
         return usize::MAX;
     }
@@ -262,8 +270,15 @@ fn leave(round: &Round) -> usize {
     2 + in_flight + if round.wire.is_tls() { 2 * round.streams } else { 0 }
 }
 
-/// Requests that this agent has to tell of with all that they are.
-fn strict<'a>(round: &'a Round, happened: &'a Happened, life: &'a Life) -> Vec<&'a Told> {
+/// A request that an agent has to tell of with all that it is.
+struct Strict<'a> {
+    one: &'a Told,
+    /// On a connection that is older than the agent: which it was behind the agent's start, from 0.
+    nth: Option<usize>,
+}
+
+/// Requests that this agent has to tell of, unless [`leave`] leaves them out.
+fn strict<'a>(happened: &'a Happened, life: &Life) -> Vec<Strict<'a>> {
     let mut by_port: BTreeMap<u16, Vec<&Told>> = BTreeMap::new();
     for told in &happened.told {
         by_port.entry(told.port).or_default().push(told);
@@ -272,10 +287,9 @@ fn strict<'a>(round: &'a Round, happened: &'a Happened, life: &'a Life) -> Vec<&
     for mut on_it in by_port.into_values() {
         on_it.sort_by_key(|told| told.start);
         let is_older = on_it.iter().any(|told| told.start < life.ready);
-        let later = on_it.into_iter().filter(|told| told.start >= life.ready);
-        let left = if is_older { leave(round) } else { 0 };
-        let whole = later.skip(left).filter(|told| told.end <= life.stopped && told.status.is_some());
-        strict.extend(whole);
+        let later = on_it.into_iter().filter(|told| told.start >= life.ready).enumerate();
+        let whole = later.filter(|(_, told)| told.end <= life.stopped && told.status.is_some());
+        strict.extend(whole.map(|(nth, one)| Strict { one, nth: is_older.then_some(nth) }));
     }
     strict
 }

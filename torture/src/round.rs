@@ -253,8 +253,9 @@ fn begin(round: &Round, who: &Who, config: &std::path::Path) -> Running {
             let arguments = pid.map(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default());
             let arguments = arguments.unwrap_or_else(|| who.client_words.join("\0"));
             let mut words: Vec<_> = arguments.split('\0').filter(|word| !word.is_empty()).collect();
-            // A program that names itself anew (nginx) has fewer than it was started with.
-            words.truncate(4);
+            // A program that names itself anew (nginx) has fewer than it was started with, and the two of nghttpd differ in
+            // those that follow.
+            words.truncate(3);
             format!("cmd_args: '{}*'", words.join(" ").replace(['[', ']', '{', '}', '*', '?', '\''], "?"))
         })),
         Selection::Nothing => {}

@@ -73,6 +73,10 @@ struct Flow {
     bytes_lost: u64,
     /// Since when nothing is known to have moved, by direction.
     quiet_since_ns: [u64; 2],
+    /// Something of it is not told that moved just before what is: requests may be open.
+    in_use: bool,
+    /// Requests that were seen, and dropped since what answers them was lost before it was known to be HTTP.
+    requests_lost: u64,
     /// It was just found to carry TLS.
     found_encrypted: bool,
     /// Frames were just found in its midst.
@@ -98,12 +102,20 @@ impl Connection {
             expected,
             bytes_lost: 0,
             quiet_since_ns: [quiet_since_ns; 2],
+            // Given up earlier, or its announcement was lost.
+            in_use: !whole,
+            requests_lost: 0,
             found_encrypted: false,
             found_frames: false,
             found_client: None,
         };
         let (endings, is_over) = (Vec::new(), false);
         Self { info, tgid, active_ns: at_ns, counted: 0, inode: None, order: Order::new(whole), flow, endings, is_over }
+    }
+
+    /// It was met right behind bytes that moved and are not told.
+    pub(super) fn set_in_use(&mut self) {
+        self.flow.in_use = true;
     }
 
     pub(super) fn on_data(&mut self, piece: &Piece<'_>, out: &mut Vec<Exchange>) -> Wanted {
@@ -244,10 +256,12 @@ impl Connection {
     }
 
     pub(super) fn take_anomalies(&mut self) -> Anomalies {
-        match &mut self.flow.speech {
+        let mut anomalies = match &mut self.flow.speech {
             Speech::Speaks { session, .. } => session.take_anomalies(),
             _ => Anomalies::default(),
-        }
+        };
+        anomalies.requests_lost += std::mem::take(&mut self.flow.requests_lost);
+        anomalies
     }
 
     pub(super) fn take_found_encrypted(&mut self) -> bool {
@@ -281,7 +295,11 @@ impl Flow {
     }
 
     fn speak(&mut self, entry: &'static Entry, role: Role, pending: &[Kept], out: &mut Vec<Exchange>) {
-        self.speech = Speech::Speaks { protocol: entry.name, session: (entry.open)(role) };
+        let mut session = (entry.open)(role);
+        if self.in_use {
+            session.begin_in_use();
+        }
+        self.speech = Speech::Speaks { protocol: entry.name, session };
         for kept in pending {
             self.feed(&kept.piece(), false, out);
         }
@@ -326,7 +344,11 @@ impl Flow {
         match &mut self.speech {
             Speech::Foreign => {}
             Speech::Undecided(undecided) => match undecided.look(piece, lost) {
-                Verdict::Undecided => {}
+                Verdict::Undecided => self.in_use |= lost,
+                Verdict::Lost(requests) => {
+                    self.requests_lost += requests;
+                    self.in_use = true;
+                }
                 Verdict::Foreign => self.speech = Speech::Foreign,
                 Verdict::Encrypted => {
                     self.speech = Speech::Foreign;

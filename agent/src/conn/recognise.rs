@@ -45,6 +45,8 @@ pub(super) enum Verdict {
     Undecided,
     /// The protocol and the watched process's role; these pieces come first, then the one at hand.
     Speaks(&'static Entry, Role, Vec<Kept>),
+    /// The same: what would have told of so many requests was lost.
+    Lost(u64),
     /// No protocol of ours.
     Foreign,
     /// TLS: only its plaintext, if it can be seen, tells more.
@@ -139,9 +141,10 @@ impl Undecided {
     /// A request was seen that is none if what comes back is no response.
     fn on_answer(&mut self, entry: &'static Entry, role: Role, piece: &Piece<'_>, lost: bool) -> Verdict {
         if lost {
+            let asked = self.pending.iter().filter(|kept| kept.piece().direction == role.requests()).count();
             (self.asked, self.pending_bytes) = (None, 0);
             self.pending.clear();
-            return self.undecided();
+            return Verdict::Lost(asked as u64);
         }
         if piece.direction == role.requests() {
             if self.pending_bytes + piece.head.len() < PENDING_MAX {

@@ -28,6 +28,8 @@ use crate::{
 
 const ECONNRESET: u32 = 104;
 const EPIPE: u32 = 32;
+/// One over which nothing has moved for so long is not in use.
+const QUIET_NS: u64 = 20_000_000;
 /// Most connections whose server's choice of a version is waited for, after what they carry is known.
 const CARRIERS_MAX: usize = 4096;
 /// Most ended connections remembered: for the moments in which a record can come late.
@@ -210,13 +212,20 @@ impl Connections {
             self.of_process.entry(open.tgid).or_default().insert(open.conn);
         }
         let mut since_ns = self.resumed_ns.get(&open.tgid).copied().unwrap_or(self.since_ns);
-        if info.tls {
-            let in_midst = open.state == MET_IN_MIDST;
-            since_ns = if in_midst { open.at_ns } else { since_ns.max(self.probed_ns) };
+        let in_midst = info.tls && open.state == MET_IN_MIDST;
+        if in_midst {
+            since_ns = open.at_ns;
+        } else if info.tls {
+            since_ns = since_ns.max(self.probed_ns);
         }
         let from_beginning = open.state & MET_AT_BEGINNING != 0;
         let mut connection = Connection::new(info, open.tgid, open.at_ns, true, from_beginning, since_ns);
         connection.inode = NonZeroU64::new(open.inode);
+        // What moves over others is told from when they are made on, or may be.
+        let is_older = open.family != AF_UNIX && !is_plaintext(open.conn) && !from_beginning;
+        if in_midst || is_older && open.at_ns.saturating_sub(since_ns) < QUIET_NS {
+            connection.set_in_use();
+        }
         self.insert(open.conn, connection);
     }
 
@@ -702,7 +711,7 @@ mod tests {
     #[test]
     fn an_end_that_overtakes_the_last_answer_waits_for_it() {
         let mut connections = Connections::new(Limits::default(), 0);
-        open(&mut connections, 1);
+        open_as(&mut connections, 1, CONN, MET_AT_BEGINNING);
         let all = [GET.len() as u64, OK.len() as u64];
         assert!(told_of(&mut connections, 1, &[(RECEIVED, GET)]).is_empty());
         assert!(state(&mut connections, TCP_FIN_WAIT1, 0, all).is_empty());

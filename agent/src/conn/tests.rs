@@ -1,7 +1,8 @@
 //! Connections of every kind, from records to exchanges.
 
 use ebpf_common::events::{
-    AF_INET, AF_UNIX, Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, SENT, State, TCP_CLOSE, flags,
+    AF_INET, AF_UNIX, Data, EventKind, MET_AT_BEGINNING, MET_IN_MIDST, Open, PLAINTEXT, RECEIVED, SENT, State,
+    TCP_CLOSE, flags,
 };
 use zerocopy::FromZeros as _;
 
@@ -32,6 +33,7 @@ const ALL: [Met; 3] = [Met::AtBeginning, Met::InMidst, Met::Unix];
 /// A connection that is watched.
 struct Wire {
     connections: Connections,
+    id: u64,
     told: Vec<(ConnectionInfo, Exchange)>,
     wanted: Wanted,
     moved: [u64; 2],
@@ -42,18 +44,29 @@ impl Wire {
     fn new(met: Met) -> Self {
         let mut connections = Connections::new(Limits::default(), 0);
         let mut open = Open::new_zeroed();
-        (open.kind, open.conn, open.tgid, open.at_ns) = (EventKind::Open as u32, CONN, 7, 1);
+        (open.kind, open.conn, open.tgid, open.at_ns) = (EventKind::Open as u32, CONN, 7, 1_000 * MS);
         open.family = if met == Met::Unix { AF_UNIX } else { AF_INET };
         open.state = if met == Met::AtBeginning { 1 | MET_AT_BEGINNING } else { u16::from(met != Met::Unix) };
         open.remote_addr[..4].copy_from_slice(&[192, 0, 2, 9]);
         connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Exchange| {});
-        Self { connections, told: Vec::new(), wanted: Wanted::Pieces, moved: [0; 2], now: MS }
+        Self { connections, id: CONN, told: Vec::new(), wanted: Wanted::Pieces, moved: [0; 2], now: 1_000 * MS }
+    }
+
+    /// Plaintext of TLS that is met right behind bytes which are not told.
+    fn in_use() -> Self {
+        let mut wire = Self::new(Met::Unix);
+        wire.id = PLAINTEXT | 6;
+        let mut open = Open::new_zeroed();
+        (open.kind, open.conn, open.tgid, open.at_ns) = (EventKind::Open as u32, wire.id, 7, wire.now);
+        open.state = MET_IN_MIDST;
+        wire.connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Exchange| {});
+        wire
     }
 
     fn moves(&mut self, direction: u32, bytes: &[u8]) -> &mut Self {
         self.now += MS;
         let mut header = Data::new_zeroed();
-        (header.kind, header.direction, header.tgid, header.conn) = (EventKind::Data as u32, direction, 7, CONN);
+        (header.kind, header.direction, header.tgid, header.conn) = (EventKind::Data as u32, direction, 7, self.id);
         (header.at_ns, header.len) = (self.now, u32::try_from(bytes.len()).unwrap());
         header.head_len = u16::try_from(bytes.len()).unwrap();
         header.position = self.moved[direction as usize];
@@ -189,6 +202,57 @@ fn a_connection_met_in_its_midst_is_followed_from_its_next_request() {
     let mut wire = Wire::new(Met::InMidst);
     wire.sends(OK).receives(GET).sends(OK);
     assert_eq!((wire.told(), wire.anomalies()), (vec!["Server GET /a 200".to_owned()], 0));
+}
+
+#[test]
+fn a_stream_that_is_met_in_use_gives_no_pair_that_is_not_proved() {
+    let respond = |status: u16| format!("HTTP/1.1 {status} Why\r\nContent-Length: 0\r\n\r\n");
+    // The rest of a body stands before the first request, and responses come one behind.
+    let mut wire = Wire::in_use();
+    wire.receives([b"qqqq", GET].concat()).sends(respond(200)).receives([GET, GET].concat());
+    (201..210).for_each(|status| drop(wire.sends(respond(status)).receives(GET)));
+    wire.closes();
+    assert!(
+        wire.told.len() > 9 && wire.told.iter().all(|(_, told)| told.outcome == Outcome::Unseen),
+        "{:?}",
+        wire.told()
+    );
+    // Who does not pipeline is followed from the second exchange on.
+    let mut wire = Wire::in_use();
+    (200..204).for_each(|status| drop(wire.receives(GET).sends(respond(status))));
+    let expected =
+        ["Server GET /a 0 Unseen", "Server GET /a 201", "Server GET /a 202", "Server GET /a 203"].map(str::to_owned);
+    assert_eq!(wire.told(), expected);
+}
+
+#[test]
+fn a_connection_that_is_in_use_when_it_is_met_gives_its_first_pair_to_nobody() {
+    let reopened = |at_ns: u64| {
+        let mut wire = Wire::new(Met::Unix);
+        let mut open = Open::new_zeroed();
+        (open.kind, open.conn, open.tgid, open.at_ns) = (EventKind::Open as u32, CONN, 7, at_ns);
+        (open.family, open.state) = (AF_INET, 1);
+        wire.connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Exchange| {});
+        wire.now = at_ns;
+        wire.receives(GET).sends(OK).receives(GET).sends(OK);
+        wire.told()
+    };
+    assert_eq!(reopened(5 * MS), ["Server GET /a 0 Unseen", "Server GET /a 200"]);
+    assert_eq!(reopened(25 * MS), ["Server GET /a 200", "Server GET /a 200"], "nothing had moved for a while");
+}
+
+#[test]
+fn a_request_whose_answer_is_lost_before_it_is_believed_is_counted() {
+    for met in ALL {
+        let mut wire = Wire::new(met);
+        wire.receives(GET);
+        wire.moved[SENT as usize] += OK.len() as u64;
+        wire.receives(GET).sends(OK).receives(GET).sends(OK);
+        wire.connections.gather();
+        let (told, lost) = (wire.told(), wire.connections.totals().requests_lost);
+        assert_eq!(told.len() as u64 + lost, 3, "{met:?} {told:?}");
+        assert_eq!(told.last().map(String::as_str), Some("Server GET /a 200"));
+    }
 }
 
 #[test]

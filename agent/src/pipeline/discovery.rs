@@ -7,15 +7,25 @@ use std::{
     sync::Arc,
 };
 
-use ebpf_common::events::{Met, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process};
+use ebpf_common::{
+    events::{Met, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process},
+    limits::PROCESSES_MAX,
+};
 
 use crate::{
     capture::{Capture, Decision},
-    procs::{ProcessTable, Seen, selector::Verdict},
+    procs::{
+        ProcessTable, Seen,
+        selector::{Reason, Verdict},
+    },
 };
 
 /// How often a process is judged anew because it serves a chosen port, and not chosen for another reason.
 const REFUSALS_MAX: u8 = 8;
+
+/// Processes that are judged at the start though they are not watched, at most: a quarter of those that the kernel side can
+/// know a decision of.
+const JUDGED_AT_START: usize = PROCESSES_MAX as usize / 4;
 
 /// The processes that were met.
 pub(super) struct Discovery {
@@ -63,6 +73,27 @@ impl Discovery {
             begun: HashMap::new(),
             resumed: Vec::new(),
         }
+    }
+
+    /// Judges the processes that run already, and gives those that are watched. Where rules choose, the kernel side is told of
+    /// all: until it is, what they move has little room in the ring, and takes that of others.
+    pub(super) fn judge_running(&mut self) -> Vec<u32> {
+        let mut watched = Vec::new();
+        for (tgid, verdict) in self.processes.scan() {
+            match verdict {
+                Verdict::Watch(Some(_)) => {
+                    self.judge(tgid);
+                }
+                Verdict::Ignore(Reason::NotChosen) if self.judged.len() < JUDGED_AT_START => {
+                    self.judge(tgid);
+                }
+                _ => {}
+            }
+            if verdict.is_watch() {
+                watched.push(tgid);
+            }
+        }
+        watched
     }
 
     /// A process that the kernel side knows no decision of uses a connection.
@@ -230,4 +261,36 @@ impl Discovery {
 /// A zero-padded name.
 fn name(comm: &[u8; 16]) -> &[u8] {
     comm.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::procs::{
+        ProcessConfig,
+        selector::{Criteria, Glob, Rule, Selector},
+    };
+
+    fn discovery(criteria: Vec<Criteria>) -> Discovery {
+        let rules = criteria.into_iter().map(|criteria| Arc::new(Rule { criteria, ..Rule::default() })).collect();
+        let selector = Selector { rules, own_pid: Some(1), ..Selector::default() };
+        Discovery::new(Arc::new(ProcessTable::new(ProcessConfig { selector, ..ProcessConfig::default() })), &[])
+    }
+
+    #[test]
+    fn what_runs_already_is_decided_before_it_is_met() {
+        let own = std::process::id();
+        let exe = std::env::current_exe().unwrap();
+        let glob = Glob::new(exe.to_str().unwrap()).unwrap();
+        let mut chosen = discovery(vec![Criteria { exe_path: Some(glob), ..Criteria::default() }]);
+        assert!(chosen.judge_running().contains(&own));
+        assert!(chosen.decisions.contains(&(own, Decision::Watch)), "{:?}", chosen.decisions);
+        let mut port = discovery(vec![Criteria { open_ports: vec![(1, 1)], ..Criteria::default() }]);
+        assert!(!port.judge_running().contains(&own));
+        assert!(port.decisions.contains(&(own, Decision::IgnoreUnlessServing)), "{:?}", port.decisions);
+        // Where all are watched there is nothing to be told before.
+        let mut all = discovery(Vec::new());
+        assert!(all.judge_running().contains(&own));
+        assert_eq!(all.decisions, []);
+    }
 }

@@ -115,6 +115,10 @@ pub trait Session: Send {
     /// Takes the next piece of one direction; finished exchanges are pushed to `out`.
     fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Vec<Exchange>) -> Interest;
 
+    /// To be called before anything else: it is known that the connection was in use when what is told begins, so requests may be
+    /// open.
+    fn begin_in_use(&mut self) {}
+
     /// No more bytes will come in this direction (end of file, half-close).
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Vec<Exchange>);
 

@@ -11,8 +11,8 @@
 //! - Where a message may have gone missing, what is open ends [unseen](crate::model::exchange::Outcome::Unseen), and so do later
 //!   requests until there is proof that nothing else is open: see [`session`].
 //!
-//! A connection met in mid-life is taken to have no unseen request open: a pipelining client met between its requests
-//! and their responses is matched wrongly until it pauses.
+//! A connection that is met while it is in use may have unseen requests open, so its first request is unseen too. A client that
+//! keeps the same number of them open all the time cannot be told from one that has none.
 //!
 //! An upgrade to h2c hands the connection to `http2`, and with it the upgraded request: its response is stream 1's
 //! (RFC 7540, 3.2), so no exchange of it is yielded here.

@@ -6,7 +6,7 @@ use super::{
     body::Body,
     framing::{Asked, is_bodyless, request_body, response_body},
     head::{Call, Framing, HTTP_0_9, Head as _, Kind, Length, RequestHead, ResponseHead, Upgrade},
-    side::{Gap, Moment, Place, Side, Step},
+    side::{Gap, Hope, Moment, Place, QUIET_NS, Side, Step},
 };
 use crate::{
     model::{
@@ -21,9 +21,8 @@ use crate::{
 const MAX_OPEN: usize = 1024;
 /// Bytes of strings they may hold.
 const MAX_OPEN_BYTES: usize = 512 * 1024;
-/// After so long without a byte in either direction a client that does not pipeline has no request open.
-const QUIET_NS: u64 = 20_000_000;
-/// The same for one that does: longer than it takes to answer what it has asked.
+/// After so long without a byte in either direction a client that pipelines has no request open: longer than it takes to answer
+/// what it has asked. One that does not has none after [`QUIET_NS`].
 const PIPELINED_QUIET_NS: u64 = 1_000_000_000;
 
 /// One HTTP/1 connection.
@@ -57,6 +56,8 @@ pub(super) struct Http1 {
     answered_to: u64,
     /// How far they had come when the last piece of requests was recorded.
     asked_at: u64,
+    /// The same of the last request's beginning.
+    last_asked: Option<u64>,
     /// Behind what was read last of them, and how far requests had come when that was recorded.
     response_at: (u64, u64),
     interest: Interest,
@@ -171,6 +172,7 @@ impl Http1 {
             unmatched: false,
             answered_to: 0,
             asked_at: 0,
+            last_asked: None,
             response_at: (0, 0),
             interest: Interest::Parse,
             handover: Handover::default(),
@@ -240,9 +242,9 @@ impl Http1 {
             self.responses.set(Place::Seek(None));
             self.pairing.disprove();
         }
-        // Asked though nothing has come of what is open.
-        let before = self.open.back().map(|open| open.began.other_position);
-        self.pipelines |= before.is_some_and(|other| other == self.requests.began.other_position);
+        // Asked though nothing has come since the one before was, be that still open or not known to be any more.
+        let other_position = self.requests.began.other_position;
+        self.pipelines |= self.last_asked.replace(other_position) == Some(other_position);
         let unproved = !self.is_in_order();
         if unproved {
             self.end_unproved(self.requests.began.at_ns, out);
@@ -294,6 +296,7 @@ impl Http1 {
     /// Missing bytes held at least one request.
     fn on_missed_request(&mut self, moment: Moment, out: &mut Vec<Exchange>) {
         self.anomalies.resyncs += 1;
+        self.requests.tear();
         self.lose(moment.at_ns, out);
     }
 
@@ -305,7 +308,8 @@ impl Http1 {
         let quiet_ns = if self.pipelines { PIPELINED_QUIET_NS } else { QUIET_NS };
         // The last to move were responses: else what was asked before may still be open.
         let is_turn = began.other_position == self.answered_to && began.other_position > self.asked_at;
-        let is_quiet = is_turn && began.quiet_ns >= quiet_ns;
+        let is_first = self.requests.last_ns == 0 && self.responses.last_ns == 0;
+        let is_quiet = (is_turn || is_first) && began.quiet_ns >= quiet_ns;
         let follows = proof.answered.is_some_and(|(end, asked)| {
             // A client's other thread may have read the response to this request before it was recorded.
             let at_end = began.other_position == end || (self.role == Role::Client && began.other_position > end);
@@ -325,6 +329,7 @@ impl Http1 {
         while !rest.is_empty() && self.interest == Interest::Parse {
             let moment = moment.behind((bytes.len() - rest.len()) as u64);
             self.look_for_bare_body(rest, moment);
+            let was_chunked = self.responses.place == Place::Seek(Some(Hope::LastChunk));
             let step = self.responses.bytes(rest, at_start, moment);
             if let Step::Head { used, .. } | Step::BodyEnd { used, .. } = step {
                 self.response_at = (moment.position.saturating_add(used as u64), moment.other_position);
@@ -344,7 +349,12 @@ impl Http1 {
                     used
                 }
                 Step::Found => {
+                    // The piece before did not end with the last chunk, so another response stood behind that.
+                    let may_be_later = was_chunked && self.open.len() > 2;
                     self.finish(Outcome::Complete, self.responses.last_ns, None, out);
+                    if may_be_later {
+                        self.on_missed_responses(moment.at_ns, out);
+                    }
                     continue;
                 }
                 Step::Lost { used } => {
@@ -505,14 +515,19 @@ impl Http1 {
         self.end_all(Outcome::Unseen, moment.at_ns, out);
     }
 
+    /// Missing bytes may have held responses, and it is not known how many.
+    fn on_missed_responses(&mut self, now: u64, out: &mut Vec<Exchange>) {
+        self.anomalies.resyncs += 1;
+        self.lose(now, out);
+    }
+
     /// Missing bytes held at least one response, or the end of one. `behind`: another stood before it in its piece, so
     /// the client pipelines if it has asked for more than that.
     fn on_missed_response(&mut self, behind: bool, now: u64, out: &mut Vec<Exchange>) {
-        self.anomalies.resyncs += 1;
         self.pipelines |= behind && !self.open.is_empty();
         self.answering = false;
         self.responses.set(Place::Seek(None));
-        self.lose(now, out);
+        self.on_missed_responses(now, out);
     }
 
     // ---- ends
@@ -664,6 +679,12 @@ impl Session for Http1 {
 
     fn role(&self) -> Role {
         self.role
+    }
+
+    fn begin_in_use(&mut self) {
+        self.pairing = Pairing::Lost(Proof::default());
+        self.requests.tear();
+        self.responses.tear();
     }
 
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Vec<Exchange>) {

@@ -16,6 +16,9 @@ const MAX_HEAD: usize = 1 << 20;
 /// Bytes of a request line kept, when the place in the stream is not known, to see whether it becomes one.
 const MAX_CARRY: usize = 2048;
 
+/// After so long without a byte in either direction nobody is in the midst of a message's head.
+pub(super) const QUIET_NS: u64 = 20_000_000;
+
 /// Bytes that what is kept of a head may hold.
 const MAX_HEAD_FIELDS: usize = 4096;
 
@@ -102,6 +105,8 @@ pub(super) struct Side<H> {
     line: Line,
     head_bytes: usize,
     suffix: Suffix,
+    /// A head was missed, or a part of one.
+    torn: bool,
     /// The piece that holds the first byte of the newest head.
     pub(super) began: Moment,
     /// When the last byte moved.
@@ -116,6 +121,7 @@ impl<H: Head> Side<H> {
             line: Line::default(),
             head_bytes: 0,
             suffix: Suffix::default(),
+            torn: false,
             began: Moment::default(),
             last_ns: 0,
         }
@@ -204,7 +210,10 @@ impl<H: Head> Side<H> {
             self.line.clear();
             self.last_ns = self.last_ns.max(self.began.at_ns);
         }
-        if at_start && H::recognise(bytes) == H::KIND {
+        // Where nothing at all is known a piece may begin within a head, with the rest of its method.
+        let may_begin = !self.torn || H::is_likely(bytes) || moment.quiet_ns >= QUIET_NS;
+        if at_start && may_begin && H::recognise(bytes) == H::KIND {
+            self.torn = false;
             self.place = Place::Head;
             return Step::Found;
         }
@@ -319,6 +328,12 @@ impl<H: Head> Side<H> {
             self.line.clear();
         }
         self.place = place;
+    }
+
+    /// The next byte may stand anywhere.
+    pub(super) fn tear(&mut self) {
+        self.set(Place::Seek(None));
+        self.torn = true;
     }
 
     /// The head that is being read, as far as it has come.

@@ -237,6 +237,21 @@ fn a_body_whose_framing_is_lost_ends_where_the_next_message_begins() {
 }
 
 #[test]
+fn a_body_whose_end_was_not_seen_may_have_held_another_response() {
+    let asked = |nth| format!("GET /{nth} HTTP/1.1\r\n\r\n");
+    for (open, last) in [(2, "GET /2 200 0→5"), (3, "GET /2 - 0→? Unseen")] {
+        let mut wire = Wire::server();
+        (1..=open).for_each(|nth| drop(wire.ask(asked(nth))));
+        wire.answer(CHUNKED);
+        // The rest, and the response to the next, were written together with it.
+        wire.piece(wire.responses(), b"100\r\n", 10_000, b"0123456789", false);
+        wire.answer(OK).end(End::Forgotten);
+        assert_eq!(wire.told()[..2], ["GET /1 200 0→?", last], "{open}");
+        assert!(wire.out.iter().skip(2).all(|exchange| exchange.outcome == Outcome::Unseen));
+    }
+}
+
+#[test]
 fn a_request_body_whose_framing_is_lost_costs_its_size_only() {
     let mut wire = Wire::server();
     wire.ask("POST /u HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");

@@ -249,3 +249,73 @@ fn a_client_that_pipelines_is_followed_again_after_a_second_of_quiet() {
     assert_eq!((told.len(), unseen), (11, 5), "{told:?}");
     assert_eq!(told[8..], ["POST /9 209 0→3", "POST /10 210 0→3", "POST /11 211 0→3"]);
 }
+
+#[test]
+fn the_rest_of_a_head_is_no_request() {
+    for quiet_ns in [0, 25 * MS] {
+        let mut session = open(Role::Server);
+        let (mut out, mut position) = (Vec::new(), 0);
+        let mut told = |data: &[u8], skipped: u64, quiet_ns: u64, direction: Direction, other_position: u64| {
+            let chunk = Chunk {
+                at_ns: 1_000 * MS,
+                thread: Thread::default(),
+                data,
+                skipped,
+                tail: &[],
+                lost: skipped > 0,
+                quiet_ns,
+                position,
+                other_position,
+            };
+            position += chunk.len();
+            session.on_data(direction, &chunk, &mut out);
+        };
+        told(b"", 2, 0, Direction::Received, 0);
+        // Of a head nobody writes the rest after a while: it is a method of their own.
+        told(b"ST /a HTTP/1.1\r\n\r\n", 0, quiet_ns, Direction::Received, 0);
+        session.on_end(End::Forgotten, 0, &mut out);
+        assert_eq!(out.len(), usize::from(quiet_ns > 0), "{quiet_ns}");
+    }
+}
+
+#[test]
+fn a_client_that_asks_twice_in_succession_pipelines_though_what_it_asked_is_not_open_any_more() {
+    // The response to the first request is lost; the second is asked before it, and the third behind it.
+    let (ask, answer) = (Direction::Received, Direction::Sent);
+    let mut session = open(Role::Server);
+    let (mut out, mut moved) = (Vec::new(), [0_u64; 2]);
+    let mut tell = |direction: Direction, data: &[u8], lost: u64| {
+        let [position, other_position] = [direction, direction.other()].map(|direction| moved[direction.index()]);
+        let chunk = Chunk {
+            at_ns: 1_000 * MS,
+            thread: Thread::default(),
+            data,
+            skipped: lost,
+            tail: &[],
+            lost: lost > 0,
+            quiet_ns: 0,
+            position,
+            other_position,
+        };
+        moved[direction.index()] += chunk.len();
+        session.on_data(direction, &chunk, &mut out);
+    };
+    let respond = |status| format!("HTTP/1.1 {status} Why\r\nContent-Length: 0\r\n\r\n");
+    let request = |nth: u16| format!("GET /{nth} HTTP/1.1\r\n\r\n");
+    tell(ask, request(200).as_bytes(), 0);
+    // Something that is not known was asked, so what is open ends.
+    tell(ask, b"", 30);
+    tell(ask, request(202).as_bytes(), 0);
+    tell(answer, respond(200).as_bytes(), 0);
+    for status in 203..220 {
+        tell(ask, request(status).as_bytes(), 0);
+        tell(answer, respond(status - 2).as_bytes(), 0);
+    }
+    session.on_end(End::Forgotten, 0, &mut out);
+    assert_eq!(out.len(), 19);
+    assert!(
+        out.iter().all(|exchange| exchange.outcome == Outcome::Unseen),
+        "{:?}",
+        out.iter().map(super::tell).collect::<Vec<_>>()
+    );
+}
