@@ -199,7 +199,11 @@ impl Connection {
         if let Speech::Undecided(undecided) = &mut flow.speech
             && let Some((entry, role, pending)) = undecided.unanswered()
         {
-            flow.speak(entry, role, &pending, out);
+            if pending.first().is_some_and(|kept| kept.piece().position == 0) {
+                flow.speak(entry, role, &pending, out);
+            } else if flow.in_use {
+                flow.requests_lost += 1;
+            }
         }
         if let Speech::Speaks { session, .. } = &mut flow.speech {
             session.on_end(end, at_ns, out);

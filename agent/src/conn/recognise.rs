@@ -167,8 +167,7 @@ impl Undecided {
     /// The connection has ended: a request with which it was met was not answered.
     pub(super) fn unanswered(&mut self) -> Option<(&'static Entry, Role, Vec<Kept>)> {
         let (entry, role) = self.asked.take()?;
-        let is_first = self.pending.first().is_some_and(|kept| kept.piece().position == 0);
-        is_first.then(|| (entry, role, std::mem::take(&mut self.pending)))
+        Some((entry, role, std::mem::take(&mut self.pending)))
     }
 
     /// What stands before the protocol itself, where a connection begins with it.

@@ -127,7 +127,7 @@ fn follow(
 fn met(stream: &mut TlsStream, thread: u64, direction: u32, len: u32) -> Option<*mut Scratch> {
     // It may have been left out meanwhile.
     stream.plaintext.tgid = tgid_of(thread);
-    announce(stream)?;
+    let is_announced = announce(stream).is_some();
     let side = (direction & 1) as usize;
     let plaintext = &mut stream.plaintext;
     let position = plaintext.position[side];
@@ -136,10 +136,16 @@ fn met(stream: &mut TlsStream, thread: u64, direction: u32, len: u32) -> Option<
     if plaintext.flags & IGNORED != 0 || socket_io::unwanted(plaintext) {
         return None;
     }
+    if !is_announced {
+        passes(plaintext, side, len);
+        socket_io::missed(plaintext, direction);
+        return None;
+    }
     // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
     let Some(scratch) = scratch::claim(thread) else {
         passes(plaintext, side, len);
+        socket_io::missed(plaintext, direction);
         return None;
     };
     // SAFETY: per-CPU memory, which was claimed.

@@ -176,9 +176,7 @@ pub fn moved<S: Socket>(
         if !shares::may_take(scratch, tgid_of(thread), size_of::<Open>() as u64)
             || announce(socket.address(), connection.id, tgid_of(thread), at_ns, first).is_none()
         {
-            connection.flags &= !TURN;
-            turn(connection, direction);
-            count_request(connection, direction);
+            missed(connection, direction);
             return None;
         }
         connection.flags |= ANNOUNCED;
@@ -374,7 +372,8 @@ pub fn send(
             beginning = FRAME;
         } else if may_follow
             && connection.flags & HTTP2 != 0
-            && header.flags == 0
+            // Not where the piece's place is uncertain.
+            && header.flags & flags::RACED == 0
             && frames::resume(scratch, copied.head_len)
         {
             cold_path();
@@ -601,6 +600,14 @@ pub(super) fn turn(connection: &mut Connection, direction: u32) -> bool {
         connection.flags |= SENT_FIRST;
     }
     true
+}
+
+/// A piece is lost before it was looked at: counts the request that it may have begun.
+#[inline(always)]
+pub(super) fn missed(connection: &mut Connection, direction: u32) {
+    connection.flags &= !TURN;
+    turn(connection, direction);
+    count_request(connection, direction);
 }
 
 /// A piece was lost: counts the request that it may have begun.
