@@ -197,6 +197,9 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
     }
     let mut without_span = 0;
     for life in &happened.lives {
+        // It says so itself, where the machine is so busy that its libraries do not get their probes in time.
+        let lacks_probes =
+            round.wire.is_tls() && life.log.iter().any(|line| line.contains("are still being looked for"));
         for Strict { one, nth } in strict(happened, life) {
             let ask = asks[&one.number];
             for (part, _) in &parts {
@@ -220,7 +223,7 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
                     Some((_, span)) => format!("without status: {}", row(span)),
                     None => "no span".to_owned(),
                 };
-                if had_loss {
+                if had_loss || lacks_probes {
                     verdict.excused += 1;
                     without_span += u64::from(spans.is_none());
                 } else {
@@ -237,7 +240,7 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
             }
         }
     }
-    let counted = most_requests_lost(happened);
+    let counted = most_requests_lost(happened).filter(|_| had_loss);
     // Several that go in one write are lost as one.
     let counted = counted.map(|counted| counted * round.streams as u64);
     if counted.is_some_and(|counted| without_span > counted) {
@@ -302,6 +305,14 @@ fn strict<'a>(happened: &'a Happened, life: &Life) -> Vec<Strict<'a>> {
     strict
 }
 
+/// Whether responses may be told of other requests, as docs/limitations.md says: a client that keeps the same number of requests
+/// open all the time, on connections that rustls shows in their midst only or where records were lost, cannot be told from one that
+/// does not pipeline.
+fn may_be_off(round: &Round, had_loss: bool) -> bool {
+    let has_rustls = round.wire.is_tls() && (round.server == ServerKind::Hyper || round.client == ClientKind::Rust);
+    round.wire.is_pipelined() && !round.is_batched() && (had_loss || round.age != Age::Younger && has_rustls)
+}
+
 /// What a span says that is not so.
 fn compare(
     round: &Round,
@@ -318,7 +329,8 @@ fn compare(
         }
     };
     let asked = u64::from(ask.answer.status);
-    if let Some(status) = status(span) {
+    let may_be_off = may_be_off(round, had_loss);
+    if let Some(status) = status(span).filter(|_| !may_be_off) {
         if is_call(span) == ask.is_call {
             check(status == asked, &|| format!("status {status} of {asked}"));
         } else if ask.is_call {
@@ -338,7 +350,9 @@ fn compare(
     };
     let is_answered = told.status.is_some();
     if let Some(size) = integer(span, "http.response.body.size").filter(|_| is_answered && ask.method != "HEAD") {
-        check(size == told.bytes as u64 || ask.is_call, &|| format!("response body {size} of {}", told.bytes));
+        check(size == told.bytes as u64 || ask.is_call || may_be_off, &|| {
+            format!("response body {size} of {}", told.bytes)
+        });
     }
     if let Some(outcome) = text(span, "beyla.outcome").filter(|_| is_answered) {
         check(outcome == "unseen", &|| format!("{outcome}, and was answered"));

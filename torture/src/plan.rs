@@ -364,6 +364,11 @@ impl Round {
         if self.is_sock { Backend::Sock } else { Backend::Syscall }
     }
 
+    /// Pipelined requests go several in one write, once all before are answered; else one goes whenever one is answered.
+    pub(crate) const fn is_batched(&self) -> bool {
+        self.number.is_multiple_of(2)
+    }
+
     /// Connections exist before the agent.
     pub(crate) const fn begins_before(&self) -> bool {
         matches!(self.age, Age::OlderResting | Age::OlderBusy)
