@@ -168,6 +168,9 @@ def serve(connection, seed):
         if last == "whole":
             answers = messages(random.Random(stream), waiting)
             waiting.clear()
+            if is_tls(connection):
+                connection.sendall(answers)
+                answers = b""
             while answers:
                 answers = answers[os.write(connection.fileno(), answers) :]
         if last == "1":
@@ -236,9 +239,13 @@ def client(port, seed, count, over_tls):
     connection.close()
 
 
-def keep(port):
+def keep(port, over_tls):
     connection = socket.create_connection(("127.0.0.1", port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if over_tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = context.wrap_socket(connection)
     connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b""))
     buffer, stream = b"", 1
 
@@ -276,7 +283,7 @@ if __name__ == "__main__":
                 connection = context.wrap_socket(connection, server_side=True)
             threading.Thread(target=serve, args=(connection, seed), daemon=True).start()
     elif sys.argv[1] == "keep":
-        keep(int(sys.argv[2]))
+        keep(int(sys.argv[2]), sys.argv[3:] == ["tls"])
     else:
         print("ready")
         sys.stdin.readline()

@@ -16,6 +16,7 @@ use tests::{
 on_both_backends!(
     frames_fall_over_calls_in_any_way,
     frames_of_an_older_connection_are_followed_once_they_were_found,
+    frames_of_an_older_connection_over_tls_are_followed_too,
     many_streams_at_once,
     curl_and_nghttp
 );
@@ -58,6 +59,22 @@ fn frames_fall_over_calls_in_any_way(backend: Backend) {
 
 /// The end of a response stands behind a body, in the same call: the kernel side has to know that these are frames.
 fn frames_of_an_older_connection_are_followed_once_they_were_found(backend: Backend) {
+    let server = Program::python("frames.py", ["serve", "7"]);
+    older_frames_are_followed(&server, &[], |pids| Watch::pids(backend, pids));
+}
+
+fn frames_of_an_older_connection_over_tls_are_followed_too(backend: Backend) {
+    let files = folder();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| files.path().join(name));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
+    let server = Program::python("frames.py", ["serve", "7", certificate, key]);
+    older_frames_are_followed(&server, &["tls"], |pids| Watch::tls(backend, pids));
+}
+
+fn older_frames_are_followed(server: &Program, over: &[&str], watch: impl Fn(&[u32]) -> Watch) {
     const BODY: usize = 40_000;
     const BATCH: usize = 10;
     const BATCHES_MAX: usize = 30;
@@ -66,10 +83,10 @@ fn frames_of_an_older_connection_are_followed_once_they_were_found(backend: Back
         let is_told = |span: &ReceivedSpan| span.attributes.contains_key("http.response.status_code");
         ["SERVER", "CLIENT"].iter().all(|kind| spans.iter().any(|span| span.kind == *kind && is_told(span)))
     };
-    let server = Program::python("frames.py", ["serve", "7"]);
-    let mut client = Program::python("frames.py", ["keep", &server.port().to_string()]);
+    let port = server.port().to_string();
+    let mut client = Program::python("frames.py", ["keep", port.as_str()].into_iter().chain(over.iter().copied()));
     let _connected = client.says("ready");
-    let watch = Watch::pids(backend, &[server.pid(), client.pid()]);
+    let watch = watch(&[server.pid(), client.pid()]);
     let mut batches = 0;
     let mut ask = |count: usize| {
         let from = client.stdout.so_far().len();
