@@ -203,7 +203,9 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         for Strict { one, nth } in strict(happened, life) {
             let ask = asks[&one.number];
             for (part, _) in &parts {
-                if nth.is_some_and(|nth| nth < leave(round, part.0)) {
+                let left =
+                    leave(round, part.0).saturating_add(if has_long_answer(round, ask) { FOLLOWED_AFTER } else { 0 });
+                if nth.is_some_and(|nth| nth < left) {
                     continue;
                 }
                 let is_watched = match part.0 {
@@ -279,6 +281,15 @@ fn leave(round: &Round, party: Party) -> usize {
         _ => 2 * round.streams,
     };
     2 + in_flight + if round.wire.is_tls() { 2 * round.streams } else { 0 }
+}
+
+/// Requests that go by at most, on a connection that is older, until frames of HTTP/2 are followed again: 64 pieces, two or more for
+/// each.
+const FOLLOWED_AFTER: usize = 32;
+
+/// Whether the end of its response stands behind what is captured where frames are not followed.
+fn has_long_answer(round: &Round, ask: &Ask) -> bool {
+    round.wire.is_http2() && ask.answer.bytes > 2_000
 }
 
 /// A request that an agent has to tell of with all that it is.
