@@ -129,9 +129,22 @@ fn load(code: &[bpf_insn], license: &CStr, attr: Load) -> io::Result<OwnedFd> {
         license: license.as_ptr() as u64,
         ..attr
     };
-    // SAFETY: `attr` has the layout that the kernel asks for; code and licence outlive the call.
-    unsafe { bpf(PROG_LOAD, &attr) }.inspect_err(|_| tracing::debug!(verifier = why(attr), "a program was refused"))
+    let mut tries = 0;
+    loop {
+        // SAFETY: `attr` has the layout that the kernel asks for; code and licence outlive the call.
+        let loaded = unsafe { bpf(PROG_LOAD, &attr) };
+        tries += 1;
+        match loaded {
+            // A signal has interrupted the verifier.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < TRIES => {}
+            Err(_) => return loaded.inspect_err(|_| tracing::debug!(verifier = why(attr), "a program was refused")),
+            Ok(_) => return loaded,
+        }
+    }
 }
+
+/// How often a program is handed to a verifier that signals interrupt; as many as libbpf's.
+const TRIES: u32 = 5;
 
 /// The end of what the verifier says of a program that it refuses.
 fn why(attr: Load) -> String {

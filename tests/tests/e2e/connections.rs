@@ -38,6 +38,10 @@ fn asked_for(span: &ReceivedSpan) -> Option<u16> {
     path(span)?.rsplit('/').next()?.parse().ok()
 }
 
+fn is_answered(span: &ReceivedSpan) -> bool {
+    !span.attributes.contains_key("beyla.outcome")
+}
+
 fn assert_right(spans: &[ReceivedSpan]) {
     let status = |span: &ReceivedSpan| span.attributes.get("http.response.status_code")?.as_u64();
     let is_wrong = |span: &&ReceivedSpan| status(span) != asked_for(span).map(u64::from);
@@ -75,14 +79,14 @@ fn older_ones_of_a_process_that_is_found_by_its_port(backend: Backend) {
         }
         let receiver = Receiver::start();
         let agent = Setup::with(["--port", &port.to_string()]).backend(backend).to(&receiver).start();
-        let is_seen = receiver.wait_for(|state| state.spans.len() > 1000, LONG);
+        // On a busy machine the ring overflows while probes are put in place, so that the first may be unseen.
+        let is_seen =
+            receiver.wait_for(|state| state.spans.iter().filter(|span| is_answered(span)).count() > 1000, LONG);
         drop(over);
         is_seen.unwrap();
         Watch { agent, receiver }.stop_when(|_| true)
     });
-    let answered: Vec<_> =
-        seen.spans.into_iter().filter(|span| !span.attributes.contains_key("beyla.outcome")).collect();
-    assert!(answered.len() > 900, "{}", answered.len());
+    let answered: Vec<_> = seen.spans.into_iter().filter(is_answered).collect();
     assert_right(&answered);
 }
 

@@ -160,6 +160,18 @@ fn right(out: &[Exchange]) -> Vec<usize> {
     right
 }
 
+/// The records of these turns, of which some are lost, and the numbers of the exchanges that are told right.
+fn told_after_losses(turns: &[Turn], lost: &[prop::sample::Index], client: bool) -> (Vec<Record>, Vec<usize>) {
+    let mut records = records(turns);
+    let count = records.len();
+    for at in lost {
+        records[at.index(count)].lost = true;
+    }
+    let role = if client { Role::Client } else { Role::Server };
+    let right = right(&feed(role, &records));
+    (records, right)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -169,13 +181,7 @@ proptest! {
         lost in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
         client in any::<bool>(),
     ) {
-        let mut records = records(&turns);
-        let count = records.len();
-        for at in &lost {
-            records[at.index(count)].lost = true;
-        }
-        let role = if client { Role::Client } else { Role::Server };
-        let right = right(&feed(role, &records));
+        let (records, right) = told_after_losses(&turns, &lost, client);
         // The number of the exchange that the last lost record is of, counted by the requests before it.
         let of = |at: usize| {
             let begun = records[..=at].iter().filter(|record| record.is_request && record.bytes.starts_with(b"POST")).count();
@@ -196,13 +202,7 @@ proptest! {
         lost in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         client in any::<bool>(),
     ) {
-        let mut records = records(&turns);
-        let count = records.len();
-        for at in &lost {
-            records[at.index(count)].lost = true;
-        }
-        let role = if client { Role::Client } else { Role::Server };
-        let right = right(&feed(role, &records));
+        let (_, right) = told_after_losses(&turns, &lost, client);
         if lost.is_empty() {
             prop_assert_eq!(right.len(), turns.len());
         }
