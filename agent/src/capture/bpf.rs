@@ -136,15 +136,12 @@ fn load(code: &[bpf_insn], license: &CStr, attr: Load) -> io::Result<OwnedFd> {
         tries += 1;
         match loaded {
             // A signal has interrupted the verifier.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < TRIES => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < super::TRIES => {}
             Err(_) => return loaded.inspect_err(|_| tracing::debug!(verifier = why(attr), "a program was refused")),
             Ok(_) => return loaded,
         }
     }
 }
-
-/// How often a program is handed to a verifier that signals interrupt; as many as libbpf's.
-const TRIES: u32 = 5;
 
 /// The end of what the verifier says of a program that it refuses.
 fn why(attr: Load) -> String {

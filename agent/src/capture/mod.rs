@@ -517,7 +517,7 @@ impl Continuation {
     fn attach(&self, object: &mut Ebpf, types: &aya::Btf) -> anyhow::Result<()> {
         let Hook { program, tracepoint } = self.hook;
         let program: &mut BtfTracePoint = object.program_mut(program).context("not in the object")?.try_into()?;
-        program.load(tracepoint, types).map_err(|error| anyhow::anyhow!(plainly(&error)))?;
+        patiently(|| program.load(tracepoint, types)).map_err(|error| anyhow::anyhow!(plainly(&error)))?;
         let fd = program.fd()?.try_clone()?;
         let mut programs: ProgramArray<_> = object.map_mut(self.map).context("not in the object")?.try_into()?;
         Ok(programs.set(self.index, &fd, 0)?)
@@ -530,9 +530,25 @@ impl Hook {
             .program_mut(self.program)
             .ok_or_else(|| ProgramError::InvalidName { name: self.program.to_owned() })?;
         let program: &mut BtfTracePoint = program.try_into()?;
-        program.load(self.tracepoint, types)?;
+        patiently(|| program.load(self.tracepoint, types))?;
         program.attach()?;
         Ok(())
+    }
+}
+
+/// How often a program is handed to a verifier that signals interrupt.
+const TRIES: u32 = 10;
+
+/// Loads a program, again where a signal has interrupted the verifier.
+fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == std::io::ErrorKind::WouldBlock && tries < TRIES => {}
+            answer => return answer,
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use aya::{
 use ebpf_common::policy::{TLS_ALL_FILES, TLS_COMPLETE, TLS_DEPTH_SHIFT, TLS_FILES_MAX, TLS_INCOMPLETE};
 use object::{Object as _, ObjectSegment as _};
 
-use super::{Capture, bpf, plainly, uprobe_multi};
+use super::{Capture, bpf, patiently, plainly, uprobe_multi};
 use crate::tls::{Probed, Probes, Site};
 
 /// What programs of uprobes continue in, and where they look for it.
@@ -256,7 +256,7 @@ fn say(object: &mut Ebpf, number: u32, word: u32) -> Result<(), String> {
 fn load<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, String> {
     let program = program(object, name)?;
     if program.fd().is_err() {
-        program.load().map_err(|error| plainly(&error))?;
+        patiently(|| program.load()).map_err(|error| plainly(&error))?;
     }
     Ok(program)
 }
