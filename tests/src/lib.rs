@@ -6,6 +6,7 @@ pub mod client;
 pub mod kernel;
 pub mod kubernetes;
 pub mod need;
+pub mod own_tls;
 pub mod program;
 pub mod receiver;
 pub mod seen;

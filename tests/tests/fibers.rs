@@ -1,16 +1,13 @@
 //! Programs that switch stacks within a TLS library, watched and not watched: they live, and what is told of them is right.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, path::Path};
 
 use tests::{
     agent::{Backend, Setup, Watch},
-    need, on_both_backends,
-    program::{Program, folder},
+    on_both_backends,
+    own_tls::OwnTls,
+    program::Program,
     receiver::Receiver,
     seen::path,
     wait::poll,
@@ -25,29 +22,21 @@ on_both_backends!(
 const CONNECTIONS: usize = 12;
 const CALLS: usize = 30;
 
-struct Place {
-    files: tempfile::TempDir,
-    binary: PathBuf,
-}
+struct Place(OwnTls);
 
 impl Place {
     fn new() -> Self {
-        let files = folder();
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        std::fs::write(files.path().join("cert.pem"), made.cert.pem()).unwrap();
-        std::fs::write(files.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        let binary = need::compiled("fibers.c", &["-lssl", "-lcrypto", "-lpthread"], files.path());
+        let place = OwnTls::new("fibers.c", &["-lssl", "-lcrypto", "-lpthread"]);
         // A copy of the library of its own: probes of other agents would count as well.
         for name in ["libssl.so.3", "libcrypto.so.3"] {
             let library = Path::new("/usr/lib/x86_64-linux-gnu").join(name);
-            std::fs::copy(library, files.path().join(name)).unwrap();
+            std::fs::copy(library, place.files.path().join(name)).unwrap();
         }
-        Self { files, binary }
+        Self(place)
     }
 
     fn start(&self, arguments: &[&str]) -> Program {
-        let mut command = Command::new(&self.binary);
-        Program::start(command.args(arguments).current_dir(&self.files).env("LD_LIBRARY_PATH", self.files.path()))
+        Program::start(self.0.command(arguments).env("LD_LIBRARY_PATH", self.0.files.path()))
     }
 
     /// A server and a client that waits to be told to begin.

@@ -1,12 +1,12 @@
 //! GnuTLS by each of its record functions, and a client that sends before its handshake is over (False Start).
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::{path::PathBuf, process::Command};
+use std::process::Command;
 
 use tests::{
     agent::{Backend, Watch},
     need, on_both_backends,
-    program::{Program, folder},
+    own_tls::OwnTls,
     seen::path,
 };
 
@@ -14,28 +14,12 @@ on_both_backends!(every_function_that_moves_records_is_seen, a_client_with_false
 
 const CALLS: usize = 6;
 
-struct Place {
-    files: tempfile::TempDir,
-    binary: PathBuf,
-}
-
-impl Place {
-    fn new() -> Self {
-        let files = folder();
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        std::fs::write(files.path().join("cert.pem"), made.cert.pem()).unwrap();
-        std::fs::write(files.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        let binary = need::compiled("gnutls.c", &["-lgnutls"], files.path());
-        Self { files, binary }
-    }
-
-    fn start(&self, arguments: &[&str]) -> Program {
-        Program::start(Command::new(&self.binary).args(arguments).current_dir(&self.files))
-    }
+fn place() -> OwnTls {
+    OwnTls::new("gnutls.c", &["-lgnutls"])
 }
 
 fn every_function_that_moves_records_is_seen(backend: Backend) {
-    let place = Place::new();
+    let place = place();
     for how in ["plain", "cork", "send2", "range", "file", "seq", "packet"] {
         let server = place.start(&["serve", "cert.pem", "key.pem", how]);
         let port = server.port();
@@ -57,7 +41,7 @@ fn every_function_that_moves_records_is_seen(backend: Backend) {
 }
 
 fn a_client_with_false_start_is_seen_whole(backend: Backend) {
-    let place = Place::new();
+    let place = place();
     let server = place.start(&["serve", "cert.pem", "key.pem", "plain"]);
     let port = server.port();
     let mut client = place.start(&["call", &port.to_string(), &CALLS.to_string()]);
