@@ -15,3 +15,4 @@ pub mod protocols;
 pub mod run;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;

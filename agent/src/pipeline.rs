@@ -4,8 +4,8 @@
 mod discovery;
 mod plaintext;
 mod self_metrics;
-mod shared;
 mod shed;
+mod stages;
 mod unix_sockets;
 mod waiting;
 
@@ -25,33 +25,34 @@ use ebpf_common::{
     policy::Counter,
 };
 
-use self::{discovery::Discovery, plaintext::Plaintext, shed::Shed, unix_sockets::UnixSockets, waiting::Waiting};
-pub use self::{self_metrics::Gauges, shared::Shared, waiting::Ready};
+use self::{
+    discovery::Discovery, plaintext::Plaintext, shed::Shed, stages::Stages, unix_sockets::UnixSockets, waiting::Waiting,
+};
+pub use self::{self_metrics::Gauges, stages::Change, waiting::Ready};
 use crate::{
     capture::{Capture, Uprobe, event::Event},
     config::Naming,
     conn::{Connections, Limits, Wanted},
     export::{MetricSource, SpanSink},
     model::{
-        exchange::Exchange,
+        exchange::{Event as Told, Group},
         metric::Metric,
         net::ConnectionInfo,
-        span::{Resource, Span},
+        span::Resource,
     },
-    procs::{Asker, DnsAnswers, ProcessTable, Service},
+    procs::{Asker, DnsAnswers, ProcessTable},
     telemetry::{
-        Scheme, Telemetry,
+        RedMetrics, Scheme, Telemetry,
         clock::{Offset, monotonic_ns},
         methods::Method,
         naming,
     },
     tls::Attachments,
+    trace::Tracer,
 };
 
 /// Events taken from the ring before spans are handed on.
 const EVENTS_PER_ROUND: usize = 8192;
-/// Spans that are handed on at once, within a round too: one record can hold hundreds of requests.
-const SPANS_TOGETHER: usize = 2048;
 /// How long the reader waits for more when the last round found something, and when nothing happens.
 const WAIT_BUSY: Duration = Duration::from_millis(4);
 const WAIT_IDLE: Duration = Duration::from_millis(20);
@@ -82,8 +83,12 @@ pub struct Parts {
     pub targets: Vec<u32>,
     /// Who is who.
     pub processes: Arc<ProcessTable>,
+    /// Requests to spans of traces.
+    pub tracer: Tracer,
     /// Exchanges to spans and metrics.
-    pub telemetry: Arc<Shared<Telemetry>>,
+    pub telemetry: Telemetry,
+    /// Settings that are taken up while it runs.
+    pub changes: mpsc::Receiver<Change>,
     /// What is counted of the work.
     pub gauges: Arc<Gauges>,
     /// Where spans go.
@@ -146,20 +151,21 @@ impl Pipeline {
 }
 
 /// Gives the exporters the RED metrics, under the names that are asked for.
-pub struct RedSource(pub Arc<Shared<Telemetry>>, pub Naming);
+pub struct RedSource(pub RedMetrics, pub Naming);
 
 impl MetricSource for RedSource {
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
-        let metrics = self.0.lock().collect(now_unix_ns);
-        naming::named(metrics, self.1)
+        naming::named(self.0.collect(now_unix_ns), self.1)
     }
 }
 
 struct Worker {
-    parts: Parts,
+    capture: Capture,
+    processes: Arc<ProcessTable>,
+    gauges: Arc<Gauges>,
     connections: Connections,
     discovery: Discovery,
-    waiting: Waiting,
+    stages: Stages,
     /// What processes were answered by DNS servers.
     answers: DnsAnswers,
     /// Requests being answered, by process, whether over TLS, and method.
@@ -172,7 +178,6 @@ struct Worker {
     ready: Option<mpsc::Sender<()>>,
     /// Records that the kernel side shed of services that took too much of the ring.
     shed: Shed,
-    spans: Vec<Span>,
     /// Connections of which something else is wanted than before.
     wanted: Vec<(u64, Wanted)>,
     /// Since when connections are watched.
@@ -182,13 +187,25 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(mut parts: Parts, ready: mpsc::Sender<()>) -> Self {
-        let processes = &parts.processes;
-        let mut plaintext = Plaintext::start(processes.proc().clone(), std::mem::take(&mut parts.attachments));
-        let mut discovery = Discovery::new(Arc::clone(processes), &parts.targets);
+    fn new(parts: Parts, ready: mpsc::Sender<()>) -> Self {
+        let Parts {
+            mut capture,
+            targets,
+            processes,
+            tracer,
+            telemetry,
+            changes,
+            gauges,
+            sink,
+            limits,
+            attachments,
+            metadata,
+        } = parts;
+        let mut plaintext = Plaintext::start(processes.proc().clone(), attachments);
+        let mut discovery = Discovery::new(Arc::clone(&processes), &targets);
         // Before they are first heard of, so that no request is missed.
-        let chosen = if parts.targets.is_empty() { discovery.judge_running() } else { parts.targets.clone() };
-        discovery.tell(&mut parts.capture);
+        let chosen = if targets.is_empty() { discovery.judge_running() } else { targets };
+        discovery.tell(&mut capture);
         if let Some(plaintext) = &mut plaintext {
             chosen.into_iter().for_each(|tgid| plaintext.on_watched(tgid));
         }
@@ -196,25 +213,26 @@ impl Worker {
             unix_sockets: UnixSockets::start(processes.proc().clone()),
             plaintext,
             ready: Some(ready),
-            connections: Connections::new(parts.limits, monotonic_ns()),
+            connections: Connections::new(limits, monotonic_ns()),
             discovery,
-            waiting: Waiting::new(parts.metadata.take()),
+            stages: Stages::new(Arc::clone(&processes), Waiting::new(metadata), tracer, telemetry, changes, sink),
             answers: DnsAnswers::default(),
             being_answered: HashMap::new(),
             shed: Shed::default(),
-            spans: Vec::new(),
             wanted: Vec::new(),
             watched: Instant::now(),
             housekeeping: Instant::now(),
             swept: Instant::now(),
-            parts,
+            capture,
+            processes,
+            gauges,
         }
     }
 
     fn run(mut self, stop: &AtomicBool) -> (Ended, Detaching) {
         let mut wait = WAIT_BUSY;
         let ended = loop {
-            self.parts.capture.wait(wait);
+            self.capture.wait(wait);
             let taken = self.round();
             wait = if taken > 0 { WAIT_BUSY } else { (wait * 2).min(WAIT_IDLE) };
             if self.housekeeping.elapsed() > HOUSEKEEPING {
@@ -232,24 +250,10 @@ impl Worker {
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { parts, connections, discovery, waiting, answers, plaintext, ready, watched, spans, wanted, .. } =
-            self;
-        let mut telemetry = parts.telemetry.lock();
-        let processes = &parts.processes;
-        for (connection, exchange) in waiting.release() {
-            let Service { resource, rule } = processes.service(exchange.thread.tgid);
-            spans.extend(telemetry.on_exchange(exchange, &connection, &resource, rule.as_ref()));
-        }
-        let mut sink = |connection: &ConnectionInfo, exchange: Exchange| {
-            let Service { resource, rule } = processes.service(exchange.thread.tgid);
-            if let Some(exchange) = waiting.hold(connection, exchange, &resource) {
-                spans.extend(telemetry.on_exchange(exchange, connection, &resource, rule.as_ref()));
-                if spans.len() >= SPANS_TOGETHER {
-                    parts.sink.push(std::mem::take(spans));
-                }
-            }
-        };
-        let taken = parts.capture.drain(EVENTS_PER_ROUND, |event| match event {
+        let Self { capture, gauges, connections, discovery, stages, answers, plaintext, ready, watched, wanted, .. } = self;
+        stages.begin_round();
+        let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
+        let taken = capture.drain(EVENTS_PER_ROUND, |event| match event {
             Event::Met(met) => discovery.on_met(met),
             Event::Open(open) => {
                 if discovery.on_open(open) {
@@ -292,11 +296,11 @@ impl Worker {
             }
         });
         connections.on_tick(monotonic_ns(), &mut sink);
-        drop(telemetry);
+        stages.end_round();
         discovery.read_begun();
         let settled = plaintext.as_mut().is_none_or(|plaintext| {
             connections.take_encrypted().for_each(|tgid| plaintext.on_encrypted(tgid));
-            let round = plaintext.round(&mut parts.capture);
+            let round = plaintext.round(capture);
             if round.completed {
                 connections.on_tls_probed(monotonic_ns());
             }
@@ -308,30 +312,27 @@ impl Worker {
             // Nobody listens any more if that took too long.
             let _unheard = ready.send(());
         }
-        discovery.tell(&mut parts.capture);
+        discovery.tell(capture);
         for tgid in discovery.take_resumed() {
             connections.on_resumed(tgid, monotonic_ns());
         }
         for (id, wanted) in wanted.drain(..) {
             match wanted {
                 Wanted::Pieces => {}
-                Wanted::Frames => parts.capture.follow_frames(id),
-                Wanted::Nothing => parts.capture.ignore_connection(id),
+                Wanted::Frames => capture.follow_frames(id),
+                Wanted::Nothing => capture.ignore_connection(id),
             }
         }
-        parts.gauges.add_events(taken);
-        if !spans.is_empty() {
-            parts.sink.push(std::mem::take(spans));
-        }
+        gauges.add_events(taken);
         taken
     }
 
     fn keep_house(&mut self) {
         self.housekeeping = Instant::now();
-        self.parts.telemetry.lock().clock_mut().refresh(Offset::sample());
+        self.stages.telemetry.refresh_clock(Offset::sample());
         if self.swept.elapsed() > SWEEPING {
             self.swept = Instant::now();
-            self.discovery.sweep(&mut self.parts.capture);
+            self.discovery.sweep(&mut self.capture);
         }
         self.answers.sweep(monotonic_ns());
         self.look_after_unix_sockets();
@@ -344,19 +345,15 @@ impl Worker {
 
     /// Ends connections over unix sockets that are closed, and asks about those that are idle.
     fn look_after_unix_sockets(&mut self) {
-        let Self { parts, connections, waiting, unix_sockets: Some(unix_sockets), spans, .. } = self else { return };
+        let Self { connections, stages, unix_sockets: Some(unix_sockets), .. } = self else { return };
         let now_ns = monotonic_ns();
         if let Some(closed) = unix_sockets.answer() {
-            let mut telemetry = parts.telemetry.lock();
-            let mut sink = |connection: &ConnectionInfo, exchange: Exchange| {
-                let Service { resource, rule } = parts.processes.service(exchange.thread.tgid);
-                if let Some(exchange) = waiting.hold(connection, exchange, &resource) {
-                    spans.extend(telemetry.on_exchange(exchange, connection, &resource, rule.as_ref()));
-                }
-            };
+            stages.begin_round();
+            let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
             for id in closed.ids {
                 connections.on_unix_closed(id, closed.before_ns, now_ns, &mut sink);
             }
+            stages.end_round();
         }
         unix_sockets.ask(now_ns, |before_ns| connections.idle_unix_sockets(before_ns));
     }
@@ -368,75 +365,67 @@ impl Worker {
         }
         // Workers of one service are one instance.
         let mut of_instance: HashMap<(usize, bool, Method), (Arc<Resource>, u64)> = HashMap::new();
-        {
-            let telemetry = self.parts.telemetry.lock();
-            self.connections.being_answered(|tgid, is_tls, method| {
+        let telemetry = &mut self.stages.telemetry;
+        self.connections.being_answered(|tgid, is_tls, group, method| {
+            if group == Group::Http {
                 *self.being_answered.entry((tgid, is_tls, telemetry.method(method))).or_default() += 1;
-            });
-        }
+            }
+        });
         self.being_answered.retain(|&(tgid, is_tls, method), open| {
-            let resource = self.parts.processes.resource(tgid);
+            let resource = self.processes.resource(tgid);
             let key = (Arc::as_ptr(&resource).addr(), is_tls, method);
             of_instance.entry(key).or_insert((resource, 0)).1 += *open;
             *open > 0
         });
-        let mut telemetry = self.parts.telemetry.lock();
+        telemetry.begin_round();
         for ((_, is_tls, method), (resource, open)) in of_instance {
             let scheme = if is_tls { Scheme::Https } else { Scheme::Http };
             telemetry.set_active_requests(&resource, scheme, method, open);
         }
+        telemetry.end_round();
     }
 
     /// Which services the records were of that were shed, if there are more than before.
     fn count_shed(&mut self) {
-        let all = self.parts.capture.counts().get(Counter::ShedShare);
+        let all = self.capture.counts().get(Counter::ShedShare);
         if self.shed.is_behind(all) {
-            let processes = &self.parts.processes;
-            self.shed.take(all, self.parts.capture.shed(), |tgid| processes.resource(tgid).service_name.clone());
+            let processes = &self.processes;
+            self.shed.take(all, self.capture.shed(), |tgid| processes.resource(tgid).service_name.clone());
         }
     }
 
     fn publish(&self) {
         let watched = self.discovery.watched();
-        self.parts.gauges.publish(
-            self.parts.capture.counts(),
+        self.gauges.publish(
+            self.capture.counts(),
             self.connections.totals(),
             self.connections.len(),
             watched,
-            [self.parts.processes.pool().unanswered(), self.discovery.unknown()],
+            [self.processes.pool().unanswered(), self.discovery.unknown()],
         );
-        self.parts.gauges.publish_shed(self.shed.by_service());
+        self.gauges.publish_shed(self.shed.by_service());
     }
 
     /// Detaches the kernel side, and ends what is open.
     fn finish(mut self) -> Detaching {
         // Nothing is to be attached any more.
         let plaintext = self.plaintext.take();
-        self.parts.capture.detach();
+        self.capture.detach();
         for _ in 0..LAST_ROUNDS {
             if self.round() == 0 {
                 break;
             }
         }
-        let Self { parts, connections, waiting, spans, .. } = &mut self;
-        {
-            let mut telemetry = parts.telemetry.lock();
-            let mut sink = |connection: &ConnectionInfo, exchange: Exchange| {
-                let Service { resource, rule } = parts.processes.service(exchange.thread.tgid);
-                spans.extend(telemetry.on_exchange(exchange, connection, &resource, rule.as_ref()));
-            };
-            for (connection, exchange) in waiting.release_all() {
-                sink(&connection, exchange);
-            }
-            connections.on_stop(monotonic_ns(), &mut sink);
-        }
-        if !spans.is_empty() {
-            parts.sink.push(std::mem::take(spans));
-        }
+        let Self { connections, stages, .. } = &mut self;
+        stages.begin_round();
+        stages.release_all();
+        connections
+            .on_stop(monotonic_ns(), &mut |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told));
+        stages.end_round();
         self.connections.gather();
         self.publish();
         // They are taken away one after the other, which takes seconds.
-        let Parts { capture, .. } = self.parts;
+        let capture = self.capture;
         let thread = thread::Builder::new().name("detach".to_owned()).spawn(move || drop((plaintext, capture)));
         if let Err(error) = &thread {
             tracing::debug!(%error, "no thread to take probes away: that was done before what was seen was sent");

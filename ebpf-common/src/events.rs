@@ -85,6 +85,8 @@ pub struct Data {
     pub tid: u32,
     /// Zero.
     pub reserved: u32,
+    /// The task, goroutine or virtual thread that ran on it; 0 where there is none, or none is known.
+    pub work: u64,
     /// The connection: see [`Open::conn`].
     pub conn: u64,
     /// When the call returned, in ns of `CLOCK_MONOTONIC`.
@@ -308,7 +310,7 @@ pub struct Answer {
 }
 
 const _: () = assert!(size_of::<Answer>() == 32);
-const _: () = assert!(size_of::<Data>() == 64);
+const _: () = assert!(size_of::<Data>() == 72);
 const _: () = assert!(size_of::<Open>() == 216);
 const _: () = assert!(size_of::<State>() == 48);
 const _: () = assert!(size_of::<Bind>() == 32);

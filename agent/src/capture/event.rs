@@ -66,13 +66,15 @@ mod tests {
     use super::*;
 
     #[repr(align(8))]
-    struct Aligned([u8; 128]);
+    struct Aligned([u8; HEADER + 64]);
+
+    const HEADER: usize = size_of::<Data>();
 
     fn record(head_len: u16, tail_len: u16) -> Aligned {
         let mut data = Data::new_zeroed();
         (data.kind, data.head_len, data.tail_len) = (EventKind::Data as u32, head_len, tail_len);
-        let mut bytes = Aligned([b'x'; 128]);
-        bytes.0[..64].copy_from_slice(data.as_bytes());
+        let mut bytes = Aligned([b'x'; HEADER + 64]);
+        bytes.0[..HEADER].copy_from_slice(data.as_bytes());
         bytes
     }
 
@@ -88,7 +90,7 @@ mod tests {
         assert!(Event::parse(&record(64, 1).0).is_none());
         assert!(Event::parse(&record(64, 0).0).is_some());
         assert!(Event::parse(&record(u16::MAX, u16::MAX).0).is_none());
-        for len in 0..64 {
+        for len in 0..HEADER {
             assert!(Event::parse(&record(0, 0).0[..len]).is_none(), "{len}");
         }
     }
@@ -97,7 +99,7 @@ mod tests {
     fn an_answer_comes_with_its_message_or_not_at_all() {
         let mut answer = Answer::new_zeroed();
         (answer.kind, answer.len, answer.tgid) = (EventKind::Answer as u32, 5, 7);
-        let mut bytes = Aligned([b'x'; 128]);
+        let mut bytes = Aligned([b'x'; HEADER + 64]);
         let mut parsed_of = |len: u32, record: usize| {
             answer.len = len;
             bytes.0[..32].copy_from_slice(answer.as_bytes());

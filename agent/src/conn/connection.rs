@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     model::{
-        exchange::Exchange,
+        exchange::Group,
         net::{ConnectionInfo, Direction, Role, Thread},
     },
-    protocols::{Anomalies, Chunk, End, Entry, Handover, Interest, REGISTRY, Session},
+    protocols::{Anomalies, Chunk, End, Entry, Handover, Interest, Output, REGISTRY, Session},
 };
 
 enum Speech {
@@ -118,7 +118,7 @@ impl Connection {
         self.flow.in_use = true;
     }
 
-    pub(super) fn on_data(&mut self, piece: &Piece<'_>, out: &mut Vec<Exchange>) -> Wanted {
+    pub(super) fn on_data(&mut self, piece: &Piece<'_>, out: &mut Output) -> Wanted {
         self.tgid = piece.thread.tgid;
         self.active_ns = piece.at_ns;
         let flow = &mut self.flow;
@@ -134,7 +134,7 @@ impl Connection {
     }
 
     /// Pieces that wait for one that was lost go ahead after a while, and so do ends.
-    pub(super) fn on_tick(&mut self, now_ns: u64, out: &mut Vec<Exchange>) {
+    pub(super) fn on_tick(&mut self, now_ns: u64, out: &mut Output) {
         let is_late = |since: u64| since.saturating_add(PATIENCE_NS) < now_ns;
         if self.order.waits_since().is_some_and(is_late) {
             let flow = &mut self.flow;
@@ -157,13 +157,13 @@ impl Connection {
         self.is_over
     }
 
-    pub(super) fn on_ending(&mut self, ending: Ending, out: &mut Vec<Exchange>) {
+    pub(super) fn on_ending(&mut self, ending: Ending, out: &mut Output) {
         self.endings.push(ending);
         self.conclude(out);
     }
 
     /// Tells of ends before which all has arrived.
-    fn conclude(&mut self, out: &mut Vec<Exchange>) {
+    fn conclude(&mut self, out: &mut Output) {
         while let Some(Ending { end, at_ns, awaits, moved }) = self.endings.first()
             && self.order.has_arrived_at(*awaits)
         {
@@ -177,8 +177,8 @@ impl Connection {
     }
 
     /// No more is sent; so many bytes were.
-    fn on_end_of_sent(&mut self, moved: u64, at_ns: u64, out: &mut Vec<Exchange>) {
-        let thread = Thread { tgid: self.tgid, tid: 0 };
+    fn on_end_of_sent(&mut self, moved: u64, at_ns: u64, out: &mut Output) {
+        let thread = Thread { tgid: self.tgid, tid: 0, work: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
         flow.on_moved(Direction::Sent, moved, at_ns, thread, out);
@@ -188,9 +188,9 @@ impl Connection {
     }
 
     /// It has ended. `moved`: bytes received and sent in all, if that is known.
-    pub(super) fn on_end(&mut self, end: End, moved: [u64; 2], at_ns: u64, out: &mut Vec<Exchange>) {
+    pub(super) fn on_end(&mut self, end: End, moved: [u64; 2], at_ns: u64, out: &mut Output) {
         self.is_over = true;
-        let thread = Thread { tgid: self.tgid, tid: 0 };
+        let thread = Thread { tgid: self.tgid, tid: 0, work: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
         for direction in [Direction::Received, Direction::Sent] {
@@ -253,7 +253,7 @@ impl Connection {
     }
 
     /// As [`Session::open_methods`].
-    pub(super) fn open_methods(&self, each: &mut dyn FnMut(Option<&str>)) {
+    pub(super) fn open_methods(&self, each: &mut dyn FnMut(Group, Option<&str>)) {
         if let Speech::Speaks { session, .. } = &self.flow.speech {
             session.open_methods(each);
         }
@@ -287,7 +287,7 @@ impl Flow {
     }
 
     /// So many bytes have moved in a direction in all: those that were not told are lost.
-    fn on_moved(&mut self, direction: Direction, moved: u64, at_ns: u64, thread: Thread, out: &mut Vec<Exchange>) {
+    fn on_moved(&mut self, direction: Direction, moved: u64, at_ns: u64, thread: Thread, out: &mut Output) {
         let Some(due) = self.expected[direction.index()].filter(|&due| due < moved) else { return };
         let other_position = self.expected[direction.other().index()].unwrap_or_default();
         let (position, len, flags) = (due, moved - due, 0);
@@ -298,7 +298,7 @@ impl Flow {
         self.deliver(&gap, true, out);
     }
 
-    fn speak(&mut self, entry: &'static Entry, role: Role, pending: &[Kept], out: &mut Vec<Exchange>) {
+    fn speak(&mut self, entry: &'static Entry, role: Role, pending: &[Kept], out: &mut Output) {
         let mut session = (entry.open)(role);
         if self.in_use {
             session.begin_in_use();
@@ -310,7 +310,7 @@ impl Flow {
     }
 
     /// The next piece in order: names the gap before it, and leaves out what was seen already.
-    fn on_piece(&mut self, piece: &Piece<'_>, out: &mut Vec<Exchange>) {
+    fn on_piece(&mut self, piece: &Piece<'_>, out: &mut Output) {
         if piece.flags & flags::END != 0 {
             // What had come by then, and was lost.
             self.on_moved(piece.direction, piece.position, piece.at_ns, piece.thread, out);
@@ -344,7 +344,7 @@ impl Flow {
         self.deliver(piece, piece.flags & flags::FAULT != 0, out);
     }
 
-    fn deliver(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Vec<Exchange>) {
+    fn deliver(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Output) {
         match &mut self.speech {
             Speech::Foreign => {}
             Speech::Undecided(undecided) => match undecided.look(piece, lost) {
@@ -372,7 +372,7 @@ impl Flow {
     }
 
     /// Takes what stands behind the first `used` bytes of a piece for one of its own.
-    fn deliver_rest(&mut self, piece: &Piece<'_>, used: u64, lost: bool, out: &mut Vec<Exchange>) {
+    fn deliver_rest(&mut self, piece: &Piece<'_>, used: u64, lost: bool, out: &mut Output) {
         if used >= piece.len {
             return;
         }
@@ -381,7 +381,7 @@ impl Flow {
         self.deliver(&rest, lost, out);
     }
 
-    fn feed(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Vec<Exchange>) {
+    fn feed(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Output) {
         let Speech::Speaks { session, .. } = &mut self.speech else { return };
         let chunk = Chunk {
             at_ns: piece.at_ns,
@@ -407,11 +407,14 @@ impl Flow {
                 let (role, Handover { rest, request }) = (session.role(), session.hand_over());
                 let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name) else {
                     self.speech = Speech::Foreign;
+                    if let Some((key, request)) = request {
+                        out.finish(key, request);
+                    }
                     return;
                 };
                 let mut session = (entry.open)(role);
-                if let Some(request) = request {
-                    session.take_over(request);
+                if let Some((key, request)) = request {
+                    session.take_over(key, request, out);
                 }
                 self.speech = Speech::Speaks { protocol: entry.name, session };
                 self.deliver_rest(piece, piece.len.saturating_sub(rest), lost, out);

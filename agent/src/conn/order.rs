@@ -29,7 +29,7 @@ impl<'a> Piece<'a> {
         Self {
             direction: if header.direction == RECEIVED { Direction::Received } else { Direction::Sent },
             at_ns: header.at_ns,
-            thread: Thread { tgid: header.tgid, tid: header.tid },
+            thread: Thread { tgid: header.tgid, tid: header.tid, work: header.work },
             position: header.position,
             other_position: header.other_position,
             len: header.len.into(),

@@ -20,10 +20,10 @@ use super::{
 };
 use crate::{
     model::{
-        exchange::Exchange,
+        exchange::{Event, Group},
         net::{ConnectionInfo, Endpoint, Role},
     },
-    protocols::{Anomalies, End},
+    protocols::{Anomalies, End, Output},
 };
 
 const ECONNRESET: u32 = 104;
@@ -131,8 +131,8 @@ pub struct Connections {
     probed_ns: u64,
     /// Processes on whose connections TLS was just found.
     encrypted: FxHashSet<u32>,
-    /// Reused for what a session yields.
-    exchanges: Vec<Exchange>,
+    /// What sessions tell.
+    told: Output,
 }
 
 impl Connections {
@@ -152,7 +152,7 @@ impl Connections {
             resumed_ns: FxHashMap::default(),
             probed_ns: since_ns,
             encrypted: FxHashSet::default(),
-            exchanges: Vec::new(),
+            told: Output::default(),
         }
     }
 
@@ -175,10 +175,10 @@ impl Connections {
     }
 
     /// Calls `each` with every request that the servers among the watched processes are answering at the moment: process,
-    /// whether over TLS, method.
-    pub fn being_answered(&self, mut each: impl FnMut(u32, bool, Option<&str>)) {
+    /// whether over TLS, group of conventions, method.
+    pub fn being_answered(&self, mut each: impl FnMut(u32, bool, Group, Option<&str>)) {
         for connection in self.by_id.values().filter(|connection| connection.role() == Some(Role::Server)) {
-            connection.open_methods(&mut |method| each(connection.tgid, connection.info.tls, method));
+            connection.open_methods(&mut |group, method| each(connection.tgid, connection.info.tls, group, method));
         }
     }
 
@@ -203,7 +203,7 @@ impl Connections {
         &mut self,
         open: &Open,
         asked: impl FnOnce(IpAddr) -> Option<Arc<str>>,
-        sink: &mut impl FnMut(&ConnectionInfo, Exchange),
+        sink: &mut impl FnMut(&ConnectionInfo, Event),
     ) {
         self.make_room(sink);
         let mut info = info(open);
@@ -263,7 +263,7 @@ impl Connections {
         header: &Data,
         head: &[u8],
         tail: &[u8],
-        sink: &mut impl FnMut(&ConnectionInfo, Exchange),
+        sink: &mut impl FnMut(&ConnectionInfo, Event),
     ) -> Wanted {
         if !self.carriers.is_empty()
             && let Some(&stream) = self.carriers.get(&header.conn)
@@ -293,12 +293,12 @@ impl Connections {
         {
             connection.info.tls_version = Some(version);
         }
-        let wanted = connection.on_data(&Piece::new(header, head, tail), &mut self.exchanges);
+        let wanted = connection.on_data(&Piece::new(header, head, tail), &mut self.told);
         if connection.take_found_encrypted() {
             self.encrypted.insert(header.tgid);
         }
         if connection.info.tls && connection.info.remote == Endpoint::Unknown {
-            self.totals.unbound += self.exchanges.len() as u64;
+            self.totals.unbound += self.told.finished() as u64;
         }
         self.settle(header.conn, sink);
         wanted
@@ -310,7 +310,7 @@ impl Connections {
     }
 
     /// A TCP connection changed its state.
-    pub fn on_state(&mut self, state: &State, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+    pub fn on_state(&mut self, state: &State, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let end = match state.state {
             TCP_FIN_WAIT1 | TCP_LAST_ACK => None,
             TCP_CLOSE => {
@@ -327,15 +327,15 @@ impl Connections {
             // What of the plaintext had moved by then is not told.
             awaits = [u64::MAX; 2];
         }
-        connection.on_ending(Ending { end, at_ns: state.at_ns, awaits, moved }, &mut self.exchanges);
+        connection.on_ending(Ending { end, at_ns: state.at_ns, awaits, moved }, &mut self.told);
         self.settle(state.conn, sink);
     }
 
     /// Hands over what was told of a connection; forgets one that is over, and remembers one that waits for something.
-    fn settle(&mut self, id: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+    fn settle(&mut self, id: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
-        for exchange in self.exchanges.drain(..) {
-            sink(&connection.info, exchange);
+        for event in self.told.drain() {
+            sink(&connection.info, event);
         }
         if connection.is_over() {
             self.forget(id);
@@ -371,7 +371,7 @@ impl Connections {
         id: u64,
         before_ns: u64,
         now_ns: u64,
-        sink: &mut impl FnMut(&ConnectionInfo, Exchange),
+        sink: &mut impl FnMut(&ConnectionInfo, Event),
     ) {
         if self.by_id.get(&id).is_some_and(|connection| connection.active_ns < before_ns) {
             self.end(id, End::Closed, [0; 2], now_ns, sink);
@@ -379,7 +379,7 @@ impl Connections {
     }
 
     /// A process has ended.
-    pub fn on_exit(&mut self, tgid: u32, at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+    pub fn on_exit(&mut self, tgid: u32, at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         self.resumed_ns.remove(&tgid);
         for id in self.of_process.remove(&tgid).unwrap_or_default() {
             // Another process may have taken it over.
@@ -390,19 +390,19 @@ impl Connections {
     }
 
     /// Lets pieces go ahead that have waited long enough. To be called often; cheap when nothing waits.
-    pub fn on_tick(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+    pub fn on_tick(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         if self.waiting.is_empty() {
             return;
         }
         for id in std::mem::take(&mut self.waiting) {
             let Some(connection) = self.by_id.get_mut(&id) else { continue };
-            connection.on_tick(now_ns, &mut self.exchanges);
+            connection.on_tick(now_ns, &mut self.told);
             self.settle(id, sink);
         }
     }
 
     /// Ends all that is open, unseen from here on: the agent stops.
-    pub fn on_stop(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+    pub fn on_stop(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let ids: Vec<u64> = self.by_id.keys().copied().collect();
         for id in ids {
             self.end(id, End::Forgotten, [0; 2], now_ns, sink);
@@ -419,18 +419,11 @@ impl Connections {
     }
 
     /// `moved`: see [`Connection::on_end`].
-    fn end(
-        &mut self,
-        id: u64,
-        end: End,
-        moved: [u64; 2],
-        at_ns: u64,
-        sink: &mut impl FnMut(&ConnectionInfo, Exchange),
-    ) {
+    fn end(&mut self, id: u64, end: End, moved: [u64; 2], at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
-        connection.on_end(end, moved, at_ns, &mut self.exchanges);
-        for exchange in self.exchanges.drain(..) {
-            sink(&connection.info, exchange);
+        connection.on_end(end, moved, at_ns, &mut self.told);
+        for event in self.told.drain() {
+            sink(&connection.info, event);
         }
         self.forget(id);
     }
@@ -458,7 +451,7 @@ impl Connections {
 
     /// Gives up connections until an eighth of the room is free: of those that hold more than the average the longest idle
     /// ones, since giving up a small one gains nothing.
-    fn shed(&mut self, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+    fn shed(&mut self, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let share = self.bytes / self.by_id.len().max(1);
         let large = self.by_id.iter().filter(|(_, connection)| connection.counted_memory() >= share);
         let mut by_age: Vec<(u64, u64)> = large.map(|(&id, connection)| (connection.active_ns, id)).collect();
@@ -475,7 +468,7 @@ impl Connections {
 
     /// Gives up the longest idle connections when the table is full: a sixteenth at once, so that looking for them
     /// costs little on average.
-    fn make_room(&mut self, sink: &mut impl FnMut(&ConnectionInfo, Exchange)) {
+    fn make_room(&mut self, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         if self.by_id.len() < self.limits.connections {
             return;
         }
@@ -557,7 +550,7 @@ mod tests {
     use zerocopy::FromZeros as _;
 
     use super::*;
-    use crate::model::exchange::{Detail, Outcome};
+    use crate::model::exchange::{Exchange, Operation, Outcome};
 
     const CONN: u64 = 5;
     const TGID: u32 = 7;
@@ -576,7 +569,7 @@ mod tests {
         (open.kind, open.family, open.conn, open.at_ns, open.tgid) =
             (EventKind::Open as u32, family, conn, at_ns, TGID);
         open.state = state;
-        connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Exchange| {});
+        connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Event| {});
     }
 
     /// Moves pieces of a connection, each after the other, and gives what is told of it.
@@ -592,7 +585,8 @@ mod tests {
             (header.conn, header.at_ns) = (conn, at_ns);
             header.other_position = positions[1 - direction as usize];
             positions[direction as usize] += bytes.len() as u64;
-            connections.on_data(&header, bytes, &[], &mut |_: &ConnectionInfo, exchange| told.push(exchange));
+            connections
+                .on_data(&header, bytes, &[], &mut |_: &ConnectionInfo, event: Event| told.extend(event.finished()));
         }
         told
     }
@@ -639,7 +633,7 @@ mod tests {
         assert!(evicted > 100, "{evicted}");
         assert!(unseen > 0, "what is given up is told");
         assert!(connections.by_id.contains_key(&small), "longest idle, but of no weight");
-        connections.on_stop(1000, &mut |_: &ConnectionInfo, _: Exchange| {});
+        connections.on_stop(1000, &mut |_: &ConnectionInfo, _: Event| {});
         assert_eq!(connections.memory(), 0, "what was added is taken away again");
     }
 
@@ -664,10 +658,10 @@ mod tests {
             (header.conn, header.at_ns, header.position, header.other_position) = (conn, 2, preface.len() as u64, 1);
             header.len = u32::try_from(frames.len()).unwrap();
             header.head_len = u16::try_from(frames.len()).unwrap();
-            connections.on_data(&header, &frames, &[], &mut |_: &ConnectionInfo, _: Exchange| {});
+            connections.on_data(&header, &frames, &[], &mut |_: &ConnectionInfo, _: Event| {});
         }
         assert_eq!(connections.waiting.len(), 99);
-        connections.on_tick(u64::MAX / 2, &mut |_: &ConnectionInfo, _: Exchange| {});
+        connections.on_tick(u64::MAX / 2, &mut |_: &ConnectionInfo, _: Event| {});
         let (bytes, evicted) = (connections.memory(), connections.totals().evicted);
         assert!(evicted > 0 && bytes <= limits.bytes, "{evicted} evicted, {bytes} bytes");
     }
@@ -683,7 +677,7 @@ mod tests {
             open(&mut connections, 1);
             let told = told_of(&mut connections, 1, &[(requests, asked), (responses, &answered)]);
             let [exchange] = &told[..] else { panic!("one exchange expected: {told:?}") };
-            let Detail::Http(http) = &exchange.detail else { panic!("{exchange:?}") };
+            let Operation::Http(http) = &exchange.operation else { panic!("{exchange:?}") };
             assert_eq!((http.version, http.target.as_deref(), http.status), ("2", Some("/first"), Some(200)));
         }
     }
@@ -693,7 +687,7 @@ mod tests {
         let mut event = State::new_zeroed();
         (event.kind, event.state, event.conn, event.at_ns) = (EventKind::State as u32, state, CONN, 2);
         (event.error, event.received, event.sent) = (error, received, sent);
-        connections.on_state(&event, &mut |_: &ConnectionInfo, exchange| told.push(exchange));
+        connections.on_state(&event, &mut |_: &ConnectionInfo, event: Event| told.extend(event.finished()));
         told
     }
 
@@ -701,9 +695,9 @@ mod tests {
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
     fn statuses(told: &[Exchange]) -> Vec<Option<u16>> {
-        let status = |exchange: &Exchange| match &exchange.detail {
-            Detail::Http(http) => http.status,
-            Detail::Rpc(_) => None,
+        let status = |exchange: &Exchange| match &exchange.operation {
+            Operation::Http(http) => http.status,
+            _ => None,
         };
         told.iter().map(status).collect()
     }
@@ -719,7 +713,7 @@ mod tests {
         let mut told = Vec::new();
         let mut header = data(SENT, OK, 0);
         header.other_position = all[0];
-        connections.on_data(&header, OK, &[], &mut |_: &ConnectionInfo, exchange| told.push(exchange));
+        connections.on_data(&header, OK, &[], &mut |_: &ConnectionInfo, event: Event| told.extend(event.finished()));
         assert_eq!(statuses(&told), [Some(200)]);
         assert!(connections.is_empty(), "its end was told");
     }
@@ -731,7 +725,7 @@ mod tests {
         told_of(&mut connections, 1, &[(RECEIVED, GET)]);
         assert!(state(&mut connections, TCP_CLOSE, ECONNRESET, [1000, 1000]).is_empty());
         let mut told = Vec::new();
-        connections.on_tick(1_000_000_000, &mut |_: &ConnectionInfo, exchange| told.push(exchange));
+        connections.on_tick(1_000_000_000, &mut |_: &ConnectionInfo, event: Event| told.extend(event.finished()));
         assert_eq!((statuses(&told), connections.is_empty()), (vec![None], true));
     }
 
@@ -744,7 +738,7 @@ mod tests {
         assert!(connections.is_empty());
         let mut end = data(RECEIVED, &[], GET.len() as u64);
         end.flags = flags::END;
-        let nobody = &mut |_: &ConnectionInfo, _: Exchange| {};
+        let nobody = &mut |_: &ConnectionInfo, _: Event| {};
         connections.on_data(&end, &[], &[], nobody);
         connections.on_data(&data(RECEIVED, GET, GET.len() as u64), GET, &[], nobody);
         assert!(connections.is_empty());

@@ -1,5 +1,7 @@
 //! Connections of every kind, from records to exchanges.
 
+use std::collections::HashSet;
+
 use ebpf_common::events::{
     AF_INET, AF_UNIX, Data, EventKind, MET_AT_BEGINNING, MET_IN_MIDST, Open, PLAINTEXT, RECEIVED, SENT, State,
     TCP_CLOSE, flags,
@@ -8,7 +10,7 @@ use zerocopy::FromZeros as _;
 
 use super::{Connections, Limits, Wanted};
 use crate::model::{
-    exchange::{Detail, Exchange, Outcome},
+    exchange::{Event, Exchange, Key, Operation, Outcome},
     net::ConnectionInfo,
 };
 
@@ -30,11 +32,30 @@ enum Met {
 
 const ALL: [Met; 3] = [Met::AtBeginning, Met::InMidst, Met::Unix];
 
+/// What was told: each request first opened, then finished, once.
+#[derive(Default)]
+struct Told {
+    open: HashSet<Key>,
+    finished: Vec<(ConnectionInfo, Exchange)>,
+}
+
+impl Told {
+    fn take(&mut self, connection: &ConnectionInfo, event: Event) {
+        match event {
+            Event::Opened(opened) => assert!(self.open.insert(opened.key), "opened twice: {opened:?}"),
+            Event::Finished(key, exchange) => {
+                assert!(self.open.remove(&key), "never opened, or over already: {exchange:?}");
+                self.finished.push((connection.clone(), exchange));
+            }
+        }
+    }
+}
+
 /// A connection that is watched.
 struct Wire {
     connections: Connections,
     id: u64,
-    told: Vec<(ConnectionInfo, Exchange)>,
+    told: Told,
     wanted: Wanted,
     moved: [u64; 2],
     now: u64,
@@ -48,8 +69,8 @@ impl Wire {
         open.family = if met == Met::Unix { AF_UNIX } else { AF_INET };
         open.state = if met == Met::AtBeginning { 1 | MET_AT_BEGINNING } else { u16::from(met != Met::Unix) };
         open.remote_addr[..4].copy_from_slice(&[192, 0, 2, 9]);
-        connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Exchange| {});
-        Self { connections, id: CONN, told: Vec::new(), wanted: Wanted::Pieces, moved: [0; 2], now: 1_000 * MS }
+        connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Event| {});
+        Self { connections, id: CONN, told: Told::default(), wanted: Wanted::Pieces, moved: [0; 2], now: 1_000 * MS }
     }
 
     /// Plaintext of TLS that is met right behind bytes which are not told.
@@ -59,7 +80,7 @@ impl Wire {
         let mut open = Open::new_zeroed();
         (open.kind, open.conn, open.tgid, open.at_ns) = (EventKind::Open as u32, wire.id, 7, wire.now);
         open.state = MET_IN_MIDST;
-        wire.connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Exchange| {});
+        wire.connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Event| {});
         wire
     }
 
@@ -73,9 +94,9 @@ impl Wire {
         header.other_position = self.moved[1 - direction as usize];
         self.moved[direction as usize] += bytes.len() as u64;
         let told = &mut self.told;
-        let wanted = self.connections.on_data(&header, bytes, &[], &mut |info: &ConnectionInfo, exchange| {
-            told.push((info.clone(), exchange));
-        });
+        let wanted = self
+            .connections
+            .on_data(&header, bytes, &[], &mut |info: &ConnectionInfo, event: Event| told.take(info, event));
         if self.wanted != Wanted::Nothing {
             self.wanted = wanted;
         }
@@ -97,7 +118,7 @@ impl Wire {
         (end.conn, end.at_ns) = (CONN, self.now);
         [end.position, end.other_position] = self.moved;
         let told = &mut self.told;
-        let sink = &mut |info: &ConnectionInfo, exchange| told.push((info.clone(), exchange));
+        let sink = &mut |info: &ConnectionInfo, event: Event| told.take(info, event);
         self.connections.on_data(&end, &[], &[], sink);
         self.connections.on_tick(self.now + 1_000_000_000, sink);
         self
@@ -108,16 +129,17 @@ impl Wire {
         (state.kind, state.state, state.conn, state.at_ns) = (EventKind::State as u32, TCP_CLOSE, CONN, self.now);
         [state.received, state.sent] = self.moved;
         let told = &mut self.told;
-        let sink = &mut |info: &ConnectionInfo, exchange| told.push((info.clone(), exchange));
+        let sink = &mut |info: &ConnectionInfo, event: Event| told.take(info, event);
         self.connections.on_state(&state, sink);
         // What was lost is waited for no longer.
         self.connections.on_tick(self.now + 1_000_000_000, sink);
+        assert!(self.told.open.is_empty(), "opened, and never finished: {:?}", self.told.open);
         self
     }
 
     fn told(&self) -> Vec<String> {
         let tell = |(_, exchange): &(ConnectionInfo, Exchange)| {
-            let Detail::Http(http) = &exchange.detail else { panic!("{exchange:?}") };
+            let Operation::Http(http) = &exchange.operation else { panic!("{exchange:?}") };
             let [method, target] = [&http.method, &http.target].map(|text| text.as_deref().unwrap_or("?"));
             let outcome = match exchange.outcome {
                 Outcome::Complete => String::new(),
@@ -125,7 +147,7 @@ impl Wire {
             };
             format!("{:?} {method} {target} {}{outcome}", exchange.role, http.status.unwrap_or_default())
         };
-        self.told.iter().map(tell).collect()
+        self.told.finished.iter().map(tell).collect()
     }
 
     /// What could not be made sense of.
@@ -276,7 +298,7 @@ fn a_proxy_may_name_the_client_before_anything_else() {
             let mut wire = Wire::new(met);
             wire.receives(&stream[..behind]).receives(&stream[behind..]).sends(OK).receives(GET).sends(OK);
             assert_eq!(wire.told(), ["Server GET /a 200", "Server GET /a 200"], "{met:?} {behind}");
-            let client = wire.told[1].0.client.map(|client| client.to_string());
+            let client = wire.told.finished[1].0.client.map(|client| client.to_string());
             assert_eq!(client.as_deref(), Some("203.0.113.7:56324"));
             assert_eq!(wire.anomalies(), 0);
         }
@@ -347,7 +369,9 @@ fn a_body_that_goes_on_to_the_end_is_as_long_as_what_came() {
         wire.sends(GET).receives("HTTP/1.1 200 OK\r\n\r\nhi");
         wire.moved[RECEIVED as usize] += lost;
         wire.reads_the_end();
-        let [(_, Exchange { detail: Detail::Http(http), .. })] = &wire.told[..] else { panic!("{:?}", wire.told) };
+        let [(_, Exchange { operation: Operation::Http(http), .. })] = &wire.told.finished[..] else {
+            panic!("{:?}", wire.told.finished)
+        };
         assert_eq!((http.status, http.response_body_bytes), (Some(200), Some(2 + lost)));
     }
 }

@@ -24,8 +24,101 @@ pub struct Exchange {
     pub outcome: Outcome,
     /// The context the request carried.
     pub parent: Option<TraceParent>,
+    /// The protocol it was spoken in: `http1`, `http2`, `grpc`. For counters and logs.
+    pub protocol: &'static str,
+    /// Whether a response belongs to it.
+    pub pattern: Pattern,
     /// What was asked and answered.
-    pub detail: Detail,
+    pub operation: Operation,
+}
+
+/// Names an exchange from its beginning to its end. It is never given to another one: a slot is used again, its generation
+/// is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    generation: u32,
+    slot: u32,
+}
+
+impl Key {
+    /// A small number that no other exchange has which is open at the same time.
+    #[must_use]
+    pub const fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// Gives out keys.
+#[derive(Debug, Default)]
+pub struct Keys {
+    /// Those that were given back, with the generation that comes next.
+    free: Vec<Key>,
+    slots: u32,
+}
+
+impl Keys {
+    /// A new key.
+    #[must_use]
+    pub fn take(&mut self) -> Key {
+        self.free.pop().unwrap_or_else(|| {
+            let slot = self.slots;
+            self.slots += 1;
+            Key { generation: 0, slot }
+        })
+    }
+
+    /// The exchange is over.
+    pub fn give_back(&mut self, key: Key) {
+        // A slot whose generations are used up is left alone.
+        if let Some(generation) = key.generation.checked_add(1) {
+            self.free.push(Key { generation, ..key });
+        }
+    }
+}
+
+/// A request that has begun.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Opened {
+    /// Its name.
+    pub key: Key,
+    /// Which end the watched process is.
+    pub role: Role,
+    /// The thread that moved its first byte.
+    pub thread: Thread,
+    /// Its first byte.
+    pub start_ns: u64,
+    /// The context it carries, if that is known already.
+    pub parent: Option<TraceParent>,
+}
+
+/// What protocols tell, in the order in which it happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A request has begun.
+    Opened(Opened),
+    /// It is over. What was opened always finishes.
+    Finished(Key, Exchange),
+}
+
+impl Event {
+    /// The exchange that is over.
+    #[must_use]
+    pub fn finished(self) -> Option<Exchange> {
+        match self {
+            Self::Opened(_) => None,
+            Self::Finished(_, exchange) => Some(exchange),
+        }
+    }
+}
+
+/// The message exchange pattern.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Pattern {
+    /// A request that a response belongs to.
+    #[default]
+    RequestResponse,
+    /// A message that nobody answers: it is complete once it was moved.
+    OneWay,
 }
 
 /// How an exchange ended. Only what was seen is said.
@@ -45,11 +138,55 @@ pub enum Outcome {
 
 /// What was asked and answered, by OpenTelemetry's groups of conventions.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Detail {
+pub enum Operation {
     /// HTTP, of any version.
     Http(Box<Http>),
     /// A remote procedure call (gRPC, gRPC-Web, Connect).
     Rpc(Box<Rpc>),
+    /// A call to a database.
+    Db(Box<Db>),
+    /// A message to or from a broker.
+    Messaging(Box<Messaging>),
+}
+
+/// One of these groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// See [`Operation::Http`].
+    Http,
+    /// See [`Operation::Rpc`].
+    Rpc,
+    /// See [`Operation::Db`].
+    Db,
+    /// See [`Operation::Messaging`].
+    Messaging,
+}
+
+impl Group {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Http, Self::Rpc, Self::Db, Self::Messaging];
+}
+
+impl Operation {
+    /// Takes the `tracestate` out.
+    pub fn take_trace_state(&mut self) -> Option<CompactString> {
+        match self {
+            Self::Http(http) => http.trace_state.take(),
+            Self::Rpc(rpc) => rpc.trace_state.take(),
+            Self::Db(_) | Self::Messaging(_) => None,
+        }
+    }
+
+    /// Whose conventions describe it.
+    #[must_use]
+    pub const fn group(&self) -> Group {
+        match self {
+            Self::Http(_) => Group::Http,
+            Self::Rpc(_) => Group::Rpc,
+            Self::Db(_) => Group::Db,
+            Self::Messaging(_) => Group::Messaging,
+        }
+    }
 }
 
 /// An HTTP exchange.
@@ -108,4 +245,74 @@ pub struct Rpc {
     pub timeout_ns: Option<u64>,
     /// As in [`Http::unknown_name`].
     pub unknown_name: Option<u64>,
+}
+
+/// A call to a database
+/// (<https://opentelemetry.io/docs/specs/semconv/database/database-spans/>).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Db {
+    /// `db.system.name`: `postgresql`, `mysql`, `redis`.
+    pub system: &'static str,
+    /// `db.namespace`: the database, as the client chose it.
+    pub namespace: Option<CompactString>,
+    /// `db.collection.name`: the table, where the call names one.
+    pub collection: Option<CompactString>,
+    /// `db.operation.name`: the command or the statement's first word.
+    pub operation: Option<CompactString>,
+    /// `db.operation.batch.size`, where there are several.
+    pub batch_size: Option<u32>,
+    /// `db.query.summary`: of low cardinality.
+    pub summary: Option<CompactString>,
+    /// `db.query.text`, without literals.
+    pub text: Option<CompactString>,
+    /// `db.stored_procedure.name`.
+    pub procedure: Option<CompactString>,
+    /// `db.response.status_code`: the code of an error, as the system has it.
+    pub status: Option<CompactString>,
+    /// The response says that the call failed.
+    pub failed: bool,
+    /// `db.response.returned_rows`.
+    pub returned_rows: Option<u64>,
+}
+
+/// A message to or from a broker
+/// (<https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/>).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Messaging {
+    /// `messaging.system`: `kafka`, `rabbitmq`.
+    pub system: &'static str,
+    /// `messaging.operation.name`, as the system calls it.
+    pub operation: CompactString,
+    /// `messaging.operation.type`.
+    pub step: MessagingStep,
+    /// `messaging.destination.name`.
+    pub destination: Option<CompactString>,
+    /// `messaging.destination.partition.id`.
+    pub partition: Option<CompactString>,
+    /// `messaging.consumer.group.name`.
+    pub consumer_group: Option<CompactString>,
+    /// `messaging.client.id`.
+    pub client_id: Option<CompactString>,
+    /// `messaging.message.id`, of a single message.
+    pub message_id: Option<CompactString>,
+    /// `messaging.batch.message_count`, where there are several.
+    pub messages: Option<u64>,
+    /// `messaging.message.body.size`, of a single message.
+    pub body_bytes: Option<u64>,
+    /// `error.type`: the code of an error, as the system has it.
+    pub error: Option<CompactString>,
+}
+
+/// `messaging.operation.type`: what is done with messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MessagingStep {
+    /// They are given to the broker.
+    #[default]
+    Send,
+    /// They are asked for.
+    Receive,
+    /// They are handed to who deals with them.
+    Process,
+    /// The broker is told that they were dealt with.
+    Settle,
 }

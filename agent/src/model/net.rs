@@ -64,13 +64,15 @@ impl Role {
     }
 }
 
-/// The thread that moved bytes, by its ids in the initial PID namespace.
+/// Who moved bytes: the thread, by its ids in the initial PID namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Thread {
     /// Process (thread group) id.
     pub tgid: u32,
     /// Thread id.
     pub tid: u32,
+    /// The unit of work that ran on it: a task, goroutine or virtual thread. 0 where there is none, or none is known.
+    pub work: u64,
 }
 
 /// One end of a connection.

@@ -16,6 +16,26 @@ pub enum Kind {
     Server,
     /// CLIENT.
     Client,
+    /// PRODUCER.
+    Producer,
+    /// CONSUMER.
+    Consumer,
+    /// INTERNAL.
+    Internal,
+}
+
+impl Kind {
+    /// Its name, as text and JSON have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Server => "SERVER",
+            Self::Client => "CLIENT",
+            Self::Producer => "PRODUCER",
+            Self::Consumer => "CONSUMER",
+            Self::Internal => "INTERNAL",
+        }
+    }
 }
 
 /// Span status. `Ok` is never set: the conventions leave it to applications.

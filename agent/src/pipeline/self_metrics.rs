@@ -8,7 +8,6 @@ use std::sync::{
 use compact_str::CompactString;
 use ebpf_common::policy::Counter;
 
-use super::shared::Shared;
 use crate::{
     capture::Counts,
     conn::Totals,
@@ -17,7 +16,7 @@ use crate::{
         metric::{Metric, NumberPoint, Points},
         span::{Attribute, Resource, Value},
     },
-    telemetry::{Telemetry, clock::unix_ns},
+    telemetry::{RedMetrics, clock::unix_ns},
 };
 
 #[derive(Clone, Copy, Default)]
@@ -36,7 +35,7 @@ pub struct Gauges {
     snapshot: Mutex<Snapshot>,
     /// By service.
     shed: Mutex<Vec<(CompactString, u64)>>,
-    telemetry: Arc<Shared<Telemetry>>,
+    red: RedMetrics,
     agent: Arc<Resource>,
     since_unix_ns: u64,
     backend: &'static str,
@@ -45,12 +44,12 @@ pub struct Gauges {
 impl Gauges {
     /// Figures about `agent`, which captures by `backend`; all zero.
     #[must_use]
-    pub fn new(telemetry: Arc<Shared<Telemetry>>, agent: Arc<Resource>, backend: &'static str) -> Self {
+    pub fn new(red: RedMetrics, agent: Arc<Resource>, backend: &'static str) -> Self {
         Self {
             events: AtomicU64::new(0),
             snapshot: Mutex::default(),
             shed: Mutex::default(),
-            telemetry,
+            red,
             agent,
             since_unix_ns: unix_ns(),
             backend,
@@ -109,15 +108,10 @@ impl MetricSource for Gauges {
     fn collect(&self, _now_unix_ns: u64) -> Vec<Metric> {
         let Snapshot { kernel, table, connections, processes, unanswered, unknown } =
             *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
-        let exchanges = {
-            let telemetry = self.telemetry.lock();
-            telemetry
-                .counts()
-                .exchanges
-                .iter()
-                .map(|&(protocol, outcome, count)| self.point(count, &[("protocol", protocol), ("outcome", outcome)]))
-                .collect()
-        };
+        let exchanges = self.red.counts().exchanges.into_iter();
+        let exchanges = exchanges
+            .map(|(protocol, outcome, count)| self.point(count, &[("protocol", protocol), ("outcome", outcome)]))
+            .collect();
         vec![
             self.metric(
                 "beyla_rs.build_info",

@@ -3,7 +3,10 @@
 
 use std::time::Instant;
 
-use crate::model::{exchange::Exchange, net::ConnectionInfo, span::Resource};
+use crate::{
+    model::{exchange::Exchange, net::ConnectionInfo, span::Resource},
+    trace::Context,
+};
 
 /// Most exchanges held, some 500 bytes each.
 const HELD_MAX: usize = 20_000;
@@ -11,10 +14,13 @@ const HELD_MAX: usize = 20_000;
 /// Whether the metadata is there: asked once a round, must not wait.
 pub type Ready = Box<dyn Fn() -> bool + Send>;
 
+/// An exchange that is held.
+pub(super) type Held = (ConnectionInfo, Exchange, Context);
+
 /// What is held, in its order.
 pub(super) struct Waiting {
     until: Option<(Ready, Instant)>,
-    held: Vec<(ConnectionInfo, Exchange)>,
+    held: Vec<Held>,
 }
 
 impl Waiting {
@@ -28,23 +34,24 @@ impl Waiting {
         &mut self,
         connection: &ConnectionInfo,
         exchange: Exchange,
+        context: Context,
         resource: &Resource,
     ) -> Option<Exchange> {
         if self.until.is_none() || self.held.len() >= HELD_MAX || !awaits_pod(resource) {
             return Some(exchange);
         }
-        self.held.push((connection.clone(), exchange));
+        self.held.push((connection.clone(), exchange, context));
         None
     }
 
     /// What was held, once nothing is to be waited for any more.
-    pub(super) fn release(&mut self) -> Vec<(ConnectionInfo, Exchange)> {
+    pub(super) fn release(&mut self) -> Vec<Held> {
         let Some((is_ready, until)) = &self.until else { return Vec::new() };
         if is_ready() || *until <= Instant::now() { self.release_all() } else { Vec::new() }
     }
 
     /// What was held, at the end.
-    pub(super) fn release_all(&mut self) -> Vec<(ConnectionInfo, Exchange)> {
+    pub(super) fn release_all(&mut self) -> Vec<Held> {
         self.until = None;
         std::mem::take(&mut self.held)
     }
@@ -66,10 +73,13 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        exchange::{Detail, Outcome},
+        exchange::{Operation, Outcome, Pattern},
         net::{Endpoint, Role, Thread},
         span::Value,
+        trace_context::{SpanId, TraceId},
     };
+
+    const CONTEXT: Context = Context { trace_id: TraceId([1; 16]), span_id: SpanId([1; 8]), parent: None, flags: 0 };
 
     fn resource(keys: &[&'static str]) -> Resource {
         let attributes = keys.iter().map(|key| ((*key).into(), Value::Static("x"))).collect();
@@ -85,7 +95,9 @@ mod tests {
             end_ns: start_ns,
             outcome: Outcome::Complete,
             parent: None,
-            detail: Detail::Http(Box::default()),
+            protocol: "http1",
+            pattern: Pattern::RequestResponse,
+            operation: Operation::Http(Box::default()),
         }
     }
 
@@ -109,21 +121,25 @@ mod tests {
         let later = Instant::now() + Duration::from_secs(3600);
         let mut waiting = Waiting::new(Some((Box::new(move || asked.load(Ordering::Relaxed)), later)));
         let in_container = resource(&["container.id"]);
-        assert!(waiting.hold(&connection(), exchange(1), &resource(&[])).is_some());
-        assert!(waiting.hold(&connection(), exchange(2), &resource(&["container.id", "k8s.pod.start_time"])).is_some());
-        assert!(waiting.hold(&connection(), exchange(3), &in_container).is_none());
-        assert!(waiting.hold(&connection(), exchange(4), &in_container).is_none());
+        assert!(waiting.hold(&connection(), exchange(1), CONTEXT, &resource(&[])).is_some());
+        assert!(
+            waiting
+                .hold(&connection(), exchange(2), CONTEXT, &resource(&["container.id", "k8s.pod.start_time"]))
+                .is_some()
+        );
+        assert!(waiting.hold(&connection(), exchange(3), CONTEXT, &in_container).is_none());
+        assert!(waiting.hold(&connection(), exchange(4), CONTEXT, &in_container).is_none());
         assert!(waiting.release().is_empty());
         is_ready.store(true, Ordering::Relaxed);
-        let released: Vec<u64> = waiting.release().iter().map(|(_, exchange)| exchange.start_ns).collect();
+        let released: Vec<u64> = waiting.release().iter().map(|(_, exchange, _)| exchange.start_ns).collect();
         assert_eq!(released, [3, 4]);
-        assert!(waiting.hold(&connection(), exchange(5), &in_container).is_some());
+        assert!(waiting.hold(&connection(), exchange(5), CONTEXT, &in_container).is_some());
     }
 
     #[test]
     fn an_api_server_that_does_not_answer_is_waited_for_no_longer_than_said() {
         let mut waiting = Waiting::new(Some((Box::new(|| false), Instant::now())));
-        assert!(waiting.hold(&connection(), exchange(1), &resource(&["container.id"])).is_none());
+        assert!(waiting.hold(&connection(), exchange(1), CONTEXT, &resource(&["container.id"])).is_none());
         assert_eq!(waiting.release().len(), 1);
     }
 }

@@ -1,17 +1,21 @@
 //! Protocols: each in a folder of its own. A protocol recognises its bytes, parses them as they come in pieces of any
-//! size with known gaps, matches responses with requests, and yields [`Exchange`]s and nothing else. It has no I/O, no
+//! size with known gaps, matches responses with requests, and tells when each begins and ends, and nothing else. It has no I/O, no
 //! clock, no `unsafe`; its input is hostile.
 //!
 //! To add one: a folder, a line in [`REGISTRY`], a row in the README's table.
 
+pub use self::output::Output;
 use crate::model::{
-    exchange::Exchange,
+    exchange::{Exchange, Group, Key},
     net::{Direction, Role, Thread},
 };
 
 mod grpc;
 pub mod http1;
 pub mod http2;
+mod output;
+#[cfg(test)]
+mod testing;
 
 /// Every protocol the agent speaks, in the order in which they are asked: the strictest first.
 pub static REGISTRY: &[Entry] = &[
@@ -112,18 +116,18 @@ pub enum Interest {
 
 /// One connection's parser.
 pub trait Session: Send {
-    /// Takes the next piece of one direction; finished exchanges are pushed to `out`.
-    fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Vec<Exchange>) -> Interest;
+    /// Takes the next piece of one direction; what begins and ends by it is told to `out`.
+    fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest;
 
     /// To be called before anything else: it is known that the connection was in use when what is told begins, so requests may be
     /// open.
     fn begin_in_use(&mut self) {}
 
     /// No more bytes will come in this direction (end of file, half-close).
-    fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Vec<Exchange>);
+    fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output);
 
-    /// The connection has ended; every open exchange is pushed with what is known of it.
-    fn on_end(&mut self, end: End, at_ns: u64, out: &mut Vec<Exchange>);
+    /// The connection has ended; every open request is finished with what is known of it.
+    fn on_end(&mut self, end: End, at_ns: u64, out: &mut Output);
 
     /// Which end the watched process is.
     fn role(&self) -> Role;
@@ -131,8 +135,8 @@ pub trait Session: Send {
     /// Requests that wait for the end of their response.
     fn open_requests(&self) -> usize;
 
-    /// Calls `each` with the method of each of them, `None` where it is not known.
-    fn open_methods(&self, each: &mut dyn FnMut(Option<&str>));
+    /// Calls `each` with the group and the method of each of them; that is `None` where it is not known, or there is none.
+    fn open_methods(&self, each: &mut dyn FnMut(Group, Option<&str>));
 
     /// Heap bytes held, about.
     fn memory(&self) -> usize;
@@ -146,7 +150,9 @@ pub trait Session: Send {
     }
 
     /// Takes over a request that another protocol's session has read and this one is to see answered.
-    fn take_over(&mut self, _request: Exchange) {}
+    fn take_over(&mut self, key: Key, request: Exchange, out: &mut Output) {
+        out.finish(key, request);
+    }
 }
 
 /// What a session leaves to that of the protocol that its connection continues as.
@@ -155,7 +161,7 @@ pub struct Handover {
     /// Bytes at the end of the last piece that are the next protocol's.
     pub rest: u64,
     /// The request that is answered there; its end is still to come.
-    pub request: Option<Exchange>,
+    pub request: Option<(Key, Exchange)>,
 }
 
 /// What a session could not make sense of.

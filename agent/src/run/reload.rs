@@ -1,6 +1,6 @@
 //! Another configuration for the running agent: on SIGHUP, and when the file's content has changed.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -13,16 +13,16 @@ use super::{
 };
 use crate::{
     config::{self, Changes, Config, Loaded},
-    pipeline::Shared,
+    pipeline::Change,
     procs::ProcessTable,
-    telemetry::{Telemetry, redact::Redactor},
+    telemetry::redact::Redactor,
 };
 
 /// What takes up changes.
 pub(super) struct Reloader {
     current: Loaded,
     processes: Arc<ProcessTable>,
-    telemetry: Arc<Shared<Telemetry>>,
+    telemetry: mpsc::Sender<Change>,
     terminal: Terminal,
     /// Told when the terminal is gone.
     hung_up: Arc<Notify>,
@@ -32,7 +32,7 @@ impl Reloader {
     pub(super) const fn new(
         current: Loaded,
         processes: Arc<ProcessTable>,
-        telemetry: Arc<Shared<Telemetry>>,
+        telemetry: mpsc::Sender<Change>,
         terminal: Terminal,
         hung_up: Arc<Notify>,
     ) -> Self {
@@ -100,18 +100,19 @@ impl Reloader {
             }
         }
         let settings = settings::telemetry(&new);
-        {
-            let mut telemetry = self.telemetry.lock();
-            telemetry.leave_own_exports(settings.leaves_own_exports);
-            if changes.routes {
-                telemetry.set_routes(settings.routes);
-            }
-            if changes.sampling {
-                telemetry.set_sampler(settings.sampler);
-            }
-            if changes.redaction {
-                telemetry.set_redactor(Redactor::new(new.redacted_query_keys()));
-            }
+        let mut taken_up = vec![Change::LeavesOwnExports(settings.leaves_own_exports)];
+        if changes.routes {
+            taken_up.push(Change::Routes(settings.routes));
+        }
+        if changes.sampling {
+            taken_up.push(Change::Sampler(settings::sampler(&new)));
+        }
+        if changes.redaction {
+            taken_up.push(Change::Redactor(Redactor::new(new.redacted_query_keys())));
+        }
+        for change in taken_up {
+            // Nobody listens any more when the agent stops.
+            let _unheard = self.telemetry.send(change);
         }
         for key in &changes.needs_restart {
             tracing::warn!("{key}: takes effect at the next start");

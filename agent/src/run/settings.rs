@@ -23,7 +23,8 @@ use crate::{
         host::{Host, HostSource},
         selector::InvalidGlob,
     },
-    telemetry::{self, histogram::Aggregation, red, redact::Redactor, route, sampling::Sampler},
+    telemetry::{self, histogram::Aggregation, red, redact::Redactor, route},
+    trace::sampling::Sampler,
 };
 
 /// A setting that the configuration's own checks let pass and a stage cannot use.
@@ -61,13 +62,16 @@ pub(super) fn capture(config: &Config, watch_all: bool) -> Result<capture::Optio
     })
 }
 
+pub(super) fn sampler(config: &Config) -> Sampler {
+    Sampler::from(&config.otel_traces_export.sampler)
+}
+
 pub(super) fn telemetry(config: &Config) -> telemetry::Config {
     let aggregation = match config.otel_metrics_export.histogram_aggregation {
         config::HistogramAggregation::ExplicitBucketHistogram => Aggregation::Explicit,
         config::HistogramAggregation::Base2ExponentialBucketHistogram => Aggregation::Exponential,
     };
     telemetry::Config {
-        sampler: Sampler::from(&config.otel_traces_export.sampler),
         routes: routes(&config.routes),
         redactor: Redactor::new(config.redacted_query_keys()),
         red: red::Config { aggregation, ..red::Config::default() },

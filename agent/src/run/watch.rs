@@ -31,14 +31,14 @@ use crate::{
     conn::Limits,
     export::{Exporters, MetricSource},
     kernel::capabilities::Capabilities,
-    pipeline::{Ended, Gauges, Parts, Pipeline, RedSource, Shared},
+    pipeline::{Ended, Gauges, Parts, Pipeline, RedSource},
     procs::{ProcessTable, fs::ProcFs, pod::PodSource},
     telemetry::{
         Telemetry,
         clock::{Clock, Offset},
-        ids::Ids,
     },
     tls::{self, Attachments, Finding},
+    trace::{Tracer, ids::Ids},
 };
 
 /// How long the agent waits, before it says that it watches, for the TLS libraries of processes that run already.
@@ -179,20 +179,22 @@ impl Agent {
         let processes = Arc::new(ProcessTable::new(process_settings));
         metadata::ask_cloud(&runtime, &processes);
         let ids = Ids::from_os().context("cannot get random numbers for trace ids")?;
-        let mut telemetry = Telemetry::new(settings::telemetry(config), Clock::new(Offset::sample()), ids);
+        let tracer = Tracer::new(ids, settings::sampler(config));
+        let mut telemetry = Telemetry::new(settings::telemetry(config), Clock::new(Offset::sample()));
         if let Some(kubernetes) = kubernetes.as_ref().filter(|_| config.name_resolver.asks(NameOrigin::K8s)) {
             telemetry.set_peers(Arc::clone(kubernetes) as _);
         }
         telemetry.set_names(metadata::names(config, &processes)?);
-        let telemetry = Arc::new(Shared::new(telemetry));
+        let red = telemetry.metrics();
+        let (change, changes) = mpsc::channel();
         let table = Arc::clone(&processes);
         let hung_up = Arc::new(Notify::new());
-        let (its_processes, its_telemetry) = (Arc::clone(&processes), Arc::clone(&telemetry));
-        let reloader = Reloader::new(config.clone(), its_processes, its_telemetry, terminal, Arc::clone(&hung_up));
+        let its_processes = Arc::clone(&processes);
+        let reloader = Reloader::new(config.clone(), its_processes, change, terminal, Arc::clone(&hung_up));
         let agent = settings::agent_resource(&processes);
-        let gauges = Arc::new(Gauges::new(Arc::clone(&telemetry), Arc::clone(&agent), capture.backend().name()));
+        let gauges = Arc::new(Gauges::new(red.clone(), Arc::clone(&agent), capture.backend().name()));
         let sources: Vec<Arc<dyn MetricSource>> =
-            vec![Arc::new(RedSource(Arc::clone(&telemetry), config.telemetry.naming)), Arc::clone(&gauges) as _];
+            vec![Arc::new(RedSource(red, config.telemetry.naming)), Arc::clone(&gauges) as _];
         let exporters = Exporters::start(&export, runtime.handle(), sources, agent)?;
         let backend = capture.backend();
         let own_words = if is_open { None } else { Some(describe(&table, &targets)) };
@@ -202,7 +204,9 @@ impl Agent {
             capture,
             targets,
             processes,
+            tracer,
             telemetry,
+            changes,
             gauges,
             sink: exporters.sink(),
             limits: Limits::default(),

@@ -4,14 +4,6 @@ use crate::model::metric::{Exemplar, ExponentialPoint, HistogramPoint};
 
 use super::exponential::Exponential;
 
-/// Bounds for durations in seconds, as the semantic conventions advise.
-pub const DURATION_BOUNDS_S: &[f64] =
-    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-
-/// Bounds for body sizes in bytes: none, what fits a packet or a page, then powers of four up to 16 MiB.
-pub const SIZE_BOUNDS_BYTES: &[f64] =
-    &[0.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
-
 /// An exemplar older than this at collection is dropped: its trace has long been delivered.
 const EXEMPLAR_MAX_AGE_NS: u64 = 300_000_000_000;
 /// Exemplars per histogram.
@@ -155,6 +147,7 @@ pub(super) enum Point {
 mod tests {
     use super::*;
     use crate::model::trace_context::{SpanId, TraceId};
+    use crate::telemetry::instruments::{DURATION_BOUNDS_S, SIZE_BOUNDS_BYTES};
 
     fn explicit(point: Point) -> HistogramPoint {
         match point {

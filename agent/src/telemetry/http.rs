@@ -1,12 +1,14 @@
 //! HTTP exchanges as spans and metric attributes.
 
+use std::sync::Arc;
+
 use compact_str::CompactString;
 
 use super::{
-    Described,
     attributes::Attributes,
+    conventions::{Conventions, Described, Policy, kind},
     endpoint::{self, Remote, Server},
-    methods::{Method, Methods},
+    methods::Method,
     outcome::{self, Error},
     red::{Label, Labels},
     redact::{self, REDACTED_USER_INFO, Redactor},
@@ -14,13 +16,15 @@ use super::{
     target::{Form, Target},
 };
 use crate::model::{
-    exchange::{Http, Outcome},
+    exchange::{Group, Http, Outcome},
     net::{ConnectionInfo, Role},
-    span::{Kind, Status, Value},
+    span::{Status, Value},
 };
 
 /// What both the span and the metrics need to know of an exchange.
 pub(super) struct Facts {
+    http: Box<Http>,
+    route: Option<Arc<str>>,
     role: Role,
     outcome: Outcome,
     target: Target,
@@ -37,14 +41,14 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn of(
-        http: &Http,
+        http: Box<Http>,
         role: Role,
         outcome: Outcome,
         connection: &ConnectionInfo,
-        methods: &Methods,
+        policy: &Policy,
         remote: Remote<'_>,
     ) -> Self {
-        let target = Target::of(http);
+        let target = Target::of(&http);
         let text = http.target.as_deref().unwrap_or_default();
         let authority = target.authority(text).or(http.host.as_deref());
         let scheme = if connection.tls {
@@ -57,100 +61,27 @@ impl Facts {
             Role::Client => *status >= 400,
         });
         let (status, error) = outcome::judge(outcome, role, failed.map(|status| Error::Digits(status.into())));
+        let server = Server::of(authority, role, connection).named(remote, role, connection);
         Self {
             role,
             outcome,
             target,
-            method: methods.find(http.method.as_deref()),
+            method: policy.methods.find(http.method.as_deref()),
             scheme,
-            server: Server::of(authority, role, connection).named(remote, role, connection),
+            server,
             client: remote.name.filter(|_| role == Role::Server).cloned(),
             proxied: remote.client,
             status,
             error,
+            route: None,
+            http,
         }
-    }
-
-    /// The whole path, if it was seen whole.
-    pub(super) fn path<'a>(&self, http: &'a Http) -> Option<&'a str> {
-        let has_path = matches!(self.target.form, Form::Origin | Form::Absolute);
-        let whole = |text: &&str| has_path && self.target.path_is_whole(text, http.target_truncated);
-        http.target.as_deref().filter(whole).map(|text| self.target.path(text))
-    }
-
-    pub(super) fn labels<'a>(&'a self, http: &'a Http, route: Option<&'a str>, methods: &'a Methods) -> Labels<'a> {
-        let client = self.role == Role::Client && !self.server.address.is_empty();
-        [
-            methods.name(self.method).map(|name| (semconv::HTTP_REQUEST_METHOD, Label::Str(name))),
-            http.status.map(|status| (semconv::HTTP_RESPONSE_STATUS_CODE, Label::Int(status.into()))),
-            route.filter(|_| self.role == Role::Server).map(|route| (semconv::HTTP_ROUTE, Label::Str(route))),
-            Some((semconv::URL_SCHEME, Label::Str(self.scheme))),
-            (!http.version.is_empty()).then_some((semconv::NETWORK_PROTOCOL_VERSION, Label::Str(http.version))),
-            client.then_some((semconv::SERVER_ADDRESS, Label::Str(self.server.shown()))),
-            self.server.port.filter(|_| client).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
-            self.error.map(error_label),
-        ]
-    }
-
-    pub(super) fn describe(
-        self,
-        http: Http,
-        connection: &ConnectionInfo,
-        route: Option<std::sync::Arc<str>>,
-        methods: &Methods,
-        redactor: &Redactor,
-    ) -> Described {
-        let mut out = Attributes::new();
-        let name = self.name(route.as_deref(), methods);
-        if let Some(value) = methods.value(self.method) {
-            out.push(semconv::HTTP_REQUEST_METHOD, value);
-        }
-        let name_unknown = http.unknown_name.is_some() && (http.method.is_none() || http.target.is_none());
-        if self.method == Method::Other {
-            out.push_str(semconv::HTTP_REQUEST_METHOD_ORIGINAL, http.method);
-        }
-        out.push_int(semconv::HTTP_RESPONSE_STATUS_CODE, http.status);
-        let target_truncated = http.target_truncated && http.target.is_some();
-        match self.role {
-            Role::Server => {
-                self.push_url(http.target, redactor, &mut out);
-                out.push(semconv::URL_SCHEME, Value::Static(self.scheme));
-            }
-            Role::Client => self.push_full_url(http.target, redactor, &mut out),
-        }
-        self.server.push(&mut out);
-        if self.role == Role::Server {
-            endpoint::push_client(connection, self.proxied, self.client, &mut out);
-        }
-        endpoint::push_network(connection, http.version, &mut out);
-        if let Some(route) = route {
-            let key = if self.role == Role::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
-            out.push(key, Value::Shared(route));
-        }
-        out.push_str(semconv::USER_AGENT_ORIGINAL, http.user_agent.map(without_user_info));
-        out.push_count(semconv::HTTP_REQUEST_BODY_SIZE, http.request_body_bytes);
-        out.push_count(semconv::HTTP_RESPONSE_BODY_SIZE, http.response_body_bytes);
-        if let Some(error) = self.error {
-            out.push(semconv::ERROR_TYPE, error.to_value());
-        }
-        if self.outcome != Outcome::Complete {
-            out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(self.outcome)));
-        }
-        out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
-        out.push_count(semconv::BEYLA_NAME_UNKNOWN_ENTRY, http.unknown_name.filter(|_| name_unknown));
-        out.push_flag(semconv::BEYLA_TARGET_TRUNCATED, target_truncated);
-        out.push_flag(semconv::BEYLA_HEADERS_TRUNCATED, http.headers_truncated);
-        let kind = match self.role {
-            Role::Server => Kind::Server,
-            Role::Client => Kind::Client,
-        };
-        Described { name, kind, status: self.status, attributes: out }
     }
 
     /// `{method} {route}`; the method is `HTTP` where it is not a known one.
-    fn name(&self, route: Option<&str>, methods: &Methods) -> CompactString {
+    fn name(&self, route: Option<&str>, policy: &Policy) -> CompactString {
         let method = match self.method {
-            Method::Known(_) => methods.name(self.method).unwrap_or("HTTP"),
+            Method::Known(_) => policy.methods.name(self.method).unwrap_or("HTTP"),
             Method::Other | Method::Unknown => "HTTP",
         };
         let Some(route) = route else { return CompactString::new(method) };
@@ -213,19 +144,98 @@ impl Facts {
         out.push(semconv::URL_FULL, Value::Str(url));
     }
 }
+impl Conventions for Facts {
+    const GROUP: Group = Group::Http;
+
+    fn path(&self) -> Option<&str> {
+        let has_path = matches!(self.target.form, Form::Origin | Form::Absolute);
+        let whole = |text: &&str| has_path && self.target.path_is_whole(text, self.http.target_truncated);
+        self.http.target.as_deref().filter(whole).map(|text| self.target.path(text))
+    }
+
+    fn http_status(&self) -> Option<u16> {
+        self.http.status
+    }
+
+    fn set_route(&mut self, route: Arc<str>) {
+        self.route = Some(route);
+    }
+
+    fn body_sizes(&self) -> [Option<u64>; 2] {
+        [self.http.request_body_bytes, self.http.response_body_bytes]
+    }
+
+    fn labels<'a>(&'a self, policy: &'a Policy) -> Labels<'a> {
+        let http = &self.http;
+        let client = self.role == Role::Client && !self.server.address.is_empty();
+        let route = self.route.as_deref().filter(|_| self.role == Role::Server);
+        [
+            policy.methods.name(self.method).map(|name| (semconv::HTTP_REQUEST_METHOD, Label::Str(name))),
+            http.status.map(|status| (semconv::HTTP_RESPONSE_STATUS_CODE, Label::Int(status.into()))),
+            route.map(|route| (semconv::HTTP_ROUTE, Label::Str(route))),
+            Some((semconv::URL_SCHEME, Label::Str(self.scheme))),
+            (!http.version.is_empty()).then_some((semconv::NETWORK_PROTOCOL_VERSION, Label::Str(http.version))),
+            client.then_some((semconv::SERVER_ADDRESS, Label::Str(self.server.shown()))),
+            self.server.port.filter(|_| client).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
+            self.error.map(|error| (semconv::ERROR_TYPE, error.to_label())),
+        ]
+    }
+
+    fn describe(mut self, connection: &ConnectionInfo, policy: &Policy) -> Described {
+        let mut out = Attributes::new();
+        let (method, target, user_agent) =
+            (self.http.method.take(), self.http.target.take(), self.http.user_agent.take());
+        let route = self.route.take();
+        let name = self.name(route.as_deref(), policy);
+        let redactor = &policy.redactor;
+        if let Some(value) = policy.methods.value(self.method) {
+            out.push(semconv::HTTP_REQUEST_METHOD, value);
+        }
+        let name_unknown = self.http.unknown_name.is_some() && (method.is_none() || target.is_none());
+        if self.method == Method::Other {
+            out.push_str(semconv::HTTP_REQUEST_METHOD_ORIGINAL, method);
+        }
+        out.push_int(semconv::HTTP_RESPONSE_STATUS_CODE, self.http.status);
+        let target_truncated = self.http.target_truncated && target.is_some();
+        match self.role {
+            Role::Server => {
+                self.push_url(target, redactor, &mut out);
+                out.push(semconv::URL_SCHEME, Value::Static(self.scheme));
+            }
+            Role::Client => self.push_full_url(target, redactor, &mut out),
+        }
+        let (http, server) = (&self.http, std::mem::take(&mut self.server));
+        server.push(&mut out);
+        if self.role == Role::Server {
+            endpoint::push_client(connection, self.proxied, self.client.take(), &mut out);
+        }
+        endpoint::push_network(connection, http.version, &mut out);
+        if let Some(route) = route {
+            let key = if self.role == Role::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
+            out.push(key, Value::Shared(route));
+        }
+        out.push_str(semconv::USER_AGENT_ORIGINAL, user_agent.map(without_user_info));
+        out.push_count(semconv::HTTP_REQUEST_BODY_SIZE, http.request_body_bytes);
+        out.push_count(semconv::HTTP_RESPONSE_BODY_SIZE, http.response_body_bytes);
+        if let Some(error) = self.error {
+            out.push(semconv::ERROR_TYPE, error.to_value());
+        }
+        if self.outcome != Outcome::Complete {
+            out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(self.outcome)));
+        }
+        out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
+        out.push_count(semconv::BEYLA_NAME_UNKNOWN_ENTRY, http.unknown_name.filter(|_| name_unknown));
+        out.push_flag(semconv::BEYLA_TARGET_TRUNCATED, target_truncated);
+        out.push_flag(semconv::BEYLA_HEADERS_TRUNCATED, http.headers_truncated);
+        Described { name, kind: kind(self.role), status: self.status, attributes: out }
+    }
+}
 
 /// Text that is free to hold URLs.
 pub(super) fn without_user_info(text: CompactString) -> CompactString {
     match redact::user_info(&text) {
         std::borrow::Cow::Borrowed(_) => text,
         std::borrow::Cow::Owned(text) => text.into(),
-    }
-}
-
-pub(super) const fn error_label(error: Error) -> (&'static str, Label<'static>) {
-    match error {
-        Error::Word(word) => (semconv::ERROR_TYPE, Label::Str(word)),
-        Error::Digits(status) => (semconv::ERROR_TYPE, Label::Digits(status)),
     }
 }
 

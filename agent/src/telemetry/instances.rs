@@ -9,9 +9,7 @@ use hashbrown::{HashMap, hash_map::Entry};
 
 use super::{
     Scheme,
-    own_exports::OwnExports,
     red::{self, Red},
-    route::Routes,
     semconv,
 };
 use crate::model::{
@@ -23,12 +21,9 @@ use crate::model::{
 pub(super) struct Instance {
     /// Held, so that its address stays its own.
     resource: Arc<Resource>,
-    ended: bool,
     /// It stands for several.
     pub(super) is_rest: bool,
-    pub(super) routes: Routes,
     pub(super) red: Red,
-    pub(super) own_exports: OwnExports,
     /// Open requests by scheme and method, of those that were ever reported.
     active: Vec<(Scheme, Option<Value>, u64)>,
     active_since_unix_ns: Option<u64>,
@@ -36,16 +31,7 @@ pub(super) struct Instance {
 
 impl Instance {
     fn new(resource: Arc<Resource>, is_rest: bool, config: red::Config) -> Self {
-        Self {
-            resource,
-            ended: false,
-            is_rest,
-            routes: Routes::default(),
-            red: Red::new(config),
-            own_exports: OwnExports::default(),
-            active: Vec::new(),
-            active_since_unix_ns: None,
-        }
+        Self { resource, is_rest, red: Red::new(config), active: Vec::new(), active_since_unix_ns: None }
     }
 
     pub(super) fn set_active(&mut self, scheme: Scheme, method: Option<Value>, open: u64) {
@@ -120,17 +106,11 @@ impl Instances {
         (instance, &mut self.room)
     }
 
-    pub(super) fn forget(&mut self, resource: &Arc<Resource>) {
-        if let Some(instance) = self.by_address.get_mut(&address(resource)) {
-            instance.ended = true;
-        }
-    }
-
     pub(super) fn collect(&mut self, now_unix_ns: u64) -> Vec<Metric> {
         let mut metrics = Vec::new();
         self.by_address.retain(|_, instance| {
             // Before the metrics refer to it.
-            let in_use = !instance.ended && Arc::strong_count(&instance.resource) > 1;
+            let in_use = Arc::strong_count(&instance.resource) > 1;
             instance.red.collect(&instance.resource, now_unix_ns, &mut metrics);
             instance.collect_active(now_unix_ns, &mut metrics);
             in_use
@@ -152,7 +132,10 @@ fn address(resource: &Arc<Resource>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::red::{Family, Label, Labels, Sample};
+    use crate::{
+        model::{exchange::Group, net::Role},
+        telemetry::red::{Family, Label, Labels, Sample},
+    };
 
     fn resource() -> Arc<Resource> {
         Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: 1 })
@@ -161,10 +144,9 @@ mod tests {
     fn record(instances: &mut Instances, resource: &Arc<Resource>, status: i64) -> bool {
         let mut labels = Labels::default();
         labels[0] = Some((semconv::HTTP_RESPONSE_STATUS_CODE, Label::Int(status)));
-        let sample =
-            Sample { duration_s: 0.1, request_bytes: None, response_bytes: None, start_unix_ns: 1, exemplar: None };
+        let sample = Sample { duration_s: 0.1, body_bytes: [None; 2], start_unix_ns: 1, exemplar: None };
         let (instance, room) = instances.get_or_insert(resource);
-        instance.red.record(Family::HttpServer, &labels, &sample, room)
+        instance.red.record(Family { group: Group::Http, role: Role::Server }, &labels, &sample, room)
     }
 
     fn counted(metrics: &[Metric]) -> u64 {

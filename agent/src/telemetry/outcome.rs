@@ -11,6 +11,7 @@
 //! A server span whose response did not get through is not ERROR by that alone: whether the client went away or the
 //! server broke off is not seen. Where the response's status is an error, `error.type` is that status.
 
+use super::red::Label;
 use crate::model::{
     exchange::Outcome,
     net::Role,
@@ -42,6 +43,13 @@ impl Error {
         match self {
             Self::Word(word) => Value::Static(word),
             Self::Digits(status) => Value::Str(decimal(status)),
+        }
+    }
+
+    pub(super) const fn to_label(self) -> Label<'static> {
+        match self {
+            Self::Word(word) => Label::Str(word),
+            Self::Digits(status) => Label::Digits(status),
         }
     }
 }

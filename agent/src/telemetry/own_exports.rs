@@ -1,7 +1,7 @@
 //! Services that send spans or metrics over OTLP themselves: what they send is not to be there twice.
 
 use crate::model::{
-    exchange::{Detail, Outcome},
+    exchange::{Operation, Outcome},
     net::Role,
 };
 
@@ -27,8 +27,8 @@ pub(super) struct OwnExports {
 
 impl OwnExports {
     /// Takes notice of an exchange. Gives the signal of which it is the first sign that the service sends it.
-    pub(super) fn notice(&mut self, role: Role, outcome: Outcome, detail: &Detail) -> Option<Signal> {
-        let signal = exported(outcome, detail)?;
+    pub(super) fn notice(&mut self, role: Role, outcome: Outcome, operation: &Operation) -> Option<Signal> {
+        let signal = exported(outcome, operation)?;
         match role {
             Role::Server => {
                 self.forwards[signal as usize] = true;
@@ -48,20 +48,21 @@ impl OwnExports {
 }
 
 /// The signal that an exchange carried, if that was taken.
-fn exported(outcome: Outcome, detail: &Detail) -> Option<Signal> {
+fn exported(outcome: Outcome, operation: &Operation) -> Option<Signal> {
     if outcome != Outcome::Complete {
         return None;
     }
-    let found = match detail {
-        Detail::Http(http) => {
+    let found = match operation {
+        Operation::Http(http) => {
             let is_sent = http.method.as_deref() == Some("POST") && matches!(http.status, Some(200..300));
             let target = http.target.as_deref().filter(|_| is_sent)?;
             SIGNALS.iter().find(|(_, path, _)| target.ends_with(path))
         }
-        Detail::Rpc(rpc) => {
+        Operation::Rpc(rpc) => {
             let method = rpc.method.as_deref().filter(|_| rpc.status == Some(0))?;
             SIGNALS.iter().find(|(_, _, export)| *export == method)
         }
+        Operation::Db(_) | Operation::Messaging(_) => None,
     };
     found.map(|(signal, ..)| *signal)
 }
@@ -71,18 +72,18 @@ mod tests {
     use super::*;
     use crate::model::exchange::{Http, Rpc};
 
-    fn http(target: &str, method: &str, status: u16) -> Detail {
+    fn http(target: &str, method: &str, status: u16) -> Operation {
         let (target, method) = (Some(target.into()), Some(method.into()));
-        Detail::Http(Box::new(Http { target, method, status: Some(status), ..Http::default() }))
+        Operation::Http(Box::new(Http { target, method, status: Some(status), ..Http::default() }))
     }
 
-    fn rpc(method: &str, status: u32) -> Detail {
-        Detail::Rpc(Box::new(Rpc { method: Some(method.into()), status: Some(status), ..Rpc::default() }))
+    fn rpc(method: &str, status: u32) -> Operation {
+        Operation::Rpc(Box::new(Rpc { method: Some(method.into()), status: Some(status), ..Rpc::default() }))
     }
 
     #[test]
     fn only_exports_that_were_taken_are_a_sign() {
-        for (detail, expected) in [
+        for (operation, expected) in [
             (http("/v1/traces", "POST", 200), Some(Signal::Traces)),
             (http("http://c:4318/otlp/v1/metrics", "POST", 202), Some(Signal::Metrics)),
             (http("/v1/traces", "POST", 503), None),
@@ -93,8 +94,8 @@ mod tests {
             (rpc("opentelemetry.proto.collector.trace.v1.TraceService/Export", 14), None),
             (rpc("opentelemetry.proto.collector.logs.v1.LogsService/Export", 0), None),
         ] {
-            assert_eq!(exported(Outcome::Complete, &detail), expected, "{detail:?}");
-            assert_eq!(exported(Outcome::Unseen, &detail), None);
+            assert_eq!(exported(Outcome::Complete, &operation), expected, "{operation:?}");
+            assert_eq!(exported(Outcome::Unseen, &operation), None);
         }
     }
 

@@ -12,11 +12,12 @@ use compact_str::CompactString;
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use super::{
-    histogram::{Aggregation, DURATION_BOUNDS_S, Histogram, Point, SIZE_BOUNDS_BYTES},
+    histogram::{Aggregation, Histogram, Point},
+    instruments::{self, Measure},
     semconv,
 };
 use crate::model::{
-    exchange::Detail,
+    exchange::Group,
     metric::{Exemplar, Metric, Points},
     net::Role,
     span::{Attribute, Resource, Value},
@@ -59,14 +60,27 @@ pub(super) enum Label<'a> {
 }
 
 #[derive(Debug, PartialEq)]
-enum OwnedLabel {
+pub(super) enum OwnedLabel {
     Str(CompactString),
     Int(i64),
     Digits(u32),
 }
 
+/// The same, kept.
+pub(super) struct OwnedLabels([Option<(&'static str, OwnedLabel)>; MAX_LABELS]);
+
+impl OwnedLabels {
+    pub(super) fn of(labels: &Labels<'_>) -> Self {
+        Self(labels.map(|label| label.map(|(key, label)| (key, label.own()))))
+    }
+
+    pub(super) fn borrow(&self) -> Labels<'_> {
+        self.0.each_ref().map(|label| label.as_ref().map(|(key, label)| (*key, label.borrow())))
+    }
+}
+
 impl Label<'_> {
-    fn own(self) -> OwnedLabel {
+    pub(super) fn own(self) -> OwnedLabel {
         match self {
             Self::Str(text) => OwnedLabel::Str(CompactString::new(text)),
             Self::Int(value) => OwnedLabel::Int(value),
@@ -76,6 +90,14 @@ impl Label<'_> {
 }
 
 impl OwnedLabel {
+    fn borrow(&self) -> Label<'_> {
+        match self {
+            Self::Str(text) => Label::Str(text),
+            Self::Int(value) => Label::Int(*value),
+            Self::Digits(value) => Label::Digits(*value),
+        }
+    }
+
     fn is(&self, label: &Label<'_>) -> bool {
         match (self, label) {
             (Self::Str(a), Label::Str(b)) => a == b,
@@ -85,7 +107,7 @@ impl OwnedLabel {
         }
     }
 
-    fn to_value(&self) -> Value {
+    pub(super) fn to_value(&self) -> Value {
         match self {
             Self::Str(text) => Value::Str(text.clone()),
             Self::Int(value) => Value::Int(*value),
@@ -99,11 +121,11 @@ pub(super) const MAX_LABELS: usize = 8;
 pub(super) type Labels<'a> = [Option<(&'static str, Label<'a>)>; MAX_LABELS];
 
 /// One exchange's values.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) duration_s: f64,
-    pub(super) request_bytes: Option<u64>,
-    pub(super) response_bytes: Option<u64>,
+    /// Bytes of the bodies of request and response.
+    pub(super) body_bytes: [Option<u64>; 2],
     /// When the exchange began.
     pub(super) start_unix_ns: u64,
     /// Its span, if that is exported; the value is set by the histogram.
@@ -112,49 +134,27 @@ pub(super) struct Sample {
 
 /// Metrics of one kind of exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    HttpServer,
-    HttpClient,
-    RpcServer,
-    RpcClient,
+pub(super) struct Family {
+    /// Whose conventions describe it.
+    pub(super) group: Group,
+    /// Which side is measured.
+    pub(super) role: Role,
 }
 
 impl Family {
-    const ALL: [Self; 4] = [Self::HttpServer, Self::HttpClient, Self::RpcServer, Self::RpcClient];
+    const COUNT: usize = 2 * Group::ALL.len();
 
-    pub(super) const fn of(detail: &Detail, role: Role) -> Self {
-        match (detail, role) {
-            (Detail::Http(_), Role::Server) => Self::HttpServer,
-            (Detail::Http(_), Role::Client) => Self::HttpClient,
-            (Detail::Rpc(_), Role::Server) => Self::RpcServer,
-            (Detail::Rpc(_), Role::Client) => Self::RpcClient,
-        }
+    fn all() -> impl Iterator<Item = Self> {
+        Group::ALL.into_iter().flat_map(|group| [Role::Server, Role::Client].map(|role| Self { group, role }))
     }
 
-    /// Name and description of durations, request sizes, response sizes.
-    const fn metrics(self) -> [(&'static str, &'static str); 3] {
-        match self {
-            Self::HttpServer => [
-                (semconv::HTTP_SERVER_REQUEST_DURATION, "Duration of HTTP server requests."),
-                (semconv::HTTP_SERVER_REQUEST_BODY_SIZE, "Size of HTTP server request bodies."),
-                (semconv::HTTP_SERVER_RESPONSE_BODY_SIZE, "Size of HTTP server response bodies."),
-            ],
-            Self::HttpClient => [
-                (semconv::HTTP_CLIENT_REQUEST_DURATION, "Duration of HTTP client requests."),
-                (semconv::HTTP_CLIENT_REQUEST_BODY_SIZE, "Size of HTTP client request bodies."),
-                (semconv::HTTP_CLIENT_RESPONSE_BODY_SIZE, "Size of HTTP client response bodies."),
-            ],
-            Self::RpcServer => [
-                (semconv::RPC_SERVER_CALL_DURATION, "Duration of incoming remote procedure calls."),
-                ("", ""),
-                ("", ""),
-            ],
-            Self::RpcClient => [
-                (semconv::RPC_CLIENT_CALL_DURATION, "Duration of outgoing remote procedure calls."),
-                ("", ""),
-                ("", ""),
-            ],
-        }
+    /// Its place in [`Family::all`].
+    const fn index(self) -> usize {
+        2 * self.group as usize + self.role as usize
+    }
+
+    fn histogram(self, measure: Measure, aggregation: Aggregation) -> Option<Histogram> {
+        instruments::find(self.group, self.role, measure).map(|it| Histogram::new(aggregation, it.bounds))
     }
 }
 
@@ -166,22 +166,14 @@ struct Series {
     overflow: bool,
     start_unix_ns: u64,
     duration: Histogram,
-    request_size: Option<Box<Histogram>>,
-    response_size: Option<Box<Histogram>>,
+    /// Of the bodies of request and response.
+    sizes: [Option<Box<Histogram>>; 2],
 }
 
 impl Series {
-    fn new(hash: u64, labels: Option<&Labels<'_>>, start_unix_ns: u64, aggregation: Aggregation) -> Self {
+    fn new(hash: u64, labels: Option<&Labels<'_>>, start_unix_ns: u64, duration: Histogram) -> Self {
         let owned = labels.into_iter().flatten().flatten().map(|(key, label)| (*key, label.own())).collect();
-        Self {
-            hash,
-            labels: owned,
-            overflow: labels.is_none(),
-            start_unix_ns,
-            duration: Histogram::new(aggregation, DURATION_BOUNDS_S),
-            request_size: None,
-            response_size: None,
-        }
+        Self { hash, labels: owned, overflow: labels.is_none(), start_unix_ns, duration, sizes: [None, None] }
     }
 
     fn is(&self, labels: &Labels<'_>) -> bool {
@@ -190,15 +182,17 @@ impl Series {
             && mine.next().is_none()
     }
 
-    fn record(&mut self, sample: &Sample, aggregation: Aggregation) {
+    fn record(&mut self, family: Family, sample: &Sample, aggregation: Aggregation) {
         let exemplar = sample.exemplar.as_ref();
         self.duration.record(sample.duration_s, exemplar);
-        let sizes = [(&mut self.request_size, sample.request_bytes), (&mut self.response_size, sample.response_bytes)];
-        for (histogram, bytes) in sizes {
-            if let Some(bytes) = bytes {
-                histogram
-                    .get_or_insert_with(|| Box::new(Histogram::new(aggregation, SIZE_BOUNDS_BYTES)))
-                    .record(bytes as f64, exemplar);
+        let measures = [Measure::RequestSize, Measure::ResponseSize];
+        for ((histogram, bytes), measure) in self.sizes.iter_mut().zip(sample.body_bytes).zip(measures) {
+            let Some(bytes) = bytes else { continue };
+            if histogram.is_none() {
+                *histogram = family.histogram(measure, aggregation).map(Box::new);
+            }
+            if let Some(histogram) = histogram {
+                histogram.record(bytes as f64, exemplar);
             }
         }
     }
@@ -210,9 +204,10 @@ impl Series {
         self.labels.iter().map(|(key, label)| Attribute { key, value: label.to_value() }).collect()
     }
 
-    /// Durations, request sizes, response sizes.
+    /// In the order of [`Measure::HISTOGRAMS`].
     fn histograms(&mut self) -> [Option<&mut Histogram>; 3] {
-        [Some(&mut self.duration), self.request_size.as_deref_mut(), self.response_size.as_deref_mut()]
+        let [requests, responses] = &mut self.sizes;
+        [Some(&mut self.duration), requests.as_deref_mut(), responses.as_deref_mut()]
     }
 }
 
@@ -228,7 +223,7 @@ struct Table {
 pub(super) struct Red {
     config: Config,
     hasher: DefaultHashBuilder,
-    tables: [Table; 4],
+    tables: [Table; Family::COUNT],
     collected_unix_ns: Option<u64>,
 }
 
@@ -247,21 +242,27 @@ impl Red {
     pub(super) fn record(&mut self, family: Family, labels: &Labels<'_>, sample: &Sample, room: &mut usize) -> bool {
         let Config { aggregation, max_series, .. } = self.config;
         let hash = hash(&self.hasher, labels);
-        let Some(table) = self.tables.get_mut(family as usize) else { return false };
+        let Some(table) = self.tables.get_mut(family.index()) else { return false };
         let full = table.series.len() + 1 >= max_series || *room == 0;
+        let new = |hash, labels| {
+            // Without an instrument of its own an exchange is in none.
+            let duration = family.histogram(Measure::Duration, aggregation)?;
+            Some(Series::new(hash, labels, sample.start_unix_ns, duration))
+        };
         match table.series.entry(hash, |series| series.hash == hash && series.is(labels), |series| series.hash) {
-            Entry::Occupied(mut series) => series.get_mut().record(sample, aggregation),
+            Entry::Occupied(mut series) => series.get_mut().record(family, sample, aggregation),
             Entry::Vacant(place) if !full => {
-                let mut series = Series::new(hash, Some(labels), sample.start_unix_ns, aggregation);
-                series.record(sample, aggregation);
+                let Some(mut series) = new(hash, Some(labels)) else { return false };
+                series.record(family, sample, aggregation);
                 place.insert(series);
                 *room -= 1;
             }
             Entry::Vacant(_) => {
-                table
-                    .overflow
-                    .get_or_insert_with(|| Box::new(Series::new(0, None, sample.start_unix_ns, aggregation)))
-                    .record(sample, aggregation);
+                if table.overflow.is_none() {
+                    table.overflow = new(0, None).map(Box::new);
+                }
+                let Some(series) = &mut table.overflow else { return false };
+                series.record(family, sample, aggregation);
                 return true;
             }
         }
@@ -271,7 +272,7 @@ impl Red {
     /// All metrics as of now; with delta temporality what is collected is forgotten.
     pub(super) fn collect(&mut self, resource: &Arc<Resource>, now_unix_ns: u64, out: &mut Vec<Metric>) {
         let delta = self.config.temporality == Temporality::Delta;
-        for (family, table) in Family::ALL.into_iter().zip(&mut self.tables) {
+        for (family, table) in Family::all().zip(&mut self.tables) {
             let mut points = <[Collected; 3]>::default();
             let overflow = table.overflow.iter_mut().map(|series| &mut **series);
             for series in table.series.iter_mut().chain(overflow) {
@@ -295,9 +296,11 @@ impl Red {
                     series.histograms().into_iter().flatten().for_each(Histogram::clear);
                 }
             }
-            for (at, (points, (name, description))) in points.into_iter().zip(family.metrics()).enumerate() {
-                if let Some(points) = points.into_points() {
-                    let unit = if at == 0 { "s" } else { "By" };
+            for (measure, points) in Measure::HISTOGRAMS.into_iter().zip(points) {
+                if let Some(points) = points.into_points()
+                    && let Some(it) = instruments::find(family.group, family.role, measure)
+                {
+                    let (name, unit, description) = (it.name, measure.unit(), it.description);
                     out.push(Metric { name, unit, description, resource: Arc::clone(resource), points });
                 }
             }
@@ -360,6 +363,10 @@ fn hash(hasher: &DefaultHashBuilder, labels: &Labels<'_>) -> u64 {
 mod tests {
     use super::*;
 
+    const HTTP_SERVER: Family = Family { group: Group::Http, role: Role::Server };
+    const HTTP_CLIENT: Family = Family { group: Group::Http, role: Role::Client };
+    const RPC_CLIENT: Family = Family { group: Group::Rpc, role: Role::Client };
+
     fn resource() -> Arc<Resource> {
         Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: 1 })
     }
@@ -372,7 +379,7 @@ mod tests {
     }
 
     fn sample(duration_s: f64) -> Sample {
-        Sample { duration_s, request_bytes: Some(0), response_bytes: None, start_unix_ns: 100, exemplar: None }
+        Sample { duration_s, body_bytes: [Some(0), None], start_unix_ns: 100, exemplar: None }
     }
 
     /// (attributes, start, count) of the durations.
@@ -393,7 +400,7 @@ mod tests {
     fn equal_attributes_share_a_series_and_others_do_not() {
         let mut red = Red::new(Config::default());
         for (route, status) in [("/a", 200), ("/a", 200), ("/a", 500), ("/b", 200)] {
-            red.record(Family::HttpServer, &labels(route, status), &sample(0.1), &mut 100);
+            red.record(HTTP_SERVER, &labels(route, status), &sample(0.1), &mut 100);
         }
         let mut counts: Vec<_> = durations(&mut red, 200).into_iter().map(|point| point.2).collect();
         counts.sort_unstable();
@@ -405,8 +412,8 @@ mod tests {
         let mut red = Red::new(Config::default());
         let mut without = labels("/a", 200);
         without[1] = None;
-        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1), &mut 100);
-        red.record(Family::HttpServer, &without, &sample(0.1), &mut 100);
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(HTTP_SERVER, &without, &sample(0.1), &mut 100);
         let mut sizes: Vec<_> = durations(&mut red, 200).into_iter().map(|point| point.0.len()).collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [1, 2]);
@@ -417,7 +424,7 @@ mod tests {
         let mut red = Red::new(Config { max_series: 3, ..Config::default() });
         let mut overflowed = 0;
         for route in ["/a", "/b", "/c", "/d", "/a", "/c"] {
-            overflowed += usize::from(red.record(Family::HttpServer, &labels(route, 200), &sample(0.1), &mut 100));
+            overflowed += usize::from(red.record(HTTP_SERVER, &labels(route, 200), &sample(0.1), &mut 100));
         }
         let points = durations(&mut red, 200);
         assert_eq!((points.len(), overflowed), (3, 3));
@@ -429,9 +436,9 @@ mod tests {
     #[test]
     fn cumulative_points_count_since_the_series_began() {
         let mut red = Red::new(Config::default());
-        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
         assert_eq!(durations(&mut red, 200)[0].2, 1);
-        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
         let points = durations(&mut red, 300);
         assert_eq!((points[0].1, points[0].2), (100, 2));
         assert_eq!(durations(&mut red, 400)[0].2, 2);
@@ -441,9 +448,9 @@ mod tests {
     #[test]
     fn delta_points_count_since_the_last_collection_and_idle_series_end() {
         let mut red = Red::new(Config { temporality: Temporality::Delta, ..Config::default() });
-        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
         assert_eq!(durations(&mut red, 200)[0].1, 100);
-        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
         let points = durations(&mut red, 300);
         assert_eq!((points[0].1, points[0].2), (200, 1));
         assert_eq!(durations(&mut red, 400), []);
@@ -453,8 +460,8 @@ mod tests {
     #[test]
     fn sizes_are_metrics_of_their_own_where_they_are_known() {
         let mut red = Red::new(Config::default());
-        red.record(Family::HttpServer, &labels("/a", 200), &sample(0.1), &mut 100);
-        red.record(Family::RpcClient, &labels("/a", 200), &Sample { request_bytes: None, ..sample(0.1) }, &mut 100);
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(RPC_CLIENT, &labels("/a", 200), &Sample { body_bytes: [None; 2], ..sample(0.1) }, &mut 100);
         let mut metrics = Vec::new();
         red.collect(&resource(), 200, &mut metrics);
         let names: Vec<_> = metrics.iter().map(|metric| (metric.name, metric.unit)).collect();
@@ -471,7 +478,7 @@ mod tests {
     #[test]
     fn exponential_histograms_if_asked() {
         let mut red = Red::new(Config { aggregation: Aggregation::Exponential, ..Config::default() });
-        red.record(Family::HttpClient, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(HTTP_CLIENT, &labels("/a", 200), &sample(0.1), &mut 100);
         let mut metrics = Vec::new();
         red.collect(&resource(), 200, &mut metrics);
         assert!(matches!(&metrics[0].points, Points::ExponentialHistogram(points) if points[0].count == 1));

@@ -3,18 +3,18 @@
 use compact_str::CompactString;
 
 use super::{
-    Described,
     attributes::Attributes,
+    conventions::{Conventions, Described, Policy, kind},
     endpoint::{self, Remote, Server},
-    http::{error_label, without_user_info},
+    http::without_user_info,
     outcome::{self, Error},
     red::{Label, Labels},
     semconv,
 };
 use crate::model::{
-    exchange::{Outcome, Rpc},
+    exchange::{Group, Outcome, Rpc},
     net::{ConnectionInfo, Role},
-    span::{Kind, Status, Value},
+    span::{Status, Value},
 };
 
 /// gRPC's names of its status codes (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>) with whether one is an
@@ -49,6 +49,7 @@ const CONNECT: &str = "connectrpc";
 
 /// What both the span and the metrics need to know of a call.
 pub(super) struct Facts {
+    rpc: Box<Rpc>,
     role: Role,
     outcome: Outcome,
     /// `rpc.status_code`.
@@ -59,7 +60,13 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn of(rpc: &Rpc, role: Role, outcome: Outcome, connection: &ConnectionInfo, remote: Remote<'_>) -> Self {
+    pub(super) fn of(
+        rpc: Box<Rpc>,
+        role: Role,
+        outcome: Outcome,
+        connection: &ConnectionInfo,
+        remote: Remote<'_>,
+    ) -> Self {
         let known = rpc.status.and_then(|status| CODES.get(status as usize));
         // Connect has no word for success; a code nobody defined is shown as its number.
         let code = match (rpc.status, known) {
@@ -83,27 +90,30 @@ impl Facts {
         let end = if rpc.status.is_some() && outcome != Outcome::Unseen { Outcome::Complete } else { outcome };
         let (status, error) = outcome::judge(end, role, failed);
         let server = Server::of_call(rpc.host.as_deref(), role, connection).named(remote, role, connection);
-        Self { role, outcome, code, server, status, error }
+        Self { rpc, role, outcome, code, server, status, error }
     }
+}
 
-    pub(super) fn labels<'a>(&'a self, rpc: &'a Rpc) -> Labels<'a> {
+impl Conventions for Facts {
+    const GROUP: Group = Group::Rpc;
+
+    fn labels<'a>(&'a self, _policy: &'a Policy) -> Labels<'a> {
+        let rpc = &self.rpc;
         let client = self.role == Role::Client && !self.server.address.is_empty();
         [
             Some((semconv::RPC_SYSTEM_NAME, Label::Str(rpc.system))),
             rpc.method.as_deref().map(|method| (semconv::RPC_METHOD, Label::Str(method))),
-            self.code.map(|code| {
-                let (_, label) = error_label(code);
-                (semconv::RPC_STATUS_CODE, label)
-            }),
+            self.code.map(|code| (semconv::RPC_STATUS_CODE, code.to_label())),
             client.then_some((semconv::SERVER_ADDRESS, Label::Str(self.server.shown()))),
             self.server.port.filter(|_| client).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
-            self.error.map(error_label),
+            self.error.map(|error| (semconv::ERROR_TYPE, error.to_label())),
             None,
             None,
         ]
     }
 
-    pub(super) fn describe(self, rpc: Rpc, connection: &ConnectionInfo) -> Described {
+    fn describe(self, connection: &ConnectionInfo, _policy: &Policy) -> Described {
+        let rpc = *self.rpc;
         let mut out = Attributes::new();
         let name = rpc.method.clone().unwrap_or(CompactString::const_new(rpc.system));
         let name_unknown = rpc.method.is_none() && rpc.unknown_name.is_some();
@@ -124,10 +134,6 @@ impl Facts {
         }
         out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
         out.push_count(semconv::BEYLA_NAME_UNKNOWN_ENTRY, rpc.unknown_name.filter(|_| name_unknown));
-        let kind = match self.role {
-            Role::Server => Kind::Server,
-            Role::Client => Kind::Client,
-        };
-        Described { name, kind, status: self.status, attributes: out }
+        Described { name, kind: kind(self.role), status: self.status, attributes: out }
     }
 }

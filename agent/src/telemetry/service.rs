@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{route::Pattern, sampling::Sampler};
-use crate::procs::selector::Rule;
+use super::route::Pattern;
+use crate::{procs::selector::Rule, trace::sampling::Sampler};
 
 /// Settings of the services that a rule matches.
 #[derive(Debug, Default)]
-pub(super) struct Settings {
+pub struct Settings {
     /// Its requests have no spans.
     pub(super) hides_spans: bool,
     /// Its requests are in no metric.
     pub(super) hides_metrics: bool,
     /// Its own sampler.
-    pub(super) sampler: Option<Sampler>,
+    pub sampler: Option<Sampler>,
     /// Routes it serves.
     pub(super) incoming: Vec<Pattern>,
     /// Routes it asks for.

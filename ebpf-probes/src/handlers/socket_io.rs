@@ -436,6 +436,7 @@ pub(super) fn describe(header: &mut Data, connection: &Connection, thread: u64, 
     header.tgid = tgid_of(thread);
     header.tid = thread as u32;
     header.reserved = 0;
+    header.work = 0;
     header.conn = connection.id;
 }
 
@@ -505,6 +506,7 @@ pub fn end(conn: u64, thread: u64, [position, other_position]: [u64; 2]) -> Opti
         tgid: tgid_of(thread),
         tid: thread as u32,
         reserved: 0,
+        work: 0,
         conn,
         // SAFETY: the helper only returns a number.
         at_ns: unsafe { bpf_ktime_get_ns() },

@@ -11,7 +11,7 @@ use serde_json::ser::Formatter;
 
 use super::text::acts_on_terminal;
 use crate::{
-    model::span::{Kind, Span, Status, Value},
+    model::span::{Span, Status, Value},
     telemetry::semconv::PROCESS_PID,
 };
 
@@ -58,7 +58,7 @@ impl Serialize for Line<'_> {
         object.serialize_field("trace_id", &format_args!("{}", span.trace_id))?;
         object.serialize_field("span_id", &format_args!("{}", span.span_id))?;
         object.serialize_field("parent_span_id", &span.parent.map(|parent| parent.to_string()))?;
-        object.serialize_field("kind", if span.kind == Kind::Server { "SERVER" } else { "CLIENT" })?;
+        object.serialize_field("kind", span.kind.name())?;
         object.serialize_field("name", span.name.as_str())?;
         object.serialize_field("start_unix_nano", &span.start_unix_ns)?;
         object.serialize_field("end_unix_nano", &span.end_unix_ns)?;
@@ -98,7 +98,10 @@ impl<'a, F: Fn() -> I, I: Iterator<Item = (&'a str, &'a Value)>> Serialize for F
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{export::testing, model::span::Attribute};
+    use crate::{
+        export::testing,
+        model::span::{Attribute, Kind},
+    };
 
     fn printed(span: &Span) -> String {
         let mut out = String::new();

@@ -21,10 +21,7 @@ pub(super) fn line(span: &Span, zone: &TimeZone, out: &mut String) {
 }
 
 fn write(span: &Span, zone: &TimeZone, out: &mut String) -> std::fmt::Result {
-    let kind = match span.kind {
-        Kind::Server => "SERVER",
-        Kind::Client => "CLIENT",
-    };
+    let kind = span.kind.name();
     time(span.start_unix_ns, zone, out)?;
     write!(out, " {kind:<6} {:<5} ", protocol(span))?;
     name(span, out);
@@ -35,12 +32,12 @@ fn write(span: &Span, zone: &TimeZone, out: &mut String) -> std::fmt::Result {
     escape(&span.resource.service_name, out);
     write!(out, "/{}] ", span.pid)?;
     match span.kind {
-        Kind::Server => {
+        Kind::Server | Kind::Internal => {
             address(span, &[PEER, CLIENT], out)?;
             out.push_str(" → ");
             local(span, &[SERVER], out)?;
         }
-        Kind::Client => {
+        Kind::Client | Kind::Producer | Kind::Consumer => {
             local(span, &[], out)?;
             out.push_str(" → ");
             address(span, &[PEER, SERVER], out)?;
@@ -60,7 +57,10 @@ fn protocol(span: &Span) -> String {
     match find(span, "rpc.system.name") {
         Some(system) => shown(system).to_uppercase(),
         None if find(span, "http.request.method").is_some() => "HTTP".to_owned(),
-        None => "-".to_owned(),
+        None => {
+            let system = ["db.system.name", "messaging.system"].iter().find_map(|key| find(span, key));
+            system.map_or_else(|| "-".to_owned(), |system| shown(system).to_uppercase())
+        }
     }
 }
 

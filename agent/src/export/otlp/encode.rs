@@ -55,8 +55,11 @@ pub(super) fn span(span: &Span, out: &mut Vec<u8>) {
         bytes(5, span.name.as_bytes(), out);
     }
     let kind = match span.kind {
+        Kind::Internal => 1,
         Kind::Server => 2,
         Kind::Client => 3,
+        Kind::Producer => 4,
+        Kind::Consumer => 5,
     };
     out.extend_from_slice(&[tag(6, VARINT), kind]);
     fixed64(7, span.start_unix_ns, out);

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, mem};
 
 use super::{
+    NAME,
     body::Body,
     framing::{Asked, is_bodyless, request_body, response_body},
     head::{Call, Framing, HTTP_0_9, Head as _, Kind, Length, RequestHead, ResponseHead, Upgrade},
@@ -10,11 +11,11 @@ use super::{
 };
 use crate::{
     model::{
-        exchange::{Detail, Exchange, Http, Outcome, Rpc},
+        exchange::{Exchange, Group, Http, Key, Opened, Operation, Outcome, Pattern, Rpc},
         net::{Direction, Role},
         trace_context::TraceParent,
     },
-    protocols::{Anomalies, Chunk, End, Handover, Interest, Recognition, Session, grpc},
+    protocols::{Anomalies, Chunk, End, Handover, Interest, Output, Recognition, Session, grpc},
 };
 
 /// Requests of a connection that may wait for their response at a time.
@@ -83,6 +84,7 @@ struct Proof {
 
 /// A request that waits for the end of its response.
 struct Open {
+    key: Key,
     began: Moment,
     /// Which response answers it is not known for certain.
     unproved: bool,
@@ -106,6 +108,10 @@ impl Pairing {
 impl Open {
     fn end(self, role: Role, outcome: Outcome, end_ns: u64) -> Exchange {
         let outcome = if self.unproved { Outcome::Unseen } else { outcome };
+        let operation = match self.call {
+            Some(call) => Operation::Rpc(Box::new(rpc(call, *self.http))),
+            None => Operation::Http(self.http),
+        };
         Exchange {
             role,
             thread: self.began.thread,
@@ -114,10 +120,12 @@ impl Open {
             end_ns,
             outcome,
             parent: self.parent,
-            detail: match self.call {
-                Some(call) => Detail::Rpc(Box::new(rpc(call, *self.http))),
-                None => Detail::Http(self.http),
+            protocol: match &operation {
+                Operation::Rpc(rpc) => rpc.system,
+                _ => NAME,
             },
+            pattern: Pattern::RequestResponse,
+            operation,
         }
     }
 
@@ -182,7 +190,7 @@ impl Http1 {
 
     // ---- requests
 
-    fn on_request_bytes(&mut self, bytes: &[u8], mut at_start: bool, moment: Moment, out: &mut Vec<Exchange>) {
+    fn on_request_bytes(&mut self, bytes: &[u8], mut at_start: bool, moment: Moment, out: &mut Output) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let moment = moment.behind((bytes.len() - rest.len()) as u64);
@@ -211,7 +219,7 @@ impl Http1 {
         }
     }
 
-    fn on_request_gap(&mut self, count: u64, lost: bool, moment: Moment, out: &mut Vec<Exchange>) {
+    fn on_request_gap(&mut self, count: u64, lost: bool, moment: Moment, out: &mut Output) {
         match self.requests.gap(count) {
             // Where framing is lost already, capture is taken to begin with each head, loss is not.
             Gap::Within if lost && matches!(self.requests.place, Place::Seek(_)) => self.on_missed_request(moment, out),
@@ -233,7 +241,7 @@ impl Http1 {
         }
     }
 
-    fn on_request(&mut self, head: RequestHead, cut: bool, out: &mut Vec<Exchange>) {
+    fn on_request(&mut self, head: RequestHead, cut: bool, out: &mut Output) {
         if self.responses.is_uncertain() {
             // The client asks again, so the response before is over.
             if self.answering {
@@ -259,10 +267,9 @@ impl Http1 {
         http.request_body_bytes = length;
         self.awaits_continue = framing.expects_continue;
         let (began, upgrade) = (self.requests.began, framing.upgrade);
-        let open = Open { began, unproved, first_byte_ns: None, parent, upgrade, call, http };
         if self.overflow > 0 || self.open.len() >= MAX_OPEN || self.open_bytes > MAX_OPEN_BYTES {
             self.overflow += 1;
-            self.overflow_head |= open.http.method.as_deref() == Some("HEAD");
+            self.overflow_head |= http.method.as_deref() == Some("HEAD");
             self.anomalies.over_limit += 1;
             self.body_of = u64::MAX;
             return;
@@ -270,6 +277,9 @@ impl Http1 {
         if self.open.is_empty() {
             self.stray = false;
         }
+        let (role, thread, start_ns) = (self.role, began.thread, began.at_ns);
+        let key = out.open(|key| Opened { key, role, thread, start_ns, parent });
+        let open = Open { key, began, unproved, first_byte_ns: None, parent, upgrade, call, http };
         self.body_of = self.first + self.open.len() as u64;
         self.open_bytes += open.bytes();
         if self.open.capacity() == 0 {
@@ -294,7 +304,7 @@ impl Http1 {
     }
 
     /// Missing bytes held at least one request.
-    fn on_missed_request(&mut self, moment: Moment, out: &mut Vec<Exchange>) {
+    fn on_missed_request(&mut self, moment: Moment, out: &mut Output) {
         self.anomalies.resyncs += 1;
         self.requests.tear();
         self.lose(moment.at_ns, out);
@@ -324,7 +334,7 @@ impl Http1 {
 
     // ---- responses
 
-    fn on_response_bytes(&mut self, bytes: &[u8], mut at_start: bool, moment: Moment, out: &mut Vec<Exchange>) {
+    fn on_response_bytes(&mut self, bytes: &[u8], mut at_start: bool, moment: Moment, out: &mut Output) {
         let mut rest = bytes;
         while !rest.is_empty() && self.interest == Interest::Parse {
             let moment = moment.behind((bytes.len() - rest.len()) as u64);
@@ -369,7 +379,7 @@ impl Http1 {
         self.handover.rest = rest.len() as u64;
     }
 
-    fn on_response_gap(&mut self, count: u64, missing: Missing, moment: Moment, out: &mut Vec<Exchange>) {
+    fn on_response_gap(&mut self, count: u64, missing: Missing, moment: Moment, out: &mut Output) {
         match self.responses.gap(count) {
             // Where framing is lost already, capture is taken to begin with each head, loss is not.
             Gap::Within if missing.lost && matches!(self.responses.place, Place::Seek(_)) => {
@@ -396,7 +406,7 @@ impl Http1 {
         }
     }
 
-    fn on_response(&mut self, head: ResponseHead, cut: bool, moment: Moment, out: &mut Vec<Exchange>) {
+    fn on_response(&mut self, head: ResponseHead, cut: bool, moment: Moment, out: &mut Output) {
         let ResponseHead { status, framing, media, grpc_status, .. } = head;
         if matches!(status, 100 | 102..=199) {
             self.awaits_continue &= status != 100;
@@ -480,7 +490,7 @@ impl Http1 {
     }
 
     /// A response came that answers no request. One may: it was asked before the connection was met.
-    fn on_unmatched(&mut self, now: u64, out: &mut Vec<Exchange>) {
+    fn on_unmatched(&mut self, now: u64, out: &mut Output) {
         match &mut self.pairing {
             Pairing::Lost(proof) => {
                 // Two after one request.
@@ -498,7 +508,7 @@ impl Http1 {
     }
 
     /// The connection speaks something else behind this response.
-    fn on_switch(&mut self, status: u16, framing: &Framing, moment: Moment, out: &mut Vec<Exchange>) {
+    fn on_switch(&mut self, status: u16, framing: &Framing, moment: Moment, out: &mut Output) {
         let asked = self.open.front().map_or(Upgrade::None, |open| open.upgrade);
         let to = if framing.upgrade == Upgrade::None { asked } else { framing.upgrade };
         self.interest = match (status, to, self.role) {
@@ -510,20 +520,21 @@ impl Http1 {
         if !matches!(self.interest, Interest::Switch(_)) {
             self.finish(Outcome::Complete, moment.at_ns, Some(0), out);
         } else if self.answering {
-            self.handover.request = self.pop().map(|open| open.end(self.role, Outcome::Unseen, moment.at_ns));
+            self.handover.request =
+                self.pop().map(|open| (open.key, open.end(self.role, Outcome::Unseen, moment.at_ns)));
         }
         self.end_all(Outcome::Unseen, moment.at_ns, out);
     }
 
     /// Missing bytes may have held responses, and it is not known how many.
-    fn on_missed_responses(&mut self, now: u64, out: &mut Vec<Exchange>) {
+    fn on_missed_responses(&mut self, now: u64, out: &mut Output) {
         self.anomalies.resyncs += 1;
         self.lose(now, out);
     }
 
     /// Missing bytes held at least one response, or the end of one. `behind`: another stood before it in its piece, so
     /// the client pipelines if it has asked for more than that.
-    fn on_missed_response(&mut self, behind: bool, now: u64, out: &mut Vec<Exchange>) {
+    fn on_missed_response(&mut self, behind: bool, now: u64, out: &mut Output) {
         self.pipelines |= behind && !self.open.is_empty();
         self.answering = false;
         self.responses.set(Place::Seek(None));
@@ -545,7 +556,7 @@ impl Http1 {
     }
 
     /// Ends the response that is read; nothing if it answers no request that is known.
-    fn finish(&mut self, outcome: Outcome, end_ns: u64, body_bytes: Option<u64>, out: &mut Vec<Exchange>) {
+    fn finish(&mut self, outcome: Outcome, end_ns: u64, body_bytes: Option<u64>, out: &mut Output) {
         if mem::take(&mut self.answering)
             && let Some(mut open) = self.pop()
         {
@@ -554,18 +565,18 @@ impl Http1 {
             } else if let Pairing::Lost(proof) = &mut self.pairing {
                 proof.answered = (outcome == Outcome::Complete).then_some(self.response_at);
             }
-            out.push(open.end(self.role, outcome, end_ns));
+            out.finish(open.key, open.end(self.role, outcome, end_ns));
         }
     }
 
-    fn end_all(&mut self, outcome: Outcome, end_ns: u64, out: &mut Vec<Exchange>) {
+    fn end_all(&mut self, outcome: Outcome, end_ns: u64, out: &mut Output) {
         while let Some(open) = self.pop() {
-            out.push(open.end(self.role, outcome, end_ns));
+            out.finish(open.key, open.end(self.role, outcome, end_ns));
         }
     }
 
     /// Something was missed. What is open is unseen, but for a request whose response has begun.
-    fn lose(&mut self, now: u64, out: &mut Vec<Exchange>) {
+    fn lose(&mut self, now: u64, out: &mut Output) {
         self.pipelines |= self.overflow > 0;
         (self.overflow, self.overflow_head) = (0, false);
         self.pairing = Pairing::Lost(Proof::default());
@@ -574,11 +585,11 @@ impl Http1 {
     }
 
     /// Ends all requests of which it is not certain what answers them.
-    fn end_unproved(&mut self, now: u64, out: &mut Vec<Exchange>) {
+    fn end_unproved(&mut self, now: u64, out: &mut Output) {
         let is_answered = self.answering && self.open.front().is_some_and(|open| !open.unproved);
         for open in self.open.drain(self.open.len().min(is_answered.into())..) {
             self.open_bytes = self.open_bytes.saturating_sub(open.bytes());
-            out.push(Open { unproved: true, ..open }.end(self.role, Outcome::Unseen, now));
+            out.finish(open.key, Open { unproved: true, ..open }.end(self.role, Outcome::Unseen, now));
             if !is_answered {
                 self.first += 1;
             }
@@ -587,7 +598,7 @@ impl Http1 {
     }
 
     /// No more responses come. `reset`: the connection did not end in good order.
-    fn end_of_responses(&mut self, reset: bool, at_ns: u64, out: &mut Vec<Exchange>) {
+    fn end_of_responses(&mut self, reset: bool, at_ns: u64, out: &mut Output) {
         if self.open.is_empty()
             && self.requests.is_within_head()
             && let Some(head) = self.requests.take_partial()
@@ -629,7 +640,7 @@ struct Missing {
 }
 
 impl Session for Http1 {
-    fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Vec<Exchange>) -> Interest {
+    fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
         if self.interest != Interest::Parse || chunk.is_empty() {
             return self.interest;
         }
@@ -687,13 +698,13 @@ impl Session for Http1 {
         self.responses.tear();
     }
 
-    fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Vec<Exchange>) {
+    fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
         if self.interest == Interest::Parse && direction != self.role.requests() {
             self.end_of_responses(false, at_ns, out);
         }
     }
 
-    fn on_end(&mut self, end: End, at_ns: u64, out: &mut Vec<Exchange>) {
+    fn on_end(&mut self, end: End, at_ns: u64, out: &mut Output) {
         if self.interest != Interest::Parse {
             return;
         }
@@ -708,8 +719,11 @@ impl Session for Http1 {
         self.open.len()
     }
 
-    fn open_methods(&self, each: &mut dyn FnMut(Option<&str>)) {
-        self.open.iter().for_each(|open| each(open.http.method.as_deref()));
+    fn open_methods(&self, each: &mut dyn FnMut(Group, Option<&str>)) {
+        for open in &self.open {
+            let group = if open.call.is_some() { Group::Rpc } else { Group::Http };
+            each(group, open.http.method.as_deref());
+        }
     }
 
     fn memory(&self) -> usize {

@@ -9,7 +9,7 @@
 //! In `Check` and `Frames`, `frame` is the frame whose payload comes next, else a frame header comes.
 
 use super::{
-    super::Chunk,
+    super::{Chunk, Output},
     Side,
     frame::{FrameHeader, HEADER_LEN, Kind, PREFACE, flags},
     head::{First, Head},
@@ -19,7 +19,7 @@ use super::{
     stream::Moved,
     streams::Streams,
 };
-use crate::model::{exchange::Exchange, net::Thread};
+use crate::model::net::Thread;
 
 /// Longest header block that is decoded; of a longer one the beginning is.
 const MAX_BLOCK: usize = 64 * 1024;
@@ -73,7 +73,7 @@ pub(super) struct Piece<'a> {
     pub(super) other_known: bool,
     pub(super) proof: &'a mut Proof,
     pub(super) streams: &'a mut Streams,
-    pub(super) out: &'a mut Vec<Exchange>,
+    pub(super) out: &'a mut Output,
 }
 
 /// See the module.

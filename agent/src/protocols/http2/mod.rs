@@ -29,9 +29,9 @@ use self::{
     stream::Stream,
     streams::Streams,
 };
-use super::{Anomalies, Chunk, End, Interest, Recognition, Session};
+use super::{Anomalies, Chunk, End, Interest, Output, Recognition, Session};
 use crate::model::{
-    exchange::{Detail, Exchange},
+    exchange::{Exchange, Group, Key, Operation},
     net::{Direction, Role},
 };
 
@@ -98,7 +98,7 @@ impl Http2 {
 
     /// As long as nothing is certain, it may turn out that the process is at the connection's other end: what it was
     /// recognised by was the payload of a DATA frame.
-    fn reconsider(&mut self, direction: Direction, chunk: &Chunk<'_>) {
+    fn reconsider(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) {
         self.was_known |= self.requests.is_known() || self.responses.is_known();
         if self.was_known || self.proof.is_enough() {
             return;
@@ -110,13 +110,14 @@ impl Http2 {
         };
         if is_other_role {
             let anomalies = self.take_anomalies();
+            self.streams.on_forgotten(chunk.at_ns, out);
             *self = Self { last: self.last, ..Self::new(self.role.other()) };
             self.streams.anomalies = anomalies;
         }
     }
 
     /// Responses that came where their place is not known may have answered all that is open.
-    fn on_missed(&mut self, at_ns: u64, out: &mut Vec<Exchange>) {
+    fn on_missed(&mut self, at_ns: u64, out: &mut Output) {
         if self.responses.misses() {
             self.streams.on_loss(Side::Responses, u32::MAX, at_ns, out);
         }
@@ -124,8 +125,8 @@ impl Http2 {
 }
 
 impl Session for Http2 {
-    fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Vec<Exchange>) -> Interest {
-        self.reconsider(direction, chunk);
+    fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
+        self.reconsider(direction, chunk, out);
         let is_request = direction == self.role.requests();
         let mut piece = Piece {
             at_ns: chunk.at_ns,
@@ -169,14 +170,14 @@ impl Session for Http2 {
         Interest::Parse
     }
 
-    fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Vec<Exchange>) {
+    fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
         if direction != self.role.requests() {
             self.on_missed(at_ns, out);
             self.streams.on_end(at_ns, out);
         }
     }
 
-    fn on_end(&mut self, end: End, at_ns: u64, out: &mut Vec<Exchange>) {
+    fn on_end(&mut self, end: End, at_ns: u64, out: &mut Output) {
         if self.began_quietly && !self.responses.has_begun() {
             // A server that never said anything refutes nothing.
             self.streams.on_certain(out);
@@ -196,8 +197,8 @@ impl Session for Http2 {
         self.streams.len()
     }
 
-    fn open_methods(&self, each: &mut dyn FnMut(Option<&str>)) {
-        self.streams.methods().for_each(each);
+    fn open_methods(&self, each: &mut dyn FnMut(Group, Option<&str>)) {
+        self.streams.methods().for_each(|(group, method)| each(group, method));
     }
 
     fn memory(&self) -> usize {
@@ -212,15 +213,17 @@ impl Session for Http2 {
         std::mem::take(&mut self.streams.anomalies)
     }
 
-    fn take_over(&mut self, request: Exchange) {
+    fn take_over(&mut self, key: Key, request: Exchange, out: &mut Output) {
         // The server's frames begin behind its 101, those of the client with the preface.
         self.responses.on_beginning();
         self.was_known = true;
-        let Exchange { start_ns, thread, parent, detail: Detail::Http(http), .. } = request else { return };
+        let Exchange { start_ns, thread, parent, operation: Operation::Http(http), .. } = request else {
+            return out.finish(key, request);
+        };
         let body = http.request_body_bytes;
         let moved = stream::Moved { first_ns: start_ns, last_ns: start_ns, thread };
         let mut stream = Stream::new(Head::of_upgrade(*http, parent), None, moved, true);
         stream.on_request_data(body, true);
-        self.streams.on_upgraded(stream);
+        self.streams.on_upgraded(key, stream);
     }
 }

@@ -3,14 +3,17 @@
 use compact_str::CompactString;
 
 use super::{
-    super::grpc::{self, Media},
+    super::{
+        Output,
+        grpc::{self, Media},
+    },
     Side,
     head::{First, Head},
     hpack::identity,
     names::UnknownNames,
 };
 use crate::model::{
-    exchange::{Detail, Exchange, Http, Outcome, Rpc},
+    exchange::{Exchange, Http, Key, Opened, Operation, Outcome, Pattern, Rpc},
     net::{Role, Thread},
 };
 
@@ -38,6 +41,8 @@ impl Body {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Stream {
+    /// It was told.
+    pub(super) key: Option<Key>,
     request: Head,
     unknown_name: Option<u64>,
     start_ns: u64,
@@ -80,6 +85,7 @@ impl Stream {
 
     pub(super) fn new(request: Head, unknown_name: Option<u64>, moved: Moved, ended: bool) -> Self {
         Self {
+            key: None,
             request,
             unknown_name,
             start_ns: moved.first_ns,
@@ -104,6 +110,12 @@ impl Stream {
             end_lost: false,
             reset_lost: false,
         }
+    }
+
+    /// Tells that it has begun, once.
+    pub(super) fn tell(&mut self, role: Role, out: &mut Output) {
+        let (thread, start_ns, parent) = (self.thread, self.start_ns, self.request.traceparent);
+        self.key.get_or_insert_with(|| out.open(|key| Opened { key, role, thread, start_ns, parent }));
     }
 
     pub(super) fn on_request_data(&mut self, payload: Option<u64>, end: bool) {
@@ -233,15 +245,17 @@ impl Stream {
             end_ns,
             outcome,
             parent: self.request.traceparent,
-            detail: match system {
-                Some(system) => Detail::Rpc(Box::new(self.into_rpc(system))),
-                None => Detail::Http(Box::new(self.into_http(outcome))),
+            protocol: system.unwrap_or(super::NAME),
+            pattern: Pattern::RequestResponse,
+            operation: match system {
+                Some(system) => Operation::Rpc(Box::new(self.into_rpc(system))),
+                None => Operation::Http(Box::new(self.into_http(outcome))),
             },
         }
     }
 
     /// The RPC system, if the exchange is certainly a call.
-    fn rpc_system(&self, names: &UnknownNames) -> Option<&'static str> {
+    pub(super) fn rpc_system(&self, names: &UnknownNames) -> Option<&'static str> {
         let request = &self.request;
         match request.media {
             Some(Media::Grpc) => return Some(grpc::GRPC),

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use super::{
-    super::Anomalies,
+    super::{Anomalies, Output},
     Side,
     head::{First, Head},
     names::UnknownNames,
     stream::{Moved, Stream},
 };
 use crate::model::{
-    exchange::{Exchange, Http, Outcome},
+    exchange::{Exchange, Group, Http, Key, Opened, Outcome},
     net::Role,
 };
 
@@ -69,9 +69,12 @@ impl Streams {
         self.open.len()
     }
 
-    /// The methods of those that are open.
-    pub(super) fn methods(&self) -> impl Iterator<Item = Option<&str>> {
-        self.open.values().map(|stream| stream.method())
+    /// Groups and methods of those that are open.
+    pub(super) fn methods(&self) -> impl Iterator<Item = (Group, Option<&str>)> {
+        self.open.values().map(|stream| {
+            let group = if stream.rpc_system(&self.names).is_some() { Group::Rpc } else { Group::Http };
+            (group, stream.method())
+        })
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -92,9 +95,20 @@ impl Streams {
     }
 
     /// What was doubted is right.
-    pub(super) fn on_certain(&mut self, out: &mut Vec<Exchange>) {
-        self.doubtful_from = None;
-        out.append(&mut self.held);
+    pub(super) fn on_certain(&mut self, out: &mut Output) {
+        let Some(first) = self.doubtful_from.take() else { return };
+        for exchange in self.held.drain(..) {
+            let Exchange { role, thread, start_ns, parent, .. } = exchange;
+            let key = out.open(|key| Opened { key, role, thread, start_ns, parent });
+            out.finish(key, exchange);
+        }
+        let mut ids: Vec<u32> = self.open.keys().copied().filter(|&id| id >= first).collect();
+        ids.sort_unstable();
+        for id in ids {
+            if let Some(stream) = self.open.get_mut(&id) {
+                stream.tell(self.role, out);
+            }
+        }
     }
 
     /// What was doubted was wrong: those requests are not told.
@@ -115,22 +129,14 @@ impl Streams {
         self.open.iter().all(|(&other, stream)| (other == id) != stream.has_response()) && self.open.contains_key(&id)
     }
 
-    pub(super) fn on_headers(
-        &mut self,
-        side: Side,
-        id: u32,
-        head: Head,
-        moved: Moved,
-        end: bool,
-        out: &mut Vec<Exchange>,
-    ) {
+    pub(super) fn on_headers(&mut self, side: Side, id: u32, head: Head, moved: Moved, end: bool, out: &mut Output) {
         match (side, self.open.get_mut(&id)) {
             (Side::Requests, Some(stream)) => {
                 if end {
                     stream.on_request_end();
                 }
             }
-            (Side::Requests, None) => self.begin(id, head, moved, end),
+            (Side::Requests, None) => self.begin(id, head, moved, end, out),
             (Side::Responses, Some(stream)) => {
                 stream.on_response_block(&head, moved, end);
                 let outcome = end.then(|| stream.ended());
@@ -145,7 +151,7 @@ impl Streams {
         }
     }
 
-    fn begin(&mut self, id: u32, head: Head, moved: Moved, ended: bool) {
+    fn begin(&mut self, id: u32, head: Head, moved: Moved, ended: bool, out: &mut Output) {
         // Trailers of a request that is over, or that began before our time. Ids only grow, but what made them grow may
         // have been bytes that looked like a frame.
         let is_trailers = match head.first {
@@ -168,18 +174,22 @@ impl Streams {
         self.last_id = id;
         // Even if it cannot be kept, its name has something to teach.
         let unknown_name = self.names.number(&head);
-        let stream = Stream::new(head, unknown_name, moved, ended);
+        let mut stream = Stream::new(head, unknown_name, moved, ended);
         let bytes = stream.memory();
         if self.open.len() >= MAX_STREAMS || self.bytes + bytes > MAX_BYTES {
             self.anomalies.over_limit += 1;
             return;
         }
+        if self.doubtful_from.is_none_or(|first| id < first) {
+            stream.tell(self.role, out);
+        }
         self.bytes += bytes;
         self.open.insert(id, Box::new(stream));
     }
 
-    /// The connection was upgraded from HTTP/1, where the first request was read.
-    pub(super) fn on_upgraded(&mut self, stream: Stream) {
+    /// The connection was upgraded from HTTP/1, where the first request was read and told.
+    pub(super) fn on_upgraded(&mut self, key: Key, mut stream: Stream) {
+        stream.key = Some(key);
         (self.first_id, self.last_id, self.since_beginning) = (1, 1, true);
         self.bytes += stream.memory();
         self.open.insert(1, Box::new(stream));
@@ -204,7 +214,7 @@ impl Streams {
         payload: Option<u64>,
         end: bool,
         at_ns: u64,
-        out: &mut Vec<Exchange>,
+        out: &mut Output,
     ) {
         match (side, self.open.get_mut(&id)) {
             (Side::Requests, Some(stream)) => stream.on_request_data(payload, end),
@@ -220,7 +230,7 @@ impl Streams {
         }
     }
 
-    pub(super) fn on_reset(&mut self, id: u32, code: u32, at_ns: u64, out: &mut Vec<Exchange>) {
+    pub(super) fn on_reset(&mut self, id: u32, code: u32, at_ns: u64, out: &mut Output) {
         if let Some(stream) = self.open.get(&id) {
             let outcome = stream.reset(code);
             self.finish(id, outcome, at_ns, out);
@@ -228,17 +238,17 @@ impl Streams {
     }
 
     /// The server will answer no stream above `last`.
-    pub(super) fn on_go_away(&mut self, last: u32, at_ns: u64, out: &mut Vec<Exchange>) {
+    pub(super) fn on_go_away(&mut self, last: u32, at_ns: u64, out: &mut Output) {
         self.finish_where(at_ns, out, |id, stream| (id > last && !stream.has_response()).then(|| stream.cut_off()));
     }
 
     /// No more responses will come.
-    pub(super) fn on_end(&mut self, at_ns: u64, out: &mut Vec<Exchange>) {
+    pub(super) fn on_end(&mut self, at_ns: u64, out: &mut Output) {
         self.finish_where(at_ns, out, |_, stream| Some(stream.cut_off()));
     }
 
     /// Nobody looks any more.
-    pub(super) fn on_forgotten(&mut self, at_ns: u64, out: &mut Vec<Exchange>) {
+    pub(super) fn on_forgotten(&mut self, at_ns: u64, out: &mut Output) {
         self.finish_where(at_ns, out, |_, _| Some(Outcome::Unseen));
     }
 
@@ -248,7 +258,7 @@ impl Streams {
     }
 
     /// Bytes of unknown content were lost, when no request above `last` was open.
-    pub(super) fn on_loss(&mut self, side: Side, last: u32, at_ns: u64, out: &mut Vec<Exchange>) {
+    pub(super) fn on_loss(&mut self, side: Side, last: u32, at_ns: u64, out: &mut Output) {
         self.requests_lost |= side == Side::Requests && self.first_id != 0;
         for (_, stream) in self.open.iter_mut().filter(|&(&id, _)| id <= last) {
             stream.on_loss(side);
@@ -264,7 +274,7 @@ impl Streams {
     }
 
     /// Finishes streams in the order of their ids, so that the same input gives the same output.
-    fn finish_where(&mut self, at_ns: u64, out: &mut Vec<Exchange>, outcome: impl Fn(u32, &Stream) -> Option<Outcome>) {
+    fn finish_where(&mut self, at_ns: u64, out: &mut Output, outcome: impl Fn(u32, &Stream) -> Option<Outcome>) {
         let mut ended: Vec<(u32, Outcome)> =
             self.open.iter().filter_map(|(&id, stream)| Some((id, outcome(id, stream)?))).collect();
         ended.sort_unstable_by_key(|&(id, _)| id);
@@ -273,14 +283,15 @@ impl Streams {
         }
     }
 
-    fn finish(&mut self, id: u32, outcome: Outcome, end_ns: u64, out: &mut Vec<Exchange>) {
+    fn finish(&mut self, id: u32, outcome: Outcome, end_ns: u64, out: &mut Output) {
         if let Some(stream) = self.open.remove(&id) {
             self.bytes -= stream.memory();
+            let key = stream.key;
             let exchange = stream.into_exchange(self.role, outcome, end_ns, &mut self.names);
-            match self.doubtful_from {
-                Some(first) if id >= first && self.held.len() < MAX_HELD => self.held.push(exchange),
-                Some(first) if id >= first => self.anomalies.over_limit += 1,
-                _ => out.push(exchange),
+            match key {
+                Some(key) => out.finish(key, exchange),
+                None if self.held.len() < MAX_HELD => self.held.push(exchange),
+                None => self.anomalies.over_limit += 1,
             }
         }
         if self.open.is_empty() && self.open.capacity() > MAX_DOUBTFUL {

@@ -283,7 +283,7 @@ impl crate::procs::NameSource for Names {
 fn a_name_of_the_address_is_used_where_the_request_gives_none() {
     let span_of = |exchange| {
         let mut stage = stage(Config::default());
-        stage.set_names(vec![Arc::new(Names)]);
+        stage.telemetry.set_names(vec![Arc::new(Names)]);
         stage.on_exchange(exchange, &connection(), &resource(), None).unwrap()
     };
     let asked = |host: &str| span_of(called(Http { host: Some(host.into()), ..get("/x") }));

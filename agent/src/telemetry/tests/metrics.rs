@@ -1,7 +1,7 @@
 use super::*;
 use crate::telemetry::{Scheme, red};
 
-fn collected(exchanges: impl IntoIterator<Item = Exchange>) -> (Telemetry, Vec<Metric>) {
+fn collected(exchanges: impl IntoIterator<Item = Exchange>) -> (Stage, Vec<Metric>) {
     let mut stage = stage(Config::default());
     let resource = resource();
     for exchange in exchanges {
@@ -169,18 +169,6 @@ fn instances_have_series_and_routes_of_their_own() {
 }
 
 #[test]
-fn a_forgotten_instance_is_collected_once_more() {
-    let mut stage = stage(Config::default());
-    let resource = resource();
-    stage.on_exchange(served(get("/")), &connection(), &resource, None);
-    assert_eq!(stage.collect(9).len(), 1);
-    stage.forget(&resource);
-    stage.on_exchange(served(get("/")), &connection(), &resource, None);
-    assert_eq!(points(&stage.collect(9), "http.server.request.duration")[0].count, 2);
-    assert_eq!(stage.collect(9), []);
-}
-
-#[test]
 fn an_instance_nobody_refers_to_is_collected_once_more() {
     let mut stage = stage(Config::default());
     stage.on_exchange(served(get("/")), &connection(), &resource(), None);
@@ -192,11 +180,13 @@ fn an_instance_nobody_refers_to_is_collected_once_more() {
 fn active_requests_are_as_last_reported() {
     let mut stage = stage(Config::default());
     let resource = resource();
-    let [get, made_up, unknown] = [Some("GET"), Some("MADE-UP"), None].map(|method| stage.method(method));
-    stage.set_active_requests(&resource, Scheme::Http, get, 3);
-    stage.set_active_requests(&resource, Scheme::Https, made_up, 1);
-    stage.set_active_requests(&resource, Scheme::Https, unknown, 2);
-    stage.set_active_requests(&resource, Scheme::Http, get, 0);
+    let [get, made_up, unknown] = [Some("GET"), Some("MADE-UP"), None].map(|method| stage.telemetry.method(method));
+    stage.telemetry.begin_round();
+    stage.telemetry.set_active_requests(&resource, Scheme::Http, get, 3);
+    stage.telemetry.set_active_requests(&resource, Scheme::Https, made_up, 1);
+    stage.telemetry.set_active_requests(&resource, Scheme::Https, unknown, 2);
+    stage.telemetry.set_active_requests(&resource, Scheme::Http, get, 0);
+    stage.telemetry.end_round();
     let metrics = stage.collect(9);
     assert_eq!((metrics.len(), metrics[0].name, metrics[0].unit), (1, "http.server.active_requests", "{request}"));
     let Points::UpDownCounter(points) = &metrics[0].points else { panic!("{:?}", metrics[0].points) };

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{Config, Telemetry, clock::Clock, clock::Offset, ids::Ids};
-use crate::model::{
-    exchange::{Detail, Exchange, Http, Outcome, Rpc},
-    metric::{HistogramPoint, Metric, Points},
-    net::{ConnectionInfo, Endpoint, Role, Thread},
-    span::{Attribute, Resource, Span, Value},
+use super::{Config, Counts, Record, Telemetry, clock::Clock, clock::Offset};
+use crate::{
+    model::{
+        exchange::{Exchange, Http, Key, Keys, Operation, Outcome, Pattern, Rpc},
+        metric::{HistogramPoint, Metric, Points},
+        net::{ConnectionInfo, Endpoint, Role, Thread},
+        span::{Attribute, Resource, Span, Value},
+    },
+    procs::selector::Rule,
+    trace::{Tracer, ids::Ids, sampling::Sampler},
 };
 
+mod db;
 mod http;
 mod metrics;
 mod rpc;
@@ -48,7 +53,7 @@ fn get(target: &str) -> Http {
     }
 }
 
-fn exchange(role: Role, detail: Detail) -> Exchange {
+fn exchange(role: Role, operation: Operation) -> Exchange {
     Exchange {
         role,
         thread: Thread::default(),
@@ -57,16 +62,24 @@ fn exchange(role: Role, detail: Detail) -> Exchange {
         end_ns: 2_000_000_000,
         outcome: Outcome::Complete,
         parent: None,
-        detail,
+        protocol: match &operation {
+            Operation::Http(http) if http.version == "2" => "http2",
+            Operation::Http(_) => "http1",
+            Operation::Rpc(rpc) => rpc.system,
+            Operation::Db(db) => db.system,
+            Operation::Messaging(messaging) => messaging.system,
+        },
+        pattern: Pattern::RequestResponse,
+        operation,
     }
 }
 
 fn served(http: Http) -> Exchange {
-    exchange(Role::Server, Detail::Http(Box::new(http)))
+    exchange(Role::Server, Operation::Http(Box::new(http)))
 }
 
 fn called(http: Http) -> Exchange {
-    exchange(Role::Client, Detail::Http(Box::new(http)))
+    exchange(Role::Client, Operation::Http(Box::new(http)))
 }
 
 fn rpc(role: Role, status: Option<u32>) -> Exchange {
@@ -78,15 +91,53 @@ fn rpc(role: Role, status: Option<u32>) -> Exchange {
         status,
         ..Rpc::default()
     };
-    exchange(role, Detail::Rpc(Box::new(rpc)))
+    exchange(role, Operation::Rpc(Box::new(rpc)))
 }
 
 fn ended(outcome: Outcome, exchange: Exchange) -> Exchange {
     Exchange { outcome, first_byte_ns: None, ..exchange }
 }
 
-fn stage(config: Config) -> Telemetry {
-    Telemetry::new(config, Clock::new(Offset { ns: 5_000, error_ns: 0 }), Ids::from_seed([1; 32]))
+/// The stage with the one before it.
+struct Stage {
+    tracer: Tracer,
+    telemetry: Telemetry,
+    key: Key,
+}
+
+impl Stage {
+    fn sampled_by(sampler: Sampler, config: Config) -> Self {
+        let telemetry = Telemetry::new(config, Clock::new(Offset { ns: 5_000, error_ns: 0 }));
+        Self { tracer: Tracer::new(Ids::from_seed([1; 32]), sampler), telemetry, key: Keys::default().take() }
+    }
+
+    fn on_exchange(
+        &mut self,
+        exchange: Exchange,
+        connection: &ConnectionInfo,
+        resource: &Arc<Resource>,
+        rule: Option<&Arc<Rule>>,
+    ) -> Option<Span> {
+        let mut context = self.tracer.on_finished(self.key, &exchange);
+        let settings = self.telemetry.settings(rule);
+        self.tracer.sample(&mut context, &exchange, settings.sampler.as_ref());
+        self.telemetry.begin_round();
+        let span = self.telemetry.on_record(Record { exchange, connection, resource, settings: &settings, context });
+        self.telemetry.end_round();
+        span
+    }
+
+    fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
+        self.telemetry.metrics().collect(now_unix_ns)
+    }
+
+    fn counts(&self) -> Counts {
+        self.telemetry.metrics().counts()
+    }
+}
+
+fn stage(config: Config) -> Stage {
+    Stage::sampled_by(Sampler::default(), config)
 }
 
 fn span_over(exchange: Exchange, connection: &ConnectionInfo) -> Span {

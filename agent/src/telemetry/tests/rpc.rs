@@ -2,12 +2,12 @@ use super::*;
 use crate::model::span::{Kind, Status};
 
 fn with(exchange: Exchange, change: impl FnOnce(&mut Rpc)) -> Exchange {
-    match exchange.detail {
-        Detail::Rpc(mut rpc) => {
+    match exchange.operation {
+        Operation::Rpc(mut rpc) => {
             change(&mut rpc);
-            Exchange { detail: Detail::Rpc(rpc), ..exchange }
+            Exchange { operation: Operation::Rpc(rpc), ..exchange }
         }
-        Detail::Http(_) => panic!("not a call"),
+        _ => panic!("not a call"),
     }
 }
 

@@ -1,8 +1,5 @@
 use super::*;
-use crate::{
-    model::trace_context::TraceParent,
-    telemetry::{route, sampling::Sampler},
-};
+use crate::{model::trace_context::TraceParent, telemetry::route};
 
 fn parent(flags: &str) -> Option<TraceParent> {
     TraceParent::parse(format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}").as_bytes())
@@ -26,9 +23,9 @@ fn a_trace_state_goes_with_the_parent_and_with_nothing_else() {
     let exchange = || served(Http { trace_state: state(), ..get("/") });
     assert_eq!(span(Exchange { parent: parent("01"), ..exchange() }).trace_state, "vendor=1");
     assert_eq!(span(exchange()).trace_state, "");
-    let Detail::Rpc(mut rpc) = rpc(Role::Server, Some(0)).detail else { panic!() };
+    let Operation::Rpc(mut rpc) = rpc(Role::Server, Some(0)).operation else { panic!() };
     rpc.trace_state = state();
-    let call = Exchange { parent: parent("01"), ..super::exchange(Role::Server, Detail::Rpc(rpc)) };
+    let call = Exchange { parent: parent("01"), ..super::exchange(Role::Server, Operation::Rpc(rpc)) };
     assert_eq!(span(call).trace_state, "vendor=1");
 }
 
@@ -55,7 +52,7 @@ fn a_trace_that_the_caller_does_not_record_is_counted_but_not_exported() {
 
 #[test]
 fn a_sampler_that_does_not_ask_the_caller_sets_the_flag() {
-    let mut stage = stage(Config { sampler: Sampler::AlwaysOn, ..Config::default() });
+    let mut stage = Stage::sampled_by(Sampler::AlwaysOn, Config::default());
     let exchange = Exchange { parent: parent("00"), ..served(get("/")) };
     assert_eq!(stage.on_exchange(exchange, &connection(), &resource(), None).unwrap().flags, 1);
 }
@@ -127,6 +124,6 @@ fn a_signal_that_a_service_sends_itself_is_left_to_it() {
         .map(|point| usize::try_from(point.count).unwrap())
         .sum();
     assert_eq!(counted, 3, "it sends no metrics, so they are still counted");
-    stage.leave_own_exports(false);
+    stage.telemetry.leave_own_exports(false);
     assert!(stage.on_exchange(served(get("/again")), &connection(), &sender, None).is_some());
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocols::testing::Told;
 
 /// A record as the kernel side makes it.
 #[derive(Clone, Debug)]
@@ -101,29 +102,28 @@ fn records(turns: &[Turn]) -> Vec<Record> {
 /// Feeds the records that are not lost to a session as `conn` does: what is missing is told before what was recorded after it.
 fn feed(role: Role, records: &[Record]) -> Vec<Exchange> {
     let mut session = open(role);
-    let (mut out, mut told, mut last_ns) = (Vec::new(), [0_u64; 2], [0_u64; 2]);
-    let mut tell =
-        |is_request: bool, from: &Record, data: &[u8], missing: u64, position: u64, out: &mut Vec<Exchange>| {
-            let direction = if is_request { role.requests() } else { role.requests().other() };
-            let side = usize::from(is_request);
-            let is_due = position == told[side];
-            let quiet_ns = if is_due && missing == 0 { from.at_ns - last_ns[side] } else { 0 };
-            last_ns[side] = from.at_ns;
-            told[side] = position + data.len() as u64 + missing;
-            let other_position = if is_request == from.is_request { from.other_position } else { from.position };
-            let chunk = Chunk {
-                at_ns: from.at_ns,
-                thread: Thread::default(),
-                data,
-                skipped: missing,
-                tail: &[],
-                lost: missing > 0,
-                quiet_ns,
-                position,
-                other_position,
-            };
-            session.on_data(direction, &chunk, out);
+    let (mut out, mut told, mut last_ns) = (Told::default(), [0_u64; 2], [0_u64; 2]);
+    let mut tell = |is_request: bool, from: &Record, data: &[u8], missing: u64, position: u64, out: &mut Told| {
+        let direction = if is_request { role.requests() } else { role.requests().other() };
+        let side = usize::from(is_request);
+        let is_due = position == told[side];
+        let quiet_ns = if is_due && missing == 0 { from.at_ns - last_ns[side] } else { 0 };
+        last_ns[side] = from.at_ns;
+        told[side] = position + data.len() as u64 + missing;
+        let other_position = if is_request == from.is_request { from.other_position } else { from.position };
+        let chunk = Chunk {
+            at_ns: from.at_ns,
+            thread: Thread::default(),
+            data,
+            skipped: missing,
+            tail: &[],
+            lost: missing > 0,
+            quiet_ns,
+            position,
+            other_position,
         };
+        out.of(|out| session.on_data(direction, &chunk, out));
+    };
     let mut arrived = [0_u64; 2];
     for record in records.iter().filter(|record| !record.lost) {
         let (side, other) = (usize::from(record.is_request), usize::from(!record.is_request));
@@ -137,8 +137,8 @@ fn feed(role: Role, records: &[Record]) -> Vec<Exchange> {
         arrived[side] = record.position + record.bytes.len() as u64;
         tell(record.is_request, record, &record.bytes, 0, record.position, &mut out);
     }
-    session.on_end(End::Forgotten, u64::MAX, &mut out);
-    out
+    out.of(|out| session.on_end(End::Forgotten, u64::MAX, out));
+    out.finished()
 }
 
 /// The exchanges told with a status, by their number. Panics if one is wrong.

@@ -15,7 +15,7 @@ fn an_exchange_tells_what_was_on_the_wire_and_when() {
     assert_eq!(wire.told(), ["POST /items?x=1 201 3→4"]);
     let exchange = &wire.out[0];
     assert_eq!((exchange.start_ns, exchange.first_byte_ns, exchange.end_ns), (1000, Some(3000), 4000));
-    assert_eq!((exchange.thread, exchange.role), (Thread { tgid: 7, tid: 1 }, Role::Server));
+    assert_eq!((exchange.thread, exchange.role), (Thread { tgid: 7, tid: 1, work: 0 }, Role::Server));
     assert_eq!(exchange.parent.unwrap().trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
     let http = http(exchange);
     assert_eq!(http.version, "1.1");
@@ -130,7 +130,7 @@ fn an_upgrade_to_h2c_leaves_the_exchange_to_http2() {
         assert_eq!(wire.interest, Interest::Switch("http2"));
         let left = wire.session.hand_over();
         let request = left.request.expect("http2 answers it");
-        let Detail::Http(http) = request.detail else { panic!("{:?}", request.detail) };
+        let Operation::Http(http) = request.1.operation else { panic!("{:?}", request.1.operation) };
         assert_eq!((left.rest, http.method.as_deref(), http.target.as_deref()), (6, Some("GET"), Some("/")));
         wire.end(End::Closed);
         assert!(wire.out.is_empty());
@@ -192,7 +192,7 @@ fn a_response_may_end_with_the_connection() {
 fn a_client_that_has_said_all_still_gets_its_answer() {
     let mut wire = Wire::server();
     wire.ask(GET);
-    wire.session.on_end_of_stream(Direction::Received, 1500, &mut wire.out);
+    wire.out.of(|out| wire.session.on_end_of_stream(Direction::Received, 1500, out));
     wire.answer(OK).end(End::Closed);
     assert_eq!(wire.told(), ["GET /a 200 0→5"]);
 }
@@ -409,7 +409,7 @@ type Call<'a> = (&'static str, Option<&'a str>, Option<u32>, Option<u16>);
 
 fn calls(wire: &Wire) -> Vec<Call<'_>> {
     let rpc = |exchange| match exchange {
-        &Exchange { detail: Detail::Rpc(ref rpc), .. } => {
+        &Exchange { operation: Operation::Rpc(ref rpc), .. } => {
             (rpc.system, rpc.method.as_deref(), rpc.status, rpc.http_status)
         }
         other => panic!("no call: {}", tell(other)),
@@ -441,7 +441,7 @@ fn connect_calls_are_told_from_http_by_their_headers() {
             ("connectrpc", Some("shop.Orders/List"), None, None),
         ]
     );
-    let Detail::Rpc(first) = &wire.out[0].detail else { unreachable!("asserted above") };
+    let Operation::Rpc(first) = &wire.out[0].operation else { unreachable!("asserted above") };
     assert_eq!(first.timeout_ns, Some(1_500_000_000));
 }
 
@@ -456,9 +456,9 @@ fn grpc_web_is_a_call_with_a_status_where_its_head_has_one() {
     let calls: Vec<_> = wire
         .out
         .iter()
-        .map(|exchange| match &exchange.detail {
-            Detail::Rpc(rpc) => (rpc.system, rpc.method.as_deref(), rpc.status, rpc.timeout_ns),
-            Detail::Http(_) => unreachable!("{exchange:?}"),
+        .map(|exchange| match &exchange.operation {
+            Operation::Rpc(rpc) => (rpc.system, rpc.method.as_deref(), rpc.status, rpc.timeout_ns),
+            _ => unreachable!("{exchange:?}"),
         })
         .collect();
     let call = |status| ("grpc_web", Some("shop.Orders/Get"), status, Some(20_000_000));

@@ -10,16 +10,16 @@ mod recognition;
 use super::open;
 use crate::{
     model::{
-        exchange::{Detail, Exchange, Http, Outcome},
+        exchange::{Exchange, Http, Operation, Outcome},
         net::{Direction, Role, Thread},
     },
-    protocols::{Anomalies, Chunk, End, Interest, Session},
+    protocols::{Anomalies, Chunk, End, Interest, Session, testing::Told},
 };
 
 /// A session with its output. Every piece takes a microsecond.
 pub(super) struct Wire {
     pub(super) session: Box<dyn Session>,
-    pub(super) out: Vec<Exchange>,
+    pub(super) out: Told,
     pub(super) now: u64,
     role: Role,
     pub(super) interest: Interest,
@@ -29,7 +29,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(role: Role) -> Self {
-        Self { session: open(role), out: Vec::new(), now: 0, role, interest: Interest::Parse, moved: [0; 2] }
+        Self { session: open(role), out: Told::default(), now: 0, role, interest: Interest::Parse, moved: [0; 2] }
     }
 
     pub(super) fn server() -> Self {
@@ -38,11 +38,11 @@ impl Wire {
 
     pub(super) fn piece(&mut self, direction: Direction, data: &[u8], skipped: u64, tail: &[u8], lost: bool) {
         self.now += 1000;
-        let thread = Thread { tgid: 7, tid: u32::try_from(self.now / 1000).unwrap() };
+        let thread = Thread { tgid: 7, tid: u32::try_from(self.now / 1000).unwrap(), work: 0 };
         let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
         let chunk = Chunk { at_ns: self.now, thread, data, skipped, tail, lost, quiet_ns: 0, position, other_position };
         self.moved[direction.index()] = position.saturating_add(chunk.len());
-        self.interest = self.session.on_data(direction, &chunk, &mut self.out);
+        self.interest = self.out.of(|out| self.session.on_data(direction, &chunk, out));
     }
 
     /// A whole piece of which `head` bytes are captured, and up to 32 of the rest.
@@ -72,13 +72,15 @@ impl Wire {
 
     pub(super) fn end_of_responses(&mut self) -> &mut Self {
         self.now += 1000;
-        self.session.on_end_of_stream(self.responses(), self.now, &mut self.out);
+        let responses = self.responses();
+        self.out.of(|out| self.session.on_end_of_stream(responses, self.now, out));
         self
     }
 
     pub(super) fn end(&mut self, end: End) -> &mut Self {
         self.now += 1000;
-        self.session.on_end(end, self.now, &mut self.out);
+        self.out.of(|out| self.session.on_end(end, self.now, out));
+        assert!(self.out.open() == 0 || self.interest != Interest::Parse);
         self
     }
 
@@ -93,9 +95,9 @@ impl Wire {
 }
 
 pub(super) fn http(exchange: &Exchange) -> &Http {
-    match &exchange.detail {
-        Detail::Http(http) => http,
-        Detail::Rpc(_) => panic!("not HTTP"),
+    match &exchange.operation {
+        Operation::Http(http) => http,
+        _ => panic!("not HTTP"),
     }
 }
 

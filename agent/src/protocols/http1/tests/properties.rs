@@ -158,8 +158,8 @@ fn direction(wire: &Wire, request: bool) -> Direction {
 }
 
 /// The conversation without its times.
-fn details(wire: &Wire) -> Vec<Detail> {
-    wire.out.iter().map(|exchange| exchange.detail.clone()).collect()
+fn details(wire: &Wire) -> Vec<Operation> {
+    wire.out.iter().map(|exchange| exchange.operation.clone()).collect()
 }
 
 proptest! {
@@ -264,8 +264,8 @@ proptest! {
             let tail = &material[..usize::try_from(skipped.min(32)).unwrap().min(material.len())];
             wire.piece(direction(&wire, *request), &data, skipped, tail, *lost);
             match kind {
-                7 => wire.session.on_end_of_stream(Direction::Sent, wire.now, &mut wire.out),
-                8 => wire.session.on_end_of_stream(Direction::Received, wire.now, &mut wire.out),
+                7 => wire.out.of(|out| wire.session.on_end_of_stream(Direction::Sent, wire.now, out)),
+                8 => wire.out.of(|out| wire.session.on_end_of_stream(Direction::Received, wire.now, out)),
                 _ => {}
             }
             prop_assert!(wire.session.memory() < 2 << 20);
@@ -273,7 +273,7 @@ proptest! {
         }
         wire.end([End::Closed, End::Reset, End::Forgotten][repeat % 3]);
         prop_assert!(wire.interest != Interest::Parse || wire.session.open_requests() == 0);
-        for exchange in &wire.out {
+        for exchange in wire.out.iter() {
             prop_assert!(exchange.start_ns <= exchange.end_ns);
             prop_assert!(exchange.first_byte_ns.is_none_or(|at| exchange.start_ns <= at && at <= exchange.end_ns));
             prop_assert!(exchange.outcome != Outcome::Complete || http(exchange).status.is_some());

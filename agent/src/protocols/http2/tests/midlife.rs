@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use httlib_hpack::Encoder;
 
 use super::{super::*, wire::*};
-use crate::model::exchange::{Detail, Http, Outcome};
+use crate::model::exchange::{Http, Operation, Outcome};
 
 /// What really happened on a stream, by when it began.
 #[derive(Debug, Default)]
@@ -212,9 +212,9 @@ impl Tally {
         for exchange in exchanges {
             self.exchanges += 1;
             let truth = connection.truth.get(&exchange.start_ns).expect("a request began then");
-            let (method, path, number) = match &exchange.detail {
-                Detail::Http(http) => (http.method.clone(), http.target.clone(), http.unknown_name),
-                Detail::Rpc(rpc) => {
+            let (method, path, number) = match &exchange.operation {
+                Operation::Http(http) => (http.method.clone(), http.target.clone(), http.unknown_name),
+                Operation::Rpc(rpc) => {
                     assert!(truth.is_grpc, "{cut}");
                     assert!(matches!(rpc.status, None | Some(0)), "{cut}");
                     (
@@ -223,6 +223,7 @@ impl Tally {
                         rpc.unknown_name,
                     )
                 }
+                other => panic!("{other:?}"),
             };
             assert!(method.as_ref().is_none_or(|method| *method == truth.method), "{cut}: {exchange:?} {truth:?}");
             assert!(path.as_ref().is_none_or(|path| *path == truth.path), "{cut}: {exchange:?} {truth:?}");
@@ -241,7 +242,7 @@ impl Tally {
             if exchange.outcome == Outcome::Unseen && may_be_unseen {
                 continue;
             }
-            if let Detail::Http(http) = &exchange.detail {
+            if let Operation::Http(http) = &exchange.operation {
                 match http.status {
                     Some(status) => assert_eq!(status, truth.status, "{cut}"),
                     // What may be a call goes without a method and a status.
@@ -323,15 +324,16 @@ fn losses_in_the_middle_of_joined_pieces_tell_no_wrong_name() {
             let Some(parent) = exchange.parent else { continue };
             let id = u64::from_be_bytes(parent.span_id.0);
             let truth = connection.truth.values().find(|truth| u64::from(truth.id) == id).unwrap();
-            match &exchange.detail {
-                Detail::Http(http) => {
+            match &exchange.operation {
+                Operation::Http(http) => {
                     assert!(http.method.as_ref().is_none_or(|method| *method == truth.method), "{exchange:?}");
                     assert!(http.target.as_ref().is_none_or(|path| *path == truth.path), "{exchange:?}");
                     assert!(http.status.is_none_or(|status| status == truth.status), "{exchange:?}");
                 }
-                Detail::Rpc(rpc) => {
+                Operation::Rpc(rpc) => {
                     assert!(rpc.method.as_ref().is_none_or(|method| truth.path[1..] == *method), "{exchange:?}");
                 }
+                other => panic!("{other:?}"),
             }
             told += 1;
         }
@@ -514,7 +516,7 @@ fn of_unknown_type(path: &str, answer: impl Fn(&mut Wire)) -> Http {
     let mut reader = Reader::at_rest(Role::Server);
     reader.feed_all(&wire.pieces[met..]);
     match &reader.close()[..] {
-        [Exchange { detail: Detail::Http(http), .. }] => (**http).clone(),
+        [Exchange { operation: Operation::Http(http), .. }] => (**http).clone(),
         other => panic!("{other:?}"),
     }
 }

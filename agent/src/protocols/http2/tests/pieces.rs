@@ -89,7 +89,7 @@ fn one_piece_per_direction_tells_the_same_apart_from_times() {
     let mut expected = timeless(conversation().exchanges());
     let mut told = timeless(wire.exchanges());
     // Those that the client ended come first now.
-    let key = |exchange: &Exchange| format!("{:?}", exchange.detail);
+    let key = |exchange: &Exchange| format!("{:?}", exchange.operation);
     expected.sort_by_key(key);
     told.sort_by_key(key);
     assert_eq!(told, expected);

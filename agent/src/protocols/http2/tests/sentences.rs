@@ -3,7 +3,7 @@
 use super::{super::*, wire::*};
 use crate::{
     model::{
-        exchange::{Detail, Exchange, Http, Outcome},
+        exchange::{Exchange, Http, Opened, Operation, Outcome, Pattern},
         net::Thread,
     },
     protocols::Anomalies,
@@ -266,14 +266,14 @@ fn the_end_of_the_connection_is_told_as_it_was_seen() {
 
     let mut reader = Reader::new(Role::Server);
     reader.feed_all(&wire.pieces);
-    reader.session.on_end(End::Forgotten, 99_000, &mut reader.out);
+    reader.out.of(|out| reader.session.on_end(End::Forgotten, 99_000, out));
     assert_eq!(outcomes(&reader.out), [Outcome::Unseen, Outcome::Unseen]);
 
     let mut reader = Reader::new(Role::Server);
     reader.feed_all(&wire.pieces);
-    reader.session.on_end_of_stream(Direction::Received, 99_000, &mut reader.out);
+    reader.out.of(|out| reader.session.on_end_of_stream(Direction::Received, 99_000, out));
     assert!(reader.out.is_empty(), "the client sends no more, but may be answered");
-    reader.session.on_end_of_stream(Direction::Sent, 99_001, &mut reader.out);
+    reader.out.of(|out| reader.session.on_end_of_stream(Direction::Sent, 99_001, out));
     assert_eq!(outcomes(&reader.out), [Outcome::NoResponse, Outcome::Cut]);
     assert_eq!(reader.out[0].end_ns, 99_001);
 }
@@ -371,7 +371,7 @@ fn stream_1_after_an_upgrade_belongs_to_the_request_that_http1_saw() {
     };
     for role in [Role::Server, Role::Client] {
         let mut reader = Reader::new(role);
-        reader.session.take_over(Exchange {
+        let request = Exchange {
             role,
             thread: Thread::default(),
             start_ns: 1,
@@ -379,7 +379,14 @@ fn stream_1_after_an_upgrade_belongs_to_the_request_that_http1_saw() {
             end_ns: 2,
             outcome: Outcome::Unseen,
             parent: None,
-            detail: Detail::Http(Box::new(read.clone())),
+            protocol: "http1",
+            pattern: Pattern::RequestResponse,
+            operation: Operation::Http(Box::new(read.clone())),
+        };
+        let (thread, start_ns) = (request.thread, request.start_ns);
+        reader.out.of(|out| {
+            let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None });
+            reader.session.take_over(key, request, out);
         });
         assert_eq!(reader.session.open_requests(), 1);
         reader.feed_all(&wire.pieces);

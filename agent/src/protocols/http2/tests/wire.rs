@@ -2,9 +2,12 @@
 
 use httlib_hpack::Encoder;
 
-use super::super::{super::*, *};
+use super::super::{
+    super::{testing::Told, *},
+    *,
+};
 use crate::model::{
-    exchange::{Detail, Http, Rpc},
+    exchange::{Http, Operation, Rpc},
     net::Thread,
 };
 
@@ -141,14 +144,14 @@ pub(super) fn call(path: &str) -> [(&str, &str); 7] {
 pub(super) struct Reader {
     pub(super) session: Box<dyn Session>,
     pub(super) role: Role,
-    pub(super) out: Vec<Exchange>,
+    pub(super) out: Told,
     /// How often frames were said to be found in the connection's midst.
     pub(super) frames_found: usize,
     /// Directions whose first piece comes after a quiet time.
     at_rest: Vec<Side>,
 }
 
-pub(super) const THREAD: Thread = Thread { tgid: 1, tid: 2 };
+pub(super) const THREAD: Thread = Thread { tgid: 1, tid: 2, work: 0 };
 
 /// A piece that was captured whole.
 pub(super) fn whole(at_ns: u64, data: &[u8]) -> Chunk<'_> {
@@ -172,7 +175,7 @@ pub(super) fn after_rest(at_ns: u64, data: &[u8]) -> Chunk<'_> {
 
 impl Reader {
     pub(super) fn new(role: Role) -> Self {
-        Self { session: open(role), role, out: Vec::new(), frames_found: 0, at_rest: Vec::new() }
+        Self { session: open(role), role, out: Told::default(), frames_found: 0, at_rest: Vec::new() }
     }
 
     /// Attaches to a connection on which nothing has moved for a while.
@@ -188,7 +191,8 @@ impl Reader {
     }
 
     pub(super) fn feed(&mut self, side: Side, chunk: &Chunk<'_>) {
-        match self.session.on_data(self.direction(side), chunk, &mut self.out) {
+        let direction = self.direction(side);
+        match self.out.of(|out| self.session.on_data(direction, chunk, out)) {
             Interest::Parse => {}
             Interest::Frames => self.frames_found += 1,
             other => panic!("{other:?}"),
@@ -205,23 +209,23 @@ impl Reader {
     }
 
     pub(super) fn close(mut self) -> Vec<Exchange> {
-        self.session.on_end(End::Closed, u64::MAX, &mut self.out);
+        self.out.of(|out| self.session.on_end(End::Closed, u64::MAX, out));
         assert_eq!(self.session.open_requests(), 0);
-        self.out
+        self.out.finished()
     }
 }
 
 pub(super) fn http(exchange: &Exchange) -> &Http {
-    match &exchange.detail {
-        Detail::Http(http) => http,
-        Detail::Rpc(_) => panic!("a call: {exchange:?}"),
+    match &exchange.operation {
+        Operation::Http(http) => http,
+        _ => panic!("not HTTP: {exchange:?}"),
     }
 }
 
 pub(super) fn rpc(exchange: &Exchange) -> &Rpc {
-    match &exchange.detail {
-        Detail::Rpc(rpc) => rpc,
-        Detail::Http(_) => panic!("no call: {exchange:?}"),
+    match &exchange.operation {
+        Operation::Rpc(rpc) => rpc,
+        _ => panic!("no call: {exchange:?}"),
     }
 }
 

@@ -1,0 +1,120 @@
+//! What protocols tell goes through trace and telemetry to who exports spans: one way for all of it.
+
+use std::sync::{Arc, mpsc};
+
+use super::waiting::Waiting;
+use crate::{
+    export::SpanSink,
+    model::{
+        exchange::{Event, Exchange},
+        net::ConnectionInfo,
+        span::Span,
+    },
+    procs::{ProcessTable, Service},
+    telemetry::{Record, Telemetry, redact::Redactor, route},
+    trace::{Context, Tracer, sampling::Sampler},
+};
+
+/// Spans that are handed on at once, within a round too: one record can hold hundreds of requests.
+const SPANS_TOGETHER: usize = 2048;
+
+/// A setting that is taken up while the agent runs.
+#[derive(Debug)]
+pub enum Change {
+    /// Which spans are kept.
+    Sampler(Sampler),
+    /// How routes are found.
+    Routes(route::Config),
+    /// What is a secret.
+    Redactor(Redactor),
+    /// Whether a signal that a service sends itself is left to it.
+    LeavesOwnExports(bool),
+}
+
+/// The stages behind protocols.
+pub(super) struct Stages {
+    processes: Arc<ProcessTable>,
+    waiting: Waiting,
+    pub(super) tracer: Tracer,
+    pub(super) telemetry: Telemetry,
+    changes: mpsc::Receiver<Change>,
+    sink: SpanSink,
+    spans: Vec<Span>,
+}
+
+impl Stages {
+    pub(super) const fn new(
+        processes: Arc<ProcessTable>,
+        waiting: Waiting,
+        tracer: Tracer,
+        telemetry: Telemetry,
+        changes: mpsc::Receiver<Change>,
+        sink: SpanSink,
+    ) -> Self {
+        Self { processes, waiting, tracer, telemetry, changes, sink, spans: Vec::new() }
+    }
+
+    /// To be called before events come.
+    pub(super) fn begin_round(&mut self) {
+        while let Ok(change) = self.changes.try_recv() {
+            match change {
+                Change::Sampler(sampler) => self.tracer.set_sampler(sampler),
+                Change::Routes(routes) => self.telemetry.set_routes(routes),
+                Change::Redactor(redactor) => self.telemetry.set_redactor(redactor),
+                Change::LeavesOwnExports(leaves) => self.telemetry.leave_own_exports(leaves),
+            }
+        }
+        self.telemetry.begin_round();
+        for (connection, exchange, context) in self.waiting.release() {
+            let service = self.processes.service(exchange.thread.tgid);
+            self.record(&connection, exchange, context, &service);
+        }
+    }
+
+    /// To be called when there are no more for now.
+    pub(super) fn end_round(&mut self) {
+        self.telemetry.end_round();
+        self.flush();
+    }
+
+    /// A request has begun, or is over.
+    pub(super) fn on_event(&mut self, connection: &ConnectionInfo, event: Event) {
+        match event {
+            Event::Opened(opened) => self.tracer.on_opened(&opened),
+            Event::Finished(key, exchange) => {
+                let context = self.tracer.on_finished(key, &exchange);
+                let service = self.processes.service(exchange.thread.tgid);
+                if let Some(exchange) = self.waiting.hold(connection, exchange, context, &service.resource) {
+                    self.record(connection, exchange, context, &service);
+                }
+            }
+        }
+    }
+
+    /// Holds nothing any more: the agent stops.
+    pub(super) fn release_all(&mut self) {
+        for (connection, exchange, context) in self.waiting.release_all() {
+            let service = self.processes.service(exchange.thread.tgid);
+            self.record(&connection, exchange, context, &service);
+        }
+    }
+
+    fn record(&mut self, connection: &ConnectionInfo, exchange: Exchange, mut context: Context, service: &Service) {
+        let Service { resource, rule } = service;
+        let settings = self.telemetry.settings(rule.as_ref());
+        self.tracer.sample(&mut context, &exchange, settings.sampler.as_ref());
+        let record = Record { exchange, connection, resource, settings: &settings, context };
+        if let Some(span) = self.telemetry.on_record(record) {
+            self.spans.push(span);
+            if self.spans.len() >= SPANS_TOGETHER {
+                self.flush();
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.spans.is_empty() {
+            self.sink.push(std::mem::take(&mut self.spans));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What sessions tell.
+
+use crate::model::exchange::{Event, Exchange, Key, Keys, Opened};
+
+/// Takes what sessions tell, in its order, and names requests.
+#[derive(Debug, Default)]
+pub struct Output {
+    keys: Keys,
+    events: Vec<Event>,
+}
+
+impl Output {
+    /// A request has begun: one that was told. Gives its key, by which it is [finished](Self::finish) in the end. `opened` has
+    /// another key.
+    pub fn open(&mut self, opened: impl FnOnce(Key) -> Opened) -> Key {
+        let key = self.keys.take();
+        self.events.push(Event::Opened(opened(key)));
+        key
+    }
+
+    /// A request is over.
+    pub fn finish(&mut self, key: Key, exchange: Exchange) {
+        self.keys.give_back(key);
+        self.events.push(Event::Finished(key, exchange));
+    }
+
+    /// How many requests were told to be over since the last call of [`Output::drain`].
+    #[must_use]
+    pub fn finished(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, Event::Finished(..))).count()
+    }
+
+    /// What was told since the last call.
+    pub fn drain(&mut self) -> impl Iterator<Item = Event> {
+        self.events.drain(..)
+    }
+}

@@ -1,0 +1,222 @@
+//! RED of all service instances: the thread that reads the ring writes it, exporters and scrapes read it. That thread never
+//! waits for them: what it has to record while the metrics are collected is kept until they are.
+
+use std::sync::Arc;
+
+use parking_lot::{ArcMutexGuard, RawFairMutex};
+
+use super::{
+    instances::Instances,
+    outcome,
+    red::{self, Family, Labels, OwnedLabels, Sample},
+};
+use crate::model::{
+    exchange::Outcome,
+    metric::Metric,
+    span::{Resource, Value},
+};
+
+/// Most exchanges that wait while the metrics are collected, some 400 bytes each. With more the reader waits after all: what is
+/// counted stays exact.
+const WAITING_MAX: usize = 16_384;
+
+/// A mutex that is handed to who waits. A plain one is taken by who comes first, and that is who has just given it up:
+/// under load, exporters would wait for seconds for the thread that drains the ring.
+type Shared<T> = parking_lot::FairMutex<T>;
+
+/// What was done; all counts only grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// `beyla_rs.exchanges`: protocol (`http1`, `http2`, `grpc`, `connectrpc`), outcome (`complete`, `no_response`,
+    /// `cut`, `cancelled`, `unseen`), number.
+    pub exchanges: Vec<(&'static str, &'static str, u64)>,
+    /// Spans left out by the sampler.
+    pub unsampled: u64,
+    /// Exchanges that went to a metric's overflow series.
+    pub overflowed: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    instances: Instances,
+    counts: Counts,
+}
+
+/// An exchange as the metrics know it.
+pub(super) struct Entry<'a> {
+    pub(super) resource: &'a Arc<Resource>,
+    pub(super) protocol: &'static str,
+    pub(super) outcome: Outcome,
+    /// Its span was left out by the sampler.
+    pub(super) is_unsampled: bool,
+    /// Where it counts, unless it is in no histogram.
+    pub(super) measured: Option<(Family, Labels<'a>, Sample)>,
+}
+
+/// The same, kept.
+struct Waiting {
+    resource: Arc<Resource>,
+    protocol: &'static str,
+    outcome: Outcome,
+    is_unsampled: bool,
+    measured: Option<(Family, OwnedLabels, Sample)>,
+}
+
+impl State {
+    fn record(&mut self, entry: &Entry<'_>) {
+        let Entry { resource, protocol, outcome, is_unsampled, measured } = entry;
+        let word = outcome::word(*outcome);
+        match self.counts.exchanges.iter_mut().find(|(its, of, _)| its == protocol && *of == word) {
+            Some((_, _, count)) => *count += 1,
+            None => self.counts.exchanges.push((protocol, word, 1)),
+        }
+        self.counts.unsampled += u64::from(*is_unsampled);
+        if let Some((family, labels, sample)) = measured {
+            let (instance, room) = self.instances.get_or_insert(resource);
+            self.counts.overflowed += u64::from(instance.red.record(*family, labels, sample, room));
+        }
+    }
+}
+
+/// The readers' side.
+#[derive(Clone, Debug)]
+pub struct RedMetrics(Arc<Shared<State>>);
+
+impl RedMetrics {
+    /// All metrics as of now. Instances that nobody else refers to any more are collected for the last time.
+    #[must_use]
+    pub fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
+        self.0.lock().instances.collect(now_unix_ns)
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.0.lock().counts.clone()
+    }
+}
+
+/// The writer's side.
+pub(super) struct Writer {
+    shared: Arc<Shared<State>>,
+    /// Held for a round at most.
+    state: Option<ArcMutexGuard<RawFairMutex, State>>,
+    waiting: Vec<Waiting>,
+}
+
+impl Writer {
+    pub(super) fn new(config: red::Config) -> Self {
+        let state = State { instances: Instances::new(config), counts: Counts::default() };
+        Self { shared: Arc::new(Shared::new(state)), state: None, waiting: Vec::new() }
+    }
+
+    pub(super) fn reader(&self) -> RedMetrics {
+        RedMetrics(Arc::clone(&self.shared))
+    }
+
+    /// Takes the metrics, unless somebody reads them just now.
+    pub(super) fn begin(&mut self) {
+        if self.state.is_none() {
+            self.state = self.shared.try_lock_arc();
+            self.catch_up();
+        }
+    }
+
+    /// Lets readers in.
+    pub(super) fn end(&mut self) {
+        self.state = None;
+    }
+
+    fn catch_up(&mut self) {
+        let Some(state) = &mut self.state else { return };
+        for Waiting { resource, protocol, outcome, is_unsampled, measured } in self.waiting.drain(..) {
+            let measured = measured.as_ref().map(|(family, labels, sample)| (*family, labels.borrow(), sample.clone()));
+            state.record(&Entry { resource: &resource, protocol, outcome, is_unsampled, measured });
+        }
+    }
+
+    pub(super) fn record(&mut self, entry: Entry<'_>) {
+        if let Some(state) = &mut self.state {
+            return state.record(&entry);
+        }
+        let Entry { resource, protocol, outcome, is_unsampled, measured } = entry;
+        let measured = measured.map(|(family, labels, sample)| (family, OwnedLabels::of(&labels), sample));
+        self.waiting.push(Waiting { resource: Arc::clone(resource), protocol, outcome, is_unsampled, measured });
+        if self.waiting.len() >= WAITING_MAX {
+            self.state = Some(self.shared.lock_arc());
+            self.catch_up();
+        }
+    }
+
+    /// Sets how many requests of a kind a service instance is answering, as of now.
+    pub(super) fn set_active(
+        &mut self,
+        resource: &Arc<Resource>,
+        scheme: super::Scheme,
+        method: Option<Value>,
+        open: u64,
+    ) {
+        // Said again a second later, if nobody lets it in now.
+        if let Some(state) = &mut self.state {
+            let (instance, _) = state.instances.get_or_insert(resource);
+            if !instance.is_rest {
+                instance.set_active(scheme, method, open);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{exchange::Group, metric::Points, net::Role};
+
+    fn entry(resource: &Arc<Resource>) -> Entry<'_> {
+        let family = Family { group: Group::Http, role: Role::Server };
+        let sample = Sample { duration_s: 0.1, body_bytes: [None; 2], start_unix_ns: 1, exemplar: None };
+        let mut labels = Labels::default();
+        labels[2] = Some(("http.route", red::Label::Str("/a")));
+        let measured = Some((family, labels, sample));
+        Entry { resource, protocol: "http1", outcome: Outcome::Complete, is_unsampled: false, measured }
+    }
+
+    fn counted(metrics: &[Metric]) -> (usize, u64) {
+        let [Metric { points: Points::Histogram(points), .. }] = metrics else { panic!("{metrics:?}") };
+        (points.len(), points.iter().map(|point| point.count).sum())
+    }
+
+    #[test]
+    fn what_is_recorded_while_somebody_reads_is_not_lost_and_does_not_wait() {
+        let mut writer = Writer::new(red::Config::default());
+        let resource = Arc::new(Resource::default());
+        writer.begin();
+        writer.record(entry(&resource));
+        writer.end();
+        let reading = writer.shared.lock_arc();
+        writer.begin();
+        for _ in 0..100 {
+            // It would wait for ever here.
+            writer.record(entry(&resource));
+        }
+        assert_eq!(writer.waiting.len(), 100);
+        drop(reading);
+        writer.begin();
+        assert!(writer.waiting.is_empty());
+        writer.end();
+        let reader = writer.reader();
+        assert_eq!(counted(&reader.collect(9)), (1, 101));
+        assert_eq!(reader.counts().exchanges, [("http1", "complete", 101)]);
+    }
+
+    #[test]
+    fn more_than_can_wait_is_waited_with_and_counted_all_the_same() {
+        let mut writer = Writer::new(red::Config::default());
+        let resource = Arc::new(Resource::default());
+        for _ in 0..WAITING_MAX + 1 {
+            writer.record(entry(&resource));
+        }
+        assert!(writer.waiting.is_empty() && writer.state.is_some());
+        writer.end();
+        assert_eq!(counted(&writer.reader().collect(9)), (1, WAITING_MAX as u64 + 1));
+    }
+}

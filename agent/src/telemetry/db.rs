@@ -1,0 +1,109 @@
+//! Calls to databases as spans and metric attributes.
+
+use compact_str::CompactString;
+
+use super::{
+    attributes::Attributes,
+    conventions::{Conventions, Described, Policy, kind},
+    endpoint::{self, Remote, Server},
+    outcome::{self, Error},
+    red::{Label, Labels},
+    semconv,
+};
+use crate::model::{
+    exchange::{Db, Group, Outcome},
+    net::{ConnectionInfo, Role},
+    span::{Status, Value},
+};
+
+/// `error.type` of a call that failed without a code.
+const OTHER: &str = "_OTHER";
+
+/// What both the span and the metrics need to know of a call.
+pub(super) struct Facts {
+    db: Box<Db>,
+    role: Role,
+    outcome: Outcome,
+    server: Server,
+    status: Status,
+    /// What the exchange's end says; a code of the database's own goes before.
+    error: Option<Error>,
+}
+
+impl Facts {
+    pub(super) fn of(
+        db: Box<Db>,
+        role: Role,
+        outcome: Outcome,
+        connection: &ConnectionInfo,
+        remote: Remote<'_>,
+    ) -> Self {
+        let (status, error) = outcome::judge(outcome, role, db.failed.then_some(Error::Word(OTHER)));
+        let server = Server::of(None, role, connection).named(remote, role, connection);
+        Self { db, role, outcome, server, status, error }
+    }
+
+    fn error(&self) -> Option<Label<'_>> {
+        let own = self.db.status.as_deref().filter(|_| self.db.failed);
+        own.map(Label::Str).or_else(|| self.error.map(Error::to_label))
+    }
+}
+
+impl Conventions for Facts {
+    const GROUP: Group = Group::Db;
+
+    fn labels<'a>(&'a self, _policy: &'a Policy) -> Labels<'a> {
+        let db = &self.db;
+        let text = |key, value: &'a Option<CompactString>| value.as_deref().map(|value| (key, Label::Str(value)));
+        let server = !self.server.address.is_empty();
+        [
+            Some((semconv::DB_SYSTEM_NAME, Label::Str(db.system))),
+            text(semconv::DB_NAMESPACE, &db.namespace),
+            text(semconv::DB_COLLECTION_NAME, &db.collection),
+            text(semconv::DB_OPERATION_NAME, &db.operation),
+            text(semconv::DB_QUERY_SUMMARY, &db.summary),
+            server.then(|| (semconv::SERVER_ADDRESS, Label::Str(self.server.shown()))),
+            self.server.port.filter(|_| server).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
+            self.error().map(|label| (semconv::ERROR_TYPE, label)),
+        ]
+    }
+
+    fn describe(self, connection: &ConnectionInfo, _policy: &Policy) -> Described {
+        let mut out = Attributes::new();
+        let error = self.error().map(|label| label.own().to_value());
+        let db = *self.db;
+        let name = name(&db);
+        out.push(semconv::DB_SYSTEM_NAME, Value::Static(db.system));
+        out.push_str(semconv::DB_NAMESPACE, db.namespace);
+        out.push_str(semconv::DB_COLLECTION_NAME, db.collection);
+        out.push_str(semconv::DB_OPERATION_NAME, db.operation);
+        out.push_int(semconv::DB_OPERATION_BATCH_SIZE, db.batch_size);
+        out.push_str(semconv::DB_QUERY_SUMMARY, db.summary);
+        out.push_str(semconv::DB_QUERY_TEXT, db.text);
+        out.push_str(semconv::DB_STORED_PROCEDURE_NAME, db.procedure);
+        out.push_str(semconv::DB_RESPONSE_STATUS_CODE, db.status);
+        out.push_count(semconv::DB_RESPONSE_RETURNED_ROWS, db.returned_rows);
+        self.server.push(&mut out);
+        endpoint::push_peer(connection, &mut out);
+        if let Some(error) = error {
+            out.push(semconv::ERROR_TYPE, error);
+        }
+        if self.outcome != Outcome::Complete {
+            out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(self.outcome)));
+        }
+        Described { name, kind: kind(self.role), status: self.status, attributes: out }
+    }
+}
+
+/// `db.query.summary`, else `{operation} {target}`, else the target, else the system's name.
+fn name(db: &Db) -> CompactString {
+    if let Some(summary) = &db.summary {
+        return summary.clone();
+    }
+    let target = db.collection.as_ref().or(db.procedure.as_ref()).or(db.namespace.as_ref());
+    match (&db.operation, target) {
+        (Some(operation), Some(target)) => compact_str::format_compact!("{operation} {target}"),
+        (Some(name), None) | (None, Some(name)) => name.clone(),
+        (None, None) => CompactString::const_new(db.system),
+    }
+}

@@ -1,0 +1,116 @@
+//! Messages to and from brokers as spans and metric attributes.
+
+use compact_str::CompactString;
+
+use super::{
+    attributes::Attributes,
+    conventions::{Conventions, Described, Policy},
+    endpoint::{self, Remote, Server},
+    outcome::{self, Error},
+    red::{Label, Labels},
+    semconv,
+};
+use crate::model::{
+    exchange::{Group, Messaging, MessagingStep, Outcome},
+    net::{ConnectionInfo, Role},
+    span::{Kind, Status, Value},
+};
+
+/// What both the span and the metrics need to know.
+pub(super) struct Facts {
+    messaging: Box<Messaging>,
+    role: Role,
+    outcome: Outcome,
+    server: Server,
+    status: Status,
+    /// What the exchange's end says; a code of the broker's own goes before.
+    error: Option<Error>,
+}
+
+impl Facts {
+    pub(super) fn of(
+        messaging: Box<Messaging>,
+        role: Role,
+        outcome: Outcome,
+        connection: &ConnectionInfo,
+        remote: Remote<'_>,
+    ) -> Self {
+        let failed = messaging.error.is_some().then_some(Error::Word("_OTHER"));
+        let (status, error) = outcome::judge(outcome, role, failed);
+        let server = Server::of(None, role, connection).named(remote, role, connection);
+        Self { messaging, role, outcome, server, status, error }
+    }
+
+    fn error(&self) -> Option<Label<'_>> {
+        let own = self.messaging.error.as_deref().map(Label::Str);
+        own.or_else(|| self.error.map(Error::to_label))
+    }
+
+    const fn kind(&self) -> Kind {
+        match (self.role, self.messaging.step) {
+            (Role::Server, _) => Kind::Server,
+            (Role::Client, MessagingStep::Send) => Kind::Producer,
+            (Role::Client, MessagingStep::Process) => Kind::Consumer,
+            (Role::Client, MessagingStep::Receive | MessagingStep::Settle) => Kind::Client,
+        }
+    }
+}
+
+/// `messaging.operation.type`.
+const fn word(step: MessagingStep) -> &'static str {
+    match step {
+        MessagingStep::Send => "send",
+        MessagingStep::Receive => "receive",
+        MessagingStep::Process => "process",
+        MessagingStep::Settle => "settle",
+    }
+}
+
+impl Conventions for Facts {
+    const GROUP: Group = Group::Messaging;
+
+    fn labels<'a>(&'a self, _policy: &'a Policy) -> Labels<'a> {
+        let it = &self.messaging;
+        let text = |key, value: &'a Option<CompactString>| value.as_deref().map(|value| (key, Label::Str(value)));
+        let server = !self.server.address.is_empty();
+        [
+            Some((semconv::MESSAGING_SYSTEM, Label::Str(it.system))),
+            Some((semconv::MESSAGING_OPERATION_NAME, Label::Str(&it.operation))),
+            text(semconv::MESSAGING_DESTINATION_NAME, &it.destination),
+            text(semconv::MESSAGING_CONSUMER_GROUP_NAME, &it.consumer_group),
+            text(semconv::MESSAGING_DESTINATION_PARTITION_ID, &it.partition),
+            server.then(|| (semconv::SERVER_ADDRESS, Label::Str(self.server.shown()))),
+            self.server.port.filter(|_| server).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
+            self.error().map(|label| (semconv::ERROR_TYPE, label)),
+        ]
+    }
+
+    fn describe(self, connection: &ConnectionInfo, _policy: &Policy) -> Described {
+        let mut out = Attributes::new();
+        let (kind, error) = (self.kind(), self.error().map(|label| label.own().to_value()));
+        let it = *self.messaging;
+        let name = match &it.destination {
+            Some(destination) => compact_str::format_compact!("{} {destination}", it.operation),
+            None => it.operation.clone(),
+        };
+        out.push(semconv::MESSAGING_SYSTEM, Value::Static(it.system));
+        out.push(semconv::MESSAGING_OPERATION_NAME, Value::Str(it.operation));
+        out.push(semconv::MESSAGING_OPERATION_TYPE, Value::Static(word(it.step)));
+        out.push_str(semconv::MESSAGING_DESTINATION_NAME, it.destination);
+        out.push_str(semconv::MESSAGING_DESTINATION_PARTITION_ID, it.partition);
+        out.push_str(semconv::MESSAGING_CONSUMER_GROUP_NAME, it.consumer_group);
+        out.push_str(semconv::MESSAGING_CLIENT_ID, it.client_id);
+        out.push_str(semconv::MESSAGING_MESSAGE_ID, it.message_id);
+        out.push_count(semconv::MESSAGING_BATCH_MESSAGE_COUNT, it.messages);
+        out.push_count(semconv::MESSAGING_MESSAGE_BODY_SIZE, it.body_bytes);
+        self.server.push(&mut out);
+        endpoint::push_peer(connection, &mut out);
+        if let Some(error) = error {
+            out.push(semconv::ERROR_TYPE, error);
+        }
+        if self.outcome != Outcome::Complete {
+            out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(self.outcome)));
+        }
+        Described { name, kind, status: self.status, attributes: out }
+    }
+}
