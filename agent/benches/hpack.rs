@@ -7,7 +7,7 @@ use std::{hint::black_box, time::Duration};
 use beyla_rs::{
     model::net::{Direction, Role, Thread},
     protocols::{
-        Chunk,
+        Chunk, Output,
         http2::{self, blocks::Blocks},
     },
 };
@@ -76,7 +76,7 @@ fn session(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     let (mut client, mut server) = (Encoder::default(), Encoder::default());
     let mut session = http2::open(Role::Server);
-    let mut out = Vec::new();
+    let mut out = Output::default();
     let mut stream = 1_u32;
     let mut call = |client: &mut Encoder<'_>, server: &mut Encoder<'_>| {
         let mut request = frame(1, 4, stream, &request(client, false));
@@ -107,8 +107,8 @@ fn session(c: &mut Criterion) {
             other_position: 0,
         };
         session.on_data(direction, &chunk, &mut out);
-        let told = out.len();
-        out.clear();
+        let told = out.finished();
+        out.drain().for_each(drop);
         told
     };
     let mut preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();

@@ -13,6 +13,7 @@ pub mod pipeline;
 pub mod procs;
 pub mod protocols;
 pub mod run;
+mod server;
 pub mod telemetry;
 pub mod tls;
 pub mod trace;

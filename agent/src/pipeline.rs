@@ -157,6 +157,10 @@ impl MetricSource for RedSource {
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
         naming::named(self.0.collect(now_unix_ns), self.1)
     }
+
+    fn is_of_requests(&self) -> bool {
+        true
+    }
 }
 
 struct Worker {
@@ -250,7 +254,9 @@ impl Worker {
 
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
-        let Self { capture, gauges, connections, discovery, stages, answers, plaintext, ready, watched, wanted, .. } = self;
+        let Self {
+            capture, gauges, connections, discovery, stages, answers, plaintext, ready, watched, wanted, ..
+        } = self;
         stages.begin_round();
         let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
         let taken = capture.drain(EVENTS_PER_ROUND, |event| match event {

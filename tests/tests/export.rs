@@ -74,7 +74,7 @@ fn config_to(endpoint: &str, protocol: &str, variables: &[(&str, &str)]) -> Expo
     flags.set("--protocol", "otlp.protocol", Some(protocol.to_owned()));
     let mut config = loaded(variables, flags);
     assert_eq!(config.print, Print::Off);
-    config.listen = None;
+    config.listen = vec![];
     config.batch.schedule_delay = Duration::from_millis(20);
     config.retry.initial = Duration::from_millis(10);
     config.retry.max = Duration::from_millis(50);
@@ -189,7 +189,7 @@ fn a_signals_own_endpoint_is_used_as_it_is() {
     let variables =
         [("OTEL_EXPORTER_OTLP_ENDPOINT", base.as_str()), ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", own.as_str())];
     let mut config = loaded(&variables, FlagLayer::default());
-    config.listen = None;
+    config.listen = vec![];
     let stage = Stage::start(&config, vec![]);
     stage.exporters.push(spans(1..=1, &resource("a", 1)));
     stage.shutdown(LONG);
@@ -470,6 +470,7 @@ impl MetricSource for Everything {
                 Points::Histogram(vec![HistogramPoint {
                     attributes: attributes(),
                     start_unix_ns: START,
+                    updated_unix_ns: now_unix_ns,
                     count,
                     sum: count as f64 * 0.2,
                     min: 0.1,
@@ -485,6 +486,7 @@ impl MetricSource for Everything {
                 Points::ExponentialHistogram(vec![ExponentialPoint {
                     attributes: attributes(),
                     start_unix_ns: START,
+                    updated_unix_ns: now_unix_ns,
                     count: count + 1,
                     sum: count as f64,
                     min: 0.0,
@@ -719,7 +721,7 @@ fn get(addr: SocketAddr, path: &str) -> String {
 fn prometheus_can_scrape_and_probes_are_answered() {
     let config = ExportConfig {
         print: Print::Off,
-        listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
         ..ExportConfig::default()
     };
     let stage = Stage::start(&config, vec![Everything::new()]);
@@ -753,7 +755,7 @@ fn a_port_that_is_in_use_does_not_stop_the_agent() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let receiver = Receiver::start();
     let mut config = config(&receiver, "grpc", &[]);
-    config.listen = Some(taken.local_addr().unwrap());
+    config.listen = vec![taken.local_addr().unwrap()];
     let stage = Stage::start(&config, vec![]);
     assert_eq!(stage.exporters.listen_addr(), None);
     stage.exporters.push(spans(1..=1, &resource("a", 1)));

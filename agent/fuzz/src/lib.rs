@@ -11,8 +11,13 @@ pub mod protocols;
 pub mod dns;
 pub mod prologue;
 
-use model::net::{Direction, Role, Thread};
-use protocols::{Chunk, End, Session};
+use std::collections::HashSet;
+
+use model::{
+    exchange::{Event, Key},
+    net::{Direction, Role, Thread},
+};
+use protocols::{Chunk, End, Interest, Output, Session};
 
 /// Feeds a session with the pieces of a hostile connection. Each is `control, length, bytes`; `control` is
 ///
@@ -27,12 +32,13 @@ use protocols::{Chunk, End, Session};
 /// | 7 | how far the other direction has come is not true |
 ///
 /// # Panics
-/// If the session keeps more than `memory_max` bytes, forgets a request, or ends one before it began.
+/// If the session keeps more than `memory_max` bytes, forgets a request, ends one before it began, twice, or never.
 pub fn converse(input: &[u8], open: fn(Role) -> Box<dyn Session>, memory_max: usize) {
     let Some((&first, mut input)) = input.split_first() else { return };
     let role = if first & 1 == 0 { Role::Server } else { Role::Client };
     let mut session = open(role);
-    let (mut out, mut at_ns, mut positions) = (Vec::new(), 0, [0; 2]);
+    let (mut out, mut open, mut at_ns, mut positions) = (Output::default(), HashSet::new(), 0, [0; 2]);
+    let mut speaks_on = true;
     while let [control, length, rest @ ..] = input {
         let length = usize::from(*length) * if control & 32 != 0 { 16 } else { 1 };
         let (piece, rest) = rest.split_at(length.min(rest.len()));
@@ -55,12 +61,26 @@ pub fn converse(input: &[u8], open: fn(Role) -> Box<dyn Session>, memory_max: us
             other_position: if control & 128 != 0 { at_ns } else { positions[direction.other().index()] },
         };
         positions[direction.index()] += chunk.len();
-        session.on_data(direction, &chunk, &mut out);
-        assert!(out.iter().all(|exchange| exchange.start_ns <= exchange.end_ns), "an end before its beginning");
-        out.clear();
+        // Where another protocol takes over, this session is asked no more.
+        speaks_on &= matches!(session.on_data(direction, &chunk, &mut out), Interest::Parse | Interest::Frames);
+        check(&mut out, &mut open);
         assert!(session.memory() <= memory_max, "memory is bounded: {}", session.memory());
     }
     session.on_end(if first & 2 == 0 { End::Closed } else { End::Forgotten }, at_ns, &mut out);
     assert_eq!(session.open_requests(), 0);
-    assert!(out.iter().all(|exchange| exchange.start_ns <= exchange.end_ns), "an end before its beginning");
+    check(&mut out, &mut open);
+    assert!(open.is_empty() || !speaks_on, "opened, and never finished: {open:?}");
+}
+
+/// Takes what was told: each request is opened, then finished, once.
+fn check(out: &mut Output, open: &mut HashSet<Key>) {
+    for event in out.drain() {
+        match event {
+            Event::Opened(opened) => assert!(open.insert(opened.key), "opened twice: {opened:?}"),
+            Event::Finished(key, exchange) => {
+                assert!(open.remove(&key), "never opened, or over already: {exchange:?}");
+                assert!(exchange.start_ns <= exchange.end_ns, "an end before its beginning: {exchange:?}");
+            }
+        }
+    }
 }

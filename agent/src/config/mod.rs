@@ -103,7 +103,7 @@ pub struct Config {
     pub name_resolver: NameResolver,
     /// Names of metrics and attributes.
     pub telemetry: Telemetry,
-    /// Ways in which trace context is read.
+    /// Ways in which trace context is read; without `tracecontext` every request begins a trace.
     pub propagators: Vec<Propagator>,
     /// Whether nothing is exported at all.
     pub sdk_disabled: bool,
@@ -202,6 +202,11 @@ impl Config {
             criteria.push(shortcut);
         }
         Selection { pids, criteria }
+    }
+
+    /// Whether the context that requests carry (`traceparent`) makes their spans' parents.
+    pub fn reads_trace_context(&self) -> bool {
+        self.propagators.contains(&Propagator::TraceContext)
     }
 
     /// Query parameters whose values are replaced, compared without case.

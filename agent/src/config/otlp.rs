@@ -268,14 +268,15 @@ signal! {
         batch_max_size: Option<u32> = None,
         /// Longest time a span waits for its batch.
         batch_timeout: Period = Period::seconds(5),
-        /// Longest time a batch may take, retries included.
-        export_timeout: Period = Period::seconds(30),
+        /// Longest time a batch may take, retries included. Not given: until the receiver takes it, so that an outage loses
+        /// nothing that the queue can hold.
+        export_timeout: Option<Period> = None,
         /// First pause before a failed request is sent again.
-        backoff_initial_interval: Period = Period::seconds(5),
+        backoff_initial_interval: Period = Period::millis(500),
         /// Longest pause.
         backoff_max_interval: Period = Period::seconds(30),
-        /// When a batch is given up.
-        backoff_max_elapsed_time: Period = Period::seconds(300),
+        /// When a batch that fails is given up. Not given: as `export_timeout`; the shorter of both counts.
+        backoff_max_elapsed_time: Option<Period> = None,
     }
 }
 
@@ -317,9 +318,9 @@ signal! {
     MetricsExport, "v1/metrics" {
         /// Time between two exports.
         interval: Period = Period::seconds(60),
-        /// Longest time one export may take.
+        /// Longest time one export may take, retries included; at most until the next.
         export_timeout: Period = Period::seconds(30),
-        /// How long a series without new values is kept.
+        /// How long a series without new values is sent.
         ttl: Period = Period::seconds(300),
         /// Since when values count.
         temporality: Temporality = Temporality::default(),

@@ -108,9 +108,9 @@ impl Default for NameResolver {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrometheusExport {
-    /// A port on every address for metrics, beside `listen`; 0: none.
+    /// A port on every address that serves what `listen` does; 0: none.
     pub port: u16,
-    /// Path of the metrics.
+    /// Path of the metrics, at `listen` too.
     pub path: String,
     /// How long a series without new values is shown.
     pub ttl: Period,

@@ -11,6 +11,11 @@ pub struct Period(pub Duration);
 written_as_text!(Period, "Period", "a length of time with its unit", ["30s", "500ms", "1h30m"]);
 
 impl Period {
+    /// So many milliseconds.
+    pub const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
     /// So many seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))

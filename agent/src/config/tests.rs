@@ -101,7 +101,8 @@ fn every_variable_of_the_specification_reaches_its_value() {
         &[],
     )
     .unwrap();
-    assert_eq!(loaded.warnings, []);
+    let warned: Vec<&str> = loaded.warnings.iter().map(|warning| warning.key.as_str()).collect();
+    assert_eq!(warned, ["propagators"], "b3multi is none that is read");
     let millis = |millis| Period(std::time::Duration::from_millis(millis));
     let traces = loaded.otlp_traces().unwrap();
     assert_eq!(traces.endpoint.as_str(), "https://c:4318/v1/traces");
@@ -126,7 +127,7 @@ fn every_variable_of_the_specification_reaches_its_value() {
     assert_eq!(loaded.otel_metrics_export.histogram_aggregation, HistogramAggregation::Base2ExponentialBucketHistogram);
     assert_eq!(loaded.propagators, [Propagator::TraceContext, Propagator::B3Multi]);
     let export = &loaded.otel_traces_export;
-    assert_eq!((export.batch_timeout, export.export_timeout), (millis(100), millis(200)));
+    assert_eq!((export.batch_timeout, export.export_timeout), (millis(100), Some(millis(200))));
     assert_eq!((export.queue_size, export.batch_max_size), (Some(300), Some(50)));
     assert!(!loaded.sdk_disabled);
     assert_eq!(loaded.print_mode(), Print::Text);
@@ -553,4 +554,15 @@ fn as_json(node: &Node) -> serde_json::Value {
             serde_json::Value::Object(entries.iter().map(|(key, node)| (key.name.clone(), as_json(node))).collect())
         }
     }
+}
+
+#[test]
+fn what_has_no_effect_is_named() {
+    let file = "discovery:\n  exclude_instrument:\n    - open_ports: 8080\n      name: shop\n      exports: [traces]\npropagators: [b3]\n";
+    let loaded = load(file, &[], &[]).unwrap();
+    let warned: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    for expected in ["[0].name is not used", "[0].exports is not used", "`b3` is not read yet"] {
+        assert!(warned.iter().any(|warning| warning.contains(expected)), "{expected}: {warned:?}");
+    }
+    assert!(!loaded.reads_trace_context());
 }

@@ -118,7 +118,10 @@ impl Check<'_> {
             ("otlp.timeout", Some(config.otlp.timeout)),
             ("otel_traces_export.timeout", traces.timeout),
             ("otel_traces_export.batch_timeout", Some(traces.batch_timeout)),
-            ("otel_traces_export.export_timeout", Some(traces.export_timeout)),
+            ("otel_traces_export.export_timeout", traces.export_timeout),
+            ("otel_traces_export.backoff_max_elapsed_time", traces.backoff_max_elapsed_time),
+            ("otel_metrics_export.ttl", Some(metrics.ttl)),
+            ("prometheus_export.ttl", Some(config.prometheus_export.ttl)),
             ("otel_metrics_export.timeout", metrics.timeout),
             ("otel_metrics_export.interval", Some(metrics.interval)),
             ("otel_metrics_export.export_timeout", Some(metrics.export_timeout)),
@@ -235,6 +238,33 @@ fn doubts(config: &Config, tree: &Node, warnings: &mut Vec<Problem>) {
             let own = format!("{section}.endpoint");
             let key = if is_set(&own) { own } else { "otlp.endpoint".to_owned() };
             doubt(&key, "is http://, so the certificates are not used");
+        }
+    }
+    for (list, entries) in [
+        ("discovery.exclude_instrument", &config.discovery.exclude_instrument),
+        ("discovery.default_exclude_instrument", &config.discovery.default_exclude_instrument),
+    ] {
+        for (index, entry) in entries.iter().enumerate() {
+            let Criterion { name, namespace, exports, sampler, routes, .. } = entry;
+            for (key, is_set) in [
+                ("name", name.is_some()),
+                ("namespace", namespace.is_some()),
+                ("exports", exports.is_some()),
+                ("sampler", sampler.is_some()),
+                ("routes", routes.is_some()),
+            ] {
+                if is_set {
+                    doubt(list, &format!("[{index}].{key} is not used: what it matches is not watched"));
+                }
+            }
+        }
+    }
+    for (propagator, name) in [(Propagator::B3, "b3"), (Propagator::B3Multi, "b3multi")] {
+        if config.propagators.contains(&propagator) {
+            doubt(
+                "propagators",
+                &format!("`{name}` is not read yet: requests that carry no `traceparent` begin a trace"),
+            );
         }
     }
     if !config.target_pids.0.is_empty() && is_set("discovery.instrument") {

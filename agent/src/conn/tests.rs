@@ -133,7 +133,8 @@ impl Wire {
         self.connections.on_state(&state, sink);
         // What was lost is waited for no longer.
         self.connections.on_tick(self.now + 1_000_000_000, sink);
-        assert!(self.told.open.is_empty(), "opened, and never finished: {:?}", self.told.open);
+        // The end of a stream of plaintext is that of its carrier, which is not told here.
+        assert!(self.id != CONN || self.told.open.is_empty(), "opened, and never finished: {:?}", self.told.open);
         self
     }
 
@@ -235,7 +236,7 @@ fn a_stream_that_is_met_in_use_gives_no_pair_that_is_not_proved() {
     (201..210).for_each(|status| drop(wire.sends(respond(status)).receives(GET)));
     wire.closes();
     assert!(
-        wire.told.len() > 9 && wire.told.iter().all(|(_, told)| told.outcome == Outcome::Unseen),
+        wire.told.finished.len() > 9 && wire.told.finished.iter().all(|(_, told)| told.outcome == Outcome::Unseen),
         "{:?}",
         wire.told()
     );
@@ -254,7 +255,7 @@ fn a_connection_that_is_in_use_when_it_is_met_gives_its_first_pair_to_nobody() {
         let mut open = Open::new_zeroed();
         (open.kind, open.conn, open.tgid, open.at_ns) = (EventKind::Open as u32, CONN, 7, at_ns);
         (open.family, open.state) = (AF_INET, 1);
-        wire.connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Exchange| {});
+        wire.connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Event| {});
         wire.now = at_ns;
         wire.receives(GET).sends(OK).receives(GET).sends(OK);
         wire.told()

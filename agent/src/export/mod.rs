@@ -4,6 +4,7 @@
 
 pub mod config;
 mod console;
+mod health;
 pub mod ledger;
 mod otlp;
 mod prometheus;
@@ -12,10 +13,7 @@ mod self_metrics;
 mod testing;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -27,10 +25,13 @@ pub use self::{
     otlp::TransportError,
     self_metrics::Counters,
 };
-use self::{console::Console, otlp::Otlp};
-use crate::model::{
-    metric::Metric,
-    span::{Resource, Span},
+use self::{console::Console, health::Readiness, otlp::Otlp};
+use crate::{
+    model::{
+        metric::Metric,
+        span::{Resource, Span},
+    },
+    server::Server,
 };
 
 /// Where metrics come from: asked at each export and each scrape, from different threads.
@@ -38,6 +39,11 @@ pub trait MetricSource: Send + Sync {
     /// The metrics as they are at `now_unix_ns`, cumulative since each point's start. Metrics of one resource share its
     /// `Arc`. Must not wait.
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric>;
+
+    /// Whether it tells of requests, and not of the agent itself.
+    fn is_of_requests(&self) -> bool {
+        false
+    }
 }
 
 /// All metrics of all sources, and the time they are of.
@@ -47,37 +53,21 @@ fn collect(sources: &[Arc<dyn MetricSource>]) -> (u64, Vec<Metric>) {
     (now_unix_ns, sources.iter().flat_map(|source| source.collect(now_unix_ns)).collect())
 }
 
+/// The same without histograms that have had no new value for `ttl`.
+fn collect_updated(sources: &[Arc<dyn MetricSource>], ttl: Duration) -> (u64, Vec<Metric>) {
+    let (now_unix_ns, mut metrics) = collect(sources);
+    let since_unix_ns = now_unix_ns.saturating_sub(u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX));
+    metrics.iter_mut().for_each(|metric| metric.retain_updated(since_unix_ns));
+    metrics.retain(|metric| !metric.is_empty());
+    (now_unix_ns, metrics)
+}
+
 /// The running exporters.
 pub struct Exporters {
     sink: SpanSink,
-    prometheus: Option<prometheus::Server>,
+    servers: Vec<Server>,
     printed_metrics: Option<console::Metrics>,
     readiness: Arc<Readiness>,
-}
-
-/// What `/readyz` says.
-struct Readiness {
-    /// The agent says that it works.
-    ready: AtomicBool,
-    otlp: Arc<Otlp>,
-}
-
-impl Readiness {
-    #[cfg(test)]
-    fn for_test() -> Self {
-        Self { ready: AtomicBool::new(true), otlp: Arc::default() }
-    }
-
-    /// Why the agent does not do its work; `None` if it does.
-    fn objection(&self) -> Option<&'static str> {
-        if !self.ready.load(Ordering::Relaxed) {
-            Some("not ready\n")
-        } else if !self.otlp.is_alive() {
-            Some("not ready: an exporter has ended\n")
-        } else {
-            None
-        }
-    }
 }
 
 /// Takes spans; cheap to clone, usable from any thread.
@@ -122,13 +112,17 @@ impl Exporters {
         let counters = Arc::new(Counters::new(agent, prepared.queue(), prepared.points(), printed));
         sources.push(Arc::clone(&counters) as _);
         let otlp = Arc::new(prepared.start(config, runtime, &sources));
-        let readiness = Arc::new(Readiness { ready: AtomicBool::new(false), otlp: Arc::clone(&otlp) });
+        let readiness = Arc::new(Readiness::new(Arc::clone(&otlp)));
         let printed_metrics =
             config.print_metrics.then(|| console::Metrics::start(config.metric_interval, runtime, sources.clone()));
-        let prometheus = config
-            .listen
-            .and_then(|listen| prometheus::Server::start(listen, runtime, sources, Arc::clone(&readiness)));
-        Ok(Self { sink: SpanSink { otlp, console, counters }, prometheus, printed_metrics, readiness })
+        let shown = &config.prometheus;
+        sources.retain(|source| shown.has_requests || !source.is_of_requests());
+        let routes = prometheus::routes(&shown.path, sources, shown.ttl)
+            .merge(health::routes(Arc::clone(&readiness)))
+            .fallback(nothing_here(&shown.path));
+        let servers = config.listen.iter().filter_map(|&listen| Server::start(listen, runtime, routes.clone()));
+        let servers = servers.collect();
+        Ok(Self { sink: SpanSink { otlp, console, counters }, servers, printed_metrics, readiness })
     }
 
     /// Where spans go in.
@@ -150,7 +144,7 @@ impl Exporters {
 
     /// From now on `/readyz` says that the agent works (or not).
     pub fn set_ready(&self, ready: bool) {
-        self.readiness.ready.store(ready, Ordering::Relaxed);
+        self.readiness.set(ready);
     }
 
     /// Waits until spans are printed for nobody any more (`| head`), where they are only printed; else for ever.
@@ -161,17 +155,17 @@ impl Exporters {
         }
     }
 
-    /// The address that `/metrics` is served at; `None` if it is not.
+    /// The first address that `/metrics` is served at; `None` if it is not.
     #[must_use]
     pub fn listen_addr(&self) -> Option<std::net::SocketAddr> {
-        self.prometheus.as_ref().map(prometheus::Server::addr)
+        self.servers.first().map(Server::addr)
     }
 
     /// Collects metrics a last time, sends and prints what waits, and stops, all within `deadline`. Spans that are
     /// pushed later are dropped (and counted). Returns the final counts of spans; what was not delivered is also logged.
     pub async fn shutdown(self, deadline: Duration) -> Report {
         let deadline = Instant::now() + deadline;
-        self.readiness.ready.store(false, Ordering::Relaxed);
+        self.readiness.set(false);
         self.sink.otlp.shutdown(deadline).await;
         if let Some(console) = &self.sink.console {
             console.shutdown(deadline).await;
@@ -179,9 +173,7 @@ impl Exporters {
         if let Some(metrics) = self.printed_metrics {
             metrics.shutdown(deadline).await;
         }
-        if let Some(server) = self.prometheus {
-            server.stop();
-        }
+        self.servers.iter().for_each(Server::stop);
         let counters = &self.sink.counters;
         let report =
             Report { spans: counters.spans(), metric_points: counters.metric_points(), printed: counters.printed() };
@@ -191,6 +183,12 @@ impl Exporters {
         }
         report
     }
+}
+
+/// What is answered where there is nothing.
+fn nothing_here(metrics: &str) -> impl axum::handler::Handler<((),), ()> {
+    let message = format!("there are {metrics}, /healthz and /readyz\n");
+    move || std::future::ready((http::StatusCode::NOT_FOUND, message))
 }
 
 /// The final counts. `None` where there was no such exporter.

@@ -37,6 +37,27 @@ pub enum Points {
     Gauge(Vec<NumberPoint>),
 }
 
+impl Metric {
+    /// Leaves out histograms that have had no value since `since_unix_ns`.
+    pub fn retain_updated(&mut self, since_unix_ns: u64) {
+        match &mut self.points {
+            Points::Histogram(points) => points.retain(|point| point.updated_unix_ns >= since_unix_ns),
+            Points::ExponentialHistogram(points) => points.retain(|point| point.updated_unix_ns >= since_unix_ns),
+            Points::Counter(_) | Points::UpDownCounter(_) | Points::Gauge(_) => {}
+        }
+    }
+
+    /// Whether it has no points.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match &self.points {
+            Points::Histogram(points) => points.is_empty(),
+            Points::ExponentialHistogram(points) => points.is_empty(),
+            Points::Counter(points) | Points::UpDownCounter(points) | Points::Gauge(points) => points.is_empty(),
+        }
+    }
+}
+
 /// A value with its attributes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NumberPoint {
@@ -55,6 +76,8 @@ pub struct HistogramPoint {
     pub attributes: Vec<Attribute>,
     /// Since when it counts.
     pub start_unix_ns: u64,
+    /// When the last value came.
+    pub updated_unix_ns: u64,
     /// Number of values.
     pub count: u64,
     /// Their sum.
@@ -78,6 +101,8 @@ pub struct ExponentialPoint {
     pub attributes: Vec<Attribute>,
     /// Since when it counts.
     pub start_unix_ns: u64,
+    /// When the last value came.
+    pub updated_unix_ns: u64,
     /// Number of values.
     pub count: u64,
     /// Their sum.

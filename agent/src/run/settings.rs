@@ -1,6 +1,11 @@
 //! From the configuration to what each stage takes.
 
-use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+};
 
 use compact_str::CompactString;
 use thiserror::Error;
@@ -11,10 +16,7 @@ use crate::{
     config::{self, Config, IgnoreMode, NameOrigin, OtlpTarget, Unmatched},
     export::{
         ConfigError, ExportConfig,
-        config::{
-            BatchConfig, Compression, Endpoint, Headers, HistogramAggregation, OtlpConfig, Print, Protocol,
-            RetryConfig, Temporality, TlsConfig,
-        },
+        config::{BatchConfig, Endpoint, Headers, OtlpConfig, PrometheusConfig, RetryConfig, TlsConfig},
     },
     procs::{
         PodAttributes, ProcessConfig,
@@ -71,10 +73,11 @@ pub(super) fn telemetry(config: &Config) -> telemetry::Config {
         config::HistogramAggregation::ExplicitBucketHistogram => Aggregation::Explicit,
         config::HistogramAggregation::Base2ExponentialBucketHistogram => Aggregation::Exponential,
     };
+    let idle = config.prometheus_export.ttl.max(config.otel_metrics_export.ttl).0;
     telemetry::Config {
         routes: routes(&config.routes),
         redactor: Redactor::new(config.redacted_query_keys()),
-        red: red::Config { aggregation, ..red::Config::default() },
+        red: red::Config { aggregation, idle, ..red::Config::default() },
         leaves_own_exports: config.discovery.exclude_otel_instrumented_services,
         ignores_proxied_clients: !config.attributes.client_from_proxy_protocol,
         ..telemetry::Config::default()
@@ -109,8 +112,11 @@ fn routes(routes: &config::Routes) -> route::Config {
 }
 
 pub(super) fn processes(config: &Config) -> Result<ProcessConfig, SettingsError> {
-    let attributes =
-        config.resource_attributes.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+    let namespace = config.service_namespace.as_ref().map(|namespace| ("service.namespace", namespace.as_str()));
+    let given = config.resource_attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    // What is set by name goes before what is in the list.
+    let attributes: Vec<String> = given.chain(namespace).map(|(key, value)| format!("{key}={value}")).collect();
+    let attributes = attributes.join(",");
     Ok(ProcessConfig {
         selector: selection::selector(config)?,
         env: OtelEnv::new(config.default_service_name(), Some(&attributes)),
@@ -159,50 +165,49 @@ pub fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
             max_batch_spans: traces.batch_max_size() as usize,
             max_queue_bytes: usize::try_from(traces.queue_bytes).unwrap_or(usize::MAX),
             max_queue_spans: traces.queue_size.map(|spans| spans as usize),
+            export_timeout: [traces.export_timeout, traces.backoff_max_elapsed_time]
+                .into_iter()
+                .flatten()
+                .min()
+                .map(Into::into),
             ..BatchConfig::default()
         },
-        retry: RetryConfig {
-            max: traces.backoff_max_interval.0,
-            initial: traces.backoff_initial_interval.0.min(Duration::from_millis(500)),
-        },
+        retry: RetryConfig { max: traces.backoff_max_interval.0, initial: traces.backoff_initial_interval.0 },
         metric_interval: metrics.interval.0,
-        temporality: match metrics.temporality {
-            config::Temporality::Cumulative => Temporality::Cumulative,
-            config::Temporality::Delta => Temporality::Delta,
-            config::Temporality::LowMemory => Temporality::LowMemory,
-        },
-        histogram_aggregation: match metrics.histogram_aggregation {
-            config::HistogramAggregation::ExplicitBucketHistogram => HistogramAggregation::ExplicitBuckets,
-            config::HistogramAggregation::Base2ExponentialBucketHistogram => HistogramAggregation::Base2Exponential,
-        },
-        print: match config.print_mode() {
-            config::Print::Off => Print::Off,
-            config::Print::Text => Print::Text,
-            config::Print::Json => Print::Json,
-        },
+        metric_timeout: metrics.export_timeout.0,
+        metric_ttl: metrics.ttl.0,
+        temporality: metrics.temporality,
+        print: config.print_mode(),
         print_metrics: config.prints_metrics(),
-        listen: match config.listen {
-            config::Listen::Off => None,
-            config::Listen::On(address) => Some(address),
+        listen: listen(config),
+        prometheus: PrometheusConfig {
+            path: config.prometheus_export.path.clone(),
+            ttl: config.prometheus_export.ttl.0,
+            has_requests: config.serves_prometheus(),
         },
     })
+}
+
+/// The addresses of the agent's own server.
+fn listen(config: &Config) -> Vec<SocketAddr> {
+    let listen = match config.listen {
+        config::Listen::Off => None,
+        config::Listen::On(address) => Some(address),
+    };
+    let port = Some(config.prometheus_export.port).filter(|&port| port != 0);
+    // The same port on every address serves the one that is named too.
+    let named = listen.filter(|address| port != Some(address.port()));
+    named.into_iter().chain(port.map(|port| (Ipv4Addr::UNSPECIFIED, port).into())).collect()
 }
 
 fn otlp(target: &OtlpTarget) -> Result<OtlpConfig, SettingsError> {
     let headers = target.headers.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     Ok(OtlpConfig {
         endpoint: Endpoint::parse("endpoint", target.endpoint.as_str())?,
-        protocol: match target.protocol {
-            config::Protocol::Grpc => Protocol::Grpc,
-            config::Protocol::HttpProtobuf => Protocol::HttpProtobuf,
-            config::Protocol::HttpJson => Protocol::HttpJson,
-        },
+        protocol: target.protocol,
         headers: Headers::new("headers", headers)?,
         timeout: target.timeout.0,
-        compression: match target.compression {
-            config::Compression::None => Compression::None,
-            config::Compression::Gzip => Compression::Gzip,
-        },
+        compression: target.compression,
         tls: TlsConfig {
             certificate: target.certificate.clone(),
             client_key: target.client_key.clone(),
@@ -215,3 +220,6 @@ fn otlp(target: &OtlpTarget) -> Result<OtlpConfig, SettingsError> {
 pub(super) fn agent_resource(processes: &crate::procs::ProcessTable) -> Arc<crate::model::span::Resource> {
     processes.resource(std::process::id())
 }
+
+#[cfg(test)]
+mod tests;

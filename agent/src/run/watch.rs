@@ -179,7 +179,8 @@ impl Agent {
         let processes = Arc::new(ProcessTable::new(process_settings));
         metadata::ask_cloud(&runtime, &processes);
         let ids = Ids::from_os().context("cannot get random numbers for trace ids")?;
-        let tracer = Tracer::new(ids, settings::sampler(config));
+        let mut tracer = Tracer::new(ids, settings::sampler(config));
+        tracer.read_headers(config.reads_trace_context());
         let mut telemetry = Telemetry::new(settings::telemetry(config), Clock::new(Offset::sample()));
         if let Some(kubernetes) = kubernetes.as_ref().filter(|_| config.name_resolver.asks(NameOrigin::K8s)) {
             telemetry.set_peers(Arc::clone(kubernetes) as _);

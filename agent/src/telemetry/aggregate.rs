@@ -173,7 +173,8 @@ mod tests {
 
     fn entry(resource: &Arc<Resource>) -> Entry<'_> {
         let family = Family { group: Group::Http, role: Role::Server };
-        let sample = Sample { duration_s: 0.1, body_bytes: [None; 2], start_unix_ns: 1, exemplar: None };
+        let sample =
+            Sample { duration_s: 0.1, body_bytes: [None; 2], start_unix_ns: 1, end_unix_ns: 1, exemplar: None };
         let mut labels = Labels::default();
         labels[2] = Some(("http.route", red::Label::Str("/a")));
         let measured = Some((family, labels, sample));

@@ -101,8 +101,8 @@ impl Histogram {
         }
     }
 
-    /// The point at a moment, without attributes.
-    pub(super) fn point(&mut self, start_unix_ns: u64, now_unix_ns: u64) -> Point {
+    /// The point at a moment, without attributes; the last value came at `updated_unix_ns`.
+    pub(super) fn point(&mut self, start_unix_ns: u64, updated_unix_ns: u64, now_unix_ns: u64) -> Point {
         self.exemplars.retain(|(_, kept)| now_unix_ns.saturating_sub(kept.at_unix_ns) <= EXEMPLAR_MAX_AGE_NS);
         let exemplars = self.exemplars.iter().map(|(_, exemplar)| exemplar.clone()).collect();
         let (count, sum, min, max) = (self.count, self.sum, self.min, self.max);
@@ -111,6 +111,7 @@ impl Histogram {
             Buckets::Explicit { bounds, counts } => Point::Explicit(HistogramPoint {
                 attributes,
                 start_unix_ns,
+                updated_unix_ns,
                 count,
                 sum,
                 min,
@@ -122,6 +123,7 @@ impl Histogram {
             Buckets::Exponential(exponential) => Point::Exponential(ExponentialPoint {
                 attributes,
                 start_unix_ns,
+                updated_unix_ns,
                 count,
                 sum,
                 min,
@@ -166,7 +168,7 @@ mod tests {
         for value in [0.0, 0.005, 0.0051, 10.0, 10.1] {
             histogram.record(value, None);
         }
-        let point = explicit(histogram.point(1, 2));
+        let point = explicit(histogram.point(1, 2, 2));
         assert_eq!(point.buckets, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
         assert_eq!((point.count, point.min, point.max, point.start_unix_ns), (5, 0.0, 10.1, 1));
         assert!((point.sum - 20.1101).abs() < 1e-9);
@@ -177,7 +179,7 @@ mod tests {
         let mut histogram = Histogram::new(Aggregation::Explicit, SIZE_BOUNDS_BYTES);
         histogram.record(0.0, None);
         histogram.record(1.0, None);
-        assert_eq!(explicit(histogram.point(0, 0)).buckets[..3], [1, 1, 0]);
+        assert_eq!(explicit(histogram.point(0, 0, 0)).buckets[..3], [1, 1, 0]);
     }
 
     #[test]
@@ -187,7 +189,7 @@ mod tests {
         histogram.record(0.002, Some(&exemplar(2, 2)));
         histogram.record(0.003, None);
         histogram.record(0.2, Some(&exemplar(3, 3)));
-        let kept = explicit(histogram.point(0, 4)).exemplars;
+        let kept = explicit(histogram.point(0, 4, 4)).exemplars;
         assert_eq!(kept, [Exemplar { value: 0.002, ..exemplar(2, 2) }, Exemplar { value: 0.2, ..exemplar(3, 3) }]);
     }
 
@@ -195,8 +197,8 @@ mod tests {
     fn old_exemplars_are_dropped() {
         let mut histogram = Histogram::new(Aggregation::Explicit, DURATION_BOUNDS_S);
         histogram.record(0.001, Some(&exemplar(1, 1)));
-        assert_eq!(explicit(histogram.point(0, EXEMPLAR_MAX_AGE_NS + 1)).exemplars.len(), 1);
-        assert_eq!(explicit(histogram.point(0, EXEMPLAR_MAX_AGE_NS + 2)).exemplars.len(), 0);
+        assert_eq!(explicit(histogram.point(0, 0, EXEMPLAR_MAX_AGE_NS + 1)).exemplars.len(), 1);
+        assert_eq!(explicit(histogram.point(0, 0, EXEMPLAR_MAX_AGE_NS + 2)).exemplars.len(), 0);
     }
 
     #[test]
@@ -206,7 +208,7 @@ mod tests {
         for power in -30..30_i8 {
             histogram.record(f64::from(power).exp2(), Some(&exemplar(u64::from(power.unsigned_abs()) + 1, 1)));
         }
-        let Point::Exponential(point) = histogram.point(0, 40) else { panic!("not exponential") };
+        let Point::Exponential(point) = histogram.point(0, 40, 40) else { panic!("not exponential") };
         assert_eq!((point.exemplars.len(), point.count, point.zero_count), (MAX_EXEMPLARS, 61, 1));
         assert_eq!(point.buckets.iter().sum::<u64>(), 60);
     }

@@ -144,7 +144,8 @@ mod tests {
     fn record(instances: &mut Instances, resource: &Arc<Resource>, status: i64) -> bool {
         let mut labels = Labels::default();
         labels[0] = Some((semconv::HTTP_RESPONSE_STATUS_CODE, Label::Int(status)));
-        let sample = Sample { duration_s: 0.1, body_bytes: [None; 2], start_unix_ns: 1, exemplar: None };
+        let sample =
+            Sample { duration_s: 0.1, body_bytes: [None; 2], start_unix_ns: 1, end_unix_ns: 1, exemplar: None };
         let (instance, room) = instances.get_or_insert(resource);
         instance.red.record(Family { group: Group::Http, role: Role::Server }, &labels, &sample, room)
     }

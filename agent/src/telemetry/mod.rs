@@ -345,7 +345,8 @@ impl Common<'_> {
                 span_id: self.context.span_id,
             });
             let (duration_s, start_unix_ns, body_bytes) = (self.duration_s, self.start_unix_ns, facts.body_sizes());
-            let sample = Sample { duration_s, body_bytes, start_unix_ns, exemplar };
+            let end_unix_ns = self.end_unix_ns;
+            let sample = Sample { duration_s, body_bytes, start_unix_ns, end_unix_ns, exemplar };
             (Family { group: C::GROUP, role: self.role }, facts.labels(policy), sample)
         });
         let Self { resource, protocol, outcome, .. } = self;

@@ -6,6 +6,7 @@
 use std::{
     hash::{BuildHasher, Hasher},
     sync::Arc,
+    time::Duration,
 };
 
 use compact_str::CompactString;
@@ -42,11 +43,18 @@ pub struct Config {
     pub temporality: Temporality,
     /// Series per service instance and metric, the overflow's included; at least 1.
     pub max_series: usize,
+    /// A series without new values for so long ends.
+    pub idle: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { aggregation: Aggregation::default(), temporality: Temporality::default(), max_series: 2_000 }
+        Self {
+            aggregation: Aggregation::default(),
+            temporality: Temporality::default(),
+            max_series: 2_000,
+            idle: Duration::from_secs(300),
+        }
     }
 }
 
@@ -126,8 +134,9 @@ pub(super) struct Sample {
     pub(super) duration_s: f64,
     /// Bytes of the bodies of request and response.
     pub(super) body_bytes: [Option<u64>; 2],
-    /// When the exchange began.
+    /// When the exchange began, and when it ended.
     pub(super) start_unix_ns: u64,
+    pub(super) end_unix_ns: u64,
     /// Its span, if that is exported; the value is set by the histogram.
     pub(super) exemplar: Option<Exemplar>,
 }
@@ -165,6 +174,8 @@ struct Series {
     labels: Box<[(&'static str, OwnedLabel)]>,
     overflow: bool,
     start_unix_ns: u64,
+    /// When its last exchange ended.
+    updated_unix_ns: u64,
     duration: Histogram,
     /// Of the bodies of request and response.
     sizes: [Option<Box<Histogram>>; 2],
@@ -173,7 +184,8 @@ struct Series {
 impl Series {
     fn new(hash: u64, labels: Option<&Labels<'_>>, start_unix_ns: u64, duration: Histogram) -> Self {
         let owned = labels.into_iter().flatten().flatten().map(|(key, label)| (*key, label.own())).collect();
-        Self { hash, labels: owned, overflow: labels.is_none(), start_unix_ns, duration, sizes: [None, None] }
+        let (overflow, sizes) = (labels.is_none(), [None, None]);
+        Self { hash, labels: owned, overflow, start_unix_ns, updated_unix_ns: start_unix_ns, duration, sizes }
     }
 
     fn is(&self, labels: &Labels<'_>) -> bool {
@@ -184,6 +196,7 @@ impl Series {
 
     fn record(&mut self, family: Family, sample: &Sample, aggregation: Aggregation) {
         let exemplar = sample.exemplar.as_ref();
+        self.updated_unix_ns = self.updated_unix_ns.max(sample.end_unix_ns);
         self.duration.record(sample.duration_s, exemplar);
         let measures = [Measure::RequestSize, Measure::ResponseSize];
         for ((histogram, bytes), measure) in self.sizes.iter_mut().zip(sample.body_bytes).zip(measures) {
@@ -280,13 +293,17 @@ impl Red {
                     Some(collected_unix_ns) if delta => collected_unix_ns,
                     _ => series.start_unix_ns,
                 };
-                let attributes = series.attributes();
+                let (attributes, updated_unix_ns) = (series.attributes(), series.updated_unix_ns);
                 for (histogram, points) in series.histograms().into_iter().zip(&mut points) {
                     let Some(histogram) = histogram.filter(|histogram| !histogram.is_empty()) else { continue };
                     // The wall clock may have been set back since.
-                    points.push(histogram.point(start_unix_ns.min(now_unix_ns), now_unix_ns), attributes.clone());
+                    let point = histogram.point(start_unix_ns.min(now_unix_ns), updated_unix_ns, now_unix_ns);
+                    points.push(point, attributes.clone());
                 }
             }
+            let idle_since = now_unix_ns.saturating_sub(u64::try_from(self.config.idle.as_nanos()).unwrap_or(u64::MAX));
+            // Shown a last time: who reads more often than that has seen all of it.
+            table.series.retain(|series| series.updated_unix_ns >= idle_since);
             if delta {
                 // What has had values is likely to have more: its memory is kept for one more interval.
                 table.series.retain(|series| !series.duration.is_empty());
@@ -379,7 +396,7 @@ mod tests {
     }
 
     fn sample(duration_s: f64) -> Sample {
-        Sample { duration_s, body_bytes: [Some(0), None], start_unix_ns: 100, exemplar: None }
+        Sample { duration_s, body_bytes: [Some(0), None], start_unix_ns: 100, end_unix_ns: 150, exemplar: None }
     }
 
     /// (attributes, start, count) of the durations.
@@ -455,6 +472,16 @@ mod tests {
         assert_eq!((points[0].1, points[0].2), (200, 1));
         assert_eq!(durations(&mut red, 400), []);
         assert_eq!(red.tables[0].series.len(), 0);
+    }
+
+    #[test]
+    fn a_series_without_new_values_ends() {
+        let mut red = Red::new(Config { idle: Duration::from_nanos(1_000), ..Config::default() });
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
+        assert_eq!(durations(&mut red, 1_100).len(), 1);
+        // It is shown once more by whoever asks first.
+        assert_eq!(durations(&mut red, 1_151).len(), 1);
+        assert_eq!(durations(&mut red, 1_152), []);
     }
 
     #[test]

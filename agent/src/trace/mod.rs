@@ -65,6 +65,8 @@ struct Open {
 pub struct Tracer {
     ids: Ids,
     sampler: Sampler,
+    /// Requests that carry a context have a parent by it.
+    reads_headers: bool,
     /// By the slot of their key: as many as were ever open at a time.
     open: Vec<Option<Open>>,
 }
@@ -73,7 +75,12 @@ impl Tracer {
     /// The stage, with nothing open.
     #[must_use]
     pub const fn new(ids: Ids, sampler: Sampler) -> Self {
-        Self { ids, sampler, open: Vec::new() }
+        Self { ids, sampler, reads_headers: true, open: Vec::new() }
+    }
+
+    /// Whether the context that requests carry makes a parent.
+    pub const fn read_headers(&mut self, reads: bool) {
+        self.reads_headers = reads;
     }
 
     /// Takes up another sampler.
@@ -89,7 +96,8 @@ impl Tracer {
 
     /// A request has begun.
     pub fn on_opened(&mut self, opened: &Opened) {
-        let trace_id = opened.parent.map_or_else(|| self.ids.trace_id(), |parent| parent.trace_id);
+        let parent = opened.parent.filter(|_| self.reads_headers);
+        let trace_id = parent.map_or_else(|| self.ids.trace_id(), |parent| parent.trace_id);
         let open = Open { key: opened.key, trace_id, span_id: self.ids.span_id() };
         let slot = opened.key.slot();
         if slot >= self.open.len() {
@@ -104,7 +112,7 @@ impl Tracer {
     pub fn on_finished(&mut self, key: Key, exchange: &Exchange) -> Context {
         let open = self.open.get_mut(key.slot()).and_then(|place| place.take_if(|open| open.key == key));
         // It may have been found to carry a context only when all of it was known.
-        let parent: Option<TraceParent> = exchange.parent;
+        let parent = self.parent(exchange);
         let trace_id = match (parent, open) {
             (Some(parent), _) => parent.trace_id,
             (None, Some(open)) => open.trace_id,
@@ -119,9 +127,13 @@ impl Tracer {
         }
     }
 
+    fn parent(&self, exchange: &Exchange) -> Option<TraceParent> {
+        exchange.parent.filter(|_| self.reads_headers)
+    }
+
     /// Decides whether a span is kept; `sampler` is its service's own, where it has one.
     pub fn sample(&self, context: &mut Context, exchange: &Exchange, sampler: Option<&Sampler>) {
-        let sampled = sampler.unwrap_or(&self.sampler).samples(exchange.parent.as_ref(), context.trace_id);
+        let sampled = sampler.unwrap_or(&self.sampler).samples(self.parent(exchange).as_ref(), context.trace_id);
         context.flags = context.flags & !1 | u8::from(sampled);
     }
 }

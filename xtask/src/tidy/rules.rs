@@ -44,8 +44,10 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("conn", &["model", "config", "protocols", "capture"]),
     layer("procs", &["model", "sys", "config"]),
     layer("kube", &["model", "sys", "config", "procs"]),
-    layer("telemetry", &["model", "config", "conn", "procs", "kube"]),
-    layer("export", &["model", "sys", "config", "telemetry"]),
+    layer("trace", &["model", "config"]),
+    layer("telemetry", &["model", "config", "conn", "procs", "kube", "trace"]),
+    layer("server", &[]),
+    layer("export", &["model", "sys", "config", "telemetry", "server"]),
     layer("pipeline", ALL_STAGES),
     layer("cli", &["config"]),
     // The commands: put the stages together as the configuration says.
@@ -64,6 +66,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "conn",
             "procs",
             "kube",
+            "trace",
             "telemetry",
             "export",
         ],
@@ -85,6 +88,7 @@ const ALL_STAGES: &[&str] = &[
     "conn",
     "procs",
     "kube",
+    "trace",
     "telemetry",
     "export",
 ];

@@ -7,6 +7,7 @@ pub use endpoint::{Endpoint, Headers};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::config::BATCH_MAX_SIZE;
+pub use crate::config::{Compression, Print, Protocol, Temporality};
 
 /// Where finished telemetry goes and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,14 +24,35 @@ pub struct ExportConfig {
     pub metric_interval: Duration,
     /// Whether sums and histograms are sent since their start or since the last export.
     pub temporality: Temporality,
-    /// What kind of histogram the sources are asked to keep. The export stage sends whatever it is given.
-    pub histogram_aggregation: HistogramAggregation,
+    /// How long one export of metrics may take, retries included.
+    pub metric_timeout: Duration,
+    /// How long a series without new values is sent.
+    pub metric_ttl: Duration,
     /// Spans on standard output.
     pub print: Print,
     /// Metrics on standard output as well, as `/metrics` shows them, once each interval.
     pub print_metrics: bool,
-    /// Address of `/metrics`, `/healthz` and `/readyz`; `None`: no server.
-    pub listen: Option<SocketAddr>,
+    /// Addresses of `/metrics`, `/healthz` and `/readyz`; none: no server.
+    pub listen: Vec<SocketAddr>,
+    /// What is shown there.
+    pub prometheus: PrometheusConfig,
+}
+
+/// Metrics for Prometheus.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrometheusConfig {
+    /// Their path.
+    pub path: String,
+    /// How long a series without new values is shown.
+    pub ttl: Duration,
+    /// Whether metrics of requests are among them; what the agent says of itself always is.
+    pub has_requests: bool,
+}
+
+impl Default for PrometheusConfig {
+    fn default() -> Self {
+        Self { path: "/metrics".to_owned(), ttl: Duration::from_secs(300), has_requests: true }
+    }
 }
 
 impl ExportConfig {
@@ -47,10 +69,12 @@ impl Default for ExportConfig {
             retry: RetryConfig::default(),
             metric_interval: Duration::from_secs(60),
             temporality: Temporality::default(),
-            histogram_aggregation: HistogramAggregation::default(),
+            metric_timeout: Duration::from_secs(30),
+            metric_ttl: Duration::from_secs(300),
             print: Print::Text,
             print_metrics: false,
-            listen: Some(Self::DEFAULT_LISTEN),
+            listen: vec![Self::DEFAULT_LISTEN],
+            prometheus: PrometheusConfig::default(),
         }
     }
 }
@@ -85,27 +109,6 @@ impl OtlpConfig {
             tls: TlsConfig::default(),
         }
     }
-}
-
-/// OTLP's transports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// `grpc`.
-    Grpc,
-    /// `http/protobuf`.
-    HttpProtobuf,
-    /// `http/json`.
-    HttpJson,
-}
-
-/// Compression of request bodies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// `none`.
-    #[default]
-    None,
-    /// `gzip`.
-    Gzip,
 }
 
 /// PEM files for `https`. Without a certificate authority, the system's are trusted.
@@ -173,40 +176,6 @@ impl Default for RetryConfig {
     fn default() -> Self {
         Self { initial: Duration::from_millis(500), max: Duration::from_secs(30) }
     }
-}
-
-/// `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Temporality {
-    /// Everything since its start.
-    #[default]
-    Cumulative,
-    /// Counters and histograms since the last export that arrived.
-    Delta,
-    /// Histograms since the last export that arrived; counters, which are read off and cost no memory, since their start.
-    LowMemory,
-}
-
-/// `OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HistogramAggregation {
-    /// `explicit_bucket_histogram`.
-    #[default]
-    ExplicitBuckets,
-    /// `base2_exponential_bucket_histogram`.
-    Base2Exponential,
-}
-
-/// `--print`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Print {
-    /// Nothing.
-    #[default]
-    Off,
-    /// A line for people.
-    Text,
-    /// A JSON object per line.
-    Json,
 }
 
 /// A setting that cannot be used. Its text names the setting, the value and what it should look like; it never holds a

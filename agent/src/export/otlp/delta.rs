@@ -250,6 +250,7 @@ mod tests {
         let point = |count, buckets: &[u64]| HistogramPoint {
             attributes: vec![],
             start_unix_ns: 1,
+            updated_unix_ns: 2,
             count,
             sum: count as f64,
             min: 0.1,
@@ -269,6 +270,7 @@ mod tests {
         let point = |scale, offset, buckets: &[u64]| ExponentialPoint {
             attributes: vec![],
             start_unix_ns: 1,
+            updated_unix_ns: 2,
             count: buckets.iter().sum(),
             sum: 0.0,
             min: 0.0,

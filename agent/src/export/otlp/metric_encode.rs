@@ -292,6 +292,7 @@ mod tests {
         let point = HistogramPoint {
             attributes: vec![],
             start_unix_ns: 1,
+            updated_unix_ns: 2,
             count: 3,
             sum: 0.5,
             min: f64::NAN,

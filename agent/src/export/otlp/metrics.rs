@@ -13,7 +13,7 @@ use super::{
     metric_encode,
 };
 use crate::export::{
-    MetricSource, collect,
+    MetricSource, collect_updated,
     config::{ExportConfig, Temporality},
     ledger::{Ledger, Outcome},
 };
@@ -24,6 +24,7 @@ pub(super) struct Exporter {
     points: Arc<Mutex<Ledger>>,
     deltas: Deltas,
     interval: Duration,
+    ttl: Duration,
     temporality: Temporality,
 }
 
@@ -34,8 +35,8 @@ impl Exporter {
         points: Arc<Mutex<Ledger>>,
         config: &ExportConfig,
     ) -> Self {
-        let (interval, temporality) = (config.metric_interval, config.temporality);
-        Self { sources, delivery, points, deltas: Deltas::default(), interval, temporality }
+        let (interval, ttl, temporality) = (config.metric_interval, config.metric_ttl, config.temporality);
+        Self { sources, delivery, points, deltas: Deltas::default(), interval, ttl, temporality }
     }
 
     /// Runs until asked to stop; then exports a last time, until the deadline.
@@ -54,7 +55,7 @@ impl Exporter {
     }
 
     async fn export(&mut self) {
-        let (now_unix_ns, mut metrics) = collect(&self.sources);
+        let (now_unix_ns, mut metrics) = collect_updated(&self.sources, self.ttl);
         let mut pending = self.deltas.apply(&mut metrics, now_unix_ns, self.temporality);
         let requests = metric_encode::requests(&metrics, now_unix_ns, self.temporality);
         drop(metrics);

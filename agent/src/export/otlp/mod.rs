@@ -64,7 +64,8 @@ impl Prepared {
         let retry = || config.retry.clone();
         let traces = client(Signal::Traces, &config.traces, config.batch.export_timeout, retry())?;
         // The next export says the same and more, so a request of metrics is not kept longer than that.
-        let metrics = client(Signal::Metrics, &config.metrics, Some(config.metric_interval), retry())?;
+        let longest = config.metric_interval.min(config.metric_timeout);
+        let metrics = client(Signal::Metrics, &config.metrics, Some(longest), retry())?;
         let otlp = Otlp {
             queue: traces.as_ref().map(|_| Arc::new(SpanQueue::new(config.batch.clone()))),
             points: metrics.as_ref().map(|_| Arc::default()),

@@ -289,6 +289,7 @@ mod tests {
         let point = HistogramPoint {
             attributes: vec![Attribute { key: "http.route", value: Value::Str("/a\"\\\n".into()) }],
             start_unix_ns: 1,
+            updated_unix_ns: 2,
             count: 6,
             sum: 1.5,
             min: 0.0,
@@ -368,6 +369,7 @@ http_server_request_duration_seconds_count{job="shop/a",instance="i-1",http_rout
         let point = ExponentialPoint {
             attributes: vec![],
             start_unix_ns: 1,
+            updated_unix_ns: 2,
             count: 6,
             sum: 9.0,
             min: 0.0,

@@ -2,14 +2,14 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use axum::body::Bytes;
 use tokio::sync::Mutex;
 
 use super::{
-    super::{MetricSource, collect},
+    super::{MetricSource, collect_updated},
     exposition::page,
 };
 
@@ -19,6 +19,7 @@ const READ_MAX: usize = 16 << 20;
 /// See the module.
 pub(super) struct MetricsPage {
     sources: Arc<[Arc<dyn MetricSource>]>,
+    ttl: Duration,
     made: Mutex<Made>,
 }
 
@@ -26,8 +27,8 @@ pub(super) struct MetricsPage {
 type Made = Vec<(Instant, Weak<String>)>;
 
 impl MetricsPage {
-    pub(super) fn new(sources: Vec<Arc<dyn MetricSource>>) -> Self {
-        Self { sources: sources.into(), made: Mutex::default() }
+    pub(super) fn new(sources: Vec<Arc<dyn MetricSource>>, ttl: Duration) -> Self {
+        Self { sources: sources.into(), ttl, made: Mutex::default() }
     }
 
     /// The page as of now, or a little later; `None` if a source failed.
@@ -44,9 +45,9 @@ impl MetricsPage {
             return Some(Bytes::from_owner(Held(page)));
         }
         let since = Instant::now();
-        let sources = Arc::clone(&self.sources);
+        let (sources, ttl) = (Arc::clone(&self.sources), self.ttl);
         // Sources may have to wait for the pipeline, and large pages take a while.
-        let text = tokio::task::spawn_blocking(move || page(&collect(&sources).1)).await.ok()?;
+        let text = tokio::task::spawn_blocking(move || page(&collect_updated(&sources, ttl).1)).await.ok()?;
         let page = Arc::new(text);
         made.push((since, Arc::downgrade(&page)));
         Some(Bytes::from_owner(Held(page)))

@@ -254,7 +254,7 @@ fn a_client_that_pipelines_is_followed_again_after_a_second_of_quiet() {
 fn the_rest_of_a_head_is_no_request() {
     for quiet_ns in [0, 25 * MS] {
         let mut session = open(Role::Server);
-        let (mut out, mut position) = (Vec::new(), 0);
+        let (mut out, mut position) = (Told::default(), 0);
         let mut told = |data: &[u8], skipped: u64, quiet_ns: u64, direction: Direction, other_position: u64| {
             let chunk = Chunk {
                 at_ns: 1_000 * MS,
@@ -268,12 +268,12 @@ fn the_rest_of_a_head_is_no_request() {
                 other_position,
             };
             position += chunk.len();
-            session.on_data(direction, &chunk, &mut out);
+            out.of(|out| session.on_data(direction, &chunk, out));
         };
         told(b"", 2, 0, Direction::Received, 0);
         // Of a head nobody writes the rest after a while: it is a method of their own.
         told(b"ST /a HTTP/1.1\r\n\r\n", 0, quiet_ns, Direction::Received, 0);
-        session.on_end(End::Forgotten, 0, &mut out);
+        out.of(|out| session.on_end(End::Forgotten, 0, out));
         assert_eq!(out.len(), usize::from(quiet_ns > 0), "{quiet_ns}");
     }
 }
@@ -283,7 +283,7 @@ fn a_client_that_asks_twice_in_succession_pipelines_though_what_it_asked_is_not_
     // The response to the first request is lost; the second is asked before it, and the third behind it.
     let (ask, answer) = (Direction::Received, Direction::Sent);
     let mut session = open(Role::Server);
-    let (mut out, mut moved) = (Vec::new(), [0_u64; 2]);
+    let (mut out, mut moved) = (Told::default(), [0_u64; 2]);
     let mut tell = |direction: Direction, data: &[u8], lost: u64| {
         let [position, other_position] = [direction, direction.other()].map(|direction| moved[direction.index()]);
         let chunk = Chunk {
@@ -298,7 +298,7 @@ fn a_client_that_asks_twice_in_succession_pipelines_though_what_it_asked_is_not_
             other_position,
         };
         moved[direction.index()] += chunk.len();
-        session.on_data(direction, &chunk, &mut out);
+        out.of(|out| session.on_data(direction, &chunk, out));
     };
     let respond = |status| format!("HTTP/1.1 {status} Why\r\nContent-Length: 0\r\n\r\n");
     let request = |nth: u16| format!("GET /{nth} HTTP/1.1\r\n\r\n");
@@ -311,7 +311,7 @@ fn a_client_that_asks_twice_in_succession_pipelines_though_what_it_asked_is_not_
         tell(ask, request(status).as_bytes(), 0);
         tell(answer, respond(status - 2).as_bytes(), 0);
     }
-    session.on_end(End::Forgotten, 0, &mut out);
+    out.of(|out| session.on_end(End::Forgotten, 0, out));
     assert_eq!(out.len(), 19);
     assert!(
         out.iter().all(|exchange| exchange.outcome == Outcome::Unseen),

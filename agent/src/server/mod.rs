@@ -1,0 +1,155 @@
+//! The agent's own HTTP server. What it answers with is its routers' affair; that nobody who connects can hold up others is
+//! its own: a connection is good for one request and a short time, and where there are too many, those go first that have
+//! asked for nothing.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::Router;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
+    task::{AbortHandle, JoinHandle},
+};
+use tower_service::Service as _;
+
+/// Connections at once. Beyond, one that has not asked for anything yet is closed for each that comes, the oldest first.
+const MAX_CONNECTIONS: usize = 64;
+/// How long a client may take for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one connection may last, whatever its client does.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
+/// Most bytes of a request's head.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+
+/// The running server.
+pub(crate) struct Server {
+    addr: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Server {
+    /// Starts it; an address that cannot be bound is a warning, and the agent goes on without.
+    pub(crate) fn start(listen: SocketAddr, runtime: &Handle, routes: Router) -> Option<Self> {
+        let _entered = runtime.enter();
+        let bound = std::net::TcpListener::bind(listen)
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+            .and_then(TcpListener::from_std)
+            .and_then(|listener| Ok((listener.local_addr()?, listener)));
+        match bound {
+            Ok((addr, listener)) => Some(Self { addr, task: runtime.spawn(serve(listener, routes)).abort_handle() }),
+            Err(error) => {
+                tracing::warn!(%listen, %error, "no /metrics: cannot listen; choose another address or `off` with --listen");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub(crate) fn stop(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn serve(listener: TcpListener, routes: Router) {
+    let mut connections = Connections::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => connections.add(stream, &routes),
+            // Out of descriptors, or the client is gone already: the next may fare better, but not at once.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// Those that are open, in their order.
+#[derive(Default)]
+struct Connections(Vec<Open>);
+
+struct Open {
+    task: JoinHandle<()>,
+    has_asked: Arc<AtomicBool>,
+}
+
+impl Connections {
+    fn add(&mut self, stream: TcpStream, routes: &Router) {
+        self.0.retain(|open| !open.task.is_finished());
+        if self.0.len() >= MAX_CONNECTIONS {
+            let idle = self.0.iter().position(|open| !open.has_asked.load(Ordering::Relaxed));
+            self.0.remove(idle.unwrap_or(0)).task.abort();
+        }
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(answer(stream, routes.clone(), Arc::clone(&has_asked)));
+        self.0.push(Open { task, has_asked });
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|open| open.task.abort());
+    }
+}
+
+async fn answer(stream: TcpStream, routes: Router, has_asked: Arc<AtomicBool>) {
+    let service = service_fn(move |request| {
+        has_asked.store(true, Ordering::Relaxed);
+        // A router is ready at any time.
+        routes.clone().call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .keep_alive(false)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    // What a client does wrong is its own affair.
+    let _ended_well = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await.is_ok_and(|end| end.is_ok());
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        runtime::Runtime,
+    };
+
+    use super::*;
+
+    #[test]
+    fn silent_clients_hold_nobody_up_however_many_they_are() {
+        let runtime = Runtime::new().unwrap();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let server = Server::start(listen, runtime.handle(), Router::new().route("/", get("here"))).unwrap();
+        runtime.block_on(async {
+            let mut silent = Vec::new();
+            for _ in 0..3 * MAX_CONNECTIONS {
+                silent.push(TcpStream::connect(server.addr()).await.unwrap());
+            }
+            let mut client = TcpStream::connect(server.addr()).await.unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+            // The first to come was the first to go.
+            assert_eq!(silent[0].read(&mut [0]).await.unwrap_or(0), 0);
+        });
+    }
+}
