@@ -120,7 +120,11 @@ fn with_load<T>(run: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
         let _over = Over(&is_over);
         for _ in 0..2 {
-            scope.spawn(|| while !is_over.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
         }
         run()
     })
