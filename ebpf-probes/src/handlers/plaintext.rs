@@ -63,6 +63,21 @@ impl Socket for Plaintext {
     }
 }
 
+/// `len` bytes of plaintext of the current process's `object` at `address`; 0 where they cannot be read. As [`piece`].
+///
+/// A function of its own, which is exported so that the verifier follows it by itself: see `meet::meet_process`. Whoever comes here
+/// has many ways behind it, and all of this behind each of them.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn plaintext_piece(object: u64, direction: u32, len: u32, address: u64) -> u32 {
+    let thread = bpf_get_current_pid_tgid();
+    let Some(stream) = TLS_STREAMS.get_ptr_mut(&TlsKey { object, tgid: thread >> 32 }) else { return NOTHING };
+    // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
+    let stream = unsafe { &mut *stream };
+    let buffer = if address == 0 { Buffer::hidden(flags::UNREADABLE) } else { Buffer::plain(address) };
+    piece(stream, thread, direction, len, buffer, true).unwrap_or(NOTHING)
+}
+
 /// `len` bytes of plaintext in `buffer`. Gives what is to be done next: [`FOLLOW`], if they may be followed.
 #[inline(always)]
 pub(super) fn piece(
@@ -195,8 +210,16 @@ pub fn walked(outcome: u32) -> Option<()> {
 }
 
 /// The program to continue in is not there: the piece, one that begins a connection, is recorded as any other.
+///
+/// A function of its own, which is exported so that the verifier follows it by itself: see `meet::meet_process`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record_unfollowed() -> u32 {
+    unfollowed().is_some().into()
+}
+
 #[inline(always)]
-pub fn unfollowed() -> Option<()> {
+fn unfollowed() -> Option<()> {
     let scratch = scratch::claimed(bpf_get_current_pid_tgid())?;
     // SAFETY: per-CPU memory, which was claimed.
     let Scratch { header, walk, .. } = unsafe { &*scratch };

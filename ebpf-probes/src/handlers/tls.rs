@@ -19,15 +19,15 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
 };
 use ebpf_common::{
-    events::{Bind, EventKind, MET_IN_MIDST, Open, PLAINTEXT, RECEIVED, SENT, State, TCP_CLOSE, TCP_FIN_WAIT1, flags},
+    events::{Bind, EventKind, MET_IN_MIDST, Open, PLAINTEXT, RECEIVED, SENT, State, TCP_CLOSE, TCP_FIN_WAIT1},
     limits::{HEAD_MAX, TLS_RECORD_MAX},
     policy::Counter,
 };
 
 use super::{
-    capture::{Buffer, read_user_value},
+    capture::read_user_value,
     frames::Stand,
-    plaintext::piece,
+    plaintext::plaintext_piece,
     process, socket_io,
     tls_calls::{
         Begun, ENCRYPTER, HANDSHAKE, PAGE_SHIFT, PAGES, READ_PACKET, UNCORK, closes, innermost, open_call, opens,
@@ -205,7 +205,7 @@ pub fn ends(result: u64, at: u64) -> Option<u32> {
         return read_nothing(stream, thread_id, len);
     }
     stream.traits |= ESTABLISHED;
-    piece(stream, thread_id, RECEIVED, len as u32, Buffer::plain(call.buffer), true)
+    Some(plaintext_piece(call.object, RECEIVED, len as u32, call.buffer))
 }
 
 /// A call that makes an encrypter of rustls may return; its return address lies at `at`. Gives whether it is one.
@@ -236,9 +236,8 @@ fn ends_packet(stream: &mut TlsStream, thread_id: u64, at: u64, len: i64) -> Opt
         read_user_value::<u64>(at).and_then(|packet| read_user_value::<[u64; 3]>(packet + 2 * 8)).unwrap_or([0; 3]);
     let size = size & 0xffff_ffff;
     let is_packet = bytes != 0 && size.wrapping_sub(taken) == len as u64;
-    let buffer = if is_packet { Buffer::plain(bytes + taken) } else { Buffer::hidden(flags::UNREADABLE) };
     stream.traits |= ESTABLISHED;
-    piece(stream, thread_id, RECEIVED, len as u32, buffer, true)
+    Some(plaintext_piece(stream.object, RECEIVED, len as u32, if is_packet { bytes + taken } else { 0 }))
 }
 
 /// A write of `len` bytes begins. `file` gives the number of the library's file. Gives what is to be done next, see
@@ -247,72 +246,105 @@ fn ends_packet(stream: &mut TlsStream, thread_id: u64, at: u64, len: i64) -> Opt
 pub fn writes(object: u64, address: u64, len: u32, file: impl FnOnce() -> u32) -> Option<u32> {
     let thread = bpf_get_current_pid_tgid();
     let key = TlsKey { object, tgid: thread >> 32 };
-    let stream = stream(&key, file)?;
-    // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
-    let stream = unsafe { &mut *stream };
+    stream(&key, file)?;
     let received = calls(thread, object);
-    if uncorks(thread, object) {
+    if uncorks(thread, object) != 0 {
         return None;
     }
     if address == 0 || len == 0 || len > i32::MAX as u32 {
         return None; // GnuTLS: go on with what was begun
     }
     let len = u64::from(len);
-    let first = if len >= 16 && stream.traits & ESTABLISHED == 0 {
-        read_user_value::<[u64; 2]>(address).unwrap_or([0; 2])
-    } else {
-        [0; 2]
+    let known = known_of_write(object, address, len, received);
+    if known >= len {
+        return None;
+    }
+    Some(plaintext_piece(object, SENT, (len - known) as u32, address + known))
+}
+
+/// Remembers a write of `len` bytes at `address`, and gives how many of the first were those of an earlier one. `received`: on
+/// which connection the thread received since its last call.
+///
+/// A function of its own, which is exported so that the verifier follows it by itself: see `meet::meet_process`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn known_of_write(object: u64, address: u64, len: u64, received: u64) -> u64 {
+    let key = TlsKey { object, tgid: bpf_get_current_pid_tgid() >> 32 };
+    let Some(stream) = TLS_STREAMS.get_ptr_mut(&key) else { return len };
+    // SAFETY: as in `begins`.
+    let stream = unsafe { &mut *stream };
+    let before = Write {
+        at: stream.written_at,
+        len: stream.written_len,
+        first: stream.written_first,
+        next: stream.written_next,
     };
-    let known = if too_early(stream, len, first, received != 0) {
+    (stream.written_at, stream.written_len) = (address, len);
+    // Read from the map each time, so that no comparison tells the verifier anything for the next one: it would follow what comes
+    // next once for each outcome.
+    let written_len = &raw const stream.written_len;
+    // SAFETY: a member of the value.
+    let len = || unsafe { written_len.read_volatile() };
+    let first = if len() >= 16 && stream.traits & ESTABLISHED == 0 { read_user_value(address) } else { None };
+    stream.written_first = first.unwrap_or([0; 2]);
+    let is_held = is_held(stream);
+    let known = if too_early(stream, &before, received != 0) {
         // Written again since the handshake has gone on, by what was received.
         if received != 0 && received != SEVERAL {
             observe(stream, received);
         }
-        len
+        len()
+    } else if is_held {
+        before.len
     } else {
-        repeated(stream, address, len)
+        repeated(&before, address, len)
     };
     stream.traits &= !WAITED;
-    if !is_held(stream) {
+    if !is_held {
         stream.traits &= !UNDONE;
     }
-    stream.written_at = address;
-    stream.written_len = len;
-    stream.written_first = first;
-    stream.written_next = word_at(address, len, TLS_RECORD_MAX.into());
-    if known >= len {
-        return None;
-    }
-    piece(stream, thread, SENT, (len - known) as u32, Buffer::plain(address + known), true)
+    let has_next = len() >= u64::from(TLS_RECORD_MAX) + 8;
+    let next = if has_next { read_user_value(address + u64::from(TLS_RECORD_MAX)) } else { None };
+    stream.written_next = next.unwrap_or(0);
+    known
 }
 
-/// Whether the thread writes what it wrote to this object before, and was held back.
-#[inline(always)]
-fn uncorks(thread_id: u64, object: u64) -> bool {
+/// A write, as it is remembered.
+struct Write {
+    at: u64,
+    len: u64,
+    first: [u64; 2],
+    next: u64,
+}
+
+/// Whether the thread writes what it wrote to this object before, and was held back: 1 if it does.
+///
+/// A function of its own, which is exported so that the verifier follows it by itself: see `meet::meet_process`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn uncorks(thread_id: u64, object: u64) -> u32 {
     // SAFETY: the value is copied out at once.
     let around = unsafe { TLS_THREADS.get(&thread_id) }.map_or(0, |thread| thread.innermost);
     if around == 0 {
-        return false;
-    }
-    // SAFETY: as in `opens`.
-    open_call(around, thread_id >> 32).is_some_and(|call| unsafe { (*call).kind == UNCORK && (*call).object == object })
-}
-
-/// How many of the first bytes of a write were those of an earlier one that was not, or not wholly, carried out.
-#[inline(always)]
-fn repeated(stream: &TlsStream, address: u64, len: u64) -> u64 {
-    let before = stream.written_len;
-    if is_held(stream) {
-        return before;
-    }
-    if len >= before {
         return 0;
     }
-    let done = before - len;
-    let same_end = address + len == stream.written_at + before && done.is_multiple_of(SHORTEST_RECORD);
+    let call = open_call(around, thread_id >> 32);
+    // SAFETY: as in `opens`.
+    call.is_some_and(|call| unsafe { (*call).kind == UNCORK && (*call).object == object }).into()
+}
+
+/// How many of the first bytes of a write were those of an earlier one that was not wholly carried out.
+#[inline(always)]
+fn repeated(before: &Write, address: u64, len: impl Fn() -> u64) -> u64 {
+    if len() >= before.len {
+        return 0;
+    }
+    let done = before.len - len();
+    let same_end = address + len() == before.at + before.len && done.is_multiple_of(SHORTEST_RECORD);
     // The program may have moved the rest.
-    let moved = done == u64::from(TLS_RECORD_MAX) && len >= 8 && stream.written_next == word_at(address, len, 0);
-    if same_end || moved { len } else { 0 }
+    let may_be_next = done == u64::from(TLS_RECORD_MAX) && len() >= 8;
+    let moved = may_be_next && read_user_value(address).unwrap_or(0) == before.next;
+    if same_end || moved { len() } else { 0 }
 }
 
 /// Whether the last write found the socket full, and nothing was sent since.
@@ -326,21 +358,11 @@ fn is_held(stream: &TlsStream) -> bool {
 /// without any plaintext received yet, after the program had a reason to try again, or before anything came from the
 /// peer.
 #[inline(always)]
-fn too_early(stream: &TlsStream, len: u64, first: [u64; 2], received: bool) -> bool {
+fn too_early(stream: &TlsStream, before: &Write, received: bool) -> bool {
     stream.traits & (MEMORY | ESTABLISHED) == MEMORY
         && (received || stream.traits & WAITED != 0 || stream.candidate == 0)
-        && len == stream.written_len
-        && first[0] == stream.written_first[0]
-        && first[1] == stream.written_first[1]
-}
-
-/// The word at `offset` of the bytes of a write; 0 where there is none.
-#[inline(always)]
-fn word_at(address: u64, len: u64, offset: u64) -> u64 {
-    if len < offset + 8 {
-        return 0;
-    }
-    read_user_value(address + offset).unwrap_or(0)
+        && stream.written_len == before.len
+        && stream.written_first == before.first
 }
 
 /// The program ends its direction of a TLS object.
@@ -550,7 +572,18 @@ pub(super) fn stream(key: &TlsKey, file: impl FnOnce() -> u32) -> Option<*mut Tl
     if !maps::tls_probes_are_complete(file()) {
         return None;
     }
-    fresh_stream(key, 0)
+    remember_stream(key.object, key.tgid);
+    TLS_STREAMS.get_ptr_mut(key)
+}
+
+/// Begins to remember a TLS object of a process.
+///
+/// A function of its own, which is exported so that the verifier follows it by itself; what it puts together takes half of the
+/// stack, of which its callers need the rest.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn remember_stream(object: u64, tgid: u64) -> u32 {
+    fresh_stream(&TlsKey { object, tgid }, 0).is_some().into()
 }
 
 /// Begins to remember a TLS object.

@@ -23,7 +23,7 @@ fn go_on(ctx: &impl EbpfContext, next: Option<u32>) {
         // It returns only if that program is not there.
         // SAFETY: the context is this program's.
         unsafe { TAIL_CALLS_TLS.tail_call(ctx, 0) };
-        plaintext::unfollowed();
+        plaintext::record_unfollowed();
     }
 }
 
