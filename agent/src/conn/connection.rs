@@ -5,6 +5,7 @@ use std::{net::SocketAddr, num::NonZeroU64};
 use ebpf_common::events::flags;
 
 use super::{
+    guarded::Guarded,
     order::{Kept, Order, PATIENCE_NS, Piece},
     recognise::{Undecided, Verdict},
 };
@@ -13,14 +14,14 @@ use crate::{
         exchange::Group,
         net::{ConnectionInfo, Direction, Role, Thread},
     },
-    protocols::{Anomalies, Chunk, End, Entry, Handover, Interest, Output, REGISTRY, Session},
+    protocols::{Anomalies, Chunk, End, Entry, Handover, Interest, Output, REGISTRY},
 };
 
 enum Speech {
     Undecided(Box<Undecided>),
     Speaks {
         protocol: &'static str,
-        session: Box<dyn Session>,
+        session: Guarded,
     },
     /// Nothing (more) that is understood.
     Foreign,
@@ -75,8 +76,9 @@ struct Flow {
     quiet_since_ns: [u64; 2],
     /// Something of it is not told that moved just before what is: requests may be open.
     in_use: bool,
-    /// Requests that were seen, and dropped since what answers them was lost before it was known to be HTTP.
-    requests_lost: u64,
+    /// What sessions could not make sense of that are not asked any more, and requests that were seen, and dropped since what
+    /// answers them was lost before it was known to be HTTP.
+    anomalies: Anomalies,
     /// It was just found to carry TLS.
     found_encrypted: bool,
     /// Frames were just found in its midst.
@@ -104,7 +106,7 @@ impl Connection {
             quiet_since_ns: [quiet_since_ns; 2],
             // Given up earlier, or its announcement was lost.
             in_use: !whole,
-            requests_lost: 0,
+            anomalies: Anomalies::default(),
             found_encrypted: false,
             found_frames: false,
             found_client: None,
@@ -202,7 +204,7 @@ impl Connection {
             if pending.first().is_some_and(|kept| kept.piece().position == 0) {
                 flow.speak(entry, role, &pending, out);
             } else if flow.in_use {
-                flow.requests_lost += 1;
+                flow.anomalies.requests_lost += 1;
             }
         }
         if let Speech::Speaks { session, .. } = &mut flow.speech {
@@ -260,12 +262,8 @@ impl Connection {
     }
 
     pub(super) fn take_anomalies(&mut self) -> Anomalies {
-        let mut anomalies = match &mut self.flow.speech {
-            Speech::Speaks { session, .. } => session.take_anomalies(),
-            _ => Anomalies::default(),
-        };
-        anomalies.requests_lost += std::mem::take(&mut self.flow.requests_lost);
-        anomalies
+        self.flow.settle_anomalies();
+        std::mem::take(&mut self.flow.anomalies)
     }
 
     pub(super) fn take_found_encrypted(&mut self) -> bool {
@@ -278,6 +276,13 @@ impl Connection {
 }
 
 impl Flow {
+    /// Takes over what the present session has counted.
+    fn settle_anomalies(&mut self) {
+        if let Speech::Speaks { session, .. } = &mut self.speech {
+            self.anomalies += session.take_anomalies();
+        }
+    }
+
     fn wanted(&mut self) -> Wanted {
         match self.speech {
             Speech::Foreign => Wanted::Nothing,
@@ -299,7 +304,7 @@ impl Flow {
     }
 
     fn speak(&mut self, entry: &'static Entry, role: Role, pending: &[Kept], out: &mut Output) {
-        let mut session = (entry.open)(role);
+        let mut session = Guarded::new(entry.name, (entry.open)(role));
         if self.in_use {
             session.begin_in_use();
         }
@@ -350,7 +355,7 @@ impl Flow {
             Speech::Undecided(undecided) => match undecided.look(piece, lost) {
                 Verdict::Undecided => self.in_use |= lost,
                 Verdict::Lost(requests) => {
-                    self.requests_lost += requests;
+                    self.anomalies.requests_lost += requests;
                     self.in_use = true;
                 }
                 Verdict::Foreign => self.speech = Speech::Foreign,
@@ -397,14 +402,19 @@ impl Flow {
         match session.on_data(piece.direction, &chunk, out) {
             Interest::Parse => {}
             Interest::Frames => self.found_frames = true,
-            Interest::Nothing => self.speech = Speech::Foreign,
+            Interest::Nothing => {
+                self.settle_anomalies();
+                self.speech = Speech::Foreign;
+            }
             Interest::Anew => {
                 let Handover { rest, .. } = session.hand_over();
+                self.settle_anomalies();
                 self.speech = Speech::Undecided(Box::new(Undecided::new(true)));
                 self.deliver_rest(piece, piece.len.saturating_sub(rest), lost, out);
             }
             Interest::Switch(name) => {
                 let (role, Handover { rest, request }) = (session.role(), session.hand_over());
+                self.settle_anomalies();
                 let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name) else {
                     self.speech = Speech::Foreign;
                     if let Some((key, request)) = request {
@@ -412,7 +422,7 @@ impl Flow {
                     }
                     return;
                 };
-                let mut session = (entry.open)(role);
+                let mut session = Guarded::new(entry.name, (entry.open)(role));
                 if let Some((key, request)) = request {
                     session.take_over(key, request, out);
                 }

@@ -64,6 +64,8 @@ pub struct Totals {
     pub unmatched_responses: u64,
     /// Limits hit by sessions.
     pub over_limit: u64,
+    /// Panics of sessions, each of which cost its connection.
+    pub panics: u64,
     /// Requests whose bytes were lost, where their numbers tell.
     pub requests_lost: u64,
     /// Exchanges in the clear at a TLS library whose connection is not known.
@@ -487,7 +489,8 @@ impl Connections {
 }
 
 fn add(totals: &mut Totals, connection: &mut Connection) {
-    let Anomalies { resyncs, unmatched_responses, over_limit, requests_lost } = connection.take_anomalies();
+    let Anomalies { resyncs, unmatched_responses, over_limit, requests_lost, panics } = connection.take_anomalies();
+    totals.panics += panics;
     totals.resyncs += resyncs;
     totals.unmatched_responses += unmatched_responses;
     totals.over_limit += over_limit;

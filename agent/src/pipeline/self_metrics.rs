@@ -202,6 +202,7 @@ impl MetricSource for Gauges {
                         ("resync", table.resyncs),
                         ("unmatched_response", table.unmatched_responses),
                         ("over_limit", table.over_limit),
+                        ("parser_panic", table.panics),
                         ("evicted_connection", table.evicted),
                         ("unbound_plaintext", table.unbound),
                     ],

@@ -175,4 +175,17 @@ pub struct Anomalies {
     pub over_limit: u64,
     /// Requests whose bytes were lost, as their numbers tell.
     pub requests_lost: u64,
+    /// Panics of the session.
+    pub panics: u64,
+}
+
+impl std::ops::AddAssign for Anomalies {
+    fn add_assign(&mut self, more: Self) {
+        let Self { resyncs, unmatched_responses, over_limit, requests_lost, panics } = more;
+        self.resyncs += resyncs;
+        self.unmatched_responses += unmatched_responses;
+        self.over_limit += over_limit;
+        self.requests_lost += requests_lost;
+        self.panics += panics;
+    }
 }
