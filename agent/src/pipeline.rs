@@ -184,6 +184,8 @@ struct Worker {
     shed: Shed,
     /// Connections of which something else is wanted than before.
     wanted: Vec<(u64, Wanted)>,
+    /// Records that were lost so far.
+    lost: u64,
     /// Since when connections are watched.
     watched: Instant,
     housekeeping: Instant,
@@ -224,6 +226,7 @@ impl Worker {
             being_answered: HashMap::new(),
             shed: Shed::default(),
             wanted: Vec::new(),
+            lost: 0,
             watched: Instant::now(),
             housekeeping: Instant::now(),
             swept: Instant::now(),
@@ -255,9 +258,24 @@ impl Worker {
     /// Takes events from the ring and carries them through to spans. Gives their number.
     fn round(&mut self) -> usize {
         let Self {
-            capture, gauges, connections, discovery, stages, answers, plaintext, ready, watched, wanted, ..
+            capture,
+            gauges,
+            connections,
+            discovery,
+            stages,
+            answers,
+            plaintext,
+            ready,
+            watched,
+            wanted,
+            lost: known_lost,
+            ..
         } = self;
         stages.begin_round();
+        let lost = capture.lost();
+        if lost > std::mem::replace(known_lost, lost) {
+            connections.on_losses(monotonic_ns());
+        }
         let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
         let taken = capture.drain(EVENTS_PER_ROUND, |event| match event {
             Event::Met(met) => discovery.on_met(met),

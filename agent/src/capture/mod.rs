@@ -374,6 +374,20 @@ impl Capture {
         at_most
     }
 
+    /// Records that were to be written and were not, whatever the reason.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let of = [
+            Counter::LostRingFull,
+            Counter::LostMapFull,
+            Counter::LostPreempted,
+            Counter::ShedUndecided,
+            Counter::ShedShare,
+        ];
+        let values = of.iter().filter_map(|counter| self.counts.get(&(*counter as u32), 0).ok());
+        values.map(|values| values.iter().sum::<u64>()).sum()
+    }
+
     /// Counters of the kernel side, summed over processors.
     #[must_use]
     pub fn counts(&self) -> Counts {

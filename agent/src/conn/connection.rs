@@ -63,6 +63,8 @@ pub(super) struct Connection {
     flow: Flow,
     /// Ends that wait for what moved before them.
     endings: Vec<Ending>,
+    /// When records of any connection were last found to have been lost.
+    lost_ns: u64,
     is_over: bool,
 }
 
@@ -111,8 +113,13 @@ impl Connection {
             found_frames: false,
             found_client: None,
         };
-        let (endings, is_over) = (Vec::new(), false);
-        Self { info, tgid, active_ns: at_ns, counted: 0, inode: None, order: Order::new(whole), flow, endings, is_over }
+        let (endings, order) = (Vec::new(), Order::new(whole));
+        Self { info, tgid, active_ns: at_ns, counted: 0, inode: None, order, flow, endings, lost_ns: 0, is_over: false }
+    }
+
+    /// Records were last found to have been lost at that moment.
+    pub(super) const fn set_lost(&mut self, at_ns: u64) {
+        self.lost_ns = at_ns;
     }
 
     /// It was met right behind bytes that moved and are not told.
@@ -192,6 +199,8 @@ impl Connection {
     /// It has ended. `moved`: bytes received and sent in all, if that is known.
     pub(super) fn on_end(&mut self, end: End, moved: [u64; 2], at_ns: u64, out: &mut Output) {
         self.is_over = true;
+        // How much has moved is not known, and records were lost since the last that came: a response may have been among them.
+        let end = if moved == [0; 2] && self.lost_ns >= self.active_ns { End::Forgotten } else { end };
         let thread = Thread { tgid: self.tgid, tid: 0, work: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));

@@ -131,6 +131,8 @@ pub struct Connections {
     resumed_ns: FxHashMap<u32, u64>,
     /// Since when the plaintext of all libraries is seen whose probes are in place.
     probed_ns: u64,
+    /// When records were last found to have been lost.
+    lost_ns: u64,
     /// Processes on whose connections TLS was just found.
     encrypted: FxHashSet<u32>,
     /// What sessions tell.
@@ -153,6 +155,7 @@ impl Connections {
             since_ns,
             resumed_ns: FxHashMap::default(),
             probed_ns: since_ns,
+            lost_ns: 0,
             encrypted: FxHashSet::default(),
             told: Output::default(),
         }
@@ -193,6 +196,11 @@ impl Connections {
     /// A process is watched from `at_ns` on, and was not before: what its connections moved until then is not known.
     pub fn on_resumed(&mut self, tgid: u32, at_ns: u64) {
         self.resumed_ns.insert(tgid, at_ns);
+    }
+
+    /// Records were lost, of connections that nobody knows.
+    pub fn on_losses(&mut self, at_ns: u64) {
+        self.lost_ns = at_ns;
     }
 
     /// A TLS library has had all its probes since `at_ns`: what went through it before is not known.
@@ -329,6 +337,7 @@ impl Connections {
             // What of the plaintext had moved by then is not told.
             awaits = [u64::MAX; 2];
         }
+        connection.set_lost(self.lost_ns);
         connection.on_ending(Ending { end, at_ns: state.at_ns, awaits, moved }, &mut self.told);
         self.settle(state.conn, sink);
     }
@@ -398,6 +407,7 @@ impl Connections {
         }
         for id in std::mem::take(&mut self.waiting) {
             let Some(connection) = self.by_id.get_mut(&id) else { continue };
+            connection.set_lost(self.lost_ns);
             connection.on_tick(now_ns, &mut self.told);
             self.settle(id, sink);
         }
@@ -423,6 +433,7 @@ impl Connections {
     /// `moved`: see [`Connection::on_end`].
     fn end(&mut self, id: u64, end: End, moved: [u64; 2], at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
+        connection.set_lost(self.lost_ns);
         connection.on_end(end, moved, at_ns, &mut self.told);
         for event in self.told.drain() {
             sink(&connection.info, event);

@@ -380,3 +380,20 @@ fn a_body_that_goes_on_to_the_end_is_as_long_as_what_came() {
         assert_eq!((http.status, http.response_body_bytes), (Some(200), Some(2 + lost)));
     }
 }
+
+#[test]
+fn what_may_have_been_answered_by_a_record_that_was_lost_is_not_told_to_have_no_response() {
+    // How much moved over a unix socket nobody tells, so that a loss shows by nothing else.
+    for (is_lost, expected) in [(false, "Server GET /a 0 NoResponse"), (true, "Server GET /a 0 Unseen")] {
+        let mut wire = Wire::new(Met::Unix);
+        wire.connections.on_losses(wire.now);
+        wire.receives(GET);
+        if is_lost {
+            wire.connections.on_losses(wire.now + MS);
+        }
+        let told = &mut wire.told;
+        wire.connections
+            .on_exit(7, wire.now + 2 * MS, &mut |info: &ConnectionInfo, event: Event| told.take(info, event));
+        assert_eq!(wire.told(), [expected]);
+    }
+}
