@@ -394,7 +394,15 @@ impl Connections {
         self.resumed_ns.remove(&tgid);
         for id in self.of_process.remove(&tgid).unwrap_or_default() {
             // Another process may have taken it over.
-            if self.by_id.get(&id).is_some_and(|connection| connection.tgid == tgid) {
+            let Some(connection) = self.by_id.get_mut(&id).filter(|connection| connection.tgid == tgid) else {
+                continue;
+            };
+            if connection.has_open_requests() {
+                // What is still in the ring may answer them, or tell that records were lost.
+                let (end, awaits, moved) = (Some(End::Closed), [u64::MAX; 2], [0; 2]);
+                connection.on_ending(Ending { end, at_ns, awaits, moved }, &mut self.told);
+                self.settle(id, sink);
+            } else {
                 self.end(id, End::Closed, [0; 2], at_ns, sink);
             }
         }
