@@ -20,6 +20,8 @@ pub const VERDICT_HTTP2: u32 = 2;
 
 /// Most files with probes on a TLS library at once. Each has a number from 1 on, which its probes carry in their cookie.
 pub const TLS_FILES_MAX: u32 = 256;
+/// Beside it in the cookie: a write of this function takes no more than a record holds, and leaves the rest to its caller.
+pub const TLS_BY_RECORD: u32 = 1 << 31;
 /// Above it in the cookie: how far the stack pointer is at the probe from where the return address lies.
 pub const TLS_DEPTH_SHIFT: u32 = 32;
 /// Word that says how far the probes of one such file are: all its functions have theirs.

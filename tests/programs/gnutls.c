@@ -1,4 +1,5 @@
-// HTTP/1.1 over GnuTLS by each of its record functions. `serve CERTIFICATE KEY HOW` answers every request with 203 and 1000 bytes;
+// HTTP/1.1 over GnuTLS by each of its record functions. `serve CERTIFICATE KEY HOW` answers every request with 203 and 1000 bytes,
+// but for `rest`: 20000, of which a record does not hold all;
 // `call PORT CALLS` makes requests on a connection each, by TLS 1.2 with False Start, when it reads a line.
 #include <arpa/inet.h>
 #include <gnutls/gnutls.h>
@@ -7,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BODY = 1000 };
+enum { BODY = 1000, LARGE = 20000 };
 
 static int is(const char *one, const char *other) { return !strcmp(one, other); }
 
@@ -51,6 +52,16 @@ static void answer(gnutls_session_t session, const char *how, FILE *body) {
         gnutls_range_st range = {len, 4000}, larger = {BODY, 4000};
         gnutls_record_send_range(session, head, len, &range);
         gnutls_record_send_range(session, bytes, BODY, &larger);
+    } else if (is(how, "rest")) {
+        // What was not taken goes on elsewhere, with more behind it.
+        static char large[LARGE + 200], rest[LARGE + 200];
+        len = sprintf(large, "HTTP/1.1 203 Odd\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", LARGE);
+        memset(large + len, 'x', LARGE);
+        len += LARGE;
+        long taken = gnutls_record_send(session, large, len);
+        memcpy(rest, large + taken, len - taken);
+        memcpy(rest + len - taken, "\r\n0\r\n\r\n", 7);
+        gnutls_record_send(session, rest, len - taken + 7);
     } else if (is(how, "file")) {
         gnutls_record_send(session, head, len);
         lseek(fileno(body), 0, SEEK_SET);

@@ -20,7 +20,8 @@ fn place() -> OwnTls {
 
 fn every_function_that_moves_records_is_seen(backend: Backend) {
     let place = place();
-    for how in ["plain", "cork", "send2", "range", "file", "seq", "packet"] {
+    for how in ["plain", "cork", "send2", "range", "file", "seq", "packet", "rest"] {
+        let size = if how == "rest" { 20_000 } else { 1_000 };
         let server = place.start(&["serve", "cert.pem", "key.pem", how]);
         let port = server.port();
         let watch = Watch::tls(backend, &[server.pid()]);
@@ -30,12 +31,13 @@ fn every_function_that_moves_records_is_seen(backend: Backend) {
             curl.args([&format!("https://127.0.0.1:{port}/{how}/{call}"), "-o", "/dev/null"]);
         }
         let said = curl.output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&said.stderr), "203 1000 ".repeat(CALLS), "{how}");
+        assert_eq!(String::from_utf8_lossy(&said.stderr), format!("203 {size} ").repeat(CALLS), "{how}");
         let seen = watch.finish(CALLS);
         for call in 0..CALLS {
             let span = seen.at(&format!("/{how}/{call}"));
             assert_eq!(span.attributes["http.response.status_code"], 203, "{span:?}");
             assert_eq!(span.attributes["server.port"], port, "{span:?}");
+            assert_eq!(span.attributes["http.response.body.size"], size, "{span:?}");
         }
     }
 }

@@ -18,11 +18,11 @@ use aya::{
     },
     sys::{BpfHelper, is_helper_supported},
 };
-use ebpf_common::policy::{TLS_ALL_FILES, TLS_COMPLETE, TLS_DEPTH_SHIFT, TLS_FILES_MAX, TLS_INCOMPLETE};
+use ebpf_common::policy::{TLS_ALL_FILES, TLS_BY_RECORD, TLS_COMPLETE, TLS_DEPTH_SHIFT, TLS_FILES_MAX, TLS_INCOMPLETE};
 use object::{Object as _, ObjectSegment as _};
 
 use super::{Capture, bpf, patiently, plainly, uprobe_multi};
-use crate::tls::{Probed, Probes, Site};
+use crate::tls::{Function, Probed, Probes, Site};
 
 /// What programs of uprobes continue in, and where they look for it.
 const CONTINUATION: &str = "tls_frames";
@@ -118,6 +118,7 @@ impl Probes for Capture {
             return Err(format!("the file has other code than before at byte {}", other.offset));
         }
         let (on_entry, on_return) = site.function.programs();
+        let number = if site.function == Function::WriteRecord { number | TLS_BY_RECORD } else { number };
         let returns = on_return.filter(|_| !returns.is_empty()).map(|program| (program, &*returns));
         let mut probes: Vec<Uprobe> = Vec::new();
         // The returns first: an entry without them would leave calls open.

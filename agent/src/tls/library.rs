@@ -34,6 +34,10 @@ use super::{
 pub enum Function {
     /// Object, buffer, length.
     Write,
+    /// The same, and takes no more than a record holds, unless it is corked.
+    WriteRecord,
+    /// Object: what is written is held back, all of it.
+    Cork,
     /// Object, buffer, length; returns the number of bytes.
     Read,
     /// Object, buffer, length, where to put the number of bytes; returns 1.
@@ -63,7 +67,8 @@ impl Function {
     #[must_use]
     pub const fn programs(self) -> (&'static str, Option<&'static str>) {
         match self {
-            Self::Write => ("tls_write", None),
+            Self::Write | Self::WriteRecord => ("tls_write", None),
+            Self::Cork => ("tls_cork", None),
             Self::Read => ("tls_read", Some("tls_return")),
             Self::ReadEx => ("tls_read_ex", Some("tls_return")),
             Self::ReadPacket => ("tls_read_packet", Some("tls_return")),
@@ -82,9 +87,9 @@ impl Function {
     const fn arguments(self) -> usize {
         match self {
             Self::Encrypter => 0,
-            Self::Handshake | Self::Observe | Self::Uncork | Self::Shutdown | Self::Free => 1,
+            Self::Handshake | Self::Observe | Self::Cork | Self::Uncork | Self::Shutdown | Self::Free => 1,
             Self::Read | Self::ReadPacket | Self::Decrypted => 2,
-            Self::Write => 3,
+            Self::Write | Self::WriteRecord => 3,
             Self::ReadEx | Self::Encrypt => 4,
         }
     }
@@ -108,12 +113,13 @@ static NAMES: &[(&str, Function)] = &[
     (BEFORE_1_1_0, Function::Read),
     // Where it ends until the version is agreed on: it shakes hands there, and then begins anew.
     (BEFORE_ITS_VERSION, Function::Handshake),
-    ("gnutls_record_send", Function::Write),
-    (GNUTLS_SEND2, Function::Write),
+    ("gnutls_record_send", Function::WriteRecord),
+    (GNUTLS_SEND2, Function::WriteRecord),
     ("gnutls_record_send_range", Function::Write),
     ("gnutls_record_recv", Function::Read),
     ("gnutls_record_recv_seq", Function::Read),
     ("gnutls_record_recv_packet", Function::ReadPacket),
+    ("gnutls_record_cork", Function::Cork),
     ("gnutls_record_uncork", Function::Uncork),
     ("gnutls_handshake", Function::Handshake),
     ("gnutls_bye", Function::Shutdown),
@@ -306,7 +312,8 @@ impl Library {
             returns.retain(|at| known.insert((function.programs().1, at.plain.offset)));
         }
         let has = |wanted: &[Function]| sites.iter().any(|site| wanted.contains(&site.function));
-        let reads_and_writes = has(&[Function::Write]) && has(&[Function::Read, Function::ReadEx]);
+        let reads_and_writes =
+            has(&[Function::Write, Function::WriteRecord]) && has(&[Function::Read, Function::ReadEx]);
         if refused.is_empty() && !reads_and_writes && !has_rustls {
             return Ok(None);
         }

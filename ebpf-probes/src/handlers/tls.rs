@@ -62,6 +62,8 @@ pub(super) const IN_MIDST: u32 = 1 << 6;
 
 /// It was asked to shake hands by a call of which the return is not seen.
 const SHAKES: u32 = 1 << 7;
+/// What is written is held back.
+const CORKED: u32 = 1 << 9;
 /// A socket may have been tried within such a call.
 const MAY_HAVE_TRIED: u32 = 1 << 8;
 
@@ -95,7 +97,9 @@ pub fn begins(call: Begun, file: impl FnOnce() -> u32) -> Option<()> {
     let stream = stream(&key, file)?;
     // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
     let stream = unsafe { &mut *stream };
-    if call.kind != UNCORK {
+    if call.kind == UNCORK {
+        stream.traits &= !CORKED;
+    } else {
         asked(stream, thread_id);
     }
     opens(call, stream.carrier, thread_id)
@@ -240,13 +244,23 @@ fn ends_packet(stream: &mut TlsStream, thread_id: u64, at: u64, len: i64) -> Opt
     Some(plaintext_piece(stream.object, RECEIVED, len as u32, if is_packet { bytes + taken } else { 0 }))
 }
 
-/// A write of `len` bytes begins. `file` gives the number of the library's file. Gives what is to be done next, see
-/// [`socket_io::FOLLOW`].
+/// The program wants what it writes to be held back.
 #[inline(always)]
-pub fn writes(object: u64, address: u64, len: u32, file: impl FnOnce() -> u32) -> Option<u32> {
+pub fn corks(object: u64, file: impl FnOnce() -> u32) -> Option<()> {
+    let key = TlsKey { object, tgid: bpf_get_current_pid_tgid() >> 32 };
+    // SAFETY: as in `begins`.
+    unsafe { (*stream(&key, file)?).traits |= CORKED };
+    Some(())
+}
+
+/// A write of `len` bytes begins. `by_record`: it takes no more than a record holds. `file` gives the number of the library's
+/// file. Gives what is to be done next, see [`socket_io::FOLLOW`].
+#[inline(always)]
+pub fn writes(object: u64, address: u64, len: u32, by_record: bool, file: impl FnOnce() -> u32) -> Option<u32> {
     let thread = bpf_get_current_pid_tgid();
     let key = TlsKey { object, tgid: thread >> 32 };
-    stream(&key, file)?;
+    // SAFETY: as in `begins`.
+    let is_corked = unsafe { (*stream(&key, file)?).traits & CORKED != 0 };
     let received = calls(thread, object);
     if uncorks(thread, object) != 0 {
         return None;
@@ -254,6 +268,7 @@ pub fn writes(object: u64, address: u64, len: u32, file: impl FnOnce() -> u32) -
     if address == 0 || len == 0 || len > i32::MAX as u32 {
         return None; // GnuTLS: go on with what was begun
     }
+    let len = if by_record && !is_corked { len.min(TLS_RECORD_MAX) } else { len };
     let len = u64::from(len);
     let known = known_of_write(object, address, len, received);
     if known >= len {
@@ -273,6 +288,8 @@ extern "C" fn known_of_write(object: u64, address: u64, len: u64, received: u64)
     let Some(stream) = TLS_STREAMS.get_ptr_mut(&key) else { return len };
     // SAFETY: as in `begins`.
     let stream = unsafe { &mut *stream };
+    // GnuTLS takes nothing of a longer write that repeats one, however often: the program goes on behind the first.
+    let held = stream.written_held;
     let before = Write {
         at: stream.written_at,
         len: stream.written_len,
@@ -288,6 +305,13 @@ extern "C" fn known_of_write(object: u64, address: u64, len: u64, received: u64)
     let first = if len() >= 16 && stream.traits & ESTABLISHED == 0 { read_user_value(address) } else { None };
     stream.written_first = first.unwrap_or([0; 2]);
     let is_held = is_held(stream);
+    stream.written_held = if !is_held {
+        0
+    } else if held != 0 {
+        held
+    } else {
+        before.len
+    };
     let known = if too_early(stream, &before, received != 0) {
         // Written again since the handshake has gone on, by what was received.
         if received != 0 && received != SEVERAL {
@@ -297,7 +321,7 @@ extern "C" fn known_of_write(object: u64, address: u64, len: u64, received: u64)
     } else if is_held {
         before.len
     } else {
-        repeated(&before, address, len)
+        repeated(&before, held, address, len)
     };
     stream.traits &= !WAITED;
     if !is_held {
@@ -335,12 +359,13 @@ extern "C" fn uncorks(thread_id: u64, object: u64) -> u32 {
 
 /// How many of the first bytes of a write were those of an earlier one that was not wholly carried out.
 #[inline(always)]
-fn repeated(before: &Write, address: u64, len: impl Fn() -> u64) -> u64 {
+fn repeated(before: &Write, held: u64, address: u64, len: impl Fn() -> u64) -> u64 {
     if len() >= before.len {
         return 0;
     }
     let done = before.len - len();
-    let same_end = address + len() == before.at + before.len && done.is_multiple_of(SHORTEST_RECORD);
+    let is_part = done.is_multiple_of(SHORTEST_RECORD) || done == held;
+    let same_end = address + len() == before.at + before.len && is_part;
     // The program may have moved the rest.
     let may_be_next = done == u64::from(TLS_RECORD_MAX) && len() >= 8;
     let moved = may_be_next && read_user_value(address).unwrap_or(0) == before.next;
@@ -600,6 +625,7 @@ pub(super) fn fresh_stream(key: &TlsKey, traits: u32) -> Option<*mut TlsStream> 
         written_len: 0,
         written_first: [0; 2],
         written_next: 0,
+        written_held: 0,
     };
     if TLS_STREAMS.insert(key, &fresh, 0).is_err() {
         count(Counter::LostMapFull);

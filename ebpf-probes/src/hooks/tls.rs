@@ -5,7 +5,7 @@
 //! of `MessageEncrypter`, the algorithms that make one, and `CommonState`.
 
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_attach_cookie, macros::uprobe, programs::ProbeContext};
-use ebpf_common::policy::{TLS_ALL_FILES, TLS_DEPTH_SHIFT};
+use ebpf_common::policy::{TLS_ALL_FILES, TLS_BY_RECORD, TLS_DEPTH_SHIFT};
 
 use crate::{
     globals::{HAS_COOKIES, hooks_only},
@@ -43,7 +43,7 @@ fn tls_frames(ctx: ProbeContext) -> u32 {
 /// The number of the file whose function was called.
 #[inline(always)]
 fn file(ctx: &impl EbpfContext) -> u32 {
-    cookie(ctx) as u32
+    cookie(ctx) as u32 & !TLS_BY_RECORD
 }
 
 /// What the probe was put there with: the file's number, and how far the stack pointer is from the return address.
@@ -64,7 +64,8 @@ fn tls_write(ctx: ProbeContext) -> u32 {
         return 0;
     }
     if let (Some(object), Some(buffer), Some(len)) = (ctx.arg(0), ctx.arg(1), ctx.arg::<u64>(2)) {
-        go_on(&ctx, tls::writes(object, buffer, len as u32, || file(&ctx)));
+        let by_record = cookie(&ctx) as u32 & TLS_BY_RECORD != 0;
+        go_on(&ctx, tls::writes(object, buffer, len as u32, by_record, || file(&ctx)));
     }
     0
 }
@@ -140,6 +141,18 @@ fn tls_observe(ctx: ProbeContext) -> u32 {
     }
     if let Some(object) = ctx.arg(0) {
         tls::observes(object, return_address(&ctx), || file(&ctx));
+    }
+    0
+}
+
+/// `gnutls_record_cork`: object.
+#[uprobe]
+fn tls_cork(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    if let Some(object) = ctx.arg(0) {
+        tls::corks(object, || file(&ctx));
     }
     0
 }
