@@ -258,9 +258,6 @@ pub struct TlsStream {
     /// The first of these bytes, and those where the next TLS record begins.
     pub written_first: [u64; 2],
     pub written_next: u64,
-    /// How long the write was that the library still had when the last one began, if it had one: that may have carried out no
-    /// more of its own than this.
-    pub written_held: u64,
 }
 
 /// By TLS object. Written by the programs; an entry goes when the object is freed, or as the least recently used.

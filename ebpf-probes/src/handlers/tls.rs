@@ -288,8 +288,6 @@ extern "C" fn known_of_write(object: u64, address: u64, len: u64, received: u64)
     let Some(stream) = TLS_STREAMS.get_ptr_mut(&key) else { return len };
     // SAFETY: as in `begins`.
     let stream = unsafe { &mut *stream };
-    // GnuTLS takes nothing of a longer write that repeats one, however often: the program goes on behind the first.
-    let held = stream.written_held;
     let before = Write {
         at: stream.written_at,
         len: stream.written_len,
@@ -305,13 +303,6 @@ extern "C" fn known_of_write(object: u64, address: u64, len: u64, received: u64)
     let first = if len() >= 16 && stream.traits & ESTABLISHED == 0 { read_user_value(address) } else { None };
     stream.written_first = first.unwrap_or([0; 2]);
     let is_held = is_held(stream);
-    stream.written_held = if !is_held {
-        0
-    } else if held != 0 {
-        held
-    } else {
-        before.len
-    };
     let known = if too_early(stream, &before, received != 0) {
         // Written again since the handshake has gone on, by what was received.
         if received != 0 && received != SEVERAL {
@@ -321,7 +312,7 @@ extern "C" fn known_of_write(object: u64, address: u64, len: u64, received: u64)
     } else if is_held {
         before.len
     } else {
-        repeated(&before, held, address, len)
+        repeated(&before, address, len)
     };
     stream.traits &= !WAITED;
     if !is_held {
@@ -359,13 +350,12 @@ extern "C" fn uncorks(thread_id: u64, object: u64) -> u32 {
 
 /// How many of the first bytes of a write were those of an earlier one that was not wholly carried out.
 #[inline(always)]
-fn repeated(before: &Write, held: u64, address: u64, len: impl Fn() -> u64) -> u64 {
+fn repeated(before: &Write, address: u64, len: impl Fn() -> u64) -> u64 {
     if len() >= before.len {
         return 0;
     }
     let done = before.len - len();
-    let is_part = done.is_multiple_of(SHORTEST_RECORD) || done == held;
-    let same_end = address + len() == before.at + before.len && is_part;
+    let same_end = address + len() == before.at + before.len && done.is_multiple_of(SHORTEST_RECORD);
     // The program may have moved the rest.
     let may_be_next = done == u64::from(TLS_RECORD_MAX) && len() >= 8;
     let moved = may_be_next && read_user_value(address).unwrap_or(0) == before.next;
@@ -625,7 +615,6 @@ pub(super) fn fresh_stream(key: &TlsKey, traits: u32) -> Option<*mut TlsStream> 
         written_len: 0,
         written_first: [0; 2],
         written_next: 0,
-        written_held: 0,
     };
     if TLS_STREAMS.insert(key, &fresh, 0).is_err() {
         count(Counter::LostMapFull);
