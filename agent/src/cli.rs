@@ -163,7 +163,7 @@ struct Flags {
     #[arg(long = "pid", value_name = "PID", global = true, help_heading = "What to watch", value_parser = checked::<config::Pids>)]
     pid: Vec<String>,
     /// Watch processes that listen on these ports, such as 80,8000-8999
-    #[arg(long = "port", value_name = "LIST", global = true, help_heading = "What to watch", value_parser = checked::<config::Ports>)]
+    #[arg(long = "port", value_name = "LIST", global = true, help_heading = "What to watch", value_parser = some_ports)]
     port: Vec<String>,
     /// Watch programs by path, such as '*/nginx'; with --port, both must hold
     #[arg(long = "exe", value_name = "GLOB", global = true, help_heading = "What to watch", value_parser = checked::<config::Glob>)]
@@ -198,6 +198,14 @@ struct Flags {
 }
 
 /// Lets clap say at once what is wrong with a value; the text goes on to the configuration.
+/// As [`checked`]. None at all would mean that every process is watched, which nobody asks for like this.
+fn some_ports(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("it is empty; write it as `8080`, `80,443` or `8000-8100`".to_owned());
+    }
+    checked::<config::Ports>(text).map_err(|error| error.to_string())
+}
+
 fn checked<T: std::str::FromStr>(text: &str) -> Result<String, T::Err> {
     text.parse::<T>().map(|_| text.to_owned())
 }
@@ -404,6 +412,8 @@ mod tests {
         assert!(refused(&["--endpoint", "collector:4317"]).contains("write it as `http://collector:4317`"));
         assert!(refused(&["--pid", "0"]).contains("process id"));
         assert!(refused(&["--port", "99999"]).contains("is no port"));
+        // An empty variable in a script must not choose every process.
+        assert!(refused(&["--port", ""]).contains("it is empty"));
         assert!(refused(&["--exe", "{a"]).contains("is no pattern"));
         assert!(refused(&["--listen", "here"]).contains("neither `off` nor an address"));
     }

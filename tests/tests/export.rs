@@ -751,6 +751,27 @@ fn prometheus_can_scrape_and_probes_are_answered() {
 }
 
 #[test]
+fn a_batch_that_is_never_answered_is_given_up_when_it_may_take_no_longer() {
+    // Takes connections, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    for (protocol, key) in
+        [("grpc", "OTEL_BSP_EXPORT_TIMEOUT"), ("http/protobuf", "OTEL_EBPF_BACKOFF_MAX_ELAPSED_TIME")]
+    {
+        let value = if key.starts_with("OTEL_BSP") { "300" } else { "300ms" };
+        let stage = Stage::start(&config_to(&endpoint, protocol, &[(key, value)]), vec![]);
+        let began = Instant::now();
+        stage.exporters.push(spans(1..=3, &resource("a", 1)));
+        tests::wait::poll("the batch is given up", || (stage.spans().count(Outcome::DroppedFailed) == 3).then_some(()));
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "a request may take 10 s, the batch 0.3 s: {:?}",
+            began.elapsed()
+        );
+    }
+}
+
+#[test]
 fn a_port_that_is_in_use_does_not_stop_the_agent() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let receiver = Receiver::start();

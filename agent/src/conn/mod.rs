@@ -2,6 +2,7 @@
 //! protocol's session. Everything here is bounded: connections in number, what waits in bytes.
 
 mod connection;
+mod ended;
 mod guarded;
 mod hello;
 mod order;

@@ -1,7 +1,6 @@
 //! All connections.
 
 use std::{
-    collections::VecDeque,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU64,
     sync::Arc,
@@ -15,6 +14,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     connection::{Connection, Ending, Wanted},
+    ended::Ended,
     hello,
     order::Piece,
 };
@@ -32,8 +32,6 @@ const EPIPE: u32 = 32;
 const QUIET_NS: u64 = 20_000_000;
 /// Most connections whose server's choice of a version is waited for, after what they carry is known.
 const CARRIERS_MAX: usize = 4096;
-/// Most ended connections remembered: for the moments in which a record can come late.
-const ENDED_MAX: usize = 4096;
 
 /// Bounds of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,31 +81,6 @@ pub struct UnixSocket {
     pub netns: u32,
     /// The process that used it last.
     pub tgid: u32,
-}
-
-/// Connections that have ended lately: what is told of them later takes up nothing.
-#[derive(Default)]
-struct Ended {
-    ids: FxHashSet<u64>,
-    oldest_first: VecDeque<u64>,
-}
-
-impl Ended {
-    fn insert(&mut self, id: u64) {
-        if !self.ids.insert(id) {
-            return;
-        }
-        self.oldest_first.push_back(id);
-        if self.oldest_first.len() > ENDED_MAX
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-    }
-
-    fn contains(&self, id: u64) -> bool {
-        self.ids.contains(&id)
-    }
 }
 
 /// The connections of all watched processes.

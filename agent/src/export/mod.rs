@@ -147,6 +147,13 @@ impl Exporters {
         self.readiness.set(ready);
     }
 
+    /// What says so later, from another thread.
+    #[must_use]
+    pub fn ready_later(&self) -> impl FnOnce() + Send + 'static {
+        let readiness = Arc::clone(&self.readiness);
+        move || readiness.set(true)
+    }
+
     /// Waits until spans are printed for nobody any more (`| head`), where they are only printed; else for ever.
     pub async fn reader_gone(&self) {
         match &self.sink.console {
@@ -155,7 +162,12 @@ impl Exporters {
         }
     }
 
-    /// The first address that `/metrics` is served at; `None` if it is not.
+    /// The addresses that `/metrics` is served at.
+    pub fn listen_addrs(&self) -> impl Iterator<Item = std::net::SocketAddr> {
+        self.servers.iter().map(Server::addr)
+    }
+
+    /// The first of them; `None` if there is none.
     #[must_use]
     pub fn listen_addr(&self) -> Option<std::net::SocketAddr> {
         self.servers.first().map(Server::addr)

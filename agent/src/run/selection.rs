@@ -115,6 +115,9 @@ pub(super) fn survey(json: bool, config: &Loaded) -> Exit {
             return Exit::Usage;
         }
     };
+    if !rustix::process::geteuid().is_root() {
+        tracing::warn!("of other users' processes nothing can be read without root: they are missing");
+    }
     let rows = processes.survey();
     let text = if json { survey::json(&rows).unwrap_or_default() + "\n" } else { survey::text(&rows) };
     print(&text)

@@ -44,6 +44,9 @@ use crate::{
 /// How long the agent waits, before it says that it watches, for the TLS libraries of processes that run already.
 const LIBRARIES_AT_START: Duration = Duration::from_secs(3);
 
+/// How long it goes on to say that it is not ready when they are still being looked for.
+const LIBRARIES_AT_MOST: Duration = Duration::from_secs(30);
+
 /// `beyla-rs run`.
 pub(super) fn run(config: &Loaded) -> Exit {
     let pids = config.selection().pids;
@@ -51,6 +54,10 @@ pub(super) fn run(config: &Loaded) -> Exit {
         let near = announce::listening(&ProcFs::new("/proc"))
             .map_or_else(String::new, |near| format!("; what listens is {near}"));
         tracing::error!("--pid {pid}: there is no such process{near}");
+        return Exit::Usage;
+    }
+    if let Some((pid, process)) = pids.iter().find_map(|&pid| Some((pid, process_of_thread(pid)?))) {
+        tracing::error!("--pid {pid}: that is a thread of process {process}; give --pid {process}");
         return Exit::Usage;
     }
     match Agent::start(config, Targets::Chosen(pids)) {
@@ -97,6 +104,13 @@ fn status_of(status: ExitStatus) -> ExitCode {
 
 fn exists(pid: u32) -> bool {
     std::path::Path::new("/proc").join(pid.to_string()).exists()
+}
+
+/// The process that a number is a thread of, if it is not that of a process.
+fn process_of_thread(id: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let process: u32 = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
+    (process != id).then_some(process)
 }
 
 /// Logs why the agent could not start, and gives the exit status for it.
@@ -218,10 +232,19 @@ impl Agent {
         runtime.spawn(reloader.run(hangups));
         if ready.recv_timeout(LIBRARIES_AT_START).is_err() {
             tracing::info!("TLS libraries of processes that run already are still being looked for");
+            let set_ready = exporters.ready_later();
+            // It ends with the pipeline, if not before.
+            std::thread::spawn(move || {
+                if ready.recv_timeout(LIBRARIES_AT_MOST) != Err(mpsc::RecvTimeoutError::Disconnected) {
+                    set_ready();
+                }
+            });
+        } else {
+            exporters.set_ready(true);
         }
-        exporters.set_ready(true);
-        let metrics =
-            exporters.listen_addr().map_or_else(String::new, |addr| format!("; metrics http://{addr}/metrics"));
+        let path = &config.prometheus_export.path;
+        let pages: Vec<String> = exporters.listen_addrs().map(|addr| format!("http://{addr}{path}")).collect();
+        let metrics = if pages.is_empty() { String::new() } else { format!("; metrics {}", pages.join(" and ")) };
         let sends = config.otlp_traces().is_some() || config.otlp_metrics().is_some();
         let hint = if sends { "" } else { "; no OTLP endpoint is set, so nothing is sent: give --endpoint URL" };
         let rest = format!("(backend {backend}, ready after {} ms){metrics}{hint}", started.elapsed().as_millis());

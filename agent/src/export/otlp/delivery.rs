@@ -11,7 +11,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use tracing::{info, warn};
 
 use super::transport::{Blame, Failure, Signal, Transport, TransportError};
@@ -37,8 +40,10 @@ pub(crate) struct Delivery {
     signal: Signal,
     endpoint: String,
     retry: RetryConfig,
-    /// Longest time for one request, retries included.
+    /// Longest time after which one request is tried again.
     limit: Option<Duration>,
+    /// Longest time for one request, retries included.
+    longest: Option<Duration>,
     stop_at: StopAt,
     /// Requests that were taken.
     successes: AtomicU64,
@@ -60,7 +65,7 @@ impl Delivery {
         signal: Signal,
         config: &OtlpConfig,
         retry: RetryConfig,
-        limit: Option<Duration>,
+        [limit, longest]: [Option<Duration>; 2],
         stop_at: StopAt,
     ) -> Result<Self, TransportError> {
         Ok(Self {
@@ -69,6 +74,7 @@ impl Delivery {
             endpoint: config.endpoint.to_string(),
             retry,
             limit,
+            longest,
             stop_at,
             successes: AtomicU64::new(0),
             health: Mutex::default(),
@@ -80,6 +86,7 @@ impl Delivery {
     pub(crate) async fn deliver(&self, message: Bytes, items: u64) -> (Outcome, u64) {
         let mut stop_at = self.stop_at.clone();
         let give_up_at = self.limit.map(|limit| Instant::now() + limit);
+        let longest_at = self.longest.map(|longest| Instant::now() + longest);
         let successes_before = self.successes.load(Ordering::Relaxed);
         let (mut tries, mut unanswered, mut failed_at, mut tries_stopping) = (0, 0, 0, 0);
         loop {
@@ -89,7 +96,18 @@ impl Delivery {
                 return (self.out_of_time(&stop_at), 0);
             }
             let stopping = stop_at.borrow_and_update().is_some();
-            let (after, blame, error) = match self.transport.send(message.clone()).await {
+            let attempt = self.transport.send(message.clone());
+            let answer = match longest_at {
+                None => attempt.await,
+                Some(at) => match timeout_at(at, attempt).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        self.failed("no answer within the time that it may take", "the request is dropped");
+                        return (self.out_of_time(&stop_at), 0);
+                    }
+                },
+            };
+            let (after, blame, error) = match answer {
                 Ok(accepted) => {
                     self.worked(&accepted, items);
                     return (Outcome::Sent, accepted.rejected.min(items));

@@ -62,10 +62,10 @@ impl Prepared {
             config.as_ref().map(new).transpose()
         };
         let retry = || config.retry.clone();
-        let traces = client(Signal::Traces, &config.traces, config.batch.export_timeout, retry())?;
+        let traces = client(Signal::Traces, &config.traces, [config.batch.export_timeout; 2], retry())?;
         // The next export says the same and more, so a request of metrics is not kept longer than that.
-        let longest = config.metric_interval.min(config.metric_timeout);
-        let metrics = client(Signal::Metrics, &config.metrics, Some(longest), retry())?;
+        let limits = [config.metric_interval.min(config.metric_timeout), config.metric_timeout].map(Some);
+        let metrics = client(Signal::Metrics, &config.metrics, limits, retry())?;
         let otlp = Otlp {
             queue: traces.as_ref().map(|_| Arc::new(SpanQueue::new(config.batch.clone()))),
             points: metrics.as_ref().map(|_| Arc::default()),
