@@ -148,7 +148,6 @@ impl Exporters {
     }
 
     /// What says so later, from another thread.
-    #[must_use]
     pub fn ready_later(&self) -> impl FnOnce() + Send + 'static {
         let readiness = Arc::clone(&self.readiness);
         move || readiness.set(true)
