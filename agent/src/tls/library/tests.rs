@@ -172,6 +172,7 @@ fn the_libraries_of_this_machine_are_understood() {
         "gnutls_bye",
         "gnutls_deinit",
         "gnutls_handshake",
+        "gnutls_record_cork",
         "gnutls_record_recv",
         "gnutls_record_recv_packet",
         "gnutls_record_recv_seq",
