@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// How long the agent waits, before it says that it watches, for the TLS libraries of processes that run already.
-const LIBRARIES_AT_START: Duration = Duration::from_secs(3);
+const LIBRARIES_AT_START: Duration = Duration::from_secs(6);
 
 /// How long it goes on to say that it is not ready when they are still being looked for.
 const LIBRARIES_AT_MOST: Duration = Duration::from_secs(30);
