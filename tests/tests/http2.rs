@@ -7,6 +7,7 @@ use serde_json::json;
 use tests::{
     agent::{Backend, Setup, Watch},
     need, on_both_backends,
+    own_tls::certificate,
     program::{Program, folder, free_port},
     receiver::{ReceivedSpan, Receiver},
     seen::{assert_attributes, path},
@@ -65,10 +66,7 @@ fn frames_of_an_older_connection_are_followed_once_they_were_found(backend: Back
 
 fn frames_of_an_older_connection_over_tls_are_followed_too(backend: Backend) {
     let files = folder();
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| files.path().join(name));
-    std::fs::write(&certificate, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let [certificate, key] = certificate(files.path());
     let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
     let server = Program::python("frames.py", ["serve", "7", certificate, key]);
     older_frames_are_followed(&server, &["tls"], |pids| Watch::tls(backend, pids));

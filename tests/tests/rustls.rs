@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tests::{
     agent::{self, Backend, Setup, Watch},
     need, on_both_backends,
+    own_tls::certificate,
     program::{Program, folder},
     receiver::{ReceivedSpan, Receiver, State},
     seen::{Seen, assert_attributes, assert_lasted, path},
@@ -70,10 +71,7 @@ struct Server {
 
 fn serve(binary: &Path) -> Server {
     let files = folder();
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let (certificate, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
-    std::fs::write(&certificate, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let [certificate, key] = certificate(files.path());
     let program = Program::start(Command::new(binary).arg("serve").arg(&certificate).arg(key));
     let grpc = program.says("grpc ").trim().parse().unwrap();
     Server { https: program.port(), program, grpc, certificate, files }

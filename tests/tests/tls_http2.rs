@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tests::{
     agent::{Backend, Setup, Watch},
     need, on_both_backends,
+    own_tls::certificate,
     program::{Program, folder, free_port},
     receiver::State,
     seen::{Seen, assert_attributes, path},
@@ -45,10 +46,7 @@ impl Place {
         for size in FILES {
             std::fs::write(files.path().join(size.to_string()), vec![b'x'; size]).unwrap();
         }
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let (certificate, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
-        std::fs::write(&certificate, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let [certificate, key] = certificate(files.path());
         Self { files, certificate, key }
     }
 
