@@ -103,8 +103,12 @@ impl Undecided {
                 let (role, is_request) = match recognition {
                     Recognition::Request => (requests(piece.direction), true),
                     Recognition::Response => (requests(piece.direction.other()), false),
-                    Recognition::Maybe => {
+                    Recognition::Either | Recognition::Maybe => {
                         maybe = true;
+                        if (entry.recognise)(piece.head) == Recognition::Either {
+                            // In the midst of something long, which may change direction many times.
+                            self.turns = 0;
+                        }
                         continue;
                     }
                     Recognition::No => continue,

@@ -324,6 +324,31 @@ fn http2_behind_what_a_proxy_says_is_seen_from_its_beginning() {
 }
 
 #[test]
+fn http2_that_is_met_within_a_long_response_is_seen_when_that_is_over() {
+    // HEADERS of a GET of http, /a; and 200.
+    let asked = |stream: u8| [0, 0, 6, 1, 5, 0, 0, 0, stream, 0x82, 0x86, 0x04, 0x02, b'/', b'a'];
+    let answered = |stream: u8| [0, 0, 1, 1, 5, 0, 0, 0, stream, 0x88];
+    let window_update = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0x40, 0];
+    for (client, server) in [(RECEIVED, SENT), (SENT, RECEIVED)] {
+        let mut wire = Wire::new(Met::InMidst);
+        for turn in 0..2_000 {
+            let part = [&[0, 0x40, 0, 0, 0, 0, 0, 0, 1][..], &[b'a'; 100]].concat();
+            if turn % 2 == 0 {
+                wire.moves(server, &part)
+            } else {
+                wire.moves(client, &window_update)
+            };
+        }
+        for stream in [3, 5, 7, 9, 11, 13] {
+            wire.now += 100 * MS;
+            wire.moves(client, &asked(stream)).moves(server, &answered(stream));
+        }
+        assert_ne!(wire.wanted, Wanted::Nothing);
+        assert!(wire.told().iter().filter(|told| told.ends_with("GET /a 200")).count() >= 4, "{:?}", wire.told());
+    }
+}
+
+#[test]
 fn within_a_tunnel_the_client_is_seen_to_ask_and_the_proxy_is_not() {
     let asked = "CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n";
     let opened = b"HTTP/1.1 200 Connection established\r\n\r\n".as_slice();

@@ -42,6 +42,8 @@ pub enum Recognition {
     Request,
     /// The beginning of a response.
     Response,
+    /// Of this protocol, and what either side may send.
+    Either,
     /// Could become one with more bytes.
     Maybe,
     /// Not this protocol.

@@ -39,7 +39,7 @@ use crate::model::{
 pub const NAME: &str = "http2";
 
 /// See [`super::Entry::recognise`]. A client's preface is a request. In mid-life, the first header block decides that
-/// tells by its pseudo-header fields which it is; frames that both sides send decide nothing.
+/// tells by its pseudo-header fields which it is; whole frames that both sides send do not.
 #[must_use]
 pub fn recognise(head: &[u8]) -> Recognition {
     seek::recognise(head)
@@ -106,7 +106,7 @@ impl Http2 {
         let is_other_role = match recognise(chunk.data) {
             Recognition::Request => direction != self.role.requests(),
             Recognition::Response => direction == self.role.requests(),
-            Recognition::Maybe | Recognition::No => false,
+            Recognition::Either | Recognition::Maybe | Recognition::No => false,
         };
         if is_other_role {
             let anomalies = self.take_anomalies();

@@ -238,6 +238,7 @@ pub(super) fn recognise(mut data: &[u8]) -> Recognition {
         return Recognition::Maybe;
     }
     let mut block = None;
+    let mut frames_are_whole = data.len() >= HEADER_LEN;
     while let Some((header, rest)) = split_frame(data) {
         // A response's direction allows all that a request's does.
         let continues = (header.kind == Kind::Continuation).then_some(header.stream);
@@ -246,6 +247,7 @@ pub(super) fn recognise(mut data: &[u8]) -> Recognition {
         }
         let len = header.length as usize;
         let (payload, next) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+        frames_are_whole &= payload.len() == len;
         let is_last = header.has(flags::END_HEADERS);
         block = (header.kind.has_block() && !is_last).then_some(header.stream);
         if header.kind == Kind::Headers {
@@ -268,5 +270,9 @@ pub(super) fn recognise(mut data: &[u8]) -> Recognition {
         }
         data = next;
     }
-    if is_partial(data, Side::Responses) { Recognition::Maybe } else { Recognition::No }
+    match data {
+        [] if frames_are_whole => Recognition::Either,
+        _ if is_partial(data, Side::Responses) => Recognition::Maybe,
+        _ => Recognition::No,
+    }
 }
