@@ -181,8 +181,18 @@ fn defaults() -> Result<Node, Problem> {
     Ok(Node::from_json(&json, &Origin::Default))
 }
 
-/// Lays a stronger layer over `tree`. What it says for both signals also replaces what weaker layers say for one.
+/// Keys that are also an attribute in `resource_attributes`. Within one layer the key wins.
+const ALSO_ATTRIBUTES: &[(&str, &str)] =
+    &[("service_name", "service.name"), ("service_namespace", "service.namespace")];
+
+/// Lays a stronger layer over `tree`. What it says for both signals also replaces what weaker layers say for one, and an
+/// attribute of the resource what they say of it by a key of its own.
 fn lay(tree: &mut Node, layer: Node) {
+    for (key, attribute) in ALSO_ATTRIBUTES {
+        if let Some(stronger) = layer.get("resource_attributes").and_then(|attributes| attributes.entry(attribute)) {
+            tree.set(key, Node::null(stronger.origin.clone()));
+        }
+    }
     for (key, _) in OTLP_KEYS {
         let Some(common) = layer.get(&format!("otlp.{key}")) else { continue };
         for section in ["otel_traces_export", "otel_metrics_export"] {

@@ -218,4 +218,10 @@ impl Config {
     pub fn default_service_name(&self) -> Option<&str> {
         self.service_name.as_deref().or_else(|| self.resource_attributes.get("service.name").map(String::as_str))
     }
+
+    /// `service.namespace` for services that do not say their own.
+    pub fn default_service_namespace(&self) -> Option<&str> {
+        let listed = || self.resource_attributes.get("service.namespace").map(String::as_str);
+        self.service_namespace.as_deref().or_else(listed)
+    }
 }

@@ -143,10 +143,15 @@ impl Node {
 
     /// The node at a dotted path of map keys.
     pub(crate) fn get(&self, path: &str) -> Option<&Self> {
-        path.split('.').try_fold(self, |node, name| match &node.value {
+        path.split('.').try_fold(self, Self::entry)
+    }
+
+    /// The node of a map's key, which may have dots itself.
+    pub(crate) fn entry(&self, name: &str) -> Option<&Self> {
+        match &self.value {
             Value::Map(entries) => entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node),
             _ => None,
-        })
+        }
     }
 
     /// The same, to change it.

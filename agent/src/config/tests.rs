@@ -151,6 +151,28 @@ fn a_stronger_common_endpoint_wins_over_a_weaker_own_one() {
 }
 
 #[test]
+fn a_stronger_resource_attribute_wins_over_a_weaker_key_of_its_own() {
+    let file = "service_name: file\nservice_namespace: file\n";
+    let names = |file: &str, env: &[_]| {
+        let loaded = load(file, env, &[]).unwrap();
+        let own = |name: Option<&str>| name.unwrap_or("none").to_owned();
+        [own(loaded.default_service_name()), own(loaded.default_service_namespace())]
+    };
+    let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=env,service.namespace=env");
+    assert_eq!(names(file, &[]), ["file", "file"]);
+    assert_eq!(names(file, &[attributes]), ["env", "env"]);
+    // In one layer the name of its own wins, as the specification says of `OTEL_SERVICE_NAME`.
+    let own = [("OTEL_SERVICE_NAME", "own"), ("OTEL_EBPF_SERVICE_NAMESPACE", "own")];
+    assert_eq!(names(file, &[attributes, own[0], own[1]]), ["own", "own"]);
+    let listed = "resource_attributes: {service.name: list, service.namespace: list}\n";
+    assert_eq!(names(&format!("{file}{listed}"), &[]), ["file", "file"]);
+    assert_eq!(names(listed, &[own[0], own[1]]), ["own", "own"]);
+    assert_eq!(names(listed, &[attributes]), ["env", "env"]);
+    let origin = load(file, &[attributes], &[]).unwrap().origin("service_name").unwrap().to_string();
+    assert_eq!(origin, "env OTEL_RESOURCE_ATTRIBUTES");
+}
+
+#[test]
 fn beyla_names_of_variables_are_read_and_obi_names_win() {
     let loaded = load("", &[("BEYLA_OPEN_PORT", "80")], &[]).unwrap();
     assert!(loaded.open_port.contains(80));

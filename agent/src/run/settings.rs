@@ -112,7 +112,7 @@ fn routes(routes: &config::Routes) -> route::Config {
 }
 
 pub(super) fn processes(config: &Config) -> Result<ProcessConfig, SettingsError> {
-    let namespace = config.service_namespace.as_ref().map(|namespace| ("service.namespace", namespace.as_str()));
+    let namespace = config.default_service_namespace().map(|namespace| ("service.namespace", namespace));
     let given = config.resource_attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     // What is set by name goes before what is in the list.
     let attributes: Vec<String> = given.chain(namespace).map(|(key, value)| format!("{key}={value}")).collect();
