@@ -30,8 +30,23 @@ impl OtelEnv {
     /// From the variables' values.
     #[must_use]
     pub fn new(service_name: Option<&str>, attributes: Option<&str>) -> Self {
-        let service_name = service_name.map(str::trim).filter(|name| is_usable(name)).map(CompactString::from);
-        Self { service_name, attributes: attributes.map(parse_attributes).unwrap_or_default() }
+        Self {
+            service_name: usable_name(service_name),
+            attributes: attributes.map(parse_attributes).unwrap_or_default(),
+        }
+    }
+
+    /// From values that are decoded already; the last of equal keys.
+    #[must_use]
+    pub fn from_pairs<'a>(
+        service_name: Option<&str>,
+        attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let mut added = Vec::new();
+        for (key, value) in attributes {
+            add(&mut added, key.into(), value.into());
+        }
+        Self { service_name: usable_name(service_name), attributes: added }
     }
 
     /// An attribute's value.
@@ -39,6 +54,10 @@ impl OtelEnv {
     pub fn get(&self, key: &str) -> Option<&CompactString> {
         self.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
+}
+
+fn usable_name(name: Option<&str>) -> Option<CompactString> {
+    name.map(str::trim).filter(|name| is_usable(name)).map(CompactString::from)
 }
 
 /// A shell variable that nobody expanded (`$SERVICE`) is no name.
@@ -62,16 +81,20 @@ pub fn parse_attributes(text: &str) -> Vec<(CompactString, CompactString)> {
         if key.is_empty() {
             return Vec::new();
         }
-        if key.len() > LENGTH_MAX || !is_usable(&value) {
-            continue;
-        }
-        if let Some((_, old)) = attributes.iter_mut().find(|(name, _)| *name == key) {
-            *old = value;
-        } else if attributes.len() < ATTRIBUTES_MAX {
-            attributes.push((key, value));
-        }
+        add(&mut attributes, key, value);
     }
     attributes
+}
+
+fn add(attributes: &mut Vec<(CompactString, CompactString)>, key: CompactString, value: CompactString) {
+    if key.is_empty() || key.len() > LENGTH_MAX || !is_usable(&value) {
+        return;
+    }
+    if let Some((_, old)) = attributes.iter_mut().find(|(name, _)| *name == key) {
+        *old = value;
+    } else if attributes.len() < ATTRIBUTES_MAX {
+        attributes.push((key, value));
+    }
 }
 
 fn percent_decode(text: &str) -> Option<CompactString> {

@@ -115,11 +115,9 @@ pub(super) fn processes(config: &Config) -> Result<ProcessConfig, SettingsError>
     let namespace = config.default_service_namespace().map(|namespace| ("service.namespace", namespace));
     let given = config.resource_attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     // What is set by name goes before what is in the list.
-    let attributes: Vec<String> = given.chain(namespace).map(|(key, value)| format!("{key}={value}")).collect();
-    let attributes = attributes.join(",");
     Ok(ProcessConfig {
         selector: selection::selector(config)?,
-        env: OtelEnv::new(config.default_service_name(), Some(&attributes)),
+        env: OtelEnv::from_pairs(config.default_service_name(), given.chain(namespace)),
         command_line: config.attributes.process_command_line,
         host: Some(host(config)),
         cluster: config.attributes.kubernetes.cluster_name.as_deref().map(Into::into),

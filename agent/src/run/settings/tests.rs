@@ -164,3 +164,12 @@ fn each_key_changes_what_some_stage_is_given() {
         assert!(all.iter().any(|(key, _)| key == path), "{path} is no key any more");
     }
 }
+
+#[test]
+fn resource_attributes_are_taken_as_they_are() {
+    let mut config = Config { service_namespace: Some("shop=1,2".into()), ..Config::default() };
+    config.resource_attributes = [("team", "a,b"), ("share", "50%")].map(|(k, v)| (k.into(), v.into())).into();
+    let env = processes(&config).unwrap().env;
+    let found = ["team", "share", "service.namespace"].map(|key| env.get(key).map(CompactString::as_str));
+    assert_eq!(found, [Some("a,b"), Some("50%"), Some("shop=1,2")]);
+}
