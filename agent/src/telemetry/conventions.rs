@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{attributes::Attributes, methods::Methods, red::Labels, redact::Redactor};
+use super::{attributes::Attributes, methods::Methods, outcome, red::Labels, redact::Redactor, semconv};
 use crate::model::{
-    exchange::Group,
+    exchange::{Group, Outcome},
     net::{ConnectionInfo, Role},
-    span::{Kind, Status},
+    span::{Kind, Status, Value},
 };
 
 /// What the configuration says of values.
@@ -56,6 +56,16 @@ pub(super) trait Conventions {
 
     /// Its span.
     fn describe(self, connection: &ConnectionInfo, policy: &Policy) -> Described;
+}
+
+/// Pushes how the exchange ended: `error.type` and `beyla.outcome`.
+pub(super) fn push_end(error: Option<Value>, outcome: Outcome, out: &mut Attributes) {
+    if let Some(error) = error {
+        out.push(semconv::ERROR_TYPE, error);
+    }
+    if outcome != Outcome::Complete {
+        out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(outcome)));
+    }
 }
 
 /// The span kind of a request that has a response.

@@ -4,7 +4,7 @@ use compact_str::CompactString;
 
 use super::{
     attributes::Attributes,
-    conventions::{Conventions, Described, Policy, kind},
+    conventions::{Conventions, Described, Policy, kind, push_end},
     endpoint::{self, Remote, Server},
     outcome::{self, Error},
     red::{Label, Labels},
@@ -55,15 +55,15 @@ impl Conventions for Facts {
     fn labels<'a>(&'a self, _policy: &'a Policy) -> Labels<'a> {
         let db = &self.db;
         let text = |key, value: &'a Option<CompactString>| value.as_deref().map(|value| (key, Label::Str(value)));
-        let server = !self.server.address.is_empty();
+        let [address, port] = self.server.labels();
         [
             Some((semconv::DB_SYSTEM_NAME, Label::Str(db.system))),
             text(semconv::DB_NAMESPACE, &db.namespace),
             text(semconv::DB_COLLECTION_NAME, &db.collection),
             text(semconv::DB_OPERATION_NAME, &db.operation),
             text(semconv::DB_QUERY_SUMMARY, &db.summary),
-            server.then(|| (semconv::SERVER_ADDRESS, Label::Str(self.server.shown()))),
-            self.server.port.filter(|_| server).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
+            address,
+            port,
             self.error().map(|label| (semconv::ERROR_TYPE, label)),
         ]
     }
@@ -85,12 +85,7 @@ impl Conventions for Facts {
         out.push_count(semconv::DB_RESPONSE_RETURNED_ROWS, db.returned_rows);
         self.server.push(&mut out);
         endpoint::push_peer(connection, &mut out);
-        if let Some(error) = error {
-            out.push(semconv::ERROR_TYPE, error);
-        }
-        if self.outcome != Outcome::Complete {
-            out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(self.outcome)));
-        }
+        push_end(error, self.outcome, &mut out);
         Described { name, kind: kind(self.role), status: self.status, attributes: out }
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use compact_str::CompactString;
 
-use super::{attributes::Attributes, semconv};
+use super::{attributes::Attributes, red::Label, semconv};
 use crate::{
     kube::Peer,
     model::{
@@ -76,6 +76,23 @@ impl Server {
     /// `server.address`.
     pub(super) fn shown(&self) -> &str {
         self.name.as_ref().unwrap_or(&self.address)
+    }
+
+    /// Both as labels of metrics.
+    pub(super) fn labels(&self) -> [Option<(&'static str, Label<'_>)>; 2] {
+        let is_known = !self.address.is_empty();
+        [
+            is_known.then(|| (semconv::SERVER_ADDRESS, Label::Str(self.shown()))),
+            self.port.filter(|_| is_known).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
+        ]
+    }
+
+    /// The same where a server's own metrics go without: it would be whatever its clients call it.
+    pub(super) fn labels_of_client(&self, role: Role) -> [Option<(&'static str, Label<'_>)>; 2] {
+        match role {
+            Role::Client => self.labels(),
+            Role::Server => [None; 2],
+        }
     }
 
     pub(super) fn push(self, out: &mut Attributes) {

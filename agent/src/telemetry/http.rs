@@ -6,7 +6,7 @@ use compact_str::CompactString;
 
 use super::{
     attributes::Attributes,
-    conventions::{Conventions, Described, Policy, kind},
+    conventions::{Conventions, Described, Policy, kind, push_end},
     endpoint::{self, Remote, Server},
     methods::Method,
     outcome::{self, Error},
@@ -167,7 +167,7 @@ impl Conventions for Facts {
 
     fn labels<'a>(&'a self, policy: &'a Policy) -> Labels<'a> {
         let http = &self.http;
-        let client = self.role == Role::Client && !self.server.address.is_empty();
+        let [address, port] = self.server.labels_of_client(self.role);
         let route = self.route.as_deref().filter(|_| self.role == Role::Server);
         [
             policy.methods.name(self.method).map(|name| (semconv::HTTP_REQUEST_METHOD, Label::Str(name))),
@@ -175,8 +175,8 @@ impl Conventions for Facts {
             route.map(|route| (semconv::HTTP_ROUTE, Label::Str(route))),
             Some((semconv::URL_SCHEME, Label::Str(self.scheme))),
             (!http.version.is_empty()).then_some((semconv::NETWORK_PROTOCOL_VERSION, Label::Str(http.version))),
-            client.then_some((semconv::SERVER_ADDRESS, Label::Str(self.server.shown()))),
-            self.server.port.filter(|_| client).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
+            address,
+            port,
             self.error.map(|error| (semconv::ERROR_TYPE, error.to_label())),
         ]
     }
@@ -217,12 +217,7 @@ impl Conventions for Facts {
         out.push_str(semconv::USER_AGENT_ORIGINAL, user_agent.map(without_user_info));
         out.push_count(semconv::HTTP_REQUEST_BODY_SIZE, http.request_body_bytes);
         out.push_count(semconv::HTTP_RESPONSE_BODY_SIZE, http.response_body_bytes);
-        if let Some(error) = self.error {
-            out.push(semconv::ERROR_TYPE, error.to_value());
-        }
-        if self.outcome != Outcome::Complete {
-            out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(self.outcome)));
-        }
+        push_end(self.error.map(Error::to_value), self.outcome, &mut out);
         out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
         out.push_count(semconv::BEYLA_NAME_UNKNOWN_ENTRY, http.unknown_name.filter(|_| name_unknown));
         out.push_flag(semconv::BEYLA_TARGET_TRUNCATED, target_truncated);

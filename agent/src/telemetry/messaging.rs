@@ -4,7 +4,7 @@ use compact_str::CompactString;
 
 use super::{
     attributes::Attributes,
-    conventions::{Conventions, Described, Policy},
+    conventions::{Conventions, Described, Policy, push_end},
     endpoint::{self, Remote, Server},
     outcome::{self, Error},
     red::{Label, Labels},
@@ -72,15 +72,15 @@ impl Conventions for Facts {
     fn labels<'a>(&'a self, _policy: &'a Policy) -> Labels<'a> {
         let it = &self.messaging;
         let text = |key, value: &'a Option<CompactString>| value.as_deref().map(|value| (key, Label::Str(value)));
-        let server = !self.server.address.is_empty();
+        let [address, port] = self.server.labels();
         [
             Some((semconv::MESSAGING_SYSTEM, Label::Str(it.system))),
             Some((semconv::MESSAGING_OPERATION_NAME, Label::Str(&it.operation))),
             text(semconv::MESSAGING_DESTINATION_NAME, &it.destination),
             text(semconv::MESSAGING_CONSUMER_GROUP_NAME, &it.consumer_group),
             text(semconv::MESSAGING_DESTINATION_PARTITION_ID, &it.partition),
-            server.then(|| (semconv::SERVER_ADDRESS, Label::Str(self.server.shown()))),
-            self.server.port.filter(|_| server).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
+            address,
+            port,
             self.error().map(|label| (semconv::ERROR_TYPE, label)),
         ]
     }
@@ -105,12 +105,7 @@ impl Conventions for Facts {
         out.push_count(semconv::MESSAGING_MESSAGE_BODY_SIZE, it.body_bytes);
         self.server.push(&mut out);
         endpoint::push_peer(connection, &mut out);
-        if let Some(error) = error {
-            out.push(semconv::ERROR_TYPE, error);
-        }
-        if self.outcome != Outcome::Complete {
-            out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(self.outcome)));
-        }
+        push_end(error, self.outcome, &mut out);
         Described { name, kind, status: self.status, attributes: out }
     }
 }

@@ -4,7 +4,7 @@ use compact_str::CompactString;
 
 use super::{
     attributes::Attributes,
-    conventions::{Conventions, Described, Policy, kind},
+    conventions::{Conventions, Described, Policy, kind, push_end},
     endpoint::{self, Remote, Server},
     http::without_user_info,
     outcome::{self, Error},
@@ -99,13 +99,13 @@ impl Conventions for Facts {
 
     fn labels<'a>(&'a self, _policy: &'a Policy) -> Labels<'a> {
         let rpc = &self.rpc;
-        let client = self.role == Role::Client && !self.server.address.is_empty();
+        let [address, port] = self.server.labels_of_client(self.role);
         [
             Some((semconv::RPC_SYSTEM_NAME, Label::Str(rpc.system))),
             rpc.method.as_deref().map(|method| (semconv::RPC_METHOD, Label::Str(method))),
             self.code.map(|code| (semconv::RPC_STATUS_CODE, code.to_label())),
-            client.then_some((semconv::SERVER_ADDRESS, Label::Str(self.server.shown()))),
-            self.server.port.filter(|_| client).map(|port| (semconv::SERVER_PORT, Label::Int(port.into()))),
+            address,
+            port,
             self.error.map(|error| (semconv::ERROR_TYPE, error.to_label())),
             None,
             None,
@@ -126,12 +126,7 @@ impl Conventions for Facts {
         self.server.push(&mut out);
         endpoint::push_peer(connection, &mut out);
         out.push_str(semconv::USER_AGENT_ORIGINAL, rpc.user_agent.map(without_user_info));
-        if let Some(error) = self.error {
-            out.push(semconv::ERROR_TYPE, error.to_value());
-        }
-        if self.outcome != Outcome::Complete {
-            out.push(semconv::BEYLA_OUTCOME, Value::Static(outcome::word(self.outcome)));
-        }
+        push_end(self.error.map(Error::to_value), self.outcome, &mut out);
         out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
         out.push_count(semconv::BEYLA_NAME_UNKNOWN_ENTRY, rpc.unknown_name.filter(|_| name_unknown));
         Described { name, kind: kind(self.role), status: self.status, attributes: out }
