@@ -361,7 +361,7 @@ impl Half {
         if self.state == State::Seek || len == 0 {
             return;
         }
-        let Some(mut frame) = self.frame.take() else { return self.lose_place(piece) };
+        let Some(mut frame) = self.frame.take() else { return self.leave_place(piece) };
         frame.cut |= frame.header.kind.is_read();
         match u32::try_from(len).ok().and_then(|len| frame.remaining.checked_sub(len)) {
             Some(remaining) => {
@@ -372,13 +372,29 @@ impl Half {
                 // It has ended, and something else was lost.
                 frame.remaining = 0;
                 self.payload(frame, &[], piece);
-                self.lose_place(piece);
+                self.leave_place(piece);
             }
         }
     }
 
-    /// The place in the stream is not known any more, nor are the header blocks that went by.
+    /// The place in the stream was never right, or is not any more: frames are not as they should be.
     fn lose_place(&mut self, piece: &mut Piece<'_>) {
+        if self.state == State::Seek {
+            return;
+        }
+        self.leave_place(piece);
+        match self.side {
+            Side::Requests => {
+                piece.proof.on_requests_lost();
+                piece.streams.on_refuted();
+            }
+            Side::Responses => piece.proof.on_responses_lost(),
+        }
+    }
+
+    /// The place in the stream is not known any more, nor are the header blocks that went by. What was proved before stands: that
+    /// not all of a long message is captured says nothing against it.
+    fn leave_place(&mut self, piece: &mut Piece<'_>) {
         if self.state == State::Seek {
             return;
         }
@@ -396,13 +412,6 @@ impl Half {
         (self.payload, self.block) = (Vec::new(), Vec::new());
         (self.state, self.header_len, self.begun) = (State::Seek, 0, false);
         self.hpack.forget();
-        match self.side {
-            Side::Requests => {
-                piece.proof.on_requests_lost();
-                piece.streams.on_refuted();
-            }
-            Side::Responses => piece.proof.on_responses_lost(),
-        }
         piece.streams.anomalies.resyncs += u64::from(was_known);
         piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
     }
@@ -576,6 +585,7 @@ impl Half {
                 (Side::Requests, First::Request) => piece.proof.on_request(block.stream),
                 (Side::Requests, First::Unknown) => piece.proof.on_request_or_trailers(block.stream),
                 (Side::Responses, First::Status) => piece.proof.on_answer(block.stream),
+                (Side::Responses, First::Unknown) => piece.proof.on_answer_or_trailers(block.stream),
                 _ => {}
             }
         }

@@ -67,6 +67,13 @@ impl Proof {
         }
     }
 
+    /// A header block of which that is not known: its status stands in the table since before our time.
+    pub(super) fn on_answer_or_trailers(&mut self, id: u32) {
+        if self.asked.contains(&id) {
+            self.on_answer(id);
+        }
+    }
+
     /// A response went on, or seems to.
     pub(super) fn on_answer_data(&mut self, id: u32) {
         if self.asked.contains(&id) || self.last != 0 && id > self.last {
@@ -74,12 +81,12 @@ impl Proof {
         }
     }
 
-    /// The place was lost in the requests.
+    /// The requests were none.
     pub(super) fn on_requests_lost(&mut self) {
         *self = Self::default();
     }
 
-    /// The place was lost in the responses.
+    /// The responses were none.
     pub(super) fn on_responses_lost(&mut self) {
         self.answered = 0;
     }
@@ -111,6 +118,19 @@ mod tests {
         assert!(proof.is_enough());
         proof.on_answer(9);
         assert!(!proof.is_enough(), "nobody answers twice");
+    }
+
+    #[test]
+    fn an_answer_whose_status_is_not_known_is_one_where_one_is_due() {
+        let mut proof = Proof::default();
+        for id in [5, 7] {
+            proof.on_request(id);
+            proof.on_answer_or_trailers(id);
+            proof.on_answer_data(id);
+        }
+        assert!(proof.is_enough());
+        proof.on_answer_or_trailers(7);
+        assert!(proof.is_enough(), "trailers");
     }
 
     #[test]

@@ -545,3 +545,29 @@ fn what_may_be_a_call_has_no_status_that_the_call_may_contradict() {
     });
     assert_eq!((http.method.as_deref(), http.status), (Some("POST"), Some(404)));
 }
+
+/// Its pieces never come after a quiet time, each response is longer than what is captured of it, and no status stands in the
+/// table that everyone has.
+#[test]
+fn a_busy_connection_with_long_responses_is_found() {
+    let mut wire = Wire::new();
+    for id in (1..81).step_by(2) {
+        wire.get(id, "/long");
+        let block = encode(&mut wire.server, &[(":status", "418"), ("content-length", "30000")]);
+        let frames = [frame(1, END_HEADERS, id, &block), data(0, id, &[b'a'; 16_384]), data(0, id, &[b'a'; 13_616])];
+        wire.response(frames.concat());
+        wire.response(data(END_STREAM, id, b""));
+    }
+    for begin in [43, 44, 45, 46, 47, 48] {
+        let mut reader = Reader::new(Role::Server);
+        for Moved { side, at_ns, bytes } in &wire.pieces[begin..] {
+            let (data, rest) = bytes.split_at(bytes.len().min(8192));
+            let (skipped, tail) = (rest.len() as u64, &rest[rest.len().saturating_sub(32)..]);
+            reader.feed(*side, &Chunk { skipped, tail, ..whole(*at_ns, data) });
+        }
+        let found = reader.close().len();
+        let all = wire.pieces[begin..].iter().filter(|piece| piece.side == Side::Requests).count();
+        // Two that were answered prove what is told from then on.
+        assert!(found + 4 >= all, "{found} of {all} from {begin} on");
+    }
+}
