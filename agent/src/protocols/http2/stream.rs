@@ -204,6 +204,11 @@ impl Stream {
         }
     }
 
+    /// How it ended if nobody looks any more.
+    pub(super) const fn forgotten(&self) -> Outcome {
+        if self.is_whole() { Outcome::Complete } else { Outcome::Unseen }
+    }
+
     /// How it ended if it was reset.
     pub(super) const fn reset(&self, code: u32) -> Outcome {
         match self.is_doubtful() {

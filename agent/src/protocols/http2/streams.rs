@@ -249,7 +249,7 @@ impl Streams {
 
     /// Nobody looks any more.
     pub(super) fn on_forgotten(&mut self, at_ns: u64, out: &mut Output) {
-        self.finish_where(at_ns, out, |_, _| Some(Outcome::Unseen));
+        self.finish_where(at_ns, out, |_, stream| Some(stream.forgotten()));
     }
 
     /// The last request that was seen.

@@ -303,6 +303,12 @@ fn a_body_of_the_announced_length_is_whole_though_nothing_ended_its_stream() {
     assert_eq!(told, expected.map(|(path, outcome)| (path.into(), outcome)));
     let ends: Vec<_> = wire.exchanges().iter().map(|exchange| exchange.end_ns).take(3).collect();
     assert_eq!(ends, [before_reset, ended, whole]);
+    // The end of the connection is not seen either.
+    let mut reader = Reader::new(Role::Server);
+    reader.feed_all(&wire.pieces);
+    reader.out.of(|out| reader.session.on_end(End::Forgotten, 99_000, out));
+    let outcomes: Vec<_> = reader.out.iter().map(|it| it.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Complete, Outcome::Complete, Outcome::Complete, Outcome::Unseen]);
 }
 
 /// What began before the stream's first frame that was seen may have said how long the body is.
