@@ -10,17 +10,37 @@ use crate::model::{
     net::{Direction, Role, Thread},
 };
 
+#[cfg(test)]
+pub(crate) mod conformance;
 mod grpc;
+mod http;
 pub mod http1;
 pub mod http2;
+mod matching;
 mod output;
 #[cfg(test)]
 mod testing;
 
 /// Every protocol the agent speaks, in the order in which they are asked: the strictest first.
 pub static REGISTRY: &[Entry] = &[
-    Entry { name: http2::NAME, recognise: http2::recognise, open: http2::open, proves_itself: true },
-    Entry { name: http1::NAME, recognise: http1::recognise, open: http1::open, proves_itself: false },
+    Entry {
+        name: http2::NAME,
+        recognise: http2::recognise,
+        open: http2::open,
+        proves_itself: true,
+        memory_max: 6 << 20,
+        #[cfg(test)]
+        samples: http2::samples,
+    },
+    Entry {
+        name: http1::NAME,
+        recognise: http1::recognise,
+        open: http1::open,
+        proves_itself: false,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: http1::samples,
+    },
 ];
 
 /// A protocol's line in the registry.
@@ -33,6 +53,11 @@ pub struct Entry {
     pub open: fn(Role) -> Box<dyn Session>,
     /// Met in its midst, a session tells nothing until it has seen proof that it is this protocol.
     pub proves_itself: bool,
+    /// Bytes that a session of it never exceeds, whatever it is fed.
+    pub memory_max: usize,
+    /// Conversations in it, with which it is shown to keep what all protocols do: see [`conformance`].
+    #[cfg(test)]
+    pub(crate) samples: fn() -> Vec<conformance::Sample>,
 }
 
 /// What the first bytes of a piece say. Bytes may be few: every valid beginning, down to one byte, is `Maybe` at least.

@@ -1,9 +1,10 @@
-//! What sessions tell, checked as it comes: what finishes was opened, and finishes once.
+//! For tests of protocols: what sessions tell, checked as it comes (what finishes was opened, and finishes once), and what it
+//! says in short.
 
 use std::{collections::HashSet, ops::Deref};
 
 use super::Output;
-use crate::model::exchange::{Event, Exchange, Key};
+use crate::model::exchange::{Db, Event, Exchange, Http, Key, Messaging, Operation, Rpc};
 
 /// The exchanges that were told to be over.
 #[derive(Debug, Default)]
@@ -51,5 +52,63 @@ impl Deref for Told {
 
     fn deref(&self) -> &Vec<Exchange> {
         &self.finished
+    }
+}
+
+/// What was asked and answered, in a word each; `None` where that is not known.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Asked {
+    pub(super) asked: Option<String>,
+    pub(super) answered: Option<String>,
+}
+
+/// An exchange in short.
+pub(super) fn summary(exchange: &Exchange) -> Asked {
+    let text = |text: &Option<compact_str::CompactString>| text.as_deref().unwrap_or_default().to_owned();
+    let (asked, answered) = match &exchange.operation {
+        Operation::Http(http) => {
+            let Http { method, target, target_truncated, status, .. } = &**http;
+            let asked = method.as_ref().zip(target.as_ref().filter(|_| !target_truncated));
+            (asked.map(|(method, target)| format!("{method} {target}")), status.map(|status| status.to_string()))
+        }
+        Operation::Rpc(rpc) => {
+            let Rpc { method, status, .. } = &**rpc;
+            (method.as_ref().map(ToString::to_string), status.map(|status| status.to_string()))
+        }
+        Operation::Db(db) => {
+            let Db { operation, collection, text: query, status, failed, returned_rows, .. } = &**db;
+            let answered = exchange.first_byte_ns.map(|_| format!("{} {failed} {returned_rows:?}", text(status)));
+            (operation.as_ref().map(|name| format!("{name} {} {}", text(collection), text(query))), answered)
+        }
+        Operation::Messaging(messaging) => {
+            let Messaging { operation, destination, message_id, error, messages, .. } = &**messaging;
+            let answered = exchange.first_byte_ns.map(|_| format!("{} {messages:?}", text(error)));
+            (Some(format!("{operation} {} {}", text(destination), text(message_id))), answered)
+        }
+    };
+    Asked { asked, answered }
+}
+
+/// Random numbers that are the same in every run (xorshift).
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub(super) fn below(&mut self, end: usize) -> usize {
+        ((self.next() >> 33) % end as u64) as usize
+    }
+
+    pub(super) fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
     }
 }

@@ -93,8 +93,9 @@ const ALL_STAGES: &[&str] = &[
     "export",
 ];
 
-/// Protocols that build on another: the first may import the second.
-pub(super) const PROTOCOL_IMPORTS: &[(&str, &str)] = &[("http1", "grpc"), ("http2", "grpc")];
+/// Folders of protocols that build on another: the first may import the second.
+pub(super) const PROTOCOL_IMPORTS: &[(&str, &str)] =
+    &[("http", "grpc"), ("http1", "http"), ("http1", "grpc"), ("http2", "http"), ("http2", "grpc")];
 
 /// A module and what of the outside it must not name: protocols read bytes and nothing else.
 pub(super) const FORBIDDEN: &[(&str, &[&str])] = &[

@@ -1,17 +1,14 @@
 //! Heads: the start line and the header fields that matter here.
 
-use compact_str::CompactString;
 use memchr::{memchr, memrchr};
 
 use super::recognise::{self, MAX_METHOD};
 use crate::{
-    model::{
-        exchange::Http,
-        trace_context::{TraceParent, add_trace_state},
-    },
+    model::exchange::Http,
     protocols::{
         Recognition,
-        grpc::{self, Media},
+        grpc::parse_number,
+        http::{Field, HeaderFacts, append, take_text, text},
     },
 };
 
@@ -19,10 +16,6 @@ use crate::{
 pub(super) const HTTP_0_9: &str = "0.9";
 /// Bytes kept of a target.
 const MAX_TARGET: usize = 2048;
-/// Bytes kept of `Host`.
-const MAX_HOST: usize = 255;
-/// Bytes kept of `User-Agent`.
-const MAX_USER_AGENT: usize = 512;
 /// Bytes kept of a line that comes in several pieces; what is longer is cut there.
 const MAX_LINE: usize = 16 * 1024;
 
@@ -89,73 +82,6 @@ pub(super) struct Framing {
     pub(super) expects_continue: bool,
 }
 
-/// Header fields that are looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Field {
-    #[default]
-    Other,
-    Host,
-    UserAgent,
-    ContentLength,
-    ContentType,
-    ConnectProtocolVersion,
-    ConnectTimeoutMs,
-    GrpcStatus,
-    GrpcTimeout,
-    TransferEncoding,
-    Upgrade,
-    Expect,
-    TraceParent,
-    TraceState,
-}
-
-impl Field {
-    /// The field and the value of a header line.
-    #[inline]
-    fn of(line: &[u8]) -> (Self, &[u8]) {
-        // The usual spelling is compared first: a few whole words instead of bytes one by one.
-        let (usual, field): (&[u8], _) = match line.first().map_or(0, |first| first | 0x20) {
-            b'h' => return Self::named(line, b"Host", Self::Host),
-            b'u' if line.get(4) == Some(&b'-') => return Self::named(line, b"User-Agent", Self::UserAgent),
-            b'c' => return Self::content(line),
-            b'u' => (b"Upgrade", Self::Upgrade),
-            b't' if line.get(8) == Some(&b'-') => (b"Transfer-Encoding", Self::TransferEncoding),
-            b't' if line.get(5).is_some_and(|byte| byte | 0x20 == b's') => (b"tracestate", Self::TraceState),
-            b't' => (b"traceparent", Self::TraceParent),
-            b'e' => (b"Expect", Self::Expect),
-            b'g' if line.get(5).is_some_and(|byte| byte | 0x20 == b's') => (b"Grpc-Status", Self::GrpcStatus),
-            b'g' => (b"Grpc-Timeout", Self::GrpcTimeout),
-            _ => return (Self::Other, &[]),
-        };
-        Self::named(line, usual, field)
-    }
-
-    /// Of those that begin with `c`.
-    #[inline]
-    fn content(line: &[u8]) -> (Self, &[u8]) {
-        match line.get(8).map_or(0, |byte| byte | 0x20) {
-            b'l' => Self::named(line, b"Content-Length", Self::ContentLength),
-            b't' if line.get(3).is_some_and(|byte| byte | 0x20 == b't') => {
-                Self::named(line, b"Content-Type", Self::ContentType)
-            }
-            b't' => Self::named(line, b"Connect-Timeout-Ms", Self::ConnectTimeoutMs),
-            b'p' => Self::named(line, b"Connect-Protocol-Version", Self::ConnectProtocolVersion),
-            _ => (Self::Other, &[]),
-        }
-    }
-
-    /// `field` and its value, if the line has that name.
-    #[inline]
-    fn named<'a>(line: &'a [u8], name: &[u8], field: Self) -> (Self, &'a [u8]) {
-        match line.split_at_checked(name.len()) {
-            Some((found, [b':', value @ ..])) if found == name || found.eq_ignore_ascii_case(name) => {
-                (field, value.trim_ascii())
-            }
-            _ => (Self::Other, &[]),
-        }
-    }
-}
-
 impl Framing {
     fn take(&mut self, field: Field, value: &[u8]) {
         match field {
@@ -182,9 +108,9 @@ impl Framing {
 
     /// A list of equal numbers counts as one (RFC 9110, 8.6).
     fn content_length(&mut self, value: &[u8]) {
-        match number(value) {
+        match parse_number(value) {
             Some(number) => self.add_length(Some(number)),
-            None => tokens(value).for_each(|token| self.add_length(number(token))),
+            None => tokens(value).for_each(|token| self.add_length(parse_number(token))),
         }
     }
 
@@ -198,15 +124,6 @@ impl Framing {
     }
 }
 
-/// A decimal number; nothing is none.
-fn number(digits: &[u8]) -> Option<u64> {
-    let sum = digits.iter().try_fold(0_u64, |sum, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        sum.checked_mul(10)?.checked_add(digit)
-    });
-    sum.filter(|_| !digits.is_empty())
-}
-
 /// The elements of a comma-separated list.
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
@@ -218,12 +135,7 @@ pub(super) struct RequestHead {
     /// What of it is reported.
     pub(super) http: Box<Http>,
     pub(super) framing: Framing,
-    media: Option<Media>,
-    /// `Connect-Protocol-Version` is there.
-    connects: bool,
-    timeout_ns: Option<u64>,
-    parent: Option<TraceParent>,
-    parents: u32,
+    pub(super) facts: HeaderFacts,
     last: Field,
 }
 
@@ -277,64 +189,8 @@ impl RequestHead {
     }
 
     fn of(http: Http) -> Self {
-        Self {
-            http: Box::new(http),
-            framing: Framing::default(),
-            media: None,
-            connects: false,
-            timeout_ns: None,
-            parent: None,
-            parents: 0,
-            last: Field::Other,
-        }
+        Self { http: Box::new(http), framing: Framing::default(), facts: HeaderFacts::default(), last: Field::Other }
     }
-
-    /// The context it carries: none if it carries several.
-    pub(super) fn parent(&self) -> Option<TraceParent> {
-        self.parent.filter(|_| self.parents == 1)
-    }
-
-    /// What it says of the call that it begins, if it begins one.
-    pub(super) fn call(&self) -> Option<Call> {
-        let gets = || grpc::is_connect_get(self.http.method.as_deref(), self.http.target.as_deref());
-        let kind = match self.media {
-            Some(Media::GrpcWeb) => Kind::GrpcWeb,
-            Some(Media::ConnectStream) => Kind::ConnectStream,
-            _ if self.connects || gets() => Kind::ConnectUnary,
-            _ => return None,
-        };
-        Some(Call { kind, timeout_ns: self.timeout_ns, answer: None, status: None })
-    }
-}
-
-/// What calls there are over HTTP/1: gRPC itself needs HTTP/2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Of Connect (<https://connectrpc.com/docs/protocol>), with one message each way.
-    ConnectUnary,
-    /// The same, with messages in envelopes, and the status in the last of them.
-    ConnectStream,
-    /// Of gRPC-Web (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md>).
-    GrpcWeb,
-}
-
-/// A call.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
-    pub(super) kind: Kind,
-    /// `Connect-Timeout-Ms` or `Grpc-Timeout`, in ns.
-    pub(super) timeout_ns: Option<u64>,
-    /// What the response's body is.
-    pub(super) answer: Option<Media>,
-    /// `Grpc-Status` of the response's head, which has it where no message follows.
-    pub(super) status: Option<u32>,
-}
-
-/// As much of `bytes` as may be kept; bytes that are no UTF-8 are replaced.
-#[inline]
-fn text(bytes: &[u8], limit: usize) -> CompactString {
-    let bytes = bytes.get(..limit).unwrap_or(bytes);
-    str::from_utf8(bytes).map_or_else(|_| CompactString::from_utf8_lossy(bytes), CompactString::new)
 }
 
 impl Head for RequestHead {
@@ -348,37 +204,25 @@ impl Head for RequestHead {
 
     #[inline]
     fn field(&mut self, line: &[u8]) {
-        let (field, value) = Field::of(line);
+        let (field, value) = Field::of_line(line);
         self.last = field;
         match field {
             Field::Other => {}
-            Field::Host if self.http.host.is_none() => self.http.host = Some(text(value, MAX_HOST)),
-            Field::UserAgent if self.http.user_agent.is_none() => {
-                self.http.user_agent = Some(text(value, MAX_USER_AGENT));
+            Field::Host | Field::UserAgent | Field::TraceState => {
+                if !take_text(&mut self.http, field, value, false) {
+                    self.last = Field::Other;
+                }
             }
-            Field::Host | Field::UserAgent => self.last = Field::Other,
-            Field::ContentType => self.media = Some(Media::parse(value)),
-            Field::ConnectProtocolVersion => self.connects = true,
-            Field::ConnectTimeoutMs => self.timeout_ns = grpc::parse_connect_timeout(value),
-            Field::GrpcTimeout => self.timeout_ns = grpc::parse_timeout(value),
-            Field::TraceParent => {
-                self.parents = self.parents.saturating_add(1);
-                self.parent = TraceParent::parse(value);
-            }
-            Field::TraceState => add_trace_state(&mut self.http.trace_state, value),
-            _ => self.framing.take(field, value),
+            _ if field.frames() => self.framing.take(field, value),
+            _ => self.facts.take(field, value),
         }
     }
 
     fn continuation(&mut self, more: &[u8]) {
         match self.last {
-            Field::Host => append(&mut self.http.host, more, MAX_HOST),
-            Field::UserAgent => append(&mut self.http.user_agent, more, MAX_USER_AGENT),
-            // A list whose end would be missing.
-            Field::TraceState => self.http.trace_state = None,
-            // Valid if all of it stands in this line: an empty value did not parse before.
-            Field::TraceParent => self.parent = self.parent.is_none().then(|| TraceParent::parse(more)).flatten(),
-            field => self.framing.take(field, more),
+            Field::TraceParent => self.facts.continue_parent(more),
+            field if field.frames() => self.framing.take(field, more),
+            field => append(&mut self.http, field, more),
         }
     }
 
@@ -399,24 +243,12 @@ impl Head for RequestHead {
     }
 }
 
-/// Appends a continuation line; a line fold reads as one blank.
-fn append(value: &mut Option<CompactString>, more: &[u8], limit: usize) {
-    let value = value.get_or_insert_default();
-    let room = limit.saturating_sub(value.len() + 1);
-    if !value.is_empty() && room > 0 {
-        value.push(' ');
-    }
-    value.push_str(&text(more, room));
-}
-
 /// A response's head.
 #[derive(Debug)]
 pub(super) struct ResponseHead {
     pub(super) status: u16,
     pub(super) framing: Framing,
-    pub(super) media: Option<Media>,
-    /// `Grpc-Status`.
-    pub(super) grpc_status: Option<u32>,
+    pub(super) facts: HeaderFacts,
     last: Field,
 }
 
@@ -430,18 +262,17 @@ impl Head for ResponseHead {
         }
         let digits = line.get(9..12)?;
         let status = digits.iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
-        Some(Self { status, framing: Framing::default(), media: None, grpc_status: None, last: Field::Other })
+        Some(Self { status, framing: Framing::default(), facts: HeaderFacts::default(), last: Field::Other })
     }
 
     #[inline]
     fn field(&mut self, line: &[u8]) {
-        let (field, value) = Field::of(line);
+        let (field, value) = Field::of_line(line);
         self.last = field;
         match field {
             Field::Other => {}
-            Field::ContentType => self.media = Some(Media::parse(value)),
-            Field::GrpcStatus => self.grpc_status = number(value).and_then(|status| status.try_into().ok()),
-            _ => self.framing.take(field, value),
+            _ if field.frames() => self.framing.take(field, value),
+            _ => self.facts.take(field, value),
         }
     }
 

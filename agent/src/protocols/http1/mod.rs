@@ -29,6 +29,8 @@ mod suffix;
 mod tests;
 
 pub use recognise::recognise;
+#[cfg(test)]
+pub(super) use tests::samples::samples;
 
 use super::Session;
 use crate::model::net::Role;

@@ -1,27 +1,29 @@
 //! Matching responses with requests.
 
-use std::{collections::VecDeque, mem};
+use std::mem;
 
 use super::{
     NAME,
     body::Body,
     framing::{Asked, is_bodyless, request_body, response_body},
-    head::{Call, Framing, HTTP_0_9, Head as _, Kind, Length, RequestHead, ResponseHead, Upgrade},
+    head::{Framing, HTTP_0_9, Head as _, Length, RequestHead, ResponseHead, Upgrade},
     side::{Gap, Hope, Moment, Place, QUIET_NS, Side, Step},
 };
 use crate::{
     model::{
-        exchange::{Exchange, Group, Http, Key, Opened, Operation, Outcome, Pattern, Rpc},
+        exchange::{Exchange, Group, Http, Key, Opened, Outcome, Pattern},
         net::{Direction, Role},
         trace_context::TraceParent,
     },
-    protocols::{Anomalies, Chunk, End, Handover, Interest, Output, Recognition, Session, grpc},
+    protocols::{
+        Anomalies, Chunk, End, Handover, Interest, Output, Recognition, Session,
+        http::{Answer, Call},
+        matching::{InOrder, Kept, Limits},
+    },
 };
 
 /// Requests of a connection that may wait for their response at a time.
-const MAX_OPEN: usize = 1024;
-/// Bytes of strings they may hold.
-const MAX_OPEN_BYTES: usize = 512 * 1024;
+const LIMITS: Limits = Limits { requests: 1024, bytes: 512 * 1024 };
 /// After so long without a byte in either direction a client that pipelines has no request open: longer than it takes to answer
 /// what it has asked. One that does not has none after [`QUIET_NS`].
 const PIPELINED_QUIET_NS: u64 = 1_000_000_000;
@@ -31,15 +33,9 @@ pub(super) struct Http1 {
     role: Role,
     requests: Side<RequestHead>,
     responses: Side<ResponseHead>,
-    open: VecDeque<Open>,
-    /// Bytes of strings that `open` holds.
-    open_bytes: usize,
-    /// Requests that were not kept, behind those in `open`.
-    overflow: u64,
-    /// One of them was a HEAD, so how their responses are framed is not known.
-    overflow_head: bool,
-    /// Number of the first of `open`, counted from the connection's beginning.
-    first: u64,
+    open: InOrder<Open>,
+    /// One of those that were left out was a HEAD, so how their responses are framed is not known.
+    left_out_head: bool,
     /// Number of the request whose body is read.
     body_of: u64,
     /// It expects a `100 Continue`, and neither that nor a byte of its body has come.
@@ -93,6 +89,7 @@ struct Open {
     upgrade: Upgrade,
     /// It is a call.
     call: Option<Call>,
+    answer: Answer,
     http: Box<Http>,
 }
 
@@ -108,10 +105,7 @@ impl Pairing {
 impl Open {
     fn end(self, role: Role, outcome: Outcome, end_ns: u64) -> Exchange {
         let outcome = if self.unproved { Outcome::Unseen } else { outcome };
-        let operation = match self.call {
-            Some(call) => Operation::Rpc(Box::new(rpc(call, *self.http))),
-            None => Operation::Http(self.http),
-        };
+        let (protocol, operation) = self.answer.tell(self.http, self.call, NAME);
         Exchange {
             role,
             thread: self.began.thread,
@@ -120,15 +114,14 @@ impl Open {
             end_ns,
             outcome,
             parent: self.parent,
-            protocol: match &operation {
-                Operation::Rpc(rpc) => rpc.system,
-                _ => NAME,
-            },
+            protocol,
             pattern: Pattern::RequestResponse,
             operation,
         }
     }
+}
 
+impl Kept for Open {
     fn bytes(&self) -> usize {
         let text = |text: &Option<compact_str::CompactString>| text.as_ref().map_or(0, |text| text.len());
         size_of::<Http>()
@@ -139,38 +132,14 @@ impl Open {
     }
 }
 
-fn rpc(call: Call, http: Http) -> Rpc {
-    let target = http.target.filter(|_| !http.target_truncated);
-    Rpc {
-        system: if call.kind == Kind::GrpcWeb { grpc::GRPC_WEB } else { grpc::CONNECT },
-        version: http.version,
-        method: target.map(|target| grpc::web_method(&target)),
-        host: http.host,
-        user_agent: http.user_agent,
-        trace_state: http.trace_state,
-        // That of a stream comes within its body, and so does that of gRPC-Web where there is a message.
-        status: match call.kind {
-            Kind::ConnectUnary => http.status.and_then(|status| grpc::connect_unary_status(status, call.answer)),
-            Kind::ConnectStream => None,
-            Kind::GrpcWeb => call.status,
-        },
-        http_status: http.status.filter(|&status| status != 200),
-        timeout_ns: call.timeout_ns,
-        unknown_name: None,
-    }
-}
-
 impl Http1 {
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
             requests: Side::new(),
             responses: Side::new(),
-            open: VecDeque::new(),
-            open_bytes: 0,
-            overflow: 0,
-            overflow_head: false,
-            first: 0,
+            open: InOrder::new(LIMITS),
+            left_out_head: false,
             body_of: u64::MAX,
             awaits_continue: false,
             answering: false,
@@ -258,8 +227,8 @@ impl Http1 {
             self.end_unproved(self.requests.began.at_ns, out);
             self.pairing.disprove();
         }
-        let (parent, call) = (head.parent(), head.call());
-        let RequestHead { mut http, framing, .. } = head;
+        let RequestHead { mut http, framing, facts, .. } = head;
+        let (parent, call) = (facts.parent(), facts.call(&http, false));
         http.headers_truncated = cut;
         let connects = http.method.as_deref() == Some("CONNECT");
         let (place, length) = request_body(&framing, connects, cut);
@@ -267,9 +236,9 @@ impl Http1 {
         http.request_body_bytes = length;
         self.awaits_continue = framing.expects_continue;
         let (began, upgrade) = (self.requests.began, framing.upgrade);
-        if self.overflow > 0 || self.open.len() >= MAX_OPEN || self.open_bytes > MAX_OPEN_BYTES {
-            self.overflow += 1;
-            self.overflow_head |= http.method.as_deref() == Some("HEAD");
+        if !self.open.has_room() {
+            self.open.leave_out();
+            self.left_out_head |= http.method.as_deref() == Some("HEAD");
             self.anomalies.over_limit += 1;
             self.body_of = u64::MAX;
             return;
@@ -279,13 +248,9 @@ impl Http1 {
         }
         let (role, thread, start_ns) = (self.role, began.thread, began.at_ns);
         let key = out.open(|key| Opened { key, role, thread, start_ns, parent });
-        let open = Open { key, began, unproved, first_byte_ns: None, parent, upgrade, call, http };
-        self.body_of = self.first + self.open.len() as u64;
-        self.open_bytes += open.bytes();
-        if self.open.capacity() == 0 {
-            self.open.reserve_exact(1);
-        }
-        self.open.push_back(open);
+        let answer = Answer::default();
+        let open = Open { key, began, unproved, first_byte_ns: None, parent, upgrade, call, answer, http };
+        self.body_of = self.open.push(open);
     }
 
     /// Bytes came that are not of a head: a body that might have been left out was not.
@@ -297,8 +262,7 @@ impl Http1 {
     }
 
     fn on_request_body(&mut self, total: u64) {
-        let at = self.body_of.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
-        if let Some(open) = at.and_then(|at| self.open.get_mut(at)) {
+        if let Some(open) = self.open.get_mut(self.body_of) {
             open.http.request_body_bytes = Some(total);
         }
     }
@@ -407,13 +371,13 @@ impl Http1 {
     }
 
     fn on_response(&mut self, head: ResponseHead, cut: bool, moment: Moment, out: &mut Output) {
-        let ResponseHead { status, framing, media, grpc_status, .. } = head;
+        let ResponseHead { status, framing, facts, .. } = head;
         if matches!(status, 100 | 102..=199) {
             self.awaits_continue &= status != 100;
             self.responses.set(if cut { Place::Seek(None) } else { Place::Head });
             return;
         }
-        if self.open.is_empty() && self.overflow == 0 && matches!(self.pairing, Pairing::InOrder) {
+        if self.open.is_empty() && self.open.left_out() == 0 && matches!(self.pairing, Pairing::InOrder) {
             // An answer to a request that was not read to its end (408, 431).
             if let Some(head) = self.requests.take_partial() {
                 self.on_request(head, true, out);
@@ -435,16 +399,13 @@ impl Http1 {
         } else if let Some(open) = self.open.front_mut().filter(|_| answering) {
             asked = Asked::of(&open.http);
             open.http.status = Some(status);
-            if let Some(call) = &mut open.call {
-                (call.answer, call.status) = (media, grpc_status);
-            }
+            open.answer = Answer { media: facts.media, grpc_status: facts.grpc_status };
             open.http.headers_truncated |= cut;
             open.first_byte_ns = Some(first_byte_ns);
             self.pipelines |= self.open.len() > 1;
-        } else if self.overflow > 0 {
-            self.overflow -= 1;
-            certain = !self.overflow_head;
-            self.overflow_head &= self.overflow > 0;
+        } else if self.open.answer_left_out() {
+            certain = !self.left_out_head;
+            self.left_out_head &= self.open.left_out() > 0;
         } else {
             certain = false;
             self.on_unmatched(moment.at_ns, out);
@@ -499,7 +460,7 @@ impl Http1 {
             }
             Pairing::InOrder => {
                 self.anomalies.unmatched_responses += 1;
-                if self.first > 0 || mem::replace(&mut self.unmatched, true) {
+                if self.open.first() > 0 || mem::replace(&mut self.unmatched, true) {
                     self.pipelines = true;
                     self.lose(now, out);
                 }
@@ -544,11 +505,9 @@ impl Http1 {
     // ---- ends
 
     fn pop(&mut self) -> Option<Open> {
-        let open = self.open.pop_front()?;
-        self.first += 1;
-        self.open_bytes = if self.open.is_empty() { 0 } else { self.open_bytes.saturating_sub(open.bytes()) };
+        let open = self.open.pop()?;
         self.answering = false;
-        if self.awaits_continue && self.body_of < self.first {
+        if self.awaits_continue && self.body_of < self.open.first() {
             // The final response came first, so the client need not send the body (RFC 9110, 10.1.1).
             self.requests.doubt(true);
         }
@@ -577,8 +536,9 @@ impl Http1 {
 
     /// Something was missed. What is open is unseen, but for a request whose response has begun.
     fn lose(&mut self, now: u64, out: &mut Output) {
-        self.pipelines |= self.overflow > 0;
-        (self.overflow, self.overflow_head) = (0, false);
+        self.pipelines |= self.open.left_out() > 0;
+        self.open.forget_left_out();
+        self.left_out_head = false;
         self.pairing = Pairing::Lost(Proof::default());
         self.body_of = u64::MAX;
         self.end_unproved(now, out);
@@ -587,12 +547,8 @@ impl Http1 {
     /// Ends all requests of which it is not certain what answers them.
     fn end_unproved(&mut self, now: u64, out: &mut Output) {
         let is_answered = self.answering && self.open.front().is_some_and(|open| !open.unproved);
-        for open in self.open.drain(self.open.len().min(is_answered.into())..) {
-            self.open_bytes = self.open_bytes.saturating_sub(open.bytes());
+        for open in self.open.drain_behind(is_answered.into()) {
             out.finish(open.key, Open { unproved: true, ..open }.end(self.role, Outcome::Unseen, now));
-            if !is_answered {
-                self.first += 1;
-            }
         }
         self.answering = is_answered;
     }
@@ -720,7 +676,7 @@ impl Session for Http1 {
     }
 
     fn open_methods(&self, each: &mut dyn FnMut(Group, Option<&str>)) {
-        for open in &self.open {
+        for open in self.open.iter() {
             let group = if open.call.is_some() { Group::Rpc } else { Group::Http };
             each(group, open.http.method.as_deref());
         }
@@ -728,7 +684,7 @@ impl Session for Http1 {
 
     fn memory(&self) -> usize {
         let sides = self.requests.memory() + self.responses.memory();
-        size_of::<Self>() + sides + self.open.capacity() * size_of::<Open>() + self.open_bytes
+        size_of::<Self>() + sides + self.open.memory()
     }
 
     fn take_anomalies(&mut self) -> Anomalies {

@@ -31,7 +31,7 @@ impl Blocks {
         if head.first == First::Nothing {
             return Some(0);
         }
-        Some(head.path.map_or(0, |path| path.len()))
+        Some(head.http.target.map_or(0, |path| path.len()))
     }
 
     /// Heap bytes held.

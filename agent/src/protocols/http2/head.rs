@@ -2,18 +2,18 @@
 
 use compact_str::CompactString;
 
-use super::{
-    super::grpc::{self, Media},
-    hpack::{Decoded, Field, identity},
-};
-use crate::model::{
-    exchange::Http,
-    trace_context::{TraceParent, add_trace_state},
+use super::hpack::{Decoded, identity};
+use crate::{
+    model::{exchange::Http, trace_context::TraceParent},
+    protocols::{
+        grpc::parse_number,
+        http::{Field, HeaderFacts, take_text, text},
+    },
 };
 
 /// Longest path that is kept; longer ones are cut.
 const MAX_PATH: usize = 8 * 1024;
-/// Longest of the other values: one that is longer is left out, or cut where a beginning does no harm.
+/// Longest of the other pseudo-header fields: one that is longer is left out.
 const MAX_TEXT: usize = 1024;
 /// A request has at most so many pseudo-header fields, `:protocol` (RFC 8441) among them.
 const MAX_PSEUDO: usize = 5;
@@ -36,23 +36,11 @@ pub(super) enum First {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Head {
-    pub(super) method: Option<CompactString>,
-    pub(super) path: Option<CompactString>,
-    pub(super) path_cut: bool,
-    pub(super) scheme: Option<CompactString>,
+    /// What is told of a request as it is, its path as the target; and a response's status.
+    pub(super) http: Http,
     pub(super) authority: Option<CompactString>,
-    pub(super) host: Option<CompactString>,
-    pub(super) user_agent: Option<CompactString>,
-    pub(super) status: Option<u16>,
-    pub(super) media: Option<Media>,
     pub(super) content_length: Option<u64>,
-    pub(super) te_trailers: bool,
-    pub(super) traceparent: Option<TraceParent>,
-    pub(super) trace_state: Option<CompactString>,
-    pub(super) grpc_status: Option<u32>,
-    pub(super) grpc_field: bool,
-    pub(super) connect_version: bool,
-    pub(super) timeout_ns: Option<u64>,
+    pub(super) facts: HeaderFacts,
     pub(super) first: First,
     /// Fields were left out (block cut, over a limit).
     pub(super) cut: bool,
@@ -76,21 +64,10 @@ impl Head {
     }
 
     /// A request that was read as HTTP/1.
-    pub(super) fn of_upgrade(http: Http, traceparent: Option<TraceParent>) -> Self {
-        Self {
-            method: http.method,
-            path: http.target,
-            path_cut: http.target_truncated,
-            scheme: http.scheme,
-            host: http.host,
-            user_agent: http.user_agent,
-            content_length: http.request_body_bytes,
-            traceparent,
-            trace_state: http.trace_state,
-            first: First::Request,
-            cut: http.headers_truncated,
-            ..Self::default()
-        }
+    pub(super) fn of_upgrade(http: Http, parent: Option<TraceParent>) -> Self {
+        let (content_length, cut) = (http.request_body_bytes, http.headers_truncated);
+        let facts = HeaderFacts::with_parent(parent);
+        Self { http, content_length, cut, facts, first: First::Request, ..Self::default() }
     }
 
     /// Takes the block's next field.
@@ -123,50 +100,34 @@ impl Head {
     }
 
     fn add_known(&mut self, field: Field, value: &[u8], cut: bool) {
+        let http = &mut self.http;
         match field {
-            Field::Method => set(&mut self.method, value, cut),
-            Field::Scheme => set(&mut self.scheme, value, cut),
+            Field::Other => {}
+            Field::Method => set(&mut http.method, value, cut),
+            Field::Scheme => set(&mut http.scheme, value, cut),
             Field::Authority => set(&mut self.authority, value, cut),
-            Field::Host => set(&mut self.host, value, cut),
-            Field::Path if self.path.is_none() => {
-                let kept = value.get(..MAX_PATH).unwrap_or(value);
-                self.path_cut = cut || kept.len() < value.len();
-                self.path = Some(text(kept));
+            Field::Path if http.target.is_none() => {
+                http.target_truncated = cut || value.len() > MAX_PATH;
+                http.target = Some(text(value, MAX_PATH));
             }
-            Field::UserAgent if self.user_agent.is_none() => {
-                let kept = value.get(..MAX_TEXT).unwrap_or(value);
-                self.user_agent = Some(text(kept));
+            Field::Status if value.len() == 3 => http.status = parse_number(value).map(|status| status as u16),
+            Field::ContentLength => self.content_length = parse_number(value),
+            Field::Host | Field::UserAgent | Field::TraceState => {
+                take_text(http, field, value, cut);
             }
-            Field::Status if value.len() == 3 => self.status = grpc::parse_number(value).map(|status| status as u16),
-            Field::ContentType if self.media.is_none() => self.media = Some(Media::parse(value)),
-            Field::ContentLength => self.content_length = grpc::parse_number(value),
-            Field::Te => self.te_trailers |= value.eq_ignore_ascii_case(b"trailers"),
-            Field::TraceParent => self.traceparent = TraceParent::parse(value),
-            Field::TraceState if !cut => add_trace_state(&mut self.trace_state, value),
-            Field::GrpcStatus => {
-                self.grpc_field = true;
-                self.grpc_status = grpc::parse_number(value).and_then(|status| u32::try_from(status).ok());
-            }
-            Field::GrpcTimeout => {
-                self.grpc_field = true;
-                self.timeout_ns = grpc::parse_timeout(value);
-            }
-            Field::GrpcOther => self.grpc_field = true,
-            Field::ConnectProtocolVersion => self.connect_version = true,
-            Field::ConnectTimeoutMs => self.timeout_ns = grpc::parse_connect_timeout(value),
-            _ => {}
+            _ => self.facts.take(field, value),
         }
     }
 
     /// Whether the request is a plain CONNECT, which has neither scheme nor path.
     pub(super) fn is_tunnel(&self) -> bool {
-        self.method.as_deref() == Some("CONNECT") && self.path.is_none() && self.scheme.is_none()
+        self.http.method.as_deref() == Some("CONNECT") && self.http.target.is_none() && self.http.scheme.is_none()
     }
 
     /// The unknown fields among which those pseudo-header fields of a request are that are not known. They come
     /// before all others (RFC 9113, section 8.3), so they are among the first unknown ones.
     pub(super) fn unknown_pseudo(&self) -> &[u64] {
-        let most = match self.method.as_deref() {
+        let most = match self.http.method.as_deref() {
             Some("CONNECT") | None => MAX_PSEUDO,
             Some(_) => MAX_PSEUDO - 1,
         };
@@ -176,7 +137,8 @@ impl Head {
 
     /// Heap bytes held.
     pub(super) fn heap(&self) -> usize {
-        [&self.method, &self.path, &self.scheme, &self.authority, &self.host, &self.user_agent, &self.trace_state]
+        let Http { method, target, scheme, host, user_agent, trace_state, .. } = &self.http;
+        [method, target, scheme, &self.authority, host, user_agent, trace_state]
             .into_iter()
             .flatten()
             .filter(|text| text.is_heap_allocated())
@@ -185,14 +147,9 @@ impl Head {
     }
 }
 
-/// The bytes as text; what is not UTF-8 is replaced.
-fn text(bytes: &[u8]) -> CompactString {
-    std::str::from_utf8(bytes).map_or_else(|_| CompactString::from_utf8_lossy(bytes), CompactString::from)
-}
-
 fn set(slot: &mut Option<CompactString>, value: &[u8], cut: bool) {
     if slot.is_none() && !cut && value.len() <= MAX_TEXT {
-        *slot = Some(text(value));
+        *slot = Some(text(value, MAX_TEXT));
     }
 }
 
@@ -211,15 +168,15 @@ mod tests {
     #[test]
     fn the_first_of_two_values_counts() {
         let head = head(&[(Field::Path, "/a"), (Field::Path, "/b"), (Field::Authority, "x"), (Field::Authority, "y")]);
-        assert_eq!((head.path.as_deref(), head.authority.as_deref()), (Some("/a"), Some("x")));
+        assert_eq!((head.http.target.as_deref(), head.authority.as_deref()), (Some("/a"), Some("x")));
     }
 
     #[test]
     fn a_method_too_long_to_keep_is_left_out_and_a_long_path_is_cut() {
         let head = head(&[(Field::Method, &"M".repeat(2000)), (Field::Path, &"/".repeat(9000))]);
-        assert_eq!(head.method, None);
-        assert_eq!(head.path.as_ref().map(|path| path.len()), Some(MAX_PATH));
-        assert!(head.path_cut);
+        assert_eq!(head.http.method, None);
+        assert_eq!(head.http.target.as_ref().map(|path| path.len()), Some(MAX_PATH));
+        assert!(head.http.target_truncated);
     }
 
     #[test]
@@ -230,7 +187,7 @@ mod tests {
         }
         assert_eq!(head.unknown_pseudo(), [1, 2], "path and authority");
         head.add(Decoded::Known { field: Field::Te, value: b"trailers", cut: false });
-        assert!(head.te_trailers);
+        assert!(head.facts.te_trailers);
     }
 
     #[test]

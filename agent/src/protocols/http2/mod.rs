@@ -29,6 +29,9 @@ use self::{
     stream::Stream,
     streams::Streams,
 };
+#[cfg(test)]
+pub(super) use tests::samples::samples;
+
 use super::{Anomalies, Chunk, End, Interest, Output, Recognition, Session};
 use crate::model::{
     exchange::{Exchange, Group, Key, Operation},

@@ -27,18 +27,18 @@ impl UnknownNames {
     /// The number of a request's name, if method or path are unknown.
     pub(super) fn number(&mut self, head: &Head) -> Option<u64> {
         let candidates = head.unknown_pseudo();
-        if head.path.is_some() {
+        if head.http.target.is_some() {
             for &field in candidates {
                 if !self.not_path.contains(&field) {
                     remember(&mut self.not_path, field);
                 }
             }
         }
-        if head.method.is_some() && (head.path.is_some() || head.is_tunnel()) {
+        if head.http.method.is_some() && (head.http.target.is_some() || head.is_tunnel()) {
             return None;
         }
-        if head.method.is_none() || head.path.is_some() || candidates.is_empty() {
-            return (!candidates.is_empty()).then(|| identity(&("request", &head.path, candidates)));
+        if head.http.method.is_none() || head.http.target.is_some() || candidates.is_empty() {
+            return (!candidates.is_empty()).then(|| identity(&("request", &head.http.target, candidates)));
         }
         let left: Vec<u64> = candidates.iter().copied().filter(|field| !self.not_path.contains(field)).collect();
         if left.is_empty() {
@@ -86,10 +86,8 @@ fn remember<T>(facts: &mut VecDeque<T>, fact: T) {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::hpack::{Decoded, Field},
-        *,
-    };
+    use super::{super::hpack::Decoded, *};
+    use crate::protocols::http::Field;
 
     /// A POST whose path and authority are given as text or as an unknown field.
     fn request(path: Result<&str, u64>, authority: Result<&str, u64>) -> Head {

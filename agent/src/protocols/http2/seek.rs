@@ -182,7 +182,7 @@ pub(super) fn fits(head: &Head, side: Side, kind: Kind, end_stream: bool) -> boo
     match (head.first, kind) {
         (_, Kind::Continuation) => false,
         (First::Status, Kind::PushPromise) => false,
-        (First::Status, _) => side == Side::Responses && head.status.is_some(),
+        (First::Status, _) => side == Side::Responses && head.http.status.is_some(),
         (First::Request, Kind::PushPromise) => side == Side::Responses,
         (First::Request, _) => side == Side::Requests,
         (First::Regular, _) => end_stream,
@@ -216,11 +216,12 @@ impl Trial {
             return None;
         }
         let head = &self.head;
-        let is_request = head.method.is_some()
-            && (head.path.is_some() || head.scheme.is_some() || head.authority.is_some())
-            && head.status.is_none();
-        let is_response = head.first == First::Status && head.status.is_some() && head.method.is_none();
-        let is_trailers = head.first == First::Regular && head.grpc_status.is_some() && header.has(flags::END_STREAM);
+        let is_request = head.http.method.is_some()
+            && (head.http.target.is_some() || head.http.scheme.is_some() || head.authority.is_some())
+            && head.http.status.is_none();
+        let is_response = head.first == First::Status && head.http.status.is_some() && head.http.method.is_none();
+        let is_trailers =
+            head.first == First::Regular && head.facts.grpc_status.is_some() && header.has(flags::END_STREAM);
         match (is_request, is_response || is_trailers) {
             (true, _) => Some(Recognition::Request),
             (_, true) => Some(Recognition::Response),

@@ -1,11 +1,11 @@
 //! One stream: a request and what was seen of its response.
 
-use compact_str::CompactString;
-
 use super::{
     super::{
         Output,
         grpc::{self, Media},
+        http::{Answer, Call},
+        matching::Kept,
     },
     Side,
     head::{First, Head},
@@ -13,7 +13,7 @@ use super::{
     names::UnknownNames,
 };
 use crate::model::{
-    exchange::{Exchange, Http, Key, Opened, Operation, Outcome, Pattern, Rpc},
+    exchange::{Exchange, Key, Opened, Outcome, Pattern},
     net::{Role, Thread},
 };
 
@@ -54,12 +54,11 @@ pub(super) struct Stream {
     has_head: bool,
     status: Option<u16>,
     status_unknown: bool,
-    media: Option<Media>,
+    answer: Answer,
     /// The response may have a content type that is not known.
     media_unknown: bool,
     /// It ended with DATA: a call's ends with trailers.
     ended_by_data: bool,
-    grpc_status: Option<u32>,
     /// `grpc-status` came in trailers.
     grpc_trailers: bool,
     data_seen: bool,
@@ -80,7 +79,7 @@ pub(super) struct Stream {
 impl Stream {
     /// The request's method.
     pub(super) fn method(&self) -> Option<&str> {
-        self.request.method.as_deref()
+        self.request.http.method.as_deref()
     }
 
     pub(super) fn new(request: Head, unknown_name: Option<u64>, moved: Moved, ended: bool) -> Self {
@@ -96,10 +95,9 @@ impl Stream {
             has_head: false,
             status: None,
             status_unknown: false,
-            media: None,
+            answer: Answer::default(),
             media_unknown: true,
             ended_by_data: false,
-            grpc_status: None,
             grpc_trailers: false,
             data_seen: false,
             response_body: Body(Some(0)),
@@ -114,7 +112,7 @@ impl Stream {
 
     /// Tells that it has begun, once.
     pub(super) fn tell(&mut self, role: Role, out: &mut Output) {
-        let (thread, start_ns, parent) = (self.thread, self.start_ns, self.request.traceparent);
+        let (thread, start_ns, parent) = (self.thread, self.start_ns, self.request.facts.parent());
         self.key.get_or_insert_with(|| out.open(|key| Opened { key, role, thread, start_ns, parent }));
     }
 
@@ -139,35 +137,36 @@ impl Stream {
     }
 
     pub(super) fn on_response_block(&mut self, head: &Head, moved: Moved, end: bool) {
-        let is_interim = matches!(head.status, Some(100..=199)) && !end;
+        let is_interim = matches!(head.http.status, Some(100..=199)) && !end;
         // Only trailers end a stream after the headers of a response, and only interim responses precede those. So a
         // second block that does not end the stream shows that the first was an interim response of unknown status.
         let shows_interim = self.status_unknown && !self.data_seen && (!end || head.first == First::Status);
         let is_trailers = end
             && (head.first == First::Regular
                 || self.has_head && !shows_interim
-                || self.end_lost && head.status.is_none());
+                || self.end_lost && head.http.status.is_none());
         self.end_lost = false;
         self.response_ended |= end;
         if is_interim {
             return;
         }
         if is_trailers {
-            self.grpc_trailers |= head.grpc_status.is_some();
+            self.grpc_trailers |= head.facts.grpc_status.is_some();
         } else if !self.has_head || shows_interim {
             self.has_head = true;
             self.first_byte_ns = Some(moved.first_ns);
-            self.status = head.status;
-            self.status_unknown = head.status.is_none();
-            self.media = head.media;
+            self.status = head.http.status;
+            self.status_unknown = head.http.status.is_none();
+            self.answer.media = head.facts.media;
             // A call is over with its trailers, whatever came before.
-            self.response_length = head.content_length.filter(|_| head.media != Some(Media::Grpc));
-            self.length_unknown =
-                head.content_length.is_none() && head.media != Some(Media::Grpc) && (head.any_unknown || head.cut);
-            self.media_unknown = head.media.is_none() && (head.any_unknown || head.cut);
+            self.response_length = head.content_length.filter(|_| head.facts.media != Some(Media::Grpc));
+            self.length_unknown = head.content_length.is_none()
+                && head.facts.media != Some(Media::Grpc)
+                && (head.any_unknown || head.cut);
+            self.media_unknown = head.facts.media.is_none() && (head.any_unknown || head.cut);
         }
-        if let Some(status) = head.grpc_status {
-            self.grpc_status = Some(status);
+        if let Some(status) = head.facts.grpc_status {
+            self.answer.grpc_status = Some(status);
         }
     }
 
@@ -228,20 +227,40 @@ impl Stream {
         self.has_head && self.whole_at_ns.is_some()
     }
 
-    /// Bytes held on the heap, itself among them.
-    pub(super) fn memory(&self) -> usize {
-        size_of::<Self>() + self.request.heap()
-    }
-
-    pub(super) fn into_exchange(self, role: Role, outcome: Outcome, end_ns: u64, names: &mut UnknownNames) -> Exchange {
-        let system = self.rpc_system(names);
+    pub(super) fn into_exchange(
+        mut self,
+        role: Role,
+        outcome: Outcome,
+        end_ns: u64,
+        names: &mut UnknownNames,
+    ) -> Exchange {
+        let call = self.call(names);
         let end_ns = match self.whole_at_ns {
             Some(at_ns) if outcome == Outcome::Complete && !self.response_ended => at_ns,
             _ => end_ns,
         };
-        if let (Some(grpc::GRPC), Some(name)) = (system, self.unknown_name) {
+        if let (Some(grpc::GRPC), Some(name)) = (call.map(|call| call.system), self.unknown_name) {
             names.set_grpc(name);
         }
+        if call.is_none() && self.may_be_call() {
+            // A method and a status would say that it is none, and that it succeeded.
+            let number = self.unknown_name.unwrap_or_else(|| identity(&("may be a call", &self.request.http.target)));
+            (self.request.http.method, self.status, self.unknown_name) = (None, None, Some(number));
+        }
+        let parent = self.request.facts.parent();
+        let is_tunnel = self.request.is_tunnel();
+        let Head { mut http, authority, content_length, cut, .. } = self.request;
+        if is_tunnel && call.is_none() {
+            http.target.clone_from(&authority);
+        }
+        http.version = "2";
+        http.unknown_name = self.unknown_name;
+        http.host = authority.or(http.host);
+        http.status = self.status;
+        http.request_body_bytes = self.request_body.0.filter(|_| self.request_ended).or(content_length);
+        http.response_body_bytes = self.response_body.0.filter(|_| outcome == Outcome::Complete);
+        http.headers_truncated = cut;
+        let (protocol, operation) = self.answer.tell(Box::new(http), call, super::NAME);
         Exchange {
             role,
             thread: self.thread,
@@ -249,114 +268,52 @@ impl Stream {
             first_byte_ns: self.first_byte_ns,
             end_ns,
             outcome,
-            parent: self.request.traceparent,
-            protocol: system.unwrap_or(super::NAME),
+            parent,
+            protocol,
             pattern: Pattern::RequestResponse,
-            operation: match system {
-                Some(system) => Operation::Rpc(Box::new(self.into_rpc(system))),
-                None => Operation::Http(Box::new(self.into_http(outcome))),
-            },
+            operation,
         }
     }
 
-    /// The RPC system, if the exchange is certainly a call.
-    pub(super) fn rpc_system(&self, names: &UnknownNames) -> Option<&'static str> {
-        let request = &self.request;
-        match request.media {
-            Some(Media::Grpc) => return Some(grpc::GRPC),
-            Some(Media::ConnectStream) => return Some(grpc::CONNECT),
-            Some(Media::GrpcWeb) => return Some(grpc::GRPC_WEB),
-            _ if request.connect_version => return Some(grpc::CONNECT),
-            _ if grpc::is_connect_get(request.method.as_deref(), request.path.as_deref()) => {
-                return Some(grpc::CONNECT);
-            }
-            Some(_) => return None,
-            None if !request.any_unknown && !request.cut => return None,
-            None => {}
+    /// The call, if the exchange certainly is one.
+    pub(super) fn call(&self, names: &UnknownNames) -> Option<Call> {
+        let Head { http, facts, any_unknown, cut, .. } = &self.request;
+        let call = facts.call(http, true);
+        if call.is_some() || facts.media.is_some() || !(*any_unknown || *cut) {
+            return call;
         }
-        match self.media {
-            Some(Media::Grpc) => return Some(grpc::GRPC),
-            Some(Media::ConnectStream) => return Some(grpc::CONNECT),
-            Some(Media::GrpcWeb) => return Some(grpc::GRPC_WEB),
-            _ => {}
+        if let Some(call) = self.answer.media.and_then(|media| facts.call_of(media)) {
+            return Some(call);
         }
         // gRPC-Web has no HTTP trailers, and browsers may not send `te`.
         let is_grpc = self.grpc_trailers
-            || request.user_agent.as_deref().is_some_and(grpc::is_grpc_agent)
-            || (request.te_trailers && request.grpc_field)
+            || http.user_agent.as_deref().is_some_and(grpc::is_grpc_agent)
+            || (facts.te_trailers && facts.grpc_field)
             || self.unknown_name.is_some_and(|name| names.is_grpc(name));
-        is_grpc.then_some(grpc::GRPC)
+        is_grpc.then(|| facts.as_call(grpc::GRPC))
     }
 
     /// Whether it may be a call of gRPC though nothing says so: what would is not known. A call asks by POST for a service
     /// and its method, is answered with 200 whatever comes of it, and ends with trailers.
     fn may_be_call(&self) -> bool {
-        let request = &self.request;
+        let Head { http, facts, any_unknown, cut, .. } = &self.request;
         let is_call_path = |path: &str| {
             let mut segments = path.strip_prefix('/').unwrap_or_default().split('/');
             let is_pair = [segments.next(), segments.next()].iter().all(|it| it.is_some_and(|it| !it.is_empty()));
             is_pair && segments.next().is_none() && !path.contains('?')
         };
-        request.media.is_none()
-            && (request.any_unknown || request.cut)
-            && request.method.as_deref().is_none_or(|method| method == "POST")
-            && request.path.as_deref().is_none_or(|path| request.path_cut || is_call_path(path))
+        facts.media.is_none()
+            && (*any_unknown || *cut)
+            && http.method.as_deref().is_none_or(|method| method == "POST")
+            && http.target.as_deref().is_none_or(|path| http.target_truncated || is_call_path(path))
             && self.status.is_none_or(|status| status == 200)
             && self.media_unknown
             && !self.ended_by_data
     }
+}
 
-    fn into_rpc(self, system: &'static str) -> Rpc {
-        let request = self.request;
-        let method = request.path.as_deref().filter(|_| !request.path_cut).map(|path| match system {
-            grpc::GRPC => grpc::grpc_method(path),
-            _ => grpc::web_method(path),
-        });
-        let status = match system {
-            grpc::CONNECT if request.media == Some(Media::ConnectStream) => None,
-            grpc::CONNECT => self.status.and_then(|status| grpc::connect_unary_status(status, self.media)),
-            // That of gRPC-Web stands here only where there is no message: else it is in the body.
-            _ => self.grpc_status,
-        };
-        Rpc {
-            system,
-            version: "2",
-            unknown_name: self.unknown_name.filter(|_| method.is_none()),
-            method,
-            host: request.authority.or(request.host),
-            user_agent: request.user_agent,
-            trace_state: request.trace_state,
-            status,
-            http_status: self.status.filter(|&status| status != 200),
-            timeout_ns: request.timeout_ns,
-        }
-    }
-
-    fn into_http(mut self, outcome: Outcome) -> Http {
-        if self.may_be_call() {
-            // A method and a status would say that it is none, and that it succeeded.
-            let number = self.unknown_name.unwrap_or_else(|| identity(&("may be a call", &self.request.path)));
-            (self.request.method, self.status, self.unknown_name) = (None, None, Some(number));
-        }
-        let request = self.request;
-        let target: Option<CompactString> =
-            if request.is_tunnel() { request.authority.clone() } else { request.path.clone() };
-        let request_body_bytes =
-            if self.request_ended { self.request_body.0.or(request.content_length) } else { request.content_length };
-        Http {
-            version: "2",
-            target_truncated: request.path_cut,
-            unknown_name: self.unknown_name,
-            method: request.method,
-            target,
-            host: request.authority.or(request.host),
-            scheme: request.scheme,
-            user_agent: request.user_agent,
-            trace_state: request.trace_state,
-            status: self.status,
-            request_body_bytes,
-            response_body_bytes: self.response_body.0.filter(|_| outcome == Outcome::Complete),
-            headers_truncated: request.cut,
-        }
+impl Kept for Stream {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.request.heap()
     }
 }

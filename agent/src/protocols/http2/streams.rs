@@ -1,9 +1,10 @@
 //! The streams of a connection: requests find their responses here.
 
-use std::collections::HashMap;
-
 use super::{
-    super::{Anomalies, Output},
+    super::{
+        Anomalies, Output,
+        matching::{ByKey, Limits},
+    },
     Side,
     head::{First, Head},
     names::UnknownNames,
@@ -14,10 +15,8 @@ use crate::model::{
     net::Role,
 };
 
-/// Most requests that are open at once; servers allow 100 to 1000.
-const MAX_STREAMS: usize = 4096;
-/// Most bytes that open requests hold.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// What may be open at once; servers allow 100 to 1000 streams.
+const LIMITS: Limits = Limits { requests: 4096, bytes: 4 * 1024 * 1024 };
 /// Most open requests of which the end may have been lost; the oldest are given up beyond.
 const MAX_DOUBTFUL: usize = 1024;
 /// Most exchanges that are held back until one knows whether they are any.
@@ -27,9 +26,7 @@ const MAX_HELD: usize = 256;
 #[derive(Debug)]
 pub(super) struct Streams {
     role: Role,
-    open: HashMap<u32, Box<Stream>>,
-    /// Heap bytes of `open`'s values.
-    bytes: usize,
+    open: ByKey<u32, Stream>,
     /// First and last request that were seen; 0 if none.
     first_id: u32,
     last_id: u32,
@@ -51,8 +48,7 @@ impl Streams {
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
-            open: HashMap::new(),
-            bytes: 0,
+            open: ByKey::new(LIMITS),
             first_id: 0,
             last_id: 0,
             requests_lost: false,
@@ -71,15 +67,15 @@ impl Streams {
 
     /// Groups and methods of those that are open.
     pub(super) fn methods(&self) -> impl Iterator<Item = (Group, Option<&str>)> {
-        self.open.values().map(|stream| {
-            let group = if stream.rpc_system(&self.names).is_some() { Group::Rpc } else { Group::Http };
+        self.open.iter().map(|(_, stream)| {
+            let group = if stream.call(&self.names).is_some() { Group::Rpc } else { Group::Http };
             (group, stream.method())
         })
     }
 
     pub(super) fn memory(&self) -> usize {
         let held = self.held.capacity() * (size_of::<Exchange>() + size_of::<Http>());
-        self.bytes + self.open.capacity() * size_of::<(u32, Box<Stream>, u8)>() + held + self.names.memory()
+        self.open.memory() + held + self.names.memory()
     }
 
     /// The client's preface was seen.
@@ -90,7 +86,7 @@ impl Streams {
 
     /// Requests that begin from here on may be none.
     pub(super) fn on_doubt(&mut self) {
-        let next = self.open.keys().max().map_or(0, |last| last + 1);
+        let next = self.open.iter().map(|(id, _)| id + 1).max().unwrap_or(0);
         self.doubtful_from.get_or_insert(next);
     }
 
@@ -102,10 +98,8 @@ impl Streams {
             let key = out.open(|key| Opened { key, role, thread, start_ns, parent });
             out.finish(key, exchange);
         }
-        let mut ids: Vec<u32> = self.open.keys().copied().filter(|&id| id >= first).collect();
-        ids.sort_unstable();
-        for id in ids {
-            if let Some(stream) = self.open.get_mut(&id) {
+        for (id, ()) in self.open.select(|id, _| (id >= first).then_some(())) {
+            if let Some(stream) = self.open.get_mut(id) {
                 stream.tell(self.role, out);
             }
         }
@@ -115,22 +109,19 @@ impl Streams {
     pub(super) fn on_refuted(&mut self) {
         let Some(first) = self.doubtful_from.take() else { return };
         self.held = Vec::new();
-        let doubtful: Vec<u32> = self.open.keys().copied().filter(|&id| id >= first).collect();
-        for id in doubtful {
-            if let Some(stream) = self.open.remove(&id) {
-                self.bytes -= stream.memory();
-            }
+        for (id, ()) in self.open.select(|id, _| (id >= first).then_some(())) {
+            self.open.remove(id);
         }
         (self.first_id, self.last_id, self.since_beginning) = (0, 0, false);
     }
 
     /// Whether of all requests this one waits for its response.
     pub(super) fn awaits_only(&self, id: u32) -> bool {
-        self.open.iter().all(|(&other, stream)| (other == id) != stream.has_response()) && self.open.contains_key(&id)
+        self.open.iter().all(|(other, stream)| (other == id) != stream.has_response()) && self.open.contains(id)
     }
 
     pub(super) fn on_headers(&mut self, side: Side, id: u32, head: Head, moved: Moved, end: bool, out: &mut Output) {
-        match (side, self.open.get_mut(&id)) {
+        match (side, self.open.get_mut(id)) {
             (Side::Requests, Some(stream)) => {
                 if end {
                     stream.on_request_end();
@@ -175,24 +166,21 @@ impl Streams {
         // Even if it cannot be kept, its name has something to teach.
         let unknown_name = self.names.number(&head);
         let mut stream = Stream::new(head, unknown_name, moved, ended);
-        let bytes = stream.memory();
-        if self.open.len() >= MAX_STREAMS || self.bytes + bytes > MAX_BYTES {
+        if !self.open.has_room_for(&stream) {
             self.anomalies.over_limit += 1;
             return;
         }
         if self.doubtful_from.is_none_or(|first| id < first) {
             stream.tell(self.role, out);
         }
-        self.bytes += bytes;
-        self.open.insert(id, Box::new(stream));
+        self.open.insert(id, stream);
     }
 
     /// The connection was upgraded from HTTP/1, where the first request was read and told.
     pub(super) fn on_upgraded(&mut self, key: Key, mut stream: Stream) {
         stream.key = Some(key);
         (self.first_id, self.last_id, self.since_beginning) = (1, 1, true);
-        self.bytes += stream.memory();
-        self.open.insert(1, Box::new(stream));
+        self.open.insert(1, stream);
     }
 
     /// A frame of a response to a request that is not open.
@@ -216,7 +204,7 @@ impl Streams {
         at_ns: u64,
         out: &mut Output,
     ) {
-        match (side, self.open.get_mut(&id)) {
+        match (side, self.open.get_mut(id)) {
             (Side::Requests, Some(stream)) => stream.on_request_data(payload, end),
             (Side::Requests, None) => {}
             (Side::Responses, Some(stream)) => {
@@ -231,7 +219,7 @@ impl Streams {
     }
 
     pub(super) fn on_reset(&mut self, id: u32, code: u32, at_ns: u64, out: &mut Output) {
-        if let Some(stream) = self.open.get(&id) {
+        if let Some(stream) = self.open.get(id) {
             let outcome = stream.reset(code);
             self.finish(id, outcome, at_ns, out);
         }
@@ -260,14 +248,12 @@ impl Streams {
     /// Bytes of unknown content were lost, when no request above `last` was open.
     pub(super) fn on_loss(&mut self, side: Side, last: u32, at_ns: u64, out: &mut Output) {
         self.requests_lost |= side == Side::Requests && self.first_id != 0;
-        for (_, stream) in self.open.iter_mut().filter(|&(&id, _)| id <= last) {
+        for (_, stream) in self.open.iter_mut().filter(|&(id, _)| id <= last) {
             stream.on_loss(side);
         }
         let too_many = self.open.len().saturating_sub(MAX_DOUBTFUL);
         if too_many > 0 {
-            let mut ids: Vec<u32> = self.open.keys().copied().collect();
-            ids.sort_unstable();
-            for id in ids.into_iter().take(too_many) {
+            for (id, ()) in self.open.select(|_, _| Some(())).into_iter().take(too_many) {
                 self.finish(id, Outcome::Unseen, at_ns, out);
             }
         }
@@ -275,17 +261,13 @@ impl Streams {
 
     /// Finishes streams in the order of their ids, so that the same input gives the same output.
     fn finish_where(&mut self, at_ns: u64, out: &mut Output, outcome: impl Fn(u32, &Stream) -> Option<Outcome>) {
-        let mut ended: Vec<(u32, Outcome)> =
-            self.open.iter().filter_map(|(&id, stream)| Some((id, outcome(id, stream)?))).collect();
-        ended.sort_unstable_by_key(|&(id, _)| id);
-        for (id, outcome) in ended {
+        for (id, outcome) in self.open.select(outcome) {
             self.finish(id, outcome, at_ns, out);
         }
     }
 
     fn finish(&mut self, id: u32, outcome: Outcome, end_ns: u64, out: &mut Output) {
-        if let Some(stream) = self.open.remove(&id) {
-            self.bytes -= stream.memory();
+        if let Some(stream) = self.open.remove(id) {
             let key = stream.key;
             let exchange = stream.into_exchange(self.role, outcome, end_ns, &mut self.names);
             match key {
@@ -293,9 +275,6 @@ impl Streams {
                 None if self.held.len() < MAX_HELD => self.held.push(exchange),
                 None => self.anomalies.over_limit += 1,
             }
-        }
-        if self.open.is_empty() && self.open.capacity() > MAX_DOUBTFUL {
-            self.open = HashMap::new();
         }
     }
 }

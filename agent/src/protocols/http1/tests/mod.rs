@@ -6,6 +6,7 @@ mod losses;
 mod messages;
 mod properties;
 mod recognition;
+pub(super) mod samples;
 
 use super::open;
 use crate::{

@@ -2,14 +2,15 @@
 //!
 //! What is known for certain is told, what is not is told to be unknown; nothing is guessed. See [`table`].
 
-mod field;
+mod fields;
 mod huffman;
 mod table;
 
-pub(crate) use field::Field;
-use field::StaticEntry;
+use fields::StaticEntry;
 pub(super) use table::identity;
 use table::{Entry, Lookup, Name, Stored, Table};
+
+use crate::protocols::http::Field;
 
 /// Longest value that is kept; longer ones are cut.
 const MAX_VALUE: usize = 16 * 1024;
@@ -150,7 +151,7 @@ impl Decoder {
             let index = integer(&mut block, if insert { 6 } else { 4 })?;
             let (name, name_len) = self.name(index, &mut block, summary)?;
             let value = string(&mut block, &mut self.scratch)?;
-            summary.malformed |= !field::is_value(value);
+            summary.malformed |= !fields::is_value(value);
             let kept = value.get(..MAX_VALUE).unwrap_or(value);
             let cut = kept.len() < value.len();
             let (decoded, stored) = match name {
@@ -180,7 +181,7 @@ impl Decoder {
     fn name(&mut self, index: u64, block: &mut &[u8], summary: &mut Summary) -> Result<(Name, u32), Error> {
         if index == 0 {
             let name = string(block, &mut self.scratch)?;
-            summary.malformed |= !field::is_name(name);
+            summary.malformed |= !fields::is_name(name);
             return Ok((Name::Known(Field::from_name(name)), u32::try_from(name.len()).map_err(|_| Error::Integer)?));
         }
         if let Some((field, name_len, _)) = static_entry(index)? {
@@ -213,7 +214,7 @@ fn static_entry(index: u64) -> Result<Option<&'static StaticEntry>, Error> {
         return Ok(None);
     }
     let at = usize::try_from(index).ok().and_then(|index| index.checked_sub(1)).ok_or(Error::Index)?;
-    field::STATIC.get(at).map(Some).ok_or(Error::Index)
+    fields::STATIC.get(at).map(Some).ok_or(Error::Index)
 }
 
 /// An integer with a prefix of `prefix` bits (RFC 7541, section 5.1), up to 2^32.

@@ -15,7 +15,8 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use super::{Error, field::Field};
+use super::Error;
+use crate::protocols::http::Field;
 
 /// What an entry adds to its strings (RFC 7541, section 4.1).
 const ENTRY_OVERHEAD: u64 = 32;

@@ -4,5 +4,6 @@ mod midlife;
 mod pieces;
 mod real;
 mod recognise;
+pub(super) mod samples;
 mod sentences;
 mod wire;

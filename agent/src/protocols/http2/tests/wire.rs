@@ -10,6 +10,7 @@ use crate::model::{
     exchange::{Http, Operation, Rpc},
     net::Thread,
 };
+pub(super) use crate::protocols::testing::Random;
 
 pub(super) const END_STREAM: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
@@ -226,29 +227,5 @@ pub(super) fn rpc(exchange: &Exchange) -> &Rpc {
     match &exchange.operation {
         Operation::Rpc(rpc) => rpc,
         _ => panic!("no call: {exchange:?}"),
-    }
-}
-
-/// Random numbers that are the same in every run (xorshift).
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        ((self.next() >> 33) % end as u64) as usize
-    }
-
-    pub(super) fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
     }
 }

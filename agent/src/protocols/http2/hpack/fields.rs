@@ -1,76 +1,6 @@
-//! Names of header fields that matter here, and the static table (RFC 7541, Appendix A).
+//! What header fields may be in HTTP/2, and the static table (RFC 7541, Appendix A).
 
-/// A header field's name, as far as it matters here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Field {
-    Method,
-    Path,
-    Scheme,
-    Authority,
-    Status,
-    /// `:protocol` (RFC 8441).
-    Protocol,
-    /// Any other name that begins with a colon.
-    OtherPseudo,
-    Host,
-    UserAgent,
-    ContentType,
-    ContentLength,
-    Te,
-    TraceParent,
-    TraceState,
-    GrpcStatus,
-    GrpcTimeout,
-    /// Any other name that begins with `grpc-`.
-    GrpcOther,
-    ConnectProtocolVersion,
-    ConnectTimeoutMs,
-    /// Any other name; neither it nor its values are kept.
-    Other,
-}
-
-impl Field {
-    /// The field a name in lower case stands for.
-    pub(crate) fn from_name(name: &[u8]) -> Self {
-        match name {
-            b":method" => Self::Method,
-            b":path" => Self::Path,
-            b":scheme" => Self::Scheme,
-            b":authority" => Self::Authority,
-            b":status" => Self::Status,
-            b":protocol" => Self::Protocol,
-            [b':', ..] => Self::OtherPseudo,
-            b"host" => Self::Host,
-            b"user-agent" => Self::UserAgent,
-            b"content-type" => Self::ContentType,
-            b"content-length" => Self::ContentLength,
-            b"te" => Self::Te,
-            b"traceparent" => Self::TraceParent,
-            b"tracestate" => Self::TraceState,
-            b"grpc-status" => Self::GrpcStatus,
-            b"grpc-timeout" => Self::GrpcTimeout,
-            [b'g', b'r', b'p', b'c', b'-', ..] => Self::GrpcOther,
-            b"connect-protocol-version" => Self::ConnectProtocolVersion,
-            b"connect-timeout-ms" => Self::ConnectTimeoutMs,
-            _ => Self::Other,
-        }
-    }
-
-    /// Whether it is a pseudo-header field of requests.
-    pub(crate) const fn is_request_pseudo(self) -> bool {
-        matches!(self, Self::Method | Self::Path | Self::Scheme | Self::Authority | Self::Protocol)
-    }
-
-    /// Whether its name begins with a colon.
-    pub(crate) const fn is_pseudo(self) -> bool {
-        self.is_request_pseudo() || matches!(self, Self::Status | Self::OtherPseudo)
-    }
-
-    /// Whether values of it are kept in the dynamic table.
-    pub(crate) const fn is_kept(self) -> bool {
-        !matches!(self, Self::Other | Self::OtherPseudo | Self::GrpcOther)
-    }
-}
+use crate::protocols::http::Field;
 
 /// Whether the bytes may be a field's name in HTTP/2 (RFC 9113, section 8.2.1).
 pub(crate) fn is_name(name: &[u8]) -> bool {
@@ -114,7 +44,7 @@ pub(crate) static STATIC: [StaticEntry; 61] = [
     (Field::Other, 6, b""), // cookie
     (Field::Other, 4, b""), // date
     (Field::Other, 4, b""), // etag
-    (Field::Other, 6, b""), // expect
+    (Field::Expect, 6, b""),
     (Field::Other, 7, b""), // expires
     (Field::Other, 4, b""), // from
     (Field::Host, 4, b""),
@@ -136,7 +66,7 @@ pub(crate) static STATIC: [StaticEntry; 61] = [
     (Field::Other, 6, b""), // server
     (Field::Other, 10, b""), // set-cookie
     (Field::Other, 25, b""), // strict-transport-security
-    (Field::Other, 17, b""), // transfer-encoding
+    (Field::TransferEncoding, 17, b""),
     (Field::UserAgent, 10, b""),
     (Field::Other, 4, b""), // vary
     (Field::Other, 3, b""), // via

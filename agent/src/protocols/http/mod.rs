@@ -1,0 +1,10 @@
+//! What HTTP/1 and HTTP/2 have in common: which header fields matter, what they say, and how an exchange is told from that.
+//! No protocol by itself.
+
+mod facts;
+mod field;
+
+pub(crate) use self::{
+    facts::{Answer, Call, HeaderFacts, append, take_text, text},
+    field::Field,
+};
