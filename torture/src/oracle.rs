@@ -167,6 +167,8 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
                         verdict.wrong.push(format!("no name, and nothing says why: {}", row(span)));
                     }
                 }
+                // The rest of its target was lost, and it says so.
+                None if had_loss && is_cut_target(span, &happened.asks) => {}
                 None => verdict.wrong.push(format!("never asked: {}", row(span))),
                 Some(ask) => {
                     let told = told.get(&ask.number).copied();
@@ -249,6 +251,13 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         verdict.missing.push(format!("{without_span} requests without a span, at most {counted:?} counted as lost"));
     }
     verdict
+}
+
+/// Whether the span says that its target is cut, and it is the beginning of one that was asked for.
+fn is_cut_target(span: &ReceivedSpan, asks: &[Ask]) -> bool {
+    let target = text(span, "url.path").unwrap_or_default();
+    span.attributes.get("beyla.target.truncated") == Some(&Value::Bool(true))
+        && asks.iter().any(|ask| ask.target().starts_with(target))
 }
 
 /// How many requests were lost at most, as the agents say.
