@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::setup::packages;
 use crate::{setup, shell};
 
-/// Targets: the files in `agent/fuzz/fuzz_targets`.
-const TARGETS: [&str; 4] = ["http1", "http2", "hpack", "dns"];
+/// The program that runs the session of the protocol which `PROTOCOL` names.
+const SESSION: &str = "session";
 
 /// What cargo-fuzz passes as well.
 const INSTRUMENTED: &str = "--cfg=fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -22,7 +22,7 @@ const INSTRUMENTED: &str = "--cfg=fuzzing -Cpasses=sancov-module -Cllvm-args=-sa
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only this target: http1, http2, hpack or dns
+    /// Only this target: a folder of `agent/fuzz/corpus`, such as http1 or dns
     target: Option<String>,
     /// Seconds per target; all run at once
     #[arg(long, default_value_t = 60)]
@@ -31,20 +31,37 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     setup::ensure_with(packages::FUZZ)?;
-    let targets: Vec<&str> =
-        TARGETS.into_iter().filter(|target| args.target.as_deref().is_none_or(|wanted| wanted == *target)).collect();
-    if targets.is_empty() {
-        bail!("no fuzz target {:?}; there are: {}", args.target.as_deref().unwrap_or_default(), TARGETS.join(", "));
+    let all = targets()?;
+    let chosen: Vec<String> =
+        all.iter().filter(|target| args.target.as_ref().is_none_or(|wanted| wanted == *target)).cloned().collect();
+    if chosen.is_empty() {
+        bail!("no fuzz target {:?}; there are: {}", args.target.as_deref().unwrap_or_default(), all.join(", "));
     }
-    run(&targets, args.seconds)
+    run(&chosen, args.seconds)
 }
 
 /// All targets for a short time.
 pub(crate) fn briefly() -> Result<()> {
-    run(&TARGETS, 20)
+    run(&targets()?, 20)
 }
 
-fn run(targets: &[&str], seconds: u32) -> Result<()> {
+/// A folder of the corpus each: that of a program, or of a protocol.
+fn targets() -> Result<Vec<String>> {
+    let corpus = shell::root().join("agent/fuzz/corpus");
+    let folders = fs::read_dir(&corpus).with_context(|| format!("cannot read {}", corpus.display()))?;
+    let mut targets = folders
+        .map(|folder| Ok(folder?.file_name().to_string_lossy().into_owned()))
+        .collect::<std::io::Result<Vec<String>>>()?;
+    targets.sort();
+    Ok(targets)
+}
+
+/// Whether a target has a program of its own.
+fn has_program(target: &str) -> bool {
+    shell::root().join("agent/fuzz/fuzz_targets").join(target).with_extension("rs").exists()
+}
+
+fn run(targets: &[String], seconds: u32) -> Result<()> {
     let manifest = shell::root().join("agent/fuzz/Cargo.toml");
     let built = shell::target_dir().join("fuzz");
     // Named, so that build scripts and macros are not instrumented.
@@ -77,7 +94,8 @@ fn fuzz(target: &str, programs: &Path, built: &Path, seconds: u32) -> Result<()>
     for folder in [&found, &corpus] {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let mut command = Command::new(programs.join(target));
+    let mut command = Command::new(programs.join(if has_program(target) { target } else { SESSION }));
+    command.env("PROTOCOL", target);
     command.arg(format!("-max_total_time={seconds}"));
     // An input may take a second and the process 1 GiB: parsers neither loop nor hoard.
     command.args(["-max_len=8192", "-timeout=5", "-rss_limit_mb=1024", "-print_final_stats=1"]);
@@ -101,18 +119,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_target_has_its_source_and_a_corpus() {
+    fn every_target_has_a_corpus_and_every_program_is_run() {
         let folder = shell::root().join("agent/fuzz");
-        let mut sources: Vec<String> = fs::read_dir(folder.join("fuzz_targets"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().to_string_lossy().trim_end_matches(".rs").to_owned())
-            .collect();
-        sources.sort();
-        let mut targets = TARGETS.map(str::to_owned);
-        targets.sort();
-        assert_eq!(sources, targets);
-        for target in TARGETS {
+        let targets = targets().unwrap();
+        for target in &targets {
             assert!(fs::read_dir(folder.join("corpus").join(target)).unwrap().next().is_some(), "{target}");
         }
+        let programs = fs::read_dir(folder.join("fuzz_targets")).unwrap();
+        let programs = programs.map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned());
+        for program in programs.filter(|program| program != SESSION) {
+            assert!(targets.contains(&program), "{program}");
+        }
+        assert!(targets.iter().any(|target| !has_program(target)) && !has_program("no such"));
     }
 }

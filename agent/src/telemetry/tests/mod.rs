@@ -17,6 +17,7 @@ use crate::{
 mod db;
 mod http;
 mod metrics;
+mod protocols;
 mod rpc;
 mod stage;
 
