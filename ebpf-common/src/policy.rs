@@ -78,7 +78,9 @@ pub enum Counter {
     ShedUndecided = 10,
     /// Records of watched processes that had taken more than their share of a ring that was filling up.
     ShedShare = 11,
+    /// Connections of rustls that are followed no further, since a record of theirs was not seen.
+    LostTlsRecord = 12,
 }
 
 /// How many counters there are.
-pub const COUNTERS: u32 = 12;
+pub const COUNTERS: u32 = 13;

@@ -383,6 +383,7 @@ impl Capture {
             Counter::LostPreempted,
             Counter::ShedUndecided,
             Counter::ShedShare,
+            Counter::LostTlsRecord,
         ];
         let values = of.iter().filter_map(|counter| self.counts.get(&(*counter as u32), 0).ok());
         values.map(|values| values.iter().sum::<u64>()).sum()

@@ -144,6 +144,7 @@ impl MetricSource for Gauges {
                         ("share", kernel.get(Counter::ShedShare)),
                         ("map_full", kernel.get(Counter::LostMapFull)),
                         ("read_fault", kernel.get(Counter::LostReadFault)),
+                        ("tls_record", kernel.get(Counter::LostTlsRecord)),
                         ("process_map_full", kernel.get(Counter::ProcessMapFull)),
                         ("preempted", kernel.get(Counter::LostPreempted)),
                     ],

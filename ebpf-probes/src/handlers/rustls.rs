@@ -14,6 +14,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use ebpf_common::{
     events::{PLAINTEXT, RECEIVED, SENT},
     limits::{IOV_MAX, TLS_RECORD_MAX},
+    policy::Counter,
 };
 
 use super::{
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::maps::{
     self, BOUND, Connection, IGNORED, Scratch, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TLS_WRITERS, TlsKey, TlsStream,
-    TlsThread, TlsWriter,
+    TlsThread, TlsWriter, count,
 };
 
 /// `ContentType::ApplicationData`, as rustc numbers it.
@@ -281,8 +282,11 @@ fn followed(carrier: u64, thread_id: u64) -> Option<*mut TlsStream> {
 
 /// Not all that is written to a connection is seen: nothing more is told of it.
 #[inline(always)]
-fn gives_up(carrier: u64, thread_id: u64) -> Option<()> {
-    let _not_followed = TLS_STREAMS.remove(&key_of(carrier, thread_id));
+pub(super) fn gives_up(carrier: u64, thread_id: u64) -> Option<()> {
+    if TLS_STREAMS.remove(&key_of(carrier, thread_id)).is_ok() {
+        // So that what is open there is not taken for what was never answered.
+        count(Counter::LostTlsRecord);
+    }
     None
 }
 

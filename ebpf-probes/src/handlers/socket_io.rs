@@ -177,6 +177,7 @@ pub fn moved<S: Socket>(
             || announce(socket.address(), connection.id, tgid_of(thread), at_ns, first).is_none()
         {
             missed(connection, direction);
+            tls::overlooked(connection.id, direction);
             return None;
         }
         connection.flags |= ANNOUNCED;
@@ -205,6 +206,10 @@ pub fn moved<S: Socket>(
     }
     let beginning = record(scratch, connection, thread, direction, len, buffer, S::FOLLOWED);
     if beginning == ANYTHING {
+        if direction == RECEIVED && connection.flags & (RESPONSES | RESPONSES << 1 | HTTP2 | CIPHER) == 0 {
+            // It may begin within a record.
+            tls::may_have_received();
+        }
         return Some(NOTHING);
     }
     cold_path();
