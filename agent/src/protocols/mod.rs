@@ -2,7 +2,7 @@
 //! size with known gaps, matches responses with requests, and tells when each begins and ends, and nothing else. It has no I/O, no
 //! clock, no `unsafe`; its input is hostile.
 //!
-//! To add one: a folder, a line in [`REGISTRY`], a row in the README's table.
+//! To add one, see `docs/adding-a-protocol.md`.
 
 pub use self::output::Output;
 use crate::model::{
@@ -20,6 +20,8 @@ mod matching;
 mod output;
 #[cfg(test)]
 mod testing;
+#[cfg(any(test, fuzzing))]
+mod toy;
 
 /// Every protocol the agent speaks, in the order in which they are asked: the strictest first.
 pub static REGISTRY: &[Entry] = &[
@@ -40,6 +42,16 @@ pub static REGISTRY: &[Entry] = &[
         memory_max: 4 << 20,
         #[cfg(test)]
         samples: http1::samples,
+    },
+    #[cfg(any(test, fuzzing))]
+    Entry {
+        name: toy::NAME,
+        recognise: toy::recognise,
+        open: toy::open,
+        proves_itself: false,
+        memory_max: 1 << 20,
+        #[cfg(test)]
+        samples: toy::samples,
     },
 ];
 
