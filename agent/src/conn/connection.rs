@@ -38,10 +38,19 @@ pub enum Wanted {
     Nothing,
 }
 
-/// The end of a connection or, with `end` `None`, of what it sends.
+/// What has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    /// The connection.
+    All(End),
+    /// One of its directions.
+    One(Direction),
+}
+
+/// The end of a connection, or of one of its directions.
 #[derive(Debug)]
 pub(super) struct Ending {
-    pub(super) end: Option<End>,
+    pub(super) part: Part,
     pub(super) at_ns: u64,
     /// What had been received and sent by then, or can still be received: records of that may come later, as a call tells of
     /// itself when it is over.
@@ -63,6 +72,8 @@ pub(super) struct Connection {
     flow: Flow,
     /// Ends that wait for what moved before them.
     endings: Vec<Ending>,
+    /// When bytes last moved that are told.
+    moved_ns: u64,
     /// When records of any connection were last found to have been lost.
     lost_ns: u64,
     is_over: bool,
@@ -114,7 +125,20 @@ impl Connection {
             found_client: None,
         };
         let (endings, order) = (Vec::new(), Order::new(whole));
-        Self { info, tgid, active_ns: at_ns, counted: 0, inode: None, order, flow, endings, lost_ns: 0, is_over: false }
+        let (active_ns, moved_ns) = (at_ns, at_ns);
+        Self {
+            info,
+            tgid,
+            active_ns,
+            counted: 0,
+            inode: None,
+            order,
+            flow,
+            endings,
+            moved_ns,
+            lost_ns: 0,
+            is_over: false,
+        }
     }
 
     /// Records were last found to have been lost at that moment.
@@ -130,6 +154,9 @@ impl Connection {
     pub(super) fn on_data(&mut self, piece: &Piece<'_>, out: &mut Output) -> Wanted {
         self.tgid = piece.thread.tgid;
         self.active_ns = piece.at_ns;
+        if piece.flags & flags::END == 0 {
+            self.moved_ns = piece.at_ns;
+        }
         let flow = &mut self.flow;
         self.order.take(piece, |piece| flow.on_piece(piece, out));
         if let Some(client) = flow.found_client.take() {
@@ -173,34 +200,41 @@ impl Connection {
 
     /// Tells of ends before which all has arrived.
     fn conclude(&mut self, out: &mut Output) {
-        while let Some(Ending { end, at_ns, awaits, moved }) = self.endings.first()
+        while let Some(Ending { part, at_ns, awaits, moved }) = self.endings.first()
             && self.order.has_arrived_at(*awaits)
         {
-            let (end, at_ns, moved) = (*end, *at_ns, *moved);
+            let (part, at_ns, moved) = (*part, *at_ns, *moved);
             self.endings.remove(0);
-            match end {
-                Some(end) => self.on_end(end, moved, at_ns, out),
-                None => self.on_end_of_sent(moved[Direction::Sent.index()], at_ns, out),
+            match part {
+                Part::All(end) => self.on_end(end, moved, at_ns, out),
+                // The end of the connection says what is to be made of it.
+                Part::One(_) if self.may_have_lost(moved) => {}
+                Part::One(direction) => self.on_end_of(direction, moved[direction.index()], at_ns, out),
             }
         }
     }
 
-    /// No more is sent; so many bytes were.
-    fn on_end_of_sent(&mut self, moved: u64, at_ns: u64, out: &mut Output) {
+    /// Whether bytes may have moved of which the record was lost: how many have is not known.
+    fn may_have_lost(&self, moved: [u64; 2]) -> bool {
+        moved == [0; 2] && self.lost_ns >= self.moved_ns
+    }
+
+    /// No more moves in a direction; so many bytes have.
+    fn on_end_of(&mut self, direction: Direction, moved: u64, at_ns: u64, out: &mut Output) {
         let thread = Thread { tgid: self.tgid, tid: 0, work: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
-        flow.on_moved(Direction::Sent, moved, at_ns, thread, out);
+        flow.on_moved(direction, moved, at_ns, thread, out);
         if let Speech::Speaks { session, .. } = &mut flow.speech {
-            session.on_end_of_stream(Direction::Sent, at_ns, out);
+            session.on_end_of_stream(direction, at_ns, out);
         }
     }
 
     /// It has ended. `moved`: bytes received and sent in all, if that is known.
     pub(super) fn on_end(&mut self, end: End, moved: [u64; 2], at_ns: u64, out: &mut Output) {
         self.is_over = true;
-        // How much has moved is not known, and records were lost since the last that came: a response may have been among them.
-        let end = if moved == [0; 2] && self.lost_ns >= self.active_ns { End::Forgotten } else { end };
+        // A response may have been among what was lost.
+        let end = if self.may_have_lost(moved) { End::Forgotten } else { end };
         let thread = Thread { tgid: self.tgid, tid: 0, work: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));

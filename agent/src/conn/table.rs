@@ -13,7 +13,7 @@ use ebpf_common::events::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    connection::{Connection, Ending, Wanted},
+    connection::{Connection, Ending, Part, Wanted},
     ended::Ended,
     hello,
     order::Piece,
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     model::{
         exchange::{Event, Group},
-        net::{ConnectionInfo, Endpoint, Role},
+        net::{ConnectionInfo, Direction, Endpoint, Role},
     },
     protocols::{Anomalies, End, Output},
 };
@@ -276,7 +276,16 @@ impl Connections {
         {
             connection.info.tls_version = Some(version);
         }
-        let wanted = connection.on_data(&Piece::new(header, head, tail), &mut self.told);
+        let piece = Piece::new(header, head, tail);
+        if header.flags & flags::END != 0 && connection.info.tls && connection.has_open_requests() {
+            // What of the plaintext had moved by then is not told: whatever was lost of it will have been counted in a moment.
+            connection.set_lost(self.lost_ns);
+            let (part, awaits, moved) = (Part::One(piece.direction), [u64::MAX; 2], [0; 2]);
+            connection.on_ending(Ending { part, at_ns: piece.at_ns, awaits, moved }, &mut self.told);
+            self.settle(header.conn, sink);
+            return Wanted::Pieces;
+        }
+        let wanted = connection.on_data(&piece, &mut self.told);
         if connection.take_found_encrypted() {
             self.encrypted.insert(header.tgid);
         }
@@ -294,12 +303,12 @@ impl Connections {
 
     /// A TCP connection changed its state.
     pub fn on_state(&mut self, state: &State, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
-        let end = match state.state {
-            TCP_FIN_WAIT1 | TCP_LAST_ACK => None,
+        let part = match state.state {
+            TCP_FIN_WAIT1 | TCP_LAST_ACK => Part::One(Direction::Sent),
             TCP_CLOSE => {
                 self.carriers.remove(&state.conn);
                 let reset = matches!(state.error, ECONNRESET | EPIPE);
-                Some(if reset { End::Reset } else { End::Closed })
+                Part::All(if reset { End::Reset } else { End::Closed })
             }
             _ => return,
         };
@@ -311,7 +320,7 @@ impl Connections {
             awaits = [u64::MAX; 2];
         }
         connection.set_lost(self.lost_ns);
-        connection.on_ending(Ending { end, at_ns: state.at_ns, awaits, moved }, &mut self.told);
+        connection.on_ending(Ending { part, at_ns: state.at_ns, awaits, moved }, &mut self.told);
         self.settle(state.conn, sink);
     }
 
@@ -372,8 +381,8 @@ impl Connections {
             };
             if connection.has_open_requests() {
                 // What is still in the ring may answer them, or tell that records were lost.
-                let (end, awaits, moved) = (Some(End::Closed), [u64::MAX; 2], [0; 2]);
-                connection.on_ending(Ending { end, at_ns, awaits, moved }, &mut self.told);
+                let (part, awaits, moved) = (Part::All(End::Closed), [u64::MAX; 2], [0; 2]);
+                connection.on_ending(Ending { part, at_ns, awaits, moved }, &mut self.told);
                 self.settle(id, sink);
             } else {
                 self.end(id, End::Closed, [0; 2], at_ns, sink);

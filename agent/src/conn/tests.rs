@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use ebpf_common::events::{
     AF_INET, AF_UNIX, Data, EventKind, MET_AT_BEGINNING, MET_IN_MIDST, Open, PLAINTEXT, RECEIVED, SENT, State,
-    TCP_CLOSE, flags,
+    TCP_CLOSE, TCP_LAST_ACK, flags,
 };
 use zerocopy::FromZeros as _;
 
@@ -420,5 +420,45 @@ fn what_may_have_been_answered_by_a_record_that_was_lost_is_not_told_to_have_no_
         wire.connections
             .on_exit(7, wire.now + 2 * MS, &mut |info: &ConnectionInfo, event: Event| told.take(info, event));
         assert_eq!(wire.told(), [expected]);
+    }
+}
+
+#[test]
+fn plaintext_whose_end_comes_behind_a_loss_is_unseen_and_else_without_response() {
+    // Its carrier tells of the end: how much plaintext had moved it does not know.
+    for (client, is_lost) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut wire = Wire::in_use();
+        wire.now += 2_000 * MS;
+        if client {
+            wire.sends(GET).receives(OK).sends(GET);
+        } else {
+            wire.receives(GET).sends(OK).receives(GET);
+        }
+        wire.now += MS;
+        let id = wire.id;
+        let told = &mut wire.told;
+        let sink = &mut |info: &ConnectionInfo, event: Event| told.take(info, event);
+        if client {
+            let mut end = Data::new_zeroed();
+            (end.kind, end.direction, end.flags, end.tgid) = (EventKind::Data as u32, RECEIVED, flags::END, 7);
+            (end.conn, end.at_ns) = (id, wire.now);
+            wire.connections.on_data(&end, &[], &[], sink);
+        } else {
+            let mut state = State::new_zeroed();
+            (state.kind, state.state, state.conn, state.at_ns) = (EventKind::State as u32, TCP_LAST_ACK, id, wire.now);
+            wire.connections.on_state(&state, sink);
+        }
+        // That is found out a moment later.
+        if is_lost {
+            wire.connections.on_losses(wire.now + MS);
+        }
+        wire.connections.on_tick(wire.now + 1_000 * MS, sink);
+        let mut state = State::new_zeroed();
+        (state.kind, state.state, state.conn, state.at_ns) = (EventKind::State as u32, TCP_CLOSE, id, wire.now);
+        wire.connections.on_state(&state, sink);
+        wire.connections.on_tick(wire.now + 2_000 * MS, sink);
+        let role = if client { "Client" } else { "Server" };
+        let expected = if is_lost { "Unseen" } else { "NoResponse" };
+        assert_eq!(wire.told().last().unwrap(), &format!("{role} GET /a 0 {expected}"), "{client} {is_lost}");
     }
 }

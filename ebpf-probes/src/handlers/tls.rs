@@ -459,6 +459,8 @@ pub fn may_have_received() {
         // SAFETY: as in `opens`.
         let thread = unsafe { &mut *thread };
         thread.last = 0;
+        // Keys that are made next are not for the one that it has written to.
+        thread.carrier = 0;
         if thread.received != 0 {
             thread.received = SEVERAL;
         }
