@@ -34,13 +34,20 @@ impl From<Exit> for std::process::ExitCode {
 #[derive(Debug)]
 pub enum Command {
     /// Watch processes.
-    Run(Box<Loaded>),
+    Run {
+        /// The configuration.
+        config: Box<Loaded>,
+        /// Where what is captured is written to.
+        record: Option<PathBuf>,
+    },
     /// Start a program, watch it, exit with its status.
     Exec {
         /// The program and its arguments; never empty.
         command: Vec<OsString>,
         /// The configuration.
         config: Box<Loaded>,
+        /// Where what is captured is written to.
+        record: Option<PathBuf>,
     },
     /// Say what this host offers.
     Check {
@@ -195,6 +202,10 @@ struct Flags {
     /// Stop after this time, such as 30s
     #[arg(long, value_name = "TIME", global = true, value_parser = checked::<config::Period>)]
     duration: Option<String>,
+    /// Write what is captured to a new file, to report a wrong span with (docs/recordings.md). It holds what moves in the
+    /// clear, secrets too
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Debugging")]
+    record: Option<PathBuf>,
 }
 
 /// Lets clap say at once what is wrong with a value; the text goes on to the configuration.
@@ -269,11 +280,15 @@ where
         };
         Ok(Box::new(Loaded::load(sources)?))
     };
+    if flags.record.is_some() && !matches!(cli.verb, None | Some(Verb::Run | Verb::Exec { .. })) {
+        return Err(refuse("--record does something for run and exec only".to_owned()));
+    }
+    let record = flags.record.clone();
     match cli.verb {
-        None | Some(Verb::Run) => Ok(Command::Run(load()?)),
+        None | Some(Verb::Run) => Ok(Command::Run { config: load()?, record }),
         Some(Verb::Exec { command }) => match selecting {
             Some(name) => Err(refuse(format!("{name} contradicts exec, which watches the program it starts"))),
-            None => Ok(Command::Exec { command, config: load()? }),
+            None => Ok(Command::Exec { command, config: load()?, record }),
         },
         Some(Verb::Check { json }) => match selecting {
             Some(name) => Err(refuse(format!("{name} does nothing for check"))),
@@ -327,7 +342,7 @@ mod tests {
 
     fn config(arguments: &[&str]) -> Loaded {
         match run(arguments) {
-            Ok(Command::Run(config)) => *config,
+            Ok(Command::Run { config, .. }) => *config,
             other => panic!("{arguments:?}: {other:?}"),
         }
     }

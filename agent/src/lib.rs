@@ -12,6 +12,7 @@ pub mod model;
 pub mod pipeline;
 pub mod procs;
 pub mod protocols;
+pub mod recording;
 pub mod run;
 mod server;
 pub mod telemetry;

@@ -41,6 +41,10 @@ use crate::{
         span::Resource,
     },
     procs::{Asker, DnsAnswers, ProcessTable},
+    recording::{
+        entry::{self, Entry, Head, VERSION},
+        recorder::Recorder,
+    },
     telemetry::{
         RedMetrics, Scheme, Telemetry,
         clock::{Offset, monotonic_ns},
@@ -99,6 +103,8 @@ pub struct Parts {
     pub attachments: Attachments<Uprobe>,
     /// Whether metadata of pods is there, and until when spans of pods wait for it; `None`: there is none to wait for.
     pub metadata: Option<(Ready, Instant)>,
+    /// Writes down what connections are told, if that is wanted.
+    pub recorder: Recorder,
 }
 
 /// The running pipeline.
@@ -182,6 +188,7 @@ struct Worker {
     ready: Option<mpsc::Sender<()>>,
     /// Records that the kernel side shed of services that took too much of the ring.
     shed: Shed,
+    recorder: Recorder,
     /// Connections of which something else is wanted than before.
     wanted: Vec<(u64, Wanted)>,
     /// Records that were lost so far.
@@ -206,7 +213,18 @@ impl Worker {
             limits,
             attachments,
             metadata,
+            mut recorder,
         } = parts;
+        let since_ns = monotonic_ns();
+        recorder.write(|| {
+            Entry::Recording(Head {
+                version: VERSION,
+                agent: env!("CARGO_PKG_VERSION").into(),
+                backend: capture.backend().name().into(),
+                since_ns,
+                unix_offset_ns: Offset::sample().ns,
+            })
+        });
         let mut plaintext = Plaintext::start(processes.proc().clone(), attachments);
         let mut discovery = Discovery::new(Arc::clone(&processes), &targets);
         // Before they are first heard of, so that no request is missed.
@@ -219,7 +237,8 @@ impl Worker {
             unix_sockets: UnixSockets::start(processes.proc().clone()),
             plaintext,
             ready: Some(ready),
-            connections: Connections::new(limits, monotonic_ns()),
+            connections: Connections::new(limits, since_ns),
+            recorder,
             discovery,
             stages: Stages::new(Arc::clone(&processes), Waiting::new(metadata), tracer, telemetry, changes, sink),
             answers: DnsAnswers::default(),
@@ -268,13 +287,16 @@ impl Worker {
             ready,
             watched,
             wanted,
+            recorder,
             lost: known_lost,
             ..
         } = self;
         stages.begin_round();
         let lost = capture.lost();
         if lost > std::mem::replace(known_lost, lost) {
-            connections.on_losses(monotonic_ns());
+            let at_ns = monotonic_ns();
+            recorder.write(|| Entry::Lost { at_ns });
+            connections.on_losses(at_ns);
         }
         let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
         let taken = capture.drain(EVENTS_PER_ROUND, |event| match event {
@@ -286,7 +308,13 @@ impl Worker {
                     }
                     let asker =
                         Asker { tgid: open.tgid, started_at_ns: open.started_at_ns, forked_from: open.forked_from };
-                    connections.on_open(open, |ip| answers.name(asker, ip, open.at_ns), &mut sink);
+                    let mut asked = None;
+                    let name = |ip| {
+                        asked = answers.name(asker, ip, open.at_ns);
+                        asked.clone()
+                    };
+                    connections.on_open(open, name, &mut sink);
+                    recorder.write(|| Entry::Open(entry::Open::new(open, asked.as_deref())));
                 }
             }
             // The process may not be judged yet: it is by its first connection, before which it asks for names.
@@ -296,14 +324,21 @@ impl Worker {
             Event::Data { header, head, tail } => {
                 // The kernel side goes on for a while with a connection that was met before its process was left out.
                 if discovery.wants(header.tgid) {
+                    recorder.write(|| Entry::Data(entry::Data::new(header, head, tail)));
                     match connections.on_data(header, head, tail, &mut sink) {
                         Wanted::Pieces => {}
                         other => wanted.push((header.conn, other)),
                     }
                 }
             }
-            Event::Bind(bind) => connections.on_bind(bind),
-            Event::State(state) => connections.on_state(state, &mut sink),
+            Event::Bind(bind) => {
+                recorder.write(|| Entry::Bind(entry::Bind::new(bind)));
+                connections.on_bind(bind);
+            }
+            Event::State(state) => {
+                recorder.write(|| Entry::State(entry::State::new(state)));
+                connections.on_state(state, &mut sink);
+            }
             Event::Process(process) => {
                 discovery.on_process(process);
                 if let Some(plaintext) = plaintext {
@@ -314,19 +349,26 @@ impl Worker {
                     }
                 }
                 if process.what == PROCESS_EXIT {
+                    recorder.write(|| Entry::Exit { tgid: process.tgid, at_ns: process.at_ns });
                     connections.on_exit(process.tgid, process.at_ns, &mut sink);
                     answers.on_exit(process.tgid, process.at_ns);
                 }
             }
         });
-        connections.on_tick(monotonic_ns(), &mut sink);
+        let now_ns = monotonic_ns();
+        if connections.is_waiting() {
+            recorder.write(|| Entry::Tick { at_ns: now_ns });
+        }
+        connections.on_tick(now_ns, &mut sink);
         stages.end_round();
         discovery.read_begun();
         let settled = plaintext.as_mut().is_none_or(|plaintext| {
             connections.take_encrypted().for_each(|tgid| plaintext.on_encrypted(tgid));
             let round = plaintext.round(capture);
             if round.completed {
-                connections.on_tls_probed(monotonic_ns());
+                let at_ns = monotonic_ns();
+                recorder.write(|| Entry::TlsProbed { at_ns });
+                connections.on_tls_probed(at_ns);
             }
             round.settled
         });
@@ -338,7 +380,9 @@ impl Worker {
         }
         discovery.tell(capture);
         for tgid in discovery.take_resumed() {
-            connections.on_resumed(tgid, monotonic_ns());
+            let at_ns = monotonic_ns();
+            recorder.write(|| Entry::Resumed { tgid, at_ns });
+            connections.on_resumed(tgid, at_ns);
         }
         for (id, wanted) in wanted.drain(..) {
             match wanted {
@@ -360,6 +404,7 @@ impl Worker {
         }
         self.answers.sweep(monotonic_ns());
         self.look_after_unix_sockets();
+        self.recorder.hand_over();
         self.connections.gather();
         self.count_open_requests();
         self.count_shed();
@@ -369,13 +414,15 @@ impl Worker {
 
     /// Ends connections over unix sockets that are closed, and asks about those that are idle.
     fn look_after_unix_sockets(&mut self) {
-        let Self { connections, stages, unix_sockets: Some(unix_sockets), .. } = self else { return };
+        let Self { connections, stages, recorder, unix_sockets: Some(unix_sockets), .. } = self else { return };
         let now_ns = monotonic_ns();
         if let Some(closed) = unix_sockets.answer() {
             stages.begin_round();
             let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
             for id in closed.ids {
-                connections.on_unix_closed(id, closed.before_ns, now_ns, &mut sink);
+                let before_ns = closed.before_ns;
+                recorder.write(|| Entry::UnixClosed { conn: id, before_ns, at_ns: now_ns });
+                connections.on_unix_closed(id, before_ns, now_ns, &mut sink);
             }
             stages.end_round();
         }
@@ -440,11 +487,13 @@ impl Worker {
                 break;
             }
         }
-        let Self { connections, stages, .. } = &mut self;
+        let Self { connections, stages, recorder, .. } = &mut self;
         stages.begin_round();
         stages.release_all();
-        connections
-            .on_stop(monotonic_ns(), &mut |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told));
+        let now_ns = monotonic_ns();
+        recorder.write(|| Entry::Stop { at_ns: now_ns });
+        recorder.finish();
+        connections.on_stop(now_ns, &mut |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told));
         stages.end_round();
         self.connections.gather();
         self.publish();

@@ -390,6 +390,12 @@ impl Connections {
         }
     }
 
+    /// Whether pieces or ends wait for what may not come.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Lets pieces go ahead that have waited long enough. To be called often; cheap when nothing waits.
     pub fn on_tick(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         if self.waiting.is_empty() {

@@ -3,7 +3,7 @@
 //! `pushed = sent + rejected + dropped + queued` ([`ledger`]).
 
 pub mod config;
-mod console;
+pub(crate) mod console;
 mod health;
 pub mod ledger;
 mod otlp;

@@ -35,8 +35,10 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub fn run(command: Command) -> ExitCode {
     match command {
         Command::Print(text) => print(&text).into(),
-        Command::Run(config) => logged(&config, || watch::run(&config).into()),
-        Command::Exec { command, config } => logged(&config, || watch::exec(&command, &config)),
+        Command::Run { config, record } => logged(&config, || watch::run(&config, record.as_deref()).into()),
+        Command::Exec { command, config, record } => {
+            logged(&config, || watch::exec(&command, &config, record.as_deref()))
+        }
         Command::Check { json, config } => logged(&config, || check::check(json).into()),
         Command::Survey { json, config } => logged(&config, || selection::survey(json, &config).into()),
     }

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fmt, io,
+    path::Path,
     process::{ExitCode, ExitStatus},
     sync::{Arc, mpsc},
     time::{Duration, Instant},
@@ -33,6 +34,7 @@ use crate::{
     kernel::capabilities::Capabilities,
     pipeline::{Ended, Gauges, Parts, Pipeline, RedSource},
     procs::{ProcessTable, fs::ProcFs, pod::PodSource},
+    recording::recorder::{BYTES_MAX, Recorder},
     telemetry::{
         Telemetry,
         clock::{Clock, Offset},
@@ -48,7 +50,7 @@ const LIBRARIES_AT_START: Duration = Duration::from_secs(6);
 const LIBRARIES_AT_MOST: Duration = Duration::from_secs(30);
 
 /// `beyla-rs run`.
-pub(super) fn run(config: &Loaded) -> Exit {
+pub(super) fn run(config: &Loaded, record: Option<&Path>) -> Exit {
     let pids = config.selection().pids;
     if let Some(pid) = pids.iter().find(|&&pid| !exists(pid)) {
         let near = announce::listening(&ProcFs::new("/proc"))
@@ -60,7 +62,7 @@ pub(super) fn run(config: &Loaded) -> Exit {
         tracing::error!("--pid {pid}: that is a thread of process {process}; give --pid {process}");
         return Exit::Usage;
     }
-    match Agent::start(config, Targets::Chosen(pids)) {
+    match Agent::start(config, record, Targets::Chosen(pids)) {
         Ok(agent) => agent.until_told_to_stop(config, None),
         Err(error) => explain(&error),
     }
@@ -68,9 +70,9 @@ pub(super) fn run(config: &Loaded) -> Exit {
 
 /// `beyla-rs exec`. Exits with the program's status; with 128 and the signal's number if a signal ended it. Where the
 /// program goes on after it was told to stop, the agent does not wait for it for ever.
-pub(super) fn exec(command: &[OsString], config: &Loaded) -> ExitCode {
+pub(super) fn exec(command: &[OsString], config: &Loaded, record: Option<&Path>) -> ExitCode {
     let mut child = None;
-    let agent = Agent::start(config, Targets::Started { command, child: &mut child });
+    let agent = Agent::start(config, record, Targets::Started { command, child: &mut child });
     let (agent, mut child) = match (agent, child) {
         (Ok(agent), Some(child)) => (agent, child),
         (Ok(_), None) => return Exit::Failed.into(),
@@ -103,7 +105,7 @@ fn status_of(status: ExitStatus) -> ExitCode {
 }
 
 fn exists(pid: u32) -> bool {
-    std::path::Path::new("/proc").join(pid.to_string()).exists()
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 /// The process that a number is a thread of, if it is not that of a process.
@@ -141,8 +143,10 @@ struct Agent {
 }
 
 impl Agent {
-    fn start(config: &Loaded, targets: Targets<'_>) -> anyhow::Result<Self> {
+    fn start(config: &Loaded, record: Option<&Path>, targets: Targets<'_>) -> anyhow::Result<Self> {
         let started = Instant::now();
+        // Before a program is started for nothing.
+        let recorder = record.map_or_else(|| Ok(Recorder::default()), start_recording)?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("export")
@@ -227,6 +231,7 @@ impl Agent {
             limits: Limits::default(),
             attachments,
             metadata,
+            recorder,
         };
         let pipeline = Pipeline::start(parts, tell_ready, tell).context("cannot start a thread")?;
         runtime.spawn(reloader.run(hangups));
@@ -388,6 +393,17 @@ async fn next(terminate: &mut unix::Signal, interrupt: &mut unix::Signal) -> Sig
         _ = terminate.recv() => Signal::TERM,
         _ = interrupt.recv() => Signal::INT,
     }
+}
+
+fn start_recording(file: &Path) -> anyhow::Result<Recorder> {
+    let recorder = Recorder::create(file).with_context(|| format!("cannot make the recording {}", file.display()))?;
+    tracing::warn!(
+        "what the watched processes send and receive in the clear is written to {}, secrets too, up to {} MiB: look it \
+         through before you pass it on",
+        file.display(),
+        BYTES_MAX >> 20
+    );
+    Ok(recorder)
 }
 
 fn describe(processes: &ProcessTable, targets: &[u32]) -> String {

@@ -15,3 +15,4 @@ mod nginx;
 mod node;
 mod python;
 mod readers;
+mod recordings;

@@ -48,6 +48,8 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("telemetry", &["model", "config", "conn", "procs", "kube", "trace"]),
     layer("server", &[]),
     layer("export", &["model", "sys", "config", "telemetry", "server"]),
+    // What connections are told, and what becomes of it.
+    layer("recording", &["model", "conn", "telemetry", "trace"]),
     layer("pipeline", ALL_STAGES),
     layer("cli", &["config"]),
     // The commands: put the stages together as the configuration says.
@@ -68,6 +70,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "kube",
             "trace",
             "telemetry",
+            "recording",
             "export",
         ],
     ),
@@ -90,6 +93,7 @@ const ALL_STAGES: &[&str] = &[
     "kube",
     "trace",
     "telemetry",
+    "recording",
     "export",
 ];
 

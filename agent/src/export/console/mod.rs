@@ -31,6 +31,14 @@ const MAX_WAITING_BYTES: u64 = 16 << 20;
 /// Lines are written in pieces of about this many bytes, or when no more spans wait.
 const WRITE_BYTES: usize = 64 << 10;
 
+/// A span as `--print json` shows it.
+#[cfg(test)]
+pub(crate) fn json_line(span: &Span) -> String {
+    let mut line = String::new();
+    json::line(span, &mut line);
+    line
+}
+
 /// See the module.
 pub(super) struct Console {
     shared: Arc<Shared>,
