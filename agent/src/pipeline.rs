@@ -2,6 +2,7 @@
 //! to spans; exporters run on the async runtime.
 
 mod discovery;
+mod pauses;
 mod plaintext;
 mod self_metrics;
 mod shed;
@@ -26,9 +27,14 @@ use ebpf_common::{
 };
 
 use self::{
-    discovery::Discovery, plaintext::Plaintext, shed::Shed, stages::Stages, unix_sockets::UnixSockets, waiting::Waiting,
+    discovery::Discovery, pauses::Pauses, plaintext::Plaintext, self_metrics::Snapshot, shed::Shed, stages::Stages,
+    unix_sockets::UnixSockets, waiting::Waiting,
 };
-pub use self::{self_metrics::Gauges, stages::Change, waiting::Ready};
+pub use self::{
+    self_metrics::{Gauges, KubernetesCounts},
+    stages::Change,
+    waiting::Ready,
+};
 use crate::{
     capture::{Capture, Uprobe, event::Event},
     config::Naming,
@@ -197,6 +203,8 @@ struct Worker {
     watched: Instant,
     housekeeping: Instant,
     swept: Instant,
+    /// How long the ring was left alone.
+    pauses: Pauses,
 }
 
 impl Worker {
@@ -249,6 +257,7 @@ impl Worker {
             watched: Instant::now(),
             housekeeping: Instant::now(),
             swept: Instant::now(),
+            pauses: Pauses::new(Instant::now()),
             capture,
             processes,
             gauges,
@@ -258,7 +267,9 @@ impl Worker {
     fn run(mut self, stop: &AtomicBool) -> (Ended, Detaching) {
         let mut wait = WAIT_BUSY;
         let ended = loop {
+            self.pauses.on_look(Instant::now());
             self.capture.wait(wait);
+            self.pauses.resume(Instant::now());
             let taken = self.round();
             wait = if taken > 0 { WAIT_BUSY } else { (wait * 2).min(WAIT_IDLE) };
             if self.housekeeping.elapsed() > HOUSEKEEPING {
@@ -289,6 +300,7 @@ impl Worker {
             wanted,
             recorder,
             lost: known_lost,
+            pauses,
             ..
         } = self;
         stages.begin_round();
@@ -299,7 +311,8 @@ impl Worker {
             connections.on_losses(at_ns);
         }
         let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
-        let taken = capture.drain(EVENTS_PER_ROUND, |event| match event {
+        pauses.on_look(Instant::now());
+        let taken = capture.drain(EVENTS_PER_ROUND, |event| match pauses.on_record(event) {
             Event::Met(met) => discovery.on_met(met),
             Event::Open(open) => {
                 if discovery.on_open(open) {
@@ -465,15 +478,17 @@ impl Worker {
         }
     }
 
-    fn publish(&self) {
-        let watched = self.discovery.watched();
-        self.gauges.publish(
-            self.capture.counts(),
-            self.connections.totals(),
-            self.connections.len(),
-            watched,
-            [self.processes.pool().unanswered(), self.discovery.unknown()],
-        );
+    fn publish(&mut self) {
+        self.gauges.publish(Snapshot {
+            kernel: self.capture.counts(),
+            table: self.connections.totals(),
+            connections: self.connections.len(),
+            processes: self.discovery.watched(),
+            unanswered: self.processes.pool().unanswered(),
+            unknown: self.discovery.unknown(),
+            pause: self.pauses.longest(),
+        });
+        self.pauses.on_second();
         self.gauges.publish_shed(self.shed.by_service());
     }
 

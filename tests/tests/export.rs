@@ -14,7 +14,7 @@ use std::{
 use beyla_rs::{
     config::{Environment, FlagLayer, Loaded, Sources},
     export::{
-        ExportConfig, Exporters, Ledger, MetricSource, Outcome, Report,
+        ExportConfig, Exporters, Ledger, MetricSource, OTLP, Outcome,
         config::{Print, Temporality},
     },
     model::{
@@ -39,6 +39,13 @@ struct Stage {
     exporters: Exporters,
 }
 
+/// What became of what was sent over OTLP.
+#[derive(Debug)]
+struct Report {
+    spans: Option<Ledger>,
+    metric_points: Option<Ledger>,
+}
+
 impl Stage {
     fn start(config: &ExportConfig, sources: Vec<Arc<dyn MetricSource>>) -> Self {
         let runtime = Runtime::new().unwrap();
@@ -47,11 +54,13 @@ impl Stage {
     }
 
     fn spans(&self) -> Ledger {
-        self.exporters.counters().spans().unwrap()
+        self.exporters.counters().spans_of(OTLP).unwrap()
     }
 
     fn shutdown(self, deadline: Duration) -> Report {
-        self.runtime.block_on(self.exporters.shutdown(deadline))
+        let report = self.runtime.block_on(self.exporters.shutdown(deadline));
+        let spans = report.spans.into_iter().find_map(|(consumer, ledger)| (consumer == OTLP).then_some(ledger));
+        Report { spans, metric_points: report.metric_points }
     }
 }
 
@@ -382,7 +391,7 @@ fn shutdown_ends_at_its_deadline_and_counts_what_was_not_delivered() {
         assert!(took >= Duration::from_millis(290) && took < Duration::from_secs(3), "{took:?}");
         assert_eq!((ledger.count(Outcome::DroppedShutdown), ledger.queued), (100, 0), "{ledger:?}");
         sink.push(spans(101..=101, &resource("a", 1)));
-        assert_eq!(sink.counters().spans().unwrap().count(Outcome::DroppedShutdown), 101);
+        assert_eq!(sink.counters().spans_of(OTLP).unwrap().count(Outcome::DroppedShutdown), 101);
         receiver.recover();
     }
 }

@@ -643,6 +643,8 @@ mod tests {
         assert!(evicted > 100, "{evicted}");
         assert!(unseen > 0, "what is given up is told");
         assert!(connections.by_id.contains_key(&small), "longest idle, but of no weight");
+        let gone = usize::try_from(evicted).unwrap();
+        assert!((2..200).skip(gone).all(|id| connections.by_id.contains_key(&id)), "the longest idle go first");
         connections.on_stop(1000, &mut |_: &ConnectionInfo, _: Event| {});
         assert_eq!(connections.memory(), 0, "what was added is taken away again");
     }

@@ -7,30 +7,36 @@ use std::sync::{
 
 use axum::{Router, http::StatusCode, routing::get};
 
-use super::otlp::Otlp;
+use super::{consumer::SpanConsumer, otlp};
 
 /// What `/readyz` says.
 pub(super) struct Readiness {
     /// The agent says that it works.
     ready: AtomicBool,
-    otlp: Arc<Otlp>,
+    consumers: Arc<[Arc<dyn SpanConsumer>]>,
+    metrics: Option<Arc<otlp::Metrics>>,
 }
 
 impl Readiness {
     /// Not ready yet.
-    pub(super) const fn new(otlp: Arc<Otlp>) -> Self {
-        Self { ready: AtomicBool::new(false), otlp }
+    pub(super) const fn new(consumers: Arc<[Arc<dyn SpanConsumer>]>, metrics: Option<Arc<otlp::Metrics>>) -> Self {
+        Self { ready: AtomicBool::new(false), consumers, metrics }
     }
 
     pub(super) fn set(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);
     }
 
+    fn exporters_work(&self) -> bool {
+        self.consumers.iter().all(|consumer| consumer.is_alive())
+            && self.metrics.as_ref().is_none_or(|metrics| metrics.is_alive())
+    }
+
     /// Why the agent does not do its work; `None` if it does.
     fn objection(&self) -> Option<&'static str> {
         if !self.ready.load(Ordering::Relaxed) {
             Some("not ready\n")
-        } else if !self.otlp.is_alive() {
+        } else if !self.exporters_work() {
             Some("not ready: an exporter has ended\n")
         } else {
             None

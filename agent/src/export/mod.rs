@@ -4,6 +4,7 @@
 
 pub mod config;
 pub(crate) mod console;
+mod consumer;
 mod health;
 pub mod ledger;
 mod otlp;
@@ -17,6 +18,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::future::join_all;
 use tokio::{runtime::Handle, time::Instant};
 
 pub use self::{
@@ -25,7 +27,7 @@ pub use self::{
     otlp::TransportError,
     self_metrics::Counters,
 };
-use self::{console::Console, health::Readiness, otlp::Otlp};
+use self::{consumer::SpanConsumer, health::Readiness};
 use crate::{
     model::{
         metric::Metric,
@@ -62,29 +64,32 @@ fn collect_updated(sources: &[Arc<dyn MetricSource>], ttl: Duration) -> (u64, Ve
     (now_unix_ns, metrics)
 }
 
+/// Names of the consumers of spans.
+pub const OTLP: &str = "otlp";
+/// The same, of standard output.
+pub const CONSOLE: &str = "console";
+
 /// The running exporters.
 pub struct Exporters {
     sink: SpanSink,
-    servers: Vec<Server>,
+    metrics: Option<Arc<otlp::Metrics>>,
     printed_metrics: Option<console::Metrics>,
+    servers: Vec<Server>,
     readiness: Arc<Readiness>,
 }
 
 /// Takes spans; cheap to clone, usable from any thread.
 #[derive(Clone)]
 pub struct SpanSink {
-    otlp: Arc<Otlp>,
-    console: Option<Arc<Console>>,
+    consumers: Arc<[Arc<dyn SpanConsumer>]>,
     counters: Arc<Counters>,
 }
 
 impl SpanSink {
-    /// Hands spans to every exporter. Never waits.
+    /// Hands spans to every consumer. Never waits.
     pub fn push(&self, spans: Vec<Span>) {
-        self.otlp.push(&spans);
-        if let Some(console) = &self.console {
-            console.push(spans);
-        }
+        let spans = Arc::new(spans);
+        self.consumers.iter().for_each(|consumer| consumer.push(&spans));
     }
 
     /// What became of what was pushed.
@@ -106,13 +111,12 @@ impl Exporters {
         mut sources: Vec<Arc<dyn MetricSource>>,
         agent: Arc<Resource>,
     ) -> Result<Self, TransportError> {
-        let prepared = otlp::Prepared::new(config, runtime)?;
-        let console = Console::start(config.print).map(Arc::new);
-        let printed = console.as_ref().map(|console| console.ledger());
-        let counters = Arc::new(Counters::new(agent, prepared.queue(), prepared.points(), printed));
+        let consumers: Arc<[_]> = consumer::start_all(config, runtime)?.into();
+        let points = config.metrics.is_some().then(Arc::default);
+        let counters = Arc::new(Counters::new(agent, Arc::clone(&consumers), points.clone()));
         sources.push(Arc::clone(&counters) as _);
-        let otlp = Arc::new(prepared.start(config, runtime, &sources));
-        let readiness = Arc::new(Readiness::new(Arc::clone(&otlp)));
+        let metrics = otlp::Metrics::start(config, runtime, &sources, points.unwrap_or_default())?.map(Arc::new);
+        let readiness = Arc::new(Readiness::new(Arc::clone(&consumers), metrics.clone()));
         let printed_metrics =
             config.print_metrics.then(|| console::Metrics::start(config.metric_interval, runtime, sources.clone()));
         let shown = &config.prometheus;
@@ -122,7 +126,7 @@ impl Exporters {
             .fallback(nothing_here(&shown.path));
         let servers = config.listen.iter().filter_map(|&listen| Server::start(listen, runtime, routes.clone()));
         let servers = servers.collect();
-        Ok(Self { sink: SpanSink { otlp, console, counters }, servers, printed_metrics, readiness })
+        Ok(Self { sink: SpanSink { consumers, counters }, metrics, printed_metrics, servers, readiness })
     }
 
     /// Where spans go in.
@@ -153,11 +157,13 @@ impl Exporters {
         move || readiness.set(true)
     }
 
-    /// Waits until spans are printed for nobody any more (`| head`), where they are only printed; else for ever.
+    /// Waits until spans are told to nobody any more (`| head`), where they and nothing else are told; else for ever.
     pub async fn reader_gone(&self) {
-        match &self.sink.console {
-            Some(console) if !self.sink.otlp.is_used() => console.reader_gone().await,
-            _ => std::future::pending().await,
+        if self.metrics.is_some() || self.sink.consumers.is_empty() {
+            return std::future::pending().await;
+        }
+        for consumer in self.sink.consumers.iter() {
+            consumer.unheard().await;
         }
     }
 
@@ -172,25 +178,32 @@ impl Exporters {
         self.servers.first().map(Server::addr)
     }
 
-    /// Collects metrics a last time, sends and prints what waits, and stops, all within `deadline`. Spans that are
-    /// pushed later are dropped (and counted). Returns the final counts of spans; what was not delivered is also logged.
+    /// Sends and prints what waits, collects metrics a last time, and stops, all within `deadline`. Spans go first, so that
+    /// the last metrics tell what became of them; if they take too long, a quarter of the time is left for the metrics.
+    /// Spans that are pushed later are dropped (and counted). Returns the final counts; what was not delivered is also
+    /// logged.
     pub async fn shutdown(self, deadline: Duration) -> Report {
+        let Self { sink, metrics, printed_metrics, servers, readiness } = self;
         let deadline = Instant::now() + deadline;
-        self.readiness.set(false);
-        self.sink.otlp.shutdown(deadline).await;
-        if let Some(console) = &self.sink.console {
-            console.shutdown(deadline).await;
-        }
-        if let Some(metrics) = self.printed_metrics {
+        readiness.set(false);
+        let has_metrics = metrics.is_some() || printed_metrics.is_some();
+        let left = deadline.saturating_duration_since(Instant::now());
+        let for_spans = if has_metrics { deadline - left / 4 } else { deadline };
+        join_all(sink.consumers.iter().map(|consumer| consumer.shutdown(for_spans))).await;
+        if let Some(metrics) = metrics {
             metrics.shutdown(deadline).await;
         }
-        self.servers.iter().for_each(Server::stop);
-        let counters = &self.sink.counters;
-        let report =
-            Report { spans: counters.spans(), metric_points: counters.metric_points(), printed: counters.printed() };
-        let undelivered = report.spans.map_or(0, |spans| spans.count(Outcome::DroppedShutdown));
-        if undelivered > 0 {
-            tracing::warn!(undelivered, "stopped with spans that could not be delivered in time");
+        if let Some(metrics) = printed_metrics {
+            metrics.shutdown(deadline).await;
+        }
+        servers.iter().for_each(Server::stop);
+        let counters = &sink.counters;
+        let report = Report { spans: counters.spans().collect(), metric_points: counters.metric_points() };
+        for (consumer, ledger) in &report.spans {
+            let undelivered = ledger.count(Outcome::DroppedShutdown);
+            if undelivered > 0 {
+                tracing::warn!(consumer, undelivered, "stopped with spans that could not be delivered in time");
+            }
         }
         report
     }
@@ -202,13 +215,11 @@ fn nothing_here(metrics: &str) -> impl axum::handler::Handler<((),), ()> {
     move || std::future::ready((http::StatusCode::NOT_FOUND, message))
 }
 
-/// The final counts. `None` where there was no such exporter.
-#[derive(Clone, Copy, Debug)]
+/// The final counts.
+#[derive(Clone, Debug)]
 pub struct Report {
-    /// Of spans over OTLP.
-    pub spans: Option<Ledger>,
-    /// Of metric points over OTLP.
+    /// Of spans, by consumer.
+    pub spans: Vec<(&'static str, Ledger)>,
+    /// Of metric points over OTLP; `None` where they are not sent.
     pub metric_points: Option<Ledger>,
-    /// Of spans on standard output.
-    pub printed: Option<Ledger>,
 }

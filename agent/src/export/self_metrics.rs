@@ -7,92 +7,67 @@ use std::{
 
 use super::{
     MetricSource,
+    consumer::SpanConsumer,
     ledger::{Ledger, Outcome},
-    otlp::SpanQueue,
 };
 use crate::model::{
-    metric::{Metric, NumberPoint, Points},
-    span::{Attribute, Resource, Value},
+    metric::Metric,
+    self_metric::{self, Reporter, SelfMetric},
+    span::{Resource, Value},
 };
 
-/// What became of what this stage was given. Of the metrics, `beyla_rs.export.spans` and `.metric_points` are of OTLP;
-/// `beyla_rs.print.spans` of standard output.
+/// What became of what this stage was given: spans by each consumer, metric points by OTLP.
 pub struct Counters {
-    agent: Arc<Resource>,
-    start_unix_ns: u64,
-    queue: Option<Arc<SpanQueue>>,
+    reporter: Reporter,
+    consumers: Arc<[Arc<dyn SpanConsumer>]>,
     points: Option<Arc<Mutex<Ledger>>>,
-    printed: Option<Arc<Mutex<Ledger>>>,
 }
 
 impl Counters {
     pub(super) fn new(
         agent: Arc<Resource>,
-        queue: Option<Arc<SpanQueue>>,
+        consumers: Arc<[Arc<dyn SpanConsumer>]>,
         points: Option<Arc<Mutex<Ledger>>>,
-        printed: Option<Arc<Mutex<Ledger>>>,
     ) -> Self {
         let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { agent, start_unix_ns: u64::try_from(start.as_nanos()).unwrap_or(0), queue, points, printed }
+        let start_unix_ns = u64::try_from(start.as_nanos()).unwrap_or(0);
+        Self { reporter: Reporter::new(agent, start_unix_ns), consumers, points }
     }
 
-    /// Spans over OTLP; `None` if they are not exported.
+    /// Spans, by the name of the consumer that they were given to.
+    pub fn spans(&self) -> impl Iterator<Item = (&'static str, Ledger)> {
+        self.consumers.iter().map(|consumer| (consumer.name(), consumer.ledger()))
+    }
+
+    /// Those of one consumer; `None` if there is none of that name.
     #[must_use]
-    pub fn spans(&self) -> Option<Ledger> {
-        self.queue.as_ref().map(|queue| queue.ledger())
+    pub fn spans_of(&self, consumer: &str) -> Option<Ledger> {
+        self.spans().find_map(|(name, ledger)| (name == consumer).then_some(ledger))
     }
 
     /// Metric points over OTLP; `None` if they are not exported.
     #[must_use]
     pub fn metric_points(&self) -> Option<Ledger> {
-        self.points.as_ref().map(|ledger| read(ledger))
+        self.points.as_ref().map(|ledger| *ledger.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Spans on standard output; `None` if they are not printed.
-    #[must_use]
-    pub fn printed(&self) -> Option<Ledger> {
-        self.printed.as_ref().map(|ledger| read(ledger))
+    fn by_outcome(&self, metric: &SelfMetric, ledger: &Ledger) -> Metric {
+        self.reporter.by_word(metric, &Outcome::ALL.map(|outcome| (outcome.name(), ledger.count(outcome))))
     }
-
-    fn by_outcome(&self, name: &'static str, unit: &'static str, description: &'static str, ledger: &Ledger) -> Metric {
-        let point = |outcome: Outcome| NumberPoint {
-            attributes: vec![Attribute { key: "outcome", value: Value::Static(outcome.name()) }],
-            start_unix_ns: self.start_unix_ns,
-            value: ledger.count(outcome) as f64,
-        };
-        self.metric(name, unit, description, Points::Counter(Outcome::ALL.map(point).into()))
-    }
-
-    fn metric(&self, name: &'static str, unit: &'static str, description: &'static str, points: Points) -> Metric {
-        Metric { name, unit, description, resource: Arc::clone(&self.agent), points }
-    }
-}
-
-fn read(ledger: &Mutex<Ledger>) -> Ledger {
-    *ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl MetricSource for Counters {
     fn collect(&self, _now_unix_ns: u64) -> Vec<Metric> {
         let mut metrics = Vec::new();
-        if let Some(spans) = self.spans() {
-            let what = "Spans given to the OTLP exporter, by what became of them";
-            metrics.push(self.by_outcome("beyla_rs.export.spans", "{span}", what, &spans));
-            let point = NumberPoint {
-                attributes: Vec::new(),
-                start_unix_ns: self.start_unix_ns,
-                value: spans.queued_bytes as f64,
-            };
-            let what = "Bytes of spans that wait for the OTLP receiver or are under way";
-            metrics.push(self.metric("beyla_rs.export.queue.bytes", "By", what, Points::UpDownCounter(vec![point])));
+        for consumer in self.consumers.iter() {
+            let ledger = consumer.ledger();
+            metrics.push(self.by_outcome(consumer.counted_as(), &ledger));
+            metrics.push(self.reporter.count(consumer.waits_as(), ledger.queued_bytes));
         }
+        let limit = |it: &Arc<dyn SpanConsumer>| ([Value::Static(it.name())], it.max_bytes() as f64);
+        metrics.push(self.reporter.by(&self_metric::EXPORT_QUEUE_LIMIT, self.consumers.iter().map(limit)));
         if let Some(points) = self.metric_points() {
-            let what = "Metric points given to the OTLP exporter, by what became of them";
-            metrics.push(self.by_outcome("beyla_rs.export.metric_points", "{data_point}", what, &points));
-        }
-        if let Some(printed) = self.printed() {
-            let what = "Spans to be printed, by what became of them";
-            metrics.push(self.by_outcome("beyla_rs.print.spans", "{span}", what, &printed));
+            metrics.push(self.by_outcome(&self_metric::EXPORT_METRIC_POINTS, &points));
         }
         metrics
     }

@@ -3,5 +3,6 @@
 pub mod exchange;
 pub mod metric;
 pub mod net;
+pub mod self_metric;
 pub mod span;
 pub mod trace_context;

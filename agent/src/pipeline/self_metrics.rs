@@ -1,32 +1,45 @@
 //! What the agent says of itself: everything it lost, skipped or could not see (`beyla_rs.*`).
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use compact_str::CompactString;
 use ebpf_common::policy::Counter;
 
 use crate::{
-    capture::Counts,
+    capture,
     conn::Totals,
     export::MetricSource,
+    kube,
     model::{
-        metric::{Metric, NumberPoint, Points},
-        span::{Attribute, Resource, Value},
+        metric::Metric,
+        self_metric::{self as list, Reporter},
+        span::{Resource, Value},
     },
-    telemetry::{RedMetrics, clock::unix_ns},
+    telemetry::{Counts, RedMetrics, clock::unix_ns},
 };
 
+/// What is known of the cluster, as of now.
+pub type KubernetesCounts = Box<dyn Fn() -> kube::Counts + Send + Sync>;
+
+/// What the pipeline counts, and publishes once a second.
 #[derive(Clone, Copy, Default)]
-struct Snapshot {
-    kernel: Counts,
-    table: Totals,
-    connections: usize,
-    processes: usize,
-    unanswered: u64,
-    unknown: u64,
+pub(super) struct Snapshot {
+    pub(super) kernel: capture::Counts,
+    pub(super) table: Totals,
+    pub(super) connections: usize,
+    pub(super) processes: usize,
+    /// Files that were not read, since their file system does not answer.
+    pub(super) unanswered: u64,
+    /// Processes of which nothing was known when they were to be judged.
+    pub(super) unknown: u64,
+    /// The reader's longest pause in the last minute.
+    pub(super) pause: Duration,
 }
 
 /// The pipeline's figures, as of at most a second ago; the number of events is up to date.
@@ -36,22 +49,27 @@ pub struct Gauges {
     /// By service.
     shed: Mutex<Vec<(CompactString, u64)>>,
     red: RedMetrics,
-    agent: Arc<Resource>,
-    since_unix_ns: u64,
+    kubernetes: Option<KubernetesCounts>,
+    reporter: Reporter,
     backend: &'static str,
 }
 
 impl Gauges {
-    /// Figures about `agent`, which captures by `backend`; all zero.
+    /// Figures about `agent`, which captures by `backend`; all zero. `kubernetes`: where the API server is asked.
     #[must_use]
-    pub fn new(red: RedMetrics, agent: Arc<Resource>, backend: &'static str) -> Self {
+    pub fn new(
+        red: RedMetrics,
+        agent: Arc<Resource>,
+        backend: &'static str,
+        kubernetes: Option<KubernetesCounts>,
+    ) -> Self {
         Self {
             events: AtomicU64::new(0),
             snapshot: Mutex::default(),
             shed: Mutex::default(),
             red,
-            agent,
-            since_unix_ns: unix_ns(),
+            kubernetes,
+            reporter: Reporter::new(agent, unix_ns()),
             backend,
         }
     }
@@ -60,16 +78,8 @@ impl Gauges {
         self.events.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn publish(
-        &self,
-        kernel: Counts,
-        table: Totals,
-        connections: usize,
-        processes: usize,
-        [unanswered, unknown]: [u64; 2],
-    ) {
-        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) =
-            Snapshot { kernel, table, connections, processes, unanswered, unknown };
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 
     pub(super) fn publish_shed<'a>(&self, by_service: impl Iterator<Item = (&'a CompactString, u64)>) {
@@ -77,162 +87,120 @@ impl Gauges {
         *self.shed.lock().unwrap_or_else(PoisonError::into_inner) = by_service;
     }
 
-    fn shed(&self) -> Vec<NumberPoint> {
+    fn shed(&self) -> Metric {
         let shed = self.shed.lock().unwrap_or_else(PoisonError::into_inner);
-        let point = |(name, count): &(CompactString, u64)| NumberPoint {
-            attributes: [Attribute { key: "service", value: Value::Str(name.clone()) }].into_iter().collect(),
-            start_unix_ns: self.since_unix_ns,
-            value: *count as f64,
-        };
-        shed.iter().map(point).collect()
-    }
-
-    fn metric(&self, name: &'static str, unit: &'static str, description: &'static str, points: Points) -> Metric {
-        Metric { name, unit, description, resource: Arc::clone(&self.agent), points }
-    }
-
-    fn point(&self, value: u64, labels: &[(&'static str, &'static str)]) -> NumberPoint {
-        NumberPoint {
-            attributes: labels.iter().map(|&(key, value)| Attribute { key, value: Value::Static(value) }).collect(),
-            start_unix_ns: self.since_unix_ns,
-            value: value as f64,
-        }
-    }
-
-    fn by(&self, key: &'static str, values: &[(&'static str, u64)]) -> Points {
-        Points::Counter(values.iter().map(|&(label, value)| self.point(value, &[(key, label)])).collect())
+        let point = |(name, count): &(CompactString, u64)| ([Value::Str(name.clone())], *count as f64);
+        self.reporter.by(&list::CAPTURE_SHED, shed.iter().map(point))
     }
 }
 
 impl MetricSource for Gauges {
     fn collect(&self, _now_unix_ns: u64) -> Vec<Metric> {
-        let Snapshot { kernel, table, connections, processes, unanswered, unknown } =
+        let Snapshot { kernel, table, connections, processes, unanswered, unknown, pause } =
             *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
-        let exchanges = self.red.counts().exchanges.into_iter();
-        let exchanges = exchanges
-            .map(|(protocol, outcome, count)| self.point(count, &[("protocol", protocol), ("outcome", outcome)]))
-            .collect();
-        vec![
-            self.metric(
-                "beyla_rs.build_info",
-                "",
-                "Version and capture backend of the running agent.",
-                Points::Gauge(vec![self.point(
-                    1,
-                    &[
-                        ("version", env!("CARGO_PKG_VERSION")),
-                        ("backend", self.backend),
-                        ("arch", std::env::consts::ARCH),
-                    ],
-                )]),
+        let Totals { resyncs, unmatched_responses, bytes_lost, requests_lost, over_limit, panics, evicted, unbound } =
+            table;
+        let Counts { exchanges, unsampled, overflowed } = self.red.counts();
+        let it = &self.reporter;
+        let about = [env!("CARGO_PKG_VERSION"), self.backend, std::env::consts::ARCH].map(Value::Static);
+        let exchanges = exchanges.into_iter();
+        let mut metrics = vec![
+            it.by(&list::BUILD_INFO, [(about, 1.0)]),
+            it.count(&list::CAPTURE_EVENTS, self.events.load(Ordering::Relaxed)),
+            it.by_word(
+                &list::CAPTURE_LOST,
+                &[
+                    ("ring_full", kernel.get(Counter::LostRingFull)),
+                    ("undecided", kernel.get(Counter::ShedUndecided)),
+                    ("share", kernel.get(Counter::ShedShare)),
+                    ("map_full", kernel.get(Counter::LostMapFull)),
+                    ("read_fault", kernel.get(Counter::LostReadFault)),
+                    ("tls_record", kernel.get(Counter::LostTlsRecord)),
+                    ("process_map_full", kernel.get(Counter::ProcessMapFull)),
+                    ("preempted", kernel.get(Counter::LostPreempted)),
+                ],
             ),
-            self.metric(
-                "beyla_rs.capture.events",
-                "{event}",
-                "Records taken from the kernel side.",
-                Points::Counter(vec![self.point(self.events.load(Ordering::Relaxed), &[])]),
+            self.shed(),
+            it.by_word(
+                &list::CAPTURE_UNREAD,
+                &[
+                    ("no_buffer", kernel.get(Counter::Unreadable)),
+                    ("compat", kernel.get(Counter::Compat)),
+                    ("dns_answers", kernel.get(Counter::AnswersSkipped)),
+                ],
             ),
-            self.metric(
-                "beyla_rs.capture.lost",
-                "{event}",
-                "Records that the kernel side could not hand over, or not whole.",
-                self.by(
-                    "reason",
-                    &[
-                        ("ring_full", kernel.get(Counter::LostRingFull)),
-                        ("undecided", kernel.get(Counter::ShedUndecided)),
-                        ("share", kernel.get(Counter::ShedShare)),
-                        ("map_full", kernel.get(Counter::LostMapFull)),
-                        ("read_fault", kernel.get(Counter::LostReadFault)),
-                        ("tls_record", kernel.get(Counter::LostTlsRecord)),
-                        ("process_map_full", kernel.get(Counter::ProcessMapFull)),
-                        ("preempted", kernel.get(Counter::LostPreempted)),
-                    ],
-                ),
+            it.count(&list::CAPTURE_LEFT_OUT, kernel.left_out()),
+            it.count(&list::CAPTURE_LOST_BYTES, bytes_lost),
+            it.one(&list::READER_PAUSE, pause.as_secs_f64()),
+            it.count(&list::REQUESTS_LOST, kernel.get(Counter::LostRequests) + requests_lost),
+            it.by(
+                &list::EXCHANGES,
+                exchanges.map(|(protocol, outcome, count)| ([protocol, outcome].map(Value::Static), count as f64)),
             ),
-            self.metric(
-                "beyla_rs.requests.lost",
-                "{request}",
-                "Requests that are not told since their bytes were lost: at most so many, but for several in one turn.",
-                Points::Counter(vec![self.point(kernel.get(Counter::LostRequests) + table.requests_lost, &[])]),
+            it.by_word(
+                &list::ANOMALIES,
+                &[
+                    ("resync", resyncs),
+                    ("unmatched_response", unmatched_responses),
+                    ("over_limit", over_limit),
+                    ("parser_panic", panics),
+                    ("evicted_connection", evicted),
+                    ("unbound_plaintext", unbound),
+                ],
             ),
-            self.metric(
-                "beyla_rs.capture.shed",
-                "{event}",
-                "Records that were shed because their service had taken more than its share of the ring, by service.",
-                Points::Counter(self.shed()),
-            ),
-            self.metric(
-                "beyla_rs.processes.unjudged",
-                "{process}",
-                "Processes of which nothing was known any more when they were to be judged: what they moved is not seen.",
-                Points::Counter(vec![self.point(unknown, &[])]),
-            ),
-            self.metric(
-                "beyla_rs.capture.unread",
-                "{event}",
-                "Pieces of traffic whose length is known and whose bytes cannot be read.",
-                self.by(
-                    "reason",
-                    &[
-                        ("no_buffer", kernel.get(Counter::Unreadable)),
-                        ("compat", kernel.get(Counter::Compat)),
-                        ("dns_answers", kernel.get(Counter::AnswersSkipped)),
-                    ],
-                ),
-            ),
-            self.metric(
-                "beyla_rs.capture.left_out",
-                "{call}",
-                "Times that the kernel did not run a program of ours, since it was being run on that processor already.",
-                Points::Counter(vec![self.point(kernel.left_out(), &[])]),
-            ),
-            self.metric(
-                "beyla_rs.exchanges",
-                "{exchange}",
-                "Requests with what became of them.",
-                Points::Counter(exchanges),
-            ),
-            self.metric(
-                "beyla_rs.anomalies",
-                "{anomaly}",
-                "What could not be made sense of, or exceeded a limit.",
-                self.by(
-                    "kind",
-                    &[
-                        ("resync", table.resyncs),
-                        ("unmatched_response", table.unmatched_responses),
-                        ("over_limit", table.over_limit),
-                        ("parser_panic", table.panics),
-                        ("evicted_connection", table.evicted),
-                        ("unbound_plaintext", table.unbound),
-                    ],
-                ),
-            ),
-            self.metric(
-                "beyla_rs.capture.lost_bytes",
-                "By",
-                "Bytes that moved unseen over connections of a known protocol.",
-                Points::Counter(vec![self.point(table.bytes_lost, &[])]),
-            ),
-            self.metric(
-                "beyla_rs.connections",
-                "{connection}",
-                "Connections followed.",
-                Points::UpDownCounter(vec![self.point(connections as u64, &[])]),
-            ),
-            self.metric(
-                "beyla_rs.processes",
-                "{process}",
-                "Processes watched.",
-                Points::UpDownCounter(vec![self.point(processes as u64, &[])]),
-            ),
-            self.metric(
-                "beyla_rs.processes.unanswered",
-                "{read}",
-                "Times that files of a process were not read, since their file system does not answer.",
-                Points::Counter(vec![self.point(unanswered, &[])]),
-            ),
-        ]
+            it.count(&list::CONNECTIONS, connections as u64),
+            it.count(&list::PROCESSES, processes as u64),
+            it.count(&list::PROCESSES_UNJUDGED, unknown),
+            it.count(&list::PROCESSES_UNANSWERED, unanswered),
+            it.count(&list::SPANS_UNSAMPLED, unsampled),
+            it.count(&list::METRICS_OVERFLOWED, overflowed),
+        ];
+        if let Some(kubernetes) = &self.kubernetes {
+            let kube::Counts { pods, dropped, failures } = kubernetes();
+            metrics.push(it.count(&list::KUBERNETES_PODS, pods as u64));
+            metrics.push(it.count(&list::KUBERNETES_DROPPED, dropped));
+            metrics.push(it.count(&list::KUBERNETES_FAILURES, failures));
+        }
+        metrics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Print, Protocol},
+        export::{
+            ExportConfig, Exporters,
+            config::{Endpoint, OtlpConfig},
+        },
+        telemetry::{
+            Config, Telemetry,
+            clock::{Clock, Offset},
+        },
+    };
+
+    #[tokio::test]
+    async fn each_metric_of_the_list_is_told_by_some_stage() {
+        let agent = Arc::new(Resource::default());
+        let red = Telemetry::new(Config::default(), Clock::new(Offset::sample())).metrics();
+        let kubernetes = || kube::Counts { pods: 1, dropped: 2, failures: 3 };
+        let gauges = Gauges::new(red, Arc::clone(&agent), "sock", Some(Box::new(kubernetes)));
+        let to = OtlpConfig::new(Endpoint::parse("endpoint", "http://127.0.0.1:1").unwrap(), Protocol::HttpProtobuf);
+        let everything = ExportConfig {
+            traces: Some(to.clone()),
+            metrics: Some(to),
+            print: Print::Json,
+            listen: Vec::new(),
+            ..ExportConfig::default()
+        };
+        let exporters = Exporters::start(&everything, &tokio::runtime::Handle::current(), Vec::new(), agent).unwrap();
+        let mut told = gauges.collect(0);
+        told.extend(exporters.counters().collect(0));
+        let mut told: Vec<&str> = told.iter().map(|metric| metric.name).collect();
+        let mut listed: Vec<&str> = list::ALL.iter().map(|metric| metric.name()).collect();
+        told.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(told, listed);
     }
 }

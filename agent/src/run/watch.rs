@@ -32,7 +32,7 @@ use crate::{
     conn::Limits,
     export::{Exporters, MetricSource},
     kernel::capabilities::Capabilities,
-    pipeline::{Ended, Gauges, Parts, Pipeline, RedSource},
+    pipeline::{Ended, Gauges, KubernetesCounts, Parts, Pipeline, RedSource},
     procs::{ProcessTable, fs::ProcFs, pod::PodSource},
     recording::recorder::{BYTES_MAX, Recorder},
     telemetry::{
@@ -211,7 +211,8 @@ impl Agent {
         let its_processes = Arc::clone(&processes);
         let reloader = Reloader::new(config.clone(), its_processes, change, terminal, Arc::clone(&hung_up));
         let agent = settings::agent_resource(&processes);
-        let gauges = Arc::new(Gauges::new(red.clone(), Arc::clone(&agent), capture.backend().name()));
+        let cluster = kubernetes.clone().map(|it| Box::new(move || it.counts()) as KubernetesCounts);
+        let gauges = Arc::new(Gauges::new(red.clone(), Arc::clone(&agent), capture.backend().name(), cluster));
         let sources: Vec<Arc<dyn MetricSource>> =
             vec![Arc::new(RedSource(red, config.telemetry.naming)), Arc::clone(&gauges) as _];
         let exporters = Exporters::start(&export, runtime.handle(), sources, agent)?;

@@ -22,9 +22,13 @@ pub(super) use metrics::Metrics;
 
 use super::{
     config::Print,
+    consumer::{Pending, SpanConsumer},
     ledger::{Ledger, Outcome},
 };
-use crate::model::span::{Span, Value};
+use crate::model::{
+    self_metric::{self, SelfMetric},
+    span::{Span, Value},
+};
 
 /// Most bytes of spans that wait to be printed; the newest beyond it are dropped and counted.
 const MAX_WAITING_BYTES: u64 = 16 << 20;
@@ -46,7 +50,7 @@ pub(super) struct Console {
 
 struct Shared {
     state: Mutex<State>,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: Mutex<Ledger>,
     changed: Condvar,
     ended: Notify,
     /// Told when nobody reads any more.
@@ -55,7 +59,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<(Vec<Span>, u64)>,
+    waiting: VecDeque<(Arc<Vec<Span>>, u64)>,
     /// No more spans come.
     closing: bool,
     /// Why spans are not taken any more.
@@ -77,7 +81,7 @@ impl Console {
     fn start_on(line: Line, mut to: impl Write + Send + 'static) -> Option<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
-            ledger: Arc::default(),
+            ledger: Mutex::default(),
             changed: Condvar::new(),
             ended: Notify::new(),
             reader_gone: Notify::new(),
@@ -90,13 +94,14 @@ impl Console {
         }
         Some(Self { shared })
     }
+}
 
-    pub(super) fn ledger(&self) -> Arc<Mutex<Ledger>> {
-        Arc::clone(&self.shared.ledger)
+impl SpanConsumer for Console {
+    fn name(&self) -> &'static str {
+        super::CONSOLE
     }
 
-    /// Has spans printed. Never waits.
-    pub(super) fn push(&self, spans: Vec<Span>) {
+    fn push(&self, spans: &Arc<Vec<Span>>) {
         let cost = spans.iter().map(span_bytes).sum();
         let count = spans.len() as u64;
         let mut state = lock(&self.shared.state);
@@ -107,23 +112,40 @@ impl Console {
             ledger.refuse(count, Outcome::DroppedQueueFull);
         } else {
             ledger.enqueue(count, cost);
-            state.waiting.push_back((spans, cost));
+            state.waiting.push_back((Arc::clone(spans), cost));
             self.shared.changed.notify_one();
         }
     }
 
-    /// Waits until nobody reads any more.
-    pub(super) async fn reader_gone(&self) {
-        self.shared.reader_gone.notified().await;
+    fn max_bytes(&self) -> u64 {
+        MAX_WAITING_BYTES
     }
 
-    /// Prints what waits, until the deadline.
-    pub(super) async fn shutdown(&self, deadline: Instant) {
-        let ended = self.shared.ended.notified();
-        lock(&self.shared.state).closing = true;
-        self.shared.changed.notify_one();
-        let _in_time = timeout_at(deadline, ended).await.is_ok();
-        self.shared.end(Outcome::DroppedShutdown);
+    fn ledger(&self) -> Ledger {
+        *lock(&self.shared.ledger)
+    }
+
+    fn counted_as(&self) -> &'static SelfMetric {
+        &self_metric::PRINT_SPANS
+    }
+
+    fn waits_as(&self) -> &'static SelfMetric {
+        &self_metric::PRINT_QUEUE_BYTES
+    }
+
+    fn unheard(&self) -> Pending<'_> {
+        Box::pin(self.shared.reader_gone.notified())
+    }
+
+    /// Prints what waits.
+    fn shutdown(&self, deadline: Instant) -> Pending<'_> {
+        Box::pin(async move {
+            let ended = self.shared.ended.notified();
+            lock(&self.shared.state).closing = true;
+            self.shared.changed.notify_one();
+            let _in_time = timeout_at(deadline, ended).await.is_ok();
+            self.shared.end(Outcome::DroppedShutdown);
+        })
     }
 }
 
@@ -166,7 +188,7 @@ impl Shared {
     }
 
     /// What waits; `None` when no more comes.
-    fn next(&self) -> Option<VecDeque<(Vec<Span>, u64)>> {
+    fn next(&self) -> Option<VecDeque<(Arc<Vec<Span>>, u64)>> {
         let mut state = lock(&self.state);
         loop {
             if state.ended.is_some() {
@@ -248,7 +270,7 @@ mod tests {
     }
 
     fn counts(console: &Console) -> Ledger {
-        *lock(&console.shared.ledger)
+        console.ledger()
     }
 
     async fn shutdown(console: &Console, ms: u64) {
@@ -258,7 +280,7 @@ mod tests {
     #[tokio::test]
     async fn everything_pushed_is_printed_before_the_end() {
         let (console, read) = console(|| Ok(()));
-        (0..10).for_each(|n| console.push(vec![testing::span(n + 1); 100]));
+        (0..10).for_each(|n| console.push(&Arc::new(vec![testing::span(n + 1); 100])));
         shutdown(&console, 10_000).await;
         assert_eq!(read.try_iter().map(|text| text.lines().count()).sum::<usize>(), 1000);
         let ledger = counts(&console);
@@ -268,9 +290,9 @@ mod tests {
     #[tokio::test]
     async fn a_broken_pipe_ends_printing_and_the_rest_is_counted() {
         let (console, read) = console(|| Err(io::ErrorKind::BrokenPipe.into()));
-        console.push(vec![testing::span(1)]);
-        console.reader_gone().await;
-        console.push(vec![testing::span(2)]);
+        console.push(&Arc::new(vec![testing::span(1)]));
+        console.unheard().await;
+        console.push(&Arc::new(vec![testing::span(2)]));
         assert_eq!((counts(&console).count(Outcome::DroppedFailed), read.try_iter().count()), (2, 0));
     }
 
@@ -282,7 +304,7 @@ mod tests {
             held.recv().map_err(|_| io::ErrorKind::BrokenPipe.into())
         });
         for n in 0..200 {
-            console.push(vec![testing::span(n + 1); 100]);
+            console.push(&Arc::new(vec![testing::span(n + 1); 100]));
             assert!(counts(&console).queued_bytes <= MAX_WAITING_BYTES);
         }
         assert!(counts(&console).count(Outcome::DroppedQueueFull) > 0);

@@ -1,0 +1,56 @@
+//! What takes finished spans: each kind is a folder of this stage and a line of [`start_all`].
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use tokio::{runtime::Handle, time::Instant};
+
+use super::{TransportError, config::ExportConfig, console::Console, ledger::Ledger, otlp};
+use crate::model::{self_metric::SelfMetric, span::Span};
+
+/// A future of a consumer, which lives as long as that.
+pub(super) type Pending<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// Takes spans, holds a bounded number of bytes of them, and keeps a ledger of what became of each.
+pub(super) trait SpanConsumer: Send + Sync {
+    /// Its name in the log and in reports.
+    fn name(&self) -> &'static str;
+
+    /// Takes spans. Never waits: what is beyond its bound is dropped and counted. All consumers share the spans; who needs
+    /// them for longer keeps the `Arc`.
+    fn push(&self, spans: &Arc<Vec<Span>>);
+
+    /// Most bytes that wait here or are under way.
+    fn max_bytes(&self) -> u64;
+
+    /// What it was given, what of it waits, and what became of the rest.
+    fn ledger(&self) -> Ledger;
+
+    /// The metric by which the ledger is told, by outcome.
+    fn counted_as(&self) -> &'static SelfMetric;
+
+    /// The metric by which the bytes are told that wait.
+    fn waits_as(&self) -> &'static SelfMetric;
+
+    /// Whether it still works.
+    fn is_alive(&self) -> bool {
+        true
+    }
+
+    /// Waits until nobody takes from it any more what it is given; most never find that out.
+    fn unheard(&self) -> Pending<'_> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Hands on what waits, until the deadline, and takes no more. All that was ever pushed is accounted for afterwards.
+    fn shutdown(&self, deadline: Instant) -> Pending<'_>;
+}
+
+/// All consumers that `config` asks for, running.
+///
+/// # Errors
+/// Certificate files that cannot be used.
+pub(super) fn start_all(config: &ExportConfig, runtime: &Handle) -> Result<Vec<Arc<dyn SpanConsumer>>, TransportError> {
+    let otlp = otlp::Spans::start(config, runtime)?.map(|it| Arc::new(it) as Arc<dyn SpanConsumer>);
+    let console = Console::start(config.print).map(|it| Arc::new(it) as Arc<dyn SpanConsumer>);
+    Ok([otlp, console].into_iter().flatten().collect())
+}
