@@ -245,8 +245,9 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         }
     }
     let counted = most_requests_lost(happened).filter(|_| had_loss);
-    // Several that go in one write are lost as one.
-    let counted = counted.map(|counted| counted * round.streams as u64);
+    // Several that go in one write are lost as one. Those that follow on the same connection until it is found again are not lost, nor
+    // told.
+    let counted = counted.map(|counted| (counted * round.streams as u64).saturating_add(found_again(round, happened)));
     if counted.is_some_and(|counted| without_span > counted) {
         verdict.missing.push(format!("{without_span} requests without a span, at most {counted:?} counted as lost"));
     }
@@ -260,6 +261,18 @@ fn is_cut_target(span: &ReceivedSpan, asks: &[Ask]) -> bool {
         && asks.iter().any(|ask| ask.target().starts_with(target))
 }
 
+/// How many requests may go by at most until connections are found again of which records were lost, by all parties that are
+/// watched.
+fn found_again(round: &Round, happened: &Happened) -> u64 {
+    if !round.wire.is_http2() && !round.wire.is_tls() {
+        return 0;
+    }
+    let connections = happened.told.iter().map(|told| told.port).collect::<BTreeSet<_>>().len();
+    let of = |party| leave_of(Age::OlderBusy, round, party).saturating_mul(connections) as u64;
+    let server = if round.side.has_server() { of(Party::Server) } else { 0 };
+    server.saturating_add(if round.side.has_client() { of(Party::Client) } else { 0 })
+}
+
 /// How many requests were lost at most, as the agents say.
 fn most_requests_lost(happened: &Happened) -> Option<u64> {
     let of = |life: &Life| figures(&life.state, "beyla_rs.requests.lost").into_iter().map(|(_, value)| value as u64);
@@ -269,12 +282,17 @@ fn most_requests_lost(happened: &Happened) -> Option<u64> {
 /// Requests on a connection that began before an agent which it may leave out: an exchange and the next, and what was in
 /// flight then. rustls shows by two pieces which bytes are whose.
 fn leave(round: &Round, party: Party) -> usize {
+    leave_of(round.age, round, party)
+}
+
+/// The same, of connections that are so old.
+fn leave_of(age: Age, round: &Round, party: Party) -> usize {
     let is_rustls = round.wire.is_tls()
         && match party {
             Party::Server => round.server == ServerKind::Hyper,
             Party::Client => round.client == ClientKind::Rust,
         };
-    if round.wire.is_pipelined() && (round.age != Age::OlderResting || is_rustls) {
+    if round.wire.is_pipelined() && (age != Age::OlderResting || is_rustls) {
         // Which response answers what was asked before cannot be known, until it is quiet for a second.
         return usize::MAX;
     }
@@ -283,7 +301,7 @@ fn leave(round: &Round, party: Party) -> usize {
         // after it is known to be HTTP/2, in which there are as many requests as go into a piece.
         return usize::MAX;
     }
-    let in_flight = match round.age {
+    let in_flight = match age {
         _ if round.streams == 1 => 0,
         // At rest, what comes first is provably a beginning.
         Age::OlderResting => round.streams,

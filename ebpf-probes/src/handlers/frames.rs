@@ -5,7 +5,7 @@
 //! Runs as a program of its own (a tail call), which calls itself after a few steps: so the verifier has little to follow.
 //! All that a step changes is kept in memory. The plaintext of TLS is followed in the same way, from the programs of uprobes.
 
-use core::cell::UnsafeCell;
+use core::{cell::UnsafeCell, hint::cold_path};
 
 use ebpf_common::{
     events::{Data, flags, is_plaintext},
@@ -28,6 +28,8 @@ const HEADER: u64 = 9;
 /// Bytes of a frame's header up to the flags.
 const HEADER_READ: u64 = 5;
 const PADDED: u64 = 0x8;
+/// The type of the frame that begins a request, or a response (or its trailers).
+const HEADERS: u64 = 0x1;
 /// Bits of the length of the longest payload of a frame other than DATA that is taken for one.
 const PLAUSIBLE_BITS: u64 = 18;
 
@@ -131,8 +133,10 @@ pub struct Walk {
     kind: Slot,
     /// The piece was copied before, as any other.
     pub(super) is_copied: Slot,
-    /// The head of a message has ended in it.
+    /// The head of a message has ended in it; of frames: how many HEADERS began in what is not recorded yet.
     pub(super) has_head: Slot,
+    /// HEADERS in records that were lost.
+    lost: Slot,
 }
 
 impl Walk {
@@ -228,6 +232,7 @@ pub fn prepare_memory<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand,
     walk.kind.set(stand.http1.into());
     walk.is_copied.set(0);
     walk.has_head.set(0);
+    walk.lost.set(0);
     walk.window.set(WINDOW.into());
     walk.left.set(stand.left.into());
     walk.data.set(stand.data.into());
@@ -339,7 +344,12 @@ pub fn finish_in<S: Socket>(
         // The place is lost: what was not reached shows as a gap, and from here on pieces are recorded as any others.
         connection.flags &= !(FRAMES << side);
     }
-    emit(walk, scratch, rest, if rest > 0 { flags::FAULT } else { 0 })
+    let recorded = emit(walk, scratch, rest, if rest > 0 { flags::FAULT } else { 0 });
+    if walk.lost.get() != 0 {
+        cold_path();
+        socket_io::count_requests(connection, direction, walk.lost.get());
+    }
+    recorded
 }
 
 /// Leaves out the next bytes, or copies them.
@@ -447,6 +457,7 @@ fn begin_frame(walk: &Walk, at: u64, word: u64) {
     let other = word >> 24 & (0xff | PADDED << 8);
     let data = other.wrapping_sub(1) >> 63;
     walk.data.set(data);
+    walk.has_head.add((word >> 24 & 0xff ^ HEADERS).wrapping_sub(1) >> 63);
     walk.strange.set(walk.strange.get() | (len >> PLAUSIBLE_BITS & data.wrapping_sub(1)));
     frame(walk, at, len);
 }
@@ -499,9 +510,13 @@ fn emit(walk: &Walk, scratch: *mut Scratch, more: u64, why: u32) -> Option<()> {
     // A first piece was put together as any other before it was known to be one, with a tail where it is long.
     (header.head_len, header.tail_len) = (head as u16, 0);
     let recorded = output(scratch, head);
-    if recorded.is_none() && walk.kind.get() != FRAMES_OF_HTTP2 {
-        walk.kind.set(LOST_PART);
+    if recorded.is_none() {
+        walk.lost.add(walk.has_head.get());
+        if walk.kind.get() != FRAMES_OF_HTTP2 {
+            walk.kind.set(LOST_PART);
+        }
     }
+    walk.has_head.set(0);
     header.position += len;
     recorded
 }

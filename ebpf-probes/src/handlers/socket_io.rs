@@ -26,7 +26,7 @@ use crate::{
     },
     maps::{
         ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, FRAMES, HTTP2, IGNORED, RESPONDED, RESPONSES, SCRATCH,
-        SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, VERDICTS, WHOLE, count,
+        SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, VERDICTS, WHOLE, count, count_many,
     },
 };
 
@@ -621,14 +621,22 @@ pub(super) fn missed(connection: &mut Connection, direction: u32) {
 #[inline(always)]
 pub fn count_request(connection: &Connection, direction: u32) {
     cold_path();
+    if connection.flags & TURN != 0 {
+        count_requests(connection, direction, 1);
+    }
+}
+
+/// So many messages were lost, which are requests if they went where those go.
+#[inline(always)]
+pub(super) fn count_requests(connection: &Connection, direction: u32, messages: u64) {
     let responses = (connection.flags / RESPONSES) & 3;
     let requests = match responses {
         1 => 1,
         2 => 0,
         _ => u32::from(connection.flags & SENT_FIRST != 0),
     };
-    if connection.flags & TURN != 0 && requests == direction & 1 {
-        count(Counter::LostRequests);
+    if requests == direction & 1 {
+        count_many(Counter::LostRequests, messages);
     }
 }
 

@@ -150,6 +150,7 @@ impl Session for Http2 {
             if self.requests.take_preface() {
                 // Not behind an upgrade, nor behind what a proxy has put before it.
                 self.is_followed |= !self.was_known && chunk.position == 0;
+                piece.streams.are_counted = self.is_followed;
                 self.began_quietly = piece.quiet;
                 let (has_begun, fits) = (self.responses.has_begun(), self.responses.on_beginning());
                 match (has_begun, fits) {
@@ -168,6 +169,7 @@ impl Session for Http2 {
         }
         if !self.is_followed && (self.requests.is_known() || self.responses.is_known()) {
             self.is_followed = true;
+            self.streams.are_counted = true;
             return Interest::Frames;
         }
         Interest::Parse

@@ -30,6 +30,8 @@ pub(super) struct Streams {
     /// First and last request that were seen; 0 if none.
     first_id: u32,
     last_id: u32,
+    /// The kernel side follows frames, and counts the requests that it loses.
+    pub(super) are_counted: bool,
     /// Requests may have been lost since the last one that was seen.
     requests_lost: bool,
     /// Requests between these two were lost.
@@ -51,6 +53,7 @@ impl Streams {
             open: ByKey::new(LIMITS),
             first_id: 0,
             last_id: 0,
+            are_counted: false,
             requests_lost: false,
             lost: (0, 0),
             since_beginning: false,
@@ -156,8 +159,10 @@ impl Streams {
         if self.requests_lost {
             self.lost = (self.last_id, id);
             self.requests_lost = false;
-            // Numbers are given out in order, but for those that are cancelled before they are used.
-            self.anomalies.requests_lost += u64::from(id.saturating_sub(self.last_id) / 2).saturating_sub(1);
+            if !self.are_counted {
+                // Numbers are given out in order, but for those that are cancelled before they are used.
+                self.anomalies.requests_lost += u64::from(id.saturating_sub(self.last_id) / 2).saturating_sub(1);
+            }
         }
         if self.first_id == 0 {
             self.first_id = id;
