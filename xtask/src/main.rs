@@ -59,6 +59,9 @@ enum Verb {
     /// Receive OTLP over HTTP and count what arrives (the other end of `bench`)
     #[command(hide = true)]
     OtlpSink(bench::sink::Args),
+    /// Serve itself requests that make many series (what `bench scrape` watches)
+    #[command(hide = true)]
+    ManySeries,
 }
 
 fn main() -> ExitCode {
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Verb::Kube(args) => kube::main(&args),
         Verb::Kernels(args) => kernels::main(&args),
         Verb::OtlpSink(args) => bench::sink::main(&args),
+        Verb::ManySeries => bench::scrape::talk(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

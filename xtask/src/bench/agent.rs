@@ -95,9 +95,14 @@ impl Agent {
         Ok((now, peak, procfs::map_bytes(self.running.pid())?))
     }
 
+    /// What `/metrics` shows now.
+    pub(crate) fn page(&self) -> Result<String> {
+        http::get(self.listen, "/metrics").context("cannot ask the agent for its metrics")
+    }
+
     /// Its own counters now.
     pub(crate) fn counts(&self) -> Result<Counts> {
-        let page = http::get(self.listen, "/metrics").context("cannot ask the agent for its metrics")?;
+        let page = self.page()?;
         Ok(Counts { seen: sum(&page, "beyla_rs_exchanges_total"), lost: sum(&page, "beyla_rs_capture_lost_total") })
     }
 
@@ -128,12 +133,16 @@ impl Agent {
     }
 }
 
-/// The sum of a counter over all its labels, in the text format of Prometheus.
-fn sum(page: &str, name: &str) -> u64 {
+/// The values of a metric, whatever its labels, in the text format of Prometheus.
+pub(super) fn values<'a>(page: &'a str, name: &'a str) -> impl Iterator<Item = f64> + 'a {
     page.lines()
-        .filter_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' '])))
-        .filter_map(|rest| rest.rsplit_once([' ', '}'])?.1.trim().parse::<f64>().ok())
-        .sum::<f64>() as u64
+        .filter_map(move |line| line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' '])))
+        .filter_map(|rest| rest.rsplit_once([' ', '}'])?.1.trim().parse().ok())
+}
+
+/// The sum of a counter over all its labels.
+fn sum(page: &str, name: &str) -> u64 {
+    values(page, name).sum::<f64>() as u64
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 /// Bytes of a page that are read at most.
-const MAX_PAGE: u64 = 16 << 20;
+const MAX_PAGE: u64 = 128 << 20;
 
 /// The body of a page that answers 200.
 ///
 /// # Errors
 /// When nobody listens, or the status is another.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let limit = Duration::from_secs(5);
+    let limit = Duration::from_secs(20);
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;

@@ -11,6 +11,7 @@ mod nginx;
 mod procfs;
 mod report;
 mod scenario;
+pub(crate) mod scrape;
 pub(crate) mod sink;
 
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use crate::{build, setup, shell};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to measure: nginx, tls, h2c, grpc, or forks (which takes of the options only seconds, agent and backend)
+    /// What to measure: nginx, tls, h2c, grpc, or forks and scrape (which take of the options only seconds, agent and backend)
     #[arg(default_value = "nginx")]
     scenario: String,
     /// Pairs of a run without and a run with the agent, per load
@@ -46,11 +47,18 @@ pub(crate) struct Args {
     backend: String,
 }
 
+/// What is measured, and how.
+type Measure = fn(&agent::Launch, Duration) -> Result<()>;
+
+/// Benchmarks that are no pairs of runs.
+const OTHERS: &[(&str, Measure)] = &[("forks", forks::main), ("scrape", scrape::main)];
+
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let is_forks = args.scenario == "forks";
+    let other = OTHERS.iter().find(|(name, _)| *name == args.scenario);
     let scenario = scenario::ALL.iter().find(|scenario| scenario.name == args.scenario);
-    if scenario.is_none() && !is_forks {
-        let names: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).chain(["forks"]).collect();
+    if scenario.is_none() && other.is_none() {
+        let names: Vec<&str> =
+            scenario::ALL.iter().map(|scenario| scenario.name).chain(OTHERS.iter().map(|(name, _)| *name)).collect();
         bail!("no benchmark {:?}; there are: {}", args.scenario, names.join(", "));
     }
     if std::thread::available_parallelism()?.get() < 2 {
@@ -74,7 +82,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     };
     let length = Duration::from_secs(args.seconds.into());
     let launch = agent::Launch { binary: agent, backend: args.backend.clone() };
-    let Some(scenario) = scenario else { return forks::main(&launch, length) };
+    if let Some((_, main)) = other {
+        return main(&launch, length);
+    }
+    let Some(scenario) = scenario else { return Ok(()) };
     let agent = (!args.noise).then_some(launch);
     let loads = if args.load.is_empty() {
         vec![scenario::Load::Full, scenario::Load::PerSecond(10_000)]
