@@ -197,7 +197,7 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
             verdict.wrong.push(format!("{} times: {}", spans.len(), row(spans[0].1)));
         }
     }
-    let mut without_span = 0;
+    let mut without_span = Vec::new();
     for life in &happened.lives {
         // It says so itself, where the machine is so busy that its libraries do not get their probes in time.
         let lacks_probes =
@@ -229,7 +229,9 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
                 };
                 if had_loss || lacks_probes {
                     verdict.excused += 1;
-                    without_span += u64::from(spans.is_none());
+                    if spans.is_none() {
+                        without_span.push(format!("{} {} (port {})", part.1, ask.target(), one.port));
+                    }
                 } else {
                     let since = (one.start - life.ready) / 1_000_000;
                     verdict.missing.push(format!(
@@ -248,8 +250,10 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
     // Several that go in one write are lost as one. Those that follow on the same connection until it is found again are not lost, nor
     // told.
     let counted = counted.map(|counted| (counted * round.streams as u64).saturating_add(found_again(round, happened)));
-    if counted.is_some_and(|counted| without_span > counted) {
-        verdict.missing.push(format!("{without_span} requests without a span, at most {counted:?} counted as lost"));
+    if counted.is_some_and(|counted| without_span.len() as u64 > counted) {
+        let count = without_span.len();
+        verdict.missing.push(format!("{count} requests without a span, at most {counted:?} counted as lost"));
+        verdict.missing.extend(without_span);
     }
     verdict
 }
