@@ -15,6 +15,7 @@ use crate::{
     ask::{self, Ask, Told},
     plan::{Age, ClientKind, Round, ServerKind, Trouble},
     round::{Happened, Life},
+    servers::service,
 };
 
 /// What came of a round.
@@ -43,6 +44,12 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    /// Spans that exporters had no room for.
+    fn spans_dropped(&self) -> u64 {
+        let is_it = |name: &str| name.starts_with("beyla_rs.export.spans");
+        self.lost.iter().filter(|(name, _)| is_it(name)).map(|(_, count)| count).sum()
+    }
+
     pub(crate) fn is_good(&self) -> bool {
         self.wrong.is_empty() && self.missing.is_empty() && self.histograms.is_empty() && self.complaints.is_empty()
     }
@@ -109,6 +116,12 @@ fn parts(happened: &Happened) -> Vec<(Part, Option<u16>)> {
 struct Whose<'a>(&'a Happened);
 
 impl Whose<'_> {
+    /// Whether it is of the server behind the proxy.
+    fn is_behind(&self, resource: &BTreeMap<String, Value>) -> bool {
+        let name = resource.get("service.name").and_then(Value::as_str);
+        self.0.behind.is_some() && name == Some(service("behind").as_str())
+    }
+
     /// Which of the two this resource is.
     fn party(&self, resource: &BTreeMap<String, Value>) -> Option<Party> {
         let name = resource.get("service.name").and_then(Value::as_str).unwrap_or_default();
@@ -157,7 +170,13 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         }
         verdict.complaints.extend(life.state.violations.iter().take(5).map(|what| format!("violation: {what}")));
         for span in &life.state.spans {
-            let Some(party) = whose.party(&span.resource) else { continue };
+            let Some(party) = whose.party(&span.resource) else {
+                let is_of_round = number_of(span).is_some_and(|number| asks.contains_key(&number));
+                if is_of_round && !whose.is_behind(&span.resource) {
+                    verdict.wrong.push(format!("of a service that there is not, {:?}: {}", span.resource, row(span)));
+                }
+                continue;
+            };
             verdict.spans += 1;
             let ask = number_of(span).and_then(|number| asks.get(&number).copied());
             match ask {
@@ -248,8 +267,9 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
     }
     let counted = most_requests_lost(happened).filter(|_| had_loss);
     // Several that go in one write are lost as one. Those that follow on the same connection until it is found again are not lost, nor
-    // told.
-    let counted = counted.map(|counted| (counted * round.streams as u64).saturating_add(found_again(round, happened)));
+    // told; and the queue of the exporter may be too short.
+    let others = found_again(round, happened).saturating_add(verdict.spans_dropped());
+    let counted = counted.map(|counted| (counted * round.streams as u64).saturating_add(others));
     if counted.is_some_and(|counted| without_span.len() as u64 > counted) {
         let count = without_span.len();
         verdict.missing.push(format!("{count} requests without a span, at most {counted:?} counted as lost"));
@@ -268,11 +288,11 @@ fn is_cut_target(span: &ReceivedSpan, asks: &[Ask]) -> bool {
 /// How many requests may go by at most until connections are found again of which records were lost, by all parties that are
 /// watched.
 fn found_again(round: &Round, happened: &Happened) -> u64 {
-    if !round.wire.is_http2() && !round.wire.is_tls() {
-        return 0;
-    }
     let connections = happened.told.iter().map(|told| told.port).collect::<BTreeSet<_>>().len();
-    let of = |party| leave_of(Age::OlderBusy, round, party).saturating_mul(connections) as u64;
+    let is_proved = round.wire.is_http2() || round.wire.is_tls();
+    // The first request behind a loss is given up where its answer is lost as well.
+    let of_each = |party| if is_proved { leave_of(Age::OlderBusy, round, party) } else { 1 };
+    let of = |party| of_each(party).saturating_mul(connections) as u64;
     let server = if round.side.has_server() { of(Party::Server) } else { 0 };
     server.saturating_add(if round.side.has_client() { of(Party::Client) } else { 0 })
 }
