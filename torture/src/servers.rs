@@ -262,6 +262,8 @@ fn nginx(at: &Path, name: &str, locations: &str, begin: impl Fn(Command) -> Prog
     command.arg("-p").arg(at).arg("-c").arg(at.join(format!("{name}.conf"))).args(["-e", "stderr"]);
     let mut program = begin(command);
     until_it_listens(&mut program, http2_tls);
+    let pid = program.pid();
+    poll("workers of nginx", || (children(pid).len() == 2).then_some(()));
     let ports = vec![(Wire::Http1, http1), (Wire::H2c, h2c), (Wire::Http1Tls, http1_tls), (Wire::Http2Tls, http2_tls)];
     Server::new(program, ports)
 }
