@@ -1,7 +1,16 @@
 //! Records of the ring, checked and typed, without copying.
 
-use ebpf_common::events::{Answer, Bind, Data, EventKind, Met, Open, Process, State};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use ebpf_common::events::{
+    AF_INET, AF_INET6, AF_UNIX, Answer, Bind, Data, EventKind, Met, Open, Process, State, UNIX_PATH_MAX, is_plaintext,
+};
 use zerocopy::FromBytes;
+
+use crate::model::net::{ConnectionInfo, Endpoint};
 
 /// A record of the kernel side.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +65,48 @@ impl<'a> Event<'a> {
                 Self::Data { header, head, tail }
             }
         })
+    }
+}
+
+/// The connection that a record tells of.
+#[must_use]
+pub fn connection(open: &Open) -> ConnectionInfo {
+    let (local, remote) = match open.family {
+        AF_INET | AF_INET6 => (
+            Endpoint::Inet(SocketAddr::new(ip(open.family, open.local_addr), open.local_port)),
+            Endpoint::Inet(SocketAddr::new(ip(open.family, open.remote_addr), open.remote_port)),
+        ),
+        AF_UNIX => (Endpoint::Unix(unix_name(open)), Endpoint::Unix(Arc::from(""))),
+        _ => (Endpoint::Unknown, Endpoint::Unknown),
+    };
+    let tls = is_plaintext(open.conn);
+    ConnectionInfo {
+        id: open.conn,
+        local,
+        remote,
+        netns: open.netns,
+        tls,
+        tls_version: None,
+        asked: None,
+        client: None,
+    }
+}
+
+/// An IPv4 address mapped into IPv6 is what it is mapped from.
+fn ip(family: u16, bytes: [u8; 16]) -> IpAddr {
+    if family == AF_INET {
+        let [a, b, c, d, ..] = bytes;
+        return Ipv4Addr::new(a, b, c, d).into();
+    }
+    Ipv6Addr::from(bytes).to_canonical()
+}
+
+fn unix_name(open: &Open) -> Arc<str> {
+    let len = (open.path_len as usize).min(UNIX_PATH_MAX);
+    match open.path.get(..len) {
+        Some([0, name @ ..]) => format!("@{}", String::from_utf8_lossy(name)).into(),
+        Some(name) => String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default()).into(),
+        None => Arc::from(""),
     }
 }
 

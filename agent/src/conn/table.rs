@@ -1,14 +1,10 @@
 //! All connections.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    num::NonZeroU64,
-    sync::Arc,
-};
+use std::{net::IpAddr, num::NonZeroU64, sync::Arc};
 
 use ebpf_common::events::{
-    AF_INET, AF_INET6, AF_UNIX, Bind, Data, MET_AT_BEGINNING, MET_IN_MIDST, Open, State, TCP_CLOSE, TCP_FIN_WAIT1,
-    TCP_LAST_ACK, UNIX_PATH_MAX, flags, is_plaintext,
+    AF_UNIX, Bind, Data, MET_AT_BEGINNING, MET_IN_MIDST, Open, State, TCP_CLOSE, TCP_FIN_WAIT1, TCP_LAST_ACK, flags,
+    is_plaintext,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -19,6 +15,7 @@ use super::{
     order::Piece,
 };
 use crate::{
+    capture::event::connection,
     model::{
         exchange::{Event, Group},
         net::{ConnectionInfo, Direction, Endpoint, Role},
@@ -189,7 +186,7 @@ impl Connections {
         sink: &mut impl FnMut(&ConnectionInfo, Event),
     ) {
         self.make_room(sink);
-        let mut info = info(open);
+        let mut info = connection(open);
         info.asked = info.remote.ip().and_then(asked);
         if open.family == AF_UNIX || info.tls {
             self.of_process.entry(open.tgid).or_default().insert(open.conn);
@@ -508,55 +505,15 @@ fn add(totals: &mut Totals, connection: &mut Connection) {
     }
 }
 
-fn info(open: &Open) -> ConnectionInfo {
-    let (local, remote) = match open.family {
-        AF_INET | AF_INET6 => (
-            Endpoint::Inet(SocketAddr::new(ip(open.family, open.local_addr), open.local_port)),
-            Endpoint::Inet(SocketAddr::new(ip(open.family, open.remote_addr), open.remote_port)),
-        ),
-        AF_UNIX => (Endpoint::Unix(unix_name(open)), Endpoint::Unix(Arc::from(""))),
-        _ => (Endpoint::Unknown, Endpoint::Unknown),
-    };
-    let tls = is_plaintext(open.conn);
-    ConnectionInfo {
-        id: open.conn,
-        local,
-        remote,
-        netns: open.netns,
-        tls,
-        tls_version: None,
-        asked: None,
-        client: None,
-    }
-}
-
 /// A connection of which nothing is known.
 fn unknown(id: u64, tls: bool) -> ConnectionInfo {
     let (local, remote) = (Endpoint::Unknown, Endpoint::Unknown);
     ConnectionInfo { id, local, remote, netns: 0, tls, tls_version: None, asked: None, client: None }
 }
 
-/// An IPv4 address mapped into IPv6 is what it is mapped from.
-fn ip(family: u16, bytes: [u8; 16]) -> IpAddr {
-    if family == AF_INET {
-        let [a, b, c, d, ..] = bytes;
-        return Ipv4Addr::new(a, b, c, d).into();
-    }
-    Ipv6Addr::from(bytes).to_canonical()
-}
-
-fn unix_name(open: &Open) -> Arc<str> {
-    let len = (open.path_len as usize).min(UNIX_PATH_MAX);
-    match open.path.get(..len) {
-        Some([0, name @ ..]) => format!("@{}", String::from_utf8_lossy(name)).into(),
-        Some(name) => String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default()).into(),
-        None => Arc::from(""),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use ebpf_common::events::{EventKind, PLAINTEXT, RECEIVED, SENT};
+    use ebpf_common::events::{AF_INET, EventKind, PLAINTEXT, RECEIVED, SENT};
     use zerocopy::FromZeros as _;
 
     use super::*;
