@@ -18,7 +18,12 @@ use std::{
     time::Duration,
 };
 
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::{Layer as _, SubscriberExt as _},
+    util::SubscriberInitExt as _,
+};
 
 use self::log::Log;
 pub use self::settings::{SettingsError, export as export_settings};
@@ -76,16 +81,16 @@ fn start_log(config: &Loaded) -> Log {
     let libraries = if level > LevelFilter::DEBUG { level } else { level.min(LevelFilter::WARN) };
     // This one calls it an error when the API server is away; what that means here is said here.
     let kube = if libraries > LevelFilter::WARN { libraries } else { LevelFilter::OFF };
-    let filter = EnvFilter::new(format!("{libraries},kube_client={kube},beyla_rs={level}"));
+    let filter = Targets::new().with_default(libraries).with_target("kube_client", kube).with_target("beyla_rs", level);
     let log = Log::start(std::io::stderr());
     let writer = log.clone();
-    let logger = tracing_subscriber::fmt()
+    let lines = fmt::layer()
         .with_writer(move || writer.clone())
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        .with_env_filter(filter);
-    if logger.try_init().is_err() {
+        .with_filter(filter);
+    if tracing_subscriber::registry().with(lines).try_init().is_err() {
         // A test has set one up already.
         return log;
     }
