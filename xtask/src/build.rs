@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{setup, shell};
 
-pub(crate) fn main() -> Result<()> {
+pub fn main() -> Result<()> {
     setup::ensure()?;
     agent()?;
     let binary = shell::agent_binary();
@@ -16,6 +16,6 @@ pub(crate) fn main() -> Result<()> {
 }
 
 /// Builds the agent; needs what [`setup::ensure`] sees to.
-pub(crate) fn agent() -> Result<()> {
+pub fn agent() -> Result<()> {
     shell::run(shell::cargo().args(["build", "--release", "--package", "beyla-rs"]))
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::bench::child::{self, Running};
-use crate::bench::http;
-use crate::setup::packages;
-use crate::shell::{self, NotPermitted};
-use crate::{build, setup};
+use xtask::child::{self, Running};
+use xtask::http;
+use xtask::setup::packages;
+use xtask::shell::{self, NotPermitted};
+use xtask::{build, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::setup::packages;
-use crate::{setup, shell};
+use xtask::setup::packages;
+use xtask::{setup, shell};
 
 /// The program that runs the session of the protocol which `PROTOCOL` names.
 const SESSION: &str = "session";

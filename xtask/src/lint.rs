@@ -1,20 +1,23 @@
-//! `cargo xtask lint`: formatting, clippy on both sides, and the repository's own rules.
+//! `cargo xtask lint`: formatting, clippy on both sides, the repository's own rules, and what is depended upon.
 
 use anyhow::Result;
 
-use crate::{setup, shell, tidy};
+use crate::{deny, tidy};
+use xtask::{setup, shell};
 
 pub(crate) fn main() -> Result<()> {
-    setup::ensure()?;
+    setup::ensure_for_lint()?;
     all()
 }
 
-/// Everything, cheapest first; needs what [`setup::ensure`] sees to.
+/// Everything, cheapest first; needs what [`setup::ensure_for_lint`] sees to.
 pub(crate) fn all() -> Result<()> {
     shell::say("lint: the repository's own rules");
     tidy::all()?;
     shell::say("lint: formatting");
     shell::run(shell::cargo().args(["fmt", "--all", "--check"]))?;
+    shell::say("lint: what is depended upon");
+    deny::all()?;
     shell::say("lint: clippy, host side");
     shell::run(shell::cargo().args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
     shell::say("lint: clippy, kernel side");

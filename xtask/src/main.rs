@@ -1,15 +1,11 @@
 //! `cargo xtask VERB`: what a person or CI does with this repository. One file per verb.
 
-mod bench;
-mod build;
 mod demo;
+mod deny;
 mod fuzz;
-mod kernels;
-mod kube;
 mod lint;
+mod program;
 mod run;
-mod setup;
-mod shell;
 mod test;
 mod tidy;
 mod torture;
@@ -18,6 +14,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use xtask::{build, exit_code, setup};
 
 #[derive(Parser)]
 #[command(
@@ -32,7 +29,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Install what the build needs and this machine lacks
+    /// Install what build and lint need and this machine lacks
     Setup(setup::Args),
     /// Build the release binary (set-up included)
     Build,
@@ -40,12 +37,13 @@ enum Verb {
     Run(run::Args),
     /// Lint, then run every test
     Test(test::Args),
-    /// Formatting, clippy with warnings as errors on both sides, and the repository's own rules
+    /// Formatting, clippy with warnings as errors on both sides, the repository's own rules, and what is depended upon
     Lint,
     /// Watch a small shop of services under traffic
     Demo(demo::Args),
     /// Measure what the agent costs a server, and what it sees
-    Bench(bench::Args),
+    #[command(disable_help_flag = true)]
+    Bench(program::Args),
     /// Random traffic under random conditions: nothing wrong, nothing missing but what was counted as lost
     Torture(torture::Args),
     /// Feed the parsers hostile bytes for a while
@@ -53,39 +51,26 @@ enum Verb {
     /// Check what is in `deploy/` with the programs that it is for (needs Go)
     Validate,
     /// Try the manifests and the chart on a real cluster (needs KUBECONFIG, kubectl and Go)
-    Kube(kube::Args),
+    #[command(disable_help_flag = true)]
+    Kube(program::Args),
     /// Run the agent on other kernels, emulated, and assert that all that was sent was seen
-    Kernels(kernels::Args),
-    /// Receive OTLP over HTTP and count what arrives (the other end of `bench`)
-    #[command(hide = true)]
-    OtlpSink(bench::sink::Args),
-    /// Serve itself requests that make many series (what `bench scrape` watches)
-    #[command(hide = true)]
-    ManySeries,
+    #[command(disable_help_flag = true)]
+    Kernels(program::Args),
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().verb {
+    exit_code(match Cli::parse().verb {
         Verb::Setup(args) => setup::main(&args),
         Verb::Build => build::main(),
         Verb::Run(args) => run::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Lint => lint::main(),
         Verb::Demo(args) => demo::main(&args),
-        Verb::Bench(args) => bench::main(&args),
+        Verb::Bench(args) => program::main("bench", &args),
         Verb::Torture(args) => torture::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Validate => validate::main(),
-        Verb::Kube(args) => kube::main(&args),
-        Verb::Kernels(args) => kernels::main(&args),
-        Verb::OtlpSink(args) => bench::sink::main(&args),
-        Verb::ManySeries => bench::scrape::talk(),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xtask: {error:#}");
-            error.downcast_ref::<shell::NotPermitted>().map_or(ExitCode::FAILURE, |_| ExitCode::from(3))
-        }
-    }
+        Verb::Kube(args) => program::main("kube", &args),
+        Verb::Kernels(args) => program::main("kernels", &args),
+    })
 }

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell::{self, NotPermitted};
-use crate::{build, fuzz, lint, setup, torture, validate};
+use crate::{fuzz, lint, torture, validate};
+use xtask::shell::{self, NotPermitted};
+use xtask::{build, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -30,6 +31,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if args.unit { setup::ensure() } else { setup::ensure_for_tests() }?;
     let lints = !args.no_lint && args.filter.is_none();
     if lints {
+        setup::ensure_for_lint()?;
         lint::all()?;
     }
     let mut tally = Tally::default();
@@ -45,6 +47,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             "--lib",
             "--bin",
             "xtask",
+            "--bin",
+            "xtask-bench",
+            "--bin",
+            "xtask-kernels",
+            "--bin",
+            "xtask-kube",
             "--bin",
             "torture",
             "--bin",

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell::{self, NotPermitted};
-use crate::{build, setup};
+use xtask::shell::{self, NotPermitted};
+use xtask::{build, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

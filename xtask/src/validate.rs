@@ -1,7 +1,6 @@
 //! `cargo xtask validate`: what stands in `deploy/` is what Kubernetes, Helm, Prometheus, Compose and systemd take.
 
 mod grants;
-pub(crate) mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::shell;
-use tools::{KUBERNETES, Tools};
+use xtask::deploy_tools::{KUBERNETES, Tools};
+use xtask::shell;
 
 /// A way to install the chart, and whether it is the one that grants as little as possible.
 const CHART_VALUES: &[(&str, &[&str])] = &[

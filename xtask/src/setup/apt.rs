@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::shell::{self, NotPermitted};
 
 /// Another that installs at this moment (unattended upgrades, a second of us) is waited for.
-pub(crate) const WAITING: [&str; 2] = ["-o", "DPkg::Lock::Timeout=600"];
+pub const WAITING: [&str; 2] = ["-o", "DPkg::Lock::Timeout=600"];
 
 /// A package that is missing.
 pub(super) struct Package {
@@ -74,7 +74,7 @@ pub(super) fn install(packages: &[Package]) -> Result<()> {
 ///
 /// # Errors
 /// When the mirrors cannot be reached or have no such package.
-pub(crate) fn unpack(package: &str, to: &Path) -> Result<()> {
+pub fn unpack(package: &str, to: &Path) -> Result<()> {
     let parts = to.with_extension("part");
     fs::create_dir_all(&parts).with_context(|| format!("cannot make {}", parts.display()))?;
     let download = || shell::output(apt_get().args(["download", package]).current_dir(&parts));

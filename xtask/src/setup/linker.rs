@@ -30,12 +30,7 @@ impl State {
     /// Looks where the agent's build script looks: our own tools, PATH, cargo's programs.
     pub(super) fn find(toolchain: &Toolchain) -> Self {
         let mut why = "there is none".to_owned();
-        let own = tools().join("bin/bpf-linker");
-        let cargos = cargo_home().map(|home| home.join("bin/bpf-linker"));
-        for path in [Some(own), shell::which("bpf-linker"), cargos].into_iter().flatten() {
-            if !shell::is_executable(&path) {
-                continue;
-            }
+        for path in shell::tool("bpf-linker") {
             match reason_against(&path, toolchain.llvm_major) {
                 None => return Self::Found(path),
                 Some(reason) => why = format!("{} {reason}", path.display()),
@@ -54,7 +49,7 @@ pub(super) fn install(toolchain: &Toolchain, why: &str) -> Result<()> {
     let Some(prefix) = llvm_prefix(major) else {
         bail!("no LLVM {major} in /usr/lib/llvm-{major} nor in LLVM_PREFIX to build bpf-linker against");
     };
-    let root = tools();
+    let root = shell::tools();
     shell::say(format_args!(
         "building bpf-linker {VERSION} with LLVM {major} into {} ({why}); this takes minutes, once",
         root.display()
@@ -66,15 +61,6 @@ pub(super) fn install(toolchain: &Toolchain, why: &str) -> Result<()> {
         .arg(root)
         .env("LLVM_PREFIX", prefix);
     shell::run(&mut command)
-}
-
-/// Where the agent's build script looks as well, whatever CARGO_TARGET_DIR says.
-fn tools() -> PathBuf {
-    shell::root().join("target/tools")
-}
-
-fn cargo_home() -> Option<PathBuf> {
-    env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))
 }
 
 /// Where an LLVM of this major version is installed with what a program is linked against.

@@ -1,9 +1,10 @@
-//! `cargo xtask setup`: what the build needs and this machine lacks. Looking costs a few program starts (< 0.3 s); only
+//! `cargo xtask setup`: what build and lint need and this machine lacks. Looking costs a few program starts (< 0.3 s); only
 //! what is missing is installed, each with a line that says so, and without root the command is named instead.
 
-pub(crate) mod apt;
+pub mod apt;
+pub mod deny;
 mod linker;
-pub(crate) mod packages;
+pub mod packages;
 mod runtimes;
 mod toolchain;
 
@@ -14,7 +15,7 @@ use anyhow::{Result, bail};
 use crate::shell;
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// Only say what is missing; exit with 1 if anything is
     #[arg(long)]
     check: bool,
@@ -83,10 +84,13 @@ fn missing(programs: &[packages::Program]) -> Vec<apt::Package> {
     packages
 }
 
-pub(crate) fn main(args: &Args) -> Result<()> {
+pub fn main(args: &Args) -> Result<()> {
     let programs = if args.tests { packages::TESTS } else { &[] };
     let plan = Plan::of_this_machine(programs)?;
     let mut missing = plan.missing();
+    if deny::find().is_none() {
+        missing.push("cargo-deny: for `cargo xtask lint`".to_owned());
+    }
     if args.tests {
         missing
             .extend(runtimes::missing().map(|name| format!("target/programs/{name}, made from tests/programs/{name}")));
@@ -97,6 +101,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         bail!("missing:\n  {}", missing.join("\n  "));
     } else {
         plan.carry_out()?;
+        deny::ensure()?;
         if args.tests {
             runtimes::make()?;
         }
@@ -106,28 +111,34 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 }
 
 /// Makes this machine able to run the end-to-end tests.
-pub(crate) fn ensure_for_tests() -> Result<()> {
+pub fn ensure_for_tests() -> Result<()> {
     ensure_with(packages::TESTS)?;
     runtimes::make()
 }
 
 /// Makes the programs in Go that the tests watch.
-pub(crate) fn ensure_go() -> Result<()> {
+pub fn ensure_go() -> Result<()> {
     ensure_with(packages::GO)?;
     runtimes::make_one("go")
 }
 
+/// Makes this machine able to lint.
+pub fn ensure_for_lint() -> Result<()> {
+    ensure()?;
+    deny::ensure()
+}
+
 /// Makes this machine able to build both sides.
-pub(crate) fn ensure() -> Result<()> {
+pub fn ensure() -> Result<()> {
     Plan::of_this_machine(&[])?.carry_out()
 }
 
 /// Makes this machine able to build both sides and to run what watches `programs`.
-pub(crate) fn ensure_with(programs: &[packages::Program]) -> Result<()> {
+pub fn ensure_with(programs: &[packages::Program]) -> Result<()> {
     Plan::of_this_machine(programs)?.carry_out()
 }
 
 /// Makes this machine able to start `programs`; what builds is not looked at.
-pub(crate) fn ensure_programs(programs: &[packages::Program]) -> Result<()> {
+pub fn ensure_programs(programs: &[packages::Program]) -> Result<()> {
     apt::install(&missing(programs))
 }

@@ -2,11 +2,11 @@
 //! PATH already, from wherever, is taken as it is.
 
 /// A program and the package to install where it is missing.
-pub(crate) struct Program {
+pub struct Program {
     /// The name on PATH; or, of what is compiled with, a file.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// Its package in Debian and Ubuntu.
-    pub(crate) package: &'static str,
+    pub package: &'static str,
 }
 
 const fn program(name: &'static str, package: &'static str) -> Program {
@@ -14,7 +14,7 @@ const fn program(name: &'static str, package: &'static str) -> Program {
 }
 
 /// What the end-to-end tests watch or use.
-pub(crate) const TESTS: &[Program] = &[
+pub const TESTS: &[Program] = &[
     program("cc", "gcc"),
     program("c++", "g++"),
     program("/usr/include/openssl/ssl.h", "libssl-dev"),
@@ -51,7 +51,7 @@ pub(crate) const TESTS: &[Program] = &[
 ];
 
 /// What `cargo xtask bench` starts.
-pub(crate) const BENCH: &[Program] = &[
+pub const BENCH: &[Program] = &[
     program("cc", "gcc"),
     program("nginx", "nginx-light"),
     program("wrk", "wrk"),
@@ -63,16 +63,16 @@ pub(crate) const BENCH: &[Program] = &[
 ];
 
 /// What fuzzing is built with.
-pub(crate) const FUZZ: &[Program] = &[program("c++", "g++")];
+pub const FUZZ: &[Program] = &[program("c++", "g++")];
 
 /// What programs in Go are made with.
-pub(crate) const GO: &[Program] = &[program("go", "golang-go")];
+pub const GO: &[Program] = &[program("go", "golang-go")];
 
 /// What `cargo xtask demo` starts.
-pub(crate) const DEMO: &[Program] = &[program("python3", "python3"), program("setpriv", "util-linux")];
+pub const DEMO: &[Program] = &[program("python3", "python3"), program("setpriv", "util-linux")];
 
 /// What `cargo xtask kernels` starts, or puts into its guests.
-pub(crate) const KERNELS: &[Program] = &[
+pub const KERNELS: &[Program] = &[
     program("qemu-system-x86_64", "qemu-system-x86"),
     program("busybox", "busybox"),
     program("cpio", "cpio"),

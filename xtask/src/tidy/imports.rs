@@ -51,7 +51,7 @@ fn module_path(inner: &str) -> Vec<&str> {
 
 /// A sibling in `protocols/` that is a protocol, not one of the words all of them share.
 fn is_folder_of_protocols(name: &str) -> bool {
-    crate::shell::root().join("agent/src/protocols").join(name).is_dir()
+    xtask::shell::root().join("agent/src/protocols").join(name).is_dir()
         || PROTOCOL_IMPORTS.iter().any(|(a, b)| *a == name || *b == name)
 }
 

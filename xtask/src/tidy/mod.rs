@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell;
 use text::Source;
+use xtask::shell;
 
 /// Checks every Rust file.
 ///

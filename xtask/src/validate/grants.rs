@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::shell;
+use xtask::shell;
 
 /// Files that grant capabilities, and the marks of the lines that do.
 const FILES: &[(&str, &[&str])] = &[

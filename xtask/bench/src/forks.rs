@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::agent::{Agent, Launch, Selection};
-use super::child::{self, Running};
 use super::procfs;
 use super::scenario::SERVER_CORE;
-use crate::shell;
+use xtask::child::{self, Running};
+use xtask::shell;
 
 /// Processes started per second.
 const RATE: u32 = 10_000;

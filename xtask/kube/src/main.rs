@@ -8,15 +8,19 @@ mod image;
 mod scenario;
 mod spans;
 
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use clap::Parser;
 
-use crate::{build, setup, shell};
 use cluster::Cluster;
+use xtask::{build, exit_code, setup, shell};
 
-#[derive(clap::Args)]
-pub(crate) struct Args {
+#[derive(Parser)]
+#[command(name = "cargo xtask kube", bin_name = "cargo xtask kube")]
+#[command(about = "Try the manifests and the chart on a real cluster (needs KUBECONFIG, kubectl and Go)")]
+struct Args {
     /// Command that makes an image and gives it to the cluster: it is called with NAME, FOLDER and the entry point
     #[arg(long, env = "KUBE_IMAGE_IMPORT", value_name = "COMMAND")]
     image_import: String,
@@ -52,7 +56,11 @@ impl Variant {
     const ALL: [Self; 3] = [Self::Base, Self::Privileged, Self::Chart];
 }
 
-pub(crate) fn main(args: &Args) -> Result<()> {
+fn main() -> ExitCode {
+    exit_code(try_cluster(&Args::parse()))
+}
+
+fn try_cluster(args: &Args) -> Result<()> {
     let started = Instant::now();
     let agent = match &args.agent {
         Some(file) => file.clone(),

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::measure::{Pair, Watched};
 use super::procfs;
 use super::scenario::{Load, Scenario};
-use crate::shell;
+use xtask::shell;
 
 /// All pairs at one load.
 pub(crate) struct Column {

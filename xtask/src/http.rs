@@ -13,7 +13,7 @@ const MAX_PAGE: u64 = 128 << 20;
 ///
 /// # Errors
 /// When nobody listens, or the status is another.
-pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
+pub fn get(address: SocketAddr, path: &str) -> Result<String> {
     let limit = Duration::from_secs(20);
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
@@ -30,6 +30,6 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
 }
 
 /// An address on loopback that nobody listens on now.
-pub(crate) fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

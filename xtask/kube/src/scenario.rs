@@ -11,8 +11,8 @@ use super::cluster::{Cluster, apply, apply_text, kubectl, rolled_out, wait_for};
 use super::expected::Expected;
 use super::spans::{self, CLIENT, SERVER, Span};
 use super::{Args, Variant, image};
-use crate::shell;
-use crate::validate::tools::{KUBERNETES, Tools};
+use xtask::deploy_tools::{KUBERNETES, Tools};
+use xtask::shell;
 
 /// The Services that callers ask, and the workload and container behind each.
 const TARGETS: &[(&str, &str, &str)] = &[

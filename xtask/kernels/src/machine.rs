@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::bench::child::{self, Running};
+use xtask::child::{self, Running};
 
 /// The processor that is emulated. With `max` QEMU 7.2 has features on offer by which kernels patch their own code wrongly.
 const PROCESSOR: &str = "Haswell";

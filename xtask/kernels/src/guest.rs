@@ -9,12 +9,12 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::scenario::LARGE_BYTES;
-use crate::shell;
+use xtask::shell;
 
 /// Programs of this machine that talk in the guest, and the shell that starts them.
 const PROGRAMS: [&str; 5] = ["busybox", "curl", "dnsmasq", "h2load", "nghttpd"];
 /// What the guest's first process does.
-const INIT: &str = include_str!("init.sh");
+const INIT: &str = include_str!("../init.sh");
 /// Small files, by their path: names come from the guest's own DNS server, and its only account is root.
 const FILES: &[(&str, &str)] = &[
     ("etc/resolv.conf", "nameserver 127.0.0.1\n"),

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::shell;
+use xtask::shell;
 
 /// As the manifests name it.
 pub(super) const AGENT: &str = "localhost/beyla-rs:test";

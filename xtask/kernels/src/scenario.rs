@@ -59,12 +59,12 @@ mod tests {
     #[test]
     fn the_guest_waits_for_two_spans_of_each_request() {
         let waits = format!("-ge {} ]", 2 * requests());
-        assert!(include_str!("init.sh").contains(&waits), "{waits}");
+        assert!(include_str!("../init.sh").contains(&waits), "{waits}");
     }
 
     #[test]
     fn the_guest_waits_for_every_port() {
-        let init = include_str!("init.sh");
+        let init = include_str!("../init.sh");
         for scenario in ALL {
             assert!(init.contains(&format!(" {:X}", scenario.port)), "{}", scenario.name);
         }

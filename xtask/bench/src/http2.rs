@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::child::{self, Running};
-use super::http;
 use super::measure;
 use super::scenario::{Bars, LOAD_CORE, Load, SERVER_CORE, Scenario, Server};
-use crate::shell;
+use xtask::child::{self, Running};
+use xtask::http;
+use xtask::shell;
 
 pub(crate) const NGHTTPD: Scenario = Scenario {
     name: "h2c",

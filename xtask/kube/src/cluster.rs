@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::shell;
+use xtask::shell;
 
 /// Namespaces that the run makes.
 const NAMESPACES: &[&str] = &["shop", "observability", "beyla-rs"];

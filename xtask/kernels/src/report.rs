@@ -3,7 +3,7 @@
 use super::scenario;
 use super::transcript::Transcript;
 use super::verdict::seen;
-use crate::shell;
+use xtask::shell;
 
 /// The table's first row.
 pub(super) fn head() -> Vec<String> {

@@ -2,28 +2,29 @@
 //! with the agent in turn. What is compared was measured in the same minute on the same machine.
 
 mod agent;
-pub(crate) mod child;
 mod forks;
-pub(crate) mod http;
 mod http2;
 mod measure;
 mod nginx;
 mod procfs;
 mod report;
 mod scenario;
-pub(crate) mod scrape;
-pub(crate) mod sink;
+mod scrape;
+mod sink;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
 
-use crate::setup::packages;
-use crate::{build, setup, shell};
+use xtask::exit_code;
+use xtask::setup::packages;
+use xtask::{build, setup, shell};
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+struct Args {
     /// What to measure: nginx, tls, h2c, grpc, or forks and scrape (which take of the options only seconds, agent and backend)
     #[arg(default_value = "nginx")]
     scenario: String,
@@ -53,7 +54,37 @@ type Measure = fn(&agent::Launch, Duration) -> Result<()>;
 /// Benchmarks that are no pairs of runs.
 const OTHERS: &[(&str, Measure)] = &[("forks", forks::main), ("scrape", scrape::main)];
 
-pub(crate) fn main(args: &Args) -> Result<()> {
+/// Programs that a measurement starts: this one again.
+#[derive(Subcommand)]
+enum Part {
+    /// Receive OTLP over HTTP and count what arrives
+    #[command(hide = true)]
+    OtlpSink(sink::Args),
+    /// Serve itself requests that make many series
+    #[command(hide = true)]
+    ManySeries,
+}
+
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", args_conflicts_with_subcommands = true)]
+#[command(disable_help_subcommand = true, about = "Measure what the agent costs a server, and what it sees")]
+struct Cli {
+    #[command(subcommand)]
+    part: Option<Part>,
+    #[command(flatten)]
+    args: Args,
+}
+
+fn main() -> ExitCode {
+    let Cli { part, args } = Cli::parse();
+    exit_code(match part {
+        None => measure(&args),
+        Some(Part::OtlpSink(args)) => sink::main(&args),
+        Some(Part::ManySeries) => scrape::talk(),
+    })
+}
+
+fn measure(args: &Args) -> Result<()> {
     let other = OTHERS.iter().find(|(name, _)| *name == args.scenario);
     let scenario = scenario::ALL.iter().find(|scenario| scenario.name == args.scenario);
     if scenario.is_none() && other.is_none() {

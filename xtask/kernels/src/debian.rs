@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::release;
-use crate::shell;
+use xtask::shell;
 
 /// Where there are kernels: suites of the archive and of the security archive that stands beside it.
 const SUITES: &[(Archive, &str)] = &[

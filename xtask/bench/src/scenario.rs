@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::child::Running;
 use super::{http2, nginx};
+use xtask::child::Running;
 
 /// The core of the server.
 pub(crate) const SERVER_CORE: u32 = 0;

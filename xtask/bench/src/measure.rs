@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::agent::{Agent, Launch, Selection};
-use super::child::{self, Running};
 use super::procfs;
 use super::scenario::{Load, Scenario, Server};
+use xtask::child::{self, Running};
 
 /// What a run without an agent, or the server's part of one with it, gave.
 #[derive(Clone, Copy, Debug)]

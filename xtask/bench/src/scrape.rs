@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::agent::{self, Agent, Launch, Selection};
-use super::child::{self, Running};
 use super::procfs;
 use super::scenario::SERVER_CORE;
-use crate::shell;
+use xtask::child::{self, Running};
+use xtask::shell;
 
 /// Series that the page has at least: as many as the agent keeps.
 const SERIES: usize = 10_000;

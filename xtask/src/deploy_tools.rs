@@ -12,7 +12,7 @@ use crate::setup::apt;
 use crate::shell;
 
 /// The release whose schemas are used.
-pub(crate) const KUBERNETES: &str = "1.33.4";
+pub const KUBERNETES: &str = "1.33.4";
 
 /// The Go that `deploy/validate/go.mod` asks for, as Go's own modules offer it.
 const TOOLCHAIN: &str = "golang.org/toolchain@v0.0.1-go1.26.0.linux-amd64";
@@ -20,14 +20,14 @@ const TOOLCHAIN: &str = "golang.org/toolchain@v0.0.1-go1.26.0.linux-amd64";
 const SELF_HELPING: u32 = 21;
 
 /// Where the programs are.
-pub(crate) struct Tools {
+pub struct Tools {
     folder: PathBuf,
     go: PathBuf,
 }
 
 impl Tools {
     /// Builds our program; a second or so when nothing has changed.
-    pub(crate) fn ensure() -> Result<Self> {
+    pub fn ensure() -> Result<Self> {
         let tools = Self { folder: shell::target_dir().join("tools"), go: go()? };
         fs::create_dir_all(&tools.folder).with_context(|| format!("cannot make {}", tools.folder.display()))?;
         if !shell::is_executable(&tools.validate_path()) {
@@ -50,14 +50,14 @@ impl Tools {
     }
 
     /// Our program with one of its verbs.
-    pub(crate) fn validate(&self, verb: &str) -> Command {
+    pub fn validate(&self, verb: &str) -> Command {
         let mut command = Command::new(self.validate_path());
         command.arg(verb);
         command
     }
 
     /// Where Kubernetes' schemas are, once they are there.
-    pub(crate) fn schemas(&self) -> Result<PathBuf> {
+    pub fn schemas(&self) -> Result<PathBuf> {
         let folder = self.folder.join(format!("kubernetes-schemas-{KUBERNETES}"));
         if !folder.join("_definitions.json").exists() {
             // Kubernetes publishes its schemas within its Go module.
@@ -71,7 +71,7 @@ impl Tools {
     }
 
     /// Prometheus' checker: the one on PATH, else Debian's, unpacked and not installed: nobody asked for a server.
-    pub(crate) fn promtool(&self) -> Result<PathBuf> {
+    pub fn promtool(&self) -> Result<PathBuf> {
         let unpacked = self.folder.join("prometheus");
         let ours = unpacked.join("usr/bin/promtool");
         if let Some(path) = shell::which("promtool") {

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::child::{self, Running};
+use super::procfs;
 use super::scenario::{Bars, LOAD_CORE, Load, SERVER_CORE, Scenario, Server};
-use super::{http, procfs};
-use crate::shell;
+use xtask::child::{self, Running};
+use xtask::http;
+use xtask::shell;
 
 pub(crate) const PLAIN: Scenario = Scenario {
     name: "nginx",

@@ -13,18 +13,22 @@ mod transcript;
 mod verdict;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use clap::Parser;
 
-use crate::{build, setup, shell};
 use debian::Offer;
 use machine::Machine;
 use transcript::Transcript;
 use verdict::Release;
+use xtask::{build, exit_code, setup, shell};
 
-#[derive(clap::Args)]
-pub(crate) struct Args {
+#[derive(Parser)]
+#[command(name = "cargo xtask kernels", bin_name = "cargo xtask kernels")]
+#[command(about = "Run the agent on other kernels, emulated, and assert that all that was sent was seen")]
+struct Args {
     /// Kernels by the beginning of their version (5.10, 6.12.95); all that Debian has packages of if none is given
     versions: Vec<String>,
     /// The agent's binary; the release build if not given
@@ -38,7 +42,11 @@ pub(crate) struct Args {
     limit: u64,
 }
 
-pub(crate) fn main(args: &Args) -> Result<()> {
+fn main() -> ExitCode {
+    exit_code(try_kernels(&Args::parse()))
+}
+
+fn try_kernels(args: &Args) -> Result<()> {
     let started = Instant::now();
     setup::ensure_programs(setup::packages::KERNELS)?;
     let debian = debian::Debian::ask()?;

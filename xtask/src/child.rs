@@ -12,14 +12,14 @@ use anyhow::{Context as _, Result, bail};
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A running program of ours.
-pub(crate) struct Running {
+pub struct Running {
     child: Child,
     name: String,
 }
 
 /// A command that dies with us, tied to a core if one is given. The process is the program itself: what stands before it
 /// on the command line replaces itself.
-pub(crate) fn command(program: impl AsRef<OsStr>, core: Option<u32>) -> Command {
+pub fn command(program: impl AsRef<OsStr>, core: Option<u32>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM"]);
     if let Some(core) = core {
@@ -31,23 +31,23 @@ pub(crate) fn command(program: impl AsRef<OsStr>, core: Option<u32>) -> Command 
 
 impl Running {
     /// Starts a program.
-    pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self> {
+    pub fn start(name: &str, command: &mut Command) -> Result<Self> {
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Self { child, name: name.to_owned() })
     }
 
     /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Its standard input and output, where they are pipes that nobody has taken.
-    pub(crate) fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+    pub fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
         Some((self.child.stdin.take()?, self.child.stdout.take()?))
     }
 
     /// Fails when the program has ended by itself.
-    pub(crate) fn check(&mut self) -> Result<()> {
+    pub fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("{} ended by itself: {status}", self.name);
         }
@@ -58,7 +58,7 @@ impl Running {
     ///
     /// # Errors
     /// When the program ends before that or `limit` is over.
-    pub(crate) fn wait_until<T>(&mut self, limit: Duration, mut ready: impl FnMut() -> Option<T>) -> Result<T> {
+    pub fn wait_until<T>(&mut self, limit: Duration, mut ready: impl FnMut() -> Option<T>) -> Result<T> {
         let started = Instant::now();
         loop {
             if let Some(value) = ready() {
@@ -73,7 +73,7 @@ impl Running {
     }
 
     /// Waits for the program to end by itself; `None`, and it is ended, if it does not within `limit`.
-    pub(crate) fn ended_within(mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+    pub fn ended_within(mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -87,7 +87,7 @@ impl Running {
     }
 
     /// Asks the program to end and waits for it.
-    pub(crate) fn stop(mut self) -> Result<()> {
+    pub fn stop(mut self) -> Result<()> {
         self.end()
     }
 

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::child::{self, Running};
 use super::scenario::LOAD_CORE;
-use super::{http, procfs, sink};
+use super::{procfs, sink};
+use xtask::child::{self, Running};
+use xtask::http;
 
 /// How an agent is started.
 pub(crate) struct Launch {
@@ -72,7 +73,7 @@ impl Agent {
         command.args(["--endpoint", &format!("http://{sink_address}"), "--protocol", "http/protobuf"]);
         command.args(["--print", "off", "--log-level", "warn", "--listen", &listen.to_string()]).stdout(Stdio::null());
         if hooks_only {
-            command.args(["--config", concat!(env!("CARGO_MANIFEST_DIR"), "/src/bench/hooks_only.yaml")]);
+            command.args(["--config", concat!(env!("CARGO_MANIFEST_DIR"), "/hooks_only.yaml")]);
         }
         let mut running = Running::start("the agent", &mut command)?;
         running.wait_until(Duration::from_secs(20), || http::get(listen, "/readyz").ok())?;
