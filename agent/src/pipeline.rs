@@ -304,12 +304,6 @@ impl Worker {
             ..
         } = self;
         stages.begin_round();
-        let lost = capture.lost();
-        if lost > std::mem::replace(known_lost, lost) {
-            let at_ns = monotonic_ns();
-            recorder.write(|| Entry::Lost { at_ns });
-            connections.on_losses(at_ns);
-        }
         let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
         pauses.on_look(Instant::now());
         let taken = capture.drain(EVENTS_PER_ROUND, |event| match pauses.on_record(event) {
@@ -368,6 +362,13 @@ impl Worker {
                 }
             }
         });
+        // What was lost behind the records at hand counts too where what they tell of is over.
+        let lost = capture.lost();
+        if lost > std::mem::replace(known_lost, lost) {
+            let at_ns = monotonic_ns();
+            recorder.write(|| Entry::Lost { at_ns });
+            connections.on_losses(at_ns);
+        }
         let now_ns = monotonic_ns();
         if connections.is_waiting() {
             recorder.write(|| Entry::Tick { at_ns: now_ns });
