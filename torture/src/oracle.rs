@@ -221,11 +221,11 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         // It says so itself, where the machine is so busy that its libraries do not get their probes in time.
         let lacks_probes =
             round.wire.is_tls() && life.log.iter().any(|line| line.contains("are still being looked for"));
-        for Strict { one, nth } in strict(happened, life) {
+        let is_long = |one: &Told| is_long(round, asks[&one.number]);
+        for Strict { one, nth, is_behind_long } in strict(round, happened, life, is_long) {
             let ask = asks[&one.number];
             for (part, _) in &parts {
-                let left =
-                    leave(round, part.0).saturating_add(if has_long_answer(round, ask) { FOLLOWED_AFTER } else { 0 });
+                let left = leave(round, part.0).saturating_add(if is_behind_long { FOLLOWED_AFTER } else { 0 });
                 if nth.is_some_and(|nth| nth < left) {
                     continue;
                 }
@@ -334,13 +334,13 @@ fn leave_of(age: Age, round: &Round, party: Party) -> usize {
     2 + in_flight + if round.wire.is_tls() { 2 * round.streams } else { 0 }
 }
 
-/// Requests that go by at most, on a connection that is older, until frames of HTTP/2 are followed again: 64 pieces, two or more for
-/// each.
+/// Requests that go by at most, on a connection that is older, until frames of HTTP/2 are followed again: what the agent has to read,
+/// and a few pieces more.
 const FOLLOWED_AFTER: usize = 32;
 
-/// Whether the end of its response stands behind what is captured where frames are not followed.
-fn has_long_answer(round: &Round, ask: &Ask) -> bool {
-    round.wire.is_http2() && ask.answer.bytes > 2_000
+/// Whether not all of its frames are captured where they are not followed: its end, or the beginning of the next, may be missing.
+fn is_long(round: &Round, ask: &Ask) -> bool {
+    round.wire.is_http2() && (ask.answer.bytes > 2_000 || ask.send.len() > 2_000)
 }
 
 /// A request that an agent has to tell of with all that it is.
@@ -348,10 +348,12 @@ struct Strict<'a> {
     one: &'a Told,
     /// On a connection that is older than the agent: which it was behind the agent's start, from 0.
     nth: Option<usize>,
+    /// It is a long one, or one that was asked just before it is.
+    is_behind_long: bool,
 }
 
 /// Requests that this agent has to tell of, unless [`leave`] leaves them out.
-fn strict<'a>(happened: &'a Happened, life: &Life) -> Vec<Strict<'a>> {
+fn strict<'a>(round: &Round, happened: &'a Happened, life: &Life, is_long: impl Fn(&Told) -> bool) -> Vec<Strict<'a>> {
     let mut by_port: BTreeMap<u16, Vec<&Told>> = BTreeMap::new();
     for told in &happened.told {
         by_port.entry(told.port).or_default().push(told);
@@ -360,9 +362,15 @@ fn strict<'a>(happened: &'a Happened, life: &Life) -> Vec<Strict<'a>> {
     for mut on_it in by_port.into_values() {
         on_it.sort_by_key(|told| told.start);
         let is_older = on_it.iter().any(|told| told.start < life.ready);
-        let later = on_it.into_iter().filter(|told| told.start >= life.ready).enumerate();
-        let whole = later.filter(|(_, told)| told.end <= life.stopped && told.status.is_some());
-        strict.extend(whole.map(|(nth, one)| Strict { one, nth: is_older.then_some(nth) }));
+        let later: Vec<&Told> = on_it.into_iter().filter(|told| told.start >= life.ready).collect();
+        for (nth, &one) in later.iter().enumerate() {
+            if one.end <= life.stopped && one.status.is_some() {
+                // Place is found again within two exchanges.
+                let behind = nth.saturating_sub(2 * round.streams);
+                let is_behind_long = later[behind..=nth].iter().any(|before| is_long(before));
+                strict.push(Strict { one, nth: is_older.then_some(nth), is_behind_long });
+            }
+        }
     }
     strict
 }

@@ -30,8 +30,9 @@ use crate::{
     },
 };
 
-/// Pieces between two looks at whether the process is still watched, and what user space says of the connection.
-const ASKED_EVERY: u32 = 64;
+/// Pieces between two looks at whether the process is still watched, and what user space says of the connection: at first, and from
+/// as many on.
+const ASKED_EVERY: [u32; 2] = [4, 64];
 
 /// Bytes of the first TLS record that clients read before the rest: its header, and by OpenSSL 1.0.2 two more.
 const PEEKED: u64 = 7;
@@ -271,7 +272,8 @@ pub fn unfollowed<S: Socket>(socket: S, direction: u32) -> Option<()> {
 pub fn unwanted(connection: &mut Connection) -> bool {
     connection.pieces = connection.pieces.wrapping_add(1);
     let pieces = connection.pieces;
-    if pieces & pieces.wrapping_sub(1) != 0 && !pieces.is_multiple_of(ASKED_EVERY) {
+    let every = if pieces < ASKED_EVERY[1] { ASKED_EVERY[0] } else { ASKED_EVERY[1] };
+    if pieces > 2 && !pieces.is_multiple_of(every) {
         return false;
     }
     cold_path();
