@@ -15,6 +15,7 @@ pub mod protocols;
 pub mod recording;
 pub mod run;
 mod server;
+mod sys;
 pub mod telemetry;
 pub mod tls;
 pub mod trace;

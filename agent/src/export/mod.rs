@@ -86,10 +86,13 @@ pub struct SpanSink {
 }
 
 impl SpanSink {
-    /// Hands spans to every consumer. Never waits.
-    pub fn push(&self, spans: Vec<Span>) {
+    /// Hands spans to every consumer. Never waits. Gives back their room, empty, where no consumer keeps them.
+    pub fn push(&self, spans: Vec<Span>) -> Vec<Span> {
         let spans = Arc::new(spans);
         self.consumers.iter().for_each(|consumer| consumer.push(&spans));
+        let mut room = Arc::try_unwrap(spans).unwrap_or_default();
+        room.clear();
+        room
     }
 
     /// What became of what was pushed.
@@ -137,7 +140,7 @@ impl Exporters {
 
     /// As [`SpanSink::push`].
     pub fn push(&self, spans: Vec<Span>) {
-        self.sink.push(spans);
+        drop(self.sink.push(spans));
     }
 
     /// What became of what was pushed.

@@ -15,8 +15,9 @@ use crate::{
     trace::{Context, Tracer, sampling::Sampler},
 };
 
-/// Spans that are handed on at once, within a round too: one record can hold hundreds of requests.
-const SPANS_TOGETHER: usize = 2048;
+/// Spans that are handed on at once, within a round too: one record can hold hundreds of requests. Few enough that they are
+/// still in the processor's cache then.
+const SPANS_TOGETHER: usize = 512;
 
 /// A setting that is taken up while the agent runs.
 #[derive(Debug)]
@@ -114,7 +115,7 @@ impl Stages {
 
     fn flush(&mut self) {
         if !self.spans.is_empty() {
-            self.sink.push(std::mem::take(&mut self.spans));
+            self.spans = self.sink.push(std::mem::take(&mut self.spans));
         }
     }
 }

@@ -35,6 +35,7 @@ use crate::{
     pipeline::{Ended, Gauges, KubernetesCounts, Parts, Pipeline, RedSource},
     procs::{ProcessTable, fs::ProcFs, pod::PodSource},
     recording::recorder::{BYTES_MAX, Recorder},
+    sys,
     telemetry::{
         Telemetry,
         clock::{Clock, Offset},
@@ -236,7 +237,9 @@ impl Agent {
         };
         let pipeline = Pipeline::start(parts, tell_ready, tell).context("cannot start a thread")?;
         runtime.spawn(reloader.run(hangups));
-        if ready.recv_timeout(LIBRARIES_AT_START).is_err() {
+        let is_ready = ready.recv_timeout(LIBRARIES_AT_START).is_ok();
+        sys::give_back_freed_memory();
+        if !is_ready {
             tracing::info!("TLS libraries of processes that run already are still being looked for");
             let set_ready = exporters.ready_later();
             // It ends with the pipeline, if not before.

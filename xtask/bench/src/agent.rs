@@ -17,6 +17,8 @@ use xtask::http;
 pub(crate) struct Launch {
     pub(crate) binary: PathBuf,
     pub(crate) backend: String,
+    /// Whether the receiver of its spans takes none most of the time.
+    pub(crate) stall: bool,
 }
 
 /// What an agent is to watch.
@@ -61,7 +63,7 @@ impl Agent {
         let (listen, sink_address) = (http::free_address()?, http::free_address()?);
         let ourselves = std::env::current_exe().context("cannot find our own program")?;
         let mut command = child::command(ourselves, Some(LOAD_CORE));
-        command.args(["otlp-sink", "--listen", &sink_address.to_string()]);
+        command.args(["otlp-sink", "--listen", &sink_address.to_string()]).args(launch.stall.then_some("--stall"));
         let mut sink = Running::start("the OTLP receiver", &mut command)?;
         sink.wait_until(Duration::from_secs(5), || http::get(sink_address, sink::STATS_PATH).ok())?;
 

@@ -40,6 +40,9 @@ struct Args {
     /// No agent in either run of a pair: how far the machine's noise goes
     #[arg(long)]
     noise: bool,
+    /// The receiver of spans takes them for 0.4 s of each 1.3 s only: what waits, and is dropped where it is too much, shows
+    #[arg(long)]
+    stall: bool,
     /// An agent that is built already
     #[arg(long)]
     agent: Option<PathBuf>,
@@ -112,7 +115,7 @@ fn measure(args: &Args) -> Result<()> {
         }
     };
     let length = Duration::from_secs(args.seconds.into());
-    let launch = agent::Launch { binary: agent, backend: args.backend.clone() };
+    let launch = agent::Launch { binary: agent, backend: args.backend.clone(), stall: args.stall };
     if let Some((_, main)) = other {
         return main(&launch, length);
     }

@@ -70,7 +70,7 @@ pub(crate) fn table(scenario: &Scenario, columns: &[Column], noise: bool) -> Res
     row("agent memory (RSS)", &format!("≤ {:.0} MiB", bars.rss_mib), &|c| {
         Some(spread(watched(c)?.iter().map(|(w, _)| w.rss_kib as f64 / 1024.0), 1, " MiB"))
     });
-    row("agent memory at its peak", "", &|c| {
+    row("agent memory at its peak", &format!("≤ {:.0} MiB", bars.peak_mib), &|c| {
         Some(spread(watched(c)?.iter().map(|(w, _)| w.peak_kib as f64 / 1024.0), 1, " MiB"))
     });
     row("memory of its maps", &format!("≤ {:.0} MiB", bars.maps_mib), &|c| {

@@ -34,6 +34,8 @@ pub(crate) struct Bars {
     pub(crate) server_us: Option<f64>,
     pub(crate) agent_us: f64,
     pub(crate) rss_mib: f64,
+    /// At its peak.
+    pub(crate) peak_mib: f64,
     pub(crate) maps_mib: f64,
     /// Throughput with the agent, as a share of that with programs that do nothing on the same hooks.
     pub(crate) of_hooks_only: Option<f64>,
@@ -42,7 +44,14 @@ pub(crate) struct Bars {
 impl Bars {
     /// What holds of all: microseconds per request of the server and of the agent.
     pub(crate) const fn of(server_us: f64, agent_us: f64) -> Self {
-        Self { server_us: Some(server_us), agent_us, rss_mib: 64.0, maps_mib: 32.0, of_hooks_only: None }
+        Self {
+            server_us: Some(server_us),
+            agent_us,
+            rss_mib: 64.0,
+            peak_mib: 80.0,
+            maps_mib: 32.0,
+            of_hooks_only: None,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -20,7 +21,14 @@ pub(crate) struct Args {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:4318")]
     listen: SocketAddr,
+    /// Take spans for 0.4 s of each 1.3 s only
+    #[arg(long)]
+    stall: bool,
 }
+
+/// How long spans are not taken, and how often that is, with `--stall`.
+const STALL: Duration = Duration::from_millis(900);
+const STALL_EVERY: Duration = Duration::from_millis(1300);
 
 /// What has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +53,11 @@ static SPANS: AtomicU64 = AtomicU64::new(0);
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     let listener = TcpListener::bind(args.listen).with_context(|| format!("cannot listen on {}", args.listen))?;
+    let stalls_since = args.stall.then(Instant::now);
     for stream in listener.incoming() {
         let stream = stream?;
         thread::spawn(move || {
-            if let Err(error) = serve(stream) {
+            if let Err(error) = serve(stream, stalls_since) {
                 eprintln!("otlp-sink: {error:#}");
             }
         });
@@ -56,7 +65,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn serve(stream: TcpStream) -> Result<()> {
+fn serve(stream: TcpStream, stalls_since: Option<Instant>) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::with_capacity(64 << 10, stream);
@@ -72,6 +81,10 @@ fn serve(stream: TcpStream) -> Result<()> {
             REQUESTS.fetch_add(1, Ordering::Relaxed);
             BYTES.fetch_add(head.body_len as u64, Ordering::Relaxed);
             if head.path == "/v1/traces" {
+                if let Some(since) = stalls_since {
+                    let into = since.elapsed().as_millis() % STALL_EVERY.as_millis();
+                    thread::sleep(STALL.saturating_sub(Duration::from_millis(into as u64)));
+                }
                 let spans = spans_in(&body).context("a body that is not OTLP in plain protobuf")?;
                 SPANS.fetch_add(spans, Ordering::Relaxed);
             }

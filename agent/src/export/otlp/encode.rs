@@ -4,7 +4,6 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
     resource::v1::Resource as ResourceProto,
@@ -137,9 +136,9 @@ fn fixed64(field: u8, value: u64, out: &mut Vec<u8>) {
 /// Encoded spans of one process of a resource, as they were pushed.
 pub(super) type Slice<'a> = (&'a Arc<Resource>, u32, &'a [u8]);
 
-/// An `ExportTraceServiceRequest` of encoded spans: one `ResourceSpans` for each process of each resource (the same
+/// Writes an `ExportTraceServiceRequest` of encoded spans: one `ResourceSpans` for each process of each resource (the same
 /// value, or an equal one), in the order they first occur.
-pub(super) fn request<'a>(slices: impl Iterator<Item = Slice<'a>>) -> Bytes {
+pub(super) fn request<'a>(slices: impl Iterator<Item = Slice<'a>>, out: &mut Vec<u8>) {
     let groups = group(slices);
     let scope = scope().encode_to_vec();
     let schema_url = SCHEMA_URL.as_bytes();
@@ -152,22 +151,21 @@ pub(super) fn request<'a>(slices: impl Iterator<Item = Slice<'a>>) -> Bytes {
         total += field_len(resource_spans);
         parts.push((resource, scope_spans, resource_spans));
     }
-    let mut out = Vec::with_capacity(total);
+    out.reserve_exact(total);
     for (group, (resource, scope_spans, resource_spans)) in groups.iter().zip(parts) {
         out.push(tag(1, LEN));
-        encode_varint(resource_spans as u64, &mut out);
-        bytes(1, &resource, &mut out);
+        encode_varint(resource_spans as u64, out);
+        bytes(1, &resource, out);
         out.push(tag(2, LEN));
-        encode_varint(scope_spans as u64, &mut out);
-        bytes(1, &scope, &mut out);
+        encode_varint(scope_spans as u64, out);
+        bytes(1, &scope, out);
         for slice in &group.slices {
             out.extend_from_slice(slice);
         }
         // Of `ScopeSpans`, and of `ResourceSpans`.
-        bytes(3, schema_url, &mut out);
-        bytes(3, schema_url, &mut out);
+        bytes(3, schema_url, out);
+        bytes(3, schema_url, out);
     }
-    out.into()
 }
 
 struct Group<'a> {
@@ -287,7 +285,9 @@ mod tests {
 
     fn decode(spans: &[Span]) -> ExportTraceServiceRequest {
         let encoded = encoded(spans);
-        ExportTraceServiceRequest::decode(request(encoded.iter().map(|(r, pid, b)| (r, *pid, &b[..])))).unwrap()
+        let mut message = Vec::new();
+        request(encoded.iter().map(|(r, pid, b)| (r, *pid, &b[..])), &mut message);
+        ExportTraceServiceRequest::decode(&message[..]).unwrap()
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! OTLP: spans through a bounded queue in batches, metrics at an interval.
 
+mod buffers;
 mod delivery;
 mod delta;
 mod encode;

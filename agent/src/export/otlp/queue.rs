@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::encode;
+use super::{buffers::Buffers, encode};
 use crate::{
     export::{
         config::BatchConfig,
@@ -27,6 +27,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// See the module.
 pub(crate) struct SpanQueue {
     limits: BatchConfig,
+    /// What requests are written to.
+    buffers: Arc<Buffers>,
     state: Mutex<State>,
     /// Told when a request may be due: the first span after none, a full batch, the end of a request.
     pub(super) changed: Notify,
@@ -75,7 +77,9 @@ pub(super) struct Waiting {
 
 impl SpanQueue {
     pub(crate) fn new(limits: BatchConfig) -> Self {
-        Self { limits, state: Mutex::default(), changed: Notify::new() }
+        // A request is a little more than its spans.
+        let buffers = Arc::new(Buffers::new(limits.max_in_flight, 2 * limits.max_batch_bytes));
+        Self { limits, buffers, state: Mutex::default(), changed: Notify::new() }
     }
 
     /// Adds spans. Never waits for the receiver; what finds no room is dropped and counted.
@@ -296,7 +300,7 @@ impl Batch {
                 (&run.resource, run.pid, run_bytes)
             })
         });
-        encode::request(slices)
+        self.queue.buffers.filled(|out| encode::request(slices, out))
     }
 
     /// Ends the batch: `rejected` of its spans were refused by the receiver, the others had `outcome`.

@@ -193,8 +193,9 @@ mod tests {
         span.attributes.truncate(2);
         let mut encoded = Vec::new();
         encode::span(&span, &mut encoded);
-        let message = encode::request([(&span.resource, span.pid, &encoded[..])].into_iter());
-        let json: serde_json::Value = serde_json::from_slice(&json(Signal::Traces, message).unwrap()).unwrap();
+        let mut message = Vec::new();
+        encode::request([(&span.resource, span.pid, &encoded[..])].into_iter(), &mut message);
+        let json: serde_json::Value = serde_json::from_slice(&json(Signal::Traces, message.into()).unwrap()).unwrap();
         let group = &json["resourceSpans"][0];
         assert_eq!(group["resource"]["attributes"][3]["value"]["intValue"], "4711");
         assert_eq!(group["scopeSpans"][0]["scope"]["name"], "beyla-rs");
