@@ -15,3 +15,4 @@ pub mod socket_state;
 pub mod standby;
 pub mod tls;
 pub mod tls_calls;
+pub mod tls_threads;

@@ -15,7 +15,7 @@ use ebpf_common::{
 use super::{
     capture::{self, Buffer, Copied},
     frames::{self, Stand},
-    process, rustls, shares, tls,
+    process, rustls, shares, tls, tls_threads,
 };
 use crate::{
     globals::{HEAD_LIMIT, WAKE_AT},
@@ -178,7 +178,7 @@ pub fn moved<S: Socket>(
             || announce(socket.address(), connection.id, tgid_of(thread), at_ns, first).is_none()
         {
             missed(connection, direction);
-            tls::overlooked(connection.id, direction);
+            tls_threads::overlooked(connection.id, direction);
             return None;
         }
         connection.flags |= ANNOUNCED;
@@ -209,7 +209,7 @@ pub fn moved<S: Socket>(
     if beginning == ANYTHING {
         if direction == RECEIVED && connection.flags & (RESPONSES | RESPONSES << 1 | HTTP2 | CIPHER) == 0 {
             // It may begin within a record.
-            tls::may_have_received();
+            tls_threads::may_have_received();
         }
         return Some(NOTHING);
     }

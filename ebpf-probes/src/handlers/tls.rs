@@ -28,7 +28,7 @@ use super::{
     capture::read_user_value,
     frames::Stand,
     plaintext::plaintext_piece,
-    process, rustls, socket_io,
+    process, socket_io,
     tls_calls::{
         Begun, ENCRYPTER, HANDSHAKE, PAGE_SHIFT, PAGES, READ_PACKET, UNCORK, closes, innermost, open_call, opens,
     },
@@ -432,39 +432,6 @@ pub fn carried(connection: &mut Connection, direction: u32, len: u32, call: impl
     }
     // SAFETY: the value is copied out at once.
     unsafe { TLS_THREADS.get(&bpf_get_current_pid_tgid()) }.is_some_and(|thread| thread.writer != 0)
-}
-
-/// Bytes moved over a connection that could not be told: it may carry TLS, of which a part is missing then.
-#[inline(always)]
-pub fn overlooked(id: u64, direction: u32) {
-    if !maps::tls_is_probed() {
-        return;
-    }
-    cold_path();
-    rustls::gives_up(id, bpf_get_current_pid_tgid());
-    if direction == RECEIVED {
-        may_have_received();
-    }
-}
-
-/// Bytes were received over a connection of which nobody knows whether it carries TLS: what the thread has decrypted next may have
-/// come from there. It is nobody's then, rather than another connection's.
-#[inline(always)]
-pub fn may_have_received() {
-    if !maps::tls_is_probed() {
-        return;
-    }
-    let thread_id = bpf_get_current_pid_tgid();
-    if let Some(thread) = TLS_THREADS.get_ptr_mut(&thread_id) {
-        // SAFETY: as in `opens`.
-        let thread = unsafe { &mut *thread };
-        thread.last = 0;
-        // Keys that are made next are not for the one that it has written to.
-        thread.carrier = 0;
-        if thread.received != 0 {
-            thread.received = SEVERAL;
-        }
-    }
 }
 
 /// Bytes were received over a connection with TLS records.

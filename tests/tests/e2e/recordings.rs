@@ -17,7 +17,7 @@ on_both_backends!(a_recording_gives_the_spans_that_were_sent);
 type Shown = (u64, String, &'static str, u64, Vec<String>);
 
 fn sent(span: &ReceivedSpan) -> Shown {
-    let attributes = span.attributes.iter().map(|(key, _)| key.clone()).collect();
+    let attributes = span.attributes.keys().cloned().collect();
     (span.start_unix_nano, span.name.clone(), span.kind, span.duration_ns(), attributes)
 }
 

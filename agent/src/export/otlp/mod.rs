@@ -61,19 +61,18 @@ impl Task {
     }
 }
 
-/// A delivery to a receiver, and what stops it.
+/// A delivery to a receiver.
 fn delivery(
     signal: Signal,
     to: &OtlpConfig,
     config: &ExportConfig,
     limits: [Option<std::time::Duration>; 2],
     runtime: &Handle,
-) -> Result<(Arc<Delivery>, watch::Sender<Option<Instant>>, StopAt), TransportError> {
+    stop_at: StopAt,
+) -> Result<Arc<Delivery>, TransportError> {
     // The clients need a runtime in reach when they are made.
     let _entered = runtime.enter();
-    let (stop, stop_at) = watch::channel(None);
-    let delivery = Delivery::new(signal, to, config.retry.clone(), limits, stop_at.clone())?;
-    Ok((Arc::new(delivery), stop, stop_at))
+    Ok(Arc::new(Delivery::new(signal, to, config.retry.clone(), limits, stop_at)?))
 }
 
 /// Spans over OTLP.
@@ -91,7 +90,9 @@ impl Spans {
     pub(super) fn start(config: &ExportConfig, runtime: &Handle) -> Result<Option<Self>, TransportError> {
         let Some(to) = &config.traces else { return Ok(None) };
         let batch = &config.batch;
-        let (delivery, stop, stop_at) = delivery(Signal::Traces, to, config, [batch.export_timeout; 2], runtime)?;
+        let (stop, stop_at) = watch::channel(None);
+        let limits = [batch.export_timeout; 2];
+        let delivery = delivery(Signal::Traces, to, config, limits, runtime, stop_at.clone())?;
         let queue = Arc::new(SpanQueue::new(batch.clone()));
         let handle = runtime.spawn(spans::run(Arc::clone(&queue), delivery, batch.clone(), stop_at));
         Ok(Some(Self { queue, max_bytes: batch.max_queue_bytes as u64, task: Task::new(stop, handle) }))
@@ -149,7 +150,8 @@ impl Metrics {
         let Some(to) = &config.metrics else { return Ok(None) };
         // The next export says the same and more, so a request of metrics is not kept longer than that.
         let limits = [config.metric_interval.min(config.metric_timeout), config.metric_timeout].map(Some);
-        let (delivery, stop, stop_at) = delivery(Signal::Metrics, to, config, limits, runtime)?;
+        let (stop, stop_at) = watch::channel(None);
+        let delivery = delivery(Signal::Metrics, to, config, limits, runtime, stop_at.clone())?;
         let exporter = metrics::Exporter::new(sources.to_vec(), delivery, points, config);
         Ok(Some(Self(Task::new(stop, runtime.spawn(exporter.run(stop_at))))))
     }
