@@ -206,7 +206,8 @@ impl Http1 {
             }
             Gap::Missed => self.on_missed_request(moment, out),
             Gap::Lost if lost => self.on_missed_request(moment, out),
-            Gap::Lost => self.anomalies.resyncs += 1,
+            // Nothing is wrong: not all of a body is captured.
+            Gap::Lost => {}
         }
     }
 
@@ -366,7 +367,8 @@ impl Http1 {
             }
             Gap::Missed => self.on_missed_response(missing.behind, moment.at_ns, out),
             Gap::Lost if missing.lost => self.on_missed_response(missing.behind, moment.at_ns, out),
-            Gap::Lost => self.anomalies.resyncs += 1,
+            // Nothing is wrong: not all of a body is captured.
+            Gap::Lost => {}
         }
     }
 

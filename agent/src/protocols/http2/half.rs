@@ -316,7 +316,9 @@ impl Half {
     /// Takes a piece that goes on where the last one ended.
     fn frames(&mut self, chunk: &Chunk<'_>, piece: &mut Piece<'_>) {
         self.bytes(chunk.data, piece);
+        let was_known = self.is_known();
         self.gap(chunk.skipped.saturating_sub(chunk.tail.len() as u64), piece);
+        piece.streams.anomalies.resyncs += u64::from(chunk.lost && was_known && !self.is_known());
         self.bytes(chunk.tail, piece);
     }
 
@@ -382,6 +384,7 @@ impl Half {
         if self.state == State::Seek {
             return;
         }
+        piece.streams.anomalies.resyncs += u64::from(self.is_known());
         self.leave_place(piece);
         match self.side {
             Side::Requests => {
@@ -398,7 +401,6 @@ impl Half {
         if self.state == State::Seek {
             return;
         }
-        let was_known = self.state == State::Frames;
         if let Some(frame) = self.frame.take()
             && frame.header.kind.has_block()
         {
@@ -412,7 +414,6 @@ impl Half {
         (self.payload, self.block) = (Vec::new(), Vec::new());
         (self.state, self.header_len, self.begun) = (State::Seek, 0, false);
         self.hpack.forget();
-        piece.streams.anomalies.resyncs += u64::from(was_known);
         piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
     }
 

@@ -277,3 +277,20 @@ fn bytes_that_are_no_response_leave_the_end_unseen() {
     assert_eq!(wire.told(), ["GET /a - 0→? Unseen"]);
     assert_eq!(wire.anomalies().resyncs, 1);
 }
+
+#[test]
+fn a_long_body_that_is_not_captured_as_a_whole_is_no_anomaly() {
+    let chunk = format!("400\r\n{}\r\n", "a".repeat(0x400));
+    let ask = format!("POST /up HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(100));
+    let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(100));
+    for role in [Role::Server, Role::Client] {
+        let mut wire = Wire::new(role);
+        let (requests, responses) = (wire.requests(), wire.responses());
+        for _ in 0..3 {
+            wire.limited(requests, ask.as_bytes(), 8192);
+            wire.limited(responses, answer.as_bytes(), 2048);
+        }
+        assert_eq!(wire.told().len(), 3);
+        assert_eq!(wire.anomalies(), Anomalies::default());
+    }
+}

@@ -565,6 +565,7 @@ fn a_busy_connection_with_long_responses_is_found() {
             let (skipped, tail) = (rest.len() as u64, &rest[rest.len().saturating_sub(32)..]);
             reader.feed(*side, &Chunk { skipped, tail, ..whole(*at_ns, data) });
         }
+        assert_eq!(reader.session.take_anomalies(), Anomalies::default(), "nothing is wrong");
         let found = reader.close().len();
         let all = wire.pieces[begin..].iter().filter(|piece| piece.side == Side::Requests).count();
         // Two that were answered prove what is told from then on.
