@@ -383,11 +383,16 @@ fn may_hide_responses(round: &Round) -> bool {
 }
 
 /// Whether responses may be told of other requests, as docs/limitations.md says: a client that keeps the same number of requests
-/// open all the time, on connections that rustls shows in their midst only or where records were lost, cannot be told from one that
+/// open all the time, on connections that are seen from their midst on only or where records were lost, cannot be told from one that
 /// does not pipeline.
 fn may_be_off(round: &Round, had_loss: bool) -> bool {
     let has_rustls = round.wire.is_tls() && (round.server == ServerKind::Hyper || round.client == ClientKind::Rust);
-    round.wire.is_pipelined() && !round.is_batched() && (had_loss || round.age != Age::Younger && has_rustls)
+    let is_seen_in_midst = match round.age {
+        Age::Younger => false,
+        Age::OlderResting => has_rustls,
+        Age::OlderBusy | Age::Restarted => true,
+    };
+    round.wire.is_pipelined() && !round.is_batched() && (had_loss || is_seen_in_midst)
 }
 
 /// What a span says that is not so.
