@@ -191,7 +191,9 @@ impl Conventions for Facts {
         if let Some(value) = policy.methods.value(self.method) {
             out.push(semconv::HTTP_REQUEST_METHOD, value);
         }
-        let name_unknown = self.http.unknown_name.is_some() && (method.is_none() || target.is_none());
+        // What would say it stands in a table since before our time, or in bytes that were lost.
+        let why_unknown = self.http.unknown_name.is_some() || self.http.headers_truncated;
+        let name_unknown = why_unknown && (method.is_none() || target.is_none());
         if self.method == Method::Other {
             out.push_str(semconv::HTTP_REQUEST_METHOD_ORIGINAL, method);
         }

@@ -116,7 +116,7 @@ impl Conventions for Facts {
         let rpc = *self.rpc;
         let mut out = Attributes::new();
         let name = rpc.method.clone().unwrap_or(CompactString::const_new(rpc.system));
-        let name_unknown = rpc.method.is_none() && rpc.unknown_name.is_some();
+        let name_unknown = rpc.method.is_none();
         out.push(semconv::RPC_SYSTEM_NAME, Value::Static(rpc.system));
         out.push_str(semconv::RPC_METHOD, rpc.method);
         if let Some(code) = self.code {

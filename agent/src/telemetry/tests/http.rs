@@ -93,6 +93,12 @@ fn an_unknown_name_is_not_guessed_and_says_so() {
 }
 
 #[test]
+fn a_name_that_was_lost_is_unknown_too() {
+    let http = Http { method: None, target: None, headers_truncated: true, ..get("/") };
+    assert_eq!(attribute(&span(served(http)), "beyla.name.unknown").as_deref(), Some("true"));
+}
+
+#[test]
 fn a_known_name_does_not_say_it_is_unknown() {
     assert_eq!(attribute(&span(served(get("/"))), "beyla.name.unknown"), None);
 }
