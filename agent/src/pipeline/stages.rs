@@ -41,6 +41,15 @@ pub(super) struct Stages {
     changes: mpsc::Receiver<Change>,
     sink: SpanSink,
     spans: Vec<Span>,
+    /// What was asked for last in this round: mostly a process answers many requests in turn.
+    last: Option<Asked>,
+}
+
+/// A process's service, and how much had changed of processes by then.
+struct Asked {
+    tgid: u32,
+    changes: u64,
+    service: Service,
 }
 
 impl Stages {
@@ -52,7 +61,7 @@ impl Stages {
         changes: mpsc::Receiver<Change>,
         sink: SpanSink,
     ) -> Self {
-        Self { processes, waiting, tracer, telemetry, changes, sink, spans: Vec::new() }
+        Self { processes, waiting, tracer, telemetry, changes, sink, spans: Vec::new(), last: None }
     }
 
     /// To be called before events come.
@@ -66,6 +75,7 @@ impl Stages {
             }
         }
         self.telemetry.begin_round();
+        self.last = None;
         for (connection, exchange, context) in self.waiting.release() {
             let service = self.processes.service(exchange.thread.tgid);
             self.record(&connection, exchange, context, &service);
@@ -84,11 +94,21 @@ impl Stages {
             Event::Opened(opened) => self.tracer.on_opened(&opened),
             Event::Finished(key, exchange) => {
                 let context = self.tracer.on_finished(key, &exchange);
-                let service = self.processes.service(exchange.thread.tgid);
-                if let Some(exchange) = self.waiting.hold(connection, exchange, context, &service.resource) {
-                    self.record(connection, exchange, context, &service);
+                let asked = self.ask(exchange.thread.tgid);
+                if let Some(exchange) = self.waiting.hold(connection, exchange, context, &asked.service.resource) {
+                    self.record(connection, exchange, context, &asked.service);
                 }
+                self.last = Some(asked);
             }
+        }
+    }
+
+    fn ask(&mut self, tgid: u32) -> Asked {
+        let changes = self.processes.changes();
+        match self.last.take() {
+            Some(asked) if asked.tgid == tgid && asked.changes == changes => asked,
+            // Asked before what is asked for may change it.
+            _ => Asked { tgid, changes, service: self.processes.service(tgid) },
         }
     }
 

@@ -109,6 +109,8 @@ pub struct ProcessTable {
     pods: Option<Arc<dyn PodSource>>,
     /// Grows when something changed that many resources are built from.
     revision: AtomicU64,
+    /// Grows with each change of `state`.
+    changes: AtomicU64,
     state: RwLock<State>,
 }
 
@@ -222,6 +224,7 @@ impl ProcessTable {
             exit_grace: config.exit_grace,
             pods: config.pods,
             revision: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
             state: RwLock::default(),
         }
     }
@@ -504,6 +507,12 @@ impl ProcessTable {
         self.revision.load(Ordering::Relaxed).wrapping_add(pods)
     }
 
+    /// Grows when anything that is told of a process may have changed.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed).wrapping_add(self.generation())
+    }
+
     /// Reads what is missing, judges, and builds the resource if it is wanted. No lock is held while files are read.
     fn refresh(&self, tgid: u32, now: Instant, generation: u64, wants: bool) -> (Option<Arc<Resource>>, Verdict) {
         let (found, old) = self.snapshot(tgid);
@@ -664,6 +673,7 @@ impl ProcessTable {
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.changes.fetch_add(1, Ordering::Relaxed);
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

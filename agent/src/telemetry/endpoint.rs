@@ -191,24 +191,35 @@ pub(super) fn push_peer(connection: &ConnectionInfo, out: &mut Attributes) {
 /// Text of an address; one of IPv4 in IPv6 is IPv4. Without `fmt`, which costs more than all else here.
 fn ip(addr: IpAddr) -> CompactString {
     use std::fmt::Write as _;
-    let mut text = CompactString::const_new("");
-    match addr.to_canonical() {
-        IpAddr::V4(v4) => {
-            for (at, octet) in v4.octets().into_iter().enumerate() {
-                if at > 0 {
-                    text.push('.');
-                }
-                for (digit, shown) in [(octet / 100, octet > 99), (octet / 10 % 10, octet > 9), (octet % 10, true)] {
-                    if shown {
-                        text.push(char::from(b'0' + digit));
-                    }
-                }
+    let v4 = match addr.to_canonical() {
+        IpAddr::V4(v4) => v4,
+        IpAddr::V6(v6) => {
+            let mut text = CompactString::const_new("");
+            // Writing to a string does not fail.
+            let _ = write!(text, "{v6}");
+            return text;
+        }
+    };
+    let mut text = [0; "255.255.255.255".len()];
+    let mut slots = text.iter_mut();
+    let mut len = 0;
+    let mut put = |byte: u8| {
+        if let Some(slot) = slots.next() {
+            *slot = byte;
+            len += 1;
+        }
+    };
+    for (at, octet) in v4.octets().into_iter().enumerate() {
+        if at > 0 {
+            put(b'.');
+        }
+        for (digit, shown) in [(octet / 100, octet > 99), (octet / 10 % 10, octet > 9), (octet % 10, true)] {
+            if shown {
+                put(b'0' + digit);
             }
         }
-        // Writing to a string does not fail.
-        IpAddr::V6(v6) => drop(write!(text, "{v6}")),
     }
-    text
+    text.get(..len).and_then(|text| str::from_utf8(text).ok()).map(CompactString::new).unwrap_or_default()
 }
 
 #[cfg(test)]
