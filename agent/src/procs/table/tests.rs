@@ -109,9 +109,9 @@ fn an_exec_gives_the_pid_another_program_but_keeps_the_instance() {
     let table = proc.table();
     let before = table.resource(7);
     proc.process(7, 100, "/usr/sbin/shopd", "shopd");
-    let before = table.changes();
+    let changes = table.changes();
     table.on_exec(7, 100 * NS_PER_TICK, "shopd");
-    assert_ne!(table.changes(), before, "who keeps what was told has to ask again");
+    assert_ne!(table.changes(), changes, "who keeps what was told has to ask again");
     let after = table.resource(7);
     assert_eq!((before.service_name.as_str(), after.service_name.as_str()), ("start-shop", "shopd"));
     assert_eq!(text(&before, "service.instance.id"), text(&after, "service.instance.id"));
