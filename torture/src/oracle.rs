@@ -153,7 +153,7 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
             verdict.complaints.push(format!("not answered as asked: {} {} {one:?}", ask.method, ask.target()));
         }
     }
-    if verdict.unanswered > happened.told.len() / 20 {
+    if verdict.unanswered > happened.told.len() / 20 || !verdict.complaints.is_empty() && verdict.unanswered > 0 {
         let why: BTreeSet<_> = happened.told.iter().filter_map(|told| told.error.as_ref()).take(5).collect();
         verdict.complaints.push(format!("{} requests failed: {why:?}", verdict.unanswered));
     }

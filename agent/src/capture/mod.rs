@@ -39,7 +39,7 @@ use self::{
 };
 use crate::kernel::{
     btf::{Btf, BtfError},
-    capabilities::{Capabilities, Capability, USED},
+    capabilities::{self, Capabilities, Capability},
     release::Release,
 };
 
@@ -91,8 +91,8 @@ impl Default for Options {
 pub enum CaptureError {
     /// This process may not load BPF programs.
     #[error(
-        "not permitted: missing {}; run with sudo, or give the binary all that it needs with `sudo setcap {}+ep beyla-rs`",
-        names(.missing, ", "), names(&USED.iter().collect::<Vec<_>>(), ",").to_lowercase()
+        "not permitted: missing {}; {}",
+        names(.missing, ", "), capabilities::advice()
     )]
     NotPermitted {
         /// The capabilities that are missing.

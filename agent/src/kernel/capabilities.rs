@@ -39,6 +39,15 @@ pub static USED: &[Capability] = &[
     DAC_READ_SEARCH,
 ];
 
+/// What to do where some are missing. All are given at once: `setcap` replaces what a file had.
+#[must_use]
+pub fn advice() -> String {
+    let names: Vec<String> = USED.iter().map(|capability| capability.name.to_lowercase()).collect();
+    let own =
+        std::env::current_exe().map_or_else(|_| "/path/to/beyla-rs".to_owned(), |path| path.display().to_string());
+    format!("run with sudo, or `sudo setcap {}+ep {own}`", names.join(","))
+}
+
 const CAP_SYS_ADMIN: u8 = 21;
 
 /// The effective capabilities of a process.

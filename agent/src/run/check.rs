@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::{permission, print};
+use super::print;
 use crate::{
     capture::{Capture, Options, backend::Backend},
     cli::Exit,
     kernel::{
         btf::{self, Btf},
-        capabilities::{Capabilities, USED},
+        capabilities::{self, Capabilities, USED},
     },
 };
 
@@ -69,7 +69,7 @@ fn report() -> Report {
             found: if ok { "held" } else { "missing" }.to_owned(),
             enables: capability.needed_for.to_owned(),
             // One line for all of them: a second `setcap` takes away what the first gave.
-            advice: (!ok).then(permission::advice),
+            advice: (!ok).then(capabilities::advice),
         });
     }
     items.push(lockdown_item());
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn the_advice_is_one_line_that_gives_everything_and_the_last_word_is_a_verdict() {
-        let missing = |name: &str, required| item(name, false, required, Some(permission::advice()));
+        let missing = |name: &str, required| item(name, false, required, Some(capabilities::advice()));
         let said = shown(false, None, vec![missing("CAP_BPF", true), missing("CAP_PERFMON", true)]);
         let advice: Vec<&str> = said.lines().filter(|line| line.contains("-> ")).collect();
         assert_eq!(advice.len(), 1, "{said}");

@@ -2,16 +2,8 @@
 
 use crate::{
     config::{Config, Criterion},
-    kernel::capabilities::{Capabilities, DAC_READ_SEARCH, SYS_PTRACE, USED},
+    kernel::capabilities::{Capabilities, DAC_READ_SEARCH, SYS_PTRACE, advice},
 };
-
-/// What to do where capabilities are missing. All are given at once: `setcap` replaces what a file had.
-pub(super) fn advice() -> String {
-    let names: Vec<String> = USED.iter().map(|capability| capability.name.to_lowercase()).collect();
-    let own =
-        std::env::current_exe().map_or_else(|_| "/path/to/beyla-rs".to_owned(), |path| path.display().to_string());
-    format!("run with sudo, or `sudo setcap {}+ep {own}`", names.join(","))
-}
 
 /// What to tell the user; `None`: nothing is missing.
 pub(super) fn unseen(config: &Config, held: Capabilities) -> Option<String> {

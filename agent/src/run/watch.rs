@@ -82,7 +82,8 @@ pub(super) fn exec(command: &[OsString], config: &Loaded, record: Option<&Path>)
             if let Some(mut child) = child {
                 child.pass_on(Signal::TERM);
             }
-            return explain(&error).into();
+            let exit = explain(&error);
+            return error.downcast_ref::<NotStarted>().map_or_else(|| exit.into(), NotStarted::status);
         }
     };
     let exit = agent.until_told_to_stop(config, Some(&mut child));
@@ -96,6 +97,21 @@ pub(super) fn exec(command: &[OsString], config: &Loaded, record: Option<&Path>)
             tracing::error!("cannot learn how the program ended: {error}");
             Exit::Failed.into()
         }
+    }
+}
+
+/// The program of `exec` does not run.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start {}", .program.display())]
+struct NotStarted {
+    program: OsString,
+    source: io::Error,
+}
+
+impl NotStarted {
+    /// As shells and `env` have it: 127 where there is no such program, 126 where it cannot be run.
+    fn status(&self) -> ExitCode {
+        ExitCode::from(if self.source.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
     }
 }
 
@@ -450,7 +466,7 @@ fn start_watched(capture: &mut Capture, command: &[OsString], child: &mut Option
     capture.watch(own)?;
     let started = std::process::Command::new(program).args(arguments).spawn();
     capture.forget(own);
-    let started = started.with_context(|| format!("cannot start {}", program.display()))?;
+    let started = started.map_err(|source| NotStarted { program: program.clone(), source })?;
     let started = Started::new(started);
     let pid = started.pid();
     *child = Some(started);

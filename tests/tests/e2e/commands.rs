@@ -107,6 +107,17 @@ fn the_first_line_says_what_is_watched_and_where_the_metrics_are() {
 }
 
 #[test]
+fn the_number_of_a_thread_is_not_taken_for_that_of_a_process() {
+    let own = std::process::id();
+    // This runs on one that is not the first.
+    let thread = rustix::thread::gettid().as_raw_nonzero();
+    let ended = Setup::with(["--pid", &thread.to_string()]).launch().ended();
+    assert_eq!(ended.status.code(), Some(2), "{:#?}", ended.log);
+    let log = ended.log.concat();
+    assert!(log.contains(&format!("--pid {thread}: that is a thread of process {own}; give --pid {own}")), "{log}");
+}
+
+#[test]
 fn check_says_that_this_host_will_do() {
     let ended = Setup::with(["check", "--json"]).launch().ended();
     assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.log);

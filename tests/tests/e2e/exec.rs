@@ -148,3 +148,18 @@ fn the_status_is_the_programs_also_where_watching_ends_before() {
     let ended = agent.ended();
     assert_eq!(ended.status.code(), Some(40 + Signal::TERM.as_raw()), "{:#?}", ended.log);
 }
+
+#[test]
+fn what_cannot_be_started_gives_the_status_that_shells_give() {
+    let folder = tests::program::folder();
+    let file = folder.path().join("no-program");
+    std::fs::write(&file, "nothing").expect("a file can be written");
+    for (program, status, why) in
+        [("/no/such/program", 127, "No such file"), (file.to_str().expect("UTF-8"), 126, "Permission denied")]
+    {
+        let ended = Setup::with(["exec", "--", program]).launch().ended();
+        assert_eq!(ended.status.code(), Some(status), "{:#?}", ended.log);
+        let log = ended.log.concat();
+        assert!(log.contains(&format!("cannot start {program}: {why}")), "{log}");
+    }
+}

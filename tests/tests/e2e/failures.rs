@@ -85,7 +85,8 @@ fn without_permission_the_status_is_3_and_the_missing_capability_is_named() {
     let mut program = Program::start(&mut command);
     let status = program.wait();
     let ended = Ended { status, stdout: program.stdout.all(), log: program.stderr.all() };
-    assert_refused(&ended, 3, &["CAP_BPF", "CAP_PERFMON", "sudo", "setcap"]);
+    let setcap = format!("setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep {}`", copy.display());
+    assert_refused(&ended, 3, &["CAP_BPF", "CAP_PERFMON", "sudo", &setcap]);
 }
 
 #[test]
