@@ -218,10 +218,11 @@ const QUERY_KEYS: &[&str] = &[
 
 /// The keys that are redacted: the list, with what was added and without what was removed.
 pub(crate) fn redacted_keys(redaction: &Redaction, changes: &SensitiveQueryParams) -> Vec<String> {
+    let (Redaction { query_keys }, SensitiveQueryParams { add, remove }) = (redaction, changes);
     let is_in = |list: &[String], key: &str| list.iter().any(|other| other.eq_ignore_ascii_case(key));
     let mut keys: Vec<String> = Vec::new();
-    for key in redaction.query_keys.iter().chain(&changes.add) {
-        if !is_in(&changes.remove, key) && !is_in(&keys, key) {
+    for key in query_keys.iter().chain(add) {
+        if !is_in(remove, key) && !is_in(&keys, key) {
             keys.push(key.clone());
         }
     }

@@ -219,13 +219,28 @@ macro_rules! signal {
         impl $name {
             /// Where the signal goes; `None`: no endpoint is set.
             pub fn target(&self, common: &Otlp) -> Option<OtlpTarget> {
-                let (base, is_own) = match (&self.endpoint, &common.endpoint) {
+                // Both without `..`: a key that is not used does not compile.
+                let Self {
+                    endpoint, protocol, headers, timeout, compression, certificate, client_key, client_certificate,
+                    $($field: _,)*
+                } = self;
+                let Otlp {
+                    endpoint: common_endpoint,
+                    protocol: common_protocol,
+                    headers: common_headers,
+                    timeout: common_timeout,
+                    compression: common_compression,
+                    certificate: common_certificate,
+                    client_key: common_key,
+                    client_certificate: common_client_certificate,
+                } = common;
+                let (base, is_own) = match (endpoint, common_endpoint) {
                     (Some(endpoint), _) => (endpoint, true),
                     (None, Some(endpoint)) => (endpoint, false),
                     (None, None) => return None,
                 };
                 let guessed = if base.port() == Some(4317) { Protocol::Grpc } else { Protocol::HttpProtobuf };
-                let protocol = self.protocol.or(common.protocol).unwrap_or(guessed);
+                let protocol = protocol.or(*common_protocol).unwrap_or(guessed);
                 let endpoint = if protocol == Protocol::Grpc {
                     if base.has_path() { base.clone() } else { base.bare() }
                 } else if is_own && !base.is_bare() {
@@ -237,12 +252,12 @@ macro_rules! signal {
                 Some(OtlpTarget {
                     endpoint,
                     protocol,
-                    headers: self.headers.clone().unwrap_or_else(|| common.headers.clone()),
-                    timeout: self.timeout.unwrap_or(common.timeout),
-                    compression: self.compression.unwrap_or(common.compression),
-                    certificate: path(&self.certificate, &common.certificate),
-                    client_key: path(&self.client_key, &common.client_key),
-                    client_certificate: path(&self.client_certificate, &common.client_certificate),
+                    headers: headers.as_ref().unwrap_or(common_headers).clone(),
+                    timeout: timeout.unwrap_or(*common_timeout),
+                    compression: compression.unwrap_or(*common_compression),
+                    certificate: path(certificate, common_certificate),
+                    client_key: path(client_key, common_key),
+                    client_certificate: path(client_certificate, common_client_certificate),
                 })
             }
         }

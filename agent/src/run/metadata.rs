@@ -2,6 +2,7 @@
 //! waits for them.
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,24 +11,41 @@ use anyhow::Context as _;
 use compact_str::CompactString;
 use tokio::runtime::Runtime;
 
-use super::settings::pod_attributes;
 use crate::{
-    config::{Config, Enable, NameOrigin},
+    config::{Enable, NameOrigin},
     kube::{self, Kubernetes, KubernetesError},
     pipeline::Ready,
-    procs::{AskedNames, HostsFiles, NameSource, ProcessTable, ReverseDns, cloud},
+    procs::{AskedNames, HostsFiles, NameSource, PodAttributes, ProcessTable, ReverseDns, cloud},
 };
 
 /// The longest pause before the API server is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Who is asked, and what for.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// Whether the API server is.
+    pub(super) enable: Enable,
+    /// How it is reached, if not as a pod.
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// Whether only this node's pods are followed.
+    pub(super) only_this_node: bool,
+    /// How long spans wait for the first list of pods.
+    pub(super) sync_timeout: Duration,
+    /// The first pause before the API server is asked again.
+    pub(super) first_pause: Duration,
+    /// What is wanted of pods' labels and annotations.
+    pub(super) pod_attributes: PodAttributes,
+    /// Where names of addresses come from.
+    pub(super) names: Vec<NameOrigin>,
+}
+
 /// Begins to watch the cluster, if this host is part of one and the configuration does not forbid it.
-pub(super) fn kubernetes(config: &Config, runtime: &Runtime) -> Option<Arc<Kubernetes>> {
-    let settings = &config.attributes.kubernetes;
+pub(super) fn kubernetes(settings: &Settings, runtime: &Runtime) -> Option<Arc<Kubernetes>> {
     if settings.enable == Enable::False {
         return None;
     }
-    match runtime.block_on(start(config)) {
+    match runtime.block_on(start(settings)) {
         Ok(Some(kubernetes)) => Some(Arc::new(kubernetes)),
         Ok(None) => {
             if settings.enable == Enable::True {
@@ -46,19 +64,18 @@ pub(super) fn kubernetes(config: &Config, runtime: &Runtime) -> Option<Arc<Kuber
 }
 
 /// Reads files only; what goes over the network does so later.
-async fn start(config: &Config) -> Result<Option<Kubernetes>, KubernetesError> {
-    let settings = &config.attributes.kubernetes;
-    let Some(reach) = kube::detect(settings.kubeconfig_path.as_deref()).await? else { return Ok(None) };
-    let node = settings.meta_restrict_local_node.then(node_name).flatten();
+async fn start(settings: &Settings) -> Result<Option<Kubernetes>, KubernetesError> {
+    let Some(reach) = kube::detect(settings.kubeconfig.as_deref()).await? else { return Ok(None) };
+    let node = settings.only_this_node.then(node_name).flatten();
     match &node {
         Some(node) => tracing::info!("pods of node {node} are followed"),
         None => tracing::info!("pods of all nodes are followed: NODE_NAME is not set"),
     }
-    let first = settings.reconnect_initial_interval.0;
+    let first = settings.first_pause;
     let watched = kube::Settings {
         node,
         backoff: (first, LONGEST_PAUSE.max(first)),
-        attributes: pod_attributes(config),
+        attributes: settings.pod_attributes.clone(),
         ..kube::Settings::default()
     };
     Kubernetes::start(reach, watched).map(Some)
@@ -71,9 +88,9 @@ pub(super) fn node_name() -> Option<CompactString> {
 }
 
 /// Where names of addresses come from: what the process itself uses first.
-pub(super) fn names(config: &Config, processes: &ProcessTable) -> anyhow::Result<Vec<Arc<dyn NameSource>>> {
+pub(super) fn names(settings: &Settings, processes: &ProcessTable) -> anyhow::Result<Vec<Arc<dyn NameSource>>> {
     let mut names: Vec<Arc<dyn NameSource>> = Vec::new();
-    let asks = |origin| config.name_resolver.asks(origin);
+    let asks = |origin| settings.names.contains(&origin);
     if asks(NameOrigin::Hosts) {
         names.push(Arc::new(HostsFiles::new(processes.proc().clone(), Arc::clone(processes.pool()))));
     }
@@ -87,9 +104,9 @@ pub(super) fn names(config: &Config, processes: &ProcessTable) -> anyhow::Result
 }
 
 /// Until when spans of pods wait for the first list of pods.
-pub(super) fn readiness(config: &Config, kubernetes: &Arc<Kubernetes>) -> (Ready, Instant) {
+pub(super) fn readiness(settings: &Settings, kubernetes: &Arc<Kubernetes>) -> (Ready, Instant) {
     let kubernetes = Arc::clone(kubernetes);
-    let limit = config.attributes.kubernetes.informers_sync_timeout.0;
+    let limit = settings.sync_timeout;
     (Box::new(move || kubernetes.is_ready()), Instant::now() + limit)
 }
 

@@ -8,14 +8,13 @@ use tokio::{
 };
 
 use super::{
-    selection, settings,
+    settings::Settings,
     terminal::{PARTING, Terminal},
 };
 use crate::{
     config::{self, Changes, Config, Loaded},
     pipeline::Change,
     procs::ProcessTable,
-    telemetry::redact::Redactor,
 };
 
 /// What takes up changes.
@@ -87,28 +86,28 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         let changes = self.current.diff_reloadable(&new);
+        let settings = match Settings::of(&new) {
+            Ok(settings) => settings,
+            Err(error) => {
+                tracing::error!("the changed configuration is not used: {error}");
+                return;
+            }
+        };
         if changes.discovery {
             if let Some(key) = needs_another_kernel_side(&self.current, &new) {
                 tracing::warn!("{key}: takes effect at the next start");
             }
-            match selection::selector(&new) {
-                Ok(selector) => self.processes.set_selector(selector),
-                Err(error) => {
-                    tracing::error!("the changed configuration is not used: {error}");
-                    return;
-                }
-            }
+            self.processes.set_selector(settings.processes.selector);
         }
-        let settings = settings::telemetry(&new);
-        let mut taken_up = vec![Change::LeavesOwnExports(settings.leaves_own_exports)];
+        let mut taken_up = vec![Change::LeavesOwnExports(settings.telemetry.leaves_own_exports)];
         if changes.routes {
-            taken_up.push(Change::Routes(settings.routes));
+            taken_up.push(Change::Routes(settings.telemetry.routes));
         }
         if changes.sampling {
-            taken_up.push(Change::Sampler(settings::sampler(&new)));
+            taken_up.push(Change::Sampler(settings.sampler));
         }
         if changes.redaction {
-            taken_up.push(Change::Redactor(Redactor::new(new.redacted_query_keys())));
+            taken_up.push(Change::Redactor(settings.telemetry.redactor));
         }
         for change in taken_up {
             // Nobody listens any more when the agent stops.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{print, settings};
+use super::{print, settings::Settings};
 use crate::{
     cli::Exit,
-    config::{Config, Criterion, Loaded, Signal},
+    config::{Config, Criterion, Loaded, Sampler, ServiceRoutes, Signal},
     procs::{
         ProcessTable,
         pod::OwnerKind,
@@ -26,23 +26,9 @@ pub(super) fn selector(config: &Config) -> Result<Selector, InvalidGlob> {
         });
     }
     for (index, criterion) in selection.criteria.iter().enumerate() {
-        rules.push(Rule {
-            label: label(criterion, index),
-            criteria: criteria(criterion)?,
-            name: criterion.name.as_deref().map(Into::into),
-            namespace: criterion.namespace.as_deref().map(Into::into),
-            exports: Some(Exports {
-                traces: criterion.exports(Signal::Traces),
-                metrics: criterion.exports(Signal::Metrics),
-            }),
-            sampler: criterion.sampler.clone(),
-            routes: criterion.routes.as_ref().map_or_else(Routes::default, |routes| {
-                let list = |list: &[String]| list.iter().map(Into::into).collect();
-                Routes { incoming: list(&routes.incoming), outgoing: list(&routes.outgoing) }
-            }),
-        });
+        rules.push(rule(criterion, index)?);
     }
-    let all = |list: &[Criterion]| list.iter().map(criteria).collect::<Result<Vec<_>, _>>();
+    let all = |list: &[Criterion]| list.iter().map(|it| criteria(it).map(|(it, _)| it)).collect::<Result<Vec<_>, _>>();
     let targets = [config.otlp_traces(), config.otlp_metrics()];
     let endpoints = targets.iter().flatten().map(|target| &target.endpoint);
     let on_this_host = endpoints.filter(|endpoint| is_local(endpoint.as_str()));
@@ -62,27 +48,76 @@ fn is_local(url: &str) -> bool {
     })
 }
 
-fn label(criterion: &Criterion, index: usize) -> compact_str::CompactString {
-    match &criterion.name {
-        Some(name) => name.as_str().into(),
-        None => compact_str::format_compact!("rule {}", index + 1),
-    }
+fn rule(criterion: &Criterion, index: usize) -> Result<Rule, InvalidGlob> {
+    let (criteria, set) = criteria(criterion)?;
+    let Set { name, namespace, sampler, routes } = set;
+    Ok(Rule {
+        label: name.map_or_else(|| compact_str::format_compact!("rule {}", index + 1), Into::into),
+        criteria,
+        name: name.map(Into::into),
+        namespace: namespace.map(Into::into),
+        exports: Some(Exports {
+            traces: criterion.exports(Signal::Traces),
+            metrics: criterion.exports(Signal::Metrics),
+        }),
+        sampler: sampler.cloned(),
+        routes: routes.map_or_else(Routes::default, |ServiceRoutes { incoming, outgoing }| {
+            let list = |list: &[String]| list.iter().map(Into::into).collect();
+            Routes { incoming: list(incoming), outgoing: list(outgoing) }
+        }),
+    })
 }
 
-fn criteria(criterion: &Criterion) -> Result<Criteria, InvalidGlob> {
+/// What is set for processes that a criterion chooses.
+struct Set<'a> {
+    name: Option<&'a str>,
+    namespace: Option<&'a str>,
+    sampler: Option<&'a Sampler>,
+    routes: Option<&'a ServiceRoutes>,
+}
+
+/// Takes a criterion apart, without `..`: a key that nobody reads does not compile.
+fn criteria(criterion: &Criterion) -> Result<(Criteria, Set<'_>), InvalidGlob> {
+    let Criterion {
+        name,
+        namespace,
+        open_ports,
+        target_pids,
+        exe_path,
+        cmd_args,
+        languages,
+        containers_only,
+        container_name,
+        k8s_namespace,
+        k8s_pod_name,
+        k8s_container_name,
+        k8s_deployment_name,
+        k8s_replicaset_name,
+        k8s_statefulset_name,
+        k8s_daemonset_name,
+        k8s_job_name,
+        k8s_cronjob_name,
+        k8s_owner_name,
+        k8s_pod_labels,
+        k8s_pod_annotations,
+        // `Criterion::exports`
+        exports: _,
+        sampler,
+        routes,
+    } = criterion;
     let glob = |pattern: &Option<crate::config::Glob>| pattern.as_ref().map(|it| Glob::new(it.as_str())).transpose();
     let mut kubernetes = Vec::new();
     for (name, pattern) in [
-        (KubernetesName::Namespace, &criterion.k8s_namespace),
-        (KubernetesName::Pod, &criterion.k8s_pod_name),
-        (KubernetesName::Container, &criterion.k8s_container_name),
-        (KubernetesName::Owner(OwnerKind::Deployment), &criterion.k8s_deployment_name),
-        (KubernetesName::Owner(OwnerKind::ReplicaSet), &criterion.k8s_replicaset_name),
-        (KubernetesName::Owner(OwnerKind::StatefulSet), &criterion.k8s_statefulset_name),
-        (KubernetesName::Owner(OwnerKind::DaemonSet), &criterion.k8s_daemonset_name),
-        (KubernetesName::Owner(OwnerKind::Job), &criterion.k8s_job_name),
-        (KubernetesName::Owner(OwnerKind::CronJob), &criterion.k8s_cronjob_name),
-        (KubernetesName::AnyOwner, &criterion.k8s_owner_name),
+        (KubernetesName::Namespace, k8s_namespace),
+        (KubernetesName::Pod, k8s_pod_name),
+        (KubernetesName::Container, k8s_container_name),
+        (KubernetesName::Owner(OwnerKind::Deployment), k8s_deployment_name),
+        (KubernetesName::Owner(OwnerKind::ReplicaSet), k8s_replicaset_name),
+        (KubernetesName::Owner(OwnerKind::StatefulSet), k8s_statefulset_name),
+        (KubernetesName::Owner(OwnerKind::DaemonSet), k8s_daemonset_name),
+        (KubernetesName::Owner(OwnerKind::Job), k8s_job_name),
+        (KubernetesName::Owner(OwnerKind::CronJob), k8s_cronjob_name),
+        (KubernetesName::AnyOwner, k8s_owner_name),
     ] {
         kubernetes.extend(glob(pattern)?.map(|glob| (name, glob)));
     }
@@ -92,24 +127,26 @@ fn criteria(criterion: &Criterion) -> Result<Criteria, InvalidGlob> {
             .map(|(key, pattern)| Ok((key.as_str().into(), Glob::new(pattern.as_str())?)))
             .collect::<Result<Vec<_>, InvalidGlob>>()
     };
-    Ok(Criteria {
-        pids: criterion.target_pids.0.clone(),
-        open_ports: criterion.open_ports.0.iter().map(|range| (*range.start(), *range.end())).collect(),
-        exe_path: glob(&criterion.exe_path)?,
-        cmd_args: glob(&criterion.cmd_args)?,
-        container_name: glob(&criterion.container_name)?,
-        containers_only: criterion.containers_only,
-        languages: glob(&criterion.languages)?,
+    let criteria = Criteria {
+        pids: target_pids.0.clone(),
+        open_ports: open_ports.0.iter().map(|range| (*range.start(), *range.end())).collect(),
+        exe_path: glob(exe_path)?,
+        cmd_args: glob(cmd_args)?,
+        container_name: glob(container_name)?,
+        containers_only: *containers_only,
+        languages: glob(languages)?,
         kubernetes,
-        pod_labels: map(&criterion.k8s_pod_labels)?,
-        pod_annotations: map(&criterion.k8s_pod_annotations)?,
-    })
+        pod_labels: map(k8s_pod_labels)?,
+        pod_annotations: map(k8s_pod_annotations)?,
+    };
+    let (name, namespace) = (name.as_deref(), namespace.as_deref());
+    Ok((criteria, Set { name, namespace, sampler: sampler.as_ref(), routes: routes.as_ref() }))
 }
 
 /// `beyla-rs survey`.
 pub(super) fn survey(json: bool, config: &Loaded) -> Exit {
-    let processes = match settings::processes(config) {
-        Ok(settings) => ProcessTable::new(settings),
+    let processes = match Settings::of(config) {
+        Ok(settings) => ProcessTable::new(settings.processes),
         Err(error) => {
             tracing::error!("{error}");
             return Exit::Usage;

@@ -5,15 +5,22 @@ use std::{
     path::Path,
     str::FromStr,
     sync::Arc,
+    time::Duration,
 };
 
 use compact_str::CompactString;
 use thiserror::Error;
 
-use super::{metadata::node_name, selection};
+use super::{
+    metadata::{self, node_name},
+    selection,
+};
 use crate::{
     capture::{self, backend::Backend},
-    config::{self, Config, IgnoreMode, NameOrigin, OtlpTarget, Unmatched},
+    config::{
+        self, Attributes, Config, Discovery, Ebpf, HostId, IgnoreMode, InstanceId, Kubernetes, MetricsExport,
+        NameOrigin, NameResolver, Naming, OtlpTarget, PrometheusExport, TracesExport, Unmatched,
+    },
     export::{
         ConfigError, ExportConfig,
         config::{BatchConfig, Endpoint, Headers, OtlpConfig, PrometheusConfig, RetryConfig, TlsConfig},
@@ -23,9 +30,9 @@ use crate::{
         env::OtelEnv,
         fs::ProcFs,
         host::{Host, HostSource},
-        selector::InvalidGlob,
+        selector::{InvalidGlob, Selector},
     },
-    telemetry::{self, histogram::Aggregation, red, redact::Redactor, route},
+    telemetry::{self, red, redact::Redactor, route},
     trace::sampling::Sampler,
 };
 
@@ -43,109 +50,210 @@ pub enum SettingsError {
     Pattern(#[from] InvalidGlob),
 }
 
-pub(super) fn capture(config: &Config, watch_all: bool) -> Result<capture::Options, SettingsError> {
-    let backends = match config.backend {
-        config::Backend::Auto => Backend::AUTO.to_vec(),
-        config::Backend::Sock => vec![Backend::Sock],
-        config::Backend::Syscall => vec![Backend::Syscall],
-        config::Backend::Fexit => vec![Backend::from_str("fexit").map_err(SettingsError::Backend)?],
-        config::Backend::Kprobe => vec![Backend::from_str("kprobe").map_err(SettingsError::Backend)?],
-    };
-    Ok(capture::Options {
-        backends,
-        watch_all,
-        ring_bytes: config.ebpf.ring_buffer_bytes,
-        capture_bytes: config.ebpf.capture_bytes,
-        hooks_only: config.ebpf.hooks_only,
-        standby: config.ebpf.standby_programs,
-        dns_answers: config.name_resolver.asks(NameOrigin::Rdns),
-        is_selective: !config.selection().is_everything(),
-        chosen_ports: selection::selector(config)?.ports(),
-    })
+/// What each stage takes of the configuration.
+pub(super) struct Settings {
+    pub(super) capture: capture::Options,
+    /// Whether `traceparent` makes parents.
+    pub(super) reads_trace_context: bool,
+    pub(super) sampler: Sampler,
+    pub(super) telemetry: telemetry::Config,
+    /// Names of metrics, given when they are read.
+    pub(super) naming: Naming,
+    pub(super) processes: ProcessConfig,
+    pub(super) export: ExportConfig,
+    pub(super) metadata: metadata::Settings,
+    /// How long the agent runs, if not until it is told to stop.
+    pub(super) duration: Option<Duration>,
+    /// How long stopping may take.
+    pub(super) shutdown_timeout: Duration,
 }
 
-pub(super) fn sampler(config: &Config) -> Sampler {
-    Sampler::from(&config.otel_traces_export.sampler)
-}
-
-pub(super) fn telemetry(config: &Config) -> telemetry::Config {
-    let aggregation = match config.otel_metrics_export.histogram_aggregation {
-        config::HistogramAggregation::ExplicitBucketHistogram => Aggregation::Explicit,
-        config::HistogramAggregation::Base2ExponentialBucketHistogram => Aggregation::Exponential,
-    };
-    let idle = config.prometheus_export.ttl.max(config.otel_metrics_export.ttl).0;
-    telemetry::Config {
-        routes: routes(&config.routes),
-        redactor: Redactor::new(config.redacted_query_keys()),
-        red: red::Config { aggregation, idle, ..red::Config::default() },
-        leaves_own_exports: config.discovery.exclude_otel_instrumented_services,
-        ignores_proxied_clients: !config.attributes.client_from_proxy_protocol,
-        ..telemetry::Config::default()
+impl Settings {
+    /// Takes the configuration apart. Neither here nor in the sections below is there a `..`: a key that nobody reads does not
+    /// compile. What reads those that are bound to `_` stands beside them.
+    ///
+    /// # Errors
+    /// What the configuration's own checks let pass and a stage cannot use.
+    pub(super) fn of(config: &Config) -> Result<Self, SettingsError> {
+        let Config {
+            // `Config::selection`
+            target_pids: _,
+            open_port: _,
+            auto_target_exe: _,
+            auto_target_language: _,
+            discovery,
+            // `Config::default_service_name`, `Config::default_service_namespace`
+            service_name: _,
+            service_namespace: _,
+            resource_attributes,
+            attributes,
+            routes,
+            // `Config::redacted_query_keys`
+            redaction: _,
+            // `Config::otlp_traces`, `Config::otlp_metrics`
+            otlp: _,
+            otel_traces_export,
+            otel_metrics_export,
+            // What says where each signal goes: `Config::otlp_traces`, `serves_prometheus`, `prints_metrics`, `print_mode` …
+            exporters: _,
+            print: _,
+            sdk_disabled: _,
+            prometheus_export,
+            listen,
+            name_resolver,
+            telemetry: config::Telemetry { naming },
+            // `Config::reads_trace_context`
+            propagators: _,
+            backend,
+            ebpf,
+            // The log is set up before all else: `run::start_log`
+            log_level: _,
+            duration,
+            shutdown_timeout,
+        } = config;
+        let Attributes {
+            kubernetes,
+            host_id,
+            instance_id,
+            // `Config::redacted_query_keys`
+            sensitive_query_params: _,
+            process_command_line,
+            client_from_proxy_protocol,
+        } = attributes;
+        let Discovery {
+            // `Config::selection`, and `run::selection`
+            instrument: _,
+            exclude_instrument: _,
+            default_exclude_instrument: _,
+            exclude_otel_instrumented_services,
+        } = discovery;
+        let TracesExport {
+            // `Config::otlp_traces`
+            endpoint: _,
+            protocol: _,
+            headers: _,
+            timeout: _,
+            compression: _,
+            certificate: _,
+            client_key: _,
+            client_certificate: _,
+            sampler,
+            queue_size,
+            queue_bytes,
+            // `TracesExport::batch_max_size`
+            batch_max_size: _,
+            batch_timeout,
+            export_timeout,
+            backoff_initial_interval,
+            backoff_max_interval,
+            backoff_max_elapsed_time,
+        } = otel_traces_export;
+        let MetricsExport {
+            // `Config::otlp_metrics`
+            endpoint: _,
+            protocol: _,
+            headers: _,
+            timeout: _,
+            compression: _,
+            certificate: _,
+            client_key: _,
+            client_certificate: _,
+            interval,
+            export_timeout: metric_timeout,
+            ttl: metric_ttl,
+            temporality,
+            histogram_aggregation,
+        } = otel_metrics_export;
+        let PrometheusExport { port, path, ttl: shown_ttl } = prometheus_export;
+        let Kubernetes {
+            enable,
+            cluster_name,
+            kubeconfig_path,
+            meta_restrict_local_node,
+            informers_sync_timeout,
+            reconnect_initial_interval,
+            resource_labels,
+            pod_labels,
+            pod_annotations,
+        } = kubernetes;
+        let NameResolver { sources } = name_resolver;
+        let selector = selection::selector(config)?;
+        let pod_attributes = PodAttributes {
+            labels: names(pod_labels),
+            annotations: names(pod_annotations),
+            by_label: resource_labels.iter().map(|(key, labels)| (key.into(), names(labels))).collect(),
+        };
+        let given = resource_attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        // What is set by name goes before what is in the list.
+        let namespace = config.default_service_namespace().map(|namespace| ("service.namespace", namespace));
+        Ok(Self {
+            capture: capture(backend, ebpf, &selector, config)?,
+            reads_trace_context: config.reads_trace_context(),
+            sampler: Sampler::from(sampler),
+            telemetry: telemetry::Config {
+                routes: self::routes(routes),
+                redactor: Redactor::new(config.redacted_query_keys()),
+                red: red::Config {
+                    aggregation: *histogram_aggregation,
+                    idle: (*shown_ttl).max(*metric_ttl).0,
+                    ..red::Config::default()
+                },
+                leaves_own_exports: *exclude_otel_instrumented_services,
+                ignores_proxied_clients: !client_from_proxy_protocol,
+                ..telemetry::Config::default()
+            },
+            naming: *naming,
+            processes: ProcessConfig {
+                selector,
+                env: OtelEnv::from_pairs(config.default_service_name(), given.chain(namespace)),
+                command_line: *process_command_line,
+                host: Some(host(host_id, instance_id)),
+                cluster: cluster_name.as_deref().map(Into::into),
+                pod_attributes: pod_attributes.clone(),
+                ..ProcessConfig::default()
+            },
+            export: ExportConfig {
+                traces: config.otlp_traces().map(otlp).transpose()?,
+                metrics: config.otlp_metrics().map(otlp).transpose()?,
+                batch: BatchConfig {
+                    schedule_delay: batch_timeout.0,
+                    max_batch_spans: otel_traces_export.batch_max_size() as usize,
+                    max_queue_bytes: usize::try_from(*queue_bytes).unwrap_or(usize::MAX),
+                    max_queue_spans: queue_size.map(|spans| spans as usize),
+                    export_timeout: [*export_timeout, *backoff_max_elapsed_time]
+                        .into_iter()
+                        .flatten()
+                        .min()
+                        .map(Into::into),
+                    ..BatchConfig::default()
+                },
+                retry: RetryConfig { max: backoff_max_interval.0, initial: backoff_initial_interval.0 },
+                metric_interval: interval.0,
+                metric_timeout: metric_timeout.0,
+                metric_ttl: metric_ttl.0,
+                temporality: *temporality,
+                print: config.print_mode(),
+                print_metrics: config.prints_metrics(),
+                listen: addresses(*listen, *port),
+                prometheus: PrometheusConfig {
+                    path: path.clone(),
+                    ttl: shown_ttl.0,
+                    has_requests: config.serves_prometheus(),
+                },
+            },
+            metadata: metadata::Settings {
+                enable: *enable,
+                kubeconfig: kubeconfig_path.clone(),
+                only_this_node: *meta_restrict_local_node,
+                sync_timeout: informers_sync_timeout.0,
+                first_pause: reconnect_initial_interval.0,
+                pod_attributes,
+                names: sources.clone(),
+            },
+            duration: duration.map(Into::into),
+            shutdown_timeout: shutdown_timeout.0,
+        })
     }
-}
-
-fn routes(routes: &config::Routes) -> route::Config {
-    let patterns = |list: &[String]| list.iter().map(|text| route::Pattern::new(text)).collect();
-    let default = route::Config::default();
-    // The heuristic writes its own word unless another is asked for.
-    let placeholder = match (routes.unmatched, routes.wildcard_char.as_str()) {
-        (Unmatched::Heuristic, "*") => default.placeholder,
-        (_, asked) => asked.to_owned(),
-    };
-    route::Config {
-        patterns: patterns(&routes.patterns),
-        ignored: patterns(&routes.ignored_patterns),
-        ignores_spans: routes.ignore_mode != IgnoreMode::Metrics,
-        ignores_metrics: routes.ignore_mode != IgnoreMode::Traces,
-        mode: match routes.unmatched {
-            Unmatched::Heuristic => route::Mode::Heuristic,
-            Unmatched::Unset => route::Mode::Off,
-            Unmatched::Path => route::Mode::Path,
-            Unmatched::Wildcard => route::Mode::Wildcard,
-            Unmatched::LowCardinality => {
-                route::Mode::LowCardinality { max_words: routes.max_path_segment_cardinality as usize }
-            }
-        },
-        placeholder,
-        max_routes: default.max_routes,
-    }
-}
-
-pub(super) fn processes(config: &Config) -> Result<ProcessConfig, SettingsError> {
-    let namespace = config.default_service_namespace().map(|namespace| ("service.namespace", namespace));
-    let given = config.resource_attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    // What is set by name goes before what is in the list.
-    Ok(ProcessConfig {
-        selector: selection::selector(config)?,
-        env: OtelEnv::from_pairs(config.default_service_name(), given.chain(namespace)),
-        command_line: config.attributes.process_command_line,
-        host: Some(host(config)),
-        cluster: config.attributes.kubernetes.cluster_name.as_deref().map(Into::into),
-        pod_attributes: pod_attributes(config),
-        ..ProcessConfig::default()
-    })
-}
-
-/// What the configuration takes from pods' labels and annotations.
-pub(super) fn pod_attributes(config: &Config) -> PodAttributes {
-    let settings = &config.attributes.kubernetes;
-    let names = |list: &[String]| list.iter().map(CompactString::from).collect();
-    PodAttributes {
-        labels: names(&settings.pod_labels),
-        annotations: names(&settings.pod_annotations),
-        by_label: settings.resource_labels.iter().map(|(key, labels)| (key.into(), names(labels))).collect(),
-    }
-}
-
-/// The machine, called as the configuration or the cluster does.
-fn host(config: &Config) -> Host {
-    let mut source = HostSource::new(Path::new("/proc"));
-    source.name = config.attributes.instance_id.override_hostname.as_deref().map(Into::into).or_else(node_name);
-    let mut host = Host::read(&ProcFs::new("/proc"), &source);
-    if let Some(id) = &config.attributes.host_id.replacement {
-        host.id = Some(id.as_str().into());
-    }
-    host
 }
 
 /// Where spans and metrics go.
@@ -153,64 +261,104 @@ fn host(config: &Config) -> Host {
 /// # Errors
 /// What the configuration's own checks let pass and exporters cannot use.
 pub fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
-    let traces = &config.otel_traces_export;
-    let metrics = &config.otel_metrics_export;
-    Ok(ExportConfig {
-        traces: config.otlp_traces().map(|target| otlp(&target)).transpose()?,
-        metrics: config.otlp_metrics().map(|target| otlp(&target)).transpose()?,
-        batch: BatchConfig {
-            schedule_delay: traces.batch_timeout.0,
-            max_batch_spans: traces.batch_max_size() as usize,
-            max_queue_bytes: usize::try_from(traces.queue_bytes).unwrap_or(usize::MAX),
-            max_queue_spans: traces.queue_size.map(|spans| spans as usize),
-            export_timeout: [traces.export_timeout, traces.backoff_max_elapsed_time]
-                .into_iter()
-                .flatten()
-                .min()
-                .map(Into::into),
-            ..BatchConfig::default()
-        },
-        retry: RetryConfig { max: traces.backoff_max_interval.0, initial: traces.backoff_initial_interval.0 },
-        metric_interval: metrics.interval.0,
-        metric_timeout: metrics.export_timeout.0,
-        metric_ttl: metrics.ttl.0,
-        temporality: metrics.temporality,
-        print: config.print_mode(),
-        print_metrics: config.prints_metrics(),
-        listen: listen(config),
-        prometheus: PrometheusConfig {
-            path: config.prometheus_export.path.clone(),
-            ttl: config.prometheus_export.ttl.0,
-            has_requests: config.serves_prometheus(),
-        },
+    Settings::of(config).map(|settings| settings.export)
+}
+
+fn names(list: &[String]) -> Vec<CompactString> {
+    list.iter().map(CompactString::from).collect()
+}
+
+/// `watch_all` is not the configuration's to say.
+fn capture(
+    backend: &config::Backend,
+    ebpf: &Ebpf,
+    selector: &Selector,
+    config: &Config,
+) -> Result<capture::Options, SettingsError> {
+    let backends = match backend {
+        config::Backend::Auto => Backend::AUTO.to_vec(),
+        config::Backend::Sock => vec![Backend::Sock],
+        config::Backend::Syscall => vec![Backend::Syscall],
+        config::Backend::Fexit => vec![Backend::from_str("fexit").map_err(SettingsError::Backend)?],
+        config::Backend::Kprobe => vec![Backend::from_str("kprobe").map_err(SettingsError::Backend)?],
+    };
+    let Ebpf { ring_buffer_bytes, capture_bytes, hooks_only, standby_programs } = ebpf;
+    Ok(capture::Options {
+        backends,
+        watch_all: false,
+        ring_bytes: *ring_buffer_bytes,
+        capture_bytes: *capture_bytes,
+        hooks_only: *hooks_only,
+        standby: *standby_programs,
+        dns_answers: config.name_resolver.asks(NameOrigin::Rdns),
+        is_selective: !config.selection().is_everything(),
+        chosen_ports: selector.ports(),
     })
 }
 
+fn routes(routes: &config::Routes) -> route::Config {
+    let config::Routes {
+        patterns,
+        ignored_patterns,
+        ignore_mode,
+        unmatched,
+        wildcard_char,
+        max_path_segment_cardinality,
+    } = routes;
+    let compiled = |list: &[String]| list.iter().map(|text| route::Pattern::new(text)).collect();
+    let default = route::Config::default();
+    // The heuristic writes its own word unless another is asked for.
+    let placeholder = match (unmatched, wildcard_char.as_str()) {
+        (Unmatched::Heuristic, "*") => default.placeholder,
+        (_, asked) => asked.to_owned(),
+    };
+    route::Config {
+        patterns: compiled(patterns),
+        ignored: compiled(ignored_patterns),
+        ignores_spans: *ignore_mode != IgnoreMode::Metrics,
+        ignores_metrics: *ignore_mode != IgnoreMode::Traces,
+        unmatched: *unmatched,
+        max_words: *max_path_segment_cardinality as usize,
+        placeholder,
+        max_routes: default.max_routes,
+    }
+}
+
+/// The machine, called as the configuration or the cluster does.
+fn host(id: &HostId, instance: &InstanceId) -> Host {
+    let (HostId { replacement }, InstanceId { override_hostname }) = (id, instance);
+    let mut source = HostSource::new(Path::new("/proc"));
+    source.name = override_hostname.as_deref().map(Into::into).or_else(node_name);
+    let mut host = Host::read(&ProcFs::new("/proc"), &source);
+    if let Some(id) = replacement {
+        host.id = Some(id.as_str().into());
+    }
+    host
+}
+
 /// The addresses of the agent's own server.
-fn listen(config: &Config) -> Vec<SocketAddr> {
-    let listen = match config.listen {
+fn addresses(listen: config::Listen, port: u16) -> Vec<SocketAddr> {
+    let listen = match listen {
         config::Listen::Off => None,
         config::Listen::On(address) => Some(address),
     };
-    let port = Some(config.prometheus_export.port).filter(|&port| port != 0);
+    let port = Some(port).filter(|&port| port != 0);
     // The same port on every address serves the one that is named too.
     let named = listen.filter(|address| port != Some(address.port()));
     named.into_iter().chain(port.map(|port| (Ipv4Addr::UNSPECIFIED, port).into())).collect()
 }
 
-fn otlp(target: &OtlpTarget) -> Result<OtlpConfig, SettingsError> {
-    let headers = target.headers.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+fn otlp(target: OtlpTarget) -> Result<OtlpConfig, SettingsError> {
+    let OtlpTarget { endpoint, protocol, headers, timeout, compression, certificate, client_key, client_certificate } =
+        target;
+    let headers = headers.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     Ok(OtlpConfig {
-        endpoint: Endpoint::parse("endpoint", target.endpoint.as_str())?,
-        protocol: target.protocol,
+        endpoint: Endpoint::parse("endpoint", endpoint.as_str())?,
+        protocol,
         headers: Headers::new("headers", headers)?,
-        timeout: target.timeout.0,
-        compression: target.compression,
-        tls: TlsConfig {
-            certificate: target.certificate.clone(),
-            client_key: target.client_key.clone(),
-            client_certificate: target.client_certificate.clone(),
-        },
+        timeout: timeout.0,
+        compression,
+        tls: TlsConfig { certificate, client_key, client_certificate },
     })
 }
 

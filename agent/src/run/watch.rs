@@ -22,11 +22,11 @@ use super::{
     child::Started,
     metadata, permission,
     reload::{self, Reloader},
-    settings::{self, SettingsError},
+    settings::{self, Settings, SettingsError},
     terminal::Terminal,
 };
 use crate::{
-    capture::{Capture, CaptureError},
+    capture::{self, Capture, CaptureError},
     cli::Exit,
     config::{Config, Loaded, NameOrigin},
     conn::Limits,
@@ -64,7 +64,7 @@ pub(super) fn run(config: &Loaded, record: Option<&Path>) -> Exit {
         return Exit::Usage;
     }
     match Agent::start(config, record, Targets::Chosen(pids)) {
-        Ok(agent) => agent.until_told_to_stop(config, None),
+        Ok(agent) => agent.until_told_to_stop(None),
         Err(error) => explain(&error),
     }
 }
@@ -86,7 +86,7 @@ pub(super) fn exec(command: &[OsString], config: &Loaded, record: Option<&Path>)
             return error.downcast_ref::<NotStarted>().map_or_else(|| exit.into(), NotStarted::status);
         }
     };
-    let exit = agent.until_told_to_stop(config, Some(&mut child));
+    let exit = agent.until_told_to_stop(Some(&mut child));
     match child.status() {
         Ok(Some(status)) => status_of(status),
         Ok(None) => {
@@ -157,6 +157,10 @@ struct Agent {
     pipeline: Pipeline,
     ended: mpsc::Receiver<Ended>,
     hung_up: Arc<Notify>,
+    /// How long it runs, if not until it is told to stop.
+    duration: Option<Duration>,
+    /// How long stopping may take.
+    shutdown_timeout: Duration,
 }
 
 impl Agent {
@@ -177,9 +181,9 @@ impl Agent {
             .context("cannot wait for signals")?;
         let is_open =
             matches!(&targets, Targets::Chosen(pids) if pids.is_empty() || !config.selection().criteria.is_empty());
-        let export = settings::export(config)?;
-        let mut process_settings = settings::processes(config)?;
-        let mut capture = Capture::start(&settings::capture(config, is_open)?)?;
+        let settings = Settings::of(config)?;
+        let mut process_settings = settings.processes;
+        let mut capture = Capture::start(&capture::Options { watch_all: is_open, ..settings.capture })?;
         for refusal in capture.refused() {
             tracing::info!("backend {refusal}");
         }
@@ -204,23 +208,23 @@ impl Agent {
         };
         capture.ignore(own)?;
 
-        let kubernetes = metadata::kubernetes(config, &runtime);
+        let kubernetes = metadata::kubernetes(&settings.metadata, &runtime);
         if let Some(kubernetes) = &kubernetes {
-            let longest = config.attributes.kubernetes.informers_sync_timeout.0;
+            let longest = settings.metadata.sync_timeout;
             process_settings.exit_grace = process_settings.exit_grace.max(longest + Duration::from_secs(1));
             process_settings.pods = Some(Arc::clone(kubernetes) as Arc<dyn PodSource>);
         }
-        let metadata = kubernetes.as_ref().map(|kubernetes| metadata::readiness(config, kubernetes));
+        let metadata = kubernetes.as_ref().map(|kubernetes| metadata::readiness(&settings.metadata, kubernetes));
         let processes = Arc::new(ProcessTable::new(process_settings));
         metadata::ask_cloud(&runtime, &processes);
         let ids = Ids::from_os().context("cannot get random numbers for trace ids")?;
-        let mut tracer = Tracer::new(ids, settings::sampler(config));
-        tracer.read_headers(config.reads_trace_context());
-        let mut telemetry = Telemetry::new(settings::telemetry(config), Clock::new(Offset::sample()));
-        if let Some(kubernetes) = kubernetes.as_ref().filter(|_| config.name_resolver.asks(NameOrigin::K8s)) {
+        let mut tracer = Tracer::new(ids, settings.sampler);
+        tracer.read_headers(settings.reads_trace_context);
+        let mut telemetry = Telemetry::new(settings.telemetry, Clock::new(Offset::sample()));
+        if let Some(kubernetes) = kubernetes.as_ref().filter(|_| settings.metadata.names.contains(&NameOrigin::K8s)) {
             telemetry.set_peers(Arc::clone(kubernetes) as _);
         }
-        telemetry.set_names(metadata::names(config, &processes)?);
+        telemetry.set_names(metadata::names(&settings.metadata, &processes)?);
         let red = telemetry.metrics();
         let (change, changes) = mpsc::channel();
         let table = Arc::clone(&processes);
@@ -231,8 +235,8 @@ impl Agent {
         let cluster = kubernetes.clone().map(|it| Box::new(move || it.counts()) as KubernetesCounts);
         let gauges = Arc::new(Gauges::new(red.clone(), Arc::clone(&agent), capture.backend().name(), cluster));
         let sources: Vec<Arc<dyn MetricSource>> =
-            vec![Arc::new(RedSource(red, config.telemetry.naming)), Arc::clone(&gauges) as _];
-        let exporters = Exporters::start(&export, runtime.handle(), sources, agent)?;
+            vec![Arc::new(RedSource(red, settings.naming)), Arc::clone(&gauges) as _];
+        let exporters = Exporters::start(&settings.export, runtime.handle(), sources, agent)?;
         let backend = capture.backend();
         let own_words = if is_open { None } else { Some(describe(&table, &targets)) };
         let (tell, ended) = mpsc::channel();
@@ -267,24 +271,25 @@ impl Agent {
         } else {
             exporters.set_ready(true);
         }
-        let path = &config.prometheus_export.path;
+        let path = &settings.export.prometheus.path;
         let pages: Vec<String> = exporters.listen_addrs().map(|addr| format!("http://{addr}{path}")).collect();
         let metrics = if pages.is_empty() { String::new() } else { format!("; metrics {}", pages.join(" and ")) };
-        let sends = config.otlp_traces().is_some() || config.otlp_metrics().is_some();
+        let sends = settings.export.traces.is_some() || settings.export.metrics.is_some();
         let hint = if sends { "" } else { "; no OTLP endpoint is set, so nothing is sent: give --endpoint URL" };
         let rest = format!("(backend {backend}, ready after {} ms){metrics}{hint}", started.elapsed().as_millis());
         match own_words {
             Some(watching) => tracing::info!("watching {watching} {rest}"),
             None => announce::watching(table, Config::clone(config), rest),
         }
-        Ok(Self { runtime, signals, exporters, pipeline, ended, hung_up })
+        let Settings { duration, shutdown_timeout, .. } = settings;
+        Ok(Self { runtime, signals, exporters, pipeline, ended, hung_up, duration, shutdown_timeout })
     }
 
     /// Runs until a signal, the end of `--duration`, or the end of all targets; then detaches and flushes. A program that
     /// was started is watched while it stops.
-    fn until_told_to_stop(self, config: &Config, mut child: Option<&mut Started>) -> Exit {
-        let Self { runtime, mut signals, exporters, pipeline, ended, hung_up } = self;
-        let limit = config.shutdown_timeout.0;
+    fn until_told_to_stop(self, mut child: Option<&mut Started>) -> Exit {
+        let Self { runtime, mut signals, exporters, pipeline, ended, hung_up, duration, shutdown_timeout } = self;
+        let limit = shutdown_timeout;
         let gone = Arc::new(Notify::new());
         let notify = Arc::clone(&gone);
         // The channel is the pipeline's, which knows nothing of the runtime.
@@ -295,7 +300,7 @@ impl Agent {
         });
         let why = runtime.block_on(async {
             tokio::select! {
-                why = signals.wait_for_end(config.duration.as_ref().map(|period| period.0), &gone) => why,
+                why = signals.wait_for_end(duration, &gone) => why,
                 () = hung_up.notified() => Why::HungUp,
                 () = exporters.reader_gone() => Why::ReaderGone,
             }

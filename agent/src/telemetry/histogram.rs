@@ -1,23 +1,15 @@
 //! A histogram of one series: explicit or base-2 exponential buckets, with exemplars.
 
-use crate::model::metric::{Exemplar, ExponentialPoint, HistogramPoint};
-
 use super::exponential::Exponential;
+use crate::{
+    config::HistogramAggregation,
+    model::metric::{Exemplar, ExponentialPoint, HistogramPoint},
+};
 
 /// An exemplar older than this at collection is dropped: its trace has long been delivered.
 const EXEMPLAR_MAX_AGE_NS: u64 = 300_000_000_000;
 /// Exemplars per histogram.
 const MAX_EXEMPLARS: usize = 20;
-
-/// How values are put in buckets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Aggregation {
-    /// The bounds above.
-    #[default]
-    Explicit,
-    /// Base-2 exponential, at most 160 buckets.
-    Exponential,
-}
 
 #[derive(Debug)]
 enum Buckets {
@@ -38,10 +30,12 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    pub(super) fn new(aggregation: Aggregation, bounds: &'static [f64]) -> Self {
+    pub(super) fn new(aggregation: HistogramAggregation, bounds: &'static [f64]) -> Self {
         let buckets = match aggregation {
-            Aggregation::Explicit => Buckets::Explicit { bounds, counts: vec![0; bounds.len() + 1].into_boxed_slice() },
-            Aggregation::Exponential => Buckets::Exponential(Exponential::default()),
+            HistogramAggregation::ExplicitBucketHistogram => {
+                Buckets::Explicit { bounds, counts: vec![0; bounds.len() + 1].into_boxed_slice() }
+            }
+            HistogramAggregation::Base2ExponentialBucketHistogram => Buckets::Exponential(Exponential::default()),
         };
         Self { count: 0, sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY, buckets, exemplars: Vec::new() }
     }
@@ -86,19 +80,6 @@ impl Histogram {
 
     pub(super) const fn is_empty(&self) -> bool {
         self.count == 0
-    }
-
-    /// Forgets all values, for delta temporality.
-    pub(super) fn clear(&mut self) {
-        self.count = 0;
-        self.sum = 0.0;
-        self.min = f64::INFINITY;
-        self.max = f64::NEG_INFINITY;
-        self.exemplars.clear();
-        match &mut self.buckets {
-            Buckets::Explicit { counts, .. } => counts.fill(0),
-            Buckets::Exponential(exponential) => *exponential = Exponential::default(),
-        }
     }
 
     /// The point at a moment, without attributes; the last value came at `updated_unix_ns`.
@@ -164,7 +145,7 @@ mod tests {
 
     #[test]
     fn upper_bounds_are_inclusive() {
-        let mut histogram = Histogram::new(Aggregation::Explicit, DURATION_BOUNDS_S);
+        let mut histogram = Histogram::new(HistogramAggregation::ExplicitBucketHistogram, DURATION_BOUNDS_S);
         for value in [0.0, 0.005, 0.0051, 10.0, 10.1] {
             histogram.record(value, None);
         }
@@ -176,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_empty_body_has_a_bucket_of_its_own() {
-        let mut histogram = Histogram::new(Aggregation::Explicit, SIZE_BOUNDS_BYTES);
+        let mut histogram = Histogram::new(HistogramAggregation::ExplicitBucketHistogram, SIZE_BOUNDS_BYTES);
         histogram.record(0.0, None);
         histogram.record(1.0, None);
         assert_eq!(explicit(histogram.point(0, 0, 0)).buckets[..3], [1, 1, 0]);
@@ -184,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_bucket_keeps_its_latest_exemplar() {
-        let mut histogram = Histogram::new(Aggregation::Explicit, DURATION_BOUNDS_S);
+        let mut histogram = Histogram::new(HistogramAggregation::ExplicitBucketHistogram, DURATION_BOUNDS_S);
         histogram.record(0.001, Some(&exemplar(1, 1)));
         histogram.record(0.002, Some(&exemplar(2, 2)));
         histogram.record(0.003, None);
@@ -195,7 +176,7 @@ mod tests {
 
     #[test]
     fn old_exemplars_are_dropped() {
-        let mut histogram = Histogram::new(Aggregation::Explicit, DURATION_BOUNDS_S);
+        let mut histogram = Histogram::new(HistogramAggregation::ExplicitBucketHistogram, DURATION_BOUNDS_S);
         histogram.record(0.001, Some(&exemplar(1, 1)));
         assert_eq!(explicit(histogram.point(0, 0, EXEMPLAR_MAX_AGE_NS + 1)).exemplars.len(), 1);
         assert_eq!(explicit(histogram.point(0, 0, EXEMPLAR_MAX_AGE_NS + 2)).exemplars.len(), 0);
@@ -203,7 +184,7 @@ mod tests {
 
     #[test]
     fn exponential_exemplars_are_bounded() {
-        let mut histogram = Histogram::new(Aggregation::Exponential, DURATION_BOUNDS_S);
+        let mut histogram = Histogram::new(HistogramAggregation::Base2ExponentialBucketHistogram, DURATION_BOUNDS_S);
         histogram.record(0.0, Some(&exemplar(0, 1)));
         for power in -30..30_i8 {
             histogram.record(f64::from(power).exp2(), Some(&exemplar(u64::from(power.unsigned_abs()) + 1, 1)));

@@ -13,34 +13,25 @@ use compact_str::CompactString;
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use super::{
-    histogram::{Aggregation, Histogram, Point},
+    histogram::{Histogram, Point},
     instruments::{self, Measure},
     semconv,
 };
-use crate::model::{
-    exchange::Group,
-    metric::{Exemplar, Metric, Points},
-    net::Role,
-    span::{Attribute, Resource, Value},
+use crate::{
+    config::HistogramAggregation,
+    model::{
+        exchange::Group,
+        metric::{Exemplar, Metric, Points},
+        net::Role,
+        span::{Attribute, Resource, Value},
+    },
 };
-
-/// What points count since.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Temporality {
-    /// Since the series began.
-    #[default]
-    Cumulative,
-    /// Since the last collection; series without new values are dropped.
-    Delta,
-}
 
 /// Settings of the aggregation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Kind of buckets.
-    pub aggregation: Aggregation,
-    /// What points count since.
-    pub temporality: Temporality,
+    pub aggregation: HistogramAggregation,
     /// Series per service instance and metric, the overflow's included; at least 1.
     pub max_series: usize,
     /// A series without new values for so long ends.
@@ -49,12 +40,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            aggregation: Aggregation::default(),
-            temporality: Temporality::default(),
-            max_series: 2_000,
-            idle: Duration::from_secs(300),
-        }
+        Self { aggregation: HistogramAggregation::default(), max_series: 2_000, idle: Duration::from_secs(300) }
     }
 }
 
@@ -162,7 +148,7 @@ impl Family {
         2 * self.group as usize + self.role as usize
     }
 
-    fn histogram(self, measure: Measure, aggregation: Aggregation) -> Option<Histogram> {
+    fn histogram(self, measure: Measure, aggregation: HistogramAggregation) -> Option<Histogram> {
         instruments::find(self.group, self.role, measure).map(|it| Histogram::new(aggregation, it.bounds))
     }
 }
@@ -194,7 +180,7 @@ impl Series {
             && mine.next().is_none()
     }
 
-    fn record(&mut self, family: Family, sample: &Sample, aggregation: Aggregation) {
+    fn record(&mut self, family: Family, sample: &Sample, aggregation: HistogramAggregation) {
         let exemplar = sample.exemplar.as_ref();
         self.updated_unix_ns = self.updated_unix_ns.max(sample.end_unix_ns);
         self.duration.record(sample.duration_s, exemplar);
@@ -237,12 +223,11 @@ pub(super) struct Red {
     config: Config,
     hasher: DefaultHashBuilder,
     tables: [Table; Family::COUNT],
-    collected_unix_ns: Option<u64>,
 }
 
 impl Red {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, hasher: DefaultHashBuilder::default(), tables: Default::default(), collected_unix_ns: None }
+        Self { config, hasher: DefaultHashBuilder::default(), tables: Default::default() }
     }
 
     /// Series of all families, those of the overflow apart.
@@ -282,17 +267,13 @@ impl Red {
         false
     }
 
-    /// All metrics as of now; with delta temporality what is collected is forgotten.
+    /// All metrics as of now.
     pub(super) fn collect(&mut self, resource: &Arc<Resource>, now_unix_ns: u64, out: &mut Vec<Metric>) {
-        let delta = self.config.temporality == Temporality::Delta;
         for (family, table) in Family::all().zip(&mut self.tables) {
             let mut points = <[Collected; 3]>::default();
             let overflow = table.overflow.iter_mut().map(|series| &mut **series);
             for series in table.series.iter_mut().chain(overflow) {
-                let start_unix_ns = match self.collected_unix_ns {
-                    Some(collected_unix_ns) if delta => collected_unix_ns,
-                    _ => series.start_unix_ns,
-                };
+                let start_unix_ns = series.start_unix_ns;
                 let (attributes, updated_unix_ns) = (series.attributes(), series.updated_unix_ns);
                 for (histogram, points) in series.histograms().into_iter().zip(&mut points) {
                     let Some(histogram) = histogram.filter(|histogram| !histogram.is_empty()) else { continue };
@@ -304,15 +285,6 @@ impl Red {
             let idle_since = now_unix_ns.saturating_sub(u64::try_from(self.config.idle.as_nanos()).unwrap_or(u64::MAX));
             // Shown a last time: who reads more often than that has seen all of it.
             table.series.retain(|series| series.updated_unix_ns >= idle_since);
-            if delta {
-                // What has had values is likely to have more: its memory is kept for one more interval.
-                table.series.retain(|series| !series.duration.is_empty());
-                table.overflow.take_if(|series| series.duration.is_empty());
-                let overflow = table.overflow.iter_mut().map(|series| &mut **series);
-                for series in table.series.iter_mut().chain(overflow) {
-                    series.histograms().into_iter().flatten().for_each(Histogram::clear);
-                }
-            }
             for (measure, points) in Measure::HISTOGRAMS.into_iter().zip(points) {
                 if let Some(points) = points.into_points()
                     && let Some(it) = instruments::find(family.group, family.role, measure)
@@ -322,7 +294,6 @@ impl Red {
                 }
             }
         }
-        self.collected_unix_ns = Some(now_unix_ns);
     }
 }
 
@@ -463,18 +434,6 @@ mod tests {
     }
 
     #[test]
-    fn delta_points_count_since_the_last_collection_and_idle_series_end() {
-        let mut red = Red::new(Config { temporality: Temporality::Delta, ..Config::default() });
-        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
-        assert_eq!(durations(&mut red, 200)[0].1, 100);
-        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
-        let points = durations(&mut red, 300);
-        assert_eq!((points[0].1, points[0].2), (200, 1));
-        assert_eq!(durations(&mut red, 400), []);
-        assert_eq!(red.tables[0].series.len(), 0);
-    }
-
-    #[test]
     fn a_series_without_new_values_ends() {
         let mut red = Red::new(Config { idle: Duration::from_nanos(1_000), ..Config::default() });
         red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
@@ -504,7 +463,10 @@ mod tests {
 
     #[test]
     fn exponential_histograms_if_asked() {
-        let mut red = Red::new(Config { aggregation: Aggregation::Exponential, ..Config::default() });
+        let mut red = Red::new(Config {
+            aggregation: HistogramAggregation::Base2ExponentialBucketHistogram,
+            ..Config::default()
+        });
         red.record(HTTP_CLIENT, &labels("/a", 200), &sample(0.1), &mut 100);
         let mut metrics = Vec::new();
         red.collect(&resource(), 200, &mut metrics);

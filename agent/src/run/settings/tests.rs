@@ -8,11 +8,6 @@ const EXCLUDED: &str = "config::validate warns of it: what it would set is not w
 
 /// Keys that are read where this module's functions do not see it, and where that is.
 const READ_ELSEWHERE: &[(&str, &str)] = &[
-    ("attributes.kubernetes.enable", "run::metadata: whether the API server is asked"),
-    ("attributes.kubernetes.kubeconfig_path", "run::metadata"),
-    ("attributes.kubernetes.meta_restrict_local_node", "run::metadata"),
-    ("attributes.kubernetes.informers_sync_timeout", "run::metadata"),
-    ("attributes.kubernetes.reconnect_initial_interval", "run::metadata"),
     ("discovery.exclude_instrument.0.name", EXCLUDED),
     ("discovery.exclude_instrument.0.namespace", EXCLUDED),
     ("discovery.exclude_instrument.0.exports", EXCLUDED),
@@ -23,22 +18,28 @@ const READ_ELSEWHERE: &[(&str, &str)] = &[
     ("discovery.default_exclude_instrument.0.exports", EXCLUDED),
     ("discovery.default_exclude_instrument.0.sampler", EXCLUDED),
     ("discovery.default_exclude_instrument.0.routes", EXCLUDED),
-    ("duration", "run::watch"),
     ("log_level", "run: the log is set up before all else"),
-    ("name_resolver.sources", "run::metadata"),
-    ("propagators", "run::watch, by Config::reads_trace_context"),
-    ("shutdown_timeout", "run::watch"),
     ("target_pids", "run::watch, and the selector"),
-    ("telemetry.naming", "run::watch: names are given when metrics are read"),
 ];
 
 /// What the stages are given.
 fn given(config: &Config) -> Option<String> {
-    let processes = processes(config).ok()?;
+    let Settings {
+        capture,
+        reads_trace_context,
+        sampler,
+        telemetry,
+        naming,
+        processes,
+        export,
+        metadata,
+        duration,
+        shutdown_timeout,
+    } = Settings::of(config).ok()?;
     let ProcessConfig { selector, env, command_line, host, cluster, pod_attributes, .. } = processes;
     let processes = (selector, env, command_line, host, cluster, pod_attributes);
-    let (capture, export) = (capture(config, false).ok()?, export(config).ok()?);
-    Some(format!("{capture:?} {:?} {:?} {processes:?} {export:?}", telemetry(config), sampler(config)))
+    let stages = (capture, reads_trace_context, sampler, telemetry, naming, processes);
+    Some(format!("{stages:?} {:?}", (export, metadata, duration, shutdown_timeout)))
 }
 
 /// Values that a key of this schema may have; some may be refused.
@@ -169,7 +170,7 @@ fn each_key_changes_what_some_stage_is_given() {
 fn resource_attributes_are_taken_as_they_are() {
     let mut config = Config { service_namespace: Some("shop=1,2".into()), ..Config::default() };
     config.resource_attributes = [("team", "a,b"), ("share", "50%")].map(|(k, v)| (k.into(), v.into())).into();
-    let env = processes(&config).unwrap().env;
+    let env = Settings::of(&config).unwrap().processes.env;
     let found = ["team", "share", "service.namespace"].map(|key| env.get(key).map(CompactString::as_str));
     assert_eq!(found, [Some("a,b"), Some("50%"), Some("shop=1,2")]);
 }

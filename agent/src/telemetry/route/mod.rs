@@ -14,25 +14,7 @@ use hashbrown::HashSet;
 
 pub use self::pattern::Pattern;
 use self::tree::{Growth, Tree};
-
-/// How routes are found where no pattern matches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// No `http.route`; server spans are named by their method.
-    Off,
-    /// See the module's head.
-    #[default]
-    Heuristic,
-    /// The path itself, whatever its number.
-    Path,
-    /// `/**`, for all.
-    Wildcard,
-    /// As the heuristic, and a place that has held more than so many different words holds values.
-    LowCardinality {
-        /// Words of one place.
-        max_words: usize,
-    },
-}
+use crate::config::Unmatched;
 
 /// Settings of the router.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +28,9 @@ pub struct Config {
     /// Whether ignored requests are in no metric.
     pub ignores_metrics: bool,
     /// How routes are found where no pattern matches.
-    pub mode: Mode,
+    pub unmatched: Unmatched,
+    /// Different words of one place with [`Unmatched::LowCardinality`]; one that has held more holds values.
+    pub max_words: usize,
     /// What stands for a value.
     pub placeholder: String,
     /// Distinct templates per service instance.
@@ -60,7 +44,8 @@ impl Default for Config {
             ignored: Vec::new(),
             ignores_spans: true,
             ignores_metrics: true,
-            mode: Mode::default(),
+            unmatched: Unmatched::default(),
+            max_words: 10,
             placeholder: "{id}".to_owned(),
             max_routes: 100,
         }
@@ -132,13 +117,13 @@ impl Router {
             return None;
         }
         let learns = !matches!(status, None | Some(404));
-        match self.config.mode {
-            Mode::Off => return None,
-            Mode::Path => return Some(Arc::from(path)),
-            Mode::Wildcard => return Some(Arc::clone(&self.any)),
-            Mode::Heuristic => template(path, &self.config.placeholder, &mut self.scratch),
-            Mode::LowCardinality { max_words } => {
-                let growth = Growth { max_words, placeholder: &self.config.placeholder, learns };
+        match self.config.unmatched {
+            Unmatched::Unset => return None,
+            Unmatched::Path => return Some(Arc::from(path)),
+            Unmatched::Wildcard => return Some(Arc::clone(&self.any)),
+            Unmatched::Heuristic => template(path, &self.config.placeholder, &mut self.scratch),
+            Unmatched::LowCardinality => {
+                let growth = Growth { max_words: self.config.max_words, placeholder: &self.config.placeholder, learns };
                 if !routes.tree.template(path, growth, &mut self.scratch) {
                     return None;
                 }
@@ -250,7 +235,7 @@ mod tests {
         let (mut router, mut routes) = router(100);
         assert_eq!(router.route(&mut routes, "*", Some(200)), None);
         assert_eq!(router.route(&mut routes, "", Some(200)), None);
-        let mut off = Router::new(Config { mode: Mode::Off, ..Config::default() });
+        let mut off = Router::new(Config { unmatched: Unmatched::Unset, ..Config::default() });
         assert_eq!(off.route(&mut routes, "/a", Some(200)), None);
     }
 
@@ -267,15 +252,15 @@ mod tests {
     #[test]
     fn each_mode_names_what_no_pattern_matches() {
         let mut routes = Routes::default();
-        let mut route = |mode| {
-            let config = Config { mode, placeholder: "#".to_owned(), ..Config::default() };
+        let mut route = |unmatched| {
+            let config = Config { unmatched, placeholder: "#".to_owned(), ..Config::default() };
             Router::new(config).route(&mut routes, "/users/42", Some(200)).map(|route| route.to_string())
         };
-        assert_eq!(route(Mode::Off), None);
-        assert_eq!(route(Mode::Path).as_deref(), Some("/users/42"));
-        assert_eq!(route(Mode::Wildcard).as_deref(), Some("/**"));
-        assert_eq!(route(Mode::Heuristic).as_deref(), Some("/users/#"));
-        assert_eq!(route(Mode::LowCardinality { max_words: 10 }).as_deref(), Some("/users/#"));
+        assert_eq!(route(Unmatched::Unset), None);
+        assert_eq!(route(Unmatched::Path).as_deref(), Some("/users/42"));
+        assert_eq!(route(Unmatched::Wildcard).as_deref(), Some("/**"));
+        assert_eq!(route(Unmatched::Heuristic).as_deref(), Some("/users/#"));
+        assert_eq!(route(Unmatched::LowCardinality).as_deref(), Some("/users/#"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{model::trace_context::TraceParent, telemetry::route};
+use crate::{config::Unmatched, model::trace_context::TraceParent, telemetry::route};
 
 fn parent(flags: &str) -> Option<TraceParent> {
     TraceParent::parse(format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}").as_bytes())
@@ -82,7 +82,7 @@ fn the_time_to_the_first_byte_is_told_where_it_is_not_the_end() {
 
 #[test]
 fn routes_can_be_switched_off() {
-    let routes = route::Config { mode: route::Mode::Off, ..route::Config::default() };
+    let routes = route::Config { unmatched: Unmatched::Unset, ..route::Config::default() };
     let mut stage = stage(Config { routes, ..Config::default() });
     let span = stage.on_exchange(served(get("/a")), &connection(), &resource(), None).unwrap();
     assert_eq!((span.name.as_str(), attribute(&span, "http.route")), ("GET", None));
