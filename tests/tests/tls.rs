@@ -13,7 +13,7 @@ use serde_json::json;
 use tests::{
     agent::{Backend, Watch},
     need, on_both_backends,
-    own_tls::certificate,
+    own_tls::{OwnTls, certificate},
     program::{Program, folder, free_port},
     seen::{assert_attributes, path},
     wait::poll,
@@ -25,6 +25,7 @@ on_both_backends!(
     an_asyncio_server_is_seen_behind_tls,
     a_node_server_is_seen_behind_tls,
     a_node_client_is_seen_behind_tls,
+    a_server_that_looks_before_it_reads_has_its_peers,
 );
 
 /// The body behind `/big/`.
@@ -210,4 +211,21 @@ fn a_node_client_is_seen_behind_tls(backend: Backend) {
         assert_attributes(span, &expected);
     }
     seen.assert_histograms_agree();
+}
+
+/// What `SSL_peek` has received `SSL_read` gives without a call of the socket.
+fn a_server_that_looks_before_it_reads_has_its_peers(backend: Backend) {
+    let place = OwnTls::new("peek.c", &["-lssl", "-lcrypto"]);
+    let server = place.start(&["cert.pem", "key.pem"]);
+    let port = server.port();
+    let watch = Watch::tls(backend, &[server.pid()]);
+    let said = curl(port, 3, 10);
+    let seen = watch.finish(said.len());
+    for (path, &(status, client_port)) in &said {
+        let expected = json!({
+            "http.response.status_code": status, "client.port": client_port, "beyla.connection.unbound": null,
+            "beyla.outcome": null,
+        });
+        assert_attributes(seen.at(path), &expected);
+    }
 }

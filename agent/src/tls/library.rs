@@ -107,6 +107,9 @@ static NAMES: &[(&str, Function)] = &[
     ("SSL_read", Function::Read),
     ("SSL_read_ex", Function::ReadEx),
     ("SSL_do_handshake", Function::Handshake),
+    // Whoever receives by them finds the socket, too; what they give is given again by a read.
+    ("SSL_peek", Function::Handshake),
+    ("SSL_peek_ex", Function::Handshake),
     ("SSL_shutdown", Function::Shutdown),
     ("SSL_free", Function::Free),
     // What `SSL_read` ends in before 1.1.0, by way of a table.

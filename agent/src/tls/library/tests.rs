@@ -167,7 +167,17 @@ fn a_name_is_found_wherever_the_pieces_it_is_read_in_end() {
 
 #[test]
 fn the_libraries_of_this_machine_are_understood() {
-    let all = ["SSL_do_handshake", "SSL_free", "SSL_read", "SSL_read_ex", "SSL_shutdown", "SSL_write", "SSL_write_ex"];
+    let all = [
+        "SSL_do_handshake",
+        "SSL_free",
+        "SSL_peek",
+        "SSL_peek_ex",
+        "SSL_read",
+        "SSL_read_ex",
+        "SSL_shutdown",
+        "SSL_write",
+        "SSL_write_ex",
+    ];
     let gnutls = [
         "gnutls_bye",
         "gnutls_deinit",
