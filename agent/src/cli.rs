@@ -4,9 +4,11 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use thiserror::Error;
 
 use crate::config::{self, ConfigError, Environment, Loaded, Sources};
 
@@ -191,7 +193,7 @@ struct Flags {
     #[arg(long, value_name = "FORMAT", global = true, value_parser = ["off", "text", "json"])]
     print: Option<String>,
     /// How to ask the kernel; default: auto, the best this host offers
-    #[arg(long, value_name = "NAME", global = true, value_parser = ["auto", "sock", "fexit", "kprobe", "syscall"])]
+    #[arg(long, value_name = "NAME", global = true, value_parser = config::Backend::ALL.map(config::Backend::name))]
     backend: Option<String>,
     /// Address of /metrics, /healthz and /readyz, or off; default: 127.0.0.1:9464
     #[arg(long, value_name = "ADDR", global = true, value_parser = checked::<config::Listen>)]
@@ -208,16 +210,25 @@ struct Flags {
     record: Option<PathBuf>,
 }
 
-/// Lets clap say at once what is wrong with a value; the text goes on to the configuration.
-/// As [`checked`]. None at all would mean that every process is watched, which nobody asks for like this.
-fn some_ports(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() {
-        return Err("it is empty; write it as `8080`, `80,443` or `8000-8100`".to_owned());
-    }
-    checked::<config::Ports>(text).map_err(|error| error.to_string())
+/// Why a list of ports is none.
+#[derive(Debug, Error)]
+enum PortsError {
+    #[error("it is empty; write it as `8080`, `80,443` or `8000-8100`")]
+    Empty,
+    #[error(transparent)]
+    Wrong(<config::Ports as FromStr>::Err),
 }
 
-fn checked<T: std::str::FromStr>(text: &str) -> Result<String, T::Err> {
+/// As [`checked`]. None at all would mean that every process is watched, which nobody asks for like this.
+fn some_ports(text: &str) -> Result<String, PortsError> {
+    if text.trim().is_empty() {
+        return Err(PortsError::Empty);
+    }
+    checked::<config::Ports>(text).map_err(PortsError::Wrong)
+}
+
+/// Lets clap say at once what is wrong with a value; the text goes on to the configuration.
+fn checked<T: FromStr>(text: &str) -> Result<String, T::Err> {
     text.parse::<T>().map(|_| text.to_owned())
 }
 

@@ -33,7 +33,7 @@ use zerocopy::IntoBytes;
 
 pub use self::uprobes::Uprobe;
 use self::{
-    backend::{Backend, Continuation, Hook, Refusal},
+    backend::{Attach, Backend, Continuation, Hook, NotAttached, Reason, Refusal},
     event::Event,
     standby::Standby,
 };
@@ -73,7 +73,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            backends: Backend::AUTO.to_vec(),
+            backends: Backend::ALL.to_vec(),
             watch_all: false,
             ring_bytes: limits::RING_BYTES,
             capture_bytes: limits::HEAD_MAX,
@@ -474,12 +474,8 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
         // One more for idle threads.
         loader.map_max_entries("TOLD", threads / TOLD_CHUNK + 1);
     }
-    if backend == Backend::Sock {
-        // Its state lives in socket storage.
-        loader.map_max_entries("CONNECTIONS_BY_ADDRESS", 1);
-        loader.map_max_entries("MMSG", limits::MMSG_THREADS);
-    } else {
-        loader.map_max_entries("MMSG", 1);
+    for &(map, entries) in backend.maps() {
+        loader.map_max_entries(map, entries);
     }
     loader.load(OBJECT).map_err(|error| Box::new(error).into())
 }
@@ -514,9 +510,9 @@ fn ring_bytes(wanted: u32) -> u32 {
 }
 
 /// Attaches the hooks of a backend: all of them, or it is refused. The ones that follow processes come first.
-fn attach(object: &mut Ebpf, backend: Backend, types: &aya::Btf, dns_answers: bool) -> Result<(), String> {
+fn attach(object: &mut Ebpf, backend: Backend, types: &aya::Btf, dns_answers: bool) -> Result<(), Reason> {
     for hook in backend::PROCESS_HOOKS.iter().chain(backend.hooks()) {
-        hook.attach(object, types).map_err(|error| format!("{}: {}", hook.tracepoint, plainly(&error)))?;
+        hook.attach(object, types).map_err(|source| Reason::Hook { at: hook.attach, source })?;
     }
     let answers = if dns_answers { backend.reads_answers() } else { &[] };
     for continuation in backend.continuations().iter().chain(answers) {
@@ -530,9 +526,10 @@ fn attach(object: &mut Ebpf, backend: Backend, types: &aya::Btf, dns_answers: bo
 
 impl Continuation {
     fn attach(&self, object: &mut Ebpf, types: &aya::Btf) -> anyhow::Result<()> {
-        let Hook { program, tracepoint } = self.hook;
+        let Attach::Tracepoint(tracepoint) = self.hook.attach;
+        let program = self.hook.program;
         let program: &mut BtfTracePoint = object.program_mut(program).context("not in the object")?.try_into()?;
-        patiently(|| program.load(tracepoint, types)).map_err(|error| anyhow::anyhow!(plainly(&error)))?;
+        patiently(|| program.load(tracepoint, types)).map_err(NotAttached::from)?;
         let fd = program.fd()?.try_clone()?;
         let mut programs: ProgramArray<_> = object.map_mut(self.map).context("not in the object")?.try_into()?;
         Ok(programs.set(self.index, &fd, 0)?)
@@ -540,12 +537,13 @@ impl Continuation {
 }
 
 impl Hook {
-    fn attach(&self, object: &mut Ebpf, types: &aya::Btf) -> Result<(), ProgramError> {
+    fn attach(&self, object: &mut Ebpf, types: &aya::Btf) -> Result<(), NotAttached> {
         let program = object
             .program_mut(self.program)
             .ok_or_else(|| ProgramError::InvalidName { name: self.program.to_owned() })?;
+        let Attach::Tracepoint(tracepoint) = self.attach;
         let program: &mut BtfTracePoint = program.try_into()?;
-        patiently(|| program.load(self.tracepoint, types))?;
+        patiently(|| program.load(tracepoint, types))?;
         program.attach()?;
         Ok(())
     }
@@ -564,18 +562,6 @@ fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), P
                 if io_error.kind() == std::io::ErrorKind::WouldBlock && tries < TRIES => {}
             answer => return answer,
         }
-    }
-}
-
-/// The reason without the verifier's log, which goes to the debug log.
-fn plainly(error: &ProgramError) -> String {
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            tracing::debug!(%verifier_log, "the verifier's log");
-            format!("the kernel refused the program: {io_error}")
-        }
-        ProgramError::Btf(_) => "this kernel has no such tracepoint".to_owned(),
-        other => other.to_string(),
     }
 }
 

@@ -11,7 +11,7 @@ use aya_obj::{Object, btf::BtfKind, generated::bpf_map_type::BPF_MAP_TYPE_PERCPU
 use ebpf_common::policy::{STANDBY_MAX, TOLD_CHUNK};
 
 use super::{
-    backend::{Backend, Continuation, Hook, PROCESS_HOOKS},
+    backend::{Attach, Backend, Continuation, Hook, PROCESS_HOOKS},
     bpf,
 };
 use crate::kernel::release::Release;
@@ -79,7 +79,7 @@ impl Standby {
             }
             for hook in hooks() {
                 let program = load(&object, hook, types)?;
-                standby.links.push(bpf::link_tracepoint(program.as_fd()).context(hook.tracepoint)?);
+                standby.links.push(bpf::link_tracepoint(program.as_fd()).with_context(|| hook.attach.to_string())?);
                 if number == copies {
                     standby.last.push(program);
                 }
@@ -120,7 +120,7 @@ fn are_in_place(loaded: &mut Ebpf, are: bool) -> anyhow::Result<()> {
 
 /// Loads a program once more.
 fn load(object: &Object, hook: &Hook, types: &aya::Btf) -> anyhow::Result<OwnedFd> {
-    let Hook { program: name, tracepoint } = hook;
+    let Hook { program: name, attach: Attach::Tracepoint(tracepoint) } = hook;
     let program = object.programs.get(*name).with_context(|| format!("no program {name}"))?;
     let function = object.functions.get(&program.function_key()).context("a program without code")?;
     let of_tracepoint = types.id_by_type_name_kind(&format!("btf_trace_{tracepoint}"), BtfKind::Typedef)?;

@@ -13,21 +13,59 @@ use aya::{
     Ebpf,
     maps::{Array, Map, MapData, MapError},
     programs::{
-        ProgramType, UProbe,
+        ProgramError, ProgramType, UProbe,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
     sys::{BpfHelper, is_helper_supported},
 };
 use ebpf_common::policy::{TLS_ALL_FILES, TLS_BY_RECORD, TLS_COMPLETE, TLS_DEPTH_SHIFT, TLS_FILES_MAX, TLS_INCOMPLETE};
 use object::{Object as _, ObjectSegment as _};
+use thiserror::Error;
 
-use super::{Capture, bpf, patiently, plainly, uprobe_multi};
+use super::{Capture, backend::NotAttached, bpf, patiently, uprobe_multi};
 use crate::tls::{Function, Probed, Probes, Site};
 
 /// What programs of uprobes continue in, and where they look for it.
 const CONTINUATION: &str = "tls_frames";
 /// See [`CONTINUATION`].
 const CONTINUATIONS: &str = "TAIL_CALLS_TLS";
+
+/// Why probes are not put in place.
+#[derive(Debug, Error)]
+pub enum ProbeError {
+    /// The file is another one by now.
+    #[error("the file has other code than before at byte {0}")]
+    OtherCode(u64),
+    /// The object of the kernel side.
+    #[error("the BPF object lacks {0}")]
+    Missing(String),
+    /// A program.
+    #[error("{program}: {source}")]
+    Program {
+        /// Which.
+        program: &'static str,
+        /// Why it is not in its place.
+        source: Box<Self>,
+    },
+    /// The kernel took no perf event.
+    #[error(transparent)]
+    NotAttached(#[from] NotAttached),
+    /// The kernel took no link of kind `uprobe_multi`.
+    #[error("{0:#}")]
+    Link(anyhow::Error),
+    /// A map of the kernel side.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// This program itself, at which it is tried.
+    #[error("/proc/self/exe: {0}")]
+    Own(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<ProgramError> for ProbeError {
+    fn from(error: ProgramError) -> Self {
+        Self::NotAttached(error.into())
+    }
+}
 
 /// By what probes are put in place.
 pub(super) enum How {
@@ -94,6 +132,7 @@ impl Drop for Links {
 
 impl Probes for Capture {
     type Probe = Uprobe;
+    type Error = ProbeError;
 
     fn set_complete(&mut self, number: u32, is_complete: bool) {
         let word = if is_complete { TLS_COMPLETE } else { TLS_INCOMPLETE };
@@ -104,18 +143,18 @@ impl Probes for Capture {
             say(&mut self.object, TLS_ALL_FILES, word)
         };
         if let Err(error) = said {
-            tracing::warn!(error, "TLS traffic is not seen");
+            tracing::warn!(%error, "TLS traffic is not seen");
         }
     }
 
-    fn attach(&mut self, file: &File, number: u32, site: &Site) -> Result<Vec<Uprobe>, String> {
+    fn attach(&mut self, file: &File, number: u32, site: &Site) -> Result<Vec<Uprobe>, ProbeError> {
         // Not by its path, which may mean another file by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let has_depth = self.uprobes_have_cookies;
         let entry = site.entry.probed(has_depth);
         let returns: Vec<&Probed> = site.returns.iter().map(|place| place.probed(has_depth)).collect();
         if let Some(other) = returns.iter().chain([&entry]).find(|probed| !probed.is_in(file)) {
-            return Err(format!("the file has other code than before at byte {}", other.offset));
+            return Err(ProbeError::OtherCode(other.offset));
         }
         let (on_entry, on_return) = site.function.programs();
         let number = if site.function == Function::WriteRecord { number | TLS_BY_RECORD } else { number };
@@ -130,7 +169,7 @@ impl Probes for Capture {
                     for probe in probes {
                         Probes::detach(self, probe);
                     }
-                    return Err(format!("{program}: {error}"));
+                    return Err(ProbeError::Program { program, source: Box::new(error) });
                 }
             }
         }
@@ -149,7 +188,7 @@ impl Capture {
         let numbers = if self.uprobes_have_cookies { 1..=TLS_FILES_MAX } else { TLS_ALL_FILES..=TLS_ALL_FILES };
         for number in numbers {
             if let Err(error) = say(&mut self.object, number, TLS_INCOMPLETE) {
-                tracing::debug!(error, "TLS connections that begin while probes are taken away may come out unbound");
+                tracing::debug!(%error, "TLS connections that begin while probes are taken away may come out unbound");
                 return;
             }
         }
@@ -165,7 +204,7 @@ impl Capture {
                 programs.load(CONTINUATION).and_then(|program| continue_in(&self.object, program.as_raw_fd()))
             }
             How::Perf => load(&mut self.object, CONTINUATION)
-                .map_err(anyhow::Error::msg)
+                .map_err(anyhow::Error::from)
                 .and_then(|program| Ok(program.fd()?.as_fd().as_raw_fd()))
                 .and_then(|program| continue_in(&self.object, program)),
         };
@@ -183,7 +222,13 @@ impl Capture {
     ///
     /// # Errors
     /// What the kernel said.
-    fn put(&mut self, program: &str, path: &str, places: &[(u64, u32)], number: u32) -> Result<Vec<Uprobe>, String> {
+    fn put(
+        &mut self,
+        program: &str,
+        path: &str,
+        places: &[(u64, u32)],
+        number: u32,
+    ) -> Result<Vec<Uprobe>, ProbeError> {
         let cookie = |depth: u32| u64::from(number) | u64::from(depth) << TLS_DEPTH_SHIFT;
         self.continue_uprobes();
         if let How::Multi(programs, works) = &mut self.uprobes {
@@ -197,7 +242,7 @@ impl Capture {
                     *works = true;
                     return Ok(vec![Uprobe::Multi(link)]);
                 }
-                Err(error) if *works => return Err(format!("{error:#}")),
+                Err(error) if *works => return Err(ProbeError::Link(error)),
                 Err(error) => {
                     // A kernel before 6.6 knows none.
                     tracing::debug!(error = format!("{error:#}"), "uprobes go by way of perf events");
@@ -219,16 +264,16 @@ impl Capture {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn try_uprobe(&mut self) -> Result<&'static str, String> {
-        let own = std::fs::read("/proc/self/exe").map_err(|error| format!("/proc/self/exe: {error}"))?;
-        let elf = object::File::parse(&*own).map_err(|error| format!("/proc/self/exe: {error}"))?;
+    pub fn try_uprobe(&mut self) -> Result<&'static str, ProbeError> {
+        let own = std::fs::read("/proc/self/exe").map_err(|error| ProbeError::Own(error.into()))?;
+        let elf = object::File::parse(&*own).map_err(|error| ProbeError::Own(error.into()))?;
         let entry = elf.entry();
         let offset = elf.segments().find_map(|segment| {
             let within = entry.checked_sub(segment.address())?;
             let (offset, size) = segment.file_range();
             (within < size).then_some(offset + within)
         });
-        let offset = offset.ok_or("this program has no entry point")?;
+        let offset = offset.ok_or_else(|| ProbeError::Own("it has no entry point".into()))?;
         match &*self.put("tls_free", "/proc/self/exe", &[(offset, 0)], TLS_ALL_FILES)? {
             [Uprobe::Multi(_), ..] => Ok("links of kind uprobe_multi"),
             _ => Ok("perf events"),
@@ -236,9 +281,9 @@ impl Capture {
     }
 }
 
-fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, String> {
-    let program = object.program_mut(name).ok_or_else(|| format!("no program {name}"))?;
-    program.try_into().map_err(|error: aya::programs::ProgramError| plainly(&error))
+fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, ProbeError> {
+    let program = object.program_mut(name).ok_or_else(|| ProbeError::Missing(format!("program {name}")))?;
+    Ok(program.try_into()?)
 }
 
 /// Whether the kernel gives programs of uprobes what their link was made with (Linux 5.15).
@@ -247,17 +292,18 @@ pub(super) fn have_cookies() -> bool {
 }
 
 /// Tells the programs how far the probes of a file are.
-fn say(object: &mut Ebpf, number: u32, word: u32) -> Result<(), String> {
-    let map = object.map_mut("TLS_PROBED").ok_or("no map TLS_PROBED")?;
-    let mut probed: Array<_, u32> = map.try_into().map_err(|error: MapError| error.to_string())?;
-    probed.set(number, word, 0).map_err(|error| error.to_string())
+fn say(object: &mut Ebpf, number: u32, word: u32) -> Result<(), ProbeError> {
+    const NAME: &str = "TLS_PROBED";
+    let map = object.map_mut(NAME).ok_or_else(|| ProbeError::Missing(format!("map {NAME}")))?;
+    let mut probed: Array<_, u32> = map.try_into()?;
+    Ok(probed.set(number, word, 0)?)
 }
 
 /// Loads a program when it is first needed: most hosts would not need it at all.
-fn load<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, String> {
+fn load<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, ProbeError> {
     let program = program(object, name)?;
     if program.fd().is_err() {
-        patiently(|| program.load()).map_err(|error| plainly(&error))?;
+        patiently(|| program.load())?;
     }
     Ok(program)
 }
@@ -271,12 +317,9 @@ fn continue_in(object: &Ebpf, program: RawFd) -> anyhow::Result<()> {
     Ok(programs.set(0, program.cast_unsigned(), 0)?)
 }
 
-fn attach(object: &mut Ebpf, name: &str, path: &str, offset: u64, cookie: Option<u64>) -> Result<Uprobe, String> {
+fn attach(object: &mut Ebpf, name: &str, path: &str, offset: u64, cookie: Option<u64>) -> Result<Uprobe, ProbeError> {
     let program = load(object, name)?;
     let point = UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(offset), cookie };
-    let link = program
-        .attach(point, path, UProbeScope::AllProcesses)
-        .and_then(|id| program.take_link(id))
-        .map_err(|error| plainly(&error))?;
+    let link = program.attach(point, path, UProbeScope::AllProcesses).and_then(|id| program.take_link(id))?;
     Ok(Uprobe::Perf(link))
 }

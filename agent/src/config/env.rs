@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use thiserror::Error;
+
 use super::{
     error::Problem,
     keys::nearest,
@@ -174,7 +176,7 @@ fn read(environment: &Environment, name: &str, path: &str, form: Form, tree: &mu
         Form::Text => Ok(Node::text(value, origin.clone())),
         Form::Millis => match value.parse::<u64>() {
             Ok(millis) => Ok(Node::text(Period(std::time::Duration::from_millis(millis)).to_string(), origin.clone())),
-            Err(_) => Err(format!("`{value}` is no whole number of milliseconds")),
+            Err(_) => Err(ValueError::Millis(value.to_owned())),
         },
         Form::List => {
             let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
@@ -183,29 +185,42 @@ fn read(environment: &Environment, name: &str, path: &str, form: Form, tree: &mu
         Form::Pairs => pairs(value).map(|pairs| Node::pairs(pairs, origin.clone())),
         Form::Bool => match value.to_ascii_lowercase().as_str() {
             "true" | "false" => Ok(Node::text(value.to_ascii_lowercase(), origin.clone())),
-            _ => Err(format!("`{value}` is neither true nor false")),
+            _ => Err(ValueError::Bool(value.to_owned())),
         },
     };
     match node {
         Ok(node) => tree.set(path, node),
-        Err(message) => problems.push(Problem::at(origin, path, message)),
+        Err(error) => problems.push(Problem::at(origin, path, error.to_string())),
     }
 }
 
+/// What is wrong with a variable's value.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+enum ValueError {
+    #[error("`{0}` is no whole number of milliseconds")]
+    Millis(String),
+    #[error("`{0}` is neither true nor false")]
+    Bool(String),
+    // The entry is not repeated in the message: it may hold a credential.
+    #[error("an entry without `=`; write it as `name=value,name=value`")]
+    NoValue,
+    #[error("an entry without a name; write it as `name=value,name=value`")]
+    NoName,
+    #[error("the value of `{0}` is badly percent-encoded")]
+    Encoding(String),
+}
+
 /// `a=1,b=2` with percent-encoded values, as W3C baggage writes it (its properties after `;` are not used by OTLP).
-fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+fn pairs(text: &str) -> Result<Vec<(String, String)>, ValueError> {
     text.split(',')
         .map(str::trim)
         .filter(|entry| !entry.is_empty())
         .map(|entry| {
-            // The entry is not repeated in the message: it may hold a credential.
-            let (name, value) =
-                entry.split_once('=').ok_or("an entry without `=`; write it as `name=value,name=value`")?;
+            let (name, value) = entry.split_once('=').ok_or(ValueError::NoValue)?;
             if name.trim().is_empty() {
-                return Err("an entry without a name; write it as `name=value,name=value`".to_owned());
+                return Err(ValueError::NoName);
             }
-            let value = percent_decoded(value.trim())
-                .ok_or_else(|| format!("the value of `{}` is badly percent-encoded", name.trim()))?;
+            let value = percent_decoded(value.trim()).ok_or_else(|| ValueError::Encoding(name.trim().to_owned()))?;
             Ok((name.trim().to_owned(), value))
         })
         .collect()

@@ -227,6 +227,23 @@ pub enum Backend {
     Syscall,
 }
 
+impl Backend {
+    /// All that can be asked for.
+    pub const ALL: [Self; 5] = [Self::Auto, Self::Sock, Self::Fexit, Self::Kprobe, Self::Syscall];
+
+    /// How it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Sock => "sock",
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::Syscall => "syscall",
+        }
+    }
+}
+
 /// `ebpf`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -1,9 +1,14 @@
 //! YAML text to a tree with places. Understands what OBI's files use: `${NAME}`, `${NAME:-fallback}` and `$$` inside
 //! scalars, anchors, aliases and merge keys. Size, depth and the nodes that aliases make are bounded.
+//!
+//! Not by serde-saphyr: it reads into types at once, while values stay text here until all sources are laid over each other.
+//! It gives no key its place, gives what stands behind a tag or in a map of any keys none, and does not tell `"1"` from `1`
+//! where there is no type. What it is made of, the parser, is used here, so that its YAML is the same.
 
 use std::{collections::HashMap, sync::Arc};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
+use thiserror::Error;
 
 use super::{
     env::Environment,
@@ -142,7 +147,7 @@ where
             let message = format!("`${{{name}}}` is not set in the environment, and stands for nothing");
             self.warnings.push(self.problem(&span.start, message));
         }
-        let text = expanded.map_err(|message| self.problem(&span.start, message))?;
+        let text = expanded.map_err(|error| self.problem(&span.start, error.to_string()))?;
         if is_plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") {
             return Ok(Value::Null);
         }
@@ -209,9 +214,14 @@ fn size(node: &Node) -> usize {
     }
 }
 
+/// A variable's name has no end.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("`${{` without its `}}`; a plain `${{` is written `$${{`")]
+struct Unclosed;
+
 /// Puts the environment into `${NAME}` and `${NAME:-fallback}`; `$$` is one `$`, any other `$` stays. Names that are not set
 /// and have no fallback are added to `unset`.
-fn expand<'a>(text: &'a str, environment: &Environment, unset: &mut Vec<&'a str>) -> Result<String, String> {
+fn expand<'a>(text: &'a str, environment: &Environment, unset: &mut Vec<&'a str>) -> Result<String, Unclosed> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -221,7 +231,7 @@ fn expand<'a>(text: &'a str, environment: &Environment, unset: &mut Vec<&'a str>
             out.push('$');
             rest = after;
         } else if let Some(after) = after.strip_prefix("${") {
-            let (inside, after) = after.split_once('}').ok_or("`${` without its `}`; a plain `${` is written `$${`")?;
+            let (inside, after) = after.split_once('}').ok_or(Unclosed)?;
             let (name, fallback) = inside.split_once(":-").map_or((inside, None), |(name, other)| (name, Some(other)));
             match (environment.get(name), fallback) {
                 (Some(value), _) if !value.is_empty() => out.push_str(value),

@@ -75,7 +75,7 @@ fn report() -> Report {
     items.push(lockdown_item());
     items.push(tracefs_item());
     let mut chosen = None;
-    for backend in Backend::AUTO {
+    for backend in Backend::ALL {
         let tried = Capture::start(&Options { backends: vec![backend], ..Options::default() });
         let (ok, found) = match tried {
             Ok(_) => (true, "works".to_owned()),
@@ -90,11 +90,10 @@ fn report() -> Report {
             required: false,
             found,
             enables: format!("capture of HTTP and gRPC in the clear: {}", backend.description()),
-            advice: (!ok && backend == Backend::Sock)
-                .then(|| "a kernel from 6.3 on has it; without it the next backend is used".to_owned()),
+            advice: backend.advice().filter(|_| !ok).map(str::to_owned),
         });
     }
-    for name in ["fexit", "kprobe"] {
+    for name in Backend::PLANNED {
         items.push(Item {
             name: format!("backend {name}"),
             ok: false,
@@ -179,14 +178,13 @@ fn tracefs_item() -> Item {
 
 fn uprobe_item(backend: Backend) -> Item {
     let options = Options { backends: vec![backend], ..Options::default() };
-    let tried =
-        Capture::start(&options).map_err(|error| error.to_string()).and_then(|mut capture| capture.try_uprobe());
+    let tried = Capture::start(&options).map_err(anyhow::Error::from).and_then(|mut capture| Ok(capture.try_uprobe()?));
     let ok = tried.is_ok();
     Item {
         name: "uprobes".to_owned(),
         ok,
         required: false,
-        found: tried.map_or_else(|error| error, |means| format!("works, by {means}")),
+        found: tried.map_or_else(|error| error.to_string(), |means| format!("works, by {means}")),
         enables: "capture of what TLS libraries encrypt".to_owned(),
         advice: (!ok).then(|| "run with sudo; from Linux 6.6 on CAP_BPF and CAP_PERFMON suffice".to_owned()),
     }

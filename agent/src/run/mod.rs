@@ -9,6 +9,7 @@ mod permission;
 mod reload;
 mod selection;
 mod settings;
+mod survey;
 mod terminal;
 mod watch;
 
@@ -45,7 +46,7 @@ pub fn run(command: Command) -> ExitCode {
             logged(&config, || watch::exec(&command, &config, record.as_deref()))
         }
         Command::Check { json, config } => logged(&config, || check::check(json).into()),
-        Command::Survey { json, config } => logged(&config, || selection::survey(json, &config).into()),
+        Command::Survey { json, config } => logged(&config, || survey::survey(json, &config).into()),
     }
 }
 

@@ -1,16 +1,12 @@
-//! Which processes: from the configuration to a selector, and the list of what it chooses.
+//! Which processes: from the configuration to a selector.
 
 use std::sync::Arc;
 
-use super::{print, settings::Settings};
 use crate::{
-    cli::Exit,
-    config::{Config, Criterion, Loaded, Sampler, ServiceRoutes, Signal},
+    config::{Config, Criterion, Sampler, ServiceRoutes, Signal},
     procs::{
-        ProcessTable,
         pod::OwnerKind,
         selector::{Criteria, Exports, Glob, InvalidGlob, KubernetesName, Routes, Rule, Selector},
-        survey,
     },
 };
 
@@ -141,21 +137,4 @@ fn criteria(criterion: &Criterion) -> Result<(Criteria, Set<'_>), InvalidGlob> {
     };
     let (name, namespace) = (name.as_deref(), namespace.as_deref());
     Ok((criteria, Set { name, namespace, sampler: sampler.as_ref(), routes: routes.as_ref() }))
-}
-
-/// `beyla-rs survey`.
-pub(super) fn survey(json: bool, config: &Loaded) -> Exit {
-    let processes = match Settings::of(config) {
-        Ok(settings) => ProcessTable::new(settings.processes),
-        Err(error) => {
-            tracing::error!("{error}");
-            return Exit::Usage;
-        }
-    };
-    if !rustix::process::geteuid().is_root() {
-        tracing::warn!("of other users' processes nothing can be read without root: they are missing");
-    }
-    let rows = processes.survey();
-    let text = if json { survey::json(&rows).unwrap_or_default() + "\n" } else { survey::text(&rows) };
-    print(&text)
 }

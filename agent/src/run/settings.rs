@@ -3,7 +3,6 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    str::FromStr,
     sync::Arc,
     time::Duration,
 };
@@ -16,7 +15,10 @@ use super::{
     selection,
 };
 use crate::{
-    capture::{self, backend::Backend},
+    capture::{
+        self,
+        backend::{Backend, UnknownBackend},
+    },
     config::{
         self, Attributes, Config, Discovery, Ebpf, HostId, IgnoreMode, InstanceId, Kubernetes, MetricsExport,
         NameOrigin, NameResolver, Naming, OtlpTarget, PrometheusExport, TracesExport, Unmatched,
@@ -43,8 +45,8 @@ pub enum SettingsError {
     #[error(transparent)]
     Export(#[from] ConfigError),
     /// There is no such backend here.
-    #[error("{0}")]
-    Backend(String),
+    #[error(transparent)]
+    Backend(#[from] UnknownBackend),
     /// A selection's.
     #[error(transparent)]
     Pattern(#[from] InvalidGlob),
@@ -276,11 +278,8 @@ fn capture(
     config: &Config,
 ) -> Result<capture::Options, SettingsError> {
     let backends = match backend {
-        config::Backend::Auto => Backend::AUTO.to_vec(),
-        config::Backend::Sock => vec![Backend::Sock],
-        config::Backend::Syscall => vec![Backend::Syscall],
-        config::Backend::Fexit => vec![Backend::from_str("fexit").map_err(SettingsError::Backend)?],
-        config::Backend::Kprobe => vec![Backend::from_str("kprobe").map_err(SettingsError::Backend)?],
+        config::Backend::Auto => Backend::ALL.to_vec(),
+        named => vec![named.name().parse()?],
     };
     let Ebpf { ring_buffer_bytes, capture_bytes, hooks_only, standby_programs } = ebpf;
     Ok(capture::Options {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    fmt,
     fs::File,
     time::{Duration, Instant},
 };
@@ -21,6 +22,8 @@ const LINGER: Duration = Duration::from_secs(30);
 pub trait Probes {
     /// A probe in place.
     type Probe;
+    /// Why one is not.
+    type Error: fmt::Display;
 
     /// Says whether, from here on, the library in file number `number` has all of its probes. What begins while it has not is
     /// not looked at, as it would be seen in part.
@@ -30,7 +33,7 @@ pub trait Probes {
     ///
     /// # Errors
     /// What the kernel said.
-    fn attach(&mut self, file: &File, number: u32, site: &Site) -> Result<Vec<Self::Probe>, String>;
+    fn attach(&mut self, file: &File, number: u32, site: &Site) -> Result<Vec<Self::Probe>, Self::Error>;
 
     /// Takes a probe away.
     fn detach(&mut self, probe: Self::Probe);
@@ -138,7 +141,7 @@ impl<T> Attachments<T> {
                     }
                     *done = found.library.sites.len();
                     let (path, function) = (&found.path, site.name);
-                    tracing::warn!(path, function, error, "TLS traffic of this library is not seen");
+                    tracing::warn!(path, function, %error, "TLS traffic of this library is not seen");
                 }
             }
         }
@@ -189,7 +192,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::tls::library::{Function, Library, Place, Probed};
+    use crate::tls::{
+        function::Function,
+        library::{Library, Place, Probed},
+    };
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -203,6 +209,7 @@ mod tests {
 
     impl Probes for Counting {
         type Probe = ();
+        type Error = &'static str;
 
         fn set_complete(&mut self, number: u32, is_complete: bool) {
             if is_complete {
@@ -212,9 +219,9 @@ mod tests {
             }
         }
 
-        fn attach(&mut self, _: &File, number: u32, site: &Site) -> Result<Vec<()>, String> {
+        fn attach(&mut self, _: &File, number: u32, site: &Site) -> Result<Vec<()>, Self::Error> {
             if self.refuse == Some(site.name) {
-                return Err("no".to_owned());
+                return Err("no");
             }
             assert!(!self.complete.contains(&number), "half a library must not be looked at");
             self.attached += 1;

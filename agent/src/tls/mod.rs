@@ -9,6 +9,7 @@ mod code;
 mod emulated;
 mod exits;
 mod finder;
+mod function;
 mod installed;
 mod library;
 mod mapped;
@@ -18,6 +19,7 @@ mod unwind;
 pub use self::{
     attachments::{Attachments, Probes},
     finder::{Finder, Finding, Found},
+    function::Function,
     installed::installed,
-    library::{Function, Library, Place, Probed, Site},
+    library::{Library, Place, Probed, Site},
 };

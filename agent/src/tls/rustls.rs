@@ -3,7 +3,7 @@
 //! Those that encrypt, and those that make an encrypter, are called through a table of the trait, whatever the provider
 //! of cryptography: they are always there. The one that takes what was decrypted has several callers, and mostly is.
 
-use super::library::Function;
+use super::function::Function;
 use crate::procs::executable::RUSTLS_FUNCTIONS;
 
 /// What names of interest have in them, in the older and in the newer way to write names (`_ZN…`, `_R…`).

@@ -20,6 +20,7 @@ use opentelemetry_proto::tonic::collector::{
     trace::v1::ExportTraceServiceResponse,
 };
 use prost::Message;
+use thiserror::Error;
 
 use super::{Accepted, Blame, Failure, Signal, TransportError, USER_AGENT, tls, with_causes};
 use crate::export::config::{Compression, OtlpConfig};
@@ -67,7 +68,7 @@ impl Client {
     }
 
     pub(super) async fn send(&self, message: Bytes) -> Result<Accepted, Failure> {
-        let body = self.body(message).map_err(Failure::permanent)?;
+        let body = self.body(message).map_err(|error| Failure::permanent(error.to_string()))?;
         let mut request = Request::post(self.uri.clone())
             .body(Full::new(body))
             .map_err(|error| Failure::permanent(with_causes(&error)))?;
@@ -79,7 +80,7 @@ impl Client {
         tokio::time::timeout(self.timeout, call).await.unwrap_or_else(|_| Err(Failure::timed_out(self.timeout)))
     }
 
-    fn body(&self, message: Bytes) -> Result<Bytes, String> {
+    fn body(&self, message: Bytes) -> Result<Bytes, BodyError> {
         let body = match self.form {
             Form::Protobuf => message,
             Form::Json => json(self.signal, message)?.into(),
@@ -88,7 +89,8 @@ impl Client {
             return Ok(body);
         }
         let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Level::fast());
-        encoder.write_all(&body).and_then(|()| encoder.finish()).map(Bytes::from).map_err(|error| error.to_string())
+        encoder.write_all(&body)?;
+        Ok(encoder.finish()?.into())
     }
 
     async fn answer(&self, response: Response<Incoming>) -> Result<Accepted, Failure> {
@@ -135,11 +137,21 @@ impl Client {
     }
 }
 
+/// Why a message is not put into the form in which it is to be sent.
+#[derive(Debug, Error)]
+enum BodyError {
+    #[error(transparent)]
+    Protobuf(#[from] prost::DecodeError),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Gzip(#[from] std::io::Error),
+}
+
 /// The same request in protobuf's JSON form, with ids in hex as OTLP has them.
-fn json(signal: Signal, message: Bytes) -> Result<Vec<u8>, String> {
-    fn convert<M: Message + Default + serde::Serialize>(message: Bytes) -> Result<Vec<u8>, String> {
-        let message = M::decode(message).map_err(|error| error.to_string())?;
-        serde_json::to_vec(&message).map_err(|error| error.to_string())
+fn json(signal: Signal, message: Bytes) -> Result<Vec<u8>, BodyError> {
+    fn convert<M: Message + Default + serde::Serialize>(message: Bytes) -> Result<Vec<u8>, BodyError> {
+        Ok(serde_json::to_vec(&M::decode(message)?)?)
     }
     match signal {
         Signal::Traces => convert::<ExportTraceServiceRequest>(message),
