@@ -1,10 +1,12 @@
 //! Rules of this repository that rustc and clippy do not know: how long a file may be, which module may import which,
-//! and where `unsafe` may stand. They read the text, not the syntax tree: enough for these, and nothing to build.
+//! where `unsafe` may stand, and that what is depended upon is used. They read the text, not the syntax tree: enough for these, and nothing to build.
 
+mod dependencies;
 mod imports;
 mod rules;
 mod text;
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,10 +26,19 @@ pub(crate) fn all() -> Result<()> {
     }
     files.sort();
     let mut breaks = Vec::new();
+    let mut used: HashMap<&str, HashSet<String>> = HashMap::new();
     for path in &files {
         let raw = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let name = path.strip_prefix(shell::root()).unwrap_or(path).to_string_lossy();
-        check(&name, &raw, &mut breaks);
+        let source = Source::of(&raw);
+        check(&name, &raw, &source, &mut breaks);
+        let package = rules::PROGRAMS.iter().chain(rules::FOLDERS).find(|place| is_within(&name, place));
+        if let Some(package) = package {
+            used.entry(package).or_default().extend(text::words(source.code()).map(|(_, word)| word.to_owned()));
+        }
+    }
+    for (package, used) in used {
+        dependencies::check(package, &used, &mut breaks)?;
     }
     if !breaks.is_empty() {
         bail!(
@@ -40,19 +51,18 @@ pub(crate) fn all() -> Result<()> {
 }
 
 /// Checks one file; `name` is relative to the workspace.
-fn check(name: &str, raw: &str, breaks: &mut Vec<String>) {
+fn check(name: &str, raw: &str, source: &Source, breaks: &mut Vec<String>) {
     let lines = raw.lines().count();
     if lines > rules::MAX_LINES {
         breaks.push(format!("{name}: {lines} lines, at most {}: split it by meaning", rules::MAX_LINES));
     }
-    let source = Source::of(raw);
     if !rules::UNSAFE_ALLOWED.iter().any(|place| is_within(name, place)) {
         for line in source.lines_with_word("unsafe") {
             breaks.push(format!("{name}:{line}: `unsafe` outside of the modules that are fenced for it"));
         }
     }
     if let Some(inner) = name.strip_prefix("agent/src/") {
-        imports::check(name, inner, &source, breaks);
+        imports::check(name, inner, source, breaks);
     }
 }
 
@@ -82,7 +92,7 @@ mod tests {
 
     fn breaks_of(name: &str, text: &str) -> Vec<String> {
         let mut breaks = Vec::new();
-        check(name, text, &mut breaks);
+        check(name, text, &Source::of(text), &mut breaks);
         breaks
     }
 

@@ -3,6 +3,9 @@
 /// Folders that hold our Rust code.
 pub(super) const FOLDERS: &[&str] = &["agent", "ebpf-common", "ebpf-probes", "tests", "torture", "xtask"];
 
+/// Packages within those folders.
+pub(super) const PROGRAMS: &[&str] = &["xtask/bench", "xtask/kernels", "xtask/kube"];
+
 /// Lines a file may have.
 pub(super) const MAX_LINES: usize = 800;
 
