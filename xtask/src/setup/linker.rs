@@ -51,12 +51,15 @@ pub(super) fn install(toolchain: &Toolchain, why: &str) -> Result<()> {
     };
     let root = shell::tools();
     shell::say(format_args!(
-        "building bpf-linker {VERSION} with LLVM {major} into {} ({why}); this takes minutes, once",
+        "building bpf-linker {VERSION} with LLVM {major} into {} ({why}); this takes a minute, once",
         root.display()
     ));
     let mut command = shell::cargo();
     command
         .args(["install", "bpf-linker", "--version", &format!("={VERSION}"), "--locked", "--force"])
+        // Not optimised: what takes its time is LLVM, which is there already.
+        .arg("--debug")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .args(["--no-default-features", "--features", &format!("llvm-{major}"), "--root"])
         .arg(root)
         .env("LLVM_PREFIX", prefix);
