@@ -16,7 +16,7 @@ const NO_DATABASE: &[&str] =
 /// # Errors
 /// With what cargo-deny said.
 pub(crate) fn all() -> Result<()> {
-    let program = setup::deny::find().context("no cargo-deny; `cargo xtask setup` installs it")?;
+    let program = setup::deny::find().context("no cargo-deny; `cargo xtask setup --lint` installs it")?;
     // What is at fault is shown as it comes.
     shell::run(command(&program, &[]).args(["bans", "licenses", "sources"]))?;
     advisories(&program)

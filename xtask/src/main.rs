@@ -29,7 +29,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Install what build and lint need and this machine lacks
+    /// Install what the build needs and this machine lacks
     Setup(setup::Args),
     /// Build the release binary (set-up included)
     Build,

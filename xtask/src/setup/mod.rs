@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: what build and lint need and this machine lacks. Looking costs a few program starts (< 0.3 s); only
+//! `cargo xtask setup`: what the build needs and this machine lacks. Looking costs a few program starts (< 0.3 s); only
 //! what is missing is installed, each with a line that says so, and without root the command is named instead.
 
 pub mod apt;
@@ -19,6 +19,9 @@ pub struct Args {
     /// Only say what is missing; exit with 1 if anything is
     #[arg(long)]
     check: bool,
+    /// What `cargo xtask lint` needs, too (it installs that by itself as well)
+    #[arg(long)]
+    lint: bool,
     /// The programs that the tests watch, too
     #[arg(long)]
     tests: bool,
@@ -88,7 +91,7 @@ pub fn main(args: &Args) -> Result<()> {
     let programs = if args.tests { packages::TESTS } else { &[] };
     let plan = Plan::of_this_machine(programs)?;
     let mut missing = plan.missing();
-    if deny::find().is_none() {
+    if args.lint && deny::find().is_none() {
         missing.push("cargo-deny: for `cargo xtask lint`".to_owned());
     }
     if args.tests {
@@ -101,7 +104,9 @@ pub fn main(args: &Args) -> Result<()> {
         bail!("missing:\n  {}", missing.join("\n  "));
     } else {
         plan.carry_out()?;
-        deny::ensure()?;
+        if args.lint {
+            deny::ensure()?;
+        }
         if args.tests {
             runtimes::make()?;
         }
