@@ -149,7 +149,7 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         let as_asked =
             one.status == Some(ask.answer.status) && (is_own_page || ask.is_call || one.bytes == ask.answer.bytes);
         verdict.unanswered += usize::from(one.error.is_some());
-        if one.error.is_none() && !as_asked && verdict.complaints.len() < 5 {
+        if one.status.is_some() && !as_asked && verdict.complaints.len() < 5 {
             verdict.complaints.push(format!("not answered as asked: {} {} {one:?}", ask.method, ask.target()));
         }
     }
