@@ -401,7 +401,7 @@ impl Worker {
         for (id, wanted) in wanted.drain(..) {
             match wanted {
                 Wanted::Pieces => {}
-                Wanted::Frames => capture.follow_frames(id),
+                Wanted::Captured(needed) => capture.capture_connection(id, needed),
                 Wanted::Nothing => capture.ignore_connection(id),
             }
         }

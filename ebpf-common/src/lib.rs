@@ -2,6 +2,7 @@
 //! and the table of kernel offsets.
 #![no_std]
 
+pub mod capture;
 pub mod events;
 pub mod limits;
 pub mod offsets;

@@ -3,12 +3,10 @@
 /// Most bytes copied from the beginning of a piece, and in all from the pieces of one turn (bytes moved in one
 /// direction without any in the other). Header blocks above this are cut, and marked.
 pub const HEAD_MAX: u32 = 8192;
-/// The same for a direction whose pieces were seen to begin with an HTTP response: its headers matter less.
-pub const RESPONSE_HEAD_MAX: u32 = 2048;
 /// Pieces up to this length are copied whole even where a turn has used up its share: pipelined requests.
 pub const SMALL_PIECE: u32 = 512;
-/// Most bytes of a turn that is copied whole: one of requests without bodies (pipelining), or one that goes on with a body
-/// that was answered before it had come (the next request stands somewhere behind it).
+/// Most bytes of a turn that is copied whole, whatever a protocol asks for: one of requests without bodies (pipelining), or one that
+/// goes on with a body that was answered before it had come (the next request stands somewhere behind it).
 pub const WHOLE_MAX: u32 = 512 << 10;
 /// Copied from the beginning of a larger piece where the turn's share is used up: enough for a status line, or for
 /// the size of a chunk.
@@ -61,8 +59,8 @@ pub const TLS_SCRATCH_SLOTS: u32 = 4;
 pub const PROCESSES_MAX: u32 = 16384;
 /// Connections the `syscall` backend follows at once; the least recently used goes first.
 pub const CONNECTIONS_MAX: u32 = 32768;
-/// Verdicts kept until their connection asks for them.
-pub const VERDICTS_MAX: u32 = 4096;
+/// What is said of connections until they ask for it.
+pub const CAPTURES_MAX: u32 = 4096;
 /// Threads that can be within a `sendmmsg` or `recvmmsg` at once.
 pub const MMSG_THREADS: u32 = 1024;
 /// TLS objects of processes that are followed at once; the least recently used goes first.

@@ -13,11 +13,6 @@ pub const IGNORE_UNLESS_SERVING: u32 = 4;
 /// Words of the map of ports that processes are chosen by: a bit for each.
 pub const PORT_WORDS: u32 = 1024;
 
-/// Value of the map of verdicts: nothing more is wanted of this connection.
-pub const VERDICT_IGNORE: u32 = 1;
-/// The same: it carries HTTP/2, to be followed frame by frame from the next piece on that begins with a header block.
-pub const VERDICT_HTTP2: u32 = 2;
-
 /// Most files with probes on a TLS library at once. Each has a number from 1 on, which its probes carry in their cookie.
 pub const TLS_FILES_MAX: u32 = 256;
 /// Beside it in the cookie: a write of this function takes no more than a record holds, and leaves the rest to its caller.
@@ -35,8 +30,8 @@ pub const TLS_ALL_FILES: u32 = 0;
 /// Index into the array of programs: carries on where `sys_exit` finds a `sendmmsg` or `recvmmsg`.
 pub const MANY_MESSAGES: u32 = 0;
 
-/// Index into the array of programs: carries on where the frames of HTTP/2 are followed.
-pub const FOLLOW_FRAMES: u32 = 1;
+/// Index into the array of programs: carries on where a direction is followed (see the modes of [`crate::capture`]).
+pub const FOLLOW: u32 = 1;
 
 /// Index into the array of programs of `sys_exit`: carries on where a datagram was received.
 pub const READ_DATAGRAM: u32 = 2;

@@ -2,6 +2,7 @@
 
 use aya_ebpf::Global;
 use ebpf_common::{
+    capture::BEGINNINGS_WORDS,
     each_kernel_offset,
     limits::{HEAD_MAX, RING_BYTES},
     offsets::KernelOffsets,
@@ -41,9 +42,23 @@ pub static STANDBY: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static THREADS: Global<u32> = Global::new(0);
 
-/// Most bytes copied from the beginning of the pieces of a turn; at most `HEAD_MAX`.
+/// Most bytes copied from the beginning of the pieces of a turn as long as it is not known what a connection carries; at most
+/// `HEAD_MAX`.
 #[unsafe(no_mangle)]
 pub static HEAD_LIMIT: Global<u32> = Global::new(HEAD_MAX);
+
+/// Most bytes of a turn that is copied whole; 0: none is. At most `WHOLE_MAX`.
+#[unsafe(no_mangle)]
+pub static WHOLE_LIMIT: Global<u32> = Global::new(0);
+
+/// What pieces may begin with: the words of a [`Beginning`](ebpf_common::capture::Beginning) each, behind one that stands for
+/// none.
+#[unsafe(no_mangle)]
+pub static BEGINNINGS: [Global<u32>; BEGINNINGS_WORDS] = [const { Global::new(0) }; BEGINNINGS_WORDS];
+
+/// How many there are.
+#[unsafe(no_mangle)]
+pub static BEGINNINGS_COUNT: Global<u32> = Global::new(0);
 
 /// Size of the ring in bytes.
 #[unsafe(no_mangle)]

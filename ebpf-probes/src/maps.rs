@@ -6,11 +6,12 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use ebpf_common::{
+    capture::Capture,
     events::Data,
     limits::{
-        ANSWERED_MAX, CONNECTIONS_MAX, IOV_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD, SHARES_MAX,
-        TLS_CALLS_MAX, TLS_CALLS_PER_PAGE, TLS_CARRIERS_MAX, TLS_SCRATCH_SLOTS, TLS_STREAMS_MAX, TLS_THREADS_MAX,
-        VERDICTS_MAX,
+        ANSWERED_MAX, CAPTURES_MAX, CONNECTIONS_MAX, IOV_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD,
+        SHARES_MAX, TLS_CALLS_MAX, TLS_CALLS_PER_PAGE, TLS_CARRIERS_MAX, TLS_SCRATCH_SLOTS, TLS_STREAMS_MAX,
+        TLS_THREADS_MAX,
     },
     policy::{COUNTERS, Counter, PORT_WORDS, TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX, TOLD_CHUNK},
 };
@@ -32,6 +33,8 @@ pub struct Connection {
     pub sequence: [u32; 2],
     /// Bytes that may still be copied in this turn: received, sent.
     pub budget: [u32; 2],
+    /// What is captured of it.
+    pub capture: Capture,
     /// The process last found to be watched, so that the map need not be asked at every hit.
     pub tgid: u32,
     /// See the constants.
@@ -40,7 +43,7 @@ pub struct Connection {
     pub last_direction: u32,
     /// Pieces seen.
     pub pieces: u32,
-    /// Where the frames of HTTP/2 stand: received, sent.
+    /// Where the directions that are followed stand: received, sent.
     pub frames: [Stand; 2],
     /// Inode of the socket (`syscall` backend): tells a reused address from the same socket.
     pub inode: u64,
@@ -56,25 +59,23 @@ pub const IGNORED: u32 = 1 << 1;
 pub const TCP: u32 = 1 << 2;
 /// The process has sent its last byte: `write_seq` no longer counts bytes alone.
 pub const FIN_SENT: u32 = 1 << 3;
-/// Pieces received were seen to begin with an HTTP response; shifted by the direction.
+/// Pieces received were seen to begin with a response; shifted by the direction.
 pub const RESPONSES: u32 = 1 << 4;
 /// A piece was seen to begin with a TLS record.
 pub const CIPHER: u32 = 1 << 6;
 /// Its plaintext is seen at a TLS library; nothing of its own is recorded.
 pub const BOUND: u32 = 1 << 7;
-/// The frames of HTTP/2 are followed; shifted by the direction.
-pub const FRAMES: u32 = 1 << 8;
+/// What is received is followed, as `Stand` says; shifted by the direction.
+pub const FOLLOWED: u32 = 1 << 8;
 /// A TLS library could not send on it, and nothing was sent on it since.
 pub const HELD: u32 = 1 << 11;
-/// It carries HTTP/2: a direction that is not followed is taken up again where a piece begins with a header block.
-pub const HTTP2: u32 = 1 << 10;
 /// The last piece began a turn.
 pub const TURN: u32 = 1 << 12;
 /// The first piece was sent, not received.
 pub const SENT_FIRST: u32 = 1 << 13;
 /// All of this turn is wanted, see `handlers::socket_io::wants_all`; shifted by the direction.
 pub const WHOLE: u32 = 1 << 14;
-/// The last turn had a final HTTP response in it; shifted by the direction.
+/// The last turn had a response in it, and not an interim one; shifted by the direction.
 pub const RESPONDED: u32 = 1 << 16;
 /// Its process was not judged yet when it last used it.
 pub const UNDECIDED_YET: u32 = 1 << 18;
@@ -130,9 +131,9 @@ pub struct Share {
 #[map]
 pub static SHARES: LruHashMap<u32, Share> = LruHashMap::with_max_entries(SHARES_MAX, 0);
 
-/// Answers of user space, by connection id; taken up by the programs when they next look. Least recently used goes.
+/// What user space wants of connections, by their id; taken up by the programs when they next look. Least recently used goes.
 #[map]
-pub static VERDICTS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(VERDICTS_MAX, 0);
+pub static CAPTURES: LruHashMap<u64, Capture> = LruHashMap::with_max_entries(CAPTURES_MAX, 0);
 
 /// All events, in the order in which they were recorded.
 #[map]
@@ -163,7 +164,7 @@ pub struct Scratch {
     pub undecided: u64,
     /// When user space was last woken to judge a process.
     pub judged_at: u64,
-    /// Frames of HTTP/2 being walked over.
+    /// What is being walked over of a direction that is followed.
     pub walk: Walk,
     /// Of `TLS_SCRATCH`: how many programs claim it, and the thread of the one that has it.
     pub claims: u64,

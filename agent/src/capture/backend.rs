@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr};
 use aya::programs::ProgramError;
 use ebpf_common::{
     limits,
-    policy::{DATAGRAM, FOLLOW_FRAMES, MANY_MESSAGES, READ_DATAGRAM},
+    policy::{DATAGRAM, FOLLOW, MANY_MESSAGES, READ_DATAGRAM},
 };
 use thiserror::Error;
 
@@ -144,7 +144,7 @@ static SYSCALL: Spec = Spec {
         Continuation {
             hook: tracepoint("sys_exit_frames", "sys_exit"),
             map: "TAIL_CALLS",
-            index: FOLLOW_FRAMES,
+            index: FOLLOW,
             otherwise: NO_FRAMES,
         },
     ],

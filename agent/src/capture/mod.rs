@@ -21,11 +21,10 @@ use aya::{
     programs::{BtfTracePoint, Program, ProgramError},
 };
 use ebpf_common::{
+    capture::{BEGINNING_WORDS, BEGINNINGS_MAX, BEGINNINGS_WORDS, Beginning, Capture as Needed, MODE_NOTHING, begins},
     limits,
     offsets::KernelOffsets,
-    policy::{
-        COUNTERS, Counter, IGNORE, IGNORE_UNLESS_SERVING, PORT_WORDS, TOLD_CHUNK, VERDICT_HTTP2, VERDICT_IGNORE, WATCH,
-    },
+    policy::{COUNTERS, Counter, IGNORE, IGNORE_UNLESS_SERVING, PORT_WORDS, TOLD_CHUNK, WATCH},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
@@ -68,6 +67,39 @@ pub struct Options {
     pub is_selective: bool,
     /// Ports that processes are chosen by, see [`Capture::choose_ports`].
     pub chosen_ports: Vec<(u16, u16)>,
+    /// What is captured of connections of which nothing is known yet.
+    pub at_first: AtFirst,
+}
+
+/// What is captured of connections of which nothing is known yet but by what their pieces begin with.
+#[derive(Clone, Debug, Default)]
+pub struct AtFirst {
+    /// Requests and responses, by their first bytes.
+    pub beginnings: Vec<Beginning>,
+    /// Most bytes of a turn that is captured whole.
+    pub whole: u32,
+}
+
+impl Options {
+    fn head_limit(&self) -> u32 {
+        self.capture_bytes.min(limits::HEAD_MAX)
+    }
+
+    /// The programs' table of beginnings, how many there are, and most of a turn that is captured whole. Where less is wanted than
+    /// protocols need, nothing is followed or captured whole.
+    fn beginnings(&self) -> ([u32; BEGINNINGS_WORDS], u32, u32) {
+        let head_limit = self.head_limit();
+        let is_less = head_limit < limits::HEAD_MAX;
+        let left_out = if is_less { begins::WHOLE | begins::HTTP1_MESSAGES } else { 0 };
+        let told: Vec<&Beginning> =
+            self.at_first.beginnings.iter().filter(|it| it.what & left_out == 0).take(BEGINNINGS_MAX).collect();
+        let mut table = [0; BEGINNINGS_WORDS];
+        for (slot, beginning) in table.chunks_exact_mut(BEGINNING_WORDS).skip(1).zip(&told) {
+            let Beginning { word, mask, what, head } = **beginning;
+            slot.copy_from_slice(&[word, mask, what, head.min(head_limit)]);
+        }
+        (table, told.len() as u32, if is_less { 0 } else { self.at_first.whole.min(limits::WHOLE_MAX) })
+    }
 }
 
 impl Default for Options {
@@ -81,6 +113,7 @@ impl Default for Options {
             dns_answers: true,
             is_selective: false,
             chosen_ports: Vec::new(),
+            at_first: AtFirst::default(),
             standby: None,
         }
     }
@@ -177,7 +210,9 @@ pub struct Capture {
     processes: HashMap<MapData, u32, u32>,
     ports: Array<MapData, u64>,
     shares: HashMap<MapData, u32, [u64; SHARE_WORDS]>,
-    verdicts: HashMap<MapData, u64, u32>,
+    captures: HashMap<MapData, u64, [u32; 4]>,
+    /// Most bytes of the beginning of a turn, whatever a protocol needs.
+    head_limit: u32,
     counts: PerCpuArray<MapData, u64>,
 }
 
@@ -229,12 +264,18 @@ impl Capture {
                 }
             }
             all_are_attached(&mut object)?;
-            return Self::with(object, backend, refused, copies);
+            return Self::with(object, backend, refused, copies, options.head_limit());
         }
         Err(CaptureError::NoBackend { refused })
     }
 
-    fn with(mut object: Ebpf, backend: Backend, refused: Vec<Refusal>, standby: Standby) -> Result<Self, CaptureError> {
+    fn with(
+        mut object: Ebpf,
+        backend: Backend,
+        refused: Vec<Refusal>,
+        standby: Standby,
+        head_limit: u32,
+    ) -> Result<Self, CaptureError> {
         let uprobes = uprobes::How::of(OBJECT, &object);
         let mut map = |name: &'static str| object.take_map(name).ok_or(CaptureError::NoMap { name });
         let wrong = |name| move |_| CaptureError::NoMap { name };
@@ -243,7 +284,8 @@ impl Capture {
             processes: HashMap::try_from(map("PROCESSES")?).map_err(wrong("PROCESSES"))?,
             ports: Array::try_from(map("PORTS")?).map_err(wrong("PORTS"))?,
             shares: HashMap::try_from(map("SHARES")?).map_err(wrong("SHARES"))?,
-            verdicts: HashMap::try_from(map("VERDICTS")?).map_err(wrong("VERDICTS"))?,
+            captures: HashMap::try_from(map("CAPTURES")?).map_err(wrong("CAPTURES"))?,
+            head_limit,
             counts: PerCpuArray::try_from(map("COUNTS")?).map_err(wrong("COUNTS"))?,
             backend,
             refused,
@@ -328,15 +370,17 @@ impl Capture {
 
     /// Nothing more is wanted of a connection.
     pub fn ignore_connection(&mut self, id: u64) {
-        if let Err(error) = self.verdicts.insert(id, VERDICT_IGNORE, 0) {
+        if let Err(error) = self.captures.insert(id, [MODE_NOTHING, 0, 0, 0], 0) {
             tracing::debug!(%error, id, "a connection cannot be ignored in the kernel; it goes on being skipped here");
         }
     }
 
-    /// A connection that was met in mid-life carries HTTP/2.
-    pub fn follow_frames(&mut self, id: u64) {
-        if let Err(error) = self.verdicts.insert(id, VERDICT_HTTP2, 0) {
-            tracing::debug!(%error, id, "frames of a connection are not followed; those behind large ones are missed");
+    /// What is needed of a connection from here on.
+    pub fn capture_connection(&mut self, id: u64, needed: Needed) {
+        let Needed { mode, head: [received, sent], tail } = needed;
+        let [received, sent] = [received, sent].map(|most| most.min(self.head_limit));
+        if let Err(error) = self.captures.insert(id, [mode, received, sent, tail], 0) {
+            tracing::debug!(%error, id, "a connection goes on being captured as any other; some of it may be missed");
         }
     }
 
@@ -450,7 +494,8 @@ impl Counts {
 
 fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, standby: u32) -> Result<Ebpf, CaptureError> {
     let watch_all = u32::from(options.watch_all);
-    let head_limit = options.capture_bytes.min(limits::HEAD_MAX);
+    let head_limit = options.head_limit();
+    let (beginnings, beginnings_count, whole_limit) = options.beginnings();
     let ring_bytes = ring_bytes(options.ring_bytes);
     let wake_at = ring_bytes / 4;
     let hooks_only = u32::from(options.hooks_only);
@@ -462,6 +507,9 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
         .override_global("OFFSETS", offsets.as_bytes(), true)
         .override_global("WATCH_ALL", &watch_all, true)
         .override_global("HEAD_LIMIT", &head_limit, true)
+        .override_global("WHOLE_LIMIT", &whole_limit, true)
+        .override_global("BEGINNINGS", &beginnings[..], true)
+        .override_global("BEGINNINGS_COUNT", &beginnings_count, true)
         .override_global("SELECTIVE", &is_selective, true)
         .override_global("RING", &ring_bytes, true)
         .override_global("WAKE_AT", &wake_at, true)

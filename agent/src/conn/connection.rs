@@ -2,9 +2,10 @@
 
 use std::{net::SocketAddr, num::NonZeroU64};
 
-use ebpf_common::events::flags;
+use ebpf_common::{capture::Capture, events::flags};
 
 use super::{
+    capture,
     guarded::Guarded,
     order::{Kept, Order, PATIENCE_NS, Piece},
     recognise::{Undecided, Verdict},
@@ -20,7 +21,7 @@ use crate::{
 enum Speech {
     Undecided(Box<Undecided>),
     Speaks {
-        protocol: &'static str,
+        entry: &'static Entry,
         session: Guarded,
     },
     /// Nothing (more) that is understood.
@@ -32,8 +33,8 @@ enum Speech {
 pub enum Wanted {
     /// More of the same.
     Pieces,
-    /// Frames of HTTP/2: the kernel side, which met it in mid-life, may follow them.
-    Frames,
+    /// More, as the protocol that it was found to carry needs it.
+    Captured(Capture),
     /// Nothing; the kernel side may stop recording it.
     Nothing,
 }
@@ -94,8 +95,8 @@ struct Flow {
     anomalies: Anomalies,
     /// It was just found to carry TLS.
     found_encrypted: bool,
-    /// Frames were just found in its midst.
-    found_frames: bool,
+    /// What was just found to be needed of it.
+    needs: Option<Capture>,
     /// The client that a proxy was just found to name.
     found_client: Option<SocketAddr>,
 }
@@ -121,7 +122,7 @@ impl Connection {
             in_use: !whole,
             anomalies: Anomalies::default(),
             found_encrypted: false,
-            found_frames: false,
+            needs: None,
             found_client: None,
         };
         let (endings, order) = (Vec::new(), Order::new(whole));
@@ -279,7 +280,7 @@ impl Connection {
 
     pub(super) fn protocol(&self) -> Option<&'static str> {
         match &self.flow.speech {
-            Speech::Speaks { protocol, .. } => Some(protocol),
+            Speech::Speaks { entry, .. } => Some(entry.name),
             _ => None,
         }
     }
@@ -329,8 +330,7 @@ impl Flow {
     fn wanted(&mut self) -> Wanted {
         match self.speech {
             Speech::Foreign => Wanted::Nothing,
-            _ if std::mem::take(&mut self.found_frames) => Wanted::Frames,
-            _ => Wanted::Pieces,
+            _ => self.needs.take().map_or(Wanted::Pieces, Wanted::Captured),
         }
     }
 
@@ -351,7 +351,10 @@ impl Flow {
         if self.in_use {
             session.begin_in_use();
         }
-        self.speech = Speech::Speaks { protocol: entry.name, session };
+        self.speech = Speech::Speaks { entry, session };
+        if entry.capture.beginnings.is_empty() {
+            self.needs = Some(capture::of(entry, role));
+        }
         for kept in pending {
             self.feed(&kept.piece(), false, out);
         }
@@ -430,7 +433,7 @@ impl Flow {
     }
 
     fn feed(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Output) {
-        let Speech::Speaks { session, .. } = &mut self.speech else { return };
+        let Speech::Speaks { entry, session } = &mut self.speech else { return };
         let chunk = Chunk {
             at_ns: piece.at_ns,
             thread: piece.thread,
@@ -444,7 +447,7 @@ impl Flow {
         };
         match session.on_data(piece.direction, &chunk, out) {
             Interest::Parse => {}
-            Interest::Frames => self.found_frames = true,
+            Interest::Follow => self.needs = Some(capture::of(entry, session.role())),
             Interest::Nothing => {
                 self.settle_anomalies();
                 self.speech = Speech::Foreign;
@@ -469,7 +472,7 @@ impl Flow {
                 if let Some((key, request)) = request {
                     session.take_over(key, request, out);
                 }
-                self.speech = Speech::Speaks { protocol: entry.name, session };
+                self.speech = Speech::Speaks { entry, session };
                 self.deliver_rest(piece, piece.len.saturating_sub(rest), lost, out);
             }
         }

@@ -1,6 +1,7 @@
 //! Connections: puts the events of a connection into order, finds out which protocol it speaks, and feeds that
 //! protocol's session. Everything here is bounded: connections in number, what waits in bytes.
 
+mod capture;
 mod connection;
 mod ended;
 mod guarded;
@@ -12,5 +13,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use capture::at_first;
 pub use connection::Wanted;
 pub use table::{Connections, Limits, Totals, UnixSocket};

@@ -2,9 +2,12 @@
 
 use std::collections::HashSet;
 
-use ebpf_common::events::{
-    AF_INET, AF_UNIX, Data, EventKind, MET_AT_BEGINNING, MET_IN_MIDST, Open, PLAINTEXT, RECEIVED, SENT, State,
-    TCP_CLOSE, TCP_LAST_ACK, flags,
+use ebpf_common::{
+    capture::{Capture, MODE_HTTP2_FRAMES, MODE_TURNS},
+    events::{
+        AF_INET, AF_UNIX, Data, EventKind, MET_AT_BEGINNING, MET_IN_MIDST, Open, PLAINTEXT, RECEIVED, SENT, State,
+        TCP_CLOSE, TCP_LAST_ACK, flags,
+    },
 };
 use zerocopy::FromZeros as _;
 
@@ -318,9 +321,26 @@ fn http2_behind_what_a_proxy_says_is_seen_from_its_beginning() {
     let (asked, answered) = ([0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x84, 0x86], [0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88]);
     let mut wire = Wire::new(Met::AtBeginning);
     wire.receives(line).receives(preface);
-    assert_eq!(wire.wanted, Wanted::Frames, "the kernel side knows frames only where a connection begins with them");
+    let Wanted::Captured(needed) = wire.wanted else { panic!("{:?}", wire.wanted) };
+    assert_eq!(needed.mode, MODE_HTTP2_FRAMES, "the kernel side knows frames only where a connection begins with them");
     wire.sends([0, 0, 0, 4, 0, 0, 0, 0, 0]).receives(asked).sends(answered);
     assert_eq!(wire.told(), ["Server GET / 200"]);
+}
+
+#[test]
+fn what_a_protocol_needs_is_told_once_it_is_recognised_where_its_first_bytes_do_not_tell() {
+    let needed = |client: bool| {
+        let mut wire = Wire::new(Met::AtBeginning);
+        let wire = if client { wire.sends("TOY GET a 0\n") } else { wire.receives("TOY GET a 0\n") };
+        let needed = wire.wanted;
+        // Said once.
+        assert_eq!(if client { wire.receives("+OK 0\n") } else { wire.sends("+OK 0\n") }.wanted, Wanted::Pieces);
+        needed
+    };
+    let told = |head| Wanted::Captured(Capture { mode: MODE_TURNS, head, tail: 0 });
+    assert_eq!((needed(false), needed(true)), (told([512, 64]), told([64, 512])));
+    let mut wire = Wire::new(Met::AtBeginning);
+    assert_eq!(wire.receives(GET).wanted, Wanted::Pieces, "the kernel side knows those");
 }
 
 #[test]

@@ -76,7 +76,7 @@ impl Listener {
         let chunk = Chunk { at_ns: self.now, thread, data, skipped, tail, lost, quiet_ns: 0, position, other_position };
         self.moved[direction.index()] += chunk.len();
         let interest = self.told.of(|out| self.session.on_data(direction, &chunk, out));
-        if !matches!(interest, Interest::Parse | Interest::Frames) {
+        if !matches!(interest, Interest::Parse | Interest::Follow) {
             // Another takes over.
             self.is_over = true;
             let Handover { rest, request } = self.session.hand_over();

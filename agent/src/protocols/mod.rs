@@ -4,12 +4,16 @@
 //!
 //! To add one, see `docs/adding-a-protocol.md`.
 
-pub use self::output::Output;
+pub use self::{
+    capture::{Beginning, Begins, Capture, Mode},
+    output::Output,
+};
 use crate::model::{
     exchange::{Exchange, Group, Key},
     net::{Direction, Role, Thread},
 };
 
+mod capture;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod grpc;
@@ -30,6 +34,7 @@ pub static REGISTRY: &[Entry] = &[
         recognise: http2::recognise,
         open: http2::open,
         proves_itself: true,
+        capture: http2::CAPTURE,
         memory_max: 6 << 20,
         #[cfg(test)]
         samples: http2::samples,
@@ -39,6 +44,7 @@ pub static REGISTRY: &[Entry] = &[
         recognise: http1::recognise,
         open: http1::open,
         proves_itself: false,
+        capture: http1::CAPTURE,
         memory_max: 4 << 20,
         #[cfg(test)]
         samples: http1::samples,
@@ -49,6 +55,7 @@ pub static REGISTRY: &[Entry] = &[
         recognise: toy::recognise,
         open: toy::open,
         proves_itself: false,
+        capture: toy::CAPTURE,
         memory_max: 1 << 20,
         #[cfg(test)]
         samples: toy::samples,
@@ -65,6 +72,8 @@ pub struct Entry {
     pub open: fn(Role) -> Box<dyn Session>,
     /// Met in its midst, a session tells nothing until it has seen proof that it is this protocol.
     pub proves_itself: bool,
+    /// What it needs captured of its connections.
+    pub capture: Capture,
     /// Bytes that a session of it never exceeds, whatever it is fed.
     pub memory_max: usize,
     /// Conversations in it, with which it is shown to keep what all protocols do: see [`conformance`].
@@ -143,8 +152,9 @@ pub enum End {
 pub enum Interest {
     /// More of the same.
     Parse,
-    /// The same, said once: frames of HTTP/2 were found in the midst of the connection.
-    Frames,
+    /// The same, said once: where messages begin was found in the midst of the connection, so that the kernel side may follow them
+    /// in the [mode](Capture::mode) of the protocol from here on.
+    Follow,
     /// The connection speaks something else now (WebSocket, a tunnel through this process): nothing more is wanted.
     Nothing,
     /// A connection to somebody else begins behind this piece, or within it (the client's end of a CONNECT tunnel).

@@ -8,6 +8,7 @@ use super::print;
 use crate::{
     capture::{Capture, Options, backend::Backend},
     cli::Exit,
+    conn,
     kernel::{
         btf::{self, Btf},
         capabilities::{self, Capabilities, USED},
@@ -76,7 +77,8 @@ fn report() -> Report {
     items.push(tracefs_item());
     let mut chosen = None;
     for backend in Backend::ALL {
-        let tried = Capture::start(&Options { backends: vec![backend], ..Options::default() });
+        let tried =
+            Capture::start(&Options { backends: vec![backend], at_first: conn::at_first(), ..Options::default() });
         let (ok, found) = match tried {
             Ok(_) => (true, "works".to_owned()),
             Err(error) => (false, error.to_string()),
@@ -177,7 +179,7 @@ fn tracefs_item() -> Item {
 }
 
 fn uprobe_item(backend: Backend) -> Item {
-    let options = Options { backends: vec![backend], ..Options::default() };
+    let options = Options { backends: vec![backend], at_first: conn::at_first(), ..Options::default() };
     let tried = Capture::start(&options).map_err(anyhow::Error::from).and_then(|mut capture| Ok(capture.try_uprobe()?));
     let ok = tried.is_ok();
     Item {

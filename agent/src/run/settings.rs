@@ -23,6 +23,7 @@ use crate::{
         self, Attributes, Config, Discovery, Ebpf, HostId, IgnoreMode, InstanceId, Kubernetes, MetricsExport,
         NameOrigin, NameResolver, Naming, OtlpTarget, PrometheusExport, TracesExport, Unmatched,
     },
+    conn,
     export::{
         ConfigError, ExportConfig,
         config::{BatchConfig, Endpoint, Headers, OtlpConfig, PrometheusConfig, RetryConfig, TlsConfig},
@@ -292,6 +293,7 @@ fn capture(
         dns_answers: config.name_resolver.asks(NameOrigin::Rdns),
         is_selective: !config.selection().is_everything(),
         chosen_ports: selector.ports(),
+        at_first: conn::at_first(),
     })
 }
 

@@ -94,12 +94,19 @@ const MSG_IOV: u64 = 16;
 pub struct Copied {
     pub head_len: u64,
     pub tail_len: u64,
-    pub flags: u32,
 }
 
 impl Copied {
-    const fn nothing(flags: u32) -> Self {
-        Self { head_len: 0, tail_len: 0, flags }
+    /// Says why in the record's header, not in what is given: that would be kept in half a word of the stack, whose other half the
+    /// verifier goes on to compare.
+    #[inline(always)]
+    fn nothing(scratch: *mut Scratch, flags: u32) -> Self {
+        // SAFETY: per-CPU memory.
+        unsafe {
+            let at = &raw mut (*scratch).header.flags;
+            at.write_volatile(at.read() | flags);
+        }
+        Self { head_len: 0, tail_len: 0 }
     }
 }
 
@@ -115,12 +122,12 @@ pub fn copy(scratch: *mut Scratch, buffer: Buffer, len: u64, wanted: u64) -> Cop
     }
     if buffer.kind == HIDDEN {
         cold_path();
-        return Copied::nothing(buffer.what as u32);
+        return Copied::nothing(scratch, buffer.what as u32);
     }
     let (mut iov, mut count) = (buffer.what, buffer.count);
     if buffer.kind == MESSAGE {
         let Some(at) = read_user_value::<[u64; 2]>(buffer.what + MSG_IOV) else {
-            return Copied::nothing(flags::FAULT);
+            return Copied::nothing(scratch, flags::FAULT);
         };
         [iov, count] = at;
     }
@@ -131,9 +138,9 @@ pub fn copy(scratch: *mut Scratch, buffer: Buffer, len: u64, wanted: u64) -> Cop
 fn plain(scratch: *mut Scratch, address: u64, len: u64, wanted: u64) -> Copied {
     let head = opaque(smaller(smaller(len, wanted), HEAD_ROOM)) & TAKE_MASK;
     if !read_user(room(scratch, 0), head, address) {
-        return Copied::nothing(flags::FAULT);
+        return Copied::nothing(scratch, flags::FAULT);
     }
-    Copied { head_len: head, tail_len: tail(scratch, head, address + len, len - head), flags: 0 }
+    Copied { head_len: head, tail_len: tail(scratch, head, address + len, len - head) }
 }
 
 /// Without branches but for its end: each would double the paths through the loop that the verifier follows.
@@ -142,7 +149,7 @@ fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) ->
     let wanted = least(least(len, wanted), HEAD_ROOM);
     // All of them at once: each read of the process's memory costs more than the bytes it brings.
     if !read_buffers(scratch, iov, count) {
-        return Copied::nothing(flags::FAULT);
+        return Copied::nothing(scratch, flags::FAULT);
     }
     let (mut head, mut before) = (0u64, 0u64);
     // Where the last buffer that was walked ends, and how many bytes of it are not in the head.
@@ -171,15 +178,15 @@ fn vector(scratch: *mut Scratch, iov: u64, count: u64, len: u64, wanted: u64) ->
     let left_out = forget(scratch, 3, left_out);
     let head = opaque(head) & TAKE_MASK;
     if head == 0 {
-        return Copied::nothing(flags::FAULT);
+        return Copied::nothing(scratch, flags::FAULT);
     }
     if before < len && count > u64::from(IOV_MAX) {
         cold_path();
         let last = last_buffer(scratch, iov, count, len - before);
-        return Copied { head_len: head, tail_len: tail(scratch, head, last.end, last.len), flags: 0 };
+        return Copied { head_len: head, tail_len: tail(scratch, head, last.end, last.len) };
     }
     let left_out = if before == len { left_out } else { 0 };
-    Copied { head_len: head, tail_len: tail(scratch, head, end, left_out), flags: 0 }
+    Copied { head_len: head, tail_len: tail(scratch, head, end, left_out) }
 }
 
 /// Reads the next `IOV_MAX` entries of an array of which `count` are left.
@@ -303,6 +310,15 @@ pub fn opaque(mut value: u64) -> u64 {
     // SAFETY: changes nothing.
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) }
     value
+}
+
+/// Keeps the compiler from holding on to what it has read of a value, so that the verifier does not follow what comes after once for
+/// each way by which that came about.
+#[inline(always)]
+pub fn read_afresh<T>(value: &mut T) {
+    let at: *mut T = value;
+    // SAFETY: changes nothing, but may write the value as far as the compiler knows.
+    unsafe { core::arch::asm!("{0} = {0}", in(reg) at, options(nostack)) }
 }
 
 /// Reads the process's memory; `false` where that fails.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     kernel::socket::Socket,
-    maps::{FRAMES, SCRATCH, Scratch, count},
+    maps::{FOLLOWED, SCRATCH, Scratch, count},
 };
 
 /// Bytes of a frame's header (RFC 9113, section 4.1).
@@ -51,8 +51,8 @@ pub struct Stand {
     left: u32,
     /// The payload is that of a DATA frame, or the body of a message.
     data: u8,
-    /// There are messages of HTTP/1, see `messages`, and no frames.
-    http1: u8,
+    /// What is followed: [`FRAMES_OF_HTTP2`] or [`MESSAGES`].
+    kind: u8,
     /// Bytes seen of a frame's header; or where in a message's head the next byte stands.
     have: u16,
     /// The first of them; or the length of the body, as far as it is known.
@@ -61,14 +61,14 @@ pub struct Stand {
 
 impl Stand {
     /// At the beginning of a frame.
-    pub const BETWEEN: Self = Self { left: 0, data: 0, http1: 0, have: 0, word: 0 };
+    pub const BETWEEN: Self = Self { left: 0, data: 0, kind: FRAMES_OF_HTTP2 as u8, have: 0, word: 0 };
     /// At the beginning of a message of HTTP/1.
-    pub const BEFORE_MESSAGE: Self = Self { http1: 1, ..Self::BETWEEN };
+    pub const BEFORE_MESSAGE: Self = Self { kind: MESSAGES as u8, ..Self::BETWEEN };
 
     /// Within a message of HTTP/1.
     #[inline(always)]
     pub(super) fn in_message(left: u64, have: u64, word: u64) -> Self {
-        Self { left: left as u32, data: u8::from(left > 0), http1: 1, have: have as u16, word }
+        Self { left: left as u32, data: u8::from(left > 0), kind: MESSAGES as u8, have: have as u16, word }
     }
 }
 
@@ -229,7 +229,7 @@ pub fn prepare_memory<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand,
     walk.walked.set(0);
     walk.skipped.set(0);
     walk.strange.set(0);
-    walk.kind.set(stand.http1.into());
+    walk.kind.set(stand.kind.into());
     walk.is_copied.set(0);
     walk.has_head.set(0);
     walk.lost.set(0);
@@ -326,9 +326,9 @@ pub fn finish_in<S: Socket>(
     }
     let rest = walk.rest.get();
     if walk.kind.get() != FRAMES_OF_HTTP2 {
-        if connection.frames[side].http1 != 0 {
+        if u64::from(connection.frames[side].kind) == MESSAGES {
             // The messages of which this piece is could not be followed through it.
-            connection.flags &= !(FRAMES << side);
+            connection.flags &= !(FOLLOWED << side);
         }
         // What was not reached is left out.
         let recorded = emit(walk, scratch, rest, 0);
@@ -339,10 +339,11 @@ pub fn finish_in<S: Socket>(
     }
     if outcome == DONE {
         let (left, data) = (walk.left.get() as u32, walk.data.get() as u8);
-        connection.frames[side] = Stand { left, data, http1: 0, have: walk.have.get() as u16, word: walk.word.get() };
+        connection.frames[side] =
+            Stand { left, data, have: walk.have.get() as u16, word: walk.word.get(), ..Stand::BETWEEN };
     } else {
         // The place is lost: what was not reached shows as a gap, and from here on pieces are recorded as any others.
-        connection.flags &= !(FRAMES << side);
+        connection.flags &= !(FOLLOWED << side);
     }
     let recorded = emit(walk, scratch, rest, if rest > 0 { flags::FAULT } else { 0 });
     if walk.lost.get() != 0 {

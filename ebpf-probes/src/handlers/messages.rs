@@ -18,7 +18,7 @@ use super::{
     frames::{DONE, LOST, MORE, Stand, Walk, next_buffer},
     socket_io,
 };
-use crate::maps::{Connection, FRAMES, Scratch, TURN, count};
+use crate::maps::{Connection, FOLLOWED, Scratch, TURN, count};
 
 /// Where in the head of a request the next byte stands, see [`Walk::have`]: before it.
 const BEFORE: u64 = 0;
@@ -117,7 +117,7 @@ pub(super) fn finish(
     if outcome == DONE && walk.strange.get() == 0 && (left > 0 || is_within_head) {
         connection.frames[side] = Stand::in_message(left, walk.have.get(), walk.word.get());
     } else {
-        connection.flags &= !(FRAMES << side);
+        connection.flags &= !(FOLLOWED << side);
     }
     let tail = u64::from(header.tail_len);
     (header.len, header.head_len) = (rest as u32, head as u16);

@@ -1,5 +1,6 @@
 //! The logic, fed by all backends alike.
 
+pub mod beginnings;
 pub mod capture;
 pub mod dns;
 pub mod frames;

@@ -14,7 +14,7 @@ use crate::{
         socket::{Sequences, Socket},
         task::tgid_of,
     },
-    maps::{Connection, FRAMES, IGNORED, Scratch, TLS_STREAMS, TlsKey, TlsStream},
+    maps::{Connection, FOLLOWED, IGNORED, Scratch, TLS_STREAMS, TlsKey, TlsStream},
 };
 
 /// Plaintext as a backend would hand its socket over, so that its frames are followed in the same way.
@@ -91,7 +91,7 @@ pub(super) fn piece(
     let scratch = met(stream, thread, direction, len)?;
     let side = (direction & 1) as usize;
     let buffer = capture::keep(scratch, buffer);
-    if stream.plaintext.flags & (FRAMES << side) != 0 {
+    if stream.plaintext.flags & (FOLLOWED << side) != 0 {
         if may_follow && let Some(memory) = buffer.memory(len.into()) {
             return follow(scratch, stream, thread, direction, len, memory);
         }
@@ -117,7 +117,7 @@ pub(super) fn followed(stream: &mut TlsStream, thread: u64, direction: u32, len:
 /// Whether the frames of HTTP/2 are followed in a direction.
 #[inline(always)]
 pub(super) fn is_followed(stream: &TlsStream, direction: u32) -> bool {
-    stream.plaintext.flags & (FRAMES << (direction & 1)) != 0
+    stream.plaintext.flags & (FOLLOWED << (direction & 1)) != 0
 }
 
 #[inline(always)]
@@ -184,7 +184,7 @@ pub(super) fn unseen(stream: &mut TlsStream, direction: u32, len: u32) {
 #[inline(always)]
 fn passes(plaintext: &mut Connection, side: usize, len: u32) {
     if !frames::pass(&mut plaintext.frames[side], len) {
-        plaintext.flags &= !(FRAMES << side);
+        plaintext.flags &= !(FOLLOWED << side);
     }
 }
 
@@ -227,7 +227,7 @@ fn unfollowed() -> Option<()> {
     let plaintext = Plaintext { object: walk.socket.get(), id: walk.inode.get() };
     if let Some(connection) = plaintext.connection() {
         // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
-        unsafe { (*connection).flags &= !(FRAMES << side) };
+        unsafe { (*connection).flags &= !(FOLLOWED << side) };
     }
     let recorded = socket_io::output(scratch, u64::from(header.head_len) + u64::from(header.tail_len));
     scratch::release(scratch);

@@ -7,26 +7,28 @@ use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, generated::bpf_ringbuf_output},
 };
 use ebpf_common::{
+    capture::{Capture, MODE_HTTP2_FRAMES, MODE_NOTHING, MODE_TURNS, begins},
     events::{Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, flags},
-    limits::{HEAD_MAX, LATER_HEAD, LOOK_EVERY, RESPONSE_HEAD_MAX, SMALL_PIECE, WHOLE_MAX},
-    policy::{Counter, UNDECIDED, VERDICT_IGNORE},
+    limits::{HEAD_MAX, LATER_HEAD, LOOK_EVERY, SMALL_PIECE, TAIL_MAX},
+    policy::{Counter, UNDECIDED},
 };
 
 use super::{
+    beginnings,
     capture::{self, Buffer, Copied},
     frames::{self, Stand},
     process, rustls, shares, tls, tls_threads,
 };
 use crate::{
-    globals::{HEAD_LIMIT, WAKE_AT},
+    globals::{HEAD_LIMIT, WAKE_AT, WHOLE_LIMIT},
     kernel::{
         as_number, clear,
         socket::{self, Sequences, Socket},
         task::{self, tgid_of},
     },
     maps::{
-        ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, FIN_SENT, FRAMES, HTTP2, IGNORED, RESPONDED, RESPONSES, SCRATCH,
-        SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, VERDICTS, WHOLE, count, count_many,
+        ANNOUNCED, BOUND, CAPTURES, CIPHER, Connection, EVENTS, FIN_SENT, FOLLOWED, IGNORED, RESPONDED, RESPONSES,
+        SCRATCH, SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, WHOLE, count, count_many,
     },
 };
 
@@ -37,17 +39,14 @@ const ASKED_EVERY: [u32; 2] = [4, 64];
 /// Bytes of the first TLS record that clients read before the rest: its header, and by OpenSSL 1.0.2 two more.
 const PEEKED: u64 = 7;
 
-/// `HTTP`, as the first word of a response reads in memory.
-const HTTP: u32 = u32::from_le_bytes(*b"HTTP");
+/// What is captured of a connection whose budgets are still to be [set](at_first).
+pub const AT_FIRST: Capture = Capture { mode: MODE_TURNS, head: [HEAD_MAX; 2], tail: TAIL_MAX };
 
-/// The first word of a request, by its method.
-const GET: u32 = u32::from_le_bytes(*b"GET ");
-const HEAD: u32 = u32::from_le_bytes(*b"HEAD");
-const POST: u32 = u32::from_le_bytes(*b"POST");
-const PUT: u32 = u32::from_le_bytes(*b"PUT ");
-const PATCH: u32 = u32::from_le_bytes(*b"PATC");
-const DELETE: u32 = u32::from_le_bytes(*b"DELE");
-const OPTIONS: u32 = u32::from_le_bytes(*b"OPTI");
+/// What is captured of a connection as long as it is not known what it carries.
+#[inline(always)]
+pub fn at_first() -> Capture {
+    Capture { head: [HEAD_LIMIT.load(); 2], ..AT_FIRST }
+}
 
 /// The connection of a socket that the current process has used, if it is watched and of interest. One that is `IGNORED`
 /// may be of interest for the sake of TLS alone. `on_datagrams` is called where it is a socket for datagrams.
@@ -91,6 +90,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32, on_datagrams: impl FnOnce()) 
     let new = unsafe { &mut *connection };
     new.tgid = tgid;
     new.budget = [HEAD_LIMIT.load(); 2];
+    new.capture = at_first();
     // No turn has begun: the first piece of either direction begins one.
     new.last_direction = 2;
     new.flags = if tcp { TCP } else { 0 };
@@ -111,14 +111,14 @@ fn set_undecided(connection: &mut Connection, policy: u32) {
 #[inline(always)]
 fn leave(connection: &mut Connection) {
     connection.tgid = 0;
-    connection.flags &= !(ANNOUNCED | UNDECIDED_YET | FRAMES | FRAMES << 1);
+    connection.flags &= !(ANNOUNCED | UNDECIDED_YET | FOLLOWED | FOLLOWED << 1);
     connection.position = [0; 2];
     connection.pieces = 0;
 }
 
 /// What is to be done next about a piece.
 pub const NOTHING: u32 = 0;
-/// To continue in the program that walks over frames; [`unfollowed`] if that cannot be.
+/// To continue in the program that follows directions; [`unfollowed`] if that cannot be.
 pub const FOLLOW: u32 = 1;
 
 /// The current thread moved `len` bytes over `socket`. Where they lie in the process is asked only if they are wanted: it
@@ -184,7 +184,7 @@ pub fn moved<S: Socket>(
         connection.flags |= ANNOUNCED;
     }
     let buffer = capture::keep(scratch, buffer());
-    if connection.flags & (FRAMES << side) != 0 {
+    if connection.flags & (FOLLOWED << side) != 0 {
         cold_path();
         let in_place = S::FOLLOWED && header.position == due && header.flags == 0;
         if in_place && frames::prepare(scratch, socket, connection.frames[side], buffer, len.into()) {
@@ -192,7 +192,7 @@ pub fn moved<S: Socket>(
             return Some(FOLLOW);
         }
         if !in_place || !frames::pass(&mut connection.frames[side], len) {
-            connection.flags &= !(FRAMES << side);
+            connection.flags &= !(FOLLOWED << side);
         }
     }
     if S::FOLLOWED && connection.flags & (WHOLE << side) != 0 {
@@ -207,7 +207,9 @@ pub fn moved<S: Socket>(
     }
     let beginning = record(scratch, connection, thread, direction, len, buffer, S::FOLLOWED);
     if beginning == ANYTHING {
-        if direction == RECEIVED && connection.flags & (RESPONSES | RESPONSES << 1 | HTTP2 | CIPHER) == 0 {
+        let is_unknown =
+            connection.flags & (RESPONSES | RESPONSES << 1 | CIPHER) == 0 && connection.capture.mode == MODE_TURNS;
+        if direction == RECEIVED && is_unknown {
             // It may begin within a record.
             tls_threads::may_have_received();
         }
@@ -242,7 +244,7 @@ pub(super) fn follow<S: Socket>(
         let _for_certain = frames::prepare_whole(scratch, socket, buffer, len.into());
         return;
     }
-    connection.flags |= FRAMES << side;
+    connection.flags |= FOLLOWED << side;
     let stand = if beginning == FRAME { frames::beginning(scratch) } else { Stand::BEFORE_MESSAGE };
     let _for_certain = frames::prepare(scratch, socket, stand, buffer, len.into());
     if beginning == MESSAGE {
@@ -258,7 +260,7 @@ pub fn unfollowed<S: Socket>(socket: S, direction: u32) -> Option<()> {
     let connection = socket.connection()?;
     // SAFETY: state of a live connection.
     unsafe {
-        (*connection).flags &= !(FRAMES << side | WHOLE << side);
+        (*connection).flags &= !(FOLLOWED << side | WHOLE << side);
         (*connection).budget[side] = 0;
     }
     let scratch = SCRATCH.get_ptr_mut(side as u32)?;
@@ -279,15 +281,15 @@ pub fn unwanted(connection: &mut Connection) -> bool {
     cold_path();
     // User space answers some time after the first pieces.
     if pieces >= 4
-        // SAFETY: the value is copied out at once.
-        && let Some(verdict) = unsafe { VERDICTS.get(&connection.id) }.copied()
+        && let Some(wanted) = CAPTURES.get_ptr(&connection.id)
     {
-        let _gone_already = VERDICTS.remove(&connection.id);
-        if verdict == VERDICT_IGNORE {
+        // SAFETY: a value of the map; at worst another's, if it is evicted at this moment.
+        unsafe { connection.capture = *wanted };
+        let _gone_already = CAPTURES.remove(&connection.id);
+        if connection.capture.mode == MODE_NOTHING {
             connection.flags |= IGNORED;
             return true;
         }
-        connection.flags |= HTTP2;
     }
     if !process::watched(connection.tgid) {
         leave(connection);
@@ -322,8 +324,10 @@ pub fn record(
     let wanted = share(connection, direction, len);
     let moved = capture::forget(scratch, 0, u64::from(len));
     let wanted = capture::forget(scratch, 1, u64::from(wanted));
+    capture::read_afresh(connection);
     let copied = capture::copy(scratch, buffer, moved, wanted);
-    send(scratch, connection, thread, direction, len, &copied, may_follow)
+    // Not `len`, of which the verifier knows how it compared.
+    send(scratch, connection, thread, direction, moved as u32, &copied, may_follow)
 }
 
 /// The second half of `record`.
@@ -338,47 +342,55 @@ pub fn send(
     may_follow: bool,
 ) -> u32 {
     let side = (direction & 1) as usize;
-    if copied.flags != 0 {
+    // SAFETY: per-CPU memory.
+    let header = unsafe { &mut (*scratch).header };
+    if header.flags & (flags::FAULT | flags::UNREADABLE | flags::COMPAT) != 0 {
         cold_path();
-        if copied.flags & flags::FAULT != 0 {
+        if header.flags & flags::FAULT != 0 {
             count(Counter::LostReadFault);
         }
-        if copied.flags & flags::UNREADABLE != 0 {
+        if header.flags & flags::UNREADABLE != 0 {
             count(Counter::Unreadable);
         }
-        if copied.flags & flags::COMPAT != 0 {
+        if header.flags & flags::COMPAT != 0 {
             count(Counter::Compat);
         }
     }
-    // SAFETY: per-CPU memory.
-    let header = unsafe { &mut (*scratch).header };
+    let is_certain = |header: &Data| header.flags & !flags::TLS == 0;
     let mut beginning = ANYTHING;
     if copied.head_len >= 4 {
-        let word = first_word(scratch);
-        if word == HTTP {
-            // Not one behind which the request's body comes (`100 Continue`), or another protocol (101).
-            let is_final = may_follow && status_class(scratch) != b'1';
+        let number = beginnings::beginning_of(first_word(scratch));
+        let what = beginnings::what(number);
+        if what & begins::RESPONSE != 0 {
+            // Behind an interim one the request's body comes.
+            let is_final = may_follow && !beginnings::is_interim(scratch, what);
             connection.flags |= (RESPONSES << side) | (u32::from(is_final) * (RESPONDED << side));
-        } else if may_follow && has_body(word) {
+            connection.capture.head[side] = beginnings::head(number);
+        } else if may_follow && what & begins::HTTP1_MESSAGES != 0 {
             cold_path();
             // Not where the piece's place is uncertain.
-            if copied.flags | header.flags & !flags::TLS == 0 {
+            if is_certain(header) {
                 beginning = MESSAGE;
             }
-        } else if may_follow && wants_all(connection, side, word) {
+        } else if may_follow && wants_all(connection, side, what) {
             connection.flags |= WHOLE << side;
-            connection.budget[side] = WHOLE_MAX;
-            if copied.head_len < u64::from(len) && len <= WHOLE_MAX && copied.flags | header.flags & !flags::TLS == 0 {
+            connection.budget[side] = WHOLE_LIMIT.load();
+            let is_beyond = copied.head_len < u64::from(len) && len <= WHOLE_LIMIT.load();
+            if is_beyond && is_certain(header) {
                 cold_path();
                 beginning = OF_WHOLE;
             }
-        } else if word & tls::RECORD_MASK == tls::RECORD_BEGINNING {
+        } else if first_word(scratch) & tls::RECORD_MASK == tls::RECORD_BEGINNING {
             beginning = TLS_RECORD;
-        } else if may_follow && header.position == 0 && frames::begin(scratch, copied.head_len) {
-            connection.flags |= HTTP2;
+        } else if may_follow
+            && what & begins::HTTP2_FRAMES != 0
+            && header.position == 0
+            && frames::begin(scratch, copied.head_len)
+        {
+            connection.capture.mode = MODE_HTTP2_FRAMES;
             beginning = FRAME;
         } else if may_follow
-            && connection.flags & HTTP2 != 0
+            && connection.capture.mode == MODE_HTTP2_FRAMES
             // Not where the piece's place is uncertain.
             && header.flags & flags::RACED == 0
             && frames::resume(scratch, copied.head_len)
@@ -391,45 +403,30 @@ pub fn send(
     connection.budget[side] = connection.budget[side].saturating_sub(used);
 
     describe(header, connection, thread, direction, len);
-    header.flags |= copied.flags;
     header.head_len = copied.head_len as u16;
-    header.tail_len = copied.tail_len as u16;
-    if beginning <= TLS_RECORD && output(scratch, copied.head_len + copied.tail_len).is_none() {
+    let tail_len = capture::least(copied.tail_len, connection.capture.tail.into());
+    header.tail_len = tail_len as u16;
+    if beginning <= TLS_RECORD && output(scratch, copied.head_len + tail_len).is_none() {
         count_request(connection, direction);
     }
     beginning
 }
 
-/// Whether a piece that begins with `word` begins a request of which a body is to be expected.
+/// Whether a piece begins a turn that is wanted whole: such as requests without a body, of which there may be many; or, behind
+/// the answer, what is no request. That goes on with a body that was answered before it had come, and whose length is not known.
 #[inline(always)]
-fn has_body(word: u32) -> bool {
-    // Less is wanted by whoever runs this.
-    HEAD_LIMIT.load() >= HEAD_MAX && matches!(word, POST | PUT | PATCH | DELETE | OPTIONS)
-}
-
-/// Whether a piece that begins with `word` begins a turn that is wanted whole: requests without a body, of which there may
-/// be many; or, behind the answer, what is no request. That goes on with a body that was answered before it had come, and
-/// whose length is not known.
-#[inline(always)]
-fn wants_all(connection: &mut Connection, side: usize, word: u32) -> bool {
+fn wants_all(connection: &mut Connection, side: usize, what: u32) -> bool {
     if connection.flags & TURN == 0 {
         return false;
     }
     let answered = RESPONDED << (1 - side);
     let is_answered = connection.flags & answered != 0;
     connection.flags &= !answered;
-    if HEAD_LIMIT.load() < HEAD_MAX {
+    if WHOLE_LIMIT.load() == 0 {
         // Less is wanted by whoever runs this.
         return false;
     }
-    matches!(word, GET | HEAD) || is_answered
-}
-
-/// The first digit of the status of a response that was copied.
-#[inline(always)]
-fn status_class(scratch: *mut Scratch) -> u8 {
-    // SAFETY: within the payload.
-    unsafe { (&raw const (*scratch).payload).cast::<u8>().add(9).read() }
+    what & begins::WHOLE != 0 || is_answered
 }
 
 /// What a record says of a piece besides where it lies and what was copied of it.
@@ -650,8 +647,7 @@ pub fn share(connection: &mut Connection, direction: u32, len: u32) -> u32 {
         connection.flags &= !TURN;
     } else {
         connection.flags &= !(WHOLE << side);
-        connection.budget[side] =
-            if connection.flags & (RESPONSES << side) != 0 { RESPONSE_HEAD_MAX } else { HEAD_LIMIT.load() };
+        connection.budget[side] = connection.capture.head[side];
     }
     if len <= SMALL_PIECE {
         return len;

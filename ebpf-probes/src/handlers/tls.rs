@@ -634,6 +634,7 @@ fn plaintext(tgid: u32) -> Connection {
         position: [0; 2],
         sequence: [0; 2],
         budget: [HEAD_MAX; 2],
+        capture: socket_io::at_first(),
         tgid,
         flags: 0,
         last_direction: 2,

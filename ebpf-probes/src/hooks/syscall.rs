@@ -5,7 +5,7 @@ use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, progra
 use ebpf_common::{
     events::{RECEIVED, SENT, TCP_CLOSE, TCP_LISTEN},
     limits::MMSG_MAX,
-    policy::{Counter, FOLLOW_FRAMES, MANY_MESSAGES, READ_DATAGRAM},
+    policy::{Counter, FOLLOW, MANY_MESSAGES, READ_DATAGRAM},
 };
 
 use super::call::{self, MMSGHDR};
@@ -63,7 +63,7 @@ fn sys_exit_frames(ctx: BtfTracePointContext) -> i32 {
     let outcome = frames::walk(direction);
     if outcome == frames::MORE {
         // SAFETY: the context is this program's.
-        unsafe { TAIL_CALLS.tail_call(&ctx, FOLLOW_FRAMES) };
+        unsafe { TAIL_CALLS.tail_call(&ctx, FOLLOW) };
     }
     frames::finish(direction, outcome, |walk| Raw { sk: walk.socket.get(), inode: walk.inode.get() });
     0
@@ -219,7 +219,7 @@ fn one(
     let call = || if direction == RECEIVED { regs.stack_pointer() } else { call::to_send(regs) };
     if socket_io::moved(socket, thread, direction, moved as u32, buffer, on_datagrams, call)? == socket_io::FOLLOW {
         // SAFETY: the context is this program's.
-        unsafe { TAIL_CALLS.tail_call(ctx, FOLLOW_FRAMES) };
+        unsafe { TAIL_CALLS.tail_call(ctx, FOLLOW) };
         socket_io::unfollowed(socket, direction);
     }
     Some(())

@@ -17,7 +17,7 @@ use ebpf_common::{
 use super::{load, read, read_into};
 use crate::{
     globals::OFFSETS,
-    handlers::frames::Stand,
+    handlers::{frames::Stand, socket_io::AT_FIRST},
     maps::{ASKING, CONNECTIONS, CONNECTIONS_BY_ADDRESS, Connection, is_chosen_by},
 };
 
@@ -49,7 +49,7 @@ impl Sequences {
 
 /// A socket as a backend hands it over.
 pub trait Socket: Copy {
-    /// The frames of HTTP/2 are followed on it.
+    /// Its directions can be followed.
     const FOLLOWED: bool = true;
 
     /// Address of its `struct sock`.
@@ -176,6 +176,7 @@ impl Socket for Raw {
             position: [0; 2],
             sequence: [0; 2],
             budget: [0; 2],
+            capture: AT_FIRST,
             tgid: 0,
             flags: 0,
             last_direction: 0,

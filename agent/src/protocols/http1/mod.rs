@@ -32,11 +32,32 @@ pub use recognise::recognise;
 #[cfg(test)]
 pub(super) use tests::samples::samples;
 
-use super::Session;
+use super::{Beginning, Begins, Capture, Mode, Session};
 use crate::model::net::Role;
 
 /// The protocol's name.
 pub const NAME: &str = "http1";
+
+/// Heads of requests are of more interest than those of responses. Requests without a body may be pipelined; of those that have one
+/// the heads stand wherever the body before ends.
+pub(super) const CAPTURE: Capture = Capture {
+    mode: Mode::Http1Messages,
+    requests: 8192,
+    responses: 2048,
+    tails: true,
+    whole: 512 * 1024,
+    beginnings: &[
+        // Behind 1xx the request's body comes, or (101) another protocol.
+        Beginning::of(*b"HTTP", Begins::Response { interim_at: 9, interim: b'1' }),
+        Beginning::of(*b"GET ", Begins::Whole),
+        Beginning::of(*b"HEAD", Begins::Whole),
+        Beginning::of(*b"POST", Begins::Followed),
+        Beginning::of(*b"PUT ", Begins::Followed),
+        Beginning::of(*b"PATC", Begins::Followed),
+        Beginning::of(*b"DELE", Begins::Followed),
+        Beginning::of(*b"OPTI", Begins::Followed),
+    ],
+};
 
 /// See [`super::Entry::open`].
 #[must_use]

@@ -32,7 +32,7 @@ use self::{
 #[cfg(test)]
 pub(super) use tests::samples::samples;
 
-use super::{Anomalies, Chunk, End, Interest, Output, Recognition, Session};
+use super::{Anomalies, Beginning, Begins, Capture, Chunk, End, Interest, Mode, Output, Recognition, Session};
 use crate::model::{
     exchange::{Exchange, Group, Key, Operation},
     net::{Direction, Role},
@@ -40,6 +40,19 @@ use crate::model::{
 
 /// The protocol's name.
 pub const NAME: &str = "http2";
+
+/// The client's preface, or the server's SETTINGS, whatever their length.
+pub(super) const CAPTURE: Capture = Capture {
+    mode: Mode::Http2Frames,
+    requests: 8192,
+    responses: 8192,
+    tails: true,
+    whole: 0,
+    beginnings: &[
+        Beginning::of(*b"PRI ", Begins::Followed),
+        Beginning { bytes: [0, 0, 0, 4], mask: [0xff, 0xff, 0, 0xff], begins: Begins::Followed },
+    ],
+};
 
 /// See [`super::Entry::recognise`]. A client's preface is a request. In mid-life, the first header block decides that
 /// tells by its pseudo-header fields which it is; whole frames that both sides send do not.
@@ -170,7 +183,7 @@ impl Session for Http2 {
         if !self.is_followed && (self.requests.is_known() || self.responses.is_known()) {
             self.is_followed = true;
             self.streams.are_counted = true;
-            return Interest::Frames;
+            return Interest::Follow;
         }
         Interest::Parse
     }

@@ -21,7 +21,7 @@ use compact_str::CompactString;
 
 use self::message::{Reader, Step};
 use super::{
-    Anomalies, Chunk, End, Interest, Output, Recognition, Session,
+    Anomalies, Capture, Chunk, End, Interest, Mode, Output, Recognition, Session,
     matching::{InOrder, Kept, Limits},
 };
 use crate::model::{
@@ -31,6 +31,10 @@ use crate::model::{
 
 /// The protocol's name.
 pub(super) const NAME: &str = "toy";
+
+/// Lines are short, and nothing is told of bodies.
+pub(super) const CAPTURE: Capture =
+    Capture { mode: Mode::Turns, requests: 512, responses: 64, tails: false, whole: 0, beginnings: &[] };
 
 /// Requests that may wait for their answer at a time.
 const LIMITS: Limits = Limits { requests: 1024, bytes: 256 * 1024 };

@@ -195,7 +195,7 @@ impl Reader {
         let direction = self.direction(side);
         match self.out.of(|out| self.session.on_data(direction, chunk, out)) {
             Interest::Parse => {}
-            Interest::Frames => self.frames_found += 1,
+            Interest::Follow => self.frames_found += 1,
             other => panic!("{other:?}"),
         }
     }

@@ -1,0 +1,95 @@
+//! What the protocols of the registry need captured, as the kernel side is told.
+
+use ebpf_common::{
+    capture::{BEGINNINGS_MAX, Beginning, Capture, MODE_HTTP1_MESSAGES, MODE_HTTP2_FRAMES, MODE_TURNS, begins},
+    limits::{HEAD_MAX, TAIL_MAX, WHOLE_MAX},
+};
+
+use crate::{
+    capture::AtFirst,
+    model::net::Role,
+    protocols::{self, Begins, Entry, Mode, REGISTRY},
+};
+
+/// What is captured of a connection once it is known to carry a protocol.
+pub(super) fn of(entry: &Entry, role: Role) -> Capture {
+    let protocols::Capture { mode, requests, responses, tails, .. } = entry.capture;
+    let received = match role {
+        Role::Server => [requests, responses],
+        Role::Client => [responses, requests],
+    };
+    let mode = match mode {
+        Mode::Turns => MODE_TURNS,
+        Mode::Http1Messages => MODE_HTTP1_MESSAGES,
+        Mode::Http2Frames => MODE_HTTP2_FRAMES,
+    };
+    Capture { mode, head: received.map(|most| most.min(HEAD_MAX)), tail: if tails { TAIL_MAX } else { 0 } }
+}
+
+/// What is captured of connections of which nothing is known yet.
+#[must_use]
+pub fn at_first() -> AtFirst {
+    let beginnings: Vec<Beginning> = REGISTRY.iter().flat_map(beginnings).take(BEGINNINGS_MAX).collect();
+    let whole = REGISTRY.iter().map(|entry| entry.capture.whole).max().unwrap_or_default().min(WHOLE_MAX);
+    AtFirst { beginnings, whole }
+}
+
+fn beginnings(entry: &Entry) -> impl Iterator<Item = Beginning> {
+    let protocols::Capture { mode, responses, .. } = entry.capture;
+    entry.capture.beginnings.iter().map(move |beginning| {
+        let what = match (beginning.begins, mode) {
+            (Begins::Response { interim_at, interim }, _) => {
+                begins::RESPONSE | u32::from(interim_at) << 8 | u32::from(interim) << 16
+            }
+            (Begins::Whole, _) => begins::WHOLE,
+            (Begins::Followed, Mode::Http1Messages) => begins::HTTP1_MESSAGES,
+            (Begins::Followed, Mode::Http2Frames) => begins::HTTP2_FRAMES,
+            (Begins::Followed, Mode::Turns) => 0,
+        };
+        let (word, mask) = (u32::from_le_bytes(beginning.bytes), u32::from_le_bytes(beginning.mask));
+        Beginning { word: word & mask, mask, what, head: responses.min(HEAD_MAX) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str) -> &'static Entry {
+        REGISTRY.iter().find(|entry| entry.name == name).unwrap()
+    }
+
+    #[test]
+    fn budgets_go_to_the_direction_that_requests_take() {
+        let entry = Entry {
+            capture: protocols::Capture { requests: 100_000, responses: 7, tails: true, ..entry("toy").capture },
+            ..*entry("toy")
+        };
+        let told = Capture { mode: MODE_TURNS, head: [HEAD_MAX, 7], tail: TAIL_MAX };
+        assert_eq!(of(&entry, Role::Server), told, "and no bound is exceeded");
+        assert_eq!(of(&entry, Role::Client), Capture { head: [7, HEAD_MAX], ..told });
+        let http2 = REGISTRY.iter().find(|entry| entry.name == "http2").unwrap();
+        assert_eq!(of(http2, Role::Client).mode, MODE_HTTP2_FRAMES);
+    }
+
+    #[test]
+    fn all_beginnings_are_told_and_none_is_another() {
+        let AtFirst { beginnings, whole } = at_first();
+        assert_eq!(beginnings.len(), REGISTRY.iter().map(|entry| entry.capture.beginnings.len()).sum::<usize>());
+        assert_eq!(whole, WHOLE_MAX);
+        for (at, one) in beginnings.iter().enumerate() {
+            assert!(one.mask != 0 && one.what != 0, "{one:?}");
+            for other in &beginnings[..at] {
+                assert_ne!((one.word ^ other.word) & one.mask & other.mask, 0, "{one:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_for_an_interim_response_lies_within_its_bits() {
+        let told = at_first().beginnings;
+        let response = told.iter().find(|it| it.word == u32::from_le_bytes(*b"HTTP")).unwrap();
+        assert_eq!(response.what, begins::RESPONSE | 9 << 8 | u32::from(b'1') << 16);
+        assert_eq!(response.head, 2048);
+    }
+}

@@ -1,0 +1,64 @@
+//! What is captured of connections, as the kernel side knows it: budgets and modes. Which protocol needs what is said by its
+//! entry in the agent's registry.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// What is captured of a connection from here on: what user space says of one, once it knows it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Capture {
+    /// One of the modes.
+    pub mode: u32,
+    /// Most bytes from the beginning of the pieces of a turn (bytes moved in one direction without any in the other): received,
+    /// sent.
+    pub head: [u32; 2],
+    /// Most bytes from the end of a piece that is longer than its captured beginning: [`TAIL_MAX`](crate::limits::TAIL_MAX), or 0.
+    pub tail: u32,
+}
+
+/// [`Capture::mode`]: nothing.
+pub const MODE_NOTHING: u32 = 0;
+/// [`Capture::mode`]: the beginnings of turns, and the ends of their pieces.
+pub const MODE_TURNS: u32 = 1;
+/// [`Capture::mode`]: the same, and requests of HTTP/1 with a body are followed by its length. A direction is followed from a piece
+/// on that has such a [`Beginning`].
+pub const MODE_HTTP1_MESSAGES: u32 = 2;
+/// [`Capture::mode`]: frames of HTTP/2 are followed, and all but the payload of DATA is captured. A direction is followed from a
+/// connection's [`Beginning`] on, or from the next piece that begins with a header block.
+pub const MODE_HTTP2_FRAMES: u32 = 3;
+
+/// What it says of a piece that it begins with a word: it is known before user space knows anything of its connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Beginning {
+    /// The first four bytes, as they lie in memory.
+    pub word: u32,
+    /// Those of their bits that count; all zero where there is no such beginning.
+    pub mask: u32,
+    /// See [`begins`].
+    pub what: u32,
+    /// Of a response: as [`Capture::head`], for its direction, from the next turn on.
+    pub head: u32,
+}
+
+/// Bits of [`Beginning::what`].
+pub mod begins {
+    /// A response. Bits 8 to 15 may say where in it a byte stands (not 0), and bits 16 to 23 which byte: then what comes behind
+    /// it is still of the request.
+    pub const RESPONSE: u32 = 1;
+    /// A turn of which everything is captured, up to a limit.
+    pub const WHOLE: u32 = 1 << 1;
+    /// What [`MODE_HTTP1_MESSAGES`](super::MODE_HTTP1_MESSAGES) follows.
+    pub const HTTP1_MESSAGES: u32 = 1 << 2;
+    /// At the beginning of a direction: perhaps what [`MODE_HTTP2_FRAMES`](super::MODE_HTTP2_FRAMES) follows.
+    pub const HTTP2_FRAMES: u32 = 1 << 3;
+}
+
+/// Most beginnings.
+pub const BEGINNINGS_MAX: usize = 15;
+/// Words of a [`Beginning`].
+pub const BEGINNING_WORDS: usize = 4;
+/// Words of the programs' table of beginnings. The first is left free: its number stands for none.
+pub const BEGINNINGS_WORDS: usize = (BEGINNINGS_MAX + 1) * BEGINNING_WORDS;
+
+const _: () = assert!(size_of::<Capture>() == 16 && size_of::<Beginning>() == 4 * BEGINNING_WORDS);
