@@ -46,7 +46,7 @@ use crate::{
         net::ConnectionInfo,
         span::Resource,
     },
-    procs::{Asker, DnsAnswers, ProcessTable},
+    procs::{DnsCache, DnsClient, ProcessTable},
     recording::{
         entry::{self, Entry, Head, VERSION},
         recorder::Recorder,
@@ -183,7 +183,7 @@ struct Worker {
     discovery: Discovery,
     stages: Stages,
     /// What processes were answered by DNS servers.
-    answers: DnsAnswers,
+    dns_cache: DnsCache,
     /// Requests being answered, by process, whether over TLS, and method.
     being_answered: HashMap<(u32, bool, Method), u64>,
     /// Probes of TLS libraries, where there can be any.
@@ -236,7 +236,7 @@ impl Worker {
         let mut plaintext = Plaintext::start(processes.proc().clone(), attachments);
         let mut discovery = Discovery::new(Arc::clone(&processes), &targets);
         // Before they are first heard of, so that no request is missed.
-        let chosen = if targets.is_empty() { discovery.judge_running() } else { targets };
+        let chosen = if targets.is_empty() { discovery.evaluate_running() } else { targets };
         discovery.tell(&mut capture);
         if let Some(plaintext) = &mut plaintext {
             chosen.into_iter().for_each(|tgid| plaintext.on_watched(tgid));
@@ -249,7 +249,7 @@ impl Worker {
             recorder,
             discovery,
             stages: Stages::new(Arc::clone(&processes), Waiting::new(metadata), tracer, telemetry, changes, sink),
-            answers: DnsAnswers::default(),
+            dns_cache: DnsCache::default(),
             being_answered: HashMap::new(),
             shed: Shed::default(),
             wanted: Vec::new(),
@@ -273,7 +273,7 @@ impl Worker {
             let taken = self.round();
             wait = if taken > 0 { WAIT_BUSY } else { (wait * 2).min(WAIT_IDLE) };
             if self.housekeeping.elapsed() > HOUSEKEEPING {
-                self.keep_house();
+                self.do_housekeeping();
             }
             if stop.load(Ordering::Relaxed) {
                 break Ended::Stopped;
@@ -293,7 +293,7 @@ impl Worker {
             connections,
             discovery,
             stages,
-            answers,
+            dns_cache,
             plaintext,
             ready,
             watched,
@@ -313,20 +313,20 @@ impl Worker {
                     if let Some(plaintext) = plaintext {
                         plaintext.on_watched(open.tgid);
                     }
-                    let asker =
-                        Asker { tgid: open.tgid, started_at_ns: open.started_at_ns, forked_from: open.forked_from };
+                    let client =
+                        DnsClient { tgid: open.tgid, started_at_ns: open.started_at_ns, forked_from: open.forked_from };
                     let mut asked = None;
                     let name = |ip| {
-                        asked = answers.name(asker, ip, open.at_ns);
+                        asked = dns_cache.name(client, ip, open.at_ns);
                         asked.clone()
                     };
                     connections.on_open(open, name, &mut sink);
                     recorder.write(|| Entry::Open(entry::Open::new(open, asked.as_deref())));
                 }
             }
-            // The process may not be judged yet: it is by its first connection, before which it asks for names.
-            Event::Answer { header, message } => {
-                answers.on_answer(header.tgid, header.started_at_ns, header.at_ns, message);
+            // The process may not be evaluated yet: it is by its first connection, before which it asks for names.
+            Event::DnsResponse { header, message } => {
+                dns_cache.on_response(header.tgid, header.started_at_ns, header.at_ns, message);
             }
             Event::Data { header, head, tail } => {
                 // The kernel side goes on for a while with a connection that was met before its process was left out.
@@ -358,7 +358,7 @@ impl Worker {
                 if process.what == PROCESS_EXIT {
                     recorder.write(|| Entry::Exit { tgid: process.tgid, at_ns: process.at_ns });
                     connections.on_exit(process.tgid, process.at_ns, &mut sink);
-                    answers.on_exit(process.tgid, process.at_ns);
+                    dns_cache.on_exit(process.tgid, process.at_ns);
                 }
             }
         });
@@ -375,7 +375,7 @@ impl Worker {
         }
         connections.on_tick(now_ns, &mut sink);
         stages.end_round();
-        discovery.read_begun();
+        discovery.read_executed();
         let settled = plaintext.as_mut().is_none_or(|plaintext| {
             connections.take_encrypted().for_each(|tgid| plaintext.on_encrypted(tgid));
             let round = plaintext.round(capture);
@@ -409,21 +409,21 @@ impl Worker {
         taken
     }
 
-    fn keep_house(&mut self) {
+    fn do_housekeeping(&mut self) {
         self.housekeeping = Instant::now();
         self.stages.telemetry.refresh_clock(Offset::sample());
         if self.swept.elapsed() > SWEEPING {
             self.swept = Instant::now();
             self.discovery.sweep(&mut self.capture);
         }
-        self.answers.sweep(monotonic_ns());
+        self.dns_cache.sweep(monotonic_ns());
         self.look_after_unix_sockets();
         self.recorder.hand_over();
         self.connections.gather();
         self.count_open_requests();
         self.count_shed();
         self.publish();
-        self.discovery.keep_house();
+        self.discovery.do_housekeeping();
     }
 
     /// Ends connections over unix sockets that are closed, and asks about those that are idle.

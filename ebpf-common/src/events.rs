@@ -17,8 +17,8 @@ pub enum EventKind {
     Process = 4,
     /// [`Bind`]: it became known which connection carries a stream of plaintext.
     Bind = 5,
-    /// [`Answer`]: a process received what a DNS server answered.
-    Answer = 6,
+    /// [`DnsResponse`]: a process received what a DNS server answered.
+    DnsResponse = 6,
     /// [`Met`]: a process that is not judged yet uses a connection.
     Met = 7,
 }
@@ -33,7 +33,7 @@ impl EventKind {
             3 => Some(Self::State),
             4 => Some(Self::Process),
             5 => Some(Self::Bind),
-            6 => Some(Self::Answer),
+            6 => Some(Self::DnsResponse),
             7 => Some(Self::Met),
             _ => None,
         }
@@ -118,7 +118,7 @@ pub struct Open {
     /// Address family.
     pub family: u16,
     /// TCP state (MPTCP has the same), perhaps with [`MET_AT_BEGINNING`]; 0 for a unix socket. Of a stream of plaintext: 0, or
-    /// [`MET_IN_MIDST`].
+    /// [`MET_MID_STREAM`].
     pub state: u16,
     /// Identity of the connection: the socket cookie, or a number of the same uniqueness with its top bit set.
     pub conn: u64,
@@ -155,7 +155,7 @@ pub struct Open {
 pub const PLAINTEXT: u64 = 1 << 62;
 
 /// [`Open::state`] of a stream of plaintext that was known to move bytes up to the moment when it was met.
-pub const MET_IN_MIDST: u16 = 1;
+pub const MET_MID_STREAM: u16 = 1;
 
 /// Bit of [`Open::state`] of a TCP connection: the piece with which it was met is the first that moved over it.
 pub const MET_AT_BEGINNING: u16 = 1 << 15;
@@ -294,8 +294,8 @@ pub struct Met {
 /// A process received what a DNS server answered. `len` bytes of the message follow this record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct Answer {
-    /// [`EventKind::Answer`].
+pub struct DnsResponse {
+    /// [`EventKind::DnsResponse`].
     pub kind: u32,
     /// Captured bytes of the message, from its beginning.
     pub len: u32,
@@ -309,7 +309,7 @@ pub struct Answer {
     pub started_at_ns: u64,
 }
 
-const _: () = assert!(size_of::<Answer>() == 32);
+const _: () = assert!(size_of::<DnsResponse>() == 32);
 const _: () = assert!(size_of::<Data>() == 72);
 const _: () = assert!(size_of::<Open>() == 216);
 const _: () = assert!(size_of::<State>() == 48);

@@ -41,7 +41,7 @@ pub const DATAGRAM: u32 = 1;
 
 /// Threads per element of the map with their marks, a byte for each. Behind the elements for all numbers that threads may
 /// have there is one more, for the idle threads of the processors.
-pub const TOLD_CHUNK: u32 = 4096;
+pub const CLAIMS_CHUNK: u32 = 4096;
 /// Most copies behind a program.
 pub const STANDBY_MAX: u32 = 3;
 

@@ -38,7 +38,7 @@ pub static HAS_COOKIES: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static STANDBY: Global<u32> = Global::new(0);
 
-/// Numbers that threads may have, rounded up to a whole element of `TOLD`.
+/// Numbers that threads may have, rounded up to a whole element of `CLAIMS`.
 #[unsafe(no_mangle)]
 pub static THREADS: Global<u32> = Global::new(0);
 

@@ -13,12 +13,12 @@ use ebpf_common::{
         SHARES_MAX, TLS_CALLS_MAX, TLS_CALLS_PER_PAGE, TLS_CARRIERS_MAX, TLS_SCRATCH_SLOTS, TLS_STREAMS_MAX,
         TLS_THREADS_MAX,
     },
-    policy::{COUNTERS, Counter, PORT_WORDS, TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX, TOLD_CHUNK},
+    policy::{CLAIMS_CHUNK, COUNTERS, Counter, PORT_WORDS, TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX},
 };
 
 use crate::handlers::{
     capture::Buffer,
-    frames::{Stand, Walk},
+    frames::{FrameCursor, Walk},
 };
 
 /// What is remembered of a connection.
@@ -44,7 +44,7 @@ pub struct Connection {
     /// Pieces seen.
     pub pieces: u32,
     /// Where the directions that are followed stand: received, sent.
-    pub frames: [Stand; 2],
+    pub frames: [FrameCursor; 2],
     /// Inode of the socket (`syscall` backend): tells a reused address from the same socket.
     pub inode: u64,
     /// The stream of plaintext that it carries, if it is `BOUND`.
@@ -65,7 +65,7 @@ pub const RESPONSES: u32 = 1 << 4;
 pub const CIPHER: u32 = 1 << 6;
 /// Its plaintext is seen at a TLS library; nothing of its own is recorded.
 pub const BOUND: u32 = 1 << 7;
-/// What is received is followed, as `Stand` says; shifted by the direction.
+/// What is received is followed, as `FrameCursor` says; shifted by the direction.
 pub const FOLLOWED: u32 = 1 << 8;
 /// A TLS library could not send on it, and nothing was sent on it since.
 pub const HELD: u32 = 1 << 11;
@@ -401,7 +401,7 @@ pub fn all_are_attached() -> bool {
 /// By thread: at which hooks one of the copies has told of the hit that it is at, see `handlers::standby`. Written by the
 /// programs. The loader makes room where there are copies.
 #[map]
-pub static TOLD: Array<[u8; TOLD_CHUNK as usize]> = Array::with_max_entries(1, 0);
+pub static CLAIMS: Array<[u8; CLAIMS_CHUNK as usize]> = Array::with_max_entries(1, 0);
 
 /// What `sys_exit` continues in, see `ebpf_common::policy`. Written by the loader.
 #[map]

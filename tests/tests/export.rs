@@ -14,7 +14,7 @@ use std::{
 use beyla_rs::{
     config::{Environment, FlagLayer, Loaded, Sources},
     export::{
-        ExportConfig, Exporters, Ledger, MetricSource, OTLP, Outcome,
+        ExportConfig, Exporters, Fate, Ledger, MetricSource, OTLP,
         config::{Print, Temporality},
     },
     model::{
@@ -155,7 +155,7 @@ fn spans_arrive_as_they_were_in_every_protocol_plain_and_compressed() {
             receiver.wait_for(|state| state.spans.len() >= 60, LONG).unwrap();
 
             let report = stage.shutdown(LONG).spans.unwrap();
-            assert_eq!((report.pushed, report.count(Outcome::Sent), report.queued_bytes), (60, 60, 0));
+            assert_eq!((report.pushed, report.count(Fate::Sent), report.queued_bytes), (60, 60, 0));
             let state = receiver.state();
             assert_eq!(state.violations, Vec::<String>::new());
             assert_eq!(state.spans.len(), 60);
@@ -216,7 +216,7 @@ fn a_receiver_that_is_away_for_a_while_gets_everything_once() {
         let stage = Stage::start(&config, vec![]);
         stage.exporters.push(spans(1..=10, &resource("a", 1)));
         receiver.wait_for(|state| state.spans.len() >= 10, LONG).unwrap();
-        assert_eq!(stage.shutdown(LONG).spans.unwrap().count(Outcome::Sent), 10);
+        assert_eq!(stage.shutdown(LONG).spans.unwrap().count(Fate::Sent), 10);
         let state = receiver.state();
         assert_eq!((state.spans.len(), state.requests.len()), (10, 4), "{protocol}");
     }
@@ -251,7 +251,7 @@ fn what_the_receiver_refuses_for_good_is_dropped_and_counted_and_not_sent_again(
         receiver.wait_for(|state| state.requests.len() == 1, LONG).unwrap();
         stage.exporters.push(spans(8..=10, &resource("a", 1)));
         let ledger = stage.shutdown(LONG).spans.unwrap();
-        assert_eq!((ledger.count(Outcome::DroppedFailed), ledger.count(Outcome::Sent)), (7, 3), "{protocol}");
+        assert_eq!((ledger.count(Fate::DroppedFailed), ledger.count(Fate::Sent)), (7, 3), "{protocol}");
         assert_eq!((receiver.spans().len(), receiver.state().requests.len()), (3, 2), "{protocol}");
     }
 }
@@ -269,7 +269,7 @@ fn a_request_that_the_receiver_keeps_failing_at_does_not_hold_its_place_for_ever
     receiver.recover();
     stage.exporters.push(spans(8..=10, &resource("a", 1)));
     let ledger = stage.shutdown(LONG).spans.unwrap();
-    assert_eq!((ledger.count(Outcome::DroppedFailed), ledger.count(Outcome::Sent)), (7, 3));
+    assert_eq!((ledger.count(Fate::DroppedFailed), ledger.count(Fate::Sent)), (7, 3));
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn what_the_receiver_rejects_of_a_request_is_counted() {
         let stage = Stage::start(&config, vec![]);
         stage.exporters.push(spans(1..=10, &resource("a", 1)));
         let ledger = stage.shutdown(LONG).spans.unwrap();
-        assert_eq!((ledger.count(Outcome::Sent), ledger.count(Outcome::Rejected)), (6, 4), "{protocol}");
+        assert_eq!((ledger.count(Fate::Sent), ledger.count(Outcome::Rejected)), (6, 4), "{protocol}");
         assert_eq!(receiver.spans().len(), 6);
     }
 }
@@ -322,14 +322,14 @@ fn an_outage_bounds_memory_loses_only_what_it_counts_and_never_holds_the_produce
         producer.join().unwrap();
         let during = stage.spans();
         assert_eq!(during.pushed, 10_000);
-        assert!(during.count(Outcome::DroppedQueueFull) > 0 && during.queued > 0, "{during:?}");
-        assert_eq!(during.count(Outcome::Sent), 0);
+        assert!(during.count(Fate::DroppedQueueFull) > 0 && during.queued > 0, "{during:?}");
+        assert_eq!(during.count(Fate::Sent), 0);
 
         let receiver = Receiver::start_on(ports, None);
         receiver.wait_for(|state| state.spans.len() as u64 >= during.queued, LONG).unwrap();
         let ledger = stage.shutdown(LONG).spans.unwrap();
         assert_balanced(&ledger);
-        assert_eq!((ledger.queued, ledger.count(Outcome::Sent)), (0, during.queued), "{ledger:?}");
+        assert_eq!((ledger.queued, ledger.count(Fate::Sent)), (0, during.queued), "{ledger:?}");
         let ids: HashSet<_> = receiver.spans().into_iter().map(|span| span.span_id).collect();
         assert_eq!(ids.len() as u64, during.queued, "each once");
         assert_eq!(receiver.spans().len() as u64, during.queued, "each once");
@@ -350,7 +350,7 @@ fn a_receiver_that_crashes_and_comes_back_gets_the_rest() {
         stage.exporters.push(spans(6..=10, &service));
         let receiver = Receiver::start_on(ports, None);
         receiver.wait_for(|state| state.spans.len() == 5, LONG).unwrap();
-        assert_eq!(stage.shutdown(LONG).spans.unwrap().count(Outcome::Sent), 10, "{protocol}");
+        assert_eq!(stage.shutdown(LONG).spans.unwrap().count(Fate::Sent), 10, "{protocol}");
     }
 }
 
@@ -368,7 +368,7 @@ fn shutdown_sends_what_waits_without_waiting_for_the_schedule() {
         let started = Instant::now();
         let report = stage.shutdown(LONG);
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-        assert_eq!(report.spans.unwrap().count(Outcome::Sent), 500);
+        assert_eq!(report.spans.unwrap().count(Fate::Sent), 500);
         assert_eq!(receiver.spans().len(), 500);
     }
 }
@@ -389,9 +389,9 @@ fn shutdown_ends_at_its_deadline_and_counts_what_was_not_delivered() {
         let ledger = stage.shutdown(Duration::from_millis(300)).spans.unwrap();
         let took = started.elapsed();
         assert!(took >= Duration::from_millis(290) && took < Duration::from_secs(3), "{took:?}");
-        assert_eq!((ledger.count(Outcome::DroppedShutdown), ledger.queued), (100, 0), "{ledger:?}");
+        assert_eq!((ledger.count(Fate::DroppedShutdown), ledger.queued), (100, 0), "{ledger:?}");
         sink.push(spans(101..=101, &resource("a", 1)));
-        assert_eq!(sink.counters().spans_of(OTLP).unwrap().count(Outcome::DroppedShutdown), 101);
+        assert_eq!(sink.counters().spans_of(OTLP).unwrap().count(Fate::DroppedShutdown), 101);
         receiver.recover();
     }
 }
@@ -405,7 +405,7 @@ fn shutdown_does_not_wait_for_a_receiver_that_is_not_there() {
     let started = Instant::now();
     let report = stage.shutdown(Duration::from_secs(60));
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    assert_eq!(report.spans.unwrap().count(Outcome::DroppedShutdown), 100);
+    assert_eq!(report.spans.unwrap().count(Fate::DroppedShutdown), 100);
 }
 
 #[test]
@@ -430,7 +430,7 @@ fn many_spans_from_many_threads_arrive_exactly() {
         }
     });
     let ledger = stage.shutdown(LONG).spans.unwrap();
-    assert_eq!((ledger.pushed, ledger.count(Outcome::Sent)), (THREADS * EACH, THREADS * EACH), "{ledger:?}");
+    assert_eq!((ledger.pushed, ledger.count(Fate::Sent)), (THREADS * EACH, THREADS * EACH), "{ledger:?}");
     let state = receiver.state();
     assert_eq!(state.spans.len() as u64, THREADS * EACH);
     assert_eq!(state.spans.iter().map(|span| &span.span_id).collect::<HashSet<_>>().len() as u64, THREADS * EACH);
@@ -524,7 +524,7 @@ fn metrics_arrive_as_they_were_in_every_protocol() {
         let state = receiver.state();
         assert_eq!(state.violations, Vec::<String>::new(), "{protocol}");
         let points = state.metrics.iter().map(|metric| metric.points.len() as u64).sum::<u64>();
-        assert_eq!(report.metric_points.unwrap().count(Outcome::Sent), points);
+        assert_eq!(report.metric_points.unwrap().count(Fate::Sent), points);
 
         let count = find(&state.metrics, "a.count");
         assert_eq!((count.kind, count.temporality, count.monotonic), ("sum", "cumulative", true));
@@ -574,7 +574,7 @@ fn deltas_of_a_request_that_was_lost_are_in_the_next() {
         receiver.respond_with(FailNext { requests: 2, failure: Failure::Refused { http: 400, grpc: 3 } });
         receiver.wait_for(|state| state.requests.iter().filter(|r| !r.taken).count() >= 2, LONG).unwrap();
         let report = stage.shutdown(LONG).metric_points.unwrap();
-        assert!(report.count(Outcome::DroppedFailed) > 0, "{report:?}");
+        assert!(report.count(Fate::DroppedFailed) > 0, "{report:?}");
 
         let state = receiver.state();
         assert_eq!(state.violations, Vec::<String>::new());
@@ -700,7 +700,7 @@ fn tls_with_certificates_of_both_sides_works_in_every_protocol() {
         let stranger = Receiver::start_on(Ports::default(), Some(Authority::new().tls()));
         let stage = Stage::start(&config(&stranger, protocol, &variables), vec![]);
         stage.exporters.push(spans(1..=3, &resource("a", 1)));
-        assert_eq!(stage.shutdown(LONG).spans.unwrap().count(Outcome::DroppedShutdown), 3);
+        assert_eq!(stage.shutdown(LONG).spans.unwrap().count(Fate::DroppedShutdown), 3);
         assert_eq!(stranger.spans(), vec![]);
     }
 }
@@ -771,7 +771,7 @@ fn a_batch_that_is_never_answered_is_given_up_when_it_may_take_no_longer() {
         let stage = Stage::start(&config_to(&endpoint, protocol, &[(key, value)]), vec![]);
         let began = Instant::now();
         stage.exporters.push(spans(1..=3, &resource("a", 1)));
-        tests::wait::poll("the batch is given up", || (stage.spans().count(Outcome::DroppedFailed) == 3).then_some(()));
+        tests::wait::poll("the batch is given up", || (stage.spans().count(Fate::DroppedFailed) == 3).then_some(()));
         assert!(
             began.elapsed() < Duration::from_secs(5),
             "a request may take 10 s, the batch 0.3 s: {:?}",
@@ -789,5 +789,5 @@ fn a_port_that_is_in_use_does_not_stop_the_agent() {
     let stage = Stage::start(&config, vec![]);
     assert_eq!(stage.exporters.listen_addr(), None);
     stage.exporters.push(spans(1..=1, &resource("a", 1)));
-    assert_eq!(stage.shutdown(LONG).spans.unwrap().count(Outcome::Sent), 1);
+    assert_eq!(stage.shutdown(LONG).spans.unwrap().count(Fate::Sent), 1);
 }

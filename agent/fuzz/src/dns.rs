@@ -1,6 +1,6 @@
 //! What processes are told of names.
 
-#[path = "../../src/procs/answers/message.rs"]
+#[path = "../../src/procs/dns/message.rs"]
 mod message;
 
 use std::net::IpAddr;

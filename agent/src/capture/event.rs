@@ -6,7 +6,8 @@ use std::{
 };
 
 use ebpf_common::events::{
-    AF_INET, AF_INET6, AF_UNIX, Answer, Bind, Data, EventKind, Met, Open, Process, State, UNIX_PATH_MAX, is_plaintext,
+    AF_INET, AF_INET6, AF_UNIX, Bind, Data, DnsResponse, EventKind, Met, Open, Process, State, UNIX_PATH_MAX,
+    is_plaintext,
 };
 use zerocopy::FromBytes;
 
@@ -30,14 +31,14 @@ pub enum Event<'a> {
     State(&'a State),
     /// A process was forked, replaced its program, or ended.
     Process(&'a Process),
-    /// A process that is not judged yet uses a connection.
+    /// A process that is not evaluated yet uses a connection.
     Met(&'a Met),
     /// It became known which connection carries a stream of plaintext.
     Bind(&'a Bind),
     /// A process received what a DNS server answered.
-    Answer {
+    DnsResponse {
         /// Who, and when.
-        header: &'a Answer,
+        header: &'a DnsResponse,
         /// The beginning of the message.
         message: &'a [u8],
     },
@@ -54,9 +55,9 @@ impl<'a> Event<'a> {
             EventKind::Process => Self::Process(Process::ref_from_prefix(record).ok()?.0),
             EventKind::Met => Self::Met(Met::ref_from_prefix(record).ok()?.0),
             EventKind::Bind => Self::Bind(Bind::ref_from_prefix(record).ok()?.0),
-            EventKind::Answer => {
-                let (header, rest) = Answer::ref_from_prefix(record).ok()?;
-                Self::Answer { header, message: rest.get(..usize::try_from(header.len).ok()?)? }
+            EventKind::DnsResponse => {
+                let (header, rest) = DnsResponse::ref_from_prefix(record).ok()?;
+                Self::DnsResponse { header, message: rest.get(..usize::try_from(header.len).ok()?)? }
             }
             EventKind::Data => {
                 let (header, payload) = Data::ref_from_prefix(record).ok()?;
@@ -148,14 +149,14 @@ mod tests {
 
     #[test]
     fn an_answer_comes_with_its_message_or_not_at_all() {
-        let mut answer = Answer::new_zeroed();
-        (answer.kind, answer.len, answer.tgid) = (EventKind::Answer as u32, 5, 7);
+        let mut answer = DnsResponse::new_zeroed();
+        (answer.kind, answer.len, answer.tgid) = (EventKind::DnsResponse as u32, 5, 7);
         let mut bytes = Aligned([b'x'; HEADER + 64]);
         let mut parsed_of = |len: u32, record: usize| {
             answer.len = len;
             bytes.0[..32].copy_from_slice(answer.as_bytes());
             match Event::parse(&bytes.0[..record]) {
-                Some(Event::Answer { header, message }) => Some((header.tgid, message.len())),
+                Some(Event::DnsResponse { header, message }) => Some((header.tgid, message.len())),
                 _ => None,
             }
         };

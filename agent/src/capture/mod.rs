@@ -24,7 +24,7 @@ use ebpf_common::{
     capture::{BEGINNING_WORDS, BEGINNINGS_MAX, BEGINNINGS_WORDS, Beginning, Capture as Needed, MODE_NOTHING, begins},
     limits,
     offsets::KernelOffsets,
-    policy::{COUNTERS, Counter, IGNORE, IGNORE_UNLESS_SERVING, PORT_WORDS, TOLD_CHUNK, WATCH},
+    policy::{CLAIMS_CHUNK, COUNTERS, Counter, IGNORE, IGNORE_UNLESS_SERVING, PORT_WORDS, WATCH},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
@@ -63,7 +63,7 @@ pub struct Options {
     /// How many copies stand behind each program at a tracepoint, for when it is preempted; `None`: as many as this
     /// kernel needs.
     pub standby: Option<u32>,
-    /// Processes are chosen by rules: those that are not judged yet have a quarter of the ring.
+    /// Processes are chosen by rules: those that are not evaluated yet have a quarter of the ring.
     pub is_selective: bool,
     /// Ports that processes are chosen by, see [`Capture::choose_ports`].
     pub chosen_ports: Vec<(u16, u16)>,
@@ -90,9 +90,9 @@ impl Options {
     fn beginnings(&self) -> ([u32; BEGINNINGS_WORDS], u32, u32) {
         let head_limit = self.head_limit();
         let is_less = head_limit < limits::HEAD_MAX;
-        let left_out = if is_less { begins::WHOLE | begins::HTTP1_MESSAGES } else { 0 };
+        let unwanted = if is_less { begins::WHOLE | begins::HTTP1_MESSAGES } else { 0 };
         let told: Vec<&Beginning> =
-            self.at_first.beginnings.iter().filter(|it| it.what & left_out == 0).take(BEGINNINGS_MAX).collect();
+            self.at_first.beginnings.iter().filter(|it| it.what & unwanted == 0).take(BEGINNINGS_MAX).collect();
         let mut table = [0; BEGINNINGS_WORDS];
         for (slot, beginning) in table.chunks_exact_mut(BEGINNING_WORDS).skip(1).zip(&told) {
             let Beginning { word, mask, what, head } = **beginning;
@@ -442,11 +442,11 @@ impl Capture {
                 *count = values.iter().sum();
             }
         }
-        Counts { counts, left_out: self.left_out(counts[Counter::ToldBefore as usize]) }
+        Counts { counts, missed_runs: self.missed_runs(counts[Counter::ToldBefore as usize]) }
     }
 
-    /// See [`Counts::left_out`].
-    fn left_out(&self, told_before: u64) -> u64 {
+    /// See [`Counts::missed_runs`].
+    fn missed_runs(&self, told_before: u64) -> u64 {
         let first = self.object.programs().filter_map(|(_, program)| {
             let Program::BtfTracePoint(program) = program else { return None };
             program.fd().ok().map(AsFd::as_fd)
@@ -461,11 +461,11 @@ impl Capture {
 /// How often the kernel left programs out.
 fn skipped<'a>(programs: impl Iterator<Item = BorrowedFd<'a>>) -> u64 {
     let told = |fd: BorrowedFd<'_>| fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok();
-    programs.filter_map(|fd| left_out(&told(fd)?)).sum()
+    programs.filter_map(|fd| missed_runs(&told(fd)?)).sum()
 }
 
 /// The line of a program that says so (Linux 5.12).
-fn left_out(told: &str) -> Option<u64> {
+fn missed_runs(told: &str) -> Option<u64> {
     told.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }
 
@@ -473,7 +473,7 @@ fn left_out(told: &str) -> Option<u64> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     counts: [u64; COUNTERS as usize],
-    left_out: u64,
+    missed_runs: u64,
 }
 
 impl Counts {
@@ -487,8 +487,8 @@ impl Counts {
     /// moved then was not seen, if it was of interest. It happens where a program can be preempted (from Linux 7.0 on). Where
     /// copies stand by, how often none of them was run, at most: that only the last was not shows at the thread's next hit.
     #[must_use]
-    pub const fn left_out(&self) -> u64 {
-        self.left_out
+    pub const fn missed_runs(&self) -> u64 {
+        self.missed_runs
     }
 }
 
@@ -520,7 +520,7 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
         .map_max_entries("EVENTS", ring_bytes);
     if standby > 0 {
         // One more for idle threads.
-        loader.map_max_entries("TOLD", threads / TOLD_CHUNK + 1);
+        loader.map_max_entries("CLAIMS", threads / CLAIMS_CHUNK + 1);
     }
     for &(map, entries) in backend.maps() {
         loader.map_max_entries(map, entries);
@@ -626,7 +626,7 @@ mod tests {
 
     #[test]
     fn how_often_a_program_was_left_out_is_read_where_the_kernel_tells() {
-        assert_eq!(left_out("pos:\t0\nprog_id:\t72\nrun_cnt:\t0\nrecursion_misses:\t98\n"), Some(98));
-        assert_eq!(left_out("pos:\t0\nprog_id:\t72\nrun_cnt:\t0\n"), None);
+        assert_eq!(missed_runs("pos:\t0\nprog_id:\t72\nrun_cnt:\t0\nrecursion_misses:\t98\n"), Some(98));
+        assert_eq!(missed_runs("pos:\t0\nprog_id:\t72\nrun_cnt:\t0\n"), None);
     }
 }

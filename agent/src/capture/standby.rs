@@ -8,7 +8,7 @@ use aya::{
     maps::{Array, Map, MapData},
 };
 use aya_obj::{Object, btf::BtfKind, generated::bpf_map_type::BPF_MAP_TYPE_PERCPU_ARRAY};
-use ebpf_common::policy::{STANDBY_MAX, TOLD_CHUNK};
+use ebpf_common::policy::{CLAIMS_CHUNK, STANDBY_MAX};
 
 use super::{
     backend::{Attach, Backend, Continuation, Hook, PROCESS_HOOKS},
@@ -31,10 +31,10 @@ pub(super) fn copies(release: Option<Release>) -> u32 {
 /// Most numbers that the kernel gives to threads (`PID_MAX_LIMIT`).
 const THREADS_MAX: u32 = 1 << 22;
 
-/// How many numbers threads may have, by what `/proc/sys/kernel/pid_max` says; a multiple of [`TOLD_CHUNK`].
+/// How many numbers threads may have, by what `/proc/sys/kernel/pid_max` says; a multiple of [`CLAIMS_CHUNK`].
 pub(super) fn threads(pid_max: Option<&str>) -> u32 {
     let said = pid_max.and_then(|said| said.trim().parse().ok()).unwrap_or(THREADS_MAX);
-    said.clamp(TOLD_CHUNK, THREADS_MAX).next_multiple_of(TOLD_CHUNK)
+    said.clamp(CLAIMS_CHUNK, THREADS_MAX).next_multiple_of(CLAIMS_CHUNK)
 }
 
 /// The copies, attached until this is dropped.
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn there_is_room_for_every_thread() {
         let said = ["4194304\n", "32768\n", "301\n", "100000", "99999999", "x"];
-        let expected = [THREADS_MAX, 32_768, TOLD_CHUNK, 102_400, THREADS_MAX, THREADS_MAX];
+        let expected = [THREADS_MAX, 32_768, CLAIMS_CHUNK, 102_400, THREADS_MAX, THREADS_MAX];
         assert_eq!(said.map(|said| threads(Some(said))), expected);
         assert_eq!(threads(None), THREADS_MAX);
     }

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::{
     error::Problem,
     node::{Node, Value},
-    obi::{self, Theirs},
+    obi::{self, ObiKey},
 };
 
 /// Looks through one layer: keys that are most likely mistyped are problems, OBI's options that we lack are warnings. What
@@ -45,13 +45,13 @@ impl<'a> Walk<'a> {
                         return true;
                     }
                     match obi::look_up(&child_path) {
-                        Theirs::Option => {
+                        ObiKey::Option => {
                             let message = "is an option of OBI that is not supported yet; it is ignored";
                             self.warnings.push(Problem::at(key.origin.clone(), child_shown, message));
                         }
-                        Theirs::Section if !child.is_empty() => self.node(child, None, &child_path, &child_shown),
-                        Theirs::Section => {}
-                        Theirs::Unknown => {
+                        ObiKey::Section if !child.is_empty() => self.node(child, None, &child_path, &child_shown),
+                        ObiKey::Section => {}
+                        ObiKey::Unknown => {
                             let problem = |message| Problem::at(key.origin.clone(), child_shown, message);
                             match self.meant(path, &key.name, &forms) {
                                 Some(near) => {

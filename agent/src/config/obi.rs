@@ -28,7 +28,7 @@ static UNSUPPORTED: LazyLock<Vec<Row>> = LazyLock::new(|| {
 
 /// What is known of a key that is not ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Theirs {
+pub(crate) enum ObiKey {
     /// An option of theirs, or all below it are.
     Option,
     /// A section of theirs: look at what is inside.
@@ -38,20 +38,20 @@ pub(crate) enum Theirs {
 }
 
 /// Whether the dotted key `path` (lists as `[]`) is one of theirs.
-pub(crate) fn look_up(path: &str) -> Theirs {
-    let mut found = Theirs::Unknown;
+pub(crate) fn look_up(path: &str) -> ObiKey {
+    let mut found = ObiKey::Unknown;
     for row in UNSUPPORTED.iter() {
         if let Some(section) = row.key.strip_suffix(".**") {
             let bare = section.strip_suffix("[]").unwrap_or(section);
             if is_within(path, section) || path == bare {
-                return Theirs::Option;
+                return ObiKey::Option;
             }
         }
         if row.key == path {
-            return Theirs::Option;
+            return ObiKey::Option;
         }
         if is_within(row.key, path) {
-            found = Theirs::Section;
+            found = ObiKey::Section;
         }
     }
     found
@@ -218,13 +218,13 @@ mod tests {
 
     #[test]
     fn keys_of_theirs_are_told_from_others() {
-        assert_eq!(look_up("network.enable"), Theirs::Option);
-        assert_eq!(look_up("network"), Theirs::Section);
-        assert_eq!(look_up("network.enabled"), Theirs::Unknown);
-        assert_eq!(look_up("filter.application.http.route.match"), Theirs::Option);
-        assert_eq!(look_up("discovery.survey[].exe_path"), Theirs::Option);
-        assert_eq!(look_up("discovery.survey"), Theirs::Option);
-        assert_eq!(look_up("netw"), Theirs::Unknown);
+        assert_eq!(look_up("network.enable"), ObiKey::Option);
+        assert_eq!(look_up("network"), ObiKey::Section);
+        assert_eq!(look_up("network.enabled"), ObiKey::Unknown);
+        assert_eq!(look_up("filter.application.http.route.match"), ObiKey::Option);
+        assert_eq!(look_up("discovery.survey[].exe_path"), ObiKey::Option);
+        assert_eq!(look_up("discovery.survey"), ObiKey::Option);
+        assert_eq!(look_up("netw"), ObiKey::Unknown);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     capture,
     guarded::Guarded,
     order::{Kept, Order, PATIENCE_NS, Piece},
-    recognise::{Undecided, Verdict},
+    recognise::{Decision, Undecided},
 };
 use crate::{
     model::{
@@ -18,7 +18,7 @@ use crate::{
     protocols::{Anomalies, Chunk, End, Entry, Handover, Interest, Output, REGISTRY},
 };
 
-enum Speech {
+enum ProtocolState {
     Undecided(Box<Undecided>),
     Speaks {
         entry: &'static Entry,
@@ -82,7 +82,7 @@ pub(super) struct Connection {
 
 /// What is known of the bytes, apart from their order.
 struct Flow {
-    speech: Speech,
+    protocol_state: ProtocolState,
     /// Where the next piece of each direction is due; `None` where the connection was taken up again in mid-life.
     expected: [Option<u64>; 2],
     bytes_lost: u64,
@@ -114,7 +114,7 @@ impl Connection {
     ) -> Self {
         let expected = if whole { [Some(0); 2] } else { [None; 2] };
         let flow = Flow {
-            speech: Speech::Undecided(Box::new(Undecided::new(from_beginning))),
+            protocol_state: ProtocolState::Undecided(Box::new(Undecided::new(from_beginning))),
             expected,
             bytes_lost: 0,
             quiet_since_ns: [quiet_since_ns; 2],
@@ -226,7 +226,7 @@ impl Connection {
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
         flow.on_moved(direction, moved, at_ns, thread, out);
-        if let Speech::Speaks { session, .. } = &mut flow.speech {
+        if let ProtocolState::Speaks { session, .. } = &mut flow.protocol_state {
             session.on_end_of_stream(direction, at_ns, out);
         }
     }
@@ -242,7 +242,7 @@ impl Connection {
         for direction in [Direction::Received, Direction::Sent] {
             flow.on_moved(direction, moved[direction.index()], at_ns, thread, out);
         }
-        if let Speech::Undecided(undecided) = &mut flow.speech
+        if let ProtocolState::Undecided(undecided) = &mut flow.protocol_state
             && let Some((entry, role, pending)) = undecided.unanswered()
         {
             if pending.first().is_some_and(|kept| kept.piece().position == 0) {
@@ -251,7 +251,7 @@ impl Connection {
                 flow.anomalies.requests_lost += 1;
             }
         }
-        if let Speech::Speaks { session, .. } = &mut flow.speech {
+        if let ProtocolState::Speaks { session, .. } = &mut flow.protocol_state {
             session.on_end(end, at_ns, out);
         }
     }
@@ -271,36 +271,36 @@ impl Connection {
     fn memory(&self) -> usize {
         size_of::<Self>()
             + self.order.memory()
-            + match &self.flow.speech {
-                Speech::Undecided(undecided) => undecided.memory(),
-                Speech::Speaks { session, .. } => session.memory(),
-                Speech::Foreign => 0,
+            + match &self.flow.protocol_state {
+                ProtocolState::Undecided(undecided) => undecided.memory(),
+                ProtocolState::Speaks { session, .. } => session.memory(),
+                ProtocolState::Foreign => 0,
             }
     }
 
     pub(super) fn protocol(&self) -> Option<&'static str> {
-        match &self.flow.speech {
-            Speech::Speaks { entry, .. } => Some(entry.name),
+        match &self.flow.protocol_state {
+            ProtocolState::Speaks { entry, .. } => Some(entry.name),
             _ => None,
         }
     }
 
     /// Which end the process is, once that is known.
     pub(super) fn role(&self) -> Option<Role> {
-        match &self.flow.speech {
-            Speech::Speaks { session, .. } => Some(session.role()),
+        match &self.flow.protocol_state {
+            ProtocolState::Speaks { session, .. } => Some(session.role()),
             _ => None,
         }
     }
 
     /// Whether requests wait for the end of their response.
     pub(super) fn has_open_requests(&self) -> bool {
-        matches!(&self.flow.speech, Speech::Speaks { session, .. } if session.open_requests() > 0)
+        matches!(&self.flow.protocol_state, ProtocolState::Speaks { session, .. } if session.open_requests() > 0)
     }
 
     /// As [`Session::open_methods`].
     pub(super) fn open_methods(&self, each: &mut dyn FnMut(Group, Option<&str>)) {
-        if let Speech::Speaks { session, .. } = &self.flow.speech {
+        if let ProtocolState::Speaks { session, .. } = &self.flow.protocol_state {
             session.open_methods(each);
         }
     }
@@ -322,14 +322,14 @@ impl Connection {
 impl Flow {
     /// Takes over what the present session has counted.
     fn settle_anomalies(&mut self) {
-        if let Speech::Speaks { session, .. } = &mut self.speech {
+        if let ProtocolState::Speaks { session, .. } = &mut self.protocol_state {
             self.anomalies += session.take_anomalies();
         }
     }
 
     fn wanted(&mut self) -> Wanted {
-        match self.speech {
-            Speech::Foreign => Wanted::Nothing,
+        match self.protocol_state {
+            ProtocolState::Foreign => Wanted::Nothing,
             _ => self.needs.take().map_or(Wanted::Pieces, Wanted::Captured),
         }
     }
@@ -351,7 +351,7 @@ impl Flow {
         if self.in_use {
             session.begin_in_use();
         }
-        self.speech = Speech::Speaks { entry, session };
+        self.protocol_state = ProtocolState::Speaks { entry, session };
         if entry.capture.beginnings.is_empty() {
             self.needs = Some(capture::of(entry, role));
         }
@@ -365,7 +365,7 @@ impl Flow {
         if piece.flags & flags::END != 0 {
             // What had come by then, and was lost.
             self.on_moved(piece.direction, piece.position, piece.at_ns, piece.thread, out);
-            if let Speech::Speaks { session, .. } = &mut self.speech {
+            if let ProtocolState::Speaks { session, .. } = &mut self.protocol_state {
                 session.on_end_of_stream(piece.direction, piece.at_ns, out);
             }
             return;
@@ -396,29 +396,29 @@ impl Flow {
     }
 
     fn deliver(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Output) {
-        match &mut self.speech {
-            Speech::Foreign => {}
-            Speech::Undecided(undecided) => match undecided.look(piece, lost) {
-                Verdict::Undecided => self.in_use |= lost,
-                Verdict::Lost(requests) => {
+        match &mut self.protocol_state {
+            ProtocolState::Foreign => {}
+            ProtocolState::Undecided(undecided) => match undecided.look(piece, lost) {
+                Decision::Undecided => self.in_use |= lost,
+                Decision::Lost(requests) => {
                     self.anomalies.requests_lost += requests;
                     self.in_use = true;
                 }
-                Verdict::Foreign => self.speech = Speech::Foreign,
-                Verdict::Encrypted => {
-                    self.speech = Speech::Foreign;
+                Decision::Foreign => self.protocol_state = ProtocolState::Foreign,
+                Decision::Encrypted => {
+                    self.protocol_state = ProtocolState::Foreign;
                     self.found_encrypted = true;
                 }
-                Verdict::Prologue(used, client) => {
+                Decision::Prologue(used, client) => {
                     self.found_client = client;
                     self.deliver_rest(piece, used as u64, lost, out);
                 }
-                Verdict::Speaks(entry, role, pending) => {
+                Decision::Speaks(entry, role, pending) => {
                     self.speak(entry, role, &pending, out);
                     self.feed(piece, lost, out);
                 }
             },
-            Speech::Speaks { .. } => self.feed(piece, lost, out),
+            ProtocolState::Speaks { .. } => self.feed(piece, lost, out),
         }
     }
 
@@ -433,7 +433,7 @@ impl Flow {
     }
 
     fn feed(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Output) {
-        let Speech::Speaks { entry, session } = &mut self.speech else { return };
+        let ProtocolState::Speaks { entry, session } = &mut self.protocol_state else { return };
         let chunk = Chunk {
             at_ns: piece.at_ns,
             thread: piece.thread,
@@ -450,19 +450,19 @@ impl Flow {
             Interest::Follow => self.needs = Some(capture::of(entry, session.role())),
             Interest::Nothing => {
                 self.settle_anomalies();
-                self.speech = Speech::Foreign;
+                self.protocol_state = ProtocolState::Foreign;
             }
             Interest::Anew => {
                 let Handover { rest, .. } = session.hand_over();
                 self.settle_anomalies();
-                self.speech = Speech::Undecided(Box::new(Undecided::new(true)));
+                self.protocol_state = ProtocolState::Undecided(Box::new(Undecided::new(true)));
                 self.deliver_rest(piece, piece.len.saturating_sub(rest), lost, out);
             }
             Interest::Switch(name) => {
                 let (role, Handover { rest, request }) = (session.role(), session.hand_over());
                 self.settle_anomalies();
                 let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name) else {
-                    self.speech = Speech::Foreign;
+                    self.protocol_state = ProtocolState::Foreign;
                     if let Some((key, request)) = request {
                         out.finish(key, request);
                     }
@@ -472,7 +472,7 @@ impl Flow {
                 if let Some((key, request)) = request {
                     session.take_over(key, request, out);
                 }
-                self.speech = Speech::Speaks { entry, session };
+                self.protocol_state = ProtocolState::Speaks { entry, session };
                 self.deliver_rest(piece, piece.len.saturating_sub(rest), lost, out);
             }
         }

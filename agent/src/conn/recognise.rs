@@ -40,7 +40,7 @@ pub(super) struct Undecided {
 }
 
 /// What a piece tells.
-pub(super) enum Verdict {
+pub(super) enum Decision {
     /// Nothing yet.
     Undecided,
     /// The protocol and the watched process's role; these pieces come first, then the one at hand.
@@ -67,7 +67,7 @@ impl Undecided {
     }
 
     /// Takes the next piece. `lost`: its bytes, or some, are missing that were not left out on purpose.
-    pub(super) fn look(&mut self, piece: &Piece<'_>, lost: bool) -> Verdict {
+    pub(super) fn look(&mut self, piece: &Piece<'_>, lost: bool) -> Decision {
         let begins_turn = self.last != Some(piece.direction);
         if begins_turn {
             self.last = Some(piece.direction);
@@ -90,7 +90,7 @@ impl Undecided {
         let head = head.get(..LOOK_MAX).unwrap_or(head);
         if is_tls_record(head) {
             self.pending.clear();
-            return Verdict::Encrypted;
+            return Decision::Encrypted;
         }
         if !head.is_empty() && !lost {
             if let Some(verdict) = self.look_for_prologue(piece, head) {
@@ -131,7 +131,7 @@ impl Undecided {
             return self.keep(piece);
         }
         if self.from_beginning {
-            return Verdict::Foreign;
+            return Decision::Foreign;
         }
         self.forget(piece.direction);
         self.undecided()
@@ -143,12 +143,12 @@ impl Undecided {
     }
 
     /// A request was seen that is none if what comes back is no response.
-    fn on_answer(&mut self, entry: &'static Entry, role: Role, piece: &Piece<'_>, lost: bool) -> Verdict {
+    fn on_answer(&mut self, entry: &'static Entry, role: Role, piece: &Piece<'_>, lost: bool) -> Decision {
         if lost {
             let asked = self.pending.iter().filter(|kept| kept.piece().direction == role.requests()).count();
             (self.asked, self.pending_bytes) = (None, 0);
             self.pending.clear();
-            return Verdict::Lost(asked as u64);
+            return Decision::Lost(asked as u64);
         }
         if piece.direction == role.requests() {
             if self.pending_bytes + piece.head.len() < PENDING_MAX {
@@ -175,7 +175,7 @@ impl Undecided {
     }
 
     /// What stands before the protocol itself, where a connection begins with it.
-    fn look_for_prologue(&mut self, piece: &Piece<'_>, head: &[u8]) -> Option<Verdict> {
+    fn look_for_prologue(&mut self, piece: &Piece<'_>, head: &[u8]) -> Option<Decision> {
         let before = head.len().saturating_sub(piece.head.len());
         if piece.position != before as u64 {
             return None;
@@ -185,26 +185,26 @@ impl Undecided {
                 self.forget(piece.direction);
                 // The turn begins behind it.
                 self.last = None;
-                Some(Verdict::Prologue(len.saturating_sub(before), client))
+                Some(Decision::Prologue(len.saturating_sub(before), client))
             }
             Found::Socks => {
                 self.from_beginning = false;
-                Some(Verdict::Undecided)
+                Some(Decision::Undecided)
             }
             Found::Part if piece.head.len() as u64 == piece.len => Some(self.keep(piece)),
             Found::Part | Found::Nothing => None,
         }
     }
 
-    fn undecided(&self) -> Verdict {
-        if self.turns > TURNS_MAX { Verdict::Foreign } else { Verdict::Undecided }
+    fn undecided(&self) -> Decision {
+        if self.turns > TURNS_MAX { Decision::Foreign } else { Decision::Undecided }
     }
 
-    fn keep(&mut self, piece: &Piece<'_>) -> Verdict {
+    fn keep(&mut self, piece: &Piece<'_>) -> Decision {
         let kept = Kept::of(piece);
         self.pending_bytes += kept.memory();
         self.pending.push(kept);
-        Verdict::Undecided
+        Decision::Undecided
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -220,9 +220,9 @@ impl Undecided {
         bytes
     }
 
-    fn speaks(&mut self, entry: &'static Entry, role: Role) -> Verdict {
+    fn speaks(&mut self, entry: &'static Entry, role: Role) -> Decision {
         self.pending_bytes = 0;
-        Verdict::Speaks(entry, role, std::mem::take(&mut self.pending))
+        Decision::Speaks(entry, role, std::mem::take(&mut self.pending))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, num::NonZeroU64, sync::Arc};
 
 use ebpf_common::events::{
-    AF_UNIX, Bind, Data, MET_AT_BEGINNING, MET_IN_MIDST, Open, State, TCP_CLOSE, TCP_FIN_WAIT1, TCP_LAST_ACK, flags,
+    AF_UNIX, Bind, Data, MET_AT_BEGINNING, MET_MID_STREAM, Open, State, TCP_CLOSE, TCP_FIN_WAIT1, TCP_LAST_ACK, flags,
     is_plaintext,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -192,7 +192,7 @@ impl Connections {
             self.of_process.entry(open.tgid).or_default().insert(open.conn);
         }
         let mut since_ns = self.resumed_ns.get(&open.tgid).copied().unwrap_or(self.since_ns);
-        let in_midst = info.tls && open.state == MET_IN_MIDST;
+        let in_midst = info.tls && open.state == MET_MID_STREAM;
         if in_midst {
             since_ns = open.at_ns;
         } else if info.tls {
@@ -752,7 +752,7 @@ mod tests {
         assert_eq!(told(None, SECOND, 0), 1);
         assert_eq!(told(Some(SECOND / 2), SECOND, 0), 1, "nothing moved for half a second");
         assert_eq!(told(Some(SECOND - 1), SECOND, 0), 0, "the probes came in its midst, maybe");
-        assert_eq!(told(None, SECOND - 1, MET_IN_MIDST), 0, "bytes moved just before");
-        assert_eq!(told(None, SECOND / 2, MET_IN_MIDST), 1);
+        assert_eq!(told(None, SECOND - 1, MET_MID_STREAM), 0, "bytes moved just before");
+        assert_eq!(told(None, SECOND / 2, MET_MID_STREAM), 1);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use ebpf_common::{
     capture::{Capture, MODE_HTTP2_FRAMES, MODE_TURNS},
     events::{
-        AF_INET, AF_UNIX, Data, EventKind, MET_AT_BEGINNING, MET_IN_MIDST, Open, PLAINTEXT, RECEIVED, SENT, State,
+        AF_INET, AF_UNIX, Data, EventKind, MET_AT_BEGINNING, MET_MID_STREAM, Open, PLAINTEXT, RECEIVED, SENT, State,
         TCP_CLOSE, TCP_LAST_ACK, flags,
     },
 };
@@ -82,7 +82,7 @@ impl Wire {
         wire.id = PLAINTEXT | 6;
         let mut open = Open::new_zeroed();
         (open.kind, open.conn, open.tgid, open.at_ns) = (EventKind::Open as u32, wire.id, 7, wire.now);
-        open.state = MET_IN_MIDST;
+        open.state = MET_MID_STREAM;
         wire.connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Event| {});
         wire
     }

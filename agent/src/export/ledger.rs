@@ -2,7 +2,7 @@
 
 /// What became of an item that was given to an exporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Fate {
     /// The receiver took it (or, printed: it was written).
     Sent,
     /// The receiver refused it in a partial success.
@@ -15,7 +15,7 @@ pub enum Outcome {
     DroppedShutdown,
 }
 
-impl Outcome {
+impl Fate {
     /// All of them, in the order of [`Ledger::counts`].
     pub const ALL: [Self; 5] =
         [Self::Sent, Self::Rejected, Self::DroppedQueueFull, Self::DroppedFailed, Self::DroppedShutdown];
@@ -42,20 +42,20 @@ pub struct Ledger {
     pub queued: u64,
     /// Bytes that wait or are under way.
     pub queued_bytes: u64,
-    counts: [u64; Outcome::ALL.len()],
+    counts: [u64; Fate::ALL.len()],
 }
 
 impl Ledger {
     /// Items with this outcome.
     #[must_use]
-    pub const fn count(&self, outcome: Outcome) -> u64 {
+    pub const fn count(&self, outcome: Fate) -> u64 {
         self.counts[outcome as usize]
     }
 
     /// Items lost, whatever the reason.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.counts.iter().sum::<u64>() - self.count(Outcome::Sent)
+        self.counts.iter().sum::<u64>() - self.count(Fate::Sent)
     }
 
     /// New items wait.
@@ -66,19 +66,19 @@ impl Ledger {
     }
 
     /// New items were dropped at the door.
-    pub(crate) fn refuse(&mut self, items: u64, outcome: Outcome) {
+    pub(crate) fn refuse(&mut self, items: u64, outcome: Fate) {
         self.pushed += items;
         self.add(items, outcome);
     }
 
     /// Items that waited have come to an end; their bytes are free.
-    pub(crate) fn settle(&mut self, items: u64, bytes: u64, outcome: Outcome) {
+    pub(crate) fn settle(&mut self, items: u64, bytes: u64, outcome: Fate) {
         self.queued = self.queued.saturating_sub(items);
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
         self.add(items, outcome);
     }
 
-    fn add(&mut self, items: u64, outcome: Outcome) {
+    fn add(&mut self, items: u64, outcome: Fate) {
         if let Some(count) = self.counts.get_mut(outcome as usize) {
             *count += items;
         }

@@ -23,7 +23,7 @@ use tokio::{runtime::Handle, time::Instant};
 
 pub use self::{
     config::{ConfigError, ExportConfig},
-    ledger::{Ledger, Outcome},
+    ledger::{Fate, Ledger},
     otlp::TransportError,
     self_metrics::Counters,
 };
@@ -203,7 +203,7 @@ impl Exporters {
         let counters = &sink.counters;
         let report = Report { spans: counters.spans().collect(), metric_points: counters.metric_points() };
         for (consumer, ledger) in &report.spans {
-            let undelivered = ledger.count(Outcome::DroppedShutdown);
+            let undelivered = ledger.count(Fate::DroppedShutdown);
             if undelivered > 0 {
                 tracing::warn!(consumer, undelivered, "stopped with spans that could not be delivered in time");
             }

@@ -8,7 +8,7 @@ use std::{
 use super::{
     MetricSource,
     consumer::SpanConsumer,
-    ledger::{Ledger, Outcome},
+    ledger::{Fate, Ledger},
 };
 use crate::model::{
     metric::Metric,
@@ -52,7 +52,7 @@ impl Counters {
     }
 
     fn by_outcome(&self, metric: &SelfMetric, ledger: &Ledger) -> Metric {
-        self.reporter.by_word(metric, &Outcome::ALL.map(|outcome| (outcome.name(), ledger.count(outcome))))
+        self.reporter.by_word(metric, &Fate::ALL.map(|outcome| (outcome.name(), ledger.count(outcome))))
     }
 }
 

@@ -73,8 +73,8 @@ list! {
         "Connections followed.";
     PROCESSES UpDownCounter "beyla_rs.processes" "{process}" []
         "Processes watched.";
-    PROCESSES_UNJUDGED Counter "beyla_rs.processes.unjudged" "{process}" []
-        "Processes of which nothing was known any more when they were to be judged: what they moved is not seen.";
+    PROCESSES_UNEVALUATED Counter "beyla_rs.processes.unjudged" "{process}" []
+        "Processes of which nothing was known any more when they were to be evaluated: what they moved is not seen.";
     PROCESSES_UNANSWERED Counter "beyla_rs.processes.unanswered" "{read}" []
         "Times that files of a process were not read, since their file system does not answer.";
     KUBERNETES_PODS UpDownCounter "beyla_rs.kubernetes.pods" "{pod}" []

@@ -1,4 +1,4 @@
-//! Which processes are watched, from what the kernel side tells of them: a process is judged when it first uses a
+//! Which processes are watched, from what the kernel side tells of them: a process is evaluated when it first uses a
 //! connection, again when it starts another program, begins to listen or serves a port that processes are chosen by, and when
 //! the selection changes. What the kernel side saw of it then suffices where it is gone already.
 
@@ -20,12 +20,12 @@ use crate::{
     },
 };
 
-/// How often a process is judged anew because it serves a chosen port, and not chosen for another reason.
+/// How often a process is evaluated anew because it serves a chosen port, and not chosen for another reason.
 const REFUSALS_MAX: u8 = 8;
 
-/// Processes that are judged at the start though they are not watched, at most: a quarter of those that the kernel side can
+/// Processes that are evaluated at the start though they are not watched, at most: a quarter of those that the kernel side can
 /// know a decision of.
-const JUDGED_AT_START: usize = PROCESSES_MAX as usize / 4;
+const EVALUATED_AT_START: usize = PROCESSES_MAX as usize / 4;
 
 /// The processes that were met.
 pub(super) struct Discovery {
@@ -35,12 +35,12 @@ pub(super) struct Discovery {
     /// Living processes among the chosen ones and their children.
     living: HashSet<u32>,
     /// Where the choice is open: what was decided of processes that were met.
-    judged: HashMap<u32, Judged>,
+    evaluated: HashMap<u32, Evaluated>,
     /// Decisions that the kernel side is to be told.
     decisions: Vec<(u32, Decision)>,
     /// The ports that processes are chosen by have changed.
     ports_changed: bool,
-    /// Processes of which nothing was known any more when they were to be judged.
+    /// Processes of which nothing was known any more when they were to be evaluated.
     unknown: u64,
     /// Processes that have started a program since this was last asked for, with when they were started.
     begun: HashMap<u32, u64>,
@@ -52,7 +52,7 @@ pub(super) struct Discovery {
 
 /// What was decided of a process.
 #[derive(Clone, Copy)]
-struct Judged {
+struct Evaluated {
     is_wanted: bool,
     /// How often it was refused.
     refusals: u8,
@@ -66,7 +66,7 @@ impl Discovery {
             processes,
             is_open: chosen.is_empty(),
             living: chosen.iter().copied().collect(),
-            judged: HashMap::new(),
+            evaluated: HashMap::new(),
             decisions: Vec::new(),
             ports_changed: chosen.is_empty(),
             unknown: 0,
@@ -75,17 +75,17 @@ impl Discovery {
         }
     }
 
-    /// Judges the processes that run already, and gives those that are watched. Where rules choose, the kernel side is told of
+    /// Evaluates the processes that run already, and gives those that are watched. Where rules choose, the kernel side is told of
     /// all: until it is, what they move has little room in the ring, and takes that of others.
-    pub(super) fn judge_running(&mut self) -> Vec<u32> {
+    pub(super) fn evaluate_running(&mut self) -> Vec<u32> {
         let mut watched = Vec::new();
         for (tgid, verdict) in self.processes.scan() {
             match verdict {
                 Verdict::Watch(Some(_)) => {
-                    self.judge(tgid);
+                    self.evaluate(tgid);
                 }
-                Verdict::Ignore(Reason::NotChosen) if self.judged.len() < JUDGED_AT_START => {
-                    self.judge(tgid);
+                Verdict::Ignore(Reason::NotChosen) if self.evaluated.len() < EVALUATED_AT_START => {
+                    self.evaluate(tgid);
                 }
                 _ => {}
             }
@@ -104,7 +104,7 @@ impl Discovery {
         self.processes.on_seen(met.tgid, met.started_at_ns, Seen::from(met));
         if self.is_open {
             // What was decided of it before is of an earlier program, or of before it listened or served.
-            self.judge(met.tgid);
+            self.evaluate(met.tgid);
         }
     }
 
@@ -115,9 +115,9 @@ impl Discovery {
         if !self.is_open {
             return true;
         }
-        match self.judged.get(&open.tgid) {
-            Some(judged) if !is_another => judged.is_wanted,
-            _ => self.judge(open.tgid),
+        match self.evaluated.get(&open.tgid) {
+            Some(evaluated) if !is_another => evaluated.is_wanted,
+            _ => self.evaluate(open.tgid),
         }
     }
 
@@ -126,18 +126,18 @@ impl Discovery {
         if !self.is_open {
             return true;
         }
-        match self.judged.get(&tgid) {
-            Some(judged) => judged.is_wanted,
-            None => self.judge(tgid),
+        match self.evaluated.get(&tgid) {
+            Some(evaluated) => evaluated.is_wanted,
+            None => self.evaluate(tgid),
         }
     }
 
-    fn judge(&mut self, tgid: u32) -> bool {
+    fn evaluate(&mut self, tgid: u32) -> bool {
         let verdict = self.processes.verdict(tgid);
         let is_wanted = verdict.is_watch();
-        let before = self.judged.get(&tgid).copied();
+        let before = self.evaluated.get(&tgid).copied();
         let refusals = before.map_or(0, |before| before.refusals).saturating_add(u8::from(!is_wanted));
-        self.judged.insert(tgid, Judged { is_wanted, refusals });
+        self.evaluated.insert(tgid, Evaluated { is_wanted, refusals });
         if is_wanted && before.is_some_and(|before| !before.is_wanted) {
             self.resumed.push(tgid);
         }
@@ -161,7 +161,7 @@ impl Discovery {
         match event.what {
             PROCESS_FORK => {
                 self.processes.on_fork(event.parent, event.tgid, event.started_at_ns);
-                self.judged.remove(&event.tgid);
+                self.evaluated.remove(&event.tgid);
                 if !self.is_open {
                     self.living.insert(event.tgid);
                 }
@@ -169,13 +169,13 @@ impl Discovery {
             PROCESS_EXEC => {
                 let comm = String::from_utf8_lossy(name(&event.comm));
                 self.processes.on_exec(event.tgid, event.started_at_ns, &comm);
-                self.judged.remove(&event.tgid);
+                self.evaluated.remove(&event.tgid);
                 self.begun.insert(event.tgid, event.started_at_ns);
             }
             PROCESS_EXIT => {
                 self.begun.remove(&event.tgid);
                 self.processes.on_exit(event.tgid, event.started_at_ns);
-                self.judged.remove(&event.tgid);
+                self.evaluated.remove(&event.tgid);
                 self.living.remove(&event.tgid);
             }
             other => tracing::error!(what = other, "the kernel side reported an unknown thing of a process"),
@@ -184,9 +184,9 @@ impl Discovery {
 
     /// Reads what those are that have started a program and were not told to have ended. To be called when all is told: most
     /// of a thousand programs a second are gone by then, and to look at them costs time and finds nothing.
-    pub(super) fn read_begun(&mut self) {
+    pub(super) fn read_executed(&mut self) {
         for (tgid, started_at_ns) in self.begun.drain() {
-            self.processes.read_begun(tgid, started_at_ns);
+            self.processes.read_executed(tgid, started_at_ns);
         }
     }
 
@@ -197,7 +197,7 @@ impl Discovery {
         }
         for (tgid, decision) in self.decisions.drain(..) {
             if let Err(error) = capture.decide(tgid, decision) {
-                tracing::warn!("{error}: it is judged anew at each of its connections");
+                tracing::warn!("{error}: it is evaluated anew at each of its connections");
             }
         }
     }
@@ -207,9 +207,9 @@ impl Discovery {
         self.resumed.drain(..)
     }
 
-    /// To be called each second: judges anew where something has changed, and looks after chosen processes whose end may
+    /// To be called each second: evaluates anew where something has changed, and looks after chosen processes whose end may
     /// have been lost.
-    pub(super) fn keep_house(&mut self) {
+    pub(super) fn do_housekeeping(&mut self) {
         if self.is_open {
             let generation = self.processes.generation();
             if generation == self.generation {
@@ -217,10 +217,10 @@ impl Discovery {
             }
             self.generation = generation;
             self.ports_changed = true;
-            for tgid in self.judged.keys().copied().collect::<Vec<_>>() {
+            for tgid in self.evaluated.keys().copied().collect::<Vec<_>>() {
                 let is_wanted = self.processes.verdict(tgid).is_watch();
-                if self.judged.get(&tgid).is_some_and(|judged| judged.is_wanted != is_wanted) {
-                    self.judge(tgid);
+                if self.evaluated.get(&tgid).is_some_and(|evaluated| evaluated.is_wanted != is_wanted) {
+                    self.evaluate(tgid);
                 }
             }
         } else {
@@ -233,7 +233,7 @@ impl Discovery {
     pub(super) fn sweep(&mut self, capture: &mut Capture) {
         self.processes.sweep();
         let proc = self.processes.proc();
-        self.judged.retain(|&tgid, _| {
+        self.evaluated.retain(|&tgid, _| {
             let is_alive = proc.stat(tgid).is_some();
             if !is_alive {
                 capture.forget(tgid);
@@ -247,14 +247,18 @@ impl Discovery {
         !self.is_open && self.living.is_empty()
     }
 
-    /// Processes that could not be judged, since nothing was known of them any more.
+    /// Processes that could not be evaluated, since nothing was known of them any more.
     pub(super) fn unknown(&self) -> u64 {
         self.unknown
     }
 
     /// Processes that are watched.
     pub(super) fn watched(&self) -> usize {
-        if self.is_open { self.judged.values().filter(|judged| judged.is_wanted).count() } else { self.living.len() }
+        if self.is_open {
+            self.evaluated.values().filter(|evaluated| evaluated.is_wanted).count()
+        } else {
+            self.living.len()
+        }
     }
 }
 
@@ -283,14 +287,14 @@ mod tests {
         let exe = std::env::current_exe().unwrap();
         let glob = Glob::new(exe.to_str().unwrap()).unwrap();
         let mut chosen = discovery(vec![Criteria { exe_path: Some(glob), ..Criteria::default() }]);
-        assert!(chosen.judge_running().contains(&own));
+        assert!(chosen.evaluate_running().contains(&own));
         assert!(chosen.decisions.contains(&(own, Decision::Watch)), "{:?}", chosen.decisions);
         let mut port = discovery(vec![Criteria { open_ports: vec![(1, 1)], ..Criteria::default() }]);
-        assert!(!port.judge_running().contains(&own));
+        assert!(!port.evaluate_running().contains(&own));
         assert!(port.decisions.contains(&(own, Decision::IgnoreUnlessServing)), "{:?}", port.decisions);
         // Where all are watched there is nothing to be told before.
         let mut all = discovery(Vec::new());
-        assert!(all.judge_running().contains(&own));
+        assert!(all.evaluate_running().contains(&own));
         assert_eq!(all.decisions, []);
     }
 }

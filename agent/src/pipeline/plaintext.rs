@@ -41,7 +41,7 @@ pub(super) struct Plaintext {
     looked: HashMap<u32, Looked>,
     /// Processes that have started a program since the last round, and in the one before.
     newborn: HashSet<u32>,
-    begun: HashSet<u32>,
+    executed: HashSet<u32>,
     swept: Instant,
 }
 
@@ -55,7 +55,7 @@ impl Plaintext {
                 attachments,
                 looked: HashMap::new(),
                 newborn: HashSet::new(),
-                begun: HashSet::new(),
+                executed: HashSet::new(),
                 swept: Instant::now(),
             }),
             Err(error) => {
@@ -91,7 +91,7 @@ impl Plaintext {
         self.attachments.on_gone(tgid, Instant::now());
         self.looked.remove(&tgid);
         self.newborn.remove(&tgid);
-        self.begun.remove(&tgid);
+        self.executed.remove(&tgid);
     }
 
     /// A process was seen to use TLS: by a library that it may have loaded just now.
@@ -108,8 +108,8 @@ impl Plaintext {
     pub(super) fn round(&mut self, capture: &mut Capture) -> Round {
         // Asked before its findings are taken: what comes in between is for the next round.
         let looked = self.finder.is_idle();
-        self.begun.drain().for_each(|tgid| self.finder.begun(tgid));
-        std::mem::swap(&mut self.newborn, &mut self.begun);
+        self.executed.drain().for_each(|tgid| self.finder.executed(tgid));
+        std::mem::swap(&mut self.newborn, &mut self.executed);
         while let Some(finding) = self.finder.next() {
             self.attachments.on_finding(&finding);
         }

@@ -36,7 +36,7 @@ pub(super) struct Snapshot {
     pub(super) processes: usize,
     /// Files that were not read, since their file system does not answer.
     pub(super) unanswered: u64,
-    /// Processes of which nothing was known when they were to be judged.
+    /// Processes of which nothing was known when they were to be evaluated.
     pub(super) unknown: u64,
     /// The reader's longest pause in the last minute.
     pub(super) pause: Duration,
@@ -129,7 +129,7 @@ impl MetricSource for Gauges {
                     ("dns_answers", kernel.get(Counter::AnswersSkipped)),
                 ],
             ),
-            it.count(&list::CAPTURE_LEFT_OUT, kernel.left_out()),
+            it.count(&list::CAPTURE_LEFT_OUT, kernel.missed_runs()),
             it.count(&list::CAPTURE_LOST_BYTES, bytes_lost),
             it.one(&list::READER_PAUSE, pause.as_secs_f64()),
             it.count(&list::REQUESTS_LOST, kernel.get(Counter::LostRequests) + requests_lost),
@@ -150,7 +150,7 @@ impl MetricSource for Gauges {
             ),
             it.count(&list::CONNECTIONS, connections as u64),
             it.count(&list::PROCESSES, processes as u64),
-            it.count(&list::PROCESSES_UNJUDGED, unknown),
+            it.count(&list::PROCESSES_UNEVALUATED, unknown),
             it.count(&list::PROCESSES_UNANSWERED, unanswered),
             it.count(&list::SPANS_UNSAMPLED, unsampled),
             it.count(&list::METRICS_OVERFLOWED, overflowed),

@@ -1,10 +1,10 @@
 //! Whose request it was: the processes of the host, what they run, the container and pod they are in, and the service
 //! name that follows from it. Everything is read from `/proc`, bounded and never trusted.
 
-mod answers;
 pub mod blocking;
 pub mod cloud;
 pub mod container;
+mod dns;
 pub mod effort;
 pub mod env;
 pub mod executable;
@@ -23,7 +23,7 @@ pub mod selector;
 pub mod survey;
 mod table;
 
-pub use answers::{AskedNames, Asker, DnsAnswers};
+pub use dns::{AskedNames, DnsCache, DnsClient};
 pub use hosts::{HostsFiles, NameSource};
 pub use resource::PodAttributes;
 pub(crate) use resource::pod_service_name;

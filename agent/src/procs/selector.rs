@@ -118,7 +118,7 @@ pub struct Routes {
     pub outgoing: Vec<CompactString>,
 }
 
-/// A process as it is judged. What is dear to find out is asked for only if a criterion needs it.
+/// A process as it is evaluated. What is dear to find out is asked for only if a criterion needs it.
 pub struct Candidate<'a> {
     /// Pid in the host's PID namespace.
     pub pid: u32,
@@ -251,7 +251,7 @@ impl Selector {
         patterns.iter().map(criteria).collect()
     }
 
-    /// Judges a process.
+    /// Evaluates a process.
     #[must_use]
     pub fn decide(&self, candidate: &Candidate<'_>) -> Verdict {
         if self.own_pid == Some(candidate.pid) {

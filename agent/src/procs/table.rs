@@ -5,7 +5,7 @@
 //! before somebody asks for it, but for a bounded number of freshly executed programs per second, so that a short-lived
 //! one is known by name even if it is gone when its request is handled.
 
-mod judge;
+mod evaluate;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,8 +19,8 @@ use std::{
 
 use compact_str::CompactString;
 
-use self::judge::Subject;
-pub use self::judge::Watched;
+use self::evaluate::Subject;
+pub use self::evaluate::Watched;
 use super::{
     blocking::{BlockingPool, PATIENCE, Place},
     cloud::CloudAttributes,
@@ -330,11 +330,11 @@ impl ProcessTable {
 
     /// A process that was just seen to start a program has not ended meanwhile: reads what it is, if not too many are read
     /// already, so that it is known by name even if it is gone when its request is handled.
-    pub fn read_begun(&self, tgid: u32, started_at_ns: u64) {
-        self.read_begun_at(tgid, started_at_ns, Instant::now());
+    pub fn read_executed(&self, tgid: u32, started_at_ns: u64) {
+        self.read_executed_at(tgid, started_at_ns, Instant::now());
     }
 
-    fn read_begun_at(&self, tgid: u32, started_at_ns: u64, now: Instant) {
+    fn read_executed_at(&self, tgid: u32, started_at_ns: u64, now: Instant) {
         let start_ticks = started_at_ns / NS_PER_TICK;
         let mut state = self.write();
         let unread = |entry: &&Entry| entry.start_ticks == start_ticks && entry.facts.is_none();
@@ -388,7 +388,7 @@ impl ProcessTable {
         }
     }
 
-    /// A process that is not judged yet uses a connection, of which [`Self::on_met`] has told: what it was at that moment.
+    /// A process that is not evaluated yet uses a connection, of which [`Self::on_met`] has told: what it was at that moment.
     pub fn on_seen(&self, tgid: u32, started_at_ns: u64, seen: Seen) {
         let start_ticks = started_at_ns / NS_PER_TICK;
         let mut state = self.write();
@@ -403,7 +403,7 @@ impl ProcessTable {
             (entry.parent, entry.is_forked) = (seen.parent, seen.is_forked);
         }
         entry.seen = Some(Arc::new(seen));
-        // It is judged by all of this.
+        // It is evaluated by all of this.
         if let Some(known) = &mut entry.known {
             known.generation = known.generation.wrapping_sub(1);
         }
@@ -513,7 +513,7 @@ impl ProcessTable {
         self.changes.load(Ordering::Relaxed).wrapping_add(self.generation())
     }
 
-    /// Reads what is missing, judges, and builds the resource if it is wanted. No lock is held while files are read.
+    /// Reads what is missing, evaluates, and builds the resource if it is wanted. No lock is held while files are read.
     fn refresh(&self, tgid: u32, now: Instant, generation: u64, wants: bool) -> (Option<Arc<Resource>>, Verdict) {
         let (found, old) = self.snapshot(tgid);
         let stat = self.proc.stat(tgid);
@@ -564,7 +564,7 @@ impl ProcessTable {
             served: &entry.served,
             args: seen.as_ref().map(|seen| seen.args.as_slice()).unwrap_or_default(),
         };
-        let verdict = self.judge(&subject, &facts, pod.as_deref(), Selector::decide);
+        let verdict = self.evaluate(&subject, &facts, pod.as_deref(), Selector::decide);
         let resource = (wants || old.is_some()).then(|| {
             let leader =
                 *entry.leader.get_or_insert_with(|| self.leader(identity, entry.parent, runs_parents, &facts.exe));

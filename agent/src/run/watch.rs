@@ -301,8 +301,8 @@ impl Agent {
         let why = runtime.block_on(async {
             tokio::select! {
                 why = signals.wait_for_end(duration, &gone) => why,
-                () = hung_up.notified() => Why::HungUp,
-                () = exporters.reader_gone() => Why::ReaderGone,
+                () = hung_up.notified() => StopReason::HungUp,
+                () = exporters.reader_gone() => StopReason::ReaderGone,
             }
         });
         tracing::info!("stopping: {why}");
@@ -324,7 +324,7 @@ impl Agent {
 
 /// Why the agent stops.
 #[derive(Clone, Copy)]
-enum Why {
+enum StopReason {
     Signal(Signal),
     TimeIsOver,
     AllGone,
@@ -334,7 +334,7 @@ enum Why {
     ReaderGone,
 }
 
-impl Why {
+impl StopReason {
     /// What a program that was started is told.
     const fn signal(self) -> Option<Signal> {
         match self {
@@ -345,7 +345,7 @@ impl Why {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Signal(Signal::INT) => "SIGINT",
@@ -376,7 +376,7 @@ impl Signals {
         })
     }
 
-    async fn wait_for_end(&mut self, duration: Option<Duration>, gone: &Notify) -> Why {
+    async fn wait_for_end(&mut self, duration: Option<Duration>, gone: &Notify) -> StopReason {
         let over = async {
             match duration {
                 Some(duration) => tokio::time::sleep(duration).await,
@@ -384,9 +384,9 @@ impl Signals {
             }
         };
         tokio::select! {
-            signal = next(&mut self.terminate, &mut self.interrupt) => Why::Signal(signal),
-            () = over => Why::TimeIsOver,
-            () = gone.notified() => Why::AllGone,
+            signal = next(&mut self.terminate, &mut self.interrupt) => StopReason::Signal(signal),
+            () = over => StopReason::TimeIsOver,
+            () = gone.notified() => StopReason::AllGone,
         }
     }
 

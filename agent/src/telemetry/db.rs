@@ -38,7 +38,7 @@ impl Facts {
         connection: &ConnectionInfo,
         remote: Remote<'_>,
     ) -> Self {
-        let (status, error) = outcome::judge(outcome, role, db.failed.then_some(Error::Word(OTHER)));
+        let (status, error) = outcome::evaluate(outcome, role, db.failed.then_some(Error::Word(OTHER)));
         let server = Server::of(None, role, connection).named(remote, role, connection);
         Self { db, role, outcome, server, status, error }
     }

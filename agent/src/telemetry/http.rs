@@ -60,7 +60,7 @@ impl Facts {
             Role::Server => *status >= 500,
             Role::Client => *status >= 400,
         });
-        let (status, error) = outcome::judge(outcome, role, failed.map(|status| Error::Digits(status.into())));
+        let (status, error) = outcome::evaluate(outcome, role, failed.map(|status| Error::Digits(status.into())));
         let server = Server::of(authority, role, connection).named(remote, role, connection);
         Self {
             role,

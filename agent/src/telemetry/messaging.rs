@@ -36,7 +36,7 @@ impl Facts {
         remote: Remote<'_>,
     ) -> Self {
         let failed = messaging.error.is_some().then_some(Error::Word("_OTHER"));
-        let (status, error) = outcome::judge(outcome, role, failed);
+        let (status, error) = outcome::evaluate(outcome, role, failed);
         let server = Server::of(None, role, connection).named(remote, role, connection);
         Self { messaging, role, outcome, server, status, error }
     }

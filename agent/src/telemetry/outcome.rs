@@ -55,7 +55,7 @@ impl Error {
 }
 
 /// Status and `error.type` of a span, given what its response's status says.
-pub(super) const fn judge(outcome: Outcome, role: Role, response: Option<Error>) -> (Status, Option<Error>) {
+pub(super) const fn evaluate(outcome: Outcome, role: Role, response: Option<Error>) -> (Status, Option<Error>) {
     match (response, outcome, role) {
         (Some(error), _, _) => (Status::Error, Some(error)),
         (None, Outcome::Complete | Outcome::Unseen, _) => (Status::Unset, None),

@@ -88,7 +88,7 @@ impl Facts {
         };
         // A call with a status is over, however its stream ended then.
         let end = if rpc.status.is_some() && outcome != Outcome::Unseen { Outcome::Complete } else { outcome };
-        let (status, error) = outcome::judge(end, role, failed);
+        let (status, error) = outcome::evaluate(end, role, failed);
         let server = Server::of_call(rpc.host.as_deref(), role, connection).named(remote, role, connection);
         Self { rpc, role, outcome, code, server, status, error }
     }

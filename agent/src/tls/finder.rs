@@ -22,7 +22,7 @@ use crate::procs::{
     fs::{FileId, ProcFs},
 };
 
-/// A process that has just begun loads its libraries within this time, or later at a moment of its own choice.
+/// A process that has just been exec'd loads its libraries within this time, or later at a moment of its own choice.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(400)];
 /// Such looks are taken together: where a thousand programs a second begin, waking up for each costs more than looking.
 const TOGETHER_MS: u64 = 20;
@@ -61,8 +61,8 @@ pub struct Finding {
 enum Request {
     /// The process's program is as it is.
     Look(u32),
-    /// The process has begun to carry out a program.
-    Begun(u32),
+    /// The process was exec'd.
+    Executed(u32),
 }
 
 /// Looks for TLS libraries in processes.
@@ -95,8 +95,8 @@ impl Finder {
     }
 
     /// Looks at a process that has just been started, now and a little later.
-    pub fn begun(&self, tgid: u32) {
-        self.request(Request::Begun(tgid));
+    pub fn executed(&self, tgid: u32) {
+        self.request(Request::Executed(tgid));
     }
 
     /// What was found since, if anything; one process at a time.
@@ -133,7 +133,7 @@ fn work(proc: &ProcFs, requests: &Receiver<Request>, findings: &SyncSender<Findi
         let due = later.first().map(|&(at, _)| at.saturating_duration_since(Instant::now()));
         let (tgid, is_answer) = match requests.recv_timeout(due.unwrap_or(Duration::from_secs(3600))) {
             Ok(Request::Look(tgid)) => (tgid, true),
-            Ok(Request::Begun(tgid)) => {
+            Ok(Request::Executed(tgid)) => {
                 later.extend(LOOK_AGAIN.iter().map(|&after| (slot(after), tgid)));
                 while later.len() > WAITING_MAX {
                     later.pop_last();
@@ -237,7 +237,7 @@ mod tests {
         // The dynamic linker loads it before the program begins; `sleep` itself has no need of it.
         let mut child = std::process::Command::new("sleep").arg("60").env("LD_PRELOAD", &path).spawn().unwrap();
         let finder = Finder::start(ProcFs::new("/proc")).unwrap();
-        finder.begun(child.id());
+        finder.executed(child.id());
         let finding = finder.findings.recv_timeout(Duration::from_secs(10));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -7,7 +7,7 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, generated::bpf_ringbuf_output},
 };
 use ebpf_common::{
-    events::{Answer, EventKind, RECEIVED},
+    events::{DnsResponse, EventKind, RECEIVED},
     limits::{ANSWER_MAX, ANSWERS_EVERY, ANSWERS_MAX},
     policy::Counter,
 };
@@ -47,14 +47,14 @@ pub fn answered(moved: u32, buffer: Buffer) -> Option<()> {
     let scratch = SCRATCH.get_ptr_mut(RECEIVED)?;
     let record = room(scratch, 0);
     let len = opaque(least(len, ANSWER_MAX.into())) & MASK;
-    if !read_user(room(scratch, size_of::<Answer>() as u64), len, at) {
+    if !read_user(room(scratch, size_of::<DnsResponse>() as u64), len, at) {
         count(Counter::LostReadFault);
         return None;
     }
     // SAFETY: the helper only returns an address.
     let task = unsafe { bpf_get_current_task() };
-    let answer = Answer {
-        kind: EventKind::Answer as u32,
+    let answer = DnsResponse {
+        kind: EventKind::DnsResponse as u32,
         len: len as u32,
         tgid,
         reserved: 0,
@@ -62,8 +62,8 @@ pub fn answered(moved: u32, buffer: Buffer) -> Option<()> {
         started_at_ns: task::started_at_ns(task).unwrap_or(0),
     };
     // SAFETY: within the payload, which has room for more.
-    unsafe { record.cast::<Answer>().write_unaligned(answer) };
-    let len = size_of::<Answer>() as u64 + len;
+    unsafe { record.cast::<DnsResponse>().write_unaligned(answer) };
+    let len = size_of::<DnsResponse>() as u64 + len;
     // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
     if unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, record.cast(), len, BPF_RB_NO_WAKEUP.into()) } != 0 {
         count(Counter::LostRingFull);

@@ -46,7 +46,7 @@ const MASK: u64 = HEAD_MAX as u64 - 1;
 /// Where a direction stands between two pieces.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Stand {
+pub struct FrameCursor {
     /// Bytes left of the payload (or of the preface).
     left: u32,
     /// The payload is that of a DATA frame, or the body of a message.
@@ -59,7 +59,7 @@ pub struct Stand {
     word: u64,
 }
 
-impl Stand {
+impl FrameCursor {
     /// At the beginning of a frame.
     pub const BETWEEN: Self = Self { left: 0, data: 0, kind: FRAMES_OF_HTTP2 as u8, have: 0, word: 0 };
     /// At the beginning of a message of HTTP/1.
@@ -122,7 +122,7 @@ pub struct Walk {
     skipped: Slot,
     /// How many bytes to copy next, at most.
     window: Slot,
-    /// See [`Stand`].
+    /// See [`FrameCursor`].
     pub(super) left: Slot,
     data: Slot,
     pub(super) have: Slot,
@@ -197,16 +197,16 @@ pub fn resume(scratch: *mut Scratch, len: u64) -> bool {
 
 /// Where the direction stands that begins with these bytes.
 #[inline(always)]
-pub(super) fn beginning(scratch: *mut Scratch) -> Stand {
+pub(super) fn beginning(scratch: *mut Scratch) -> FrameCursor {
     // SAFETY: as above.
     let first = unsafe { (&raw const (*scratch).payload).cast::<u64>().read() };
-    Stand { left: if first == PREFACE { PREFACE_LEN as u32 } else { 0 }, ..Stand::BETWEEN }
+    FrameCursor { left: if first == PREFACE { PREFACE_LEN as u32 } else { 0 }, ..FrameCursor::BETWEEN }
 }
 
 /// Prepares the walk over a piece, in a direction that stands there. `false` if its bytes cannot be read. The record's
 /// header has to be put in place, too.
 #[inline(always)]
-pub fn prepare<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand, buffer: Buffer, len: u64) -> bool {
+pub fn prepare<S: Socket>(scratch: *mut Scratch, socket: S, stand: FrameCursor, buffer: Buffer, len: u64) -> bool {
     let Some(memory) = buffer.memory(len) else { return false };
     prepare_memory(scratch, socket, stand, memory, len);
     true
@@ -214,7 +214,7 @@ pub fn prepare<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand, buffer
 
 /// The same, for a piece whose memory is known.
 #[inline(always)]
-pub fn prepare_memory<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand, memory: Memory, len: u64) {
+pub fn prepare_memory<S: Socket>(scratch: *mut Scratch, socket: S, stand: FrameCursor, memory: Memory, len: u64) {
     // SAFETY: per-CPU memory that no other program uses meanwhile.
     let walk = unsafe { &(*scratch).walk };
     let Memory { at, len: here, iov, count } = memory;
@@ -243,7 +243,7 @@ pub fn prepare_memory<S: Socket>(scratch: *mut Scratch, socket: S, stand: Stand,
 /// The same, for a piece that is no HTTP/2, all of which is wanted: as the payload of a frame without an end.
 #[inline(always)]
 pub fn prepare_whole<S: Socket>(scratch: *mut Scratch, socket: S, buffer: Buffer, len: u64) -> bool {
-    let stand = Stand { left: u32::MAX, ..Stand::BETWEEN };
+    let stand = FrameCursor { left: u32::MAX, ..FrameCursor::BETWEEN };
     let prepared = prepare(scratch, socket, stand, buffer, len);
     // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
     unsafe { (*scratch).walk.kind.set(WHOLE) };
@@ -261,7 +261,7 @@ pub fn has_copied(scratch: *mut Scratch, len: u64) {
 
 /// A piece moved whose bytes cannot be read. `true` if the direction's place is still known: all were DATA.
 #[inline(always)]
-pub fn pass(stand: &mut Stand, len: u32) -> bool {
+pub fn pass(stand: &mut FrameCursor, len: u32) -> bool {
     if stand.data == 0 || stand.left < len {
         return false;
     }
@@ -340,7 +340,7 @@ pub fn finish_in<S: Socket>(
     if outcome == DONE {
         let (left, data) = (walk.left.get() as u32, walk.data.get() as u8);
         connection.frames[side] =
-            Stand { left, data, have: walk.have.get() as u16, word: walk.word.get(), ..Stand::BETWEEN };
+            FrameCursor { left, data, have: walk.have.get() as u16, word: walk.word.get(), ..FrameCursor::BETWEEN };
     } else {
         // The place is lost: what was not reached shows as a gap, and from here on pieces are recorded as any others.
         connection.flags &= !(FOLLOWED << side);

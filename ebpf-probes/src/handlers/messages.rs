@@ -15,7 +15,7 @@ use ebpf_common::{
 
 use super::{
     capture::{least, opaque, read_user, room},
-    frames::{DONE, LOST, MORE, Stand, Walk, next_buffer},
+    frames::{DONE, FrameCursor, LOST, MORE, Walk, next_buffer},
     socket_io,
 };
 use crate::maps::{Connection, FOLLOWED, Scratch, TURN, count};
@@ -115,7 +115,7 @@ pub(super) fn finish(
     let is_within_head = walk.have.get() != BEFORE && rest <= connection.budget[side].into();
     connection.budget[side] = connection.budget[side].saturating_sub(rest as u32);
     if outcome == DONE && walk.strange.get() == 0 && (left > 0 || is_within_head) {
-        connection.frames[side] = Stand::in_message(left, walk.have.get(), walk.word.get());
+        connection.frames[side] = FrameCursor::in_message(left, walk.have.get(), walk.word.get());
     } else {
         connection.flags &= !(FOLLOWED << side);
     }

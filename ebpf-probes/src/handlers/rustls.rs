@@ -20,7 +20,7 @@ use ebpf_common::{
 use super::{
     capture::{Buffer, Memory, least, read_user_value},
     plaintext, process,
-    tls::{self, BELIEVED, ESTABLISHED, IN_MIDST, NOTHING_DONE, SEVERAL},
+    tls::{self, AMBIGUOUS, BELIEVED, ESTABLISHED, MID_STREAM, NOTHING_DONE},
 };
 use crate::maps::{
     self, BOUND, Connection, IGNORED, Scratch, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TLS_WRITERS, TlsKey, TlsStream,
@@ -191,7 +191,7 @@ fn waits(object: u64, len: u64, thread_id: u64) -> Option<()> {
         thread.writer = object;
         thread.written = len;
     } else if thread.writer != object {
-        thread.writer = SEVERAL;
+        thread.writer = AMBIGUOUS;
     }
     if len != 0 {
         // As after every record: new keys may be made next.
@@ -209,7 +209,7 @@ pub fn sent(scratch: *mut Scratch, connection: &mut Connection) -> Option<()> {
     let thread = unsafe { &mut *TLS_THREADS.get_ptr_mut(&thread_id)? };
     let (object, len) = (thread.writer, thread.written);
     thread.writer = 0;
-    if object == 0 || object == SEVERAL || connection.flags & BOUND != 0 {
+    if object == 0 || object == AMBIGUOUS || connection.flags & BOUND != 0 {
         return None;
     }
     // SAFETY: within the payload.
@@ -230,7 +230,7 @@ pub fn sent(scratch: *mut Scratch, connection: &mut Connection) -> Option<()> {
     if writer.observed < u64::from(BELIEVED) {
         return None;
     }
-    let found = tls::fresh_stream(&key_of(connection.id, thread_id), ESTABLISHED | IN_MIDST)?;
+    let found = tls::fresh_stream(&key_of(connection.id, thread_id), ESTABLISHED | MID_STREAM)?;
     // SAFETY: as in `makes`.
     let stream = unsafe { &mut *found };
     if !tls::carry(stream, connection.id, thread_id) {

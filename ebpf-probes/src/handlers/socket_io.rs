@@ -16,7 +16,7 @@ use ebpf_common::{
 use super::{
     beginnings,
     capture::{self, Buffer, Copied},
-    frames::{self, Stand},
+    frames::{self, FrameCursor},
     process, rustls, shares, tls, tls_threads,
 };
 use crate::{
@@ -245,7 +245,7 @@ pub(super) fn follow<S: Socket>(
         return;
     }
     connection.flags |= FOLLOWED << side;
-    let stand = if beginning == FRAME { frames::beginning(scratch) } else { Stand::BEFORE_MESSAGE };
+    let stand = if beginning == FRAME { frames::beginning(scratch) } else { FrameCursor::BEFORE_MESSAGE };
     let _for_certain = frames::prepare(scratch, socket, stand, buffer, len.into());
     if beginning == MESSAGE {
         // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.

@@ -6,11 +6,11 @@
 //! the mark. The last takes it away.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
-use ebpf_common::policy::{Counter, TOLD_CHUNK};
+use ebpf_common::policy::{CLAIMS_CHUNK, Counter};
 
 use crate::{
     globals::{STANDBY, THREADS},
-    maps::{COPY, STANDING_BY, TOLD, count},
+    maps::{CLAIMS, COPY, STANDING_BY, count},
 };
 
 /// Hooks, each with a bit of its own: an interrupt may hit one while a thread is at another.
@@ -28,7 +28,7 @@ pub enum Hook {
 
 /// Whether a copy that was run before this one has told of the hit.
 #[inline(always)]
-pub fn is_told(hook: Hook) -> bool {
+pub fn already_claimed(hook: Hook) -> bool {
     let last = STANDBY.load();
     // The verifier knows the answer, and takes out the rest where there are no copies.
     if last == 0 {
@@ -44,9 +44,9 @@ pub fn is_told(hook: Hook) -> bool {
         thread => thread,
     };
     // Without room for its mark the first alone tells.
-    let Some(marks) = TOLD.get_ptr_mut(thread / TOLD_CHUNK) else { return copy != 0 };
+    let Some(marks) = CLAIMS.get_ptr_mut(thread / CLAIMS_CHUNK) else { return copy != 0 };
     // SAFETY: within the element. Nobody but the thread changes it, and an interrupt, which leaves it as it found it.
-    let mark = unsafe { marks.cast::<u8>().add((thread % TOLD_CHUNK) as usize) };
+    let mark = unsafe { marks.cast::<u8>().add((thread % CLAIMS_CHUNK) as usize) };
     // SAFETY: as above.
     let marks = unsafe { mark.read_volatile() };
     let marked = marks & hook as u8 != 0;

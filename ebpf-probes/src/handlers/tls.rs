@@ -19,14 +19,14 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
 };
 use ebpf_common::{
-    events::{Bind, EventKind, MET_IN_MIDST, Open, PLAINTEXT, RECEIVED, SENT, State, TCP_CLOSE, TCP_FIN_WAIT1},
+    events::{Bind, EventKind, MET_MID_STREAM, Open, PLAINTEXT, RECEIVED, SENT, State, TCP_CLOSE, TCP_FIN_WAIT1},
     limits::{HEAD_MAX, TLS_RECORD_MAX},
     policy::Counter,
 };
 
 use super::{
     capture::read_user_value,
-    frames::Stand,
+    frames::FrameCursor,
     plaintext::plaintext_piece,
     process, socket_io,
     tls_calls::{
@@ -48,9 +48,9 @@ pub const RECORD_BEGINNING: u32 = 0x0316;
 pub const RECORD_MASK: u32 = 0xf8_fffe;
 
 /// [`TlsStream::traits`]: the library uses the socket itself.
-const NESTED: u32 = 1;
+const SOCKET_BIO: u32 = 1;
 /// The program moves the cipher text.
-const MEMORY: u32 = 1 << 1;
+const MEMORY_BIO: u32 = 1 << 1;
 /// Plaintext was received: the handshake is over.
 pub(super) const ESTABLISHED: u32 = 1 << 2;
 /// The last write found the socket full; the same bytes will be written again.
@@ -58,7 +58,7 @@ const UNDONE: u32 = 1 << 3;
 /// A read had nothing to give since the last write.
 const WAITED: u32 = 1 << 4;
 /// It was known to move bytes up to the moment when it was met.
-pub(super) const IN_MIDST: u32 = 1 << 6;
+pub(super) const MID_STREAM: u32 = 1 << 6;
 
 /// It was asked to shake hands by a call of which the return is not seen.
 const SHAKES: u32 = 1 << 7;
@@ -83,7 +83,7 @@ pub(super) const NOTHING_DONE: TlsThread = TlsThread {
 };
 
 /// [`TlsThread::received`], [`TlsThread::writer`]: more than one.
-pub(super) const SEVERAL: u64 = u64::MAX;
+pub(super) const AMBIGUOUS: u64 = u64::MAX;
 /// Observations in a row after which a candidate is believed.
 pub(super) const BELIEVED: u32 = 2;
 /// A write that was carried out in part ends after a record; no library makes shorter ones of a longer write.
@@ -153,7 +153,7 @@ fn may_have_tried(object: u64) {
 #[inline(always)]
 fn asked(stream: &mut TlsStream, thread_id: u64) {
     let received = calls(thread_id, 0);
-    if received != 0 && received != SEVERAL && stream.traits & NESTED == 0 {
+    if received != 0 && received != AMBIGUOUS && stream.traits & SOCKET_BIO == 0 {
         observe(stream, received);
     }
 }
@@ -181,16 +181,18 @@ pub fn ends(result: u64, at: u64) -> Option<u32> {
     let stream = unsafe { &mut *TLS_STREAMS.get_ptr_mut(&key)? };
     let result = i64::from(result as i32);
     if call.nested != 0 {
-        stream.traits = stream.traits & !MEMORY | NESTED;
-    } else if result <= 0 && stream.traits & NESTED == 0 && call.thread == thread_id {
+        stream.traits = stream.traits & !MEMORY_BIO | SOCKET_BIO;
+    } else if result <= 0 && stream.traits & SOCKET_BIO == 0 && call.thread == thread_id {
         // It wanted to read, and did not try the socket.
-        stream.traits |= MEMORY;
-    } else if result > 0 && stream.traits & (NESTED | SHAKES | MAY_HAVE_TRIED) == SHAKES && stream.observed >= BELIEVED
+        stream.traits |= MEMORY_BIO;
+    } else if result > 0
+        && stream.traits & (SOCKET_BIO | SHAKES | MAY_HAVE_TRIED) == SHAKES
+        && stream.observed >= BELIEVED
     {
         // It has read, after a handshake in which it tried no socket either, what the thread had received just before.
-        stream.traits |= MEMORY;
+        stream.traits |= MEMORY_BIO;
     }
-    if stream.traits & MEMORY != 0 && stream.carrier == 0 && stream.observed >= BELIEVED {
+    if stream.traits & MEMORY_BIO != 0 && stream.carrier == 0 && stream.observed >= BELIEVED {
         let carrier = stream.candidate;
         if carry(stream, carrier, thread_id) {
             let _inferred_again_later = TLS_CARRIERS.insert(&carrier, &stream.plaintext.id, 0);
@@ -305,7 +307,7 @@ extern "C" fn known_of_write(object: u64, address: u64, len: u64, received: u64)
     let is_held = is_held(stream);
     let known = if too_early(stream, &before, received != 0) {
         // Written again since the handshake has gone on, by what was received.
-        if received != 0 && received != SEVERAL {
+        if received != 0 && received != AMBIGUOUS {
             observe(stream, received);
         }
         len()
@@ -374,7 +376,7 @@ fn is_held(stream: &TlsStream) -> bool {
 /// peer.
 #[inline(always)]
 fn too_early(stream: &TlsStream, before: &Write, received: bool) -> bool {
-    stream.traits & (MEMORY | ESTABLISHED) == MEMORY
+    stream.traits & (MEMORY_BIO | ESTABLISHED) == MEMORY_BIO
         && (received || stream.traits & WAITED != 0 || stream.candidate == 0)
         && stream.written_len == before.len
         && stream.written_first == before.first
@@ -455,7 +457,7 @@ fn received(connection: &mut Connection, stack: u64) -> Option<()> {
             thread.last = connection.id;
             if within.is_none() {
                 let known = thread.received == 0 || thread.received == connection.id;
-                thread.received = if known { connection.id } else { SEVERAL };
+                thread.received = if known { connection.id } else { AMBIGUOUS };
             }
         }
     }
@@ -497,7 +499,7 @@ fn carries(call: &mut TlsCall, carrier: u64, thread_id: u64) -> Option<u64> {
     let key = TlsKey { object: call.object, tgid: thread_id >> 32 };
     // SAFETY: as in `begins`.
     let stream = unsafe { &mut *TLS_STREAMS.get_ptr_mut(&key)? };
-    stream.traits = stream.traits & !MEMORY | NESTED;
+    stream.traits = stream.traits & !MEMORY_BIO | SOCKET_BIO;
     if !carry(stream, carrier, thread_id) {
         return None;
     }
@@ -566,7 +568,7 @@ fn held_back(thread_id: u64, connection: &mut Connection) -> Option<()> {
     }
     // SAFETY: as in `begins`.
     let stream = unsafe { &mut *TLS_STREAMS.get_ptr_mut(&TlsKey { object, tgid: thread_id >> 32 })? };
-    if stream.traits & NESTED != 0 && connection.flags & CIPHER != 0 && stream.carrier == connection.id {
+    if stream.traits & SOCKET_BIO != 0 && connection.flags & CIPHER != 0 && stream.carrier == connection.id {
         stream.traits |= UNDONE;
         connection.flags |= HELD;
         let _full = TLS_HELD.insert(&connection.id, &0, 0);
@@ -639,7 +641,7 @@ fn plaintext(tgid: u32) -> Connection {
         flags: 0,
         last_direction: 2,
         pieces: 0,
-        frames: [Stand::BETWEEN; 2],
+        frames: [FrameCursor::BETWEEN; 2],
         inode: 0,
         plaintext: 0,
     }
@@ -695,7 +697,7 @@ pub(super) fn carry(stream: &mut TlsStream, carrier: u64, thread: u64) -> bool {
         // The object was taken for another connection.
         stream.plaintext = plaintext((thread >> 32) as u32);
         stream.written_len = 0;
-        stream.traits &= NESTED | MEMORY;
+        stream.traits &= SOCKET_BIO | MEMORY_BIO;
     }
     stream.carrier = 0;
     if announce(stream).is_none() || bind(stream.plaintext.id, carrier).is_none() {
@@ -723,7 +725,7 @@ pub(super) fn announce(stream: &mut TlsStream) -> Option<()> {
         (*open).conn = stream.plaintext.id;
         (*open).at_ns = bpf_ktime_get_ns();
         (*open).tgid = stream.plaintext.tgid;
-        (*open).state = if stream.traits & IN_MIDST != 0 { MET_IN_MIDST } else { 0 };
+        (*open).state = if stream.traits & MID_STREAM != 0 { MET_MID_STREAM } else { 0 };
     }
     record.submit(BPF_RB_NO_WAKEUP.into());
     stream.plaintext.flags |= ANNOUNCED;

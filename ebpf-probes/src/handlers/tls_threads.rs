@@ -5,7 +5,7 @@ use core::hint::cold_path;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use ebpf_common::events::RECEIVED;
 
-use super::{rustls, tls::SEVERAL};
+use super::{rustls, tls::AMBIGUOUS};
 use crate::maps::{self, TLS_THREADS};
 
 /// Bytes moved over a connection that could not be told: it may carry TLS, of which a part is missing then.
@@ -36,7 +36,7 @@ pub fn may_have_received() {
         // Keys that are made next are not for the one that it has written to.
         thread.carrier = 0;
         if thread.received != 0 {
-            thread.received = SEVERAL;
+            thread.received = AMBIGUOUS;
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     handlers::{
         capture::Buffer,
         dns, frames, process, socket_io, socket_state,
-        standby::{Hook, is_told},
+        standby::{Hook, already_claimed},
         tls,
     },
     kernel::{
@@ -35,7 +35,7 @@ const MSG_ERRQUEUE: u32 = 0x2000;
 #[btf_tracepoint(function = "sock_send_length")]
 #[inline(always)]
 fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    if hooks_only() || is_told(Hook::Send) {
+    if hooks_only() || already_claimed(Hook::Send) {
         return 0;
     }
     sent(&ctx);
@@ -45,7 +45,7 @@ fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 #[inline(always)]
 fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    if hooks_only() || is_told(Hook::Receive) {
+    if hooks_only() || already_claimed(Hook::Receive) {
         return 0;
     }
     received(&ctx);
@@ -111,7 +111,7 @@ fn sock_recv_datagram(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    if is_told(Hook::State) {
+    if already_claimed(Hook::State) {
         return 0;
     }
     let state = ctx.arg::<u32>(2);

@@ -14,7 +14,7 @@ use crate::{
     handlers::{
         capture::{Buffer, forget, read_user_value},
         dns, frames, process, socket_io, socket_state,
-        standby::{Hook, is_told},
+        standby::{Hook, already_claimed},
         tls,
     },
     kernel::{
@@ -38,7 +38,7 @@ const MSG_ERRQUEUE: u64 = 0x2000;
 #[btf_tracepoint(function = "sys_exit")]
 #[inline(always)]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-    if hooks_only() || is_told(Hook::SysExit) {
+    if hooks_only() || already_claimed(Hook::SysExit) {
         return 0;
     }
     exited(&ctx);
@@ -78,7 +78,7 @@ fn sys_exit_datagram(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn syscall_set_state(ctx: BtfTracePointContext) -> i32 {
-    if is_told(Hook::State) {
+    if already_claimed(Hook::State) {
         return 0;
     }
     let sk: u64 = ctx.arg(0);

@@ -17,7 +17,7 @@ use ebpf_common::{
 use super::{load, read, read_into};
 use crate::{
     globals::OFFSETS,
-    handlers::{frames::Stand, socket_io::AT_FIRST},
+    handlers::{frames::FrameCursor, socket_io::AT_FIRST},
     maps::{ASKING, CONNECTIONS, CONNECTIONS_BY_ADDRESS, Connection, is_chosen_by},
 };
 
@@ -181,7 +181,7 @@ impl Socket for Raw {
             flags: 0,
             last_direction: 0,
             pieces: 0,
-            frames: [Stand::BETWEEN; 2],
+            frames: [FrameCursor::BETWEEN; 2],
             inode: self.inode,
             plaintext: 0,
         };

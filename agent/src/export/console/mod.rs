@@ -23,7 +23,7 @@ pub(super) use metrics::Metrics;
 use super::{
     config::Print,
     consumer::{Pending, SpanConsumer},
-    ledger::{Ledger, Outcome},
+    ledger::{Fate, Ledger},
 };
 use crate::model::{
     self_metric::{self, SelfMetric},
@@ -63,7 +63,7 @@ struct State {
     /// No more spans come.
     closing: bool,
     /// Why spans are not taken any more.
-    ended: Option<Outcome>,
+    ended: Option<Fate>,
 }
 
 impl Console {
@@ -109,7 +109,7 @@ impl SpanConsumer for Console {
         if let Some(outcome) = state.ended {
             ledger.refuse(count, outcome);
         } else if ledger.queued_bytes + cost > MAX_WAITING_BYTES {
-            ledger.refuse(count, Outcome::DroppedQueueFull);
+            ledger.refuse(count, Fate::DroppedQueueFull);
         } else {
             ledger.enqueue(count, cost);
             state.waiting.push_back((Arc::clone(spans), cost));
@@ -144,7 +144,7 @@ impl SpanConsumer for Console {
             lock(&self.shared.state).closing = true;
             self.shared.changed.notify_one();
             let _in_time = timeout_at(deadline, ended).await.is_ok();
-            self.shared.end(Outcome::DroppedShutdown);
+            self.shared.end(Fate::DroppedShutdown);
         })
     }
 }
@@ -167,13 +167,13 @@ impl Shared {
                 }
                 let written = to.write_all(lines.as_bytes()).and_then(|()| to.flush());
                 lines.clear();
-                let outcome = if written.is_ok() { Outcome::Sent } else { Outcome::DroppedFailed };
+                let outcome = if written.is_ok() { Fate::Sent } else { Fate::DroppedFailed };
                 self.settle(mem::take(&mut spans), mem::take(&mut cost), outcome);
                 match written {
                     Ok(()) => {}
                     // Nobody reads any more (`| head`): what remains is counted, and that is all.
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                        self.end(Outcome::DroppedFailed);
+                        self.end(Fate::DroppedFailed);
                         return self.reader_gone.notify_one();
                     }
                     Err(error) if !warned => {
@@ -184,7 +184,7 @@ impl Shared {
                 }
             }
         }
-        self.end(Outcome::DroppedShutdown);
+        self.end(Fate::DroppedShutdown);
     }
 
     /// What waits; `None` when no more comes.
@@ -204,7 +204,7 @@ impl Shared {
         }
     }
 
-    fn settle(&self, spans: u64, cost: u64, outcome: Outcome) {
+    fn settle(&self, spans: u64, cost: u64, outcome: Fate) {
         let state = lock(&self.state);
         // Once ended, all that was under way has been accounted for.
         if state.ended.is_none() {
@@ -213,7 +213,7 @@ impl Shared {
     }
 
     /// Accounts for all that was not printed and takes no more.
-    fn end(&self, outcome: Outcome) {
+    fn end(&self, outcome: Fate) {
         let mut state = lock(&self.state);
         if state.ended.is_none() {
             state.ended = Some(outcome);
@@ -284,7 +284,7 @@ mod tests {
         shutdown(&console, 10_000).await;
         assert_eq!(read.try_iter().map(|text| text.lines().count()).sum::<usize>(), 1000);
         let ledger = counts(&console);
-        assert_eq!((ledger.pushed, ledger.count(Outcome::Sent), ledger.queued_bytes), (1000, 1000, 0));
+        assert_eq!((ledger.pushed, ledger.count(Fate::Sent), ledger.queued_bytes), (1000, 1000, 0));
     }
 
     #[tokio::test]
@@ -293,7 +293,7 @@ mod tests {
         console.push(&Arc::new(vec![testing::span(1)]));
         console.unheard().await;
         console.push(&Arc::new(vec![testing::span(2)]));
-        assert_eq!((counts(&console).count(Outcome::DroppedFailed), read.try_iter().count()), (2, 0));
+        assert_eq!((counts(&console).count(Fate::DroppedFailed), read.try_iter().count()), (2, 0));
     }
 
     #[tokio::test]
@@ -307,7 +307,7 @@ mod tests {
             console.push(&Arc::new(vec![testing::span(n + 1); 100]));
             assert!(counts(&console).queued_bytes <= MAX_WAITING_BYTES);
         }
-        assert!(counts(&console).count(Outcome::DroppedQueueFull) > 0);
+        assert!(counts(&console).count(Fate::DroppedQueueFull) > 0);
         shutdown(&console, 10).await;
         let ledger = counts(&console);
         assert_eq!((ledger.pushed, ledger.lost(), ledger.queued), (20_000, 20_000, 0));

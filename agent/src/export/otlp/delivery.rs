@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use super::transport::{Blame, Failure, Signal, Transport, TransportError};
 use crate::export::{
     config::{OtlpConfig, RetryConfig},
-    ledger::Outcome,
+    ledger::Fate,
 };
 
 /// When the stage must have stopped; `None` while it runs.
@@ -53,7 +53,7 @@ pub(crate) struct Delivery {
 #[derive(Default)]
 struct Health {
     failing_since: Option<Instant>,
-    /// The receiver asked for peace until then.
+    /// The receiver asked to be left alone until then.
     not_before: Option<Instant>,
     partial_success_logged: Option<Instant>,
 }
@@ -83,15 +83,15 @@ impl Delivery {
 
     /// Sends until the receiver takes or refuses it, or time is up. Returns the outcome of the items, but for so many
     /// that the receiver rejected. `items` is their number.
-    pub(crate) async fn deliver(&self, message: Bytes, items: u64) -> (Outcome, u64) {
+    pub(crate) async fn deliver(&self, message: Bytes, items: u64) -> (Fate, u64) {
         let mut stop_at = self.stop_at.clone();
         let give_up_at = self.limit.map(|limit| Instant::now() + limit);
         let longest_at = self.longest.map(|longest| Instant::now() + longest);
         let successes_before = self.successes.load(Ordering::Relaxed);
         let (mut tries, mut unanswered, mut failed_at, mut tries_stopping) = (0, 0, 0, 0);
         loop {
-            if let Some(peace) = self.asked_to_wait()
-                && self.wait(peace, &mut stop_at, give_up_at, true).await.is_err()
+            if let Some(retry_not_before) = self.asked_to_wait()
+                && self.wait(retry_not_before, &mut stop_at, give_up_at, true).await.is_err()
             {
                 return (self.out_of_time(&stop_at), 0);
             }
@@ -110,11 +110,11 @@ impl Delivery {
             let (after, blame, error) = match answer {
                 Ok(accepted) => {
                     self.worked(&accepted, items);
-                    return (Outcome::Sent, accepted.rejected.min(items));
+                    return (Fate::Sent, accepted.rejected.min(items));
                 }
                 Err(Failure::Permanent { error }) => {
                     self.failed(&error, "the request is dropped");
-                    return (Outcome::DroppedFailed, 0);
+                    return (Fate::DroppedFailed, 0);
                 }
                 Err(Failure::Retry { after, blame, error }) => (after, blame, error),
             };
@@ -124,17 +124,17 @@ impl Delivery {
             tries_stopping += u32::from(stopping);
             self.failed(&error, "will try again");
             if tries_stopping >= TRIES_WHEN_STOPPING {
-                return (Outcome::DroppedShutdown, 0);
+                return (Fate::DroppedShutdown, 0);
             }
             let others_are_taken = self.successes.load(Ordering::Relaxed) != successes_before;
             if failed_at >= TRIES_IF_SUSPECT || (unanswered >= TRIES_IF_SUSPECT && others_are_taken) {
-                return (Outcome::DroppedFailed, 0);
+                return (Fate::DroppedFailed, 0);
             }
             let now = Instant::now();
             let asked = after.map(|after| now + after.min(RetryConfig::MAX_ASKED));
-            if let Some(peace) = asked {
+            if let Some(retry_not_before) = asked {
                 // For all requests, not for this one alone.
-                self.health().not_before = Some(peace);
+                self.health().not_before = Some(retry_not_before);
             }
             let until = asked.unwrap_or(now).max(now + self.back_off(tries));
             if self.wait(until, &mut stop_at, give_up_at, stopping || asked.is_some()).await.is_err() {
@@ -144,7 +144,7 @@ impl Delivery {
     }
 
     fn asked_to_wait(&self) -> Option<Instant> {
-        self.health().not_before.filter(|peace| *peace > Instant::now())
+        self.health().not_before.filter(|retry_not_before| *retry_not_before > Instant::now())
     }
 
     /// Waits until `until`; shorter if the stage is asked to stop meanwhile, unless the wait is `owed`. Fails, at once,
@@ -174,8 +174,8 @@ impl Delivery {
         }
     }
 
-    fn out_of_time(&self, stop_at: &StopAt) -> Outcome {
-        if stop_at.borrow().is_some() { Outcome::DroppedShutdown } else { Outcome::DroppedFailed }
+    fn out_of_time(&self, stop_at: &StopAt) -> Fate {
+        if stop_at.borrow().is_some() { Fate::DroppedShutdown } else { Fate::DroppedFailed }
     }
 
     fn back_off(&self, tries: u32) -> Duration {

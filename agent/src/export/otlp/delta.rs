@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use prost::Message;
 
-use super::{encode, metric_encode::Piece};
+use super::{encode, metric_encode::Fragment};
 use crate::{
     export::config::Temporality,
     model::{
@@ -94,7 +94,7 @@ impl Deltas {
     }
 
     /// These points have arrived.
-    pub(super) fn commit(&mut self, pending: &mut Pending, pieces: &[Piece]) {
+    pub(super) fn commit(&mut self, pending: &mut Pending, pieces: &[Fragment]) {
         for piece in pieces {
             let points = pending.0.get_mut(piece.metric).and_then(|points| points.get_mut(piece.points.clone()));
             for (series, prior) in points.into_iter().flatten().filter_map(Option::take) {
@@ -213,7 +213,7 @@ mod tests {
             let mut metrics = counter(start, total);
             let mut pending = deltas.apply(&mut metrics, now, Temporality::Delta);
             if arrives {
-                deltas.commit(&mut pending, &[Piece { metric: 0, points: 0..1 }]);
+                deltas.commit(&mut pending, &[Fragment { metric: 0, points: 0..1 }]);
             }
             value(&metrics)
         };
@@ -228,7 +228,7 @@ mod tests {
         let mut deltas = Deltas::default();
         let mut metrics = counter(1, 5.0);
         let mut pending = deltas.apply(&mut metrics, 10, Temporality::Delta);
-        deltas.commit(&mut pending, &[Piece { metric: 0, points: 0..1 }]);
+        deltas.commit(&mut pending, &[Fragment { metric: 0, points: 0..1 }]);
         assert_eq!(deltas.sent.len(), 1);
         deltas.apply(&mut [], 20, Temporality::Delta);
         assert_eq!(deltas.sent.len(), 0);
@@ -240,7 +240,7 @@ mod tests {
         for now in [10, 20] {
             let mut metrics = counter(1, 5.0);
             let mut pending = deltas.apply(&mut metrics, now, Temporality::LowMemory);
-            deltas.commit(&mut pending, &[Piece { metric: 0, points: 0..1 }]);
+            deltas.commit(&mut pending, &[Fragment { metric: 0, points: 0..1 }]);
             assert_eq!(value(&metrics), (1, 5.0));
         }
     }

@@ -32,12 +32,12 @@ const MAX_REQUEST_BYTES: usize = 2 << 20;
 pub(super) struct Request {
     pub(super) message: Bytes,
     pub(super) points: u64,
-    pub(super) pieces: Vec<Piece>,
+    pub(super) pieces: Vec<Fragment>,
 }
 
 /// Some points of a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(super) struct Fragment {
     /// Index of the metric.
     pub(super) metric: usize,
     /// Indices of its points.
@@ -65,7 +65,7 @@ pub(super) fn requests(metrics: &[Metric], now_unix_ns: u64, preference: Tempora
             if current.bytes > 0 && current.bytes + bytes > MAX_REQUEST_BYTES {
                 requests.push(std::mem::take(&mut current).finish());
             }
-            current.add(&metric.resource, encoded, bytes, Piece { metric: index, points: first..first + points });
+            current.add(&metric.resource, encoded, bytes, Fragment { metric: index, points: first..first + points });
             first += points;
         }
     }
@@ -79,11 +79,11 @@ pub(super) fn requests(metrics: &[Metric], now_unix_ns: u64, preference: Tempora
 struct Packing {
     groups: Vec<(Arc<Resource>, Vec<MetricProto>)>,
     bytes: usize,
-    pieces: Vec<Piece>,
+    pieces: Vec<Fragment>,
 }
 
 impl Packing {
-    fn add(&mut self, of: &Arc<Resource>, encoded: MetricProto, bytes: usize, piece: Piece) {
+    fn add(&mut self, of: &Arc<Resource>, encoded: MetricProto, bytes: usize, piece: Fragment) {
         self.bytes += bytes;
         self.pieces.push(piece);
         let same = |group: &&mut (Arc<Resource>, _)| Arc::ptr_eq(&group.0, of) || group.0 == *of;

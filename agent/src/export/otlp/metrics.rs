@@ -15,7 +15,7 @@ use super::{
 use crate::export::{
     MetricSource, collect_updated,
     config::{ExportConfig, Temporality},
-    ledger::{Ledger, Outcome},
+    ledger::{Fate, Ledger},
 };
 
 pub(super) struct Exporter {
@@ -63,7 +63,7 @@ impl Exporter {
         for request in under_way {
             let message = request.request.message.clone();
             let (outcome, rejected) = self.delivery.deliver(message, request.request.points).await;
-            if outcome == Outcome::Sent {
+            if outcome == Fate::Sent {
                 self.deltas.commit(&mut pending, &request.request.pieces);
             }
             request.settle(outcome, rejected);
@@ -75,16 +75,16 @@ impl Exporter {
 struct UnderWay {
     request: metric_encode::Request,
     ledger: Arc<Mutex<Ledger>>,
-    outcome: (Outcome, u64),
+    outcome: (Fate, u64),
 }
 
 impl UnderWay {
     fn new(ledger: &Arc<Mutex<Ledger>>, request: metric_encode::Request) -> Self {
         lock(ledger).enqueue(request.points, request.message.len() as u64);
-        Self { request, ledger: Arc::clone(ledger), outcome: (Outcome::DroppedShutdown, 0) }
+        Self { request, ledger: Arc::clone(ledger), outcome: (Fate::DroppedShutdown, 0) }
     }
 
-    fn settle(mut self, outcome: Outcome, rejected: u64) {
+    fn settle(mut self, outcome: Fate, rejected: u64) {
         self.outcome = (outcome, rejected.min(self.request.points));
     }
 }
@@ -93,7 +93,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let (outcome, rejected) = self.outcome;
         let mut ledger = lock(&self.ledger);
-        ledger.settle(rejected, 0, Outcome::Rejected);
+        ledger.settle(rejected, 0, Fate::Rejected);
         ledger.settle(self.request.points - rejected, self.request.message.len() as u64, outcome);
     }
 }

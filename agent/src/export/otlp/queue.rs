@@ -16,7 +16,7 @@ use super::{buffers::Buffers, encode};
 use crate::{
     export::{
         config::BatchConfig,
-        ledger::{Ledger, Outcome},
+        ledger::{Fate, Ledger},
     },
     model::span::{Resource, Span},
 };
@@ -99,14 +99,14 @@ impl SpanQueue {
         });
     }
 
-    fn refuses(&self) -> Option<Outcome> {
+    fn refuses(&self) -> Option<Fate> {
         let state = self.lock();
         if state.closed {
-            return Some(Outcome::DroppedShutdown);
+            return Some(Fate::DroppedShutdown);
         }
         let full = state.used_bytes() >= self.limits.max_queue_bytes
             || self.limits.max_queue_spans.is_some_and(|most| state.ledger.queued >= most as u64);
-        full.then_some(Outcome::DroppedQueueFull)
+        full.then_some(Fate::DroppedQueueFull)
     }
 
     fn encode<'a>(&self, spans: &'a [Span], scratch: &mut Vec<u8>) -> (Chunk, &'a [Span]) {
@@ -137,7 +137,7 @@ impl SpanQueue {
     fn add(&self, chunk: Chunk) {
         let mut state = self.lock();
         if state.closed {
-            return state.ledger.refuse(chunk.spans as u64, Outcome::DroppedShutdown);
+            return state.ledger.refuse(chunk.spans as u64, Fate::DroppedShutdown);
         }
         let (spans, cost) = (chunk.spans as u64, chunk.cost());
         let new_resources = state.hold_resources(&chunk);
@@ -146,7 +146,7 @@ impl SpanQueue {
         state.resource_bytes += new_resources;
         if !fits {
             state.release_resources(&chunk);
-            return state.ledger.refuse(spans, Outcome::DroppedQueueFull);
+            return state.ledger.refuse(spans, Fate::DroppedQueueFull);
         }
         state.ledger.enqueue(spans, cost as u64);
         let was = (state.waiting.is_empty(), self.full_batch(&state));
@@ -197,7 +197,7 @@ impl SpanQueue {
             chunks,
             spans: spans as u64,
             cost: cost as u64,
-            outcome: (Outcome::DroppedShutdown, 0),
+            outcome: (Fate::DroppedShutdown, 0),
         })
     }
 
@@ -209,7 +209,7 @@ impl SpanQueue {
         for chunk in &waiting {
             state.release_resources(chunk);
             let cost = chunk.cost() as u64;
-            state.ledger.settle(chunk.spans as u64, cost, Outcome::DroppedShutdown);
+            state.ledger.settle(chunk.spans as u64, cost, Fate::DroppedShutdown);
         }
         (state.waiting_spans, state.waiting_bytes, state.oldest) = (0, 0, None);
     }
@@ -279,8 +279,8 @@ pub(super) struct Batch {
     chunks: Vec<Chunk>,
     spans: u64,
     cost: u64,
-    /// Outcome of all spans but so many that the receiver rejected.
-    outcome: (Outcome, u64),
+    /// Fate of all spans but so many that the receiver rejected.
+    outcome: (Fate, u64),
 }
 
 impl Batch {
@@ -304,7 +304,7 @@ impl Batch {
     }
 
     /// Ends the batch: `rejected` of its spans were refused by the receiver, the others had `outcome`.
-    pub(super) fn settle(mut self, outcome: Outcome, rejected: u64) {
+    pub(super) fn settle(mut self, outcome: Fate, rejected: u64) {
         self.outcome = (outcome, rejected.min(self.spans));
     }
 }
@@ -313,7 +313,7 @@ impl Drop for Batch {
     fn drop(&mut self) {
         let (outcome, rejected) = self.outcome;
         let mut state = self.queue.lock();
-        state.ledger.settle(rejected, 0, Outcome::Rejected);
+        state.ledger.settle(rejected, 0, Fate::Rejected);
         state.ledger.settle(self.spans - rejected, self.cost, outcome);
         drop(state);
         self.queue.changed.notify_one();
@@ -335,7 +335,7 @@ mod tests {
 
     /// The equation that must hold at any time.
     fn balanced(ledger: &Ledger) -> bool {
-        let ended: u64 = Outcome::ALL.iter().map(|outcome| ledger.count(*outcome)).sum();
+        let ended: u64 = Fate::ALL.iter().map(|outcome| ledger.count(*outcome)).sum();
         ledger.pushed == ended + ledger.queued
     }
 
@@ -351,7 +351,7 @@ mod tests {
         let ledger = queue.ledger();
         assert_eq!(ledger.pushed, 300);
         assert!(ledger.queued > 20, "{ledger:?}");
-        assert_eq!(ledger.count(Outcome::DroppedQueueFull), 300 - ledger.queued);
+        assert_eq!(ledger.count(Fate::DroppedQueueFull), 300 - ledger.queued);
     }
 
     #[test]
@@ -359,7 +359,7 @@ mod tests {
         let limits = BatchConfig { max_queue_spans: Some(7), ..BatchConfig::default() };
         let queue = Arc::new(SpanQueue::new(limits));
         (0..10).for_each(|_| queue.push(&spans(1)));
-        assert_eq!((queue.ledger().queued, queue.ledger().count(Outcome::DroppedQueueFull)), (7, 3));
+        assert_eq!((queue.ledger().queued, queue.ledger().count(Fate::DroppedQueueFull)), (7, 3));
     }
 
     #[test]
@@ -369,14 +369,14 @@ mod tests {
         let batch = queue.take().unwrap();
         assert_eq!(batch.spans(), 10);
         assert_eq!(queue.ledger().queued, 25);
-        batch.settle(Outcome::Sent, 4);
+        batch.settle(Fate::Sent, 4);
         let ledger = queue.ledger();
-        assert_eq!((ledger.queued, ledger.count(Outcome::Sent), ledger.count(Outcome::Rejected)), (15, 6, 4));
+        assert_eq!((ledger.queued, ledger.count(Fate::Sent), ledger.count(Fate::Rejected)), (15, 6, 4));
         drop(queue.take());
-        assert_eq!(queue.ledger().count(Outcome::DroppedShutdown), 10);
-        queue.take().unwrap().settle(Outcome::DroppedFailed, u64::MAX);
+        assert_eq!(queue.ledger().count(Fate::DroppedShutdown), 10);
+        queue.take().unwrap().settle(Fate::DroppedFailed, u64::MAX);
         let ledger = queue.ledger();
-        assert_eq!((ledger.queued, ledger.queued_bytes, ledger.count(Outcome::Rejected)), (0, 0, 9));
+        assert_eq!((ledger.queued, ledger.queued_bytes, ledger.count(Fate::Rejected)), (0, 0, 9));
         assert!(balanced(&ledger));
     }
 
@@ -389,7 +389,7 @@ mod tests {
             span.attributes.clear();
             span.resource = testing::resource(&"s".repeat(1000), pid);
             queue.push(&[span]);
-            dropped = queue.ledger().count(Outcome::DroppedQueueFull);
+            dropped = queue.ledger().count(Fate::DroppedQueueFull);
         }
         // Each costs two kilobytes and more, though its encoded span is of a hundred bytes.
         assert!(dropped > 900, "{dropped}");
@@ -404,7 +404,7 @@ mod tests {
         queue.close();
         queue.push(&spans(2));
         let ledger = queue.ledger();
-        assert_eq!((ledger.queued, ledger.queued_bytes, ledger.count(Outcome::DroppedShutdown)), (0, 0, 7));
+        assert_eq!((ledger.queued, ledger.queued_bytes, ledger.count(Fate::DroppedShutdown)), (0, 0, 7));
     }
 
     #[test]
@@ -417,7 +417,7 @@ mod tests {
             scope.spawn(|| {
                 for round in 0..500 {
                     if let Some(batch) = queue.take() {
-                        batch.settle(Outcome::Sent, round % 3);
+                        batch.settle(Fate::Sent, round % 3);
                     }
                     assert!(balanced(&queue.ledger()));
                 }

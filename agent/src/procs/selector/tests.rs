@@ -22,7 +22,7 @@ fn pod() -> Pod {
     }
 }
 
-fn with_candidate<T>(change: impl FnOnce(&mut Candidate<'_>), judge: impl FnOnce(&Candidate<'_>) -> T) -> T {
+fn with_candidate<T>(change: impl FnOnce(&mut Candidate<'_>), evaluate: impl FnOnce(&Candidate<'_>) -> T) -> T {
     let pod = pod();
     let mut candidate = Candidate {
         served: &[],
@@ -38,7 +38,7 @@ fn with_candidate<T>(change: impl FnOnce(&mut Candidate<'_>), judge: impl FnOnce
         ancestors: &|| vec![5, 1],
     };
     change(&mut candidate);
-    judge(&candidate)
+    evaluate(&candidate)
 }
 
 #[track_caller]

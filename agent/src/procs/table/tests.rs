@@ -124,7 +124,7 @@ fn a_program_that_ended_before_it_was_asked_for_is_still_named() {
     let table = proc.table();
     table.on_fork(1, 7, 100 * NS_PER_TICK);
     table.on_exec(7, 100 * NS_PER_TICK, "quick");
-    table.read_begun(7, 100 * NS_PER_TICK);
+    table.read_executed(7, 100 * NS_PER_TICK);
     proc.end(7);
     table.on_exit(7, 100 * NS_PER_TICK);
     assert_eq!(table.resource(7).service_name, "quick");
@@ -183,7 +183,7 @@ fn a_forked_worker_that_is_dying_when_it_is_first_looked_at_takes_its_parents_pr
     let stat = |flags: u32| format!("7 (python3) Z 6 0 0 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0\n");
     fs::write(proc.path().join("7/stat"), stat(0x40)).unwrap();
     let table = proc.table();
-    let _judged_by_a_scan = table.verdict(7);
+    let _evaluated_by_a_scan = table.verdict(7);
     table.on_met(7, 100 * NS_PER_TICK, "python3", 6);
     let resource = table.resource(7);
     assert_eq!((resource.service_name.as_str(), resource.pid), ("payroll", 6));
@@ -551,7 +551,7 @@ fn cost_of_processes() {
     let begun = Instant::now();
     for _ in 0..EAGER_READS_PER_SECOND {
         table.on_exec(own, started_at_ns, "x");
-        table.read_begun(own, started_at_ns);
+        table.read_executed(own, started_at_ns);
     }
     println!("an exec that is read: {:?}", begun.elapsed() / EAGER_READS_PER_SECOND);
     let begun = Instant::now();

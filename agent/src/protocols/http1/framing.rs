@@ -3,7 +3,7 @@
 use super::{
     body::Body,
     head::{Framing, Length},
-    side::{Hope, Place},
+    side::{EndHint, Place},
 };
 use crate::model::exchange::Http;
 
@@ -36,8 +36,8 @@ pub(super) fn request_body(framing: &Framing, connects: bool, cut: bool) -> (Pla
         return (Place::Seek(None), Some(0));
     }
     if cut {
-        let hope = if framing.chunked { Hope::LastChunk } else { Hope::None };
-        return (Place::Seek(Some(hope)), declared);
+        let hint = if framing.chunked { EndHint::LastChunk } else { EndHint::None };
+        return (Place::Seek(Some(hint)), declared);
     }
     if framing.chunked {
         return (Place::Body { body: Body::chunked(), certain: true }, None);
@@ -45,7 +45,7 @@ pub(super) fn request_body(framing: &Framing, connects: bool, cut: bool) -> (Pla
     match (framing.coded, framing.length) {
         (false, Length::Absent | Length::Known(0)) => (Place::Head, Some(0)),
         (false, Length::Known(length)) => (Place::Body { body: Body::counted(length), certain: true }, None),
-        _ => (Place::Seek(Some(Hope::None)), None),
+        _ => (Place::Seek(Some(EndHint::None)), None),
     }
 }
 
@@ -58,13 +58,13 @@ pub(super) fn is_bodyless(status: u16, asked: Asked) -> bool {
 pub(super) fn response_body(status: u16, asked: Asked, framing: &Framing, cut: bool, certain: bool) -> Option<Place> {
     let bodyless = is_bodyless(status, asked);
     if cut {
-        let hope = match framing.length {
-            _ if bodyless => Hope::EmptyLine { length: 0 },
-            _ if framing.chunked => Hope::LastChunk,
-            Length::Known(length) if !framing.coded => Hope::EmptyLine { length },
-            _ => Hope::None,
+        let hint = match framing.length {
+            _ if bodyless => EndHint::EmptyLine { length: 0 },
+            _ if framing.chunked => EndHint::LastChunk,
+            Length::Known(length) if !framing.coded => EndHint::EmptyLine { length },
+            _ => EndHint::None,
         };
-        return Some(Place::Seek(Some(hope)));
+        return Some(Place::Seek(Some(hint)));
     }
     if bodyless {
         return None;
@@ -75,7 +75,7 @@ pub(super) fn response_body(status: u16, asked: Asked, framing: &Framing, cut: b
         Length::Known(0) => return None,
         Length::Known(length) => Body::counted(length),
         Length::Absent => Body::UntilEnd { total: 0 },
-        Length::Invalid => return Some(Place::Seek(Some(Hope::None))),
+        Length::Invalid => return Some(Place::Seek(Some(EndHint::None))),
     };
     Some(Place::Body { body, certain })
 }

@@ -7,7 +7,7 @@ use super::{
     body::Body,
     framing::{Asked, is_bodyless, request_body, response_body},
     head::{Framing, HTTP_0_9, Head as _, Length, RequestHead, ResponseHead, Upgrade},
-    side::{Gap, Hope, Moment, Place, QUIET_NS, Side, Step},
+    side::{EndHint, Gap, Moment, Place, QUIET_NS, Side, Step},
 };
 use crate::{
     model::{
@@ -304,7 +304,7 @@ impl Http1 {
         while !rest.is_empty() && self.interest == Interest::Parse {
             let moment = moment.behind((bytes.len() - rest.len()) as u64);
             self.look_for_bare_body(rest, moment);
-            let was_chunked = self.responses.place == Place::Seek(Some(Hope::LastChunk));
+            let was_chunked = self.responses.place == Place::Seek(Some(EndHint::LastChunk));
             let step = self.responses.bytes(rest, at_start, moment);
             if let Step::Head { used, .. } | Step::BodyEnd { used, .. } = step {
                 self.response_at = (moment.position.saturating_add(used as u64), moment.other_position);

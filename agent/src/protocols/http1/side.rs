@@ -52,13 +52,13 @@ pub(super) enum Place {
     Head,
     /// In a body. `certain`: no head can stand at the beginning of a piece.
     Body { body: Body, certain: bool },
-    /// Not known: the next head is sought at the beginnings of pieces. Within a message, the hope for its end.
-    Seek(Option<Hope>),
+    /// Not known: the next head is sought at the beginnings of pieces. Within a message, the hint for its end.
+    Seek(Option<EndHint>),
 }
 
 /// How the end of a message may be seen whose framing is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hope {
+pub(super) enum EndHint {
     /// It is over when the next one begins.
     None,
     /// A piece ends with the last chunk.
@@ -146,7 +146,7 @@ impl<H: Head> Side<H> {
                         Step::BodyEnd { total, used }
                     }
                     body::Step::Invalid { used } => {
-                        self.place = Place::Seek(Some(Hope::LastChunk));
+                        self.place = Place::Seek(Some(EndHint::LastChunk));
                         Step::Lost { used }
                     }
                 }
@@ -229,7 +229,7 @@ impl<H: Head> Side<H> {
     }
 
     fn note(&mut self, bytes: &[u8], at_start: bool) {
-        if matches!(self.place, Place::Seek(Some(Hope::LastChunk | Hope::EmptyLine { .. }))) {
+        if matches!(self.place, Place::Seek(Some(EndHint::LastChunk | EndHint::EmptyLine { .. }))) {
             self.suffix.push(bytes, at_start);
         }
     }
@@ -259,7 +259,7 @@ impl<H: Head> Side<H> {
                         Gap::BodyPassed { total }
                     }
                     Skip::Lost => {
-                        self.place = Place::Seek(Some(Hope::LastChunk));
+                        self.place = Place::Seek(Some(EndHint::LastChunk));
                         Gap::Lost
                     }
                 }
@@ -274,20 +274,20 @@ impl<H: Head> Side<H> {
     /// The piece ends here. True if a message whose framing was lost ends with it.
     #[inline]
     pub(super) fn piece_end(&mut self, chunk: &Chunk<'_>) -> bool {
-        let Place::Seek(hope) = self.place else {
+        let Place::Seek(hint) = self.place else {
             self.last_ns = chunk.at_ns;
             return false;
         };
         if self.line.is_empty() {
             self.last_ns = chunk.at_ns;
         }
-        let (over, next) = match hope {
-            Some(Hope::LastChunk) if self.suffix.ends_a_chunked_body() => (true, Place::Seek(None)),
-            Some(Hope::EmptyLine { length }) => match self.suffix.ends_a_head() {
+        let (over, next) = match hint {
+            Some(EndHint::LastChunk) if self.suffix.ends_a_chunked_body() => (true, Place::Seek(None)),
+            Some(EndHint::EmptyLine { length }) => match self.suffix.ends_a_head() {
                 true if length == 0 => (true, Place::Seek(None)),
                 // It may be an empty line in the body, so a head is believed where it shows.
                 true => (false, Place::Body { body: Body::counted(length), certain: false }),
-                false => (false, Place::Seek(Some(Hope::None))),
+                false => (false, Place::Seek(Some(EndHint::None))),
             },
             _ => return false,
         };

@@ -15,7 +15,7 @@ use super::{
     head::{First, Head},
     hpack::{Decoded, Decoder},
     proof::Proof,
-    seek::{Candidate, Verdict, first_answer, fits, judge},
+    seek::{Candidate, Fit, evaluate, first_answer, fits},
     stream::Moved,
     streams::Streams,
 };
@@ -62,7 +62,7 @@ struct OpenBlock {
 }
 
 /// Where events of a piece go, and what they have in common.
-pub(super) struct Piece<'a> {
+pub(super) struct Arrival<'a> {
     pub(super) at_ns: u64,
     pub(super) thread: Thread,
     /// Nothing had moved in this direction for a while, so that no frame is likely to be in the making.
@@ -193,13 +193,13 @@ impl Half {
     }
 
     /// What was believed of the connection was wrong.
-    pub(super) fn on_refuted(&mut self, piece: &mut Piece<'_>) {
+    pub(super) fn on_refuted(&mut self, piece: &mut Arrival<'_>) {
         self.begun = false;
         self.lose_place(piece);
     }
 
     /// Takes the direction's next piece.
-    pub(super) fn feed(&mut self, chunk: &Chunk<'_>, piece: &mut Piece<'_>) {
+    pub(super) fn feed(&mut self, chunk: &Chunk<'_>, piece: &mut Arrival<'_>) {
         if chunk.is_empty() {
             return;
         }
@@ -220,9 +220,9 @@ impl Half {
     }
 
     /// Looks whether there is proof by now that the place is right.
-    fn check(&mut self, chunk: &Chunk<'_>, piece: &mut Piece<'_>) {
+    fn check(&mut self, chunk: &Chunk<'_>, piece: &mut Arrival<'_>) {
         let is_between = self.frame.is_none() && self.header_len == 0 && self.open_block.is_none();
-        let begins_quietly = piece.quiet && judge(self.side, false, chunk) == Verdict::Frames;
+        let begins_quietly = piece.quiet && evaluate(self.side, false, chunk) == Fit::Frames;
         if piece.proof.is_enough() && (is_between || self.checked > LONGEST) {
             self.believe(piece);
         } else if begins_quietly && !is_between {
@@ -234,7 +234,7 @@ impl Half {
     }
 
     /// Frames are believed from here on. What the table learned meanwhile may have been payload.
-    fn believe(&mut self, piece: &mut Piece<'_>) {
+    fn believe(&mut self, piece: &mut Arrival<'_>) {
         self.state = State::Frames;
         self.hpack.forget();
         piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
@@ -242,14 +242,14 @@ impl Half {
     }
 
     /// The first requests are only told once one of them was answered.
-    fn doubt(&self, piece: &mut Piece<'_>) {
+    fn doubt(&self, piece: &mut Arrival<'_>) {
         if self.side == Side::Requests {
             piece.streams.on_doubt();
         }
     }
 
     /// Whether the piece begins with the response to the request that was sent just before it.
-    fn is_answer(&self, chunk: &Chunk<'_>, piece: &Piece<'_>) -> bool {
+    fn is_answer(&self, chunk: &Chunk<'_>, piece: &Arrival<'_>) -> bool {
         let asked = piece.streams.last_request();
         self.side == Side::Responses
             && piece.other_known
@@ -259,15 +259,14 @@ impl Half {
     }
 
     /// Looks whether the piece, perhaps together with those before it, begins like frames.
-    fn seek(&mut self, chunk: &Chunk<'_>, piece: &mut Piece<'_>) {
+    fn seek(&mut self, chunk: &Chunk<'_>, piece: &mut Arrival<'_>) {
         if self.candidate.is_empty() {
             self.candidate_quiet = piece.quiet;
         }
         let mut verdict = self.candidate.add(self.side, self.fresh, chunk);
         // A piece that begins with frames for certain beats older ones that only could be the beginning of some.
-        let begins_anew =
-            verdict == Verdict::No || matches!(judge(self.side, false, chunk), Verdict::Frames | Verdict::Preface);
-        if begins_anew && verdict != Verdict::Preface && !self.candidate.is_empty() {
+        let begins_anew = verdict == Fit::No || matches!(evaluate(self.side, false, chunk), Fit::Frames | Fit::Preface);
+        if begins_anew && verdict != Fit::Preface && !self.candidate.is_empty() {
             self.candidate.clear();
             self.hpack.forget();
             piece.streams.on_loss(self.side, self.candidate_request, piece.at_ns, piece.out);
@@ -275,17 +274,17 @@ impl Half {
             verdict = self.candidate.add(self.side, false, chunk);
         }
         match verdict {
-            Verdict::Maybe => {
+            Fit::Maybe => {
                 self.candidate_request = piece.streams.last_request();
                 return;
             }
-            Verdict::No => {
+            Fit::No => {
                 self.candidate.clear();
                 self.fresh = false;
                 self.hpack.forget();
                 return piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
             }
-            Verdict::Preface => {
+            Fit::Preface => {
                 self.hpack = Decoder::unknown();
                 self.hpack.assume_complete();
                 self.preface = true;
@@ -293,7 +292,7 @@ impl Half {
                 self.state = State::Frames;
                 piece.streams.on_preface();
             }
-            Verdict::Frames => {
+            Fit::Frames => {
                 let is_answer = self.candidate.is_empty() && self.is_answer(chunk, piece);
                 let is_believed = self.begun || self.candidate_quiet || is_answer;
                 self.state = if is_believed { State::Frames } else { State::Check };
@@ -308,13 +307,13 @@ impl Half {
         let candidate = std::mem::take(&mut self.candidate);
         for (bytes, at_ns, thread) in candidate.pieces() {
             let (streams, proof, out) = (&mut *piece.streams, &mut *piece.proof, &mut *piece.out);
-            self.bytes(bytes, &mut Piece { at_ns, thread, streams, proof, out, ..*piece });
+            self.bytes(bytes, &mut Arrival { at_ns, thread, streams, proof, out, ..*piece });
         }
         self.frames(chunk, piece);
     }
 
     /// Takes a piece that goes on where the last one ended.
-    fn frames(&mut self, chunk: &Chunk<'_>, piece: &mut Piece<'_>) {
+    fn frames(&mut self, chunk: &Chunk<'_>, piece: &mut Arrival<'_>) {
         self.bytes(chunk.data, piece);
         let was_known = self.is_known();
         self.gap(chunk.skipped.saturating_sub(chunk.tail.len() as u64), piece);
@@ -323,7 +322,7 @@ impl Half {
     }
 
     /// Takes bytes that were captured.
-    fn bytes(&mut self, mut data: &[u8], piece: &mut Piece<'_>) {
+    fn bytes(&mut self, mut data: &[u8], piece: &mut Arrival<'_>) {
         let preface = self.preface_left.min(data.len());
         self.preface_left -= preface;
         data = data.get(preface..).unwrap_or_default();
@@ -359,7 +358,7 @@ impl Half {
     }
 
     /// Bytes moved that were not captured.
-    fn gap(&mut self, len: u64, piece: &mut Piece<'_>) {
+    fn gap(&mut self, len: u64, piece: &mut Arrival<'_>) {
         if self.state == State::Seek || len == 0 {
             return;
         }
@@ -380,7 +379,7 @@ impl Half {
     }
 
     /// The place in the stream was never right, or is not any more: frames are not as they should be.
-    fn lose_place(&mut self, piece: &mut Piece<'_>) {
+    fn lose_place(&mut self, piece: &mut Arrival<'_>) {
         if self.state == State::Seek {
             return;
         }
@@ -397,7 +396,7 @@ impl Half {
 
     /// The place in the stream is not known any more, nor are the header blocks that went by. What was proved before stands: that
     /// not all of a long message is captured says nothing against it.
-    fn leave_place(&mut self, piece: &mut Piece<'_>) {
+    fn leave_place(&mut self, piece: &mut Arrival<'_>) {
         if self.state == State::Seek {
             return;
         }
@@ -417,7 +416,7 @@ impl Half {
         piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
     }
 
-    fn begin_frame(&mut self, header: FrameHeader, piece: &mut Piece<'_>) {
+    fn begin_frame(&mut self, header: FrameHeader, piece: &mut Arrival<'_>) {
         // Nothing may come between the frames of a header block (RFC 9113, section 6.10).
         let continues = |block: OpenBlock| header.kind == Kind::Continuation && header.stream == block.stream;
         let fits = if self.state == State::Check { header.is_plausible(self.side) } else { header.is_legal(self.side) };
@@ -450,7 +449,7 @@ impl Half {
     }
 
     /// Takes the next part of a frame's payload; `frame.remaining` is what comes after it.
-    fn payload(&mut self, mut frame: Frame, part: &[u8], piece: &mut Piece<'_>) {
+    fn payload(&mut self, mut frame: Frame, part: &[u8], piece: &mut Arrival<'_>) {
         if frame.header.kind == Kind::Data && frame.pad.is_none() && !frame.cut && frame.header.has(flags::PADDED) {
             frame.pad = part.first().copied();
             let moved = frame.header.length - frame.remaining;
@@ -483,7 +482,7 @@ impl Half {
     }
 
     /// Keeps a part of a frame's payload for when all of it is there.
-    fn keep(&mut self, frame: &mut Frame, part: &[u8], piece: &mut Piece<'_>) {
+    fn keep(&mut self, frame: &mut Frame, part: &[u8], piece: &mut Arrival<'_>) {
         let room = MAX_BLOCK.saturating_sub(self.payload.len());
         let kept = part.get(..room).unwrap_or(part);
         self.payload.extend_from_slice(kept);
@@ -495,7 +494,7 @@ impl Half {
     }
 
     /// A frame has ended; `payload` is what was kept of it.
-    fn end_frame(&mut self, frame: Frame, payload: &[u8], piece: &mut Piece<'_>) {
+    fn end_frame(&mut self, frame: Frame, payload: &[u8], piece: &mut Arrival<'_>) {
         let header = frame.header;
         self.frame = None;
         if self.state == State::Check && !header.kind.has_block() {
@@ -547,7 +546,7 @@ impl Half {
     }
 
     /// A fragment of a header block was moved.
-    fn fragment(&mut self, header: FrameHeader, mut block: OpenBlock, payload: &[u8], piece: &mut Piece<'_>) {
+    fn fragment(&mut self, header: FrameHeader, mut block: OpenBlock, payload: &[u8], piece: &mut Arrival<'_>) {
         let fragment = header.fragment(payload).unwrap_or_else(|| {
             block.cut = true;
             &[]
@@ -575,7 +574,7 @@ impl Half {
     }
 
     /// A header block has ended.
-    fn end_block(&mut self, block: OpenBlock, fragments: &[u8], piece: &mut Piece<'_>) {
+    fn end_block(&mut self, block: OpenBlock, fragments: &[u8], piece: &mut Arrival<'_>) {
         let mut head = Head::default();
         let decoded = self.hpack.decode(fragments, !block.cut, &mut |field: Decoded<'_>| head.add(field));
         if self.state == State::Check && (decoded.is_err() || !fits(&head, self.side, block.kind, block.end_stream)) {

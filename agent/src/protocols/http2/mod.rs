@@ -23,7 +23,7 @@ mod streams;
 mod tests;
 
 use self::{
-    half::{Half, Piece},
+    half::{Arrival, Half},
     head::Head,
     proof::Proof,
     stream::Stream,
@@ -144,7 +144,7 @@ impl Session for Http2 {
     fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
         self.reconsider(direction, chunk, out);
         let is_request = direction == self.role.requests();
-        let mut piece = Piece {
+        let mut piece = Arrival {
             at_ns: chunk.at_ns,
             thread: chunk.thread,
             quiet: chunk.quiet_ns >= QUIET_NS,

@@ -17,13 +17,13 @@ const MAX_BYTES: usize = 20 * 1024;
 const MAX_PIECES: usize = 256;
 /// Most frames that are looked at.
 const MAX_FRAMES: usize = 16;
-/// What the plausible frames of a piece have to count together, see `judge_all`; ending with the piece counts 2.
+/// What the plausible frames of a piece have to count together, see `evaluate_all`; ending with the piece counts 2.
 const PROOF: u32 = 3;
 /// That a frame ends where the piece does is no proof if there were many pieces.
 const FEW_PIECES: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Fit {
     /// The connection begins here.
     Preface,
     /// Frames begin here.
@@ -54,27 +54,27 @@ impl Candidate {
         self.bytes.capacity() + self.pieces.capacity() * size_of::<(usize, u64, Thread)>()
     }
 
-    /// Judges the pieces kept together with the next one, which is kept if the verdict is `Maybe`.
+    /// Evaluates the pieces kept together with the next one, which is kept if the verdict is `Maybe`.
     /// `fresh`: a connection may begin here.
-    pub(super) fn add(&mut self, side: Side, fresh: bool, chunk: &Chunk<'_>) -> Verdict {
+    pub(super) fn add(&mut self, side: Side, fresh: bool, chunk: &Chunk<'_>) -> Fit {
         if self.is_empty() {
-            let verdict = judge(side, fresh, chunk);
-            return if verdict == Verdict::Maybe { self.keep(chunk) } else { verdict };
+            let verdict = evaluate(side, fresh, chunk);
+            return if verdict == Fit::Maybe { self.keep(chunk) } else { verdict };
         }
         let before = self.bytes.len();
         self.bytes.extend_from_slice(chunk.data);
-        let verdict = judge_all(side, fresh, &self.bytes, chunk, self.pieces.len() + 1);
+        let verdict = evaluate_all(side, fresh, &self.bytes, chunk, self.pieces.len() + 1);
         self.bytes.truncate(before);
-        if verdict == Verdict::Maybe { self.keep(chunk) } else { verdict }
+        if verdict == Fit::Maybe { self.keep(chunk) } else { verdict }
     }
 
-    fn keep(&mut self, chunk: &Chunk<'_>) -> Verdict {
+    fn keep(&mut self, chunk: &Chunk<'_>) -> Fit {
         if self.bytes.len() + chunk.data.len() > MAX_BYTES || self.pieces.len() >= MAX_PIECES {
-            return Verdict::No;
+            return Fit::No;
         }
         self.bytes.extend_from_slice(chunk.data);
         self.pieces.push((self.bytes.len(), chunk.at_ns, chunk.thread));
-        Verdict::Maybe
+        Fit::Maybe
     }
 
     /// The pieces kept: bytes, when, by whom.
@@ -86,30 +86,30 @@ impl Candidate {
     }
 }
 
-/// Judges a piece.
-pub(super) fn judge(side: Side, fresh: bool, chunk: &Chunk<'_>) -> Verdict {
-    judge_all(side, fresh, chunk.data, chunk, 1)
+/// Evaluates a piece.
+pub(super) fn evaluate(side: Side, fresh: bool, chunk: &Chunk<'_>) -> Fit {
+    evaluate_all(side, fresh, chunk.data, chunk, 1)
 }
 
-/// Judges the captured bytes of pieces, the last of which is `last`.
-fn judge_all(side: Side, fresh: bool, data: &[u8], last: &Chunk<'_>, pieces: usize) -> Verdict {
+/// Evaluates the captured bytes of pieces, the last of which is `last`.
+fn evaluate_all(side: Side, fresh: bool, data: &[u8], last: &Chunk<'_>, pieces: usize) -> Fit {
     let is_whole = last.skipped == 0;
     if side == Side::Requests && fresh {
         if data.starts_with(PREFACE) {
-            return Verdict::Preface;
+            return Fit::Preface;
         }
         if is_whole && PREFACE.starts_with(data) {
-            return Verdict::Maybe;
+            return Fit::Maybe;
         }
     }
-    let more = if is_whole { Verdict::Maybe } else { Verdict::No };
+    let more = if is_whole { Fit::Maybe } else { Fit::No };
     let end = data.len() as u64 + if is_whole { 0 } else { last.skipped };
     let (mut rest, mut at, mut block, mut score) = (data, 0_u64, None, 0);
     for _ in 0..MAX_FRAMES {
         let Some((header, after)) = split_frame(rest) else { break };
         let continues = (header.kind == Kind::Continuation).then_some(header.stream);
         if !header.is_plausible(side) || continues != block {
-            return Verdict::No;
+            return Fit::No;
         }
         let len = header.length as usize;
         let payload = after.get(..len).unwrap_or(after);
@@ -123,7 +123,7 @@ fn judge_all(side: Side, fresh: bool, data: &[u8], last: &Chunk<'_>, pieces: usi
                         1 + u32::from(trial.fields > 0)
                     }
                     None if !whole && is_whole => 1,
-                    _ => return Verdict::No,
+                    _ => return Fit::No,
                 }
             }
             // Binary data is full of what could be the header of a DATA frame.
@@ -135,9 +135,9 @@ fn judge_all(side: Side, fresh: bool, data: &[u8], last: &Chunk<'_>, pieces: usi
     }
     let ends_here = at == end && score > 0 && pieces <= FEW_PIECES;
     if score + if ends_here { 2 } else { 0 } >= PROOF && block.is_none() {
-        return Verdict::Frames;
+        return Fit::Frames;
     }
-    if is_partial(rest, side) { more } else { Verdict::No }
+    if is_partial(rest, side) { more } else { Fit::No }
 }
 
 /// A frame's header and what follows it.

@@ -28,7 +28,7 @@ pub struct Watched {
 /// How far up a process's ancestors are followed.
 const ANCESTORS_MAX: usize = 32;
 
-/// A process that is judged.
+/// A process that is evaluated.
 pub(super) struct Subject<'a> {
     pub(super) tgid: u32,
     /// Whose command line and ports are read: itself, or what it was forked from.
@@ -43,7 +43,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl ProcessTable {
-    /// Judges every process there is. For the start; later ones are told by their events.
+    /// Evaluates every process there is. For the start; later ones are told by their events.
     #[must_use]
     pub fn scan(&self) -> Vec<(u32, Verdict)> {
         let pids = self.proc.pids().into_iter();
@@ -94,7 +94,7 @@ impl ProcessTable {
         let facts = facts?;
         let pod = self.pods.as_ref().and_then(|pods| pods.pod(&facts.container));
         let subject = Subject { tgid: pid, asked: pid, parent, runs_parents, served: &served, args: &[] };
-        let mut matched_by = self.judge(&subject, &facts, pod.as_deref(), Selector::matches);
+        let mut matched_by = self.evaluate(&subject, &facts, pod.as_deref(), Selector::matches);
         if matched_by.is_empty() {
             matched_by.push("default".into());
         }
@@ -126,12 +126,12 @@ impl ProcessTable {
         self.pool.call(Place::of(&self.proc, pid), PATIENCE, move || proc.cmdline(pid)).unwrap_or_default()
     }
 
-    pub(super) fn judge<T>(
+    pub(super) fn evaluate<T>(
         &self,
         subject: &Subject<'_>,
         facts: &Facts,
         pod: Option<&Pod>,
-        judge: impl FnOnce(&Selector, &Candidate<'_>) -> T,
+        evaluate: impl FnOnce(&Selector, &Candidate<'_>) -> T,
     ) -> T {
         let &Subject { tgid, asked, parent, runs_parents, served, args } = subject;
         let info = facts.container_info.as_ref();
@@ -156,7 +156,7 @@ impl ProcessTable {
             },
             ancestors: &|| self.ancestors(parent),
         };
-        judge(&self.selector(), &candidate)
+        evaluate(&self.selector(), &candidate)
     }
 
     /// The ports that a process serves at this moment: those it listens on, and those of what it was `forked_from` with

@@ -22,7 +22,7 @@ const GRACE_NS: u64 = 10_000_000_000;
 
 /// The answers that processes have received.
 #[derive(Debug, Default)]
-pub struct DnsAnswers {
+pub struct DnsCache {
     by_process: HashMap<u32, Process>,
 }
 
@@ -53,7 +53,7 @@ enum Found<'a> {
 
 /// A process that begins to use a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Asker {
+pub struct DnsClient {
     /// Its pid in the initial PID namespace.
     pub tgid: u32,
     /// When it was started, in ns of the boot clock; 0 where unknown.
@@ -62,9 +62,9 @@ pub struct Asker {
     pub forked_from: u32,
 }
 
-impl DnsAnswers {
+impl DnsCache {
     /// A process received a message of a DNS server at `at_ns`. Times are ns of the monotonic clock.
-    pub fn on_answer(&mut self, tgid: u32, started_at_ns: u64, at_ns: u64, message: &[u8]) {
+    pub fn on_response(&mut self, tgid: u32, started_at_ns: u64, at_ns: u64, message: &[u8]) {
         let Some(message::Resolved { name, addresses }) = message::parse(message) else { return };
         if !self.by_process.contains_key(&tgid) {
             self.make_room();
@@ -86,15 +86,15 @@ impl DnsAnswers {
     /// to it; a worker that still runs the program of the process which forked it may have it from there. `None` where
     /// several names stand for the address: one of them would often be wrong.
     #[must_use]
-    pub fn name(&self, asker: Asker, ip: IpAddr, at_ns: u64) -> Option<Arc<str>> {
+    pub fn name(&self, client: DnsClient, ip: IpAddr, at_ns: u64) -> Option<Arc<str>> {
         if self.by_process.is_empty() {
             return None;
         }
-        let own = self.by_process.get(&asker.tgid).filter(|process| process.started_at_ns == asker.started_at_ns);
+        let own = self.by_process.get(&client.tgid).filter(|process| process.started_at_ns == client.started_at_ns);
         let found = own.map_or(Found::Nothing, |process| process.find(ip, at_ns));
         let found = match found {
-            Found::Nothing if asker.forked_from != 0 => {
-                self.by_process.get(&asker.forked_from).map_or(Found::Nothing, |process| process.find(ip, at_ns))
+            Found::Nothing if client.forked_from != 0 => {
+                self.by_process.get(&client.forked_from).map_or(Found::Nothing, |process| process.find(ip, at_ns))
             }
             found => found,
         };
@@ -190,14 +190,14 @@ mod tests {
         bytes
     }
 
-    const fn asker(tgid: u32) -> Asker {
-        Asker { tgid, started_at_ns: 5, forked_from: 0 }
+    const fn client(tgid: u32) -> DnsClient {
+        DnsClient { tgid, started_at_ns: 5, forked_from: 0 }
     }
 
-    fn answers(of: &[(u32, &str, [u8; 4], u32)]) -> DnsAnswers {
-        let mut answers = DnsAnswers::default();
+    fn answers(of: &[(u32, &str, [u8; 4], u32)]) -> DnsCache {
+        let mut answers = DnsCache::default();
         for &(tgid, name, ip, ttl_s) in of {
-            answers.on_answer(tgid, 5, 0, &answer(name, ip, ttl_s));
+            answers.on_response(tgid, 5, 0, &answer(name, ip, ttl_s));
         }
         answers
     }
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn each_process_calls_an_address_as_it_has_asked_for_it() {
         let answers = answers(&[(1, "shop.example", [10, 0, 0, 7], 600), (2, "other.example", [10, 0, 0, 7], 600)]);
-        let name = |tgid, ip: &str| answers.name(asker(tgid), ip.parse().unwrap(), SECOND_NS);
+        let name = |tgid, ip: &str| answers.name(client(tgid), ip.parse().unwrap(), SECOND_NS);
         assert_eq!(name(1, "10.0.0.7").as_deref(), Some("shop.example"));
         assert_eq!(name(1, "::ffff:10.0.0.7").as_deref(), Some("shop.example"));
         assert_eq!(name(2, "10.0.0.7").as_deref(), Some("other.example"));
@@ -215,18 +215,18 @@ mod tests {
     #[test]
     fn an_address_that_stands_for_several_names_has_none_until_one_is_left() {
         let mut answers = answers(&[(1, "a.example", [10, 0, 0, 7], 600), (1, "b.example", [10, 0, 0, 7], 60)]);
-        assert_eq!(answers.name(asker(1), SHOP, SECOND_NS), None);
-        assert_eq!(answers.name(asker(1), SHOP, 61 * SECOND_NS).as_deref(), Some("a.example"));
+        assert_eq!(answers.name(client(1), SHOP, SECOND_NS), None);
+        assert_eq!(answers.name(client(1), SHOP, 61 * SECOND_NS).as_deref(), Some("a.example"));
         // The same name again is no other name.
-        answers.on_answer(1, 5, 61 * SECOND_NS, &answer("A.example", [10, 0, 0, 7], 60));
-        assert_eq!(answers.name(asker(1), SHOP, 62 * SECOND_NS).as_deref(), Some("a.example"));
+        answers.on_response(1, 5, 61 * SECOND_NS, &answer("A.example", [10, 0, 0, 7], 60));
+        assert_eq!(answers.name(client(1), SHOP, 62 * SECOND_NS).as_deref(), Some("a.example"));
     }
 
     #[test]
     fn an_answer_counts_for_as_long_as_it_says_but_a_minute_at_least_and_a_day_at_most() {
         for (ttl_s, lives_s) in [(0, 60), (59, 60), (300, 300), (u32::MAX, 86_400)] {
             let mut answers = answers(&[(1, "shop.example", [10, 0, 0, 7], ttl_s)]);
-            let is_named = |answers: &DnsAnswers, at_ns| answers.name(asker(1), SHOP, at_ns).is_some();
+            let is_named = |answers: &DnsCache, at_ns| answers.name(client(1), SHOP, at_ns).is_some();
             assert!(is_named(&answers, lives_s * SECOND_NS - 1), "{ttl_s}");
             assert!(!is_named(&answers, lives_s * SECOND_NS), "{ttl_s}");
             answers.sweep(lives_s * SECOND_NS - 1);
@@ -239,10 +239,10 @@ mod tests {
     #[test]
     fn another_process_of_the_same_number_has_asked_for_nothing() {
         let mut answers = answers(&[(1, "shop.example", [10, 0, 0, 7], 600)]);
-        let later = Asker { started_at_ns: 6, ..asker(1) };
+        let later = DnsClient { started_at_ns: 6, ..client(1) };
         assert_eq!(answers.name(later, SHOP, SECOND_NS), None);
-        answers.on_answer(1, 6, SECOND_NS, &answer("new.example", [10, 0, 0, 8], 600));
-        assert_eq!(answers.name(asker(1), SHOP, 2 * SECOND_NS), None);
+        answers.on_response(1, 6, SECOND_NS, &answer("new.example", [10, 0, 0, 8], 600));
+        assert_eq!(answers.name(client(1), SHOP, 2 * SECOND_NS), None);
         assert_eq!(answers.name(later, SHOP, 2 * SECOND_NS), None);
         answers.on_exit(1, 2 * SECOND_NS);
         answers.sweep(12 * SECOND_NS - 1);
@@ -254,31 +254,31 @@ mod tests {
     #[test]
     fn a_worker_knows_what_the_program_has_asked_that_forked_it() {
         let mut answers = answers(&[(1, "shop.example", [10, 0, 0, 7], 600)]);
-        let worker = Asker { tgid: 2, started_at_ns: 9, forked_from: 1 };
+        let worker = DnsClient { tgid: 2, started_at_ns: 9, forked_from: 1 };
         assert_eq!(answers.name(worker, SHOP, SECOND_NS).as_deref(), Some("shop.example"));
-        answers.on_answer(2, 9, SECOND_NS, &answer("own.example", [10, 0, 0, 7], 600));
+        answers.on_response(2, 9, SECOND_NS, &answer("own.example", [10, 0, 0, 7], 600));
         assert_eq!(answers.name(worker, SHOP, SECOND_NS).as_deref(), Some("own.example"));
     }
 
     #[test]
     fn a_loopback_address_stays_as_it_is() {
         let answers = answers(&[(1, "here.example", [127, 0, 0, 1], 600)]);
-        assert_eq!(answers.name(asker(1), [127, 0, 0, 1].into(), SECOND_NS), None);
+        assert_eq!(answers.name(client(1), [127, 0, 0, 1].into(), SECOND_NS), None);
     }
 
     #[test]
     fn what_is_remembered_is_bounded_and_what_is_new_is_kept() {
-        let mut answers = DnsAnswers::default();
+        let mut answers = DnsCache::default();
         for number in 0..3 * NAMES_MAX as u32 {
             let [_, b, c, d] = number.to_be_bytes();
-            answers.on_answer(1, 5, u64::from(number), &answer("shop.example", [10, b, c, d], 600));
+            answers.on_response(1, 5, u64::from(number), &answer("shop.example", [10, b, c, d], 600));
         }
         assert_eq!(answers.by_process[&1].names.len(), NAMES_MAX);
         let [_, b, c, d] = (3 * NAMES_MAX as u32 - 1).to_be_bytes();
-        assert!(answers.name(asker(1), [10, b, c, d].into(), SECOND_NS).is_some());
+        assert!(answers.name(client(1), [10, b, c, d].into(), SECOND_NS).is_some());
         for tgid in 0..3 * PROCESSES_MAX as u32 {
-            answers.on_answer(tgid, 5, u64::from(tgid), &answer("shop.example", [10, 0, 0, 7], 600));
-            assert!(answers.name(asker(tgid), SHOP, SECOND_NS).is_some());
+            answers.on_response(tgid, 5, u64::from(tgid), &answer("shop.example", [10, 0, 0, 7], 600));
+            assert!(answers.name(client(tgid), SHOP, SECOND_NS).is_some());
         }
         assert!(answers.by_process.len() <= PROCESSES_MAX);
     }
