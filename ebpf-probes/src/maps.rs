@@ -201,6 +201,8 @@ pub struct Many {
     pub all: u32,
     /// Nothing was told of the socket before.
     pub is_new: u32,
+    /// Of the message at hand, so that the verifier knows nothing of its value: see `handlers::capture::forget`.
+    pub len: u32,
 }
 
 /// Of the call that is being told. Written by `sys_exit` and `sys_exit_many`, of no use in between.

@@ -12,7 +12,7 @@ use super::call::{self, MMSGHDR};
 use crate::{
     globals::hooks_only,
     handlers::{
-        capture::{Buffer, forget, read_user_value},
+        capture::{Buffer, forget, read_afresh, read_user_value},
         dns, frames, process, socket_io, socket_state,
         standby::{Hook, already_claimed},
         tls,
@@ -268,14 +268,20 @@ fn many(ctx: &BtfTracePointContext) -> Option<()> {
         state.is_new = u32::from(socket_io::is_new(socket));
     }
     let address = regs.arg1() + u64::from(state.next) * MMSGHDR;
+    // Else all that comes behind is followed once for either direction.
+    let scratch = SCRATCH.get_ptr_mut(direction)?;
+    let direction = forget(scratch, 0, direction.into()) as u32 & 1;
     let len = read_user_value::<u32>(address + MMSGHDR - 8)?;
+    // Kept there, not on the stack.
+    state.len = len;
     if len != 0 {
         let call = || if direction == RECEIVED { regs.stack_pointer() } else { 0 };
         let buffer = || if how & MSG_TRUNC != 0 { call::HIDDEN } else { Buffer::message(address) };
         socket_io::moved(socket, bpf_get_current_pid_tgid(), direction, len, buffer, || {}, call);
     }
+    read_afresh(state);
     state.next += 1;
-    state.all = state.all.wrapping_add(len);
+    state.all = state.all.wrapping_add(state.len);
     if i64::from(state.next) < moved && state.next < MMSG_MAX {
         // SAFETY: the context is this program's.
         unsafe { TAIL_CALLS.tail_call(ctx, MANY_MESSAGES) };
