@@ -134,7 +134,7 @@ fn spans(numbers: std::ops::RangeInclusive<u64>, resource: &Arc<Resource>) -> Ve
 
 /// `pushed = sent + rejected + dropped + queued`.
 fn assert_balanced(ledger: &Ledger) {
-    let ended: u64 = Outcome::ALL.iter().map(|outcome| ledger.count(*outcome)).sum();
+    let ended: u64 = Fate::ALL.iter().map(|outcome| ledger.count(*outcome)).sum();
     assert_eq!(ledger.pushed, ended + ledger.queued, "{ledger:?}");
 }
 
@@ -283,7 +283,7 @@ fn what_the_receiver_rejects_of_a_request_is_counted() {
         let stage = Stage::start(&config, vec![]);
         stage.exporters.push(spans(1..=10, &resource("a", 1)));
         let ledger = stage.shutdown(LONG).spans.unwrap();
-        assert_eq!((ledger.count(Fate::Sent), ledger.count(Outcome::Rejected)), (6, 4), "{protocol}");
+        assert_eq!((ledger.count(Fate::Sent), ledger.count(Fate::Rejected)), (6, 4), "{protocol}");
         assert_eq!(receiver.spans().len(), 6);
     }
 }
