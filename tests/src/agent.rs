@@ -3,6 +3,8 @@
 use std::{
     env,
     ffi::OsStr,
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
     path::PathBuf,
     process::{Command, ExitStatus},
     time::Duration,
@@ -191,7 +193,7 @@ impl Setup {
             panic!("the agent does not start (running: {is_running}): {:#?}", agent.log());
         }
         // On a busy machine TLS libraries of what runs already may still be looked for when it says so.
-        poll("/readyz after the agent said that it watches", || (agent.page("/readyz").0 == 200).then_some(()));
+        poll("/readyz after the agent said that it watches", || agent.is_ready().then_some(()));
         agent
     }
 
@@ -230,6 +232,19 @@ impl Agent {
     pub fn until_logged(&self, text: &str) {
         let line = self.program.stderr.after(0, text, LONG);
         assert!(line.is_some(), "the agent does not say {text:?} but {:#?}", self.log());
+    }
+
+    /// Whether `/readyz` says so; not where there is no answer.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let ask = || {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.listen))?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+            io::Result::Ok(answer.starts_with(b"HTTP/1.1 200 "))
+        };
+        ask().unwrap_or(false)
     }
 
     /// Status and text of one of its pages.

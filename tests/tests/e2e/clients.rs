@@ -200,7 +200,7 @@ fn exec_passes_the_status_on() {
 #[test]
 fn exec_of_what_does_not_exist_fails_and_names_it() {
     let ended = Setup::with(["exec", "--", "/does/not/exist"]).launch().ended();
-    assert_eq!(ended.status.code(), Some(1), "{:#?}", ended.log);
+    assert_eq!(ended.status.code(), Some(127), "{:#?}", ended.log);
     assert!(ended.log.concat().contains("/does/not/exist"), "{:#?}", ended.log);
 }
 

@@ -51,6 +51,8 @@ pub(super) struct Http1 {
     unmatched: bool,
     /// How far responses have come.
     answered_to: u64,
+    /// A response was read that answers a request.
+    has_answered: bool,
     /// How far they had come when the last piece of requests was recorded.
     asked_at: u64,
     /// The same of the last request's beginning.
@@ -148,6 +150,7 @@ impl Http1 {
             pairing: Pairing::InOrder,
             unmatched: false,
             answered_to: 0,
+            has_answered: false,
             asked_at: 0,
             last_asked: None,
             response_at: (0, 0),
@@ -299,12 +302,19 @@ impl Http1 {
 
     // ---- responses
 
+    /// Whether what comes next can be nothing but the answer to what was asked first.
+    fn is_answer_due(&self, moment: Moment) -> bool {
+        let Some(asked) = self.open.front() else { return false };
+        self.has_answered || asked.began.position == 0 && moment.position == 0
+    }
+
     fn on_response_bytes(&mut self, bytes: &[u8], mut at_start: bool, moment: Moment, out: &mut Output) {
         let mut rest = bytes;
         while !rest.is_empty() && self.interest == Interest::Parse {
             let moment = moment.behind((bytes.len() - rest.len()) as u64);
             self.look_for_bare_body(rest, moment);
             let was_chunked = self.responses.place == Place::Seek(Some(EndHint::LastChunk));
+            let was_due = self.responses.place == Place::Head && self.is_answer_due(moment);
             let step = self.responses.bytes(rest, at_start, moment);
             if let Step::Head { used, .. } | Step::BodyEnd { used, .. } = step {
                 self.response_at = (moment.position.saturating_add(used as u64), moment.other_position);
@@ -333,8 +343,14 @@ impl Http1 {
                     continue;
                 }
                 Step::Lost { used } => {
-                    self.anomalies.resyncs += 1;
                     self.stray = true;
+                    // Where none are used a head begins with them.
+                    if was_due && used > 0 {
+                        // An answer that cannot be read is one: what comes behind it is for what was asked later.
+                        self.on_missed_responses(moment.at_ns, out);
+                    } else {
+                        self.anomalies.resyncs += 1;
+                    }
                     used
                 }
             };
@@ -391,6 +407,7 @@ impl Http1 {
             self.lose(moment.at_ns, out);
         }
         self.answering = self.open.front().is_some_and(|open| self.may_answer(open));
+        self.has_answered |= self.answering;
         let mut certain = true;
         let mut asked = Asked::Other;
         let first_byte_ns = began.at_ns;

@@ -294,3 +294,43 @@ fn a_long_body_that_is_not_captured_as_a_whole_is_no_anomaly() {
         assert_eq!(wire.anomalies(), Anomalies::default());
     }
 }
+
+#[test]
+fn an_answer_that_cannot_be_read_is_nobody_elses() {
+    for answer in [
+        "HTTP/1.1 000 X\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 2OO OK\r\nContent-Length: 2\r\n\r\nok",
+        "ICY 200 OK\r\n\r\n",
+        "hello world\r\n",
+        "<html>no head</html>",
+    ] {
+        for role in [Role::Server, Role::Client] {
+            let mut wire = Wire::new(role);
+            let respond = |status: u16| format!("HTTP/1.1 {status} Why\r\nContent-Length: 2\r\n\r\nok");
+            for (path, response) in [
+                ("/first", respond(200)),
+                ("/odd", answer.to_owned()),
+                ("/failed", respond(500)),
+                ("/found", respond(201)),
+                ("/odd", answer.to_owned()),
+                ("/last", respond(202)),
+            ] {
+                wire.quiet_ns = 1_000_000_000;
+                wire.ask(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")).answer(response);
+            }
+            wire.end(End::Closed);
+            let told: Vec<_> = wire.out.iter().map(|it| (http(it).target.clone().unwrap(), http(it).status)).collect();
+            let expected = [
+                ("/first", Some(200)),
+                ("/odd", None),
+                ("/failed", Some(500)),
+                ("/found", Some(201)),
+                ("/odd", None),
+                ("/last", Some(202)),
+            ];
+            assert_eq!(told, expected.map(|(path, status)| (path.into(), status)), "{answer:?} {role:?}");
+            let odd = wire.out.iter().filter(|it| it.outcome != Outcome::Complete).map(|it| it.outcome);
+            assert!(odd.eq([Outcome::Unseen; 2]), "{answer:?} {role:?}");
+        }
+    }
+}

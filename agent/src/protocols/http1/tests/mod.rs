@@ -26,11 +26,21 @@ pub(super) struct Wire {
     pub(super) interest: Interest,
     /// Bytes that moved in each direction.
     pub(super) moved: [u64; 2],
+    /// For how long nothing had moved before each piece.
+    pub(super) quiet_ns: u64,
 }
 
 impl Wire {
     pub(super) fn new(role: Role) -> Self {
-        Self { session: open(role), out: Told::default(), now: 0, role, interest: Interest::Parse, moved: [0; 2] }
+        Self {
+            session: open(role),
+            out: Told::default(),
+            now: 0,
+            role,
+            interest: Interest::Parse,
+            moved: [0; 2],
+            quiet_ns: 0,
+        }
     }
 
     pub(super) fn server() -> Self {
@@ -38,10 +48,20 @@ impl Wire {
     }
 
     pub(super) fn piece(&mut self, direction: Direction, data: &[u8], skipped: u64, tail: &[u8], lost: bool) {
-        self.now += 1000;
+        self.now += 1000 + self.quiet_ns;
         let thread = Thread { tgid: 7, tid: u32::try_from(self.now / 1000).unwrap(), work: 0 };
         let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
-        let chunk = Chunk { at_ns: self.now, thread, data, skipped, tail, lost, quiet_ns: 0, position, other_position };
+        let chunk = Chunk {
+            at_ns: self.now,
+            thread,
+            data,
+            skipped,
+            tail,
+            lost,
+            quiet_ns: self.quiet_ns,
+            position,
+            other_position,
+        };
         self.moved[direction.index()] = position.saturating_add(chunk.len());
         self.interest = self.out.of(|out| self.session.on_data(direction, &chunk, out));
     }
