@@ -226,7 +226,9 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
             let ask = asks[&one.number];
             for (part, _) in &parts {
                 let left = leave(round, part.0).saturating_add(if is_behind_long { FOLLOWED_AFTER } else { 0 });
-                if nth.is_some_and(|nth| nth < left) {
+                // The agent has to see what there is before it can say that frames are to be followed.
+                let is_early = is_behind_long && one.start < life.ready + FOUND_WITHIN_NS;
+                if nth.is_some_and(|nth| nth < left || is_early) {
                     continue;
                 }
                 let is_watched = match part.0 {
@@ -335,6 +337,9 @@ fn leave_of(age: Age, round: &Round, party: Party) -> usize {
     };
     2 + in_flight + if round.wire.is_tls() { 2 * round.streams } else { 0 }
 }
+
+/// Within this time it has seen it, on a machine however busy.
+const FOUND_WITHIN_NS: u64 = 1_000_000_000;
 
 /// Requests that go by at most, on a connection that is older, until frames of HTTP/2 are followed again: what the agent has to read,
 /// and a few pieces more.
