@@ -130,7 +130,7 @@ struct Cli {
 enum Verb {
     /// Watch the chosen processes and their children (what happens without a command, too)
     Run,
-    /// Start a program, watch it, exit with its status
+    /// Start a program, watch it, exit with its status (124: it goes on after it was told to stop)
     Exec {
         /// The program and its arguments
         #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]

@@ -513,9 +513,15 @@ impl Worker {
         stages.end_round();
         self.connections.gather();
         self.publish();
-        // They are taken away one after the other, which takes seconds.
-        let capture = self.capture;
-        let thread = thread::Builder::new().name("detach".to_owned()).spawn(move || drop((plaintext, capture)));
+        // The kernel takes its time for that.
+        let mut capture = self.capture;
+        let take_away = move || {
+            if let Some(plaintext) = plaintext {
+                plaintext.detach(&mut capture);
+            }
+            drop(capture);
+        };
+        let thread = thread::Builder::new().name("detach".to_owned()).spawn(take_away);
         if let Err(error) = &thread {
             tracing::debug!(%error, "no thread to take probes away: that was done before what was seen was sent");
         }

@@ -58,7 +58,7 @@ impl Stage {
     }
 
     fn shutdown(self, deadline: Duration) -> Report {
-        let report = self.runtime.block_on(self.exporters.shutdown(deadline));
+        let report = self.runtime.block_on(self.exporters.shutdown(tokio::time::Instant::now() + deadline));
         let spans = report.spans.into_iter().find_map(|(consumer, ledger)| (consumer == OTLP).then_some(ledger));
         Report { spans, metric_points: report.metric_points }
     }
@@ -392,6 +392,24 @@ fn shutdown_ends_at_its_deadline_and_counts_what_was_not_delivered() {
         assert_eq!((ledger.count(Fate::DroppedShutdown), ledger.queued), (100, 0), "{ledger:?}");
         sink.push(spans(101..=101, &resource("a", 1)));
         assert_eq!(sink.counters().spans_of(OTLP).unwrap().count(Fate::DroppedShutdown), 101);
+        receiver.recover();
+    }
+}
+
+/// A request may take longer than the stop.
+#[test]
+fn shutdown_waits_no_longer_for_metrics_that_are_under_way() {
+    for protocol in PROTOCOLS {
+        let receiver = Receiver::start();
+        receiver.respond_with(FailNext { requests: usize::MAX, failure: Failure::Hang });
+        let variables = [("OTEL_METRIC_EXPORT_INTERVAL", "50"), ("OTEL_METRIC_EXPORT_TIMEOUT", "30000")];
+        let stage = Stage::start(&config(&receiver, protocol, &variables), vec![Everything::new()]);
+        receiver.wait_for(|state| !state.requests.is_empty(), LONG).unwrap();
+        let started = Instant::now();
+        let points = stage.shutdown(Duration::from_millis(300)).metric_points.unwrap();
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(3), "{protocol}: {took:?}");
+        assert_eq!((points.count(Fate::DroppedShutdown), points.queued), (points.pushed, 0), "{points:?}");
         receiver.recover();
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod backend;
 mod bpf;
+mod drop_queue;
 pub mod event;
 mod standby;
 mod uprobe_multi;
@@ -33,6 +34,7 @@ use zerocopy::IntoBytes;
 pub use self::uprobes::Uprobe;
 use self::{
     backend::{Attach, Backend, Continuation, Hook, NotAttached, Reason, Refusal},
+    drop_queue::DropQueue,
     event::Event,
     standby::Standby,
 };
@@ -204,7 +206,8 @@ pub struct Capture {
     uprobes_have_cookies: bool,
     /// What they continue in was put in place, or refused.
     uprobes_continue: bool,
-    links: uprobes::Links,
+    /// Probes on their way out.
+    detached: DropQueue<Uprobe>,
     standby: Standby,
     ring: RingBuf<MapData>,
     processes: HashMap<MapData, u32, u32>,
@@ -293,7 +296,7 @@ impl Capture {
             uprobes,
             uprobes_have_cookies: uprobes::have_cookies(),
             uprobes_continue: false,
-            links: uprobes::Links::default(),
+            detached: DropQueue::default(),
             standby,
         })
     }

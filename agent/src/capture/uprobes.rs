@@ -4,8 +4,6 @@ use std::{
     ffi::CString,
     fs::File,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
-    sync::mpsc::{self, Sender},
-    thread::{self, JoinHandle},
 };
 
 use anyhow::Context;
@@ -88,46 +86,14 @@ impl How {
     }
 }
 
-/// A probe in place; dropping it takes it away.
+/// A probe in place; dropping it takes it away, for which the kernel takes a twentieth of a second and more: it waits until no
+/// processor can be in it any more.
 #[derive(Debug)]
 pub enum Uprobe {
     /// A link of its own kind.
     Multi(OwnedFd),
     /// A perf event.
     Perf(UProbeLink),
-}
-
-/// Takes probes away on a thread of its own: the kernel waits for a tenth of a second at each, until no processor can be
-/// in it any more.
-#[derive(Default)]
-pub(super) struct Links(Option<(Sender<Uprobe>, Option<JoinHandle<()>>)>);
-
-impl Links {
-    fn drop_later(&mut self, link: Uprobe) {
-        let (sender, _) = self.0.get_or_insert_with(|| {
-            let (sender, links) = mpsc::channel();
-            let work = move || links.into_iter().for_each(drop);
-            let thread = thread::Builder::new().name("detach".to_owned()).spawn(work);
-            if let Err(error) = &thread {
-                tracing::debug!(%error, "no thread to take probes away: it is done in between");
-            }
-            (sender, thread.ok())
-        });
-        // Without the thread the link comes back, and goes here.
-        drop(sender.send(link));
-    }
-}
-
-impl Drop for Links {
-    /// Waits for the thread: one that is ended with the program in the midst of it leaves a probe behind.
-    fn drop(&mut self) {
-        if let Some((sender, thread)) = self.0.take() {
-            drop(sender);
-            if thread.is_some_and(|thread| thread.join().is_err()) {
-                tracing::error!("probes were not taken away: the thread for it has panicked");
-            }
-        }
-    }
 }
 
 impl Probes for Capture {
@@ -177,7 +143,7 @@ impl Probes for Capture {
     }
 
     fn detach(&mut self, probe: Uprobe) {
-        self.links.drop_later(probe);
+        self.detached.push(probe);
     }
 }
 

@@ -181,13 +181,12 @@ impl Exporters {
         self.servers.first().map(Server::addr)
     }
 
-    /// Sends and prints what waits, collects metrics a last time, and stops, all within `deadline`. Spans go first, so that
+    /// Sends and prints what waits, collects metrics a last time, and stops, all until `deadline`. Spans go first, so that
     /// the last metrics tell what became of them; if they take too long, a quarter of the time is left for the metrics.
     /// Spans that are pushed later are dropped (and counted). Returns the final counts; what was not delivered is also
     /// logged.
-    pub async fn shutdown(self, deadline: Duration) -> Report {
+    pub async fn shutdown(self, deadline: Instant) -> Report {
         let Self { sink, metrics, printed_metrics, servers, readiness } = self;
-        let deadline = Instant::now() + deadline;
         readiness.set(false);
         let has_metrics = metrics.is_some() || printed_metrics.is_some();
         let left = deadline.saturating_duration_since(Instant::now());

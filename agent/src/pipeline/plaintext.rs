@@ -104,6 +104,11 @@ impl Plaintext {
         }
     }
 
+    /// Takes all probes away, as far as `capture` does not go on with it after.
+    pub(super) fn detach(self, capture: &mut Capture) {
+        self.attachments.detach(capture);
+    }
+
     /// Puts probes on what was found meanwhile.
     pub(super) fn round(&mut self, capture: &mut Capture) -> Round {
         // Asked before its findings are taken: what comes in between is for the next round.

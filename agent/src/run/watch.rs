@@ -47,6 +47,9 @@ use crate::{
 /// How long the agent waits, before it says that it watches, for the TLS libraries of processes that run already.
 const LIBRARIES_AT_START: Duration = Duration::from_secs(6);
 
+/// How much of the time that stopping may take is left for what was seen, and for the probes, where a program goes on.
+const FOR_THE_REST: Duration = Duration::from_secs(2);
+
 /// How long it goes on to say that it is not ready when they are still being looked for.
 const LIBRARIES_AT_MOST: Duration = Duration::from_secs(30);
 
@@ -70,7 +73,7 @@ pub(super) fn run(config: &Loaded, record: Option<&Path>) -> Exit {
 }
 
 /// `beyla-rs exec`. Exits with the program's status; with 128 and the signal's number if a signal ended it. Where the
-/// program goes on after it was told to stop, the agent does not wait for it for ever.
+/// program goes on after it was told to stop, the agent does not wait for it for ever, and exits with [`TIMED_OUT`].
 pub(super) fn exec(command: &[OsString], config: &Loaded, record: Option<&Path>) -> ExitCode {
     let mut child = None;
     let agent = Agent::start(config, record, Targets::Started { command, child: &mut child });
@@ -86,12 +89,13 @@ pub(super) fn exec(command: &[OsString], config: &Loaded, record: Option<&Path>)
             return error.downcast_ref::<NotStarted>().map_or_else(|| exit.into(), NotStarted::status);
         }
     };
-    let exit = agent.until_told_to_stop(Some(&mut child));
+    // The program's status says more.
+    let _exit = agent.until_told_to_stop(Some(&mut child));
     match child.status() {
         Ok(Some(status)) => status_of(status),
         Ok(None) => {
             tracing::warn!("process {} goes on, and is not watched any more", child.pid());
-            exit.into()
+            TIMED_OUT.into()
         }
         Err(error) => {
             tracing::error!("cannot learn how the program ended: {error}");
@@ -99,6 +103,9 @@ pub(super) fn exec(command: &[OsString], config: &Loaded, record: Option<&Path>)
         }
     }
 }
+
+/// Exit status of `exec` where its program goes on, which has none yet: that of `timeout`.
+const TIMED_OUT: u8 = 124;
 
 /// The program of `exec` does not run.
 #[derive(Debug, thiserror::Error)]
@@ -289,7 +296,6 @@ impl Agent {
     /// was started is watched while it stops.
     fn until_told_to_stop(self, mut child: Option<&mut Started>) -> Exit {
         let Self { runtime, mut signals, exporters, pipeline, ended, hung_up, duration, shutdown_timeout } = self;
-        let limit = shutdown_timeout;
         let gone = Arc::new(Notify::new());
         let notify = Arc::clone(&gone);
         // The channel is the pipeline's, which knows nothing of the runtime.
@@ -306,15 +312,17 @@ impl Agent {
             }
         });
         tracing::info!("stopping: {why}");
+        let deadline = tokio::time::Instant::now() + shutdown_timeout;
         if let (Some(child), Some(signal)) = (&mut child, why.signal()) {
             child.pass_on(signal);
-            runtime.block_on(signals.outlast(child, Some(limit), limit));
+            let until = deadline - FOR_THE_REST.min(shutdown_timeout / 4);
+            runtime.block_on(signals.outlast(child, Some(until), shutdown_timeout));
         }
         let detaching = pipeline.stop();
         let panicked = waiter.join().map_or(true, |outcome| outcome.is_err());
-        runtime.block_on(exporters.shutdown(limit));
+        runtime.block_on(exporters.shutdown(deadline));
         if let (Some(child), None) = (&mut child, why.signal()) {
-            runtime.block_on(signals.outlast(child, None, limit));
+            runtime.block_on(signals.outlast(child, None, shutdown_timeout));
         }
         runtime.shutdown_timeout(Duration::from_millis(100));
         detaching.wait();
@@ -390,10 +398,9 @@ impl Signals {
         }
     }
 
-    /// Waits for the end of a program, for ever or no longer than `limit`. Signals are passed on; after the first,
+    /// Waits for the end of a program, for ever or no longer than `until`. Signals are passed on; after the first,
     /// `after_signal` is the limit.
-    async fn outlast(&mut self, child: &mut Started, limit: Option<Duration>, after_signal: Duration) {
-        let mut until = limit.map(|limit| tokio::time::Instant::now() + limit);
+    async fn outlast(&mut self, child: &mut Started, mut until: Option<tokio::time::Instant>, after_signal: Duration) {
         while child.runs() {
             let over = async {
                 match until {

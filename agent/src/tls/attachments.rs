@@ -166,6 +166,11 @@ impl<T> Attachments<T> {
         }
     }
 
+    /// Takes all probes away.
+    pub fn detach(self, probes: &mut impl Probes<Probe = T>) {
+        self.files.into_values().flat_map(|file| file.probes).for_each(|probe| probes.detach(probe));
+    }
+
     /// Takes the probes off files that nobody has used for a while. `lives` says whether a process still exists: the
     /// event that says so may have been lost.
     pub fn sweep(&mut self, now: Instant, lives: impl Fn(u32) -> bool, probes: &mut impl Probes<Probe = T>) {
@@ -306,6 +311,16 @@ mod tests {
         assert_eq!((probes.attached, attachments.is_settled()), (0, false));
         attachments.proceed(&mut probes, LONG);
         assert_eq!((probes.attached, probes.complete, attachments.is_settled()), (2, HashSet::from([1]), true));
+    }
+
+    #[test]
+    fn at_the_end_all_are_taken_away() {
+        let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
+        attachments.on_finding(&finding(1, 7));
+        attachments.on_finding(&finding(2, 8));
+        attachments.proceed(&mut probes, LONG);
+        attachments.detach(&mut probes);
+        assert_eq!((probes.attached, probes.detached), (4, 4));
     }
 
     #[test]

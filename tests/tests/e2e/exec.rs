@@ -75,7 +75,7 @@ fn a_program_that_does_not_stop_is_waited_for_no_longer_than_said() {
     agent.program().signal(Signal::TERM);
     // Not its last line: the program has the agent's standard error, which does not end.
     let status = agent.program().wait();
-    assert_eq!(status.code(), Some(0), "it has stopped as asked: {:#?}", agent.log());
+    assert_eq!(status.code(), Some(124), "the status is not the program's: {:#?}", agent.log());
     let said = agent.program().stderr.after(0, "goes on", tests::LONG);
     assert!(said.is_some() && agent.log().concat().contains(&child.to_string()), "{:#?}", agent.log());
 }

@@ -14,7 +14,7 @@ use tests::{
     kernel::map_ids,
     need, on_both_backends,
     program::{Program, folder, free_port},
-    receiver::{Ports, ReceivedSpan, Receiver},
+    receiver::{FailNext, Failure, Ports, ReceivedSpan, Receiver, State},
     wait::poll,
 };
 
@@ -167,6 +167,37 @@ fn resident_bytes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// Spans and metrics are under way, more spans wait behind those, and TLS libraries have probes that the kernel takes its time
+/// to take away.
+#[test]
+fn stopping_takes_no_longer_than_said_where_a_receiver_does_not_answer() {
+    const SAID: Duration = Duration::from_secs(2);
+    let (_server, port) = server();
+    let receiver = Receiver::start();
+    receiver.respond_with(FailNext { requests: usize::MAX, failure: Failure::Hang });
+    let mut agent = Setup::with([""; 0])
+        .to(&receiver)
+        .env("OTEL_EBPF_SHUTDOWN_TIMEOUT", "2s")
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
+        .start();
+    let mut connection = Connection::to(port);
+    let is_under_way = |state: &State| {
+        let of = |signal: &str| state.requests.iter().filter(|request| request.path.contains(signal)).count();
+        of("TraceService") >= 4 && of("MetricsService") > 0
+    };
+    poll("four requests of spans and one of metrics", || {
+        assert_eq!(connection.get("/").status, 200);
+        is_under_way(&receiver.state()).then_some(())
+    });
+    agent.program().signal(Signal::TERM);
+    let began = Instant::now();
+    let ended = agent.ended();
+    let took = began.elapsed();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.log);
+    assert!(took < SAID + Duration::from_millis(1500), "{took:?}: {:#?}", ended.log);
+    receiver.recover();
 }
 
 fn a_receiver_that_comes_late_gets_what_the_queue_held(backend: Backend) {

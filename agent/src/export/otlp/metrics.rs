@@ -1,11 +1,12 @@
 //! Collects metrics at an interval, and a last time at the end, and has them delivered.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::{
     delivery::{Delivery, StopAt},
@@ -45,13 +46,11 @@ impl Exporter {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop_at.borrow().is_none() {
             tokio::select! {
-                _ = ticks.tick() => self.export().await,
+                _ = ticks.tick() => until_stopped(&mut stop_at, self.export()).await,
                 changed = stop_at.changed() => if changed.is_err() { return },
             }
         }
-        let deadline = stop_at.borrow().unwrap_or_else(Instant::now);
-        // Time being up is accounted for by the guard within.
-        let _in_time = timeout_at(deadline, self.export()).await.is_ok();
+        until_stopped(&mut stop_at, self.export()).await;
     }
 
     async fn export(&mut self) {
@@ -68,6 +67,23 @@ impl Exporter {
             }
             request.settle(outcome, rejected);
         }
+    }
+}
+
+/// Does this until it is done or, once the stage is asked to stop, until the deadline. What is under way then is accounted for
+/// by the guard within.
+async fn until_stopped(stop_at: &mut StopAt, work: impl Future<Output = ()>) {
+    let work = pin!(work);
+    let deadline = async {
+        match stop_at.wait_for(Option::is_some).await.map(|deadline| *deadline) {
+            Ok(Some(deadline)) => sleep_until(deadline).await,
+            // Nobody waits for it any more.
+            Ok(None) | Err(_) => {}
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = deadline => {}
     }
 }
 
