@@ -44,6 +44,7 @@ use crate::{
         exchange::{Event as Told, Group},
         metric::Metric,
         net::ConnectionInfo,
+        propagation::Propagation,
         span::Resource,
     },
     procs::{DnsCache, DnsClient, ProcessTable},
@@ -105,6 +106,8 @@ pub struct Parts {
     pub sink: SpanSink,
     /// Bounds of the table of connections.
     pub limits: Limits,
+    /// What is read of the context that requests carry.
+    pub propagation: Propagation,
     /// Probes of TLS libraries that are in place already.
     pub attachments: Attachments<Uprobe>,
     /// Whether metadata of pods is there, and until when spans of pods wait for it; `None`: there is none to wait for.
@@ -219,6 +222,7 @@ impl Worker {
             gauges,
             sink,
             limits,
+            propagation,
             attachments,
             metadata,
             mut recorder,
@@ -241,11 +245,13 @@ impl Worker {
         if let Some(plaintext) = &mut plaintext {
             chosen.into_iter().for_each(|tgid| plaintext.on_watched(tgid));
         }
+        let mut connections = Connections::new(limits, since_ns);
+        connections.set_propagation(propagation);
         Self {
             unix_sockets: UnixSockets::start(processes.proc().clone()),
             plaintext,
             ready: Some(ready),
-            connections: Connections::new(limits, since_ns),
+            connections,
             recorder,
             discovery,
             stages: Stages::new(Arc::clone(&processes), Waiting::new(metadata), tracer, telemetry, changes, sink),
@@ -304,6 +310,9 @@ impl Worker {
             ..
         } = self;
         stages.begin_round();
+        if let Some(propagation) = stages.take_propagation() {
+            connections.set_propagation(propagation);
+        }
         let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
         pauses.on_look(Instant::now());
         let taken = capture.drain(EVENTS_PER_ROUND, |event| match pauses.on_record(event) {

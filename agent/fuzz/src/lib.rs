@@ -16,6 +16,7 @@ use std::collections::HashSet;
 use model::{
     exchange::{Event, Key},
     net::{Direction, Role, Thread},
+    propagation::{Format, Propagation},
 };
 use protocols::{Chunk, End, Interest, Output, Session};
 
@@ -38,6 +39,10 @@ pub fn converse(input: &[u8], open: fn(Role) -> Box<dyn Session>, memory_max: us
     let role = if first & 1 == 0 { Role::Server } else { Role::Client };
     let mut session = open(role);
     let (mut out, mut open, mut at_ns, mut positions) = (Output::default(), HashSet::new(), 0, [0; 2]);
+    out.set_propagation(Propagation {
+        formats: vec![Format::TraceContext, Format::B3, Format::B3Multi, Format::Jaeger],
+        baggage: vec!["tenant"],
+    });
     let mut speaks_on = true;
     while let [control, length, rest @ ..] = input {
         let length = usize::from(*length) * if control & 32 != 0 { 16 } else { 1 };

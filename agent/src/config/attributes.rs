@@ -133,6 +133,9 @@ pub struct Attributes {
     pub sensitive_query_params: SensitiveQueryParams,
     /// Whether `process.command_line` is sent. It can hold secrets.
     pub process_command_line: bool,
+    /// Keys of W3C baggage whose values become attributes of the spans of requests that carry them, by the same names. Other
+    /// baggage is not sent.
+    pub baggage_keys: Vec<String>,
     /// Whether `client.address` and `client.port` are those that a proxy names (PROXY protocol), not the proxy's own.
     pub client_from_proxy_protocol: bool,
 }
@@ -145,6 +148,7 @@ impl Default for Attributes {
             instance_id: InstanceId::default(),
             sensitive_query_params: SensitiveQueryParams::default(),
             process_command_line: false,
+            baggage_keys: Vec::new(),
             client_from_proxy_protocol: true,
         }
     }

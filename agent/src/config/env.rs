@@ -88,6 +88,7 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_KUBE_INFORMERS_SYNC_TIMEOUT", "attributes.kubernetes.informers_sync_timeout", Form::Text),
     ("OTEL_EBPF_KUBE_RECONNECT_INITIAL_INTERVAL", "attributes.kubernetes.reconnect_initial_interval", Form::Text),
     ("OTEL_EBPF_CLIENT_FROM_PROXY_PROTOCOL", "attributes.client_from_proxy_protocol", Form::Text),
+    ("OTEL_EBPF_BAGGAGE_KEYS", "attributes.baggage_keys", Form::List),
     ("OTEL_EBPF_HOST_ID", "attributes.host_id.override", Form::Text),
     ("OTEL_EBPF_HOSTNAME", "attributes.instance_id.override_hostname", Form::Text),
     ("OTEL_EBPF_SENSITIVE_QUERY_PARAMS_ADD", "attributes.sensitive_query_params.add", Form::List),

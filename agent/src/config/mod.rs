@@ -57,6 +57,7 @@ pub use sampler::{Sampler, SamplerName};
 pub use schema::schema;
 pub use watch::{Changes, watch};
 
+use crate::model::propagation::{self, Format, Propagation};
 use node::Node;
 
 /// The whole configuration.
@@ -103,7 +104,7 @@ pub struct Config {
     pub name_resolver: NameResolver,
     /// Names of metrics and attributes.
     pub telemetry: Telemetry,
-    /// Ways in which trace context is read; without `tracecontext` every request begins a trace.
+    /// Ways in which trace context is read, in this order: of several valid contexts the last one counts.
     pub propagators: Vec<Propagator>,
     /// Whether nothing is exported at all.
     pub sdk_disabled: bool,
@@ -204,9 +205,26 @@ impl Config {
         Selection { pids, criteria }
     }
 
-    /// Whether the context that requests carry (`traceparent`) makes their spans' parents.
-    pub fn reads_trace_context(&self) -> bool {
-        self.propagators.contains(&Propagator::TraceContext)
+    /// What is read of the context that requests carry.
+    pub fn propagation(&self) -> Propagation {
+        let format = |propagator: &Propagator| match propagator {
+            Propagator::TraceContext => Some(Format::TraceContext),
+            Propagator::B3 => Some(Format::B3),
+            Propagator::B3Multi => Some(Format::B3Multi),
+            Propagator::Jaeger => Some(Format::Jaeger),
+            Propagator::Baggage | Propagator::None => None,
+        };
+        let is_read = self.propagators.contains(&Propagator::Baggage);
+        Propagation {
+            formats: self.propagators.iter().filter_map(format).collect(),
+            baggage: self
+                .attributes
+                .baggage_keys
+                .iter()
+                .filter(|_| is_read)
+                .map(|name| propagation::key(name))
+                .collect(),
+        }
     }
 
     /// Query parameters whose values are replaced, compared without case.

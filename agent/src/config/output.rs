@@ -180,13 +180,15 @@ pub enum Propagator {
     /// W3C `traceparent` and `tracestate`.
     #[serde(rename = "tracecontext")]
     TraceContext,
-    /// W3C `baggage`; the agent reads none, the name is accepted.
+    /// W3C `baggage`; what of it becomes attributes is said by `attributes.baggage_keys`.
     Baggage,
     /// B3 in one header.
     B3,
     /// B3 in several headers.
     #[serde(rename = "b3multi")]
     B3Multi,
+    /// Jaeger's `uber-trace-id`.
+    Jaeger,
     /// None.
     None,
 }

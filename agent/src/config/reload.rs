@@ -13,6 +13,8 @@ pub struct Reload {
     pub routes: bool,
     /// What is taken out of spans.
     pub redaction: bool,
+    /// What is read of the context that requests carry.
+    pub propagation: bool,
     /// Which spans are kept.
     pub sampling: bool,
     /// Dotted keys that changed and take effect only at the next start.
@@ -51,6 +53,8 @@ impl Config {
                 reload.routes = true;
             } else if is_in("redaction") || is_in("attributes.sensitive_query_params") {
                 reload.redaction = true;
+            } else if is_in("propagators") || is_in("attributes.baggage_keys") {
+                reload.propagation = true;
             } else if is_in("otel_traces_export.sampler") {
                 reload.sampling = true;
             } else {
@@ -99,6 +103,11 @@ mod tests {
         let mut new = old.clone();
         new.otel_traces_export.sampler.arg = Some(0.5);
         assert_eq!(old.diff_reloadable(&new), Reload { sampling: true, ..Reload::default() });
+
+        let mut new = old.clone();
+        new.propagators.push(super::super::Propagator::B3);
+        new.attributes.baggage_keys.push("tenant".into());
+        assert_eq!(old.diff_reloadable(&new), Reload { propagation: true, ..Reload::default() });
 
         let mut new = old.clone();
         new.open_port = "80".parse().unwrap();

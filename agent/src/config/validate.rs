@@ -5,6 +5,8 @@ use super::{
     node::Origin,
 };
 
+use crate::model::baggage;
+
 /// Smallest ring that the kernel side uses.
 const MIN_RING_BYTES: u32 = 1 << 16;
 const MIN_CAPTURE_BYTES: u32 = ebpf_common::limits::SMALL_PIECE;
@@ -100,6 +102,10 @@ impl Check<'_> {
         self.require(!is_chosen || is_served, "exporters.metrics", "`prometheus` contradicts `listen: off`");
         let is_right = config.propagators.len() < 2 || !config.propagators.contains(&Propagator::None);
         self.require(is_right, "propagators", "`none` contradicts the other propagators");
+        for key in &config.attributes.baggage_keys {
+            let is_right = baggage::is_key(key);
+            self.require(is_right, "attributes.baggage_keys", format!("`{key}` can be no key of baggage"));
+        }
     }
 
     fn batches(&mut self, config: &Config) {
@@ -259,13 +265,8 @@ fn doubts(config: &Config, tree: &Node, warnings: &mut Vec<Problem>) {
             }
         }
     }
-    for (propagator, name) in [(Propagator::B3, "b3"), (Propagator::B3Multi, "b3multi")] {
-        if config.propagators.contains(&propagator) {
-            doubt(
-                "propagators",
-                &format!("`{name}` is not read yet: requests that carry no `traceparent` begin a trace"),
-            );
-        }
+    if !config.attributes.baggage_keys.is_empty() && !config.propagators.contains(&Propagator::Baggage) {
+        doubt("attributes.baggage_keys", "is not used, because `baggage` is none of the propagators");
     }
     if !config.target_pids.0.is_empty() && is_set("discovery.instrument") {
         doubt("discovery.instrument", "is not used, because target_pids chooses what is watched");

@@ -19,6 +19,7 @@ use crate::{
     model::{
         exchange::{Event, Group},
         net::{ConnectionInfo, Direction, Endpoint, Role},
+        propagation::Propagation,
     },
     protocols::{Anomalies, End, Output},
 };
@@ -129,6 +130,11 @@ impl Connections {
             encrypted: FxHashSet::default(),
             told: Output::default(),
         }
+    }
+
+    /// What requests that begin from now on are read for of their callers.
+    pub fn set_propagation(&mut self, propagation: Propagation) {
+        self.told.set_propagation(propagation);
     }
 
     /// Connections followed at the moment.

@@ -3,6 +3,7 @@
 use compact_str::CompactString;
 
 use super::{
+    baggage,
     net::{Role, Thread},
     trace_context::TraceParent,
 };
@@ -177,6 +178,15 @@ impl Operation {
         }
     }
 
+    /// Takes out what of its baggage is wanted.
+    pub fn take_baggage(&mut self) -> Baggage {
+        match self {
+            Self::Http(http) => std::mem::take(&mut http.baggage),
+            Self::Rpc(rpc) => std::mem::take(&mut rpc.baggage),
+            Self::Db(_) | Self::Messaging(_) => Baggage::default(),
+        }
+    }
+
     /// Whose conventions describe it.
     #[must_use]
     pub const fn group(&self) -> Group {
@@ -186,6 +196,30 @@ impl Operation {
             Self::Db(_) => Group::Db,
             Self::Messaging(_) => Group::Messaging,
         }
+    }
+}
+
+/// What of a request's baggage becomes attributes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Baggage(Option<Box<[(&'static str, CompactString)]>>);
+
+impl Baggage {
+    /// Those members of a list whose keys are wanted.
+    #[must_use]
+    pub fn of(list: &str, wanted: &[&'static str]) -> Self {
+        let found = baggage::select(list, wanted);
+        Self((!found.is_empty()).then(|| found.into()))
+    }
+
+    /// Keys and values.
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, &CompactString)> {
+        self.0.iter().flatten().map(|(key, value)| (*key, value))
+    }
+
+    /// Heap bytes held.
+    #[must_use]
+    pub fn heap(&self) -> usize {
+        self.entries().map(|(_, value)| size_of::<(&str, CompactString)>() + value.len()).sum()
     }
 }
 
@@ -209,6 +243,8 @@ pub struct Http {
     pub user_agent: Option<CompactString>,
     /// `tracestate`.
     pub trace_state: Option<CompactString>,
+    /// What of its `baggage` is wanted.
+    pub baggage: Baggage,
     /// Status of the final response.
     pub status: Option<u16>,
     /// Bytes of the request's body, without transfer coding; `None` where not known.
@@ -237,6 +273,8 @@ pub struct Rpc {
     pub user_agent: Option<CompactString>,
     /// `tracestate`.
     pub trace_state: Option<CompactString>,
+    /// What of its `baggage` is wanted.
+    pub baggage: Baggage,
     /// gRPC status code; `None` where none was seen.
     pub status: Option<u32>,
     /// HTTP status, where it says more than `status` (a proxy's 502).

@@ -15,7 +15,7 @@ pub struct TraceId(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SpanId(pub [u8; 8]);
 
-/// What a `traceparent` header says.
+/// What a `traceparent` header says, or what says the same in another format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {
     /// The trace the caller is part of.
@@ -24,6 +24,8 @@ pub struct TraceParent {
     pub span_id: SpanId,
     /// Trace flags; bit 0: sampled.
     pub flags: u8,
+    /// The caller leaves it to who is called whether the trace is kept (B3 without a sampling state).
+    pub is_deferred: bool,
 }
 
 impl TraceParent {
@@ -49,6 +51,7 @@ impl TraceParent {
             trace_id: TraceId(trace_id),
             span_id: SpanId(span_id),
             flags,
+            is_deferred: false,
         })
     }
 
@@ -75,6 +78,29 @@ pub fn add_trace_state(state: &mut Option<CompactString>, value: &[u8]) {
             state.push_str(value);
         }
         None => *state = Some(CompactString::new(value)),
+    }
+}
+
+impl TraceId {
+    /// Reads 16 or 32 lower-case digits; the former are the lower half of an id (B3).
+    pub(super) fn from_hex(digits: &[u8]) -> Option<Self> {
+        let mut id = [0; 16];
+        let place = match digits.len() {
+            16 => id.get_mut(8..)?,
+            32 => &mut id[..],
+            _ => return None,
+        };
+        hex(digits, place)?;
+        (id != [0; 16]).then_some(Self(id))
+    }
+}
+
+impl SpanId {
+    /// Reads 16 lower-case digits.
+    pub(super) fn from_hex(digits: &[u8]) -> Option<Self> {
+        let mut id = [0; 8];
+        (digits.len() == 16).then(|| hex(digits, &mut id))??;
+        (id != [0; 8]).then_some(Self(id))
     }
 }
 

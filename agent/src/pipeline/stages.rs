@@ -8,6 +8,7 @@ use crate::{
     model::{
         exchange::{Event, Exchange},
         net::ConnectionInfo,
+        propagation::Propagation,
         span::Span,
     },
     procs::{ProcessTable, Service},
@@ -22,6 +23,8 @@ const SPANS_TOGETHER: usize = 512;
 /// A setting that is taken up while the agent runs.
 #[derive(Debug)]
 pub enum Change {
+    /// What is read of the context that requests carry.
+    Propagation(Propagation),
     /// Which spans are kept.
     Sampler(Sampler),
     /// How routes are found.
@@ -39,6 +42,8 @@ pub(super) struct Stages {
     pub(super) tracer: Tracer,
     pub(super) telemetry: Telemetry,
     changes: mpsc::Receiver<Change>,
+    /// Another one for the stages before, which is still to be taken.
+    propagation: Option<Propagation>,
     sink: SpanSink,
     spans: Vec<Span>,
     /// What was asked for last in this round: mostly a process answers many requests in turn.
@@ -61,13 +66,14 @@ impl Stages {
         changes: mpsc::Receiver<Change>,
         sink: SpanSink,
     ) -> Self {
-        Self { processes, waiting, tracer, telemetry, changes, sink, spans: Vec::new(), last: None }
+        Self { processes, waiting, tracer, telemetry, changes, propagation: None, sink, spans: Vec::new(), last: None }
     }
 
     /// To be called before events come.
     pub(super) fn begin_round(&mut self) {
         while let Ok(change) = self.changes.try_recv() {
             match change {
+                Change::Propagation(propagation) => self.propagation = Some(propagation),
                 Change::Sampler(sampler) => self.tracer.set_sampler(sampler),
                 Change::Routes(routes) => self.telemetry.set_routes(routes),
                 Change::Redactor(redactor) => self.telemetry.set_redactor(redactor),
@@ -80,6 +86,11 @@ impl Stages {
             let service = self.processes.service(exchange.thread.tgid);
             self.record(&connection, exchange, context, &service);
         }
+    }
+
+    /// What of the context that requests carry is to be read from now on, if that has changed.
+    pub(super) const fn take_propagation(&mut self) -> Option<Propagation> {
+        self.propagation.take()
     }
 
     /// To be called when there are no more for now.

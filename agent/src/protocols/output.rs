@@ -1,15 +1,30 @@
 //! What sessions tell.
 
-use crate::model::exchange::{Event, Exchange, Key, Keys, Opened};
+use crate::model::{
+    exchange::{Event, Exchange, Key, Keys, Opened},
+    propagation::Propagation,
+};
 
 /// Takes what sessions tell, in its order, and names requests.
 #[derive(Debug, Default)]
 pub struct Output {
     keys: Keys,
     events: Vec<Event>,
+    propagation: Propagation,
 }
 
 impl Output {
+    /// What of their callers is to be told of requests that begin from now on.
+    pub fn set_propagation(&mut self, propagation: Propagation) {
+        self.propagation = propagation;
+    }
+
+    /// What of their callers is to be told of requests.
+    #[must_use]
+    pub const fn propagation(&self) -> &Propagation {
+        &self.propagation
+    }
+
     /// A request has begun: one that was told. Gives its key, by which it is [finished](Self::finish) in the end. `opened` has
     /// another key.
     pub fn open(&mut self, opened: impl FnOnce(Key) -> Opened) -> Key {

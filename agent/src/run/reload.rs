@@ -103,6 +103,9 @@ impl Reloader {
         if changes.routes {
             taken_up.push(Change::Routes(settings.telemetry.routes));
         }
+        if changes.propagation {
+            taken_up.push(Change::Propagation(settings.propagation));
+        }
         if changes.sampling {
             taken_up.push(Change::Sampler(settings.sampler));
         }
@@ -120,6 +123,7 @@ impl Reloader {
             (changes.discovery, "discovery"),
             (changes.routes, "routes"),
             (changes.redaction, "redaction"),
+            (changes.propagation, "propagation"),
             (changes.sampling, "sampling"),
         ];
         let changed: Vec<&str> = parts.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();

@@ -28,6 +28,7 @@ use crate::{
         ConfigError, ExportConfig,
         config::{BatchConfig, Endpoint, Headers, OtlpConfig, PrometheusConfig, RetryConfig, TlsConfig},
     },
+    model::propagation::Propagation,
     procs::{
         PodAttributes, ProcessConfig,
         env::OtelEnv,
@@ -56,8 +57,8 @@ pub enum SettingsError {
 /// What each stage takes of the configuration.
 pub(super) struct Settings {
     pub(super) capture: capture::Options,
-    /// Whether `traceparent` makes parents.
-    pub(super) reads_trace_context: bool,
+    /// What is read of the context that requests carry.
+    pub(super) propagation: Propagation,
     pub(super) sampler: Sampler,
     pub(super) telemetry: telemetry::Config,
     /// Names of metrics, given when they are read.
@@ -105,7 +106,7 @@ impl Settings {
             listen,
             name_resolver,
             telemetry: config::Telemetry { naming },
-            // `Config::reads_trace_context`
+            // `Config::propagation`
             propagators: _,
             backend,
             ebpf,
@@ -121,6 +122,8 @@ impl Settings {
             // `Config::redacted_query_keys`
             sensitive_query_params: _,
             process_command_line,
+            // `Config::propagation`
+            baggage_keys: _,
             client_from_proxy_protocol,
         } = attributes;
         let Discovery {
@@ -191,7 +194,7 @@ impl Settings {
         let namespace = config.default_service_namespace().map(|namespace| ("service.namespace", namespace));
         Ok(Self {
             capture: capture(backend, ebpf, &selector, config)?,
-            reads_trace_context: config.reads_trace_context(),
+            propagation: config.propagation(),
             sampler: Sampler::from(sampler),
             telemetry: telemetry::Config {
                 routes: self::routes(routes),

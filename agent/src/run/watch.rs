@@ -225,8 +225,7 @@ impl Agent {
         let processes = Arc::new(ProcessTable::new(process_settings));
         metadata::ask_cloud(&runtime, &processes);
         let ids = Ids::from_os().context("cannot get random numbers for trace ids")?;
-        let mut tracer = Tracer::new(ids, settings.sampler);
-        tracer.read_headers(settings.reads_trace_context);
+        let tracer = Tracer::new(ids, settings.sampler);
         let mut telemetry = Telemetry::new(settings.telemetry, Clock::new(Offset::sample()));
         if let Some(kubernetes) = kubernetes.as_ref().filter(|_| settings.metadata.names.contains(&NameOrigin::K8s)) {
             telemetry.set_peers(Arc::clone(kubernetes) as _);
@@ -258,6 +257,7 @@ impl Agent {
             gauges,
             sink: exporters.sink(),
             limits: Limits::default(),
+            propagation: settings.propagation,
             attachments,
             metadata,
             recorder,

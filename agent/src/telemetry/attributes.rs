@@ -42,6 +42,13 @@ impl Attributes {
         }
     }
 
+    /// Pushes what a peer told under a name of its own, which replaces nothing that was seen.
+    pub(super) fn push_foreign(&mut self, key: &'static str, value: &CompactString) {
+        if self.0.iter().all(|attribute| attribute.key != key) {
+            self.push(key, Value::Str(value.clone()));
+        }
+    }
+
     pub(super) fn into_vec(self) -> Vec<Attribute> {
         self.0
     }

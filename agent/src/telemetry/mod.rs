@@ -232,7 +232,7 @@ impl Telemetry {
             start_unix_ns,
             end_unix_ns,
         };
-        let trace_state = operation.take_trace_state();
+        let (trace_state, baggage) = (operation.take_trace_state(), operation.take_baggage());
         let (policy, router, red) = (&self.policy, &mut self.router, &mut self.red);
         let described = match operation {
             Operation::Http(http) => {
@@ -263,6 +263,9 @@ impl Telemetry {
         if let Some(peer) = peer {
             attributes.push(semconv::SERVICE_PEER_NAME, Value::Str(peer.name.clone()));
             attributes.push(semconv::SERVICE_PEER_NAMESPACE, Value::Str(peer.namespace.clone()));
+        }
+        for (key, value) in baggage.entries() {
+            attributes.push_foreign(key, value);
         }
         attributes.push_flag(semconv::BEYLA_CONNECTION_UNBOUND, connection.remote == Endpoint::Unknown);
         Some(Span {

@@ -36,7 +36,7 @@ pub const TLS_PROTOCOL_VERSION: &str = "tls.protocol.version";
 
 /// How an exchange ended that was not seen whole: `no_response`, `cut`, `cancelled`, `unseen`.
 pub const BEYLA_OUTCOME: &str = "beyla.outcome";
-/// What says that the parent is the parent: `header`, `traceparent`. Absent on a root.
+/// What says that the parent is the parent: `header`. Absent on a root.
 pub const BEYLA_PARENT_EVIDENCE: &str = "beyla.parent.evidence";
 /// Seconds from the request's first byte to the response's first, where that is not the end.
 pub const BEYLA_TIME_TO_FIRST_BYTE: &str = "beyla.time_to_first_byte";

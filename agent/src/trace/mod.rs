@@ -11,7 +11,7 @@ mod tests;
 use self::{ids::Ids, sampling::Sampler};
 use crate::model::{
     exchange::{Exchange, Key, Opened},
-    trace_context::{SpanId, TraceId, TraceParent},
+    trace_context::{SpanId, TraceId},
 };
 
 /// Where a span belongs.
@@ -38,7 +38,7 @@ impl Context {
 /// What says that a span's parent is its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// The request carried it (`traceparent`).
+    /// The request carried it (`traceparent`, B3 …).
     Header,
 }
 
@@ -65,8 +65,6 @@ struct Open {
 pub struct Tracer {
     ids: Ids,
     sampler: Sampler,
-    /// Requests that carry a context have a parent by it.
-    reads_headers: bool,
     /// By the slot of their key: as many as were ever open at a time.
     open: Vec<Option<Open>>,
 }
@@ -75,12 +73,7 @@ impl Tracer {
     /// The stage, with nothing open.
     #[must_use]
     pub const fn new(ids: Ids, sampler: Sampler) -> Self {
-        Self { ids, sampler, reads_headers: true, open: Vec::new() }
-    }
-
-    /// Whether the context that requests carry makes a parent.
-    pub const fn read_headers(&mut self, reads: bool) {
-        self.reads_headers = reads;
+        Self { ids, sampler, open: Vec::new() }
     }
 
     /// Takes up another sampler.
@@ -96,7 +89,7 @@ impl Tracer {
 
     /// A request has begun.
     pub fn on_opened(&mut self, opened: &Opened) {
-        let parent = opened.parent.filter(|_| self.reads_headers);
+        let parent = opened.parent;
         let trace_id = parent.map_or_else(|| self.ids.trace_id(), |parent| parent.trace_id);
         let open = Open { key: opened.key, trace_id, span_id: self.ids.span_id() };
         let slot = opened.key.slot();
@@ -112,7 +105,7 @@ impl Tracer {
     pub fn on_finished(&mut self, key: Key, exchange: &Exchange) -> Context {
         let open = self.open.get_mut(key.slot()).and_then(|place| place.take_if(|open| open.key == key));
         // It may have been found to carry a context only when all of it was known.
-        let parent = self.parent(exchange);
+        let parent = exchange.parent;
         let trace_id = match (parent, open) {
             (Some(parent), _) => parent.trace_id,
             (None, Some(open)) => open.trace_id,
@@ -127,13 +120,9 @@ impl Tracer {
         }
     }
 
-    fn parent(&self, exchange: &Exchange) -> Option<TraceParent> {
-        exchange.parent.filter(|_| self.reads_headers)
-    }
-
     /// Decides whether a span is kept; `sampler` is its service's own, where it has one.
     pub fn sample(&self, context: &mut Context, exchange: &Exchange, sampler: Option<&Sampler>) {
-        let sampled = sampler.unwrap_or(&self.sampler).samples(self.parent(exchange).as_ref(), context.trace_id);
+        let sampled = sampler.unwrap_or(&self.sampler).samples(exchange.parent.as_ref(), context.trace_id);
         context.flags = context.flags & !1 | u8::from(sampled);
     }
 }

@@ -93,7 +93,10 @@ impl Sampler {
                 // 63 bits of the id against the ratio of 2^63, so that agents and SDKs agree on a trace.
                 (u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1) < (ratio * (1_u64 << 63) as f64) as u64
             }
-            Self::ParentBased(root) => parent.map_or_else(|| root.samples(None, trace_id), TraceParent::sampled),
+            Self::ParentBased(root) => match parent.filter(|parent| !parent.is_deferred) {
+                Some(parent) => parent.sampled(),
+                None => root.samples(None, trace_id),
+            },
         }
     }
 }
@@ -104,7 +107,7 @@ mod tests {
     use crate::model::trace_context::SpanId;
 
     fn parent(flags: u8) -> TraceParent {
-        TraceParent { trace_id: TraceId([1; 16]), span_id: SpanId([2; 8]), flags }
+        TraceParent { trace_id: TraceId([1; 16]), span_id: SpanId([2; 8]), flags, is_deferred: false }
     }
 
     #[test]
@@ -136,6 +139,9 @@ mod tests {
         assert!(off.samples(Some(&sampled), sampled.trace_id) && !off.samples(None, sampled.trace_id));
         assert!(!Sampler::default().samples(Some(&unsampled), sampled.trace_id));
         assert!(Sampler::default().samples(None, sampled.trace_id));
+        let deferred = TraceParent { is_deferred: true, ..unsampled };
+        assert!(Sampler::default().samples(Some(&deferred), sampled.trace_id), "B3 leaves it to who is called");
+        assert!(!off.samples(Some(&deferred), sampled.trace_id));
         assert!(Sampler::AlwaysOn.samples(Some(&unsampled), sampled.trace_id));
         assert!(!Sampler::AlwaysOff.samples(Some(&sampled), sampled.trace_id));
     }

@@ -4,6 +4,7 @@ use crate::{
     model::{
         exchange::{Operation, Outcome, Pattern},
         net::{Role, Thread},
+        trace_context::TraceParent,
     },
 };
 
@@ -81,16 +82,4 @@ fn the_caller_decides_unless_the_service_has_a_sampler_of_its_own() {
     assert!(!context.is_sampled());
     tracer.sample(&mut context, &exchange, Some(&Sampler::AlwaysOn));
     assert_eq!(context.flags, 3);
-}
-
-#[test]
-fn a_context_is_not_read_if_that_is_not_wanted() {
-    let (mut tracer, mut keys) = (tracer(), Keys::default());
-    tracer.read_headers(false);
-    let (key, unsampled) = (keys.take(), TraceParent { flags: 0, ..parent().unwrap() });
-    tracer.on_opened(&opened(key, Some(unsampled)));
-    let exchange = exchange(Some(unsampled));
-    let mut context = tracer.on_finished(key, &exchange);
-    tracer.sample(&mut context, &exchange, None);
-    assert!(context.parent.is_none() && context.trace_id != unsampled.trace_id && context.is_sampled());
 }

@@ -34,6 +34,8 @@ pub struct ReceivedSpan {
     pub parent_span_id: String,
     /// Flags, as sent.
     pub flags: u32,
+    /// `tracestate`; empty for none.
+    pub trace_state: String,
     /// Name.
     pub name: String,
     /// `SERVER`, `CLIENT`, …
@@ -169,6 +171,7 @@ fn span(span: Span, resource: &Attributes, scope: (&str, &str), check: &mut Chec
         trace_id: hex(&span.trace_id),
         span_id: hex(&span.span_id),
         parent_span_id: hex(&span.parent_span_id),
+        trace_state: span.trace_state,
         flags: span.flags,
         name: span.name,
         kind: kind.copied().unwrap_or("?"),

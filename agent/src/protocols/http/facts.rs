@@ -2,10 +2,11 @@
 
 use compact_str::CompactString;
 
-use super::Field;
+use super::{Field, context::Carried};
 use crate::{
     model::{
         exchange::{Http, Operation, Rpc},
+        propagation::Propagation,
         trace_context::{TraceParent, add_trace_state},
     },
     protocols::grpc::{self, Media},
@@ -17,7 +18,7 @@ const MAX_HOST: usize = 255;
 const MAX_USER_AGENT: usize = 512;
 
 /// What the header fields of a message say that [`Http`] has no room for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct HeaderFacts {
     /// `Content-Type`.
     pub(crate) media: Option<Media>,
@@ -31,26 +32,24 @@ pub(crate) struct HeaderFacts {
     connects: bool,
     /// `Connect-Timeout-Ms` or `Grpc-Timeout`, in ns.
     timeout_ns: Option<u64>,
+    carried: Carried,
+    /// The context that counts, once that is settled.
     parent: Option<TraceParent>,
-    parents: u32,
 }
 
 impl HeaderFacts {
     /// A request that carries this context.
     pub(crate) fn with_parent(parent: Option<TraceParent>) -> Self {
-        Self { parent, parents: 1, ..Self::default() }
+        Self { parent, ..Self::default() }
     }
 
-    /// Takes a field; what says nothing of these is ignored.
+    /// Takes a field; what says nothing of these is ignored. `cut`: only the value's beginning is there.
     #[inline]
-    pub(crate) fn take(&mut self, field: Field, value: &[u8]) {
+    pub(crate) fn take(&mut self, field: Field, value: &[u8], cut: bool) {
         match field {
             Field::ContentType if self.media.is_none() => self.media = Some(Media::parse(value)),
             Field::Te => self.te_trailers |= value.eq_ignore_ascii_case(b"trailers"),
-            Field::TraceParent => {
-                self.parents = self.parents.saturating_add(1);
-                self.parent = TraceParent::parse(value);
-            }
+            _ if field.is_carrier() => self.carried.take(field, value, cut),
             Field::GrpcStatus => {
                 self.grpc_field = true;
                 self.grpc_status = grpc::parse_number(value).and_then(|status| u32::try_from(status).ok());
@@ -66,16 +65,26 @@ impl HeaderFacts {
         }
     }
 
-    /// Takes a line that continues a `traceparent` (obs-fold): the value is valid if all of it stands in this line, for an empty
-    /// one did not parse before.
-    pub(crate) fn continue_parent(&mut self, more: &[u8]) {
-        self.parent = self.parent.is_none().then(|| TraceParent::parse(more)).flatten();
+    /// Takes a line that continues such a field (obs-fold).
+    pub(crate) fn continue_carried(&mut self, field: Field, more: &[u8]) {
+        self.carried.on_continued(field, more);
     }
 
-    /// The context that a request carries: none if it carries several.
+    /// All of a request's head was read: settles which context it carries, and moves what is wanted of its baggage to `http`.
     #[inline]
-    pub(crate) fn parent(&self) -> Option<TraceParent> {
-        self.parent.filter(|_| self.parents == 1)
+    pub(crate) fn settle(&mut self, http: &mut Http, propagation: &Propagation) {
+        self.parent = std::mem::take(&mut self.carried).settle(http, propagation);
+    }
+
+    /// The context that a request carries, once that is [settled](Self::settle).
+    #[inline]
+    pub(crate) const fn parent(&self) -> Option<TraceParent> {
+        self.parent
+    }
+
+    /// Heap bytes held.
+    pub(crate) fn heap(&self) -> usize {
+        self.carried.heap()
     }
 
     /// The call that a request certainly begins. `is_http2`: gRPC itself needs that.
@@ -148,6 +157,7 @@ impl Answer {
             host: http.host,
             user_agent: http.user_agent,
             trace_state: http.trace_state,
+            baggage: http.baggage,
             status: match call.system {
                 grpc::CONNECT if call.is_stream => None,
                 grpc::CONNECT => http.status.and_then(|status| grpc::connect_unary_status(status, self.media)),
@@ -203,18 +213,10 @@ pub(crate) fn text(bytes: &[u8], limit: usize) -> CompactString {
 mod tests {
     use super::*;
 
-    const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
     fn facts(fields: &[(Field, &[u8])]) -> HeaderFacts {
         let mut facts = HeaderFacts::default();
-        fields.iter().for_each(|(field, value)| facts.take(*field, value));
+        fields.iter().for_each(|(field, value)| facts.take(*field, value, false));
         facts
-    }
-
-    #[test]
-    fn a_request_with_several_parents_has_none() {
-        assert!(facts(&[(Field::TraceParent, PARENT)]).parent().is_some());
-        assert!(facts(&[(Field::TraceParent, PARENT), (Field::TraceParent, PARENT)]).parent().is_none());
     }
 
     #[test]

@@ -22,6 +22,14 @@ pub(crate) enum Field {
     Te,
     TraceParent,
     TraceState,
+    Baggage,
+    B3,
+    B3TraceId,
+    B3SpanId,
+    B3ParentSpanId,
+    B3Sampled,
+    B3Flags,
+    UberTraceId,
     GrpcStatus,
     GrpcTimeout,
     /// Any other name that begins with `grpc-`.
@@ -79,6 +87,14 @@ table! {
     Te = b"te", b"TE";
     TraceParent = b"traceparent", b"traceparent";
     TraceState = b"tracestate", b"tracestate";
+    Baggage = b"baggage", b"baggage";
+    B3 = b"b3", b"b3";
+    B3TraceId = b"x-b3-traceid", b"X-B3-TraceId";
+    B3SpanId = b"x-b3-spanid", b"X-B3-SpanId";
+    B3ParentSpanId = b"x-b3-parentspanid", b"X-B3-ParentSpanId";
+    B3Sampled = b"x-b3-sampled", b"X-B3-Sampled";
+    B3Flags = b"x-b3-flags", b"X-B3-Flags";
+    UberTraceId = b"uber-trace-id", b"uber-trace-id";
     GrpcStatus = b"grpc-status", b"Grpc-Status";
     GrpcTimeout = b"grpc-timeout", b"Grpc-Timeout";
     ConnectProtocolVersion = b"connect-protocol-version", b"Connect-Protocol-Version";
@@ -94,7 +110,10 @@ impl Field {
         let sixth_is = |letter| line.get(5).is_some_and(|byte| byte | 0x20 == letter);
         match line.first().map_or(0, |first| first | 0x20) {
             b'h' => Self::Host.named(line),
-            b'u' if line.get(4) == Some(&b'-') => Self::UserAgent.named(line),
+            b'u' if line.get(4) == Some(&b'-') => match line.get(1).map_or(0, |second| second | 0x20) {
+                b's' => Self::UserAgent.named(line),
+                _ => Self::UberTraceId.named(line),
+            },
             b'u' => Self::Upgrade.named(line),
             b'c' => match line.get(8).map_or(0, |byte| byte | 0x20) {
                 b'l' => Self::ContentLength.named(line),
@@ -109,6 +128,15 @@ impl Field {
             b'e' => Self::Expect.named(line),
             b'g' if sixth_is(b's') => Self::GrpcStatus.named(line),
             b'g' => Self::GrpcTimeout.named(line),
+            b'b' if line.get(1) == Some(&b'3') => Self::B3.named(line),
+            b'b' => Self::Baggage.named(line),
+            b'x' if line.get(3) == Some(&b'3') => match line.get(5).map_or(0, |byte| byte | 0x20) {
+                b't' => Self::B3TraceId.named(line),
+                b's' if line.get(6).is_some_and(|byte| byte | 0x20 == b'p') => Self::B3SpanId.named(line),
+                b's' => Self::B3Sampled.named(line),
+                b'p' => Self::B3ParentSpanId.named(line),
+                _ => Self::B3Flags.named(line),
+            },
             _ => (Self::Other, &[]),
         }
     }
@@ -138,6 +166,23 @@ impl Field {
     /// Whether its name begins with a colon.
     pub(crate) const fn is_pseudo(self) -> bool {
         self.is_request_pseudo() || matches!(self, Self::Status | Self::OtherPseudo)
+    }
+
+    /// Whether it carries something of the caller's trace, besides `tracestate`.
+    #[inline]
+    pub(crate) const fn is_carrier(self) -> bool {
+        matches!(
+            self,
+            Self::TraceParent
+                | Self::Baggage
+                | Self::B3
+                | Self::B3TraceId
+                | Self::B3SpanId
+                | Self::B3ParentSpanId
+                | Self::B3Sampled
+                | Self::B3Flags
+                | Self::UberTraceId
+        )
     }
 
     /// Whether values of it matter in HTTP/2, so that they are kept in the dynamic table.

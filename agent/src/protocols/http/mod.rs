@@ -1,6 +1,7 @@
 //! What HTTP/1 and HTTP/2 have in common: which header fields matter, what they say, and how an exchange is told from that.
 //! No protocol by itself.
 
+mod context;
 mod facts;
 mod field;
 

@@ -214,13 +214,13 @@ impl Head for RequestHead {
                 }
             }
             _ if field.frames() => self.framing.take(field, value),
-            _ => self.facts.take(field, value),
+            _ => self.facts.take(field, value, false),
         }
     }
 
     fn continuation(&mut self, more: &[u8]) {
         match self.last {
-            Field::TraceParent => self.facts.continue_parent(more),
+            field if field.is_carrier() => self.facts.continue_carried(field, more),
             field if field.frames() => self.framing.take(field, more),
             field => append(&mut self.http, field, more),
         }
@@ -272,7 +272,7 @@ impl Head for ResponseHead {
         match field {
             Field::Other => {}
             _ if field.frames() => self.framing.take(field, value),
-            _ => self.facts.take(field, value),
+            _ => self.facts.take(field, value, false),
         }
     }
 

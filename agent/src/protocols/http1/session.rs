@@ -131,6 +131,7 @@ impl Kept for Open {
             + text(&self.http.host)
             + text(&self.http.user_agent)
             + text(&self.http.trace_state)
+            + self.http.baggage.heap()
     }
 }
 
@@ -231,7 +232,8 @@ impl Http1 {
             self.end_unproved(self.requests.began.at_ns, out);
             self.pairing.disprove();
         }
-        let RequestHead { mut http, framing, facts, .. } = head;
+        let RequestHead { mut http, framing, mut facts, .. } = head;
+        facts.settle(&mut http, out.propagation());
         let (parent, call) = (facts.parent(), facts.call(&http, false));
         http.headers_truncated = cut;
         let connects = http.method.as_deref() == Some("CONNECT");

@@ -7,7 +7,7 @@ use super::{
     suffix::Suffix,
 };
 use crate::{
-    model::net::Thread,
+    model::{baggage, net::Thread},
     protocols::{Chunk, Recognition},
 };
 
@@ -20,7 +20,7 @@ const MAX_CARRY: usize = 2048;
 pub(super) const QUIET_NS: u64 = 20_000_000;
 
 /// Bytes that what is kept of a head may hold.
-const MAX_HEAD_FIELDS: usize = 4096;
+const MAX_HEAD_FIELDS: usize = 4096 + baggage::MAX_BYTES;
 
 /// When, where and by whom bytes were moved.
 #[derive(Clone, Copy, Debug, Default)]

@@ -115,7 +115,7 @@ impl Head {
             Field::Host | Field::UserAgent | Field::TraceState => {
                 take_text(http, field, value, cut);
             }
-            _ => self.facts.take(field, value),
+            _ => self.facts.take(field, value, cut),
         }
     }
 
@@ -137,13 +137,14 @@ impl Head {
 
     /// Heap bytes held.
     pub(super) fn heap(&self) -> usize {
-        let Http { method, target, scheme, host, user_agent, trace_state, .. } = &self.http;
-        [method, target, scheme, &self.authority, host, user_agent, trace_state]
+        let Http { method, target, scheme, host, user_agent, trace_state, baggage, .. } = &self.http;
+        let texts: usize = [method, target, scheme, &self.authority, host, user_agent, trace_state]
             .into_iter()
             .flatten()
             .filter(|text| text.is_heap_allocated())
             .map(CompactString::capacity)
-            .sum()
+            .sum();
+        texts + baggage.heap() + self.facts.heap()
     }
 }
 

@@ -145,7 +145,7 @@ impl Streams {
         }
     }
 
-    fn begin(&mut self, id: u32, head: Head, moved: Moved, ended: bool, out: &mut Output) {
+    fn begin(&mut self, id: u32, mut head: Head, moved: Moved, ended: bool, out: &mut Output) {
         // Trailers of a request that is over, or that began before our time. Ids only grow, but what made them grow may
         // have been bytes that looked like a frame.
         let is_trailers = match head.first {
@@ -168,6 +168,7 @@ impl Streams {
             self.first_id = id;
         }
         self.last_id = id;
+        head.facts.settle(&mut head.http, out.propagation());
         // Even if it cannot be kept, its name has something to teach.
         let unknown_name = self.names.number(&head);
         let mut stream = Stream::new(head, unknown_name, moved, ended);

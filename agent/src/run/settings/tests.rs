@@ -26,7 +26,7 @@ const READ_ELSEWHERE: &[(&str, &str)] = &[
 fn given(config: &Config) -> Option<String> {
     let Settings {
         capture,
-        reads_trace_context,
+        propagation,
         sampler,
         telemetry,
         naming,
@@ -38,7 +38,7 @@ fn given(config: &Config) -> Option<String> {
     } = Settings::of(config).ok()?;
     let ProcessConfig { selector, env, command_line, host, cluster, pod_attributes, .. } = processes;
     let processes = (selector, env, command_line, host, cluster, pod_attributes);
-    let stages = (capture, reads_trace_context, sampler, telemetry, naming, processes);
+    let stages = (capture, propagation, sampler, telemetry, naming, processes);
     Some(format!("{stages:?} {:?}", (export, metadata, duration, shutdown_timeout)))
 }
 

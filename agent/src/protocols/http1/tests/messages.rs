@@ -1,6 +1,9 @@
 //! Whole messages, captured as a whole.
 
 use super::*;
+use crate::model::propagation::{Format, Propagation};
+
+const PARENT: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
 
 #[test]
 fn an_exchange_tells_what_was_on_the_wire_and_when() {
@@ -313,14 +316,35 @@ fn folded_lines_and_bare_line_feeds_and_empty_lines_are_read() {
 
 #[test]
 fn several_trace_contexts_are_none() {
-    let parent = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
     for (headers, found) in
-        [(parent.to_owned(), true), (parent.repeat(2), false), (parent.replace("00-", "zz-"), false)]
+        [(PARENT.to_owned(), true), (PARENT.repeat(2), false), (PARENT.replace("00-", "zz-"), false)]
     {
         let mut wire = Wire::server();
         wire.ask(format!("GET / HTTP/1.1\r\n{headers}\r\n")).answer(OK);
         assert_eq!(wire.out[0].parent.is_some(), found);
     }
+}
+
+#[test]
+fn contexts_are_read_in_the_formats_that_are_wanted() {
+    let head = "GET / HTTP/1.1\r\nX-B3-TraceId: a3ce929d0e0e4736\r\nX-B3-SpanId: 00f067aa0ba902b7\r\nx-b3-sampled: 1\r\n\
+                tracestate: a=1\r\nBaggage: tenant=blue,secret=1\r\nuber-trace-id: 1:2:0:1\r\n\
+                b3: a3ce929d0e0e4736-\r\n -00f067aa0ba902b7\r\n\r\n";
+    let read = |formats: &[Format]| {
+        let mut wire = Wire::server();
+        let propagation = Propagation { formats: formats.to_vec(), baggage: vec!["tenant"] };
+        wire.out.of(|out| out.set_propagation(propagation));
+        wire.ask(head).answer(OK);
+        let exchange = &wire.out[0];
+        let baggage: Vec<_> = http(exchange).baggage.entries().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!((baggage, http(exchange).trace_state.as_deref()), (vec!["tenant=blue".to_owned()], None));
+        exchange.parent.map(|parent| (parent.trace_id.to_string(), parent.sampled()))
+    };
+    let b3 = Some(("0000000000000000a3ce929d0e0e4736".to_owned(), true));
+    assert_eq!(read(&[Format::TraceContext]), None);
+    assert_eq!(read(&[Format::B3Multi]), b3);
+    assert_eq!(read(&[Format::Jaeger, Format::B3Multi, Format::B3]), b3, "`b3` goes on in the next line");
+    assert_eq!(read(&[Format::Jaeger]).map(|(trace, _)| trace), Some(format!("{:032x}", 1)));
 }
 
 #[test]
@@ -396,7 +420,7 @@ fn a_head_without_end_is_cut() {
 fn a_trace_state_is_taken_over_in_whatever_spelling_and_number() {
     let state = |head: &str| {
         let mut wire = Wire::server();
-        wire.ask(format!("GET / HTTP/1.1\r\n{head}\r\n")).answer(OK);
+        wire.ask(format!("GET / HTTP/1.1\r\n{PARENT}{head}\r\n")).answer(OK);
         http(&wire.out[0]).trace_state.clone()
     };
     assert_eq!(state("tracestate: a=1\r\nTraceState: b=2\r\n").as_deref(), Some("a=1,b=2"));

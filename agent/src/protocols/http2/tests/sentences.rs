@@ -5,6 +5,7 @@ use crate::{
     model::{
         exchange::{Exchange, Http, Opened, Operation, Outcome, Pattern},
         net::Thread,
+        propagation::{Format, Propagation},
     },
     protocols::Anomalies,
 };
@@ -58,6 +59,26 @@ fn a_get_is_told_with_times_sizes_and_names() {
     assert_eq!((http.request_body_bytes, http.response_body_bytes), (Some(0), Some(15)));
     assert_eq!((http.unknown_name, http.headers_truncated, http.target_truncated), (None, false, false));
     assert_eq!((open, anomalies), (0, Anomalies::default()));
+}
+
+#[test]
+fn a_context_in_b3_is_read_in_http2_too_and_what_is_missing_of_it_makes_none() {
+    let b3 = [("x-b3-traceid", "a3ce929d0e0e4736"), ("x-b3-spanid", "00f067aa0ba902b7"), ("x-b3-sampled", "1")];
+    let mut wire = Wire::new();
+    for (at, stream) in [1, 3, 5].into_iter().enumerate() {
+        // The second time all of it is in the dynamic table; the third time one id is missing.
+        let fields = [&get("/")[..], if at < 2 { &b3 } else { &b3[..1] }, &[("baggage", "tenant=blue")]].concat();
+        wire.ask(stream, END_STREAM, &fields);
+        wire.answer(stream, END_STREAM, &OK);
+    }
+    let mut reader = Reader::new(Role::Server);
+    reader.out.of(|out| {
+        out.set_propagation(Propagation { formats: vec![Format::B3Multi], baggage: vec!["tenant"] });
+    });
+    reader.feed_all(&wire.pieces);
+    let parents: Vec<_> = reader.out.iter().map(|exchange| exchange.parent.map(|parent| parent.sampled())).collect();
+    assert_eq!(parents, [Some(true), Some(true), None]);
+    assert!(reader.out.iter().all(|exchange| http(exchange).baggage.entries().count() == 1));
 }
 
 #[test]

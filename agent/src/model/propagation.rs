@@ -1,0 +1,60 @@
+//! Which of what requests carry of their callers is read.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
+/// A format of trace context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// W3C `traceparent` and `tracestate`.
+    TraceContext,
+    /// B3 in one header.
+    B3,
+    /// B3 in several headers.
+    B3Multi,
+    /// Jaeger's `uber-trace-id`.
+    Jaeger,
+}
+
+/// What is read of requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Propagation {
+    /// Where a request carries several valid contexts the last of these counts, as in OpenTelemetry's SDKs, where each
+    /// propagator replaces what the one before it found.
+    pub formats: Vec<Format>,
+    /// Keys of baggage that become attributes.
+    pub baggage: Vec<&'static str>,
+}
+
+impl Default for Propagation {
+    /// That of W3C.
+    fn default() -> Self {
+        Self { formats: vec![Format::TraceContext], baggage: Vec::new() }
+    }
+}
+
+/// A key, for as long as the program runs, as attributes need it: there are as many as configurations name.
+#[must_use]
+pub fn key(name: &str) -> &'static str {
+    static KEYS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut keys = KEYS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = keys.get(name) {
+        return known;
+    }
+    let key: &'static str = Box::leak(name.into());
+    keys.insert(key);
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once() {
+        assert!(std::ptr::eq(key("tenant"), key("tenant")));
+        assert_eq!((key("tenant"), key("user.id")), ("tenant", "user.id"));
+    }
+}
