@@ -5,6 +5,7 @@ mod discovery;
 mod pauses;
 mod plaintext;
 mod self_metrics;
+mod settling;
 mod shed;
 mod stages;
 mod unix_sockets;

@@ -117,7 +117,7 @@ pub struct Open {
     pub kind: u32,
     /// Address family.
     pub family: u16,
-    /// TCP state (MPTCP has the same), perhaps with [`MET_AT_BEGINNING`]; 0 for a unix socket. Of a stream of plaintext: 0, or
+    /// TCP state (MPTCP has the same), perhaps with [`MET_AT_BEGINNING`] and [`MET_BLOCKING`]; 0 for a unix socket, or the latter. Of a stream of plaintext: 0, or
     /// [`MET_MID_STREAM`].
     pub state: u16,
     /// Identity of the connection: the socket cookie, or a number of the same uniqueness with its top bit set.
@@ -148,6 +148,13 @@ pub struct Open {
     pub comm: [u8; 16],
     /// Number of a unix socket's inode, by which `/proc/net/unix` tells whether it is still there; 0 where unknown.
     pub inode: u64,
+    /// What tells a unix socket from all others that there are at the same time, and the same of its peer; 0 where unknown.
+    pub socket: u64,
+    /// See `socket`.
+    pub peer_socket: u64,
+    /// TCP sequence numbers of the bytes at position 0: received, sent. Both ends of a connection have the same ones, whatever
+    /// addresses they see. Zeroes where there are none.
+    pub sequence: [u32; 2],
 }
 
 /// Bit of [`Open::conn`]: a stream of plaintext, seen at a TLS library. Its [`Open`] has no addresses; those of its
@@ -159,6 +166,9 @@ pub const MET_MID_STREAM: u16 = 1;
 
 /// Bit of [`Open::state`] of a TCP connection: the piece with which it was met is the first that moved over it.
 pub const MET_AT_BEGINNING: u16 = 1 << 15;
+
+/// Bit of [`Open::state`]: whoever reads from the socket waits in that call for bytes to come (no `O_NONBLOCK`).
+pub const MET_BLOCKING: u16 = 1 << 14;
 
 /// Whether an identity is that of a stream of plaintext.
 #[must_use]
@@ -311,7 +321,7 @@ pub struct DnsResponse {
 
 const _: () = assert!(size_of::<DnsResponse>() == 32);
 const _: () = assert!(size_of::<Data>() == 72);
-const _: () = assert!(size_of::<Open>() == 216);
+const _: () = assert!(size_of::<Open>() == 240);
 const _: () = assert!(size_of::<State>() == 48);
 const _: () = assert!(size_of::<Bind>() == 32);
 const _: () = assert!(size_of::<Process>() == 56);

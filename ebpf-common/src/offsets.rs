@@ -55,6 +55,7 @@ kernel_offsets! {
     sock_shutdown = "sock", "sk_shutdown";
     sock_err = "sock", "sk_err";
     sock_socket = "sock", "sk_socket";
+    socket_file = "socket", "file";
     socket_inode = "socket_alloc", "vfs_inode";
     /// Null where it has no port.
     icsk_bind_hash = "inet_connection_sock", "icsk_bind_hash";
@@ -107,6 +108,7 @@ kernel_offsets! {
     files_fdt = "files_struct", "fdt";
     fdtable_fd = "fdtable", "fd";
     fdtable_max_fds = "fdtable", "max_fds";
+    file_flags = "file", "f_flags";
     file_private_data = "file", "private_data";
     file_inode = "file", "f_inode";
     inode_mode = "inode", "i_mode";

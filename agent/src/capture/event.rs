@@ -6,12 +6,12 @@ use std::{
 };
 
 use ebpf_common::events::{
-    AF_INET, AF_INET6, AF_UNIX, Bind, Data, DnsResponse, EventKind, Met, Open, Process, State, UNIX_PATH_MAX,
-    is_plaintext,
+    AF_INET, AF_INET6, AF_UNIX, Bind, Data, DnsResponse, EventKind, MET_AT_BEGINNING, MET_BLOCKING, MET_MID_STREAM,
+    Met, Open, Process, State, UNIX_PATH_MAX, is_plaintext,
 };
 use zerocopy::FromBytes;
 
-use crate::model::net::{ConnectionInfo, Endpoint};
+use crate::model::net::{ConnectionInfo, Endpoint, Origin};
 
 /// A record of the kernel side.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +90,21 @@ pub fn connection(open: &Open) -> ConnectionInfo {
         tls_version: None,
         asked: None,
         client: None,
+        link: open.conn,
+        origin: origin(open, tls),
+        is_blocking: open.state & MET_BLOCKING != 0 && !tls,
+        met_ns: open.at_ns,
+    }
+}
+
+/// What positions are counted from. Of a unix socket everything is told from its beginning on, or it was met in its midst.
+fn origin(open: &Open, tls: bool) -> Origin {
+    if tls {
+        return Origin { is_beginning: open.state & MET_MID_STREAM == 0, sequence: None };
+    }
+    Origin {
+        is_beginning: open.state & MET_AT_BEGINNING != 0,
+        sequence: (open.sequence != [0; 2]).then_some(open.sequence),
     }
 }
 

@@ -105,7 +105,7 @@ impl Guarded {
 mod tests {
     use super::*;
     use crate::model::{
-        exchange::{Event, Opened, Operation, Outcome, Pattern},
+        exchange::{Event, Opened, Operation, Outcome, Pattern, Place},
         net::Thread,
     };
 
@@ -116,7 +116,14 @@ mod tests {
         fn on_data(&mut self, _direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
             assert!(!chunk.is_empty(), "an empty piece");
             let (role, thread) = (Role::Server, Thread::default());
-            self.0.push(out.open(|key| Opened { key, role, thread, start_ns: 1, parent: None }));
+            self.0.push(out.open(|key| Opened {
+                key,
+                role,
+                thread,
+                start_ns: 1,
+                parent: None,
+                place: Place::Position(0),
+            }));
             Interest::Parse
         }
 
@@ -129,6 +136,7 @@ mod tests {
                     thread: Thread::default(),
                     start_ns: 1,
                     first_byte_ns: None,
+                    response_tid: 0,
                     end_ns: at_ns,
                     outcome: Outcome::Unseen,
                     parent: None,

@@ -7,6 +7,7 @@ mod ended;
 mod guarded;
 mod hello;
 mod order;
+mod pairs;
 mod prologue;
 mod recognise;
 mod table;

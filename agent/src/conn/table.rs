@@ -13,12 +13,13 @@ use super::{
     ended::Ended,
     hello,
     order::Piece,
+    pairs::Pairs,
 };
 use crate::{
     capture::event::connection,
     model::{
         exchange::{Event, Group},
-        net::{ConnectionInfo, Direction, Endpoint, Role},
+        net::{ConnectionInfo, Direction, Endpoint, Origin, Role},
         propagation::Propagation,
     },
     protocols::{Anomalies, End, Output},
@@ -94,6 +95,8 @@ pub struct Connections {
     ended: Ended,
     /// Connections that were found to carry a stream of plaintext before their server had chosen a version.
     carriers: FxHashMap<u64, u64>,
+    /// Which of them are the ends of one.
+    pairs: Pairs,
     limits: Limits,
     totals: Totals,
     /// Since when connections are watched.
@@ -121,6 +124,7 @@ impl Connections {
             of_process: FxHashMap::default(),
             ended: Ended::default(),
             carriers: FxHashMap::default(),
+            pairs: Pairs::default(),
             limits,
             totals: Totals::default(),
             since_ns,
@@ -194,6 +198,9 @@ impl Connections {
         self.make_room(sink);
         let mut info = connection(open);
         info.asked = info.remote.ip().and_then(asked);
+        if let Some(link) = self.pairs.on_open(open, &info) {
+            info.link = link;
+        }
         if open.family == AF_UNIX || info.tls {
             self.of_process.entry(open.tgid).or_default().insert(open.conn);
         }
@@ -224,14 +231,27 @@ impl Connections {
             if let Some(stream) = self.by_id.get_mut(&bind.conn)
                 && let Some(outer) = outer
             {
-                stream.info = ConnectionInfo { id: bind.conn, tls: true, tls_version: None, ..outer };
+                let origin = Origin { sequence: None, ..stream.info.origin };
+                stream.info = ConnectionInfo {
+                    id: bind.conn,
+                    tls: true,
+                    tls_version: None,
+                    // The bytes of the outer one are others.
+                    link: bind.conn,
+                    origin,
+                    ..outer
+                };
             }
             return;
         }
         let carrier = self.remove(bind.carrier);
         let Some(stream) = self.by_id.get_mut(&bind.conn) else { return };
         stream.info = match carrier {
-            Some(carrier) => ConnectionInfo { id: bind.conn, tls: true, ..carrier.info },
+            Some(carrier) => {
+                let is_beginning = carrier.info.origin.is_beginning && stream.info.origin.is_beginning;
+                let origin = Origin { is_beginning, sequence: None };
+                ConnectionInfo { id: bind.conn, tls: true, origin, ..carrier.info }
+            }
             None => unknown(bind.conn, true),
         };
         if bind.carrier != 0 && stream.info.tls_version.is_none() {
@@ -514,7 +534,20 @@ fn add(totals: &mut Totals, connection: &mut Connection) {
 /// A connection of which nothing is known.
 fn unknown(id: u64, tls: bool) -> ConnectionInfo {
     let (local, remote) = (Endpoint::Unknown, Endpoint::Unknown);
-    ConnectionInfo { id, local, remote, netns: 0, tls, tls_version: None, asked: None, client: None }
+    ConnectionInfo {
+        id,
+        local,
+        remote,
+        netns: 0,
+        tls,
+        tls_version: None,
+        asked: None,
+        client: None,
+        link: id,
+        origin: Origin::default(),
+        is_blocking: false,
+        met_ns: 0,
+    }
 }
 
 #[cfg(test)]

@@ -57,6 +57,7 @@ pub(crate) fn span(number: u64) -> Span {
         start_unix_ns: 1_763_720_401_234_567_890,
         end_unix_ns: 1_763_720_401_235_802_290,
         status: Status::Unset,
+        links: Vec::new(),
         attributes: attributes.into_iter().map(|(key, value)| Attribute { key, value }).collect(),
         resource: RESOURCE.with(Arc::clone),
         pid: 4711,

@@ -19,6 +19,8 @@ pub struct Exchange {
     pub start_ns: u64,
     /// First byte of the (final) response; `None` if none was seen.
     pub first_byte_ns: Option<u64>,
+    /// The thread that moved it; 0 where that is not known.
+    pub response_tid: u32,
     /// Last byte of the response, or the moment it became certain that none would come.
     pub end_ns: u64,
     /// How it ended.
@@ -90,6 +92,17 @@ pub struct Opened {
     pub start_ns: u64,
     /// The context it carries, if that is known already.
     pub parent: Option<TraceParent>,
+    /// Which of its connection's requests it is.
+    pub place: Place,
+}
+
+/// Which of its connection's requests one is: both ends say the same of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Where its first byte stands in its direction.
+    Position(u64),
+    /// The number that the protocol gives it.
+    Id(u64),
 }
 
 /// What protocols tell, in the order in which it happened.

@@ -136,4 +136,22 @@ pub struct ConnectionInfo {
     pub asked: Option<Arc<str>>,
     /// The client that a proxy in between has named (PROXY protocol).
     pub client: Option<SocketAddr>,
+    /// Both ends of a connection have the same number, where both are known to be on this host; none other has it.
+    pub link: u64,
+    /// What its positions are counted from.
+    pub origin: Origin,
+    /// Whoever reads from it waits in that call for bytes to come: a thread serves it alone meanwhile.
+    pub is_blocking: bool,
+    /// When it was met, in ns of `CLOCK_MONOTONIC`.
+    pub met_ns: u64,
+}
+
+/// What the positions of a connection's bytes are counted from. Both ends count alike only from its beginning; by TCP's sequence
+/// numbers they do from anywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Position 0 of either direction is the first byte that moved.
+    pub is_beginning: bool,
+    /// TCP sequence numbers of position 0: received, sent.
+    pub sequence: Option<[u32; 2]>,
 }

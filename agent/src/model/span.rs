@@ -84,6 +84,15 @@ pub struct Resource {
     pub pid: u32,
 }
 
+/// A span that another is linked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Its id.
+    pub span_id: SpanId,
+}
+
 /// A finished span. Times are ns since the Unix epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
@@ -107,6 +116,8 @@ pub struct Span {
     pub end_unix_ns: u64,
     /// Status.
     pub status: Status,
+    /// Spans that it has to do with, and that are not its parent.
+    pub links: Vec<Link>,
     /// Attributes, in a fixed order per kind.
     pub attributes: Vec<Attribute>,
     /// The service instance.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, mpsc};
 
-use super::waiting::Waiting;
+use super::{settling::Settling, waiting::Waiting};
 use crate::{
     export::SpanSink,
     model::{
@@ -12,7 +12,7 @@ use crate::{
         span::Span,
     },
     procs::{ProcessTable, Service},
-    telemetry::{Record, Telemetry, redact::Redactor, route},
+    telemetry::{Record, Telemetry, clock::monotonic_ns, redact::Redactor, route},
     trace::{Context, Tracer, sampling::Sampler},
 };
 
@@ -39,6 +39,7 @@ pub enum Change {
 pub(super) struct Stages {
     processes: Arc<ProcessTable>,
     waiting: Waiting,
+    settling: Settling,
     pub(super) tracer: Tracer,
     pub(super) telemetry: Telemetry,
     changes: mpsc::Receiver<Change>,
@@ -66,7 +67,18 @@ impl Stages {
         changes: mpsc::Receiver<Change>,
         sink: SpanSink,
     ) -> Self {
-        Self { processes, waiting, tracer, telemetry, changes, propagation: None, sink, spans: Vec::new(), last: None }
+        Self {
+            processes,
+            waiting,
+            settling: Settling::new(),
+            tracer,
+            telemetry,
+            changes,
+            propagation: None,
+            sink,
+            spans: Vec::new(),
+            last: None,
+        }
     }
 
     /// To be called before events come.
@@ -93,8 +105,18 @@ impl Stages {
         self.propagation.take()
     }
 
+    /// Lets go of what has its place in a trace now.
+    fn settle(&mut self, now_ns: u64) {
+        self.tracer.on_time(now_ns);
+        let joined = self.tracer.take_joined();
+        for (connection, exchange, context) in self.settling.release(&joined, now_ns) {
+            self.record_or_hold(&connection, exchange, context);
+        }
+    }
+
     /// To be called when there are no more for now.
     pub(super) fn end_round(&mut self) {
+        self.settle(monotonic_ns());
         self.telemetry.end_round();
         self.flush();
     }
@@ -102,16 +124,23 @@ impl Stages {
     /// A request has begun, or is over.
     pub(super) fn on_event(&mut self, connection: &ConnectionInfo, event: Event) {
         match event {
-            Event::Opened(opened) => self.tracer.on_opened(&opened),
+            Event::Opened(opened) => self.tracer.on_opened(connection, &opened),
             Event::Finished(key, exchange) => {
                 let context = self.tracer.on_finished(key, &exchange);
-                let asked = self.ask(exchange.thread.tgid);
-                if let Some(exchange) = self.waiting.hold(connection, exchange, context, &asked.service.resource) {
-                    self.record(connection, exchange, context, &asked.service);
+                if let Some(until_ns) = self.tracer.settles_ns(&context) {
+                    return self.settling.hold(until_ns, connection, exchange, context);
                 }
-                self.last = Some(asked);
+                self.record_or_hold(connection, exchange, context);
             }
         }
+    }
+
+    fn record_or_hold(&mut self, connection: &ConnectionInfo, exchange: Exchange, context: Context) {
+        let asked = self.ask(exchange.thread.tgid);
+        if let Some(exchange) = self.waiting.hold(connection, exchange, context, &asked.service.resource) {
+            self.record(connection, exchange, context, &asked.service);
+        }
+        self.last = Some(asked);
     }
 
     fn ask(&mut self, tgid: u32) -> Asked {
@@ -125,6 +154,7 @@ impl Stages {
 
     /// Holds nothing any more: the agent stops.
     pub(super) fn release_all(&mut self) {
+        self.settle(u64::MAX);
         for (connection, exchange, context) in self.waiting.release_all() {
             let service = self.processes.service(exchange.thread.tgid);
             self.record(&connection, exchange, context, &service);
@@ -134,7 +164,7 @@ impl Stages {
     fn record(&mut self, connection: &ConnectionInfo, exchange: Exchange, mut context: Context, service: &Service) {
         let Service { resource, rule } = service;
         let settings = self.telemetry.settings(rule.as_ref());
-        self.tracer.sample(&mut context, &exchange, settings.sampler.as_ref());
+        self.tracer.sample(&mut context, settings.sampler.as_ref());
         let record = Record { exchange, connection, resource, settings: &settings, context };
         if let Some(span) = self.telemetry.on_record(record) {
             self.spans.push(span);

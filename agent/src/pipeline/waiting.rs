@@ -74,12 +74,19 @@ mod tests {
     use super::*;
     use crate::model::{
         exchange::{Operation, Outcome, Pattern},
-        net::{Endpoint, Role, Thread},
+        net::{Endpoint, Origin, Role, Thread},
         span::Value,
         trace_context::{SpanId, TraceId},
     };
 
-    const CONTEXT: Context = Context { trace_id: TraceId([1; 16]), span_id: SpanId([1; 8]), parent: None, flags: 0 };
+    const CONTEXT: Context = Context {
+        trace_id: TraceId([1; 16]),
+        span_id: SpanId([1; 8]),
+        parent: None,
+        link: None,
+        remote: None,
+        flags: 0,
+    };
 
     fn resource(keys: &[&'static str]) -> Resource {
         let attributes = keys.iter().map(|key| ((*key).into(), Value::Static("x"))).collect();
@@ -92,6 +99,7 @@ mod tests {
             thread: Thread::default(),
             start_ns,
             first_byte_ns: None,
+            response_tid: 0,
             end_ns: start_ns,
             outcome: Outcome::Complete,
             parent: None,
@@ -111,6 +119,10 @@ mod tests {
             tls_version: None,
             asked: None,
             client: None,
+            link: 1,
+            origin: Origin::default(),
+            is_blocking: false,
+            met_ns: 0,
         }
     }
 

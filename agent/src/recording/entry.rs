@@ -150,6 +150,8 @@ pub struct Open<'a> {
     pub path: Bytes<'a>,
     #[serde(skip_serializing_if = "is_zero")]
     pub inode: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sequence: [u32; 2],
     /// The name that the process had asked for to get the remote address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<Cow<'a, str>>,
@@ -173,6 +175,7 @@ impl<'a> Open<'a> {
             remote: ip(open.family, open.remote_addr).map(|ip| (ip, open.remote_port)),
             path: open.path.get(..len).unwrap_or_default().into(),
             inode: open.inode,
+            sequence: open.sequence,
             asked: asked.map(Cow::Borrowed),
         }
     }
@@ -183,7 +186,7 @@ impl<'a> Open<'a> {
         let mut open = events::Open::new_zeroed();
         (open.kind, open.conn, open.at_ns) = (EventKind::Open as u32, self.conn, self.at_ns);
         (open.tgid, open.family, open.state) = (self.tgid, self.family, self.state);
-        (open.netns, open.inode) = (self.netns, self.inode);
+        (open.netns, open.inode, open.sequence) = (self.netns, self.inode, self.sequence);
         if let Some((ip, port)) = self.local {
             (open.local_addr, open.local_port) = (octets(ip), port);
         }

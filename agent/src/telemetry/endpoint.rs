@@ -225,6 +225,7 @@ fn ip(addr: IpAddr) -> CompactString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::net::Origin;
 
     fn connection() -> ConnectionInfo {
         ConnectionInfo {
@@ -236,6 +237,10 @@ mod tests {
             tls_version: None,
             asked: None,
             client: None,
+            link: 1,
+            origin: Origin::default(),
+            is_blocking: false,
+            met_ns: 0,
         }
     }
 

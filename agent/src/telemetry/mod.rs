@@ -55,7 +55,7 @@ use crate::{
         exchange::{Exchange, Operation, Outcome},
         metric::Exemplar,
         net::{ConnectionInfo, Endpoint, Role},
-        span::{Resource, Span, Value},
+        span::{Link, Resource, Span, Value},
     },
     procs::{NameSource, selector::Rule},
     trace::Context,
@@ -257,9 +257,7 @@ impl Telemetry {
             let waited_s = seconds(first_byte_ns.saturating_sub(start_ns));
             attributes.push(semconv::BEYLA_TIME_TO_FIRST_BYTE, Value::Double(waited_s));
         }
-        if let Some((_, evidence)) = context.parent {
-            attributes.push(semconv::BEYLA_PARENT_EVIDENCE, Value::Static(evidence.name()));
-        }
+        attributes.push(semconv::BEYLA_PARENT_EVIDENCE, Value::Static(context.evidence()));
         if let Some(peer) = peer {
             attributes.push(semconv::SERVICE_PEER_NAME, Value::Str(peer.name.clone()));
             attributes.push(semconv::SERVICE_PEER_NAMESPACE, Value::Str(peer.namespace.clone()));
@@ -280,6 +278,7 @@ impl Telemetry {
             start_unix_ns,
             end_unix_ns,
             status,
+            links: context.link.map(|span_id| Link { trace_id: context.trace_id, span_id }).into_iter().collect(),
             attributes: attributes.into_vec(),
             resource: Arc::clone(resource),
             pid: if thread.tgid == 0 { resource.pid } else { thread.tgid },

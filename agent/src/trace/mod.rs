@@ -1,18 +1,35 @@
 //! Requests become spans of traces: ids, parents and what says so, and whether a span is kept. Stands between protocols,
 //! which tell when a request begins and when it is over, and telemetry, which describes it. No I/O.
 //!
-//! A request has its ids from its beginning on, so that what is asked while it is answered can name it as its parent.
+//! A request has its ids from its beginning on, so that what is asked while it is answered can name it as its parent: calls within
+//! the process ([`parents`]), and the process that answers a call on the same host ([`joins`]). What is told of both ends need not
+//! come in the order in which it happened, so a span may have to wait until its place is [settled](Tracer::settles_ns).
 
 pub mod ids;
+mod joins;
+mod parents;
 pub mod sampling;
 #[cfg(test)]
 mod tests;
 
-use self::{ids::Ids, sampling::Sampler};
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use self::{
+    ids::Ids,
+    joins::{Asked, Joins, PATIENCE_NS, Request},
+    parents::Parents,
+    sampling::Sampler,
+};
 use crate::model::{
     exchange::{Exchange, Key, Opened},
-    trace_context::{SpanId, TraceId},
+    net::{ConnectionInfo, Role},
+    trace_context::{SpanId, TraceId, TraceParent},
 };
+
+/// Answered requests that are remembered for calls that go on behind them.
+const ANSWERED_MAX: usize = 16_384;
 
 /// Where a span belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +40,10 @@ pub struct Context {
     pub span_id: SpanId,
     /// Its parent, and what says that it is.
     pub parent: Option<(SpanId, Evidence)>,
+    /// The request that it was begun for, and went on behind the end of: a span of the same trace.
+    pub link: Option<SpanId>,
+    /// What came from elsewhere with the first request of the trace's part on this host.
+    pub remote: Option<TraceParent>,
     /// Trace flags (W3C); bit 0: the span is kept.
     pub flags: u8,
 }
@@ -33,6 +54,12 @@ impl Context {
     pub const fn is_sampled(&self) -> bool {
         self.flags & 1 != 0
     }
+
+    /// What says that its parent is its parent, as `beyla.parent.evidence` has it.
+    #[must_use]
+    pub fn evidence(&self) -> &'static str {
+        self.parent.map_or("none", |(_, evidence)| evidence.name())
+    }
 }
 
 /// What says that a span's parent is its parent.
@@ -40,6 +67,14 @@ impl Context {
 pub enum Evidence {
     /// The request carried it (`traceparent`, B3 …).
     Header,
+    /// Both ends of the connection were seen: a server's parent is the client that asked.
+    Connection,
+    /// A call was made by the unit of work that answers the request.
+    Task,
+    /// A call was made by the thread that answers the request, and does nothing else meanwhile.
+    Thread,
+    /// No other request was open that the call could be made for.
+    SoleRequest,
 }
 
 impl Evidence {
@@ -48,16 +83,53 @@ impl Evidence {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Header => "header",
+            Self::Connection => "connection",
+            Self::Task => "task",
+            Self::Thread => "thread",
+            Self::SoleRequest => "sole_request",
         }
     }
 }
 
-/// The ids of a request that is open.
+/// A request that is open.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     key: Key,
     trace_id: TraceId,
     span_id: SpanId,
+    /// Its parent where that is known already, and of a call the request that it is made for.
+    parent: Option<(SpanId, Evidence)>,
+    cause: Option<Key>,
+    remote: Option<TraceParent>,
+    /// Its other end is looked for by that.
+    request: Option<Request>,
+}
+
+/// The place of a server's span turned out to be another than was said when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The span.
+    pub span_id: SpanId,
+    /// Its parent.
+    pub parent: SpanId,
+    /// The trace that it and all below it were said to be of.
+    pub before: TraceId,
+    /// The trace that they are of.
+    pub trace_id: TraceId,
+    /// See [`Context::remote`].
+    pub remote: Option<TraceParent>,
+}
+
+impl Joined {
+    /// Corrects what was said.
+    pub fn correct(&self, context: &mut Context) {
+        if context.trace_id == self.before {
+            (context.trace_id, context.remote) = (self.trace_id, self.remote);
+        }
+        if context.span_id == self.span_id {
+            context.parent = Some((self.parent, Evidence::Connection));
+        }
+    }
 }
 
 /// The stage.
@@ -67,13 +139,34 @@ pub struct Tracer {
     sampler: Sampler,
     /// By the slot of their key: as many as were ever open at a time.
     open: Vec<Option<Open>>,
+    parents: Parents,
+    joins: Joins,
+    /// Servers' spans without a parent whose client may still be told, with their trace.
+    served: FxHashMap<Key, (TraceId, SpanId)>,
+    /// Traces that may turn out to be parts of others, and until when that is waited for.
+    unsettled: FxHashMap<TraceId, u64>,
+    /// When requests were answered that calls were made for.
+    answered: FxHashMap<Key, u64>,
+    answered_order: VecDeque<Key>,
+    joined: Vec<Joined>,
 }
 
 impl Tracer {
     /// The stage, with nothing open.
     #[must_use]
-    pub const fn new(ids: Ids, sampler: Sampler) -> Self {
-        Self { ids, sampler, open: Vec::new() }
+    pub fn new(ids: Ids, sampler: Sampler) -> Self {
+        Self {
+            ids,
+            sampler,
+            open: Vec::new(),
+            parents: Parents::default(),
+            joins: Joins::default(),
+            served: FxHashMap::default(),
+            unsettled: FxHashMap::default(),
+            answered: FxHashMap::default(),
+            answered_order: VecDeque::new(),
+            joined: Vec::new(),
+        }
     }
 
     /// Takes up another sampler.
@@ -88,10 +181,13 @@ impl Tracer {
     }
 
     /// A request has begun.
-    pub fn on_opened(&mut self, opened: &Opened) {
-        let parent = opened.parent;
-        let trace_id = parent.map_or_else(|| self.ids.trace_id(), |parent| parent.trace_id);
-        let open = Open { key: opened.key, trace_id, span_id: self.ids.span_id() };
+    pub fn on_opened(&mut self, connection: &ConnectionInfo, opened: &Opened) {
+        let span_id = self.ids.span_id();
+        let request = Request::of(connection, opened);
+        let open = match opened.role {
+            Role::Client => self.on_call(opened, span_id, request),
+            Role::Server => self.on_request(connection, opened, span_id, request),
+        };
         let slot = opened.key.slot();
         if slot >= self.open.len() {
             self.open.resize(slot + 1, None);
@@ -101,28 +197,150 @@ impl Tracer {
         }
     }
 
+    fn on_call(&mut self, opened: &Opened, span_id: SpanId, request: Option<Request>) -> Open {
+        let Opened { key, parent: carried, .. } = *opened;
+        let cause = self.parents.of_call(opened).and_then(|(key, evidence)| Some((*self.get(key)?, evidence)));
+        let (trace_id, parent, remote) = match (cause, carried) {
+            (Some((cause, evidence)), _) => (cause.trace_id, Some((cause.span_id, evidence)), cause.remote),
+            (None, Some(carried)) => (carried.trace_id, Some((carried.span_id, Evidence::Header)), Some(carried)),
+            (None, None) => (self.ids.trace_id(), None, None),
+        };
+        if let Some(request) = request {
+            let context = Context { trace_id, span_id, parent, link: None, remote, flags: 0 };
+            if let Some(server) = self.joins.on_asked(request, context, carried) {
+                self.join(server, &context);
+            }
+        }
+        Open { key, trace_id, span_id, parent, cause: cause.map(|(cause, _)| cause.key), remote, request }
+    }
+
+    fn on_request(
+        &mut self,
+        connection: &ConnectionInfo,
+        opened: &Opened,
+        span_id: SpanId,
+        request: Option<Request>,
+    ) -> Open {
+        let Opened { key, start_ns, parent: carried, .. } = *opened;
+        self.parents.on_request(connection, opened);
+        let asked = request.and_then(|request| self.joins.on_served(request, key, start_ns));
+        // A client that hands on what it was given stands in between; else what it has written is its own span, or its SDK's.
+        let asked = asked.filter(|asked| carried.is_none() || carried == asked.carried);
+        let (trace_id, parent, remote) = match (asked, carried) {
+            (Some(Asked { context, .. }), _) => {
+                (context.trace_id, Some((context.span_id, Evidence::Connection)), context.remote)
+            }
+            (None, Some(carried)) => (carried.trace_id, Some((carried.span_id, Evidence::Header)), Some(carried)),
+            (None, None) => (self.ids.trace_id(), None, None),
+        };
+        if parent.is_none() && request.is_some() {
+            self.served.insert(key, (trace_id, span_id));
+            if joins::is_local(connection) {
+                self.unsettled.insert(trace_id, start_ns.saturating_add(PATIENCE_NS));
+            }
+        }
+        Open { key, trace_id, span_id, parent, cause: None, remote, request: None }
+    }
+
+    /// A client was told after its server: that and all below it are of its trace.
+    fn join(&mut self, server: Key, client: &Context) {
+        let Context { trace_id, span_id: parent, remote, .. } = *client;
+        let Some((before, span_id)) = self.served.remove(&server) else { return };
+        self.unsettled.remove(&before);
+        for open in self.open.iter_mut().flatten() {
+            if open.trace_id == before {
+                (open.trace_id, open.remote) = (trace_id, remote);
+            }
+            if open.key == server {
+                open.parent = Some((parent, Evidence::Connection));
+            }
+        }
+        self.joined.push(Joined { span_id, parent, before, trace_id, remote });
+    }
+
+    fn get(&self, key: Key) -> Option<&Open> {
+        self.open.get(key.slot())?.as_ref().filter(|open| open.key == key)
+    }
+
     /// A request is over. Gives its place; whether its span is kept is [decided](Self::sample) when its service is known.
     pub fn on_finished(&mut self, key: Key, exchange: &Exchange) -> Context {
         let open = self.open.get_mut(key.slot()).and_then(|place| place.take_if(|open| open.key == key));
+        if exchange.role == Role::Server {
+            self.parents.on_answered(key, exchange.response_tid, exchange.end_ns);
+            self.remember(key, exchange.end_ns);
+        }
+        let carried = exchange.parent;
+        let Some(open) = open else { return self.context_of_unknown(carried) };
+        if let Some(request) = open.request {
+            self.joins.on_over(request, exchange.end_ns);
+        }
+        let (mut trace_id, mut parent, mut remote) = (open.trace_id, open.parent, open.remote);
         // It may have been found to carry a context only when all of it was known.
-        let parent = exchange.parent;
-        let trace_id = match (parent, open) {
-            (Some(parent), _) => parent.trace_id,
-            (None, Some(open)) => open.trace_id,
-            (None, None) => self.ids.trace_id(),
-        };
-        let span_id = open.map_or_else(|| self.ids.span_id(), |open| open.span_id);
-        Context {
-            trace_id,
-            span_id,
-            parent: parent.map(|parent| (parent.span_id, Evidence::Header)),
-            flags: parent.map_or(0, |parent| parent.flags & !1),
+        if let (None, Some(carried)) = (parent, carried) {
+            (trace_id, parent) = (carried.trace_id, Some((carried.span_id, Evidence::Header)));
+            remote = Some(carried);
+        }
+        // What goes on behind the end of its request is not part of it.
+        let outlives = open.cause.is_some_and(|cause| self.was_answered(cause, exchange.end_ns));
+        let link = if outlives { parent.take().map(|(cause, _)| cause) } else { None };
+        let flags = remote.map_or(0, |remote| remote.flags & !1);
+        Context { trace_id, span_id: open.span_id, parent, link, remote, flags }
+    }
+
+    /// One that was not told when it began.
+    fn context_of_unknown(&mut self, carried: Option<TraceParent>) -> Context {
+        let trace_id = carried.map_or_else(|| self.ids.trace_id(), |carried| carried.trace_id);
+        let parent = carried.map(|carried| (carried.span_id, Evidence::Header));
+        let flags = carried.map_or(0, |carried| carried.flags & !1);
+        Context { trace_id, span_id: self.ids.span_id(), parent, link: None, remote: carried, flags }
+    }
+
+    fn remember(&mut self, key: Key, end_ns: u64) {
+        self.answered.insert(key, end_ns);
+        self.answered_order.push_back(key);
+        if self.answered_order.len() > ANSWERED_MAX
+            && let Some(oldest) = self.answered_order.pop_front()
+        {
+            self.answered.remove(&oldest);
         }
     }
 
+    /// Whether a request was answered before that moment.
+    fn was_answered(&self, key: Key, at_ns: u64) -> bool {
+        match self.answered.get(&key) {
+            Some(&end_ns) => end_ns < at_ns,
+            None => self.get(key).is_none(),
+        }
+    }
+
+    /// Until when the place of a span may turn out to be another; `None`: it is certain.
+    #[must_use]
+    pub fn settles_ns(&self, context: &Context) -> Option<u64> {
+        if self.unsettled.is_empty() {
+            return None;
+        }
+        self.unsettled.get(&context.trace_id).copied()
+    }
+
+    /// Ends the waiting of those who have waited long enough. To be called in each round.
+    pub fn on_time(&mut self, now_ns: u64) {
+        let Self { joins, served, .. } = self;
+        joins.on_time(now_ns, |key| {
+            served.remove(&key);
+        });
+        if !self.unsettled.is_empty() {
+            self.unsettled.retain(|_, until_ns| *until_ns > now_ns);
+        }
+    }
+
+    /// What turned out to be otherwise than it was said, since the last call.
+    pub fn take_joined(&mut self) -> Vec<Joined> {
+        std::mem::take(&mut self.joined)
+    }
+
     /// Decides whether a span is kept; `sampler` is its service's own, where it has one.
-    pub fn sample(&self, context: &mut Context, exchange: &Exchange, sampler: Option<&Sampler>) {
-        let sampled = sampler.unwrap_or(&self.sampler).samples(exchange.parent.as_ref(), context.trace_id);
+    pub fn sample(&self, context: &mut Context, sampler: Option<&Sampler>) {
+        let sampled = sampler.unwrap_or(&self.sampler).samples(context.remote.as_ref(), context.trace_id);
         context.flags = context.flags & !1 | u8::from(sampled);
     }
 }

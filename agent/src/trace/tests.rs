@@ -1,85 +1,356 @@
 use super::*;
-use crate::{
-    model::exchange::Keys,
-    model::{
-        exchange::{Operation, Outcome, Pattern},
-        net::{Role, Thread},
-        trace_context::TraceParent,
-    },
+use crate::model::{
+    exchange::{Keys, Operation, Outcome, Pattern, Place},
+    net::{Endpoint, Origin, Thread},
 };
 
-fn tracer() -> Tracer {
-    Tracer::new(Ids::from_seed([1; 32]), Sampler::default())
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+
+/// A request that is open.
+#[derive(Clone, Copy)]
+struct Request {
+    key: Key,
+    role: Role,
+    thread: Thread,
+    start_ns: u64,
+    carried: Option<TraceParent>,
 }
 
-fn parent() -> Option<TraceParent> {
+/// Drives the stage as connections do.
+struct Bed {
+    tracer: Tracer,
+    keys: Keys,
+    conns: u64,
+}
+
+impl Bed {
+    fn new() -> Self {
+        Self { tracer: Tracer::new(Ids::from_seed([1; 32]), Sampler::default()), keys: Keys::default(), conns: 0 }
+    }
+
+    /// A connection of its own.
+    fn conn(&mut self, is_blocking: bool) -> ConnectionInfo {
+        self.conns += 1;
+        let id = self.conns;
+        let endpoint = |ip: &str| Endpoint::Inet(ip.parse().unwrap());
+        ConnectionInfo {
+            id,
+            local: endpoint("10.0.0.1:80"),
+            remote: endpoint("10.0.0.2:4000"),
+            netns: 1,
+            tls: false,
+            tls_version: None,
+            asked: None,
+            client: None,
+            link: id,
+            origin: Origin { is_beginning: true, sequence: Some([100, 200]) },
+            is_blocking,
+            met_ns: 0,
+        }
+    }
+
+    /// Both ends of a connection on this host.
+    fn pair(&mut self) -> (ConnectionInfo, ConnectionInfo) {
+        let (mut client, mut server) = (self.conn(false), self.conn(false));
+        server.link = client.id;
+        (client.origin, server.origin) = (
+            Origin { is_beginning: true, sequence: Some([7, 9]) },
+            Origin { is_beginning: true, sequence: Some([9, 7]) },
+        );
+        server.remote = Endpoint::Inet("127.0.0.1:4000".parse().unwrap());
+        (client, server)
+    }
+
+    fn open(&mut self, conn: &ConnectionInfo, role: Role, thread: Thread, start_ns: u64) -> Request {
+        self.open_at(conn, role, thread, start_ns, 0, None)
+    }
+
+    fn open_at(
+        &mut self,
+        conn: &ConnectionInfo,
+        role: Role,
+        thread: Thread,
+        start_ns: u64,
+        position: u64,
+        carried: Option<TraceParent>,
+    ) -> Request {
+        let key = self.keys.take();
+        let place = Place::Position(position);
+        self.tracer.on_opened(conn, &Opened { key, role, thread, start_ns, parent: carried, place });
+        Request { key, role, thread, start_ns, carried }
+    }
+
+    fn finish(&mut self, request: Request, end_ns: u64) -> Context {
+        self.finish_by(request, request.thread.tid, end_ns)
+    }
+
+    fn finish_by(&mut self, request: Request, response_tid: u32, end_ns: u64) -> Context {
+        self.keys.give_back(request.key);
+        let exchange = Exchange {
+            role: request.role,
+            thread: request.thread,
+            start_ns: request.start_ns,
+            first_byte_ns: None,
+            response_tid,
+            end_ns,
+            outcome: Outcome::Complete,
+            parent: request.carried,
+            protocol: "http1",
+            pattern: Pattern::RequestResponse,
+            operation: Operation::Http(Box::default()),
+        };
+        self.tracer.on_finished(request.key, &exchange)
+    }
+}
+
+const fn thread(tid: u32) -> Thread {
+    Thread { tgid: 1, tid, work: 0 }
+}
+
+const fn work(work: u64) -> Thread {
+    Thread { tgid: 1, tid: 1, work }
+}
+
+fn carried() -> Option<TraceParent> {
     TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 }
 
-fn opened(key: Key, parent: Option<TraceParent>) -> Opened {
-    Opened { key, role: Role::Server, thread: Thread::default(), start_ns: 1, parent }
-}
-
-fn exchange(parent: Option<TraceParent>) -> Exchange {
-    Exchange {
-        role: Role::Server,
-        thread: Thread::default(),
-
-        start_ns: 1,
-        first_byte_ns: None,
-        end_ns: 2,
-        outcome: Outcome::Complete,
-        parent,
-        protocol: "http1",
-        pattern: Pattern::RequestResponse,
-        operation: Operation::Http(Box::default()),
-    }
+fn is_child(child: Context, parent: Context, evidence: Evidence) -> bool {
+    child.trace_id == parent.trace_id && child.parent == Some((parent.span_id, evidence))
 }
 
 #[test]
 fn a_request_has_the_ids_that_it_was_given_when_it_began() {
-    let (mut tracer, mut keys) = (tracer(), Keys::default());
-    let [first, second] = [keys.take(), keys.take()];
-    tracer.on_opened(&opened(first, None));
-    tracer.on_opened(&opened(second, parent()));
-    let given: Vec<Open> = tracer.open.iter().flatten().copied().collect();
-    assert_eq!(tracer.open(), 2);
-    let context = tracer.on_finished(second, &exchange(parent()));
-    assert_eq!((context.trace_id, context.span_id), (parent().unwrap().trace_id, given[1].span_id));
-    assert_eq!(context.parent, Some((parent().unwrap().span_id, Evidence::Header)));
-    let context = tracer.on_finished(first, &exchange(None));
+    let mut bed = Bed::new();
+    let conn = bed.conn(false);
+    let first = bed.open(&conn, Role::Server, thread(1), 1);
+    let second = bed.open_at(&conn, Role::Server, thread(1), 1, 9, carried());
+    let given: Vec<Open> = bed.tracer.open.iter().flatten().copied().collect();
+    assert_eq!(bed.tracer.open(), 2);
+    let context = bed.finish(second, 2);
+    assert_eq!((context.trace_id, context.span_id), (carried().unwrap().trace_id, given[1].span_id));
+    assert_eq!(context.parent, Some((carried().unwrap().span_id, Evidence::Header)));
+    let context = bed.finish(first, 2);
     assert_eq!((context.trace_id, context.span_id, context.parent), (given[0].trace_id, given[0].span_id, None));
-    assert_eq!(tracer.open(), 0);
+    assert_eq!((bed.tracer.open(), context.evidence()), (0, "none"));
 }
 
 #[test]
 fn an_older_key_of_the_same_slot_does_not_get_the_ids_of_the_younger() {
-    let (mut tracer, mut keys) = (tracer(), Keys::default());
-    let older = keys.take();
-    keys.give_back(older);
-    let younger = keys.take();
-    assert_eq!(older.slot(), younger.slot());
-    tracer.on_opened(&opened(younger, None));
-    let _context = tracer.on_finished(older, &exchange(None));
-    assert_eq!(tracer.open(), 1);
+    let mut bed = Bed::new();
+    let conn = bed.conn(false);
+    let older = bed.open(&conn, Role::Server, thread(1), 1);
+    bed.finish(older, 2);
+    let younger = bed.open(&conn, Role::Server, thread(1), 3);
+    assert_eq!(older.key.slot(), younger.key.slot());
+    bed.finish(older, 4);
+    assert_eq!(bed.tracer.open(), 1);
 }
 
 #[test]
 fn a_context_that_is_found_late_counts() {
-    let (mut tracer, mut keys) = (tracer(), Keys::default());
-    let key = keys.take();
-    tracer.on_opened(&opened(key, None));
-    assert_eq!(tracer.on_finished(key, &exchange(parent())).trace_id, parent().unwrap().trace_id);
+    let mut bed = Bed::new();
+    let conn = bed.conn(false);
+    let request = bed.open(&conn, Role::Server, thread(1), 1);
+    assert_eq!(bed.finish(Request { carried: carried(), ..request }, 2).trace_id, carried().unwrap().trace_id);
 }
 
 #[test]
 fn the_caller_decides_unless_the_service_has_a_sampler_of_its_own() {
-    let (mut tracer, mut keys) = (tracer(), Keys::default());
-    let unsampled = TraceParent { flags: 2, ..parent().unwrap() };
-    let exchange = exchange(Some(unsampled));
-    let mut context = tracer.on_finished(keys.take(), &exchange);
-    tracer.sample(&mut context, &exchange, None);
-    assert!(!context.is_sampled());
-    tracer.sample(&mut context, &exchange, Some(&Sampler::AlwaysOn));
-    assert_eq!(context.flags, 3);
+    let mut bed = Bed::new();
+    let conn = bed.conn(true);
+    let unsampled = Some(TraceParent { flags: 2, ..carried().unwrap() });
+    let request = bed.open_at(&conn, Role::Server, thread(1), 1, 0, unsampled);
+    let call = bed.open(&conn, Role::Client, thread(1), 2);
+    for (request, end_ns) in [(call, 3), (request, 4)] {
+        let mut context = bed.finish(request, end_ns);
+        bed.tracer.sample(&mut context, None);
+        assert!(!context.is_sampled(), "what is done for a request is sampled as it is");
+        bed.tracer.sample(&mut context, Some(&Sampler::AlwaysOn));
+        assert_eq!(context.flags, 3);
+    }
+}
+
+#[test]
+fn a_thread_that_waits_in_its_calls_serves_one_request() {
+    let mut bed = Bed::new();
+    let (blocking, client) = (bed.conn(true), bed.conn(true));
+    let requests = [1, 2].map(|tid| bed.open(&blocking, Role::Server, thread(tid), 1));
+    let calls = [2, 1].map(|tid| bed.open(&client, Role::Client, thread(tid), 2));
+    let elsewhere = bed.open(&client, Role::Client, thread(3), 2);
+    let calls = calls.map(|call| bed.finish(call, 3));
+    assert_eq!(bed.finish(elsewhere, 3).parent, None, "two requests are open");
+    let requests = requests.map(|request| bed.finish(request, 4));
+    assert!(is_child(calls[0], requests[1], Evidence::Thread) && is_child(calls[1], requests[0], Evidence::Thread));
+    let next = bed.open(&client, Role::Client, thread(1), 5);
+    assert_eq!(bed.finish(next, 6).parent, None, "the request is over");
+}
+
+#[test]
+fn a_thread_with_two_requests_is_nobodys() {
+    let mut bed = Bed::new();
+    let (blocking, client) = (bed.conn(true), bed.conn(true));
+    let _requests = [1, 1].map(|tid| bed.open(&blocking, Role::Server, thread(tid), 1));
+    let call = bed.open(&client, Role::Client, thread(1), 2);
+    assert_eq!(bed.finish(call, 3).parent, None);
+}
+
+#[test]
+fn pools_of_threads_are_found_by_how_they_work() {
+    let serve_together = |bed: &mut Bed, responders: [u32; 2], at_ns: u64| {
+        let conn = bed.conn(false);
+        let requests = [1, 2].map(|tid| bed.open(&conn, Role::Server, thread(tid), at_ns));
+        let call = bed.open(&conn, Role::Client, thread(1), at_ns + 1);
+        let call = bed.finish(call, at_ns + 2);
+        let [first, _] = [0, 1].map(|i| bed.finish_by(requests[i], responders[i], at_ns + 3));
+        is_child(call, first, Evidence::Thread)
+    };
+    let mut bed = Bed::new();
+    let found: Vec<bool> = (0..20).map(|round| serve_together(&mut bed, [1, 2], round * 10)).collect();
+    assert!(!found[0] && found[19], "{found:?}");
+    // A runtime that carries work on elsewhere.
+    let mut bed = Bed::new();
+    assert!(!(0..20).any(|round| serve_together(&mut bed, [2, 1], round * 10)));
+}
+
+#[test]
+fn a_sole_request_is_meant_unless_another_may_have_left_something_behind() {
+    let mut bed = Bed::new();
+    let conn = bed.conn(false);
+    let request = bed.open(&conn, Role::Server, thread(1), SECOND);
+    let call = bed.open(&conn, Role::Client, thread(2), SECOND + 1);
+    let call = bed.finish(call, SECOND + 2);
+    let request = bed.finish(request, SECOND + 3);
+    assert!(is_child(call, request, Evidence::SoleRequest));
+    for (after_ns, is_meant) in [(10 * MS, false), (1_500 * MS, true)] {
+        let start_ns = 10 * SECOND + after_ns;
+        let before = bed.open(&conn, Role::Server, thread(1), 10 * SECOND - 1);
+        bed.finish(before, 10 * SECOND);
+        let request = bed.open(&conn, Role::Server, thread(1), start_ns);
+        let call = bed.open(&conn, Role::Client, thread(2), start_ns + 1);
+        let call = bed.finish(call, start_ns + 2);
+        assert_eq!(is_child(call, bed.finish(request, start_ns + 3), Evidence::SoleRequest), is_meant);
+    }
+}
+
+#[test]
+fn a_process_that_calls_for_nobody_may_do_so_at_any_moment() {
+    let mut bed = Bed::new();
+    let conn = bed.conn(false);
+    let call = bed.open(&conn, Role::Client, thread(1), SECOND);
+    assert_eq!(bed.finish(call, SECOND + 1).parent, None);
+    let request = bed.open(&conn, Role::Server, thread(1), 5 * SECOND);
+    let call = bed.open(&conn, Role::Client, thread(1), 5 * SECOND + 1);
+    assert_eq!(bed.finish(call, 5 * SECOND + 2).parent, None);
+    bed.finish(request, 5 * SECOND + 3);
+}
+
+#[test]
+fn a_unit_of_work_is_surer_than_all_else() {
+    let mut bed = Bed::new();
+    let conn = bed.conn(false);
+    let requests = [7, 8].map(|unit| bed.open(&conn, Role::Server, work(unit), 1));
+    let calls = [8, 9, 7].map(|unit| bed.open(&conn, Role::Client, work(unit), 2));
+    let [of_second, of_nobody, of_first] = calls.map(|call| bed.finish(call, 3));
+    let [first, second] = requests.map(|request| bed.finish(request, 4));
+    assert!(is_child(of_second, second, Evidence::Task) && is_child(of_first, first, Evidence::Task));
+    assert_eq!(of_nobody.parent, None);
+}
+
+#[test]
+fn what_goes_on_behind_its_request_is_linked() {
+    let mut bed = Bed::new();
+    let conn = bed.conn(true);
+    let request = bed.open(&conn, Role::Server, thread(1), 1);
+    let call = bed.open(&conn, Role::Client, thread(1), 2);
+    let request = bed.finish(request, 3);
+    let call = bed.finish(call, 4);
+    assert_eq!((call.parent, call.link, call.trace_id), (None, Some(request.span_id), request.trace_id));
+}
+
+#[test]
+fn a_context_that_is_handed_on_names_the_request_it_came_with() {
+    let mut bed = Bed::new();
+    let conn = bed.conn(false);
+    let other = TraceParent::parse(b"00-aaf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b8-01");
+    let requests = [carried(), other].map(|carried| bed.open_at(&conn, Role::Server, thread(1), 1, 0, carried));
+    let calls = [other, carried()].map(|carried| bed.open_at(&conn, Role::Client, thread(1), 2, 0, carried));
+    let own = Some(TraceParent { span_id: SpanId([3; 8]), ..carried().unwrap() });
+    let by_sdk = bed.open_at(&conn, Role::Client, thread(1), 2, 0, own);
+    let [second, first] = calls.map(|call| bed.finish(call, 3));
+    let by_sdk = bed.finish(by_sdk, 3);
+    let requests = requests.map(|request| bed.finish(request, 4));
+    assert!(is_child(first, requests[0], Evidence::Header) && is_child(second, requests[1], Evidence::Header));
+    assert_eq!(by_sdk.parent, Some((SpanId([3; 8]), Evidence::Header)), "a span of its SDK stands in between");
+}
+
+#[test]
+fn both_ends_of_a_request_are_client_and_server_of_one_trace_in_whatever_order_they_are_told() {
+    for server_first in [false, true] {
+        let mut bed = Bed::new();
+        let (client, server) = bed.pair();
+        let asks = |bed: &mut Bed, n: u64| bed.open_at(&client, Role::Client, thread(1), 10 + n, n, None);
+        let serves = |bed: &mut Bed, n: u64| {
+            bed.open_at(&server, Role::Server, Thread { tgid: 2, tid: 2, work: 0 }, 10 + n, n, None)
+        };
+        let [first, second] = [0, 100].map(|n| {
+            if server_first {
+                let served = serves(&mut bed, n);
+                (asks(&mut bed, n), served)
+            } else {
+                (asks(&mut bed, n), serves(&mut bed, n))
+            }
+        });
+        let contexts = [first, second].map(|(asked, served)| (bed.finish(asked, 200), bed.finish(served, 190)));
+        for (asked, served) in contexts {
+            assert!(is_child(served, asked, Evidence::Connection), "{server_first}");
+        }
+        assert_ne!(contexts[0].0.trace_id, contexts[1].0.trace_id);
+        bed.tracer.on_time(SECOND);
+        assert_eq!(bed.tracer.joins.len() + bed.tracer.served.len() + bed.tracer.unsettled.len(), 0);
+    }
+}
+
+#[test]
+fn a_server_that_is_done_before_its_client_is_told_waits_and_so_does_what_it_has_called() {
+    let mut bed = Bed::new();
+    let (client, mut server) = bed.pair();
+    server.is_blocking = true;
+    let other = bed.conn(true);
+    let serving = Thread { tgid: 2, tid: 2, work: 0 };
+    let served = bed.open(&server, Role::Server, serving, 10);
+    let below = bed.open(&other, Role::Client, serving, 11);
+    let (mut below, mut served) = (bed.finish(below, 12), bed.finish(served, 13));
+    assert!(bed.tracer.settles_ns(&below).is_some() && bed.tracer.settles_ns(&served).is_some());
+    let asked = bed.open(&client, Role::Client, thread(1), 9);
+    for joined in bed.tracer.take_joined() {
+        joined.correct(&mut below);
+        joined.correct(&mut served);
+    }
+    let asked = bed.finish(asked, 14);
+    assert!(is_child(served, asked, Evidence::Connection) && is_child(below, served, Evidence::Thread));
+    assert_eq!(bed.tracer.settles_ns(&served), None);
+}
+
+#[test]
+fn nobody_waits_for_long() {
+    let mut bed = Bed::new();
+    let (_, server) = bed.pair();
+    let served = bed.open(&server, Role::Server, thread(1), 10);
+    let served = bed.finish(served, 20);
+    assert!(bed.tracer.settles_ns(&served).is_some());
+    bed.tracer.on_time(10 + PATIENCE_NS);
+    assert_eq!(bed.tracer.settles_ns(&served), None);
+    assert_eq!(bed.tracer.joins.len() + bed.tracer.served.len(), 0);
+}
+
+#[test]
+fn the_other_end_of_an_earlier_request_at_the_same_place_is_none() {
+    let mut bed = Bed::new();
+    let (client, server) = bed.pair();
+    let asked = bed.open(&client, Role::Client, thread(1), 10);
+    bed.finish(asked, 20);
+    let served = bed.open(&server, Role::Server, thread(2), 30);
+    assert_eq!(bed.finish(served, 40).parent, None);
 }

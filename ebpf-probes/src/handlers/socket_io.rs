@@ -175,7 +175,7 @@ pub fn moved<S: Socket>(
         cold_path();
         let first = if connection.flags & TCP != 0 { len } else { 0 };
         if !shares::may_take(scratch, tgid_of(thread), size_of::<Open>() as u64)
-            || announce(socket.address(), connection.id, tgid_of(thread), at_ns, first).is_none()
+            || announce(socket.address(), connection, tgid_of(thread), at_ns, first).is_none()
         {
             missed(connection, direction);
             tls_threads::overlooked(connection.id, direction);
@@ -664,7 +664,7 @@ pub(super) fn first_word(scratch: *mut Scratch) -> u32 {
 
 /// Tells user space of a connection before its first piece. `first`: how long that is, for TCP.
 #[inline(always)]
-fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64, first: u32) -> Option<()> {
+fn announce(sk: u64, connection: &Connection, tgid: u32, at_ns: u64, first: u32) -> Option<()> {
     let Some(mut record) = EVENTS.reserve::<Open>(0) else {
         count(Counter::LostRingFull);
         return None;
@@ -674,13 +674,18 @@ fn announce(sk: u64, id: u64, tgid: u32, at_ns: u64, first: u32) -> Option<()> {
     // SAFETY: members of a record in the ring buffer.
     unsafe {
         (*open).kind = EventKind::Open as u32;
-        (*open).conn = id;
+        (*open).conn = connection.id;
         (*open).at_ns = at_ns;
         (*open).tgid = tgid;
     }
     // What could not be read stays zero, which user space shows as unknown.
     let _unknown = socket::describe(sk, open);
     let _unknown = task::identify_current(open);
+    let [received, sent] = connection.sequence;
+    let origin =
+        [received.wrapping_sub(connection.position[0] as u32), sent.wrapping_sub(connection.position[1] as u32)];
+    // SAFETY: as above. Where there are no sequence numbers, positions alone would be taken for some.
+    unsafe { (*open).sequence = if connection.sequence == [0; 2] { [0; 2] } else { origin } };
     if first > 0 && socket::has_moved_only(sk, first) == Some(true) {
         // SAFETY: as above.
         unsafe { (*open).state |= MET_AT_BEGINNING };

@@ -10,7 +10,7 @@ use aya_ebpf::{
     },
 };
 use ebpf_common::{
-    events::{AF_INET, AF_INET6, AF_UNIX, Open, TCP_CLOSE, UNIX_PATH_MAX},
+    events::{AF_INET, AF_INET6, AF_UNIX, MET_BLOCKING, Open, TCP_CLOSE, UNIX_PATH_MAX},
     offsets::ABSENT,
 };
 
@@ -289,6 +289,17 @@ pub fn peer_has_finished(sk: u64) -> bool {
     read::<u8>(sk, OFFSETS.sock_shutdown.load()).is_some_and(|shutdown| shutdown & RCV_SHUTDOWN != 0)
 }
 
+/// `O_NONBLOCK`.
+const NONBLOCKING: u32 = 0o4000;
+
+/// Whether reading from a socket waits for bytes to come.
+#[inline(always)]
+fn is_blocking(sk: u64) -> Option<bool> {
+    let socket = read::<u64>(sk, OFFSETS.sock_socket.load()).filter(|&socket| socket != 0)?;
+    let file = read::<u64>(socket, OFFSETS.socket_file.load()).filter(|&file| file != 0)?;
+    Some(read::<u32>(file, OFFSETS.file_flags.load())? & NONBLOCKING == 0)
+}
+
 /// The number of the inode that stands for a socket.
 #[inline(always)]
 fn inode_number(sk: u64) -> Option<u64> {
@@ -346,7 +357,7 @@ pub fn describe(sk: u64, open: *mut Open) -> Option<()> {
     // SAFETY: members of a record in the ring buffer.
     let (local, remote, path) = unsafe {
         (*open).family = family;
-        (*open).state = state;
+        (*open).state = state | if is_blocking(sk) == Some(true) { MET_BLOCKING } else { 0 };
         (*open).netns = read(net, OFFSETS.net_inum.load()).unwrap_or(0);
         ((&raw mut (*open).local_addr).cast(), (&raw mut (*open).remote_addr).cast(), (&raw mut (*open).path).cast())
     };
@@ -364,6 +375,8 @@ pub fn describe(sk: u64, open: *mut Open) -> Option<()> {
             unsafe { (*open).inode = inode_number(sk).unwrap_or(0) };
             let own = read::<u64>(sk, OFFSETS.unix_addr.load()).unwrap_or(0);
             let peer = read::<u64>(sk, OFFSETS.unix_peer.load()).unwrap_or(0);
+            // SAFETY: as above.
+            unsafe { ((*open).socket, (*open).peer_socket) = (sk, peer) };
             let address = if own != 0 { own } else { read::<u64>(peer, OFFSETS.unix_addr.load()).unwrap_or(0) };
             // The length counts the family before the path.
             let len = read::<u32>(address, OFFSETS.unix_address_len.load())?.saturating_sub(2);

@@ -1,7 +1,7 @@
 //! A span as a JSON object in one line, with the fields of `--print json`. `parent_span_id` is `null` where there is no
 //! parent; times are numbers (ns since the Unix epoch).
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use serde::{
     Serialize, Serializer,
@@ -11,7 +11,7 @@ use serde_json::ser::Formatter;
 
 use super::text::acts_on_terminal;
 use crate::{
-    model::span::{Span, Status, Value},
+    model::span::{Link, Span, Status, Value},
     telemetry::semconv::PROCESS_PID,
 };
 
@@ -64,11 +64,24 @@ impl Serialize for Line<'_> {
         object.serialize_field("end_unix_nano", &span.end_unix_ns)?;
         object.serialize_field("status", if span.status == Status::Error { "ERROR" } else { "UNSET" })?;
         object.serialize_field("attributes", &Flat(|| span.attributes.iter().map(|a| (a.key, &a.value))))?;
+        if !span.links.is_empty() {
+            object.serialize_field("links", &Links(&span.links))?;
+        }
         let pid = Value::Int(span.pid.into());
         let value = |key, value| if key == PROCESS_PID { &pid } else { value };
         let resource = || span.resource.attributes.iter().map(|(key, its)| (key.as_str(), value(key.as_str(), its)));
         object.serialize_field("resource", &Flat(resource))?;
         object.end()
+    }
+}
+
+struct Links<'a>(&'a [Link]);
+
+impl Serialize for Links<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|link| {
+            BTreeMap::from([("trace_id", link.trace_id.to_string()), ("span_id", link.span_id.to_string())])
+        }))
     }
 }
 

@@ -33,6 +33,8 @@ const fn tag(field: u8, wire_type: u8) -> u8 {
 const FLAGS_TAG: [u8; 2] = [FIXED32 | 0x80, 1];
 /// Bytes of a span's fields that are always there: both ids, kind, both times, flags.
 const FIXED_LEN: usize = (2 + 16) + (2 + 8) + 2 + (1 + 8) + (1 + 8) + (2 + 4);
+/// Bytes of a link: both ids.
+const LINK_LEN: u8 = (2 + 16) + (2 + 8);
 /// `Span.status` with `code` ERROR.
 const STATUS_ERROR: [u8; 4] = [tag(15, LEN), 2, tag(3, VARINT), 2];
 
@@ -66,6 +68,11 @@ pub(super) fn span(span: &Span, out: &mut Vec<u8>) {
     for attribute in &span.attributes {
         self::attribute(9, attribute.key, &attribute.value, out);
     }
+    for link in &span.links {
+        out.extend_from_slice(&[tag(13, LEN), LINK_LEN]);
+        bytes(1, &link.trace_id.0, out);
+        bytes(2, &link.span_id.0, out);
+    }
     if span.status == Status::Error {
         out.extend_from_slice(&STATUS_ERROR);
     }
@@ -78,7 +85,9 @@ fn span_len(span: &Span) -> usize {
     let attributes: usize =
         span.attributes.iter().map(|a| field_len(key_value_len(a.key.len(), any_value_len(&a.value)))).sum();
     let status = if span.status == Status::Error { STATUS_ERROR.len() } else { 0 };
-    FIXED_LEN + span.parent.map_or(0, |_| 2 + 8) + text(&span.name) + text(&span.trace_state) + attributes + status
+    let parent = span.parent.map_or(0, |_| 2 + 8);
+    let links = span.links.len() * (2 + usize::from(LINK_LEN));
+    FIXED_LEN + parent + text(&span.name) + text(&span.trace_state) + attributes + links + status
 }
 
 /// A `KeyValue` in the given field.
@@ -248,11 +257,14 @@ fn key_value(key: &str, value: &Value) -> KeyValue {
 mod tests {
     use opentelemetry_proto::tonic::{
         collector::trace::v1::ExportTraceServiceRequest,
-        trace::v1::{ResourceSpans, Span as SpanProto, Status as StatusProto},
+        trace::v1::{ResourceSpans, Span as SpanProto, Status as StatusProto, span::Link as LinkProto},
     };
 
     use super::*;
-    use crate::export::testing;
+    use crate::{
+        export::testing,
+        model::{span::Link, trace_context::SpanId},
+    };
 
     /// The same through the generated structs.
     fn through_structs(span: &Span) -> SpanProto {
@@ -267,9 +279,15 @@ mod tests {
             start_time_unix_nano: span.start_unix_ns,
             end_time_unix_nano: span.end_unix_ns,
             attributes: attributes(&span.attributes),
+            links: span.links.iter().map(link).collect(),
             status: (span.status == Status::Error).then(|| StatusProto { code: 2, message: String::new() }),
             ..SpanProto::default()
         }
+    }
+
+    fn link(link: &Link) -> LinkProto {
+        let (trace_id, span_id) = (link.trace_id.0.to_vec(), link.span_id.0.to_vec());
+        LinkProto { trace_id, span_id, ..LinkProto::default() }
     }
 
     fn encoded(spans: &[Span]) -> Vec<(Arc<Resource>, u32, Vec<u8>)> {
@@ -293,6 +311,7 @@ mod tests {
     #[test]
     fn every_kind_of_value_and_field_reads_back_as_written() {
         let mut first = testing::span(1);
+        first.links = [1, 2].map(|id| Link { trace_id: first.trace_id, span_id: SpanId([id; 8]) }).to_vec();
         first.attributes = vec![
             Attribute { key: "str", value: Value::Str("é".repeat(100).into()) },
             Attribute { key: "shared", value: Value::Shared("s".into()) },

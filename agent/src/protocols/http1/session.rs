@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{
-        exchange::{Exchange, Group, Http, Key, Opened, Outcome, Pattern},
+        exchange::{self, Exchange, Group, Http, Key, Opened, Outcome, Pattern},
         net::{Direction, Role},
         trace_context::TraceParent,
     },
@@ -87,6 +87,7 @@ struct Open {
     /// Which response answers it is not known for certain.
     unproved: bool,
     first_byte_ns: Option<u64>,
+    response_tid: u32,
     parent: Option<TraceParent>,
     upgrade: Upgrade,
     /// It is a call.
@@ -113,6 +114,7 @@ impl Open {
             thread: self.began.thread,
             start_ns: self.began.at_ns,
             first_byte_ns: self.first_byte_ns,
+            response_tid: self.response_tid,
             end_ns,
             outcome,
             parent: self.parent,
@@ -253,9 +255,11 @@ impl Http1 {
             self.stray = false;
         }
         let (role, thread, start_ns) = (self.role, began.thread, began.at_ns);
-        let key = out.open(|key| Opened { key, role, thread, start_ns, parent });
+        let place = exchange::Place::Position(began.position);
+        let key = out.open(|key| Opened { key, role, thread, start_ns, parent, place });
         let answer = Answer::default();
-        let open = Open { key, began, unproved, first_byte_ns: None, parent, upgrade, call, answer, http };
+        let (first_byte_ns, response_tid) = (None, 0);
+        let open = Open { key, began, unproved, first_byte_ns, response_tid, parent, upgrade, call, answer, http };
         self.body_of = self.open.push(open);
     }
 
@@ -422,7 +426,7 @@ impl Http1 {
             open.http.status = Some(status);
             open.answer = Answer { media: facts.media, grpc_status: facts.grpc_status };
             open.http.headers_truncated |= cut;
-            open.first_byte_ns = Some(first_byte_ns);
+            (open.first_byte_ns, open.response_tid) = (Some(first_byte_ns), began.thread.tid);
             self.pipelines |= self.open.len() > 1;
         } else if self.open.answer_left_out() {
             certain = !self.left_out_head;

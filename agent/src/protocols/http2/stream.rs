@@ -13,7 +13,7 @@ use super::{
     names::UnknownNames,
 };
 use crate::model::{
-    exchange::{Exchange, Key, Opened, Outcome, Pattern},
+    exchange::{Exchange, Key, Opened, Outcome, Pattern, Place},
     net::{Role, Thread},
 };
 
@@ -111,9 +111,10 @@ impl Stream {
     }
 
     /// Tells that it has begun, once.
-    pub(super) fn tell(&mut self, role: Role, out: &mut Output) {
+    pub(super) fn tell(&mut self, id: u32, role: Role, out: &mut Output) {
         let (thread, start_ns, parent) = (self.thread, self.start_ns, self.request.facts.parent());
-        self.key.get_or_insert_with(|| out.open(|key| Opened { key, role, thread, start_ns, parent }));
+        let place = Place::Id(id.into());
+        self.key.get_or_insert_with(|| out.open(|key| Opened { key, role, thread, start_ns, parent, place }));
     }
 
     pub(super) fn on_request_data(&mut self, payload: Option<u64>, end: bool) {
@@ -266,6 +267,7 @@ impl Stream {
             thread: self.thread,
             start_ns: self.start_ns,
             first_byte_ns: self.first_byte_ns,
+            response_tid: 0,
             end_ns,
             outcome,
             parent,

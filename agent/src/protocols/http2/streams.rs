@@ -11,7 +11,7 @@ use super::{
     stream::{Moved, Stream},
 };
 use crate::model::{
-    exchange::{Exchange, Group, Http, Key, Opened, Outcome},
+    exchange::{Exchange, Group, Http, Key, Opened, Outcome, Place},
     net::Role,
 };
 
@@ -41,7 +41,7 @@ pub(super) struct Streams {
     /// Requests from this one on may be none; they are told once one of them was answered.
     doubtful_from: Option<u32>,
     /// Those that ended meanwhile.
-    held: Vec<Exchange>,
+    held: Vec<(u32, Exchange)>,
     names: UnknownNames,
     pub(super) anomalies: Anomalies,
 }
@@ -77,7 +77,7 @@ impl Streams {
     }
 
     pub(super) fn memory(&self) -> usize {
-        let held = self.held.capacity() * (size_of::<Exchange>() + size_of::<Http>());
+        let held = self.held.capacity() * (size_of::<(u32, Exchange)>() + size_of::<Http>());
         self.open.memory() + held + self.names.memory()
     }
 
@@ -96,14 +96,15 @@ impl Streams {
     /// What was doubted is right.
     pub(super) fn on_certain(&mut self, out: &mut Output) {
         let Some(first) = self.doubtful_from.take() else { return };
-        for exchange in self.held.drain(..) {
+        for (id, exchange) in self.held.drain(..) {
             let Exchange { role, thread, start_ns, parent, .. } = exchange;
-            let key = out.open(|key| Opened { key, role, thread, start_ns, parent });
+            let place = Place::Id(id.into());
+            let key = out.open(|key| Opened { key, role, thread, start_ns, parent, place });
             out.finish(key, exchange);
         }
         for (id, ()) in self.open.select(|id, _| (id >= first).then_some(())) {
             if let Some(stream) = self.open.get_mut(id) {
-                stream.tell(self.role, out);
+                stream.tell(id, self.role, out);
             }
         }
     }
@@ -177,7 +178,7 @@ impl Streams {
             return;
         }
         if self.doubtful_from.is_none_or(|first| id < first) {
-            stream.tell(self.role, out);
+            stream.tell(id, self.role, out);
         }
         self.open.insert(id, stream);
     }
@@ -278,7 +279,7 @@ impl Streams {
             let exchange = stream.into_exchange(self.role, outcome, end_ns, &mut self.names);
             match key {
                 Some(key) => out.finish(key, exchange),
-                None if self.held.len() < MAX_HELD => self.held.push(exchange),
+                None if self.held.len() < MAX_HELD => self.held.push((id, exchange)),
                 None => self.anomalies.over_limit += 1,
             }
         }

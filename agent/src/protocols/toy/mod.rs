@@ -25,7 +25,7 @@ use super::{
     matching::{InOrder, Kept, Limits},
 };
 use crate::model::{
-    exchange::{Db, Exchange, Group, Key, Opened, Operation, Outcome, Pattern},
+    exchange::{Db, Exchange, Group, Key, Opened, Operation, Outcome, Pattern, Place},
     net::{Direction, Role, Thread},
 };
 
@@ -101,7 +101,7 @@ impl Toy {
                 (Step::Head { at_ns, first, second }, true) => {
                     let (operation, collection) = (Some(first), Some(second));
                     let db = Box::new(Db { system: NAME, operation, collection, ..Db::default() });
-                    self.begin(at_ns, chunk.thread, db, out);
+                    self.begin(at_ns, chunk.thread, chunk.position, db, out);
                     self.requests.ends_here();
                 }
                 (Step::Head { at_ns, first, second }, false) => {
@@ -116,14 +116,14 @@ impl Toy {
         Some(())
     }
 
-    fn begin(&mut self, start_ns: u64, thread: Thread, db: Box<Db>, out: &mut Output) {
+    fn begin(&mut self, start_ns: u64, thread: Thread, position: u64, db: Box<Db>, out: &mut Output) {
         if !self.open.has_room() {
             self.open.leave_out();
             self.anomalies.over_limit += 1;
             return;
         }
-        let role = self.role;
-        let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None });
+        let (role, place) = (self.role, Place::Position(position));
+        let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None, place });
         self.open.push(Open { key, thread, start_ns, first_byte_ns: None, db });
     }
 
@@ -147,6 +147,7 @@ impl Toy {
             thread,
             start_ns,
             first_byte_ns,
+            response_tid: 0,
             end_ns,
             outcome,
             parent: None,

@@ -45,6 +45,7 @@ fn a_query_has_what_the_conventions_name() {
             "server.port=51234",
             "network.peer.address=10.0.0.2",
             "network.peer.port=51234",
+            "beyla.parent.evidence=none",
         ]
     );
 }

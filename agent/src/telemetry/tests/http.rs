@@ -30,6 +30,7 @@ fn a_server_span_has_what_the_interface_names_in_order() {
             "user_agent.original=curl/8",
             "http.request.body.size=3",
             "http.response.body.size=9223372036854775807",
+            "beyla.parent.evidence=none",
         ]
     );
 }
@@ -50,6 +51,7 @@ fn a_client_span_has_what_the_interface_names_in_order() {
             "network.peer.port=51234",
             "network.protocol.version=1.1",
             "error.type=404",
+            "beyla.parent.evidence=none",
         ]
     );
 }

@@ -7,7 +7,7 @@ use crate::{
     model::{
         exchange::{Exchange, Http, Key, Keys, Operation, Outcome, Pattern, Rpc},
         metric::{HistogramPoint, Metric, Points},
-        net::{ConnectionInfo, Endpoint, Role, Thread},
+        net::{ConnectionInfo, Endpoint, Origin, Role, Thread},
         span::{Attribute, Resource, Span, Value},
     },
     procs::selector::Rule,
@@ -35,6 +35,10 @@ fn connection() -> ConnectionInfo {
         tls_version: None,
         asked: None,
         client: None,
+        link: 1,
+        origin: Origin::default(),
+        is_blocking: false,
+        met_ns: 0,
     }
 }
 
@@ -60,6 +64,7 @@ fn exchange(role: Role, operation: Operation) -> Exchange {
         thread: Thread::default(),
         start_ns: 1_000,
         first_byte_ns: Some(2_000_000_000),
+        response_tid: 0,
         end_ns: 2_000_000_000,
         outcome: Outcome::Complete,
         parent: None,
@@ -121,7 +126,7 @@ impl Stage {
     ) -> Option<Span> {
         let mut context = self.tracer.on_finished(self.key, &exchange);
         let settings = self.telemetry.settings(rule);
-        self.tracer.sample(&mut context, &exchange, settings.sampler.as_ref());
+        self.tracer.sample(&mut context, settings.sampler.as_ref());
         self.telemetry.begin_round();
         let span = self.telemetry.on_record(Record { exchange, connection, resource, settings: &settings, context });
         self.telemetry.end_round();

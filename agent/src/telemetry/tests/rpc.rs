@@ -26,6 +26,7 @@ fn a_call_has_what_the_interface_names_in_order() {
             "network.peer.address=10.0.0.2",
             "network.peer.port=51234",
             "error.type=NOT_FOUND",
+            "beyla.parent.evidence=none",
         ]
     );
 }

@@ -36,7 +36,7 @@ fn other_requests_are_roots_of_traces_of_their_own() {
     let (a, b) = (next(), next());
     assert_ne!(a.trace_id, b.trace_id);
     assert_ne!(a.span_id, b.span_id);
-    assert_eq!((a.parent, a.flags, attribute(&a, "beyla.parent.evidence")), (None, 1, None));
+    assert_eq!((a.parent, a.flags, attribute(&a, "beyla.parent.evidence")), (None, 1, Some("none".into())));
 }
 
 #[test]

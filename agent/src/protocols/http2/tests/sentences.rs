@@ -3,7 +3,7 @@
 use super::{super::*, wire::*};
 use crate::{
     model::{
-        exchange::{Exchange, Http, Opened, Operation, Outcome, Pattern},
+        exchange::{Exchange, Http, Opened, Operation, Outcome, Pattern, Place},
         net::Thread,
         propagation::{Format, Propagation},
     },
@@ -403,6 +403,7 @@ fn stream_1_after_an_upgrade_belongs_to_the_request_that_http1_saw() {
             thread: Thread::default(),
             start_ns: 1,
             first_byte_ns: None,
+            response_tid: 0,
             end_ns: 2,
             outcome: Outcome::Unseen,
             parent: None,
@@ -412,7 +413,7 @@ fn stream_1_after_an_upgrade_belongs_to_the_request_that_http1_saw() {
         };
         let (thread, start_ns) = (request.thread, request.start_ns);
         reader.out.of(|out| {
-            let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None });
+            let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None, place: Place::Id(1) });
             reader.session.take_over(key, request, out);
         });
         assert_eq!(reader.session.open_requests(), 1);

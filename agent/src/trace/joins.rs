@@ -1,0 +1,147 @@
+//! Requests of which both ends are seen on this host: what one process asks is what another answers. Nothing is sent for it: the
+//! connection and the request's place on it say so.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use super::Context;
+use crate::model::{
+    exchange::{Key, Opened, Place},
+    net::{ConnectionInfo, Endpoint, Role},
+    trace_context::TraceParent,
+};
+
+/// An end waits for the other for so long: they are told in the order in which threads came to write them down.
+pub(super) const PATIENCE_NS: u64 = 50_000_000;
+/// Of a connection that was met so long ago and has no other end on this host, none is waited for any more.
+const YOUNG_NS: u64 = 1_000_000_000;
+/// Most ends of either kind that wait.
+const WAITING_MAX: usize = 65_536;
+
+/// A request on a connection: the same of both its ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Request {
+    link: u64,
+    place: At,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum At {
+    /// TCP sequence number of its first byte.
+    Sequence(u32),
+    /// Position from the connection's beginning on.
+    Position(u64),
+    Id(u64),
+}
+
+impl Request {
+    /// `None` where the ends need not say the same of it, or have nothing in common.
+    pub(super) fn of(connection: &ConnectionInfo, opened: &Opened) -> Option<Self> {
+        let is_young = opened.start_ns.saturating_sub(connection.met_ns) < YOUNG_NS;
+        if connection.link == connection.id && !is_young {
+            return None;
+        }
+        let direction = opened.role.requests().index();
+        let place = match (opened.place, connection.origin.sequence) {
+            (Place::Id(id), _) => At::Id(id),
+            // Sequence numbers wrap around.
+            (Place::Position(position), Some(base)) => At::Sequence(base[direction].wrapping_add(position as u32)),
+            (Place::Position(position), None) if connection.origin.is_beginning => At::Position(position),
+            (Place::Position(_), None) => return None,
+        };
+        Some(Self { link: connection.link, place })
+    }
+}
+
+/// The client's end of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) context: Context,
+    /// What it carries.
+    pub(super) carried: Option<TraceParent>,
+    /// When it was over.
+    end_ns: Option<u64>,
+}
+
+/// Ends that wait for their other end.
+#[derive(Debug, Default)]
+pub(super) struct Joins {
+    asked: FxHashMap<Request, Asked>,
+    served: FxHashMap<Request, (Key, u64)>,
+    /// Those that are over or were waited for, with the moment from which they are forgotten.
+    leaving: VecDeque<(u64, Request, Role)>,
+}
+
+impl Joins {
+    /// A client's end. Gives the server's, if that was told before.
+    pub(super) fn on_asked(&mut self, request: Request, context: Context, carried: Option<TraceParent>) -> Option<Key> {
+        if let Some((key, _)) = self.served.remove(&request) {
+            return Some(key);
+        }
+        if self.asked.len() < WAITING_MAX {
+            self.asked.insert(request, Asked { context, carried, end_ns: None });
+        }
+        None
+    }
+
+    /// A server's end. Gives the client's, if that was told before; else the server's waits for it.
+    pub(super) fn on_served(&mut self, request: Request, key: Key, start_ns: u64) -> Option<Asked> {
+        // What was over before cannot be what is answered: that is another at the same place.
+        let asked = self.asked.remove(&request);
+        if let Some(asked) = asked.filter(|asked| asked.end_ns.is_none_or(|end_ns| end_ns >= start_ns)) {
+            return Some(asked);
+        }
+        if self.served.len() < WAITING_MAX {
+            self.served.insert(request, (key, start_ns));
+            self.leaving.push_back((start_ns.saturating_add(PATIENCE_NS), request, Role::Server));
+        }
+        None
+    }
+
+    /// A client's end is over. Its server's may be told a moment later.
+    pub(super) fn on_over(&mut self, request: Request, end_ns: u64) {
+        if let Some(asked) = self.asked.get_mut(&request) {
+            asked.end_ns = Some(end_ns);
+            self.leaving.push_back((end_ns.saturating_add(PATIENCE_NS), request, Role::Client));
+        }
+    }
+
+    /// Forgets who has waited long enough; tells which servers' ends those are.
+    pub(super) fn on_time(&mut self, now_ns: u64, mut forgotten: impl FnMut(Key)) {
+        while let Some(&(until_ns, request, role)) = self.leaving.front()
+            && (until_ns <= now_ns || self.leaving.len() > WAITING_MAX)
+        {
+            self.leaving.pop_front();
+            match role {
+                Role::Client if self.asked.get(&request).is_some_and(|asked| asked.end_ns.is_some()) => {
+                    self.asked.remove(&request);
+                }
+                Role::Server => {
+                    if let Some(&(key, start_ns)) = self.served.get(&request)
+                        && start_ns.saturating_add(PATIENCE_NS) <= until_ns
+                    {
+                        self.served.remove(&request);
+                        forgotten(key);
+                    }
+                }
+                Role::Client => {}
+            }
+        }
+    }
+
+    /// Ends that wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.asked.len() + self.served.len()
+    }
+}
+
+/// Whether the other end is on this host as far as its address tells.
+pub(super) fn is_local(connection: &ConnectionInfo) -> bool {
+    match (&connection.local, &connection.remote) {
+        (Endpoint::Inet(local), Endpoint::Inet(remote)) => remote.ip().is_loopback() || remote.ip() == local.ip(),
+        (Endpoint::Unix(_), _) => true,
+        _ => connection.link != connection.id,
+    }
+}

@@ -1,0 +1,178 @@
+//! Which of the requests that a process is answering a call of its is made for.
+//!
+//! What proves it, the surest first: the call carries the context that the request came with; it is made by the unit of work (task,
+//! connection of an event loop) that answers the request; by the thread that does nothing else meanwhile; or there is no other
+//! request that it could be for. Where two could be meant, none is.
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::Evidence;
+use crate::model::{
+    exchange::{Key, Opened},
+    net::{ConnectionInfo, Thread},
+    trace_context::{TraceId, TraceParent},
+};
+
+/// A request that has been answered for longer than that is taken to leave nothing behind. Until then a call may be its own still,
+/// and so is nobody's for certain.
+const AFTERMATH_NS: u64 = 1_000_000_000;
+/// A process that has made calls for no request within that time may do so again at any moment.
+const BACKGROUND_NS: u64 = 600_000_000_000;
+/// A call that is made so long after the request came is not taken to be for it without a unit of work that says so: a stream that
+/// stays open for hours is not what everything in between is done for.
+const ADOPTION_NS: u64 = 60_000_000_000;
+/// So many requests that overlapped with others of their process stayed on their threads: then threads are not shared.
+const PROVEN: u32 = 16;
+/// Processes that are remembered without a request, before those without are forgotten.
+const IDLE_PROCESSES: usize = 4096;
+
+/// A request that is being answered.
+#[derive(Clone, Copy, Debug)]
+struct Served {
+    key: Key,
+    thread: Thread,
+    start_ns: u64,
+    is_blocking: bool,
+    carried: Option<TraceParent>,
+    /// Another was open at some time, of the same process.
+    has_overlapped: bool,
+}
+
+/// How a process goes about its requests.
+#[derive(Clone, Copy, Debug, Default)]
+struct Process {
+    open: u32,
+    /// When one was last over.
+    ended_ns: u64,
+    /// A thread has taken up a request before it was done with another, or one was answered by another thread than read it.
+    shares_threads: bool,
+    /// Requests that overlapped with others and stayed with their thread.
+    stayed: u32,
+    /// When it last made a call that was for no request; 0 for never.
+    background_ns: u64,
+}
+
+/// Requests that are being answered, by all that a call may be known by.
+#[derive(Debug, Default)]
+pub(super) struct Parents {
+    served: FxHashMap<Key, Served>,
+    processes: FxHashMap<u32, Process>,
+    by_process: FxHashMap<u32, SmallVec<[Key; 2]>>,
+    by_thread: FxHashMap<(u32, u32), SmallVec<[Key; 2]>>,
+    by_work: FxHashMap<(u32, u64), SmallVec<[Key; 1]>>,
+    by_trace: FxHashMap<(u32, TraceId), SmallVec<[Key; 1]>>,
+}
+
+impl Parents {
+    /// A request has come.
+    pub(super) fn on_request(&mut self, connection: &ConnectionInfo, opened: &Opened) {
+        let Opened { key, thread, start_ns, parent: carried, .. } = *opened;
+        let Thread { tgid, tid, work } = thread;
+        self.make_room();
+        let process = self.processes.entry(tgid).or_default();
+        process.open += 1;
+        let others = self.by_process.entry(tgid).or_default();
+        let has_overlapped = !others.is_empty();
+        if process.open == 2
+            && let Some(first) = others.first().and_then(|first| self.served.get_mut(first))
+        {
+            first.has_overlapped = true;
+        }
+        others.push(key);
+        let of_thread = self.by_thread.entry((tgid, tid)).or_default();
+        process.shares_threads |= !of_thread.is_empty();
+        of_thread.push(key);
+        if work != 0 {
+            self.by_work.entry((tgid, work)).or_default().push(key);
+        }
+        if let Some(carried) = carried {
+            self.by_trace.entry((tgid, carried.trace_id)).or_default().push(key);
+        }
+        let is_blocking = connection.is_blocking;
+        self.served.insert(key, Served { key, thread, start_ns, is_blocking, carried, has_overlapped });
+    }
+
+    /// A request is over. `response_tid`: the thread that answered, if that is known.
+    pub(super) fn on_answered(&mut self, key: Key, response_tid: u32, end_ns: u64) {
+        let Some(served) = self.served.remove(&key) else { return };
+        let Thread { tgid, tid, work } = served.thread;
+        remove(&mut self.by_process, tgid, key);
+        remove(&mut self.by_thread, (tgid, tid), key);
+        if work != 0 {
+            remove(&mut self.by_work, (tgid, work), key);
+        }
+        if let Some(carried) = served.carried {
+            remove(&mut self.by_trace, (tgid, carried.trace_id), key);
+        }
+        if let Some(process) = self.processes.get_mut(&tgid) {
+            process.open = process.open.saturating_sub(1);
+            process.ended_ns = process.ended_ns.max(end_ns);
+            process.shares_threads |= response_tid != 0 && response_tid != tid;
+            process.stayed += u32::from(served.has_overlapped && response_tid == tid && process.stayed < PROVEN);
+        }
+    }
+
+    /// Forgets processes without a request when there are many.
+    fn make_room(&mut self) {
+        if self.processes.len() >= IDLE_PROCESSES {
+            self.processes.retain(|_, process| process.open > 0);
+        }
+    }
+
+    /// The request that a call is made for.
+    pub(super) fn of_call(&mut self, opened: &Opened) -> Option<(Key, Evidence)> {
+        let Opened { thread, start_ns, parent: carried, .. } = *opened;
+        let Thread { tgid, tid, work } = thread;
+        if let Some(carried) = carried {
+            // Handed on as it came. With another span's id it is somebody's within the process, who is the parent then.
+            let same = only(self.by_trace.get(&(tgid, carried.trace_id))?)?;
+            let served = self.served.get(&same)?;
+            return (served.carried?.span_id == carried.span_id).then_some((same, Evidence::Header));
+        }
+        if work != 0 {
+            return Some((only(self.by_work.get(&(tgid, work))?)?, Evidence::Task));
+        }
+        self.make_room();
+        let process = self.processes.entry(tgid).or_default();
+        if process.open == 0 {
+            process.background_ns = start_ns;
+            return None;
+        }
+        if let Some(of_thread) = self.by_thread.get(&(tgid, tid)) {
+            let served = self.served.get(&only(of_thread)?)?;
+            let is_alone = served.is_blocking || !process.shares_threads && process.stayed >= PROVEN;
+            if is_alone && is_within(served, start_ns) {
+                return Some((served.key, Evidence::Thread));
+            }
+        }
+        let served = self.served.get(&only(self.by_process.get(&tgid)?)?)?;
+        let is_past = |at_ns: u64, ago_ns: u64| at_ns == 0 || at_ns.saturating_add(ago_ns) <= start_ns;
+        let is_quiet = is_past(process.ended_ns, AFTERMATH_NS) && is_past(process.background_ns, BACKGROUND_NS);
+        (is_quiet && is_within(served, start_ns)).then_some((served.key, Evidence::SoleRequest))
+    }
+}
+
+/// A call that is made then may be for the request.
+fn is_within(served: &Served, start_ns: u64) -> bool {
+    (served.start_ns..served.start_ns.saturating_add(ADOPTION_NS)).contains(&start_ns)
+}
+
+fn only(keys: &[Key]) -> Option<Key> {
+    match keys {
+        [key] => Some(*key),
+        _ => None,
+    }
+}
+
+fn remove<K: std::hash::Hash + Eq, const N: usize>(map: &mut FxHashMap<K, SmallVec<[Key; N]>>, at: K, key: Key)
+where
+    [Key; N]: smallvec::Array<Item = Key>,
+{
+    if let std::collections::hash_map::Entry::Occupied(mut entry) = map.entry(at) {
+        entry.get_mut().retain(|other| *other != key);
+        if entry.get().is_empty() {
+            entry.remove();
+        }
+    }
+}
