@@ -432,6 +432,7 @@ impl Worker {
         self.connections.gather();
         self.count_open_requests();
         self.count_shed();
+        self.capture.settle_losses(false);
         self.publish();
         self.discovery.do_housekeeping();
     }
@@ -522,6 +523,7 @@ impl Worker {
         connections.on_stop(now_ns, &mut |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told));
         stages.end_round();
         self.connections.gather();
+        self.capture.settle_losses(true);
         self.publish();
         // The kernel takes its time for that.
         let mut capture = self.capture;

@@ -75,7 +75,9 @@ pub enum Counter {
     ShedShare = 11,
     /// Connections of rustls that are followed no further, since a record of theirs was not seen.
     LostTlsRecord = 12,
+    /// Those of [`Self::ShedUndecided`] of which it is not remembered whose they were.
+    ShedUnattributed = 13,
 }
 
 /// How many counters there are.
-pub const COUNTERS: u32 = 13;
+pub const COUNTERS: u32 = 14;

@@ -11,7 +11,7 @@ use ebpf_common::{
     limits::{
         ANSWERED_MAX, CAPTURES_MAX, CONNECTIONS_MAX, IOV_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SCRATCH_PAYLOAD,
         SHARES_MAX, TLS_CALLS_MAX, TLS_CALLS_PER_PAGE, TLS_CARRIERS_MAX, TLS_SCRATCH_SLOTS, TLS_STREAMS_MAX,
-        TLS_THREADS_MAX,
+        TLS_THREADS_MAX, UNDECIDED_LOSSES_MAX,
     },
     policy::{CLAIMS_CHUNK, COUNTERS, Counter, PORT_WORDS, TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX},
 };
@@ -19,6 +19,7 @@ use ebpf_common::{
 use crate::handlers::{
     capture::Buffer,
     frames::{FrameCursor, Walk},
+    losses::Losses,
 };
 
 /// What is remembered of a connection.
@@ -130,6 +131,11 @@ pub struct Share {
 /// By thread group id. Written by the programs; least recently used goes.
 #[map]
 pub static SHARES: LruHashMap<u32, Share> = LruHashMap::with_max_entries(SHARES_MAX, 0);
+
+/// What was lost of processes that are not judged yet, by thread group id. Written by the programs; user space takes it away
+/// once it has judged a process, or knows that it never will.
+#[map]
+pub static UNDECIDED_LOSSES: HashMap<u32, Losses> = HashMap::with_max_entries(UNDECIDED_LOSSES_MAX, 0);
 
 /// What user space wants of connections, by their id; taken up by the programs when they next look. Least recently used goes.
 #[map]

@@ -5,6 +5,7 @@ mod bpf;
 mod drop_queue;
 pub mod event;
 mod standby;
+mod undecided;
 mod uprobe_multi;
 mod uprobes;
 
@@ -37,6 +38,7 @@ use self::{
     drop_queue::DropQueue,
     event::Event,
     standby::Standby,
+    undecided::UndecidedLosses,
 };
 use crate::kernel::{
     btf::{Btf, BtfError},
@@ -213,6 +215,7 @@ pub struct Capture {
     processes: HashMap<MapData, u32, u32>,
     ports: Array<MapData, u64>,
     shares: HashMap<MapData, u32, [u64; SHARE_WORDS]>,
+    undecided: UndecidedLosses,
     captures: HashMap<MapData, u64, [u32; 4]>,
     /// Most bytes of the beginning of a turn, whatever a protocol needs.
     head_limit: u32,
@@ -287,6 +290,9 @@ impl Capture {
             processes: HashMap::try_from(map("PROCESSES")?).map_err(wrong("PROCESSES"))?,
             ports: Array::try_from(map("PORTS")?).map_err(wrong("PORTS"))?,
             shares: HashMap::try_from(map("SHARES")?).map_err(wrong("SHARES"))?,
+            undecided: UndecidedLosses::new(
+                HashMap::try_from(map("UNDECIDED_LOSSES")?).map_err(wrong("UNDECIDED_LOSSES"))?,
+            ),
             captures: HashMap::try_from(map("CAPTURES")?).map_err(wrong("CAPTURES"))?,
             head_limit,
             counts: PerCpuArray::try_from(map("COUNTS")?).map_err(wrong("COUNTS"))?,
@@ -339,7 +345,9 @@ impl Capture {
             Decision::Ignore => IGNORE,
             Decision::IgnoreUnlessServing => IGNORE_UNLESS_SERVING,
         };
-        match self.processes.insert(tgid, policy, ONLY_IF_THERE) {
+        let told = self.processes.insert(tgid, policy, ONLY_IF_THERE);
+        self.undecided.on_decision(tgid, decision == Decision::Watch);
+        match told {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(CaptureError::Watch { tgid, source }),
             Ok(()) => Ok(()),
@@ -357,6 +365,12 @@ impl Capture {
     /// side remembers.
     pub fn shed(&self) -> impl Iterator<Item = (u32, u64)> {
         self.shares.iter().flatten().map(|(tgid, [.., shed])| (tgid, shed)).filter(|&(_, shed)| shed > 0)
+    }
+
+    /// To be called each second, and when no more processes are evaluated (`is_last`): finds out what was lost of processes that
+    /// were chosen, or never evaluated.
+    pub fn settle_losses(&mut self, is_last: bool) {
+        self.undecided.settle(&self.processes, is_last);
     }
 
     /// Forgets what was said of a process.
@@ -444,6 +458,12 @@ impl Capture {
             if let Ok(values) = self.counts.get(&index, 0) {
                 *count = values.iter().sum();
             }
+        }
+        let of_undecided = self.undecided.counted();
+        for (counter, more) in
+            [(Counter::ShedUnattributed, of_undecided.records), (Counter::LostRequests, of_undecided.requests)]
+        {
+            counts[counter as usize] += more;
         }
         Counts { counts, missed_runs: self.missed_runs(counts[Counter::ToldBefore as usize]) }
     }

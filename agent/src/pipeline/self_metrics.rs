@@ -111,7 +111,7 @@ impl MetricSource for Gauges {
                 &list::CAPTURE_LOST,
                 &[
                     ("ring_full", kernel.get(Counter::LostRingFull)),
-                    ("undecided", kernel.get(Counter::ShedUndecided)),
+                    ("undecided", kernel.get(Counter::ShedUnattributed)),
                     ("share", kernel.get(Counter::ShedShare)),
                     ("map_full", kernel.get(Counter::LostMapFull)),
                     ("read_fault", kernel.get(Counter::LostReadFault)),

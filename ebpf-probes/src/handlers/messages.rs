@@ -16,7 +16,7 @@ use ebpf_common::{
 use super::{
     capture::{least, opaque, read_user, room},
     frames::{DONE, FrameCursor, LOST, MORE, Walk, next_buffer},
-    socket_io,
+    losses, socket_io,
 };
 use crate::maps::{Connection, FOLLOWED, Scratch, TURN, count};
 
@@ -125,7 +125,7 @@ pub(super) fn finish(
     if recorded.is_none() && is_first {
         socket_io::count_request(connection, direction);
     } else if recorded.is_none() && head > 0 {
-        count(Counter::LostRequests);
+        let _counted = losses::lose_requests(connection.tgid, 1);
     }
     recorded
 }
@@ -173,7 +173,7 @@ fn tell(scratch: *mut Scratch, len: u64, head: u64) -> Option<()> {
     (header.len, header.head_len, header.tail_len) = (len as u32, head as u16, 0);
     let recorded = socket_io::output(scratch, head);
     if recorded.is_none() && head > 0 {
-        count(Counter::LostRequests);
+        let _counted = losses::lose_requests(header.tgid, 1);
     }
     header.position += len;
     recorded

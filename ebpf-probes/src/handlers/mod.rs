@@ -4,6 +4,7 @@ pub mod beginnings;
 pub mod capture;
 pub mod dns;
 pub mod frames;
+pub mod losses;
 pub mod meet;
 pub mod messages;
 pub mod plaintext;

@@ -13,6 +13,7 @@ use ebpf_common::{
     policy::Counter,
 };
 
+use super::losses;
 use crate::{
     globals::{RING, SELECTIVE},
     maps::{EVENTS, SHARES, Scratch, Share, count},
@@ -49,7 +50,7 @@ const UNSHARED: u32 = 2;
 pub extern "C" fn share_of_ring(tgid: u32, len: u64, undecided: u64) -> u32 {
     let waiting = waiting();
     if undecided != 0 && SELECTIVE.load() != 0 && waiting > u64::from(RING.load() >> UNDECIDED_PART) {
-        count(Counter::ShedUndecided);
+        losses::shed_undecided(tgid);
         return REFUSED;
     }
     if !is_pressed(waiting) {

@@ -17,7 +17,7 @@ use super::{
     beginnings,
     capture::{self, Buffer, Copied},
     frames::{self, FrameCursor},
-    process, rustls, shares, tls, tls_threads,
+    losses, process, rustls, shares, tls, tls_threads,
 };
 use crate::{
     globals::{HEAD_LIMIT, WAKE_AT, WHOLE_LIMIT},
@@ -28,7 +28,7 @@ use crate::{
     },
     maps::{
         ANNOUNCED, BOUND, CAPTURES, CIPHER, Connection, EVENTS, FIN_SENT, FOLLOWED, IGNORED, RESPONDED, RESPONSES,
-        SCRATCH, SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, WHOLE, count, count_many,
+        SCRATCH, SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, WHOLE, count,
     },
 };
 
@@ -635,7 +635,7 @@ pub(super) fn count_requests(connection: &Connection, direction: u32, messages: 
         _ => u32::from(connection.flags & SENT_FIRST != 0),
     };
     if requests == direction & 1 {
-        count_many(Counter::LostRequests, messages);
+        let _counted = losses::lose_requests(connection.tgid, messages);
     }
 }
 

@@ -13,7 +13,11 @@ use tests::{
     wait::poll,
 };
 
-on_both_backends!(a_lost_record_costs_no_other_request_its_answer, a_busy_process_leaves_a_quiet_one_its_share);
+on_both_backends!(
+    a_lost_record_costs_no_other_request_its_answer,
+    a_busy_process_leaves_a_quiet_one_its_share,
+    what_is_lost_of_a_process_that_is_not_chosen_is_no_loss,
+);
 
 /// Statuses that answer one request after the other. Their number and that of the connections have no common divisor.
 const STATUSES: [u16; 7] = [200, 404, 500, 403, 410, 503, 418];
@@ -121,6 +125,37 @@ fn a_busy_process_leaves_a_quiet_one_its_share(backend: Backend) {
         let target = format!("/status/quiet/{nth}/{}", STATUSES[nth % STATUSES.len()]);
         assert!(right.contains(&*target), "{target} of the quiet one is lost");
     }
+}
+
+/// Programs that are started while the agent cannot evaluate them take what room they have in the ring, and more.
+fn what_is_lost_of_a_process_that_is_not_chosen_is_no_loss(backend: Backend) {
+    const REQUESTS: usize = 200;
+    let word = format!("chosen-{}", backend.name());
+    let files = folder();
+    let file = files.path().join("config.yaml");
+    let text = format!("ebpf: {{ring_buffer_bytes: 262144}}\ndiscovery: {{instrument: [{{cmd_args: '*{word}*'}}]}}\n");
+    std::fs::write(&file, text).unwrap();
+    let mut agent = Setup::with(["--config", file.to_str().unwrap()]).backend(backend).start();
+    let pad = format!("X-Pad: {}", "p".repeat(6000));
+    let servers: [&dyn Fn() -> Program; 2] =
+        [&|| Program::python("server.py", [""; 0]), &|| Program::node("server.js", [&word])];
+    for start in servers {
+        agent.program().signal(Signal::STOP);
+        let server = start();
+        let mut connection = Connection::to(server.port());
+        for _ in 0..REQUESTS {
+            assert_eq!(connection.request("GET", "/big?bytes=10", &[&pad], b"").status, 200);
+        }
+        agent.program().signal(Signal::CONT);
+        until_the_ring_is_empty(&agent);
+    }
+    let lost = poll("what is lost of Node is counted", || {
+        let names = ["beyla_rs_requests_lost_total", "beyla_rs_capture_lost_total"];
+        let [requests, records] = names.map(|name| agent.metric(name, &[]) as usize);
+        (requests > 10 && records > 10).then_some((requests, records))
+    });
+    assert!(lost.0 <= REQUESTS && lost.1 <= 2 * REQUESTS + 10, "Python was not chosen: {lost:?}");
+    assert_eq!(agent.stop().status.code(), Some(0));
 }
 
 fn until_the_ring_is_empty(agent: &Agent) {
