@@ -238,3 +238,43 @@ async fn connection(shared: &Shared, tls: Option<TlsConnector>, queue: Queue) {
 
 /// A connection that is not closed.
 type Kept = Option<Box<dyn std::any::Any + Send>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        plan::{Round, ServerKind, Sizes},
+        servers::Servers,
+    };
+
+    /// What is pipelined over TLS to a server that has more to write than its sockets take.
+    #[test]
+    fn node_answers_all_that_is_asked_at_once_over_tls() {
+        let (wire, server, sizes) = (Wire::PipelinedTls, ServerKind::Node, Sizes::Mixed);
+        let (connections, streams, requests) = (2, 10, 600);
+        let drawn = Round::draw(9001, 7);
+        let asks = Round { wire, server, sizes, connections, streams, requests, ..drawn }.asks();
+        let mut servers = Servers::new();
+        let port = servers.get(server).port(wire);
+        let certificate = fs::read_to_string(servers.folder().join("cert.pem")).expect("there is a certificate");
+        let (before, is_batched, lifetime, pace_us) = (0, false, 0, 0);
+        let queues: Vec<Queue> = asks.iter().map(|asks| Arc::new(Mutex::new(asks.clone().into()))).collect();
+        let orders = Orders { wire, port, certificate, before, streams, is_batched, lifetime, pace_us, asks };
+        let tls = connector(&orders).expect("the certificate is one");
+        let (_stage, stage) = watch::channel(Stage::Go);
+        let (connected, _connected) = mpsc::unbounded_channel();
+        let shared = Shared { orders: Arc::new(orders), stage, connected, told: Arc::default() };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let mut tasks = JoinSet::new();
+            for queue in queues {
+                let (shared, tls) = (shared.clone(), tls.clone());
+                tasks.spawn(async move { connection(&shared, Some(tls), queue).await });
+            }
+            let _done = tasks.join_all().await;
+        });
+        let told = shared.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed: Vec<_> = told.iter().filter(|told| told.error.is_some()).collect();
+        assert_eq!((told.len(), failed.len()), (requests, 0), "{failed:?}");
+    }
+}
