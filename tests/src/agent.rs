@@ -7,6 +7,7 @@ use std::{
     net::{Ipv4Addr, TcpStream},
     path::PathBuf,
     process::{Command, ExitStatus},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -59,14 +60,25 @@ macro_rules! on_both_backends {
     )+};
 }
 
-/// The binary: that of `BEYLA_RS_BIN`, else the one of the same profile as the tests.
+/// The one that was chosen by a program.
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Chooses the binary from here on.
+///
+/// # Panics
+/// If that was done before.
+pub fn choose(binary: PathBuf) {
+    assert!(CHOSEN.set(binary).is_ok(), "the binary is chosen once");
+}
+
+/// The binary: that which was [chosen](choose), that of `BEYLA_RS_BIN`, else the one of the same profile as the tests.
 ///
 /// # Panics
 /// If it was not built.
 #[must_use]
 pub fn binary() -> PathBuf {
     let beside = || need::profile_folder().join("beyla-rs");
-    let path = env::var_os("BEYLA_RS_BIN").map_or_else(beside, PathBuf::from);
+    let path = CHOSEN.get().cloned().or_else(|| env::var_os("BEYLA_RS_BIN").map(PathBuf::from)).unwrap_or_else(beside);
     assert!(
         path.is_file(),
         "{} was not built: run `cargo build -p beyla-rs` first, or `cargo xtask test`",

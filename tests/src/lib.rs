@@ -7,6 +7,7 @@ pub mod kernel;
 pub mod kubernetes;
 pub mod need;
 pub mod own_tls;
+pub mod parents;
 pub mod program;
 pub mod receiver;
 pub mod seen;

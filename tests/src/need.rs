@@ -5,7 +5,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 /// The test loads programs into the kernel.
@@ -106,6 +106,28 @@ fn is_of_today(copies: &Path, sources: &Path) -> bool {
         }
         matches!((fs::read(&copy), fs::read(source)), (Ok(copy), Ok(source)) if copy == source)
     })
+}
+
+/// Builds the package in `tests/programs/FOLDER`, which is none of the workspace, as users build theirs: a release, with these
+/// flags of rustc. Gives its program `name`.
+///
+/// # Panics
+/// If it cannot be built.
+#[must_use]
+pub fn built_by_cargo(folder: &str, name: &str, flags: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let target = profile_folder().join("..").join(name);
+    let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--release", "--locked", "--manifest-path"])
+        .arg(source(folder).join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .env("RUSTFLAGS", flags)
+        .output()
+        .expect("cargo can be started");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    target.join("release").join(name)
 }
 
 /// Compiles a C program of `tests/programs/` into `folder`.

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    env,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -35,29 +34,14 @@ const BIG: u64 = 300_000;
 /// The program, built once, with cargo's own choices for a release.
 fn program() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("rust-tls", "")).clone()
+    BUILT.get_or_init(|| need::built_by_cargo("rust-tls", "rust-tls", "")).clone()
 }
 
 /// The same with the oldest rustls that is said to be seen, aws-lc-rs in place of ring, and names of the newer kind.
 fn oldest() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("rust-tls-oldest", "-Csymbol-mangling-version=v0")).clone()
-}
-
-/// Builds `tests/programs/NAME`.
-fn build(name: &str, flags: &str) -> PathBuf {
-    let test = env::current_exe().unwrap();
-    let target = test.ancestors().nth(3).unwrap().join(name);
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--locked", "--manifest-path"])
-        .arg(need::source(name).join("Cargo.toml"))
-        .arg("--target-dir")
-        .arg(&target)
-        .env("RUSTFLAGS", flags)
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    target.join("release").join(name)
+    let build = || need::built_by_cargo("rust-tls-oldest", "rust-tls-oldest", "-Csymbol-mangling-version=v0");
+    BUILT.get_or_init(build).clone()
 }
 
 /// A running server, with the files that it was started with.

@@ -44,6 +44,9 @@ enum Verb {
     /// Measure what the agent costs a server, and what it sees
     #[command(disable_help_flag = true)]
     Bench(program::Args),
+    /// Whether spans hang where they belong, in services of each runtime, whose true trees are known
+    #[command(disable_help_flag = true)]
+    Parents(program::Args),
     /// Random traffic under random conditions: nothing wrong, nothing missing but what was counted as lost
     Torture(torture::Args),
     /// Feed the parsers hostile bytes for a while
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::main(),
         Verb::Demo(args) => demo::main(&args),
         Verb::Bench(args) => program::main("bench", &args),
+        Verb::Parents(args) => program::main("parents", &args),
         Verb::Torture(args) => torture::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Validate => validate::main(),

@@ -54,6 +54,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             "--bin",
             "xtask-kube",
             "--bin",
+            "xtask-parents",
+            "--bin",
             "torture",
             "--bin",
             "beyla-rs",

@@ -62,6 +62,15 @@ pub const BENCH: &[Program] = &[
     program("taskset", "util-linux"),
 ];
 
+/// What `cargo xtask parents` starts besides what the tests do. Those whose programs have a version in their names are known by
+/// the folders of their packages.
+pub const PARENTS: &[Program] = &[
+    program("apache2", "apache2-bin"),
+    program("puma", "puma"),
+    program("/usr/share/doc/php-fpm", "php-fpm"),
+    program("/usr/share/doc/php-curl", "php-curl"),
+];
+
 /// What fuzzing is built with.
 pub const FUZZ: &[Program] = &[program("c++", "g++")];
 

@@ -24,7 +24,7 @@ struct Runtime {
     commands: fn(&Path, &Path) -> Vec<Command>,
 }
 
-const RUNTIMES: [Runtime; 4] = [
+const RUNTIMES: [Runtime; 8] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -45,6 +45,10 @@ const RUNTIMES: [Runtime; 4] = [
         commands: go,
     },
     Runtime { name: "java", made_from: &["pom.xml", "Orders.java", "Web.java"], commands: java },
+    Runtime { name: "parents/python", made_from: &["requirements.txt"], commands: wheels },
+    Runtime { name: "parents/node", made_from: &["package.json", "package-lock.json"], commands: node },
+    Runtime { name: "parents/go", made_from: &["go.mod", "main.go"], commands: go_alone },
+    Runtime { name: "parents/java", made_from: &["Parents.java"], commands: java_alone },
 ];
 
 /// Where copies of the sources are kept.
@@ -127,14 +131,19 @@ fn program(name: &str) -> Command {
 /// Lists of wheels that bring a library of an older release than any other program has.
 const OPENSSL: [&str; 2] = ["openssl-1.0.2", "openssl-1.1.1"];
 
+fn pip(to: &Path, list: &Path) -> Command {
+    let mut pip = program("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
+    // With --target a Python that belongs to the system is left alone, and says nothing against it.
+    pip.arg("--only-binary=:all:").arg("--target").arg(to).arg("--requirement").arg(list);
+    pip
+}
+
+fn wheels(from: &Path, to: &Path) -> Vec<Command> {
+    vec![pip(to, &from.join("requirements.txt"))]
+}
+
 fn python(from: &Path, to: &Path) -> Vec<Command> {
-    let pip = |to: &Path, list: &Path| {
-        let mut pip = program("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
-        // With --target a Python that belongs to the system is left alone, and says nothing against it.
-        pip.arg("--only-binary=:all:").arg("--target").arg(to).arg("--requirement").arg(list);
-        pip
-    };
     let libraries = OPENSSL.map(|name| {
         let mut library = pip(&to.join(name), &from.join(name).with_added_extension("txt"));
         // They are for an older Python than this one, which loads the library only.
@@ -162,6 +171,18 @@ fn go(from: &Path, to: &Path) -> Vec<Command> {
         "./upgrade",
     ]);
     vec![build]
+}
+
+fn go_alone(from: &Path, to: &Path) -> Vec<Command> {
+    let mut build = program("go");
+    build.current_dir(from).args(["build", "-o"]).arg(to.join("parents")).arg(".");
+    vec![build]
+}
+
+fn java_alone(from: &Path, to: &Path) -> Vec<Command> {
+    let mut compile = program("javac");
+    compile.args(["-Xlint:all", "-Werror", "-d"]).arg(to.join("classes")).arg(from.join("Parents.java"));
+    vec![compile]
 }
 
 fn java(from: &Path, to: &Path) -> Vec<Command> {

@@ -1,0 +1,3 @@
+module beyla-rs/parents
+
+go 1.26.0

@@ -1,0 +1,62 @@
+"""Applications of uvicorn whose calls are made by httpx: `asgi.py FRAMEWORK LOOP` with `starlette` or `fastapi`, on `asyncio` or
+`uvloop`. `threads` after them: the handler is no coroutine, and runs on a thread of anyio's, as FastAPI has it."""
+
+import contextlib
+import socket
+import sys
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from asyncio_streams import make_calls
+from calls import LISTEN, POOL, Ask, on_threads
+
+framework, loop, *kind = sys.argv[1:]
+limits = httpx.Limits(max_connections=POOL, max_keepalive_connections=POOL)
+clients = {}
+
+
+@contextlib.asynccontextmanager
+async def lifespan(_):
+    async with httpx.AsyncClient(limits=limits, timeout=60) as clients["async"]:
+        with httpx.Client(limits=limits, timeout=60) as clients["sync"]:
+            yield
+
+
+async def call(port, target, headers):
+    await clients["async"].get(f"http://127.0.0.1:{port}{target}", headers=headers)
+
+
+def call_on_thread(port, target, headers):
+    clients["sync"].get(f"http://127.0.0.1:{port}{target}", headers=headers)
+
+
+def ask_of(request):
+    return Ask(str(request.url), request.headers.get("traceparent"))
+
+
+async def answer(request):
+    await make_calls(ask_of(request), call)
+    return PlainTextResponse("ok")
+
+
+def answer_on_thread(request):
+    on_threads(ask_of(request), call_on_thread)
+    return PlainTextResponse("ok")
+
+
+handler = answer_on_thread if kind == ["threads"] else answer
+if framework == "starlette":
+    app = Starlette(routes=[Route("/{id}", handler)], lifespan=lifespan)
+else:
+    from fastapi import FastAPI, Request
+
+    handler.__annotations__["request"] = Request
+    app = FastAPI(lifespan=lifespan)
+    app.get("/{id}", response_class=PlainTextResponse)(handler)
+listener = socket.create_server(("127.0.0.1", LISTEN), backlog=1024)
+print("listening", listener.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config(app, loop=loop, log_level="error")).run(sockets=[listener])

@@ -1,0 +1,86 @@
+"""asyncio of the standard library alone, for any release: a server of streams, and a pool of connections to back ends. With the
+argument `uvloop` on that loop."""
+
+import asyncio
+import sys
+
+from calls import BACKENDS, LISTEN, POOL, Ask, nap
+
+
+class Pool:
+    """Connections, so many to each back end at most; who wants one waits for it."""
+
+    def __init__(self):
+        self.idle = {port: asyncio.LifoQueue() for port in BACKENDS}
+        for connections in self.idle.values():
+            for _ in range(POOL):
+                connections.put_nowait(None)
+
+    async def call(self, port, target, headers):
+        connection = await self.idle[port].get()
+        if connection is None:
+            connection = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = connection
+        lines = [f"GET {target} HTTP/1.1", "Host: localhost", *(f"{name}: {value}" for name, value in headers.items())]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        await writer.drain()
+        _, headers = await head(reader)
+        await reader.readexactly(int(headers[b"content-length"]))
+        self.idle[port].put_nowait(connection)
+
+
+async def head(reader):
+    first, headers = await reader.readline(), {}
+    while first and (line := (await reader.readline()).strip()):
+        name, _, value = line.partition(b":")
+        headers[name.lower()] = value.strip()
+    return first, headers
+
+
+forgotten = set()
+
+
+async def make_calls(ask, call):
+    if ask.pattern == "parallel":
+        await asyncio.gather(*(call(port, target, ask.headers) for port, target in ask.calls))
+        return
+    for port, target in ask.calls:
+        if ask.pattern == "forget":
+            task = asyncio.ensure_future(call(port, target, ask.headers))
+            forgotten.add(task)
+            task.add_done_callback(forgotten.discard)
+            continue
+        if ask.pattern == "pause":
+            await asyncio.sleep(nap())
+        await call(port, target, ask.headers)
+
+
+async def main():
+    pool = Pool()
+
+    async def serve(reader, writer):
+        try:
+            while True:
+                first, headers = await head(reader)
+                if not first:
+                    break
+                context = headers.get(b"traceparent", b"").decode()
+                await make_calls(Ask(first.split()[1].decode(), context), pool.call)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", LISTEN, backlog=1024)
+    print("listening", server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["uvloop"]:
+        import uvloop
+
+        uvloop.install()
+    asyncio.run(main())

@@ -1,0 +1,64 @@
+"""What the Python services of the bed of parents share: how they are told what to call (`tests/src/parents/mod.rs`), and calls
+on threads."""
+
+import http.client
+import os
+import queue
+import random
+import threading
+import time
+from urllib.parse import parse_qs, urlsplit
+
+LISTEN = int(os.environ.get("LISTEN", "0"))
+BACKENDS = [int(port) for port in os.environ.get("BACKENDS", "").split(",") if port]
+POOL = int(os.environ.get("POOL", "8"))
+
+
+class Ask:
+    """A request: what it wants."""
+
+    def __init__(self, target, context):
+        parts = urlsplit(target)
+        query = parse_qs(parts.query)
+        self.path = parts.path
+        self.pattern = query.get("p", [os.environ.get("PATTERN", "sequential")])[0]
+        count = int(query.get("n", [os.environ.get("CALLS", "0")])[0])
+        self.headers = {"traceparent": context} if context else {}
+        #: Port and target of each call.
+        self.calls = [(BACKENDS[at % len(BACKENDS)], f"{self.path}.{at + 1}") for at in range(count)]
+
+
+def nap():
+    """Between one and five milliseconds."""
+    return random.uniform(0.001, 0.005)
+
+
+class Pool:
+    """Connections that all threads share, so many to each back end at most."""
+
+    def __init__(self):
+        self.idle = {port: queue.LifoQueue() for port in BACKENDS}
+        for connections in self.idle.values():
+            for _ in range(POOL):
+                connections.put(None)
+
+    def call(self, port, target, headers):
+        connection = self.idle[port].get() or http.client.HTTPConnection("127.0.0.1", port)
+        connection.request("GET", target, headers=headers)
+        connection.getresponse().read()
+        self.idle[port].put(connection)
+
+
+def on_threads(ask, call):
+    """Makes the calls of a request; `call` takes a port, a target and headers."""
+    if ask.pattern in ("parallel", "forget"):
+        threads = [threading.Thread(target=call, args=(port, target, ask.headers)) for port, target in ask.calls]
+        for thread in threads:
+            thread.start()
+        for thread in threads if ask.pattern == "parallel" else ():
+            thread.join()
+        return
+    for port, target in ask.calls:
+        if ask.pattern == "pause":
+            time.sleep(nap())
+        call(port, target, ask.headers)

@@ -1,0 +1,49 @@
+"""A thread (or, with the argument `fork`, a process) per connection: the standard library's server and client. With
+`executor` the calls are made by the threads of an executor, to which the thread that answers hands them."""
+
+import concurrent.futures
+import http.server
+import socketserver
+import sys
+
+from calls import LISTEN, Ask, Pool, on_threads
+
+pool = Pool()
+kind = sys.argv[1] if len(sys.argv) > 1 else "threads"
+executor = concurrent.futures.ThreadPoolExecutor(8) if kind == "executor" else None
+
+
+def call(port, target, headers):
+    if executor:
+        executor.submit(pool.call, port, target, headers).result()
+    else:
+        pool.call(port, target, headers)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        on_threads(Ask(self.path, self.headers.get("traceparent")), call)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+
+class Forks(socketserver.ForkingMixIn, http.server.HTTPServer):
+    max_children = 600
+    request_queue_size = 1024
+
+
+class Threads(http.server.ThreadingHTTPServer):
+    request_queue_size = 1024
+
+
+server = (Forks if kind == "fork" else Threads)(("127.0.0.1", LISTEN), Handler)
+print("listening", server.server_port, flush=True)
+server.serve_forever()

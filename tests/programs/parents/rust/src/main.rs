@@ -1,0 +1,94 @@
+//! A service of axum whose calls reqwest makes: `parents-rust RUNTIME HTTP` with `multi` (two workers) or `current` (one thread
+//! for all), and calls over `http1` or `http2`. How it is told what to call: see `tests/src/parents/mod.rs`.
+
+use std::{env, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+};
+use reqwest::Client;
+use tokio::{net::TcpListener, runtime::Builder, sync::Semaphore, task::JoinSet};
+
+/// A variable, if it says anything.
+fn setting(name: &str, otherwise: &str) -> String {
+    env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| otherwise.to_owned())
+}
+
+struct Service {
+    backends: Vec<String>,
+    client: Client,
+    /// reqwest bounds the connections that it keeps, not those that it has.
+    pool: Semaphore,
+    delay_ms: f64,
+}
+
+impl Service {
+    async fn call(&self, path: &str, at: usize, context: Option<&str>) {
+        let _room = self.pool.acquire().await.unwrap();
+        let port = &self.backends[at % self.backends.len()];
+        let mut request = self.client.get(format!("http://127.0.0.1:{port}{path}.{}", at + 1));
+        if let Some(context) = context {
+            request = request.header("traceparent", context);
+        }
+        request.send().await.unwrap().bytes().await.unwrap();
+    }
+}
+
+/// Some number below 1, other each time.
+fn chance() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    (RandomState::new().hash_one(0) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+async fn nap(least_ms: f64, most_ms: f64) {
+    tokio::time::sleep(Duration::from_secs_f64((least_ms + (most_ms - least_ms) * chance()) / 1000.0)).await;
+}
+
+async fn answer(State(service): State<Arc<Service>>, request: Request) -> &'static str {
+    let query = request.uri().query().unwrap_or_default();
+    let asked = |name: &str| query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    let pattern = asked("p").map_or_else(|| setting("PATTERN", "sequential"), str::to_owned);
+    let count: usize = asked("n").map_or_else(|| setting("CALLS", "0"), str::to_owned).parse().unwrap();
+    let path = request.uri().path().to_owned();
+    let context = request.headers().get("traceparent").map(|value| value.to_str().unwrap().to_owned());
+    let mut calls = JoinSet::new();
+    for at in 0..count {
+        match pattern.as_str() {
+            "parallel" | "forget" => {
+                let (service, path, context) = (Arc::clone(&service), path.clone(), context.clone());
+                calls.spawn(async move { service.call(&path, at, context.as_deref()).await });
+            }
+            other => {
+                if other == "pause" {
+                    nap(1.0, 5.0).await;
+                }
+                service.call(&path, at, context.as_deref()).await;
+            }
+        }
+    }
+    if pattern == "forget" { calls.detach_all() } else { while calls.join_next().await.is_some() {} }
+    if service.delay_ms > 0.0 {
+        nap(0.0, service.delay_ms).await;
+    }
+    "ok"
+}
+
+async fn serve(http: &str) {
+    let pool: usize = setting("POOL", "8").parse().unwrap();
+    let client = Client::builder().pool_max_idle_per_host(pool).no_proxy();
+    let client = if http == "http2" { client.http2_prior_knowledge() } else { client.http1_only() };
+    let backends = setting("BACKENDS", "").split(',').filter(|port| !port.is_empty()).map(str::to_owned).collect();
+    let delay_ms = setting("DELAY", "0").parse().unwrap();
+    let service = Service { backends, client: client.build().unwrap(), pool: Semaphore::new(pool), delay_ms };
+    let router = Router::new().fallback(answer).with_state(Arc::new(service));
+    let listener = TcpListener::bind(format!("127.0.0.1:{}", setting("LISTEN", "0"))).await.unwrap();
+    println!("listening {}", listener.local_addr().unwrap().port());
+    axum::serve(listener, router).await.unwrap();
+}
+
+fn main() {
+    let [runtime, http] = env::args().skip(1).collect::<Vec<_>>().try_into().unwrap();
+    let mut builder = if runtime == "multi" { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    builder.worker_threads(2).enable_all().build().unwrap().block_on(serve(&http));
+}
