@@ -157,6 +157,8 @@ static struct ask parse(char *request) {
     }
     if (ask.calls > CALLS)
         ask.calls = CALLS;
+    if (!back_end_count)
+        ask.calls = 0;
     snprintf(ask.path, sizeof ask.path, "%s", path);
     return ask;
 }
@@ -222,7 +224,8 @@ int main(int argc, char **argv) {
             if (fork() == 0) {
                 close(listener);
                 serve((void *)(long)connection);
-                _exit(0);
+                // What it has forgotten goes on; the process ends with the last of its threads.
+                pthread_exit(NULL);
             }
             close(connection);
         } else {

@@ -33,7 +33,9 @@ pub fn run(ports: &[u16], concurrency: usize, kept: bool, requests: &[Request]) 
             })
             .collect();
         for worker in workers {
-            worker.join().expect("each request is answered");
+            if let Err(panic) = worker.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
     });
 }

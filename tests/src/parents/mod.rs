@@ -70,6 +70,8 @@ pub struct Cell {
 pub enum Shape {
     /// The service makes up to so many calls, to back ends that make none.
     Star(usize),
+    /// Each request is passed on, under one more number.
+    Proxy,
     /// Front, nginx, API, two back ends: each request goes through all of them.
     Chain,
 }
@@ -95,7 +97,7 @@ pub struct Context {
 impl Context {
     /// Of a request of a cell.
     fn of(cell: usize, request: usize) -> Self {
-        let number = (cell as u64) << 32 | request as u64 + 1;
+        let number = ((cell as u64) << 32) | (request as u64 + 1);
         Self { trace: format!("beda{number:028x}"), span: format!("beda{number:012x}") }
     }
 
@@ -129,6 +131,10 @@ pub fn plan(shape: Shape, cell: &Cell, number: usize) -> (Vec<Request>, Vec<Due>
                 let count = request % (most + 1);
                 calls(&path, count, if cell.pattern == Pattern::Forget { Need::Linked } else { Need::Certain });
                 format!("{path}?p={}&n={count}", cell.pattern.name())
+            }
+            Shape::Proxy => {
+                calls(&path, 1, Need::Certain);
+                path
             }
             Shape::Chain => {
                 calls(&path, 1, Need::Certain);

@@ -97,8 +97,8 @@ PidFile {folder}/apache.pid
 Listen 127.0.0.1:{port}
 ListenBacklog 1024
 ErrorLog /proc/self/fd/2
-User root
-Group root
+User nobody
+Group nogroup
 Mutex posixsem
 LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
 LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
@@ -107,8 +107,10 @@ LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
 LoadModule rewrite_module /usr/lib/apache2/modules/mod_rewrite.so
 StartServers 2
 ServerLimit 2
-ThreadsPerChild 150
-MaxRequestWorkers 300
+ThreadLimit 256
+ThreadsPerChild 256
+MaxRequestWorkers 512
+AsyncRequestWorkerFactor 16
 MaxKeepAliveRequests 0
 KeepAliveTimeout 300
 <Proxy http://127.0.0.1:{back_end}/>

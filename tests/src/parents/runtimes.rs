@@ -62,7 +62,7 @@ const fn runtime(
 
 /// What passes each request on, under one more number.
 const fn proxy(name: &'static str, version: fn() -> String, start: fn(&At) -> Service) -> Runtime {
-    Runtime { shape: Shape::Star(1), ..runtime(name, version, start, PROXY, THREADS) }
+    Runtime { shape: Shape::Proxy, ..runtime(name, version, start, PROXY, THREADS) }
 }
 
 /// All of them, in the order of the table.

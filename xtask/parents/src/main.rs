@@ -79,6 +79,8 @@ fn run(args: &Args) -> Result<()> {
     if let Some(folder) = &args.keep {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
+    // What panics is told in its row.
+    panic::set_hook(Box::new(|_| {}));
     let levels = if args.concurrency.is_empty() { &[1, 16, 256][..] } else { &args.concurrency };
     let mut rows = Vec::new();
     println!("{}", report::HEAD);

@@ -37,7 +37,14 @@ async def head(reader):
     return first, headers
 
 
-forgotten = set()
+tasks = set()
+
+
+def keep(coroutine):
+    """A task that lives until it is done: the loop itself does not keep it."""
+    task = asyncio.ensure_future(coroutine)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 async def make_calls(ask, call):
@@ -46,9 +53,7 @@ async def make_calls(ask, call):
         return
     for port, target in ask.calls:
         if ask.pattern == "forget":
-            task = asyncio.ensure_future(call(port, target, ask.headers))
-            forgotten.add(task)
-            task.add_done_callback(forgotten.discard)
+            keep(call(port, target, ask.headers))
             continue
         if ask.pattern == "pause":
             await asyncio.sleep(nap())
@@ -73,7 +78,9 @@ async def main():
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", LISTEN, backlog=1024)
+    # Before 3.12 nobody keeps what a coroutine function would make of a connection.
+    begin = lambda reader, writer: keep(serve(reader, writer))
+    server = await asyncio.start_server(begin, "127.0.0.1", LISTEN, backlog=1024)
     print("listening", server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

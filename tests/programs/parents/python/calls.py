@@ -49,13 +49,20 @@ class Pool:
         self.idle[port].put(connection)
 
 
+#: Threads that nobody waits for.
+forgotten = []
+
+
 def on_threads(ask, call):
     """Makes the calls of a request; `call` takes a port, a target and headers."""
     if ask.pattern in ("parallel", "forget"):
         threads = [threading.Thread(target=call, args=(port, target, ask.headers)) for port, target in ask.calls]
         for thread in threads:
             thread.start()
-        for thread in threads if ask.pattern == "parallel" else ():
+        if ask.pattern == "forget":
+            forgotten[:] = [*filter(threading.Thread.is_alive, forgotten), *threads]
+            return
+        for thread in threads:
             thread.join()
         return
     for port, target in ask.calls:

@@ -6,7 +6,7 @@ import http.server
 import socketserver
 import sys
 
-from calls import LISTEN, Ask, Pool, on_threads
+from calls import LISTEN, Ask, Pool, forgotten, on_threads
 
 pool = Pool()
 kind = sys.argv[1] if len(sys.argv) > 1 else "threads"
@@ -38,6 +38,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Forks(socketserver.ForkingMixIn, http.server.HTTPServer):
     max_children = 600
     request_queue_size = 1024
+
+    def finish_request(self, request, client_address):
+        super().finish_request(request, client_address)
+        # The process ends with its connection, and its threads with it.
+        for thread in forgotten:
+            thread.join()
 
 
 class Threads(http.server.ThreadingHTTPServer):
