@@ -22,10 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebpf_common::{
-    events::{PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK},
-    policy::Counter,
-};
+use ebpf_common::policy::Counter;
 
 use self::{
     discovery::Discovery, pauses::Pauses, plaintext::Plaintext, self_metrics::Snapshot, shed::Shed, stages::Stages,
@@ -37,12 +34,16 @@ pub use self::{
     waiting::Ready,
 };
 use crate::{
-    capture::{Capture, Uprobe, event::Event},
+    capture::{
+        Capture, Uprobe,
+        event::{DnsResponse, Event, ProcessChange},
+    },
     config::Naming,
     conn::{Connections, Limits, Wanted},
     export::{MetricSource, SpanSink},
     model::{
         exchange::{Event as Told, Group},
+        ids::{ConnectionId, ProcessId},
         metric::Metric,
         net::ConnectionInfo,
         propagation::Propagation,
@@ -92,7 +93,7 @@ pub struct Parts {
     pub capture: Capture,
     /// Processes that were chosen by pid: when the last of them and of their children ends, so does the run. Empty
     /// where the choice is open.
-    pub targets: Vec<u32>,
+    pub targets: Vec<ProcessId>,
     /// Who is who.
     pub processes: Arc<ProcessTable>,
     /// Requests to spans of traces.
@@ -189,7 +190,7 @@ struct Worker {
     /// What processes were answered by DNS servers.
     dns_cache: DnsCache,
     /// Requests being answered, by process, whether over TLS, and method.
-    being_answered: HashMap<(u32, bool, Method), u64>,
+    being_answered: HashMap<(ProcessId, bool, Method), u64>,
     /// Probes of TLS libraries, where there can be any.
     plaintext: Option<Plaintext>,
     /// Tells which unix sockets are closed.
@@ -200,7 +201,7 @@ struct Worker {
     shed: Shed,
     recorder: Recorder,
     /// Connections of which something else is wanted than before.
-    wanted: Vec<(u64, Wanted)>,
+    wanted: Vec<(ConnectionId, Wanted)>,
     /// Records that were lost so far.
     lost: u64,
     /// Since when connections are watched.
@@ -317,9 +318,9 @@ impl Worker {
         let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
         pauses.on_look(Instant::now());
         let taken = capture.drain(EVENTS_PER_ROUND, |event| match pauses.on_record(event) {
-            Event::Met(met) => discovery.on_met(met),
+            Event::Met(met) => discovery.on_met(&met),
             Event::Open(open) => {
-                if discovery.on_open(open) {
+                if discovery.on_open(&open) {
                     if let Some(plaintext) = plaintext {
                         plaintext.on_watched(open.tgid);
                     }
@@ -330,42 +331,43 @@ impl Worker {
                         asked = dns_cache.name(client, ip, open.at_ns);
                         asked.clone()
                     };
-                    connections.on_open(open, name, &mut sink);
-                    recorder.write(|| Entry::Open(entry::Open::new(open, asked.as_deref())));
+                    connections.on_open(&open, name, &mut sink);
+                    recorder.write(|| Entry::Open(entry::Open::new(&open, asked.as_deref())));
                 }
             }
             // The process may not be evaluated yet: it is by its first connection, before which it asks for names.
-            Event::DnsResponse { header, message } => {
-                dns_cache.on_response(header.tgid, header.started_at_ns, header.at_ns, message);
+            Event::DnsResponse(response) => {
+                let DnsResponse { tgid, started_at_ns, at_ns, message } = response;
+                dns_cache.on_response(tgid, started_at_ns, at_ns, message);
             }
-            Event::Data { header, head, tail } => {
+            Event::Data(data) => {
                 // The kernel side goes on for a while with a connection that was met before its process was left out.
-                if discovery.wants(header.tgid) {
-                    recorder.write(|| Entry::Data(entry::Data::new(header, head, tail)));
-                    match connections.on_data(header, head, tail, &mut sink) {
+                if discovery.wants(data.thread.tgid) {
+                    recorder.write(|| Entry::Data(entry::Data::new(&data)));
+                    match connections.on_data(&data, &mut sink) {
                         Wanted::Pieces => {}
-                        other => wanted.push((header.conn, other)),
+                        other => wanted.push((data.id, other)),
                     }
                 }
             }
             Event::Bind(bind) => {
-                recorder.write(|| Entry::Bind(entry::Bind::new(bind)));
-                connections.on_bind(bind);
+                recorder.write(|| Entry::Bind(entry::Bind::new(&bind)));
+                connections.on_bind(&bind);
             }
             Event::State(state) => {
-                recorder.write(|| Entry::State(entry::State::new(state)));
-                connections.on_state(state, &mut sink);
+                recorder.write(|| Entry::State(entry::State::new(&state)));
+                connections.on_state(&state, &mut sink);
             }
             Event::Process(process) => {
-                discovery.on_process(process);
+                discovery.on_process(&process);
                 if let Some(plaintext) = plaintext {
-                    match process.what {
-                        PROCESS_FORK => plaintext.on_fork(process.parent, process.tgid),
-                        PROCESS_EXEC => plaintext.on_exec(process.tgid),
-                        _ => plaintext.on_exit(process.tgid),
+                    match process.change {
+                        ProcessChange::Fork { parent } => plaintext.on_fork(parent, process.tgid),
+                        ProcessChange::Exec => plaintext.on_exec(process.tgid),
+                        ProcessChange::Exit => plaintext.on_exit(process.tgid),
                     }
                 }
-                if process.what == PROCESS_EXIT {
+                if process.change == ProcessChange::Exit {
                     recorder.write(|| Entry::Exit { tgid: process.tgid, at_ns: process.at_ns });
                     connections.on_exit(process.tgid, process.at_ns, &mut sink);
                     dns_cache.on_exit(process.tgid, process.at_ns);

@@ -18,6 +18,7 @@ use beyla_rs::{
         config::{Print, Temporality},
     },
     model::{
+        ids::ProcessId,
         metric::{Exemplar, ExponentialPoint, HistogramPoint, Metric, NumberPoint, Points},
         net::Endpoint,
         span::{Attribute, Kind, Resource, Span, Status, Value},
@@ -97,7 +98,7 @@ fn resource(service: &str, pid: u32) -> Arc<Resource> {
             ("process.pid".into(), Value::Int(pid.into())),
         ],
         service_name: service.into(),
-        pid,
+        pid: ProcessId(pid),
     })
 }
 
@@ -124,6 +125,7 @@ fn span(number: u64, resource: &Arc<Resource>) -> Span {
         ],
         resource: Arc::clone(resource),
         pid: resource.pid,
+        links: Vec::new(),
         local: Endpoint::Unknown,
     }
 }
@@ -169,7 +171,7 @@ fn spans_arrive_as_they_were_in_every_protocol_plain_and_compressed() {
                 assert_eq!(is.status, if was.status == Status::Error { "ERROR" } else { "UNSET" });
                 assert_eq!((is.start_unix_nano, is.end_unix_nano), (was.start_unix_ns, was.end_unix_ns));
                 assert_eq!(is.service(), was.resource.service_name);
-                assert_eq!(is.resource["process.pid"], was.resource.pid);
+                assert_eq!(is.resource["process.pid"], was.resource.pid.0);
                 assert_eq!(
                     (is.scope_name.as_str(), is.scope_version.as_str()),
                     ("beyla-rs", env!("CARGO_PKG_VERSION"))

@@ -9,11 +9,14 @@ use std::{
 };
 
 use beyla_rs::{
-    capture::{Capture, Options, event::Event},
+    capture::{
+        Capture, Options,
+        event::{Data, DataFlags, Event},
+    },
+    model::ids::{ConnectionId, ProcessId, ThreadId},
     procs::fs::ProcFs,
     tls::{Attachments, Finder},
 };
-use ebpf_common::events::{Data, flags};
 use tests::{LONG, need, own_tls::OwnTls, wait::poll};
 
 /// In CI; by hand it is ten millions.
@@ -31,39 +34,41 @@ struct Seen {
     bytes: u64,
     mixed: Vec<String>,
     /// The number that the kernel has for each thread.
-    threads: HashMap<u64, u32>,
+    threads: HashMap<u64, ThreadId>,
     /// Which of them a thread had last.
-    numbers: HashMap<(u64, u64), u64>,
+    numbers: HashMap<(u64, ConnectionId), u64>,
 }
 
 impl Seen {
-    fn on_record(&mut self, header: &Data, head: &[u8], tail: &[u8]) {
-        if header.flags & flags::TLS == 0 {
+    fn on_data(&mut self, data: &Data<'_>) {
+        if !data.flags.contains(DataFlags::TLS) {
             return;
         }
-        if let Err(why) = self.compare(header, head, tail) {
-            self.mixed.push(format!("{why}: {header:?} {:?}", &head[..head.len().min(HEADER)]));
+        if let Err(why) = self.compare(data) {
+            let beginning = &data.head[..data.head.len().min(HEADER)];
+            self.mixed.push(format!("{why}: {:?}", Data { head: beginning, tail: &[], ..*data }));
         }
         self.compared += 1;
-        self.bytes += (head.len() + tail.len()) as u64;
+        self.bytes += (data.head.len() + data.tail.len()) as u64;
     }
 
-    fn compare(&mut self, header: &Data, head: &[u8], tail: &[u8]) -> Result<(), &'static str> {
+    fn compare(&mut self, data: &Data<'_>) -> Result<(), &'static str> {
+        let Data { head, tail, .. } = *data;
         let Some((beginning, _)) = head.split_at_checked(HEADER) else { return Err("short") };
         let word = |at: usize| u64::from_le_bytes(beginning[at..at + 8].try_into().unwrap());
         let (thread, number) = (word(8), word(16));
         if !beginning.starts_with(b"STORM..1") || thread >= THREADS {
             return Err("no message");
         }
-        let message = message(thread, number, header.len as usize);
+        let message = message(thread, number, data.len as usize);
         if head != &message[..head.len()] || tail != &message[message.len() - tail.len()..] {
             return Err("other bytes");
         }
-        if *self.threads.entry(thread).or_insert(header.tid) != header.tid {
+        if *self.threads.entry(thread).or_insert(data.thread.tid) != data.thread.tid {
             return Err("another thread");
         }
         // Each is sent and received once.
-        let before = self.numbers.insert((thread, header.conn), number);
+        let before = self.numbers.insert((thread, data.id), number);
         if before.is_some_and(|before| number <= before) {
             return Err("an older message");
         }
@@ -94,10 +99,11 @@ fn no_record_has_another_threads_bytes() {
     let place = OwnTls::new("storm.c", &["-lssl", "-lcrypto", "-lpthread"]);
     let mut program = place.start(&[&THREADS.to_string()]);
     let _ready = program.says("ready");
+    let pid = ProcessId(program.pid());
     let mut capture = Capture::start(&Options { ring_bytes: 64 << 20, ..Options::default() }).unwrap();
-    capture.watch(program.pid()).unwrap();
+    capture.watch(pid).unwrap();
     let finder = Finder::start(ProcFs::new("/proc")).unwrap();
-    finder.look(program.pid());
+    finder.look(pid);
     let finding = poll("the program's libraries", || finder.next());
     let mut attachments = Attachments::default();
     attachments.on_finding(&finding);
@@ -116,8 +122,8 @@ fn no_record_has_another_threads_bytes() {
         }
         let is_done = program.stdout.so_far().iter().any(|line| line == "done");
         let taken = capture.drain(100_000, |event| {
-            if let Event::Data { header, head, tail } = event {
-                seen.on_record(header, head, tail);
+            if let Event::Data(data) = event {
+                seen.on_data(&data);
             }
         });
         if taken > 0 {

@@ -1,47 +1,284 @@
-//! Records of the ring, checked and typed, without copying.
+//! Records of the ring as the agent's own events, checked and typed; bytes are not copied. Nobody behind this knows how the
+//! kernel side lays them out.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU64,
     sync::Arc,
 };
 
 use ebpf_common::events::{
-    AF_INET, AF_INET6, AF_UNIX, Bind, Data, DnsResponse, EventKind, MET_AT_BEGINNING, MET_BLOCKING, MET_MID_STREAM,
-    Met, Open, Process, State, UNIX_PATH_MAX, is_plaintext,
+    self, AF_INET, AF_INET6, AF_UNIX, EventKind, MET_AT_BEGINNING, MET_BLOCKING, MET_MID_STREAM, PROCESS_EXEC,
+    PROCESS_EXIT, PROCESS_FORK, RECEIVED, SENT, flags,
 };
 use zerocopy::FromBytes;
 
-use crate::model::net::{ConnectionInfo, Endpoint, Origin};
+use crate::model::{
+    ids::{ConnectionId, ProcessId, ThreadId},
+    net::{ConnectionInfo, Direction, Endpoint, Origin, Thread},
+};
 
-/// A record of the kernel side.
+/// What the kernel side tells. Times are ns of `CLOCK_MONOTONIC`; those at which processes were started of `CLOCK_BOOTTIME`, 0
+/// where unknown: with the process's id they are its identity.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A connection was met.
-    Open(&'a Open),
+    Open(Open<'a>),
     /// Bytes moved.
-    Data {
-        /// What is known of them.
-        header: &'a Data,
-        /// The captured beginning of the piece.
-        head: &'a [u8],
-        /// The captured end of what the head leaves out.
-        tail: &'a [u8],
-    },
+    Data(Data<'a>),
     /// A TCP connection changed its state.
-    State(&'a State),
+    State(State),
     /// A process was forked, replaced its program, or ended.
-    Process(&'a Process),
+    Process(Process<'a>),
     /// A process that is not evaluated yet uses a connection.
-    Met(&'a Met),
+    Met(Met<'a>),
     /// It became known which connection carries a stream of plaintext.
-    Bind(&'a Bind),
+    Bind(Bind),
     /// A process received what a DNS server answered.
-    DnsResponse {
-        /// Who, and when.
-        header: &'a DnsResponse,
-        /// The beginning of the message.
-        message: &'a [u8],
+    DnsResponse(DnsResponse<'a>),
+}
+
+/// A connection of a watched process, met for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open<'a> {
+    /// Its identity.
+    pub id: ConnectionId,
+    /// When it was met.
+    pub at_ns: u64,
+    /// The process that used it first.
+    pub tgid: ProcessId,
+    /// When that was started.
+    pub started_at_ns: u64,
+    /// The process it was forked from, if it still runs that one's program.
+    pub forked_from: ProcessId,
+    /// The process's name: it may be gone by now.
+    pub comm: &'a [u8],
+    /// What it connects.
+    pub ends: Ends<'a>,
+    /// Network namespace (inode number).
+    pub netns: u32,
+    /// Where in its life it was met.
+    pub met_at: MetAt,
+    /// Whoever reads from it waits in that call for bytes to come (no `O_NONBLOCK`).
+    pub is_blocking: bool,
+}
+
+/// What a connection connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends<'a> {
+    /// Two ends of TCP (or MPTCP).
+    Tcp {
+        /// The watched process's.
+        local: SocketAddr,
+        /// The other.
+        remote: SocketAddr,
+        /// Its state.
+        state: Option<TcpState>,
+        /// TCP sequence numbers of the bytes at position 0: received, sent.
+        sequence: Option<[u32; 2]>,
     },
+    /// Two unix sockets.
+    Unix {
+        /// Name of the watched process's socket, else of its peer's. An abstract name begins with a zero byte.
+        path: &'a [u8],
+        /// Number of its inode.
+        inode: Option<NonZeroU64>,
+        /// What tells it from all others that there are at the same time, and the same of its peer.
+        sockets: Option<[u64; 2]>,
+    },
+    /// Not known (yet): it is a stream of plaintext.
+    Unknown,
+}
+
+/// Where in the life of a connection it was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetAt {
+    /// With the first piece that moved over it.
+    Beginning,
+    /// While bytes moved over it: a stream of plaintext.
+    MidStream,
+    /// That is not known.
+    Unknown,
+}
+
+/// Bytes that moved over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Data<'a> {
+    /// The connection.
+    pub id: ConnectionId,
+    /// When the call that moved them returned.
+    pub at_ns: u64,
+    /// The thread that moved them.
+    pub thread: Thread,
+    /// Which way.
+    pub direction: Direction,
+    /// What else is known of them.
+    pub flags: DataFlags,
+    /// Position of the first of them in their direction, counted from where the connection was met.
+    pub position: u64,
+    /// How many bytes had moved in the other direction by then, on the same count.
+    pub other_position: u64,
+    /// How many they are.
+    pub len: u32,
+    /// The captured beginning of them.
+    pub head: &'a [u8],
+    /// The captured end of what the head leaves out.
+    pub tail: &'a [u8],
+}
+
+/// What is known of bytes that moved: the bits of [`flags`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DataFlags(pub u32);
+
+impl DataFlags {
+    /// See [`flags::END`].
+    pub const END: Self = Self(flags::END);
+    /// See [`flags::FAULT`].
+    pub const FAULT: Self = Self(flags::FAULT);
+    /// See [`flags::TLS`].
+    pub const TLS: Self = Self(flags::TLS);
+
+    /// Whether all of `others` are among them.
+    #[must_use]
+    pub const fn contains(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+}
+
+/// A TCP connection changed its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The connection.
+    pub id: ConnectionId,
+    /// When.
+    pub at_ns: u64,
+    /// The new state.
+    pub state: TcpState,
+    /// The socket's error, as a positive errno; 0 where there is none.
+    pub error: u32,
+    /// Bytes that had come by then and were not read yet, of a connection that is gone: they can be.
+    pub unread: u32,
+    /// Bytes received by then, as in [`Data::position`].
+    pub received: u64,
+    /// Bytes sent by then. Of either, the record of the last piece may still come.
+    pub sent: u64,
+}
+
+macro_rules! tcp_states {
+    ($($name:ident = $number:literal,)+) => {
+        /// States of TCP, by the kernel's numbers (RFC 9293, 3.3.2).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "the RFC says what they are")]
+        #[repr(u16)]
+        pub enum TcpState {
+            $($name = $number,)+
+        }
+
+        impl TcpState {
+            /// The state of a number, if it is one.
+            #[must_use]
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+tcp_states! {
+    Established = 1,
+    SynSent = 2,
+    SynRecv = 3,
+    FinWait1 = 4,
+    FinWait2 = 5,
+    TimeWait = 6,
+    Close = 7,
+    CloseWait = 8,
+    LastAck = 9,
+    Listen = 10,
+    Closing = 11,
+    NewSynRecv = 12,
+}
+
+/// It became known which connection carries a stream of plaintext. What befalls it is told of the stream from here on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// The stream.
+    pub stream: ConnectionId,
+    /// What carries it.
+    pub carrier: Carrier,
+    /// When.
+    pub at_ns: u64,
+}
+
+/// What carries a stream of plaintext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A connection.
+    Connection(ConnectionId),
+    /// Another stream of plaintext: TLS runs within TLS.
+    Stream(ConnectionId),
+    /// What was said before turned out to be uncertain.
+    Unknown,
+}
+
+/// A process was forked, replaced its program, or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process<'a> {
+    /// The process (the child, for a fork).
+    pub tgid: ProcessId,
+    /// What became of it.
+    pub change: ProcessChange,
+    /// When.
+    pub at_ns: u64,
+    /// When it was started.
+    pub started_at_ns: u64,
+    /// The thread's name.
+    pub comm: &'a [u8],
+}
+
+/// What became of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessChange {
+    /// It was forked.
+    Fork {
+        /// By whom.
+        parent: ProcessId,
+    },
+    /// It carries out another program.
+    Exec,
+    /// It has ended.
+    Exit,
+}
+
+/// A process that is not evaluated yet uses a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Met<'a> {
+    /// The process.
+    pub tgid: ProcessId,
+    /// When it was started.
+    pub started_at_ns: u64,
+    /// The process it was forked from, if it still runs that one's program.
+    pub forked_from: ProcessId,
+    /// Its name.
+    pub comm: &'a [u8],
+    /// What it was at that moment.
+    pub seen: &'a events::Met,
+}
+
+/// A process received what a DNS server answered.
+#[derive(Clone, Copy, Debug)]
+pub struct DnsResponse<'a> {
+    /// The process. It may be one that is not known yet: names come before connections.
+    pub tgid: ProcessId,
+    /// When it was started.
+    pub started_at_ns: u64,
+    /// When the call returned.
+    pub at_ns: u64,
+    /// The beginning of the message.
+    pub message: &'a [u8],
 }
 
 impl<'a> Event<'a> {
@@ -50,62 +287,195 @@ impl<'a> Event<'a> {
     pub fn parse(record: &'a [u8]) -> Option<Self> {
         let (kind, _) = u32::ref_from_prefix(record).ok()?;
         Some(match EventKind::from_word(*kind)? {
-            EventKind::Open => Self::Open(Open::ref_from_prefix(record).ok()?.0),
-            EventKind::State => Self::State(State::ref_from_prefix(record).ok()?.0),
-            EventKind::Process => Self::Process(Process::ref_from_prefix(record).ok()?.0),
-            EventKind::Met => Self::Met(Met::ref_from_prefix(record).ok()?.0),
-            EventKind::Bind => Self::Bind(Bind::ref_from_prefix(record).ok()?.0),
-            EventKind::DnsResponse => {
-                let (header, rest) = DnsResponse::ref_from_prefix(record).ok()?;
-                Self::DnsResponse { header, message: rest.get(..usize::try_from(header.len).ok()?)? }
-            }
-            EventKind::Data => {
-                let (header, payload) = Data::ref_from_prefix(record).ok()?;
-                let (head, rest) = payload.split_at_checked(header.head_len.into())?;
-                let tail = rest.get(..header.tail_len.into())?;
-                Self::Data { header, head, tail }
-            }
+            EventKind::Data => Self::Data(Data::parse(record)?),
+            EventKind::Open => Self::Open(Open::of(events::Open::ref_from_prefix(record).ok()?.0)),
+            EventKind::State => Self::State(State::of(events::State::ref_from_prefix(record).ok()?.0)?),
+            EventKind::Process => Self::Process(Process::of(events::Process::ref_from_prefix(record).ok()?.0)?),
+            EventKind::Met => Self::Met(Met::of(events::Met::ref_from_prefix(record).ok()?.0)),
+            EventKind::Bind => Self::Bind(Bind::of(events::Bind::ref_from_prefix(record).ok()?.0)),
+            EventKind::DnsResponse => Self::DnsResponse(DnsResponse::parse(record)?),
         })
     }
 }
 
-/// The connection that a record tells of.
-#[must_use]
-pub fn connection(open: &Open) -> ConnectionInfo {
-    let (local, remote) = match open.family {
-        AF_INET | AF_INET6 => (
-            Endpoint::Inet(SocketAddr::new(ip(open.family, open.local_addr), open.local_port)),
-            Endpoint::Inet(SocketAddr::new(ip(open.family, open.remote_addr), open.remote_port)),
-        ),
-        AF_UNIX => (Endpoint::Unix(unix_name(open)), Endpoint::Unix(Arc::from(""))),
-        _ => (Endpoint::Unknown, Endpoint::Unknown),
-    };
-    let tls = is_plaintext(open.conn);
-    ConnectionInfo {
-        id: open.conn,
-        local,
-        remote,
-        netns: open.netns,
-        tls,
-        tls_version: None,
-        asked: None,
-        client: None,
-        link: open.conn,
-        origin: origin(open, tls),
-        is_blocking: open.state & MET_BLOCKING != 0 && !tls,
-        met_ns: open.at_ns,
+impl<'a> Data<'a> {
+    fn parse(record: &'a [u8]) -> Option<Self> {
+        let (header, payload) = events::Data::ref_from_prefix(record).ok()?;
+        let (head, rest) = payload.split_at_checked(header.head_len.into())?;
+        let tail = rest.get(..header.tail_len.into())?;
+        let direction = match header.direction {
+            RECEIVED => Direction::Received,
+            SENT => Direction::Sent,
+            _ => return None,
+        };
+        Some(Self {
+            id: ConnectionId(header.conn),
+            at_ns: header.at_ns,
+            thread: Thread { tgid: ProcessId(header.tgid), tid: ThreadId(header.tid), work: header.work },
+            direction,
+            flags: DataFlags(header.flags),
+            position: header.position,
+            other_position: header.other_position,
+            len: header.len,
+            head,
+            tail,
+        })
     }
 }
 
-/// What positions are counted from. Of a unix socket everything is told from its beginning on, or it was met in its midst.
-fn origin(open: &Open, tls: bool) -> Origin {
-    if tls {
-        return Origin { is_beginning: open.state & MET_MID_STREAM == 0, sequence: None };
+impl<'a> Open<'a> {
+    fn of(open: &'a events::Open) -> Self {
+        let tcp_state = TcpState::from_number((open.state & !(MET_AT_BEGINNING | MET_BLOCKING)).into());
+        let ends = match open.family {
+            AF_INET | AF_INET6 => Ends::Tcp {
+                local: SocketAddr::new(ip(open.family, open.local_addr), open.local_port),
+                remote: SocketAddr::new(ip(open.family, open.remote_addr), open.remote_port),
+                state: tcp_state,
+                sequence: (open.sequence != [0; 2]).then_some(open.sequence),
+            },
+            AF_UNIX => {
+                let len = usize::try_from(open.path_len).unwrap_or(usize::MAX).min(open.path.len());
+                let sockets = [open.socket, open.peer_socket];
+                Ends::Unix {
+                    path: open.path.get(..len).unwrap_or_default(),
+                    inode: NonZeroU64::new(open.inode),
+                    sockets: (!sockets.contains(&0)).then_some(sockets),
+                }
+            }
+            _ => Ends::Unknown,
+        };
+        let id = ConnectionId(open.conn);
+        let tls = is_plaintext(id);
+        let met_at = if tls && open.state & MET_MID_STREAM != 0 {
+            MetAt::MidStream
+        } else if open.state & MET_AT_BEGINNING != 0 {
+            MetAt::Beginning
+        } else {
+            MetAt::Unknown
+        };
+        Self {
+            id,
+            at_ns: open.at_ns,
+            tgid: ProcessId(open.tgid),
+            started_at_ns: open.started_at_ns,
+            forked_from: ProcessId(open.forked_from),
+            comm: name(&open.comm),
+            ends,
+            netns: open.netns,
+            met_at,
+            is_blocking: !tls && open.state & MET_BLOCKING != 0,
+        }
     }
-    Origin {
-        is_beginning: open.state & MET_AT_BEGINNING != 0,
-        sequence: (open.sequence != [0; 2]).then_some(open.sequence),
+
+    /// What is known of the connection.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionInfo {
+        let (local, remote) = match self.ends {
+            Ends::Tcp { local, remote, .. } => (Endpoint::Inet(local), Endpoint::Inet(remote)),
+            Ends::Unix { path, .. } => (Endpoint::Unix(unix_name(path)), Endpoint::Unix(Arc::from(""))),
+            Ends::Unknown => (Endpoint::Unknown, Endpoint::Unknown),
+        };
+        ConnectionInfo {
+            id: self.id,
+            local,
+            remote,
+            netns: self.netns,
+            tls: is_plaintext(self.id),
+            tls_version: None,
+            asked: None,
+            client: None,
+            link: self.id,
+            origin: self.origin(),
+            is_blocking: self.is_blocking,
+            met_ns: self.at_ns,
+        }
     }
+
+    /// What positions are counted from. Of a unix socket everything is told from its beginning on, or it was met in its midst.
+    fn origin(&self) -> Origin {
+        if is_plaintext(self.id) {
+            return Origin { is_beginning: self.met_at != MetAt::MidStream, sequence: None };
+        }
+        let sequence = match self.ends {
+            Ends::Tcp { sequence, .. } => sequence,
+            Ends::Unix { .. } | Ends::Unknown => None,
+        };
+        Origin { is_beginning: self.met_at == MetAt::Beginning, sequence }
+    }
+}
+
+impl State {
+    const fn of(record: &events::State) -> Option<Self> {
+        let &events::State { state, conn, at_ns, error, unread, received, sent, kind: _ } = record;
+        let Some(state) = TcpState::from_number(state) else { return None };
+        Some(Self { id: ConnectionId(conn), at_ns, state, error, unread, received, sent })
+    }
+}
+
+impl Bind {
+    const fn of(bind: &events::Bind) -> Self {
+        let &events::Bind { conn, carrier, at_ns, kind: _, reserved: _ } = bind;
+        Self { stream: ConnectionId(conn), carrier: Carrier::of(ConnectionId(carrier)), at_ns }
+    }
+}
+
+impl Carrier {
+    /// Of an identity; 0: none.
+    #[must_use]
+    pub const fn of(id: ConnectionId) -> Self {
+        if is_plaintext(id) {
+            Self::Stream(id)
+        } else if id.0 == 0 {
+            Self::Unknown
+        } else {
+            Self::Connection(id)
+        }
+    }
+}
+
+impl<'a> Process<'a> {
+    fn of(process: &'a events::Process) -> Option<Self> {
+        let change = match process.what {
+            PROCESS_FORK => ProcessChange::Fork { parent: ProcessId(process.parent) },
+            PROCESS_EXEC => ProcessChange::Exec,
+            PROCESS_EXIT => ProcessChange::Exit,
+            _ => return None,
+        };
+        Some(Self {
+            tgid: ProcessId(process.tgid),
+            change,
+            at_ns: process.at_ns,
+            started_at_ns: process.started_at_ns,
+            comm: name(&process.comm),
+        })
+    }
+}
+
+impl<'a> Met<'a> {
+    fn of(met: &'a events::Met) -> Self {
+        Self {
+            tgid: ProcessId(met.tgid),
+            started_at_ns: met.started_at_ns,
+            forked_from: if met.is_forked != 0 { ProcessId(met.parent) } else { ProcessId::NONE },
+            comm: name(&met.comm),
+            seen: met,
+        }
+    }
+}
+
+impl<'a> DnsResponse<'a> {
+    fn parse(record: &'a [u8]) -> Option<Self> {
+        let (header, rest) = events::DnsResponse::ref_from_prefix(record).ok()?;
+        let message = rest.get(..usize::try_from(header.len).ok()?)?;
+        let &events::DnsResponse { tgid, at_ns, started_at_ns, .. } = header;
+        Some(Self { tgid: ProcessId(tgid), started_at_ns, at_ns, message })
+    }
+}
+
+/// Whether an identity is that of a stream of plaintext.
+#[must_use]
+pub const fn is_plaintext(id: ConnectionId) -> bool {
+    events::is_plaintext(id.0)
 }
 
 /// An IPv4 address mapped into IPv6 is what it is mapped from.
@@ -117,13 +487,16 @@ fn ip(family: u16, bytes: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
 }
 
-fn unix_name(open: &Open) -> Arc<str> {
-    let len = (open.path_len as usize).min(UNIX_PATH_MAX);
-    match open.path.get(..len) {
-        Some([0, name @ ..]) => format!("@{}", String::from_utf8_lossy(name)).into(),
-        Some(name) => String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default()).into(),
-        None => Arc::from(""),
+fn unix_name(path: &[u8]) -> Arc<str> {
+    match path {
+        [0, name @ ..] => format!("@{}", String::from_utf8_lossy(name)).into(),
+        path => String::from_utf8_lossy(name(path)).into(),
     }
+}
+
+/// A zero-padded name.
+fn name(padded: &[u8]) -> &[u8] {
+    padded.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -135,10 +508,10 @@ mod tests {
     #[repr(align(8))]
     struct Aligned([u8; HEADER + 64]);
 
-    const HEADER: usize = size_of::<Data>();
+    const HEADER: usize = size_of::<events::Data>();
 
     fn record(head_len: u16, tail_len: u16) -> Aligned {
-        let mut data = Data::new_zeroed();
+        let mut data = events::Data::new_zeroed();
         (data.kind, data.head_len, data.tail_len) = (EventKind::Data as u32, head_len, tail_len);
         let mut bytes = Aligned([b'x'; HEADER + 64]);
         bytes.0[..HEADER].copy_from_slice(data.as_bytes());
@@ -148,7 +521,7 @@ mod tests {
     #[test]
     fn head_and_tail_are_taken_apart() {
         let record = record(3, 2);
-        let Some(Event::Data { head, tail, .. }) = Event::parse(&record.0) else { panic!("not data") };
+        let Some(Event::Data(Data { head, tail, .. })) = Event::parse(&record.0) else { panic!("not data") };
         assert_eq!((head.len(), tail.len()), (3, 2));
     }
 
@@ -164,14 +537,14 @@ mod tests {
 
     #[test]
     fn an_answer_comes_with_its_message_or_not_at_all() {
-        let mut answer = DnsResponse::new_zeroed();
+        let mut answer = events::DnsResponse::new_zeroed();
         (answer.kind, answer.len, answer.tgid) = (EventKind::DnsResponse as u32, 5, 7);
         let mut bytes = Aligned([b'x'; HEADER + 64]);
         let mut parsed_of = |len: u32, record: usize| {
             answer.len = len;
             bytes.0[..32].copy_from_slice(answer.as_bytes());
             match Event::parse(&bytes.0[..record]) {
-                Some(Event::DnsResponse { header, message }) => Some((header.tgid, message.len())),
+                Some(Event::DnsResponse(DnsResponse { tgid, message, .. })) => Some((tgid.0, message.len())),
                 _ => None,
             }
         };

@@ -5,6 +5,8 @@ mod bpf;
 mod drop_queue;
 pub mod event;
 mod standby;
+#[cfg(test)]
+pub(crate) mod testing;
 mod undecided;
 mod uprobe_multi;
 mod uprobes;
@@ -40,10 +42,13 @@ use self::{
     standby::Standby,
     undecided::UndecidedLosses,
 };
-use crate::kernel::{
-    btf::{Btf, BtfError},
-    capabilities::{self, Capabilities, Capability},
-    release::Release,
+use crate::{
+    kernel::{
+        btf::{Btf, BtfError},
+        capabilities::{self, Capabilities, Capability},
+        release::Release,
+    },
+    model::ids::{ConnectionId, ProcessId},
 };
 
 /// The kernel side, built by this crate's build script.
@@ -167,7 +172,7 @@ pub enum CaptureError {
     #[error("cannot watch process {tgid}: {source}")]
     Watch {
         /// The process.
-        tgid: u32,
+        tgid: ProcessId,
         /// What aya said.
         source: MapError,
     },
@@ -323,29 +328,29 @@ impl Capture {
     ///
     /// # Errors
     /// When too many processes are watched.
-    pub fn watch(&mut self, tgid: u32) -> Result<(), CaptureError> {
-        self.processes.insert(tgid, WATCH, 0).map_err(|source| CaptureError::Watch { tgid, source })
+    pub fn watch(&mut self, tgid: ProcessId) -> Result<(), CaptureError> {
+        self.processes.insert(tgid.0, WATCH, 0).map_err(|source| CaptureError::Watch { tgid, source })
     }
 
     /// Never looks at a process, even where all others are watched.
     ///
     /// # Errors
     /// When too many processes are known.
-    pub fn ignore(&mut self, tgid: u32) -> Result<(), CaptureError> {
-        self.processes.insert(tgid, IGNORE, 0).map_err(|source| CaptureError::Watch { tgid, source })
+    pub fn ignore(&mut self, tgid: ProcessId) -> Result<(), CaptureError> {
+        self.processes.insert(tgid.0, IGNORE, 0).map_err(|source| CaptureError::Watch { tgid, source })
     }
 
     /// Says what was decided of a process that the kernel side has told of. One that has ended meanwhile is passed over.
     ///
     /// # Errors
     /// When the kernel refuses that.
-    pub fn decide(&mut self, tgid: u32, decision: Decision) -> Result<(), CaptureError> {
+    pub fn decide(&mut self, tgid: ProcessId, decision: Decision) -> Result<(), CaptureError> {
         let policy = match decision {
             Decision::Watch => WATCH,
             Decision::Ignore => IGNORE,
             Decision::IgnoreUnlessServing => IGNORE_UNLESS_SERVING,
         };
-        let told = self.processes.insert(tgid, policy, ONLY_IF_THERE);
+        let told = self.processes.insert(tgid.0, policy, ONLY_IF_THERE);
         self.undecided.on_decision(tgid, decision == Decision::Watch);
         match told {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -363,8 +368,8 @@ impl Capture {
 
     /// Records that were shed of each process because it had taken more than its share of the ring, as far as the kernel
     /// side remembers.
-    pub fn shed(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.shares.iter().flatten().map(|(tgid, [.., shed])| (tgid, shed)).filter(|&(_, shed)| shed > 0)
+    pub fn shed(&self) -> impl Iterator<Item = (ProcessId, u64)> {
+        self.shares.iter().flatten().map(|(tgid, [.., shed])| (ProcessId(tgid), shed)).filter(|&(_, shed)| shed > 0)
     }
 
     /// To be called each second, and when no more processes are evaluated (`is_last`): finds out what was lost of processes that
@@ -374,30 +379,35 @@ impl Capture {
     }
 
     /// Forgets what was said of a process.
-    pub fn forget(&mut self, tgid: u32) {
+    pub fn forget(&mut self, tgid: ProcessId) {
         // It may have ended, and the kernel side has removed it then.
-        let _gone_already = self.processes.remove(&tgid);
+        let _gone_already = self.processes.remove(&tgid.0);
     }
 
     /// Processes marked to be watched at the moment, in no order.
     #[must_use]
-    pub fn watched(&self) -> Vec<u32> {
-        self.processes.iter().flatten().filter(|&(_, policy)| policy == WATCH).map(|(tgid, _)| tgid).collect()
+    pub fn watched(&self) -> Vec<ProcessId> {
+        self.processes
+            .iter()
+            .flatten()
+            .filter(|&(_, policy)| policy == WATCH)
+            .map(|(tgid, _)| ProcessId(tgid))
+            .collect()
     }
 
     /// Nothing more is wanted of a connection.
-    pub fn ignore_connection(&mut self, id: u64) {
-        if let Err(error) = self.captures.insert(id, [MODE_NOTHING, 0, 0, 0], 0) {
-            tracing::debug!(%error, id, "a connection cannot be ignored in the kernel; it goes on being skipped here");
+    pub fn ignore_connection(&mut self, id: ConnectionId) {
+        if let Err(error) = self.captures.insert(id.0, [MODE_NOTHING, 0, 0, 0], 0) {
+            tracing::debug!(%error, %id, "a connection cannot be ignored in the kernel; it goes on being skipped here");
         }
     }
 
     /// What is needed of a connection from here on.
-    pub fn capture_connection(&mut self, id: u64, needed: Needed) {
+    pub fn capture_connection(&mut self, id: ConnectionId, needed: Needed) {
         let Needed { mode, head: [received, sent], tail } = needed;
         let [received, sent] = [received, sent].map(|most| most.min(self.head_limit));
-        if let Err(error) = self.captures.insert(id, [mode, received, sent, tail], 0) {
-            tracing::debug!(%error, id, "a connection goes on being captured as any other; some of it may be missed");
+        if let Err(error) = self.captures.insert(id.0, [mode, received, sent, tail], 0) {
+            tracing::debug!(%error, %id, "a connection goes on being captured as any other; some of it may be missed");
         }
     }
 

@@ -6,6 +6,8 @@ use std::{collections::HashSet, mem, ops::AddAssign};
 use aya::maps::{HashMap, MapData};
 use ebpf_common::policy::{UNDECIDED, WATCH};
 
+use crate::model::ids::ProcessId;
+
 /// What was lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Losses {
@@ -49,7 +51,7 @@ fn fate(policy: Option<u32>, had_ended: bool, is_last: bool) -> Fate {
 pub(super) struct UndecidedLosses {
     map: HashMap<MapData, u32, [u64; 2]>,
     /// Processes that had ended when it was last looked.
-    ended: HashSet<u32>,
+    ended: HashSet<ProcessId>,
     counted: Losses,
 }
 
@@ -59,8 +61,8 @@ impl UndecidedLosses {
     }
 
     /// A process was evaluated.
-    pub(super) fn on_decision(&mut self, tgid: u32, is_watched: bool) {
-        if is_watched && let Ok([records, requests]) = self.map.get(&tgid, 0) {
+    pub(super) fn on_decision(&mut self, tgid: ProcessId, is_watched: bool) {
+        if is_watched && let Ok([records, requests]) = self.map.get(&tgid.0, 0) {
             self.counted += Losses { records, requests };
         }
         self.forget(tgid);
@@ -70,8 +72,8 @@ impl UndecidedLosses {
     pub(super) fn settle(&mut self, policies: &HashMap<MapData, u32, u32>, is_last: bool) {
         let all: Vec<(u32, [u64; 2])> = self.map.iter().flatten().collect();
         let had_ended = mem::take(&mut self.ended);
-        for (tgid, [records, requests]) in all {
-            match fate(policies.get(&tgid, 0).ok(), had_ended.contains(&tgid), is_last) {
+        for (tgid, [records, requests]) in all.into_iter().map(|(tgid, lost)| (ProcessId(tgid), lost)) {
+            match fate(policies.get(&tgid.0, 0).ok(), had_ended.contains(&tgid), is_last) {
                 Fate::Count => {
                     self.counted += Losses { records, requests };
                     self.forget(tgid);
@@ -85,9 +87,9 @@ impl UndecidedLosses {
         }
     }
 
-    fn forget(&mut self, tgid: u32) {
+    fn forget(&mut self, tgid: ProcessId) {
         // Most processes have lost nothing.
-        let _not_there = self.map.remove(&tgid);
+        let _not_there = self.map.remove(&tgid.0);
     }
 
     /// What counts.

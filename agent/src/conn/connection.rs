@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU64};
 
-use ebpf_common::{capture::Capture, events::flags};
+use ebpf_common::capture::Capture;
 
 use super::{
     capture,
@@ -11,8 +11,10 @@ use super::{
     recognise::{Decision, Undecided},
 };
 use crate::{
+    capture::event::DataFlags,
     model::{
         exchange::Group,
+        ids::{ProcessId, ThreadId},
         net::{ConnectionInfo, Direction, Role, Thread},
     },
     protocols::{Anomalies, Chunk, End, Entry, Handover, Interest, Output, REGISTRY},
@@ -63,7 +65,7 @@ pub(super) struct Ending {
 pub(super) struct Connection {
     pub(super) info: ConnectionInfo,
     /// The process that used it last.
-    pub(super) tgid: u32,
+    pub(super) tgid: ProcessId,
     pub(super) active_ns: u64,
     /// Bytes held, as last counted.
     counted: usize,
@@ -106,7 +108,7 @@ impl Connection {
     /// since `quiet_since_ns`. `from_beginning`: nothing at all had moved.
     pub(super) fn new(
         info: ConnectionInfo,
-        tgid: u32,
+        tgid: ProcessId,
         at_ns: u64,
         whole: bool,
         from_beginning: bool,
@@ -155,7 +157,7 @@ impl Connection {
     pub(super) fn on_data(&mut self, piece: &Piece<'_>, out: &mut Output) -> Wanted {
         self.tgid = piece.thread.tgid;
         self.active_ns = piece.at_ns;
-        if piece.flags & flags::END == 0 {
+        if !piece.flags.contains(DataFlags::END) {
             self.moved_ns = piece.at_ns;
         }
         let flow = &mut self.flow;
@@ -222,7 +224,7 @@ impl Connection {
 
     /// No more moves in a direction; so many bytes have.
     fn on_end_of(&mut self, direction: Direction, moved: u64, at_ns: u64, out: &mut Output) {
-        let thread = Thread { tgid: self.tgid, tid: 0, work: 0 };
+        let thread = Thread { tgid: self.tgid, tid: ThreadId::NONE, work: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
         flow.on_moved(direction, moved, at_ns, thread, out);
@@ -236,7 +238,7 @@ impl Connection {
         self.is_over = true;
         // A response may have been among what was lost.
         let end = if self.may_have_lost(moved) { End::Forgotten } else { end };
-        let thread = Thread { tgid: self.tgid, tid: 0, work: 0 };
+        let thread = Thread { tgid: self.tgid, tid: ThreadId::NONE, work: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
         for direction in [Direction::Received, Direction::Sent] {
@@ -338,7 +340,7 @@ impl Flow {
     fn on_moved(&mut self, direction: Direction, moved: u64, at_ns: u64, thread: Thread, out: &mut Output) {
         let Some(due) = self.expected[direction.index()].filter(|&due| due < moved) else { return };
         let other_position = self.expected[direction.other().index()].unwrap_or_default();
-        let (position, len, flags) = (due, moved - due, 0);
+        let (position, len, flags) = (due, moved - due, DataFlags::default());
         let (head, tail, quiet_ns) = (&[][..], &[][..], 0);
         let gap = Piece { direction, at_ns, thread, position, other_position, len, flags, head, tail, quiet_ns };
         self.expected[direction.index()] = Some(moved);
@@ -362,7 +364,7 @@ impl Flow {
 
     /// The next piece in order: names the gap before it, and leaves out what was seen already.
     fn on_piece(&mut self, piece: &Piece<'_>, out: &mut Output) {
-        if piece.flags & flags::END != 0 {
+        if piece.flags.contains(DataFlags::END) {
             // What had come by then, and was lost.
             self.on_moved(piece.direction, piece.position, piece.at_ns, piece.thread, out);
             if let ProtocolState::Speaks { session, .. } = &mut self.protocol_state {
@@ -392,7 +394,7 @@ impl Flow {
             let rest = Piece { head: &[], tail: &[], len: piece.len - seen, position: expected, ..*piece };
             return self.deliver(&rest, true, out);
         }
-        self.deliver(piece, piece.flags & flags::FAULT != 0, out);
+        self.deliver(piece, piece.flags.contains(DataFlags::FAULT), out);
     }
 
     fn deliver(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Output) {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::model::ids::ConnectionId;
 use rustc_hash::FxHashSet;
 
 /// Most that are remembered: for the moments in which a record can come late.
@@ -10,12 +11,12 @@ const ENDED_MAX: usize = 4096;
 /// See the module.
 #[derive(Default)]
 pub(super) struct Ended {
-    ids: FxHashSet<u64>,
-    oldest_first: VecDeque<u64>,
+    ids: FxHashSet<ConnectionId>,
+    oldest_first: VecDeque<ConnectionId>,
 }
 
 impl Ended {
-    pub(super) fn insert(&mut self, id: u64) {
+    pub(super) fn insert(&mut self, id: ConnectionId) {
         if !self.ids.insert(id) {
             return;
         }
@@ -27,7 +28,7 @@ impl Ended {
         }
     }
 
-    pub(super) fn contains(&self, id: u64) -> bool {
+    pub(super) fn contains(&self, id: ConnectionId) -> bool {
         self.ids.contains(&id)
     }
 }

@@ -106,6 +106,7 @@ mod tests {
     use super::*;
     use crate::model::{
         exchange::{Event, Opened, Operation, Outcome, Pattern, Place},
+        ids::ThreadId,
         net::Thread,
     };
 
@@ -136,7 +137,7 @@ mod tests {
                     thread: Thread::default(),
                     start_ns: 1,
                     first_byte_ns: None,
-                    response_tid: 0,
+                    response_tid: ThreadId::NONE,
                     end_ns: at_ns,
                     outcome: Outcome::Unseen,
                     parent: None,

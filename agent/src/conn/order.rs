@@ -4,9 +4,10 @@
 
 use std::collections::VecDeque;
 
-use ebpf_common::events::{Data, RECEIVED, flags};
-
-use crate::model::net::{Direction, Thread};
+use crate::{
+    capture::event::{Data, DataFlags},
+    model::net::{Direction, Thread},
+};
 
 /// A piece with its bytes, borrowed from the ring.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +18,7 @@ pub(super) struct Piece<'a> {
     pub(super) position: u64,
     pub(super) other_position: u64,
     pub(super) len: u64,
-    pub(super) flags: u32,
+    pub(super) flags: DataFlags,
     pub(super) head: &'a [u8],
     pub(super) tail: &'a [u8],
     /// For how long nothing is known to have moved in this direction before; told once it is in order.
@@ -25,19 +26,10 @@ pub(super) struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
-    pub(super) fn new(header: &Data, head: &'a [u8], tail: &'a [u8]) -> Self {
-        Self {
-            direction: if header.direction == RECEIVED { Direction::Received } else { Direction::Sent },
-            at_ns: header.at_ns,
-            thread: Thread { tgid: header.tgid, tid: header.tid, work: header.work },
-            position: header.position,
-            other_position: header.other_position,
-            len: header.len.into(),
-            flags: header.flags,
-            head,
-            tail,
-            quiet_ns: 0,
-        }
+    pub(super) const fn new(data: &Data<'a>) -> Self {
+        let &Data { id: _, at_ns, thread, direction, flags, position, other_position, len, head, tail } = data;
+        let len = len as u64;
+        Self { direction, at_ns, thread, position, other_position, len, flags, head, tail, quiet_ns: 0 }
     }
 
     fn end(&self) -> u64 {
@@ -54,7 +46,7 @@ pub(super) struct Kept {
     position: u64,
     other_position: u64,
     len: u64,
-    flags: u32,
+    flags: DataFlags,
     bytes: Box<[u8]>,
     head_len: usize,
     quiet_ns: u64,
@@ -188,7 +180,7 @@ impl Order {
         if piece.other_position > *arrived {
             let (position, len) = (*arrived, piece.other_position - *arrived);
             *arrived = piece.other_position;
-            deliver(&Piece { direction: other, position, len, flags: flags::FAULT, head: &[], tail: &[], ..piece });
+            deliver(&Piece { direction: other, position, len, flags: DataFlags::FAULT, head: &[], tail: &[], ..piece });
         }
         deliver(&piece);
     }
@@ -227,7 +219,7 @@ mod tests {
             position,
             other_position,
             len,
-            flags: 0,
+            flags: DataFlags::default(),
             head: &[],
             tail: &[],
             quiet_ns: 0,
@@ -281,9 +273,15 @@ mod tests {
         ] {
             order.take(&piece, |piece| seen.push((piece.direction, piece.position, piece.flags)));
         }
-        let lost = flags::FAULT;
-        let expected =
-            [(Received, 0, 0), (Sent, 0, lost), (Received, 10, 0), (Sent, 100, 0), (Received, 20, 0), (Sent, 150, 0)];
+        let (seen_whole, lost) = (DataFlags::default(), DataFlags::FAULT);
+        let expected = [
+            (Received, 0, seen_whole),
+            (Sent, 0, lost),
+            (Received, 10, seen_whole),
+            (Sent, 100, seen_whole),
+            (Received, 20, seen_whole),
+            (Sent, 150, seen_whole),
+        ];
         assert_eq!(seen, expected);
     }
 
@@ -306,9 +304,9 @@ mod tests {
         let mut order = Order::new(false);
         let mut seen = Vec::new();
         for piece in [piece(Received, 1000, 10, 9000), piece(Sent, 9000, 100, 1010), piece(Received, 1010, 10, 9100)] {
-            order.take(&piece, |piece| seen.push((piece.direction, piece.position, piece.flags)));
+            order.take(&piece, |piece| seen.push((piece.direction, piece.position)));
         }
-        assert_eq!(seen, [(Received, 1000, 0), (Sent, 9000, 0), (Received, 1010, 0)]);
+        assert_eq!(seen, [(Received, 1000), (Sent, 9000), (Received, 1010)]);
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::{collections::VecDeque, net::SocketAddr};
 
-use ebpf_common::events::{AF_UNIX, Open, is_plaintext};
 use rustc_hash::FxHashMap;
 
-use crate::model::net::{ConnectionInfo, Endpoint};
+use crate::{
+    capture::event::{Ends, Open, is_plaintext},
+    model::{ids::ConnectionId, net::ConnectionInfo},
+};
 
 /// Most ends whose other end is waited for; beyond, the oldest are forgotten.
 const WAITING_MAX: usize = 65_536;
@@ -34,14 +36,14 @@ impl End {
 /// Ends whose other end was not met yet.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
-    waiting: FxHashMap<End, u64>,
+    waiting: FxHashMap<End, ConnectionId>,
     order: VecDeque<End>,
 }
 
 impl Pairs {
     /// A connection was met. Gives the link of its other end, if that was met before.
-    pub(super) fn on_open(&mut self, open: &Open, info: &ConnectionInfo) -> Option<u64> {
-        if is_plaintext(open.conn) {
+    pub(super) fn on_open(&mut self, open: &Open<'_>, info: &ConnectionInfo) -> Option<ConnectionId> {
+        if is_plaintext(open.id) {
             return None;
         }
         let names = names(open, info);
@@ -65,81 +67,85 @@ impl Pairs {
 }
 
 /// The names of an end, the surest first.
-fn names(open: &Open, info: &ConnectionInfo) -> [Option<End>; 2] {
-    if open.family == AF_UNIX {
-        let known = open.socket != 0 && open.peer_socket != 0;
-        return [known.then_some(End::Sockets(open.socket, open.peer_socket)), None];
-    }
-    let sequences = info.origin.sequence.filter(|_| info.origin.is_beginning);
-    let addresses = match (&info.local, &info.remote) {
-        (&Endpoint::Inet(local), &Endpoint::Inet(remote)) => {
+fn names(open: &Open<'_>, info: &ConnectionInfo) -> [Option<End>; 2] {
+    match open.ends {
+        Ends::Unix { sockets, .. } => [sockets.map(|[own, peer]| End::Sockets(own, peer)), None],
+        Ends::Tcp { local, remote, sequence, .. } => {
+            let sequences = sequence.filter(|_| info.origin.is_beginning);
             // Each network namespace has a loopback device of its own.
             let netns = if local.ip().is_loopback() || remote.ip().is_loopback() { info.netns } else { 0 };
-            Some(End::Addresses([local, remote], netns))
+            let addresses = End::Addresses([local, remote], netns);
+            [sequences.map(|[received, sent]| End::Sequences(sent, received)), Some(addresses)]
         }
-        _ => None,
-    };
-    [sequences.map(|[received, sent]| End::Sequences(sent, received)), addresses]
+        Ends::Unknown => [None; 2],
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use ebpf_common::events::{AF_INET, MET_AT_BEGINNING};
-    use zerocopy::FromZeros as _;
-
     use super::*;
-    use crate::capture::event::connection;
+    use crate::capture::{event::MetAt, testing};
 
-    fn open(conn: u64, local: (u8, u16), remote: (u8, u16), sequence: [u32; 2], state: u16) -> Open {
-        let mut open = Open::new_zeroed();
-        (open.conn, open.family, open.state, open.netns) = (conn, AF_INET, state, 1);
-        open.local_addr[..4].copy_from_slice(&[10, 0, 0, local.0]);
-        open.remote_addr[..4].copy_from_slice(&[10, 0, 0, remote.0]);
-        (open.local_port, open.remote_port, open.sequence) = (local.1, remote.1, sequence);
-        open
+    fn open(
+        id: u64,
+        local: ([u8; 4], u16),
+        remote: ([u8; 4], u16),
+        sequence: Option<[u32; 2]>,
+        met_at: MetAt,
+    ) -> Open<'static> {
+        let [local, remote] = [local, remote].map(|(ip, port)| SocketAddr::new(ip.into(), port));
+        let ends = Ends::Tcp { local, remote, state: None, sequence };
+        Open { ends, met_at, netns: 1, ..testing::open(ConnectionId(id), 0) }
     }
 
-    fn link(pairs: &mut Pairs, open: &Open) -> Option<u64> {
-        pairs.on_open(open, &connection(open))
+    fn link(pairs: &mut Pairs, open: &Open<'_>) -> Option<u64> {
+        pairs.on_open(open, &open.connection()).map(|link| link.0)
+    }
+
+    const fn host(last: u8, port: u16) -> ([u8; 4], u16) {
+        ([10, 0, 0, last], port)
     }
 
     #[test]
     fn the_second_end_that_is_met_has_the_link_of_the_first() {
         let mut pairs = Pairs::default();
-        assert_eq!(link(&mut pairs, &open(1, (1, 4000), (2, 80), [7, 9], 1)), None);
-        assert_eq!(link(&mut pairs, &open(2, (3, 4000), (2, 80), [8, 9], 1)), None);
-        assert_eq!(link(&mut pairs, &open(3, (2, 80), (1, 4000), [900, 70], 1)), Some(1));
-        assert_eq!(link(&mut pairs, &open(4, (2, 80), (1, 4000), [900, 70], 1)), None, "one has one other end");
+        let mut link =
+            |id, local, remote, sequence| link(&mut pairs, &open(id, local, remote, Some(sequence), MetAt::Unknown));
+        assert_eq!(link(1, host(1, 4000), host(2, 80), [7, 9]), None);
+        assert_eq!(link(2, host(3, 4000), host(2, 80), [8, 9]), None);
+        assert_eq!(link(3, host(2, 80), host(1, 4000), [900, 70]), Some(1));
+        assert_eq!(link(4, host(2, 80), host(1, 4000), [900, 70]), None, "one has one other end");
     }
 
     #[test]
     fn addresses_may_be_translated_on_the_way() {
         let mut pairs = Pairs::default();
-        assert_eq!(link(&mut pairs, &open(1, (1, 4000), (99, 80), [7, 9], MET_AT_BEGINNING)), None);
-        assert_eq!(link(&mut pairs, &open(2, (2, 8080), (1, 4000), [9, 7], 1)), None, "met later, it may be any");
-        assert_eq!(link(&mut pairs, &open(3, (2, 8080), (1, 4000), [9, 7], MET_AT_BEGINNING)), Some(1));
+        let mut link =
+            |id, local, remote, sequence, met_at| link(&mut pairs, &open(id, local, remote, Some(sequence), met_at));
+        assert_eq!(link(1, host(1, 4000), host(99, 80), [7, 9], MetAt::Beginning), None);
+        assert_eq!(link(2, host(2, 8080), host(1, 4000), [9, 7], MetAt::Unknown), None, "met later, it may be any");
+        assert_eq!(link(3, host(2, 8080), host(1, 4000), [9, 7], MetAt::Beginning), Some(1));
     }
 
     #[test]
     fn loopback_is_another_one_in_each_namespace() {
         let mut pairs = Pairs::default();
-        let at = |conn, netns, local, remote| {
-            let mut open = open(conn, (1, local), (1, remote), [0; 2], 1);
-            (open.netns, open.local_addr[0], open.remote_addr[0]) = (netns, 127, 127);
-            open
+        let mut link = |id, netns, local, remote| {
+            let loopback = |port| ([127, 0, 0, 1], port);
+            let open = open(id, loopback(local), loopback(remote), None, MetAt::Unknown);
+            link(&mut pairs, &Open { netns, ..open })
         };
-        assert_eq!(link(&mut pairs, &at(1, 1, 4000, 80)), None);
-        assert_eq!(link(&mut pairs, &at(2, 2, 80, 4000)), None);
-        assert_eq!(link(&mut pairs, &at(3, 1, 80, 4000)), Some(1));
+        assert_eq!(link(1, 1, 4000, 80), None);
+        assert_eq!(link(2, 2, 80, 4000), None);
+        assert_eq!(link(3, 1, 80, 4000), Some(1));
     }
 
     #[test]
     fn what_waits_is_bounded() {
         let mut pairs = Pairs::default();
-        for conn in 0..WAITING_MAX as u64 + 10 {
-            let mut open = Open::new_zeroed();
-            (open.conn, open.family, open.socket, open.peer_socket) = (conn, AF_UNIX, 2 * conn + 1, 2 * conn + 2);
-            assert_eq!(pairs.on_open(&open, &connection(&open)), None);
+        for id in 0..WAITING_MAX as u64 + 10 {
+            let ends = Ends::Unix { path: b"", inode: None, sockets: Some([2 * id + 1, 2 * id + 2]) };
+            assert_eq!(link(&mut pairs, &Open { ends, ..testing::open(ConnectionId(id), 0) }), None);
         }
         assert_eq!((pairs.waiting.len(), pairs.order.len()), (WAITING_MAX, WAITING_MAX));
     }

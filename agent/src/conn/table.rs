@@ -2,10 +2,6 @@
 
 use std::{net::IpAddr, num::NonZeroU64, sync::Arc};
 
-use ebpf_common::events::{
-    AF_UNIX, Bind, Data, MET_AT_BEGINNING, MET_MID_STREAM, Open, State, TCP_CLOSE, TCP_FIN_WAIT1, TCP_LAST_ACK, flags,
-    is_plaintext,
-};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
@@ -16,9 +12,10 @@ use super::{
     pairs::Pairs,
 };
 use crate::{
-    capture::event::connection,
+    capture::event::{Bind, Carrier, Data, DataFlags, Ends, MetAt, Open, State, TcpState, is_plaintext},
     model::{
         exchange::{Event, Group},
+        ids::{ConnectionId, ProcessId},
         net::{ConnectionInfo, Direction, Endpoint, Origin, Role},
         propagation::Propagation,
     },
@@ -73,28 +70,28 @@ pub struct Totals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnixSocket {
     /// Identity of its connection.
-    pub id: u64,
+    pub id: ConnectionId,
     /// Number of its inode.
     pub inode: NonZeroU64,
     /// The network namespace it is in.
     pub netns: u32,
     /// The process that used it last.
-    pub tgid: u32,
+    pub tgid: ProcessId,
 }
 
 /// The connections of all watched processes.
 pub struct Connections {
-    by_id: FxHashMap<u64, Connection>,
+    by_id: FxHashMap<ConnectionId, Connection>,
     /// What they hold, as counted when each was last used.
     bytes: usize,
     /// Those with a piece that waits for another.
-    waiting: FxHashSet<u64>,
+    waiting: FxHashSet<ConnectionId>,
     /// Unix connections and streams of plaintext per process: their end is not always reported, so that of their
     /// process counts.
-    of_process: FxHashMap<u32, FxHashSet<u64>>,
+    of_process: FxHashMap<ProcessId, FxHashSet<ConnectionId>>,
     ended: Ended,
     /// Connections that were found to carry a stream of plaintext before their server had chosen a version.
-    carriers: FxHashMap<u64, u64>,
+    carriers: FxHashMap<ConnectionId, ConnectionId>,
     /// Which of them are the ends of one.
     pairs: Pairs,
     limits: Limits,
@@ -102,13 +99,13 @@ pub struct Connections {
     /// Since when connections are watched.
     since_ns: u64,
     /// The same for processes that were watched later only.
-    resumed_ns: FxHashMap<u32, u64>,
+    resumed_ns: FxHashMap<ProcessId, u64>,
     /// Since when the plaintext of all libraries is seen whose probes are in place.
     probed_ns: u64,
     /// When records were last found to have been lost.
     lost_ns: u64,
     /// Processes on whose connections TLS was just found.
-    encrypted: FxHashSet<u32>,
+    encrypted: FxHashSet<ProcessId>,
     /// What sessions tell.
     told: Output,
 }
@@ -161,7 +158,7 @@ impl Connections {
 
     /// Calls `each` with every request that the servers among the watched processes are answering at the moment: process,
     /// whether over TLS, group of conventions, method.
-    pub fn being_answered(&self, mut each: impl FnMut(u32, bool, Group, Option<&str>)) {
+    pub fn being_answered(&self, mut each: impl FnMut(ProcessId, bool, Group, Option<&str>)) {
         for connection in self.by_id.values().filter(|connection| connection.role() == Some(Role::Server)) {
             connection.open_methods(&mut |group, method| each(connection.tgid, connection.info.tls, group, method));
         }
@@ -174,7 +171,7 @@ impl Connections {
     }
 
     /// A process is watched from `at_ns` on, and was not before: what its connections moved until then is not known.
-    pub fn on_resumed(&mut self, tgid: u32, at_ns: u64) {
+    pub fn on_resumed(&mut self, tgid: ProcessId, at_ns: u64) {
         self.resumed_ns.insert(tgid, at_ns);
     }
 
@@ -191,151 +188,153 @@ impl Connections {
     /// A connection was met. `asked` gives the name that the process which uses it had asked for to get an address.
     pub fn on_open(
         &mut self,
-        open: &Open,
+        open: &Open<'_>,
         asked: impl FnOnce(IpAddr) -> Option<Arc<str>>,
         sink: &mut impl FnMut(&ConnectionInfo, Event),
     ) {
         self.make_room(sink);
-        let mut info = connection(open);
+        let mut info = open.connection();
         info.asked = info.remote.ip().and_then(asked);
         if let Some(link) = self.pairs.on_open(open, &info) {
             info.link = link;
         }
-        if open.family == AF_UNIX || info.tls {
-            self.of_process.entry(open.tgid).or_default().insert(open.conn);
+        let inode = match open.ends {
+            Ends::Unix { inode, .. } => Some(inode),
+            Ends::Tcp { .. } | Ends::Unknown => None,
+        };
+        let is_unix = inode.is_some();
+        if is_unix || info.tls {
+            self.of_process.entry(open.tgid).or_default().insert(open.id);
         }
         let mut since_ns = self.resumed_ns.get(&open.tgid).copied().unwrap_or(self.since_ns);
-        let in_midst = info.tls && open.state == MET_MID_STREAM;
+        let in_midst = open.met_at == MetAt::MidStream;
         if in_midst {
             since_ns = open.at_ns;
         } else if info.tls {
             since_ns = since_ns.max(self.probed_ns);
         }
-        let from_beginning = open.state & MET_AT_BEGINNING != 0;
+        let from_beginning = open.met_at == MetAt::Beginning;
+        let is_older = !is_unix && !info.tls && !from_beginning;
         let mut connection = Connection::new(info, open.tgid, open.at_ns, true, from_beginning, since_ns);
-        connection.inode = NonZeroU64::new(open.inode);
+        connection.inode = inode.flatten();
         // What moves over others is told from when they are made on, or may be.
-        let is_older = open.family != AF_UNIX && !is_plaintext(open.conn) && !from_beginning;
         if in_midst || is_older && open.at_ns.saturating_sub(since_ns) < QUIET_NS {
             connection.set_in_use();
         }
-        self.insert(open.conn, connection);
+        self.insert(open.id, connection);
     }
 
     /// It became known which connection carries a stream of plaintext. Of the connection itself no more is reported than
     /// what either side sends first.
     pub fn on_bind(&mut self, bind: &Bind) {
-        if is_plaintext(bind.carrier) {
-            // TLS within TLS: the ends are the same, and what is known of the outer one's version does not count here.
-            let outer = self.by_id.get(&bind.carrier).map(|outer| outer.info.clone());
-            if let Some(stream) = self.by_id.get_mut(&bind.conn)
-                && let Some(outer) = outer
-            {
-                let origin = Origin { sequence: None, ..stream.info.origin };
-                stream.info = ConnectionInfo {
-                    id: bind.conn,
-                    tls: true,
-                    tls_version: None,
+        let id = bind.stream;
+        match bind.carrier {
+            Carrier::Stream(outer) => {
+                // TLS within TLS: the ends are the same, and what is known of the outer one's version does not count here.
+                let outer = self.by_id.get(&outer).map(|outer| outer.info.clone());
+                if let Some(stream) = self.by_id.get_mut(&id)
+                    && let Some(outer) = outer
+                {
+                    let origin = Origin { sequence: None, ..stream.info.origin };
                     // The bytes of the outer one are others.
-                    link: bind.conn,
-                    origin,
-                    ..outer
+                    let link = id;
+                    stream.info = ConnectionInfo { id, tls: true, tls_version: None, link, origin, ..outer };
+                }
+            }
+            Carrier::Connection(carrier_id) => {
+                let carrier = self.remove(carrier_id);
+                let Some(stream) = self.by_id.get_mut(&id) else { return };
+                stream.info = match carrier {
+                    Some(carrier) => {
+                        let is_beginning = carrier.info.origin.is_beginning && stream.info.origin.is_beginning;
+                        let origin = Origin { is_beginning, sequence: None };
+                        ConnectionInfo { id, tls: true, origin, ..carrier.info }
+                    }
+                    None => unknown(id, true),
                 };
+                if stream.info.tls_version.is_none() {
+                    if self.carriers.len() >= CARRIERS_MAX {
+                        // Most of them have been waiting in vain: they were met after their first bytes.
+                        self.carriers.clear();
+                    }
+                    self.carriers.insert(carrier_id, id);
+                }
             }
-            return;
-        }
-        let carrier = self.remove(bind.carrier);
-        let Some(stream) = self.by_id.get_mut(&bind.conn) else { return };
-        stream.info = match carrier {
-            Some(carrier) => {
-                let is_beginning = carrier.info.origin.is_beginning && stream.info.origin.is_beginning;
-                let origin = Origin { is_beginning, sequence: None };
-                ConnectionInfo { id: bind.conn, tls: true, origin, ..carrier.info }
+            Carrier::Unknown => {
+                if let Some(stream) = self.by_id.get_mut(&id) {
+                    stream.info = unknown(id, true);
+                }
             }
-            None => unknown(bind.conn, true),
-        };
-        if bind.carrier != 0 && stream.info.tls_version.is_none() {
-            if self.carriers.len() >= CARRIERS_MAX {
-                // Most of them have been waiting in vain: they were met after their first bytes.
-                self.carriers.clear();
-            }
-            self.carriers.insert(bind.carrier, bind.conn);
         }
     }
 
     /// Bytes moved.
-    pub fn on_data(
-        &mut self,
-        header: &Data,
-        head: &[u8],
-        tail: &[u8],
-        sink: &mut impl FnMut(&ConnectionInfo, Event),
-    ) -> Wanted {
+    pub fn on_data(&mut self, data: &Data<'_>, sink: &mut impl FnMut(&ConnectionInfo, Event)) -> Wanted {
         if !self.carriers.is_empty()
-            && let Some(&stream) = self.carriers.get(&header.conn)
+            && let Some(&stream) = self.carriers.get(&data.id)
         {
-            if let Some(version) = hello::chosen_version(header.position, head) {
-                self.carriers.remove(&header.conn);
+            if let Some(version) = hello::chosen_version(data.position, data.head) {
+                self.carriers.remove(&data.id);
                 if let Some(stream) = self.by_id.get_mut(&stream) {
                     stream.info.tls_version = Some(version);
                 }
             }
             return Wanted::Nothing;
         }
-        if !self.by_id.contains_key(&header.conn) {
-            if header.len == 0 || self.ended.contains(header.conn) {
+        if !self.by_id.contains_key(&data.id) {
+            if data.len == 0 || self.ended.contains(data.id) {
                 // No more than that it is over.
                 return Wanted::Pieces;
             }
             // Given up earlier, or its announcement was lost.
             self.make_room(sink);
-            let info = unknown(header.conn, header.flags & flags::TLS != 0);
-            self.insert(header.conn, Connection::new(info, header.tgid, header.at_ns, false, false, header.at_ns));
+            let info = unknown(data.id, data.flags.contains(DataFlags::TLS));
+            self.insert(data.id, Connection::new(info, data.thread.tgid, data.at_ns, false, false, data.at_ns));
         }
-        let Some(connection) = self.by_id.get_mut(&header.conn) else { return Wanted::Pieces };
+        let Some(connection) = self.by_id.get_mut(&data.id) else { return Wanted::Pieces };
         // In plaintext it would be somebody's data that looks like it.
         if !connection.info.tls
-            && let Some(version) = hello::chosen_version(header.position, head)
+            && let Some(version) = hello::chosen_version(data.position, data.head)
         {
             connection.info.tls_version = Some(version);
         }
-        let piece = Piece::new(header, head, tail);
-        if header.flags & flags::END != 0 && connection.info.tls && connection.has_open_requests() {
+        let piece = Piece::new(data);
+        if data.flags.contains(DataFlags::END) && connection.info.tls && connection.has_open_requests() {
             // What of the plaintext had moved by then is not told: whatever was lost of it will have been counted in a moment.
             connection.set_lost(self.lost_ns);
             let (part, awaits, moved) = (Part::One(piece.direction), [u64::MAX; 2], [0; 2]);
             connection.on_ending(Ending { part, at_ns: piece.at_ns, awaits, moved }, &mut self.told);
-            self.settle(header.conn, sink);
+            self.settle(data.id, sink);
             return Wanted::Pieces;
         }
         let wanted = connection.on_data(&piece, &mut self.told);
         if connection.take_found_encrypted() {
-            self.encrypted.insert(header.tgid);
+            self.encrypted.insert(data.thread.tgid);
         }
         if connection.info.tls && connection.info.remote == Endpoint::Unknown {
             self.totals.unbound += self.told.finished() as u64;
         }
-        self.settle(header.conn, sink);
+        self.settle(data.id, sink);
         wanted
     }
 
     /// Processes on whose connections TLS was found since the last call.
-    pub fn take_encrypted(&mut self) -> impl Iterator<Item = u32> {
+    pub fn take_encrypted(&mut self) -> impl Iterator<Item = ProcessId> {
         self.encrypted.drain()
     }
 
     /// A TCP connection changed its state.
     pub fn on_state(&mut self, state: &State, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let part = match state.state {
-            TCP_FIN_WAIT1 | TCP_LAST_ACK => Part::One(Direction::Sent),
-            TCP_CLOSE => {
-                self.carriers.remove(&state.conn);
+            TcpState::FinWait1 | TcpState::LastAck => Part::One(Direction::Sent),
+            TcpState::Close => {
+                self.carriers.remove(&state.id);
                 let reset = matches!(state.error, ECONNRESET | EPIPE);
                 Part::All(if reset { End::Reset } else { End::Closed })
             }
             _ => return,
         };
-        let Some(connection) = self.by_id.get_mut(&state.conn) else { return };
+        let Some(connection) = self.by_id.get_mut(&state.id) else { return };
         let moved = [state.received, state.sent];
         let mut awaits = [state.received.saturating_add(state.unread.into()), state.sent];
         if connection.info.tls && moved == [0; 2] && connection.has_open_requests() {
@@ -344,11 +343,11 @@ impl Connections {
         }
         connection.set_lost(self.lost_ns);
         connection.on_ending(Ending { part, at_ns: state.at_ns, awaits, moved }, &mut self.told);
-        self.settle(state.conn, sink);
+        self.settle(state.id, sink);
     }
 
     /// Hands over what was told of a connection; forgets one that is over, and remembers one that waits for something.
-    fn settle(&mut self, id: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
+    fn settle(&mut self, id: ConnectionId, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
         for event in self.told.drain() {
             sink(&connection.info, event);
@@ -384,7 +383,7 @@ impl Connections {
     /// A unix socket was found to be closed, if nothing has moved over it since it was said to be idle.
     pub fn on_unix_closed(
         &mut self,
-        id: u64,
+        id: ConnectionId,
         before_ns: u64,
         now_ns: u64,
         sink: &mut impl FnMut(&ConnectionInfo, Event),
@@ -395,7 +394,7 @@ impl Connections {
     }
 
     /// A process has ended.
-    pub fn on_exit(&mut self, tgid: u32, at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
+    pub fn on_exit(&mut self, tgid: ProcessId, at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         self.resumed_ns.remove(&tgid);
         for id in self.of_process.remove(&tgid).unwrap_or_default() {
             // Another process may have taken it over.
@@ -434,7 +433,7 @@ impl Connections {
 
     /// Ends all that is open, unseen from here on: the agent stops.
     pub fn on_stop(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
-        let ids: Vec<u64> = self.by_id.keys().copied().collect();
+        let ids: Vec<ConnectionId> = self.by_id.keys().copied().collect();
         for id in ids {
             self.end(id, End::Forgotten, [0; 2], now_ns, sink);
         }
@@ -450,7 +449,14 @@ impl Connections {
     }
 
     /// `moved`: see [`Connection::on_end`].
-    fn end(&mut self, id: u64, end: End, moved: [u64; 2], at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
+    fn end(
+        &mut self,
+        id: ConnectionId,
+        end: End,
+        moved: [u64; 2],
+        at_ns: u64,
+        sink: &mut impl FnMut(&ConnectionInfo, Event),
+    ) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
         connection.set_lost(self.lost_ns);
         connection.on_end(end, moved, at_ns, &mut self.told);
@@ -460,7 +466,7 @@ impl Connections {
         self.forget(id);
     }
 
-    fn forget(&mut self, id: u64) {
+    fn forget(&mut self, id: ConnectionId) {
         let Some(mut connection) = self.remove(id) else { return };
         add(&mut self.totals, &mut connection);
         if let Some(ids) = self.of_process.get_mut(&connection.tgid) {
@@ -468,14 +474,14 @@ impl Connections {
         }
     }
 
-    fn insert(&mut self, id: u64, mut connection: Connection) {
+    fn insert(&mut self, id: ConnectionId, mut connection: Connection) {
         // An earlier one of this number would be counted for ever.
         self.remove(id);
         connection.count_memory(&mut self.bytes);
         self.by_id.insert(id, connection);
     }
 
-    fn remove(&mut self, id: u64) -> Option<Connection> {
+    fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         let connection = self.by_id.remove(&id)?;
         self.bytes = self.bytes.saturating_sub(connection.counted_memory());
         Some(connection)
@@ -486,7 +492,7 @@ impl Connections {
     fn shed(&mut self, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let share = self.bytes / self.by_id.len().max(1);
         let large = self.by_id.iter().filter(|(_, connection)| connection.counted_memory() >= share);
-        let mut by_age: Vec<(u64, u64)> = large.map(|(&id, connection)| (connection.active_ns, id)).collect();
+        let mut by_age: Vec<(u64, ConnectionId)> = large.map(|(&id, connection)| (connection.active_ns, id)).collect();
         by_age.sort_unstable();
         let enough = self.limits.bytes - self.limits.bytes / 8;
         for (active_ns, id) in by_age {
@@ -504,7 +510,7 @@ impl Connections {
         if self.by_id.len() < self.limits.connections {
             return;
         }
-        let mut by_age: Vec<(u64, u64)> = self.by_id.iter().map(|(&id, it)| (it.active_ns, id)).collect();
+        let mut by_age: Vec<(u64, ConnectionId)> = self.by_id.iter().map(|(&id, it)| (it.active_ns, id)).collect();
         let count = (by_age.len() / 16).max(1);
         by_age.select_nth_unstable(count - 1);
         for &(active_ns, id) in by_age.iter().take(count) {
@@ -532,7 +538,7 @@ fn add(totals: &mut Totals, connection: &mut Connection) {
 }
 
 /// A connection of which nothing is known.
-fn unknown(id: u64, tls: bool) -> ConnectionInfo {
+fn unknown(id: ConnectionId, tls: bool) -> ConnectionInfo {
     let (local, remote) = (Endpoint::Unknown, Endpoint::Unknown);
     ConnectionInfo {
         id,
@@ -552,78 +558,76 @@ fn unknown(id: u64, tls: bool) -> ConnectionInfo {
 
 #[cfg(test)]
 mod tests {
-    use ebpf_common::events::{AF_INET, EventKind, PLAINTEXT, RECEIVED, SENT};
-    use zerocopy::FromZeros as _;
+    use ebpf_common::events::PLAINTEXT;
 
     use super::*;
-    use crate::model::exchange::{Exchange, Operation, Outcome};
+    use crate::{
+        capture::testing,
+        model::{
+            exchange::{Exchange, Operation, Outcome},
+            net::Direction::{Received, Sent},
+        },
+    };
 
-    const CONN: u64 = 5;
-    const TGID: u32 = 7;
+    const CONN: ConnectionId = ConnectionId(5);
     /// HEADERS of stream 1: GET, http, /.
     const REQUEST: &[u8] = &[0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x84, 0x86];
     /// HEADERS of stream 1: 200.
     const RESPONSE: &[u8] = &[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
 
     fn open(connections: &mut Connections, at_ns: u64) {
-        open_as(connections, at_ns, CONN, 0);
+        open_as(connections, at_ns, CONN, MetAt::Unknown);
     }
 
-    fn open_as(connections: &mut Connections, at_ns: u64, conn: u64, state: u16) {
-        let mut open = Open::new_zeroed();
-        let family = if is_plaintext(conn) { 0 } else { AF_INET };
-        (open.kind, open.family, open.conn, open.at_ns, open.tgid) =
-            (EventKind::Open as u32, family, conn, at_ns, TGID);
-        open.state = state;
+    fn open_as(connections: &mut Connections, at_ns: u64, id: ConnectionId, met_at: MetAt) {
+        let ends = if is_plaintext(id) { Ends::Unknown } else { testing::tcp([0; 4], 0) };
+        let open = Open { ends, met_at, ..testing::open(id, at_ns) };
         connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Event| {});
     }
 
     /// Moves pieces of a connection, each after the other, and gives what is told of it.
-    fn told_of(connections: &mut Connections, at_ns: u64, pieces: &[(u32, &[u8])]) -> Vec<Exchange> {
+    fn told_of(connections: &mut Connections, at_ns: u64, pieces: &[(Direction, &[u8])]) -> Vec<Exchange> {
         told_on(connections, at_ns, CONN, pieces)
     }
 
-    fn told_on(connections: &mut Connections, at_ns: u64, conn: u64, pieces: &[(u32, &[u8])]) -> Vec<Exchange> {
+    fn told_on(
+        connections: &mut Connections,
+        at_ns: u64,
+        id: ConnectionId,
+        pieces: &[(Direction, &[u8])],
+    ) -> Vec<Exchange> {
         let mut told = Vec::new();
         let mut positions = [0; 2];
         for &(direction, bytes) in pieces {
-            let mut header = data(direction, bytes, positions[direction as usize]);
-            (header.conn, header.at_ns) = (conn, at_ns);
-            header.other_position = positions[1 - direction as usize];
-            positions[direction as usize] += bytes.len() as u64;
-            connections
-                .on_data(&header, bytes, &[], &mut |_: &ConnectionInfo, event: Event| told.extend(event.finished()));
+            let (position, other_position) = (positions[direction.index()], positions[direction.other().index()]);
+            let data = Data { position, other_position, ..testing::data(id, at_ns, direction, bytes) };
+            positions[direction.index()] += bytes.len() as u64;
+            connections.on_data(&data, &mut |_: &ConnectionInfo, event: Event| told.extend(event.finished()));
         }
         told
     }
 
-    /// What the kernel side says of bytes that moved.
-    fn data(direction: u32, bytes: &[u8], position: u64) -> Data {
-        let mut header = Data::new_zeroed();
-        (header.kind, header.direction, header.tgid) = (EventKind::Data as u32, direction, TGID);
-        (header.conn, header.at_ns, header.position) = (CONN, 1, position);
-        header.len = u32::try_from(bytes.len()).unwrap();
-        header.head_len = u16::try_from(bytes.len()).unwrap();
-        header
+    fn data(direction: Direction, bytes: &[u8], position: u64) -> Data<'_> {
+        Data { position, ..testing::data(CONN, 1, direction, bytes) }
     }
 
     /// How many requests are told of an HTTP/2 connection met in mid-life at `at_ns`, with one request and its response.
     fn told(connections: &mut Connections, at_ns: u64) -> usize {
         open(connections, at_ns);
-        told_of(connections, at_ns, &[(RECEIVED, REQUEST), (SENT, RESPONSE)]).len()
+        told_of(connections, at_ns, &[(Received, REQUEST), (Sent, RESPONSE)]).len()
     }
 
     #[test]
     fn memory_is_bounded_over_all_connections_and_small_ones_are_kept() {
         let limits = Limits { bytes: 1 << 20, ..Limits::default() };
         let mut connections = Connections::new(limits, 0);
-        let small = 1;
-        open_as(&mut connections, 0, small, 0);
-        told_on(&mut connections, 0, small, &[(RECEIVED, b"GET /small HTTP/1.1\r\n\r\n")]);
+        let small = ConnectionId(1);
+        open_as(&mut connections, 0, small, MetAt::Unknown);
+        told_on(&mut connections, 0, small, &[(Received, b"GET /small HTTP/1.1\r\n\r\n")]);
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
         let mut unseen = 0;
         for conn in 2..200 {
-            open_as(&mut connections, conn, conn, 0);
+            open_as(&mut connections, conn, ConnectionId(conn), MetAt::Unknown);
             let streams = (0..300_u32).flat_map(|stream| {
                 let mut frame = REQUEST.to_vec();
                 frame[5..9].copy_from_slice(&(2 * stream + 1).to_be_bytes());
@@ -631,7 +635,7 @@ mod tests {
             });
             let bytes: Vec<u8> = preface.iter().copied().chain(streams).collect();
             // Long after it was met: nothing is in doubt.
-            let told = told_on(&mut connections, 1_000_000_000 + conn, conn, &[(RECEIVED, &bytes)]);
+            let told = told_on(&mut connections, 1_000_000_000 + conn, ConnectionId(conn), &[(Received, &bytes)]);
             unseen += told.iter().filter(|exchange| exchange.outcome == Outcome::Unseen).count();
             assert!(connections.memory() <= limits.bytes, "{}", connections.memory());
         }
@@ -640,7 +644,10 @@ mod tests {
         assert!(unseen > 0, "what is given up is told");
         assert!(connections.by_id.contains_key(&small), "longest idle, but of no weight");
         let gone = usize::try_from(evicted).unwrap();
-        assert!((2..200).skip(gone).all(|id| connections.by_id.contains_key(&id)), "the longest idle go first");
+        assert!(
+            (2..200).skip(gone).all(|id| connections.by_id.contains_key(&ConnectionId(id))),
+            "the longest idle go first"
+        );
         connections.on_stop(1000, &mut |_: &ConnectionInfo, _: Event| {});
         assert_eq!(connections.memory(), 0, "what was added is taken away again");
     }
@@ -657,16 +664,13 @@ mod tests {
             })
             .collect();
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-        for conn in 1..100 {
-            open_as(&mut connections, 1, conn, 0);
-            told_on(&mut connections, 1, conn, &[(RECEIVED, preface)]);
-            let mut header = Data::new_zeroed();
-            (header.kind, header.direction, header.tgid) = (EventKind::Data as u32, RECEIVED, TGID);
+        for id in (1..100).map(ConnectionId) {
+            open_as(&mut connections, 1, id, MetAt::Unknown);
+            told_on(&mut connections, 1, id, &[(Received, preface)]);
             // It is ahead of what was told of the other direction.
-            (header.conn, header.at_ns, header.position, header.other_position) = (conn, 2, preface.len() as u64, 1);
-            header.len = u32::try_from(frames.len()).unwrap();
-            header.head_len = u16::try_from(frames.len()).unwrap();
-            connections.on_data(&header, &frames, &[], &mut |_: &ConnectionInfo, _: Event| {});
+            let (position, other_position) = (preface.len() as u64, 1);
+            let data = Data { position, other_position, ..testing::data(id, 2, Received, &frames) };
+            connections.on_data(&data, &mut |_: &ConnectionInfo, _: Event| {});
         }
         assert_eq!(connections.waiting.len(), 99);
         connections.on_tick(u64::MAX / 2, &mut |_: &ConnectionInfo, _: Event| {});
@@ -680,7 +684,7 @@ mod tests {
         let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
         let switched = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
         let answered = [&switched[..], &settings, RESPONSE].concat();
-        for (requests, responses) in [(RECEIVED, SENT), (SENT, RECEIVED)] {
+        for (requests, responses) in [(Received, Sent), (Sent, Received)] {
             let mut connections = Connections::new(Limits::default(), 0);
             open(&mut connections, 1);
             let told = told_of(&mut connections, 1, &[(requests, asked), (responses, &answered)]);
@@ -690,11 +694,10 @@ mod tests {
         }
     }
 
-    fn state(connections: &mut Connections, state: u32, error: u32, [received, sent]: [u64; 2]) -> Vec<Exchange> {
+    fn state(connections: &mut Connections, state: TcpState, error: u32, moved: [u64; 2]) -> Vec<Exchange> {
         let mut told = Vec::new();
-        let mut event = State::new_zeroed();
-        (event.kind, event.state, event.conn, event.at_ns) = (EventKind::State as u32, state, CONN, 2);
-        (event.error, event.received, event.sent) = (error, received, sent);
+        let [received, sent] = moved;
+        let event = State { error, received, sent, ..testing::state(CONN, 2, state) };
         connections.on_state(&event, &mut |_: &ConnectionInfo, event: Event| told.extend(event.finished()));
         told
     }
@@ -713,15 +716,14 @@ mod tests {
     #[test]
     fn an_end_that_overtakes_the_last_answer_waits_for_it() {
         let mut connections = Connections::new(Limits::default(), 0);
-        open_as(&mut connections, 1, CONN, MET_AT_BEGINNING);
+        open_as(&mut connections, 1, CONN, MetAt::Beginning);
         let all = [GET.len() as u64, OK.len() as u64];
-        assert!(told_of(&mut connections, 1, &[(RECEIVED, GET)]).is_empty());
-        assert!(state(&mut connections, TCP_FIN_WAIT1, 0, all).is_empty());
-        assert!(state(&mut connections, TCP_CLOSE, ECONNRESET, all).is_empty());
+        assert!(told_of(&mut connections, 1, &[(Received, GET)]).is_empty());
+        assert!(state(&mut connections, TcpState::FinWait1, 0, all).is_empty());
+        assert!(state(&mut connections, TcpState::Close, ECONNRESET, all).is_empty());
         let mut told = Vec::new();
-        let mut header = data(SENT, OK, 0);
-        header.other_position = all[0];
-        connections.on_data(&header, OK, &[], &mut |_: &ConnectionInfo, event: Event| told.extend(event.finished()));
+        let answer = Data { other_position: all[0], ..data(Sent, OK, 0) };
+        connections.on_data(&answer, &mut |_: &ConnectionInfo, event: Event| told.extend(event.finished()));
         assert_eq!(statuses(&told), [Some(200)]);
         assert!(connections.is_empty(), "its end was told");
     }
@@ -729,9 +731,9 @@ mod tests {
     #[test]
     fn an_end_does_not_wait_for_ever() {
         let mut connections = Connections::new(Limits::default(), 0);
-        open_as(&mut connections, 1, CONN, MET_AT_BEGINNING);
-        told_of(&mut connections, 1, &[(RECEIVED, GET)]);
-        assert!(state(&mut connections, TCP_CLOSE, ECONNRESET, [1000, 1000]).is_empty());
+        open_as(&mut connections, 1, CONN, MetAt::Beginning);
+        told_of(&mut connections, 1, &[(Received, GET)]);
+        assert!(state(&mut connections, TcpState::Close, ECONNRESET, [1000, 1000]).is_empty());
         let mut told = Vec::new();
         connections.on_tick(1_000_000_000, &mut |_: &ConnectionInfo, event: Event| told.extend(event.finished()));
         assert_eq!((statuses(&told), connections.is_empty()), (vec![None], true));
@@ -741,29 +743,28 @@ mod tests {
     fn what_is_told_of_a_connection_after_its_end_takes_up_nothing() {
         let mut connections = Connections::new(Limits::default(), 0);
         open(&mut connections, 1);
-        told_of(&mut connections, 1, &[(RECEIVED, GET), (SENT, OK)]);
-        state(&mut connections, TCP_CLOSE, 0, [GET.len() as u64, OK.len() as u64]);
+        told_of(&mut connections, 1, &[(Received, GET), (Sent, OK)]);
+        state(&mut connections, TcpState::Close, 0, [GET.len() as u64, OK.len() as u64]);
         assert!(connections.is_empty());
-        let mut end = data(RECEIVED, &[], GET.len() as u64);
-        end.flags = flags::END;
+        let end = Data { flags: DataFlags::END, ..data(Received, &[], GET.len() as u64) };
         let nobody = &mut |_: &ConnectionInfo, _: Event| {};
-        connections.on_data(&end, &[], &[], nobody);
-        connections.on_data(&data(RECEIVED, GET, GET.len() as u64), GET, &[], nobody);
+        connections.on_data(&end, nobody);
+        connections.on_data(&data(Received, GET, GET.len() as u64), nobody);
         assert!(connections.is_empty());
     }
 
     #[test]
     fn tls_within_tls_has_the_ends_of_the_connection_that_carries_both() {
-        let (outer, inner) = (PLAINTEXT | 5, PLAINTEXT | 6);
+        let (outer, inner) = (ConnectionId(PLAINTEXT | 5), ConnectionId(PLAINTEXT | 6));
         let mut connections = Connections::new(Limits::default(), 0);
-        for conn in [CONN, outer, inner] {
-            open_as(&mut connections, 1, conn, 0);
+        for id in [CONN, outer, inner] {
+            open_as(&mut connections, 1, id, MetAt::Unknown);
         }
-        for (conn, carrier) in [(outer, CONN), (inner, outer)] {
-            connections.on_bind(&Bind { kind: EventKind::Bind as u32, reserved: 0, conn, carrier, at_ns: 1 });
+        for (stream, carrier) in [(outer, Carrier::Connection(CONN)), (inner, Carrier::Stream(outer))] {
+            connections.on_bind(&Bind { stream, carrier, at_ns: 1 });
         }
-        let ends = |conn: u64| {
-            let info = &connections.by_id[&conn].info;
+        let ends = |id: ConnectionId| {
+            let info = &connections.by_id[&id].info;
             (info.id, info.remote.clone(), info.tls)
         };
         assert!(ends(outer).1 != Endpoint::Unknown);
@@ -775,23 +776,23 @@ mod tests {
         const SECOND: u64 = 1_000_000_000;
         assert_eq!(told(&mut Connections::new(Limits::default(), 0), SECOND), 1, "nothing moved for a second");
         let mut connections = Connections::new(Limits::default(), 0);
-        connections.on_resumed(TGID, SECOND - 1);
+        connections.on_resumed(testing::PROCESS, SECOND - 1);
         assert_eq!(told(&mut connections, SECOND), 0, "what moved before may have ended within a frame");
     }
     #[test]
     fn plaintext_was_not_seen_before_the_probes() {
         const SECOND: u64 = 1_000_000_000;
-        const STREAM: u64 = PLAINTEXT | 5;
-        let told = |probed_ns: Option<u64>, met_ns: u64, state: u16| {
+        const STREAM: ConnectionId = ConnectionId(PLAINTEXT | 5);
+        let told = |probed_ns: Option<u64>, met_ns: u64, met_at: MetAt| {
             let mut connections = Connections::new(Limits::default(), 0);
             probed_ns.into_iter().for_each(|at_ns| connections.on_tls_probed(at_ns));
-            open_as(&mut connections, met_ns, STREAM, state);
-            told_on(&mut connections, SECOND, STREAM, &[(RECEIVED, REQUEST), (SENT, RESPONSE)]).len()
+            open_as(&mut connections, met_ns, STREAM, met_at);
+            told_on(&mut connections, SECOND, STREAM, &[(Received, REQUEST), (Sent, RESPONSE)]).len()
         };
-        assert_eq!(told(None, SECOND, 0), 1);
-        assert_eq!(told(Some(SECOND / 2), SECOND, 0), 1, "nothing moved for half a second");
-        assert_eq!(told(Some(SECOND - 1), SECOND, 0), 0, "the probes came in its midst, maybe");
-        assert_eq!(told(None, SECOND - 1, MET_MID_STREAM), 0, "bytes moved just before");
-        assert_eq!(told(None, SECOND / 2, MET_MID_STREAM), 1);
+        assert_eq!(told(None, SECOND, MetAt::Unknown), 1);
+        assert_eq!(told(Some(SECOND / 2), SECOND, MetAt::Unknown), 1, "nothing moved for half a second");
+        assert_eq!(told(Some(SECOND - 1), SECOND, MetAt::Unknown), 0, "the probes came in its midst, maybe");
+        assert_eq!(told(None, SECOND - 1, MetAt::MidStream), 0, "bytes moved just before");
+        assert_eq!(told(None, SECOND / 2, MetAt::MidStream), 1);
     }
 }

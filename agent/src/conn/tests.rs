@@ -4,20 +4,25 @@ use std::collections::HashSet;
 
 use ebpf_common::{
     capture::{Capture, MODE_HTTP2_FRAMES, MODE_TURNS},
-    events::{
-        AF_INET, AF_UNIX, Data, EventKind, MET_AT_BEGINNING, MET_MID_STREAM, Open, PLAINTEXT, RECEIVED, SENT, State,
-        TCP_CLOSE, TCP_LAST_ACK, flags,
-    },
+    events::PLAINTEXT,
 };
-use zerocopy::FromZeros as _;
 
 use super::{Connections, Limits, Wanted};
-use crate::model::{
-    exchange::{Event, Exchange, Key, Operation, Outcome},
-    net::ConnectionInfo,
+use crate::{
+    capture::{
+        event::{Data, DataFlags, MetAt, Open, State, TcpState},
+        testing,
+    },
+    model::{
+        exchange::{Event, Exchange, Key, Operation, Outcome},
+        ids::ConnectionId,
+        net::{ConnectionInfo, Direction},
+    },
 };
 
-const CONN: u64 = 5;
+const CONN: ConnectionId = ConnectionId(5);
+const RECEIVED: Direction = Direction::Received;
+const SENT: Direction = Direction::Sent;
 const MS: u64 = 1_000_000;
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -57,7 +62,7 @@ impl Told {
 /// A connection that is watched.
 struct Wire {
     connections: Connections,
-    id: u64,
+    id: ConnectionId,
     told: Told,
     wanted: Wanted,
     moved: [u64; 2],
@@ -67,11 +72,9 @@ struct Wire {
 impl Wire {
     fn new(met: Met) -> Self {
         let mut connections = Connections::new(Limits::default(), 0);
-        let mut open = Open::new_zeroed();
-        (open.kind, open.conn, open.tgid, open.at_ns) = (EventKind::Open as u32, CONN, 7, 1_000 * MS);
-        open.family = if met == Met::Unix { AF_UNIX } else { AF_INET };
-        open.state = if met == Met::AtBeginning { 1 | MET_AT_BEGINNING } else { u16::from(met != Met::Unix) };
-        open.remote_addr[..4].copy_from_slice(&[192, 0, 2, 9]);
+        let ends = if met == Met::Unix { testing::unix() } else { testing::tcp([192, 0, 2, 9], 0) };
+        let met_at = if met == Met::AtBeginning { MetAt::Beginning } else { MetAt::Unknown };
+        let open = Open { ends, met_at, ..testing::open(CONN, 1_000 * MS) };
         connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Event| {});
         Self { connections, id: CONN, told: Told::default(), wanted: Wanted::Pieces, moved: [0; 2], now: 1_000 * MS }
     }
@@ -79,27 +82,19 @@ impl Wire {
     /// Plaintext of TLS that is met right behind bytes which are not told.
     fn in_use() -> Self {
         let mut wire = Self::new(Met::Unix);
-        wire.id = PLAINTEXT | 6;
-        let mut open = Open::new_zeroed();
-        (open.kind, open.conn, open.tgid, open.at_ns) = (EventKind::Open as u32, wire.id, 7, wire.now);
-        open.state = MET_MID_STREAM;
+        wire.id = ConnectionId(PLAINTEXT | 6);
+        let open = Open { met_at: MetAt::MidStream, ..testing::open(wire.id, wire.now) };
         wire.connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Event| {});
         wire
     }
 
-    fn moves(&mut self, direction: u32, bytes: &[u8]) -> &mut Self {
+    fn moves(&mut self, direction: Direction, bytes: &[u8]) -> &mut Self {
         self.now += MS;
-        let mut header = Data::new_zeroed();
-        (header.kind, header.direction, header.tgid, header.conn) = (EventKind::Data as u32, direction, 7, self.id);
-        (header.at_ns, header.len) = (self.now, u32::try_from(bytes.len()).unwrap());
-        header.head_len = u16::try_from(bytes.len()).unwrap();
-        header.position = self.moved[direction as usize];
-        header.other_position = self.moved[1 - direction as usize];
-        self.moved[direction as usize] += bytes.len() as u64;
+        let (position, other_position) = (self.moved[direction.index()], self.moved[direction.other().index()]);
+        let data = Data { position, other_position, ..testing::data(self.id, self.now, direction, bytes) };
+        self.moved[direction.index()] += bytes.len() as u64;
         let told = &mut self.told;
-        let wanted = self
-            .connections
-            .on_data(&header, bytes, &[], &mut |info: &ConnectionInfo, event: Event| told.take(info, event));
+        let wanted = self.connections.on_data(&data, &mut |info: &ConnectionInfo, event: Event| told.take(info, event));
         if self.wanted != Wanted::Nothing {
             self.wanted = wanted;
         }
@@ -116,21 +111,19 @@ impl Wire {
 
     /// A read gives nothing: the other side has finished.
     fn reads_the_end(&mut self) -> &mut Self {
-        let mut end = Data::new_zeroed();
-        (end.kind, end.direction, end.flags, end.tgid) = (EventKind::Data as u32, RECEIVED, flags::END, 7);
-        (end.conn, end.at_ns) = (CONN, self.now);
-        [end.position, end.other_position] = self.moved;
+        let [position, other_position] = self.moved;
+        let data = testing::data(CONN, self.now, RECEIVED, &[]);
+        let end = Data { flags: DataFlags::END, position, other_position, ..data };
         let told = &mut self.told;
         let sink = &mut |info: &ConnectionInfo, event: Event| told.take(info, event);
-        self.connections.on_data(&end, &[], &[], sink);
+        self.connections.on_data(&end, sink);
         self.connections.on_tick(self.now + 1_000_000_000, sink);
         self
     }
 
     fn closes(&mut self) -> &mut Self {
-        let mut state = State::new_zeroed();
-        (state.kind, state.state, state.conn, state.at_ns) = (EventKind::State as u32, TCP_CLOSE, CONN, self.now);
-        [state.received, state.sent] = self.moved;
+        let [received, sent] = self.moved;
+        let state = State { received, sent, ..testing::state(CONN, self.now, TcpState::Close) };
         let told = &mut self.told;
         let sink = &mut |info: &ConnectionInfo, event: Event| told.take(info, event);
         self.connections.on_state(&state, sink);
@@ -212,7 +205,7 @@ fn a_protocol_that_is_answered_in_http_is_none_of_ours() {
         for to_peer in [SENT, RECEIVED] {
             let mut wire = Wire::new(met);
             for _ in 0..20 {
-                wire.moves(to_peer, asked).moves(1 - to_peer, OK);
+                wire.moves(to_peer, asked).moves(to_peer.other(), OK);
             }
             assert_eq!((wire.closes().told().len(), wire.anomalies()), (0, 0), "{met:?}");
             assert_eq!(wire.wanted, Wanted::Nothing);
@@ -259,9 +252,7 @@ fn a_stream_that_is_met_in_use_gives_no_pair_that_is_not_proved() {
 fn a_connection_that_is_in_use_when_it_is_met_gives_its_first_pair_to_nobody() {
     let reopened = |at_ns: u64| {
         let mut wire = Wire::new(Met::Unix);
-        let mut open = Open::new_zeroed();
-        (open.kind, open.conn, open.tgid, open.at_ns) = (EventKind::Open as u32, CONN, 7, at_ns);
-        (open.family, open.state) = (AF_INET, 1);
+        let open = Open { ends: testing::tcp([0; 4], 0), ..testing::open(CONN, at_ns) };
         wire.connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Event| {});
         wire.now = at_ns;
         wire.receives(GET).sends(OK).receives(GET).sends(OK);
@@ -276,7 +267,7 @@ fn a_request_whose_answer_is_lost_before_it_is_believed_is_counted() {
     for met in ALL {
         let mut wire = Wire::new(met);
         wire.receives(GET);
-        wire.moved[SENT as usize] += OK.len() as u64;
+        wire.moved[SENT.index()] += OK.len() as u64;
         wire.receives(GET).sends(OK).receives(GET).sends(OK);
         wire.connections.gather();
         let (told, lost) = (wire.told(), wire.connections.totals().requests_lost);
@@ -395,7 +386,7 @@ fn an_answer_that_was_lost_at_the_end_is_unseen_and_not_missing() {
     for (lost, outcome) in [(OK.len(), "Unseen"), (0, "NoResponse")] {
         let mut wire = Wire::new(Met::AtBeginning);
         wire.receives(GET).sends(OK).receives(GET);
-        wire.moved[SENT as usize] += lost as u64;
+        wire.moved[SENT.index()] += lost as u64;
         wire.closes();
         assert_eq!(wire.told(), ["Server GET /a 200".to_owned(), format!("Server GET /a 0 {outcome}")]);
     }
@@ -406,7 +397,7 @@ fn an_answer_that_was_lost_before_its_end_was_read_is_unseen_and_not_missing() {
     for (lost, outcome) in [(OK.len(), "Unseen"), (0, "NoResponse")] {
         let mut wire = Wire::new(Met::AtBeginning);
         wire.sends(GET);
-        wire.moved[RECEIVED as usize] += lost as u64;
+        wire.moved[RECEIVED.index()] += lost as u64;
         wire.reads_the_end();
         assert_eq!(wire.told(), [format!("Client GET /a 0 {outcome}")]);
     }
@@ -417,7 +408,7 @@ fn a_body_that_goes_on_to_the_end_is_as_long_as_what_came() {
     for lost in [50, 0] {
         let mut wire = Wire::new(Met::AtBeginning);
         wire.sends(GET).receives("HTTP/1.1 200 OK\r\n\r\nhi");
-        wire.moved[RECEIVED as usize] += lost;
+        wire.moved[RECEIVED.index()] += lost;
         wire.reads_the_end();
         let [(_, Exchange { operation: Operation::Http(http), .. })] = &wire.told.finished[..] else {
             panic!("{:?}", wire.told.finished)
@@ -437,8 +428,9 @@ fn what_may_have_been_answered_by_a_record_that_was_lost_is_not_told_to_have_no_
             wire.connections.on_losses(wire.now + MS);
         }
         let told = &mut wire.told;
-        wire.connections
-            .on_exit(7, wire.now + 2 * MS, &mut |info: &ConnectionInfo, event: Event| told.take(info, event));
+        wire.connections.on_exit(testing::PROCESS, wire.now + 2 * MS, &mut |info: &ConnectionInfo, event: Event| {
+            told.take(info, event)
+        });
         assert_eq!(wire.told(), [expected]);
     }
 }
@@ -459,23 +451,17 @@ fn plaintext_whose_end_comes_behind_a_loss_is_unseen_and_else_without_response()
         let told = &mut wire.told;
         let sink = &mut |info: &ConnectionInfo, event: Event| told.take(info, event);
         if client {
-            let mut end = Data::new_zeroed();
-            (end.kind, end.direction, end.flags, end.tgid) = (EventKind::Data as u32, RECEIVED, flags::END, 7);
-            (end.conn, end.at_ns) = (id, wire.now);
-            wire.connections.on_data(&end, &[], &[], sink);
+            let end = Data { flags: DataFlags::END, ..testing::data(id, wire.now, RECEIVED, &[]) };
+            wire.connections.on_data(&end, sink);
         } else {
-            let mut state = State::new_zeroed();
-            (state.kind, state.state, state.conn, state.at_ns) = (EventKind::State as u32, TCP_LAST_ACK, id, wire.now);
-            wire.connections.on_state(&state, sink);
+            wire.connections.on_state(&testing::state(id, wire.now, TcpState::LastAck), sink);
         }
         // That is found out a moment later.
         if is_lost {
             wire.connections.on_losses(wire.now + MS);
         }
         wire.connections.on_tick(wire.now + 1_000 * MS, sink);
-        let mut state = State::new_zeroed();
-        (state.kind, state.state, state.conn, state.at_ns) = (EventKind::State as u32, TCP_CLOSE, id, wire.now);
-        wire.connections.on_state(&state, sink);
+        wire.connections.on_state(&testing::state(id, wire.now, TcpState::Close), sink);
         wire.connections.on_tick(wire.now + 2_000 * MS, sink);
         let role = if client { "Client" } else { "Server" };
         let expected = if is_lost { "Unseen" } else { "NoResponse" };

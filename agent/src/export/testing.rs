@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use crate::model::{
+    ids::ProcessId,
     net::Endpoint,
     span::{Attribute, Kind, Resource, Span, Status, Value},
     trace_context::{SpanId, TraceId},
 };
 
-pub(crate) fn resource(service: &str, pid: u32) -> Arc<Resource> {
+pub(crate) fn resource(service: &str, pid: ProcessId) -> Arc<Resource> {
     let text = |text: &str| Value::Str(text.into());
     Arc::new(Resource {
         attributes: vec![
             ("service.name".into(), text(service)),
             ("service.namespace".into(), text("shop")),
             ("service.instance.id".into(), text("i-1")),
-            ("process.pid".into(), Value::Int(pid.into())),
+            ("process.pid".into(), Value::Int(pid.0.into())),
         ],
         service_name: service.into(),
         pid,
@@ -24,7 +25,7 @@ pub(crate) fn resource(service: &str, pid: u32) -> Arc<Resource> {
 
 /// A server span of 16 attributes, as HTTP makes them. All have an equal resource, but not the same.
 pub(crate) fn span(number: u64) -> Span {
-    thread_local!(static RESOURCE: Arc<Resource> = resource("shop-api", 4711));
+    thread_local!(static RESOURCE: Arc<Resource> = resource("shop-api", ProcessId(4711)));
     let text = |text: &str| Value::Str(text.into());
     let mut trace_id = [0x4b; 16];
     trace_id[8..].copy_from_slice(&number.to_be_bytes());
@@ -60,7 +61,7 @@ pub(crate) fn span(number: u64) -> Span {
         links: Vec::new(),
         attributes: attributes.into_iter().map(|(key, value)| Attribute { key, value }).collect(),
         resource: RESOURCE.with(Arc::clone),
-        pid: 4711,
+        pid: ProcessId(4711),
         local: Endpoint::Inet("127.0.0.1:8080".parse().unwrap()),
     }
 }

@@ -4,6 +4,7 @@ use compact_str::CompactString;
 
 use super::{
     baggage,
+    ids::ThreadId,
     net::{Role, Thread},
     trace_context::TraceParent,
 };
@@ -20,7 +21,7 @@ pub struct Exchange {
     /// First byte of the (final) response; `None` if none was seen.
     pub first_byte_ns: Option<u64>,
     /// The thread that moved it; 0 where that is not known.
-    pub response_tid: u32,
+    pub response_tid: ThreadId,
     /// Last byte of the response, or the moment it became certain that none would come.
     pub end_ns: u64,
     /// How it ended.

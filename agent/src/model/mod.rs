@@ -3,6 +3,7 @@
 pub mod b3;
 pub mod baggage;
 pub mod exchange;
+pub mod ids;
 pub mod jaeger;
 pub mod metric;
 pub mod net;

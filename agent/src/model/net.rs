@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use super::ids::{ConnectionId, ProcessId, ThreadId};
+
 /// Which way bytes moved, as the watched process sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -68,9 +70,9 @@ impl Role {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Thread {
     /// Process (thread group) id.
-    pub tgid: u32,
+    pub tgid: ProcessId,
     /// Thread id.
-    pub tid: u32,
+    pub tid: ThreadId,
     /// The unit of work that ran on it: a task, goroutine or virtual thread. 0 where there is none, or none is known.
     pub work: u64,
 }
@@ -121,7 +123,7 @@ impl fmt::Display for Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionInfo {
     /// Identity; never reused.
-    pub id: u64,
+    pub id: ConnectionId,
     /// The watched process's end.
     pub local: Endpoint,
     /// The other end.
@@ -137,7 +139,7 @@ pub struct ConnectionInfo {
     /// The client that a proxy in between has named (PROXY protocol).
     pub client: Option<SocketAddr>,
     /// Both ends of a connection have the same number, where both are known to be on this host; none other has it.
-    pub link: u64,
+    pub link: ConnectionId,
     /// What its positions are counted from.
     pub origin: Origin,
     /// Whoever reads from it waits in that call for bytes to come: a thread serves it alone meanwhile.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::{
+    ids::ProcessId,
     net::Endpoint,
     trace_context::{SpanId, TraceId},
 };
@@ -81,7 +82,7 @@ pub struct Resource {
     /// `service.name`, also in `attributes`.
     pub service_name: CompactString,
     /// The process that stands for all of the instance's.
-    pub pid: u32,
+    pub pid: ProcessId,
 }
 
 /// A span that another is linked to.
@@ -123,7 +124,7 @@ pub struct Span {
     /// The service instance.
     pub resource: Arc<Resource>,
     /// The process that moved its bytes: one of the instance's, which may be another than the resource names.
-    pub pid: u32,
+    pub pid: ProcessId,
     /// Its end of the connection, for print: the conventions have no attribute for it.
     pub local: Endpoint,
 }

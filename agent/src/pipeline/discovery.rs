@@ -7,13 +7,14 @@ use std::{
     sync::Arc,
 };
 
-use ebpf_common::{
-    events::{Met, Open, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process},
-    limits::PROCESSES_MAX,
-};
+use ebpf_common::limits::PROCESSES_MAX;
 
 use crate::{
-    capture::{Capture, Decision},
+    capture::{
+        Capture, Decision,
+        event::{Met, Open, Process, ProcessChange},
+    },
+    model::ids::ProcessId,
     procs::{
         ProcessTable, Seen,
         selector::{Reason, Verdict},
@@ -33,19 +34,19 @@ pub(super) struct Discovery {
     /// Any process may be watched; else `living` are, and their children.
     is_open: bool,
     /// Living processes among the chosen ones and their children.
-    living: HashSet<u32>,
+    living: HashSet<ProcessId>,
     /// Where the choice is open: what was decided of processes that were met.
-    evaluated: HashMap<u32, Evaluated>,
+    evaluated: HashMap<ProcessId, Evaluated>,
     /// Decisions that the kernel side is to be told.
-    decisions: Vec<(u32, Decision)>,
+    decisions: Vec<(ProcessId, Decision)>,
     /// The ports that processes are chosen by have changed.
     ports_changed: bool,
     /// Processes of which nothing was known any more when they were to be evaluated.
     unknown: u64,
     /// Processes that have started a program since this was last asked for, with when they were started.
-    begun: HashMap<u32, u64>,
+    begun: HashMap<ProcessId, u64>,
     /// Processes that are watched from now on, and were ignored before.
-    resumed: Vec<u32>,
+    resumed: Vec<ProcessId>,
     /// What the decisions were made on, see [`ProcessTable::generation`].
     generation: u64,
 }
@@ -60,7 +61,7 @@ struct Evaluated {
 
 impl Discovery {
     /// With the processes that were chosen by pid; none: the choice is open.
-    pub(super) fn new(processes: Arc<ProcessTable>, chosen: &[u32]) -> Self {
+    pub(super) fn new(processes: Arc<ProcessTable>, chosen: &[ProcessId]) -> Self {
         Self {
             generation: processes.generation(),
             processes,
@@ -77,7 +78,7 @@ impl Discovery {
 
     /// Evaluates the processes that run already, and gives those that are watched. Where rules choose, the kernel side is told of
     /// all: until it is, what they move has little room in the ring, and takes that of others.
-    pub(super) fn evaluate_running(&mut self) -> Vec<u32> {
+    pub(super) fn evaluate_running(&mut self) -> Vec<ProcessId> {
         let mut watched = Vec::new();
         for (tgid, verdict) in self.processes.scan() {
             match verdict {
@@ -97,11 +98,10 @@ impl Discovery {
     }
 
     /// A process that the kernel side knows no decision of uses a connection.
-    pub(super) fn on_met(&mut self, met: &Met) {
-        let comm = String::from_utf8_lossy(name(&met.comm));
-        let forked_from = if met.is_forked != 0 { met.parent } else { 0 };
-        self.processes.on_met(met.tgid, met.started_at_ns, &comm, forked_from);
-        self.processes.on_seen(met.tgid, met.started_at_ns, Seen::from(met));
+    pub(super) fn on_met(&mut self, met: &Met<'_>) {
+        let comm = String::from_utf8_lossy(met.comm);
+        self.processes.on_met(met.tgid, met.started_at_ns, &comm, met.forked_from);
+        self.processes.on_seen(met.tgid, met.started_at_ns, Seen::from(met.seen));
         if self.is_open {
             // What was decided of it before is of an earlier program, or of before it listened or served.
             self.evaluate(met.tgid);
@@ -109,8 +109,8 @@ impl Discovery {
     }
 
     /// A process uses a connection for the first time. Tells whether it is watched.
-    pub(super) fn on_open(&mut self, open: &Open) -> bool {
-        let comm = String::from_utf8_lossy(name(&open.comm));
+    pub(super) fn on_open(&mut self, open: &Open<'_>) -> bool {
+        let comm = String::from_utf8_lossy(open.comm);
         let is_another = self.processes.on_met(open.tgid, open.started_at_ns, &comm, open.forked_from);
         if !self.is_open {
             return true;
@@ -122,7 +122,7 @@ impl Discovery {
     }
 
     /// Whether what a process moves is wanted.
-    pub(super) fn wants(&mut self, tgid: u32) -> bool {
+    pub(super) fn wants(&mut self, tgid: ProcessId) -> bool {
         if !self.is_open {
             return true;
         }
@@ -132,7 +132,7 @@ impl Discovery {
         }
     }
 
-    fn evaluate(&mut self, tgid: u32) -> bool {
+    fn evaluate(&mut self, tgid: ProcessId) -> bool {
         let verdict = self.processes.verdict(tgid);
         let is_wanted = verdict.is_watch();
         let before = self.evaluated.get(&tgid).copied();
@@ -157,28 +157,27 @@ impl Discovery {
     }
 
     /// A process was forked, replaced its program, or ended.
-    pub(super) fn on_process(&mut self, event: &Process) {
-        match event.what {
-            PROCESS_FORK => {
-                self.processes.on_fork(event.parent, event.tgid, event.started_at_ns);
+    pub(super) fn on_process(&mut self, event: &Process<'_>) {
+        match event.change {
+            ProcessChange::Fork { parent } => {
+                self.processes.on_fork(parent, event.tgid, event.started_at_ns);
                 self.evaluated.remove(&event.tgid);
                 if !self.is_open {
                     self.living.insert(event.tgid);
                 }
             }
-            PROCESS_EXEC => {
-                let comm = String::from_utf8_lossy(name(&event.comm));
+            ProcessChange::Exec => {
+                let comm = String::from_utf8_lossy(event.comm);
                 self.processes.on_exec(event.tgid, event.started_at_ns, &comm);
                 self.evaluated.remove(&event.tgid);
                 self.begun.insert(event.tgid, event.started_at_ns);
             }
-            PROCESS_EXIT => {
+            ProcessChange::Exit => {
                 self.begun.remove(&event.tgid);
                 self.processes.on_exit(event.tgid, event.started_at_ns);
                 self.evaluated.remove(&event.tgid);
                 self.living.remove(&event.tgid);
             }
-            other => tracing::error!(what = other, "the kernel side reported an unknown thing of a process"),
         }
     }
 
@@ -203,7 +202,7 @@ impl Discovery {
     }
 
     /// Processes that the kernel side was told to watch, and had ignored: what they moved before is not known.
-    pub(super) fn take_resumed(&mut self) -> impl Iterator<Item = u32> {
+    pub(super) fn take_resumed(&mut self) -> impl Iterator<Item = ProcessId> {
         self.resumed.drain(..)
     }
 
@@ -262,11 +261,6 @@ impl Discovery {
     }
 }
 
-/// A zero-padded name.
-fn name(comm: &[u8; 16]) -> &[u8] {
-    comm.split(|&byte| byte == 0).next().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,13 +271,13 @@ mod tests {
 
     fn discovery(criteria: Vec<Criteria>) -> Discovery {
         let rules = criteria.into_iter().map(|criteria| Arc::new(Rule { criteria, ..Rule::default() })).collect();
-        let selector = Selector { rules, own_pid: Some(1), ..Selector::default() };
+        let selector = Selector { rules, own_pid: Some(ProcessId(1)), ..Selector::default() };
         Discovery::new(Arc::new(ProcessTable::new(ProcessConfig { selector, ..ProcessConfig::default() })), &[])
     }
 
     #[test]
     fn what_runs_already_is_decided_before_it_is_met() {
-        let own = std::process::id();
+        let own = ProcessId(std::process::id());
         let exe = std::env::current_exe().unwrap();
         let glob = Glob::new(exe.to_str().unwrap()).unwrap();
         let mut chosen = discovery(vec![Criteria { exe_path: Some(glob), ..Criteria::default() }]);

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     capture::{Capture, Uprobe},
+    model::ids::ProcessId,
     procs::fs::ProcFs,
     tls::{Attachments, Finder},
 };
@@ -38,10 +39,10 @@ pub(super) struct Plaintext {
     proc: ProcFs,
     finder: Finder,
     attachments: Attachments<Uprobe>,
-    looked: HashMap<u32, Looked>,
+    looked: HashMap<ProcessId, Looked>,
     /// Processes that have started a program since the last round, and in the one before.
-    newborn: HashSet<u32>,
-    executed: HashSet<u32>,
+    newborn: HashSet<ProcessId>,
+    executed: HashSet<ProcessId>,
     swept: Instant,
 }
 
@@ -66,7 +67,7 @@ impl Plaintext {
     }
 
     /// A process is watched from now on.
-    pub(super) fn on_watched(&mut self, tgid: u32) {
+    pub(super) fn on_watched(&mut self, tgid: ProcessId) {
         if let std::collections::hash_map::Entry::Vacant(entry) = self.looked.entry(tgid) {
             entry.insert(Looked { at: Instant::now(), again_after: AGAIN_AFTER });
             self.finder.look(tgid);
@@ -74,20 +75,20 @@ impl Plaintext {
     }
 
     /// A process was forked.
-    pub(super) fn on_fork(&mut self, parent: u32, child: u32) {
+    pub(super) fn on_fork(&mut self, parent: ProcessId, child: ProcessId) {
         self.attachments.on_fork(parent, child);
     }
 
     /// A process carries out another program. It is looked at a round later, if it has not ended by then: now it has not
     /// loaded its libraries yet, and most that end at once never will.
-    pub(super) fn on_exec(&mut self, tgid: u32) {
+    pub(super) fn on_exec(&mut self, tgid: ProcessId) {
         self.attachments.on_gone(tgid, Instant::now());
         self.looked.insert(tgid, Looked { at: Instant::now(), again_after: AGAIN_AFTER });
         self.newborn.insert(tgid);
     }
 
     /// A process has ended.
-    pub(super) fn on_exit(&mut self, tgid: u32) {
+    pub(super) fn on_exit(&mut self, tgid: ProcessId) {
         self.attachments.on_gone(tgid, Instant::now());
         self.looked.remove(&tgid);
         self.newborn.remove(&tgid);
@@ -95,7 +96,7 @@ impl Plaintext {
     }
 
     /// A process was seen to use TLS: by a library that it may have loaded just now.
-    pub(super) fn on_encrypted(&mut self, tgid: u32) {
+    pub(super) fn on_encrypted(&mut self, tgid: ProcessId) {
         let now = Instant::now();
         let looked = self.looked.entry(tgid).or_insert(Looked { at: now, again_after: Duration::ZERO });
         if now.saturating_duration_since(looked.at) >= looked.again_after {

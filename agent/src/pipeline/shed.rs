@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::model::ids::ProcessId;
 use compact_str::CompactString;
 
 /// Most services that are told apart.
@@ -14,7 +15,7 @@ const OTHERS: &str = "*";
 pub(super) struct Shed {
     /// All of it, as of when this was last asked.
     all: u64,
-    of_process: HashMap<u32, u64>,
+    of_process: HashMap<ProcessId, u64>,
     by_service: HashMap<CompactString, u64>,
 }
 
@@ -28,11 +29,11 @@ impl Shed {
     pub(super) fn take(
         &mut self,
         all: u64,
-        counts: impl Iterator<Item = (u32, u64)>,
-        service: impl Fn(u32) -> CompactString,
+        counts: impl Iterator<Item = (ProcessId, u64)>,
+        service: impl Fn(ProcessId) -> CompactString,
     ) {
         self.all = all;
-        let counts: HashMap<u32, u64> = counts.collect();
+        let counts: HashMap<ProcessId, u64> = counts.collect();
         for (&tgid, &count) in &counts {
             let before = self.of_process.get(&tgid).copied().unwrap_or(0);
             // Less than before: it was forgotten in between.
@@ -63,22 +64,27 @@ mod tests {
         told
     }
 
+    /// Of processes 1, 2 …
+    fn counts<const N: usize>(counts: [u64; N]) -> impl Iterator<Item = (ProcessId, u64)> {
+        (1..).map(ProcessId).zip(counts)
+    }
+
     #[test]
     fn what_is_shed_is_counted_once_and_by_service() {
         let mut shed = Shed::default();
-        let service = |tgid| if tgid < 3 { "hog".into() } else { "other".into() };
+        let service = |tgid| if tgid < ProcessId(3) { "hog".into() } else { "other".into() };
         assert!(!shed.is_behind(0) && shed.is_behind(1));
-        shed.take(8, [(1, 5), (2, 2), (3, 1)].into_iter(), service);
+        shed.take(8, counts([5, 2, 1]), service);
         assert_eq!(told(&shed), [("hog".into(), 7), ("other".into(), 1)]);
         // Of process 1 more, process 2 was forgotten and counted anew, 3 has no more.
-        shed.take(12, [(1, 6), (2, 1), (3, 1)].into_iter(), service);
+        shed.take(12, counts([6, 1, 1]), service);
         assert_eq!(told(&shed), [("hog".into(), 9), ("other".into(), 1)]);
     }
 
     #[test]
     fn services_beyond_the_limit_are_counted_together() {
         let mut shed = Shed::default();
-        shed.take(300, (0..300).map(|tgid| (tgid, 1)), |tgid| compact_str::format_compact!("service-{tgid}"));
+        shed.take(300, counts([1; 300]), |tgid| compact_str::format_compact!("service-{tgid}"));
         assert!(told(&shed).len() <= SERVICES_MAX + 1);
         assert_eq!(told(&shed).iter().map(|(_, count)| count).sum::<u64>(), 300);
     }

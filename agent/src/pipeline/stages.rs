@@ -7,6 +7,7 @@ use crate::{
     export::SpanSink,
     model::{
         exchange::{Event, Exchange},
+        ids::ProcessId,
         net::ConnectionInfo,
         propagation::Propagation,
         span::Span,
@@ -53,7 +54,7 @@ pub(super) struct Stages {
 
 /// A process's service, and how much had changed of processes by then.
 struct Asked {
-    tgid: u32,
+    tgid: ProcessId,
     changes: u64,
     service: Service,
 }
@@ -143,7 +144,7 @@ impl Stages {
         self.last = Some(asked);
     }
 
-    fn ask(&mut self, tgid: u32) -> Asked {
+    fn ask(&mut self, tgid: ProcessId) -> Asked {
         let changes = self.processes.changes();
         match self.last.take() {
             Some(asked) if asked.tgid == tgid && asked.changes == changes => asked,

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{conn::UnixSocket, procs::fs::ProcFs};
+use crate::{conn::UnixSocket, model::ids::ConnectionId, procs::fs::ProcFs};
 
 /// For how long nothing must have moved over a socket that is asked about.
 const IDLE_NS: u64 = 2_000_000_000;
@@ -31,7 +31,7 @@ pub(super) struct Closed {
     /// They had been idle since before that.
     pub(super) before_ns: u64,
     /// Identities of connections.
-    pub(super) ids: Vec<u64>,
+    pub(super) ids: Vec<ConnectionId>,
 }
 
 /// The thread that asks.
@@ -84,7 +84,7 @@ impl UnixSockets {
 }
 
 /// Those that are not there any more. Of a network namespace that cannot be looked into nothing is said.
-fn closed(proc: &ProcFs, sockets: &[UnixSocket]) -> Vec<u64> {
+fn closed(proc: &ProcFs, sockets: &[UnixSocket]) -> Vec<ConnectionId> {
     let mut lists: HashMap<u32, HashSet<NonZeroU64>> = HashMap::new();
     let mut tried = HashSet::new();
     for socket in sockets {
@@ -126,6 +126,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::model::ids::ProcessId;
 
     #[test]
     fn the_inode_stands_before_the_path() {
@@ -141,17 +142,17 @@ mod tests {
     fn a_socket_is_closed_when_its_process_has_closed_it() {
         use std::os::{fd::AsRawFd, unix::fs::MetadataExt};
         let proc = ProcFs::new("/proc");
-        let tgid = std::process::id();
+        let tgid = ProcessId(std::process::id());
         let netns = u32::try_from(proc.namespace(tgid, "net").unwrap()).unwrap();
         let (one, other) = UnixStream::pair().unwrap();
         let socket = |id: u64, stream: &UnixStream| {
             let inode = std::fs::metadata(format!("/proc/self/fd/{}", stream.as_raw_fd())).unwrap().ino();
-            UnixSocket { id, inode: NonZeroU64::new(inode).unwrap(), netns, tgid }
+            UnixSocket { id: ConnectionId(id), inode: NonZeroU64::new(inode).unwrap(), netns, tgid }
         };
         let sockets = [socket(1, &one), socket(2, &other)];
         assert!(closed(&proc, &sockets).is_empty());
         drop(one);
-        assert_eq!(closed(&proc, &sockets), [1]);
+        assert_eq!(closed(&proc, &sockets), [ConnectionId(1)]);
         let elsewhere = sockets.map(|socket| UnixSocket { netns: 1, ..socket });
         assert!(closed(&proc, &elsewhere).is_empty(), "nothing is known of that namespace");
     }

@@ -74,6 +74,7 @@ mod tests {
     use super::*;
     use crate::model::{
         exchange::{Operation, Outcome, Pattern},
+        ids::{ConnectionId, ThreadId},
         net::{Endpoint, Origin, Role, Thread},
         span::Value,
         trace_context::{SpanId, TraceId},
@@ -99,7 +100,7 @@ mod tests {
             thread: Thread::default(),
             start_ns,
             first_byte_ns: None,
-            response_tid: 0,
+            response_tid: ThreadId::NONE,
             end_ns: start_ns,
             outcome: Outcome::Complete,
             parent: None,
@@ -111,7 +112,7 @@ mod tests {
 
     fn connection() -> ConnectionInfo {
         ConnectionInfo {
-            id: 1,
+            id: ConnectionId(1),
             local: Endpoint::Unknown,
             remote: Endpoint::Unknown,
             netns: 0,
@@ -119,7 +120,7 @@ mod tests {
             tls_version: None,
             asked: None,
             client: None,
-            link: 1,
+            link: ConnectionId(1),
             origin: Origin::default(),
             is_blocking: false,
             met_ns: 0,

@@ -14,6 +14,7 @@ use std::{
 };
 
 use super::fs::ProcFs;
+use crate::model::ids::ProcessId;
 
 /// Most threads; where all of them hang, nothing is read any more until one returns.
 const THREADS_MAX: usize = 16;
@@ -30,13 +31,13 @@ pub enum Place {
     /// A container's, by its mount namespace.
     Namespace(u64),
     /// A process's that shares the agent's mount namespace, or whose namespace is not known.
-    Process(u32),
+    Process(ProcessId),
 }
 
 impl Place {
     /// Where a process's files are.
     #[must_use]
-    pub fn of(proc: &ProcFs, pid: u32) -> Self {
+    pub fn of(proc: &ProcFs, pid: ProcessId) -> Self {
         let own = proc.own_pid().and_then(|own| proc.namespace(own, "mnt"));
         match proc.namespace(pid, "mnt") {
             Some(namespace) if own != Some(namespace) => Self::Namespace(namespace),
@@ -202,13 +203,13 @@ mod tests {
         let pool = BlockingPool::default();
         let held: Vec<_> = (0..THREADS_MAX as u64 + 4).map(|at| hanging(&pool, Place::Namespace(at)).0).collect();
         assert_eq!(pool.0.lock().threads, THREADS_MAX);
-        assert_eq!(pool.call(Place::Process(1), LONG, || 2), None, "none is left");
+        assert_eq!(pool.call(Place::Process(ProcessId(1)), LONG, || 2), None, "none is left");
         drop(held);
-        while pool.call(Place::Process(1), LONG, || 2).is_none() {
+        while pool.call(Place::Process(ProcessId(1)), LONG, || 2).is_none() {
             thread::yield_now();
         }
         for pid in 0..100 {
-            while pool.call(Place::Process(pid), LONG, || 2).is_none() {}
+            while pool.call(Place::Process(ProcessId(pid)), LONG, || 2).is_none() {}
         }
         assert!(pool.0.lock().threads <= THREADS_MAX);
     }
@@ -217,8 +218,8 @@ mod tests {
     fn a_call_that_panics_costs_no_thread() {
         let pool = BlockingPool::default();
         for _ in 0..2 * THREADS_MAX {
-            assert_eq!(pool.call(Place::Process(1), LONG, || -> u32 { panic!("a file of no form") }), None);
+            assert_eq!(pool.call(Place::Process(ProcessId(1)), LONG, || -> u32 { panic!("a file of no form") }), None);
         }
-        assert_eq!(pool.call(Place::Process(1), LONG, || 2), Some(2));
+        assert_eq!(pool.call(Place::Process(ProcessId(1)), LONG, || 2), Some(2));
     }
 }

@@ -4,6 +4,7 @@
 use compact_str::CompactString;
 
 use super::fs::ProcFs;
+use crate::model::ids::ProcessId;
 
 /// Most attributes taken from one process: what it says of itself must not swell every batch.
 const ATTRIBUTES_MAX: usize = 64;
@@ -22,7 +23,7 @@ pub struct OtelEnv {
 impl OtelEnv {
     /// Reads a process's.
     #[must_use]
-    pub fn of(proc: &ProcFs, pid: u32) -> Self {
+    pub fn of(proc: &ProcFs, pid: ProcessId) -> Self {
         let [name, attributes] = proc.environ(pid, ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"]);
         Self::new(name.as_deref(), attributes.as_deref())
     }

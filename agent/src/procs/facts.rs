@@ -20,6 +20,7 @@ use super::{
     resource::Facts,
     seen::Seen,
 };
+use crate::model::ids::ProcessId;
 
 /// Longest name that is taken from a command line.
 const NAME_MAX: usize = 128;
@@ -57,7 +58,7 @@ impl FactsReader {
     }
 
     /// The facts; `None` for what is no program (any more): a zombie, a kernel thread, an ended process.
-    pub(crate) fn read(&self, pid: u32) -> Option<Facts> {
+    pub(crate) fn read(&self, pid: ProcessId) -> Option<Facts> {
         let exe = self.proc.exe(pid);
         let args = self.proc.cmdline(pid);
         if exe.is_none() && args.is_empty() {
@@ -90,7 +91,7 @@ impl FactsReader {
     }
 
     /// What can be told of a process without opening a file of its own; `None` as [`Self::read`].
-    pub(crate) fn read_outside(&self, pid: u32) -> Option<Facts> {
+    pub(crate) fn read_outside(&self, pid: ProcessId) -> Option<Facts> {
         let exe = self.proc.exe(pid)?;
         Some(Facts {
             name: CompactString::from(name::base(&exe)),
@@ -101,7 +102,7 @@ impl FactsReader {
         })
     }
 
-    fn container(&self, pid: u32) -> ContainerRef {
+    fn container(&self, pid: ProcessId) -> ContainerRef {
         let mut container = self.proc.cgroup(pid).map(|text| ContainerRef::from_cgroup(&text)).unwrap_or_default();
         container.id = container.id.map(|id| self.share(&id));
         container.pod_uid = container.pod_uid.map(|uid| self.share(&uid));
@@ -130,7 +131,7 @@ impl FactsReader {
 
     /// By the executable's name, by a runtime's library that is mapped (an embedded interpreter, a program's own launcher
     /// of a JVM), by the executable itself.
-    fn runtime(&self, pid: u32, exe: &str) -> Runtime {
+    fn runtime(&self, pid: ProcessId, exe: &str) -> Runtime {
         if let Some(runtime) = Runtime::of_file(name::base(exe)) {
             return runtime;
         }
@@ -152,7 +153,7 @@ impl FactsReader {
 
     /// The TLS libraries a process has: those that are mapped (with their paths), and where none of them is seen, what its
     /// executable has within.
-    pub(crate) fn tls(&self, pid: u32) -> Vec<(Tls, Option<String>)> {
+    pub(crate) fn tls(&self, pid: ProcessId) -> Vec<(Tls, Option<String>)> {
         let mapped = self.proc.mapped_files(pid);
         let mut libraries: Vec<(Tls, Option<String>)> =
             mapped.iter().filter_map(|path| Some((Tls::of_library(name::base(path))?, Some(path.clone())))).collect();
@@ -183,7 +184,7 @@ impl FactsReader {
     }
 
     /// The user's name as the process itself would see it (`/etc/passwd` of its own file system), else the number.
-    fn owner(&self, pid: u32) -> Option<Arc<str>> {
+    fn owner(&self, pid: ProcessId) -> Option<Arc<str>> {
         let uid = self.proc.status(pid)?.uid;
         let Some(namespace) = self.proc.namespace(pid, "mnt") else { return Some(self.share(&uid.to_string())) };
         let owners = || self.owners.lock().unwrap_or_else(PoisonError::into_inner);

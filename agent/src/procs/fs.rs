@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::model::ids::ProcessId;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 /// Longest command line that is read: a Java class path can be long, and the main class comes after it.
@@ -37,7 +38,7 @@ pub struct Stat {
     /// The thread's name; at most 15 bytes.
     pub comm: String,
     /// Parent process.
-    pub parent: u32,
+    pub parent: ProcessId,
     /// It was forked and has not started a program of its own since (`PF_FORKNOEXEC`).
     pub is_forked: bool,
     /// Start, in clock ticks since boot: with the pid, a process's identity.
@@ -50,7 +51,7 @@ pub struct Status {
     /// Effective user.
     pub uid: u32,
     /// Pid in the process's own (innermost) PID namespace.
-    pub namespace_pid: Option<u32>,
+    pub namespace_pid: Option<ProcessId>,
 }
 
 /// Identity of a file as long as its contents stay the same.
@@ -85,7 +86,7 @@ impl ProcFs {
 
     /// Path of a file of a process.
     #[must_use]
-    pub fn path(&self, pid: u32, name: &str) -> PathBuf {
+    pub fn path(&self, pid: ProcessId, name: &str) -> PathBuf {
         self.root.join(pid.to_string()).join(name)
     }
 
@@ -99,26 +100,26 @@ impl ProcFs {
 
     /// This process's pid, as this `/proc` has it.
     #[must_use]
-    pub fn own_pid(&self) -> Option<u32> {
+    pub fn own_pid(&self) -> Option<ProcessId> {
         fs::read_link(self.root.join("self")).ok()?.to_str()?.parse().ok()
     }
 
     /// All processes there are.
     #[must_use]
-    pub fn pids(&self) -> Vec<u32> {
+    pub fn pids(&self) -> Vec<ProcessId> {
         let Ok(entries) = fs::read_dir(&self.root) else { return Vec::new() };
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
     /// A process's threads' parent, name and start time; `None` if there is no such process.
     #[must_use]
-    pub fn stat(&self, pid: u32) -> Option<Stat> {
+    pub fn stat(&self, pid: ProcessId) -> Option<Stat> {
         parse_stat(&read_path(&self.path(pid, "stat"), SMALL_MAX).ok()?)
     }
 
     /// A process's user and pid in its own namespace.
     #[must_use]
-    pub fn status(&self, pid: u32) -> Option<Status> {
+    pub fn status(&self, pid: ProcessId) -> Option<Status> {
         let text = lossy(read_path(&self.path(pid, "status"), SMALL_MAX).ok()?);
         let mut status = Status::default();
         for line in text.lines() {
@@ -133,7 +134,7 @@ impl ProcFs {
 
     /// The arguments, the program's name first. What a process wrote over them (`setproctitle`) comes as it is.
     #[must_use]
-    pub fn cmdline(&self, pid: u32) -> Vec<String> {
+    pub fn cmdline(&self, pid: ProcessId) -> Vec<String> {
         let Ok(bytes) = read_path(&self.path(pid, "cmdline"), CMDLINE_MAX) else { return Vec::new() };
         let mut args: Vec<String> =
             bytes.split(|&byte| byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
@@ -145,7 +146,7 @@ impl ProcFs {
 
     /// The values of the environment variables `names`, as they were when the program was started.
     #[must_use]
-    pub fn environ<const N: usize>(&self, pid: u32, names: [&str; N]) -> [Option<String>; N] {
+    pub fn environ<const N: usize>(&self, pid: ProcessId, names: [&str; N]) -> [Option<String>; N] {
         let mut found = [const { None }; N];
         let Ok(bytes) = read_path(&self.path(pid, "environ"), ENVIRON_MAX) else { return found };
         for entry in bytes.split(|&byte| byte == 0) {
@@ -161,7 +162,7 @@ impl ProcFs {
 
     /// The executable's path in the process's own file system, without the kernel's ` (deleted)`.
     #[must_use]
-    pub fn exe(&self, pid: u32) -> Option<String> {
+    pub fn exe(&self, pid: ProcessId) -> Option<String> {
         let link = fs::read_link(self.path(pid, "exe")).ok()?;
         let link = link.to_string_lossy();
         Some(link.strip_suffix(" (deleted)").unwrap_or(&link).to_owned())
@@ -169,7 +170,7 @@ impl ProcFs {
 
     /// The executable's identity; works across mount namespaces and for a deleted file.
     #[must_use]
-    pub fn exe_id(&self, pid: u32) -> Option<FileId> {
+    pub fn exe_id(&self, pid: ProcessId) -> Option<FileId> {
         fs::metadata(self.path(pid, "exe")).ok().map(|metadata| FileId::of(&metadata))
     }
 
@@ -177,31 +178,31 @@ impl ProcFs {
     ///
     /// # Errors
     /// As opening a file.
-    pub fn open_exe(&self, pid: u32) -> io::Result<File> {
+    pub fn open_exe(&self, pid: ProcessId) -> io::Result<File> {
         open_regular(&self.path(pid, "exe"))
     }
 
     /// The working directory.
     #[must_use]
-    pub fn cwd(&self, pid: u32) -> Option<String> {
+    pub fn cwd(&self, pid: ProcessId) -> Option<String> {
         Some(fs::read_link(self.path(pid, "cwd")).ok()?.to_string_lossy().into_owned())
     }
 
     /// The process's cgroups, one line per hierarchy.
     #[must_use]
-    pub fn cgroup(&self, pid: u32) -> Option<String> {
+    pub fn cgroup(&self, pid: ProcessId) -> Option<String> {
         read_path(&self.path(pid, "cgroup"), SMALL_MAX).ok().map(lossy)
     }
 
     /// The process's mounts.
     #[must_use]
-    pub fn mountinfo(&self, pid: u32) -> Option<String> {
+    pub fn mountinfo(&self, pid: ProcessId) -> Option<String> {
         read_path(&self.path(pid, "mountinfo"), 256 << 10).ok().map(lossy)
     }
 
     /// A namespace's inode number; `kind` is `mnt`, `net` or `pid`.
     #[must_use]
-    pub fn namespace(&self, pid: u32, kind: &str) -> Option<u64> {
+    pub fn namespace(&self, pid: ProcessId, kind: &str) -> Option<u64> {
         let link = fs::read_link(self.path(pid, "ns").join(kind)).ok()?;
         let (_, number) = link.to_str()?.split_once('[')?;
         number.strip_suffix(']')?.parse().ok()
@@ -209,7 +210,7 @@ impl ProcFs {
 
     /// Paths of the files mapped for execution, each once, in order of address, as the process sees them.
     #[must_use]
-    pub fn mapped_files(&self, pid: u32) -> Vec<String> {
+    pub fn mapped_files(&self, pid: ProcessId) -> Vec<String> {
         let Ok(bytes) = read_path(&self.path(pid, "maps"), MAPS_MAX) else { return Vec::new() };
         let mut files: Vec<String> = Vec::new();
         for line in lossy(bytes).lines() {
@@ -225,7 +226,7 @@ impl ProcFs {
 
     /// At most `max` bytes of a file of a process's folder.
     #[must_use]
-    pub fn read(&self, pid: u32, name: &str, max: u64) -> Option<String> {
+    pub fn read(&self, pid: ProcessId, name: &str, max: u64) -> Option<String> {
         read_path(&self.path(pid, name), max).ok().map(lossy)
     }
 
@@ -234,7 +235,7 @@ impl ProcFs {
     ///
     /// # Errors
     /// As opening and reading a file; `ENOSYS` on kernels before 5.6.
-    pub fn read_in_root(&self, pid: u32, path: &str, max: u64) -> io::Result<Vec<u8>> {
+    pub fn read_in_root(&self, pid: ProcessId, path: &str, max: u64) -> io::Result<Vec<u8>> {
         read_file(self.open_in_root(pid, path)?, max)
     }
 
@@ -242,7 +243,7 @@ impl ProcFs {
     ///
     /// # Errors
     /// As opening a file; `ENOSYS` on kernels before 5.6.
-    pub fn open_in_root(&self, pid: u32, path: &str) -> io::Result<File> {
+    pub fn open_in_root(&self, pid: ProcessId, path: &str) -> io::Result<File> {
         let root = rustix::fs::open(
             self.path(pid, "root"),
             OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -312,7 +313,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = b"42 (a) (b 9 9) S 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 1 1\n";
-        let expected = Stat { comm: "a) (b 9 9".into(), parent: 7, is_forked: false, start_ticks: 98765 };
+        let expected = Stat { comm: "a) (b 9 9".into(), parent: ProcessId(7), is_forked: false, start_ticks: 98765 };
         assert_eq!(parse_stat(stat), Some(expected.clone()));
         let forked = b"42 (a) (b 9 9) S 7 42 42 0 -1 4194368 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 1 1\n";
         assert_eq!(parse_stat(forked), Some(Stat { is_forked: true, ..expected }));
@@ -324,11 +325,11 @@ mod tests {
     fn this_process_is_read() {
         let proc = ProcFs::new("/proc");
         let pid = std::process::id();
-        assert_eq!(proc.stat(pid).unwrap().parent, std::os::unix::process::parent_id());
-        assert_eq!(proc.exe(pid).unwrap(), std::env::current_exe().unwrap().to_str().unwrap());
-        assert!(proc.pids().contains(&pid));
-        assert!(proc.mapped_files(pid).iter().any(|file| file.contains("libc.so")));
-        assert_eq!(proc.environ(pid, ["PATH", "NO_SUCH_VARIABLE"]), [std::env::var("PATH").ok(), None]);
+        assert_eq!(proc.stat(ProcessId(pid)).unwrap().parent, ProcessId(std::os::unix::process::parent_id()));
+        assert_eq!(proc.exe(ProcessId(pid)).unwrap(), std::env::current_exe().unwrap().to_str().unwrap());
+        assert!(proc.pids().contains(&ProcessId(pid)));
+        assert!(proc.mapped_files(ProcessId(pid)).iter().any(|file| file.contains("libc.so")));
+        assert_eq!(proc.environ(ProcessId(pid), ["PATH", "NO_SUCH_VARIABLE"]), [std::env::var("PATH").ok(), None]);
     }
 
     #[test]
@@ -343,9 +344,9 @@ mod tests {
         let mode = Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, root.join("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
         let proc = ProcFs::new(dir.path());
-        assert_eq!(proc.read_in_root(7, "/absolute", 100).unwrap(), b"inside");
-        assert_eq!(proc.read_in_root(7, "/absolute", 3).unwrap(), b"ins");
-        assert!(proc.read_in_root(7, "/escape", 100).is_err());
-        assert_eq!(proc.read_in_root(7, "/fifo", 100).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(proc.read_in_root(ProcessId(7), "/absolute", 100).unwrap(), b"inside");
+        assert_eq!(proc.read_in_root(ProcessId(7), "/absolute", 3).unwrap(), b"ins");
+        assert!(proc.read_in_root(ProcessId(7), "/escape", 100).is_err());
+        assert_eq!(proc.read_in_root(ProcessId(7), "/fifo", 100).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

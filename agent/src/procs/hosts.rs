@@ -13,12 +13,15 @@ use super::{
     blocking::{BlockingPool, PATIENCE, Place},
     fs::{FileId, ProcFs, read_file},
 };
-use crate::model::net::{ConnectionInfo, Role};
+use crate::model::{
+    ids::ProcessId,
+    net::{ConnectionInfo, Role},
+};
 
 /// Where the other side of a process's connections is named. Lookups do not wait for anybody.
 pub trait NameSource: Send + Sync {
     /// What the process, which has this role, calls the address of the other side.
-    fn name(&self, pid: u32, role: Role, connection: &ConnectionInfo) -> Option<CompactString>;
+    fn name(&self, pid: ProcessId, role: Role, connection: &ConnectionInfo) -> Option<CompactString>;
 }
 
 /// Most bytes read of one file; lists of blocked sites are larger, and of no use here.
@@ -33,7 +36,7 @@ pub struct HostsFiles {
     proc: ProcFs,
     pool: Arc<BlockingPool>,
     by_file: Arc<Mutex<ByFile>>,
-    by_process: Mutex<HashMap<u32, Read>>,
+    by_process: Mutex<HashMap<ProcessId, Read>>,
 }
 
 /// When a process's file was read, and what it says if it could be.
@@ -50,7 +53,7 @@ impl HostsFiles {
         Self { proc, pool, by_file: Arc::default(), by_process: Mutex::default() }
     }
 
-    fn look_up(&self, pid: u32, ip: IpAddr, now: Instant) -> Option<CompactString> {
+    fn look_up(&self, pid: ProcessId, ip: IpAddr, now: Instant) -> Option<CompactString> {
         let ip = ip.to_canonical();
         if !is_worth_a_name(ip) {
             return None;
@@ -82,12 +85,12 @@ pub(super) fn is_worth_a_name(ip: IpAddr) -> bool {
 }
 
 impl NameSource for HostsFiles {
-    fn name(&self, pid: u32, _role: Role, connection: &ConnectionInfo) -> Option<CompactString> {
+    fn name(&self, pid: ProcessId, _role: Role, connection: &ConnectionInfo) -> Option<CompactString> {
         self.look_up(pid, connection.remote.ip()?, Instant::now())
     }
 }
 
-fn read(proc: &ProcFs, pid: u32, by_file: &Mutex<ByFile>) -> Option<Arc<Names>> {
+fn read(proc: &ProcFs, pid: ProcessId, by_file: &Mutex<ByFile>) -> Option<Arc<Names>> {
     let file = proc.open_in_root(pid, "/etc/hosts").ok()?;
     let id = FileId::of(&file.metadata().ok()?);
     if let Some(names) = lock(by_file).get(&id) {
@@ -122,7 +125,7 @@ mod tests {
 
     const DB: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
 
-    fn with_hosts(proc: &Path, pid: u32, text: &str) {
+    fn with_hosts(proc: &Path, pid: ProcessId, text: &str) {
         let etc = proc.join(pid.to_string()).join("root/etc");
         fs::create_dir_all(&etc).unwrap();
         fs::write(etc.join("hosts"), text).unwrap();
@@ -142,21 +145,27 @@ mod tests {
     #[test]
     fn each_process_has_the_names_of_its_own_file_system() {
         let dir = tempfile::tempdir().unwrap();
-        with_hosts(dir.path(), 1, "10.0.0.7 one\n127.0.0.1 localhost\n");
-        with_hosts(dir.path(), 2, "10.0.0.7 two\n");
+        with_hosts(dir.path(), ProcessId(1), "10.0.0.7 one\n127.0.0.1 localhost\n");
+        with_hosts(dir.path(), ProcessId(2), "10.0.0.7 two\n");
         let files = HostsFiles::new(ProcFs::new(dir.path()), Arc::default());
         let now = Instant::now();
         let name = |pid, at| files.look_up(pid, DB, at);
-        assert_eq!((name(1, now).as_deref(), name(2, now).as_deref(), name(3, now)), (Some("one"), Some("two"), None));
-        assert_eq!(files.look_up(1, "127.0.0.1".parse().unwrap(), now), None);
-        assert_eq!(files.look_up(1, "::ffff:10.0.0.7".parse().unwrap(), now).as_deref(), Some("one"));
+        assert_eq!(
+            (name(ProcessId(1), now).as_deref(), name(ProcessId(2), now).as_deref(), name(ProcessId(3), now)),
+            (Some("one"), Some("two"), None)
+        );
+        assert_eq!(files.look_up(ProcessId(1), "127.0.0.1".parse().unwrap(), now), None);
+        assert_eq!(files.look_up(ProcessId(1), "::ffff:10.0.0.7".parse().unwrap(), now).as_deref(), Some("one"));
         // A changed file is taken up after a while, and not looked for at each request.
-        with_hosts(dir.path(), 1, "10.0.0.7 renamed\n");
-        with_hosts(dir.path(), 3, "10.0.0.7 three\n");
+        with_hosts(dir.path(), ProcessId(1), "10.0.0.7 renamed\n");
+        with_hosts(dir.path(), ProcessId(3), "10.0.0.7 three\n");
         let soon = now + BELIEVED / 2;
-        assert_eq!((name(1, soon).as_deref(), name(3, soon)), (Some("one"), None));
+        assert_eq!((name(ProcessId(1), soon).as_deref(), name(ProcessId(3), soon)), (Some("one"), None));
         let later = now + BELIEVED;
-        assert_eq!((name(1, later).as_deref(), name(3, later).as_deref()), (Some("renamed"), Some("three")));
+        assert_eq!(
+            (name(ProcessId(1), later).as_deref(), name(ProcessId(3), later).as_deref()),
+            (Some("renamed"), Some("three"))
+        );
     }
 
     #[test]
@@ -164,7 +173,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = HostsFiles::new(ProcFs::new(dir.path()), Arc::default());
         for pid in 0..3 * REMEMBERED_MAX as u32 {
-            files.look_up(pid, DB, Instant::now());
+            files.look_up(ProcessId(pid), DB, Instant::now());
         }
         assert!(lock(&files.by_process).len() <= REMEMBERED_MAX);
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::fs::ProcFs;
+use crate::model::ids::ProcessId;
 
 /// Longest `/proc/PID/net/tcp` that is read: some 100,000 sockets.
 const TABLE_MAX: u64 = 16 << 20;
@@ -46,7 +47,7 @@ type Table = HashMap<u64, Option<u16>>;
 impl Ports {
     /// The sockets of a process. One that was opened within the last second may be missing.
     #[must_use]
-    pub fn of(&self, proc: &ProcFs, pid: u32, now: Instant) -> Sockets {
+    pub fn of(&self, proc: &ProcFs, pid: ProcessId, now: Instant) -> Sockets {
         let mut found = Sockets::default();
         let mut table = None;
         for inode in sockets(proc, pid) {
@@ -64,7 +65,7 @@ impl Ports {
 
     /// The ports a process listens on at this moment. Cheap however many connections the host has.
     #[must_use]
-    pub fn listening_now(proc: &ProcFs, pid: u32) -> Vec<u16> {
+    pub fn listening_now(proc: &ProcFs, pid: ProcessId) -> Vec<u16> {
         let mut listeners: Option<Table> = None;
         let mut ports = Vec::new();
         for inode in sockets(proc, pid) {
@@ -83,7 +84,7 @@ impl Ports {
         ports
     }
 
-    fn table(&self, proc: &ProcFs, pid: u32, now: Instant) -> Arc<Table> {
+    fn table(&self, proc: &ProcFs, pid: ProcessId, now: Instant) -> Arc<Table> {
         let namespace = proc.namespace(pid, "net");
         if let Some(namespace) = namespace
             && let Some((read_at, table)) = self.tables.lock().unwrap_or_else(PoisonError::into_inner).get(&namespace)
@@ -108,7 +109,7 @@ impl Ports {
 }
 
 /// Inodes of a process's sockets, of any kind.
-fn sockets(proc: &ProcFs, pid: u32) -> impl Iterator<Item = u64> {
+fn sockets(proc: &ProcFs, pid: ProcessId) -> impl Iterator<Item = u64> {
     let descriptors = fs::read_dir(proc.path(pid, "fd")).into_iter().flatten().flatten().take(DESCRIPTORS_MAX);
     descriptors.filter_map(|descriptor| {
         let link = fs::read_link(descriptor.path()).ok()?;
@@ -167,12 +168,12 @@ mod tests {
         let ports = [&v4, &v6].map(|listener| listener.local_addr().unwrap().port());
         let cache = Ports::default();
         let now = Instant::now();
-        let found = cache.of(&proc, pid, now);
+        let found = cache.of(&proc, ProcessId(pid), now);
         assert!(ports.iter().all(|port| found.listening.contains(port)), "{found:?} {ports:?}");
         assert!(found.is_connected);
         assert!(!found.listening.contains(&client.local_addr().unwrap().port()));
         drop(v4);
-        let found = cache.of(&proc, pid, now + TABLE_LIFE);
+        let found = cache.of(&proc, ProcessId(pid), now + TABLE_LIFE);
         assert!(!found.listening.contains(&ports[0]) && found.listening.contains(&ports[1]));
     }
 
@@ -181,11 +182,11 @@ mod tests {
         let proc = ProcFs::new("/proc");
         let (cache, now) = (Ports::default(), Instant::now());
         let _first = TcpListener::bind("127.0.0.1:0").unwrap();
-        let _kept = cache.of(&proc, std::process::id(), now);
+        let _kept = cache.of(&proc, ProcessId(std::process::id()), now);
         let young = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = young.local_addr().unwrap().port();
-        assert!(!cache.of(&proc, std::process::id(), now).listening.contains(&port));
-        assert!(Ports::listening_now(&proc, std::process::id()).contains(&port));
+        assert!(!cache.of(&proc, ProcessId(std::process::id()), now).listening.contains(&port));
+        assert!(Ports::listening_now(&proc, ProcessId(std::process::id())).contains(&port));
     }
 
     #[test]

@@ -13,7 +13,10 @@ use super::{
     language::Runtime,
     pod::Pod,
 };
-use crate::model::span::{Resource, Value};
+use crate::model::{
+    ids::ProcessId,
+    span::{Resource, Value},
+};
 
 /// Prefix of pod annotations that become attributes.
 const ANNOTATION_PREFIX: &str = "resource.opentelemetry.io/";
@@ -91,7 +94,7 @@ pub(crate) struct Configured<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     /// Pid in the host's PID namespace.
-    pub(crate) tgid: u32,
+    pub(crate) tgid: ProcessId,
     /// Start, in clock ticks since boot.
     pub(crate) start_ticks: u64,
 }
@@ -193,7 +196,7 @@ impl Attributes {
     }
 
     fn process(&mut self, identity: Identity, facts: &Facts) {
-        self.push("process.pid", Value::Int(identity.tgid.into()));
+        self.push("process.pid", Value::Int(identity.tgid.0.into()));
         if !facts.exe.is_empty() {
             self.push("process.executable.name", Value::Str(super::name::base(&facts.exe).into()));
             self.push("process.executable.path", Value::Shared(Arc::clone(&facts.exe)));

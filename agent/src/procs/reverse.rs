@@ -15,7 +15,10 @@ use std::{
 use compact_str::CompactString;
 
 use super::hosts::{NameSource, is_worth_a_name};
-use crate::model::net::{ConnectionInfo, Role};
+use crate::model::{
+    ids::ProcessId,
+    net::{ConnectionInfo, Role},
+};
 
 /// Most addresses remembered; then all are asked for again.
 const REMEMBERED_MAX: usize = 1024;
@@ -83,7 +86,7 @@ impl ReverseDns {
 }
 
 impl NameSource for ReverseDns {
-    fn name(&self, _pid: u32, _role: Role, connection: &ConnectionInfo) -> Option<CompactString> {
+    fn name(&self, _pid: ProcessId, _role: Role, connection: &ConnectionInfo) -> Option<CompactString> {
         self.look_up(connection.remote.ip()?, Instant::now())
     }
 }

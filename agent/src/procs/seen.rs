@@ -3,6 +3,7 @@
 use ebpf_common::events::Met;
 
 use super::fs::lossy;
+use crate::model::ids::ProcessId;
 
 /// What a process was when it first used a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub struct Seen {
     /// The cgroup, as a line of `/proc/PID/cgroup`; empty where it is not known.
     pub cgroup: String,
     /// Its parent.
-    pub parent: u32,
+    pub parent: ProcessId,
     /// It was forked, and still ran the program of who forked it.
     pub is_forked: bool,
     /// A port that it serves and that processes are chosen by.
@@ -32,7 +33,7 @@ impl From<&Met> for Seen {
             exe,
             args,
             cgroup: path(&met.cgroup, met.cgroup_len).map(|path| format!("0::{path}")).unwrap_or_default(),
-            parent: met.parent,
+            parent: ProcessId(met.parent),
             is_forked: met.is_forked != 0,
             port: (met.port != 0).then_some(met.port),
         }

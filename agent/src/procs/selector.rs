@@ -8,7 +8,7 @@ use super::{
     language::Language,
     pod::{OwnerKind, Pod},
 };
-use crate::config;
+use crate::{config, model::ids::ProcessId};
 
 /// A pattern over a whole text: `*` any characters (also `/`), `?` one, `[a-z]`, `{a,b}`; after `re:` a regular
 /// expression, found anywhere in it.
@@ -45,7 +45,7 @@ impl Glob {
 #[derive(Clone, Debug, Default)]
 pub struct Criteria {
     /// One of these, or a descendant of one.
-    pub pids: Vec<u32>,
+    pub pids: Vec<ProcessId>,
     /// It listens on a port in one of these ranges (inclusive).
     pub open_ports: Vec<(u16, u16)>,
     /// Path of the executable; a pattern without `/` also matches its file name.
@@ -121,7 +121,7 @@ pub struct Routes {
 /// A process as it is evaluated. What is dear to find out is asked for only if a criterion needs it.
 pub struct Candidate<'a> {
     /// Pid in the host's PID namespace.
-    pub pid: u32,
+    pub pid: ProcessId,
     /// Path of the executable.
     pub exe: &'a str,
     /// Language.
@@ -141,7 +141,7 @@ pub struct Candidate<'a> {
     /// Ports it listens on.
     pub ports: &'a dyn Fn() -> Vec<u16>,
     /// Its parent, grandparent …, nearest first; bounded.
-    pub ancestors: &'a dyn Fn() -> Vec<u32>,
+    pub ancestors: &'a dyn Fn() -> Vec<ProcessId>,
 }
 
 /// Whether to watch a process.
@@ -206,7 +206,7 @@ pub struct Selector {
     /// Which not to watch unless a rule names them by pid.
     pub default_exclude: Vec<Criteria>,
     /// The agent's own pid in the host's PID namespace.
-    pub own_pid: Option<u32>,
+    pub own_pid: Option<ProcessId>,
     /// Ports of the endpoints the agent exports to, as far as these are on this host: who listens there is not watched.
     pub collector_ports: Vec<u16>,
 }

@@ -6,12 +6,13 @@ use compact_str::CompactString;
 use serde::Serialize;
 
 use super::executable::Tls;
+use crate::model::ids::ProcessId;
 
 /// A process that would be watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
     /// Pid in the host's PID namespace.
-    pub pid: u32,
+    pub pid: ProcessId,
     /// `service.name`.
     pub service_name: CompactString,
     /// `service.namespace`.
@@ -129,7 +130,7 @@ mod tests {
             also: Vec::new(),
         };
         let first = Row {
-            pid: 7,
+            pid: ProcessId(7),
             service_name: "orders".into(),
             service_namespace: Some("shop".into()),
             language: Some("python"),
@@ -139,7 +140,7 @@ mod tests {
             matched_by: vec!["a".into(), "b".into()],
         };
         let second = Row {
-            pid: 4711,
+            pid: ProcessId(4711),
             service_name: "x\u{1b}[2J".into(),
             service_namespace: None,
             language: None,

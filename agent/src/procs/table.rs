@@ -35,7 +35,7 @@ use super::{
     seen::Seen,
     selector::{Reason, Rule, Selector, Verdict},
 };
-use crate::model::span::Resource;
+use crate::model::{ids::ProcessId, span::Resource};
 
 /// How often a process that is asked for is looked at again: bounds how long a lost exit event can mislead, and how
 /// late metadata that came later is taken up.
@@ -125,7 +125,7 @@ pub struct Service {
 
 #[derive(Default)]
 struct State {
-    live: HashMap<u32, Entry>,
+    live: HashMap<ProcessId, Entry>,
     /// Ended processes, in the order in which they are forgotten.
     gone: VecDeque<(Instant, Identity)>,
     /// Resources of service instances by the process that leads each, and when they were last asked for: children that
@@ -138,7 +138,7 @@ struct State {
 /// A process. Small: there is one for each process of the host.
 struct Entry {
     start_ticks: u64,
-    parent: u32,
+    parent: ProcessId,
     has_ended: bool,
     /// `parent` is known to have forked it, with the program that it runs unless it was seen to start another.
     is_forked: bool,
@@ -168,7 +168,7 @@ struct Known {
 }
 
 impl Entry {
-    fn new(start_ticks: u64, parent: u32) -> Self {
+    fn new(start_ticks: u64, parent: ProcessId) -> Self {
         let comm = CompactString::default();
         Self {
             start_ticks,
@@ -261,21 +261,21 @@ impl ProcessTable {
     /// The resource of a process. Always answers: of a process that ended before anything could be read, with what its
     /// parent or its events told. Equal facts give the same `Arc`.
     #[must_use]
-    pub fn resource(&self, tgid: u32) -> Arc<Resource> {
+    pub fn resource(&self, tgid: ProcessId) -> Arc<Resource> {
         self.resource_at(tgid, Instant::now())
     }
 
-    fn resource_at(&self, tgid: u32, now: Instant) -> Arc<Resource> {
+    fn resource_at(&self, tgid: ProcessId, now: Instant) -> Arc<Resource> {
         self.service_at(tgid, now).resource
     }
 
     /// The resource of a process, and the rule it is watched by.
     #[must_use]
-    pub fn service(&self, tgid: u32) -> Service {
+    pub fn service(&self, tgid: ProcessId) -> Service {
         self.service_at(tgid, Instant::now())
     }
 
-    fn service_at(&self, tgid: u32, now: Instant) -> Service {
+    fn service_at(&self, tgid: ProcessId, now: Instant) -> Service {
         let generation = self.generation();
         if let Some(entry) = self.read().live.get(&tgid)
             && let Some(known) = entry.fresh(now, generation)
@@ -289,11 +289,11 @@ impl ProcessTable {
 
     /// Whether to watch a process, and the configuration that it matched.
     #[must_use]
-    pub fn verdict(&self, tgid: u32) -> Verdict {
+    pub fn verdict(&self, tgid: ProcessId) -> Verdict {
         self.verdict_at(tgid, Instant::now())
     }
 
-    fn verdict_at(&self, tgid: u32, now: Instant) -> Verdict {
+    fn verdict_at(&self, tgid: ProcessId, now: Instant) -> Verdict {
         let generation = self.generation();
         if let Some(entry) = self.read().live.get(&tgid)
             && let Some(known) = entry.fresh(now, generation)
@@ -304,7 +304,7 @@ impl ProcessTable {
     }
 
     /// A process was forked. `started_at_ns` is on the boot clock.
-    pub fn on_fork(&self, parent: u32, child: u32, started_at_ns: u64) {
+    pub fn on_fork(&self, parent: ProcessId, child: ProcessId, started_at_ns: u64) {
         let mut state = self.write();
         if state.live.len() < LIVE_MAX {
             let entry = Entry { is_forked: true, ..Entry::new(started_at_ns / NS_PER_TICK, parent) };
@@ -313,13 +313,13 @@ impl ProcessTable {
     }
 
     /// A process runs another program from now on. `comm` is its thread's name.
-    pub fn on_exec(&self, tgid: u32, started_at_ns: u64, comm: &str) {
+    pub fn on_exec(&self, tgid: ProcessId, started_at_ns: u64, comm: &str) {
         let start_ticks = started_at_ns / NS_PER_TICK;
         let mut state = self.write();
         let is_room = state.live.len() < LIVE_MAX;
         let known = state.live.get(&tgid).filter(|entry| entry.start_ticks == start_ticks);
         let (parent, executions) =
-            known.map_or((0, 1), |entry| (entry.parent, entry.executions.wrapping_add(1).max(1)));
+            known.map_or((ProcessId::NONE, 1), |entry| (entry.parent, entry.executions.wrapping_add(1).max(1)));
         // A connection may stay open for the next program.
         let served = known.map(|entry| entry.served.clone()).unwrap_or_default();
         if is_room || state.live.contains_key(&tgid) {
@@ -330,11 +330,11 @@ impl ProcessTable {
 
     /// A process that was just seen to start a program has not ended meanwhile: reads what it is, if not too many are read
     /// already, so that it is known by name even if it is gone when its request is handled.
-    pub fn read_executed(&self, tgid: u32, started_at_ns: u64) {
+    pub fn read_executed(&self, tgid: ProcessId, started_at_ns: u64) {
         self.read_executed_at(tgid, started_at_ns, Instant::now());
     }
 
-    fn read_executed_at(&self, tgid: u32, started_at_ns: u64, now: Instant) {
+    fn read_executed_at(&self, tgid: ProcessId, started_at_ns: u64, now: Instant) {
         let start_ticks = started_at_ns / NS_PER_TICK;
         let mut state = self.write();
         let unread = |entry: &&Entry| entry.start_ticks == start_ticks && entry.facts.is_none();
@@ -355,14 +355,15 @@ impl ProcessTable {
 
     /// A process uses a connection: `started_at_ns` (on the boot clock) and `comm` are of that moment. An earlier process
     /// of this pid is told apart, and what was read of an earlier program of this process is looked at again. Tells
-    /// whether either may be so. `forked_from` is the process whose program it still runs, else 0.
-    pub fn on_met(&self, tgid: u32, started_at_ns: u64, comm: &str, forked_from: u32) -> bool {
+    /// whether either may be so. `forked_from` is the process whose program it still runs, if any.
+    pub fn on_met(&self, tgid: ProcessId, started_at_ns: u64, comm: &str, forked_from: ProcessId) -> bool {
         let start_ticks = started_at_ns / NS_PER_TICK;
         let is_same = |entry: &Entry| entry.start_ticks == start_ticks && entry.comm == comm;
         if started_at_ns == 0 || self.read().live.get(&tgid).is_some_and(is_same) {
             return false;
         }
-        let met = || Entry { comm: comm.into(), is_forked: forked_from != 0, ..Entry::new(start_ticks, forked_from) };
+        let met =
+            || Entry { comm: comm.into(), is_forked: forked_from.is_some(), ..Entry::new(start_ticks, forked_from) };
         let mut state = self.write();
         let is_room = state.live.len() < LIVE_MAX;
         match state.live.get_mut(&tgid) {
@@ -389,7 +390,7 @@ impl ProcessTable {
     }
 
     /// A process that is not evaluated yet uses a connection, of which [`Self::on_met`] has told: what it was at that moment.
-    pub fn on_seen(&self, tgid: u32, started_at_ns: u64, seen: Seen) {
+    pub fn on_seen(&self, tgid: ProcessId, started_at_ns: u64, seen: Seen) {
         let start_ticks = started_at_ns / NS_PER_TICK;
         let mut state = self.write();
         let Some(entry) = state.live.get_mut(&tgid).filter(|entry| entry.start_ticks == start_ticks) else { return };
@@ -399,7 +400,7 @@ impl ProcessTable {
         {
             entry.served.push(port);
         }
-        if entry.parent == 0 {
+        if !entry.parent.is_some() {
             (entry.parent, entry.is_forked) = (seen.parent, seen.is_forked);
         }
         entry.seen = Some(Arc::new(seen));
@@ -423,7 +424,7 @@ impl ProcessTable {
 
     /// Whether nothing at all is known of what a process was.
     #[must_use]
-    pub fn is_unknown(&self, tgid: u32) -> bool {
+    pub fn is_unknown(&self, tgid: ProcessId) -> bool {
         let state = self.read();
         state
             .live
@@ -432,7 +433,7 @@ impl ProcessTable {
     }
 
     /// A process began to listen: its verdict may change.
-    pub fn on_listen(&self, tgid: u32) {
+    pub fn on_listen(&self, tgid: ProcessId) {
         if !self.selector().depends_on_ports() {
             return;
         }
@@ -442,11 +443,11 @@ impl ProcessTable {
     }
 
     /// A process ended. Its resource stays available for a while.
-    pub fn on_exit(&self, tgid: u32, started_at_ns: u64) {
+    pub fn on_exit(&self, tgid: ProcessId, started_at_ns: u64) {
         self.on_exit_at(tgid, started_at_ns, Instant::now());
     }
 
-    fn on_exit_at(&self, tgid: u32, started_at_ns: u64, now: Instant) {
+    fn on_exit_at(&self, tgid: ProcessId, started_at_ns: u64, now: Instant) {
         let start_ticks = started_at_ns / NS_PER_TICK;
         let mut state = self.write();
         if let Some(entry) = state.live.get_mut(&tgid)
@@ -514,14 +515,14 @@ impl ProcessTable {
     }
 
     /// Reads what is missing, evaluates, and builds the resource if it is wanted. No lock is held while files are read.
-    fn refresh(&self, tgid: u32, now: Instant, generation: u64, wants: bool) -> (Option<Arc<Resource>>, Verdict) {
+    fn refresh(&self, tgid: ProcessId, now: Instant, generation: u64, wants: bool) -> (Option<Arc<Resource>>, Verdict) {
         let (found, old) = self.snapshot(tgid);
         let stat = self.proc.stat(tgid);
         let reused = matches!((&found, &stat), (Some(found), Some(stat)) if !found.has_ended && stat.start_ticks != found.start_ticks);
         let mut entry = match (found, &stat) {
             (Some(found), _) if !reused => found,
             (_, Some(stat)) => Entry { is_forked: stat.is_forked, ..Entry::new(stat.start_ticks, stat.parent) },
-            (_, None) => Entry { has_ended: true, ..Entry::new(0, 0) },
+            (_, None) => Entry { has_ended: true, ..Entry::new(0, ProcessId::NONE) },
         };
         let is_alive = stat.as_ref().is_some_and(|stat| stat.start_ticks == entry.start_ticks);
         entry.has_ended |= !is_alive;
@@ -595,7 +596,7 @@ impl ProcessTable {
     }
 
     /// A copy of what is known of a process, to work on without the lock.
-    fn snapshot(&self, tgid: u32) -> (Option<Entry>, Option<Arc<Resource>>) {
+    fn snapshot(&self, tgid: ProcessId) -> (Option<Entry>, Option<Arc<Resource>>) {
         let state = self.read();
         let Some(entry) = state.live.get(&tgid) else { return (None, None) };
         let copy = Entry {
@@ -626,7 +627,7 @@ impl ProcessTable {
     }
 
     /// Reads a process's facts; where its files do not answer, what can be told without them.
-    fn read_facts(&self, tgid: u32) -> Option<Facts> {
+    fn read_facts(&self, tgid: ProcessId) -> Option<Facts> {
         let reader = Arc::clone(&self.reader);
         let read = self.pool.call(Place::of(&self.proc, tgid), PATIENCE, move || reader.read(tgid));
         read.unwrap_or_else(|| self.reader.read_outside(tgid))
@@ -634,11 +635,13 @@ impl ProcessTable {
 
     /// The process whose service instance a process belongs to: what it was forked off and never replaced is a worker of its
     /// parent, as far up as the same program runs.
-    fn leader(&self, of: Identity, mut parent: u32, mut runs_parents: bool, exe: &str) -> Identity {
+    fn leader(&self, of: Identity, mut parent: ProcessId, mut runs_parents: bool, exe: &str) -> Identity {
         let mut leader = of;
         for _ in 0..GENERATIONS_MAX {
             // A parent that has ended may have left it to another, which runs something else or the same by chance.
-            let Some(stat) = self.proc.stat(parent).filter(|_| runs_parents && parent > 1 && !exe.is_empty()) else {
+            let Some(stat) =
+                self.proc.stat(parent).filter(|_| runs_parents && parent > ProcessId(1) && !exe.is_empty())
+            else {
                 break;
             };
             if self.proc.exe(parent).is_none_or(|runs| runs != exe) {
@@ -660,8 +663,8 @@ impl ProcessTable {
     }
 
     /// A process's facts, from the table or read.
-    fn facts_of(&self, tgid: u32) -> Option<Arc<Facts>> {
-        if tgid == 0 {
+    fn facts_of(&self, tgid: ProcessId) -> Option<Arc<Facts>> {
+        if !tgid.is_some() {
             return None;
         }
         let known = self.read().live.get(&tgid).and_then(|entry| entry.facts.clone());

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::model::{
     exchange::{Exchange, Outcome},
+    ids::{ProcessId, ThreadId},
     net::{Role, Thread},
 };
 
@@ -72,7 +73,7 @@ impl Listener {
             Sender::Server => self.role.requests().other(),
         };
         let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
-        let thread = Thread { tgid: 1, tid: 1, work: 0 };
+        let thread = Thread { tgid: ProcessId(1), tid: ThreadId(1), work: 0 };
         let chunk = Chunk { at_ns: self.now, thread, data, skipped, tail, lost, quiet_ns: 0, position, other_position };
         self.moved[direction.index()] += chunk.len();
         let interest = self.told.of(|out| self.session.on_data(direction, &chunk, out));

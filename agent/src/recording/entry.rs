@@ -3,12 +3,20 @@
 
 use std::{
     borrow::Cow,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU64,
 };
 
-use ebpf_common::events::{self, AF_INET, AF_INET6, EventKind, RECEIVED, SENT};
+use ebpf_common::events::{AF_INET, AF_INET6, AF_UNIX, MET_AT_BEGINNING, MET_BLOCKING, MET_MID_STREAM};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use zerocopy::FromZeros as _;
+
+use crate::{
+    capture::event::{self, Carrier, DataFlags, Ends, MetAt, TcpState, is_plaintext},
+    model::{
+        ids::{ConnectionId, ProcessId, ThreadId},
+        net::{self, Thread},
+    },
+};
 
 /// Version of the format; others are refused. Members may be added without another version.
 pub const VERSION: u32 = 1;
@@ -30,14 +38,14 @@ pub enum Entry<'a> {
     /// A process ended.
     Exit {
         /// Which.
-        tgid: u32,
+        tgid: ProcessId,
         /// When.
         at_ns: u64,
     },
     /// A process is watched from now on that was not before.
     Resumed {
         /// Which.
-        tgid: u32,
+        tgid: ProcessId,
         /// When.
         at_ns: u64,
     },
@@ -54,7 +62,7 @@ pub enum Entry<'a> {
     /// A unix socket was found to be closed.
     UnixClosed {
         /// Its connection.
-        conn: u64,
+        conn: ConnectionId,
         /// Not if anything moved after this.
         before_ns: u64,
         /// When.
@@ -126,14 +134,14 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
 
-/// See [`events::Open`].
+/// See [`event::Open`].
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[expect(missing_docs, reason = "they are those of the kernel side's record")]
+#[expect(missing_docs, reason = "they are those of the event")]
 #[serde(default)]
 pub struct Open<'a> {
-    pub conn: u64,
+    pub conn: ConnectionId,
     pub at_ns: u64,
-    pub tgid: u32,
+    pub tgid: ProcessId,
     /// The process's name.
     pub comm: Bytes<'a>,
     pub family: u16,
@@ -158,75 +166,81 @@ pub struct Open<'a> {
 }
 
 impl<'a> Open<'a> {
-    /// Of the kernel side's record.
+    /// Of the event; `asked`: see [`Self::asked`].
     #[must_use]
-    pub fn new(open: &'a events::Open, asked: Option<&'a str>) -> Self {
-        let comm = open.comm.split(|&byte| byte == 0).next().unwrap_or_default();
-        let len = usize::try_from(open.path_len).unwrap_or_default();
-        Self {
-            conn: open.conn,
+    pub fn new(open: &event::Open<'a>, asked: Option<&'a str>) -> Self {
+        let mut entry = Self {
+            conn: open.id,
             at_ns: open.at_ns,
             tgid: open.tgid,
-            comm: comm.into(),
-            family: open.family,
-            state: open.state,
+            comm: open.comm.into(),
             netns: open.netns,
-            local: ip(open.family, open.local_addr).map(|ip| (ip, open.local_port)),
-            remote: ip(open.family, open.remote_addr).map(|ip| (ip, open.remote_port)),
-            path: open.path.get(..len).unwrap_or_default().into(),
-            inode: open.inode,
-            sequence: open.sequence,
             asked: asked.map(Cow::Borrowed),
+            ..Self::default()
+        };
+        match open.ends {
+            Ends::Tcp { local, remote, state, sequence } => {
+                entry.sequence = sequence.unwrap_or_default();
+                entry.family = if local.is_ipv4() { AF_INET } else { AF_INET6 };
+                entry.state = state.map_or(0, |state| state as u16);
+                entry.local = Some((local.ip(), local.port()));
+                entry.remote = Some((remote.ip(), remote.port()));
+            }
+            Ends::Unix { path, inode, sockets: _ } => {
+                entry.family = AF_UNIX;
+                entry.path = path.into();
+                entry.inode = inode.map_or(0, NonZeroU64::get);
+            }
+            Ends::Unknown => {}
         }
+        entry.state |= match open.met_at {
+            MetAt::Beginning => MET_AT_BEGINNING,
+            MetAt::MidStream => MET_MID_STREAM,
+            MetAt::Unknown => 0,
+        };
+        if open.is_blocking {
+            entry.state |= MET_BLOCKING;
+        }
+        entry
     }
 
-    /// The kernel side's record.
+    /// The event.
     #[must_use]
-    pub fn record(&self) -> events::Open {
-        let mut open = events::Open::new_zeroed();
-        (open.kind, open.conn, open.at_ns) = (EventKind::Open as u32, self.conn, self.at_ns);
-        (open.tgid, open.family, open.state) = (self.tgid, self.family, self.state);
-        (open.netns, open.inode, open.sequence) = (self.netns, self.inode, self.sequence);
-        if let Some((ip, port)) = self.local {
-            (open.local_addr, open.local_port) = (octets(ip), port);
+    pub fn event(&self) -> event::Open<'_> {
+        let address = |end: Option<(IpAddr, u16)>| {
+            let (ip, port) = end.unwrap_or((Ipv4Addr::UNSPECIFIED.into(), 0));
+            SocketAddr::new(ip.to_canonical(), port)
+        };
+        let ends = match self.family {
+            AF_INET | AF_INET6 => Ends::Tcp {
+                local: address(self.local),
+                remote: address(self.remote),
+                state: TcpState::from_number((self.state & !(MET_AT_BEGINNING | MET_BLOCKING)).into()),
+                sequence: (self.sequence != [0; 2]).then_some(self.sequence),
+            },
+            AF_UNIX => Ends::Unix { path: &self.path.0, inode: NonZeroU64::new(self.inode), sockets: None },
+            _ => Ends::Unknown,
+        };
+        let tls = is_plaintext(self.conn);
+        let met_at = if tls && self.state & MET_MID_STREAM != 0 {
+            MetAt::MidStream
+        } else if self.state & MET_AT_BEGINNING != 0 {
+            MetAt::Beginning
+        } else {
+            MetAt::Unknown
+        };
+        event::Open {
+            id: self.conn,
+            at_ns: self.at_ns,
+            tgid: self.tgid,
+            started_at_ns: 0,
+            forked_from: ProcessId::NONE,
+            comm: &self.comm.0,
+            ends,
+            netns: self.netns,
+            met_at,
+            is_blocking: !tls && self.state & MET_BLOCKING != 0,
         }
-        if let Some((ip, port)) = self.remote {
-            (open.remote_addr, open.remote_port) = (octets(ip), port);
-        }
-        open.path_len = copy(&self.path.0, &mut open.path);
-        copy(&self.comm.0, &mut open.comm);
-        open
-    }
-}
-
-/// Copies as much as there is room for; gives how much that is.
-fn copy(from: &[u8], to: &mut [u8]) -> u32 {
-    let len = from.len().min(to.len());
-    if let (Some(from), Some(to)) = (from.get(..len), to.get_mut(..len)) {
-        to.copy_from_slice(from);
-    }
-    u32::try_from(len).unwrap_or_default()
-}
-
-fn ip(family: u16, bytes: [u8; 16]) -> Option<IpAddr> {
-    match family {
-        AF_INET => {
-            let [a, b, c, d, ..] = bytes;
-            Some(Ipv4Addr::new(a, b, c, d).into())
-        }
-        AF_INET6 => Some(Ipv6Addr::from(bytes).into()),
-        _ => None,
-    }
-}
-
-fn octets(ip: IpAddr) -> [u8; 16] {
-    match ip {
-        IpAddr::V4(ip) => {
-            let mut all = [0; 16];
-            copy(&ip.octets(), &mut all);
-            all
-        }
-        IpAddr::V6(ip) => ip.octets(),
     }
 }
 
@@ -241,15 +255,15 @@ pub enum Direction {
     Sent,
 }
 
-/// See [`events::Data`].
+/// See [`event::Data`].
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[expect(missing_docs, reason = "they are those of the kernel side's record")]
+#[expect(missing_docs, reason = "they are those of the event")]
 #[serde(default)]
 pub struct Data<'a> {
-    pub conn: u64,
+    pub conn: ConnectionId,
     pub at_ns: u64,
-    pub tgid: u32,
-    pub tid: u32,
+    pub tgid: ProcessId,
+    pub tid: ThreadId,
     #[serde(skip_serializing_if = "is_zero")]
     pub work: u64,
     pub direction: Direction,
@@ -267,49 +281,46 @@ pub struct Data<'a> {
 }
 
 impl<'a> Data<'a> {
-    /// Of the kernel side's record.
+    /// Of the event.
     #[must_use]
-    pub fn new(data: &events::Data, head: &'a [u8], tail: &'a [u8]) -> Self {
-        Self {
-            conn: data.conn,
-            at_ns: data.at_ns,
-            tgid: data.tgid,
-            tid: data.tid,
-            work: data.work,
-            direction: if data.direction == SENT { Direction::Sent } else { Direction::Received },
-            flags: data.flags,
-            position: data.position,
-            other_position: data.other_position,
-            len: data.len,
-            head: head.into(),
-            tail: tail.into(),
-        }
+    pub fn new(data: &event::Data<'a>) -> Self {
+        let &event::Data { id, at_ns, thread, direction, flags, position, other_position, len, head, tail } = data;
+        let Thread { tgid, tid, work } = thread;
+        let direction = match direction {
+            net::Direction::Received => Direction::Received,
+            net::Direction::Sent => Direction::Sent,
+        };
+        let (flags, head, tail) = (flags.0, head.into(), tail.into());
+        Self { conn: id, at_ns, tgid, tid, work, direction, flags, position, other_position, len, head, tail }
     }
 
-    /// The kernel side's record; its payload is [`Self::head`] and [`Self::tail`].
+    /// The event.
     #[must_use]
-    pub fn record(&self) -> events::Data {
-        let mut data = events::Data::new_zeroed();
-        (data.kind, data.conn, data.at_ns) = (EventKind::Data as u32, self.conn, self.at_ns);
-        (data.tgid, data.tid, data.work) = (self.tgid, self.tid, self.work);
-        (data.flags, data.len) = (self.flags, self.len);
-        (data.position, data.other_position) = (self.position, self.other_position);
-        data.direction = match self.direction {
-            Direction::Received => RECEIVED,
-            Direction::Sent => SENT,
-        };
-        data.head_len = u16::try_from(self.head.0.len()).unwrap_or(u16::MAX);
-        data.tail_len = u16::try_from(self.tail.0.len()).unwrap_or(u16::MAX);
-        data
+    pub fn event(&self) -> event::Data<'_> {
+        event::Data {
+            id: self.conn,
+            at_ns: self.at_ns,
+            thread: Thread { tgid: self.tgid, tid: self.tid, work: self.work },
+            direction: match self.direction {
+                Direction::Received => net::Direction::Received,
+                Direction::Sent => net::Direction::Sent,
+            },
+            flags: DataFlags(self.flags),
+            position: self.position,
+            other_position: self.other_position,
+            len: self.len,
+            head: &self.head.0,
+            tail: &self.tail.0,
+        }
     }
 }
 
-/// See [`events::State`].
+/// See [`event::State`].
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[expect(missing_docs, reason = "they are those of the kernel side's record")]
+#[expect(missing_docs, reason = "they are those of the event")]
 #[serde(default)]
 pub struct State {
-    pub conn: u64,
+    pub conn: ConnectionId,
     pub at_ns: u64,
     pub state: u32,
     #[serde(skip_serializing_if = "is_zero")]
@@ -321,43 +332,47 @@ pub struct State {
 }
 
 impl State {
-    /// Of the kernel side's record.
+    /// Of the event.
     #[must_use]
-    pub const fn new(state: &events::State) -> Self {
-        let &events::State { state, conn, at_ns, error, unread, received, sent, kind: _ } = state;
-        Self { conn, at_ns, state, error, unread, received, sent }
+    pub const fn new(state: &event::State) -> Self {
+        let &event::State { id, at_ns, state, error, unread, received, sent } = state;
+        Self { conn: id, at_ns, state: state as u32, error, unread, received, sent }
     }
 
-    /// The kernel side's record.
+    /// The event; `None` where TCP has no such state.
     #[must_use]
-    pub const fn record(&self) -> events::State {
+    pub fn event(&self) -> Option<event::State> {
         let &Self { conn, at_ns, state, error, unread, received, sent } = self;
-        events::State { kind: EventKind::State as u32, state, conn, at_ns, error, unread, received, sent }
+        let state = TcpState::from_number(state)?;
+        Some(event::State { id: conn, at_ns, state, error, unread, received, sent })
     }
 }
 
-/// See [`events::Bind`].
+/// See [`event::Bind`].
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[expect(missing_docs, reason = "they are those of the kernel side's record")]
+#[expect(missing_docs, reason = "they are those of the event")]
 #[serde(default)]
 pub struct Bind {
-    pub conn: u64,
-    pub carrier: u64,
+    pub conn: ConnectionId,
+    pub carrier: ConnectionId,
     pub at_ns: u64,
 }
 
 impl Bind {
-    /// Of the kernel side's record.
+    /// Of the event.
     #[must_use]
-    pub const fn new(bind: &events::Bind) -> Self {
-        let &events::Bind { conn, carrier, at_ns, .. } = bind;
-        Self { conn, carrier, at_ns }
+    pub fn new(bind: &event::Bind) -> Self {
+        let &event::Bind { stream, carrier, at_ns } = bind;
+        let carrier = match carrier {
+            Carrier::Connection(id) | Carrier::Stream(id) => id,
+            Carrier::Unknown => ConnectionId::default(),
+        };
+        Self { conn: stream, carrier, at_ns }
     }
 
-    /// The kernel side's record.
+    /// The event.
     #[must_use]
-    pub const fn record(&self) -> events::Bind {
-        let &Self { conn, carrier, at_ns } = self;
-        events::Bind { kind: EventKind::Bind as u32, reserved: 0, conn, carrier, at_ns }
+    pub const fn event(&self) -> event::Bind {
+        event::Bind { stream: self.conn, carrier: Carrier::of(self.carrier), at_ns: self.at_ns }
     }
 }

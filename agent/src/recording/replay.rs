@@ -65,13 +65,17 @@ pub fn replay(recording: &str, config: telemetry::Config) -> Result<Vec<Span>, R
             Entry::Recording(_) => return Err(ReplayError::NoHead),
             Entry::Open(open) => {
                 let asked = |_: IpAddr| open.asked.as_deref().map(Arc::from);
-                connections.on_open(&open.record(), asked, &mut sink);
+                connections.on_open(&open.event(), asked, &mut sink);
             }
             Entry::Data(data) => {
-                let _wanted = connections.on_data(&data.record(), &data.head.0, &data.tail.0, &mut sink);
+                let _wanted = connections.on_data(&data.event(), &mut sink);
             }
-            Entry::State(state) => connections.on_state(&state.record(), &mut sink),
-            Entry::Bind(bind) => connections.on_bind(&bind.record()),
+            Entry::State(state) => {
+                if let Some(state) = state.event() {
+                    connections.on_state(&state, &mut sink);
+                }
+            }
+            Entry::Bind(bind) => connections.on_bind(&bind.event()),
             Entry::Exit { tgid, at_ns } => connections.on_exit(tgid, at_ns, &mut sink),
             Entry::Resumed { tgid, at_ns } => connections.on_resumed(tgid, at_ns),
             Entry::TlsProbed { at_ns } => connections.on_tls_probed(at_ns),

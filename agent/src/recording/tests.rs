@@ -1,18 +1,25 @@
 //! Recordings give the spans that were seen to be right, each time. A new one: put `NAME.jsonl` into `goldens/`, run this,
 //! and, where what it prints is right, put that into `NAME.spans`.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{fs, num::NonZeroU64, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
-use ebpf_common::events::{self, AF_INET, AF_INET6, AF_UNIX, EventKind, RECEIVED, SENT, flags};
+use ebpf_common::events::PLAINTEXT;
 use serde_json::Value;
-use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::{
     entry::{self, Entry, Head, VERSION},
     recorder::{Recorder, append},
     replay::{ReplayError, replay},
 };
-use crate::{export::console::json_line, model::span::Span};
+use crate::{
+    capture::event::{Bind, Carrier, Data, DataFlags, Ends, MetAt, Open, State, TcpState},
+    export::console::json_line,
+    model::{
+        ids::{ConnectionId, ProcessId, ThreadId},
+        net::{Direction, Thread},
+        span::Span,
+    },
+};
 
 fn goldens() -> Vec<(PathBuf, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/recording/goldens");
@@ -89,54 +96,77 @@ fn written_and_read(entry: &Entry<'_>) -> Entry<'static> {
 }
 
 #[test]
-fn records_are_the_same_when_they_are_read_back() {
+fn events_are_the_same_when_they_are_read_back() {
     let every_byte: Vec<u8> = (0..=255).collect();
-    let mut data = events::Data::new_zeroed();
-    (data.kind, data.direction, data.flags, data.len) = (EventKind::Data as u32, SENT, flags::TLS, 1000);
-    (data.head_len, data.tail_len, data.tgid, data.tid, data.work) = (256, 3, 4, 5, u64::MAX);
-    (data.conn, data.at_ns, data.position, data.other_position) = (u64::MAX, 7, 8, 9);
-    for direction in [SENT, RECEIVED] {
-        data.direction = direction;
-        let entry = written_and_read(&Entry::Data(entry::Data::new(&data, &every_byte, b"end")));
+    for direction in [Direction::Sent, Direction::Received] {
+        let data = Data {
+            id: ConnectionId(u64::MAX),
+            at_ns: 7,
+            thread: Thread { tgid: ProcessId(4), tid: ThreadId(5), work: u64::MAX },
+            direction,
+            flags: DataFlags::TLS,
+            position: 8,
+            other_position: 9,
+            len: 1000,
+            head: &every_byte,
+            tail: b"end",
+        };
+        let entry = written_and_read(&Entry::Data(entry::Data::new(&data)));
         let Entry::Data(read) = entry else { panic!("{entry:?}") };
-        assert_eq!(read.record().as_bytes(), data.as_bytes());
-        assert_eq!((&*read.head.0, &*read.tail.0), (&every_byte[..], b"end".as_slice()));
+        assert_eq!(read.event(), data);
     }
 
-    for family in [AF_INET, AF_INET6, AF_UNIX, 0] {
-        let mut open = events::Open::new_zeroed();
-        (open.kind, open.family, open.state, open.conn) = (EventKind::Open as u32, family, 1 << 15, u64::MAX);
-        (open.at_ns, open.tgid, open.netns, open.inode) = (7, 8, 9, 10);
-        open.comm[..5].copy_from_slice(b"nginx");
-        match family {
-            AF_UNIX => {
-                (open.path_len, open.path[1]) = (9, 0xff);
-            }
-            0 => {}
-            _ => {
-                let len = if family == AF_INET { 4 } else { 16 };
-                open.local_addr[..len].fill(11);
-                open.remote_addr[..len].fill(12);
-                (open.local_port, open.remote_port) = (80, 81);
-            }
-        }
+    let stream = ConnectionId(PLAINTEXT | 1);
+    let tcp = |local: &str, remote: &str, state| Ends::Tcp {
+        local: local.parse().unwrap(),
+        remote: remote.parse().unwrap(),
+        state,
+        sequence: state.map(|_| [3, u32::MAX]),
+    };
+    for (id, ends, met_at) in [
+        (ConnectionId(1), tcp("10.0.0.1:80", "10.0.0.2:81", Some(TcpState::CloseWait)), MetAt::Beginning),
+        (ConnectionId(1), tcp("[fe80::1]:80", "[fe80::2]:81", None), MetAt::Unknown),
+        (
+            ConnectionId(1),
+            Ends::Unix { path: b"\0\xff\0\0", inode: NonZeroU64::new(10), sockets: None },
+            MetAt::Unknown,
+        ),
+        (stream, Ends::Unknown, MetAt::MidStream),
+        (stream, Ends::Unknown, MetAt::Unknown),
+    ] {
+        let (tgid, forked_from) = (ProcessId(8), ProcessId::NONE);
+        let open = Open {
+            id,
+            at_ns: 7,
+            tgid,
+            started_at_ns: 0,
+            forked_from,
+            comm: b"nginx",
+            ends,
+            netns: 9,
+            met_at,
+            is_blocking: met_at == MetAt::Beginning,
+        };
         let entry = written_and_read(&Entry::Open(entry::Open::new(&open, Some("shop"))));
         let Entry::Open(read) = entry else { panic!("{entry:?}") };
-        assert_eq!(read.record().as_bytes(), open.as_bytes());
+        assert_eq!(read.event(), open);
         assert_eq!(read.asked.as_deref(), Some("shop"));
     }
 
-    let mut state = events::State::new_zeroed();
-    (state.kind, state.state, state.conn, state.at_ns) = (EventKind::State as u32, 7, 1, 2);
-    (state.error, state.unread, state.received, state.sent) = (3, 4, 5, 6);
+    let (id, state) = (ConnectionId(1), TcpState::Close);
+    let state = State { id, at_ns: 2, state, error: 3, unread: 4, received: 5, sent: 6 };
     let entry = written_and_read(&Entry::State(entry::State::new(&state)));
     let Entry::State(read) = entry else { panic!("{entry:?}") };
-    assert_eq!(read.record().as_bytes(), state.as_bytes());
+    assert_eq!(read.event(), Some(state));
 
-    let bind = events::Bind { kind: EventKind::Bind as u32, reserved: 0, conn: 1, carrier: 2, at_ns: 3 };
-    let entry = written_and_read(&Entry::Bind(entry::Bind::new(&bind)));
-    let Entry::Bind(read) = entry else { panic!("{entry:?}") };
-    assert_eq!(read.record().as_bytes(), bind.as_bytes());
+    for carrier in
+        [Carrier::Connection(ConnectionId(2)), Carrier::Stream(ConnectionId(PLAINTEXT | 2)), Carrier::Unknown]
+    {
+        let bind = Bind { stream, carrier, at_ns: 3 };
+        let entry = written_and_read(&Entry::Bind(entry::Bind::new(&bind)));
+        let Entry::Bind(read) = entry else { panic!("{entry:?}") };
+        assert_eq!(read.event(), bind);
+    }
 }
 
 fn head(version: u32) -> Entry<'static> {

@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     config::Config,
+    model::ids::ProcessId,
     procs::{ProcessTable, Watched, fs::ProcFs, ports::Ports},
 };
 
@@ -22,7 +23,7 @@ const NEAR: usize = 3;
 
 /// A process that listens.
 struct Listener {
-    pid: u32,
+    pid: ProcessId,
     exe: String,
     ports: Vec<u16>,
 }
@@ -91,7 +92,7 @@ fn in_time<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Opti
 
 /// `nginx (3 processes, :8080), shop (process 4711)`; `None`: nothing.
 fn services(watched: &[Watched]) -> Option<String> {
-    let mut by_name: BTreeMap<&str, (Vec<u32>, Vec<u16>)> = BTreeMap::new();
+    let mut by_name: BTreeMap<&str, (Vec<ProcessId>, Vec<u16>)> = BTreeMap::new();
     for process in watched {
         let (pids, ports) = by_name.entry(&process.service_name).or_default();
         pids.push(process.pid);
@@ -135,7 +136,7 @@ fn harmless(name: &str) -> String {
 
 fn listeners(proc: &ProcFs) -> Vec<Listener> {
     let (ports, now) = (Ports::default(), Instant::now());
-    let own = std::process::id();
+    let own = ProcessId(std::process::id());
     let of = |pid| {
         let exe = proc.exe(pid).filter(|_| pid != own)?;
         let ports = ports.of(proc, pid, now).listening;
@@ -220,17 +221,17 @@ mod tests {
         let process =
             |pid, name: &str, ports: &[u16]| Watched { pid, service_name: name.into(), ports: ports.to_vec() };
         let all = [
-            process(1, "batch", &[]),
-            process(2, "nginx", &[8080]),
-            process(3, "nginx", &[8080]),
-            process(4, "sh\x1b[31mop", &[1, 2, 3, 4, 5]),
+            process(ProcessId(1), "batch", &[]),
+            process(ProcessId(2), "nginx", &[8080]),
+            process(ProcessId(3), "nginx", &[8080]),
+            process(ProcessId(4), "sh\x1b[31mop", &[1, 2, 3, 4, 5]),
         ];
         assert_eq!(
             services(&all).unwrap(),
             "nginx (2 processes, :8080), sh[31mop (process 4, :1, :2, :3, :4 …), batch (process 1)"
         );
         assert_eq!(services(&[]), None);
-        let many: Vec<Watched> = (0..8).map(|pid| process(pid, &format!("s{pid}"), &[])).collect();
+        let many: Vec<Watched> = (0..8).map(|pid| process(ProcessId(pid), &format!("s{pid}"), &[])).collect();
         assert!(services(&many).unwrap().ends_with("s4 (process 4) and 3 more services"));
     }
 
@@ -258,10 +259,10 @@ mod tests {
     fn what_is_near_is_named_where_nothing_matches() {
         let listener = |pid, exe: &str, ports: &[u16]| Listener { pid, exe: exe.into(), ports: ports.to_vec() };
         let listeners = [
-            listener(1, "/usr/sbin/sshd", &[22]),
-            listener(2, "/usr/sbin/nginx", &[80, 8080]),
-            listener(3, "/usr/sbin/nginx", &[80, 8080]),
-            listener(4, "/usr/bin/python3.11", &[9000]),
+            listener(ProcessId(1), "/usr/sbin/sshd", &[22]),
+            listener(ProcessId(2), "/usr/sbin/nginx", &[80, 8080]),
+            listener(ProcessId(3), "/usr/sbin/nginx", &[80, 8080]),
+            listener(ProcessId(4), "/usr/bin/python3.11", &[9000]),
         ];
         let executables: Vec<String> = listeners.iter().map(|listener| listener.exe.clone()).collect();
         let near = |config: &Config| nearest(config, &listeners, &executables);

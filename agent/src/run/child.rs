@@ -6,6 +6,7 @@ use std::{
     process::{Child, ExitStatus},
 };
 
+use crate::model::ids::ProcessId;
 use rustix::{
     process::{Pid, Signal, getpgrp, kill_process},
     termios::tcgetpgrp,
@@ -19,8 +20,8 @@ impl Started {
         Self(child)
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.0.id()
+    pub(super) fn pid(&self) -> ProcessId {
+        ProcessId(self.0.id())
     }
 
     /// How it ended; `None`: it runs.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     config::{Config, Criterion, Sampler, ServiceRoutes, Signal},
+    model::ids::ProcessId,
     procs::{
         pod::OwnerKind,
         selector::{Criteria, Exports, Glob, InvalidGlob, KubernetesName, Routes, Rule, Selector},
@@ -17,7 +18,7 @@ pub(super) fn selector(config: &Config) -> Result<Selector, InvalidGlob> {
     if !selection.pids.is_empty() {
         rules.push(Rule {
             label: "--pid".into(),
-            criteria: Criteria { pids: selection.pids.clone(), ..Criteria::default() },
+            criteria: Criteria { pids: processes(&selection.pids), ..Criteria::default() },
             ..Rule::default()
         });
     }
@@ -32,9 +33,13 @@ pub(super) fn selector(config: &Config) -> Result<Selector, InvalidGlob> {
         rules: rules.into_iter().map(Arc::new).collect(),
         exclude: all(&config.discovery.exclude_instrument)?,
         default_exclude: all(&config.discovery.default_exclude_instrument)?,
-        own_pid: Some(std::process::id()),
+        own_pid: Some(ProcessId(std::process::id())),
         collector_ports: on_this_host.filter_map(|endpoint| endpoint.port()).collect(),
     })
+}
+
+fn processes(pids: &[u32]) -> Vec<ProcessId> {
+    pids.iter().copied().map(ProcessId).collect()
 }
 
 /// Whether the URL names this host. Another host's port says nothing of who listens on it here.
@@ -124,7 +129,7 @@ fn criteria(criterion: &Criterion) -> Result<(Criteria, Set<'_>), InvalidGlob> {
             .collect::<Result<Vec<_>, InvalidGlob>>()
     };
     let criteria = Criteria {
-        pids: target_pids.0.clone(),
+        pids: processes(&target_pids.0),
         open_ports: open_ports.0.iter().map(|range| (*range.start(), *range.end())).collect(),
         exe_path: glob(exe_path)?,
         cmd_args: glob(cmd_args)?,

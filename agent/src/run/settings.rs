@@ -28,7 +28,7 @@ use crate::{
         ConfigError, ExportConfig,
         config::{BatchConfig, Endpoint, Headers, OtlpConfig, PrometheusConfig, RetryConfig, TlsConfig},
     },
-    model::propagation::Propagation,
+    model::{ids::ProcessId, propagation::Propagation},
     procs::{
         PodAttributes, ProcessConfig,
         env::OtelEnv,
@@ -368,7 +368,7 @@ fn otlp(target: OtlpTarget) -> Result<OtlpConfig, SettingsError> {
 
 /// The agent itself, as the resource of what it says of itself.
 pub(super) fn agent_resource(processes: &crate::procs::ProcessTable) -> Arc<crate::model::span::Resource> {
-    processes.resource(std::process::id())
+    processes.resource(ProcessId(std::process::id()))
 }
 
 #[cfg(test)]

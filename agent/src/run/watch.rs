@@ -32,6 +32,7 @@ use crate::{
     conn::Limits,
     export::{Exporters, MetricSource},
     kernel::capabilities::Capabilities,
+    model::ids::{ProcessId, ThreadId},
     pipeline::{Ended, Gauges, KubernetesCounts, Parts, Pipeline, RedSource},
     procs::{ProcessTable, fs::ProcFs, pod::PodSource},
     recording::recorder::{BYTES_MAX, Recorder},
@@ -55,14 +56,14 @@ const LIBRARIES_AT_MOST: Duration = Duration::from_secs(30);
 
 /// `beyla-rs run`.
 pub(super) fn run(config: &Loaded, record: Option<&Path>) -> Exit {
-    let pids = config.selection().pids;
+    let pids: Vec<ProcessId> = config.selection().pids.into_iter().map(ProcessId).collect();
     if let Some(pid) = pids.iter().find(|&&pid| !exists(pid)) {
         let near = announce::listening(&ProcFs::new("/proc"))
             .map_or_else(String::new, |near| format!("; what listens is {near}"));
         tracing::error!("--pid {pid}: there is no such process{near}");
         return Exit::Usage;
     }
-    if let Some((pid, process)) = pids.iter().find_map(|&pid| Some((pid, process_of_thread(pid)?))) {
+    if let Some((pid, process)) = pids.iter().find_map(|&pid| Some((pid, process_of_thread(ThreadId(pid.0))?))) {
         tracing::error!("--pid {pid}: that is a thread of process {process}; give --pid {process}");
         return Exit::Usage;
     }
@@ -128,15 +129,15 @@ fn status_of(status: ExitStatus) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
-fn exists(pid: u32) -> bool {
+fn exists(pid: ProcessId) -> bool {
     Path::new("/proc").join(pid.to_string()).exists()
 }
 
 /// The process that a number is a thread of, if it is not that of a process.
-fn process_of_thread(id: u32) -> Option<u32> {
+fn process_of_thread(id: ThreadId) -> Option<ProcessId> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let process: u32 = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
-    (process != id).then_some(process)
+    let process: ProcessId = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
+    (process.0 != id.0).then_some(process)
 }
 
 /// Logs why the agent could not start, and gives the exit status for it.
@@ -152,7 +153,7 @@ fn explain(error: &anyhow::Error) -> Exit {
 /// What is watched.
 enum Targets<'a> {
     /// Processes that run already; none: whatever the configuration's selection says.
-    Chosen(Vec<u32>),
+    Chosen(Vec<ProcessId>),
     /// A program that is yet to be started.
     Started { command: &'a [OsString], child: &'a mut Option<Started> },
 }
@@ -197,12 +198,12 @@ impl Agent {
         if let Some(missing) = permission::unseen(config, Capabilities::of_this_process()) {
             tracing::warn!("{missing}");
         }
-        let own = std::process::id();
+        let own = ProcessId(std::process::id());
         let proc = ProcFs::new(&process_settings.proc_root);
         let mut attachments = Attachments::default();
         if matches!(targets, Targets::Started { .. }) || config.selection().is_everything() {
             // What is not there yet may live a moment only. The libraries are those of the host, as far as it can be seen.
-            let of = if is_open { 1 } else { own };
+            let of = if is_open { ProcessId(1) } else { own };
             attachments.on_finding(&Finding { tgid: own, ..tls::installed(&proc, of) });
             attachments.proceed(&mut capture, LIBRARIES_AT_START);
         }
@@ -438,8 +439,8 @@ fn start_recording(file: &Path) -> anyhow::Result<Recorder> {
     Ok(recorder)
 }
 
-fn describe(processes: &ProcessTable, targets: &[u32]) -> String {
-    let of = |pid: &u32| match processes.proc().stat(*pid) {
+fn describe(processes: &ProcessTable, targets: &[ProcessId]) -> String {
+    let of = |pid: &ProcessId| match processes.proc().stat(*pid) {
         Some(stat) => format!("{} (process {pid})", stat.comm.chars().filter(|c| !c.is_control()).collect::<String>()),
         None => format!("process {pid}"),
     };
@@ -448,11 +449,11 @@ fn describe(processes: &ProcessTable, targets: &[u32]) -> String {
 
 /// Watches processes and all their living descendants. Children started meanwhile inherit it in the kernel, so
 /// looking until nothing new is found misses none.
-fn watch_with_children(capture: &mut Capture, proc: &ProcFs, pids: &[u32]) -> anyhow::Result<()> {
+fn watch_with_children(capture: &mut Capture, proc: &ProcFs, pids: &[ProcessId]) -> anyhow::Result<()> {
     if pids.is_empty() {
         return Ok(());
     }
-    let mut family: std::collections::HashSet<u32> = pids.iter().copied().collect();
+    let mut family: std::collections::HashSet<ProcessId> = pids.iter().copied().collect();
     for &pid in pids {
         capture.watch(pid)?;
     }
@@ -472,9 +473,13 @@ fn watch_with_children(capture: &mut Capture, proc: &ProcFs, pids: &[u32]) -> an
 
 /// Starts a program that is watched from its first instruction on: it inherits that from this process, which is watched
 /// just for the moment.
-fn start_watched(capture: &mut Capture, command: &[OsString], child: &mut Option<Started>) -> anyhow::Result<u32> {
+fn start_watched(
+    capture: &mut Capture,
+    command: &[OsString],
+    child: &mut Option<Started>,
+) -> anyhow::Result<ProcessId> {
     let (program, arguments) = command.split_first().context("exec: no command is given")?;
-    let own = std::process::id();
+    let own = ProcessId(std::process::id());
     capture.watch(own)?;
     let started = std::process::Command::new(program).args(arguments).spawn();
     capture.forget(own);

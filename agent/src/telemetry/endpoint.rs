@@ -225,11 +225,11 @@ fn ip(addr: IpAddr) -> CompactString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::net::Origin;
+    use crate::model::{ids::ConnectionId, net::Origin};
 
     fn connection() -> ConnectionInfo {
         ConnectionInfo {
-            id: 1,
+            id: ConnectionId(1),
             local: Endpoint::Inet("10.0.0.1:8080".parse().unwrap()),
             remote: Endpoint::Inet("[::ffff:10.0.0.2]:51234".parse().unwrap()),
             netns: 0,
@@ -237,7 +237,7 @@ mod tests {
             tls_version: None,
             asked: None,
             client: None,
-            link: 1,
+            link: ConnectionId(1),
             origin: Origin::default(),
             is_blocking: false,
             met_ns: 0,

@@ -13,6 +13,7 @@ use super::{
     semconv,
 };
 use crate::model::{
+    ids::ProcessId,
     metric::{Metric, NumberPoint, Points},
     span::{Attribute, Resource, Value},
 };
@@ -99,7 +100,7 @@ impl Instances {
                 let config = red::Config { max_series: 1, ..self.config };
                 let unknown = "unknown_service";
                 let attributes = vec![("service.name".into(), Value::Static(unknown))];
-                let resource = Resource { attributes, service_name: unknown.into(), pid: 0 };
+                let resource = Resource { attributes, service_name: unknown.into(), pid: ProcessId::NONE };
                 Box::new(Instance::new(Arc::new(resource), true, config))
             }),
         };
@@ -138,7 +139,7 @@ mod tests {
     };
 
     fn resource() -> Arc<Resource> {
-        Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: 1 })
+        Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: ProcessId(1) })
     }
 
     fn record(instances: &mut Instances, resource: &Arc<Resource>, status: i64) -> bool {

@@ -213,7 +213,7 @@ impl Telemetry {
             && self.leaves_own_exports
         {
             tracing::info!(
-                service = %resource.service_name, pid = resource.pid, ?signal,
+                service = %resource.service_name, pid = resource.pid.0, ?signal,
                 "left to the service, which sends it by itself (discovery.exclude_otel_instrumented_services)"
             );
         }
@@ -281,7 +281,7 @@ impl Telemetry {
             links: context.link.map(|span_id| Link { trace_id: context.trace_id, span_id }).into_iter().collect(),
             attributes: attributes.into_vec(),
             resource: Arc::clone(resource),
-            pid: if thread.tgid == 0 { resource.pid } else { thread.tgid },
+            pid: if thread.tgid.is_some() { thread.tgid } else { resource.pid },
             local: connection.local.clone(),
         })
     }

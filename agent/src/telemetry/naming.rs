@@ -111,7 +111,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::metric::NumberPoint;
+    use crate::model::{ids::ProcessId, metric::NumberPoint};
 
     #[test]
     fn each_series_says_of_whom_it_is_where_dashboards_ask_for_it() {
@@ -123,7 +123,7 @@ mod tests {
             ("k8s.replicaset.name".into(), text("pay-1")),
             ("k8s.deployment.name".into(), text("pay")),
         ];
-        let resource = Arc::new(Resource { attributes, service_name: "pay".into(), pid: 1 });
+        let resource = Arc::new(Resource { attributes, service_name: "pay".into(), pid: ProcessId(1) });
         let point = NumberPoint { attributes: Vec::new(), start_unix_ns: 0, value: 1.0 };
         let points = Points::UpDownCounter(vec![point]);
         let metric = Metric { name: "http.server.active_requests", unit: "1", description: "", resource, points };

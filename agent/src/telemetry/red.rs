@@ -350,13 +350,14 @@ fn hash(hasher: &DefaultHashBuilder, labels: &Labels<'_>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ids::ProcessId;
 
     const HTTP_SERVER: Family = Family { group: Group::Http, role: Role::Server };
     const HTTP_CLIENT: Family = Family { group: Group::Http, role: Role::Client };
     const RPC_CLIENT: Family = Family { group: Group::Rpc, role: Role::Client };
 
     fn resource() -> Arc<Resource> {
-        Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: 1 })
+        Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: ProcessId(1) })
     }
 
     fn labels<'a>(route: &'a str, status: i64) -> Labels<'a> {

@@ -13,7 +13,7 @@ use super::{
     finder::{Finding, Found},
     library::Site,
 };
-use crate::procs::fs::FileId;
+use crate::{model::ids::ProcessId, procs::fs::FileId};
 
 /// How long a file keeps its probes after the last process has gone: short-lived programs come again.
 const LINGER: Duration = Duration::from_secs(30);
@@ -43,7 +43,7 @@ struct Attached<T> {
     /// By which the kernel side knows it: from 1 to [`TLS_FILES_MAX`].
     number: u32,
     probes: Vec<T>,
-    users: HashSet<u32>,
+    users: HashSet<ProcessId>,
     unused_since: Option<Instant>,
 }
 
@@ -149,7 +149,7 @@ impl<T> Attachments<T> {
     }
 
     /// A process has ended, or carries out another program now.
-    pub fn on_gone(&mut self, tgid: u32, now: Instant) {
+    pub fn on_gone(&mut self, tgid: ProcessId, now: Instant) {
         for attached in self.files.values_mut() {
             if attached.users.remove(&tgid) && attached.users.is_empty() {
                 attached.unused_since = Some(now);
@@ -158,7 +158,7 @@ impl<T> Attachments<T> {
     }
 
     /// `child` was forked and uses what `parent` uses.
-    pub fn on_fork(&mut self, parent: u32, child: u32) {
+    pub fn on_fork(&mut self, parent: ProcessId, child: ProcessId) {
         for attached in self.files.values_mut() {
             if attached.users.contains(&parent) {
                 attached.users.insert(child);
@@ -173,7 +173,7 @@ impl<T> Attachments<T> {
 
     /// Takes the probes off files that nobody has used for a while. `lives` says whether a process still exists: the
     /// event that says so may have been lost.
-    pub fn sweep(&mut self, now: Instant, lives: impl Fn(u32) -> bool, probes: &mut impl Probes<Probe = T>) {
+    pub fn sweep(&mut self, now: Instant, lives: impl Fn(ProcessId) -> bool, probes: &mut impl Probes<Probe = T>) {
         let Self { files, pending, .. } = self;
         files.retain(|id, attached| {
             attached.users.retain(|&tgid| lives(tgid));
@@ -238,7 +238,7 @@ mod tests {
         }
     }
 
-    fn finding(tgid: u32, inode: u64) -> Finding {
+    fn finding(tgid: ProcessId, inode: u64) -> Finding {
         let plain = Probed { offset: 16, depth: 0, from: 16, code: vec![0x90] };
         let entry = Place { plain, cheap: None };
         let site = |function, name| Site { function, name, entry: entry.clone(), returns: Vec::new() };
@@ -256,10 +256,10 @@ mod tests {
     fn a_file_is_attached_once_however_many_use_it() {
         let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
         for tgid in 1..100 {
-            attachments.on_finding(&finding(tgid, 7));
+            attachments.on_finding(&finding(ProcessId(tgid), 7));
             attachments.proceed(&mut probes, LONG);
         }
-        attachments.on_finding(&finding(1, 8));
+        attachments.on_finding(&finding(ProcessId(1), 8));
         attachments.proceed(&mut probes, LONG);
         assert_eq!((probes.attached, attachments.files(), probes.complete), (4, 2, HashSet::from([1, 2])));
     }
@@ -268,13 +268,13 @@ mod tests {
     fn probes_go_some_time_after_the_last_user_has() {
         let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
         let start = Instant::now();
-        attachments.on_finding(&finding(1, 7));
+        attachments.on_finding(&finding(ProcessId(1), 7));
         attachments.proceed(&mut probes, LONG);
-        attachments.on_fork(1, 2);
-        attachments.on_gone(1, start);
-        attachments.sweep(start + LINGER * 2, |tgid| tgid == 2, &mut probes);
+        attachments.on_fork(ProcessId(1), ProcessId(2));
+        attachments.on_gone(ProcessId(1), start);
+        attachments.sweep(start + LINGER * 2, |tgid| tgid == ProcessId(2), &mut probes);
         assert_eq!(probes.detached, 0, "the child still uses it");
-        attachments.on_gone(2, start);
+        attachments.on_gone(ProcessId(2), start);
         attachments.sweep(start + LINGER / 2, |_| true, &mut probes);
         assert_eq!(probes.detached, 0, "it lingers");
         attachments.sweep(start + LINGER, |_| true, &mut probes);
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn a_user_that_ended_unseen_is_noticed() {
         let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
-        attachments.on_finding(&finding(1, 7));
+        attachments.on_finding(&finding(ProcessId(1), 7));
         attachments.proceed(&mut probes, LONG);
         let now = Instant::now();
         attachments.sweep(now, |_| false, &mut probes);
@@ -296,9 +296,9 @@ mod tests {
     fn a_library_is_attached_wholly_or_not_at_all() {
         let (mut attachments, mut probes) =
             (Attachments::default(), Counting { refuse: Some("SSL_write"), ..Counting::default() });
-        attachments.on_finding(&finding(1, 7));
+        attachments.on_finding(&finding(ProcessId(1), 7));
         attachments.proceed(&mut probes, LONG);
-        attachments.on_finding(&finding(2, 7));
+        attachments.on_finding(&finding(ProcessId(2), 7));
         attachments.proceed(&mut probes, LONG);
         assert_eq!((probes.attached, probes.detached, attachments.files()), (1, 1, 0));
     }
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn probes_are_put_in_place_bit_by_bit_and_what_is_not_whole_is_not_looked_at() {
         let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
-        attachments.on_finding(&finding(1, 7));
+        attachments.on_finding(&finding(ProcessId(1), 7));
         attachments.proceed(&mut probes, Duration::ZERO);
         assert_eq!((probes.attached, attachments.is_settled()), (0, false));
         attachments.proceed(&mut probes, LONG);
@@ -316,8 +316,8 @@ mod tests {
     #[test]
     fn at_the_end_all_are_taken_away() {
         let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
-        attachments.on_finding(&finding(1, 7));
-        attachments.on_finding(&finding(2, 8));
+        attachments.on_finding(&finding(ProcessId(1), 7));
+        attachments.on_finding(&finding(ProcessId(2), 8));
         attachments.proceed(&mut probes, LONG);
         attachments.detach(&mut probes);
         assert_eq!((probes.attached, probes.detached), (4, 4));
@@ -326,9 +326,9 @@ mod tests {
     #[test]
     fn a_library_that_has_its_probes_is_looked_at_while_another_gets_its_own() {
         let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
-        attachments.on_finding(&finding(1, 7));
+        attachments.on_finding(&finding(ProcessId(1), 7));
         attachments.proceed(&mut probes, LONG);
-        attachments.on_finding(&finding(2, 8));
+        attachments.on_finding(&finding(ProcessId(2), 8));
         attachments.proceed(&mut probes, Duration::ZERO);
         assert_eq!((probes.complete, attachments.is_settled()), (HashSet::from([1]), false));
     }
@@ -338,14 +338,14 @@ mod tests {
         let (mut attachments, mut probes) = (Attachments::default(), Counting::default());
         let now = Instant::now();
         for file in 0..u64::from(TLS_FILES_MAX) * 2 {
-            attachments.on_finding(&finding(1, file));
+            attachments.on_finding(&finding(ProcessId(1), file));
             attachments.proceed(&mut probes, LONG);
-            attachments.on_gone(1, now);
+            attachments.on_gone(ProcessId(1), now);
             attachments.sweep(now + LINGER, |_| true, &mut probes);
             assert_eq!(probes.complete.len(), probes.attached.div_ceil(2).min(TLS_FILES_MAX as usize));
         }
         for file in 0..=u64::from(TLS_FILES_MAX) {
-            attachments.on_finding(&finding(1, file));
+            attachments.on_finding(&finding(ProcessId(1), file));
         }
         attachments.proceed(&mut probes, LONG);
         assert_eq!(attachments.files(), TLS_FILES_MAX as usize, "one more than there are numbers for");

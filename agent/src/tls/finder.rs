@@ -16,10 +16,13 @@ use std::{
 use rustix::fs::fstatfs;
 
 use super::{library::Library, mapped};
-use crate::procs::{
-    blocking::{BlockingPool, Place},
-    effort::Effort,
-    fs::{FileId, ProcFs},
+use crate::{
+    model::ids::ProcessId,
+    procs::{
+        blocking::{BlockingPool, Place},
+        effort::Effort,
+        fs::{FileId, ProcFs},
+    },
 };
 
 /// A process that has just been exec'd loads its libraries within this time, or later at a moment of its own choice.
@@ -53,16 +56,16 @@ pub struct Found {
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// The process.
-    pub tgid: u32,
+    pub tgid: ProcessId,
     /// Its TLS libraries.
     pub found: Vec<Found>,
 }
 
 enum Request {
     /// The process's program is as it is.
-    Look(u32),
+    Look(ProcessId),
     /// The process was exec'd.
-    Executed(u32),
+    Executed(ProcessId),
 }
 
 /// Looks for TLS libraries in processes.
@@ -90,12 +93,12 @@ impl Finder {
     }
 
     /// Looks at a process that runs already, or has loaded something.
-    pub fn look(&self, tgid: u32) {
+    pub fn look(&self, tgid: ProcessId) {
         self.request(Request::Look(tgid));
     }
 
     /// Looks at a process that has just been started, now and a little later.
-    pub fn executed(&self, tgid: u32) {
+    pub fn executed(&self, tgid: ProcessId) {
         self.request(Request::Executed(tgid));
     }
 
@@ -123,7 +126,7 @@ impl Finder {
 fn work(proc: &ProcFs, requests: &Receiver<Request>, findings: &SyncSender<Finding>, open: &AtomicUsize) {
     let files = Arc::new(Files::default());
     let pool = BlockingPool::default();
-    let mut later: BTreeSet<(Instant, u32)> = BTreeSet::new();
+    let mut later: BTreeSet<(Instant, ProcessId)> = BTreeSet::new();
     let began = Instant::now();
     let slot = |after: Duration| {
         let at_ms = u64::try_from((began.elapsed() + after).as_millis()).unwrap_or_default();
@@ -170,7 +173,7 @@ struct Files {
 
 impl Files {
     /// May take for ever where a file system does not answer.
-    fn look(&self, proc: &ProcFs, tgid: u32) -> Vec<Found> {
+    fn look(&self, proc: &ProcFs, tgid: ProcessId) -> Vec<Found> {
         let mut found = Vec::new();
         for mapped in mapped::of_process(proc, tgid) {
             let Some(file) = mapped::open(proc, tgid, &mapped) else { continue };
@@ -237,12 +240,12 @@ mod tests {
         // The dynamic linker loads it before the program begins; `sleep` itself has no need of it.
         let mut child = std::process::Command::new("sleep").arg("60").env("LD_PRELOAD", &path).spawn().unwrap();
         let finder = Finder::start(ProcFs::new("/proc")).unwrap();
-        finder.executed(child.id());
+        finder.executed(ProcessId(child.id()));
         let finding = finder.findings.recv_timeout(Duration::from_secs(10));
         child.kill().unwrap();
         child.wait().unwrap();
         let finding = finding.expect("found in time");
-        assert_eq!(finding.tgid, child.id());
+        assert_eq!(finding.tgid, ProcessId(child.id()));
         assert_eq!(finding.found.len(), 1);
         assert_eq!(finding.found[0].path, path.to_str().unwrap());
         assert!(finding.found[0].library.sites.len() >= 5);
@@ -250,6 +253,6 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_is_no_error() {
-        assert!(Files::default().look(&ProcFs::new("/proc"), u32::MAX).is_empty());
+        assert!(Files::default().look(&ProcFs::new("/proc"), ProcessId(u32::MAX)).is_empty());
     }
 }

@@ -10,7 +10,10 @@ use super::{
     library::Library,
     mapped,
 };
-use crate::procs::fs::{FileId, ProcFs};
+use crate::{
+    model::ids::ProcessId,
+    procs::fs::{FileId, ProcFs},
+};
 
 /// Where distributions put libraries.
 const FOLDERS: [&str; 7] =
@@ -24,7 +27,7 @@ const MAX: usize = 16;
 
 /// The libraries installed where a process looks for them, as if it used them.
 #[must_use]
-pub fn installed(proc: &ProcFs, tgid: u32) -> Finding {
+pub fn installed(proc: &ProcFs, tgid: ProcessId) -> Finding {
     let root = proc.path(tgid, "root");
     let mut found = BTreeMap::new();
     for folder in FOLDERS {
@@ -59,7 +62,7 @@ mod tests {
 
     #[test]
     fn what_is_installed_is_found_once_however_many_names_it_has() {
-        let finding = installed(&ProcFs::new("/proc"), std::process::id());
+        let finding = installed(&ProcFs::new("/proc"), ProcessId(std::process::id()));
         let mut inodes: Vec<u64> = finding.found.iter().map(|found| found.id.inode).collect();
         inodes.sort_unstable();
         inodes.dedup();
@@ -69,6 +72,6 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_has_none() {
-        assert!(installed(&ProcFs::new("/proc"), u32::MAX).found.is_empty());
+        assert!(installed(&ProcFs::new("/proc"), ProcessId(u32::MAX)).found.is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
 };
 
-use crate::procs::fs::ProcFs;
+use crate::{model::ids::ProcessId, procs::fs::ProcFs};
 
 /// Most of `/proc/PID/maps` that is read.
 const MAPS_MAX: u64 = 8 << 20;
@@ -24,7 +24,7 @@ pub(super) struct Mapped {
 }
 
 /// Files that a process has mapped for execution, each once.
-pub(super) fn of_process(proc: &ProcFs, tgid: u32) -> Vec<Mapped> {
+pub(super) fn of_process(proc: &ProcFs, tgid: ProcessId) -> Vec<Mapped> {
     proc.read(tgid, "maps", MAPS_MAX).map(|maps| parse(&maps)).unwrap_or_default()
 }
 
@@ -61,7 +61,7 @@ fn plain(range: &str) -> String {
 
 /// Opens exactly the file that is mapped, whatever has become of its path; where that is not permitted, what lies at
 /// its path now, if it is the same file.
-pub(super) fn open(proc: &ProcFs, tgid: u32, mapped: &Mapped) -> Option<File> {
+pub(super) fn open(proc: &ProcFs, tgid: ProcessId, mapped: &Mapped) -> Option<File> {
     let same = proc.path(tgid, "map_files").join(&mapped.range);
     let file = read_only(&same).or_else(|| {
         let at_path = proc.path(tgid, "root").join(mapped.path.trim_start_matches('/'));
@@ -112,8 +112,8 @@ nonsense
     #[test]
     fn the_files_of_this_process_can_be_opened() {
         let proc = ProcFs::new("/proc");
-        let own = of_process(&proc, std::process::id());
+        let own = of_process(&proc, ProcessId(std::process::id()));
         let executable = own.first().expect("the test program is mapped");
-        assert!(open(&proc, std::process::id(), executable).is_some());
+        assert!(open(&proc, ProcessId(std::process::id()), executable).is_some());
     }
 }

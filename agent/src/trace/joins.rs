@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::Context;
 use crate::model::{
     exchange::{Key, Opened, Place},
+    ids::ConnectionId,
     net::{ConnectionInfo, Endpoint, Role},
     trace_context::TraceParent,
 };
@@ -22,7 +23,7 @@ const WAITING_MAX: usize = 65_536;
 /// A request on a connection: the same of both its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Request {
-    link: u64,
+    link: ConnectionId,
     place: At,
 }
 

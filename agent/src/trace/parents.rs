@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::Evidence;
 use crate::model::{
     exchange::{Key, Opened},
+    ids::{ProcessId, ThreadId},
     net::{ConnectionInfo, Thread},
     trace_context::{TraceId, TraceParent},
 };
@@ -57,11 +58,11 @@ struct Process {
 #[derive(Debug, Default)]
 pub(super) struct Parents {
     served: FxHashMap<Key, Served>,
-    processes: FxHashMap<u32, Process>,
-    by_process: FxHashMap<u32, SmallVec<[Key; 2]>>,
-    by_thread: FxHashMap<(u32, u32), SmallVec<[Key; 2]>>,
-    by_work: FxHashMap<(u32, u64), SmallVec<[Key; 1]>>,
-    by_trace: FxHashMap<(u32, TraceId), SmallVec<[Key; 1]>>,
+    processes: FxHashMap<ProcessId, Process>,
+    by_process: FxHashMap<ProcessId, SmallVec<[Key; 2]>>,
+    by_thread: FxHashMap<(ProcessId, ThreadId), SmallVec<[Key; 2]>>,
+    by_work: FxHashMap<(ProcessId, u64), SmallVec<[Key; 1]>>,
+    by_trace: FxHashMap<(ProcessId, TraceId), SmallVec<[Key; 1]>>,
 }
 
 impl Parents {
@@ -94,7 +95,7 @@ impl Parents {
     }
 
     /// A request is over. `response_tid`: the thread that answered, if that is known.
-    pub(super) fn on_answered(&mut self, key: Key, response_tid: u32, end_ns: u64) {
+    pub(super) fn on_answered(&mut self, key: Key, response_tid: ThreadId, end_ns: u64) {
         let Some(served) = self.served.remove(&key) else { return };
         let Thread { tgid, tid, work } = served.thread;
         remove(&mut self.by_process, tgid, key);
@@ -108,7 +109,7 @@ impl Parents {
         if let Some(process) = self.processes.get_mut(&tgid) {
             process.open = process.open.saturating_sub(1);
             process.ended_ns = process.ended_ns.max(end_ns);
-            process.shares_threads |= response_tid != 0 && response_tid != tid;
+            process.shares_threads |= response_tid.is_some() && response_tid != tid;
             process.stayed += u32::from(served.has_overlapped && response_tid == tid && process.stayed < PROVEN);
         }
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{
     exchange::{Keys, Operation, Outcome, Pattern, Place},
+    ids::{ConnectionId, ProcessId, ThreadId},
     net::{Endpoint, Origin, Thread},
 };
 
@@ -35,7 +36,7 @@ impl Bed {
         let id = self.conns;
         let endpoint = |ip: &str| Endpoint::Inet(ip.parse().unwrap());
         ConnectionInfo {
-            id,
+            id: ConnectionId(id),
             local: endpoint("10.0.0.1:80"),
             remote: endpoint("10.0.0.2:4000"),
             netns: 1,
@@ -43,7 +44,7 @@ impl Bed {
             tls_version: None,
             asked: None,
             client: None,
-            link: id,
+            link: ConnectionId(id),
             origin: Origin { is_beginning: true, sequence: Some([100, 200]) },
             is_blocking,
             met_ns: 0,
@@ -85,7 +86,7 @@ impl Bed {
         self.finish_by(request, request.thread.tid, end_ns)
     }
 
-    fn finish_by(&mut self, request: Request, response_tid: u32, end_ns: u64) -> Context {
+    fn finish_by(&mut self, request: Request, response_tid: ThreadId, end_ns: u64) -> Context {
         self.keys.give_back(request.key);
         let exchange = Exchange {
             role: request.role,
@@ -105,11 +106,11 @@ impl Bed {
 }
 
 const fn thread(tid: u32) -> Thread {
-    Thread { tgid: 1, tid, work: 0 }
+    Thread { tgid: ProcessId(1), tid: ThreadId(tid), work: 0 }
 }
 
 const fn work(work: u64) -> Thread {
-    Thread { tgid: 1, tid: 1, work }
+    Thread { tgid: ProcessId(1), tid: ThreadId(1), work }
 }
 
 fn carried() -> Option<TraceParent> {
@@ -203,7 +204,7 @@ fn pools_of_threads_are_found_by_how_they_work() {
         let requests = [1, 2].map(|tid| bed.open(&conn, Role::Server, thread(tid), at_ns));
         let call = bed.open(&conn, Role::Client, thread(1), at_ns + 1);
         let call = bed.finish(call, at_ns + 2);
-        let [first, _] = [0, 1].map(|i| bed.finish_by(requests[i], responders[i], at_ns + 3));
+        let [first, _] = [0, 1].map(|i| bed.finish_by(requests[i], ThreadId(responders[i]), at_ns + 3));
         is_child(call, first, Evidence::Thread)
     };
     let mut bed = Bed::new();
@@ -292,7 +293,14 @@ fn both_ends_of_a_request_are_client_and_server_of_one_trace_in_whatever_order_t
         let (client, server) = bed.pair();
         let asks = |bed: &mut Bed, n: u64| bed.open_at(&client, Role::Client, thread(1), 10 + n, n, None);
         let serves = |bed: &mut Bed, n: u64| {
-            bed.open_at(&server, Role::Server, Thread { tgid: 2, tid: 2, work: 0 }, 10 + n, n, None)
+            bed.open_at(
+                &server,
+                Role::Server,
+                Thread { tgid: ProcessId(2), tid: ThreadId(2), work: 0 },
+                10 + n,
+                n,
+                None,
+            )
         };
         let [first, second] = [0, 100].map(|n| {
             if server_first {
@@ -318,7 +326,7 @@ fn a_server_that_is_done_before_its_client_is_told_waits_and_so_does_what_it_has
     let (client, mut server) = bed.pair();
     server.is_blocking = true;
     let other = bed.conn(true);
-    let serving = Thread { tgid: 2, tid: 2, work: 0 };
+    let serving = Thread { tgid: ProcessId(2), tid: ThreadId(2), work: 0 };
     let served = bed.open(&server, Role::Server, serving, 10);
     let below = bed.open(&other, Role::Client, serving, 11);
     let (mut below, mut served) = (bed.finish(below, 12), bed.finish(served, 13));

@@ -52,7 +52,7 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("server", &[]),
     layer("export", &["model", "sys", "config", "telemetry", "server"]),
     // What connections are told, and what becomes of it.
-    layer("recording", &["model", "conn", "telemetry", "trace"]),
+    layer("recording", &["model", "capture", "conn", "telemetry", "trace"]),
     layer("pipeline", ALL_STAGES),
     layer("cli", &["config"]),
     // The commands: put the stages together as the configuration says.

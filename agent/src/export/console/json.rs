@@ -67,7 +67,7 @@ impl Serialize for Line<'_> {
         if !span.links.is_empty() {
             object.serialize_field("links", &Links(&span.links))?;
         }
-        let pid = Value::Int(span.pid.into());
+        let pid = Value::Int(span.pid.0.into());
         let value = |key, value| if key == PROCESS_PID { &pid } else { value };
         let resource = || span.resource.attributes.iter().map(|(key, its)| (key.as_str(), value(key.as_str(), its)));
         object.serialize_field("resource", &Flat(resource))?;
@@ -113,7 +113,10 @@ mod tests {
     use super::*;
     use crate::{
         export::testing,
-        model::span::{Attribute, Kind},
+        model::{
+            ids::ProcessId,
+            span::{Attribute, Kind},
+        },
     };
 
     fn printed(span: &Span) -> String {
@@ -148,7 +151,7 @@ mod tests {
     #[test]
     fn the_pid_is_that_of_the_process_that_served_it() {
         let mut span = testing::span(1);
-        span.pid = 4712;
+        span.pid = ProcessId(4712);
         assert!(printed(&span).contains(r#""service.instance.id":"i-1","process.pid":4712}"#));
     }
 

@@ -192,11 +192,11 @@ impl Point for ExponentialPoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::testing;
+    use crate::{export::testing, model::ids::ProcessId};
 
     fn counter(start_unix_ns: u64, value: f64) -> [Metric; 1] {
         let points = Points::Counter(vec![NumberPoint { attributes: vec![], start_unix_ns, value }]);
-        [Metric { name: "c", unit: "1", description: "", resource: testing::resource("a", 1), points }]
+        [Metric { name: "c", unit: "1", description: "", resource: testing::resource("a", ProcessId(1)), points }]
     }
 
     fn value(metrics: &[Metric]) -> (u64, f64) {

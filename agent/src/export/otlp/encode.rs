@@ -14,7 +14,10 @@ use prost::{
 };
 
 use crate::{
-    model::span::{Attribute, Kind, Resource, Span, Status, Value},
+    model::{
+        ids::ProcessId,
+        span::{Attribute, Kind, Resource, Span, Status, Value},
+    },
     telemetry::semconv::{PROCESS_PID, SCHEMA_URL},
 };
 
@@ -143,7 +146,7 @@ fn fixed64(field: u8, value: u64, out: &mut Vec<u8>) {
 }
 
 /// Encoded spans of one process of a resource, as they were pushed.
-pub(super) type Slice<'a> = (&'a Arc<Resource>, u32, &'a [u8]);
+pub(super) type Slice<'a> = (&'a Arc<Resource>, ProcessId, &'a [u8]);
 
 /// Writes an `ExportTraceServiceRequest` of encoded spans: one `ResourceSpans` for each process of each resource (the same
 /// value, or an equal one), in the order they first occur.
@@ -179,16 +182,16 @@ pub(super) fn request<'a>(slices: impl Iterator<Item = Slice<'a>>, out: &mut Vec
 
 struct Group<'a> {
     resource: &'a Resource,
-    pid: u32,
+    pid: ProcessId,
     slices: Vec<&'a [u8]>,
     len: usize,
 }
 
 fn group<'a>(slices: impl Iterator<Item = Slice<'a>>) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
-    let mut by_address: HashMap<(*const Resource, u32), usize> = HashMap::new();
-    let mut by_name: HashMap<(u32, &str), Vec<usize>> = HashMap::new();
-    let mut last: Option<((*const Resource, u32), usize)> = None;
+    let mut by_address: HashMap<(*const Resource, ProcessId), usize> = HashMap::new();
+    let mut by_name: HashMap<(ProcessId, &str), Vec<usize>> = HashMap::new();
+    let mut last: Option<((*const Resource, ProcessId), usize)> = None;
     for (resource, pid, slice) in slices {
         let address = (Arc::as_ptr(resource), pid);
         let index = match last {
@@ -228,10 +231,10 @@ pub(super) fn resource(resource: &Resource) -> ResourceProto {
 }
 
 /// The same for one of its processes.
-fn resource_of(of: &Resource, pid: u32) -> ResourceProto {
+fn resource_of(of: &Resource, pid: ProcessId) -> ResourceProto {
     let mut resource = resource(of);
     if let Some(attribute) = resource.attributes.iter_mut().find(|attribute| attribute.key == PROCESS_PID) {
-        attribute.value = Some(AnyValue { value: Some(any_value::Value::IntValue(pid.into())) });
+        attribute.value = Some(AnyValue { value: Some(any_value::Value::IntValue(pid.0.into())) });
     }
     resource
 }
@@ -290,7 +293,7 @@ mod tests {
         LinkProto { trace_id, span_id, ..LinkProto::default() }
     }
 
-    fn encoded(spans: &[Span]) -> Vec<(Arc<Resource>, u32, Vec<u8>)> {
+    fn encoded(spans: &[Span]) -> Vec<(Arc<Resource>, ProcessId, Vec<u8>)> {
         spans
             .iter()
             .map(|s| {
@@ -354,10 +357,10 @@ mod tests {
     #[test]
     fn spans_are_grouped_by_resource_whether_the_same_or_equal() {
         let mut spans: Vec<Span> = (1..=5).map(testing::span).collect();
-        let other = testing::resource("other", 2);
+        let other = testing::resource("other", ProcessId(2));
         spans[1].resource = Arc::clone(&other);
         spans[3].resource = other;
-        (spans[1].pid, spans[3].pid) = (2, 2);
+        (spans[1].pid, spans[3].pid) = (ProcessId(2), ProcessId(2));
         spans[4].resource = Arc::new((*spans[0].resource).clone());
         let request = decode(&spans);
         let ids: Vec<Vec<u8>> = request
@@ -372,7 +375,7 @@ mod tests {
     #[test]
     fn each_process_of_an_instance_has_its_own_pid() {
         let mut spans: Vec<Span> = (1..=3).map(testing::span).collect();
-        spans[1].pid = 4712;
+        spans[1].pid = ProcessId(4712);
         let request = decode(&spans);
         let pid = |group: &ResourceSpans| {
             let attributes = &group.resource.as_ref().unwrap().attributes;

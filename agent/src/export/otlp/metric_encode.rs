@@ -238,6 +238,7 @@ mod tests {
     use crate::{
         export::testing,
         model::{
+            ids::ProcessId,
             span::{Attribute, Value},
             trace_context::{SpanId, TraceId},
         },
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn metrics_are_grouped_by_resource() {
-        let (a, b) = (testing::resource("a", 1), testing::resource("b", 2));
+        let (a, b) = (testing::resource("a", ProcessId(1)), testing::resource("b", ProcessId(2)));
         let equal = Arc::new((*a).clone());
         let metrics: Vec<_> =
             [a, b, equal].map(|resource| metric(resource, Points::Counter(numbers(1)))).into_iter().collect();
@@ -275,7 +276,7 @@ mod tests {
 
     #[test]
     fn many_points_are_cut_into_requests_that_a_receiver_takes() {
-        let metrics = [metric(testing::resource("a", 1), Points::Gauge(numbers(100_000)))];
+        let metrics = [metric(testing::resource("a", ProcessId(1)), Points::Gauge(numbers(100_000)))];
         let requests = requests(&metrics, 9, Temporality::Cumulative);
         assert!(requests.len() > 1);
         assert!(requests.iter().all(|request| request.message.len() < 4 << 20));
@@ -306,8 +307,11 @@ mod tests {
                 span_id: SpanId([2; 8]),
             }],
         };
-        let requests =
-            requests(&[metric(testing::resource("a", 1), Points::Histogram(vec![point]))], 9, Temporality::Delta);
+        let requests = requests(
+            &[metric(testing::resource("a", ProcessId(1)), Points::Histogram(vec![point]))],
+            9,
+            Temporality::Delta,
+        );
         let request = decode(&requests).remove(0);
         let Some(Data::Histogram(histogram)) = &request.resource_metrics[0].scope_metrics[0].metrics[0].data else {
             panic!("no histogram");

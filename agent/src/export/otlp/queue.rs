@@ -18,7 +18,10 @@ use crate::{
         config::BatchConfig,
         ledger::{Fate, Ledger},
     },
-    model::span::{Resource, Span},
+    model::{
+        ids::ProcessId,
+        span::{Resource, Span},
+    },
 };
 
 /// A push is cut into chunks of about this many bytes, so that the queue's limit is kept closely.
@@ -59,7 +62,7 @@ struct Chunk {
 /// Neighbouring spans of a chunk with the same resource and process.
 struct Run {
     resource: Arc<Resource>,
-    pid: u32,
+    pid: ProcessId,
     len: usize,
 }
 
@@ -387,7 +390,7 @@ mod tests {
         for pid in 0..1000 {
             let mut span = testing::span(1);
             span.attributes.clear();
-            span.resource = testing::resource(&"s".repeat(1000), pid);
+            span.resource = testing::resource(&"s".repeat(1000), ProcessId(pid));
             queue.push(&[span]);
             dropped = queue.ledger().count(Fate::DroppedQueueFull);
         }

@@ -273,10 +273,10 @@ fn identity(resource: &Resource) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::testing;
+    use crate::{export::testing, model::ids::ProcessId};
 
     fn metric(name: &'static str, unit: &'static str, points: Points) -> Metric {
-        Metric { name, unit, description: "What it is", resource: testing::resource("a", 1), points }
+        Metric { name, unit, description: "What it is", resource: testing::resource("a", ProcessId(1)), points }
     }
 
     fn one(value: f64, attributes: &[(&'static str, Value)]) -> Vec<NumberPoint> {
@@ -351,7 +351,7 @@ http_server_request_duration_seconds_count{job="shop/a",instance="i-1",http_rout
     #[test]
     fn two_instances_of_one_name_are_told_apart() {
         let mut second = metric("a", "", Points::Gauge(one(2.0, &[])));
-        second.resource = testing::resource("a", 2);
+        second.resource = testing::resource("a", ProcessId(2));
         let page = page(&[metric("a", "", Points::Gauge(one(1.0, &[]))), second]);
         assert!(page.contains("a{job=\"shop/a\",instance=\"i-1\"} 1\n"), "{page}");
         assert!(page.contains("a{job=\"shop/a\",instance=\"i-1\",process_pid=\"2\"} 2\n"), "{page}");

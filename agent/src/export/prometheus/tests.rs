@@ -13,7 +13,10 @@ use tokio::{
 use super::*;
 use crate::{
     export::testing,
-    model::metric::{Metric, NumberPoint, Points},
+    model::{
+        ids::ProcessId,
+        metric::{Metric, NumberPoint, Points},
+    },
     server::Server,
 };
 
@@ -35,7 +38,13 @@ impl MetricSource for Source {
         let _always = self.may.lock().unwrap().recv();
         let point = NumberPoint { attributes: Vec::new(), start_unix_ns: now_unix_ns, value };
         let points = Points::Counter(vec![point; self.series]);
-        vec![Metric { name: "asked", unit: "", description: "", resource: testing::resource("shop", 1), points }]
+        vec![Metric {
+            name: "asked",
+            unit: "",
+            description: "",
+            resource: testing::resource("shop", ProcessId(1)),
+            points,
+        }]
     }
 }
 

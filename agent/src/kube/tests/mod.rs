@@ -8,9 +8,12 @@ use serde_json::{Value, json};
 
 use self::server::ApiServer;
 use super::*;
-use crate::procs::{
-    ProcessConfig, ProcessTable,
-    pod::{Owner, OwnerKind},
+use crate::{
+    model::ids::ProcessId,
+    procs::{
+        ProcessConfig, ProcessTable,
+        pod::{Owner, OwnerKind},
+    },
 };
 
 const NODE: &str = "node-1";
@@ -334,7 +337,7 @@ async fn a_resource_is_built_anew_when_its_pod_becomes_known() {
     std::os::unix::fs::symlink("/usr/bin/cartd", dir.join("exe")).unwrap();
     let pods: Option<Arc<dyn PodSource>> = Some(Arc::<Kubernetes>::clone(&kubernetes));
     let table = ProcessTable::new(ProcessConfig { proc_root: proc.path().into(), pods, ..ProcessConfig::default() });
-    let early = table.resource(7);
+    let early = table.resource(ProcessId(7));
     assert_eq!(early.service_name, "cartd");
     server.put(
         "pods",
@@ -345,8 +348,8 @@ async fn a_resource_is_built_anew_when_its_pod_becomes_known() {
         }),
     );
     server.resume().await;
-    eventually("taken up", || table.resource(7).service_name == "cart").await;
-    let late = table.resource(7);
+    eventually("taken up", || table.resource(ProcessId(7)).service_name == "cart").await;
+    let late = table.resource(ProcessId(7));
     let value = |key: &str| late.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
     assert_eq!(value("k8s.deployment.name"), Some(crate::model::span::Value::Str("cart".into())));
     let id = |resource: &crate::model::span::Resource| {

@@ -7,7 +7,10 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 use compact_str::CompactString;
 
 use super::hosts::{NameSource, is_worth_a_name};
-use crate::model::net::{ConnectionInfo, Role};
+use crate::model::{
+    ids::ProcessId,
+    net::{ConnectionInfo, Role},
+};
 
 /// For how long at least an answer counts, whatever it says: programs that keep addresses (JVMs for 30 s) ask no more often.
 const FLOOR_NS: u64 = 60_000_000_000;
@@ -23,7 +26,7 @@ const GRACE_NS: u64 = 10_000_000_000;
 /// The answers that processes have received.
 #[derive(Debug, Default)]
 pub struct DnsCache {
-    by_process: HashMap<u32, Process>,
+    by_process: HashMap<ProcessId, Process>,
 }
 
 #[derive(Debug)]
@@ -55,16 +58,16 @@ enum Found<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct DnsClient {
     /// Its pid in the initial PID namespace.
-    pub tgid: u32,
+    pub tgid: ProcessId,
     /// When it was started, in ns of the boot clock; 0 where unknown.
     pub started_at_ns: u64,
     /// The process whose program it still runs, having been forked from it; else 0.
-    pub forked_from: u32,
+    pub forked_from: ProcessId,
 }
 
 impl DnsCache {
     /// A process received a message of a DNS server at `at_ns`. Times are ns of the monotonic clock.
-    pub fn on_response(&mut self, tgid: u32, started_at_ns: u64, at_ns: u64, message: &[u8]) {
+    pub fn on_response(&mut self, tgid: ProcessId, started_at_ns: u64, at_ns: u64, message: &[u8]) {
         let Some(message::Resolved { name, addresses }) = message::parse(message) else { return };
         if !self.by_process.contains_key(&tgid) {
             self.make_room();
@@ -93,7 +96,7 @@ impl DnsCache {
         let own = self.by_process.get(&client.tgid).filter(|process| process.started_at_ns == client.started_at_ns);
         let found = own.map_or(Found::Nothing, |process| process.find(ip, at_ns));
         let found = match found {
-            Found::Nothing if client.forked_from != 0 => {
+            Found::Nothing if client.forked_from.is_some() => {
                 self.by_process.get(&client.forked_from).map_or(Found::Nothing, |process| process.find(ip, at_ns))
             }
             found => found,
@@ -105,7 +108,7 @@ impl DnsCache {
     }
 
     /// A process has ended.
-    pub fn on_exit(&mut self, tgid: u32, at_ns: u64) {
+    pub fn on_exit(&mut self, tgid: ProcessId, at_ns: u64) {
         if let Some(process) = self.by_process.get_mut(&tgid) {
             process.ended_ns = Some(at_ns);
         }
@@ -125,7 +128,7 @@ impl DnsCache {
         if self.by_process.len() < PROCESSES_MAX {
             return;
         }
-        let mut by_age: Vec<(u64, u32)> = self.by_process.iter().map(|(&tgid, it)| (it.last_ns, tgid)).collect();
+        let mut by_age: Vec<(u64, ProcessId)> = self.by_process.iter().map(|(&tgid, it)| (it.last_ns, tgid)).collect();
         let count = PROCESSES_MAX / 16;
         by_age.select_nth_unstable(count);
         for (_, tgid) in by_age.into_iter().take(count) {
@@ -164,7 +167,7 @@ pub struct AskedNames;
 
 impl NameSource for AskedNames {
     /// Who connects to this process was not asked for by it.
-    fn name(&self, _pid: u32, role: Role, connection: &ConnectionInfo) -> Option<CompactString> {
+    fn name(&self, _pid: ProcessId, role: Role, connection: &ConnectionInfo) -> Option<CompactString> {
         connection.asked.as_deref().filter(|_| role == Role::Client).map(CompactString::from)
     }
 }
@@ -190,11 +193,11 @@ mod tests {
         bytes
     }
 
-    const fn client(tgid: u32) -> DnsClient {
-        DnsClient { tgid, started_at_ns: 5, forked_from: 0 }
+    const fn client(tgid: ProcessId) -> DnsClient {
+        DnsClient { tgid, started_at_ns: 5, forked_from: ProcessId(0) }
     }
 
-    fn answers(of: &[(u32, &str, [u8; 4], u32)]) -> DnsCache {
+    fn answers(of: &[(ProcessId, &str, [u8; 4], u32)]) -> DnsCache {
         let mut answers = DnsCache::default();
         for &(tgid, name, ip, ttl_s) in of {
             answers.on_response(tgid, 5, 0, &answer(name, ip, ttl_s));
@@ -204,29 +207,33 @@ mod tests {
 
     #[test]
     fn each_process_calls_an_address_as_it_has_asked_for_it() {
-        let answers = answers(&[(1, "shop.example", [10, 0, 0, 7], 600), (2, "other.example", [10, 0, 0, 7], 600)]);
+        let answers = answers(&[
+            (ProcessId(1), "shop.example", [10, 0, 0, 7], 600),
+            (ProcessId(2), "other.example", [10, 0, 0, 7], 600),
+        ]);
         let name = |tgid, ip: &str| answers.name(client(tgid), ip.parse().unwrap(), SECOND_NS);
-        assert_eq!(name(1, "10.0.0.7").as_deref(), Some("shop.example"));
-        assert_eq!(name(1, "::ffff:10.0.0.7").as_deref(), Some("shop.example"));
-        assert_eq!(name(2, "10.0.0.7").as_deref(), Some("other.example"));
-        assert_eq!((name(3, "10.0.0.7"), name(1, "10.0.0.8")), (None, None));
+        assert_eq!(name(ProcessId(1), "10.0.0.7").as_deref(), Some("shop.example"));
+        assert_eq!(name(ProcessId(1), "::ffff:10.0.0.7").as_deref(), Some("shop.example"));
+        assert_eq!(name(ProcessId(2), "10.0.0.7").as_deref(), Some("other.example"));
+        assert_eq!((name(ProcessId(3), "10.0.0.7"), name(ProcessId(1), "10.0.0.8")), (None, None));
     }
 
     #[test]
     fn an_address_that_stands_for_several_names_has_none_until_one_is_left() {
-        let mut answers = answers(&[(1, "a.example", [10, 0, 0, 7], 600), (1, "b.example", [10, 0, 0, 7], 60)]);
-        assert_eq!(answers.name(client(1), SHOP, SECOND_NS), None);
-        assert_eq!(answers.name(client(1), SHOP, 61 * SECOND_NS).as_deref(), Some("a.example"));
+        let mut answers =
+            answers(&[(ProcessId(1), "a.example", [10, 0, 0, 7], 600), (ProcessId(1), "b.example", [10, 0, 0, 7], 60)]);
+        assert_eq!(answers.name(client(ProcessId(1)), SHOP, SECOND_NS), None);
+        assert_eq!(answers.name(client(ProcessId(1)), SHOP, 61 * SECOND_NS).as_deref(), Some("a.example"));
         // The same name again is no other name.
-        answers.on_response(1, 5, 61 * SECOND_NS, &answer("A.example", [10, 0, 0, 7], 60));
-        assert_eq!(answers.name(client(1), SHOP, 62 * SECOND_NS).as_deref(), Some("a.example"));
+        answers.on_response(ProcessId(1), 5, 61 * SECOND_NS, &answer("A.example", [10, 0, 0, 7], 60));
+        assert_eq!(answers.name(client(ProcessId(1)), SHOP, 62 * SECOND_NS).as_deref(), Some("a.example"));
     }
 
     #[test]
     fn an_answer_counts_for_as_long_as_it_says_but_a_minute_at_least_and_a_day_at_most() {
         for (ttl_s, lives_s) in [(0, 60), (59, 60), (300, 300), (u32::MAX, 86_400)] {
-            let mut answers = answers(&[(1, "shop.example", [10, 0, 0, 7], ttl_s)]);
-            let is_named = |answers: &DnsCache, at_ns| answers.name(client(1), SHOP, at_ns).is_some();
+            let mut answers = answers(&[(ProcessId(1), "shop.example", [10, 0, 0, 7], ttl_s)]);
+            let is_named = |answers: &DnsCache, at_ns| answers.name(client(ProcessId(1)), SHOP, at_ns).is_some();
             assert!(is_named(&answers, lives_s * SECOND_NS - 1), "{ttl_s}");
             assert!(!is_named(&answers, lives_s * SECOND_NS), "{ttl_s}");
             answers.sweep(lives_s * SECOND_NS - 1);
@@ -238,13 +245,13 @@ mod tests {
 
     #[test]
     fn another_process_of_the_same_number_has_asked_for_nothing() {
-        let mut answers = answers(&[(1, "shop.example", [10, 0, 0, 7], 600)]);
-        let later = DnsClient { started_at_ns: 6, ..client(1) };
+        let mut answers = answers(&[(ProcessId(1), "shop.example", [10, 0, 0, 7], 600)]);
+        let later = DnsClient { started_at_ns: 6, ..client(ProcessId(1)) };
         assert_eq!(answers.name(later, SHOP, SECOND_NS), None);
-        answers.on_response(1, 6, SECOND_NS, &answer("new.example", [10, 0, 0, 8], 600));
-        assert_eq!(answers.name(client(1), SHOP, 2 * SECOND_NS), None);
+        answers.on_response(ProcessId(1), 6, SECOND_NS, &answer("new.example", [10, 0, 0, 8], 600));
+        assert_eq!(answers.name(client(ProcessId(1)), SHOP, 2 * SECOND_NS), None);
         assert_eq!(answers.name(later, SHOP, 2 * SECOND_NS), None);
-        answers.on_exit(1, 2 * SECOND_NS);
+        answers.on_exit(ProcessId(1), 2 * SECOND_NS);
         answers.sweep(12 * SECOND_NS - 1);
         assert_eq!(answers.by_process.len(), 1, "what it did last may still be told");
         answers.sweep(12 * SECOND_NS);
@@ -253,17 +260,17 @@ mod tests {
 
     #[test]
     fn a_worker_knows_what_the_program_has_asked_that_forked_it() {
-        let mut answers = answers(&[(1, "shop.example", [10, 0, 0, 7], 600)]);
-        let worker = DnsClient { tgid: 2, started_at_ns: 9, forked_from: 1 };
+        let mut answers = answers(&[(ProcessId(1), "shop.example", [10, 0, 0, 7], 600)]);
+        let worker = DnsClient { tgid: ProcessId(2), started_at_ns: 9, forked_from: ProcessId(1) };
         assert_eq!(answers.name(worker, SHOP, SECOND_NS).as_deref(), Some("shop.example"));
-        answers.on_response(2, 9, SECOND_NS, &answer("own.example", [10, 0, 0, 7], 600));
+        answers.on_response(ProcessId(2), 9, SECOND_NS, &answer("own.example", [10, 0, 0, 7], 600));
         assert_eq!(answers.name(worker, SHOP, SECOND_NS).as_deref(), Some("own.example"));
     }
 
     #[test]
     fn a_loopback_address_stays_as_it_is() {
-        let answers = answers(&[(1, "here.example", [127, 0, 0, 1], 600)]);
-        assert_eq!(answers.name(client(1), [127, 0, 0, 1].into(), SECOND_NS), None);
+        let answers = answers(&[(ProcessId(1), "here.example", [127, 0, 0, 1], 600)]);
+        assert_eq!(answers.name(client(ProcessId(1)), [127, 0, 0, 1].into(), SECOND_NS), None);
     }
 
     #[test]
@@ -271,14 +278,14 @@ mod tests {
         let mut answers = DnsCache::default();
         for number in 0..3 * NAMES_MAX as u32 {
             let [_, b, c, d] = number.to_be_bytes();
-            answers.on_response(1, 5, u64::from(number), &answer("shop.example", [10, b, c, d], 600));
+            answers.on_response(ProcessId(1), 5, u64::from(number), &answer("shop.example", [10, b, c, d], 600));
         }
-        assert_eq!(answers.by_process[&1].names.len(), NAMES_MAX);
+        assert_eq!(answers.by_process[&ProcessId(1)].names.len(), NAMES_MAX);
         let [_, b, c, d] = (3 * NAMES_MAX as u32 - 1).to_be_bytes();
-        assert!(answers.name(client(1), [10, b, c, d].into(), SECOND_NS).is_some());
+        assert!(answers.name(client(ProcessId(1)), [10, b, c, d].into(), SECOND_NS).is_some());
         for tgid in 0..3 * PROCESSES_MAX as u32 {
-            answers.on_response(tgid, 5, u64::from(tgid), &answer("shop.example", [10, 0, 0, 7], 600));
-            assert!(answers.name(client(tgid), SHOP, SECOND_NS).is_some());
+            answers.on_response(ProcessId(tgid), 5, u64::from(tgid), &answer("shop.example", [10, 0, 0, 7], 600));
+            assert!(answers.name(client(ProcessId(tgid)), SHOP, SECOND_NS).is_some());
         }
         assert!(answers.by_process.len() <= PROCESSES_MAX);
     }

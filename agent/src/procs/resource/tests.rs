@@ -7,7 +7,7 @@ use crate::procs::{
     pod::{Owner, OwnerKind, PodContainer},
 };
 
-const IDENTITY: Identity = Identity { tgid: 4711, start_ticks: 99 };
+const IDENTITY: Identity = Identity { tgid: ProcessId(4711), start_ticks: 99 };
 
 fn host() -> Host {
     let id = Some("0123456789abcdef0123456789abcdef".into());
@@ -112,7 +112,7 @@ fn a_process_of_the_host_has_exactly_these_attributes() {
     ] {
         assert_eq!(text(&resource, key).as_deref(), Some(value), "{key}");
     }
-    assert_eq!((resource.service_name.as_str(), resource.pid), ("orders", 4711));
+    assert_eq!((resource.service_name.as_str(), resource.pid), ("orders", ProcessId(4711)));
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn the_instance_id_is_stable_and_unique() {
     let first = id(IDENTITY, &facts());
     assert_eq!(first, id(IDENTITY, &Facts { name: "renamed".into(), ..facts() }));
     assert_ne!(first, id(Identity { start_ticks: 100, ..IDENTITY }, &facts()));
-    assert_ne!(first, id(Identity { tgid: 4712, ..IDENTITY }, &facts()));
+    assert_ne!(first, id(Identity { tgid: ProcessId(4712), ..IDENTITY }, &facts()));
     let mut other = facts();
     other.container.id = Some("abc".into());
     assert_ne!(first, id(IDENTITY, &other));

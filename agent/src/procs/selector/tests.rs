@@ -26,7 +26,7 @@ fn with_candidate<T>(change: impl FnOnce(&mut Candidate<'_>), evaluate: impl FnO
     let pod = pod();
     let mut candidate = Candidate {
         served: &[],
-        pid: 7,
+        pid: ProcessId(7),
         exe: "/usr/bin/python3.11",
         language: Some(Language::Python),
         in_container: true,
@@ -35,7 +35,7 @@ fn with_candidate<T>(change: impl FnOnce(&mut Candidate<'_>), evaluate: impl FnO
         container_id: Some("abc"),
         cmdline: &|| ["python3", "-m", "http.server", "8080"].map(str::to_owned).into(),
         ports: &|| vec![8080, 9090],
-        ancestors: &|| vec![5, 1],
+        ancestors: &|| vec![ProcessId(5), ProcessId(1)],
     };
     change(&mut candidate);
     evaluate(&candidate)
@@ -50,7 +50,8 @@ fn check(criteria: &Criteria, expected: bool) {
 fn each_criterion_takes_what_it_says_and_refuses_the_rest() {
     let none = Criteria::default;
     check(&none(), true);
-    for (pids, expected) in [(vec![7], true), (vec![9, 5], true), (vec![9], false)] {
+    for (pids, expected) in [(vec![7], true), (vec![9, 5], true), (vec![9], false)] as [(Vec<u32>, bool); 3] {
+        let pids = pids.into_iter().map(ProcessId).collect();
         check(&Criteria { pids, ..none() }, expected);
     }
     for (range, expected) in [((8080, 8080), true), ((8000, 8100), true), ((9091, 65535), false), ((0, 8079), false)] {
@@ -134,19 +135,25 @@ fn check_reason(selector: &Selector, change: impl FnOnce(&mut Candidate<'_>), ex
 #[test]
 fn what_is_not_to_be_watched_is_not() {
     assert_eq!(Selector::all().default_exclude.len(), Selector::DEFAULT_EXCLUDE.len());
-    let all = Selector { own_pid: Some(42), collector_ports: vec![4317], ..Selector::all() };
+    let all = Selector { own_pid: Some(ProcessId(42)), collector_ports: vec![4317], ..Selector::all() };
     check_reason(&all, |_| {}, None);
-    check_reason(&all, |candidate| candidate.pid = 42, Some(Reason::Itself));
+    check_reason(&all, |candidate| candidate.pid = ProcessId(42), Some(Reason::Itself));
     check_reason(&all, |candidate| candidate.ports = &|| vec![4317], Some(Reason::Collector));
     for exe in ["/usr/bin/kubelet", "/usr/bin/containerd-shim-runc-v2", "/usr/bin/dockerd", "/otelcol-contrib"] {
         check_reason(&all, |candidate| candidate.exe = exe, Some(Reason::ExcludedByDefault));
     }
     check_reason(&all, |candidate| candidate.exe = "/usr/bin/notkubelet", None);
 
-    let by_pid =
-        Selector { rules: vec![rule("--pid", Criteria { pids: vec![7], ..Criteria::default() })], ..all.clone() };
+    let by_pid = Selector {
+        rules: vec![rule("--pid", Criteria { pids: vec![ProcessId(7)], ..Criteria::default() })],
+        ..all.clone()
+    };
     check_reason(&by_pid, |candidate| candidate.exe = "/usr/bin/kubelet", None);
-    check_reason(&by_pid, |candidate| (candidate.pid, candidate.ancestors) = (8, &Vec::new), Some(Reason::NotChosen));
+    check_reason(
+        &by_pid,
+        |candidate| (candidate.pid, candidate.ancestors) = (ProcessId(8), &Vec::new),
+        Some(Reason::NotChosen),
+    );
     let excluded =
         Selector { exclude: vec![Criteria { exe_path: glob("*/python*"), ..Criteria::default() }], ..by_pid };
     check_reason(&excluded, |_| {}, Some(Reason::Excluded));

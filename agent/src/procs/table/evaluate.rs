@@ -5,20 +5,23 @@ use std::{sync::Arc, time::Instant};
 use compact_str::CompactString;
 
 use super::{Facts, ProcessTable};
-use crate::procs::{
-    blocking::{PATIENCE, Place},
-    executable::Tls,
-    pod::Pod,
-    ports::Ports,
-    selector::{Candidate, Selector, Verdict},
-    survey::{Row, RowTls},
+use crate::{
+    model::ids::ProcessId,
+    procs::{
+        blocking::{PATIENCE, Place},
+        executable::Tls,
+        pod::Pod,
+        ports::Ports,
+        selector::{Candidate, Selector, Verdict},
+        survey::{Row, RowTls},
+    },
 };
 
 /// A process that is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watched {
     /// Pid in the host's PID namespace.
-    pub pid: u32,
+    pub pid: ProcessId,
     /// `service.name`.
     pub service_name: CompactString,
     /// TCP ports it listens on.
@@ -30,10 +33,10 @@ const ANCESTORS_MAX: usize = 32;
 
 /// A process that is evaluated.
 pub(super) struct Subject<'a> {
-    pub(super) tgid: u32,
+    pub(super) tgid: ProcessId,
     /// Whose command line and ports are read: itself, or what it was forked from.
-    pub(super) asked: u32,
-    pub(super) parent: u32,
+    pub(super) asked: ProcessId,
+    pub(super) parent: ProcessId,
     /// It still runs the parent's program.
     pub(super) runs_parents: bool,
     /// Ports that it was seen to serve.
@@ -45,7 +48,7 @@ pub(super) struct Subject<'a> {
 impl ProcessTable {
     /// Evaluates every process there is. For the start; later ones are told by their events.
     #[must_use]
-    pub fn scan(&self) -> Vec<(u32, Verdict)> {
+    pub fn scan(&self) -> Vec<(ProcessId, Verdict)> {
         let pids = self.proc.pids().into_iter();
         // Kernel threads have no executable, nothing to watch, and are many.
         pids.filter(|pid| self.proc.exe(*pid).is_some()).map(|pid| (pid, self.verdict(pid))).collect()
@@ -66,7 +69,7 @@ impl ProcessTable {
     #[must_use]
     pub fn watched(&self) -> Vec<Watched> {
         let now = Instant::now();
-        let of = |(pid, verdict): (u32, Verdict)| {
+        let of = |(pid, verdict): (ProcessId, Verdict)| {
             let Verdict::Watch(rule) = verdict else { return None };
             let sockets = self.ports.of(&self.proc, pid, now);
             let is_used = rule.is_some() || sockets.is_connected || !sockets.listening.is_empty();
@@ -79,7 +82,7 @@ impl ProcessTable {
         self.scan().into_iter().filter_map(of).collect()
     }
 
-    fn row(&self, pid: u32, verdict: &Verdict, now: Instant) -> Option<Row> {
+    fn row(&self, pid: ProcessId, verdict: &Verdict, now: Instant) -> Option<Row> {
         let Verdict::Watch(rule) = verdict else { return None };
         let sockets = self.ports.of(&self.proc, pid, now);
         if rule.is_none() && sockets.listening.is_empty() && !sockets.is_connected {
@@ -115,13 +118,13 @@ impl ProcessTable {
     }
 
     /// Programs are looked through for it.
-    fn tls(&self, pid: u32) -> Vec<(Tls, Option<String>)> {
+    fn tls(&self, pid: ProcessId) -> Vec<(Tls, Option<String>)> {
         let reader = Arc::clone(&self.reader);
         self.pool.call(Place::of(&self.proc, pid), 10 * PATIENCE, move || reader.tls(pid)).unwrap_or_default()
     }
 
     /// It lies in the process's memory, which may be a file that does not answer.
-    fn cmdline(&self, pid: u32) -> Vec<String> {
+    fn cmdline(&self, pid: ProcessId) -> Vec<String> {
         let proc = self.proc.clone();
         self.pool.call(Place::of(&self.proc, pid), PATIENCE, move || proc.cmdline(pid)).unwrap_or_default()
     }
@@ -161,10 +164,10 @@ impl ProcessTable {
 
     /// The ports that a process serves at this moment: those it listens on, and those of what it was `forked_from` with
     /// its program. A worker may have closed what it does not accept from.
-    fn listening_now(&self, pid: u32, mut forked_from: Option<u32>) -> Vec<u16> {
+    fn listening_now(&self, pid: ProcessId, mut forked_from: Option<ProcessId>) -> Vec<u16> {
         let mut ports = Ports::listening_now(&self.proc, pid);
         for _ in 0..ANCESTORS_MAX {
-            let Some(parent) = forked_from.filter(|parent| *parent > 0 && *parent != pid) else { break };
+            let Some(parent) = forked_from.filter(|parent| parent.is_some() && *parent != pid) else { break };
             ports.extend(Ports::listening_now(&self.proc, parent));
             forked_from = self.read().live.get(&parent).filter(|entry| entry.runs_parents()).map(|entry| entry.parent);
         }
@@ -174,13 +177,16 @@ impl ProcessTable {
     }
 
     /// A process's parent and its ancestors.
-    fn ancestors(&self, parent: u32) -> Vec<u32> {
+    fn ancestors(&self, parent: ProcessId) -> Vec<ProcessId> {
         let mut ancestors = Vec::new();
         let mut pid = parent;
-        while pid > 0 && ancestors.len() < ANCESTORS_MAX {
+        while pid.is_some() && ancestors.len() < ANCESTORS_MAX {
             ancestors.push(pid);
             let known = self.read().live.get(&pid).map(|entry| entry.parent);
-            pid = known.filter(|parent| *parent > 0).or_else(|| Some(self.proc.stat(pid)?.parent)).unwrap_or(0);
+            pid = known
+                .filter(|parent| parent.is_some())
+                .or_else(|| Some(self.proc.stat(pid)?.parent))
+                .unwrap_or_default();
         }
         ancestors
     }

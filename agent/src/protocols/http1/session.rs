@@ -12,6 +12,7 @@ use super::{
 use crate::{
     model::{
         exchange::{self, Exchange, Group, Http, Key, Opened, Outcome, Pattern},
+        ids::ThreadId,
         net::{Direction, Role},
         trace_context::TraceParent,
     },
@@ -87,7 +88,7 @@ struct Open {
     /// Which response answers it is not known for certain.
     unproved: bool,
     first_byte_ns: Option<u64>,
-    response_tid: u32,
+    response_tid: ThreadId,
     parent: Option<TraceParent>,
     upgrade: Upgrade,
     /// It is a call.
@@ -258,7 +259,7 @@ impl Http1 {
         let place = exchange::Place::Position(began.position);
         let key = out.open(|key| Opened { key, role, thread, start_ns, parent, place });
         let answer = Answer::default();
-        let (first_byte_ns, response_tid) = (None, 0);
+        let (first_byte_ns, response_tid) = (None, ThreadId::NONE);
         let open = Open { key, began, unproved, first_byte_ns, response_tid, parent, upgrade, call, answer, http };
         self.body_of = self.open.push(open);
     }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::model::{
     exchange::{Exchange, Key, Opened, Outcome, Pattern, Place},
+    ids::ThreadId,
     net::{Role, Thread},
 };
 
@@ -267,7 +268,7 @@ impl Stream {
             thread: self.thread,
             start_ns: self.start_ns,
             first_byte_ns: self.first_byte_ns,
-            response_tid: 0,
+            response_tid: ThreadId::NONE,
             end_ns,
             outcome,
             parent,

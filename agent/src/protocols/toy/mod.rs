@@ -26,6 +26,7 @@ use super::{
 };
 use crate::model::{
     exchange::{Db, Exchange, Group, Key, Opened, Operation, Outcome, Pattern, Place},
+    ids::ThreadId,
     net::{Direction, Role, Thread},
 };
 
@@ -147,7 +148,7 @@ impl Toy {
             thread,
             start_ns,
             first_byte_ns,
-            response_tid: 0,
+            response_tid: ThreadId::NONE,
             end_ns,
             outcome,
             parent: None,

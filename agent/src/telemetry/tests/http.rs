@@ -1,5 +1,8 @@
 use super::*;
-use crate::model::span::{Kind, Status};
+use crate::model::{
+    ids::ProcessId,
+    span::{Kind, Status},
+};
 
 #[test]
 fn a_server_span_has_what_the_interface_names_in_order() {
@@ -282,8 +285,8 @@ fn an_exchange_whose_end_was_not_seen_says_so_and_is_no_error() {
 struct Names;
 
 impl crate::procs::NameSource for Names {
-    fn name(&self, pid: u32, _role: Role, connection: &ConnectionInfo) -> Option<compact_str::CompactString> {
-        (pid == 1 && connection.remote.ip() == Some([10, 0, 0, 2].into())).then(|| "backend".into())
+    fn name(&self, pid: ProcessId, _role: Role, connection: &ConnectionInfo) -> Option<compact_str::CompactString> {
+        (pid == ProcessId(1) && connection.remote.ip() == Some([10, 0, 0, 2].into())).then(|| "backend".into())
     }
 }
 

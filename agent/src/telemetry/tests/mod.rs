@@ -6,6 +6,7 @@ use super::{Config, Counts, Record, Telemetry, clock::Clock, clock::Offset};
 use crate::{
     model::{
         exchange::{Exchange, Http, Key, Keys, Operation, Outcome, Pattern, Rpc},
+        ids::{ConnectionId, ProcessId, ThreadId},
         metric::{HistogramPoint, Metric, Points},
         net::{ConnectionInfo, Endpoint, Origin, Role, Thread},
         span::{Attribute, Resource, Span, Value},
@@ -22,12 +23,12 @@ mod rpc;
 mod stage;
 
 fn resource() -> Arc<Resource> {
-    Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: 1 })
+    Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: ProcessId(1) })
 }
 
 fn connection() -> ConnectionInfo {
     ConnectionInfo {
-        id: 1,
+        id: ConnectionId(1),
         local: Endpoint::Inet("10.0.0.1:8080".parse().unwrap()),
         remote: Endpoint::Inet("10.0.0.2:51234".parse().unwrap()),
         netns: 0,
@@ -35,7 +36,7 @@ fn connection() -> ConnectionInfo {
         tls_version: None,
         asked: None,
         client: None,
-        link: 1,
+        link: ConnectionId(1),
         origin: Origin::default(),
         is_blocking: false,
         met_ns: 0,
@@ -64,7 +65,7 @@ fn exchange(role: Role, operation: Operation) -> Exchange {
         thread: Thread::default(),
         start_ns: 1_000,
         first_byte_ns: Some(2_000_000_000),
-        response_tid: 0,
+        response_tid: ThreadId::NONE,
         end_ns: 2_000_000_000,
         outcome: Outcome::Complete,
         parent: None,

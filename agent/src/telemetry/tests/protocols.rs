@@ -1,19 +1,20 @@
 //! Every protocol of the registry, from its sample conversations to spans and metrics.
 
-use ebpf_common::events::{AF_INET, Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, SENT, State, TCP_CLOSE};
-use zerocopy::FromZeros as _;
-
 use super::*;
 use crate::{
+    capture::{
+        event::{Data, MetAt, Open, TcpState},
+        testing,
+    },
     conn::{Connections, Limits},
-    model::{exchange::Event, span::Kind},
+    model::{exchange::Event, ids::ConnectionId, net::Direction, span::Kind},
     protocols::{
         Entry, REGISTRY,
         conformance::{Sample, Sender},
     },
 };
 
-const CONN: u64 = 5;
+const CONN: ConnectionId = ConnectionId(5);
 const AT_NS: u64 = 1_000_000_000;
 
 /// Exchanges of a conversation that a watched client has, with their connection.
@@ -23,25 +24,18 @@ fn told(sample: &Sample) -> Vec<(ConnectionInfo, Exchange)> {
     let mut take = |connection: &ConnectionInfo, event: Event| {
         told.extend(event.finished().map(|exchange| (connection.clone(), exchange)));
     };
-    let mut open = Open::new_zeroed();
-    (open.kind, open.conn, open.tgid, open.at_ns) = (EventKind::Open as u32, CONN, 7, AT_NS);
-    (open.family, open.state, open.remote_port) = (AF_INET, 1 | MET_AT_BEGINNING, 6000);
-    open.remote_addr[..4].copy_from_slice(&[192, 0, 2, 9]);
+    let ends = testing::tcp([192, 0, 2, 9], 6000);
+    let open = Open { ends, met_at: MetAt::Beginning, ..testing::open(CONN, AT_NS) };
     connections.on_open(&open, |_| None, &mut take);
     let mut moved = [0_u64; 2];
     for (nth, (sender, bytes)) in sample.pieces.iter().enumerate() {
-        let direction = if *sender == Sender::Client { SENT } else { RECEIVED };
-        let mut header = Data::new_zeroed();
-        (header.kind, header.direction, header.tgid, header.conn) = (EventKind::Data as u32, direction, 7, CONN);
-        header.at_ns = AT_NS + 1_000_000 * (1 + nth as u64);
-        (header.len, header.head_len) = (bytes.len() as u32, u16::try_from(bytes.len()).unwrap());
-        header.position = moved[direction as usize];
-        header.other_position = moved[1 - direction as usize];
-        moved[direction as usize] += bytes.len() as u64;
-        connections.on_data(&header, bytes, &[], &mut take);
+        let direction = if *sender == Sender::Client { Direction::Sent } else { Direction::Received };
+        let (position, other_position) = (moved[direction.index()], moved[direction.other().index()]);
+        let data = testing::data(CONN, AT_NS + 1_000_000 * (1 + nth as u64), direction, bytes);
+        moved[direction.index()] += bytes.len() as u64;
+        connections.on_data(&Data { position, other_position, ..data }, &mut take);
     }
-    let mut state = State::new_zeroed();
-    (state.kind, state.state, state.conn, state.at_ns) = (EventKind::State as u32, TCP_CLOSE, CONN, 2 * AT_NS);
+    let mut state = testing::state(CONN, 2 * AT_NS, TcpState::Close);
     [state.received, state.sent] = moved;
     connections.on_state(&state, &mut take);
     told

@@ -1,7 +1,10 @@
 //! Whole messages, captured as a whole.
 
 use super::*;
-use crate::model::propagation::{Format, Propagation};
+use crate::model::{
+    ids::{ProcessId, ThreadId},
+    propagation::{Format, Propagation},
+};
 
 const PARENT: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
 
@@ -18,7 +21,10 @@ fn an_exchange_tells_what_was_on_the_wire_and_when() {
     assert_eq!(wire.told(), ["POST /items?x=1 201 3→4"]);
     let exchange = &wire.out[0];
     assert_eq!((exchange.start_ns, exchange.first_byte_ns, exchange.end_ns), (1000, Some(3000), 4000));
-    assert_eq!((exchange.thread, exchange.role), (Thread { tgid: 7, tid: 1, work: 0 }, Role::Server));
+    assert_eq!(
+        (exchange.thread, exchange.role),
+        (Thread { tgid: ProcessId(7), tid: ThreadId(1), work: 0 }, Role::Server)
+    );
     assert_eq!(exchange.parent.unwrap().trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
     let http = http(exchange);
     assert_eq!(http.version, "1.1");

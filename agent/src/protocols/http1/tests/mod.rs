@@ -12,6 +12,7 @@ use super::open;
 use crate::{
     model::{
         exchange::{Exchange, Http, Operation, Outcome},
+        ids::{ProcessId, ThreadId},
         net::{Direction, Role, Thread},
     },
     protocols::{Anomalies, Chunk, End, Interest, Session, testing::Told},
@@ -49,7 +50,7 @@ impl Wire {
 
     pub(super) fn piece(&mut self, direction: Direction, data: &[u8], skipped: u64, tail: &[u8], lost: bool) {
         self.now += 1000 + self.quiet_ns;
-        let thread = Thread { tgid: 7, tid: u32::try_from(self.now / 1000).unwrap(), work: 0 };
+        let thread = Thread { tgid: ProcessId(7), tid: ThreadId(u32::try_from(self.now / 1000).unwrap()), work: 0 };
         let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
         let chunk = Chunk {
             at_ns: self.now,

@@ -4,6 +4,7 @@ use super::{super::*, wire::*};
 use crate::{
     model::{
         exchange::{Exchange, Http, Opened, Operation, Outcome, Pattern, Place},
+        ids::ThreadId,
         net::Thread,
         propagation::{Format, Propagation},
     },
@@ -403,7 +404,7 @@ fn stream_1_after_an_upgrade_belongs_to_the_request_that_http1_saw() {
             thread: Thread::default(),
             start_ns: 1,
             first_byte_ns: None,
-            response_tid: 0,
+            response_tid: ThreadId::NONE,
             end_ns: 2,
             outcome: Outcome::Unseen,
             parent: None,

@@ -8,6 +8,7 @@ use super::super::{
 };
 use crate::model::{
     exchange::{Http, Operation, Rpc},
+    ids::{ProcessId, ThreadId},
     net::Thread,
 };
 pub(super) use crate::protocols::testing::Random;
@@ -152,7 +153,7 @@ pub(super) struct Reader {
     at_rest: Vec<Side>,
 }
 
-pub(super) const THREAD: Thread = Thread { tgid: 1, tid: 2, work: 0 };
+pub(super) const THREAD: Thread = Thread { tgid: ProcessId(1), tid: ThreadId(2), work: 0 };
 
 /// A piece that was captured whole.
 pub(super) fn whole(at_ns: u64, data: &[u8]) -> Chunk<'_> {
