@@ -17,6 +17,17 @@ ensure
   IDLE[port] << connection
 end
 
+# Work of the service's own, of no request.
+BACKGROUND = ENV.fetch('BACKGROUND', '0').to_f / 1000
+if BACKGROUND.positive?
+  Thread.new do
+    (1..).each do |at|
+      sleep(BACKGROUND)
+      call("/background#{Process.pid}n#{at}", 0, nil)
+    end
+  end
+end
+
 run lambda { |env|
   asked = env['QUERY_STRING'].split('&').to_h { |part| part.split('=', 2) }
   pattern = asked.fetch('p') { ENV.fetch('PATTERN', 'sequential') }

@@ -98,6 +98,20 @@ static void hear(struct call *call) {
     give_back(call);
 }
 
+/* Work of the service's own, of no request. */
+static void *in_the_background(void *given) {
+    for (int at = 1;; at++) {
+        usleep((useconds_t)(long)given * 1000);
+        struct call call = {0};
+        snprintf(call.ask.path, sizeof call.ask.path, "/background%dn%d", getpid(), at);
+        call.number = 1;
+        take_room(1);
+        ask(&call);
+        hear(&call);
+    }
+    return NULL;
+}
+
 static void *forgotten(void *given) {
     struct call *call = given;
     take_room(1);
@@ -214,6 +228,11 @@ int main(int argc, char **argv) {
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, 128 << 10);
     pthread_attr_setdetachstate(&small, PTHREAD_CREATE_DETACHED);
+    long background = atoi(setting("BACKGROUND", "0"));
+    if (background) {
+        pthread_t thread;
+        pthread_create(&thread, &small, in_the_background, (void *)background);
+    }
     int forks = argc > 1 && !strcmp(argv[1], "fork");
     for (;;) {
         int connection = accept4(listener, NULL, NULL, SOCK_CLOEXEC);

@@ -41,16 +41,17 @@ pub struct Outcome {
 }
 
 impl Bed {
-    /// Starts it.
+    /// Starts it; `background`: where the service can, it makes calls of its own as well.
     ///
     /// # Panics
     /// If something cannot be started.
     #[must_use]
-    pub fn start(runtime: &'static Runtime, backend: Backend) -> Self {
+    pub fn start(runtime: &'static Runtime, backend: Backend, background: bool) -> Self {
         let files = folder();
         let back_ends = [(); 2].map(|()| services::back_end(runtime.back_end, files.path()));
         let ports = back_ends.each_ref().map(|(_, port)| *port);
-        let service = (runtime.start)(&At { folder: files.path(), back_ends: &ports, pool: POOL });
+        let background = background && runtime.has_background;
+        let service = (runtime.start)(&At { folder: files.path(), back_ends: &ports, pool: POOL, background });
         let back_ends: Vec<Program> = back_ends.into_iter().map(|(program, _)| program).collect();
         let pids: Vec<u32> = service.programs.iter().chain(&back_ends).map(Program::pid).collect();
         let with_us = ["setpriv"].into_iter().chain(services::WITH_US);
@@ -73,7 +74,9 @@ impl Bed {
         let _timed_out = self.agent.program().stdout.until(SPANS_TAKE, |lines| {
             let (at, open, spans) = &mut *state.borrow_mut();
             for line in lines.get(*at..).unwrap_or_default() {
-                if let Some(span) = Span::parse(line).filter(|span| span.path.starts_with(&prefix)) {
+                if let Some(span) =
+                    Span::parse(line).filter(|span| span.path.starts_with(&prefix) || span.is_of_nobody())
+                {
                     open.remove(&(span.kind, span.path.clone()));
                     spans.push(span);
                 }
@@ -112,6 +115,9 @@ impl Verdict {
         let share = self.within.share();
         if let Some(bar) = runtime.bar.filter(|bar| share < *bar) {
             faults.push(format!("{:.1} % of calls right, not {:.0}", share * 100.0, bar * 100.0));
+        }
+        if self.outside > 0 {
+            faults.push(format!("{} calls do not lie within their requests", self.outside));
         }
         let share = self.across.share();
         if share < 1.0 {

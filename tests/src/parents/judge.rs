@@ -87,6 +87,16 @@ struct Attributes {
 }
 
 impl Span {
+    /// Of a call of a service's own, of no request.
+    #[must_use]
+    pub fn is_of_nobody(&self) -> bool {
+        self.path.starts_with("/background")
+    }
+
+    fn lies_within(&self, other: &Self) -> bool {
+        self.time.0 >= other.time.0 && self.time.1 <= other.time.1
+    }
+
     /// Of a line of `--print json`; `None` for one of another kind, or without a path.
     ///
     /// # Panics
@@ -163,6 +173,10 @@ pub struct Verdict {
     pub unseen: usize,
     /// Spans of nothing that was asked, or told twice.
     pub strange: usize,
+    /// Calls that were awaited, and by their times did not lie within their requests.
+    pub outside: usize,
+    /// Calls of a service's own, of no request, which rightly have no parent.
+    pub alone: usize,
     /// Requests all of whose spans, and nobody else's, are in one trace; and those of which that is due.
     pub whole: (usize, usize),
     /// The first that are wrong, in words.
@@ -179,13 +193,28 @@ pub fn judge(dues: &[Due], spans: &[Span]) -> Verdict {
     // The requests that are found in each trace, and the traces of each request.
     let mut requests: HashMap<&str, BTreeSet<usize>> = HashMap::new();
     let mut traces: HashMap<usize, BTreeSet<&str>> = HashMap::new();
+    let named: HashMap<(Kind, &str), &Span> =
+        spans.iter().map(|span| ((span.kind, span.path.as_str()), span)).collect();
+    // Requests that carry a context may be all that tells: calls of nobody carry none.
+    let carried = dues.iter().any(|due| due.context.is_some());
     for span in spans {
+        if span.is_of_nobody() {
+            let is_free = carried && span.kind == Kind::Server && span.parent.is_none();
+            if !is_free {
+                verdict.judge_own_call(span, &by_id, &named);
+            }
+            continue;
+        }
         let Some(due) = by_name.get(&(span.kind, span.path.as_str())) else {
             verdict.strange += 1;
             continue;
         };
         if !seen.insert((due.kind, due.path.as_str())) {
             verdict.strange += 1;
+        }
+        let request = due.parent.as_ref().and_then(|(kind, path)| named.get(&(*kind, path.as_str())));
+        if due.kind == Kind::Client && due.need == Need::Certain && request.is_some_and(|it| !span.lies_within(it)) {
+            verdict.outside += 1;
         }
         requests.entry(&span.trace).or_default().insert(due.request);
         traces.entry(due.request).or_default().insert(&span.trace);
@@ -218,6 +247,40 @@ pub fn judge(dues: &[Due], spans: &[Span]) -> Verdict {
     };
     verdict.whole = (all.iter().filter(is_whole).count(), all.len());
     verdict
+}
+
+impl Verdict {
+    /// A service's own call has no parent; what is asked by it has it, where that was told by now.
+    fn judge_own_call(&mut self, span: &Span, by_id: &HashMap<&str, &Span>, named: &HashMap<(Kind, &str), &Span>) {
+        let caller = named.get(&(Kind::Client, span.path.as_str())).filter(|_| span.kind == Kind::Server);
+        let column = if span.kind == Kind::Client { &mut self.within } else { &mut self.across };
+        let wrong = match (span.kind, &span.parent) {
+            (Kind::Client, None) => {
+                self.alone += 1;
+                None
+            }
+            (Kind::Client, Some(id)) => by_id.get(id.as_str()).map_or(Some(id.clone()), |it| Some(it.path.clone())),
+            (Kind::Server, Some(id)) if caller.is_some_and(|caller| caller.id == *id && caller.trace == span.trace) => {
+                column.right += 1;
+                None
+            }
+            (Kind::Server, None) if caller.is_some() => {
+                column.missing += 1;
+                None
+            }
+            (Kind::Server, Some(id)) if caller.is_some() || by_id.contains_key(id.as_str()) => Some(id.clone()),
+            (Kind::Server, _) => None,
+        };
+        if let Some(parent) = wrong {
+            column.wrong += 1;
+            if self.cases.len() < CASES {
+                self.cases.push(format!(
+                    "{:?} {} ({}), which nobody asked for: under {parent}",
+                    span.kind, span.path, span.id
+                ));
+            }
+        }
+    }
 }
 
 enum Outcome {
@@ -254,7 +317,7 @@ fn place(due: &Due, span: &Span, by_id: &HashMap<&str, &Span>) -> Outcome {
     if parent.trace != span.trace {
         return Outcome::Wrong(format!("{shown}, of another trace"));
     }
-    if due.need == Need::Linked && (span.time.0 < parent.time.0 || span.time.1 > parent.time.1) {
+    if due.need == Need::Linked && !span.lies_within(parent) {
         return Outcome::Wrong(format!("{shown}, and does not lie within it"));
     }
     Outcome::Right
@@ -371,6 +434,41 @@ mod tests {
         find(&mut spans, Kind::Client, "/r1x2.1").time.1 = 200;
         find(&mut spans, Kind::Client, "/r1x2.2").parent = Some("Server/r1x3".to_owned());
         assert_eq!(judge(&dues, &spans).within.wrong, 2);
+    }
+
+    #[test]
+    fn calls_of_nobody_have_no_parent() {
+        let (_, dues) = plan(Shape::Star(3), &cell(Pattern::Sequential, false), 1);
+        let mut spans = true_spans(&dues);
+        let own = |kind: Kind, number: u32, parent: Option<&str>| Span {
+            kind,
+            path: format!("/background1n{number}"),
+            trace: format!("b{number}"),
+            id: format!("{kind:?}{number}"),
+            parent: parent.map(str::to_owned),
+            time: (1, 2),
+            evidence: None,
+        };
+        spans.extend([
+            own(Kind::Client, 1, None),
+            own(Kind::Server, 1, Some("Client1")),
+            own(Kind::Server, 2, Some("gone")),
+        ]);
+        let verdict = judge(&dues, &spans);
+        assert_eq!((verdict.alone, verdict.across.right, verdict.strange), (1, 13, 0));
+        assert_eq!((verdict.within.wrong, verdict.across.wrong, verdict.whole), (0, 0, (8, 8)));
+        spans.extend([own(Kind::Client, 3, Some("Server/r1x1")), own(Kind::Server, 3, Some("Client1"))]);
+        let verdict = judge(&dues, &spans);
+        assert_eq!((verdict.within.wrong, verdict.across.wrong), (1, 1));
+    }
+
+    #[test]
+    fn a_call_that_was_awaited_lies_within_its_request() {
+        let (_, dues) = plan(Shape::Star(3), &cell(Pattern::Sequential, false), 1);
+        let mut spans = true_spans(&dues);
+        assert_eq!(judge(&dues, &spans).outside, 0);
+        find(&mut spans, Kind::Client, "/r1x2.1").time.1 = 200;
+        assert_eq!(judge(&dues, &spans).outside, 1);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! # How a service is told what to do
 //! By its environment: where it listens (`LISTEN`, a port; else it chooses, and prints `listening PORT…`), the ports of its back
 //! ends (`BACKENDS=P1,P2`), the size of its pool of connections (`POOL`), and what it does where the request does not say
-//! (`PATTERN`, `CALLS`, and, of the C and the Rust program, up to how many milliseconds it takes: `DELAY`).
+//! (`PATTERN`, `CALLS`), how many milliseconds to leave between calls of its own, of no request, to `/background…`
+//! (`BACKGROUND`), and, of the C and the Rust program, up to how many milliseconds it takes (`DELAY`).
 //!
 //! It answers GET `/r17?p=parallel&n=2` by two calls, GET `/r17.1` and GET `/r17.2`, to its back ends in turn. So the true tree
 //! stands in the paths: a CLIENT span `/r17.1` belongs under the SERVER span `/r17`, and a SERVER span `/r17.1` under the

@@ -11,6 +11,8 @@ pub struct At<'a> {
     pub back_ends: &'a [u16],
     /// Connections that it may have to each of them.
     pub pool: usize,
+    /// Whether it also makes calls of its own, of no request.
+    pub background: bool,
 }
 
 /// A service that is up.
@@ -37,6 +39,8 @@ pub struct Runtime {
     pub patterns: &'static [Pattern],
     /// Whether the load keeps its connections.
     pub kept: bool,
+    /// Whether it can make calls of its own, of no request.
+    pub has_background: bool,
     /// The share of calls that have to be right; `None`: nothing of the service tells, so that they need not, but may not be wrong.
     pub bar: Option<f64>,
 }
@@ -57,20 +61,28 @@ const fn runtime(
     bar: Option<f64>,
 ) -> Runtime {
     let back_end = services::BackEnd::Threads;
-    Runtime { name, version, start, back_end, shape: Shape::Star(3), patterns, kept: true, bar }
+    Runtime { name, version, start, back_end, shape: Shape::Star(3), patterns, kept: true, has_background: true, bar }
 }
 
 /// What passes each request on, under one more number.
 const fn proxy(name: &'static str, version: fn() -> String, start: fn(&At) -> Service) -> Runtime {
-    Runtime { shape: Shape::Proxy, ..runtime(name, version, start, PROXY, THREADS) }
+    Runtime { shape: Shape::Proxy, has_background: false, ..runtime(name, version, start, PROXY, THREADS) }
 }
 
 /// All of them, in the order of the table.
 pub static RUNTIMES: &[Runtime] = &[
     runtime("c-threads", services::c_version, |at| services::c(at, &[]), Pattern::ALL, THREADS),
-    runtime("c-fork", services::c_version, |at| services::c(at, &["fork"]), Pattern::ALL, THREADS),
+    // What a process has forked does not share its calls.
+    Runtime {
+        has_background: false,
+        ..runtime("c-fork", services::c_version, |at| services::c(at, &["fork"]), Pattern::ALL, THREADS)
+    },
     runtime("python-threads", py_version, |at| py(at, "threads.py", &[]), Pattern::ALL, THREADS),
-    runtime("python-fork", py_version, |at| py(at, "threads.py", &["fork"]), Pattern::ALL, THREADS),
+    // What a process has forked does not share its calls.
+    Runtime {
+        has_background: false,
+        ..runtime("python-fork", py_version, |at| py(at, "threads.py", &["fork"]), Pattern::ALL, THREADS)
+    },
     runtime("python-executor", py_version, |at| py(at, "threads.py", &["executor"]), Pattern::ALL, THREADS),
     Runtime {
         kept: false,
@@ -84,8 +96,14 @@ pub static RUNTIMES: &[Runtime] = &[
     proxy("nginx-new-connections", || services::version("nginx", "-v"), |at| proxies::nginx(at, false)),
     proxy("haproxy", || services::version("haproxy", "-v"), proxies::haproxy),
     proxy("apache-event", || services::version("apache2", "-v"), proxies::apache),
-    runtime("php-server", || services::version("php", "-v"), services::php_server, AWAITED, THREADS),
-    runtime("php-fpm", || services::version("php", "-v"), proxies::php_fpm, AWAITED, None),
+    Runtime {
+        has_background: false,
+        ..runtime("php-server", || services::version("php", "-v"), services::php_server, AWAITED, THREADS)
+    },
+    Runtime {
+        has_background: false,
+        ..runtime("php-fpm", || services::version("php", "-v"), proxies::php_fpm, AWAITED, None)
+    },
     runtime("puma", || services::version("ruby", "-v"), services::puma, Pattern::ALL, THREADS),
     runtime("asyncio", py_version, |at| py(at, "asyncio_streams.py", &[]), Pattern::ALL, LOOPS),
     runtime("asyncio-3.9", || py_of("3.9"), |at| services::old_python(at, "3.9"), Pattern::ALL, LOOPS),

@@ -30,6 +30,9 @@ pub enum BackEnd {
 /// Up to so many milliseconds a back end takes, so that answers do not come in the order of what was asked.
 const DELAY: &str = "3";
 
+/// So many milliseconds lie between calls of a service's own.
+const BACKGROUND: &str = "2";
+
 /// A command that ends with this process, also if that is killed.
 fn with_us(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(need::program("setpriv"));
@@ -62,6 +65,7 @@ impl At<'_> {
         let mut command = with_us(program);
         let back_ends: Vec<String> = self.back_ends.iter().map(u16::to_string).collect();
         command.env("BACKENDS", back_ends.join(",")).env("POOL", self.pool.to_string());
+        command.env("BACKGROUND", if self.background { BACKGROUND } else { "0" });
         command
     }
 
@@ -211,8 +215,8 @@ pub(super) fn chain(at: &At) -> Service {
     let mut command = at.command(need::python());
     command.arg("-u").arg(need::source("parents/python/asyncio_aiohttp.py")).env("PYTHONPATH", made("python"));
     let api = at.says(command.env("CALLS", "2").env("PATTERN", "parallel"));
-    let nginx = proxies::nginx(&At { folder: &folder("nginx"), back_ends: &api.ports, pool: at.pool }, true);
-    let behind = At { folder: &folder("front"), back_ends: &nginx.ports, pool: at.pool };
+    let nginx = proxies::nginx(&At { folder: &folder("nginx"), back_ends: &api.ports, ..*at }, true);
+    let behind = At { folder: &folder("front"), back_ends: &nginx.ports, ..*at };
     let front = behind
         .says(behind.command(need::compiled("parents/threads.c", &["-lpthread"], behind.folder)).env("CALLS", "1"));
     let ports = front.ports;

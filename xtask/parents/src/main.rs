@@ -40,6 +40,9 @@ struct Args {
     /// Requests carry a `traceparent`, which each service passes on
     #[arg(long)]
     headers: bool,
+    /// Services also make calls of their own, of no request, those that can
+    #[arg(long)]
+    background: bool,
     /// An agent that is built already; nothing is set up then
     #[arg(long)]
     agent: Option<PathBuf>,
@@ -96,7 +99,7 @@ fn run(args: &Args) -> Result<()> {
                 };
                 levels.iter().map(cell).collect::<Vec<_>>()
             });
-            rows.extend(ask(runtime, *backend, &cells.collect::<Vec<_>>(), args.keep.as_deref())?);
+            rows.extend(ask(runtime, *backend, args.background, &cells.collect::<Vec<_>>(), args.keep.as_deref())?);
         }
     }
     report::print_cases(&rows);
@@ -129,9 +132,15 @@ fn chosen<T>(
 }
 
 /// All cells of a runtime on a backend, with one agent. What panics is told in its row, and the others go on.
-fn ask(runtime: &'static Runtime, backend: Backend, cells: &[Cell], keep: Option<&Path>) -> Result<Vec<Row>> {
+fn ask(
+    runtime: &'static Runtime,
+    backend: Backend,
+    background: bool,
+    cells: &[Cell],
+    keep: Option<&Path>,
+) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    let mut bed = match panic::catch_unwind(|| Bed::start(runtime, backend)) {
+    let mut bed = match panic::catch_unwind(|| Bed::start(runtime, backend, background)) {
         Ok(bed) => bed,
         Err(panic) => {
             let row = Row::broken(runtime, backend, format!("does not start: {}", message(panic.as_ref())));

@@ -41,7 +41,7 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Verdict { within, across, whole, .. } = &self.verdict;
+        let Verdict { within, across, whole, alone, .. } = &self.verdict;
         let by: Vec<String> = [("calls", within), ("joins", across)]
             .iter()
             .filter(|(_, tally)| !tally.evidence.is_empty())
@@ -54,7 +54,7 @@ impl fmt::Display for Row {
             f,
             "| {} | {} | {} | {} / {} | {} | {} |",
             self.place,
-            figures(within),
+            figures(within) + &if *alone > 0 { format!(", {alone} alone") } else { String::new() },
             figures(across),
             whole.0,
             whole.1,

@@ -37,6 +37,14 @@ var (
 	client    = &http.Client{Transport: transport}
 )
 
+// background is work of the service's own, of no request.
+func background(milliseconds int) {
+	for at := 0; milliseconds > 0; at++ {
+		time.Sleep(time.Duration(milliseconds) * time.Millisecond)
+		call(fmt.Sprintf("/background%dn%d", os.Getpid(), at), 0, "")
+	}
+}
+
 func call(path string, at int, context string) {
 	url := fmt.Sprintf("http://127.0.0.1:%s%s.%d", backends[at%len(backends)], path, at+1)
 	request, err := http.NewRequest("GET", url, nil)
@@ -88,5 +96,6 @@ func main() {
 		panic(err)
 	}
 	fmt.Println("listening", listener.Addr().(*net.TCPAddr).Port)
+	go background(number(setting("BACKGROUND", "0")))
 	panic(http.Serve(listener, http.HandlerFunc(answer)))
 }

@@ -56,7 +56,25 @@ public final class Parents {
         calls = threads(arguments[0], 16);
         server.createContext("/", Parents::answer);
         server.start();
+        inTheBackground(Integer.parseInt(setting("BACKGROUND", "0")));
         System.out.println("listening " + server.getAddress().getPort());
+    }
+
+    /** Work of the service's own, of no request. */
+    private static void inTheBackground(int milliseconds) {
+        Thread thread = new Thread(() -> {
+            try {
+                for (int at = 1; milliseconds > 0; at++) {
+                    Thread.sleep(milliseconds);
+                    call("http://127.0.0.1:" + BACKENDS[0] + "/background" + ProcessHandle.current().pid() + "n" + at, null);
+                }
+            } catch (Exception error) {
+                error.printStackTrace();
+                System.exit(1);
+            }
+        });
+        thread.setDaemon(true);
+        thread.start();
     }
 
     private static void answer(HttpExchange exchange) throws IOException {

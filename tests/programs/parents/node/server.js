@@ -75,6 +75,16 @@ async function answer(request, response) {
   response.end('ok');
 }
 
+// Work of the service's own, of no request.
+const background = Number(process.env.BACKGROUND || 0);
+if (background && backends.length > 0 && client) {
+  const { threadId } = require('worker_threads');
+  let at = 0;
+  if (!isMainThread || threads !== 'workers') {
+    setInterval(() => call(backends[0], `/background${process.pid}t${threadId}n${++at}`, {}), background);
+  }
+}
+
 function serve(said) {
   const server = http.createServer(answer);
   server.keepAliveTimeout = 60000;

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from asyncio_streams import make_calls
+from asyncio_streams import in_the_background, keep, make_calls
 from calls import LISTEN, POOL, Ask, on_threads
 
 framework, loop, *kind = sys.argv[1:]
@@ -23,6 +23,7 @@ clients = {}
 async def lifespan(_):
     async with httpx.AsyncClient(limits=limits, timeout=60) as clients["async"]:
         with httpx.Client(limits=limits, timeout=60) as clients["sync"]:
+            keep(in_the_background(call))
             yield
 
 

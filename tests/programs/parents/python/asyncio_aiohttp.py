@@ -6,7 +6,7 @@ import sys
 import aiohttp
 from aiohttp import web
 
-from asyncio_streams import make_calls
+from asyncio_streams import in_the_background, keep, make_calls
 from calls import LISTEN, POOL, Ask
 
 
@@ -25,6 +25,7 @@ async def main():
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", LISTEN, backlog=1024)
         await site.start()
+        keep(in_the_background(call))
         print("listening", site._server.sockets[0].getsockname()[1], flush=True)
         await asyncio.Event().wait()
 

@@ -4,7 +4,7 @@ argument `uvloop` on that loop."""
 import asyncio
 import sys
 
-from calls import BACKENDS, LISTEN, POOL, Ask, nap
+from calls import BACKENDS, LISTEN, POOL, Ask, background_targets, nap
 
 
 class Pool:
@@ -47,6 +47,12 @@ def keep(coroutine):
     task.add_done_callback(tasks.discard)
 
 
+async def in_the_background(call):
+    for seconds, port, target in background_targets():
+        await asyncio.sleep(seconds)
+        await call(port, target, {})
+
+
 async def make_calls(ask, call):
     if ask.pattern == "parallel":
         await asyncio.gather(*(call(port, target, ask.headers) for port, target in ask.calls))
@@ -81,6 +87,7 @@ async def main():
     # Before 3.12 nobody keeps what a coroutine function would make of a connection.
     begin = lambda reader, writer: keep(serve(reader, writer))
     server = await asyncio.start_server(begin, "127.0.0.1", LISTEN, backlog=1024)
+    keep(in_the_background(pool.call))
     print("listening", server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -2,6 +2,7 @@
 on threads."""
 
 import http.client
+import itertools
 import os
 import queue
 import random
@@ -47,6 +48,24 @@ class Pool:
         connection.request("GET", target, headers=headers)
         connection.getresponse().read()
         self.idle[port].put(connection)
+
+
+def background_targets():
+    """How long to wait, and where to then, for work of the service's own, of no request."""
+    milliseconds = int(os.environ.get("BACKGROUND", "0"))
+    for at in itertools.count(1) if milliseconds else ():
+        yield milliseconds / 1000, BACKENDS[0], f"/background{os.getpid()}n{at}"
+
+
+def in_the_background(call):
+    """Makes such calls on a thread of their own."""
+
+    def run():
+        for seconds, port, target in background_targets():
+            time.sleep(seconds)
+            call(port, target, {})
+
+    threading.Thread(target=run, daemon=True).start()
 
 
 #: Threads that nobody waits for.

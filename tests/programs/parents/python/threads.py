@@ -6,7 +6,7 @@ import http.server
 import socketserver
 import sys
 
-from calls import LISTEN, Ask, Pool, forgotten, on_threads
+from calls import LISTEN, Ask, Pool, forgotten, in_the_background, on_threads
 
 pool = Pool()
 kind = sys.argv[1] if len(sys.argv) > 1 else "threads"
@@ -51,5 +51,6 @@ class Threads(http.server.ThreadingHTTPServer):
 
 
 server = (Forks if kind == "fork" else Threads)(("127.0.0.1", LISTEN), Handler)
+in_the_background(call)
 print("listening", server.server_port, flush=True)
 server.serve_forever()

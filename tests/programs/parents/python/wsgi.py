@@ -5,7 +5,7 @@ import os
 import requests
 import requests.adapters
 
-from calls import POOL, Ask, Pool, on_threads
+from calls import POOL, Ask, Pool, in_the_background, on_threads
 
 session = requests.Session()
 session.mount("http://", requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=POOL, pool_block=True))
@@ -52,4 +52,5 @@ def make_django():
     return get_wsgi_application()
 
 
+in_the_background(pool.call)
 app = {"plain": lambda: plain, "flask": make_flask, "django": make_django}[os.environ.get("APPLICATION", "plain")]()

@@ -74,14 +74,26 @@ async fn answer(State(service): State<Arc<Service>>, request: Request) -> &'stat
     "ok"
 }
 
+/// Work of the service's own, of no request.
+async fn in_the_background(service: Arc<Service>, milliseconds: u64) {
+    for at in 0.. {
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        service.call(&format!("/background{}n{at}", std::process::id()), 0, None).await;
+    }
+}
+
 async fn serve(http: &str) {
     let pool: usize = setting("POOL", "8").parse().unwrap();
     let client = Client::builder().pool_max_idle_per_host(pool).no_proxy();
     let client = if http == "http2" { client.http2_prior_knowledge() } else { client.http1_only() };
     let backends = setting("BACKENDS", "").split(',').filter(|port| !port.is_empty()).map(str::to_owned).collect();
     let delay_ms = setting("DELAY", "0").parse().unwrap();
-    let service = Service { backends, client: client.build().unwrap(), pool: Semaphore::new(pool), delay_ms };
-    let router = Router::new().fallback(answer).with_state(Arc::new(service));
+    let background = setting("BACKGROUND", "0").parse().unwrap();
+    let service = Arc::new(Service { backends, client: client.build().unwrap(), pool: Semaphore::new(pool), delay_ms });
+    if background > 0 {
+        tokio::spawn(in_the_background(Arc::clone(&service), background));
+    }
+    let router = Router::new().fallback(answer).with_state(service);
     let listener = TcpListener::bind(format!("127.0.0.1:{}", setting("LISTEN", "0"))).await.unwrap();
     println!("listening {}", listener.local_addr().unwrap().port());
     axum::serve(listener, router).await.unwrap();
