@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::HashSet, time::Duration};
 use tempfile::TempDir;
 
 use super::{
-    Cell, Kind, Shape, Span, Verdict, judge, load, plan,
+    Cell, Kind, Shape, Span, Verdict, judge, plan,
     runtimes::{At, Runtime, Service},
     services,
 };
@@ -66,7 +66,7 @@ impl Bed {
     pub fn ask(&mut self, cell: &Cell) -> Outcome {
         self.cells += 1;
         let (requests, dues) = plan(self.runtime.shape, cell, self.cells);
-        load::run(&self.service.ports, cell.concurrency, self.runtime.kept, &requests);
+        self.runtime.load.run(&self.service.ports, cell.concurrency, &requests);
         let open: HashSet<(Kind, String)> = dues.iter().map(|due| (due.kind, due.path.clone())).collect();
         let from = self.taken;
         let state = RefCell::new((from, open, Vec::new()));

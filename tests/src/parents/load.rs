@@ -1,48 +1,68 @@
-//! The load: so many connections, each with one request at a time.
+//! The load: so many requests at a time.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+
 use super::Request;
 use crate::client::Connection;
+
+/// How requests are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Over connections that are kept, one at a time over each.
+    Kept,
+    /// Each over a connection of its own.
+    Closed,
+    /// All over one connection of HTTP/2 in the clear.
+    Http2,
+}
 
 /// A thread of it holds a connection and a head.
 const STACK: usize = 256 << 10;
 
-/// Makes each request once, over connections to the ports in turn, and waits for the answers. Connections serve for one
-/// request only where they are not `kept`.
-///
-/// # Panics
-/// If a request is not answered with 200.
-pub fn run(ports: &[u16], concurrency: usize, kept: bool, requests: &[Request]) {
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..concurrency.min(requests.len()))
-            .map(|worker| {
-                let (next, port) = (&next, ports[worker % ports.len()]);
-                let work = move || {
-                    let mut connection = None;
-                    while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let open = connection.take().unwrap_or_else(|| Connection::to(port));
-                        connection = ask(open, request, kept);
-                    }
-                };
-                thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).expect("a thread")
-            })
-            .collect();
-        for worker in workers {
-            if let Err(panic) = worker.join() {
-                std::panic::resume_unwind(panic);
-            }
+impl Load {
+    /// Makes each request once, to the ports in turn, and waits for the answers.
+    ///
+    /// # Panics
+    /// If a request is not answered with 200.
+    pub fn run(self, ports: &[u16], concurrency: usize, requests: &[Request]) {
+        if self == Self::Http2 {
+            return over_http2(ports[0], concurrency, requests);
         }
-    });
+        let next = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..concurrency.min(requests.len()))
+                .map(|worker| {
+                    let (next, port) = (&next, ports[worker % ports.len()]);
+                    let work = move || {
+                        let mut connection = None;
+                        while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                            let open = connection.take().unwrap_or_else(|| Connection::to(port));
+                            connection = ask(open, request, self == Self::Kept);
+                        }
+                    };
+                    thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).expect("a thread")
+                })
+                .collect();
+            for worker in workers {
+                if let Err(panic) = worker.join() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        });
+    }
 }
 
 /// Makes a request; gives the connection back where it serves for another.
 fn ask(mut connection: Connection, request: &Request, kept: bool) -> Option<Connection> {
-    let context = request.context.as_ref().map(super::Context::header);
+    let context = request.context.as_ref().map(|context| format!("traceparent: {}", context.header()));
     let mut headers: Vec<&str> = context.as_deref().into_iter().collect();
     if !kept {
         headers.push("Connection: close");
@@ -51,4 +71,25 @@ fn ask(mut connection: Connection, request: &Request, kept: bool) -> Option<Conn
     assert_eq!(response.status, 200, "{}: {:?}", request.target, response.headers);
     let closes = response.headers.iter().any(|line| line.to_ascii_lowercase().starts_with("connection: close"));
     (kept && !closes).then_some(connection)
+}
+
+fn over_http2(port: u16, concurrency: usize, requests: &[Request]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let client = || Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Empty<Bytes>>();
+    runtime.block_on(async {
+        let (client, next) = (client(), AtomicUsize::new(0));
+        let worker = async || {
+            while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let mut made = http::Request::get(format!("http://127.0.0.1:{port}{}", request.target));
+                if let Some(context) = &request.context {
+                    made = made.header("traceparent", context.header());
+                }
+                let response = client.request(made.body(Empty::new()).expect("a request")).await;
+                let response = response.unwrap_or_else(|error| panic!("{}: {error}", request.target));
+                assert_eq!(response.status(), 200, "{}", request.target);
+                response.into_body().collect().await.expect("a body");
+            }
+        };
+        join_all((0..concurrency.min(requests.len())).map(|_| worker())).await;
+    });
 }

@@ -102,9 +102,9 @@ impl Context {
         Self { trace: format!("beda{number:028x}"), span: format!("beda{number:012x}") }
     }
 
-    /// The header.
+    /// As the header says it.
     fn header(&self) -> String {
-        format!("traceparent: 00-{}-{}-01", self.trace, self.span)
+        format!("00-{}-{}-01", self.trace, self.span)
     }
 }
 

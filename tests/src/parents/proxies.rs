@@ -10,8 +10,8 @@ use crate::{
     wait::poll,
 };
 
-/// Two workers. Kept upstream connections are fewer than the load has.
-pub(super) fn nginx(at: &At, keeps_upstream: bool) -> Service {
+/// Two workers. Kept upstream connections are fewer than the load has. `protocol`: what it is asked over, if not HTTP/1.
+pub(super) fn nginx(at: &At, keeps_upstream: bool, protocol: &str) -> Service {
     let servers: String = at.back_ends.iter().map(|port| format!("server 127.0.0.1:{port};")).collect();
     let (keepalive, version) =
         if keeps_upstream { (format!("keepalive {};", at.pool), "1.1") } else { (String::new(), "1.0") };
@@ -19,7 +19,7 @@ pub(super) fn nginx(at: &At, keeps_upstream: bool) -> Service {
     let http = format!(
         "upstream back {{ {servers} {keepalive} }}
          server {{
-           listen 127.0.0.1:{port} backlog=1024;
+           listen 127.0.0.1:{port} {protocol} backlog=1024;
            location / {{
              rewrite ^(/[^.?]+.*)$ $1.1 break;
              proxy_http_version {version}; proxy_set_header Connection \"\"; proxy_pass http://back;

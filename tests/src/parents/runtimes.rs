@@ -1,6 +1,6 @@
 //! The runtimes: a row each. Another is an entry here, and a program.
 
-use super::{Pattern, Shape, proxies, services};
+use super::{Pattern, Shape, load::Load, proxies, services};
 use crate::program::Program;
 
 /// Where and between which others a service is started.
@@ -37,8 +37,8 @@ pub struct Runtime {
     pub shape: Shape,
     /// What it can do.
     pub patterns: &'static [Pattern],
-    /// Whether the load keeps its connections.
-    pub kept: bool,
+    /// How it is asked.
+    pub load: Load,
     /// Whether it can make calls of its own, of no request.
     pub has_background: bool,
     /// The share of calls that have to be right; `None`: nothing of the service tells, so that they need not, but may not be wrong.
@@ -61,7 +61,17 @@ const fn runtime(
     bar: Option<f64>,
 ) -> Runtime {
     let back_end = services::BackEnd::Threads;
-    Runtime { name, version, start, back_end, shape: Shape::Star(3), patterns, kept: true, has_background: true, bar }
+    Runtime {
+        name,
+        version,
+        start,
+        back_end,
+        shape: Shape::Star(3),
+        patterns,
+        load: Load::Kept,
+        has_background: true,
+        bar,
+    }
 }
 
 /// What passes each request on, under one more number.
@@ -85,15 +95,19 @@ pub static RUNTIMES: &[Runtime] = &[
     },
     runtime("python-executor", py_version, |at| py(at, "threads.py", &["executor"]), Pattern::ALL, THREADS),
     Runtime {
-        kept: false,
+        load: Load::Closed,
         ..runtime("gunicorn-sync", py_version, |at| services::gunicorn(at, "plain", "sync"), Pattern::ALL, THREADS)
     },
     runtime("gunicorn-gthread", py_version, |at| services::gunicorn(at, "plain", "gthread"), Pattern::ALL, THREADS),
     runtime("flask", py_version, |at| services::gunicorn(at, "flask", "gthread"), Pattern::ALL, THREADS),
     runtime("django", py_version, |at| services::gunicorn(at, "django", "gthread"), Pattern::ALL, THREADS),
     runtime("gunicorn-gevent", py_version, |at| services::gunicorn(at, "plain", "gevent"), Pattern::ALL, LOOPS),
-    proxy("nginx", || services::version("nginx", "-v"), |at| proxies::nginx(at, true)),
-    proxy("nginx-new-connections", || services::version("nginx", "-v"), |at| proxies::nginx(at, false)),
+    proxy("nginx", || services::version("nginx", "-v"), |at| proxies::nginx(at, true, "")),
+    Runtime {
+        load: Load::Http2,
+        ..proxy("nginx-asked-http2", || services::version("nginx", "-v"), |at| proxies::nginx(at, true, "http2"))
+    },
+    proxy("nginx-new-connections", || services::version("nginx", "-v"), |at| proxies::nginx(at, false, "")),
     proxy("haproxy", || services::version("haproxy", "-v"), proxies::haproxy),
     proxy("apache-event", || services::version("apache2", "-v"), proxies::apache),
     Runtime {
@@ -139,11 +153,29 @@ pub static RUNTIMES: &[Runtime] = &[
         Pattern::ALL,
         LOOPS,
     ),
+    Runtime {
+        load: Load::Http2,
+        ..runtime(
+            "node-22-asked-http2",
+            || node_of("22"),
+            |at| services::node(at, "22", &["http", "serves-h2"]),
+            Pattern::ALL,
+            LOOPS,
+        )
+    },
     runtime("axum", rust_version, |at| services::axum(at, "multi", "http1"), Pattern::ALL, TASKS),
     runtime("axum-current-thread", rust_version, |at| services::axum(at, "current", "http1"), Pattern::ALL, TASKS),
     Runtime {
         back_end: services::BackEnd::Axum,
         ..runtime("axum-http2", rust_version, |at| services::axum(at, "multi", "http2"), Pattern::ALL, TASKS)
+    },
+    Runtime {
+        load: Load::Http2,
+        ..runtime("axum-asked-http2", rust_version, |at| services::axum(at, "multi", "http1"), Pattern::ALL, TASKS)
+    },
+    Runtime {
+        load: Load::Http2,
+        ..runtime("go-asked-http2", || services::version("go", "version"), services::go, Pattern::ALL, TASKS)
     },
     runtime("go", || services::version("go", "version"), services::go, Pattern::ALL, TASKS),
     runtime("java-17-url", java_version, |at| services::java(at, false, &["pool", "url"]), Pattern::ALL, TASKS),

@@ -215,7 +215,7 @@ pub(super) fn chain(at: &At) -> Service {
     let mut command = at.command(need::python());
     command.arg("-u").arg(need::source("parents/python/asyncio_aiohttp.py")).env("PYTHONPATH", made("python"));
     let api = at.says(command.env("CALLS", "2").env("PATTERN", "parallel"));
-    let nginx = proxies::nginx(&At { folder: &folder("nginx"), back_ends: &api.ports, ..*at }, true);
+    let nginx = proxies::nginx(&At { folder: &folder("nginx"), back_ends: &api.ports, ..*at }, true, "");
     let behind = At { folder: &folder("front"), back_ends: &nginx.ports, ..*at };
     let front = behind
         .says(behind.command(need::compiled("parents/threads.c", &["-lpthread"], behind.folder)).env("CALLS", "1"));

@@ -97,5 +97,8 @@ func main() {
 	}
 	fmt.Println("listening", listener.Addr().(*net.TCPAddr).Port)
 	go background(number(setting("BACKGROUND", "0")))
-	panic(http.Serve(listener, http.HandlerFunc(answer)))
+	server := &http.Server{Handler: http.HandlerFunc(answer), Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	panic(server.Serve(listener))
 }

@@ -1,5 +1,5 @@
 // Node: `server.js CLIENT`, with `http` (an agent that keeps connections), `fetch` (undici) or `h2` (one session of HTTP/2). With
-// `workers` behind it two threads, each with a loop and a port of its own.
+// `workers` behind it two threads, each with a loop and a port of its own; with `serves-h2` it is asked over HTTP/2 in the clear.
 const http = require('http');
 const { Worker, isMainThread, workerData } = require('worker_threads');
 
@@ -71,7 +71,7 @@ async function answer(request, response) {
       await one(at);
     }
   }
-  response.setHeader('Content-Length', 2);
+  response.setHeader('content-length', 2);
   response.end('ok');
 }
 
@@ -86,7 +86,7 @@ if (background && backends.length > 0 && client) {
 }
 
 function serve(said) {
-  const server = http.createServer(answer);
+  const server = threads === 'serves-h2' ? require('http2').createServer(answer) : http.createServer(answer);
   server.keepAliveTimeout = 60000;
   server.listen(isMainThread ? listen : 0, '127.0.0.1', 1024, () => said(server.address().port));
 }
