@@ -58,6 +58,10 @@ else:
     handler.__annotations__["request"] = Request
     app = FastAPI(lifespan=lifespan)
     app.get("/{id}", response_class=PlainTextResponse)(handler)
-listener = socket.create_server(("127.0.0.1", LISTEN), backlog=1024)
+# asyncio does not delay what goes over a socket that says that it is one of TCP.
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", LISTEN))
+listener.listen(1024)
 print("listening", listener.getsockname()[1], flush=True)
 uvicorn.Server(uvicorn.Config(app, loop=loop, log_level="error")).run(sockets=[listener])
