@@ -123,7 +123,7 @@ impl Verdict {
         if share < 1.0 {
             faults.push(format!("{:.1} % of joins right, not all", share * 100.0));
         }
-        if runtime.shape == Shape::Chain && self.whole.0 < self.whole.1 {
+        if matches!(runtime.shape, Shape::Chain(_)) && self.whole.0 < self.whole.1 {
             faults.push(format!("{} of {} traces whole", self.whole.0, self.whole.1));
         }
         faults

@@ -73,8 +73,8 @@ pub enum Shape {
     Star(usize),
     /// Each request is passed on, under one more number.
     Proxy,
-    /// Front, nginx, API, two back ends: each request goes through all of them.
-    Chain,
+    /// Each request goes through several services, which make so many calls each, the last of them to back ends.
+    Chain(&'static [usize]),
 }
 
 /// A request of the load.
@@ -137,10 +137,12 @@ pub fn plan(shape: Shape, cell: &Cell, number: usize) -> (Vec<Request>, Vec<Due>
                 calls(&path, 1, Need::Certain);
                 path
             }
-            Shape::Chain => {
-                calls(&path, 1, Need::Certain);
-                calls(&format!("{path}.1"), 1, Need::Certain);
-                calls(&format!("{path}.1.1"), 2, Need::Certain);
+            Shape::Chain(levels) => {
+                let mut at = path.clone();
+                for level in levels {
+                    calls(&at, *level, Need::Certain);
+                    at += ".1";
+                }
                 path
             }
         };

@@ -1,11 +1,19 @@
 //! Servers whose configuration is a file: those that pass each request on under one more number (`/r17` as `/r17.1`), and PHP
 //! behind nginx.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use super::runtimes::{At, Service};
+use super::{
+    runtimes::{At, Service},
+    services,
+};
 use crate::{
     need,
+    own_tls::certificate,
     program::{Program, free_port},
     wait::poll,
 };
@@ -13,6 +21,11 @@ use crate::{
 /// Two workers. Kept upstream connections are fewer than the load has. `protocol`: what it is asked over, if not HTTP/1.
 pub(super) fn nginx(at: &At, keeps_upstream: bool, protocol: &str) -> Service {
     let servers: String = at.back_ends.iter().map(|port| format!("server 127.0.0.1:{port};")).collect();
+    nginx_to(at, &servers, keeps_upstream, protocol)
+}
+
+/// The same, to these servers.
+pub(super) fn nginx_to(at: &At, servers: &str, keeps_upstream: bool, protocol: &str) -> Service {
     let (keepalive, version) =
         if keeps_upstream { (format!("keepalive {};", at.pool), "1.1") } else { (String::new(), "1.0") };
     let port = free_port();
@@ -26,11 +39,30 @@ pub(super) fn nginx(at: &At, keeps_upstream: bool, protocol: &str) -> Service {
            }}
          }}"
     );
-    start_nginx(at, &http, port)
+    start_nginx(at.command(need::program("nginx")), at.folder, &http, port)
 }
 
-fn start_nginx(at: &At, http: &str, port: u16) -> Service {
-    let folder = at.folder.display();
+/// Answers whatever it is asked, over TLS.
+pub(super) fn tls_back_end(folder: &Path) -> (Program, u16) {
+    let port = free_port();
+    let folder = folder.join(format!("back-end-{port}"));
+    fs::create_dir(&folder).expect("a folder can be made");
+    let [certificate, key] = certificate(&folder);
+    let http = format!(
+        "server {{
+           listen 127.0.0.1:{port} ssl backlog=1024;
+           ssl_certificate {}; ssl_certificate_key {};
+           location / {{ return 200 ok; }}
+         }}",
+        certificate.display(),
+        key.display()
+    );
+    let mut service = start_nginx(services::with_us(need::program("nginx")), &folder, &http, port);
+    (service.programs.remove(0), port)
+}
+
+fn start_nginx(mut command: Command, at: &Path, http: &str, port: u16) -> Service {
+    let folder = at.display();
     let configuration = format!(
         "user root; worker_processes 2; daemon off; pid {folder}/nginx.pid; error_log stderr error;
          worker_rlimit_nofile 8192;
@@ -43,13 +75,12 @@ fn start_nginx(at: &At, http: &str, port: u16) -> Service {
          }}"
     );
     let file = write(at, "nginx.conf", &configuration);
-    let mut command = at.command(need::program("nginx"));
-    command.arg("-p").arg(at.folder).arg("-c").arg(file).args(["-e", "stderr"]);
+    command.arg("-p").arg(at).arg("-c").arg(file).args(["-e", "stderr"]);
     At::told(&mut command, port)
 }
 
-fn write(at: &At, name: &str, text: &str) -> PathBuf {
-    let path = at.folder.join(name);
+fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
     fs::write(&path, text).expect("a file can be written");
     path
 }
@@ -82,7 +113,7 @@ backend back
   balance roundrobin
 {servers}"
     );
-    let file = write(at, "haproxy.cfg", &configuration);
+    let file = write(at.folder, "haproxy.cfg", &configuration);
     At::told(at.command(need::program("haproxy")).arg("-db").arg("-f").arg(file), port)
 }
 
@@ -121,7 +152,7 @@ RewriteRule ^/(.*)$ http://127.0.0.1:{back_end}/$1.1 [P]
 ",
         pool = at.pool
     );
-    let file = write(at, "apache.conf", &configuration);
+    let file = write(at.folder, "apache.conf", &configuration);
     At::told(at.command(need::program("apache2")).arg("-DFOREGROUND").arg("-f").arg(file), port)
 }
 
@@ -142,7 +173,7 @@ pm.max_children = 8
 clear_env = no
 "
     );
-    let file = write(at, "fpm.conf", &configuration);
+    let file = write(at.folder, "fpm.conf", &configuration);
     let mut command = at.command(fpm());
     command.args(["--nodaemonize", "--allow-to-run-as-root", "--fpm-config"]).arg(file);
     let mut program = Program::start(&mut command);
@@ -165,7 +196,7 @@ clear_env = no
          }}",
         script = need::source("parents/answer.php").display()
     );
-    let mut service = start_nginx(at, &http, port);
+    let mut service = start_nginx(at.command(need::program("nginx")), at.folder, &http, port);
     service.programs.push(program);
     service
 }

@@ -228,7 +228,16 @@ pub static RUNTIMES: &[Runtime] = &[
         Pattern::ALL,
         TASKS,
     ),
-    Runtime { shape: Shape::Chain, ..runtime("whole", py_version, services::chain, PROXY, THREADS) },
+    Runtime {
+        back_end: services::BackEnd::Tls,
+        has_background: false,
+        ..runtime("python-threads-tls", py_version, |at| py(at, "threads.py", &["tls"]), Pattern::ALL, THREADS)
+    },
+    Runtime {
+        shape: Shape::Chain(&[1, 2]),
+        ..runtime("nginx-unix-gunicorn", py_version, services::behind_a_unix_socket, PROXY, THREADS)
+    },
+    Runtime { shape: Shape::Chain(&[1, 1, 2]), ..runtime("whole", py_version, services::chain, PROXY, THREADS) },
 ];
 
 fn py_version() -> String {

@@ -25,6 +25,8 @@ pub enum BackEnd {
     Threads,
     /// axum, which speaks HTTP/2 too.
     Axum,
+    /// nginx, over TLS.
+    Tls,
 }
 
 /// Up to so many milliseconds a back end takes, so that answers do not come in the order of what was asked.
@@ -34,7 +36,7 @@ const DELAY: &str = "3";
 const BACKGROUND: &str = "2";
 
 /// A command that ends with this process, also if that is killed.
-fn with_us(program: impl AsRef<OsStr>) -> Command {
+pub(super) fn with_us(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(need::program("setpriv"));
     command.args(WITH_US).arg(program);
     command
@@ -47,6 +49,7 @@ pub(super) const WITH_US: [&str; 2] = ["--pdeathsig", "TERM"];
 #[must_use]
 pub(super) fn back_end(kind: BackEnd, folder: &Path) -> (Program, u16) {
     let mut command = match kind {
+        BackEnd::Tls => return proxies::tls_back_end(folder),
         BackEnd::Threads => with_us(need::compiled("parents/threads.c", &["-lpthread"], folder)),
         BackEnd::Axum => {
             let mut command = with_us(rust_program());
@@ -144,13 +147,28 @@ pub(super) fn python_of(version: &str) -> PathBuf {
 
 pub(super) fn gunicorn(at: &At, application: &str, worker: &str) -> Service {
     let port = free_port();
+    At::told(&mut gunicorn_at(at, application, worker, &format!("127.0.0.1:{port}")), port)
+}
+
+/// nginx in front of gunicorn, as Debian's guides have it.
+pub(super) fn behind_a_unix_socket(at: &At) -> Service {
+    let socket = at.folder.join("gunicorn.sock");
+    let mut command = gunicorn_at(at, "plain", "sync", &format!("unix:{}", socket.display()));
+    let gunicorn = Program::start(command.env("CALLS", "2"));
+    poll("gunicorn listens", || socket.exists().then_some(()));
+    let mut nginx = proxies::nginx_to(at, &format!("server unix:{};", socket.display()), true, "");
+    nginx.programs.push(gunicorn);
+    nginx
+}
+
+fn gunicorn_at(at: &At, application: &str, worker: &str, address: &str) -> Command {
     let mut command = at.command(need::python());
     command.args(["-m", "gunicorn", "--worker-class", worker, "--workers", "2", "--threads"]);
     // One thread and the worker that handles one request at a time are the same to gunicorn.
     command.arg(if worker == "gthread" { "16" } else { "1" }).args(["--backlog", "1024", "--timeout", "120"]);
-    command.args(["--bind", &format!("127.0.0.1:{port}"), "--chdir"]).arg(need::source("parents/python"));
+    command.args(["--bind", address, "--chdir"]).arg(need::source("parents/python"));
     command.arg("wsgi:app").env("APPLICATION", application).env("PYTHONPATH", made("python"));
-    At::told(&mut command, port)
+    command
 }
 
 pub(super) fn puma(at: &At) -> Service {

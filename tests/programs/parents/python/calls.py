@@ -6,6 +6,7 @@ import itertools
 import os
 import queue
 import random
+import ssl
 import threading
 import time
 from urllib.parse import parse_qs, urlsplit
@@ -37,14 +38,22 @@ def nap():
 class Pool:
     """Connections that all threads share, so many to each back end at most."""
 
-    def __init__(self):
+    def __init__(self, over_tls=False):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.context = context if over_tls else None
         self.idle = {port: queue.LifoQueue() for port in BACKENDS}
         for connections in self.idle.values():
             for _ in range(POOL):
                 connections.put(None)
 
+    def connection(self, port):
+        if self.context:
+            return http.client.HTTPSConnection("127.0.0.1", port, context=self.context)
+        return http.client.HTTPConnection("127.0.0.1", port)
+
     def call(self, port, target, headers):
-        connection = self.idle[port].get() or http.client.HTTPConnection("127.0.0.1", port)
+        connection = self.idle[port].get() or self.connection(port)
         connection.request("GET", target, headers=headers)
         connection.getresponse().read()
         self.idle[port].put(connection)

@@ -1,5 +1,5 @@
 """A thread (or, with the argument `fork`, a process) per connection: the standard library's server and client. With
-`executor` the calls are made by the threads of an executor, to which the thread that answers hands them."""
+`executor` the calls are made by the threads of an executor, to which the thread that answers hands them; with `tls` they go over TLS."""
 
 import concurrent.futures
 import http.server
@@ -8,8 +8,8 @@ import sys
 
 from calls import LISTEN, Ask, Pool, forgotten, in_the_background, on_threads
 
-pool = Pool()
 kind = sys.argv[1] if len(sys.argv) > 1 else "threads"
+pool = Pool(over_tls=kind == "tls")
 executor = concurrent.futures.ThreadPoolExecutor(8) if kind == "executor" else None
 
 
