@@ -8,6 +8,7 @@ mod self_metrics;
 mod settling;
 mod shed;
 mod stages;
+mod units;
 mod unix_sockets;
 mod waiting;
 
@@ -26,7 +27,7 @@ use ebpf_common::policy::Counter;
 
 use self::{
     discovery::Discovery, pauses::Pauses, plaintext::Plaintext, self_metrics::Snapshot, shed::Shed, stages::Stages,
-    unix_sockets::UnixSockets, waiting::Waiting,
+    units::Units, unix_sockets::UnixSockets, waiting::Waiting,
 };
 pub use self::{
     self_metrics::{Gauges, KubernetesCounts},
@@ -193,6 +194,8 @@ struct Worker {
     being_answered: HashMap<(ProcessId, bool, Method), u64>,
     /// Probes of TLS libraries, where there can be any.
     plaintext: Option<Plaintext>,
+    /// Tells the kernel side how units of work are read.
+    units: Units,
     /// Tells which unix sockets are closed.
     unix_sockets: Option<UnixSockets>,
     /// Told when they are in place for the first time.
@@ -244,6 +247,9 @@ impl Worker {
         // Before they are first heard of, so that no request is missed.
         let chosen = if targets.is_empty() { discovery.evaluate_running() } else { targets };
         discovery.tell(&mut capture);
+        let mut units = Units::new(processes.proc().clone());
+        capture.watched().into_iter().for_each(|tgid| units.on_watched(tgid));
+        units.tell(&mut capture);
         if let Some(plaintext) = &mut plaintext {
             chosen.into_iter().for_each(|tgid| plaintext.on_watched(tgid));
         }
@@ -252,6 +258,7 @@ impl Worker {
         Self {
             unix_sockets: UnixSockets::start(processes.proc().clone()),
             plaintext,
+            units,
             ready: Some(ready),
             connections,
             recorder,
@@ -303,6 +310,7 @@ impl Worker {
             stages,
             dns_cache,
             plaintext,
+            units,
             ready,
             watched,
             wanted,
@@ -321,6 +329,7 @@ impl Worker {
             Event::Met(met) => discovery.on_met(&met),
             Event::Open(open) => {
                 if discovery.on_open(&open) {
+                    units.on_watched(open.tgid);
                     if let Some(plaintext) = plaintext {
                         plaintext.on_watched(open.tgid);
                     }
@@ -360,6 +369,10 @@ impl Worker {
             }
             Event::Process(process) => {
                 discovery.on_process(&process);
+                match process.change {
+                    ProcessChange::Fork { parent } => units.on_fork(parent, process.tgid),
+                    ProcessChange::Exec | ProcessChange::Exit => units.on_gone(process.tgid),
+                }
                 if let Some(plaintext) = plaintext {
                     match process.change {
                         ProcessChange::Fork { parent } => plaintext.on_fork(parent, process.tgid),
@@ -404,6 +417,7 @@ impl Worker {
             // Nobody listens any more if that took too long.
             let _unheard = ready.send(());
         }
+        units.tell(capture);
         discovery.tell(capture);
         for tgid in discovery.take_resumed() {
             let at_ns = monotonic_ns();

@@ -7,3 +7,4 @@ pub mod events;
 pub mod limits;
 pub mod offsets;
 pub mod policy;
+pub mod work;

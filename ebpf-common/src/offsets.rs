@@ -109,6 +109,11 @@ kernel_offsets! {
     fdtable_fd = "fdtable", "fd";
     fdtable_max_fds = "fdtable", "max_fds";
     file_flags = "file", "f_flags";
+    /// Where those begin who wait for it by epoll.
+    file_ep = "file", "f_ep";
+    epitem_link = "epitem", "fllink";
+    epitem_event = "epitem", "event";
+    task_thread_pointer = "task_struct", "thread.fsbase";
     file_private_data = "file", "private_data";
     file_inode = "file", "f_inode";
     inode_mode = "inode", "i_mode";

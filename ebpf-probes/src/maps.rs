@@ -14,6 +14,7 @@ use ebpf_common::{
         TLS_THREADS_MAX, UNDECIDED_LOSSES_MAX,
     },
     policy::{CLAIMS_CHUNK, COUNTERS, Counter, PORT_WORDS, TLS_ALL_FILES, TLS_COMPLETE, TLS_FILES_MAX},
+    work::{PLANS_MAX, Plan},
 };
 
 use crate::handlers::{
@@ -80,6 +81,17 @@ pub const WHOLE: u32 = 1 << 14;
 pub const RESPONDED: u32 = 1 << 16;
 /// Its process was not judged yet when it last used it.
 pub const UNDECIDED_YET: u32 = 1 << 18;
+
+/// Its process has a plan how units of work are read.
+pub const HAS_WORK: u32 = 1 << 19;
+
+/// How units of work are read, by thread group id. Written by user space.
+#[map]
+pub static WORK_PLANS: HashMap<u32, Plan> = HashMap::with_max_entries(PLANS_MAX, 0);
+
+/// The unit of work that a connection with TLS stands for, by its identity. Written by the programs; least recently used goes.
+#[map]
+pub static WORK_OF_CARRIER: LruHashMap<u64, u64> = LruHashMap::with_max_entries(PLANS_MAX, 0);
 
 /// Connections, by socket (`sock` backend). Written by the programs; freed by the kernel with the socket.
 #[btf_map]

@@ -161,7 +161,14 @@ static SYSCALL: Spec = Spec {
 /// Structures whose every known member all backends need.
 const ALL_NEED: &[&str] = &["sock", "tcp_sock", "task_struct", "signal_struct"];
 /// What only tells more of a process that has ended (a kernel may be without cgroups).
-const OPTIONAL: &[(&str, &str)] = &[("task_struct", "cgroups"), ("task_struct", "mm")];
+const OPTIONAL: &[(&str, &str)] = &[
+    ("task_struct", "cgroups"),
+    ("task_struct", "mm"),
+    ("task_struct", "thread.fsbase"),
+    ("socket", "file"),
+    ("file", "f_flags"),
+    ("file", "f_ep"),
+];
 
 impl Backend {
     /// All that there are, in the order in which they are tried.

@@ -29,6 +29,7 @@ use ebpf_common::{
     limits,
     offsets::KernelOffsets,
     policy::{CLAIMS_CHUNK, COUNTERS, Counter, IGNORE, IGNORE_UNLESS_SERVING, PORT_WORDS, WATCH},
+    work::Plan,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
@@ -188,6 +189,8 @@ fn refusals(refused: &[Refusal]) -> String {
 
 /// Words of a share of the ring as the programs keep it; the last counts records that were shed.
 const SHARE_WORDS: usize = 3;
+/// Words of a plan.
+const PLAN_WORDS: usize = size_of::<Plan>() / 8;
 /// `BPF_EXIST`: changes what is there, and adds nothing.
 const ONLY_IF_THERE: u64 = 2;
 
@@ -222,6 +225,7 @@ pub struct Capture {
     shares: HashMap<MapData, u32, [u64; SHARE_WORDS]>,
     undecided: UndecidedLosses,
     captures: HashMap<MapData, u64, [u32; 4]>,
+    plans: HashMap<MapData, u32, [u64; PLAN_WORDS]>,
     /// Most bytes of the beginning of a turn, whatever a protocol needs.
     head_limit: u32,
     counts: PerCpuArray<MapData, u64>,
@@ -299,6 +303,7 @@ impl Capture {
                 HashMap::try_from(map("UNDECIDED_LOSSES")?).map_err(wrong("UNDECIDED_LOSSES"))?,
             ),
             captures: HashMap::try_from(map("CAPTURES")?).map_err(wrong("CAPTURES"))?,
+            plans: HashMap::try_from(map("WORK_PLANS")?).map_err(wrong("WORK_PLANS"))?,
             head_limit,
             counts: PerCpuArray::try_from(map("COUNTS")?).map_err(wrong("COUNTS"))?,
             backend,
@@ -393,6 +398,21 @@ impl Capture {
             .filter(|&(_, policy)| policy == WATCH)
             .map(|(tgid, _)| ProcessId(tgid))
             .collect()
+    }
+
+    /// How the unit of work is read that a thread of a process carries on. Gives whether that was taken up.
+    pub fn plan(&mut self, tgid: ProcessId, plan: Plan) -> bool {
+        let words: [u64; PLAN_WORDS] = zerocopy::transmute!(plan);
+        let told = self.plans.insert(tgid.0, words, 0);
+        if let Err(error) = &told {
+            tracing::debug!(%error, %tgid, "calls of a process are not told apart by the request that they are made for");
+        }
+        told.is_ok()
+    }
+
+    /// Forgets what [`Capture::plan`] said.
+    pub fn forget_plan(&mut self, tgid: ProcessId) {
+        let _gone_already = self.plans.remove(&tgid.0);
     }
 
     /// Nothing more is wanted of a connection.

@@ -60,7 +60,7 @@ struct Asked {
 }
 
 impl Stages {
-    pub(super) const fn new(
+    pub(super) fn new(
         processes: Arc<ProcessTable>,
         waiting: Waiting,
         tracer: Tracer,
@@ -71,7 +71,7 @@ impl Stages {
         Self {
             processes,
             waiting,
-            settling: Settling::new(),
+            settling: Settling::default(),
             tracer,
             telemetry,
             changes,

@@ -10,7 +10,7 @@ use crate::model::{
     exchange::{Key, Opened, Place},
     ids::ConnectionId,
     net::{ConnectionInfo, Endpoint, Role},
-    trace_context::TraceParent,
+    trace_context::{TraceId, TraceParent},
 };
 
 /// An end waits for the other for so long: they are told in the order in which threads came to write them down.
@@ -128,6 +128,13 @@ impl Joins {
                 }
                 Role::Client => {}
             }
+        }
+    }
+
+    /// What was said to be of a trace is of another.
+    pub(super) fn rename(&mut self, before: TraceId, trace_id: TraceId, remote: Option<TraceParent>) {
+        for asked in self.asked.values_mut().filter(|asked| asked.context.trace_id == before) {
+            (asked.context.trace_id, asked.context.remote) = (trace_id, remote);
         }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod ids;
 mod joins;
+mod orphans;
 mod parents;
 pub mod sampling;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use rustc_hash::FxHashMap;
 use self::{
     ids::Ids,
     joins::{Asked, Joins, PATIENCE_NS, Request},
+    orphans::{Orphan, Orphans},
     parents::Parents,
     sampling::Sampler,
 };
@@ -105,19 +107,21 @@ struct Open {
     request: Option<Request>,
 }
 
-/// The place of a server's span turned out to be another than was said when it began.
+/// The place of a span turned out to be another than was said when it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Joined {
     /// The span.
     pub span_id: SpanId,
     /// Its parent.
-    pub parent: SpanId,
+    pub parent: (SpanId, Evidence),
     /// The trace that it and all below it were said to be of.
     pub before: TraceId,
     /// The trace that they are of.
     pub trace_id: TraceId,
     /// See [`Context::remote`].
     pub remote: Option<TraceParent>,
+    /// Until when that may turn out to be otherwise in turn; 0 where it is certain.
+    pub settles_ns: u64,
 }
 
 impl Joined {
@@ -127,7 +131,7 @@ impl Joined {
             (context.trace_id, context.remote) = (self.trace_id, self.remote);
         }
         if context.span_id == self.span_id {
-            context.parent = Some((self.parent, Evidence::Connection));
+            context.parent = Some(self.parent);
         }
     }
 }
@@ -148,6 +152,7 @@ pub struct Tracer {
     /// When requests were answered that calls were made for.
     answered: FxHashMap<Key, u64>,
     answered_order: VecDeque<Key>,
+    orphans: Orphans,
     joined: Vec<Joined>,
 }
 
@@ -165,6 +170,7 @@ impl Tracer {
             unsettled: FxHashMap::default(),
             answered: FxHashMap::default(),
             answered_order: VecDeque::new(),
+            orphans: Orphans::default(),
             joined: Vec::new(),
         }
     }
@@ -208,8 +214,12 @@ impl Tracer {
         if let Some(request) = request {
             let context = Context { trace_id, span_id, parent, link: None, remote, flags: 0 };
             if let Some(server) = self.joins.on_asked(request, context, carried) {
-                self.join(server, &context);
+                self.join_served(server, &context);
             }
+        }
+        if parent.is_none() {
+            let until_ns = self.orphans.on_call(Orphan { opened: *opened, trace_id, span_id });
+            self.unsettled.extend(until_ns.map(|until_ns| (trace_id, until_ns)));
         }
         Open { key, trace_id, span_id, parent, cause: cause.map(|(cause, _)| cause.key), remote, request }
     }
@@ -233,6 +243,7 @@ impl Tracer {
             (None, Some(carried)) => (carried.trace_id, Some((carried.span_id, Evidence::Header)), Some(carried)),
             (None, None) => (self.ids.trace_id(), None, None),
         };
+        self.adopt(opened, trace_id, span_id, remote);
         if parent.is_none() && request.is_some() {
             self.served.insert(key, (trace_id, span_id));
             if joins::is_local(connection) {
@@ -243,19 +254,43 @@ impl Tracer {
     }
 
     /// A client was told after its server: that and all below it are of its trace.
-    fn join(&mut self, server: Key, client: &Context) {
-        let Context { trace_id, span_id: parent, remote, .. } = *client;
+    fn join_served(&mut self, server: Key, client: &Context) {
         let Some((before, span_id)) = self.served.remove(&server) else { return };
+        let Context { trace_id, span_id: parent, remote, .. } = *client;
+        let parent = (parent, Evidence::Connection);
+        self.join(Joined { span_id, parent, before, trace_id, remote, settles_ns: 0 }, None);
+    }
+
+    /// A request was told after calls that are made for it, as it is where it is certain only with its response that it is one.
+    fn adopt(&mut self, request: &Opened, trace_id: TraceId, parent: SpanId, remote: Option<TraceParent>) {
+        let parents = &self.parents;
+        let adopted = self.orphans.adopted(request.thread.tgid, request.start_ns, |call| {
+            let (key, evidence) = parents.of_call(call)?;
+            // What else was going on then is not known for certain.
+            (key == request.key && evidence != Evidence::SoleRequest).then_some(evidence)
+        });
+        for (orphan, evidence) in adopted {
+            let Orphan { trace_id: before, span_id, .. } = orphan;
+            let parent = (parent, evidence);
+            self.join(Joined { span_id, parent, before, trace_id, remote, settles_ns: 0 }, Some(request.key));
+        }
+    }
+
+    fn join(&mut self, joined: Joined, cause: Option<Key>) {
+        let Joined { span_id, parent, before, trace_id, remote, .. } = joined;
         self.unsettled.remove(&before);
+        let settles_ns = self.unsettled.get(&trace_id).copied().unwrap_or_default();
         for open in self.open.iter_mut().flatten() {
             if open.trace_id == before {
                 (open.trace_id, open.remote) = (trace_id, remote);
             }
-            if open.key == server {
-                open.parent = Some((parent, Evidence::Connection));
+            if open.span_id == span_id {
+                open.parent = Some(parent);
+                open.cause = open.cause.or(cause);
             }
         }
-        self.joined.push(Joined { span_id, parent, before, trace_id, remote });
+        self.joins.rename(before, trace_id, remote);
+        self.joined.push(Joined { settles_ns, ..joined });
     }
 
     fn get(&self, key: Key) -> Option<&Open> {
@@ -273,6 +308,11 @@ impl Tracer {
         let Some(open) = open else { return self.context_of_unknown(carried) };
         if let Some(request) = open.request {
             self.joins.on_over(request, exchange.end_ns);
+        }
+        if exchange.role == Role::Client
+            && let Some(until_ns) = self.orphans.on_over(exchange.thread.tgid, key, exchange.end_ns)
+        {
+            self.unsettled.insert(open.trace_id, until_ns);
         }
         let (mut trace_id, mut parent, mut remote) = (open.trace_id, open.parent, open.remote);
         // It may have been found to carry a context only when all of it was known.
@@ -328,6 +368,8 @@ impl Tracer {
         joins.on_time(now_ns, |key| {
             served.remove(&key);
         });
+        let Self { orphans, parents, .. } = self;
+        orphans.on_time(now_ns, |call| parents.on_background(call.thread.tgid, call.start_ns));
         if !self.unsettled.is_empty() {
             self.unsettled.retain(|_, until_ns| *until_ns > now_ns);
         }

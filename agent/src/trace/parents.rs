@@ -121,8 +121,15 @@ impl Parents {
         }
     }
 
+    /// A call has turned out to be made for no request.
+    pub(super) fn on_background(&mut self, tgid: ProcessId, start_ns: u64) {
+        self.make_room();
+        let process = self.processes.entry(tgid).or_default();
+        process.background_ns = process.background_ns.max(start_ns);
+    }
+
     /// The request that a call is made for.
-    pub(super) fn of_call(&mut self, opened: &Opened) -> Option<(Key, Evidence)> {
+    pub(super) fn of_call(&self, opened: &Opened) -> Option<(Key, Evidence)> {
         let Opened { thread, start_ns, parent: carried, .. } = *opened;
         let Thread { tgid, tid, work } = thread;
         if let Some(carried) = carried {
@@ -132,12 +139,11 @@ impl Parents {
             return (served.carried?.span_id == carried.span_id).then_some((same, Evidence::Header));
         }
         if work != 0 {
-            return Some((only(self.by_work.get(&(tgid, work))?)?, Evidence::Task));
+            let served = self.served.get(&only(self.by_work.get(&(tgid, work))?)?)?;
+            return (served.start_ns <= start_ns).then_some((served.key, Evidence::Task));
         }
-        self.make_room();
-        let process = self.processes.entry(tgid).or_default();
+        let process = self.processes.get(&tgid)?;
         if process.open == 0 {
-            process.background_ns = start_ns;
             return None;
         }
         if let Some(of_thread) = self.by_thread.get(&(tgid, tid)) {

@@ -241,6 +241,7 @@ fn a_process_that_calls_for_nobody_may_do_so_at_any_moment() {
     let conn = bed.conn(false);
     let call = bed.open(&conn, Role::Client, thread(1), SECOND);
     assert_eq!(bed.finish(call, SECOND + 1).parent, None);
+    bed.tracer.on_time(2 * SECOND);
     let request = bed.open(&conn, Role::Server, thread(1), 5 * SECOND);
     let call = bed.open(&conn, Role::Client, thread(1), 5 * SECOND + 1);
     assert_eq!(bed.finish(call, 5 * SECOND + 2).parent, None);
@@ -338,6 +339,7 @@ fn a_server_that_is_done_before_its_client_is_told_waits_and_so_does_what_it_has
     }
     let asked = bed.finish(asked, 14);
     assert!(is_child(served, asked, Evidence::Connection) && is_child(below, served, Evidence::Thread));
+    bed.tracer.on_time(SECOND);
     assert_eq!(bed.tracer.settles_ns(&served), None);
 }
 
@@ -361,4 +363,31 @@ fn the_other_end_of_an_earlier_request_at_the_same_place_is_none() {
     bed.finish(asked, 20);
     let served = bed.open(&server, Role::Server, thread(2), 30);
     assert_eq!(bed.finish(served, 40).parent, None);
+}
+
+#[test]
+fn a_request_that_is_told_behind_its_calls_takes_them_up() {
+    let mut bed = Bed::new();
+    let (client, server) = bed.pair();
+    let conn = bed.conn(true);
+    let elsewhere = Thread { tgid: ProcessId(2), tid: ThreadId(2), work: 0 };
+    // A call of another thread, one that was made before, and the one in question, with what it causes.
+    let other = bed.open(&conn, Role::Client, thread(9), 12);
+    let before = bed.open(&conn, Role::Client, thread(1), 5);
+    let before = bed.finish(before, 6);
+    let call = bed.open(&client, Role::Client, thread(1), 12);
+    let served = bed.open(&server, Role::Server, elsewhere, 13);
+    let (mut served, mut call) = (bed.finish(served, 14), bed.finish(call, 15));
+    assert!(is_child(served, call, Evidence::Connection));
+    assert!([served, call].iter().all(|context| bed.tracer.settles_ns(context).is_some()));
+    let request = bed.open(&conn, Role::Server, thread(1), 10);
+    for joined in bed.tracer.take_joined() {
+        joined.correct(&mut call);
+        joined.correct(&mut served);
+    }
+    let (other, request) = (bed.finish(other, 15), bed.finish(request, 20));
+    assert!(is_child(call, request, Evidence::Thread) && is_child(served, call, Evidence::Connection));
+    assert!(other.parent.is_none() && before.parent.is_none() && before.trace_id != request.trace_id);
+    bed.tracer.on_time(SECOND);
+    assert_eq!((bed.tracer.orphans.len(), bed.tracer.unsettled.len()), (0, 0));
 }

@@ -8,6 +8,7 @@ use super::{
     frames, scratch,
     socket_io::{self, FOLLOW, NOTHING},
     tls::announce,
+    work,
 };
 use crate::{
     kernel::{
@@ -144,6 +145,7 @@ fn met(stream: &mut TlsStream, thread: u64, direction: u32, len: u32) -> Option<
     stream.plaintext.tgid = tgid_of(thread);
     let is_announced = announce(stream).is_some();
     let side = (direction & 1) as usize;
+    let carrier = stream.carrier;
     let plaintext = &mut stream.plaintext;
     let position = plaintext.position[side];
     let other_position = plaintext.position[1 - side];
@@ -156,6 +158,7 @@ fn met(stream: &mut TlsStream, thread: u64, direction: u32, len: u32) -> Option<
         socket_io::missed(plaintext, direction);
         return None;
     }
+    let work = work::of_plaintext(plaintext, carrier);
     // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
     let Some(scratch) = scratch::claim(thread) else {
@@ -167,6 +170,7 @@ fn met(stream: &mut TlsStream, thread: u64, direction: u32, len: u32) -> Option<
     let header = unsafe { &mut (*scratch).header };
     header.at_ns = at_ns;
     header.flags = flags::TLS;
+    header.work = work;
     header.position = position;
     header.other_position = other_position;
     Some(scratch)

@@ -17,7 +17,7 @@ use super::{
     beginnings,
     capture::{self, Buffer, Copied},
     frames::{self, FrameCursor},
-    losses, process, rustls, shares, tls, tls_threads,
+    losses, process, rustls, shares, tls, tls_threads, work,
 };
 use crate::{
     globals::{HEAD_LIMIT, WAKE_AT, WHOLE_LIMIT},
@@ -169,6 +169,7 @@ pub fn moved<S: Socket>(
     if unwanted(connection) {
         return None;
     }
+    header.work = work::of_socket(connection, as_number(socket.address()));
     // SAFETY: as above.
     unsafe { (*scratch).undecided = u64::from(connection.flags & UNDECIDED_YET) };
     if connection.flags & ANNOUNCED == 0 {
@@ -219,6 +220,8 @@ pub fn moved<S: Socket>(
     if beginning == TLS_RECORD {
         // The first piece of its kind: from the next on this is asked before.
         connection.flags |= CIPHER;
+        // SAFETY: as above.
+        work::carries(connection, unsafe { (*scratch).header.work });
         if tls::carried(connection, direction, len, &call) {
             rustls::sent(scratch, connection);
         }
@@ -295,6 +298,7 @@ pub fn unwanted(connection: &mut Connection) -> bool {
         leave(connection);
         return true;
     }
+    work::look(connection);
     false
 }
 
@@ -440,7 +444,6 @@ pub(super) fn describe(header: &mut Data, connection: &Connection, thread: u64, 
     header.tgid = tgid_of(thread);
     header.tid = thread as u32;
     header.reserved = 0;
-    header.work = 0;
     header.conn = connection.id;
 }
 

@@ -300,6 +300,23 @@ fn is_blocking(sk: u64) -> Option<bool> {
     Some(read::<u32>(file, OFFSETS.file_flags.load())? & NONBLOCKING == 0)
 }
 
+/// What the process keeps with a socket at the epoll by which it waits for it.
+#[inline(always)]
+pub fn event_data(sk: u64) -> Option<u64> {
+    // `struct epoll_event` is packed on x86-64: the data stand behind 32 bits of events.
+    const DATA: u64 = 4;
+    let socket = read::<u64>(sk, OFFSETS.sock_socket.load()).filter(|&socket| socket != 0)?;
+    let file = read::<u64>(socket, OFFSETS.socket_file.load()).filter(|&file| file != 0)?;
+    let waiting = read::<u64>(file, OFFSETS.file_ep.load()).filter(|&waiting| waiting != 0)?;
+    let first = read::<u64>(waiting, 0).filter(|&first| first != 0)?;
+    let link = OFFSETS.epitem_link.load();
+    let event = OFFSETS.epitem_event.load();
+    if link == ABSENT || event == ABSENT {
+        return None;
+    }
+    read(first.wrapping_sub(u64::from(link)) + u64::from(event) + DATA, 0)
+}
+
 /// The number of the inode that stands for a socket.
 #[inline(always)]
 fn inode_number(sk: u64) -> Option<u64> {

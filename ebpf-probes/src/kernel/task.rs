@@ -80,6 +80,13 @@ pub fn return_trampoline() -> Option<u64> {
     read(area, OFFSETS.out_of_line_address.load())
 }
 
+/// The current thread's pointer (`fs`), from which its own variables are found.
+#[inline(always)]
+pub fn thread_pointer() -> Option<u64> {
+    // SAFETY: the helper only returns an address.
+    read(unsafe { bpf_get_current_task() }, OFFSETS.task_thread_pointer.load())
+}
+
 /// When the process of a task started, in ns of `CLOCK_BOOTTIME`.
 #[inline(always)]
 pub fn started_at_ns(task: u64) -> Option<u64> {
