@@ -518,6 +518,7 @@ impl Worker {
         });
         self.pauses.on_second();
         self.gauges.publish_shed(self.shed.by_service());
+        self.gauges.publish_parents(self.stages.telemetry.parents());
     }
 
     /// Detaches the kernel side, and ends what is open.

@@ -85,6 +85,8 @@ list! {
         "Attempts to list or watch objects that the API server did not answer, or refused.";
     SPANS_UNSAMPLED Counter "beyla_rs.spans.unsampled" "{span}" []
         "Spans that the sampler left out; their requests are in the metrics.";
+    SPANS_PARENTS Counter "beyla_rs.spans.parents" "{span}" ["evidence", "runtime"]
+        "Spans by what says whose child they are, and by their service's runtime.";
     METRICS_OVERFLOWED Counter "beyla_rs.metrics.overflowed" "{exchange}" []
         "Requests that were counted in a metric's overflow series, since it had as many series as it may have.";
     EXPORT_SPANS Counter "beyla_rs.export.spans" "{span}" ["outcome"]

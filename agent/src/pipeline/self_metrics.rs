@@ -21,7 +21,8 @@ use crate::{
         self_metric::{self as list, Reporter},
         span::{Resource, Value},
     },
-    telemetry::{Counts, RedMetrics, clock::unix_ns},
+    telemetry::{ByEvidence, Counts, RedMetrics, clock::unix_ns},
+    trace::Evidence,
 };
 
 /// What is known of the cluster, as of now.
@@ -48,6 +49,8 @@ pub struct Gauges {
     snapshot: Mutex<Snapshot>,
     /// By service.
     shed: Mutex<Vec<(CompactString, u64)>>,
+    /// Spans by runtime and evidence.
+    parents: Mutex<Vec<(CompactString, ByEvidence)>>,
     red: RedMetrics,
     kubernetes: Option<KubernetesCounts>,
     reporter: Reporter,
@@ -67,6 +70,7 @@ impl Gauges {
             events: AtomicU64::new(0),
             snapshot: Mutex::default(),
             shed: Mutex::default(),
+            parents: Mutex::default(),
             red,
             kubernetes,
             reporter: Reporter::new(agent, unix_ns()),
@@ -85,6 +89,19 @@ impl Gauges {
     pub(super) fn publish_shed<'a>(&self, by_service: impl Iterator<Item = (&'a CompactString, u64)>) {
         let by_service = by_service.map(|(name, count)| (name.clone(), count)).collect();
         *self.shed.lock().unwrap_or_else(PoisonError::into_inner) = by_service;
+    }
+
+    pub(super) fn publish_parents(&self, parents: &[(CompactString, ByEvidence)]) {
+        *self.parents.lock().unwrap_or_else(PoisonError::into_inner) = parents.to_vec();
+    }
+
+    fn parents(&self) -> Metric {
+        let parents = self.parents.lock().unwrap_or_else(PoisonError::into_inner);
+        let points = parents.iter().flat_map(|(runtime, by_evidence)| {
+            let seen = Evidence::WORDS.into_iter().zip(by_evidence).filter(|(_, count)| **count > 0);
+            seen.map(|(word, count)| ([Value::Static(word), Value::Str(runtime.clone())], *count as f64))
+        });
+        self.reporter.by(&list::SPANS_PARENTS, points)
     }
 
     fn shed(&self) -> Metric {
@@ -153,6 +170,7 @@ impl MetricSource for Gauges {
             it.count(&list::PROCESSES_UNEVALUATED, unknown),
             it.count(&list::PROCESSES_UNANSWERED, unanswered),
             it.count(&list::SPANS_UNSAMPLED, unsampled),
+            self.parents(),
             it.count(&list::METRICS_OVERFLOWED, overflowed),
         ];
         if let Some(kubernetes) = &self.kubernetes {

@@ -33,9 +33,12 @@ mod tests;
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
 pub use self::{
     aggregate::{Counts, RedMetrics},
     service::Settings,
+    services::ByEvidence,
 };
 use self::{
     aggregate::{Entry, Writer},
@@ -184,6 +187,14 @@ impl Telemetry {
         self.by_rule.get(rule)
     }
 
+    /// How many spans there were by runtime, and by what says whose child they are (in the order of [`Evidence::WORDS`]).
+    ///
+    /// [`Evidence::WORDS`]: crate::trace::Evidence::WORDS
+    #[must_use]
+    pub fn parents(&self) -> &[(CompactString, ByEvidence)] {
+        self.services.parents()
+    }
+
     /// Records come from here on, until [`Telemetry::end_round`].
     pub fn begin_round(&mut self) {
         self.red.begin();
@@ -234,6 +245,7 @@ impl Telemetry {
         };
         let (trace_state, baggage) = (operation.take_trace_state(), operation.take_baggage());
         let (policy, router, red) = (&self.policy, &mut self.router, &mut self.red);
+        let runtime = service.runtime;
         let described = match operation {
             Operation::Http(http) => {
                 let facts = http::Facts::of(http, role, outcome, connection, policy, remote);
@@ -253,6 +265,7 @@ impl Telemetry {
             }
         };
         let Described { name, kind, status, mut attributes } = described?;
+        self.services.count_parent(runtime, &context);
         if let Some(first_byte_ns) = first_byte_ns.filter(|first_byte_ns| *first_byte_ns != end_ns) {
             let waited_s = seconds(first_byte_ns.saturating_sub(start_ns));
             attributes.push(semconv::BEYLA_TIME_TO_FIRST_BYTE, Value::Double(waited_s));

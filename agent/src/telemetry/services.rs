@@ -4,13 +4,19 @@
 
 use std::sync::{Arc, Weak};
 
+use compact_str::CompactString;
 use hashbrown::{HashMap, hash_map::Entry};
 
 use super::{own_exports::OwnExports, route::Routes};
-use crate::model::span::Resource;
+use crate::{
+    model::span::{Resource, Value},
+    trace::{Context, Evidence},
+};
 
 /// Most instances that are told apart; those beyond learn together.
 const SERVICES_MAX: usize = 1000;
+/// The attribute that names a service's runtime.
+const LANGUAGE: &str = "telemetry.sdk.language";
 /// So many have to be new before those that are gone are looked for.
 const SWEEP_EVERY: usize = 64;
 
@@ -18,17 +24,39 @@ const SWEEP_EVERY: usize = 64;
 pub(super) struct Service {
     pub(super) routes: Routes,
     pub(super) own_exports: OwnExports,
+    /// Which of [`Services::parents`] is of its runtime.
+    pub(super) runtime: usize,
 }
 
+/// How many spans there were by what says whose child they are, in the order of [`Evidence::WORDS`].
+pub type ByEvidence = [u64; Evidence::WORDS.len()];
+
 /// All of them, by their resource's address, which stays its own as long as it is held weakly.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Services {
     by_address: HashMap<usize, (Weak<Resource>, Service)>,
     rest: Service,
     new: usize,
+    /// By runtime (`telemetry.sdk.language`); the first is of those that have none.
+    parents: Vec<(CompactString, ByEvidence)>,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        let parents = vec![(CompactString::default(), ByEvidence::default())];
+        Self { by_address: HashMap::new(), rest: Service::default(), new: 0, parents }
+    }
 }
 
 impl Services {
+    /// A span of a service with that runtime is exported.
+    pub(super) fn count_parent(&mut self, runtime: usize, context: &Context) {
+        let by_evidence = self.parents.get_mut(runtime).map(|(_, by_evidence)| by_evidence);
+        if let Some(count) = by_evidence.and_then(|counts| counts.get_mut(context.evidence_index())) {
+            *count += 1;
+        }
+    }
+
     /// What is known of a service, and whether it stands for several.
     pub(super) fn get_or_insert(&mut self, resource: &Arc<Resource>) -> (&mut Service, bool) {
         let address = Arc::as_ptr(resource).addr();
@@ -41,7 +69,8 @@ impl Services {
             Entry::Occupied(known) => (&mut known.into_mut().1, false),
             Entry::Vacant(place) if !is_full => {
                 self.new += 1;
-                (&mut place.insert((Arc::downgrade(resource), Service::default())).1, false)
+                let service = Service { runtime: runtime(&mut self.parents, resource), ..Service::default() };
+                (&mut place.insert((Arc::downgrade(resource), service)).1, false)
             }
             Entry::Vacant(_) => {
                 self.new += 1;
@@ -50,10 +79,29 @@ impl Services {
         }
     }
 
+    /// Spans by runtime and evidence.
+    pub(super) fn parents(&self) -> &[(CompactString, ByEvidence)] {
+        &self.parents
+    }
+
     /// What is known of a service that has had an exchange.
     pub(super) fn get(&self, resource: &Arc<Resource>) -> Option<&Service> {
         self.by_address.get(&Arc::as_ptr(resource).addr()).map(|(_, service)| service)
     }
+}
+
+/// The place of a service's runtime; there are as many as languages that are told apart.
+fn runtime(parents: &mut Vec<(CompactString, ByEvidence)>, resource: &Resource) -> usize {
+    let language = resource.attributes.iter().find_map(|(key, value)| match value {
+        Value::Static(language) if key == LANGUAGE => Some(*language),
+        Value::Str(language) if key == LANGUAGE => Some(language.as_str()),
+        _ => None,
+    });
+    let language = language.unwrap_or_default();
+    parents.iter().position(|(its, _)| its == language).unwrap_or_else(|| {
+        parents.push((language.into(), ByEvidence::default()));
+        parents.len() - 1
+    })
 }
 
 #[cfg(test)]

@@ -60,7 +60,13 @@ impl Context {
     /// What says that its parent is its parent, as `beyla.parent.evidence` has it.
     #[must_use]
     pub fn evidence(&self) -> &'static str {
-        self.parent.map_or("none", |(_, evidence)| evidence.name())
+        Evidence::WORDS[self.evidence_index()]
+    }
+
+    /// Which of [`Evidence::WORDS`] that is.
+    #[must_use]
+    pub fn evidence_index(&self) -> usize {
+        self.parent.map_or(Evidence::WORDS.len() - 1, |(_, evidence)| evidence as usize)
     }
 }
 
@@ -80,16 +86,13 @@ pub enum Evidence {
 }
 
 impl Evidence {
+    /// The words of `beyla.parent.evidence`, that for none last.
+    pub const WORDS: [&'static str; 6] = ["header", "connection", "task", "thread", "sole_request", "none"];
+
     /// Its name, in `beyla.parent.evidence`.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Header => "header",
-            Self::Connection => "connection",
-            Self::Task => "task",
-            Self::Thread => "thread",
-            Self::SoleRequest => "sole_request",
-        }
+        Self::WORDS[self as usize]
     }
 }
 

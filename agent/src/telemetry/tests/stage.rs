@@ -127,3 +127,20 @@ fn a_signal_that_a_service_sends_itself_is_left_to_it() {
     stage.telemetry.leave_own_exports(false);
     assert!(stage.on_exchange(served(get("/again")), &connection(), &sender, None).is_some());
 }
+
+#[test]
+fn spans_are_counted_by_what_says_whose_child_they_are_and_by_runtime() {
+    let mut stage = stage(Config::default());
+    let python = Resource {
+        attributes: vec![("telemetry.sdk.language".into(), Value::Static("python"))],
+        ..Resource::clone(&resource())
+    };
+    for resource in [&Arc::new(python), &resource()] {
+        stage.on_exchange(Exchange { parent: parent("01"), ..served(get("/")) }, &connection(), resource, None);
+        stage.on_exchange(served(get("/")), &connection(), resource, None);
+        // One that is not exported counts as none.
+        stage.on_exchange(Exchange { parent: parent("00"), ..served(get("/")) }, &connection(), resource, None);
+    }
+    let by_evidence = [1, 0, 0, 0, 0, 1];
+    assert_eq!(stage.telemetry.parents(), [("".into(), by_evidence), ("python".into(), by_evidence)]);
+}
