@@ -17,10 +17,12 @@ ensure
   IDLE[port] << connection
 end
 
-# Work of the service's own, of no request.
+# Work of the service's own, of no request, from the first on.
+ASKED = Queue.new
 BACKGROUND = ENV.fetch('BACKGROUND', '0').to_f / 1000
 if BACKGROUND.positive?
   Thread.new do
+    ASKED.pop
     (1..).each do |at|
       sleep(BACKGROUND)
       call("/background#{Process.pid}n#{at}", 0, nil)
@@ -29,6 +31,7 @@ if BACKGROUND.positive?
 end
 
 run lambda { |env|
+  ASKED << true if ASKED.empty?
   asked = env['QUERY_STRING'].split('&').to_h { |part| part.split('=', 2) }
   pattern = asked.fetch('p') { ENV.fetch('PATTERN', 'sequential') }
   count = asked.fetch('n') { ENV.fetch('CALLS', '0') }.to_i

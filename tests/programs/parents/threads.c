@@ -98,10 +98,14 @@ static void hear(struct call *call) {
     give_back(call);
 }
 
-/* Work of the service's own, of no request. */
+static volatile int was_asked;
+
+/* Work of the service's own, of no request, from the first on. */
 static void *in_the_background(void *given) {
     for (int at = 1;; at++) {
         usleep((useconds_t)(long)given * 1000);
+        if (!was_asked)
+            continue;
         struct call call = {0};
         snprintf(call.ask.path, sizeof call.ask.path, "/background%dn%d", getpid(), at);
         call.number = 1;
@@ -193,6 +197,7 @@ static void *serve(void *given) {
         } while (!strstr(text, "\r\n\r\n"));
         int closes = strcasestr(text, "\r\nconnection: close") || strstr(text, " HTTP/1.0\r\n");
         struct ask ask = parse(text);
+        was_asked = 1;
         make_calls(&ask);
         if (delay > 0)
             pause_ms(0, delay);

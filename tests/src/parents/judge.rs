@@ -82,6 +82,8 @@ struct Attributes {
     path: Option<String>,
     #[serde(rename = "url.full")]
     url: Option<String>,
+    #[serde(rename = "rpc.method")]
+    method: Option<String>,
     #[serde(rename = "beyla.parent.evidence")]
     evidence: Option<Value>,
 }
@@ -109,8 +111,11 @@ impl Span {
             "CLIENT" => Kind::Client,
             _ => return None,
         };
-        let path = line.attributes.path.or_else(|| {
-            let url = line.attributes.url?;
+        let Attributes { path, url, method, evidence } = line.attributes;
+        // Of gRPC the method stands for the path.
+        let method = method.and_then(|method| Some(format!("/{}", method.rsplit_once('/')?.1)));
+        let path = path.or(method).or_else(|| {
+            let url = url?;
             let (_, rest) = url.split_once("://")?;
             let path = rest.get(rest.find('/')?..)?;
             Some(path.split('?').next().unwrap_or_default().to_owned())
@@ -122,7 +127,7 @@ impl Span {
             id: line.span_id,
             parent: line.parent_span_id,
             time: (line.start_unix_nano, line.end_unix_nano),
-            evidence: line.attributes.evidence.and_then(|value| Some(value.as_str()?.to_owned())),
+            evidence: evidence.and_then(|value| Some(value.as_str()?.to_owned())),
         })
     }
 }
@@ -495,5 +500,7 @@ mod tests {
         assert_eq!((span.path.as_str(), span.kind, span.parent), ("/r1.1", Kind::Client, None));
         assert_eq!(span.evidence.as_deref(), Some("task"));
         assert_eq!(Span::parse(&line.replace("CLIENT", "INTERNAL")), None);
+        let line = line.replace(r#""url.full":"http://127.0.0.1:80/r1.1?p=x""#, r#""rpc.method":"parents.Bed/r1.1""#);
+        assert_eq!(Span::parse(&line).expect("a span").path, "/r1.1");
     }
 }

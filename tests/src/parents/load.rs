@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 
 use super::Request;
@@ -22,6 +22,8 @@ pub enum Load {
     Closed,
     /// All over one connection of HTTP/2 in the clear.
     Http2,
+    /// Calls of gRPC, over one connection in the clear: the method `r17` of `parents.Bed` for the path `/r17`.
+    Grpc,
 }
 
 /// A thread of it holds a connection and a head.
@@ -33,9 +35,13 @@ impl Load {
     /// # Panics
     /// If a request is not answered with 200.
     pub fn run(self, ports: &[u16], concurrency: usize, requests: &[Request]) {
-        if self == Self::Http2 {
-            return over_http2(ports[0], concurrency, requests);
+        match self {
+            Self::Kept | Self::Closed => self.over_http1(ports, concurrency, requests),
+            Self::Http2 | Self::Grpc => self.over_http2(ports[0], concurrency, requests),
         }
+    }
+
+    fn over_http1(self, ports: &[u16], concurrency: usize, requests: &[Request]) {
         let next = AtomicUsize::new(0);
         thread::scope(|scope| {
             let workers: Vec<_> = (0..concurrency.min(requests.len()))
@@ -58,6 +64,48 @@ impl Load {
             }
         });
     }
+
+    fn over_http2(self, port: u16, concurrency: usize, requests: &[Request]) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let client = || Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Full<Bytes>>();
+        runtime.block_on(async {
+            let (client, next) = (client(), AtomicUsize::new(0));
+            let worker = async || {
+                while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let made = if self == Self::Grpc { as_call(port, request) } else { as_get(port, request) };
+                    let response = client.request(made).await;
+                    let response = response.unwrap_or_else(|error| panic!("{}: {error}", request.target));
+                    assert_eq!(response.status(), 200, "{}", request.target);
+                    let body = response.into_body().collect().await.expect("a body");
+                    let status = body.trailers().and_then(|trailers| trailers.get("grpc-status"));
+                    assert!(self != Self::Grpc || status.is_some_and(|status| status == "0"), "{}", request.target);
+                }
+            };
+            join_all((0..concurrency.min(requests.len())).map(|_| worker())).await;
+        });
+    }
+}
+
+fn as_get(port: u16, request: &Request) -> http::Request<Full<Bytes>> {
+    let mut made = http::Request::get(format!("http://127.0.0.1:{port}{}", request.target));
+    if let Some(context) = &request.context {
+        made = made.header("traceparent", context.header());
+    }
+    made.body(Full::default()).expect("a request")
+}
+
+/// The same as a call of gRPC with an empty message: what the query says is metadata.
+fn as_call(port: u16, request: &Request) -> http::Request<Full<Bytes>> {
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+    let mut made = http::Request::post(format!("http://127.0.0.1:{port}/parents.Bed{path}"));
+    made = made.header("content-type", "application/grpc").header("te", "trailers");
+    for (name, value) in query.split('&').filter_map(|part| part.split_once('=')) {
+        made = made.header(if name == "p" { "pattern" } else { "calls" }, value);
+    }
+    if let Some(context) = &request.context {
+        made = made.header("traceparent", context.header());
+    }
+    made.body(Full::from(&[0; 5][..])).expect("a request")
 }
 
 /// Makes a request; gives the connection back where it serves for another.
@@ -71,25 +119,4 @@ fn ask(mut connection: Connection, request: &Request, kept: bool) -> Option<Conn
     assert_eq!(response.status, 200, "{}: {:?}", request.target, response.headers);
     let closes = response.headers.iter().any(|line| line.to_ascii_lowercase().starts_with("connection: close"));
     (kept && !closes).then_some(connection)
-}
-
-fn over_http2(port: u16, concurrency: usize, requests: &[Request]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let client = || Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Empty<Bytes>>();
-    runtime.block_on(async {
-        let (client, next) = (client(), AtomicUsize::new(0));
-        let worker = async || {
-            while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let mut made = http::Request::get(format!("http://127.0.0.1:{port}{}", request.target));
-                if let Some(context) = &request.context {
-                    made = made.header("traceparent", context.header());
-                }
-                let response = client.request(made.body(Empty::new()).expect("a request")).await;
-                let response = response.unwrap_or_else(|error| panic!("{}: {error}", request.target));
-                assert_eq!(response.status(), 200, "{}", request.target);
-                response.into_body().collect().await.expect("a body");
-            }
-        };
-        join_all((0..concurrency.min(requests.len())).map(|_| worker())).await;
-    });
 }

@@ -174,6 +174,16 @@ pub static RUNTIMES: &[Runtime] = &[
         ..runtime("axum-asked-http2", rust_version, |at| services::axum(at, "multi", "http1"), Pattern::ALL, TASKS)
     },
     Runtime {
+        load: Load::Grpc,
+        back_end: services::BackEnd::Tonic,
+        ..runtime("tonic", rust_version, |at| services::axum(at, "multi", "grpc"), Pattern::ALL, TASKS)
+    },
+    Runtime {
+        load: Load::Grpc,
+        back_end: services::BackEnd::Tonic,
+        ..runtime("tonic-current-thread", rust_version, |at| services::axum(at, "current", "grpc"), Pattern::ALL, TASKS)
+    },
+    Runtime {
         load: Load::Http2,
         ..runtime("go-asked-http2", || services::version("go", "version"), services::go, Pattern::ALL, TASKS)
     },

@@ -25,6 +25,8 @@ pub enum BackEnd {
     Threads,
     /// axum, which speaks HTTP/2 too.
     Axum,
+    /// tonic.
+    Tonic,
     /// nginx, over TLS.
     Tls,
 }
@@ -51,9 +53,9 @@ pub(super) fn back_end(kind: BackEnd, folder: &Path) -> (Program, u16) {
     let mut command = match kind {
         BackEnd::Tls => return proxies::tls_back_end(folder),
         BackEnd::Threads => with_us(need::compiled("parents/threads.c", &["-lpthread"], folder)),
-        BackEnd::Axum => {
+        BackEnd::Axum | BackEnd::Tonic => {
             let mut command = with_us(rust_program());
-            command.args(["multi", "http1"]);
+            command.args(["multi", if kind == BackEnd::Tonic { "grpc" } else { "http1" }]);
             command
         }
     };

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,10 +38,15 @@ var (
 	client    = &http.Client{Transport: transport}
 )
 
-// background is work of the service's own, of no request.
+var wasAsked atomic.Bool
+
+// background is work of the service's own, of no request, from the first on.
 func background(milliseconds int) {
 	for at := 0; milliseconds > 0; at++ {
 		time.Sleep(time.Duration(milliseconds) * time.Millisecond)
+		if !wasAsked.Load() {
+			continue
+		}
 		call(fmt.Sprintf("/background%dn%d", os.Getpid(), at), 0, "")
 	}
 }
@@ -63,6 +69,7 @@ func call(path string, at int, context string) {
 }
 
 func answer(writer http.ResponseWriter, request *http.Request) {
+	wasAsked.Store(true)
 	query := request.URL.Query()
 	pattern, count := query.Get("p"), query.Get("n")
 	if pattern == "" {

@@ -72,12 +72,17 @@ public final class Parents {
         System.out.println("listening " + port);
     }
 
-    /** Work of the service's own, of no request. */
+    private static volatile boolean wasAsked;
+
+    /** Work of the service's own, of no request, from the first on. */
     private static void inTheBackground(int milliseconds) {
         Thread thread = new Thread(() -> {
             try {
                 for (int at = 1; milliseconds > 0; at++) {
                     Thread.sleep(milliseconds);
+                    if (!wasAsked) {
+                        continue;
+                    }
                     call("http://127.0.0.1:" + BACKENDS[0] + "/background" + ProcessHandle.current().pid() + "n" + at, null);
                 }
             } catch (Exception error) {
@@ -104,6 +109,7 @@ public final class Parents {
         final List<String> urls = new ArrayList<>();
 
         Ask(String path, String query, String context) {
+            wasAsked = true;
             this.context = context;
             int count = Integer.parseInt(setting("CALLS", "0"));
             for (String part : (query == null ? "" : query).split("&")) {

@@ -57,6 +57,7 @@ if (client === 'fetch' || client === 'undici') {
 }
 
 async function answer(request, response) {
+  wasAsked = true;
   const url = new URL(request.url, 'http://localhost');
   const pattern = url.searchParams.get('p') || process.env.PATTERN || 'sequential';
   const count = Number(url.searchParams.get('n') ?? process.env.CALLS ?? 0);
@@ -75,13 +76,15 @@ async function answer(request, response) {
   response.end('ok');
 }
 
-// Work of the service's own, of no request.
+// Work of the service's own, of no request, from the first on.
+let wasAsked = false;
 const background = Number(process.env.BACKGROUND || 0);
 if (background && backends.length > 0 && client) {
   const { threadId } = require('worker_threads');
   let at = 0;
   if (!isMainThread || threads !== 'workers') {
-    setInterval(() => call(backends[0], `/background${process.pid}t${threadId}n${++at}`, {}), background);
+    const make = () => wasAsked && call(backends[0], `/background${process.pid}t${threadId}n${++at}`, {});
+    setInterval(make, background);
   }
 }
 

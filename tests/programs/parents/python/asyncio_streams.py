@@ -50,7 +50,8 @@ def keep(coroutine):
 async def in_the_background(call):
     for seconds, port, target in background_targets():
         await asyncio.sleep(seconds)
-        await call(port, target, {})
+        if Ask.came:
+            await call(port, target, {})
 
 
 async def make_calls(ask, call):

@@ -19,7 +19,11 @@ POOL = int(os.environ.get("POOL", "8"))
 class Ask:
     """A request: what it wants."""
 
+    #: Whether there was one.
+    came = False
+
     def __init__(self, target, context):
+        Ask.came = True
         parts = urlsplit(target)
         query = parse_qs(parts.query)
         self.path = parts.path
@@ -60,7 +64,7 @@ class Pool:
 
 
 def background_targets():
-    """How long to wait, and where to then, for work of the service's own, of no request."""
+    """How long to wait, and where to then, for work of the service's own, of no request, once one came."""
     milliseconds = int(os.environ.get("BACKGROUND", "0"))
     for at in itertools.count(1) if milliseconds else ():
         yield milliseconds / 1000, BACKENDS[0], f"/background{os.getpid()}n{at}"
@@ -72,7 +76,8 @@ def in_the_background(call):
     def run():
         for seconds, port, target in background_targets():
             time.sleep(seconds)
-            call(port, target, {})
+            if Ask.came:
+                call(port, target, {})
 
     threading.Thread(target=run, daemon=True).start()
 

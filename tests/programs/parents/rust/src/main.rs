@@ -1,7 +1,17 @@
 //! A service of axum whose calls reqwest makes: `parents-rust RUNTIME HTTP` with `multi` (two workers) or `current` (one thread
-//! for all), and calls over `http1` or `http2`. How it is told what to call: see `tests/src/parents/mod.rs`.
+//! for all), and calls over `http1` or `http2`; or, with `grpc` in place of them, one of tonic. How it is told what to call: see
+//! `tests/src/parents/mod.rs`.
 
-use std::{env, sync::Arc, time::Duration};
+mod grpc;
+
+use std::{
+    env,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -15,19 +25,29 @@ fn setting(name: &str, otherwise: &str) -> String {
     env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| otherwise.to_owned())
 }
 
+enum Calls {
+    Http(Client),
+    Grpc(grpc::Client),
+}
+
 struct Service {
     backends: Vec<String>,
-    client: Client,
+    calls: Calls,
     /// reqwest bounds the connections that it keeps, not those that it has.
     pool: Semaphore,
     delay_ms: f64,
+    was_asked: AtomicBool,
 }
 
 impl Service {
     async fn call(&self, path: &str, at: usize, context: Option<&str>) {
         let _room = self.pool.acquire().await.unwrap();
-        let port = &self.backends[at % self.backends.len()];
-        let mut request = self.client.get(format!("http://127.0.0.1:{port}{path}.{}", at + 1));
+        let (port, path) = (&self.backends[at % self.backends.len()], format!("{path}.{}", at + 1));
+        let client = match &self.calls {
+            Calls::Http(client) => client,
+            Calls::Grpc(client) => return client.call(port, &path, context).await,
+        };
+        let mut request = client.get(format!("http://127.0.0.1:{port}{path}"));
         if let Some(context) = context {
             request = request.header("traceparent", context);
         }
@@ -49,35 +69,49 @@ async fn answer(State(service): State<Arc<Service>>, request: Request) -> &'stat
     let query = request.uri().query().unwrap_or_default();
     let asked = |name: &str| query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
     let pattern = asked("p").map_or_else(|| setting("PATTERN", "sequential"), str::to_owned);
-    let count: usize = asked("n").map_or_else(|| setting("CALLS", "0"), str::to_owned).parse().unwrap();
-    let path = request.uri().path().to_owned();
+    let count = asked("n").map_or_else(|| setting("CALLS", "0"), str::to_owned).parse().unwrap();
     let context = request.headers().get("traceparent").map(|value| value.to_str().unwrap().to_owned());
-    let mut calls = JoinSet::new();
-    for at in 0..count {
-        match pattern.as_str() {
-            "parallel" | "forget" => {
-                let (service, path, context) = (Arc::clone(&service), path.clone(), context.clone());
-                calls.spawn(async move { service.call(&path, at, context.as_deref()).await });
-            }
-            other => {
-                if other == "pause" {
-                    nap(1.0, 5.0).await;
-                }
-                service.call(&path, at, context.as_deref()).await;
-            }
-        }
-    }
-    if pattern == "forget" { calls.detach_all() } else { while calls.join_next().await.is_some() {} }
-    if service.delay_ms > 0.0 {
-        nap(0.0, service.delay_ms).await;
-    }
+    service.make_calls(request.uri().path(), &pattern, count, context).await;
     "ok"
 }
 
-/// Work of the service's own, of no request.
+impl Service {
+    /// Answers a request but for the answer.
+    async fn make_calls(self: &Arc<Self>, path: &str, pattern: &str, count: usize, context: Option<String>) {
+        self.was_asked.store(true, Ordering::Relaxed);
+        let mut calls = JoinSet::new();
+        for at in 0..count {
+            match pattern {
+                "parallel" | "forget" => {
+                    let (service, path, context) = (Arc::clone(self), path.to_owned(), context.clone());
+                    calls.spawn(async move { service.call(&path, at, context.as_deref()).await });
+                }
+                other => {
+                    if other == "pause" {
+                        nap(1.0, 5.0).await;
+                    }
+                    self.call(path, at, context.as_deref()).await;
+                }
+            }
+        }
+        if pattern == "forget" {
+            calls.detach_all()
+        } else {
+            while calls.join_next().await.is_some() {}
+        }
+        if self.delay_ms > 0.0 {
+            nap(0.0, self.delay_ms).await;
+        }
+    }
+}
+
+/// Work of the service's own, of no request, from the first on.
 async fn in_the_background(service: Arc<Service>, milliseconds: u64) {
     for at in 0.. {
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        if !service.was_asked.load(Ordering::Relaxed) {
+            continue;
+        }
         service.call(&format!("/background{}n{at}", std::process::id()), 0, None).await;
     }
 }
@@ -86,14 +120,19 @@ async fn serve(http: &str) {
     let pool: usize = setting("POOL", "8").parse().unwrap();
     let client = Client::builder().pool_max_idle_per_host(pool).no_proxy();
     let client = if http == "http2" { client.http2_prior_knowledge() } else { client.http1_only() };
-    let backends = setting("BACKENDS", "").split(',').filter(|port| !port.is_empty()).map(str::to_owned).collect();
+    let backends: Vec<String> =
+        setting("BACKENDS", "").split(',').filter(|port| !port.is_empty()).map(str::to_owned).collect();
+    let calls =
+        if http == "grpc" { Calls::Grpc(grpc::Client::to(&backends)) } else { Calls::Http(client.build().unwrap()) };
     let delay_ms = setting("DELAY", "0").parse().unwrap();
     let background = setting("BACKGROUND", "0").parse().unwrap();
-    let service = Arc::new(Service { backends, client: client.build().unwrap(), pool: Semaphore::new(pool), delay_ms });
+    let service =
+        Arc::new(Service { backends, calls, pool: Semaphore::new(pool), delay_ms, was_asked: AtomicBool::new(false) });
     if background > 0 {
         tokio::spawn(in_the_background(Arc::clone(&service), background));
     }
-    let router = Router::new().fallback(answer).with_state(service);
+    let router = if http == "grpc" { Router::new().fallback(grpc::answer) } else { Router::new().fallback(answer) };
+    let router = router.with_state(service);
     let listener = TcpListener::bind(format!("127.0.0.1:{}", setting("LISTEN", "0"))).await.unwrap();
     println!("listening {}", listener.local_addr().unwrap().port());
     axum::serve(listener, router).await.unwrap();
