@@ -79,7 +79,8 @@ impl Facts {
         let failed = match (rpc.status, role) {
             (Some(0), _) => None,
             (Some(_), Role::Client) => code,
-            (Some(_), Role::Server) => code.filter(|_| known.is_some_and(|(_, servers, _)| *servers)),
+            // Clients take a code that nobody defined for `UNKNOWN`.
+            (Some(_), Role::Server) => code.filter(|_| known.is_none_or(|(_, servers, _)| *servers)),
             // No status of the call's own: a proxy's answer, say. It is not translated into a code nobody sent.
             (None, _) => rpc.http_status.and_then(|status| match role {
                 Role::Client => (status >= 400).then_some(Error::Digits(status.into())),

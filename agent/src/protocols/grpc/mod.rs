@@ -10,6 +10,9 @@ pub(crate) const GRPC_WEB: &str = "grpc_web";
 /// `rpc.system.name` of Connect.
 pub(crate) const CONNECT: &str = "connectrpc";
 
+/// The status code `UNKNOWN`.
+pub(crate) const UNKNOWN: u32 = 2;
+
 /// What a `content-type` says about the protocol on top of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Media {

@@ -62,6 +62,8 @@ pub(super) struct Stream {
     ended_by_data: bool,
     /// `grpc-status` came in trailers.
     grpc_trailers: bool,
+    /// It may have come among what is not known of the response.
+    grpc_status_unknown: bool,
     data_seen: bool,
     response_body: Body,
     /// Its `content-length`.
@@ -100,6 +102,7 @@ impl Stream {
             media_unknown: true,
             ended_by_data: false,
             grpc_trailers: false,
+            grpc_status_unknown: false,
             data_seen: false,
             response_body: Body(Some(0)),
             response_length: None,
@@ -170,6 +173,18 @@ impl Stream {
         if let Some(status) = head.facts.grpc_status {
             self.answer.grpc_status = Some(status);
         }
+        self.grpc_status_unknown |= head.any_unknown || head.cut;
+    }
+
+    /// Whether a call of gRPC was answered in whole, with 200, and without a status that can be read. Clients take that for
+    /// `UNKNOWN` (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
+    fn is_without_grpc_status(&self, call: Call, outcome: Outcome) -> bool {
+        call.system == grpc::GRPC
+            && outcome == Outcome::Complete
+            && self.response_ended
+            && self.status == Some(200)
+            && self.answer.grpc_status.is_none()
+            && !self.grpc_status_unknown
     }
 
     /// Bytes of one of the directions were lost.
@@ -243,6 +258,9 @@ impl Stream {
         };
         if let (Some(grpc::GRPC), Some(name)) = (call.map(|call| call.system), self.unknown_name) {
             names.set_grpc(name);
+        }
+        if call.is_some_and(|call| self.is_without_grpc_status(call, outcome)) {
+            self.answer.grpc_status = Some(grpc::UNKNOWN);
         }
         if call.is_none() && self.may_be_call() {
             // A method and a status would say that it is none, and that it succeeded.

@@ -78,9 +78,11 @@ fn each_status_is_named_and_an_error_where_the_interface_says() {
 
 #[test]
 fn a_code_nobody_defined_is_its_number() {
-    let span = span(rpc(Role::Client, Some(99)));
-    assert_eq!(attribute(&span, "rpc.status_code").as_deref(), Some("99"));
-    assert_eq!((span.status, attribute(&span, "error.type").as_deref()), (Status::Error, Some("99")));
+    for role in [Role::Client, Role::Server] {
+        let span = span(rpc(role, Some(99)));
+        assert_eq!(attribute(&span, "rpc.status_code").as_deref(), Some("99"), "{role:?}");
+        assert_eq!((span.status, attribute(&span, "error.type").as_deref()), (Status::Error, Some("99")), "{role:?}");
+    }
 }
 
 #[test]

@@ -473,6 +473,50 @@ fn trailers_alone_carry_the_status() {
     assert_eq!((only(&exchanges).first_byte_ns, only(&exchanges).end_ns), (Some(both), both));
 }
 
+/// Clients take a call that is answered without a status for one that failed.
+#[test]
+fn a_call_that_ends_without_its_status_is_of_unknown_status() {
+    let ends: [(&str, fn(&mut Wire)); 5] = [
+        ("trailers without it", |wire| {
+            wire.answer(1, 0, &GRPC_OK);
+            wire.answer(1, END_STREAM, &[("grpc-message", "")]);
+        }),
+        ("one that is no number", |wire| {
+            wire.answer(1, 0, &GRPC_OK);
+            wire.answer(1, END_STREAM, &[("grpc-status", "fine")]);
+        }),
+        ("no trailers", |wire| {
+            wire.answer(1, 0, &GRPC_OK);
+            wire.response(data(END_STREAM, 1, &[0, 0, 0, 0, 0]));
+        }),
+        ("a head alone", |wire| {
+            wire.answer(1, END_STREAM, &GRPC_OK);
+        }),
+        ("an answer of another kind", |wire| {
+            wire.answer(1, 0, &OK);
+            wire.response(data(END_STREAM, 1, b"hello"));
+        }),
+    ];
+    for (what, end) in ends {
+        let mut wire = Wire::new();
+        wire.call(1, "/pkg.Svc/Do");
+        end(&mut wire);
+        for role in [Role::Server, Role::Client] {
+            let (exchanges, ..) = open_connection(&wire, role);
+            let rpc = rpc(only(&exchanges));
+            assert_eq!((rpc.status, rpc.http_status), (Some(2), None), "{what}");
+        }
+    }
+    let mut wire = Wire::new();
+    wire.call(1, "/pkg.Svc/Do");
+    wire.answer(1, END_STREAM, &[(":status", "502"), ("content-type", "text/html")]);
+    wire.call(3, "/pkg.Svc/Do");
+    wire.answer(3, 0, &GRPC_OK);
+    let exchanges = wire.exchanges();
+    let found: Vec<_> = exchanges.iter().map(|exchange| (rpc(exchange).status, rpc(exchange).http_status)).collect();
+    assert_eq!(found, [(None, Some(502)), (None, None)], "a proxy's answer, and one that is not over");
+}
+
 #[test]
 fn a_stream_of_messages_ends_at_end_stream_not_at_its_headers() {
     let mut wire = Wire::new();
