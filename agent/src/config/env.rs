@@ -1,6 +1,6 @@
 //! Environment variables as a layer of the configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
@@ -21,6 +21,11 @@ impl Environment {
     /// From names and values.
     pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+
+    /// Without some variables.
+    pub(crate) fn without(&self, names: &BTreeSet<String>) -> Self {
+        Self::from_pairs(self.0.clone().into_iter().filter(|(name, _)| !names.contains(name)))
     }
 
     /// The value of `name`.
@@ -105,6 +110,13 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_PROMETHEUS_PATH", "prometheus_export.path", Form::Text),
     ("OTEL_EBPF_PROMETHEUS_TTL", "prometheus_export.ttl", Form::Text),
 ];
+
+/// Whether a variable is one of OpenTelemetry's specification: a value that cannot be used is warned of and ignored
+/// (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#parsing-empty-value>). Those of OBI and Beyla
+/// are this program's own.
+pub(crate) fn is_specified(name: &str) -> bool {
+    name.starts_with("OTEL_") && !name.starts_with("OTEL_EBPF_") && !name.starts_with("OTEL_GO_")
+}
 
 /// Names the configuration file.
 pub(crate) const CONFIG_PATH: &str = "OTEL_EBPF_CONFIG_PATH";

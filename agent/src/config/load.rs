@@ -1,6 +1,7 @@
 //! Puts the layers together: defaults, file, environment, flags.
 
 use std::{
+    collections::BTreeSet,
     io::Read,
     ops::Deref,
     path::{Path, PathBuf},
@@ -86,8 +87,39 @@ impl Loaded {
     /// Reads all sources.
     ///
     /// # Errors
-    /// Everything that is wrong in them, each with its place.
+    /// Everything that is wrong in them, each with its place; but for values of variables of OpenTelemetry's specification, which
+    /// are warned of and ignored unless warnings are errors.
     pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        let (mut ignored, mut before) = (BTreeSet::new(), Vec::new());
+        loop {
+            let error = match Self::load_without(&ignored, sources.clone()) {
+                Ok(mut loaded) => {
+                    loaded.warnings.splice(..0, before);
+                    return Ok(loaded);
+                }
+                Err(error) if sources.is_strict => return Err(error),
+                Err(error) => error,
+            };
+            let known = ignored.len();
+            for problem in &error.problems {
+                let Origin::Env(name) = &problem.origin else { continue };
+                if env::is_specified(name) && !ignored.contains(&**name) {
+                    let message = format!("{}; it is ignored", problem.message);
+                    before.push(Problem::at(problem.origin.clone(), problem.key.clone(), message));
+                }
+            }
+            ignored.extend(before.iter().filter_map(|problem| match &problem.origin {
+                Origin::Env(name) => Some(name.to_string()),
+                _ => None,
+            }));
+            if ignored.len() == known {
+                return Err(error);
+            }
+        }
+    }
+
+    /// The same without the values of some variables.
+    fn load_without(ignored: &BTreeSet<String>, sources: Sources) -> Result<Self, ConfigError> {
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let schema = schema();
         let named = sources
@@ -106,8 +138,8 @@ impl Loaded {
         } else {
             warnings.extend(unknown)
         }
-        let given = if sources.is_check { &Environment::default() } else { &sources.environment };
-        let mut environment = env::layer(given, &mut problems, &mut warnings);
+        let given = if sources.is_check { Environment::default() } else { sources.environment.without(ignored) };
+        let mut environment = env::layer(&given, &mut problems, &mut warnings);
         obi::modernise(&mut environment, &mut problems, &mut warnings);
 
         let mut tree = defaults()?;

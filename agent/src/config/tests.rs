@@ -328,12 +328,6 @@ fn every_wrong_value_is_named_not_only_the_first() {
 #[test]
 fn a_wrong_value_of_a_variable_or_flag_names_it() {
     for (name, value) in [
-        ("OTEL_TRACES_SAMPLER", "sometimes"),
-        ("OTEL_TRACES_EXPORTER", "jaeger"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "thrift"),
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "nowhere"),
-        ("OTEL_BSP_MAX_QUEUE_SIZE", "lots"),
-        ("OTEL_PROPAGATORS", "xray"),
         ("BEYLA_OPEN_PORT", "http"),
         ("OTEL_EBPF_KUBE_METADATA_ENABLE", "perhaps"),
         ("OTEL_EBPF_METRICS_INTERVAL", "60"),
@@ -343,6 +337,56 @@ fn a_wrong_value_of_a_variable_or_flag_names_it() {
     }
     let found = load("", &[], &[("--duration", "duration", "soon")]).unwrap_err();
     assert!(found[0].starts_with("--duration: `soon`"), "{found:?}");
+}
+
+/// As OpenTelemetry's specification asks; those of OBI and Beyla, and of a check that is strict, are errors.
+#[test]
+fn a_wrong_value_of_a_variable_of_the_specification_is_warned_of_and_ignored() {
+    let all = [
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_TRACES_EXPORTER", "jaeger"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "thrift"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "nowhere"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://secret@collector:4318"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "lots"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+        ("OTEL_PROPAGATORS", "none,b3"),
+        ("OTEL_SDK_DISABLED", "maybe"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=%zz"),
+    ];
+    let shown = |loaded: &Loaded| -> Vec<String> { loaded.warnings.iter().map(ToString::to_string).collect() };
+    for variable in all {
+        let loaded = load("", &[variable], &[]).unwrap();
+        let [warning] = &shown(&loaded)[..] else { panic!("{variable:?}: {:?}", loaded.warnings) };
+        assert!(warning.starts_with(&format!("{}: ", variable.0)), "{warning}");
+        assert!(warning.ends_with("; it is ignored") && !warning.contains("secret"), "{warning}");
+        assert_eq!(loaded.config, Config::default(), "{variable:?}");
+    }
+    let loaded = load("", &[&all[..], &[("OTEL_SERVICE_NAME", "shop")]].concat(), &[]).unwrap();
+    assert_eq!(
+        (loaded.default_service_name(), shown(&loaded).len()),
+        (Some("shop"), all.len()),
+        "{:?}",
+        loaded.warnings
+    );
+    // What else is wrong still is an error.
+    let found = load("log_level: lound", &all, &[]).unwrap_err();
+    assert!(found.len() == 1 && found[0].contains("log_level"), "{found:?}");
+    let environment = Environment::from_pairs(all);
+    let strict = Sources { is_strict: true, ..Sources::from_environment(environment) };
+    assert!(Loaded::load(strict).is_err());
+}
+
+#[test]
+fn an_instance_id_for_all_that_is_watched_is_warned_of() {
+    let env = [("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=one,team=a")];
+    let loaded = load("", &env, &[]).unwrap();
+    let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+    let warning = warning.to_string();
+    assert!(warning.starts_with("OTEL_RESOURCE_ATTRIBUTES: `service.instance.id` is not used"), "{warning}");
 }
 
 #[test]

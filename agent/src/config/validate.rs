@@ -219,6 +219,9 @@ fn route_fault(pattern: &str) -> Option<String> {
     (!pattern.starts_with('/')).then(|| format!("the pattern `{pattern}` must begin with `/`"))
 }
 
+/// The attribute that tells instances of a service apart.
+const INSTANCE: &str = "service.instance.id";
+
 /// What can be meant, but hardly is.
 fn doubts(config: &Config, tree: &Node, warnings: &mut Vec<Problem>) {
     let mut doubt = |key: &str, message: &str| {
@@ -270,5 +273,9 @@ fn doubts(config: &Config, tree: &Node, warnings: &mut Vec<Problem>) {
     }
     if !config.target_pids.0.is_empty() && is_set("discovery.instrument") {
         doubt("discovery.instrument", "is not used, because target_pids chooses what is watched");
+    }
+    if let Some(node) = tree.get("resource_attributes").and_then(|attributes| attributes.entry(INSTANCE)) {
+        let message = format!("`{INSTANCE}` is not used for what is watched: each instance has one of its own");
+        warnings.push(Problem::at(node.origin.clone(), "resource_attributes", message));
     }
 }

@@ -68,6 +68,28 @@ fn what_is_wrong_with_arguments_is_said_and_the_status_is_2() {
     }
 }
 
+/// As OpenTelemetry's specification asks.
+#[test]
+fn what_is_wrong_with_its_variables_is_said_and_ignored() {
+    let variables = [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "lots"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://user:password@collector:4318"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+    ];
+    let (server, _port) = server();
+    let setup = Setup::pid(server.pid()).args(["--duration", "500ms"]);
+    let ended = variables.iter().fold(setup, |setup, (name, value)| setup.env(name, value)).launch().ended();
+    let log = ended.log.join("\n");
+    assert_eq!(ended.status.code(), Some(0), "{log}");
+    for (name, _) in variables {
+        let is_said = |line: &&String| line.contains(&format!("WARN {name}: ")) && line.ends_with("; it is ignored");
+        assert_eq!(ended.log.iter().filter(is_said).count(), 1, "{name}: {log}");
+    }
+    assert!(!log.contains("password") && !log.contains("secret"), "{log}");
+}
+
 /// As whom the tests of permissions run: nobody in particular.
 const NOBODY: [&str; 4] = ["--reuid", "65534", "--regid", "65534"];
 
