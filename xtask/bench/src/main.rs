@@ -31,9 +31,9 @@ struct Args {
     /// Pairs of a run without and a run with the agent, per load
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
-    /// Seconds of load per run
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    seconds: u32,
+    /// Seconds of load per run; default: 5, and as many as it needs for scrape
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: Option<u32>,
     /// Only this load: `full` or requests per second; default: full and 10000
     #[arg(long)]
     load: Vec<scenario::Load>,
@@ -54,8 +54,33 @@ struct Args {
 /// What is measured, and how.
 type Measure = fn(&agent::Launch, Duration) -> Result<()>;
 
-/// Benchmarks that are no pairs of runs.
-const OTHERS: &[(&str, Measure)] = &[("forks", forks::main), ("scrape", scrape::main)];
+/// A benchmark that is no pairs of runs.
+struct Other {
+    name: &'static str,
+    measure: Measure,
+    /// How long it takes at least, and why.
+    least: Option<(Duration, &'static str)>,
+}
+
+const OTHERS: &[Other] = &[
+    Other { name: "forks", measure: forks::main, least: None },
+    Other { name: "scrape", measure: scrape::main, least: Some(scrape::LEAST) },
+];
+
+/// Seconds of load unless the user says otherwise.
+const SECONDS: u32 = 5;
+
+/// For how long there is load.
+fn length(seconds: Option<u32>, other: Option<&Other>) -> Result<Duration> {
+    let said = seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    match (said, other.and_then(|other| other.least)) {
+        (Some(said), Some((least, why))) if said < least => {
+            bail!("--seconds {}: {} are needed at least: {why}", said.as_secs(), least.as_secs())
+        }
+        (None, Some((least, _))) => Ok(least),
+        (said, _) => Ok(said.unwrap_or(Duration::from_secs(SECONDS.into()))),
+    }
+}
 
 /// Programs that a measurement starts: this one again.
 #[derive(Subcommand)]
@@ -88,13 +113,14 @@ fn main() -> ExitCode {
 }
 
 fn measure(args: &Args) -> Result<()> {
-    let other = OTHERS.iter().find(|(name, _)| *name == args.scenario);
+    let other = OTHERS.iter().find(|other| other.name == args.scenario);
     let scenario = scenario::ALL.iter().find(|scenario| scenario.name == args.scenario);
     if scenario.is_none() && other.is_none() {
         let names: Vec<&str> =
-            scenario::ALL.iter().map(|scenario| scenario.name).chain(OTHERS.iter().map(|(name, _)| *name)).collect();
+            scenario::ALL.iter().map(|scenario| scenario.name).chain(OTHERS.iter().map(|other| other.name)).collect();
         bail!("no benchmark {:?}; there are: {}", args.scenario, names.join(", "));
     }
+    let length = length(args.seconds, other)?;
     if std::thread::available_parallelism()?.get() < 2 {
         bail!("the server and the load need a core each, this machine has one");
     }
@@ -114,10 +140,9 @@ fn measure(args: &Args) -> Result<()> {
             shell::agent_binary()
         }
     };
-    let length = Duration::from_secs(args.seconds.into());
     let launch = agent::Launch { binary: agent, backend: args.backend.clone(), stall: args.stall };
-    if let Some((_, main)) = other {
-        return main(&launch, length);
+    if let Some(other) = other {
+        return (other.measure)(&launch, length);
     }
     let Some(scenario) = scenario else { return Ok(()) };
     let agent = (!args.noise).then_some(launch);
@@ -152,4 +177,22 @@ fn measure(args: &Args) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measurement_that_needs_its_time_says_so_and_takes_it() {
+        let other = |name| OTHERS.iter().find(|other| other.name == name);
+        let seconds =
+            |said, name| length(said, other(name)).map(|length| length.as_secs()).map_err(|error| error.to_string());
+        assert_eq!(seconds(None, "nginx"), Ok(5));
+        assert_eq!(seconds(Some(1), "forks"), Ok(1));
+        assert_eq!(seconds(None, "scrape"), Ok(62));
+        assert_eq!(seconds(Some(90), "scrape"), Ok(90));
+        let refused = seconds(Some(61), "scrape").unwrap_err();
+        assert!(refused.starts_with("--seconds 61: 62 are needed at least: "), "{refused}");
+    }
 }

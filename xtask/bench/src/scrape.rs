@@ -22,6 +22,9 @@ const SERIES: usize = 10_000;
 const FILLING: Duration = Duration::from_secs(60);
 /// The time of which the agent tells its longest pause, and a bit.
 const WINDOW: Duration = Duration::from_secs(62);
+/// How long it takes at least to read pages over and over, and why.
+pub(crate) const LEAST: (Duration, &str) =
+    (WINDOW, "the agent tells its longest pause of a minute, and what was before has to be out of it");
 /// Methods of the requests. With [`STATUSES`] they make more series of each metric than the agent keeps.
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 /// Statuses of the responses, but for those that have no body.
@@ -51,8 +54,6 @@ pub(crate) fn main(launch: &Launch, length: Duration) -> Result<()> {
     shell::say(format_args!("scrape: {SERIES} series; {} s without reading them", WINDOW.as_secs()));
     thread::sleep(WINDOW);
     let alone = pause_ms(&agent.page()?)?;
-    // What was before has to be out of what the agent tells.
-    let length = length.max(WINDOW);
     shell::say(format_args!("scrape: {} s of reading them", length.as_secs()));
     let (before, started) = (agent.counts()?, Instant::now());
     let (mut pages, mut bytes) = (0_u32, 0);
