@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use compact_str::CompactString;
+
 use crate::{
     config::Config,
     model::ids::ProcessId,
@@ -28,9 +30,16 @@ struct Listener {
     ports: Vec<u16>,
 }
 
-/// Says what is watched, once that is found out. Nothing waits for it: the files of a process may hang.
-pub(super) fn watching(processes: Arc<ProcessTable>, config: Config, rest: String) {
+/// Says what is watched, once that is found out. Nothing waits for it: the files of a process may hang. `chosen`: by pid;
+/// none: whatever the configuration's selection says.
+pub(super) fn watching(processes: Arc<ProcessTable>, chosen: Vec<ProcessId>, config: Config, rest: String) {
     let say = move || {
+        if !chosen.is_empty() {
+            let pids = chosen.clone();
+            let name = move |&pid: &ProcessId| processes.resource(pid).service_name.clone();
+            let names: Option<Vec<_>> = in_time(move || pids.iter().map(name).collect());
+            return tracing::info!("watching {} and children {rest}", family(&chosen, &names.unwrap_or_default()));
+        }
         let looked = {
             let config = config.clone();
             in_time(move || {
@@ -45,6 +54,15 @@ pub(super) fn watching(processes: Arc<ProcessTable>, config: Config, rest: Strin
     if let Err(error) = thread::Builder::new().name("announce".to_owned()).spawn(say) {
         tracing::warn!(%error, "watching; no thread to say what");
     }
+}
+
+/// Processes that were chosen by pid, with the names of their services as far as they were found out in time.
+fn family(pids: &[ProcessId], names: &[CompactString]) -> String {
+    let of = |(at, pid): (usize, &ProcessId)| match names.get(at).filter(|name| !name.is_empty()) {
+        Some(name) => format!("{} (process {pid})", harmless(name)),
+        None => format!("process {pid}"),
+    };
+    pids.iter().enumerate().map(of).collect::<Vec<_>>().join(", ")
 }
 
 /// `looked`: what is watched, or what is near; `None` where that takes too long to find out.
@@ -233,6 +251,13 @@ mod tests {
         assert_eq!(services(&[]), None);
         let many: Vec<Watched> = (0..8).map(|pid| process(ProcessId(pid), &format!("s{pid}"), &[])).collect();
         assert!(services(&many).unwrap().ends_with("s4 (process 4) and 3 more services"));
+    }
+
+    #[test]
+    fn chosen_processes_are_named_as_their_services() {
+        let pids = [7, 8].map(ProcessId);
+        assert_eq!(family(&pids, &["shop".into(), "".into()]), "shop (process 7), process 8");
+        assert_eq!(family(&pids[..1], &[]), "process 7");
     }
 
     #[test]

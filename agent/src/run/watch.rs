@@ -245,7 +245,7 @@ impl Agent {
             vec![Arc::new(RedSource(red, settings.naming)), Arc::clone(&gauges) as _];
         let exporters = Exporters::start(&settings.export, runtime.handle(), sources, agent)?;
         let backend = capture.backend();
-        let own_words = if is_open { None } else { Some(describe(&table, &targets)) };
+        let chosen = targets.clone();
         let (tell, ended) = mpsc::channel();
         let (tell_ready, ready) = mpsc::channel();
         let parts = Parts {
@@ -285,10 +285,7 @@ impl Agent {
         let sends = settings.export.traces.is_some() || settings.export.metrics.is_some();
         let hint = if sends { "" } else { "; no OTLP endpoint is set, so nothing is sent: give --endpoint URL" };
         let rest = format!("(backend {backend}, ready after {} ms){metrics}{hint}", started.elapsed().as_millis());
-        match own_words {
-            Some(watching) => tracing::info!("watching {watching} {rest}"),
-            None => announce::watching(table, Config::clone(config), rest),
-        }
+        announce::watching(table, chosen, Config::clone(config), rest);
         let Settings { duration, shutdown_timeout, .. } = settings;
         Ok(Self { runtime, signals, exporters, pipeline, ended, hung_up, duration, shutdown_timeout })
     }
@@ -437,14 +434,6 @@ fn start_recording(file: &Path) -> anyhow::Result<Recorder> {
         BYTES_MAX >> 20
     );
     Ok(recorder)
-}
-
-fn describe(processes: &ProcessTable, targets: &[ProcessId]) -> String {
-    let of = |pid: &ProcessId| match processes.proc().stat(*pid) {
-        Some(stat) => format!("{} (process {pid})", stat.comm.chars().filter(|c| !c.is_control()).collect::<String>()),
-        None => format!("process {pid}"),
-    };
-    format!("{} and children", targets.iter().map(of).collect::<Vec<_>>().join(", "))
 }
 
 /// Watches processes and all their living descendants. Children started meanwhile inherit it in the kernel, so

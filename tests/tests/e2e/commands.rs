@@ -96,7 +96,7 @@ fn the_first_line_says_what_is_watched_and_where_the_metrics_are() {
     assert!(line.contains(&format!("watching programs (process {pid}, :{port}) (backend ")), "{line}");
     assert!(Regex::new(r"; metrics http://127\.0\.0\.1:\d+/metrics;").unwrap().is_match(&line), "{line}");
     let line = said(Setup::pid(pid).start());
-    assert!(line.contains(&format!(" (process {pid}) and children (backend ")), "{line}");
+    assert!(line.contains(&format!("watching programs (process {pid}) and children (backend ")), "{line}");
     // Nothing listens there, and what does is named.
     let line = said(Setup::with(["--port", "1"]).start());
     assert!(line.contains("watching for processes that match port 1: none does yet; what listens is "), "{line}");

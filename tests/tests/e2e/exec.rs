@@ -102,11 +102,13 @@ fn nothing_is_lost_when_the_time_is_over() {
     let spans: Vec<serde_json::Value> =
         ended.stdout.iter().map(|line| serde_json::from_str(line).expect("an object")).collect();
     let path = |span: &serde_json::Value| span["attributes"]["url.path"].as_str().expect("a path").to_owned();
-    let quick: Vec<_> = spans.iter().filter(|span| path(span).starts_with("/quick/")).collect();
+    let mut quick: Vec<_> = spans.iter().filter(|span| path(span).starts_with("/quick/")).collect();
+    // They are told when their place in a trace is known, which can be out of turn.
+    quick.sort_by_key(|span| path(span).trim_start_matches("/quick/").parse::<usize>().expect("a number"));
     // The last of them may have been answered after it.
     let paths: Vec<_> = quick.iter().map(|span| path(span)).collect();
     let expected: Vec<_> = (0..paths.len()).map(|number| format!("/quick/{number}")).collect();
-    assert_eq!(paths, expected, "each once, in order");
+    assert!(paths == expected, "each once: {} of {answered}", paths.len());
     assert!(paths.len() > 1 && paths.len() <= answered, "{} of {answered}", paths.len());
     let (last, before) = quick.split_last().expect("more than one");
     assert!(before.iter().all(|span| span["attributes"]["http.response.status_code"] == 200), "{before:#?}");
