@@ -17,7 +17,7 @@ fn faults(backend: Backend, cell: Cell) -> Vec<String> {
     let mut faults = Vec::new();
     for name in FAST {
         let runtime = RUNTIMES.iter().find(|runtime| runtime.name == *name).expect("a runtime of the table");
-        let mut bed = Bed::start(runtime, backend, false);
+        let mut bed = Bed::start(runtime, backend, true);
         for pattern in runtime.patterns {
             let verdict = bed.ask(&Cell { pattern: *pattern, ..cell }).verdict;
             let under = verdict.faults(runtime);

@@ -16,8 +16,9 @@ use crate::{
 
 /// Connections to each back end.
 pub const POOL: usize = 8;
-/// How long spans may take behind the last answer.
+/// How long spans may take behind the last answer, and more for each request.
 const SPANS_TAKE: Duration = Duration::from_secs(8);
+const SPANS_OF_A_REQUEST_TAKE: Duration = Duration::from_millis(2);
 
 /// All of it, running.
 pub struct Bed {
@@ -71,7 +72,8 @@ impl Bed {
         let from = self.taken;
         let state = RefCell::new((from, open, Vec::new()));
         let prefix = format!("/r{}x", self.cells);
-        let _timed_out = self.agent.program().stdout.until(SPANS_TAKE, |lines| {
+        let limit = SPANS_TAKE + SPANS_OF_A_REQUEST_TAKE * u32::try_from(cell.requests).unwrap_or(u32::MAX);
+        let _timed_out = self.agent.program().stdout.until(limit, |lines| {
             let (at, open, spans) = &mut *state.borrow_mut();
             for line in lines.get(*at..).unwrap_or_default() {
                 if let Some(span) =
@@ -86,7 +88,8 @@ impl Bed {
         });
         let (taken, _, spans) = state.into_inner();
         self.taken = taken;
-        let lines = self.agent.program().stdout.so_far().get(from..taken).unwrap_or_default().to_vec();
+        let lines = |lines: &[String]| Some(lines.get(from..taken)?.to_vec());
+        let lines = self.agent.program().stdout.until(Duration::ZERO, lines).unwrap_or_default();
         Outcome { verdict: judge(&dues, &spans), lines }
     }
 

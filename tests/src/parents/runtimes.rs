@@ -33,6 +33,8 @@ pub struct Runtime {
     pub start: fn(&At) -> Service,
     /// Back ends that it calls.
     pub back_end: services::BackEnd,
+    /// Requests of a cell, if nothing else is asked for.
+    pub requests: usize,
     /// Calls of a request.
     pub shape: Shape,
     /// What it can do.
@@ -66,6 +68,7 @@ const fn runtime(
         version,
         start,
         back_end,
+        requests: 400,
         shape: Shape::Star(3),
         patterns,
         load: Load::Kept,
@@ -247,7 +250,11 @@ pub static RUNTIMES: &[Runtime] = &[
         shape: Shape::Chain(&[1, 2]),
         ..runtime("nginx-unix-gunicorn", py_version, services::behind_a_unix_socket, PROXY, THREADS)
     },
-    Runtime { shape: Shape::Chain(&[1, 1, 2]), ..runtime("whole", py_version, services::chain, PROXY, THREADS) },
+    Runtime {
+        shape: Shape::Chain(&[1, 1, 2]),
+        requests: 10_000,
+        ..runtime("whole", py_version, services::chain, PROXY, THREADS)
+    },
 ];
 
 fn py_version() -> String {

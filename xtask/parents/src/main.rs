@@ -34,9 +34,9 @@ struct Args {
     /// Only this backend: sock or syscall
     #[arg(long)]
     backend: Vec<String>,
-    /// Requests of a cell
-    #[arg(long, default_value_t = 400)]
-    requests: usize,
+    /// Requests of a cell. Default: 400; of `whole` 10,000 where there are several at a time
+    #[arg(long)]
+    requests: Option<usize>,
     /// Requests carry a `traceparent`, which each service passes on
     #[arg(long)]
     headers: bool,
@@ -53,6 +53,9 @@ struct Args {
     #[arg(long)]
     list: bool,
 }
+
+/// Requests of a cell that makes one at a time, which takes long.
+const AT_ONE_AT_A_TIME: usize = 400;
 
 fn main() -> ExitCode {
     exit_code(run(&Args::parse()))
@@ -94,7 +97,11 @@ fn run(args: &Args) -> Result<()> {
                 let cell = |concurrency: &usize| Cell {
                     pattern: **pattern,
                     concurrency: *concurrency,
-                    requests: args.requests,
+                    requests: args.requests.unwrap_or(if *concurrency > 1 {
+                        runtime.requests
+                    } else {
+                        AT_ONE_AT_A_TIME
+                    }),
                     headers: args.headers,
                 };
                 levels.iter().map(cell).collect::<Vec<_>>()
