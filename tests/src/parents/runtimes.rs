@@ -90,13 +90,13 @@ pub static RUNTIMES: &[Runtime] = &[
         has_background: false,
         ..runtime("c-fork", services::c_version, |at| services::c(at, &["fork"]), Pattern::ALL, THREADS)
     },
-    runtime("python-threads", py_version, |at| py(at, "threads.py", &[]), Pattern::ALL, THREADS),
+    runtime("python-threads", py_version, |at| plain_py(at, "threads.py", &[]), Pattern::ALL, THREADS),
     // What a process has forked does not share its calls.
     Runtime {
         has_background: false,
-        ..runtime("python-fork", py_version, |at| py(at, "threads.py", &["fork"]), Pattern::ALL, THREADS)
+        ..runtime("python-fork", py_version, |at| plain_py(at, "threads.py", &["fork"]), Pattern::ALL, THREADS)
     },
-    runtime("python-executor", py_version, |at| py(at, "threads.py", &["executor"]), Pattern::ALL, THREADS),
+    runtime("python-executor", py_version, |at| plain_py(at, "threads.py", &["executor"]), Pattern::ALL, THREADS),
     Runtime {
         load: Load::Closed,
         ..runtime("gunicorn-sync", py_version, |at| services::gunicorn(at, "plain", "sync"), Pattern::ALL, THREADS)
@@ -122,10 +122,10 @@ pub static RUNTIMES: &[Runtime] = &[
         ..runtime("php-fpm", || services::version("php", "-v"), proxies::php_fpm, AWAITED, None)
     },
     runtime("puma", || services::version("ruby", "-v"), services::puma, Pattern::ALL, THREADS),
-    runtime("asyncio", py_version, |at| py(at, "asyncio_streams.py", &[]), Pattern::ALL, LOOPS),
-    runtime("asyncio-3.9", || py_of("3.9"), |at| services::old_python(at, "3.9"), Pattern::ALL, LOOPS),
-    runtime("asyncio-3.12", || py_of("3.12"), |at| services::old_python(at, "3.12"), Pattern::ALL, LOOPS),
-    runtime("asyncio-3.13", || py_of("3.13"), |at| services::old_python(at, "3.13"), Pattern::ALL, LOOPS),
+    runtime("asyncio", py_version, |at| plain_py(at, "asyncio_streams.py", &[]), Pattern::ALL, LOOPS),
+    runtime("asyncio-3.9", || py_of("3.9"), |at| plain_py_of(at, "3.9"), Pattern::ALL, LOOPS),
+    runtime("asyncio-3.12", || py_of("3.12"), |at| plain_py_of(at, "3.12"), Pattern::ALL, LOOPS),
+    runtime("asyncio-3.13", || py_of("3.13"), |at| plain_py_of(at, "3.13"), Pattern::ALL, LOOPS),
     runtime("aiohttp", py_version, |at| py(at, "asyncio_aiohttp.py", &[]), Pattern::ALL, LOOPS),
     runtime("aiohttp-uvloop", py_version, |at| py(at, "asyncio_aiohttp.py", &["uvloop"]), Pattern::ALL, LOOPS),
     runtime("starlette", py_version, |at| py(at, "asgi.py", &["starlette", "asyncio"]), Pattern::ALL, LOOPS),
@@ -244,7 +244,7 @@ pub static RUNTIMES: &[Runtime] = &[
     Runtime {
         back_end: services::BackEnd::Tls,
         has_background: false,
-        ..runtime("python-threads-tls", py_version, |at| py(at, "threads.py", &["tls"]), Pattern::ALL, THREADS)
+        ..runtime("python-threads-tls", py_version, |at| plain_py(at, "threads.py", &["tls"]), Pattern::ALL, THREADS)
     },
     Runtime {
         shape: Shape::Chain(&[1, 2]),
@@ -279,6 +279,14 @@ fn java_21() -> String {
 
 fn rust_version() -> String {
     services::version("rustc", "-V")
+}
+
+fn plain_py(at: &At, program: &str, arguments: &[&str]) -> Service {
+    services::plain_python(at, &crate::need::python(), program, arguments)
+}
+
+fn plain_py_of(at: &At, version: &str) -> Service {
+    services::plain_python(at, &services::python_of(version), "asyncio_streams.py", &[])
 }
 
 fn py(at: &At, program: &str, arguments: &[&str]) -> Service {

@@ -70,6 +70,8 @@ impl At<'_> {
         let mut command = with_us(program);
         let back_ends: Vec<String> = self.back_ends.iter().map(u16::to_string).collect();
         command.env("BACKENDS", back_ends.join(",")).env("POOL", self.pool.to_string());
+        // Nothing is left beside the sources.
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
         command.env("BACKGROUND", if self.background { BACKGROUND } else { "0" });
         command
     }
@@ -129,10 +131,10 @@ pub(super) fn python(at: &At, interpreter: &Path, program: &str, arguments: &[&s
     at.says(command.env("PYTHONPATH", made("python")))
 }
 
-/// Another release of Python, with nothing but its standard library.
-pub(super) fn old_python(at: &At, version: &str) -> Service {
-    let mut command = at.command(python_of(version));
-    at.says(command.arg("-u").arg(need::source("parents/python/asyncio_streams.py")))
+/// One that needs nothing but the standard library.
+pub(super) fn plain_python(at: &At, interpreter: &Path, program: &str, arguments: &[&str]) -> Service {
+    let mut command = at.command(interpreter);
+    at.says(command.arg("-u").arg(need::source("parents/python").join(program)).args(arguments))
 }
 
 /// The interpreter of another release: of pyenv, or of the system.
@@ -199,7 +201,10 @@ pub(super) fn node_program(version: &str) -> PathBuf {
 pub(super) fn node(at: &At, version: &str, arguments: &[&str]) -> Service {
     let mut command = at.command(node_program(version));
     command.arg(need::source("parents/node/server.js")).args(arguments);
-    at.says(command.env("NODE_PATH", made("node").join("node_modules")))
+    if arguments[0] == "undici" || arguments[0] == "fetch" {
+        command.env("NODE_PATH", made("node").join("node_modules"));
+    }
+    at.says(&mut command)
 }
 
 fn rust_program() -> PathBuf {

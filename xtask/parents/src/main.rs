@@ -13,7 +13,6 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use tests::agent::{self, Backend};
 use tests::parents::{Bed, Cell, Pattern, RUNTIMES, Runtime};
-use xtask::setup::packages;
 use xtask::{build, exit_code, setup, shell};
 
 use report::Row;
@@ -43,7 +42,7 @@ struct Args {
     /// Services also make calls of their own, of no request, those that can
     #[arg(long)]
     background: bool,
-    /// An agent that is built already; nothing is set up then
+    /// An agent that is built already
     #[arg(long)]
     agent: Option<PathBuf>,
     /// Write the spans of each cell into this folder
@@ -73,11 +72,11 @@ fn run(args: &Args) -> Result<()> {
         let command = "sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask parents".to_owned();
         return Err(shell::NotPermitted { what: "the agent".into(), command }.into());
     }
+    setup::ensure_for_parents()?;
     match &args.agent {
         Some(path) => agent::choose(fs::canonicalize(path).with_context(|| format!("no agent {}", path.display()))?),
         None => {
-            setup::ensure_for_tests()?;
-            setup::ensure_programs(packages::PARENTS)?;
+            setup::ensure()?;
             build::agent()?;
             agent::choose(shell::agent_binary());
         }

@@ -121,6 +121,12 @@ pub fn ensure_for_tests() -> Result<()> {
     runtimes::make()
 }
 
+/// Makes this machine able to run all services of `cargo xtask parents`; what builds is not looked at.
+pub fn ensure_for_parents() -> Result<()> {
+    apt::install(&missing(packages::TESTS).into_iter().chain(missing(packages::PARENTS)).collect::<Vec<_>>())?;
+    runtimes::make_all()
+}
+
 /// Makes the programs in Go that the tests watch.
 pub fn ensure_go() -> Result<()> {
     ensure_with(packages::GO)?;

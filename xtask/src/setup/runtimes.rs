@@ -22,6 +22,17 @@ struct Runtime {
     made_from: &'static [&'static str],
     /// How, given both folders.
     commands: fn(&Path, &Path) -> Vec<Command>,
+    /// Who starts them.
+    of: Of,
+}
+
+/// Who starts the programs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// The tests.
+    Tests,
+    /// `cargo xtask parents` alone: there is much of them.
+    Parents,
 }
 
 const RUNTIMES: [Runtime; 8] = [
@@ -29,8 +40,9 @@ const RUNTIMES: [Runtime; 8] = [
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
         commands: python,
+        of: Of::Tests,
     },
-    Runtime { name: "node", made_from: &["package.json", "package-lock.json"], commands: node },
+    Runtime { name: "node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime {
         name: "go",
         made_from: &[
@@ -43,15 +55,22 @@ const RUNTIMES: [Runtime; 8] = [
             "upgrade/main.go",
         ],
         commands: go,
+        of: Of::Tests,
     },
-    Runtime { name: "java", made_from: &["pom.xml", "Orders.java", "Web.java"], commands: java },
-    Runtime { name: "parents/python", made_from: &["requirements.txt"], commands: wheels },
-    Runtime { name: "parents/node", made_from: &["package.json", "package-lock.json"], commands: node },
-    Runtime { name: "parents/go", made_from: &["go.mod", "main.go"], commands: go_alone },
+    Runtime { name: "java", made_from: &["pom.xml", "Orders.java", "Web.java"], commands: java, of: Of::Tests },
+    Runtime { name: "parents/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Parents },
+    Runtime {
+        name: "parents/node",
+        made_from: &["package.json", "package-lock.json"],
+        commands: node,
+        of: Of::Parents,
+    },
+    Runtime { name: "parents/go", made_from: &["go.mod", "main.go"], commands: go_alone, of: Of::Tests },
     Runtime {
         name: "parents/java",
         made_from: &["pom.xml", "Parents.java", "Servers.java"],
         commands: java_of_parents,
+        of: Of::Parents,
     },
 ];
 
@@ -95,9 +114,9 @@ impl Runtime {
     }
 }
 
-/// Their names, where they are not made or of other sources.
+/// The names of what the tests need, where they are not made or of other sources.
 pub(super) fn missing() -> impl Iterator<Item = &'static str> {
-    RUNTIMES.iter().filter(|runtime| !runtime.is_current()).map(|runtime| runtime.name)
+    RUNTIMES.iter().filter(|runtime| runtime.of == Of::Tests && !runtime.is_current()).map(|runtime| runtime.name)
 }
 
 /// Makes one of them where it is missing.
@@ -108,15 +127,27 @@ pub(super) fn make_one(name: &str) -> Result<()> {
     RUNTIMES.iter().filter(|runtime| runtime.name == name && !runtime.is_current()).try_for_each(Runtime::make)
 }
 
-/// Makes what is missing, all at once: most of it is waiting for the network.
+/// Makes what is missing of what the tests need, all at once: most of it is waiting for the network.
 ///
 /// # Errors
 /// With what each that failed says.
 pub(super) fn make() -> Result<()> {
+    make_of(&[Of::Tests])
+}
+
+/// The same of all that there is.
+///
+/// # Errors
+/// With what each that failed says.
+pub(super) fn make_all() -> Result<()> {
+    make_of(&[Of::Tests, Of::Parents])
+}
+
+fn make_of(of: &[Of]) -> Result<()> {
     let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
         let makers: Vec<_> = RUNTIMES
             .iter()
-            .filter(|runtime| !runtime.is_current())
+            .filter(|runtime| of.contains(&runtime.of) && !runtime.is_current())
             .map(|runtime| scope.spawn(|| runtime.make()))
             .collect();
         makers.into_iter().filter_map(|maker| maker.join().ok()).collect()
