@@ -221,7 +221,7 @@ impl Worker {
             mut capture,
             targets,
             processes,
-            tracer,
+            mut tracer,
             telemetry,
             changes,
             gauges,
@@ -249,7 +249,7 @@ impl Worker {
         discovery.tell(&mut capture);
         let mut units = Units::new(processes.proc().clone());
         capture.watched().into_iter().for_each(|tgid| units.on_watched(tgid));
-        units.tell(&mut capture);
+        units.tell(&mut capture, &mut tracer);
         if let Some(plaintext) = &mut plaintext {
             chosen.into_iter().for_each(|tgid| plaintext.on_watched(tgid));
         }
@@ -417,7 +417,7 @@ impl Worker {
             // Nobody listens any more if that took too long.
             let _unheard = ready.send(());
         }
-        units.tell(capture);
+        units.tell(capture, &mut stages.tracer);
         discovery.tell(capture);
         for tgid in discovery.take_resumed() {
             let at_ns = monotonic_ns();

@@ -385,6 +385,7 @@ impl<'a> Open<'a> {
             asked: None,
             client: None,
             link: self.id,
+            is_paired: false,
             origin: self.origin(),
             is_blocking: self.is_blocking,
             met_ns: self.at_ns,

@@ -196,7 +196,11 @@ impl Connections {
         let mut info = open.connection();
         info.asked = info.remote.ip().and_then(asked);
         if let Some(link) = self.pairs.on_open(open, &info) {
-            info.link = link;
+            (info.link, info.is_paired) = (link, true);
+            // The other end has the number of itself.
+            if let Some(other) = self.by_id.get_mut(&link) {
+                other.info.is_paired = true;
+            }
         }
         let inode = match open.ends {
             Ends::Unix { inode, .. } => Some(inode),
@@ -238,7 +242,8 @@ impl Connections {
                     let origin = Origin { sequence: None, ..stream.info.origin };
                     // The bytes of the outer one are others.
                     let link = id;
-                    stream.info = ConnectionInfo { id, tls: true, tls_version: None, link, origin, ..outer };
+                    let (tls, is_paired) = (true, false);
+                    stream.info = ConnectionInfo { id, tls, tls_version: None, link, is_paired, origin, ..outer };
                 }
             }
             Carrier::Connection(carrier_id) => {
@@ -551,6 +556,7 @@ fn unknown(id: ConnectionId, tls: bool) -> ConnectionInfo {
         client: None,
         link: id,
         origin: Origin::default(),
+        is_paired: false,
         is_blocking: false,
         met_ns: 0,
     }
@@ -558,6 +564,8 @@ fn unknown(id: ConnectionId, tls: bool) -> ConnectionInfo {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
     use ebpf_common::events::PLAINTEXT;
 
     use super::*;
@@ -794,5 +802,21 @@ mod tests {
         assert_eq!(told(Some(SECOND - 1), SECOND, MetAt::Unknown), 0, "the probes came in its midst, maybe");
         assert_eq!(told(None, SECOND - 1, MetAt::MidStream), 0, "bytes moved just before");
         assert_eq!(told(None, SECOND / 2, MetAt::MidStream), 1);
+    }
+
+    #[test]
+    fn both_ends_know_that_the_other_was_met() {
+        let mut connections = Connections::new(Limits::default(), 0);
+        let [a, b] = [1, 2].map(|host| SocketAddr::new(Ipv4Addr::new(10, 0, 0, host).into(), 80));
+        for (id, local, remote) in [(1, a, b), (2, b, a), (3, a, SocketAddr::new(b.ip(), 81))] {
+            let ends = Ends::Tcp { local, remote, state: Some(TcpState::Established), sequence: None };
+            let open = Open { ends, ..testing::open(ConnectionId(id), 1) };
+            connections.on_open(&open, |_| None, &mut |_: &ConnectionInfo, _: Event| {});
+        }
+        let link = |id: u64| {
+            let info = &connections.by_id[&ConnectionId(id)].info;
+            (info.link.0, info.is_paired)
+        };
+        assert_eq!([1, 2, 3].map(link), [(1, true), (1, true), (3, false)]);
     }
 }

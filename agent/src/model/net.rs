@@ -140,6 +140,8 @@ pub struct ConnectionInfo {
     pub client: Option<SocketAddr>,
     /// Both ends of a connection have the same number, where both are known to be on this host; none other has it.
     pub link: ConnectionId,
+    /// Its other end was met too.
+    pub is_paired: bool,
     /// What its positions are counted from.
     pub origin: Origin,
     /// Whoever reads from it waits in that call for bytes to come: a thread serves it alone meanwhile.

@@ -4,10 +4,13 @@ use std::collections::HashSet;
 
 use ebpf_common::work::{NGINX, Plan};
 
-use crate::{capture::Capture, model::ids::ProcessId, procs::fs::ProcFs};
+use crate::{capture::Capture, model::ids::ProcessId, procs::fs::ProcFs, trace::Tracer};
 
 /// Programs whose event loop is nginx's.
 const NGINX_NAMES: [&str; 3] = ["nginx", "openresty", "angie"];
+
+/// Programs that serve each request by a thread of its own (Apache's `event` and `worker`), though their sockets do not block.
+const THREADED_NAMES: [&str; 2] = ["apache2", "httpd"];
 
 /// Processes that were looked at, and those that are to be.
 pub(super) struct Units {
@@ -15,11 +18,12 @@ pub(super) struct Units {
     looked: HashSet<ProcessId>,
     planned: HashSet<ProcessId>,
     found: Vec<(ProcessId, Plan)>,
+    threaded: Vec<ProcessId>,
 }
 
 impl Units {
     pub(super) fn new(proc: ProcFs) -> Self {
-        Self { proc, looked: HashSet::new(), planned: HashSet::new(), found: Vec::new() }
+        Self { proc, looked: HashSet::new(), planned: HashSet::new(), found: Vec::new(), threaded: Vec::new() }
     }
 
     /// A process is watched from now on.
@@ -32,6 +36,9 @@ impl Units {
         let name = path.trim_end_matches(" (deleted)").rsplit('/').next().unwrap_or_default();
         if NGINX_NAMES.contains(&name) {
             self.found.push((tgid, Plan { kind: NGINX, ..Plan::default() }));
+        }
+        if THREADED_NAMES.contains(&name) {
+            self.threaded.push(tgid);
         }
     }
 
@@ -51,8 +58,9 @@ impl Units {
         }
     }
 
-    /// Tells the kernel side what was found.
-    pub(super) fn tell(&mut self, capture: &mut Capture) {
+    /// Tells the kernel side and the trace stage what was found.
+    pub(super) fn tell(&mut self, capture: &mut Capture, tracer: &mut Tracer) {
+        self.threaded.drain(..).for_each(|tgid| tracer.trust_threads(tgid));
         for (tgid, plan) in self.found.drain(..) {
             if plan == Plan::default() {
                 capture.forget_plan(tgid);

@@ -239,6 +239,7 @@ mod tests {
             client: None,
             link: ConnectionId(1),
             origin: Origin::default(),
+            is_paired: false,
             is_blocking: false,
             met_ns: 0,
         }

@@ -40,7 +40,7 @@ impl Request {
     /// `None` where the ends need not say the same of it, or have nothing in common.
     pub(super) fn of(connection: &ConnectionInfo, opened: &Opened) -> Option<Self> {
         let is_young = opened.start_ns.saturating_sub(connection.met_ns) < YOUNG_NS;
-        if connection.link == connection.id && !is_young {
+        if !connection.is_paired && !is_young {
             return None;
         }
         let direction = opened.role.requests().index();
@@ -150,6 +150,6 @@ pub(super) fn is_local(connection: &ConnectionInfo) -> bool {
     match (&connection.local, &connection.remote) {
         (Endpoint::Inet(local), Endpoint::Inet(remote)) => remote.ip().is_loopback() || remote.ip() == local.ip(),
         (Endpoint::Unix(_), _) => true,
-        _ => connection.link != connection.id,
+        _ => connection.is_paired,
     }
 }

@@ -26,6 +26,7 @@ use self::{
 };
 use crate::model::{
     exchange::{Exchange, Key, Opened},
+    ids::ProcessId,
     net::{ConnectionInfo, Role},
     trace_context::{SpanId, TraceId, TraceParent},
 };
@@ -187,6 +188,11 @@ impl Tracer {
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.iter().flatten().count()
+    }
+
+    /// A process is of a program whose threads serve one request each, though their sockets do not block.
+    pub fn trust_threads(&mut self, tgid: ProcessId) {
+        self.parents.trust_threads(tgid);
     }
 
     /// A request has begun.

@@ -121,6 +121,12 @@ impl Parents {
         }
     }
 
+    /// Threads of a process are known to serve one request each.
+    pub(super) fn trust_threads(&mut self, tgid: ProcessId) {
+        self.make_room();
+        self.processes.entry(tgid).or_default().stayed = PROVEN;
+    }
+
     /// A call has turned out to be made for no request.
     pub(super) fn on_background(&mut self, tgid: ProcessId, start_ns: u64) {
         self.make_room();

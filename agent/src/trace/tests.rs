@@ -45,6 +45,7 @@ impl Bed {
             asked: None,
             client: None,
             link: ConnectionId(id),
+            is_paired: false,
             origin: Origin { is_beginning: true, sequence: Some([100, 200]) },
             is_blocking,
             met_ns: 0,
@@ -55,6 +56,7 @@ impl Bed {
     fn pair(&mut self) -> (ConnectionInfo, ConnectionInfo) {
         let (mut client, mut server) = (self.conn(false), self.conn(false));
         server.link = client.id;
+        (client.is_paired, server.is_paired) = (true, true);
         (client.origin, server.origin) = (
             Origin { is_beginning: true, sequence: Some([7, 9]) },
             Origin { is_beginning: true, sequence: Some([9, 7]) },
@@ -390,4 +392,20 @@ fn a_request_that_is_told_behind_its_calls_takes_them_up() {
     assert!(other.parent.is_none() && before.parent.is_none() && before.trace_id != request.trace_id);
     bed.tracer.on_time(SECOND);
     assert_eq!((bed.tracer.orphans.len(), bed.tracer.unsettled.len()), (0, 0));
+}
+
+#[test]
+fn ends_that_have_been_connected_for_long_are_found_too() {
+    let mut bed = Bed::new();
+    let (client, server) = bed.pair();
+    let elsewhere = Thread { tgid: ProcessId(2), ..thread(2) };
+    let asked = bed.open_at(&client, Role::Client, thread(1), 100 * SECOND, 7, None);
+    let served = bed.open_at(&server, Role::Server, elsewhere, 100 * SECOND + 1, 7, None);
+    let (served, asked) = (bed.finish(served, 100 * SECOND + 2), bed.finish(asked, 100 * SECOND + 3));
+    assert!(is_child(served, asked, Evidence::Connection));
+    // Of one whose other end nobody has met, none is waited for.
+    let alone = bed.conn(false);
+    let asked = bed.open(&alone, Role::Client, thread(1), 100 * SECOND);
+    bed.finish(asked, 100 * SECOND + 1);
+    assert_eq!(bed.tracer.joins.len(), 0);
 }

@@ -38,6 +38,7 @@ fn connection() -> ConnectionInfo {
         client: None,
         link: ConnectionId(1),
         origin: Origin::default(),
+        is_paired: false,
         is_blocking: false,
         met_ns: 0,
     }
