@@ -203,6 +203,8 @@ pub enum Decision {
     Ignore,
     /// Leave it out until it serves one of [`Capture::choose_ports`].
     IgnoreUnlessServing,
+    /// Leave it out, since nothing is known of it: it may have been one to watch.
+    Unknown,
 }
 
 /// The running kernel side. Dropping it (or the end of the process) detaches everything.
@@ -352,11 +354,11 @@ impl Capture {
     pub fn decide(&mut self, tgid: ProcessId, decision: Decision) -> Result<(), CaptureError> {
         let policy = match decision {
             Decision::Watch => WATCH,
-            Decision::Ignore => IGNORE,
+            Decision::Ignore | Decision::Unknown => IGNORE,
             Decision::IgnoreUnlessServing => IGNORE_UNLESS_SERVING,
         };
         let told = self.processes.insert(tgid.0, policy, ONLY_IF_THERE);
-        self.undecided.on_decision(tgid, decision == Decision::Watch);
+        self.undecided.on_decision(tgid, matches!(decision, Decision::Watch | Decision::Unknown));
         match told {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(CaptureError::Watch { tgid, source }),

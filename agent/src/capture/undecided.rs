@@ -60,9 +60,9 @@ impl UndecidedLosses {
         Self { map, ended: HashSet::new(), counted: Losses::default() }
     }
 
-    /// A process was evaluated.
-    pub(super) fn on_decision(&mut self, tgid: ProcessId, is_watched: bool) {
-        if is_watched && let Ok([records, requests]) = self.map.get(&tgid.0, 0) {
+    /// A process was evaluated. `counts`: it is chosen, or may have been.
+    pub(super) fn on_decision(&mut self, tgid: ProcessId, counts: bool) {
+        if counts && let Ok([records, requests]) = self.map.get(&tgid.0, 0) {
             self.counted += Losses { records, requests };
         }
         self.forget(tgid);

@@ -141,11 +141,11 @@ impl Discovery {
         if is_wanted && before.is_some_and(|before| !before.is_wanted) {
             self.resumed.push(tgid);
         }
-        if !is_wanted && self.processes.is_unknown(tgid) {
-            self.unknown += 1;
-        }
+        let is_unknown = !is_wanted && self.processes.is_unknown(tgid);
+        self.unknown += u64::from(is_unknown);
         let decision = match verdict {
             Verdict::Watch(_) => Decision::Watch,
+            Verdict::Ignore(_) if is_unknown => Decision::Unknown,
             // One that serves a chosen port and is refused for what else a rule asks would be met at each of its pieces.
             _ if refusals < REFUSALS_MAX && self.processes.may_be_chosen_by_port(&verdict) => {
                 Decision::IgnoreUnlessServing
@@ -285,7 +285,14 @@ mod tests {
         assert!(chosen.decisions.contains(&(own, Decision::Watch)), "{:?}", chosen.decisions);
         let mut port = discovery(vec![Criteria { open_ports: vec![(1, 1)], ..Criteria::default() }]);
         assert!(!port.evaluate_running().contains(&own));
+        assert!(!port.evaluate(ProcessId(u32::MAX >> 1)));
+        assert!(port.decisions.contains(&(ProcessId(u32::MAX >> 1), Decision::Unknown)), "{:?}", port.decisions);
         assert!(port.decisions.contains(&(own, Decision::IgnoreUnlessServing)), "{:?}", port.decisions);
+        // One of which nothing is known may have been one to watch.
+        let gone = ProcessId(u32::MAX >> 1);
+        assert!(!chosen.evaluate(gone));
+        assert!(chosen.decisions.contains(&(gone, Decision::Unknown)), "{:?}", chosen.decisions);
+        assert_eq!(chosen.unknown(), 1);
         // Where all are watched there is nothing to be told before.
         let mut all = discovery(Vec::new());
         assert!(all.evaluate_running().contains(&own));
