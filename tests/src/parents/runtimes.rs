@@ -166,6 +166,8 @@ pub static RUNTIMES: &[Runtime] = &[
             LOOPS,
         )
     },
+    runtime("bun", || like_node_of("bun"), |at| services::like_node(at, "bun"), Pattern::ALL, None),
+    runtime("deno", || like_node_of("deno"), |at| services::like_node(at, "deno"), Pattern::ALL, None),
     runtime("axum", rust_version, |at| services::axum(at, "multi", "http1"), Pattern::ALL, TASKS),
     runtime("axum-current-thread", rust_version, |at| services::axum(at, "current", "http1"), Pattern::ALL, TASKS),
     Runtime {
@@ -267,6 +269,10 @@ fn py_of(version: &str) -> String {
 
 fn node_of(version: &str) -> String {
     services::version_of(&services::node_program(version), "-v")
+}
+
+fn like_node_of(name: &str) -> String {
+    services::version_of(&services::like_node_program(name), "--version")
 }
 
 fn java_version() -> String {

@@ -207,6 +207,19 @@ pub(super) fn node(at: &At, version: &str, arguments: &[&str]) -> Service {
     at.says(&mut command)
 }
 
+/// Bun or Deno, which run what Node does.
+pub(super) fn like_node_program(name: &str) -> PathBuf {
+    let package = if name == "bun" { "@oven/bun-linux-x64/bin/bun" } else { "@deno/linux-x64-glibc/deno" };
+    made("node").join("node_modules").join(package)
+}
+
+pub(super) fn like_node(at: &At, name: &str) -> Service {
+    let mut command = at.command(like_node_program(name));
+    // Each function of the system has to be allowed to Deno.
+    command.args(if name == "bun" { &["run"][..] } else { &["run", "--quiet", "--allow-all"] });
+    at.says(command.arg(need::source("parents/node/server.js")).arg("http"))
+}
+
 fn rust_program() -> PathBuf {
     need::built_by_cargo("parents/rust", "parents-rust", "")
 }
