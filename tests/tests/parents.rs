@@ -6,19 +6,22 @@ use tests::{
     parents::{Bed, Cell, Pattern, RUNTIMES},
 };
 
-on_both_backends!(contexts_that_are_passed_on);
+on_both_backends!(contexts_that_are_passed_on, parents_that_nothing_is_passed_for, no_parent_is_wrong);
 
 /// Rows that start at once.
 const FAST: &[&str] = &["c-threads", "c-fork", "python-threads", "nginx", "asyncio", "node-22", "go"];
 
-/// Asks each of them, and gives what is under a bar.
-fn faults(backend: Backend, cell: Cell) -> Vec<String> {
+/// Those of which each parent is found without a header.
+const FOUND: &[&str] = &["c-threads", "c-fork", "python-threads", "nginx"];
+
+/// Asks some of them, and gives what is under a bar.
+fn faults(backend: Backend, names: &[&str], patterns: &[Pattern], cell: Cell) -> Vec<String> {
     need::root();
     let mut faults = Vec::new();
-    for name in FAST {
+    for name in names {
         let runtime = RUNTIMES.iter().find(|runtime| runtime.name == *name).expect("a runtime of the table");
         let mut bed = Bed::start(runtime, backend, true);
-        for pattern in runtime.patterns {
+        for pattern in runtime.patterns.iter().filter(|pattern| patterns.contains(pattern)) {
             let verdict = bed.ask(&Cell { pattern: *pattern, ..cell }).verdict;
             let under = verdict.faults(runtime);
             if !under.is_empty() {
@@ -33,6 +36,29 @@ fn faults(backend: Backend, cell: Cell) -> Vec<String> {
 /// Each service passes the `traceparent` of its request on: whoever reads it finds each span's trace.
 fn contexts_that_are_passed_on(backend: Backend) {
     let cell = Cell { pattern: Pattern::Sequential, concurrency: 16, requests: 100, headers: true };
-    let faults = faults(backend, cell);
+    let faults = faults(backend, FAST, Pattern::ALL, cell);
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// Nothing is passed on, and calls are made by who serves the request: what the kernel side sees of threads and event loops says whose calls they are.
+fn parents_that_nothing_is_passed_for(backend: Backend) {
+    let cell = Cell { pattern: Pattern::Sequential, concurrency: 16, requests: 100, headers: false };
+    let faults = faults(backend, FOUND, &[Pattern::Sequential, Pattern::Pause], cell);
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// Where nothing tells whose a call is, it is nobody's.
+fn no_parent_is_wrong(backend: Backend) {
+    need::root();
+    for name in FAST {
+        let runtime = RUNTIMES.iter().find(|runtime| runtime.name == *name).expect("a runtime of the table");
+        let mut bed = Bed::start(runtime, backend, true);
+        for pattern in runtime.patterns {
+            let cell = Cell { pattern: *pattern, concurrency: 4, requests: 60, headers: false };
+            let verdict = bed.ask(&cell).verdict;
+            let wrong = verdict.within.wrong + verdict.across.wrong;
+            assert_eq!(wrong, 0, "{name}, {}: {:?}", pattern.name(), verdict.cases);
+        }
+        bed.stop();
+    }
 }
