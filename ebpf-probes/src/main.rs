@@ -1,7 +1,7 @@
 //! The kernel side: programs that tell which bytes moved over which connection of a watched process.
 //!
 //! `hooks` are the entry points and only translate; `handlers` hold the logic; `kernel` reads kernel structures; `maps`
-//! and `globals` are all the state there is. Nothing here knows OpenTelemetry, and nothing writes to a process.
+//! and `globals` are all the state there is, of the types in `state`. Each knows those behind it in this list only. Nothing here knows OpenTelemetry, and nothing writes to a process.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",
@@ -23,6 +23,8 @@ mod hooks;
 mod kernel;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod state;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -6,7 +6,7 @@ use ebpf_common::capture::{BEGINNING_WORDS, BEGINNINGS_MAX, begins};
 use super::capture::{opaque, room};
 use crate::{
     globals::{BEGINNINGS, BEGINNINGS_COUNT},
-    maps::Scratch,
+    state::Scratch,
 };
 
 /// For the verifier: the number of a beginning.

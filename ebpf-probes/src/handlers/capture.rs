@@ -8,7 +8,7 @@ use ebpf_common::{
     limits::{HEAD_MAX, IOV_MAX, IOV_ROUNDS, TAIL_MAX},
 };
 
-use crate::maps::Scratch;
+use crate::state::{Buffer, Scratch};
 
 const HEAD_ROOM: u64 = HEAD_MAX as u64;
 const TAIL_ROOM: u64 = TAIL_MAX as u64;
@@ -19,20 +19,6 @@ const TAKE_MASK: u64 = 2 * HEAD_ROOM - 1;
 /// For the verifier: a length of the tail.
 const TAIL_MASK: u64 = 2 * TAIL_ROOM - 1;
 const _: () = assert!(HEAD_MAX.is_power_of_two() && TAIL_MAX.is_power_of_two() && (IOV_MAX + 1).is_power_of_two());
-
-/// Where the bytes of a piece lie in the process's memory.
-///
-/// No `enum` with fields: a variant that lacks one leaves it undefined, and the compiler may still spill it to the
-/// stack, which the verifier refuses.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Buffer {
-    kind: u64,
-    /// Address, or the event's flag that says why the bytes are not read.
-    what: u64,
-    /// Entries of an array.
-    count: u64,
-}
 
 const HIDDEN: u64 = 0;
 const PLAIN: u64 = 1;

@@ -4,7 +4,7 @@ use core::hint::cold_path;
 
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
-    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, generated::bpf_ringbuf_output},
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns},
 };
 use ebpf_common::{
     events::{DnsResponse, EventKind, RECEIVED},
@@ -12,10 +12,15 @@ use ebpf_common::{
     policy::Counter,
 };
 
-use super::capture::{Buffer, least, opaque, read_user, read_user_value, room};
+use super::{
+    capture::{least, opaque, read_user, read_user_value, room},
+    counters::count,
+    emit::emit_bytes,
+};
 use crate::{
     kernel::task::{self, tgid_of},
-    maps::{ANSWERED, EVENTS, SCRATCH, count},
+    maps::{ANSWERED, SCRATCH},
+    state::Buffer,
 };
 
 /// Where DNS servers listen.
@@ -64,11 +69,7 @@ pub fn answered(moved: u32, buffer: Buffer) -> Option<()> {
     // SAFETY: within the payload, which has room for more.
     unsafe { record.cast::<DnsResponse>().write_unaligned(answer) };
     let len = size_of::<DnsResponse>() as u64 + len;
-    // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
-    if unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, record.cast(), len, BPF_RB_NO_WAKEUP.into()) } != 0 {
-        count(Counter::LostRingFull);
-    }
-    Some(())
+    emit_bytes(record, len, BPF_RB_NO_WAKEUP.into())
 }
 
 /// Whether a process has not had more answers lately than are read of one.

@@ -5,7 +5,7 @@
 //! Runs as a program of its own (a tail call), which calls itself after a few steps: so the verifier has little to follow.
 //! All that a step changes is kept in memory. The plaintext of TLS is followed in the same way, from the programs of uprobes.
 
-use core::{cell::UnsafeCell, hint::cold_path};
+use core::hint::cold_path;
 
 use ebpf_common::{
     events::{Data, flags, is_plaintext},
@@ -14,13 +14,15 @@ use ebpf_common::{
 };
 
 use super::{
-    capture::{Buffer, Memory, least, opaque, read_user, read_user_value, room},
-    messages,
-    socket_io::{self, output},
+    capture::{Memory, least, opaque, read_user, read_user_value, room},
+    counters::count,
+    emit::emit_piece,
+    messages, socket_io,
+    sockets::Socket,
 };
 use crate::{
-    kernel::socket::Socket,
-    maps::{FOLLOWED, SCRATCH, Scratch, count},
+    maps::SCRATCH,
+    state::{Buffer, FOLLOWED, FrameCursor, Scratch, Walk},
 };
 
 /// Bytes of a frame's header (RFC 9113, section 4.1).
@@ -43,22 +45,6 @@ const SETTINGS_LEN: u64 = 0xff << 16;
 /// A bound for the verifier on where in the captured bytes something lies.
 const MASK: u64 = HEAD_MAX as u64 - 1;
 
-/// Where a direction stands between two pieces.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct FrameCursor {
-    /// Bytes left of the payload (or of the preface).
-    left: u32,
-    /// The payload is that of a DATA frame, or the body of a message.
-    data: u8,
-    /// What is followed: [`FRAMES_OF_HTTP2`] or [`MESSAGES`].
-    kind: u8,
-    /// Bytes seen of a frame's header; or where in a message's head the next byte stands.
-    have: u16,
-    /// The first of them; or the length of the body, as far as it is known.
-    word: u64,
-}
-
 impl FrameCursor {
     /// At the beginning of a frame.
     pub const BETWEEN: Self = Self { left: 0, data: 0, kind: FRAMES_OF_HTTP2 as u8, have: 0, word: 0 };
@@ -70,73 +56,6 @@ impl FrameCursor {
     pub(super) fn in_message(left: u64, have: u64, word: u64) -> Self {
         Self { left: left as u32, data: u8::from(left > 0), kind: MESSAGES as u8, have: have as u16, word }
     }
-}
-
-/// A number in memory that is read and written exactly where the code says so.
-#[repr(transparent)]
-pub struct Slot(UnsafeCell<u64>);
-
-// SAFETY: each processor has its own; see `Slot::get`.
-unsafe impl Sync for Slot {}
-
-impl Slot {
-    #[inline(always)]
-    pub fn get(&self) -> u64 {
-        // SAFETY: in per-CPU memory that no other program uses meanwhile.
-        unsafe { self.0.get().read_volatile() }
-    }
-
-    #[inline(always)]
-    pub(super) fn set(&self, value: u64) {
-        // SAFETY: as above.
-        unsafe { self.0.get().write_volatile(value) }
-    }
-
-    #[inline(always)]
-    pub(super) fn add(&self, value: u64) {
-        self.set(self.get().wrapping_add(value));
-    }
-
-    #[inline(always)]
-    pub(super) fn take(&self, value: u64) {
-        self.set(self.get().wrapping_sub(value));
-    }
-}
-
-/// A piece being walked.
-#[repr(C)]
-pub struct Walk {
-    /// The socket (`syscall` backend), or the TLS object; and what tells it from another at the same address.
-    pub socket: Slot,
-    pub inode: Slot,
-    /// What is left of the buffer at hand, and of the array of buffers.
-    pub(super) at: Slot,
-    pub(super) here: Slot,
-    iov: Slot,
-    iov_left: Slot,
-    /// Bytes of the piece that were neither copied nor left out yet; of messages: not recorded yet.
-    pub(super) rest: Slot,
-    /// Bytes of the record: copied, walked of these, and left out after them.
-    pub(super) head: Slot,
-    pub(super) walked: Slot,
-    skipped: Slot,
-    /// How many bytes to copy next, at most.
-    window: Slot,
-    /// See [`FrameCursor`].
-    pub(super) left: Slot,
-    data: Slot,
-    pub(super) have: Slot,
-    pub(super) word: Slot,
-    /// What was taken for a frame's header is none; or the length of a message's body is not known.
-    pub(super) strange: Slot,
-    /// What there is to walk over, see [`FRAMES_OF_HTTP2`].
-    kind: Slot,
-    /// The piece was copied before, as any other.
-    pub(super) is_copied: Slot,
-    /// The head of a message has ended in it; of frames: how many HEADERS began in what is not recorded yet.
-    pub(super) has_head: Slot,
-    /// HEADERS in records that were lost.
-    lost: Slot,
 }
 
 impl Walk {
@@ -331,7 +250,7 @@ pub fn finish_in<S: Socket>(
             connection.flags &= !(FOLLOWED << side);
         }
         // What was not reached is left out.
-        let recorded = emit(walk, scratch, rest, 0);
+        let recorded = emit_walked(walk, scratch, rest, 0);
         if walk.kind.get() == LOST_PART {
             socket_io::count_request(connection, direction);
         }
@@ -345,7 +264,7 @@ pub fn finish_in<S: Socket>(
         // The place is lost: what was not reached shows as a gap, and from here on pieces are recorded as any others.
         connection.flags &= !(FOLLOWED << side);
     }
-    let recorded = emit(walk, scratch, rest, if rest > 0 { flags::FAULT } else { 0 });
+    let recorded = emit_walked(walk, scratch, rest, if rest > 0 { flags::FAULT } else { 0 });
     if walk.lost.get() != 0 {
         cold_path();
         socket_io::count_requests(connection, direction, walk.lost.get());
@@ -373,7 +292,7 @@ fn advance(walk: &Walk, scratch: *mut Scratch) -> bool {
     let head = walk.head.get();
     if walk.skipped.get() > 0 || head > u64::from(HEAD_MAX - WINDOW) {
         // Where the ring is full, the gap shows in the positions.
-        let _counted = emit(walk, scratch, 0, 0);
+        let _counted = emit_walked(walk, scratch, 0, 0);
     }
     let head = walk.head.get();
     let room_left = u64::from(HEAD_MAX).wrapping_sub(head);
@@ -498,7 +417,7 @@ fn word(scratch: *mut Scratch, at: u64) -> u64 {
 
 /// Records what was copied and what was left out after it, and `more` bytes that were not reached.
 #[inline(always)]
-fn emit(walk: &Walk, scratch: *mut Scratch, more: u64, why: u32) -> Option<()> {
+fn emit_walked(walk: &Walk, scratch: *mut Scratch, more: u64, why: u32) -> Option<()> {
     let head = walk.head.get();
     let len = head + walk.skipped.get() + more;
     walk.head.set(0);
@@ -510,7 +429,7 @@ fn emit(walk: &Walk, scratch: *mut Scratch, more: u64, why: u32) -> Option<()> {
     (header.len, header.flags) = (len as u32, seen | why);
     // A first piece was put together as any other before it was known to be one, with a tail where it is long.
     (header.head_len, header.tail_len) = (head as u16, 0);
-    let recorded = output(scratch, head);
+    let recorded = emit_piece(scratch, head);
     if recorded.is_none() {
         walk.lost.add(walk.has_head.get());
         if walk.kind.get() != FRAMES_OF_HTTP2 {

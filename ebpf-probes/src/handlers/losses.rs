@@ -4,17 +4,11 @@ use core::{arch::asm, hint::cold_path};
 
 use ebpf_common::policy::{Counter, WATCH};
 
-use crate::maps::{PROCESSES, UNDECIDED_LOSSES, count_many};
-
-/// What was lost of a process.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Losses {
-    /// Records that were shed.
-    pub records: u64,
-    /// Requests that are not told, at most.
-    pub requests: u64,
-}
+use super::counters::count_many;
+use crate::{
+    maps::{PROCESSES, UNDECIDED_LOSSES},
+    state::Losses,
+};
 
 /// So many requests of a process may have been lost.
 ///

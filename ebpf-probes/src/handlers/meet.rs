@@ -14,13 +14,13 @@ use ebpf_common::{
     events::{ARGS_ROOM, EventKind, Met, NAME_ROOM, PATH_ROOM},
     limits::{JUDGE_WAKE_NS, PATH_NAMES},
     offsets::ABSENT,
-    policy::Counter,
 };
 
+use super::emit::Room;
 use crate::{
     globals::OFFSETS,
     kernel::{read_into, task},
-    maps::{EVENTS, SCRATCH, count},
+    maps::SCRATCH,
 };
 
 /// [`meet_process`]: user space is told, or was told before.
@@ -38,11 +38,8 @@ const _: () = assert!(PATH_ROOM.is_power_of_two() && ARGS_ROOM.is_power_of_two()
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn meet_process(tgid: u32, port: u32) -> u32 {
-    let Some(mut record) = EVENTS.reserve::<Met>(0) else {
-        count(Counter::LostRingFull);
-        return NOT_TOLD;
-    };
-    let met = record.as_mut_ptr();
+    let Some(mut room) = Room::<Met>::take() else { return NOT_TOLD };
+    let met = room.record();
     // SAFETY: the helpers only return numbers.
     let (task, at_ns) = unsafe { (bpf_get_current_task(), bpf_ktime_get_ns()) };
     let leader = address(task, OFFSETS.task_group_leader.load());
@@ -61,7 +58,7 @@ pub extern "C" fn meet_process(tgid: u32, port: u32) -> u32 {
     arguments(met, task);
     executable(met, task);
     cgroup(met, task);
-    record.submit(wake(at_ns).into());
+    room.emit_waking(wake(at_ns));
     TOLD
 }
 

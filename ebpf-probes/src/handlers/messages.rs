@@ -15,10 +15,12 @@ use ebpf_common::{
 
 use super::{
     capture::{least, opaque, read_user, room},
-    frames::{DONE, FrameCursor, LOST, MORE, Walk, next_buffer},
+    counters::count,
+    emit::emit_piece,
+    frames::{DONE, LOST, MORE, next_buffer},
     losses, socket_io,
 };
-use crate::maps::{Connection, FOLLOWED, Scratch, TURN, count};
+use crate::state::{Connection, FOLLOWED, FrameCursor, Scratch, TURN, Walk};
 
 /// Where in the head of a request the next byte stands, see [`Walk::have`]: before it.
 const BEFORE: u64 = 0;
@@ -121,7 +123,7 @@ pub(super) fn finish(
     }
     let tail = u64::from(header.tail_len);
     (header.len, header.head_len) = (rest as u32, head as u16);
-    let recorded = socket_io::output(scratch, head + tail);
+    let recorded = emit_piece(scratch, head + tail);
     if recorded.is_none() && is_first {
         socket_io::count_request(connection, direction);
     } else if recorded.is_none() && head > 0 {
@@ -171,7 +173,7 @@ fn tell(scratch: *mut Scratch, len: u64, head: u64) -> Option<()> {
     // SAFETY: per-CPU memory that no other program uses meanwhile.
     let header: &mut Data = unsafe { &mut (*scratch).header };
     (header.len, header.head_len, header.tail_len) = (len as u32, head as u16, 0);
-    let recorded = socket_io::output(scratch, head);
+    let recorded = emit_piece(scratch, head);
     if recorded.is_none() && head > 0 {
         let _counted = losses::lose_requests(header.tgid, 1);
     }

@@ -2,7 +2,9 @@
 
 pub mod beginnings;
 pub mod capture;
+pub mod counters;
 pub mod dns;
+pub mod emit;
 pub mod frames;
 pub mod losses;
 pub mod meet;
@@ -14,6 +16,7 @@ pub mod scratch;
 pub mod shares;
 pub mod socket_io;
 pub mod socket_state;
+pub mod sockets;
 pub mod standby;
 pub mod tls;
 pub mod tls_calls;

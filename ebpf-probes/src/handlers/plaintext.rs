@@ -4,18 +4,18 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use ebpf_common::events::flags;
 
 use super::{
-    capture::{self, Buffer, Memory},
+    capture::{self, Memory},
+    emit::emit_piece,
     frames, scratch,
     socket_io::{self, FOLLOW, NOTHING},
+    sockets::Socket,
     tls::announce,
     work,
 };
 use crate::{
-    kernel::{
-        socket::{Sequences, Socket},
-        task::tgid_of,
-    },
-    maps::{Connection, FOLLOWED, IGNORED, Scratch, TLS_STREAMS, TlsKey, TlsStream},
+    kernel::{socket::Sequences, task::tgid_of},
+    maps::TLS_STREAMS,
+    state::{Buffer, Connection, FOLLOWED, IGNORED, Scratch, TlsKey, TlsStream},
 };
 
 /// Plaintext as a backend would hand its socket over, so that its frames are followed in the same way.
@@ -233,7 +233,7 @@ fn unfollowed() -> Option<()> {
         // SAFETY: a value of the map; at worst another object's, if it is evicted at this moment.
         unsafe { (*connection).flags &= !(FOLLOWED << side) };
     }
-    let recorded = socket_io::output(scratch, u64::from(header.head_len) + u64::from(header.tail_len));
+    let recorded = emit_piece(scratch, u64::from(header.head_len) + u64::from(header.tail_len));
     scratch::release(scratch);
     recorded
 }

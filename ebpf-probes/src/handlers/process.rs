@@ -1,16 +1,16 @@
 //! Which processes are watched: inherited on fork, dropped on exit.
 
-use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_ktime_get_ns};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use ebpf_common::{
     events::{EventKind, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process},
     policy::{Counter, IGNORE, IGNORE_UNLESS_SERVING, UNDECIDED, WATCH},
 };
 
+use super::{counters::count, emit::Room, meet};
 use crate::{
     globals::{OFFSETS, WATCH_ALL},
-    handlers::meet,
-    kernel::{as_number, clear, read, read_into, socket, task},
-    maps::{EVENTS, PROCESSES, all_are_attached, count},
+    kernel::{as_number, read, read_into, socket, task},
+    maps::{ALL_ATTACHED, PORTS, PROCESSES},
 };
 
 /// A process that nothing is known of, where any may be watched.
@@ -25,6 +25,22 @@ fn policy(tgid: u32) -> u32 {
         None if WATCH_ALL.load() != 0 && all_are_attached() => UNKNOWN,
         None => IGNORE,
     }
+}
+
+/// Whether all programs are in their place.
+#[inline(always)]
+fn all_are_attached() -> bool {
+    ALL_ATTACHED.get(0).is_some_and(|&attached| attached != 0)
+}
+
+/// The port that a socket serves, if processes are chosen by it; else 0.
+#[inline(always)]
+fn chosen_port(sk: u64) -> u16 {
+    let port = socket::local_port(sk);
+    if port == 0 || PORTS.get(u32::from(port) / 64).is_none_or(|word| word >> (port % 64) & 1 == 0) {
+        return 0;
+    }
+    if socket::may_serve(sk) { port } else { 0 }
 }
 
 /// Whether a process is watched, or is not judged yet.
@@ -60,7 +76,7 @@ pub fn admit(tgid: u32, sk: u64, is_new: bool) -> Option<u32> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn admit_by_socket(tgid: u32, sk: u64, is_new: u32, policy: u32) -> u32 {
-    let port = if policy == UNDECIDED && is_new == 0 { 0 } else { socket::chosen_port(sk) };
+    let port = if policy == UNDECIDED && is_new == 0 { 0 } else { chosen_port(sk) };
     if port == 0 {
         match policy {
             IGNORE_UNLESS_SERVING => return IGNORE,
@@ -86,7 +102,7 @@ pub extern "C" fn admit_by_socket(tgid: u32, sk: u64, is_new: u32, policy: u32) 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn serves_chosen_port(sk: u64) -> u32 {
-    u32::from(socket::chosen_port(sk) != 0)
+    u32::from(chosen_port(sk) != 0)
 }
 
 /// `child` was cloned from `parent`; both are addresses of a `struct task_struct`.
@@ -158,12 +174,8 @@ pub fn exited(task: u64) -> Option<()> {
 
 #[inline(always)]
 fn report(what: u32, tgid: u32, parent: u32, task: u64, exit_code: u32) -> Option<()> {
-    let Some(mut record) = EVENTS.reserve::<Process>(0) else {
-        count(Counter::LostRingFull);
-        return None;
-    };
-    let process = record.as_mut_ptr();
-    clear(process);
+    let mut room = Room::<Process>::take()?;
+    let process = room.zeroed();
     // SAFETY: members of a record in the ring buffer; the helper only returns a number.
     unsafe {
         (*process).kind = EventKind::Process as u32;
@@ -175,6 +187,6 @@ fn report(what: u32, tgid: u32, parent: u32, task: u64, exit_code: u32) -> Optio
         (*process).exit_code = exit_code;
         let _unnamed = read_into((&raw mut (*process).comm).cast(), 16, task, OFFSETS.task_comm.load());
     }
-    record.submit(BPF_RB_NO_WAKEUP.into());
+    room.emit();
     Some(())
 }

@@ -18,13 +18,15 @@ use ebpf_common::{
 };
 
 use super::{
-    capture::{Buffer, Memory, least, read_user_value},
+    capture::{Memory, least, read_user_value},
+    counters::count,
     plaintext, process,
     tls::{self, AMBIGUOUS, BELIEVED, ESTABLISHED, MID_STREAM, NOTHING_DONE},
+    tls_threads,
 };
-use crate::maps::{
-    self, BOUND, Connection, IGNORED, Scratch, TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TLS_WRITERS, TlsKey, TlsStream,
-    TlsThread, TlsWriter, count,
+use crate::{
+    maps::{TLS_CARRIERS, TLS_STREAMS, TLS_THREADS, TLS_WRITERS},
+    state::{BOUND, Buffer, Connection, IGNORED, Scratch, TlsKey, TlsStream, TlsThread, TlsWriter},
 };
 
 /// `ContentType::ApplicationData`, as rustc numbers it.
@@ -245,7 +247,7 @@ pub fn sent(scratch: *mut Scratch, connection: &mut Connection) -> Option<()> {
 #[inline(always)]
 fn follow(key: &TlsKey, sequence: u64, file: impl FnOnce() -> u32) -> Option<u64> {
     let Some(writer) = TLS_WRITERS.get_ptr_mut(key) else {
-        if maps::tls_probes_are_complete(file()) {
+        if tls_threads::probes_are_complete(file()) {
             let _full = TLS_WRITERS.insert(key, &TlsWriter { carrier: 0, next: sequence + 1, observed: 0 }, 0);
         }
         return Some(0);

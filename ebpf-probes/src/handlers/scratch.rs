@@ -8,7 +8,8 @@ use core::arch::asm;
 
 use ebpf_common::{limits::TLS_SCRATCH_SLOTS, policy::Counter};
 
-use crate::maps::{Scratch, TLS_SCRATCH, count};
+use super::counters::count;
+use crate::{maps::TLS_SCRATCH, state::Scratch};
 
 /// A room for a program that runs for `thread`. Has to be given back.
 ///

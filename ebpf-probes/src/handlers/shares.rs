@@ -13,10 +13,11 @@ use ebpf_common::{
     policy::Counter,
 };
 
-use super::losses;
+use super::{counters::count, losses};
 use crate::{
     globals::{RING, SELECTIVE},
-    maps::{EVENTS, SHARES, Scratch, Share, count},
+    maps::{EVENTS, SHARES},
+    state::{Scratch, Share},
 };
 
 /// Whether a record of `len` bytes, of the process `tgid` and put together in `scratch`, may go into the ring.

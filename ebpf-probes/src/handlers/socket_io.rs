@@ -2,33 +2,34 @@
 
 use core::hint::cold_path;
 
-use aya_ebpf::{
-    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::{bpf_ktime_get_ns, generated::bpf_ringbuf_output},
-};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use ebpf_common::{
     capture::{Capture, MODE_HTTP2_FRAMES, MODE_NOTHING, MODE_TURNS, begins},
     events::{Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, flags},
-    limits::{HEAD_MAX, LATER_HEAD, LOOK_EVERY, SMALL_PIECE, TAIL_MAX},
+    limits::{LATER_HEAD, SMALL_PIECE},
     policy::{Counter, UNDECIDED},
 };
 
 use super::{
     beginnings,
-    capture::{self, Buffer, Copied},
-    frames::{self, FrameCursor},
-    losses, process, rustls, shares, tls, tls_threads, work,
+    capture::{self, Copied},
+    counters::count,
+    emit::{Room, emit, emit_piece},
+    frames, losses, process, rustls, shares,
+    sockets::Socket,
+    tls, tls_threads, work,
 };
 use crate::{
-    globals::{HEAD_LIMIT, WAKE_AT, WHOLE_LIMIT},
+    globals::{HEAD_LIMIT, WHOLE_LIMIT},
     kernel::{
-        as_number, clear,
-        socket::{self, Sequences, Socket},
+        as_number,
+        socket::{self, Sequences},
         task::{self, tgid_of},
     },
-    maps::{
-        ANNOUNCED, BOUND, CAPTURES, CIPHER, Connection, EVENTS, FIN_SENT, FOLLOWED, IGNORED, RESPONDED, RESPONSES,
-        SCRATCH, SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, WHOLE, count,
+    maps::{CAPTURES, SCRATCH},
+    state::{
+        ANNOUNCED, AT_FIRST, BOUND, Buffer, CIPHER, Connection, FIN_SENT, FOLLOWED, FrameCursor, IGNORED, RESPONDED,
+        RESPONSES, SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, WHOLE,
     },
 };
 
@@ -38,9 +39,6 @@ const ASKED_EVERY: [u32; 2] = [4, 64];
 
 /// Bytes of the first TLS record that clients read before the rest: its header, and by OpenSSL 1.0.2 two more.
 const PEEKED: u64 = 7;
-
-/// What is captured of a connection whose budgets are still to be [set](at_first).
-pub const AT_FIRST: Capture = Capture { mode: MODE_TURNS, head: [HEAD_MAX; 2], tail: TAIL_MAX };
 
 /// What is captured of a connection as long as it is not known what it carries.
 #[inline(always)]
@@ -269,7 +267,7 @@ pub fn unfollowed<S: Socket>(socket: S, direction: u32) -> Option<()> {
     let scratch = SCRATCH.get_ptr_mut(side as u32)?;
     // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
     let header = unsafe { &(*scratch).header };
-    output(scratch, u64::from(header.head_len) + u64::from(header.tail_len))
+    emit_piece(scratch, u64::from(header.head_len) + u64::from(header.tail_len))
 }
 
 /// Counts a piece; whether user space wants nothing more of the connection.
@@ -410,7 +408,7 @@ pub fn send(
     header.head_len = copied.head_len as u16;
     let tail_len = capture::least(copied.tail_len, connection.capture.tail.into());
     header.tail_len = tail_len as u16;
-    if beginning <= TLS_RECORD && output(scratch, copied.head_len + tail_len).is_none() {
+    if beginning <= TLS_RECORD && emit_piece(scratch, copied.head_len + tail_len).is_none() {
         count_request(connection, direction);
     }
     beginning
@@ -499,11 +497,7 @@ pub fn ended<S: Socket>(socket: S, thread: u64) -> Option<()> {
 /// Tells user space that no more bytes come in.
 #[inline(always)]
 pub fn end(conn: u64, thread: u64, [position, other_position]: [u64; 2]) -> Option<()> {
-    let Some(mut record) = EVENTS.reserve::<Data>(0) else {
-        count(Counter::LostRingFull);
-        return None;
-    };
-    record.write(Data {
+    emit(Data {
         kind: EventKind::Data as u32,
         direction: RECEIVED,
         flags: flags::END,
@@ -519,9 +513,7 @@ pub fn end(conn: u64, thread: u64, [position, other_position]: [u64; 2]) -> Opti
         at_ns: unsafe { bpf_ktime_get_ns() },
         position,
         other_position,
-    });
-    record.submit(BPF_RB_NO_WAKEUP.into());
-    Some(())
+    })
 }
 
 /// Moves a direction's count forward over a piece. Writes down the position of its first byte, and whether two threads
@@ -668,12 +660,8 @@ pub(super) fn first_word(scratch: *mut Scratch) -> u32 {
 /// Tells user space of a connection before its first piece. `first`: how long that is, for TCP.
 #[inline(always)]
 fn announce(sk: u64, connection: &Connection, tgid: u32, at_ns: u64, first: u32) -> Option<()> {
-    let Some(mut record) = EVENTS.reserve::<Open>(0) else {
-        count(Counter::LostRingFull);
-        return None;
-    };
-    let open = record.as_mut_ptr();
-    clear(open);
+    let mut room = Room::<Open>::take()?;
+    let open = room.zeroed();
     // SAFETY: members of a record in the ring buffer.
     unsafe {
         (*open).kind = EventKind::Open as u32;
@@ -693,52 +681,6 @@ fn announce(sk: u64, connection: &Connection, tgid: u32, at_ns: u64, first: u32)
         // SAFETY: as above.
         unsafe { (*open).state |= MET_AT_BEGINNING };
     }
-    record.submit(BPF_RB_NO_WAKEUP.into());
+    room.emit();
     Some(())
-}
-
-#[inline(always)]
-pub fn output(scratch: *mut Scratch, payload: u64) -> Option<()> {
-    // For the verifier; head and tail together are less.
-    const MASK: u64 = 2 * HEAD_MAX as u64 - 1;
-    let len = size_of::<Data>() as u64 + (capture::opaque(payload) & MASK);
-    // SAFETY: per-CPU memory.
-    if !shares::may_take(scratch, unsafe { (*scratch).header.tgid }, len) {
-        return None;
-    }
-    // SAFETY: the verifier proves that `len` bytes lie within the scratch buffer.
-    let result = unsafe { bpf_ringbuf_output(&raw const EVENTS as *mut _, scratch.cast(), len, wake_up(scratch, len)) };
-    if result != 0 {
-        cold_path();
-        count(Counter::LostRingFull);
-        return None;
-    }
-    Some(())
-}
-
-/// Never wake user space for each event: that costs the watched thread more than all else together. It looks by itself
-/// every few milliseconds; only when a share of the ring has filled up before is it told, once. Even to ask how full the
-/// ring is would be felt if it were done for each event.
-#[inline(always)]
-fn wake_up(scratch: *mut Scratch, len: u64) -> u64 {
-    // SAFETY: per-CPU memory.
-    let (unasked, woken) = unsafe { (&mut (*scratch).unasked, &mut (*scratch).woken) };
-    *unasked += len;
-    if *unasked < u64::from(LOOK_EVERY) {
-        return BPF_RB_NO_WAKEUP.into();
-    }
-    cold_path();
-    *unasked = 0;
-    let waiting = shares::waiting();
-    // SAFETY: per-CPU memory.
-    unsafe { (*scratch).pressed = u64::from(shares::is_pressed(waiting)) };
-    if waiting < u64::from(WAKE_AT.load()) {
-        *woken = 0;
-        return BPF_RB_NO_WAKEUP.into();
-    }
-    if *woken != 0 {
-        return BPF_RB_NO_WAKEUP.into();
-    }
-    *woken = 1;
-    BPF_RB_FORCE_WAKEUP.into()
 }

@@ -1,15 +1,12 @@
 //! TCP state changes of connections that were met.
 
-use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_ktime_get_ns};
-use ebpf_common::{
-    events::{EventKind, State, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_FIN_WAIT1, TCP_LAST_ACK},
-    policy::Counter,
-};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use ebpf_common::events::{EventKind, State, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_FIN_WAIT1, TCP_LAST_ACK};
 
-use super::socket_io;
+use super::{emit::emit, socket_io, sockets::Socket};
 use crate::{
-    kernel::socket::{self, Sequences, Socket},
-    maps::{ANNOUNCED, BOUND, Connection, EVENTS, FIN_SENT, IGNORED, TCP, count},
+    kernel::socket::{self, Sequences},
+    state::{ANNOUNCED, BOUND, Connection, FIN_SENT, IGNORED, TCP},
 };
 
 /// `socket`, remembered as `connection`, enters `state`. Gives whether all that moves over it was recorded.
@@ -38,7 +35,8 @@ pub fn changed<S: Socket>(socket: S, connection: *mut Connection, state: u32) ->
         let is_bound = connection.flags & BOUND != 0;
         let (conn, [received, sent], unread) =
             if is_bound { (connection.plaintext, [0; 2], 0) } else { (connection.id, [received, sent], unread) };
-        tell(State {
+        // What is lost is counted.
+        let _told_or_lost = emit(State {
             kind: EventKind::State as u32,
             state,
             conn,
@@ -51,13 +49,4 @@ pub fn changed<S: Socket>(socket: S, connection: *mut Connection, state: u32) ->
         });
     }
     all
-}
-
-#[inline(always)]
-fn tell(state: State) {
-    let Some(mut record) = EVENTS.reserve::<State>(0) else {
-        return count(Counter::LostRingFull);
-    };
-    record.write(state);
-    record.submit(BPF_RB_NO_WAKEUP.into());
 }

@@ -8,9 +8,10 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
 use ebpf_common::policy::{CLAIMS_CHUNK, Counter};
 
+use super::counters::count;
 use crate::{
     globals::{STANDBY, THREADS},
-    maps::{CLAIMS, COPY, STANDING_BY, count},
+    maps::{CLAIMS, COPY, STANDING_BY},
 };
 
 /// Hooks, each with a bit of its own: an interrupt may hit one while a thread is at another.

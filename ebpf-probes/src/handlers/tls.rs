@@ -5,7 +5,7 @@
 //! the library through memory, the connection on which a thread received just before it asked the library to read is
 //! a candidate, and is believed when that was so twice in a row.
 //!
-//! A call is named by where on the stack its return address lies ([`crate::maps::TlsCall`]): a program may switch stacks within it,
+//! A call is named by where on the stack its return address lies ([`crate::state::TlsCall`]): a program may switch stacks within it,
 //! carry it on by another thread, begin another within it, or never return from it. A socket call is within the innermost call
 //! above it on its own stack.
 //!
@@ -14,10 +14,7 @@
 
 use core::hint::cold_path;
 
-use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
-    helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
-};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use ebpf_common::{
     events::{Bind, EventKind, MET_MID_STREAM, Open, PLAINTEXT, RECEIVED, SENT, State, TCP_CLOSE, TCP_FIN_WAIT1},
     limits::{HEAD_MAX, TLS_RECORD_MAX},
@@ -26,19 +23,19 @@ use ebpf_common::{
 
 use super::{
     capture::read_user_value,
-    frames::FrameCursor,
+    counters::count,
+    emit::{Room, emit},
     plaintext::plaintext_piece,
     process, socket_io,
     tls_calls::{
         Begun, ENCRYPTER, HANDSHAKE, PAGE_SHIFT, PAGES, READ_PACKET, UNCORK, closes, innermost, open_call, opens,
     },
+    tls_threads,
 };
 use crate::{
-    kernel::{clear, task},
-    maps::{
-        self, ANNOUNCED, BOUND, CIPHER, Connection, EVENTS, HELD, IGNORED, TLS_CARRIERS, TLS_HELD, TLS_STREAMS,
-        TLS_THREADS, TlsCall, TlsKey, TlsStream, TlsThread, count,
-    },
+    kernel::task,
+    maps::{TLS_CARRIERS, TLS_HELD, TLS_STREAMS, TLS_THREADS},
+    state::{ANNOUNCED, BOUND, CIPHER, Connection, FrameCursor, HELD, IGNORED, TlsCall, TlsKey, TlsStream, TlsThread},
 };
 
 /// The first word of a TLS record with a handshake message or application data, as it reads in memory; its last bit
@@ -406,7 +403,7 @@ pub fn frees(object: u64) -> Option<()> {
 /// to be read, and [`super::rustls::sent`] to be told. `call`: see [`socket_io::moved`].
 #[inline(always)]
 pub fn carried(connection: &mut Connection, direction: u32, len: u32, call: impl FnOnce() -> u64) -> bool {
-    if !maps::tls_is_probed() {
+    if !tls_threads::is_probed() {
         return false;
     }
     if connection.flags & BOUND == 0 {
@@ -514,7 +511,7 @@ pub fn received_nothing(
     stack: impl FnOnce() -> u64,
     connection: impl FnOnce() -> Option<Option<*mut Connection>>,
 ) -> Option<()> {
-    if !maps::tls_is_probed() {
+    if !tls_threads::is_probed() {
         return None;
     }
     let thread_id = bpf_get_current_pid_tgid();
@@ -542,7 +539,7 @@ pub fn received_nothing(
 /// The current thread tried to send, and could not. `conn` finds the connection.
 #[inline(always)]
 pub fn sent_nothing(connection: impl FnOnce() -> Option<*mut Connection>) -> Option<()> {
-    if !maps::tls_is_probed() {
+    if !tls_threads::is_probed() {
         return None;
     }
     let thread_id = bpf_get_current_pid_tgid();
@@ -586,7 +583,7 @@ pub(super) fn stream(key: &TlsKey, file: impl FnOnce() -> u32) -> Option<*mut Tl
     if let Some(stream) = TLS_STREAMS.get_ptr_mut(key) {
         return Some(stream);
     }
-    if !maps::tls_probes_are_complete(file()) {
+    if !tls_threads::probes_are_complete(file()) {
         return None;
     }
     remember_stream(key.object, key.tgid);
@@ -713,12 +710,8 @@ pub(super) fn announce(stream: &mut TlsStream) -> Option<()> {
     if stream.plaintext.flags & ANNOUNCED != 0 {
         return Some(());
     }
-    let Some(mut record) = EVENTS.reserve::<Open>(0) else {
-        count(Counter::LostRingFull);
-        return None;
-    };
-    let open = record.as_mut_ptr();
-    clear(open);
+    let mut room = Room::<Open>::take()?;
+    let open = room.zeroed();
     // SAFETY: members of a record in the ring buffer; the helper only returns a number.
     unsafe {
         (*open).kind = EventKind::Open as u32;
@@ -727,28 +720,21 @@ pub(super) fn announce(stream: &mut TlsStream) -> Option<()> {
         (*open).tgid = stream.plaintext.tgid;
         (*open).state = if stream.traits & MID_STREAM != 0 { MET_MID_STREAM } else { 0 };
     }
-    record.submit(BPF_RB_NO_WAKEUP.into());
+    room.emit();
     stream.plaintext.flags |= ANNOUNCED;
     Some(())
 }
 
 #[inline(always)]
 fn bind(conn: u64, carrier: u64) -> Option<()> {
-    let Some(mut record) = EVENTS.reserve::<Bind>(0) else {
-        count(Counter::LostRingFull);
-        return None;
-    };
-    // SAFETY: the helper only returns a number.
-    record.write(Bind {
+    emit(Bind {
         kind: EventKind::Bind as u32,
         reserved: 0,
         conn,
         carrier,
         // SAFETY: the helper only returns a number.
         at_ns: unsafe { bpf_ktime_get_ns() },
-    });
-    record.submit(BPF_RB_NO_WAKEUP.into());
-    Some(())
+    })
 }
 
 #[inline(always)]
@@ -756,11 +742,7 @@ fn changed(stream: &TlsStream, state: u32) -> Option<()> {
     if stream.plaintext.flags & ANNOUNCED == 0 {
         return None;
     }
-    let Some(mut record) = EVENTS.reserve::<State>(0) else {
-        count(Counter::LostRingFull);
-        return None;
-    };
-    record.write(State {
+    emit(State {
         kind: EventKind::State as u32,
         state,
         conn: stream.plaintext.id,
@@ -770,7 +752,5 @@ fn changed(stream: &TlsStream, state: u32) -> Option<()> {
         unread: 0,
         received: stream.plaintext.position[0],
         sent: stream.plaintext.position[1],
-    });
-    record.submit(BPF_RB_NO_WAKEUP.into());
-    Some(())
+    })
 }

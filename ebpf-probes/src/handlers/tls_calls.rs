@@ -4,8 +4,14 @@ use core::ptr;
 
 use ebpf_common::{limits::TLS_CALLS_PER_PAGE, policy::Counter};
 
-use super::capture::{self, read_user_value};
-use crate::maps::{NO_CALLS, StackKey, TLS_CALLS, TLS_THREADS, TlsCall, count};
+use super::{
+    capture::{self, read_user_value},
+    counters::count,
+};
+use crate::{
+    maps::{NO_CALLS, TLS_CALLS, TLS_THREADS},
+    state::{StackKey, TlsCall},
+};
 
 /// [`TlsCall::kind`]: returns how many bytes it read, or puts their number where [`TlsCall::count_at`] says.
 pub const READ: u32 = 1;

@@ -3,15 +3,18 @@
 use core::hint::cold_path;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use ebpf_common::events::RECEIVED;
+use ebpf_common::{
+    events::RECEIVED,
+    policy::{TLS_ALL_FILES, TLS_COMPLETE},
+};
 
 use super::{rustls, tls::AMBIGUOUS};
-use crate::maps::{self, TLS_THREADS};
+use crate::maps::{TLS_PROBED, TLS_THREADS};
 
 /// Bytes moved over a connection that could not be told: it may carry TLS, of which a part is missing then.
 #[inline(always)]
 pub fn overlooked(id: u64, direction: u32) {
-    if !maps::tls_is_probed() {
+    if !is_probed() {
         return;
     }
     cold_path();
@@ -25,7 +28,7 @@ pub fn overlooked(id: u64, direction: u32) {
 /// come from there. It is nobody's then, rather than another connection's.
 #[inline(always)]
 pub fn may_have_received() {
-    if !maps::tls_is_probed() {
+    if !is_probed() {
         return;
     }
     let thread_id = bpf_get_current_pid_tgid();
@@ -39,4 +42,16 @@ pub fn may_have_received() {
             thread.received = AMBIGUOUS;
         }
     }
+}
+
+/// Whether TLS libraries are probed at all.
+#[inline(always)]
+pub fn is_probed() -> bool {
+    TLS_PROBED.get(TLS_ALL_FILES).is_some_and(|&probed| probed != 0)
+}
+
+/// Whether all functions of the library in file number `file` are probed.
+#[inline(always)]
+pub fn probes_are_complete(file: u32) -> bool {
+    TLS_PROBED.get(file).is_some_and(|&probed| probed == TLS_COMPLETE)
 }

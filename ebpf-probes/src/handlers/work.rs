@@ -4,9 +4,9 @@ use ebpf_common::work::{CHAIN, NGINX, Plan, STEPS_MAX};
 
 use super::capture::{opaque, read_user_value};
 use crate::{
-    globals::OFFSETS,
     kernel::{socket, task},
-    maps::{Connection, HAS_WORK, WORK_OF_CARRIER, WORK_PLANS},
+    maps::{WORK_OF_CARRIER, WORK_PLANS},
+    state::{Connection, HAS_WORK},
 };
 
 /// What a request of nginx begins with.

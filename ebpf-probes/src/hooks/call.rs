@@ -3,11 +3,12 @@
 use ebpf_common::events::{AF_INET, AF_INET6, flags};
 
 use crate::{
-    handlers::capture::{Buffer, read_user_value},
+    handlers::capture::read_user_value,
     kernel::regs::{
         PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDMMSG, SENDMSG, SENDTO, WRITE, WRITEV,
     },
-    maps::{MMSG, Mmsg},
+    maps::MMSG,
+    state::{Buffer, Mmsg},
 };
 
 /// Size of a `struct mmsghdr`: a message header and the length moved.

@@ -13,17 +13,17 @@ use super::call;
 use crate::{
     globals::hooks_only,
     handlers::{
-        capture::Buffer,
         dns, frames, process, socket_io, socket_state,
+        sockets::{Socket, Typed},
         standby::{Hook, already_claimed},
         tls,
     },
     kernel::{
         regs::{self, Regs},
-        socket::{self, Socket, Typed},
-        task,
+        socket, task,
     },
     maps::{TAIL_CALLS_RECEIVED, TAIL_CALLS_SENT},
+    state::Buffer,
 };
 
 const MSG_OOB: u32 = 0x1;

@@ -12,8 +12,10 @@ use super::call::{self, MMSGHDR};
 use crate::{
     globals::hooks_only,
     handlers::{
-        capture::{Buffer, forget, read_afresh, read_user_value},
+        capture::{forget, read_afresh, read_user_value},
+        counters::count,
         dns, frames, process, socket_io, socket_state,
+        sockets::{InOneCall, Raw, Socket},
         standby::{Hook, already_claimed},
         tls,
     },
@@ -23,10 +25,11 @@ use crate::{
             self, PREADV2, PWRITEV2, READ, READV, RECVFROM, RECVMMSG, RECVMSG, Regs, SENDFILE, SENDMMSG, SENDMSG,
             SENDTO, SPLICE, WRITE, WRITEV,
         },
-        socket::{self, InOneCall, Raw, Socket},
+        socket,
         task::{self, tgid_of},
     },
-    maps::{CONNECTIONS_BY_ADDRESS, MANY, SCRATCH, TAIL_CALLS, count},
+    maps::{CONNECTIONS_BY_ADDRESS, MANY, SCRATCH, TAIL_CALLS},
+    state::Buffer,
 };
 
 const MSG_OOB: u64 = 0x1;

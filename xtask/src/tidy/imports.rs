@@ -1,13 +1,13 @@
-//! Which module of the agent may name which.
+//! Which module of the agent, and of the kernel side, may name which.
 
-use super::rules::{FORBIDDEN, LAYERS, PROTOCOL_IMPORTS};
+use super::rules::{FORBIDDEN, Layer, PROTOCOL_IMPORTS};
 use super::text::{Source, line_at, words};
 
-/// Checks a file of the agent; `inner` is its path below `agent/src`.
-pub(super) fn check(name: &str, inner: &str, source: &Source, breaks: &mut Vec<String>) {
+/// Checks a file; `inner` is its path below the `src` to which the table `layers` belongs.
+pub(super) fn check(name: &str, inner: &str, layers: &[Layer], source: &Source, breaks: &mut Vec<String>) {
     let here = module_path(inner);
     let Some(own) = here.first().copied() else { return };
-    let Some(layer) = LAYERS.iter().find(|layer| layer.module == own) else {
+    let Some(layer) = layers.iter().find(|layer| layer.module == own) else {
         breaks.push(format!("{name}: the module `{own}` is not in the table of who imports whom: add it"));
         return;
     };
@@ -19,7 +19,7 @@ pub(super) fn check(name: &str, inner: &str, source: &Source, breaks: &mut Vec<S
     for (at, path) in paths(code, &here) {
         let line = line_at(code, at);
         let Some(target) = path.first() else { continue };
-        let is_module = LAYERS.iter().any(|layer| layer.module == target);
+        let is_module = layers.iter().any(|layer| layer.module == target);
         if is_module && target != own && !layer.may_import.contains(&target.as_str()) {
             breaks.push(format!("{name}:{line}: `{own}` must not import `{target}`"));
         }

@@ -61,8 +61,10 @@ fn check(name: &str, raw: &str, source: &Source, breaks: &mut Vec<String>) {
             breaks.push(format!("{name}:{line}: `unsafe` outside of the modules that are fenced for it"));
         }
     }
-    if let Some(inner) = name.strip_prefix("agent/src/") {
-        imports::check(name, inner, source, breaks);
+    for (folder, layers) in [("agent/src/", rules::LAYERS), ("ebpf-probes/src/", rules::KERNEL_SIDE_LAYERS)] {
+        if let Some(inner) = name.strip_prefix(folder) {
+            imports::check(name, inner, layers, source, breaks);
+        }
     }
 }
 
@@ -125,6 +127,13 @@ mod tests {
         assert_eq!(breaks_of("agent/src/conn/mod.rs", "fn f(_: crate::pipeline::P) {}\n").len(), 1);
         assert_eq!(breaks_of("agent/src/conn/table.rs", "use super::super::export::B;\n").len(), 1);
         assert!(breaks_of("agent/src/conn/table.rs", "use super::export::B;\n").is_empty());
+    }
+
+    #[test]
+    fn on_the_kernel_side_nobody_names_what_is_built_on_it() {
+        assert_eq!(breaks_of("ebpf-probes/src/maps.rs", "use crate::handlers::frames::Walk;\n").len(), 1);
+        assert_eq!(breaks_of("ebpf-probes/src/kernel/socket.rs", "use crate::maps::CONNECTIONS;\n").len(), 1);
+        assert!(breaks_of("ebpf-probes/src/handlers/emit.rs", "use crate::maps::EVENTS;\n").is_empty());
     }
 
     #[test]

@@ -82,6 +82,17 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("main", &[]),
 ];
 
+/// The same of the kernel side: types of state, then maps of them, readers of kernel structures, and what works on these.
+pub(super) const KERNEL_SIDE_LAYERS: &[Layer] = &[
+    layer("globals", &[]),
+    layer("state", &[]),
+    layer("maps", &["state"]),
+    layer("kernel", &["globals"]),
+    layer("handlers", &["globals", "state", "maps", "kernel"]),
+    layer("hooks", &["globals", "state", "maps", "kernel", "handlers"]),
+    layer("main", &[]),
+];
+
 const ALL_STAGES: &[&str] = &[
     "model",
     "sys",

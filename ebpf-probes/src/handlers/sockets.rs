@@ -1,0 +1,204 @@
+//! Sockets, as each backend reaches them and what is remembered of them, behind one trait.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    bindings::BPF_SK_STORAGE_GET_F_CREATE,
+    helpers::{
+        bpf_get_smp_processor_id, bpf_ktime_get_ns,
+        generated::{bpf_get_socket_cookie, bpf_sk_storage_get, bpf_skc_to_tcp_sock},
+    },
+};
+
+use crate::{
+    globals::OFFSETS,
+    kernel::{load, read, socket::Sequences},
+    maps::{ASKING, CONNECTIONS, CONNECTIONS_BY_ADDRESS},
+    state::{AT_FIRST, Connection, FrameCursor},
+};
+
+/// A socket as a backend hands it over.
+pub trait Socket: Copy {
+    /// Its directions can be followed.
+    const FOLLOWED: bool = true;
+
+    /// Address of its `struct sock`.
+    fn address(self) -> u64;
+    /// What is remembered of it, if it was met before.
+    fn connection(self) -> Option<*mut Connection>;
+    /// Begins to remember it.
+    fn remember(self) -> Option<*mut Connection>;
+    /// What tells it from another socket at the same address, where the backend needs that.
+    fn inode(self) -> u64;
+    /// Its sequence numbers; it is TCP.
+    fn sequences(self) -> Sequences;
+}
+
+/// A socket whose type the verifier knows: state lives in socket storage.
+#[derive(Clone, Copy)]
+pub struct Typed(pub *mut c_void);
+
+impl Typed {
+    #[inline(always)]
+    fn storage(self, flags: u64) -> Option<*mut Connection> {
+        // SAFETY: the helper takes the map and a socket the verifier vouches for; a null value asks for zeroes.
+        let connection =
+            unsafe { bpf_sk_storage_get(&raw const CONNECTIONS as *mut c_void, self.0, ptr::null_mut(), flags) };
+        (!connection.is_null()).then_some(connection.cast())
+    }
+}
+
+impl Typed {
+    /// Something was asked of a DNS server over it.
+    #[inline(always)]
+    pub fn mark_asking(self) {
+        // Without room for the mark, the answer goes unseen.
+        let _marked_or_not = self.asking(BPF_SK_STORAGE_GET_F_CREATE.into());
+    }
+
+    /// Whether it was marked so.
+    #[inline(always)]
+    pub fn is_asking(self) -> bool {
+        self.asking(0)
+    }
+
+    #[inline(always)]
+    fn asking(self, flags: u64) -> bool {
+        // SAFETY: the helper takes the map and a socket the verifier vouches for; a null value asks for zeroes.
+        let mark = unsafe { bpf_sk_storage_get(&raw const ASKING as *mut c_void, self.0, ptr::null_mut(), flags) };
+        !mark.is_null()
+    }
+}
+
+impl Socket for Typed {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    #[inline(always)]
+    fn inode(self) -> u64 {
+        0
+    }
+
+    #[inline(always)]
+    fn connection(self) -> Option<*mut Connection> {
+        self.storage(0)
+    }
+
+    #[inline(always)]
+    fn remember(self) -> Option<*mut Connection> {
+        let connection = self.storage(BPF_SK_STORAGE_GET_F_CREATE.into())?;
+        // SAFETY: storage of a live socket; the helper takes a socket the verifier vouches for.
+        unsafe { (*connection).id = bpf_get_socket_cookie(self.0) };
+        Some(connection)
+    }
+
+    #[inline(always)]
+    fn sequences(self) -> Sequences {
+        // SAFETY: the helper checks what kind of socket it is.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(self.0) } as *const u8;
+        if tcp.is_null() {
+            return Sequences::NONE;
+        }
+        Sequences {
+            known: true,
+            received: load(tcp, OFFSETS.tcp_copied_seq.load()),
+            sent: load(tcp, OFFSETS.tcp_write_seq.load()),
+        }
+    }
+}
+
+/// A socket known by its address: state lives in a hash.
+#[derive(Clone, Copy)]
+pub struct Raw {
+    pub sk: u64,
+    pub inode: u64,
+}
+
+impl Socket for Raw {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.sk
+    }
+
+    #[inline(always)]
+    fn inode(self) -> u64 {
+        self.inode
+    }
+
+    #[inline(always)]
+    fn connection(self) -> Option<*mut Connection> {
+        let connection = CONNECTIONS_BY_ADDRESS.get_ptr_mut(&self.sk)?;
+        // SAFETY: a value of the map; at worst another connection's, if it is evicted at this moment.
+        unsafe { (*connection).inode == self.inode }.then_some(connection)
+    }
+
+    #[inline(always)]
+    fn remember(self) -> Option<*mut Connection> {
+        // Socket cookies are small numbers; the top bit keeps these apart from them. The clock and the processor
+        // make it unique.
+        // SAFETY: the helpers only return numbers.
+        let (now, processor) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
+        let id = 1 << 63 | (now << 8) >> 1 | u64::from(processor & 0x7f);
+        let fresh = Connection {
+            id,
+            position: [0; 2],
+            sequence: [0; 2],
+            budget: [0; 2],
+            capture: AT_FIRST,
+            tgid: 0,
+            flags: 0,
+            last_direction: 0,
+            pieces: 0,
+            frames: [FrameCursor::BETWEEN; 2],
+            inode: self.inode,
+            plaintext: 0,
+        };
+        CONNECTIONS_BY_ADDRESS.insert(&self.sk, &fresh, 0).ok()?;
+        CONNECTIONS_BY_ADDRESS.get_ptr_mut(&self.sk)
+    }
+
+    #[inline(always)]
+    fn sequences(self) -> Sequences {
+        Sequences {
+            known: true,
+            received: read(self.sk, OFFSETS.tcp_copied_seq.load()).unwrap_or(0),
+            sent: read(self.sk, OFFSETS.tcp_write_seq.load()).unwrap_or(0),
+        }
+    }
+}
+
+/// The same, while the messages that one call has moved are told one by one: the socket's sequence numbers are those
+/// behind the last of them, and say nothing of where the others lie.
+#[derive(Clone, Copy)]
+pub struct InOneCall(pub Raw);
+
+impl Socket for InOneCall {
+    const FOLLOWED: bool = false;
+
+    #[inline(always)]
+    fn inode(self) -> u64 {
+        self.0.inode
+    }
+
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0.address()
+    }
+
+    #[inline(always)]
+    fn connection(self) -> Option<*mut Connection> {
+        self.0.connection()
+    }
+
+    #[inline(always)]
+    fn remember(self) -> Option<*mut Connection> {
+        self.0.remember()
+    }
+
+    #[inline(always)]
+    fn sequences(self) -> Sequences {
+        Sequences::NONE
+    }
+}
