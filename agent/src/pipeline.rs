@@ -8,6 +8,7 @@ mod self_metrics;
 mod settling;
 mod shed;
 mod stages;
+mod tail;
 mod units;
 mod unix_sockets;
 mod waiting;
@@ -39,7 +40,7 @@ use crate::{
         Capture, Uprobe,
         event::{DnsResponse, Event, ProcessChange},
     },
-    config::Naming,
+    config::{Naming, Tail},
     conn::{Connections, Limits, Wanted},
     export::{MetricSource, SpanSink},
     model::{
@@ -62,7 +63,7 @@ use crate::{
         naming,
     },
     tls::Attachments,
-    trace::Tracer,
+    trace::{Tracer, health::HealthRules},
 };
 
 /// Events taken from the ring before spans are handed on.
@@ -111,6 +112,10 @@ pub struct Parts {
     pub limits: Limits,
     /// What is read of the context that requests carry.
     pub propagation: Propagation,
+    /// What tells health checks, where they are left out of traces.
+    pub health_checks: Option<HealthRules>,
+    /// What is kept once a trace is over.
+    pub tail: Tail,
     /// Probes of TLS libraries that are in place already.
     pub attachments: Attachments<Uprobe>,
     /// Whether metadata of pods is there, and until when spans of pods wait for it; `None`: there is none to wait for.
@@ -203,6 +208,8 @@ struct Worker {
     /// Records that the kernel side shed of services that took too much of the ring.
     shed: Shed,
     recorder: Recorder,
+    /// Processes that ended in this round.
+    exited: Vec<ProcessId>,
     /// Connections of which something else is wanted than before.
     wanted: Vec<(ConnectionId, Wanted)>,
     /// Records that were lost so far.
@@ -228,6 +235,8 @@ impl Worker {
             sink,
             limits,
             propagation,
+            health_checks,
+            tail,
             attachments,
             metadata,
             mut recorder,
@@ -254,7 +263,12 @@ impl Worker {
             chosen.into_iter().for_each(|tgid| plaintext.on_watched(tgid));
         }
         let mut connections = Connections::new(limits, since_ns);
-        connections.set_propagation(propagation);
+        connections.set_propagation(propagation.clone());
+        connections.set_health_checks(health_checks.map(|rules| Arc::new(rules) as _));
+        let waiting = Waiting::new(metadata);
+        let mut stages = Stages::new(Arc::clone(&processes), waiting, tracer, telemetry, changes, sink);
+        stages.propagation = propagation;
+        stages.set_tail(&tail);
         Self {
             unix_sockets: UnixSockets::start(processes.proc().clone()),
             plaintext,
@@ -263,10 +277,11 @@ impl Worker {
             connections,
             recorder,
             discovery,
-            stages: Stages::new(Arc::clone(&processes), Waiting::new(metadata), tracer, telemetry, changes, sink),
+            stages,
             dns_cache: DnsCache::default(),
             being_answered: HashMap::new(),
             shed: Shed::default(),
+            exited: Vec::new(),
             wanted: Vec::new(),
             lost: 0,
             watched: Instant::now(),
@@ -313,6 +328,7 @@ impl Worker {
             units,
             ready,
             watched,
+            exited,
             wanted,
             recorder,
             lost: known_lost,
@@ -320,8 +336,16 @@ impl Worker {
             ..
         } = self;
         stages.begin_round();
-        if let Some(propagation) = stages.take_propagation() {
-            connections.set_propagation(propagation);
+        for change in stages.take_earlier() {
+            match change {
+                Change::Propagation(propagation) => connections.set_propagation(propagation),
+                Change::HealthChecks(rules) => connections.set_health_checks(rules.map(|rules| Arc::new(rules) as _)),
+                Change::Sampler(..)
+                | Change::Tail(_)
+                | Change::Routes(_)
+                | Change::Redactor(_)
+                | Change::LeavesOwnExports(_) => {}
+            }
         }
         let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
         pauses.on_look(Instant::now());
@@ -384,6 +408,7 @@ impl Worker {
                     recorder.write(|| Entry::Exit { tgid: process.tgid, at_ns: process.at_ns });
                     connections.on_exit(process.tgid, process.at_ns, &mut sink);
                     dns_cache.on_exit(process.tgid, process.at_ns);
+                    exited.push(process.tgid);
                 }
             }
         });
@@ -399,6 +424,7 @@ impl Worker {
             recorder.write(|| Entry::Tick { at_ns: now_ns });
         }
         connections.on_tick(now_ns, &mut sink);
+        exited.drain(..).for_each(|tgid| stages.tracer.on_exit(tgid));
         stages.end_round();
         discovery.read_executed();
         let settled = plaintext.as_mut().is_none_or(|plaintext| {
@@ -512,6 +538,7 @@ impl Worker {
             table: self.connections.totals(),
             connections: self.connections.len(),
             processes: self.discovery.watched(),
+            tail_dropped: self.stages.tail_dropped(),
             unanswered: self.processes.pool().unanswered(),
             unknown: self.discovery.unknown(),
             pause: self.pauses.longest(),

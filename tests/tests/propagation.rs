@@ -22,6 +22,8 @@ on_both_backends!(
     contexts_of_each_format_are_read_as_they_are_asked_for,
     http2_carries_b3_and_baggage_too,
     what_is_read_changes_with_the_configuration,
+    a_script_that_was_given_a_context_makes_its_calls_under_it,
+    a_server_that_was_given_a_context_does_not_answer_under_it,
 );
 
 const TRACE: &str = "80f198ee56343ba864fe8b2a57d3eff7";
@@ -79,8 +81,8 @@ fn contexts_of_each_format_are_read_as_they_are_asked_for(backend: Backend) {
     assert_eq!(seen.at("/several").trace_state, "a=1");
     for root in ["/single/malformed", "/multi/partial", "/none"] {
         assert_eq!(seen.at(root).parent_span_id, "", "{root}");
-        assert_eq!(seen.at(root).trace_state, "", "{root}");
-        assert_attributes(seen.at(root), &json!({ "beyla.parent.evidence": null }));
+        assert_eq!(seen.at(root).trace_state, "ot=th:0", "{root}: nothing of the caller's");
+        assert_attributes(seen.at(root), &json!({ "beyla.parent.evidence": "none" }));
     }
     assert_attributes(seen.at("/single"), &json!({ "beyla.parent.evidence": "header" }));
     // Nothing of it is exported unless it is asked for.
@@ -165,4 +167,65 @@ fn what_is_read_changes_with_the_configuration(backend: Backend) {
     assert_attributes(last("/tenant"), &json!({ "tenant": "blue", "user.id": Value::Null }));
     assert_attributes(last("/user"), &json!({ "tenant": Value::Null, "user.id": "7" }));
     assert_eq!(parent(last("/user")), (TRACE, SPAN));
+}
+
+fn a_script_that_was_given_a_context_makes_its_calls_under_it(backend: Backend) {
+    let (server, port) = server();
+    let files = folder();
+    let script = files.path().join("job.sh");
+    let curl = need::program("curl");
+    // The script waits until it is watched; each of its calls is a process of its own.
+    let text = format!(
+        "echo listening 1\nread go\nfor name in first second; do {} -sS http://127.0.0.1:{port}/$name; done\necho done\nread end\n",
+        curl.display()
+    );
+    fs::write(&script, text).unwrap();
+    let mut job = Program::start_with_input(
+        Command::new("sh")
+            .arg(&script)
+            .env("TRACEPARENT", format!("00-{TRACE}-{SPAN}-01"))
+            .env("TRACESTATE", "a=1")
+            .env("BAGGAGE", "tenant=blue,secret=1"),
+        std::process::Stdio::piped(),
+    );
+    assert_eq!(job.port(), 1);
+    let receiver = Receiver::start();
+    let setup = Setup::pids(&[job.pid(), server.pid()]).backend(backend).to(&receiver);
+    let agent = setup.env("OTEL_EBPF_BAGGAGE_KEYS", "tenant").start();
+    job.tell("go");
+    let _done = job.says_after(1, "hellohellodone");
+    let seen = Watch { agent, receiver }.finish(4);
+    for name in ["first", "second"] {
+        let of_kind = |kind: &str| {
+            let is_it = |span: &&ReceivedSpan| {
+                let url = if kind == "CLIENT" { "url.full" } else { "url.path" };
+                span.kind == kind && span.attributes[url].as_str().is_some_and(|url| url.ends_with(name))
+            };
+            seen.spans.iter().find(is_it).unwrap()
+        };
+        let (client, server) = (of_kind("CLIENT"), of_kind("SERVER"));
+        assert_eq!((parent(client), client.service()), ((TRACE, SPAN), "curl"));
+        assert_eq!(client.trace_state, "a=1");
+        assert_attributes(client, &json!({ "beyla.parent.evidence": "header", "tenant": "blue", "secret": null }));
+        assert_eq!(parent(server), (TRACE, client.span_id.as_str()));
+    }
+}
+
+/// What answers requests does not do all of it for who started it.
+fn a_server_that_was_given_a_context_does_not_answer_under_it(backend: Backend) {
+    let mut command = Command::new(need::python());
+    command.arg(need::source("server.py")).env("TRACEPARENT", format!("00-{TRACE}-{SPAN}-01"));
+    let server = Program::start(&mut command);
+    let port = server.port();
+    let watch = Watch::pid(backend, server.pid());
+    let mut connection = Connection::to(port);
+    for target in ["/a", "/b"] {
+        assert_eq!(connection.get(target).status, 200);
+    }
+    let seen = watch.finish(2);
+    assert!(
+        seen.spans.iter().all(|span| span.trace_id != TRACE && span.parent_span_id.is_empty()),
+        "{}",
+        seen.summary()
+    );
 }

@@ -53,7 +53,7 @@ pub use period::Period;
 pub use ports::{Pids, Ports};
 pub use reload::Reload;
 pub use routes::{IgnoreMode, Routes, ServiceRoutes, Unmatched};
-pub use sampler::{Sampler, SamplerName};
+pub use sampler::{HealthChecks, Sampler, SamplerName, Sampling, Tail};
 pub use schema::schema;
 pub use watch::{Changes, watch};
 
@@ -104,6 +104,8 @@ pub struct Config {
     pub name_resolver: NameResolver,
     /// Names of metrics and attributes.
     pub telemetry: Telemetry,
+    /// Which requests are in traces, besides `otel_traces_export.sampler`.
+    pub sampling: Sampling,
     /// Ways in which trace context is read, in this order: of several valid contexts the last one counts.
     pub propagators: Vec<Propagator>,
     /// Whether nothing is exported at all.
@@ -143,6 +145,7 @@ impl Default for Config {
             print: None,
             name_resolver: NameResolver::default(),
             telemetry: Telemetry::default(),
+            sampling: Sampling::default(),
             propagators: vec![Propagator::TraceContext, Propagator::Baggage],
             sdk_disabled: false,
             backend: Backend::default(),

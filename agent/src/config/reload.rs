@@ -55,7 +55,7 @@ impl Config {
                 reload.redaction = true;
             } else if is_in("propagators") || is_in("attributes.baggage_keys") {
                 reload.propagation = true;
-            } else if is_in("otel_traces_export.sampler") {
+            } else if is_in("otel_traces_export.sampler") || is_in("sampling") {
                 reload.sampling = true;
             } else {
                 reload.needs_restart.push(key);
@@ -102,6 +102,11 @@ mod tests {
 
         let mut new = old.clone();
         new.otel_traces_export.sampler.arg = Some(0.5);
+        assert_eq!(old.diff_reloadable(&new), Reload { sampling: true, ..Reload::default() });
+
+        let mut new = old.clone();
+        new.sampling.tail.share_of_rest = 0.5;
+        new.sampling.health_checks.in_traces = true;
         assert_eq!(old.diff_reloadable(&new), Reload { sampling: true, ..Reload::default() });
 
         let mut new = old.clone();

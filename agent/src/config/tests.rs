@@ -119,7 +119,10 @@ fn every_variable_of_the_specification_reaches_its_value() {
     assert_eq!(metrics.client_certificate.as_deref(), Some(Path::new("/cert")));
     assert_eq!(loaded.default_service_name(), Some("shop"));
     assert_eq!(loaded.resource_attributes.get("team").map(String::as_str), Some("a,b"));
-    assert_eq!(loaded.otel_traces_export.sampler, Sampler { name: SamplerName::TraceIdRatio, arg: Some(0.25) });
+    assert_eq!(
+        loaded.otel_traces_export.sampler,
+        Sampler { name: SamplerName::TraceIdRatio, arg: Some(0.25), ..Sampler::default() }
+    );
     assert_eq!(loaded.exporters.traces, [Exporter::Otlp, Exporter::Console]);
     assert_eq!(loaded.exporters.metrics, [Exporter::Otlp]);
     assert_eq!(loaded.otel_metrics_export.interval, millis(15_000));
@@ -279,7 +282,7 @@ fn files_of_obi_s_configuration_2_0_mean_what_they_say() {
     assert_eq!(loaded.resource_attributes["service.namespace"], "cloud");
     assert_eq!(
         loaded.otel_traces_export.sampler,
-        Sampler { name: SamplerName::ParentBasedTraceIdRatio, arg: Some(0.5) }
+        Sampler { name: SamplerName::ParentBasedTraceIdRatio, arg: Some(0.5), ..Sampler::default() }
     );
     let traces = loaded.otlp_traces().unwrap();
     assert_eq!((traces.endpoint.as_str(), traces.protocol), ("https://collector:4317", Protocol::Grpc));
@@ -492,7 +495,10 @@ fn a_kubernetes_file_of_beyla_loads_and_each_option_we_lack_is_named() {
     );
     let [cart, labelled] = loaded.discovery.instrument.as_slice() else { panic!("{:?}", loaded.discovery) };
     assert!(cart.k8s_deployment_name.as_ref().unwrap().is_match("checkout"));
-    assert_eq!(cart.sampler, Some(Sampler { name: SamplerName::ParentBasedTraceIdRatio, arg: Some(0.1) }));
+    assert_eq!(
+        cart.sampler,
+        Some(Sampler { name: SamplerName::ParentBasedTraceIdRatio, arg: Some(0.1), ..Sampler::default() })
+    );
     assert!(cart.exports(Signal::Traces) && !cart.exports(Signal::Metrics));
     assert!(labelled.containers_only && labelled.needs_kubernetes());
     assert!(labelled.k8s_pod_labels.get("app.kubernetes.io/part-of").unwrap().is_match("shop-eu"));

@@ -1,7 +1,7 @@
 //! Options that are right by themselves and wrong together, or out of their range.
 
 use super::{
-    Config, Criterion, Exporter, Listen, Node, OtlpTarget, Period, Print, Problem, Propagator, Protocol, Sampler,
+    Config, Criterion, Exporter, Listen, Node, OtlpTarget, Period, Print, Problem, Propagator, Protocol, Sampler, Tail,
     node::Origin,
 };
 
@@ -9,6 +9,8 @@ use crate::model::baggage;
 
 /// Smallest ring that the kernel side uses.
 const MIN_RING_BYTES: u32 = 1 << 16;
+/// Spans that wait take up memory.
+const LONGEST_WAIT: Period = Period(std::time::Duration::from_secs(60));
 const MIN_CAPTURE_BYTES: u32 = ebpf_common::limits::SMALL_PIECE;
 
 /// Checks `config`, whose values' origins are in `tree`.
@@ -16,6 +18,7 @@ pub(crate) fn validate(config: &Config, tree: &Node, problems: &mut Vec<Problem>
     let mut check = Check { tree, problems };
     check.selection(config);
     check.sampler("otel_traces_export.sampler", &config.otel_traces_export.sampler);
+    check.tail(config);
     check.exporters(config);
     check.batches(config);
     check.outputs(config);
@@ -84,6 +87,15 @@ impl Check<'_> {
         if let Some(message) = sampler_fault(sampler) {
             self.require(false, &format!("{key}.arg"), message);
         }
+    }
+
+    fn tail(&mut self, config: &Config) {
+        let Tail { slow_quantile, share_of_rest, wait, .. } = &config.sampling.tail;
+        let is_share = (0.0..=1.0).contains(share_of_rest);
+        self.require(is_share, "sampling.tail.share_of_rest", format!("`{share_of_rest}` is no share from 0 to 1"));
+        let is_quantile = slow_quantile.is_none_or(|quantile| 0.0 < quantile && quantile < 1.0);
+        self.require(is_quantile, "sampling.tail.slow_quantile", "is not between 0 and 1, as 0.99");
+        self.require(*wait <= LONGEST_WAIT, "sampling.tail.wait", format!("is longer than {LONGEST_WAIT}"));
     }
 
     fn exporters(&mut self, config: &Config) {
@@ -208,6 +220,9 @@ impl Check<'_> {
 }
 
 fn sampler_fault(sampler: &Sampler) -> Option<String> {
+    if sampler.traces_per_second.is_some_and(|rate| !(0.0..=1e9).contains(&rate)) {
+        return Some("has traces_per_second, which is no number of traces".to_owned());
+    }
     let arg = sampler.arg?;
     if !sampler.name.takes_ratio() {
         return Some("is a share, but the sampler takes none; set traceidratio or parentbased_traceidratio".to_owned());

@@ -123,6 +123,7 @@ mod tests {
                 thread,
                 start_ns: 1,
                 parent: None,
+                is_health_check: false,
                 place: Place::Position(0),
             }));
             Interest::Parse

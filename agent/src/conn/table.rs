@@ -14,7 +14,7 @@ use super::{
 use crate::{
     capture::event::{Bind, Carrier, Data, DataFlags, Ends, MetAt, Open, State, TcpState, is_plaintext},
     model::{
-        exchange::{Event, Group},
+        exchange::{Event, Group, IsHealthCheck},
         ids::{ConnectionId, ProcessId},
         net::{ConnectionInfo, Direction, Endpoint, Origin, Role},
         propagation::Propagation,
@@ -136,6 +136,11 @@ impl Connections {
     /// What requests that begin from now on are read for of their callers.
     pub fn set_propagation(&mut self, propagation: Propagation) {
         self.told.set_propagation(propagation);
+    }
+
+    /// What tells health checks from now on.
+    pub fn set_health_checks(&mut self, checks: Option<Arc<dyn IsHealthCheck>>) {
+        self.told.set_health_checks(checks);
     }
 
     /// Connections followed at the moment.

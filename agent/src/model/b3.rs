@@ -2,7 +2,10 @@
 //!
 //! A sampling state without ids names no parent: it is none.
 
-use super::trace_context::{SpanId, TraceId, TraceParent};
+use super::{
+    probability::Sampled,
+    trace_context::{SpanId, TraceId, TraceParent},
+};
 
 /// What B3 says of whether a trace is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +52,7 @@ pub fn parse(value: &[u8]) -> Option<TraceParent> {
 #[must_use]
 pub const fn parent(trace_id: TraceId, span_id: SpanId, state: Option<State>) -> TraceParent {
     let flags = matches!(state, Some(State::Accept | State::Debug)) as u8;
-    TraceParent { trace_id, span_id, flags, is_deferred: state.is_none() }
+    TraceParent { trace_id, span_id, flags, is_deferred: state.is_none(), sampled: Sampled::NOTHING }
 }
 
 /// Reads `X-B3-TraceId`: 32 digits, or 16 of an id of 64 bits.

@@ -93,6 +93,8 @@ pub struct Opened {
     pub start_ns: u64,
     /// The context it carries, if that is known already.
     pub parent: Option<TraceParent>,
+    /// It is of somebody who looks whether the service is well: it is in no trace.
+    pub is_health_check: bool,
     /// Which of its connection's requests it is.
     pub place: Place,
 }
@@ -104,6 +106,12 @@ pub enum Place {
     Position(u64),
     /// The number that the protocol gives it.
     Id(u64),
+}
+
+/// Tells requests of those who look whether a service is well from those of its users.
+pub trait IsHealthCheck: std::fmt::Debug + Send + Sync {
+    /// By what is known of the request's head. What is not known does not make it one.
+    fn is_health_check(&self, http: &Http) -> bool;
 }
 
 /// What protocols tell, in the order in which it happened.
@@ -189,6 +197,15 @@ impl Operation {
             Self::Http(http) => http.trace_state.take(),
             Self::Rpc(rpc) => rpc.trace_state.take(),
             Self::Db(_) | Self::Messaging(_) => None,
+        }
+    }
+
+    /// Sets what is carried beside a context that came by another way than the request's own head.
+    pub fn set_carried(&mut self, state: Option<CompactString>, wanted: Baggage) {
+        match self {
+            Self::Http(http) => (http.trace_state, http.baggage) = (state, wanted),
+            Self::Rpc(rpc) => (rpc.trace_state, rpc.baggage) = (state, wanted),
+            Self::Db(_) | Self::Messaging(_) => {}
         }
     }
 

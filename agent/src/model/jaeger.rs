@@ -1,6 +1,9 @@
 //! Jaeger's header `uber-trace-id` (<https://www.jaegertracing.io/sdk-migration/#propagation-format>).
 
-use super::trace_context::{SpanId, TraceId, TraceParent};
+use super::{
+    probability::Sampled,
+    trace_context::{SpanId, TraceId, TraceParent},
+};
 
 /// Longest value: ids, flags, and colons that are percent-encoded.
 const MAX_LENGTH: usize = 32 + 16 + 16 + 2 + 3 * 3;
@@ -28,6 +31,7 @@ pub fn parse(value: &[u8]) -> Option<TraceParent> {
         span_id: SpanId((span_id as u64).to_be_bytes()),
         flags: flags as u8 & 1,
         is_deferred: false,
+        sampled: Sampled::NOTHING,
     })
 }
 

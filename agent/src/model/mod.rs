@@ -7,6 +7,7 @@ pub mod ids;
 pub mod jaeger;
 pub mod metric;
 pub mod net;
+pub mod probability;
 pub mod propagation;
 pub mod self_metric;
 pub mod span;

@@ -84,7 +84,9 @@ list! {
     KUBERNETES_FAILURES Counter "beyla_rs.kubernetes.failures" "{attempt}" []
         "Attempts to list or watch objects that the API server did not answer, or refused.";
     SPANS_UNSAMPLED Counter "beyla_rs.spans.unsampled" "{span}" []
-        "Spans that the sampler left out; their requests are in the metrics.";
+        "Spans that the sampler left out, and those of health checks; their requests are in the metrics.";
+    SPANS_TAIL_DROPPED Counter "beyla_rs.spans.tail_dropped" "{span}" []
+        "Spans that tail rules (`sampling.tail`) did not keep, once their trace was over; their requests are in the metrics.";
     SPANS_PARENTS Counter "beyla_rs.spans.parents" "{span}" ["evidence", "runtime"]
         "Spans by what says whose child they are, and by their service's runtime.";
     METRICS_OVERFLOWED Counter "beyla_rs.metrics.overflowed" "{exchange}" []

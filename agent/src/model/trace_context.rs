@@ -4,11 +4,13 @@ use std::fmt;
 
 use compact_str::CompactString;
 
+use super::{baggage::MAX_BYTES, probability::Sampled};
+
 /// Longest `tracestate` that is taken over: what the specification asks to be propagated at least.
 const MAX_STATE: usize = 512;
 
 /// A 16-byte trace id; never all zero.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId(pub [u8; 16]);
 
 /// An 8-byte span id; never all zero.
@@ -26,6 +28,8 @@ pub struct TraceParent {
     pub flags: u8,
     /// The caller leaves it to who is called whether the trace is kept (B3 without a sampling state).
     pub is_deferred: bool,
+    /// What its list of states says of sampling.
+    pub sampled: Sampled,
 }
 
 impl TraceParent {
@@ -52,13 +56,41 @@ impl TraceParent {
             span_id: SpanId(span_id),
             flags,
             is_deferred: false,
+            sampled: Sampled::default(),
         })
     }
 
     /// Whether the caller recorded the trace.
     #[must_use]
-    pub const fn sampled(&self) -> bool {
+    pub const fn is_sampled(&self) -> bool {
         self.flags & 1 == 1
+    }
+}
+
+/// What a process was given with its environment: the parent of what it does for nobody else
+/// (<https://opentelemetry.io/docs/specs/otel/context/env-carriers/>).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentContext {
+    /// `TRACEPARENT`.
+    pub parent: TraceParent,
+    /// `TRACESTATE`.
+    pub trace_state: Option<CompactString>,
+    /// `BAGGAGE`.
+    pub baggage: Option<CompactString>,
+}
+
+impl EnvironmentContext {
+    /// From the variables' values; without a valid parent there is none.
+    #[must_use]
+    pub fn of(parent: Option<&str>, state: Option<&str>, baggage: Option<&str>) -> Option<Self> {
+        let parent = TraceParent::parse(parent?.as_bytes())?;
+        let mut trace_state = None;
+        if let Some(state) = state {
+            add_trace_state(&mut trace_state, state.as_bytes());
+        }
+        let sampled = trace_state.as_deref().map(Sampled::of).unwrap_or_default();
+        let baggage = baggage.filter(|baggage| !baggage.is_empty() && baggage.len() <= MAX_BYTES);
+        Some(Self { parent: TraceParent { sampled, ..parent }, trace_state, baggage: baggage.map(CompactString::from) })
     }
 }
 
@@ -164,7 +196,7 @@ mod tests {
         let parent = TraceParent::parse(VALID).unwrap();
         assert_eq!(parent.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(parent.span_id.to_string(), "00f067aa0ba902b7");
-        assert!(parent.sampled());
+        assert!(parent.is_sampled());
     }
 
     #[test]
@@ -185,6 +217,23 @@ mod tests {
         assert_eq!(state(&[b"", b"a", b"a=\x1b", b"a=\xff"]), None);
         assert_eq!(state(&[b"a=1", &[b'='; MAX_STATE - 3]]).as_deref(), Some("a=1"));
         assert_eq!(state(&[&[b'='; MAX_STATE]]).map(|state| state.len()), Some(MAX_STATE));
+    }
+
+    #[test]
+    fn an_environment_without_a_valid_parent_says_nothing() {
+        let valid = std::str::from_utf8(VALID).unwrap();
+        let context = EnvironmentContext::of(Some(valid), Some("a=1,ot=th:8"), Some("tenant=blue")).unwrap();
+        assert_eq!(context.parent.span_id.to_string(), "00f067aa0ba902b7");
+        assert!(context.parent.sampled.threshold.is_some());
+        assert_eq!(
+            (context.trace_state.as_deref(), context.baggage.as_deref()),
+            (Some("a=1,ot=th:8"), Some("tenant=blue"))
+        );
+        let bare = EnvironmentContext::of(Some(valid), Some("none"), Some(&"x".repeat(MAX_BYTES + 1))).unwrap();
+        assert_eq!((bare.trace_state, bare.baggage), (None, None));
+        for parent in [None, Some(""), Some("$TRACEPARENT"), Some(&valid[1..])] {
+            assert_eq!(EnvironmentContext::of(parent, Some("a=1"), Some("tenant=blue")), None, "{parent:?}");
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) struct Snapshot {
     pub(super) unanswered: u64,
     /// Processes of which nothing was known when they were to be evaluated.
     pub(super) unknown: u64,
+    /// Spans that tail rules did not keep.
+    pub(super) tail_dropped: u64,
     /// The reader's longest pause in the last minute.
     pub(super) pause: Duration,
 }
@@ -113,7 +115,7 @@ impl Gauges {
 
 impl MetricSource for Gauges {
     fn collect(&self, _now_unix_ns: u64) -> Vec<Metric> {
-        let Snapshot { kernel, table, connections, processes, unanswered, unknown, pause } =
+        let Snapshot { kernel, table, connections, processes, unanswered, unknown, tail_dropped, pause } =
             *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let Totals { resyncs, unmatched_responses, bytes_lost, requests_lost, over_limit, panics, evicted, unbound } =
             table;
@@ -171,6 +173,7 @@ impl MetricSource for Gauges {
             it.count(&list::PROCESSES_UNANSWERED, unanswered),
             it.count(&list::SPANS_UNSAMPLED, unsampled),
             self.parents(),
+            it.count(&list::SPANS_TAIL_DROPPED, tail_dropped),
             it.count(&list::METRICS_OVERFLOWED, overflowed),
         ];
         if let Some(kubernetes) = &self.kubernetes {

@@ -2,19 +2,20 @@
 
 use std::sync::{Arc, mpsc};
 
-use super::{settling::Settling, waiting::Waiting};
+use super::{settling::Settling, tail::TailHold, waiting::Waiting};
 use crate::{
+    config::Tail,
     export::SpanSink,
     model::{
-        exchange::{Event, Exchange},
+        exchange::{Baggage, Event, Exchange},
         ids::ProcessId,
         net::ConnectionInfo,
-        propagation::Propagation,
+        propagation::{Format, Propagation},
         span::Span,
     },
     procs::{ProcessTable, Service},
     telemetry::{Record, Telemetry, clock::monotonic_ns, redact::Redactor, route},
-    trace::{Context, Tracer, sampling::Sampler},
+    trace::{Context, Evidence, Tracer, health::HealthRules, sampling::Sampler},
 };
 
 /// Spans that are handed on at once, within a round too: one record can hold hundreds of requests. Few enough that they are
@@ -26,8 +27,12 @@ const SPANS_TOGETHER: usize = 512;
 pub enum Change {
     /// What is read of the context that requests carry.
     Propagation(Propagation),
-    /// Which spans are kept.
-    Sampler(Sampler),
+    /// What tells health checks.
+    HealthChecks(Option<HealthRules>),
+    /// Which spans are kept, and whether services have samplers of their own.
+    Sampler(Sampler, bool),
+    /// What is kept once a trace is over.
+    Tail(Tail),
     /// How routes are found.
     Routes(route::Config),
     /// What is a secret.
@@ -41,11 +46,15 @@ pub(super) struct Stages {
     processes: Arc<ProcessTable>,
     waiting: Waiting,
     settling: Settling,
+    tail: Option<TailHold>,
+    /// Spans that tail rules did not keep, before those that are in force.
+    dropped_before: u64,
     pub(super) tracer: Tracer,
     pub(super) telemetry: Telemetry,
     changes: mpsc::Receiver<Change>,
-    /// Another one for the stages before, which is still to be taken.
-    propagation: Option<Propagation>,
+    pub(super) propagation: Propagation,
+    /// What is for the stages before.
+    earlier: Vec<Change>,
     sink: SpanSink,
     spans: Vec<Span>,
     /// What was asked for last in this round: mostly a process answers many requests in turn.
@@ -72,10 +81,13 @@ impl Stages {
             processes,
             waiting,
             settling: Settling::default(),
+            tail: None,
+            dropped_before: 0,
             tracer,
             telemetry,
             changes,
-            propagation: None,
+            propagation: Propagation { formats: Vec::new(), baggage: Vec::new() },
+            earlier: Vec::new(),
             sink,
             spans: Vec::new(),
             last: None,
@@ -86,8 +98,13 @@ impl Stages {
     pub(super) fn begin_round(&mut self) {
         while let Ok(change) = self.changes.try_recv() {
             match change {
-                Change::Propagation(propagation) => self.propagation = Some(propagation),
-                Change::Sampler(sampler) => self.tracer.set_sampler(sampler),
+                Change::Propagation(propagation) => {
+                    self.propagation = propagation.clone();
+                    self.earlier.push(Change::Propagation(propagation));
+                }
+                change @ Change::HealthChecks(_) => self.earlier.push(change),
+                Change::Sampler(sampler, has_several) => self.tracer.set_sampler(sampler, has_several),
+                Change::Tail(tail) => self.set_tail(&tail),
                 Change::Routes(routes) => self.telemetry.set_routes(routes),
                 Change::Redactor(redactor) => self.telemetry.set_redactor(redactor),
                 Change::LeavesOwnExports(leaves) => self.telemetry.leave_own_exports(leaves),
@@ -101,9 +118,30 @@ impl Stages {
         }
     }
 
-    /// What of the context that requests carry is to be read from now on, if that has changed.
-    pub(super) const fn take_propagation(&mut self) -> Option<Propagation> {
-        self.propagation.take()
+    /// Takes up tail rules.
+    pub(super) fn set_tail(&mut self, tail: &Tail) {
+        self.release_tail(u64::MAX);
+        self.dropped_before = self.tail_dropped();
+        self.tail = TailHold::new(tail);
+        self.tracer.count_open(self.tail.is_some());
+    }
+
+    /// Spans that tail rules did not keep.
+    pub(super) fn tail_dropped(&self) -> u64 {
+        self.dropped_before + self.tail.as_ref().map_or(0, TailHold::dropped)
+    }
+
+    /// Lets go of the spans of traces that are over.
+    fn release_tail(&mut self, now_ns: u64) {
+        let Self { tail: Some(tail), tracer, .. } = self else { return };
+        for span in tail.release(now_ns, |trace_id| tracer.is_open(trace_id)) {
+            self.hand_on(span);
+        }
+    }
+
+    /// What is for the stages before, since the last call.
+    pub(super) fn take_earlier(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.earlier)
     }
 
     /// Lets go of what has its place in a trace now.
@@ -117,7 +155,9 @@ impl Stages {
 
     /// To be called when there are no more for now.
     pub(super) fn end_round(&mut self) {
-        self.settle(monotonic_ns());
+        let now_ns = monotonic_ns();
+        self.settle(now_ns);
+        self.release_tail(now_ns);
         self.telemetry.end_round();
         self.flush();
     }
@@ -125,14 +165,43 @@ impl Stages {
     /// A request has begun, or is over.
     pub(super) fn on_event(&mut self, connection: &ConnectionInfo, event: Event) {
         match event {
-            Event::Opened(opened) => self.tracer.on_opened(connection, &opened),
-            Event::Finished(key, exchange) => {
+            Event::Opened(opened) => {
+                let (processes, is_read) = (&self.processes, self.reads_environment());
+                let environment = || Some(processes.environment(opened.thread.tgid)?.parent);
+                self.tracer.on_opened(connection, &opened, || if is_read { environment() } else { None });
+                if self.tracer.decides_at_beginning(&opened) {
+                    let asked = self.ask(opened.thread.tgid);
+                    let Service { resource, rule } = &asked.service;
+                    let settings = self.telemetry.settings(rule.as_ref());
+                    self.tracer.on_root(&opened, settings.sampler.as_ref(), &resource.service_name);
+                    self.last = Some(asked);
+                }
+            }
+            Event::Finished(key, mut exchange) => {
                 let context = self.tracer.on_finished(key, &exchange);
+                self.add_environment(&mut exchange, &context);
                 if let Some(until_ns) = self.tracer.settles_ns(&context) {
                     return self.settling.hold(until_ns, connection, exchange, context);
                 }
                 self.record_or_hold(connection, exchange, context);
             }
+        }
+    }
+
+    /// Whether what a process was started with is read.
+    fn reads_environment(&self) -> bool {
+        self.propagation.formats.contains(&Format::TraceContext)
+    }
+
+    /// What belongs to the context that a request has by its process's environment.
+    fn add_environment(&self, exchange: &mut Exchange, context: &Context) {
+        let is_by_header = context.parent.is_some_and(|(_, evidence)| evidence == Evidence::Header);
+        if !is_by_header || exchange.parent.is_some() {
+            return;
+        }
+        if let Some(environment) = self.processes.environment(exchange.thread.tgid) {
+            let baggage = environment.baggage.as_deref().map(|list| Baggage::of(list, &self.propagation.baggage));
+            exchange.operation.set_carried(environment.trace_state.clone(), baggage.unwrap_or_default());
         }
     }
 
@@ -160,18 +229,29 @@ impl Stages {
             let service = self.processes.service(exchange.thread.tgid);
             self.record(&connection, exchange, context, &service);
         }
+        self.release_tail(u64::MAX);
     }
 
     fn record(&mut self, connection: &ConnectionInfo, exchange: Exchange, mut context: Context, service: &Service) {
         let Service { resource, rule } = service;
         let settings = self.telemetry.settings(rule.as_ref());
-        self.tracer.sample(&mut context, settings.sampler.as_ref());
+        self.tracer.sample(&mut context, settings.sampler.as_ref(), &resource.service_name, exchange.start_ns);
+        let end_ns = exchange.end_ns;
         let record = Record { exchange, connection, resource, settings: &settings, context };
-        if let Some(span) = self.telemetry.on_record(record) {
-            self.spans.push(span);
-            if self.spans.len() >= SPANS_TOGETHER {
-                self.flush();
-            }
+        let Some(span) = self.telemetry.on_record(record) else { return };
+        let span = match &mut self.tail {
+            Some(tail) => tail.hold(span, self.tracer.is_open(context.trace_id), end_ns),
+            None => Some(span),
+        };
+        if let Some(span) = span {
+            self.hand_on(span);
+        }
+    }
+
+    fn hand_on(&mut self, span: Span) {
+        self.spans.push(span);
+        if self.spans.len() >= SPANS_TOGETHER {
+            self.flush();
         }
     }
 

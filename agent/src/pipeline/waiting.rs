@@ -76,6 +76,7 @@ mod tests {
         exchange::{Operation, Outcome, Pattern},
         ids::{ConnectionId, ThreadId},
         net::{Endpoint, Origin, Role, Thread},
+        probability::Sampled,
         span::Value,
         trace_context::{SpanId, TraceId},
     };
@@ -87,6 +88,8 @@ mod tests {
         link: None,
         remote: None,
         flags: 0,
+        sampled: Sampled::NOTHING,
+        is_health_check: false,
     };
 
     fn resource(keys: &[&'static str]) -> Resource {

@@ -1,10 +1,13 @@
 //! `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` of a watched process
-//! (<https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable>).
+//! (<https://opentelemetry.io/docs/specs/otel/resource/sdk/#specifying-resource-information-via-an-environment-variable>), and
+//! `TRACEPARENT` with what belongs to it.
+
+use std::sync::Arc;
 
 use compact_str::CompactString;
 
 use super::fs::ProcFs;
-use crate::model::ids::ProcessId;
+use crate::model::{ids::ProcessId, trace_context::EnvironmentContext};
 
 /// Most attributes taken from one process: what it says of itself must not swell every batch.
 const ATTRIBUTES_MAX: usize = 64;
@@ -18,14 +21,18 @@ pub struct OtelEnv {
     pub service_name: Option<CompactString>,
     /// `OTEL_RESOURCE_ATTRIBUTES`, decoded, in their order; the last of equal keys.
     pub attributes: Vec<(CompactString, CompactString)>,
+    /// `TRACEPARENT`, `TRACESTATE` and `BAGGAGE`.
+    pub context: Option<Arc<EnvironmentContext>>,
 }
 
 impl OtelEnv {
     /// Reads a process's.
     #[must_use]
     pub fn of(proc: &ProcFs, pid: ProcessId) -> Self {
-        let [name, attributes] = proc.environ(pid, ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"]);
-        Self::new(name.as_deref(), attributes.as_deref())
+        let names = ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "TRACEPARENT", "TRACESTATE", "BAGGAGE"];
+        let [name, attributes, parent, state, baggage] = proc.environ(pid, names);
+        let context = EnvironmentContext::of(parent.as_deref(), state.as_deref(), baggage.as_deref()).map(Arc::new);
+        Self { context, ..Self::new(name.as_deref(), attributes.as_deref()) }
     }
 
     /// From the variables' values.
@@ -34,6 +41,7 @@ impl OtelEnv {
         Self {
             service_name: usable_name(service_name),
             attributes: attributes.map(parse_attributes).unwrap_or_default(),
+            context: None,
         }
     }
 
@@ -47,7 +55,7 @@ impl OtelEnv {
         for (key, value) in attributes {
             add(&mut added, key.into(), value.into());
         }
-        Self { service_name: usable_name(service_name), attributes: added }
+        Self { service_name: usable_name(service_name), attributes: added, context: None }
     }
 
     /// An attribute's value.

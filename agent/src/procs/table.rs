@@ -35,7 +35,7 @@ use super::{
     seen::Seen,
     selector::{Reason, Rule, Selector, Verdict},
 };
-use crate::model::{ids::ProcessId, span::Resource};
+use crate::model::{ids::ProcessId, span::Resource, trace_context::EnvironmentContext};
 
 /// How often a process that is asked for is looked at again: bounds how long a lost exit event can mislead, and how
 /// late metadata that came later is taken up.
@@ -285,6 +285,21 @@ impl ProcessTable {
         }
         let (resource, verdict) = self.refresh(tgid, now, generation, true);
         Service { resource: resource.unwrap_or_default(), rule: verdict.rule().cloned() }
+    }
+
+    /// The trace context that a process was started with, if any. What serves a port does not do all of its work for who started it.
+    #[must_use]
+    pub fn environment(&self, tgid: ProcessId) -> Option<Arc<EnvironmentContext>> {
+        let known = || {
+            let state = self.read();
+            let entry = state.live.get(&tgid)?;
+            let facts = entry.facts.as_ref().filter(|facts| !facts.is_partial)?;
+            Some(facts.env.context.clone().filter(|_| entry.served.is_empty()))
+        };
+        known().or_else(|| {
+            drop(self.service(tgid));
+            known()
+        })?
     }
 
     /// Whether to watch a process, and the configuration that it matched.

@@ -1,7 +1,9 @@
 //! What sessions tell.
 
+use std::sync::Arc;
+
 use crate::model::{
-    exchange::{Event, Exchange, Key, Keys, Opened},
+    exchange::{Event, Exchange, Http, IsHealthCheck, Key, Keys, Opened},
     propagation::Propagation,
 };
 
@@ -11,12 +13,24 @@ pub struct Output {
     keys: Keys,
     events: Vec<Event>,
     propagation: Propagation,
+    health_checks: Option<Arc<dyn IsHealthCheck>>,
 }
 
 impl Output {
     /// What of their callers is to be told of requests that begin from now on.
     pub fn set_propagation(&mut self, propagation: Propagation) {
         self.propagation = propagation;
+    }
+
+    /// What tells health checks from now on; `None`: they are requests as any other.
+    pub fn set_health_checks(&mut self, checks: Option<Arc<dyn IsHealthCheck>>) {
+        self.health_checks = checks;
+    }
+
+    /// Whether a request is one.
+    #[must_use]
+    pub fn is_health_check(&self, http: &Http) -> bool {
+        self.health_checks.as_ref().is_some_and(|checks| checks.is_health_check(http))
     }
 
     /// What of their callers is to be told of requests.

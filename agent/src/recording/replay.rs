@@ -110,12 +110,12 @@ struct Stages {
 impl Stages {
     fn on_event(&mut self, connection: &ConnectionInfo, event: Event) {
         let (key, exchange) = match event {
-            Event::Opened(opened) => return self.tracer.on_opened(connection, &opened),
+            Event::Opened(opened) => return self.tracer.on_opened(connection, &opened, || None),
             Event::Finished(key, exchange) => (key, exchange),
         };
         let mut context = self.tracer.on_finished(key, &exchange);
         let settings = self.telemetry.settings(None);
-        self.tracer.sample(&mut context, None);
+        self.tracer.sample(&mut context, None, "", exchange.start_ns);
         self.telemetry.begin_round();
         let record = Record { exchange, connection, resource: &self.resource, settings: &settings, context };
         self.spans.extend(self.telemetry.on_record(record));

@@ -107,7 +107,11 @@ impl Reloader {
             taken_up.push(Change::Propagation(settings.propagation));
         }
         if changes.sampling {
-            taken_up.push(Change::Sampler(settings.sampler));
+            taken_up.push(Change::Sampler(settings.sampler, settings.has_several_samplers));
+            taken_up.push(Change::HealthChecks(settings.health_checks));
+            if self.current.sampling.tail != new.sampling.tail {
+                taken_up.push(Change::Tail(settings.tail));
+            }
         }
         if changes.redaction {
             taken_up.push(Change::Redactor(settings.telemetry.redactor));

@@ -21,7 +21,7 @@ use crate::{
     },
     config::{
         self, Attributes, Config, Discovery, Ebpf, HostId, IgnoreMode, InstanceId, Kubernetes, MetricsExport,
-        NameOrigin, NameResolver, Naming, OtlpTarget, PrometheusExport, TracesExport, Unmatched,
+        NameOrigin, NameResolver, Naming, OtlpTarget, PrometheusExport, Sampling, Tail, TracesExport, Unmatched,
     },
     conn,
     export::{
@@ -37,7 +37,7 @@ use crate::{
         selector::{InvalidGlob, Selector},
     },
     telemetry::{self, red, redact::Redactor, route},
-    trace::sampling::Sampler,
+    trace::{health::HealthRules, sampling::Sampler},
 };
 
 /// A setting that the configuration's own checks let pass and a stage cannot use.
@@ -60,6 +60,12 @@ pub(super) struct Settings {
     /// What is read of the context that requests carry.
     pub(super) propagation: Propagation,
     pub(super) sampler: Sampler,
+    /// Services have samplers of their own.
+    pub(super) has_several_samplers: bool,
+    /// What tells health checks, where they are left out of traces.
+    pub(super) health_checks: Option<HealthRules>,
+    /// What is kept once a trace is over.
+    pub(super) tail: Tail,
     pub(super) telemetry: telemetry::Config,
     /// Names of metrics, given when they are read.
     pub(super) naming: Naming,
@@ -106,6 +112,7 @@ impl Settings {
             listen,
             name_resolver,
             telemetry: config::Telemetry { naming },
+            sampling: Sampling { health_checks, tail },
             // `Config::propagation`
             propagators: _,
             backend,
@@ -196,6 +203,9 @@ impl Settings {
             capture: capture(backend, ebpf, &selector, config)?,
             propagation: config.propagation(),
             sampler: Sampler::from(sampler),
+            has_several_samplers: config.discovery.instrument.iter().any(|entry| entry.sampler.is_some()),
+            health_checks: HealthRules::new(health_checks),
+            tail: tail.clone(),
             telemetry: telemetry::Config {
                 routes: self::routes(routes),
                 redactor: Redactor::new(config.redacted_query_keys()),

@@ -226,7 +226,8 @@ impl Agent {
         let processes = Arc::new(ProcessTable::new(process_settings));
         metadata::ask_cloud(&runtime, &processes);
         let ids = Ids::from_os().context("cannot get random numbers for trace ids")?;
-        let tracer = Tracer::new(ids, settings.sampler);
+        let mut tracer = Tracer::new(ids, settings.sampler.clone());
+        tracer.set_sampler(settings.sampler, settings.has_several_samplers);
         let mut telemetry = Telemetry::new(settings.telemetry, Clock::new(Offset::sample()));
         if let Some(kubernetes) = kubernetes.as_ref().filter(|_| settings.metadata.names.contains(&NameOrigin::K8s)) {
             telemetry.set_peers(Arc::clone(kubernetes) as _);
@@ -259,6 +260,8 @@ impl Agent {
             sink: exporters.sink(),
             limits: Limits::default(),
             propagation: settings.propagation,
+            health_checks: settings.health_checks,
+            tail: settings.tail,
             attachments,
             metadata,
             recorder,

@@ -244,6 +244,8 @@ impl Telemetry {
             end_unix_ns,
         };
         let (trace_state, baggage) = (operation.take_trace_state(), operation.take_baggage());
+        // It belongs to the caller's span: to no other.
+        let trace_state = trace_state.filter(|_| context.parent.is_some());
         let (policy, router, red) = (&self.policy, &mut self.router, &mut self.red);
         let runtime = service.runtime;
         let described = match operation {
@@ -285,7 +287,7 @@ impl Telemetry {
             parent: context.parent.map(|(parent, _)| parent),
             flags: context.flags,
             // It belongs to the caller's span: to no other.
-            trace_state: trace_state.filter(|_| context.parent.is_some()).unwrap_or_default(),
+            trace_state: context.sampled.written_to(trace_state.as_deref().unwrap_or_default()),
             kind,
             name,
             start_unix_ns,

@@ -132,9 +132,16 @@ impl Joins {
     }
 
     /// What was said to be of a trace is of another.
-    pub(super) fn rename(&mut self, before: TraceId, trace_id: TraceId, remote: Option<TraceParent>) {
+    pub(super) fn rename(
+        &mut self,
+        before: TraceId,
+        trace_id: TraceId,
+        remote: Option<TraceParent>,
+        is_health_check: bool,
+    ) {
         for asked in self.asked.values_mut().filter(|asked| asked.context.trace_id == before) {
             (asked.context.trace_id, asked.context.remote) = (trace_id, remote);
+            asked.context.is_health_check |= is_health_check;
         }
     }
 

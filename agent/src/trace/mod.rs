@@ -5,15 +5,18 @@
 //! the process ([`parents`]), and the process that answers a call on the same host ([`joins`]). What is told of both ends need not
 //! come in the order in which it happened, so a span may have to wait until its place is [settled](Tracer::settles_ns).
 
+pub mod health;
 pub mod ids;
 mod joins;
 mod orphans;
 mod parents;
 pub mod sampling;
+mod servers;
+pub mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, hash_map::Entry};
 
 use rustc_hash::FxHashMap;
 
@@ -22,12 +25,14 @@ use self::{
     joins::{Asked, Joins, PATIENCE_NS, Request},
     orphans::{Orphan, Orphans},
     parents::Parents,
-    sampling::Sampler,
+    sampling::{HeadSampling, Sampler},
+    servers::Servers,
 };
 use crate::model::{
     exchange::{Exchange, Key, Opened},
     ids::ProcessId,
     net::{ConnectionInfo, Role},
+    probability::Sampled,
     trace_context::{SpanId, TraceId, TraceParent},
 };
 
@@ -49,6 +54,10 @@ pub struct Context {
     pub remote: Option<TraceParent>,
     /// Trace flags (W3C); bit 0: the span is kept.
     pub flags: u8,
+    /// What is said of how it came to be kept.
+    pub sampled: Sampled,
+    /// It is a health check, or for one, and so is kept in no case.
+    pub is_health_check: bool,
 }
 
 impl Context {
@@ -74,7 +83,7 @@ impl Context {
 /// What says that a span's parent is its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// The request carried it (`traceparent`, B3 …).
+    /// The request carried it (`traceparent`, B3 …), or the environment of its process did.
     Header,
     /// Both ends of the connection were seen: a server's parent is the client that asked.
     Connection,
@@ -109,6 +118,16 @@ struct Open {
     remote: Option<TraceParent>,
     /// Its other end is looked for by that.
     request: Option<Request>,
+    is_health_check: bool,
+}
+
+/// A request that takes up calls.
+#[derive(Clone, Copy)]
+struct Adopter {
+    trace_id: TraceId,
+    span_id: SpanId,
+    remote: Option<TraceParent>,
+    is_health_check: bool,
 }
 
 /// The place of a span turned out to be another than was said when it began.
@@ -126,6 +145,8 @@ pub struct Joined {
     pub remote: Option<TraceParent>,
     /// Until when that may turn out to be otherwise in turn; 0 where it is certain.
     pub settles_ns: u64,
+    /// See [`Context::is_health_check`].
+    pub is_health_check: bool,
 }
 
 impl Joined {
@@ -133,6 +154,7 @@ impl Joined {
     pub fn correct(&self, context: &mut Context) {
         if context.trace_id == self.before {
             (context.trace_id, context.remote) = (self.trace_id, self.remote);
+            context.is_health_check |= self.is_health_check;
         }
         if context.span_id == self.span_id {
             context.parent = Some(self.parent);
@@ -144,10 +166,13 @@ impl Joined {
 #[derive(Debug)]
 pub struct Tracer {
     ids: Ids,
-    sampler: Sampler,
+    sampling: HeadSampling,
     /// By the slot of their key: as many as were ever open at a time.
     open: Vec<Option<Open>>,
+    /// How many of each trace are, if that is asked for.
+    open_of: Option<FxHashMap<TraceId, u32>>,
     parents: Parents,
+    servers: Servers,
     joins: Joins,
     /// Servers' spans without a parent whose client may still be told, with their trace.
     served: FxHashMap<Key, (TraceId, SpanId)>,
@@ -166,9 +191,11 @@ impl Tracer {
     pub fn new(ids: Ids, sampler: Sampler) -> Self {
         Self {
             ids,
-            sampler,
+            sampling: HeadSampling::new(sampler),
             open: Vec::new(),
+            open_of: None,
             parents: Parents::default(),
+            servers: Servers::default(),
             joins: Joins::default(),
             served: FxHashMap::default(),
             unsettled: FxHashMap::default(),
@@ -179,9 +206,9 @@ impl Tracer {
         }
     }
 
-    /// Takes up another sampler.
-    pub fn set_sampler(&mut self, sampler: Sampler) {
-        self.sampler = sampler;
+    /// Takes up another sampler. `has_several`: services have samplers of their own.
+    pub fn set_sampler(&mut self, sampler: Sampler, has_several: bool) {
+        self.sampling.set(sampler, has_several);
     }
 
     /// Requests that are open.
@@ -195,33 +222,74 @@ impl Tracer {
         self.parents.trust_threads(tgid);
     }
 
-    /// A request has begun.
-    pub fn on_opened(&mut self, connection: &ConnectionInfo, opened: &Opened) {
+    /// Whether it is asked which traces have open requests.
+    pub fn count_open(&mut self, counts: bool) {
+        self.open_of = counts.then(FxHashMap::default);
+        for open in self.open.iter().flatten() {
+            add_open(&mut self.open_of, open.trace_id);
+        }
+    }
+
+    /// Whether a request of a trace is open, if that is [counted](Self::count_open).
+    #[must_use]
+    pub fn is_open(&self, trace_id: TraceId) -> bool {
+        self.open_of.as_ref().is_some_and(|open_of| open_of.contains_key(&trace_id))
+    }
+
+    /// A process has ended.
+    pub fn on_exit(&mut self, tgid: ProcessId) {
+        self.servers.remove(tgid);
+    }
+
+    /// A request has begun. `environment`: with what its process was started, which is asked of one that has not answered any request
+    /// so far and makes this one for nobody.
+    pub fn on_opened(
+        &mut self,
+        connection: &ConnectionInfo,
+        opened: &Opened,
+        environment: impl FnOnce() -> Option<TraceParent>,
+    ) {
         let span_id = self.ids.span_id();
         let request = Request::of(connection, opened);
         let open = match opened.role {
-            Role::Client => self.on_call(opened, span_id, request),
+            Role::Client => self.on_call(opened, span_id, request, environment),
             Role::Server => self.on_request(connection, opened, span_id, request),
         };
+        add_open(&mut self.open_of, open.trace_id);
         let slot = opened.key.slot();
         if slot >= self.open.len() {
             self.open.resize(slot + 1, None);
         }
-        if let Some(place) = self.open.get_mut(slot) {
-            *place = Some(open);
+        if let Some(place) = self.open.get_mut(slot)
+            && let Some(before) = place.replace(open)
+        {
+            remove_open(&mut self.open_of, before.trace_id);
         }
     }
 
-    fn on_call(&mut self, opened: &Opened, span_id: SpanId, request: Option<Request>) -> Open {
-        let Opened { key, parent: carried, .. } = *opened;
+    fn on_call(
+        &mut self,
+        opened: &Opened,
+        span_id: SpanId,
+        request: Option<Request>,
+        environment: impl FnOnce() -> Option<TraceParent>,
+    ) -> Open {
+        let Opened { key, thread, parent: carried, is_health_check, .. } = *opened;
         let cause = self.parents.of_call(opened).and_then(|(key, evidence)| Some((*self.get(key)?, evidence)));
         let (trace_id, parent, remote) = match (cause, carried) {
             (Some((cause, evidence)), _) => (cause.trace_id, Some((cause.span_id, evidence)), cause.remote),
-            (None, Some(carried)) => (carried.trace_id, Some((carried.span_id, Evidence::Header)), Some(carried)),
-            (None, None) => (self.ids.trace_id(), None, None),
+            (None, carried) => {
+                let given = || if self.servers.contains(thread.tgid) { None } else { environment() };
+                match carried.or_else(given) {
+                    Some(remote) => (remote.trace_id, Some((remote.span_id, Evidence::Header)), Some(remote)),
+                    None => (self.ids.trace_id(), None, None),
+                }
+            }
         };
+        let is_health_check = is_health_check || cause.is_some_and(|(cause, _)| cause.is_health_check);
         if let Some(request) = request {
-            let context = Context { trace_id, span_id, parent, link: None, remote, flags: 0 };
+            let sampled = Sampled::NOTHING;
+            let context = Context { trace_id, span_id, parent, link: None, remote, flags: 0, sampled, is_health_check };
             if let Some(server) = self.joins.on_asked(request, context, carried) {
                 self.join_served(server, &context);
             }
@@ -230,7 +298,8 @@ impl Tracer {
             let until_ns = self.orphans.on_call(Orphan { opened: *opened, trace_id, span_id });
             self.unsettled.extend(until_ns.map(|until_ns| (trace_id, until_ns)));
         }
-        Open { key, trace_id, span_id, parent, cause: cause.map(|(cause, _)| cause.key), remote, request }
+        let cause = cause.map(|(cause, _)| cause.key);
+        Open { key, trace_id, span_id, parent, cause, remote, request, is_health_check }
     }
 
     fn on_request(
@@ -240,8 +309,9 @@ impl Tracer {
         span_id: SpanId,
         request: Option<Request>,
     ) -> Open {
-        let Opened { key, start_ns, parent: carried, .. } = *opened;
+        let Opened { key, start_ns, parent: carried, is_health_check, .. } = *opened;
         self.parents.on_request(connection, opened);
+        self.servers.insert(opened.thread.tgid);
         let asked = request.and_then(|request| self.joins.on_served(request, key, start_ns));
         // A client that hands on what it was given stands in between; else what it has written is its own span, or its SDK's.
         let asked = asked.filter(|asked| carried.is_none() || carried == asked.carried);
@@ -252,26 +322,28 @@ impl Tracer {
             (None, Some(carried)) => (carried.trace_id, Some((carried.span_id, Evidence::Header)), Some(carried)),
             (None, None) => (self.ids.trace_id(), None, None),
         };
-        self.adopt(opened, trace_id, span_id, remote);
+        let is_health_check = is_health_check || asked.is_some_and(|asked| asked.context.is_health_check);
+        self.adopt(opened, Adopter { trace_id, span_id, remote, is_health_check });
         if parent.is_none() && request.is_some() {
             self.served.insert(key, (trace_id, span_id));
             if joins::is_local(connection) {
                 self.unsettled.insert(trace_id, start_ns.saturating_add(PATIENCE_NS));
             }
         }
-        Open { key, trace_id, span_id, parent, cause: None, remote, request: None }
+        Open { key, trace_id, span_id, parent, cause: None, remote, request: None, is_health_check }
     }
 
     /// A client was told after its server: that and all below it are of its trace.
     fn join_served(&mut self, server: Key, client: &Context) {
         let Some((before, span_id)) = self.served.remove(&server) else { return };
-        let Context { trace_id, span_id: parent, remote, .. } = *client;
+        let Context { trace_id, span_id: parent, remote, is_health_check, .. } = *client;
         let parent = (parent, Evidence::Connection);
-        self.join(Joined { span_id, parent, before, trace_id, remote, settles_ns: 0 }, None);
+        self.join(Joined { span_id, parent, before, trace_id, remote, settles_ns: 0, is_health_check }, None);
     }
 
     /// A request was told after calls that are made for it, as it is where it is certain only with its response that it is one.
-    fn adopt(&mut self, request: &Opened, trace_id: TraceId, parent: SpanId, remote: Option<TraceParent>) {
+    fn adopt(&mut self, request: &Opened, adopter: Adopter) {
+        let Adopter { trace_id, span_id: parent, remote, is_health_check } = adopter;
         let parents = &self.parents;
         let adopted = self.orphans.adopted(request.thread.tgid, request.start_ns, |call| {
             let (key, evidence) = parents.of_call(call)?;
@@ -281,24 +353,28 @@ impl Tracer {
         for (orphan, evidence) in adopted {
             let Orphan { trace_id: before, span_id, .. } = orphan;
             let parent = (parent, evidence);
-            self.join(Joined { span_id, parent, before, trace_id, remote, settles_ns: 0 }, Some(request.key));
+            let joined = Joined { span_id, parent, before, trace_id, remote, settles_ns: 0, is_health_check };
+            self.join(joined, Some(request.key));
         }
     }
 
     fn join(&mut self, joined: Joined, cause: Option<Key>) {
-        let Joined { span_id, parent, before, trace_id, remote, .. } = joined;
+        let Joined { span_id, parent, before, trace_id, remote, is_health_check, .. } = joined;
         self.unsettled.remove(&before);
         let settles_ns = self.unsettled.get(&trace_id).copied().unwrap_or_default();
         for open in self.open.iter_mut().flatten() {
             if open.trace_id == before {
                 (open.trace_id, open.remote) = (trace_id, remote);
+                open.is_health_check |= is_health_check;
+                remove_open(&mut self.open_of, before);
+                add_open(&mut self.open_of, trace_id);
             }
             if open.span_id == span_id {
                 open.parent = Some(parent);
                 open.cause = open.cause.or(cause);
             }
         }
-        self.joins.rename(before, trace_id, remote);
+        self.joins.rename(before, trace_id, remote, is_health_check);
         self.joined.push(Joined { settles_ns, ..joined });
     }
 
@@ -315,6 +391,7 @@ impl Tracer {
         }
         let carried = exchange.parent;
         let Some(open) = open else { return self.context_of_unknown(carried) };
+        remove_open(&mut self.open_of, open.trace_id);
         if let Some(request) = open.request {
             self.joins.on_over(request, exchange.end_ns);
         }
@@ -333,7 +410,8 @@ impl Tracer {
         let outlives = open.cause.is_some_and(|cause| self.was_answered(cause, exchange.end_ns));
         let link = if outlives { parent.take().map(|(cause, _)| cause) } else { None };
         let flags = remote.map_or(0, |remote| remote.flags & !1);
-        Context { trace_id, span_id: open.span_id, parent, link, remote, flags }
+        let (span_id, is_health_check) = (open.span_id, open.is_health_check);
+        Context { trace_id, span_id, parent, link, remote, flags, sampled: Sampled::NOTHING, is_health_check }
     }
 
     /// One that was not told when it began.
@@ -341,7 +419,16 @@ impl Tracer {
         let trace_id = carried.map_or_else(|| self.ids.trace_id(), |carried| carried.trace_id);
         let parent = carried.map(|carried| (carried.span_id, Evidence::Header));
         let flags = carried.map_or(0, |carried| carried.flags & !1);
-        Context { trace_id, span_id: self.ids.span_id(), parent, link: None, remote: carried, flags }
+        Context {
+            trace_id,
+            span_id: self.ids.span_id(),
+            parent,
+            link: None,
+            remote: carried,
+            flags,
+            sampled: Sampled::NOTHING,
+            is_health_check: false,
+        }
     }
 
     fn remember(&mut self, key: Key, end_ns: u64) {
@@ -389,9 +476,46 @@ impl Tracer {
         std::mem::take(&mut self.joined)
     }
 
+    /// Whether [`Tracer::on_root`] is to be called of what was opened: a trace's fate depends on where and when it began.
+    #[must_use]
+    pub fn decides_at_beginning(&self, opened: &Opened) -> bool {
+        self.sampling.is_early()
+            && self.get(opened.key).is_some_and(|open| open.parent.is_none() && !open.is_health_check)
+    }
+
+    /// Decides about a trace that has just begun at a service; `sampler` is its own, where it has one.
+    pub fn on_root(&mut self, opened: &Opened, sampler: Option<&Sampler>, service: &str) {
+        if let Some(open) = self.get(opened.key).copied() {
+            self.sampling.decide(open.trace_id, None, sampler, service, opened.start_ns);
+        }
+    }
+
     /// Decides whether a span is kept; `sampler` is its service's own, where it has one.
-    pub fn sample(&self, context: &mut Context, sampler: Option<&Sampler>) {
-        let sampled = sampler.unwrap_or(&self.sampler).samples(context.remote.as_ref(), context.trace_id);
-        context.flags = context.flags & !1 | u8::from(sampled);
+    pub fn sample(&mut self, context: &mut Context, sampler: Option<&Sampler>, service: &str, start_ns: u64) {
+        if context.is_health_check {
+            context.flags &= !1;
+            return;
+        }
+        let Context { trace_id, ref remote, .. } = *context;
+        let decision = self.sampling.decide(trace_id, remote.as_ref(), sampler, service, start_ns);
+        context.flags = context.flags & !1 | u8::from(decision.is_kept);
+        context.sampled = decision.sampled;
+    }
+}
+
+fn add_open(open_of: &mut Option<FxHashMap<TraceId, u32>>, trace_id: TraceId) {
+    if let Some(open_of) = open_of {
+        *open_of.entry(trace_id).or_default() += 1;
+    }
+}
+
+fn remove_open(open_of: &mut Option<FxHashMap<TraceId, u32>>, trace_id: TraceId) {
+    if let Some(open_of) = open_of
+        && let Entry::Occupied(mut entry) = open_of.entry(trace_id)
+    {
+        *entry.get_mut() -= 1;
+        if *entry.get() == 0 {
+            entry.remove();
+        }
     }
 }

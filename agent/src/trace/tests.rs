@@ -23,11 +23,14 @@ struct Bed {
     tracer: Tracer,
     keys: Keys,
     conns: u64,
+    is_health_check: bool,
+    environment: Option<TraceParent>,
 }
 
 impl Bed {
     fn new() -> Self {
-        Self { tracer: Tracer::new(Ids::from_seed([1; 32]), Sampler::default()), keys: Keys::default(), conns: 0 }
+        let tracer = Tracer::new(Ids::from_seed([1; 32]), Sampler::default());
+        Self { tracer, keys: Keys::default(), conns: 0, is_health_check: false, environment: None }
     }
 
     /// A connection of its own.
@@ -80,7 +83,11 @@ impl Bed {
     ) -> Request {
         let key = self.keys.take();
         let place = Place::Position(position);
-        self.tracer.on_opened(conn, &Opened { key, role, thread, start_ns, parent: carried, place });
+        self.tracer.on_opened(
+            conn,
+            &Opened { key, role, thread, start_ns, parent: carried, is_health_check: self.is_health_check, place },
+            || self.environment,
+        );
         Request { key, role, thread, start_ns, carried }
     }
 
@@ -168,9 +175,9 @@ fn the_caller_decides_unless_the_service_has_a_sampler_of_its_own() {
     let call = bed.open(&conn, Role::Client, thread(1), 2);
     for (request, end_ns) in [(call, 3), (request, 4)] {
         let mut context = bed.finish(request, end_ns);
-        bed.tracer.sample(&mut context, None);
+        bed.tracer.sample(&mut context, None, "", 1);
         assert!(!context.is_sampled(), "what is done for a request is sampled as it is");
-        bed.tracer.sample(&mut context, Some(&Sampler::AlwaysOn));
+        bed.tracer.sample(&mut context, Some(&Sampler::AlwaysOn), "", 1);
         assert_eq!(context.flags, 3);
     }
 }
@@ -408,4 +415,98 @@ fn ends_that_have_been_connected_for_long_are_found_too() {
     let asked = bed.open(&alone, Role::Client, thread(1), 100 * SECOND);
     bed.finish(asked, 100 * SECOND + 1);
     assert_eq!(bed.tracer.joins.len(), 0);
+}
+
+#[test]
+fn what_is_done_for_a_health_check_is_in_no_trace_and_the_next_request_is() {
+    let mut bed = Bed::new();
+    let conn = bed.conn(true);
+    let (client, server) = bed.pair();
+    bed.is_health_check = true;
+    let check = bed.open(&conn, Role::Server, thread(1), 1);
+    bed.is_health_check = false;
+    let call = bed.open(&client, Role::Client, thread(1), 2);
+    let elsewhere = bed.open(&server, Role::Server, Thread { tgid: ProcessId(2), ..thread(2) }, 3);
+    let contexts = [bed.finish(elsewhere, 4), bed.finish(call, 5), bed.finish(check, 6)];
+    let next = bed.open(&conn, Role::Server, thread(1), 7);
+    for (mut context, is_kept) in
+        contexts.map(|context| (context, false)).into_iter().chain([(bed.finish(next, 8), true)])
+    {
+        bed.tracer.sample(&mut context, Some(&Sampler::AlwaysOn), "", 1);
+        assert_eq!((context.is_sampled(), context.is_health_check), (is_kept, !is_kept), "{context:?}");
+    }
+}
+
+#[test]
+fn a_trace_is_decided_about_where_it_begins() {
+    let mut bed = Bed::new();
+    bed.tracer.set_sampler(Sampler::default(), true);
+    let conn = bed.conn(true);
+    let none = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
+    let opened = |request: &Request| Opened {
+        key: request.key,
+        role: request.role,
+        thread: request.thread,
+        start_ns: request.start_ns,
+        parent: request.carried,
+        is_health_check: false,
+        place: Place::Position(0),
+    };
+    let request = bed.open(&conn, Role::Server, thread(1), 1);
+    assert!(bed.tracer.decides_at_beginning(&opened(&request)));
+    bed.tracer.on_root(&opened(&request), Some(&none), "front");
+    let call = bed.open(&conn, Role::Client, thread(1), 2);
+    assert!(!bed.tracer.decides_at_beginning(&opened(&call)));
+    // As if it were another service's, without a sampler of its own.
+    let mut context = bed.finish(call, 3);
+    bed.tracer.sample(&mut context, None, "back", 2);
+    assert!(!context.is_sampled(), "it follows its caller");
+}
+
+#[test]
+fn a_trace_is_open_while_a_request_of_it_is_whatever_it_turned_out_to_be_part_of() {
+    let mut bed = Bed::new();
+    let (client, server) = bed.pair();
+    let other = bed.conn(false);
+    let before = bed.open(&other, Role::Server, thread(9), 1);
+    bed.tracer.count_open(true);
+    let answer = bed.open(&server, Role::Server, thread(2), 2);
+    let call = bed.open(&client, Role::Client, Thread { tgid: ProcessId(2), ..thread(1) }, 1);
+    let traces: Vec<TraceId> = bed.tracer.open.iter().flatten().map(|open| open.trace_id).collect();
+    assert_eq!(traces[1], traces[2], "they are joined");
+    let call = bed.finish(call, 3);
+    assert!(bed.tracer.is_open(call.trace_id), "the answer is");
+    bed.finish(answer, 4);
+    assert!(!bed.tracer.is_open(call.trace_id));
+    let before = bed.finish(before, 5);
+    assert!(!bed.tracer.is_open(before.trace_id));
+    assert!(bed.tracer.open_of.as_ref().unwrap().is_empty());
+}
+
+#[test]
+fn a_process_that_was_started_with_a_context_makes_its_calls_for_that_until_it_serves() {
+    let mut bed = Bed::new();
+    bed.environment = carried();
+    let (first, conn) = (bed.conn(false), bed.conn(false));
+    let unsampled = TraceParent { flags: 0, span_id: SpanId([7; 8]), ..carried().unwrap() };
+    let call = bed.open(&first, Role::Client, thread(1), 1);
+    let with_own = bed.open_at(&first, Role::Client, thread(1), 1, 9, Some(unsampled));
+    let of_another = bed.open(&conn, Role::Client, Thread { tgid: ProcessId(2), ..thread(1) }, 1);
+    let request = bed.open(&conn, Role::Server, thread(1), 2);
+    let later = bed.open(&first, Role::Client, thread(2), 3);
+    let contexts = [call, with_own, of_another, request].map(|request| bed.finish(request, 4));
+    let header = |span_id| Some((span_id, Evidence::Header));
+    assert_eq!(contexts[0].parent, header(carried().unwrap().span_id));
+    assert_eq!((contexts[0].trace_id, contexts[0].remote), (carried().unwrap().trace_id, carried()));
+    assert_eq!(contexts[1].parent, header(unsampled.span_id), "what the request carries counts");
+    assert_eq!(contexts[2].parent, header(carried().unwrap().span_id));
+    assert_eq!(contexts[3].parent, None, "what it serves is others'");
+    let later = bed.finish(later, 5);
+    assert!(later.trace_id != carried().unwrap().trace_id, "it serves, and not only who started it");
+    let after = bed.open(&first, Role::Client, thread(1), 3_600 * SECOND);
+    assert_eq!(bed.finish(after, 3_601 * SECOND).parent, None);
+    // Another process with its id.
+    bed.tracer.on_exit(ProcessId(1));
+    let next = bed.open(&first, Role::Client, thread(1), 3_602 * SECOND);
+    assert_eq!(bed.finish(next, 3_603 * SECOND).parent, header(carried().unwrap().span_id));
 }

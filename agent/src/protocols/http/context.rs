@@ -7,6 +7,7 @@ use crate::model::{
     baggage::MAX_BYTES,
     exchange::{Baggage, Http},
     jaeger,
+    probability::Sampled,
     propagation::{Format, Propagation},
     trace_context::{SpanId, TraceId, TraceParent},
 };
@@ -106,7 +107,8 @@ impl Carried {
         if let Some(rare) = rare.filter(|rare| !rare.baggage.is_empty() && !propagation.baggage.is_empty()) {
             http.baggage = Baggage::of(&rare.baggage, &propagation.baggage);
         }
-        found.map(|(_, parent)| parent)
+        let sampled = http.trace_state.as_deref().map(Sampled::of).unwrap_or_default();
+        found.map(|(_, parent)| TraceParent { sampled, ..parent })
     }
 
     /// Heap bytes held.
@@ -213,7 +215,7 @@ mod tests {
             [(Field::B3TraceId, b"a3ce929d0e0e4736"), (Field::B3SpanId, b"e457b5a2e4d86bd1")];
         let with = |more: &[(Field, &[u8])]| {
             let fields = [&ids[..], more].concat();
-            settled(&fields, &ALL).0.map(|parent| (parent.sampled(), parent.is_deferred))
+            settled(&fields, &ALL).0.map(|parent| (parent.is_sampled(), parent.is_deferred))
         };
         assert_eq!(with(&[]), Some((false, true)));
         assert_eq!(with(&[(Field::B3Sampled, b"1")]), Some((true, false)));

@@ -114,11 +114,20 @@ impl Stream {
         }
     }
 
+    /// Whether it is of somebody who looks whether the service is well.
+    pub(super) fn is_health_check(&self, out: &Output) -> bool {
+        out.is_health_check(&self.request.http)
+    }
+
     /// Tells that it has begun, once.
     pub(super) fn tell(&mut self, id: u32, role: Role, out: &mut Output) {
         let (thread, start_ns, parent) = (self.thread, self.start_ns, self.request.facts.parent());
         let place = Place::Id(id.into());
-        self.key.get_or_insert_with(|| out.open(|key| Opened { key, role, thread, start_ns, parent, place }));
+        let http = &self.request.http;
+        self.key.get_or_insert_with(|| {
+            let is_health_check = out.is_health_check(http);
+            out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, place })
+        });
     }
 
     pub(super) fn on_request_data(&mut self, payload: Option<u64>, end: bool) {

@@ -40,8 +40,8 @@ pub(super) struct Streams {
     since_beginning: bool,
     /// Requests from this one on may be none; they are told once one of them was answered.
     doubtful_from: Option<u32>,
-    /// Those that ended meanwhile.
-    held: Vec<(u32, Exchange)>,
+    /// Those that ended meanwhile, and whether they are health checks.
+    held: Vec<(u32, Exchange, bool)>,
     names: UnknownNames,
     pub(super) anomalies: Anomalies,
 }
@@ -77,7 +77,7 @@ impl Streams {
     }
 
     pub(super) fn memory(&self) -> usize {
-        let held = self.held.capacity() * (size_of::<(u32, Exchange)>() + size_of::<Http>());
+        let held = self.held.capacity() * (size_of::<(u32, Exchange, bool)>() + size_of::<Http>());
         self.open.memory() + held + self.names.memory()
     }
 
@@ -96,10 +96,10 @@ impl Streams {
     /// What was doubted is right.
     pub(super) fn on_certain(&mut self, out: &mut Output) {
         let Some(first) = self.doubtful_from.take() else { return };
-        for (id, exchange) in self.held.drain(..) {
+        for (id, exchange, is_health_check) in self.held.drain(..) {
             let Exchange { role, thread, start_ns, parent, .. } = exchange;
             let place = Place::Id(id.into());
-            let key = out.open(|key| Opened { key, role, thread, start_ns, parent, place });
+            let key = out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, place });
             out.finish(key, exchange);
         }
         for (id, ()) in self.open.select(|id, _| (id >= first).then_some(())) {
@@ -276,10 +276,11 @@ impl Streams {
     fn finish(&mut self, id: u32, outcome: Outcome, end_ns: u64, out: &mut Output) {
         if let Some(stream) = self.open.remove(id) {
             let key = stream.key;
+            let is_health_check = key.is_none() && stream.is_health_check(out);
             let exchange = stream.into_exchange(self.role, outcome, end_ns, &mut self.names);
             match key {
                 Some(key) => out.finish(key, exchange),
-                None if self.held.len() < MAX_HELD => self.held.push((id, exchange)),
+                None if self.held.len() < MAX_HELD => self.held.push((id, exchange, is_health_check)),
                 None => self.anomalies.over_limit += 1,
             }
         }

@@ -124,7 +124,8 @@ impl Toy {
             return;
         }
         let (role, place) = (self.role, Place::Position(position));
-        let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None, place });
+        let opened = |key| Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place };
+        let key = out.open(opened);
         self.open.push(Open { key, thread, start_ns, first_byte_ns: None, db });
     }
 

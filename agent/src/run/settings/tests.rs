@@ -28,6 +28,9 @@ fn given(config: &Config) -> Option<String> {
         capture,
         propagation,
         sampler,
+        has_several_samplers,
+        health_checks,
+        tail,
         telemetry,
         naming,
         processes,
@@ -38,7 +41,8 @@ fn given(config: &Config) -> Option<String> {
     } = Settings::of(config).ok()?;
     let ProcessConfig { selector, env, command_line, host, cluster, pod_attributes, .. } = processes;
     let processes = (selector, env, command_line, host, cluster, pod_attributes);
-    let stages = (capture, propagation, sampler, telemetry, naming, processes);
+    let sampling = (sampler, has_several_samplers, health_checks, tail);
+    let stages = (capture, propagation, sampling, telemetry, naming, processes);
     Some(format!("{stages:?} {:?}", (export, metadata, duration, shutdown_timeout)))
 }
 

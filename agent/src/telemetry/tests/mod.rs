@@ -128,7 +128,7 @@ impl Stage {
     ) -> Option<Span> {
         let mut context = self.tracer.on_finished(self.key, &exchange);
         let settings = self.telemetry.settings(rule);
-        self.tracer.sample(&mut context, settings.sampler.as_ref());
+        self.tracer.sample(&mut context, settings.sampler.as_ref(), "", 1);
         self.telemetry.begin_round();
         let span = self.telemetry.on_record(Record { exchange, connection, resource, settings: &settings, context });
         self.telemetry.end_round();

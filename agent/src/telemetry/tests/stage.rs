@@ -22,7 +22,7 @@ fn a_trace_state_goes_with_the_parent_and_with_nothing_else() {
     let state = || Some("vendor=1".into());
     let exchange = || served(Http { trace_state: state(), ..get("/") });
     assert_eq!(span(Exchange { parent: parent("01"), ..exchange() }).trace_state, "vendor=1");
-    assert_eq!(span(exchange()).trace_state, "");
+    assert_eq!(span(exchange()).trace_state, "ot=th:0", "a root: each of them is kept");
     let Operation::Rpc(mut rpc) = rpc(Role::Server, Some(0)).operation else { panic!() };
     rpc.trace_state = state();
     let call = Exchange { parent: parent("01"), ..super::exchange(Role::Server, Operation::Rpc(rpc)) };

@@ -344,7 +344,7 @@ fn contexts_are_read_in_the_formats_that_are_wanted() {
         let exchange = &wire.out[0];
         let baggage: Vec<_> = http(exchange).baggage.entries().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!((baggage, http(exchange).trace_state.as_deref()), (vec!["tenant=blue".to_owned()], None));
-        exchange.parent.map(|parent| (parent.trace_id.to_string(), parent.sampled()))
+        exchange.parent.map(|parent| (parent.trace_id.to_string(), parent.is_sampled()))
     };
     let b3 = Some(("0000000000000000a3ce929d0e0e4736".to_owned(), true));
     assert_eq!(read(&[Format::TraceContext]), None);

@@ -77,7 +77,7 @@ fn a_context_in_b3_is_read_in_http2_too_and_what_is_missing_of_it_makes_none() {
         out.set_propagation(Propagation { formats: vec![Format::B3Multi], baggage: vec!["tenant"] });
     });
     reader.feed_all(&wire.pieces);
-    let parents: Vec<_> = reader.out.iter().map(|exchange| exchange.parent.map(|parent| parent.sampled())).collect();
+    let parents: Vec<_> = reader.out.iter().map(|exchange| exchange.parent.map(|parent| parent.is_sampled())).collect();
     assert_eq!(parents, [Some(true), Some(true), None]);
     assert!(reader.out.iter().all(|exchange| http(exchange).baggage.entries().count() == 1));
 }
@@ -414,7 +414,9 @@ fn stream_1_after_an_upgrade_belongs_to_the_request_that_http1_saw() {
         };
         let (thread, start_ns) = (request.thread, request.start_ns);
         reader.out.of(|out| {
-            let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None, place: Place::Id(1) });
+            let opened =
+                |key| Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place: Place::Id(1) };
+            let key = out.open(opened);
             reader.session.take_over(key, request, out);
         });
         assert_eq!(reader.session.open_requests(), 1);
