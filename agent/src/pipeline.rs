@@ -251,7 +251,7 @@ impl Worker {
                 unix_offset_ns: Offset::sample().ns,
             })
         });
-        let mut plaintext = Plaintext::start(processes.proc().clone(), attachments);
+        let mut plaintext = Plaintext::start(Arc::clone(&processes), attachments);
         let mut discovery = Discovery::new(Arc::clone(&processes), &targets);
         // Before they are first heard of, so that no request is missed.
         let chosen = if targets.is_empty() { discovery.evaluate_running() } else { targets };
@@ -467,6 +467,7 @@ impl Worker {
         if self.swept.elapsed() > SWEEPING {
             self.swept = Instant::now();
             self.discovery.sweep(&mut self.capture);
+            self.connections.forget_processes(|tgid| self.processes.is_alive(tgid));
         }
         self.dns_cache.sweep(monotonic_ns());
         self.look_after_unix_sockets();

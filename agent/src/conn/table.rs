@@ -422,6 +422,11 @@ impl Connections {
         }
     }
 
+    /// Forgets what was said of processes whose end was missed, by whether a process lives.
+    pub fn forget_processes(&mut self, is_alive: impl Fn(ProcessId) -> bool) {
+        self.resumed_ns.retain(|&tgid, _| is_alive(tgid));
+    }
+
     /// Whether pieces or ends wait for what may not come.
     #[must_use]
     pub fn is_waiting(&self) -> bool {

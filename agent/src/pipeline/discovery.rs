@@ -223,17 +223,15 @@ impl Discovery {
                 }
             }
         } else {
-            let proc = self.processes.proc();
-            self.living.retain(|&tgid| proc.stat(tgid).is_some());
+            self.living.retain(|&tgid| self.processes.is_alive(tgid));
         }
     }
 
     /// To be called now and then: forgets processes whose end was missed, or not told because they are ignored.
     pub(super) fn sweep(&mut self, capture: &mut Capture) {
         self.processes.sweep();
-        let proc = self.processes.proc();
         self.evaluated.retain(|&tgid, _| {
-            let is_alive = proc.stat(tgid).is_some();
+            let is_alive = self.processes.is_alive(tgid);
             if !is_alive {
                 capture.forget(tgid);
             }

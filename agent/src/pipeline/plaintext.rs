@@ -2,13 +2,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
     capture::{Capture, Uprobe},
     model::ids::ProcessId,
-    procs::fs::ProcFs,
+    procs::ProcessTable,
     tls::{Attachments, Finder},
 };
 
@@ -36,7 +37,7 @@ pub(super) struct Round {
 
 /// The probes of TLS libraries, and what is known of who uses them.
 pub(super) struct Plaintext {
-    proc: ProcFs,
+    processes: Arc<ProcessTable>,
     finder: Finder,
     attachments: Attachments<Uprobe>,
     looked: HashMap<ProcessId, Looked>,
@@ -48,10 +49,10 @@ pub(super) struct Plaintext {
 
 impl Plaintext {
     /// Goes on with probes that are in place. `None` where it cannot be, which is said.
-    pub(super) fn start(proc: ProcFs, attachments: Attachments<Uprobe>) -> Option<Self> {
-        match Finder::start(proc.clone()) {
+    pub(super) fn start(processes: Arc<ProcessTable>, attachments: Attachments<Uprobe>) -> Option<Self> {
+        match Finder::start(processes.proc().clone()) {
             Ok(finder) => Some(Self {
-                proc,
+                processes,
                 finder,
                 attachments,
                 looked: HashMap::new(),
@@ -122,8 +123,8 @@ impl Plaintext {
         let completed = self.attachments.proceed(capture, SLICE);
         if self.swept.elapsed() > SWEEPING {
             self.swept = Instant::now();
-            let proc = &self.proc;
-            let lives = |tgid| proc.stat(tgid).is_some();
+            let processes = &self.processes;
+            let lives = |tgid| processes.is_alive(tgid);
             self.attachments.sweep(self.swept, lives, capture);
             self.looked.retain(|&tgid, _| lives(tgid));
         }

@@ -478,6 +478,15 @@ impl ProcessTable {
         state.forget(now);
     }
 
+    /// Whether a process lives: there is one of that number, and that is not one of which the end was told (a zombie is still there).
+    /// The end of others may have been missed: whoever keeps something by process asks this, now and then.
+    #[must_use]
+    pub fn is_alive(&self, tgid: ProcessId) -> bool {
+        let Some(stat) = self.proc.stat(tgid) else { return false };
+        let state = self.read();
+        !state.live.get(&tgid).is_some_and(|entry| entry.has_ended && entry.start_ticks == stat.start_ticks)
+    }
+
     /// Forgets ended processes and those whose end was missed. To be called now and then (each half minute).
     pub fn sweep(&self) {
         self.sweep_at(Instant::now());

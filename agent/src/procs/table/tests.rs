@@ -72,6 +72,25 @@ fn a_process_is_read_once_and_shared() {
 }
 
 #[test]
+fn who_lives_is_known_by_what_was_told_and_else_by_whether_it_is_there() {
+    let proc = FakeProc::new();
+    let table = proc.table();
+    let pid = ProcessId(7);
+    assert!(!table.is_alive(pid));
+    proc.process(pid, 100, "/usr/bin/a", "a");
+    assert!(table.is_alive(pid), "nothing was told of it");
+    let started_at_ns = 100 * NS_PER_TICK;
+    table.on_exec(pid, started_at_ns, "a");
+    assert!(table.is_alive(pid));
+    table.on_exit(pid, started_at_ns);
+    assert!(!table.is_alive(pid), "nobody has waited for it yet");
+    proc.process(pid, 200, "/usr/bin/b", "b");
+    assert!(table.is_alive(pid), "that is another one");
+    proc.end(pid);
+    assert!(!table.is_alive(pid), "its end was missed");
+}
+
+#[test]
 fn a_reused_pid_is_another_process_even_if_its_events_were_lost() {
     let proc = FakeProc::new();
     proc.process(ProcessId(7), 100, "/usr/bin/first", "first");
