@@ -16,9 +16,8 @@ use crate::{
 
 /// Connections to each back end.
 pub const POOL: usize = 8;
-/// How long spans may take behind the last answer, and more for each request.
+/// For how long none of the spans that are due may come: then no more do.
 const SPANS_TAKE: Duration = Duration::from_secs(8);
-const SPANS_OF_A_REQUEST_TAKE: Duration = Duration::from_millis(2);
 
 /// All of it, running.
 pub struct Bed {
@@ -72,20 +71,26 @@ impl Bed {
         let from = self.taken;
         let state = RefCell::new((from, open, Vec::new()));
         let prefix = format!("/r{}x", self.cells);
-        let limit = SPANS_TAKE + SPANS_OF_A_REQUEST_TAKE * u32::try_from(cell.requests).unwrap_or(u32::MAX);
-        let _timed_out = self.agent.program().stdout.until(limit, |lines| {
-            let (at, open, spans) = &mut *state.borrow_mut();
-            for line in lines.get(*at..).unwrap_or_default() {
-                if let Some(span) =
-                    Span::parse(line).filter(|span| span.path.starts_with(&prefix) || span.is_of_nobody())
-                {
-                    open.remove(&(span.kind, span.path.clone()));
-                    spans.push(span);
+        let mut left = dues.len();
+        loop {
+            let told = self.agent.program().stdout.until(SPANS_TAKE, |lines| {
+                let (at, open, spans) = &mut *state.borrow_mut();
+                for line in lines.get(*at..).unwrap_or_default() {
+                    let is_ours = |span: &Span| span.path.starts_with(&prefix) || span.is_of_nobody();
+                    if let Some(span) = Span::parse(line).filter(is_ours) {
+                        open.remove(&(span.kind, span.path.clone()));
+                        spans.push(span);
+                    }
                 }
+                *at = lines.len();
+                open.is_empty().then_some(())
+            });
+            let open = state.borrow().1.len();
+            if told.is_some() || open == left {
+                break;
             }
-            *at = lines.len();
-            open.is_empty().then_some(())
-        });
+            left = open;
+        }
         let (taken, _, spans) = state.into_inner();
         self.taken = taken;
         let lines = |lines: &[String]| Some(lines.get(from..taken)?.to_vec());

@@ -1,5 +1,5 @@
 """Applications of uvicorn whose calls are made by httpx: `asgi.py FRAMEWORK LOOP` with `starlette` or `fastapi`, on `asyncio` or
-`uvloop`. `threads` after them: the handler is no coroutine, and runs on a thread of anyio's, as FastAPI has it."""
+`uvloop`. `threads` after them: the handler is no coroutine, and runs on a thread of anyio's, as FastAPI has it, with http.client."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from asyncio_streams import in_the_background, keep, make_calls
-from calls import LISTEN, POOL, Ask, on_threads
+from calls import LISTEN, POOL, Ask, Pool, on_threads
 
 framework, loop, *kind = sys.argv[1:]
 limits = httpx.Limits(max_connections=POOL, max_keepalive_connections=POOL)
@@ -22,17 +22,15 @@ clients = {}
 @contextlib.asynccontextmanager
 async def lifespan(_):
     async with httpx.AsyncClient(limits=limits, timeout=60) as clients["async"]:
-        with httpx.Client(limits=limits, timeout=60) as clients["sync"]:
-            keep(in_the_background(call))
-            yield
+        keep(in_the_background(call))
+        yield
 
 
 async def call(port, target, headers):
     await clients["async"].get(f"http://127.0.0.1:{port}{target}", headers=headers)
 
 
-def call_on_thread(port, target, headers):
-    clients["sync"].get(f"http://127.0.0.1:{port}{target}", headers=headers)
+pool = Pool()
 
 
 def ask_of(request):
@@ -45,7 +43,7 @@ async def answer(request):
 
 
 def answer_on_thread(request):
-    on_threads(ask_of(request), call_on_thread)
+    on_threads(ask_of(request), pool.call)
     return PlainTextResponse("ok")
 
 
