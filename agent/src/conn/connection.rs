@@ -295,9 +295,15 @@ impl Connection {
         }
     }
 
-    /// Whether requests wait for the end of their response.
-    pub(super) fn has_open_requests(&self) -> bool {
-        matches!(&self.flow.protocol_state, ProtocolState::Speaks { session, .. } if session.open_requests() > 0)
+    /// Whether requests may wait for the end of their response: those too of which only a response shows that they are some, and what
+    /// waits for its turn.
+    pub(super) fn may_have_open_requests(&self) -> bool {
+        self.order.waits_since().is_some()
+            || match &self.flow.protocol_state {
+                ProtocolState::Undecided(undecided) => undecided.has_asked(),
+                ProtocolState::Speaks { session, .. } => session.open_requests() > 0,
+                ProtocolState::Foreign => false,
+            }
     }
 
     /// As [`Session::open_methods`].

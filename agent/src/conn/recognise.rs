@@ -168,6 +168,11 @@ impl Undecided {
         }
     }
 
+    /// A request was seen that is one if a response to it comes, or nothing at all.
+    pub(super) const fn has_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// The connection has ended: a request with which it was met was not answered.
     pub(super) fn unanswered(&mut self) -> Option<(&'static Entry, Role, Vec<Kept>)> {
         let (entry, role) = self.asked.take()?;

@@ -309,7 +309,7 @@ impl Connections {
             connection.info.tls_version = Some(version);
         }
         let piece = Piece::new(data);
-        if data.flags.contains(DataFlags::END) && connection.info.tls && connection.has_open_requests() {
+        if data.flags.contains(DataFlags::END) && connection.info.tls && connection.may_have_open_requests() {
             // What of the plaintext had moved by then is not told: whatever was lost of it will have been counted in a moment.
             connection.set_lost(self.lost_ns);
             let (part, awaits, moved) = (Part::One(piece.direction), [u64::MAX; 2], [0; 2]);
@@ -347,7 +347,7 @@ impl Connections {
         let Some(connection) = self.by_id.get_mut(&state.id) else { return };
         let moved = [state.received, state.sent];
         let mut awaits = [state.received.saturating_add(state.unread.into()), state.sent];
-        if connection.info.tls && moved == [0; 2] && connection.has_open_requests() {
+        if connection.info.tls && moved == [0; 2] && connection.may_have_open_requests() {
             // What of the plaintext had moved by then is not told.
             awaits = [u64::MAX; 2];
         }
@@ -411,7 +411,7 @@ impl Connections {
             let Some(connection) = self.by_id.get_mut(&id).filter(|connection| connection.tgid == tgid) else {
                 continue;
             };
-            if connection.has_open_requests() {
+            if connection.may_have_open_requests() {
                 // What is still in the ring may answer them, or tell that records were lost.
                 let (part, awaits, moved) = (Part::All(End::Closed), [u64::MAX; 2], [0; 2]);
                 connection.on_ending(Ending { part, at_ns, awaits, moved }, &mut self.told);

@@ -428,9 +428,9 @@ fn what_may_have_been_answered_by_a_record_that_was_lost_is_not_told_to_have_no_
             wire.connections.on_losses(wire.now + MS);
         }
         let told = &mut wire.told;
-        wire.connections.on_exit(testing::PROCESS, wire.now + 2 * MS, &mut |info: &ConnectionInfo, event: Event| {
-            told.take(info, event)
-        });
+        let sink = &mut |info: &ConnectionInfo, event: Event| told.take(info, event);
+        wire.connections.on_exit(testing::PROCESS, wire.now + 2 * MS, sink);
+        wire.connections.on_tick(wire.now + 1_000 * MS, sink);
         assert_eq!(wire.told(), [expected]);
     }
 }
@@ -466,5 +466,29 @@ fn plaintext_whose_end_comes_behind_a_loss_is_unseen_and_else_without_response()
         let role = if client { "Client" } else { "Server" };
         let expected = if is_lost { "Unseen" } else { "NoResponse" };
         assert_eq!(wire.told().last().unwrap(), &format!("{role} GET /a 0 {expected}"), "{client} {is_lost}");
+    }
+}
+
+#[test]
+fn a_first_request_whose_answer_may_be_lost_is_not_told_to_have_none() {
+    // That it is a request its answer would have shown, and the loss is found out a moment after the end.
+    for (client, is_lost) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut wire = Wire::new(Met::Unix);
+        wire.id = ConnectionId(PLAINTEXT | 6);
+        let told = &mut wire.told;
+        let sink = &mut |info: &ConnectionInfo, event: Event| told.take(info, event);
+        wire.connections.on_open(&testing::open(wire.id, wire.now), |_| None, sink);
+        wire.moves(if client { SENT } else { RECEIVED }, GET);
+        wire.now += MS;
+        let (id, told) = (wire.id, &mut wire.told);
+        let sink = &mut |info: &ConnectionInfo, event: Event| told.take(info, event);
+        wire.connections.on_state(&testing::state(id, wire.now, TcpState::Close), sink);
+        if is_lost {
+            wire.connections.on_losses(wire.now + MS);
+        }
+        wire.connections.on_tick(wire.now + 1_000 * MS, sink);
+        let role = if client { "Client" } else { "Server" };
+        let outcome = if is_lost { "Unseen" } else { "NoResponse" };
+        assert_eq!(wire.told(), [format!("{role} GET /a 0 {outcome}")]);
     }
 }
