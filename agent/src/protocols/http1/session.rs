@@ -48,6 +48,8 @@ pub(super) struct Http1 {
     /// A response began while more than one request was open.
     pipelines: bool,
     pairing: Pairing,
+    /// Something was missed before, so that responses are in order is a conclusion, which they may refute.
+    is_concluded: bool,
     /// A response that answers no request came since the last one.
     unmatched: bool,
     /// How far responses have come.
@@ -152,6 +154,7 @@ impl Http1 {
             stray: false,
             pipelines: false,
             pairing: Pairing::InOrder,
+            is_concluded: false,
             unmatched: false,
             answered_to: 0,
             has_answered: false,
@@ -219,6 +222,9 @@ impl Http1 {
     }
 
     fn on_request(&mut self, head: RequestHead, cut: bool, out: &mut Output) {
+        if self.may_refute() && self.responses.is_endless() {
+            self.refute(self.requests.began.at_ns, out);
+        }
         if self.responses.is_uncertain() {
             // The client asks again, so the response before is over.
             if self.answering {
@@ -322,7 +328,9 @@ impl Http1 {
             let moment = moment.behind((bytes.len() - rest.len()) as u64);
             self.look_for_bare_body(rest, moment);
             let was_chunked = self.responses.place == Place::Seek(Some(EndHint::LastChunk));
-            let was_due = self.responses.place == Place::Head && self.is_answer_due(moment);
+            let was_head = self.responses.place == Place::Head;
+            let was_due = was_head && self.is_answer_due(moment);
+            let was_endless = self.responses.is_endless();
             let step = self.responses.bytes(rest, at_start, moment);
             if let Step::Head { used, .. } | Step::BodyEnd { used, .. } = step {
                 self.response_at = (moment.position.saturating_add(used as u64), moment.other_position);
@@ -341,6 +349,10 @@ impl Http1 {
                     self.finish(Outcome::Complete, moment.at_ns, Some(total), out);
                     used
                 }
+                Step::Found if was_endless && self.may_refute() => {
+                    self.refute(moment.at_ns, out);
+                    continue;
+                }
                 Step::Found => {
                     // The piece before did not end with the last chunk, so another response stood behind that.
                     let may_be_later = was_chunked && self.open.len() > 2;
@@ -353,7 +365,9 @@ impl Http1 {
                 Step::Lost { used } => {
                     self.stray = true;
                     // Where none are used a head begins with them.
-                    if was_due && used > 0 {
+                    if was_head && used > 0 && self.may_refute() {
+                        self.refute(moment.at_ns, out);
+                    } else if was_due && used > 0 {
                         // An answer that cannot be read is one: what comes behind it is for what was asked later.
                         self.on_missed_responses(moment.at_ns, out);
                     } else {
@@ -443,7 +457,13 @@ impl Http1 {
             self.on_switch(status, &framing, moment, out);
             return;
         }
-        let place = response_body(status, asked, &framing, cut, certain);
+        let mut place = response_body(status, asked, &framing, cut, certain);
+        if self.is_concluded
+            && let Some(Place::Body { body: Body::UntilEnd { .. }, certain }) = &mut place
+        {
+            // That of a HEAD looks like it.
+            *certain = false;
+        }
         self.responses.set(place.unwrap_or(Place::Head));
         if place.is_none() {
             self.finish(Outcome::Complete, moment.at_ns, Some(0), out);
@@ -529,6 +549,22 @@ impl Http1 {
         self.on_missed_responses(now, out);
     }
 
+    /// Whether it was concluded what answers what, so that it may turn out to be wrong.
+    fn may_refute(&self) -> bool {
+        self.is_concluded && matches!(self.pairing, Pairing::InOrder)
+    }
+
+    /// What comes cannot be, if responses are in order: a body where none is due, or something behind one that goes on to the end.
+    /// So a client that keeps as many requests open all the time was taken for one that does not pipeline.
+    fn refute(&mut self, now: u64, out: &mut Output) {
+        self.anomalies.resyncs += 1;
+        self.pipelines = true;
+        if let Some(open) = self.open.front_mut() {
+            open.unproved = true;
+        }
+        self.lose(now, out);
+    }
+
     // ---- ends
 
     fn pop(&mut self) -> Option<Open> {
@@ -567,6 +603,7 @@ impl Http1 {
         self.open.forget_left_out();
         self.left_out_head = false;
         self.pairing = Pairing::Lost(Proof::default());
+        self.is_concluded = true;
         self.body_of = u64::MAX;
         self.end_unproved(now, out);
     }
@@ -588,6 +625,9 @@ impl Http1 {
         {
             self.on_request(head, true, out);
         }
+        if self.may_refute() && self.responses.is_endless() && self.open.len() > 1 {
+            self.refute(at_ns, out);
+        }
         let last_ns = self.responses.last_ns;
         match self.responses.place {
             Place::Head if !self.responses.is_between() => {
@@ -603,7 +643,9 @@ impl Http1 {
             Place::Body { body: Body::UntilEnd { total }, .. } if !reset => {
                 self.finish(Outcome::Complete, last_ns, Some(total), out);
             }
-            Place::Body { certain: true, .. } => self.finish(Outcome::Cut, at_ns, None, out),
+            Place::Body { body: Body::UntilEnd { .. }, .. } | Place::Body { certain: true, .. } => {
+                self.finish(Outcome::Cut, at_ns, None, out);
+            }
             _ if reset => self.finish(Outcome::Unseen, at_ns, None, out),
             _ => self.finish(Outcome::Complete, last_ns, None, out),
         }
@@ -677,6 +719,7 @@ impl Session for Http1 {
 
     fn begin_in_use(&mut self) {
         self.pairing = Pairing::Lost(Proof::default());
+        self.is_concluded = true;
         self.requests.tear();
         self.responses.tear();
     }

@@ -302,6 +302,11 @@ impl<H: Head> Side<H> {
         matches!(self.place, Place::Seek(Some(_)) | Place::Body { certain: false, .. })
     }
 
+    /// Whether the message that is open ends with the direction only.
+    pub(super) fn is_endless(&self) -> bool {
+        matches!(self.place, Place::Body { body: Body::UntilEnd { .. }, .. })
+    }
+
     /// Whether a start line has come, but not the whole head.
     pub(super) fn is_within_head(&self) -> bool {
         self.partial.is_some()

@@ -319,3 +319,38 @@ fn a_client_that_asks_twice_in_succession_pipelines_though_what_it_asked_is_not_
         out.iter().map(super::tell).collect::<Vec<_>>()
     );
 }
+
+/// A client that has two requests open all the time, met between them: a HEAD, which is answered without a length, and others.
+fn with_two_open(role: Role, asked: &[&str]) -> Vec<String> {
+    let mut wire = Wire::new(role);
+    wire.session.begin_in_use();
+    let answer = |method: &str| match method {
+        "HEAD" => "HTTP/1.1 299 Of HEAD\r\n\r\n",
+        _ => "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+    };
+    // That to the first one.
+    let mut due = "GET";
+    for (nth, method) in asked.iter().enumerate() {
+        wire.ask(format!("{method} /{nth} HTTP/1.1\r\n\r\n")).answer(answer(due));
+        due = method;
+    }
+    wire.answer(answer(due)).end(End::Closed);
+    wire.told()
+}
+
+#[test]
+fn a_response_that_cannot_be_that_of_its_request_shows_that_others_are_open() {
+    for role in [Role::Client, Role::Server] {
+        // The response to the HEAD seems to be the next one's, and to go on to the end; or it is taken for one with a body.
+        for at in 2..6 {
+            let mut asked = vec!["GET"; 12];
+            asked[at] = "HEAD";
+            let told = with_two_open(role, &asked);
+            assert_eq!(told.len(), 12, "{told:?}");
+            let of_head: Vec<_> = told.iter().filter(|told| told.contains(" 299 ")).collect();
+            assert!(of_head.is_empty(), "{told:?}");
+            assert!(told.iter().all(|told| !told.contains("NoResponse") && !told.contains("Cut")), "{told:?}");
+            assert!(told[at + 2..].iter().all(|told| told.contains("Unseen")), "{told:?}");
+        }
+    }
+}
