@@ -35,6 +35,8 @@ pub(super) struct Undecided {
     pending_bytes: usize,
     turns: u32,
     last: Option<Direction>,
+    /// When bytes last moved in each direction.
+    moved_ns: [u64; 2],
     /// A request stands in `pending` that needs an answer to be believed.
     asked: Option<(&'static Entry, Role)>,
 }
@@ -73,6 +75,10 @@ impl Undecided {
             self.last = Some(piece.direction);
             self.turns += 1;
         }
+        // Since when nothing had moved in either direction, of which a session that begins here sees one only.
+        let quiet_ns = piece.at_ns.saturating_sub(self.moved_ns[piece.direction.other().index()]);
+        let piece = &Piece { quiet_ns: piece.quiet_ns.min(quiet_ns), ..*piece };
+        self.moved_ns[piece.direction.index()] = piece.at_ns;
         // What cannot be read says nothing against it.
         self.from_beginning &= !lost && !piece.head.is_empty();
         if let Some((entry, role)) = self.asked {
@@ -97,9 +103,19 @@ impl Undecided {
                 return verdict;
             }
             for entry in REGISTRY {
-                // A request is not asked over several turns. What was moved in the one before is of something else.
-                let is_alone = begins_turn && is_joined && !self.from_beginning && !entry.proves_itself;
+                let spans_turns = begins_turn && is_joined && !self.from_beginning && !entry.proves_itself;
+                // A request is not asked over several turns: what was moved in the one before is of something else. Unless a server
+                // tries to read while it answers (Go), and gets the first byte of what is asked next.
+                let is_split = spans_turns
+                    && !(entry.is_likely)(piece.head)
+                    && (entry.is_likely)(head)
+                    && (entry.recognise)(head) == Recognition::Request;
+                let is_alone = spans_turns && !is_split;
                 let recognition = (entry.recognise)(if is_alone { piece.head } else { head });
+                if is_alone && recognition == Recognition::Request && !(entry.is_likely)(piece.head) {
+                    // It may be the rest of one.
+                    continue;
+                }
                 let (role, is_request) = match recognition {
                     Recognition::Request => (requests(piece.direction), true),
                     Recognition::Response => (requests(piece.direction.other()), false),

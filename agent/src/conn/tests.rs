@@ -492,3 +492,32 @@ fn a_first_request_whose_answer_may_be_lost_is_not_told_to_have_none() {
         assert_eq!(wire.told(), [format!("{role} GET /a 0 {outcome}")]);
     }
 }
+
+#[test]
+fn a_request_whose_first_byte_was_read_ahead_has_its_own_method() {
+    // Go tries to read while it answers. What was asked before is lost, or was before the agent.
+    for lost in [0, GET.len() as u64] {
+        let mut wire = Wire::new(Met::InMidst);
+        wire.moved[RECEIVED.index()] += lost;
+        wire.receives(&GET[..1]).sends(OK).receives(&GET[1..]).sends(OK).receives(GET).sends(OK).closes();
+        let first = if lost > 0 { "Server GET /a 0 Unseen" } else { "Server GET /a 200" };
+        assert_eq!(wire.told(), [first, "Server GET /a 200"], "{lost}");
+        // Of which it is not known what stands before it.
+        let mut wire = Wire::new(Met::InMidst);
+        wire.moved[RECEIVED.index()] += lost;
+        wire.receives("x").sends(OK).receives("OST /a HTTP/1.1\r\n\r\n").sends(OK).receives(GET).sends(OK).closes();
+        assert!(wire.told().iter().all(|told| told.starts_with("Server GET")), "{:?}", wire.told());
+    }
+}
+
+#[test]
+fn a_request_right_behind_a_response_does_not_come_after_a_quiet_time() {
+    // Of a client that keeps requests open: nothing was asked for long, and what is answered was asked before what is lost.
+    let mut wire = Wire::new(Met::InMidst);
+    wire.moved[RECEIVED.index()] += 2 * GET.len() as u64;
+    wire.receives("rest of a body");
+    wire.now += 60 * MS;
+    wire.sends(OK).receives(GET).sends("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    wire.closes();
+    assert_eq!(wire.told(), ["Server GET /a 0 Unseen"]);
+}

@@ -32,6 +32,7 @@ pub static REGISTRY: &[Entry] = &[
     Entry {
         name: http2::NAME,
         recognise: http2::recognise,
+        is_likely: |_| true,
         open: http2::open,
         proves_itself: true,
         capture: http2::CAPTURE,
@@ -42,6 +43,7 @@ pub static REGISTRY: &[Entry] = &[
     Entry {
         name: http1::NAME,
         recognise: http1::recognise,
+        is_likely: http1::is_likely,
         open: http1::open,
         proves_itself: false,
         capture: http1::CAPTURE,
@@ -53,6 +55,7 @@ pub static REGISTRY: &[Entry] = &[
     Entry {
         name: toy::NAME,
         recognise: toy::recognise,
+        is_likely: |_| true,
         open: toy::open,
         proves_itself: false,
         capture: toy::CAPTURE,
@@ -68,6 +71,8 @@ pub struct Entry {
     pub name: &'static str,
     /// Tells whether a piece of a connection's bytes begins a message of this protocol.
     pub recognise: fn(&[u8]) -> Recognition,
+    /// Whether bytes that begin a request begin one of a kind so common that they do not by chance.
+    pub is_likely: fn(&[u8]) -> bool,
     /// A new session, for a connection on which the watched process has the given role.
     pub open: fn(Role) -> Box<dyn Session>,
     /// Met in its midst, a session tells nothing until it has seen proof that it is this protocol.

@@ -28,7 +28,7 @@ mod suffix;
 #[cfg(test)]
 mod tests;
 
-pub use recognise::recognise;
+pub use recognise::{may_be_registered as is_likely, recognise};
 #[cfg(test)]
 pub(super) use tests::samples::samples;
 

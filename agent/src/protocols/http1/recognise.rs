@@ -184,7 +184,8 @@ pub(super) fn is_registered(method: &[u8]) -> bool {
 
 /// Whether `head` could be the beginning of a request with a well-known method: what a piece must look like to be kept
 /// when the place in the stream is not known.
-pub(super) fn may_be_registered(head: &[u8]) -> bool {
+#[must_use]
+pub fn may_be_registered(head: &[u8]) -> bool {
     let method = head.split(|&byte| byte == b' ').next().unwrap_or_default();
     if method.len() < head.len() {
         return is_registered(method);
