@@ -248,7 +248,7 @@ impl Connection {
             && let Some((entry, role, pending)) = undecided.unanswered()
         {
             if pending.first().is_some_and(|kept| kept.piece().position == 0) {
-                flow.speak(entry, role, &pending, out);
+                flow.speak(entry, role, &pending, false, out);
             } else if flow.in_use {
                 flow.anomalies.requests_lost += 1;
             }
@@ -354,10 +354,11 @@ impl Flow {
         self.deliver(&gap, true, out);
     }
 
-    fn speak(&mut self, entry: &'static Entry, role: Role, pending: &[Kept], out: &mut Output) {
+    /// `asks_ahead`: the client was seen to ask before it was answered.
+    fn speak(&mut self, entry: &'static Entry, role: Role, pending: &[Kept], asks_ahead: bool, out: &mut Output) {
         let mut session = Guarded::new(entry.name, (entry.open)(role));
         if self.in_use {
-            session.begin_in_use();
+            session.begin_in_use(asks_ahead);
         }
         self.protocol_state = ProtocolState::Speaks { entry, session };
         if entry.capture.beginnings.is_empty() {
@@ -422,7 +423,8 @@ impl Flow {
                     self.deliver_rest(piece, used as u64, lost, out);
                 }
                 Decision::Speaks(entry, role, pending) => {
-                    self.speak(entry, role, &pending, out);
+                    let asks_ahead = undecided.asks_ahead();
+                    self.speak(entry, role, &pending, asks_ahead, out);
                     self.feed(piece, lost, out);
                 }
             },

@@ -69,8 +69,8 @@ impl Guarded {
         self.ask(out, |session, out| session.take_over(key, request, out));
     }
 
-    pub(super) fn begin_in_use(&mut self) {
-        self.session.begin_in_use();
+    pub(super) fn begin_in_use(&mut self, asks_ahead: bool) {
+        self.session.begin_in_use(asks_ahead);
     }
 
     pub(super) fn hand_over(&mut self) -> Handover {

@@ -37,6 +37,10 @@ pub(super) struct Undecided {
     last: Option<Direction>,
     /// When bytes last moved in each direction.
     moved_ns: [u64; 2],
+    /// How far the other direction had come when something was last asked in each.
+    asked_at: [Option<u64>; 2],
+    /// It was no farther at the next one, or nothing had come back at all.
+    asks_ahead: bool,
     /// A request stands in `pending` that needs an answer to be believed.
     asked: Option<(&'static Entry, Role)>,
 }
@@ -79,6 +83,7 @@ impl Undecided {
         let quiet_ns = piece.at_ns.saturating_sub(self.moved_ns[piece.direction.other().index()]);
         let piece = &Piece { quiet_ns: piece.quiet_ns.min(quiet_ns), ..*piece };
         self.moved_ns[piece.direction.index()] = piece.at_ns;
+        self.note_asked(piece);
         // What cannot be read says nothing against it.
         self.from_beginning &= !lost && !piece.head.is_empty();
         if let Some((entry, role)) = self.asked {
@@ -151,6 +156,25 @@ impl Undecided {
         }
         self.forget(piece.direction);
         self.undecided()
+    }
+
+    /// Takes note of a client that pipelines. What shows it may be forgotten by the time a session begins.
+    fn note_asked(&mut self, piece: &Piece<'_>) {
+        let asks = |entry: &Entry| {
+            !entry.proves_itself
+                && (entry.is_likely)(piece.head)
+                && (entry.recognise)(piece.head) == Recognition::Request
+        };
+        if self.from_beginning || piece.head.is_empty() || !REGISTRY.iter().any(asks) {
+            return;
+        }
+        let before = self.asked_at[piece.direction.index()].replace(piece.other_position);
+        self.asks_ahead |= before == Some(piece.other_position) || piece.other_position == 0 && piece.position > 0;
+    }
+
+    /// The client was seen to ask before it was answered.
+    pub(super) const fn asks_ahead(&self) -> bool {
+        self.asks_ahead
     }
 
     fn forget(&mut self, direction: Direction) {

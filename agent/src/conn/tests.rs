@@ -521,3 +521,23 @@ fn a_request_right_behind_a_response_does_not_come_after_a_quiet_time() {
     wire.closes();
     assert_eq!(wire.told(), ["Server GET /a 0 Unseen"]);
 }
+
+#[test]
+fn a_client_that_was_seen_to_pipeline_does_so_behind_a_loss() {
+    // It keeps as many requests open all the time; what it asked at first is told, and what came back is lost.
+    for (position, ahead) in [(0, 3), (0, 2), (GET.len() as u64, 1)] {
+        let mut wire = Wire::new(Met::InMidst);
+        wire.moved[RECEIVED.index()] += position;
+        for _ in 0..ahead {
+            wire.receives(GET);
+        }
+        wire.moved[SENT.index()] += OK.len() as u64;
+        wire.moved[RECEIVED.index()] += GET.len() as u64;
+        for _ in 0..8 {
+            wire.sends(OK).receives(GET);
+        }
+        wire.connections.on_stop(wire.now, &mut |info: &ConnectionInfo, event: Event| wire.told.take(info, event));
+        let told = wire.told();
+        assert!(told.len() > 5 && told.iter().all(|told| told.contains("Unseen")), "{position} {ahead} {told:?}");
+    }
+}

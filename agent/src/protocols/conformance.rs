@@ -51,7 +51,7 @@ impl Listener {
     /// On a connection that was in use before.
     fn in_midst(entry: &'static Entry, role: Role) -> Self {
         let mut listener = Self::new(entry, role);
-        listener.session.begin_in_use();
+        listener.session.begin_in_use(false);
         listener
     }
 

@@ -174,8 +174,8 @@ pub trait Session: Send {
     fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest;
 
     /// To be called before anything else: it is known that the connection was in use when what is told begins, so requests may be
-    /// open.
-    fn begin_in_use(&mut self) {}
+    /// open. `asks_ahead`: the client was seen to ask before it was answered.
+    fn begin_in_use(&mut self, _asks_ahead: bool) {}
 
     /// No more bytes will come in this direction (end of file, half-close).
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output);

@@ -717,7 +717,8 @@ impl Session for Http1 {
         self.role
     }
 
-    fn begin_in_use(&mut self) {
+    fn begin_in_use(&mut self, asks_ahead: bool) {
+        self.pipelines |= asks_ahead;
         self.pairing = Pairing::Lost(Proof::default());
         self.is_concluded = true;
         self.requests.tear();

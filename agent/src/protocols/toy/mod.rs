@@ -194,7 +194,7 @@ impl Session for Toy {
         Interest::Parse
     }
 
-    fn begin_in_use(&mut self) {
+    fn begin_in_use(&mut self, _asks_ahead: bool) {
         self.is_lost = true;
     }
 

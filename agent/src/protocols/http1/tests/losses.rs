@@ -323,7 +323,7 @@ fn a_client_that_asks_twice_in_succession_pipelines_though_what_it_asked_is_not_
 /// A client that has two requests open all the time, met between them: a HEAD, which is answered without a length, and others.
 fn with_two_open(role: Role, asked: &[&str]) -> Vec<String> {
     let mut wire = Wire::new(role);
-    wire.session.begin_in_use();
+    wire.session.begin_in_use(false);
     let answer = |method: &str| match method {
         "HEAD" => "HTTP/1.1 299 Of HEAD\r\n\r\n",
         _ => "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
