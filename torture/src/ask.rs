@@ -158,6 +158,9 @@ pub(crate) struct Told {
     pub(crate) port: u16,
     /// Which request on its connection it was, from 0.
     pub(crate) place: usize,
+    /// The client made a connection for it though it had one, which was gone: by then the request may have been made on that.
+    #[serde(default)]
+    pub(crate) again: bool,
     /// What went wrong.
     pub(crate) error: Option<String>,
 }

@@ -103,13 +103,13 @@ class Request:
         except BrokenPipeError:
             pass
 
-    def over(self, result, place):
+    def over(self, result, place, again):
         end = time.time_ns()
         status = info(self.easy, RESPONSE_CODE) or None
         told.append({
             "number": self.ask["number"], "start": self.start, "end": end, "status": status if result == 0 else None,
             "bytes": info(self.easy, SIZE_DOWNLOAD, ctypes.c_int64), "port": info(self.easy, LOCAL_PORT), "place": place,
-            "error": f"curl's error {result}" if result else None,
+            "again": again, "error": f"curl's error {result}" if result else None,
         })
         curl.curl_easy_cleanup(c_void_p(self.easy))
         curl.curl_slist_free_all(self.headers)
@@ -126,16 +126,20 @@ def requests(multi, asks, at_once, place):
             if orders["pace_us"]:
                 time.sleep(orders["pace_us"] / 1e6 / at_once)
             request = Request(asks.pop(0))
+            request.has_connection = place > 0
             running[request.easy] = request
             curl.curl_multi_add_handle(multi, c_void_p(request.easy))
         curl.curl_multi_perform(multi, byref(left))
         while message := curl.curl_multi_info_read(multi, byref(left)):
             request = running.pop(message.contents.easy)
             result = message.contents.result
-            if info(request.easy, NUM_CONNECTS):
+            # One that breaks before a byte of the response has come is replaced, and the request made again.
+            made = info(request.easy, NUM_CONNECTS) > 0
+            again = made and request.has_connection
+            if made:
                 place = 0
             curl.curl_multi_remove_handle(multi, c_void_p(request.easy))
-            request.over(result, place)
+            request.over(result, place, again)
             place += 1
         if running:
             curl.curl_multi_poll(multi, None, 0, 20, None)

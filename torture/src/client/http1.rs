@@ -73,8 +73,17 @@ pub(super) async fn requests(
                 None => read.response(&ask.method).await,
                 Some(_) => Err(anyhow::anyhow!("after an error")),
             };
-            let mut told =
-                Told { number: ask.number, start, end: now(), status: None, bytes: 0, port, place, error: None };
+            let mut told = Told {
+                number: ask.number,
+                start,
+                end: now(),
+                status: None,
+                bytes: 0,
+                port,
+                place,
+                again: false,
+                error: None,
+            };
             match answered {
                 Ok((status, bytes)) => (told.status, told.bytes) = (Some(status), bytes),
                 Err(what) => {

@@ -66,7 +66,17 @@ pub(super) async fn requests(
 
 /// One request; whether it went well.
 async fn one(shared: &Shared, sender: &SendRequest<Bytes>, ask: Ask, port: u16, place: usize) -> bool {
-    let mut told = Told { number: ask.number, start: now(), end: 0, status: None, bytes: 0, port, place, error: None };
+    let mut told = Told {
+        number: ask.number,
+        start: now(),
+        end: 0,
+        status: None,
+        bytes: 0,
+        port,
+        place,
+        again: false,
+        error: None,
+    };
     match exchange(shared, sender, &ask, &mut told.start).await {
         Ok((status, bytes)) => (told.status, told.bytes) = (status, bytes),
         Err(error) => told.error = Some(format!("{error:#}")),
