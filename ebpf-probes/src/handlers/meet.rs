@@ -40,16 +40,20 @@ const _: () = assert!(PATH_ROOM.is_power_of_two() && ARGS_ROOM.is_power_of_two()
 pub extern "C" fn meet_process(tgid: u32, port: u32) -> u32 {
     let Some(mut room) = Room::<Met>::take() else { return NOT_TOLD };
     let met = room.record();
-    // SAFETY: the helpers only return numbers.
-    let (task, at_ns) = unsafe { (bpf_get_current_task(), bpf_ktime_get_ns()) };
+    // At once, and read again below: what is kept meanwhile takes stack, of which this and its callers have 512 bytes together.
+    // SAFETY: members of a record in the ring buffer; the helper only returns a number.
+    unsafe {
+        (*met).kind = EventKind::Met as u32;
+        (*met).tgid = tgid;
+        (*met).port = port as u16;
+        (&raw mut (*met).at_ns).write_volatile(bpf_ktime_get_ns());
+    }
+    // SAFETY: the helper only returns an address.
+    let task = unsafe { bpf_get_current_task() };
     let leader = address(task, OFFSETS.task_group_leader.load());
     let parent = address(leader, OFFSETS.task_real_parent.load());
     // SAFETY: members of a record in the ring buffer.
     unsafe {
-        (*met).kind = EventKind::Met as u32;
-        (*met).tgid = tgid;
-        (*met).at_ns = at_ns;
-        (*met).port = port as u16;
         (*met).started_at_ns = address(leader, OFFSETS.task_start_boottime.load());
         (*met).parent = number(parent, OFFSETS.task_tgid.load());
         (*met).is_forked = number(leader, OFFSETS.task_flags.load()) & task::FORKED;
@@ -58,6 +62,8 @@ pub extern "C" fn meet_process(tgid: u32, port: u32) -> u32 {
     arguments(met, task);
     executable(met, task);
     cgroup(met, task);
+    // SAFETY: as above.
+    let at_ns = unsafe { (&raw const (*met).at_ns).read_volatile() };
     room.emit_waking(wake(at_ns));
     TOLD
 }

@@ -9,7 +9,7 @@ use ebpf_common::{
 use super::{counters::count, emit::Room, meet};
 use crate::{
     globals::{OFFSETS, WATCH_ALL},
-    kernel::{as_number, read, read_into, socket, task},
+    kernel::{read, read_into, socket, task},
     maps::{ALL_ATTACHED, PORTS, PROCESSES},
 };
 
@@ -59,14 +59,14 @@ pub fn may_be_watched(tgid: u32, serves: impl FnOnce() -> bool) -> bool {
     }
 }
 
-/// Whether the current process `tgid`, which uses the stream socket `sk`, is watched: `WATCH` or `UNDECIDED`. `is_new`: it uses
+/// Whether the current process `tgid`, which uses the stream socket `sk` (its [number](super::sockets::Socket::number)), is watched: `WATCH` or `UNDECIDED`. `is_new`: it uses
 /// that socket for the first time.
 #[inline(always)]
-pub fn admit(tgid: u32, sk: u64, is_new: bool) -> Option<u32> {
+pub fn admit(tgid: u32, sk: impl FnOnce() -> u64, is_new: bool) -> Option<u32> {
     match policy(tgid) {
         WATCH => Some(WATCH),
         IGNORE => None,
-        policy => Some(admit_by_socket(tgid, as_number(sk), is_new.into(), policy)).filter(|&policy| policy != IGNORE),
+        policy => Some(admit_by_socket(tgid, sk(), is_new.into(), policy)).filter(|&policy| policy != IGNORE),
     }
 }
 

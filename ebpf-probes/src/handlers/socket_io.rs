@@ -22,7 +22,6 @@ use super::{
 use crate::{
     globals::{HEAD_LIMIT, WHOLE_LIMIT},
     kernel::{
-        as_number,
         socket::{self, Sequences},
         task::{self, tgid_of},
     },
@@ -59,7 +58,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32, on_datagrams: impl FnOnce()) 
         if known.tgid != tgid || known.flags & UNDECIDED_YET != 0 {
             cold_path();
             let was_undecided = known.tgid == tgid;
-            let Some(policy) = process::admit(tgid, socket.address(), !was_undecided) else {
+            let Some(policy) = process::admit(tgid, || socket.number(), !was_undecided) else {
                 if was_undecided {
                     leave(known);
                 }
@@ -71,7 +70,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32, on_datagrams: impl FnOnce()) 
         return Some(connection);
     }
     cold_path();
-    if !process::may_be_watched(tgid, || process::serves_chosen_port(as_number(socket.address())) != 0) {
+    if !process::may_be_watched(tgid, || process::serves_chosen_port(socket.number()) != 0) {
         return None;
     }
     let tcp = socket::watched_kind(socket.address(), on_datagrams)?;
@@ -79,7 +78,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32, on_datagrams: impl FnOnce()) 
         // Its end has been told, or never will be.
         return None;
     }
-    let policy = process::admit(tgid, socket.address(), true)?;
+    let policy = process::admit(tgid, || socket.number(), true)?;
     let Some(connection) = socket.remember() else {
         count(Counter::LostMapFull);
         return None;
@@ -167,7 +166,7 @@ pub fn moved<S: Socket>(
     if unwanted(connection) {
         return None;
     }
-    header.work = work::of_socket(connection, as_number(socket.address()));
+    header.work = work::of_socket(connection, socket);
     // SAFETY: as above.
     unsafe { (*scratch).undecided = u64::from(connection.flags & UNDECIDED_YET) };
     if connection.flags & ANNOUNCED == 0 {

@@ -12,7 +12,7 @@ use aya_ebpf::{
 
 use crate::{
     globals::OFFSETS,
-    kernel::{load, read, socket::Sequences},
+    kernel::{as_number, load, read, socket::Sequences},
     maps::{ASKING, CONNECTIONS, CONNECTIONS_BY_ADDRESS},
     state::{AT_FIRST, Connection, FrameCursor},
 };
@@ -24,6 +24,11 @@ pub trait Socket: Copy {
 
     /// Address of its `struct sock`.
     fn address(self) -> u64;
+    /// The same for an exported function, to which the verifier lets no pointer be handed.
+    #[inline(always)]
+    fn number(self) -> u64 {
+        as_number(self.address())
+    }
     /// What is remembered of it, if it was met before.
     fn connection(self) -> Option<*mut Connection>;
     /// Begins to remember it.
@@ -123,6 +128,11 @@ impl Socket for Raw {
     }
 
     #[inline(always)]
+    fn number(self) -> u64 {
+        self.sk
+    }
+
+    #[inline(always)]
     fn inode(self) -> u64 {
         self.inode
     }
@@ -185,6 +195,11 @@ impl Socket for InOneCall {
     #[inline(always)]
     fn address(self) -> u64 {
         self.0.address()
+    }
+
+    #[inline(always)]
+    fn number(self) -> u64 {
+        self.0.number()
     }
 
     #[inline(always)]

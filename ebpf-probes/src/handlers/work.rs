@@ -2,7 +2,10 @@
 
 use ebpf_common::work::{CHAIN, NGINX, Plan, STEPS_MAX};
 
-use super::capture::{opaque, read_user_value};
+use super::{
+    capture::{opaque, read_user_value},
+    sockets::Socket,
+};
 use crate::{
     kernel::{socket, task},
     maps::{WORK_OF_CARRIER, WORK_PLANS},
@@ -25,11 +28,11 @@ pub(super) fn look(connection: &mut Connection) {
 
 /// Of a piece that moves over a socket; 0 where there is none, or none is known.
 #[inline(always)]
-pub(super) fn of_socket(connection: &Connection, sk: u64) -> u64 {
+pub(super) fn of_socket<S: Socket>(connection: &Connection, socket: S) -> u64 {
     if connection.flags & HAS_WORK == 0 {
         return 0;
     }
-    unit_of_work(connection.tgid, sk)
+    unit_of_work(connection.tgid, socket.number())
 }
 
 /// TLS runs over a connection that stands for a unit of work.
@@ -60,10 +63,11 @@ pub(super) fn of_plaintext(plaintext: &Connection, carrier: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unit_of_work(tgid: u32, sk: u64) -> u64 {
-    // SAFETY: the value is copied out at once.
-    let Some(&plan) = (unsafe { WORK_PLANS.get(&tgid) }) else { return 0 };
+    let Some(plan) = WORK_PLANS.get_ptr(&tgid) else { return 0 };
+    // SAFETY: a value of the map; at worst another's, if it is removed at this moment.
+    let plan = unsafe { &*plan };
     let work = match plan.kind {
-        CHAIN => chain(&plan),
+        CHAIN => chain(plan),
         NGINX => nginx(sk),
         _ => None,
     };
@@ -78,7 +82,10 @@ fn chain(plan: &Plan) -> Option<u64> {
         if step >= u64::from(plan.steps) {
             break;
         }
-        let offset = plan.offsets[(opaque(step) & (STEPS_MAX as u64 - 1)) as usize];
+        // Where it lies: verifiers before 5.12 follow no index into a copy on the stack.
+        let at_step = (opaque(step) & (STEPS_MAX as u64 - 1)) as usize;
+        // SAFETY: the mask keeps it within the array.
+        let offset = unsafe { plan.offsets.as_ptr().add(at_step).read() };
         at = read_user_value::<u64>(at.wrapping_add(offset))?;
         step += 1;
     }
