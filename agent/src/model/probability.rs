@@ -30,8 +30,7 @@ impl Threshold {
     /// That which keeps this share, as exactly as it is told.
     #[must_use]
     pub fn of_share(share: f64) -> Self {
-        // Also what is no number.
-        if !(share > 0.0) {
+        if share.is_nan() || share <= 0.0 {
             return Self::NEVER;
         }
         let rejected = ((1.0 - share.min(1.0)) * (Self::NEVER.0 as f64)).round() as u64;

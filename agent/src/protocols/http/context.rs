@@ -13,18 +13,12 @@ use crate::model::{
 };
 
 /// A field of which there may be one: several, or one that is malformed, say nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Single<T> {
+    #[default]
     Absent,
     Valid(T),
     Malformed,
-}
-
-// Derived, it would ask for a default of `T`.
-impl<T> Default for Single<T> {
-    fn default() -> Self {
-        Self::Absent
-    }
 }
 
 impl<T: Copy> Single<T> {
