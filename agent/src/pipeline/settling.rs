@@ -22,11 +22,21 @@ pub(super) struct Settling {
 }
 
 impl Settling {
-    /// Takes an exchange that may have to wait until then.
-    pub(super) fn hold(&mut self, until_ns: u64, connection: &ConnectionInfo, exchange: Exchange, context: Context) {
-        let until_ns = if self.held.len() < HELD_MAX { until_ns } else { 0 };
+    /// Takes an exchange that may have to wait until then; gives it back where too many are held. One round can bring far more
+    /// than that: a record can hold hundreds.
+    pub(super) fn hold(
+        &mut self,
+        until_ns: u64,
+        connection: &ConnectionInfo,
+        exchange: Exchange,
+        context: Context,
+    ) -> Option<Exchange> {
+        if self.held.len() >= HELD_MAX {
+            return Some(exchange);
+        }
         self.held.insert((until_ns, self.next), Box::new((connection.clone(), exchange, context)));
         self.next += 1;
+        None
     }
 
     /// Corrects what is held by what has become known, and gives those that need not wait any more.
@@ -48,5 +58,23 @@ impl Settling {
             released.push(*entry.remove());
         }
         released
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::waiting::tests as samples, *};
+
+    #[test]
+    fn of_too_many_at_once_the_others_go_as_they_are_known() {
+        let mut settling = Settling::default();
+        let connection = samples::connection();
+        let hold = |settling: &mut Settling, number| {
+            settling.hold(10, &connection, samples::exchange(number), samples::CONTEXT)
+        };
+        assert!((0..HELD_MAX as u64).all(|number| hold(&mut settling, number).is_none()));
+        assert!(hold(&mut settling, HELD_MAX as u64).is_some());
+        assert_eq!((settling.release(&[], 9).len(), settling.release(&[], 10).len()), (0, HELD_MAX));
+        assert!(hold(&mut settling, 1).is_none());
     }
 }

@@ -180,10 +180,13 @@ impl Stages {
             Event::Finished(key, mut exchange) => {
                 let context = self.tracer.on_finished(key, &exchange);
                 self.add_environment(&mut exchange, &context);
-                if let Some(until_ns) = self.tracer.settles_ns(&context) {
-                    return self.settling.hold(until_ns, connection, exchange, context);
+                let settled = match self.tracer.settles_ns(&context) {
+                    Some(until_ns) => self.settling.hold(until_ns, connection, exchange, context),
+                    None => Some(exchange),
+                };
+                if let Some(exchange) = settled {
+                    self.record_or_hold(connection, exchange, context);
                 }
-                self.record_or_hold(connection, exchange, context);
             }
         }
     }

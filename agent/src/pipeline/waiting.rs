@@ -64,7 +64,7 @@ fn awaits_pod(resource: &Resource) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -81,7 +81,7 @@ mod tests {
         trace_context::{SpanId, TraceId},
     };
 
-    const CONTEXT: Context = Context {
+    pub(in super::super) const CONTEXT: Context = Context {
         trace_id: TraceId([1; 16]),
         span_id: SpanId([1; 8]),
         parent: None,
@@ -97,7 +97,7 @@ mod tests {
         Resource { attributes, ..Resource::default() }
     }
 
-    fn exchange(start_ns: u64) -> Exchange {
+    pub(in super::super) fn exchange(start_ns: u64) -> Exchange {
         Exchange {
             role: Role::Server,
             thread: Thread::default(),
@@ -113,7 +113,7 @@ mod tests {
         }
     }
 
-    fn connection() -> ConnectionInfo {
+    pub(in super::super) fn connection() -> ConnectionInfo {
         ConnectionInfo {
             id: ConnectionId(1),
             local: Endpoint::Unknown,

@@ -18,7 +18,7 @@ pub(super) const PATIENCE_NS: u64 = 50_000_000;
 /// Of a connection that was met so long ago and has no other end on this host, none is waited for any more.
 const YOUNG_NS: u64 = 1_000_000_000;
 /// Most ends of either kind that wait.
-const WAITING_MAX: usize = 65_536;
+pub(super) const WAITING_MAX: usize = 65_536;
 
 /// A request on a connection: the same of both its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +98,11 @@ impl Joins {
             self.leaving.push_back((start_ns.saturating_add(PATIENCE_NS), request, Role::Server));
         }
         None
+    }
+
+    /// Whether a server's end waits for its client's.
+    pub(super) fn waits(&self, request: Request, server: Key) -> bool {
+        self.served.get(&request).is_some_and(|&(key, _)| key == server)
     }
 
     /// A client's end is over. Its server's may be told a moment later.

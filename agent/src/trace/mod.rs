@@ -22,7 +22,7 @@ use rustc_hash::FxHashMap;
 
 use self::{
     ids::Ids,
-    joins::{Asked, Joins, PATIENCE_NS, Request},
+    joins::{Asked, Joins, PATIENCE_NS, Request, WAITING_MAX},
     orphans::{Orphan, Orphans},
     parents::Parents,
     sampling::{HeadSampling, Sampler},
@@ -296,7 +296,9 @@ impl Tracer {
         }
         if parent.is_none() {
             let until_ns = self.orphans.on_call(Orphan { opened: *opened, trace_id, span_id });
-            self.unsettled.extend(until_ns.map(|until_ns| (trace_id, until_ns)));
+            if let Some(until_ns) = until_ns {
+                self.unsettle(trace_id, until_ns);
+            }
         }
         let cause = cause.map(|(cause, _)| cause.key);
         Open { key, trace_id, span_id, parent, cause, remote, request, is_health_check }
@@ -324,10 +326,10 @@ impl Tracer {
         };
         let is_health_check = is_health_check || asked.is_some_and(|asked| asked.context.is_health_check);
         self.adopt(opened, Adopter { trace_id, span_id, remote, is_health_check });
-        if parent.is_none() && request.is_some() {
+        if parent.is_none() && request.is_some_and(|request| self.joins.waits(request, key)) {
             self.served.insert(key, (trace_id, span_id));
             if joins::is_local(connection) {
-                self.unsettled.insert(trace_id, start_ns.saturating_add(PATIENCE_NS));
+                self.unsettle(trace_id, start_ns.saturating_add(PATIENCE_NS));
             }
         }
         Open { key, trace_id, span_id, parent, cause: None, remote, request: None, is_health_check }
@@ -398,7 +400,7 @@ impl Tracer {
         if exchange.role == Role::Client
             && let Some(until_ns) = self.orphans.on_over(exchange.thread.tgid, key, exchange.end_ns)
         {
-            self.unsettled.insert(open.trace_id, until_ns);
+            self.unsettle(open.trace_id, until_ns);
         }
         let (mut trace_id, mut parent, mut remote) = (open.trace_id, open.parent, open.remote);
         // It may have been found to carry a context only when all of it was known.
@@ -446,6 +448,13 @@ impl Tracer {
         match self.answered.get(&key) {
             Some(&end_ns) => end_ns < at_ns,
             None => self.get(key).is_none(),
+        }
+    }
+
+    /// A trace may turn out to be part of another. Of too many at once it is not waited for.
+    fn unsettle(&mut self, trace_id: TraceId, until_ns: u64) {
+        if self.unsettled.len() < WAITING_MAX {
+            self.unsettled.insert(trace_id, until_ns);
         }
     }
 

@@ -364,6 +364,24 @@ fn nobody_waits_for_long() {
     assert_eq!(bed.tracer.joins.len() + bed.tracer.served.len(), 0);
 }
 
+/// As of a client that opens and resets HTTP/2 streams: a round can bring millions.
+#[test]
+fn of_too_many_at_once_not_all_wait() {
+    let mut bed = Bed::new();
+    let (_, server) = bed.pair();
+    for number in 0..2 * WAITING_MAX as u64 {
+        let request = bed.open_at(&server, Role::Server, thread(1), 10, number, None);
+        bed.finish(request, 20);
+    }
+    let Tracer { served, unsettled, joins, .. } = &bed.tracer;
+    for waiting in [served.len(), unsettled.len(), joins.len()] {
+        assert!(waiting <= WAITING_MAX, "{waiting}");
+    }
+    bed.tracer.on_time(10 + PATIENCE_NS);
+    let Tracer { served, unsettled, joins, .. } = &bed.tracer;
+    assert_eq!((served.len(), unsettled.len(), joins.len()), (0, 0, 0));
+}
+
 #[test]
 fn the_other_end_of_an_earlier_request_at_the_same_place_is_none() {
     let mut bed = Bed::new();
