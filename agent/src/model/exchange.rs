@@ -217,17 +217,6 @@ impl Operation {
             Self::Db(_) | Self::Messaging(_) => Baggage::default(),
         }
     }
-
-    /// Whose conventions describe it.
-    #[must_use]
-    pub const fn group(&self) -> Group {
-        match self {
-            Self::Http(_) => Group::Http,
-            Self::Rpc(_) => Group::Rpc,
-            Self::Db(_) => Group::Db,
-            Self::Messaging(_) => Group::Messaging,
-        }
-    }
 }
 
 /// What of a request's baggage becomes attributes.

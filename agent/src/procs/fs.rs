@@ -194,12 +194,6 @@ impl ProcFs {
         read_path(&self.path(pid, "cgroup"), SMALL_MAX).ok().map(lossy)
     }
 
-    /// The process's mounts.
-    #[must_use]
-    pub fn mountinfo(&self, pid: ProcessId) -> Option<String> {
-        read_path(&self.path(pid, "mountinfo"), 256 << 10).ok().map(lossy)
-    }
-
     /// A namespace's inode number; `kind` is `mnt`, `net` or `pid`.
     #[must_use]
     pub fn namespace(&self, pid: ProcessId, kind: &str) -> Option<u64> {

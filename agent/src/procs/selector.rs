@@ -175,17 +175,6 @@ impl Verdict {
         matches!(self, Self::Watch(_))
     }
 
-    /// Whether another verdict says the same, by the same rule.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Watch(Some(rule)), Self::Watch(Some(other))) => Arc::ptr_eq(rule, other),
-            (Self::Watch(rule), Self::Watch(other)) => rule.is_none() && other.is_none(),
-            (Self::Ignore(reason), Self::Ignore(other)) => reason == other,
-            _ => false,
-        }
-    }
-
     /// The rule it is watched by.
     #[must_use]
     pub fn rule(&self) -> Option<&Arc<Rule>> {
@@ -212,45 +201,6 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// The programs that are left out unless chosen: agents of this kind, collectors, the kubelet, container runtimes.
-    pub const DEFAULT_EXCLUDE: &'static [&'static str] = &[
-        "beyla-rs",
-        "beyla",
-        "obi",
-        "ebpf-instrument",
-        "alloy",
-        "otelcol",
-        "otelcol-*",
-        "prometheus-config-reloader",
-        "kubelet",
-        "containerd",
-        "containerd-shim*",
-        "dockerd",
-        "docker-proxy",
-        "crio",
-        "conmon",
-        "conmonrs",
-        "runc",
-        "crun",
-    ];
-
-    /// Watches all but [`Self::DEFAULT_EXCLUDE`].
-    #[must_use]
-    pub fn all() -> Self {
-        // These patterns are globs: a test says so.
-        let default_exclude = Self::by_exe(Self::DEFAULT_EXCLUDE).unwrap_or_default();
-        Self { default_exclude, ..Self::default() }
-    }
-
-    /// The criteria of [`Self::DEFAULT_EXCLUDE`], or of a list given in its place.
-    ///
-    /// # Errors
-    /// When a pattern is no glob.
-    pub fn by_exe(patterns: &[&str]) -> Result<Vec<Criteria>, InvalidGlob> {
-        let criteria = |pattern: &&str| Ok(Criteria { exe_path: Some(Glob::new(pattern)?), ..Criteria::default() });
-        patterns.iter().map(criteria).collect()
-    }
-
     /// Evaluates a process.
     #[must_use]
     pub fn decide(&self, candidate: &Candidate<'_>) -> Verdict {
@@ -290,28 +240,9 @@ impl Selector {
     pub fn ports(&self) -> Vec<(u16, u16)> {
         self.rules.iter().flat_map(|rule| rule.criteria.open_ports.iter().copied()).collect()
     }
-
-    /// Whether a verdict may change when the process begins to listen.
-    #[must_use]
-    pub fn depends_on_ports(&self) -> bool {
-        let criteria = self.rules.iter().map(|rule| &rule.criteria).chain(&self.exclude).chain(&self.default_exclude);
-        !self.collector_ports.is_empty() || criteria.into_iter().any(|criteria| !criteria.open_ports.is_empty())
-    }
 }
 
 impl Criteria {
-    /// Whether nothing is asked for: then everything matches.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        !self.containers_only
-            && self.pids.is_empty()
-            && self.open_ports.is_empty()
-            && [&self.exe_path, &self.cmd_args, &self.container_name, &self.languages].iter().all(|glob| glob.is_none())
-            && self.kubernetes.is_empty()
-            && self.pod_labels.is_empty()
-            && self.pod_annotations.is_empty()
-    }
-
     /// Whether a process is what is asked for. What is cheap to know is compared first.
     #[must_use]
     pub fn matches(&self, candidate: &Candidate<'_>) -> bool {

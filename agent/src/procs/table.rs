@@ -447,16 +447,6 @@ impl ProcessTable {
             .is_none_or(|entry| entry.has_ended && entry.facts.as_ref().is_none_or(|facts| facts.exe.is_empty()))
     }
 
-    /// A process began to listen: its verdict may change.
-    pub fn on_listen(&self, tgid: ProcessId) {
-        if !self.selector().depends_on_ports() {
-            return;
-        }
-        if let Some(known) = self.write().live.get_mut(&tgid).and_then(|entry| entry.known.as_mut()) {
-            known.generation = known.generation.wrapping_sub(1);
-        }
-    }
-
     /// A process ended. Its resource stays available for a while.
     pub fn on_exit(&self, tgid: ProcessId, started_at_ns: u64) {
         self.on_exit_at(tgid, started_at_ns, Instant::now());

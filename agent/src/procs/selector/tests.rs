@@ -134,8 +134,13 @@ fn check_reason(selector: &Selector, change: impl FnOnce(&mut Candidate<'_>), ex
 
 #[test]
 fn what_is_not_to_be_watched_is_not() {
-    assert_eq!(Selector::all().default_exclude.len(), Selector::DEFAULT_EXCLUDE.len());
-    let all = Selector { own_pid: Some(ProcessId(42)), collector_ports: vec![4317], ..Selector::all() };
+    let by_exe = |pattern| Criteria { exe_path: glob(pattern), ..Criteria::default() };
+    let all = Selector {
+        own_pid: Some(ProcessId(42)),
+        collector_ports: vec![4317],
+        default_exclude: ["kubelet", "containerd-shim*", "dockerd", "otelcol-*"].map(by_exe).to_vec(),
+        ..Selector::default()
+    };
     check_reason(&all, |_| {}, None);
     check_reason(&all, |candidate| candidate.pid = ProcessId(42), Some(Reason::Itself));
     check_reason(&all, |candidate| candidate.ports = &|| vec![4317], Some(Reason::Collector));

@@ -408,19 +408,6 @@ fn a_worker_that_has_closed_the_listener_is_chosen_by_its_port() {
 }
 
 #[test]
-fn a_verdict_follows_a_process_that_begins_to_listen() {
-    let proc = FakeProc::new();
-    proc.process(ProcessId(7), 100, "/usr/sbin/a", "a");
-    let table = choosing_8080(&proc);
-    let now = Instant::now();
-    assert!(!table.verdict_at(ProcessId(7), now).is_watch());
-    listen_on_8080(&proc, ProcessId(7));
-    assert!(!table.verdict_at(ProcessId(7), now).is_watch(), "nothing was said");
-    table.on_listen(ProcessId(7));
-    assert!(table.verdict_at(ProcessId(7), now).is_watch());
-}
-
-#[test]
 fn what_a_cloud_says_is_taken_up_and_the_instance_keeps_its_id() {
     let proc = FakeProc::new();
     proc.process(ProcessId(7), 100, "/usr/sbin/a", "a");
