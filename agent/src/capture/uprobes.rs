@@ -17,7 +17,7 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 use ebpf_common::policy::{TLS_ALL_FILES, TLS_BY_RECORD, TLS_COMPLETE, TLS_DEPTH_SHIFT, TLS_FILES_MAX, TLS_INCOMPLETE};
-use object::{Object as _, ObjectSegment as _};
+use object::{Object as _, ObjectSegment as _, ReadCache};
 use thiserror::Error;
 
 use super::{Capture, backend::NotAttached, bpf, patiently, uprobe_multi};
@@ -27,6 +27,9 @@ use crate::tls::{Function, Probed, Probes, Site};
 const CONTINUATION: &str = "tls_frames";
 /// See [`CONTINUATION`].
 const CONTINUATIONS: &str = "TAIL_CALLS_TLS";
+
+/// The program that is tried where it is not known yet how probes are put in place.
+const TRIED: &str = "tls_free";
 
 /// Why probes are not put in place.
 #[derive(Debug, Error)]
@@ -196,6 +199,7 @@ impl Capture {
         number: u32,
     ) -> Result<Vec<Uprobe>, ProbeError> {
         let cookie = |depth: u32| u64::from(number) | u64::from(depth) << TLS_DEPTH_SHIFT;
+        self.choose_how();
         self.continue_uprobes();
         if let How::Multi(programs, works) = &mut self.uprobes {
             let attached = CString::new(path).map_err(anyhow::Error::from).and_then(|path| {
@@ -225,26 +229,51 @@ impl Capture {
         places.iter().map(put).collect()
     }
 
+    /// Tries whether this kernel knows links of their own kind, by a program that continues in no other: a map of programs takes those of
+    /// one kind only, the one that is first loaded with it, and by which means there are probes is of their kind.
+    fn choose_how(&mut self) {
+        let How::Multi(programs, works @ false) = &mut self.uprobes else { return };
+        let Ok(offset) = own_entry() else { return };
+        match programs.attach(TRIED, c"/proc/self/exe", &[offset], &[0]) {
+            Ok(link) => {
+                *works = true;
+                self.detached.push(Uprobe::Multi(link));
+            }
+            Err(error) => {
+                // A kernel before 6.6 knows none.
+                tracing::debug!(error = format!("{error:#}"), "uprobes go by way of perf events");
+                self.uprobes = How::Perf;
+            }
+        }
+    }
+
     /// Tries whether functions of programs can be probed here, at one that runs only where this program starts. Gives by
     /// what means.
     ///
     /// # Errors
     /// What the kernel said.
     pub fn try_uprobe(&mut self) -> Result<&'static str, ProbeError> {
-        let own = std::fs::read("/proc/self/exe").map_err(|error| ProbeError::Own(error.into()))?;
-        let elf = object::File::parse(&*own).map_err(|error| ProbeError::Own(error.into()))?;
-        let entry = elf.entry();
-        let offset = elf.segments().find_map(|segment| {
-            let within = entry.checked_sub(segment.address())?;
-            let (offset, size) = segment.file_range();
-            (within < size).then_some(offset + within)
-        });
-        let offset = offset.ok_or_else(|| ProbeError::Own("it has no entry point".into()))?;
-        match &*self.put("tls_free", "/proc/self/exe", &[(offset, 0)], TLS_ALL_FILES)? {
+        let offset = own_entry()?;
+        match &*self.put(TRIED, "/proc/self/exe", &[(offset, 0)], TLS_ALL_FILES)? {
             [Uprobe::Multi(_), ..] => Ok("links of kind uprobe_multi"),
             _ => Ok("perf events"),
         }
     }
+}
+
+/// Where this program begins, in its file.
+fn own_entry() -> Result<u64, ProbeError> {
+    let own = File::open("/proc/self/exe").map_err(|error| ProbeError::Own(error.into()))?;
+    // Of its 28 MB only the headers are read.
+    let own = ReadCache::new(own);
+    let elf = object::File::parse(&own).map_err(|error| ProbeError::Own(error.into()))?;
+    let entry = elf.entry();
+    let offset = elf.segments().find_map(|segment| {
+        let within = entry.checked_sub(segment.address())?;
+        let (offset, size) = segment.file_range();
+        (within < size).then_some(offset + within)
+    });
+    offset.ok_or_else(|| ProbeError::Own("it has no entry point".into()))
 }
 
 fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, ProbeError> {
