@@ -1,4 +1,5 @@
 //! What requests carry of their callers: contexts in each format that is asked for, and baggage.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::{
     fs,

@@ -1,5 +1,6 @@
 //! Which requests' spans are sent: health checks are not, rates and tail rules hold, and each span says what it stands for. Metrics count
 //! all of them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::{fs, net::TcpStream, process::Command};
 
