@@ -162,7 +162,9 @@ impl Parents {
         let served = self.served.get(&only(self.by_process.get(&tgid)?)?)?;
         let is_past = |at_ns: u64, ago_ns: u64| at_ns == 0 || at_ns.saturating_add(ago_ns) <= start_ns;
         let is_quiet = is_past(process.ended_ns, AFTERMATH_NS) && is_past(process.background_ns, BACKGROUND_NS);
-        (is_quiet && is_within(served, start_ns)).then_some((served.key, Evidence::SoleRequest))
+        // Another thread may be at work of its own.
+        let is_sole = is_quiet && served.thread.tid == tid && is_within(served, start_ns);
+        is_sole.then_some((served.key, Evidence::SoleRequest))
     }
 }
 

@@ -229,8 +229,10 @@ fn a_sole_request_is_meant_unless_another_may_have_left_something_behind() {
     let mut bed = Bed::new();
     let conn = bed.conn(false);
     let request = bed.open(&conn, Role::Server, thread(1), SECOND);
-    let call = bed.open(&conn, Role::Client, thread(2), SECOND + 1);
+    let call = bed.open(&conn, Role::Client, thread(1), SECOND + 1);
     let call = bed.finish(call, SECOND + 2);
+    let elsewhere = bed.open(&conn, Role::Client, thread(2), SECOND + 1);
+    assert_eq!(bed.finish(elsewhere, SECOND + 2).parent, None, "another thread may be at work of its own");
     let request = bed.finish(request, SECOND + 3);
     assert!(is_child(call, request, Evidence::SoleRequest));
     for (after_ns, is_meant) in [(10 * MS, false), (1_500 * MS, true)] {
@@ -238,7 +240,7 @@ fn a_sole_request_is_meant_unless_another_may_have_left_something_behind() {
         let before = bed.open(&conn, Role::Server, thread(1), 10 * SECOND - 1);
         bed.finish(before, 10 * SECOND);
         let request = bed.open(&conn, Role::Server, thread(1), start_ns);
-        let call = bed.open(&conn, Role::Client, thread(2), start_ns + 1);
+        let call = bed.open(&conn, Role::Client, thread(1), start_ns + 1);
         let call = bed.finish(call, start_ns + 2);
         assert_eq!(is_child(call, bed.finish(request, start_ns + 3), Evidence::SoleRequest), is_meant);
     }
