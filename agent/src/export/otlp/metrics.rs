@@ -75,10 +75,9 @@ impl Exporter {
 async fn until_stopped(stop_at: &mut StopAt, work: impl Future<Output = ()>) {
     let work = pin!(work);
     let deadline = async {
-        match stop_at.wait_for(Option::is_some).await.map(|deadline| *deadline) {
-            Ok(Some(deadline)) => sleep_until(deadline).await,
-            // Nobody waits for it any more.
-            Ok(None) | Err(_) => {}
+        // Otherwise nobody waits for it any more.
+        if let Ok(Some(deadline)) = stop_at.wait_for(Option::is_some).await.map(|deadline| *deadline) {
+            sleep_until(deadline).await;
         }
     };
     tokio::select! {

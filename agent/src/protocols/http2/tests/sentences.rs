@@ -475,10 +475,13 @@ fn trailers_alone_carry_the_status() {
     assert_eq!((only(&exchanges).first_byte_ns, only(&exchanges).end_ns), (Some(both), both));
 }
 
+/// What answers a call.
+type Answers = fn(&mut Wire);
+
 /// Clients take a call that is answered without a status for one that failed.
 #[test]
 fn a_call_that_ends_without_its_status_is_of_unknown_status() {
-    let ends: [(&str, fn(&mut Wire)); 5] = [
+    let ends: [(&str, Answers); 5] = [
         ("trailers without it", |wire| {
             wire.answer(1, 0, &GRPC_OK);
             wire.answer(1, END_STREAM, &[("grpc-message", "")]);
