@@ -101,6 +101,7 @@ fn session(c: &mut Criterion) {
             data,
             skipped: 0,
             tail: &[],
+            frames: None,
             lost: false,
             quiet_ns: 0,
             position: 0,

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Capture {
-    /// One of the modes.
+    /// One of the modes; and in bits 8 and 9, where user space says it, which direction responses take: received, sent.
     pub mode: u32,
     /// Most bytes from the beginning of the pieces of a turn (bytes moved in one direction without any in the other): received,
     /// sent.
@@ -15,6 +15,9 @@ pub struct Capture {
     /// Most bytes from the end of a piece that is longer than its captured beginning: [`TAIL_MAX`](crate::limits::TAIL_MAX), or 0.
     pub tail: u32,
 }
+
+/// Where in [`Capture::mode`] the direction of responses stands.
+pub const RESPONSES_SHIFT: u32 = 8;
 
 /// [`Capture::mode`]: nothing.
 pub const MODE_NOTHING: u32 = 0;

@@ -3,6 +3,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::limits::HEAD_MAX;
+
 /// The first word of every record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -83,8 +85,8 @@ pub struct Data {
     pub tgid: u32,
     /// Thread that moved them.
     pub tid: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// See [`Frames`]; 0 where no frames are followed.
+    pub frames: u32,
     /// The task, goroutine or virtual thread that ran on it; 0 where there is none, or none is known.
     pub work: u64,
     /// The connection: see [`Open::conn`].
@@ -97,6 +99,45 @@ pub struct Data {
     /// How many bytes had moved in the other direction when this was recorded, on the same count: what lies below
     /// it moved earlier, even if its record comes later.
     pub other_position: u64,
+}
+
+/// Of a piece of HTTP/2 that is followed frame by frame: where frames begin in it. So whoever missed what came before, since its
+/// record was lost, finds the place again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frames {
+    /// Where in what was captured of the piece's beginning the first frame begins; `None`: none does.
+    pub first: Option<u16>,
+    /// How often the direction's place had to be found again so far, modulo a number. 0: never, it is followed from the first byte
+    /// on that was met. What lies between two pieces with the same number was followed without a break.
+    pub found: u8,
+}
+
+impl Frames {
+    /// In place of [`Frames::first`].
+    pub const NONE: u16 = u16::MAX;
+    /// Where [`Frames::found`] stands in [`Data::frames`], one more than it is.
+    pub const FOUND_SHIFT: u32 = 16;
+
+    /// What [`Data::frames`] says.
+    #[must_use]
+    pub const fn of(word: u32) -> Option<Self> {
+        let first = word as u16;
+        match (word >> Self::FOUND_SHIFT) as u8 {
+            0 => None,
+            found if first >= HEAD_MAX as u16 => Some(Self { first: None, found: found - 1 }),
+            found => Some(Self { first: Some(first), found: found - 1 }),
+        }
+    }
+
+    /// As [`Data::frames`] says it.
+    #[must_use]
+    pub const fn word(self) -> u32 {
+        let first = match self.first {
+            Some(first) => first,
+            None => Self::NONE,
+        };
+        (self.found as u32 + 1) << Self::FOUND_SHIFT | first as u32
+    }
 }
 
 /// [`Open::family`] of IPv4, IPv6 and unix sockets: the kernel's `AF_` numbers.

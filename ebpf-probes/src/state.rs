@@ -260,9 +260,11 @@ pub struct TlsWriter {
 pub struct FrameCursor {
     /// Bytes left of the payload (or of the preface).
     pub left: u32,
-    /// The payload is that of a DATA frame, or the body of a message.
+    /// In the lowest bit: the payload is that of a DATA frame, or the body of a message. In the next: bytes that were seen of a
+    /// frame's header were in a record that was lost.
     pub data: u8,
-    /// What is followed: [`FRAMES_OF_HTTP2`] or [`MESSAGES`].
+    /// What is followed, in the lowest bit: [`FRAMES_OF_HTTP2`] or [`MESSAGES`]; above it, of frames, how often the place was found
+    /// again, see [`ebpf_common::events::Frames::found`].
     pub kind: u8,
     /// Bytes seen of a frame's header; or where in a message's head the next byte stands.
     pub have: u16,
@@ -335,6 +337,11 @@ pub struct Walk {
     pub has_head: Slot,
     /// HEADERS in records that were lost.
     pub lost: Slot,
+    /// Bytes that were seen of the present frame's header were in such a record.
+    pub torn: Slot,
+    /// What [`Data::frames`] says: where the first frame begins in what was copied, and the rest of it; 0 where it says nothing.
+    pub first: Slot,
+    pub found: Slot,
 }
 
 /// Where the bytes of a piece lie in the process's memory.

@@ -118,6 +118,9 @@ fn one(args: &Args, round: &Round, servers: &mut Servers, sum: &mut Sum) {
         verdict.histograms.len(),
         if verdict.lost.is_empty() { String::new() } else { format!(", lost {:?}", verdict.lost) },
     );
+    if let Some((untold, counted)) = verdict.untold.filter(|(untold, _)| *untold > 0) {
+        println!("    {untold} requests without a span, {counted} counted as lost");
+    }
     if !verdict.complaints.is_empty() {
         servers.forget(round.server);
     }

@@ -18,7 +18,7 @@ use model::{
     net::{Direction, Role, Thread},
     propagation::{Format, Propagation},
 };
-use protocols::{Chunk, End, Interest, Output, Session};
+use protocols::{Chunk, End, Frames, Interest, Output, Session};
 
 /// Feeds a session with the pieces of a hostile connection. Each is `control, length, bytes`; `control` is
 ///
@@ -27,7 +27,7 @@ use protocols::{Chunk, End, Interest, Output, Session};
 /// | 0 | the direction |
 /// | 1 | bytes were lost after it |
 /// | 3 | 300 bytes were skipped |
-/// | 4 | the last byte is the tail of what was skipped |
+/// | 4 | the last byte is the tail of what was skipped; where nothing was: the first says where frames begin |
 /// | 5 | the length counts 16 bytes |
 /// | 6 | nothing had moved for long |
 /// | 7 | how far the other direction has come is not true |
@@ -60,6 +60,8 @@ pub fn converse(input: &[u8], open: fn(Role) -> Box<dyn Session>, memory_max: us
             data,
             skipped: if control & 8 != 0 { 300 } else { 0 },
             tail,
+            // Right or not.
+            frames: (control & 24 == 16).then(|| Frames { first: data.first().map(|&at| at.into()), found: control & 1 }),
             lost: control & 2 != 0,
             quiet_ns: if control & 64 != 0 { 1 << 30 } else { 0 },
             position: positions[direction.index()],

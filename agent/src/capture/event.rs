@@ -8,7 +8,7 @@ use std::{
 };
 
 use ebpf_common::events::{
-    self, AF_INET, AF_INET6, AF_UNIX, EventKind, MET_AT_BEGINNING, MET_BLOCKING, MET_MID_STREAM, PROCESS_EXEC,
+    self, AF_INET, AF_INET6, AF_UNIX, EventKind, Frames, MET_AT_BEGINNING, MET_BLOCKING, MET_MID_STREAM, PROCESS_EXEC,
     PROCESS_EXIT, PROCESS_FORK, RECEIVED, SENT, flags,
 };
 use zerocopy::FromBytes;
@@ -120,6 +120,8 @@ pub struct Data<'a> {
     pub other_position: u64,
     /// How many they are.
     pub len: u32,
+    /// Where frames of HTTP/2 begin in them, where they are followed.
+    pub frames: Option<Frames>,
     /// The captured beginning of them.
     pub head: &'a [u8],
     /// The captured end of what the head leaves out.
@@ -317,6 +319,7 @@ impl<'a> Data<'a> {
             position: header.position,
             other_position: header.other_position,
             len: header.len,
+            frames: Frames::of(header.frames),
             head,
             tail,
         })

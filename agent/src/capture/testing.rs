@@ -40,7 +40,8 @@ pub(crate) const fn unix() -> Ends<'static> {
 pub(crate) fn data(id: ConnectionId, at_ns: u64, direction: Direction, head: &[u8]) -> Data<'_> {
     let len = u32::try_from(head.len()).unwrap();
     let (flags, position, other_position, tail) = (DataFlags::default(), 0, 0, &[][..]);
-    Data { id, at_ns, thread: THREAD, direction, flags, position, other_position, len, head, tail }
+    let frames = None;
+    Data { id, at_ns, thread: THREAD, direction, flags, position, other_position, len, frames, head, tail }
 }
 
 /// A connection changed its state.

@@ -1,7 +1,10 @@
 //! What the protocols of the registry need captured, as the kernel side is told.
 
 use ebpf_common::{
-    capture::{BEGINNINGS_MAX, Beginning, Capture, MODE_HTTP1_MESSAGES, MODE_HTTP2_FRAMES, MODE_TURNS, begins},
+    capture::{
+        BEGINNINGS_MAX, Beginning, Capture, MODE_HTTP1_MESSAGES, MODE_HTTP2_FRAMES, MODE_TURNS, RESPONSES_SHIFT, begins,
+    },
+    events::{RECEIVED, SENT},
     limits::{HEAD_MAX, TAIL_MAX, WHOLE_MAX},
 };
 
@@ -14,15 +17,16 @@ use crate::{
 /// What is captured of a connection once it is known to carry a protocol.
 pub(super) fn of(entry: &Entry, role: Role) -> Capture {
     let protocols::Capture { mode, requests, responses, tails, .. } = entry.capture;
-    let received = match role {
-        Role::Server => [requests, responses],
-        Role::Client => [responses, requests],
+    let (received, answers) = match role {
+        Role::Server => ([requests, responses], SENT),
+        Role::Client => ([responses, requests], RECEIVED),
     };
     let mode = match mode {
         Mode::Turns => MODE_TURNS,
         Mode::Http1Messages => MODE_HTTP1_MESSAGES,
         Mode::Http2Frames => MODE_HTTP2_FRAMES,
     };
+    let mode = mode | 1 << (RESPONSES_SHIFT + answers);
     Capture { mode, head: received.map(|most| most.min(HEAD_MAX)), tail: if tails { TAIL_MAX } else { 0 } }
 }
 
@@ -65,11 +69,12 @@ mod tests {
             capture: protocols::Capture { requests: 100_000, responses: 7, tails: true, ..entry("toy").capture },
             ..*entry("toy")
         };
-        let told = Capture { mode: MODE_TURNS, head: [HEAD_MAX, 7], tail: TAIL_MAX };
+        let told = Capture { mode: MODE_TURNS | 2 << RESPONSES_SHIFT, head: [HEAD_MAX, 7], tail: TAIL_MAX };
         assert_eq!(of(&entry, Role::Server), told, "and no bound is exceeded");
-        assert_eq!(of(&entry, Role::Client), Capture { head: [7, HEAD_MAX], ..told });
+        let mode = MODE_TURNS | 1 << RESPONSES_SHIFT;
+        assert_eq!(of(&entry, Role::Client), Capture { mode, head: [7, HEAD_MAX], ..told });
         let http2 = REGISTRY.iter().find(|entry| entry.name == "http2").unwrap();
-        assert_eq!(of(http2, Role::Client).mode, MODE_HTTP2_FRAMES);
+        assert_eq!(of(http2, Role::Client).mode, MODE_HTTP2_FRAMES | 1 << RESPONSES_SHIFT);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU64};
 
-use ebpf_common::capture::Capture;
+use ebpf_common::{capture::Capture, events};
 
 use super::{
     capture,
@@ -17,7 +17,7 @@ use crate::{
         ids::{ProcessId, ThreadId},
         net::{ConnectionInfo, Direction, Role, Thread},
     },
-    protocols::{Anomalies, Chunk, End, Entry, Handover, Interest, Output, REGISTRY},
+    protocols::{Anomalies, Chunk, End, Entry, Frames, Handover, Interest, Output, REGISTRY},
 };
 
 enum ProtocolState {
@@ -92,6 +92,8 @@ struct Flow {
     quiet_since_ns: [u64; 2],
     /// Something of it is not told that moved just before what is: requests may be open.
     in_use: bool,
+    /// Its first byte is the one that it was met with.
+    from_beginning: bool,
     /// What sessions could not make sense of that are not asked any more, and requests that were seen, and dropped since what
     /// answers them was lost before it was known to be HTTP.
     anomalies: Anomalies,
@@ -122,6 +124,7 @@ impl Connection {
             quiet_since_ns: [quiet_since_ns; 2],
             // Given up earlier, or its announcement was lost.
             in_use: !whole,
+            from_beginning,
             anomalies: Anomalies::default(),
             found_encrypted: false,
             needs: None,
@@ -347,8 +350,9 @@ impl Flow {
         let Some(due) = self.expected[direction.index()].filter(|&due| due < moved) else { return };
         let other_position = self.expected[direction.other().index()].unwrap_or_default();
         let (position, len, flags) = (due, moved - due, DataFlags::default());
-        let (head, tail, quiet_ns) = (&[][..], &[][..], 0);
-        let gap = Piece { direction, at_ns, thread, position, other_position, len, flags, head, tail, quiet_ns };
+        let (head, tail, frames, quiet_ns) = (&[][..], &[][..], None, 0);
+        let gap =
+            Piece { direction, at_ns, thread, position, other_position, len, flags, head, tail, frames, quiet_ns };
         self.expected[direction.index()] = Some(moved);
         self.bytes_lost += len;
         self.deliver(&gap, true, out);
@@ -391,14 +395,16 @@ impl Flow {
         let quiet_ns = if piece.position > expected { 0 } else { piece.at_ns.saturating_sub(since) };
         let piece = &Piece { quiet_ns, ..*piece };
         if piece.position > expected {
-            let gap = Piece { head: &[], tail: &[], len: piece.position - expected, position: expected, ..*piece };
+            let (position, len) = (expected, piece.position - expected);
+            let gap = Piece { head: &[], tail: &[], frames: None, len, position, ..*piece };
             self.bytes_lost += gap.len;
             self.deliver(&gap, true, out);
         }
         let seen = expected.saturating_sub(piece.position);
         if seen > 0 {
             // Two threads at once: what is left of the piece cannot be placed within its captured bytes.
-            let rest = Piece { head: &[], tail: &[], len: piece.len - seen, position: expected, ..*piece };
+            let (position, len) = (expected, piece.len - seen);
+            let rest = Piece { head: &[], tail: &[], frames: None, len, position, ..*piece };
             return self.deliver(&rest, true, out);
         }
         self.deliver(piece, piece.flags.contains(DataFlags::FAULT), out);
@@ -438,11 +444,19 @@ impl Flow {
             return;
         }
         let head = usize::try_from(used).ok().and_then(|used| piece.head.get(used..)).unwrap_or_default();
-        let rest = Piece { head, len: piece.len - used, position: piece.position + used, ..*piece };
+        let (len, position) = (piece.len - used, piece.position + used);
+        let rest = Piece { head, len, position, frames: None, ..*piece };
         self.deliver(&rest, lost, out);
     }
 
+    /// What is said of the frames in a piece; not what only seemed to be a connection's beginning.
+    fn frames_in(&self, piece: &Piece<'_>) -> Option<Frames> {
+        let events::Frames { first, found } = piece.frames?;
+        (found > 0 || self.from_beginning).then(|| Frames { first: first.map(usize::from), found })
+    }
+
     fn feed(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Output) {
+        let frames = self.frames_in(piece);
         let ProtocolState::Speaks { entry, session } = &mut self.protocol_state else { return };
         let chunk = Chunk {
             at_ns: piece.at_ns,
@@ -450,6 +464,7 @@ impl Flow {
             data: piece.head,
             skipped: piece.len.saturating_sub(piece.head.len() as u64),
             tail: piece.tail,
+            frames,
             lost,
             quiet_ns: piece.quiet_ns,
             position: piece.position,

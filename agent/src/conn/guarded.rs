@@ -176,6 +176,7 @@ mod tests {
             data,
             skipped: 0,
             tail: &[],
+            frames: None,
             lost: false,
             quiet_ns: 0,
             position: 0,

@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 
+use ebpf_common::events::Frames;
+
 use crate::{
     capture::event::{Data, DataFlags},
     model::net::{Direction, Thread},
@@ -21,15 +23,16 @@ pub(super) struct Piece<'a> {
     pub(super) flags: DataFlags,
     pub(super) head: &'a [u8],
     pub(super) tail: &'a [u8],
+    pub(super) frames: Option<Frames>,
     /// For how long nothing is known to have moved in this direction before; told once it is in order.
     pub(super) quiet_ns: u64,
 }
 
 impl<'a> Piece<'a> {
     pub(super) const fn new(data: &Data<'a>) -> Self {
-        let &Data { id: _, at_ns, thread, direction, flags, position, other_position, len, head, tail } = data;
+        let &Data { id: _, at_ns, thread, direction, flags, position, other_position, len, frames, head, tail } = data;
         let len = len as u64;
-        Self { direction, at_ns, thread, position, other_position, len, flags, head, tail, quiet_ns: 0 }
+        Self { direction, at_ns, thread, position, other_position, len, flags, head, tail, frames, quiet_ns: 0 }
     }
 
     fn end(&self) -> u64 {
@@ -49,6 +52,7 @@ pub(super) struct Kept {
     flags: DataFlags,
     bytes: Box<[u8]>,
     head_len: usize,
+    frames: Option<Frames>,
     quiet_ns: u64,
 }
 
@@ -64,6 +68,7 @@ impl Kept {
             flags: piece.flags,
             bytes: [piece.head, piece.tail].concat().into(),
             head_len: piece.head.len(),
+            frames: piece.frames,
             quiet_ns: piece.quiet_ns,
         }
     }
@@ -80,6 +85,7 @@ impl Kept {
             flags: self.flags,
             head,
             tail,
+            frames: self.frames,
             quiet_ns: self.quiet_ns,
         }
     }
@@ -180,7 +186,8 @@ impl Order {
         if piece.other_position > *arrived {
             let (position, len) = (*arrived, piece.other_position - *arrived);
             *arrived = piece.other_position;
-            deliver(&Piece { direction: other, position, len, flags: DataFlags::FAULT, head: &[], tail: &[], ..piece });
+            let (flags, head, tail, frames) = (DataFlags::FAULT, &[][..], &[][..], None);
+            deliver(&Piece { direction: other, position, len, flags, head, tail, frames, ..piece });
         }
         deliver(&piece);
     }
@@ -222,6 +229,7 @@ mod tests {
             flags: DataFlags::default(),
             head: &[],
             tail: &[],
+            frames: None,
             quiet_ns: 0,
         }
     }

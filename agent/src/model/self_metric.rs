@@ -64,7 +64,7 @@ list! {
     READER_PAUSE Gauge "beyla_rs.reader.pause" "s" []
         "Longest time in the last minute for which nothing was taken from the ring although the reader was not waiting.";
     REQUESTS_LOST Counter "beyla_rs.requests.lost" "{request}" []
-        "Requests that are not told since their bytes were lost: at most so many, but for several in one turn.";
+        "Requests that are not told since their bytes were lost: at most so many, but for several of HTTP/1 in one turn.";
     EXCHANGES Counter "beyla_rs.exchanges" "{exchange}" ["protocol", "outcome"]
         "Requests with what became of them.";
     ANOMALIES Counter "beyla_rs.anomalies" "{anomaly}" ["kind"]

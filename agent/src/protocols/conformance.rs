@@ -74,7 +74,8 @@ impl Listener {
         };
         let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
         let thread = Thread { tgid: ProcessId(1), tid: ThreadId(1), work: 0 };
-        let chunk = Chunk { at_ns: self.now, thread, data, skipped, tail, lost, quiet_ns: 0, position, other_position };
+        let (at_ns, frames, quiet_ns) = (self.now, None, 0);
+        let chunk = Chunk { at_ns, thread, data, skipped, tail, frames, lost, quiet_ns, position, other_position };
         self.moved[direction.index()] += chunk.len();
         let interest = self.told.of(|out| self.session.on_data(direction, &chunk, out));
         if !matches!(interest, Interest::Parse | Interest::Follow) {

@@ -116,6 +116,8 @@ pub struct Chunk<'a> {
     /// The last bytes among the `skipped`: `tail.len() <= skipped`. At most 32; fewer, with bytes left out before them, are
     /// all of the last buffer that the writer gave.
     pub tail: &'a [u8],
+    /// Where frames begin in `data`, as the kernel side says where it follows them.
+    pub frames: Option<Frames>,
     /// The skipped bytes were lost (ring full, fault), not left out on purpose; headers may have been among them.
     pub lost: bool,
     /// For how long nothing is known to have moved in this direction before.
@@ -125,6 +127,15 @@ pub struct Chunk<'a> {
     /// How far the other direction had come when this piece was recorded: what lies below it moved earlier. What lies above it
     /// moved later, but for what a thread has sent and another received the answer to before the first was recorded.
     pub other_position: u64,
+}
+
+/// Where frames begin in a piece of HTTP/2, as the kernel side says that follows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frames {
+    /// Where in [`Chunk::data`] the first begins; `None`: none does.
+    pub first: Option<usize>,
+    /// Between two pieces for which this is the same they were followed without a break; 0: from the connection's first byte on.
+    pub found: u8,
 }
 
 impl Chunk<'_> {

@@ -7,7 +7,7 @@ use std::{
     num::NonZeroU64,
 };
 
-use ebpf_common::events::{AF_INET, AF_INET6, AF_UNIX, MET_AT_BEGINNING, MET_BLOCKING, MET_MID_STREAM};
+use ebpf_common::events::{AF_INET, AF_INET6, AF_UNIX, Frames, MET_AT_BEGINNING, MET_BLOCKING, MET_MID_STREAM};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
@@ -272,6 +272,8 @@ pub struct Data<'a> {
     pub position: u64,
     pub other_position: u64,
     pub len: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub frames: u32,
     /// What was captured of its beginning.
     #[serde(skip_serializing_if = "Bytes::is_empty")]
     pub head: Bytes<'a>,
@@ -284,14 +286,16 @@ impl<'a> Data<'a> {
     /// Of the event.
     #[must_use]
     pub fn new(data: &event::Data<'a>) -> Self {
-        let &event::Data { id, at_ns, thread, direction, flags, position, other_position, len, head, tail } = data;
+        let &event::Data { id, at_ns, thread, direction, flags, position, other_position, len, frames, head, tail } =
+            data;
         let Thread { tgid, tid, work } = thread;
         let direction = match direction {
             net::Direction::Received => Direction::Received,
             net::Direction::Sent => Direction::Sent,
         };
-        let (flags, head, tail) = (flags.0, head.into(), tail.into());
-        Self { conn: id, at_ns, tgid, tid, work, direction, flags, position, other_position, len, head, tail }
+        let (flags, frames) = (flags.0, frames.map_or(0, Frames::word));
+        let (head, tail) = (head.into(), tail.into());
+        Self { conn: id, at_ns, tgid, tid, work, direction, flags, position, other_position, len, frames, head, tail }
     }
 
     /// The event.
@@ -309,6 +313,7 @@ impl<'a> Data<'a> {
             position: self.position,
             other_position: self.other_position,
             len: self.len,
+            frames: Frames::of(self.frames),
             head: &self.head.0,
             tail: &self.tail.0,
         }

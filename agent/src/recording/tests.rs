@@ -3,7 +3,7 @@
 
 use std::{fs, num::NonZeroU64, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
-use ebpf_common::events::PLAINTEXT;
+use ebpf_common::events::{Frames, PLAINTEXT};
 use serde_json::Value;
 
 use super::{
@@ -108,6 +108,7 @@ fn events_are_the_same_when_they_are_read_back() {
             position: 8,
             other_position: 9,
             len: 1000,
+            frames: Some(Frames { first: Some(24), found: 1 }),
             head: &every_byte,
             tail: b"end",
         };

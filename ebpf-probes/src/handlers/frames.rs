@@ -8,7 +8,7 @@
 use core::hint::cold_path;
 
 use ebpf_common::{
-    events::{Data, flags, is_plaintext},
+    events::{Data, Frames, flags, is_plaintext},
     limits::{HEAD_MAX, LONG_DATA, STEP_FRAMES, STEPS, WINDOW, WINDOW_MAX},
     policy::Counter,
 };
@@ -51,6 +51,20 @@ impl FrameCursor {
     /// At the beginning of a message of HTTP/1.
     pub const BEFORE_MESSAGE: Self = Self { kind: MESSAGES as u8, ..Self::BETWEEN };
 
+    /// What is followed.
+    #[inline(always)]
+    fn what(&self) -> u64 {
+        u64::from(self.kind) & MESSAGES
+    }
+
+    /// At the beginning of a frame, in a direction that stood here when its place was lost.
+    #[inline(always)]
+    fn found_again(&self) -> Self {
+        const MOST: u8 = u8::MAX >> 1;
+        let found = (self.kind >> 1) % MOST + 1;
+        Self { kind: found << 1, ..Self::BETWEEN }
+    }
+
     /// Within a message of HTTP/1.
     #[inline(always)]
     pub(super) fn in_message(left: u64, have: u64, word: u64) -> Self {
@@ -63,6 +77,7 @@ impl Walk {
     #[inline(always)]
     pub(super) fn take_all(&self) {
         self.kind.set(WHOLE);
+        self.found.set(0);
         self.left.set(u32::MAX.into());
         self.data.set(0);
     }
@@ -114,11 +129,29 @@ pub fn resume(scratch: *mut Scratch, len: u64) -> bool {
     first & 0xff == 0 && first >> 24 & 0xff == 1 && first >> 32 & 0xd6 == 4 && first >> 40 & 0x80 == 0 && last & 1 == 1
 }
 
-/// Where the direction stands that begins with these bytes.
+/// Which directions responses take, a bit for each, as a connection's beginning in this one shows.
 #[inline(always)]
-pub(super) fn beginning(scratch: *mut Scratch) -> FrameCursor {
+pub(super) fn responses(scratch: *mut Scratch, direction: u32) -> u32 {
     // SAFETY: as above.
     let first = unsafe { (&raw const (*scratch).payload).cast::<u64>().read() };
+    if first == PREFACE {
+        2 >> (direction & 1)
+    } else if first & !SETTINGS_LEN == SETTINGS {
+        1 << (direction & 1)
+    } else {
+        0
+    }
+}
+
+/// Where the direction stands that goes on, or begins, with these bytes, and stood there before.
+#[inline(always)]
+pub(super) fn beginning(scratch: *mut Scratch, before: FrameCursor) -> FrameCursor {
+    // SAFETY: per-CPU memory; the payload is aligned.
+    let (first, position) =
+        unsafe { ((&raw const (*scratch).payload).cast::<u64>().read(), (*scratch).header.position) };
+    if position != 0 {
+        return before.found_again();
+    }
     FrameCursor { left: if first == PREFACE { PREFACE_LEN as u32 } else { 0 }, ..FrameCursor::BETWEEN }
 }
 
@@ -148,15 +181,18 @@ pub fn prepare_memory<S: Socket>(scratch: *mut Scratch, socket: S, stand: FrameC
     walk.walked.set(0);
     walk.skipped.set(0);
     walk.strange.set(0);
-    walk.kind.set(stand.kind.into());
+    walk.kind.set(stand.what());
     walk.is_copied.set(0);
     walk.has_head.set(0);
     walk.lost.set(0);
     walk.window.set(WINDOW.into());
     walk.left.set(stand.left.into());
-    walk.data.set(stand.data.into());
+    walk.data.set(u64::from(stand.data) & 1);
+    walk.torn.set(u64::from(stand.data) >> 1);
     walk.have.set(stand.have.into());
     walk.word.set(stand.word);
+    walk.first.set(Frames::NONE.into());
+    walk.found.set(((u64::from(stand.kind) >> 1) + 1) << Frames::FOUND_SHIFT);
 }
 
 /// The same, for a piece that is no HTTP/2, all of which is wanted: as the payload of a frame without an end.
@@ -165,7 +201,9 @@ pub fn prepare_whole<S: Socket>(scratch: *mut Scratch, socket: S, buffer: Buffer
     let stand = FrameCursor { left: u32::MAX, ..FrameCursor::BETWEEN };
     let prepared = prepare(scratch, socket, stand, buffer, len);
     // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
-    unsafe { (*scratch).walk.kind.set(WHOLE) };
+    let walk = unsafe { &(*scratch).walk };
+    walk.kind.set(WHOLE);
+    walk.found.set(0);
     prepared
 }
 
@@ -245,7 +283,7 @@ pub fn finish_in<S: Socket>(
     }
     let rest = walk.rest.get();
     if walk.kind.get() != FRAMES_OF_HTTP2 {
-        if u64::from(connection.frames[side].kind) == MESSAGES {
+        if connection.frames[side].what() == MESSAGES {
             // The messages of which this piece is could not be followed through it.
             connection.flags &= !(FOLLOWED << side);
         }
@@ -257,14 +295,20 @@ pub fn finish_in<S: Socket>(
         return recorded;
     }
     if outcome == DONE {
-        let (left, data) = (walk.left.get() as u32, walk.data.get() as u8);
+        let (left, data) = (walk.left.get() as u32, (walk.data.get() & 1 | walk.torn.get() << 1) as u8);
+        let (have, word) = (walk.have.get() as u16, walk.word.get());
         connection.frames[side] =
-            FrameCursor { left, data, have: walk.have.get() as u16, word: walk.word.get(), ..FrameCursor::BETWEEN };
+            FrameCursor { left, data, have, word, kind: connection.frames[side].kind & !(MESSAGES as u8) };
     } else {
         // The place is lost: what was not reached shows as a gap, and from here on pieces are recorded as any others.
         connection.flags &= !(FOLLOWED << side);
+        walk.found.set(0);
     }
     let recorded = emit_walked(walk, scratch, rest, if rest > 0 { flags::FAULT } else { 0 });
+    if recorded.is_none() {
+        cold_path();
+        connection.frames[side].data |= (walk.torn.get() << 1) as u8;
+    }
     if walk.lost.get() != 0 {
         cold_path();
         socket_io::count_requests(connection, direction, walk.lost.get());
@@ -346,7 +390,13 @@ fn parse(walk: &Walk, scratch: *mut Scratch) -> bool {
             let word = walk.word.get();
             walk.have.set(0);
             walk.word.set(0);
+            let before = walk.has_head.get();
             begin_frame(walk, walk.walked.get(), word);
+            // One of which user space misses the beginning is lost, whatever becomes of the rest.
+            let lost = walk.has_head.get().wrapping_sub(before) & walk.torn.get();
+            walk.has_head.take(lost);
+            walk.lost.add(lost);
+            walk.torn.set(0);
         }
     }
     let mut i = 0;
@@ -378,6 +428,8 @@ fn begin_frame(walk: &Walk, at: u64, word: u64) {
     let data = other.wrapping_sub(1) >> 63;
     walk.data.set(data);
     walk.has_head.add((word >> 24 & 0xff ^ HEADERS).wrapping_sub(1) >> 63);
+    // Not one whose header began in another record.
+    walk.first.set(least(walk.first.get(), at.wrapping_sub(HEADER) & u64::from(Frames::NONE)));
     walk.strange.set(walk.strange.get() | (len >> PLAUSIBLE_BITS & data.wrapping_sub(1)));
     frame(walk, at, len);
 }
@@ -395,6 +447,9 @@ fn frame(walk: &Walk, at: u64, len: u64) {
 fn absorb(walk: &Walk, scratch: *mut Scratch, most: u64) {
     let at = walk.walked.get();
     let have = walk.have.get();
+    // Where a frame begins of which not even all of the header is there.
+    let begins = at | (have.wrapping_neg() >> 63).wrapping_neg();
+    walk.first.set(least(walk.first.get(), begins & u64::from(Frames::NONE)));
     let len = least(most, walk.head.get().wrapping_sub(at));
     // Beyond the fifth nothing is kept; beyond `len` nothing is there.
     let fresh = word(scratch, at) & !(u64::MAX << ((8 * least(len, HEADER_READ)) & 63));
@@ -429,14 +484,18 @@ fn emit_walked(walk: &Walk, scratch: *mut Scratch, more: u64, why: u32) -> Optio
     (header.len, header.flags) = (len as u32, seen | why);
     // A first piece was put together as any other before it was known to be one, with a tail where it is long.
     (header.head_len, header.tail_len) = (head as u16, 0);
+    let found = walk.found.get();
+    header.frames = (found | walk.first.get() & (found.wrapping_neg() as i64 >> 63) as u64) as u32;
     let recorded = emit_piece(scratch, head);
     if recorded.is_none() {
         walk.lost.add(walk.has_head.get());
+        walk.torn.set(walk.torn.get() | walk.have.get().wrapping_neg() >> 63);
         if walk.kind.get() != FRAMES_OF_HTTP2 {
             walk.kind.set(LOST_PART);
         }
     }
     walk.has_head.set(0);
+    walk.first.set(Frames::NONE.into());
     header.position += len;
     recorded
 }

@@ -4,7 +4,7 @@ use core::hint::cold_path;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use ebpf_common::{
-    capture::{Capture, MODE_HTTP2_FRAMES, MODE_NOTHING, MODE_TURNS, begins},
+    capture::{Capture, MODE_HTTP2_FRAMES, MODE_NOTHING, MODE_TURNS, RESPONSES_SHIFT, begins},
     events::{Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, flags},
     limits::{LATER_HEAD, SMALL_PIECE},
     policy::{Counter, UNDECIDED},
@@ -245,7 +245,14 @@ pub(super) fn follow<S: Socket>(
         return;
     }
     connection.flags |= FOLLOWED << side;
-    let stand = if beginning == FRAME { frames::beginning(scratch) } else { FrameCursor::BEFORE_MESSAGE };
+    let stand = match beginning {
+        FRAME => {
+            connection.flags |= RESPONSES * frames::responses(scratch, side as u32);
+            frames::beginning(scratch, connection.frames[side])
+        }
+        _ => FrameCursor::BEFORE_MESSAGE,
+    };
+    connection.frames[side] = stand;
     let _for_certain = frames::prepare(scratch, socket, stand, buffer, len.into());
     if beginning == MESSAGE {
         // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
@@ -285,6 +292,9 @@ pub fn unwanted(connection: &mut Connection) -> bool {
     {
         // SAFETY: a value of the map; at worst another's, if it is evicted at this moment.
         unsafe { connection.capture = *wanted };
+        let mode = connection.capture.mode;
+        connection.flags |= RESPONSES * (mode >> RESPONSES_SHIFT & 3);
+        connection.capture.mode = mode & !(3 << RESPONSES_SHIFT);
         let _gone_already = CAPTURES.remove(&connection.id);
         if connection.capture.mode == MODE_NOTHING {
             connection.flags |= IGNORED;
@@ -440,7 +450,7 @@ pub(super) fn describe(header: &mut Data, connection: &Connection, thread: u64, 
     header.tail_len = 0;
     header.tgid = tgid_of(thread);
     header.tid = thread as u32;
-    header.reserved = 0;
+    header.frames = 0;
     header.conn = connection.id;
 }
 
@@ -505,7 +515,7 @@ pub fn end(conn: u64, thread: u64, [position, other_position]: [u64; 2]) -> Opti
         tail_len: 0,
         tgid: tgid_of(thread),
         tid: thread as u32,
-        reserved: 0,
+        frames: 0,
         work: 0,
         conn,
         // SAFETY: the helper only returns a number.

@@ -1,6 +1,6 @@
 //! What is lost where the agent is not given time: some requests, and never the truth about the others.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use rustix::process::Signal;
 use tests::{
@@ -8,13 +8,15 @@ use tests::{
     client::Connection,
     on_both_backends,
     program::{Program, folder},
-    receiver::{ReceivedSpan, Receiver},
+    receiver::{ReceivedSpan, Receiver, State},
     seen::path,
     wait::poll,
 };
 
 on_both_backends!(
     a_lost_record_costs_no_other_request_its_answer,
+    lost_requests_of_http2_are_counted_one_by_one,
+    lost_requests_of_older_http2_are_counted_one_by_one,
     a_busy_process_leaves_a_quiet_one_its_share,
     what_is_lost_of_a_process_that_is_not_chosen_is_no_loss,
 );
@@ -69,6 +71,100 @@ fn a_lost_record_costs_no_other_request_its_answer(backend: Backend) {
         assert!(right.contains(&*target), "{target} is not right again");
     }
     assert_eq!(seen.count("http.server.request.duration"), right.len() as u64);
+}
+
+fn lost_requests_of_http2_are_counted_one_by_one(backend: Backend) {
+    requests_of_http2_are_lost(backend, false);
+}
+
+fn lost_requests_of_older_http2_are_counted_one_by_one(backend: Backend) {
+    requests_of_http2_are_lost(backend, true);
+}
+
+/// What is not lost is told though it comes without a pause, and within a connection of which the agent has missed a part.
+fn requests_of_http2_are_lost(backend: Backend, is_older: bool) {
+    const BATCHES: usize = 8;
+    const BATCH: usize = 500;
+    let files = folder();
+    let file = files.path().join("config.yaml");
+    std::fs::write(&file, "ebpf: {ring_buffer_bytes: 65536}\n").unwrap();
+    let server = Program::python("frames.py", ["serve", "7"]);
+    let connect = || {
+        let client = Program::python("frames.py", ["keep", &server.port().to_string()]);
+        let _path = client.says("ready");
+        client
+    };
+    let early = is_older.then(connect);
+    let receiver = Receiver::start();
+    let agent =
+        Setup::pids(&[server.pid()]).args(["--config", file.to_str().unwrap()]).backend(backend).to(&receiver).start();
+    let mut watch = Watch { agent, receiver };
+    let mut asker = Asker { client: early.unwrap_or_else(connect), batches: 0, sent: 0 };
+    let before = asker.until_all_is_told(&watch);
+    let lost_before = watch.agent.metric("beyla_rs_requests_lost_total", &[]) as usize;
+    for _ in 0..BATCHES / 2 {
+        watch.agent.program().signal(Signal::STOP);
+        asker.ask(BATCH);
+        let _path = asker.done();
+        // It goes on while they come.
+        asker.ask(BATCH);
+        watch.agent.program().signal(Signal::CONT);
+        let _path = asker.done();
+    }
+    let after = asker.until_all_is_told(&watch);
+    assert!(after[0] - before[0] > after[1] - before[1] + BATCH, "the ring was not full");
+    // What nobody has seen the answer of is told at the connection's end.
+    drop(asker);
+    let (told, lost) = poll("the losses are counted", || {
+        let lost = watch.agent.metric("beyla_rs_requests_lost_total", &[]) as usize - lost_before;
+        let told = ids(&watch.receiver.state().spans).len() - before[1];
+        (told + lost >= after[0] - before[0]).then_some((told, lost))
+    });
+    // Some of an older one count twice.
+    assert!(told + lost <= after[0] - before[0] + BATCHES, "{told} told, {lost} lost");
+    let _seen = watch.stop_when(|_| true);
+}
+
+/// A client of HTTP/2, and how many requests it has made.
+struct Asker {
+    client: Program,
+    batches: usize,
+    sent: usize,
+}
+
+impl Asker {
+    fn ask(&mut self, count: usize) {
+        self.client.tell(&format!("{count} 0"));
+        self.batches += 1;
+        self.sent += count;
+    }
+
+    /// Until all are answered. Gives the last one's path.
+    fn done(&self) -> String {
+        let paths = self.client.stdout.until(tests::LONG, |lines| {
+            lines.iter().filter_map(|line| line.strip_prefix("done ")).nth(self.batches - 1).map(str::to_owned)
+        });
+        paths.unwrap().rsplit(' ').next().unwrap().to_owned()
+    }
+
+    /// Makes requests, few at a time, until the agent tells of them. Gives how many there were in all, and how many were told.
+    fn until_all_is_told(&mut self, watch: &Watch) -> [usize; 2] {
+        // Of an older connection so many that its frames are followed.
+        const FEW: usize = 10;
+        for _ in 0..2 {
+            poll("the last is told", || {
+                self.ask(FEW);
+                let last = self.done();
+                until_the_ring_is_empty(&watch.agent);
+                let is_it = |span: &ReceivedSpan| path(span) == Some(&last);
+                let is_told = |state: &State| state.spans.iter().any(is_it);
+                watch.receiver.wait_for(is_told, Duration::from_secs(2)).ok()
+            });
+        }
+        // A batch that was on its way when the agent was stopped may come twice.
+        let told = ids(&watch.receiver.state().spans).len();
+        [self.sent, told]
+    }
 }
 
 fn a_busy_process_leaves_a_quiet_one_its_share(backend: Backend) {

@@ -9,7 +9,7 @@
 //! In `Check` and `Frames`, `frame` is the frame whose payload comes next, else a frame header comes.
 
 use super::{
-    super::{Chunk, Output},
+    super::{Chunk, Frames, Output},
     Side,
     frame::{FrameHeader, HEADER_LEN, Kind, PREFACE, flags},
     head::{First, Head},
@@ -25,6 +25,8 @@ use crate::model::net::Thread;
 const MAX_BLOCK: usize = 64 * 1024;
 /// Buffers larger than this are given back after use.
 const SPARE: usize = 4096;
+/// What a request takes at least: a frame's header, and a field.
+const SHORTEST_REQUEST: u64 = HEADER_LEN as u64 + 1;
 /// No frame that real endpoints send is longer, but where the peer allowed it by SETTINGS.
 const LONGEST: u64 = 16_384 + HEADER_LEN as u64;
 
@@ -65,6 +67,8 @@ struct OpenBlock {
 pub(super) struct Arrival<'a> {
     pub(super) at_ns: u64,
     pub(super) thread: Thread,
+    /// Where it begins in its direction.
+    pub(super) position: u64,
     /// Nothing had moved in this direction for a while, so that no frame is likely to be in the making.
     pub(super) quiet: bool,
     /// The other direction moved last.
@@ -113,6 +117,14 @@ pub(super) struct Half {
     undecodable: u64,
     /// Bytes that were checked.
     checked: u64,
+    /// As [`Frames::found`] of the last piece where what the kernel side says was seen to be right.
+    followed: Option<u8>,
+    /// From where on the place is not known.
+    left_at: Option<u64>,
+    /// Frames were not as they should be since.
+    is_confused: bool,
+    /// Where the last piece ended.
+    end: u64,
 }
 
 impl Half {
@@ -142,6 +154,10 @@ impl Half {
             preface_left: 0,
             undecodable: 0,
             checked: 0,
+            followed: None,
+            left_at: None,
+            is_confused: false,
+            end: 0,
         }
     }
 
@@ -210,13 +226,66 @@ impl Half {
             *slot = *byte;
         }
         self.first_len = self.first_len.max(chunk.data.len().min(HEADER_LEN)).max(1);
+        self.end = chunk.position.saturating_add(chunk.len());
+        let found = chunk.frames.and_then(|frames| self.heed(frames, chunk, piece));
         if self.state == State::Check {
             self.check(chunk, piece);
         }
         match self.state {
             State::Seek => self.seek(chunk, piece),
-            State::Check | State::Frames => self.frames(chunk, piece),
+            State::Check | State::Frames => self.frames(chunk, found.unwrap_or(0), piece),
         }
+    }
+
+    /// Heeds what the kernel side, which follows frames, says of where they begin in the piece. That is believed where it was right
+    /// before, or has followed them from the connection's first byte on. Gives the place, where it is known by this only.
+    fn heed(&mut self, frames: Frames, chunk: &Chunk<'_>, piece: &mut Arrival<'_>) -> Option<usize> {
+        if self.is_known() {
+            if self.header_len == 0 {
+                let due = self.preface_left + self.frame.map_or(0, |frame| frame.remaining as usize);
+                let is_right = match frames.first {
+                    Some(first) => first == due,
+                    None => due + HEADER_LEN > chunk.data.len(),
+                };
+                self.followed = is_right.then_some(frames.found);
+            }
+            return None;
+        }
+        let is_beginning = self.fresh && (!self.candidate.is_empty() || chunk.data.starts_with(&PREFACE[..HEADER_LEN]));
+        if is_beginning || frames.found != 0 && self.followed != Some(frames.found) {
+            return None;
+        }
+        let first = frames.first?;
+        if !self.fresh || self.state == State::Check {
+            self.hpack.forget();
+            piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
+        }
+        self.candidate.clear();
+        (self.payload, self.block) = (Vec::new(), Vec::new());
+        (self.frame, self.header_len, self.open_block) = (None, 0, None);
+        (self.state, self.fresh, self.followed) = (State::Frames, false, Some(frames.found));
+        let is_counted = !self.is_confused;
+        self.has_found(is_counted, piece);
+        Some(first)
+    }
+
+    /// The place is known. `is_counted`: what was lost before was counted by the kernel side.
+    fn has_found(&mut self, is_counted: bool, piece: &mut Arrival<'_>) {
+        if self.side == Side::Requests {
+            let most = if is_counted { 0 } else { self.most_unseen(piece.position) };
+            piece.streams.on_found(most);
+        }
+        (self.left_at, self.is_confused) = (None, false);
+    }
+
+    /// How many requests may have gone by at most, up to there, since the place was lost.
+    fn most_unseen(&self, position: u64) -> u64 {
+        position.saturating_sub(self.left_at.unwrap_or(0)) / SHORTEST_REQUEST
+    }
+
+    /// How many requests may have gone by to its end that the kernel side has not counted.
+    pub(super) fn unseen_at_end(&self) -> u64 {
+        if self.followed.is_some() && !self.is_confused { 0 } else { self.most_unseen(self.end) }
     }
 
     /// Looks whether there is proof by now that the place is right.
@@ -238,6 +307,7 @@ impl Half {
         self.state = State::Frames;
         self.hpack.forget();
         piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
+        self.has_found(false, piece);
         self.doubt(piece);
     }
 
@@ -297,6 +367,7 @@ impl Half {
                 let is_believed = self.begun || self.candidate_quiet || is_answer;
                 self.state = if is_believed { State::Frames } else { State::Check };
                 if is_believed {
+                    self.has_found(false, piece);
                     self.doubt(piece);
                 }
                 self.checked = chunk.len();
@@ -309,12 +380,12 @@ impl Half {
             let (streams, proof, out) = (&mut *piece.streams, &mut *piece.proof, &mut *piece.out);
             self.bytes(bytes, &mut Arrival { at_ns, thread, streams, proof, out, ..*piece });
         }
-        self.frames(chunk, piece);
+        self.frames(chunk, 0, piece);
     }
 
-    /// Takes a piece that goes on where the last one ended.
-    fn frames(&mut self, chunk: &Chunk<'_>, piece: &mut Arrival<'_>) {
-        self.bytes(chunk.data, piece);
+    /// Takes a piece, from `first` on, that goes on where the last one ended.
+    fn frames(&mut self, chunk: &Chunk<'_>, first: usize, piece: &mut Arrival<'_>) {
+        self.bytes(chunk.data.get(first..).unwrap_or_default(), piece);
         let was_known = self.is_known();
         self.gap(chunk.skipped.saturating_sub(chunk.tail.len() as u64), piece);
         piece.streams.anomalies.resyncs += u64::from(chunk.lost && was_known && !self.is_known());
@@ -385,6 +456,7 @@ impl Half {
         }
         piece.streams.anomalies.resyncs += u64::from(self.is_known());
         self.leave_place(piece);
+        self.is_confused = true;
         match self.side {
             Side::Requests => {
                 piece.proof.on_requests_lost();
@@ -412,6 +484,7 @@ impl Half {
         }
         (self.payload, self.block) = (Vec::new(), Vec::new());
         (self.state, self.header_len, self.begun) = (State::Seek, 0, false);
+        self.left_at.get_or_insert(piece.position);
         self.hpack.forget();
         piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out);
     }

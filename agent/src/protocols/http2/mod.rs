@@ -147,6 +147,7 @@ impl Session for Http2 {
         let mut piece = Arrival {
             at_ns: chunk.at_ns,
             thread: chunk.thread,
+            position: chunk.position,
             quiet: chunk.quiet_ns >= QUIET_NS,
             turn: self.last.is_some_and(|last| last != direction),
             other_known: if is_request { self.responses.is_known() } else { self.requests.is_known() },
@@ -163,7 +164,6 @@ impl Session for Http2 {
             if self.requests.take_preface() {
                 // Not behind an upgrade, nor behind what a proxy has put before it.
                 self.is_followed |= !self.was_known && chunk.position == 0;
-                piece.streams.are_counted = self.is_followed;
                 self.began_quietly = piece.quiet;
                 let (has_begun, fits) = (self.responses.has_begun(), self.responses.on_beginning());
                 match (has_begun, fits) {
@@ -182,7 +182,6 @@ impl Session for Http2 {
         }
         if !self.is_followed && (self.requests.is_known() || self.responses.is_known()) {
             self.is_followed = true;
-            self.streams.are_counted = true;
             return Interest::Follow;
         }
         Interest::Parse
@@ -201,6 +200,7 @@ impl Session for Http2 {
             self.streams.on_certain(out);
         }
         self.on_missed(at_ns, out);
+        self.streams.on_unseen_end(self.requests.unseen_at_end());
         match end {
             End::Closed | End::Reset => self.streams.on_end(at_ns, out),
             End::Forgotten => self.streams.on_forgotten(at_ns, out),

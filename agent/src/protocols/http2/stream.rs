@@ -167,6 +167,10 @@ impl Stream {
         if is_trailers {
             self.grpc_trailers |= head.facts.grpc_status.is_some();
         } else if !self.has_head || shows_interim {
+            if !self.data_seen {
+                // All of its body is still to come, whatever was lost before.
+                self.response_body = Body(Some(0));
+            }
             self.has_head = true;
             self.first_byte_ns = Some(moved.first_ns);
             self.status = head.http.status;
@@ -245,7 +249,8 @@ impl Stream {
 
     /// All of the response may have come though its end was not seen: bytes were lost, or what says how long it is.
     const fn is_doubtful(&self) -> bool {
-        self.end_lost || self.reset_lost || self.length_unknown || (self.data_seen && !self.has_head)
+        let may_be_whole = self.response_length.is_some() && self.response_body.0.is_none();
+        may_be_whole || self.end_lost || self.reset_lost || self.length_unknown || (self.data_seen && !self.has_head)
     }
 
     /// All of the response's body came, though nothing ended its stream.

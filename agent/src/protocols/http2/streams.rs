@@ -30,10 +30,10 @@ pub(super) struct Streams {
     /// First and last request that were seen; 0 if none.
     first_id: u32,
     last_id: u32,
-    /// The kernel side follows frames, and counts the requests that it loses.
-    pub(super) are_counted: bool,
-    /// Requests may have been lost since the last one that was seen.
-    requests_lost: bool,
+    /// Requests may have gone by since the last one that was seen; at most so many are to be counted.
+    unseen: Option<u64>,
+    /// The last of which only the answer was seen meanwhile.
+    last_answered: u32,
     /// Requests between these two were lost.
     lost: (u32, u32),
     /// The connection was seen from its beginning.
@@ -53,8 +53,8 @@ impl Streams {
             open: ByKey::new(LIMITS),
             first_id: 0,
             last_id: 0,
-            are_counted: false,
-            requests_lost: false,
+            unseen: None,
+            last_answered: 0,
             lost: (0, 0),
             since_beginning: false,
             doubtful_from: None,
@@ -117,6 +117,7 @@ impl Streams {
             self.open.remove(id);
         }
         (self.first_id, self.last_id, self.since_beginning) = (0, 0, false);
+        self.unseen = None;
     }
 
     /// Whether of all requests this one waits for its response.
@@ -157,13 +158,11 @@ impl Streams {
         if is_trailers || id.is_multiple_of(2) {
             return;
         }
-        if self.requests_lost {
+        if let Some(most) = self.unseen.take() {
             self.lost = (self.last_id, id);
-            self.requests_lost = false;
-            if !self.are_counted {
-                // Numbers are given out in order, but for those that are cancelled before they are used.
-                self.anomalies.requests_lost += u64::from(id.saturating_sub(self.last_id) / 2).saturating_sub(1);
-            }
+            // Numbers are given out in order, but for those that are cancelled before they are used.
+            let skipped = u64::from(id.saturating_sub(self.last_id) / 2).saturating_sub(1);
+            self.anomalies.requests_lost += skipped.min(most);
         }
         if self.first_id == 0 {
             self.first_id = id;
@@ -196,6 +195,9 @@ impl Streams {
         let is_upgraded = id == 1 && self.since_beginning;
         let is_over = (self.first_id..=self.last_id).contains(&id) && !(self.lost.0 < id && id < self.lost.1);
         let is_pushed = id.is_multiple_of(2);
+        if self.unseen.is_some() && !is_pushed {
+            self.last_answered = self.last_answered.max(id);
+        }
         if end && (is_pushed || !is_over && !is_upgraded) {
             self.anomalies.unmatched_responses += 1;
         }
@@ -254,7 +256,9 @@ impl Streams {
 
     /// Bytes of unknown content were lost, when no request above `last` was open.
     pub(super) fn on_loss(&mut self, side: Side, last: u32, at_ns: u64, out: &mut Output) {
-        self.requests_lost |= side == Side::Requests && self.first_id != 0;
+        if side == Side::Requests && self.first_id != 0 {
+            self.unseen.get_or_insert(u64::MAX);
+        }
         for (_, stream) in self.open.iter_mut().filter(|&(id, _)| id <= last) {
             stream.on_loss(side);
         }
@@ -263,6 +267,20 @@ impl Streams {
             for (id, ()) in self.open.select(|_, _| Some(())).into_iter().take(too_many) {
                 self.finish(id, Outcome::Unseen, at_ns, out);
             }
+        }
+    }
+
+    /// Requests are seen again from here on. At most so many went by that are to be counted: none where the kernel side has
+    /// counted them.
+    pub(super) fn on_found(&mut self, most: u64) {
+        self.unseen = self.unseen.map(|_| most);
+    }
+
+    /// No more requests will be seen; of those that went by at most so many are to be counted.
+    pub(super) fn on_unseen_end(&mut self, most: u64) {
+        if self.unseen.take().is_some() {
+            let skipped = u64::from(self.last_answered.saturating_sub(self.last_id) / 2);
+            self.anomalies.requests_lost += skipped.min(most);
         }
     }
 

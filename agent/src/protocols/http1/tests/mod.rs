@@ -59,6 +59,7 @@ impl Wire {
             skipped,
             tail,
             lost,
+            frames: None,
             quiet_ns: self.quiet_ns,
             position,
             other_position,

@@ -163,6 +163,7 @@ pub(super) fn whole(at_ns: u64, data: &[u8]) -> Chunk<'_> {
         data,
         skipped: 0,
         tail: &[],
+        frames: None,
         lost: false,
         quiet_ns: 0,
         position: 0,
