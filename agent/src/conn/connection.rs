@@ -30,6 +30,9 @@ enum ProtocolState {
     Foreign,
 }
 
+/// What the trace stage holds of a request that is open, about.
+const OPEN_BYTES: usize = 400;
+
 /// What is wanted of a connection from here on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -278,7 +281,7 @@ impl Connection {
             + self.order.memory()
             + match &self.flow.protocol_state {
                 ProtocolState::Undecided(undecided) => undecided.memory(),
-                ProtocolState::Speaks { session, .. } => session.memory(),
+                ProtocolState::Speaks { session, .. } => session.memory() + session.open_requests() * OPEN_BYTES,
                 ProtocolState::Foreign => 0,
             }
     }
