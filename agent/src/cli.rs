@@ -485,7 +485,7 @@ mod tests {
         let error = parse(["beyla-rs"], [("OTEL_SERVICE_NAME".into(), broken())]).unwrap_err();
         assert_eq!((error.message.as_str(), error.exit), ("error: OTEL_SERVICE_NAME: is not UTF-8\n", Exit::Usage));
         assert!(parse(["beyla-rs"], [("LS_COLORS".into(), broken())]).is_ok());
-        let error = parse(["beyla-rs"], [("OTEL_BSP_SCHEDULE_DELAY".into(), "x".into())]).unwrap_err();
-        assert_eq!(error.message, "error: OTEL_BSP_SCHEDULE_DELAY: `x` is no whole number of milliseconds\n");
+        // Of OpenTelemetry's variables, what cannot be used is warned of.
+        assert!(parse(["beyla-rs"], [("OTEL_BSP_SCHEDULE_DELAY".into(), "x".into())]).is_ok());
     }
 }
