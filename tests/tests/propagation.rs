@@ -136,7 +136,9 @@ fn what_is_read_changes_with_the_configuration(backend: Backend) {
     let watch = watch(backend, server.pid(), |setup| setup.args(["--config", file.to_str().unwrap()]));
     let b3 = format!("b3: {TRACE}-{SPAN}-1");
     let mut connection = Connection::to(port);
+    let asked = std::cell::Cell::new(0);
     let mut ask = |target: &str| {
+        asked.set(asked.get() + 1);
         let headers = [b3.as_str(), "baggage: tenant=blue,user.id=7"];
         assert_eq!(connection.request("GET", target, &headers, b"").status, 200);
     };
@@ -150,8 +152,8 @@ fn what_is_read_changes_with_the_configuration(backend: Backend) {
     ask("/none");
     until(&watch.agent, 0);
     for (count, (keys, target)) in [("tenant", "/tenant"), ("user.id", "/user")].into_iter().enumerate() {
-        // The span of what was asked before is there: so it was read before.
-        watch.receiver.wait_for(|state| state.spans.len() > count, tests::LONG).unwrap();
+        // The spans of all that was asked before are there: so it was read before.
+        watch.receiver.wait_for(|state| state.spans.len() >= asked.get(), tests::LONG).unwrap();
         write("b3, baggage", keys);
         rustix::process::kill_process(rustix::process::Pid::from_raw(watch.agent.pid() as i32).unwrap(), Signal::HUP)
             .unwrap();
@@ -175,9 +177,12 @@ fn a_script_that_was_given_a_context_makes_its_calls_under_it(backend: Backend) 
     let files = folder();
     let script = files.path().join("job.sh");
     let curl = need::program("curl");
-    // The script waits until it is watched; each of its calls is a process of its own.
+    // The script waits until it is watched; each of its calls is a process of its own, which is still there when its
+    // environment is read: it tries in vain for a second to reach somebody else.
     let text = format!(
-        "echo listening 1\nread go\nfor name in first second; do {} -sS http://127.0.0.1:{port}/$name; done\necho done\nread end\n",
+        "echo listening 1\nread go\nfor name in first second; do\n\
+         {} -sS --retry 1 --retry-connrefused --retry-delay 1 http://127.0.0.1:{port}/$name http://127.0.0.1:1/\n\
+         done\necho done\nread end\n",
         curl.display()
     );
     fs::write(&script, text).unwrap();

@@ -79,8 +79,10 @@ fn calls_are_seen(seen: &Seen, kind: &str, protocol: (&str, &str, &str), port: u
     let is_it = |span: &&ReceivedSpan| span.attributes.get("rpc.system.name").is_some_and(|name| name == system);
     let is_before = |other: &&(&str, &str, &str)| **other != protocol;
     let before = PROTOCOLS.iter().take_while(is_before).filter(|other| other.2 == system).count() * CALLS.len();
-    let spans: Vec<_> = seen.of_kind(kind).into_iter().filter(is_it).skip(before).take(CALLS.len()).collect();
-    // The calls of a client follow each other.
+    let mut spans: Vec<_> = seen.of_kind(kind).into_iter().filter(is_it).collect();
+    // The calls of a client follow each other; their spans come as soon as their place in a trace is certain.
+    spans.sort_by_key(|span| span.start_unix_nano);
+    let spans: Vec<_> = spans.into_iter().skip(before).take(CALLS.len()).collect();
     let names: Vec<_> = spans.iter().map(|span| span.name.as_str()).collect();
     let expected: Vec<_> = CALLS.iter().map(|(method, _)| format!("shop.Stock/{method}")).collect();
     assert_eq!(names, expected, "{kind} {system} {version}: {}", seen.summary());
