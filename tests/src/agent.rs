@@ -369,7 +369,10 @@ impl Watch {
         let page = self.agent.page("/metrics").1;
         let ended = self.agent.stop();
         let state = self.receiver.state();
-        let seen = Seen { spans: state.spans, metrics: state.metrics, log: ended.log };
+        let mut spans = state.spans;
+        // They come as soon as their place in a trace is certain.
+        spans.sort_by_key(|span| span.start_unix_nano);
+        let seen = Seen { spans, metrics: state.metrics, log: ended.log };
         let figures: Vec<&str> = page.lines().filter(|line| line.starts_with("beyla_rs_")).collect();
         if let Err(error) = waited {
             panic!("{error}\n{}\nfigures: {figures:#?}", seen.summary());
