@@ -285,9 +285,13 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
     // too short.
     let others = found_again(round, happened).saturating_add(verdict.spans_dropped());
     // Several of HTTP/1 that go in one write are lost as one; and a connection may have to be found again many times, about once in so
-    // many losses. Those of HTTP/2 are counted one by one.
+    // many losses. Those of HTTP/2 are counted one by one from the connection's beginning on, or once it is found.
     let each = |counted: u64| {
-        if round.wire.is_http2() { counted } else { counted * round.streams as u64 + counted / 10 }
+        if round.wire.is_http2() && round.age == Age::Younger {
+            counted
+        } else {
+            counted * round.streams as u64 + counted / 10
+        }
     };
     verdict.untold = counted.map(|counted| (without_span.len() as u64, counted));
     let counted = counted.map(|counted| each(counted).saturating_add(others));
