@@ -255,7 +255,7 @@ impl Worker {
         let mut discovery = Discovery::new(Arc::clone(&processes), &targets);
         // Before they are first heard of, so that no request is missed.
         let chosen = if targets.is_empty() { discovery.evaluate_running() } else { targets };
-        discovery.tell(&mut capture);
+        discovery.tell_running(&mut capture);
         let mut units = Units::new(processes.proc().clone());
         capture.watched().into_iter().for_each(|tgid| units.on_watched(tgid));
         units.tell(&mut capture, &mut tracer);

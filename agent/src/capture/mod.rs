@@ -207,6 +207,16 @@ pub enum Decision {
     Unknown,
 }
 
+impl Decision {
+    const fn policy(self) -> u32 {
+        match self {
+            Self::Watch => WATCH,
+            Self::Ignore | Self::Unknown => IGNORE,
+            Self::IgnoreUnlessServing => IGNORE_UNLESS_SERVING,
+        }
+    }
+}
+
 /// The running kernel side. Dropping it (or the end of the process) detaches everything.
 pub struct Capture {
     backend: Backend,
@@ -352,18 +362,22 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses that.
     pub fn decide(&mut self, tgid: ProcessId, decision: Decision) -> Result<(), CaptureError> {
-        let policy = match decision {
-            Decision::Watch => WATCH,
-            Decision::Ignore | Decision::Unknown => IGNORE,
-            Decision::IgnoreUnlessServing => IGNORE_UNLESS_SERVING,
-        };
-        let told = self.processes.insert(tgid.0, policy, ONLY_IF_THERE);
+        let told = self.processes.insert(tgid.0, decision.policy(), ONLY_IF_THERE);
         self.undecided.on_decision(tgid, matches!(decision, Decision::Watch | Decision::Unknown));
         match told {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(CaptureError::Watch { tgid, source }),
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Says what was decided of a process that runs already, before the kernel side meets it. What is said of one that has ended
+    /// meanwhile is taken back when its number is used again.
+    ///
+    /// # Errors
+    /// When too many processes are known.
+    pub fn decide_before(&mut self, tgid: ProcessId, decision: Decision) -> Result<(), CaptureError> {
+        self.processes.insert(tgid.0, decision.policy(), 0).map_err(|source| CaptureError::Watch { tgid, source })
     }
 
     /// Processes are chosen by these ports (ranges, inclusive): who serves one is told of.

@@ -19,6 +19,7 @@ use crate::{
         ProcessTable, Seen,
         selector::{Reason, Verdict},
     },
+    telemetry::clock::monotonic_ns,
 };
 
 /// How often a process is evaluated anew because it serves a chosen port, and not chosen for another reason.
@@ -57,6 +58,8 @@ struct Evaluated {
     is_wanted: bool,
     /// How often it was refused.
     refusals: u8,
+    /// When that began (`CLOCK_MONOTONIC`).
+    at_ns: u64,
 }
 
 impl Discovery {
@@ -101,8 +104,11 @@ impl Discovery {
     pub(super) fn on_met(&mut self, met: &Met<'_>) {
         let comm = String::from_utf8_lossy(met.comm);
         self.processes.on_met(met.tgid, met.started_at_ns, &comm, met.forked_from);
-        self.processes.on_seen(met.tgid, met.started_at_ns, Seen::from(met.seen));
-        if self.is_open {
+        let serves_another = self.processes.on_seen(met.tgid, met.started_at_ns, Seen::from(met.seen));
+        // It is met again and again until the kernel side hears of the decision, and to make it may take longer than the next
+        // connection.
+        let is_known = |evaluated: &Evaluated| met.seen.at_ns < evaluated.at_ns && !serves_another;
+        if self.is_open && !self.evaluated.get(&met.tgid).is_some_and(is_known) {
             // What was decided of it before is of an earlier program, or of before it listened or served.
             self.evaluate(met.tgid);
         }
@@ -133,11 +139,12 @@ impl Discovery {
     }
 
     fn evaluate(&mut self, tgid: ProcessId) -> bool {
+        let at_ns = monotonic_ns();
         let verdict = self.processes.verdict(tgid);
         let is_wanted = verdict.is_watch();
         let before = self.evaluated.get(&tgid).copied();
         let refusals = before.map_or(0, |before| before.refusals).saturating_add(u8::from(!is_wanted));
-        self.evaluated.insert(tgid, Evaluated { is_wanted, refusals });
+        self.evaluated.insert(tgid, Evaluated { is_wanted, refusals, at_ns });
         if is_wanted && before.is_some_and(|before| !before.is_wanted) {
             self.resumed.push(tgid);
         }
@@ -187,6 +194,16 @@ impl Discovery {
         for (tgid, started_at_ns) in self.begun.drain() {
             self.processes.read_executed(tgid, started_at_ns);
         }
+    }
+
+    /// Tells the kernel side what was decided of processes that run already, before it meets them.
+    pub(super) fn tell_running(&mut self, capture: &mut Capture) {
+        for (tgid, decision) in self.decisions.drain(..) {
+            if let Err(error) = capture.decide_before(tgid, decision) {
+                tracing::warn!("{error}: it is evaluated once it is met");
+            }
+        }
+        self.tell(capture);
     }
 
     /// Tells the kernel side what was decided.
@@ -261,9 +278,13 @@ impl Discovery {
 
 #[cfg(test)]
 mod tests {
+    use ebpf_common::events;
+    use zerocopy::FromZeros as _;
+
     use super::*;
     use crate::procs::{
         ProcessConfig,
+        fs::ProcFs,
         selector::{Criteria, Glob, Rule, Selector},
     };
 
@@ -295,5 +316,26 @@ mod tests {
         let mut all = discovery(Vec::new());
         assert!(all.evaluate_running().contains(&own));
         assert_eq!(all.decisions, []);
+    }
+
+    #[test]
+    fn a_process_that_is_met_again_before_its_decision_is_told_is_evaluated_once() {
+        let own = ProcessId(std::process::id());
+        // In ticks of 10 ms there.
+        let started_at_ns = ProcFs::new("/proc").stat(own).unwrap().start_ticks * 10_000_000;
+        let mut chosen = discovery(vec![Criteria { open_ports: vec![(1, 1)], ..Criteria::default() }]);
+        let meet = |discovery: &mut Discovery, at_ns: u64, port: u16| {
+            let seen = events::Met { at_ns, port, ..events::Met::new_zeroed() };
+            let met = Met { tgid: own, started_at_ns, forked_from: ProcessId::default(), comm: b"test", seen: &seen };
+            discovery.on_met(&met);
+            discovery.decisions.len()
+        };
+        let before_ns = monotonic_ns();
+        assert_eq!(meet(&mut chosen, before_ns, 0), 1);
+        assert_eq!((0..1000).map(|_| meet(&mut chosen, before_ns, 0)).max(), Some(1), "it was told of these at once");
+        assert_eq!(meet(&mut chosen, before_ns, 1), 2, "it serves a port that was not known");
+        assert!(chosen.evaluated.get(&own).is_some_and(|evaluated| evaluated.is_wanted));
+        assert_eq!(meet(&mut chosen, before_ns, 1), 2);
+        assert_eq!(meet(&mut chosen, u64::MAX, 0), 3, "what happened after the decision may change it");
     }
 }

@@ -405,16 +405,14 @@ impl ProcessTable {
     }
 
     /// A process that is not evaluated yet uses a connection, of which [`Self::on_met`] has told: what it was at that moment.
-    pub fn on_seen(&self, tgid: ProcessId, started_at_ns: u64, seen: Seen) {
+    /// Gives whether it serves a port that it was not seen to serve before.
+    pub fn on_seen(&self, tgid: ProcessId, started_at_ns: u64, seen: Seen) -> bool {
         let start_ticks = started_at_ns / NS_PER_TICK;
         let mut state = self.write();
-        let Some(entry) = state.live.get_mut(&tgid).filter(|entry| entry.start_ticks == start_ticks) else { return };
-        if let Some(port) = seen.port
-            && !entry.served.contains(&port)
-            && entry.served.len() < SERVED_MAX
-        {
-            entry.served.push(port);
-        }
+        let entry = state.live.get_mut(&tgid).filter(|entry| entry.start_ticks == start_ticks);
+        let Some(entry) = entry else { return false };
+        let new_port = seen.port.filter(|port| !entry.served.contains(port) && entry.served.len() < SERVED_MAX);
+        entry.served.extend(new_port);
         if !entry.parent.is_some() {
             (entry.parent, entry.is_forked) = (seen.parent, seen.is_forked);
         }
@@ -423,6 +421,7 @@ impl ProcessTable {
         if let Some(known) = &mut entry.known {
             known.generation = known.generation.wrapping_sub(1);
         }
+        new_port.is_some()
     }
 
     /// Whether a verdict may change when its process serves a port that processes are chosen by.
