@@ -105,6 +105,14 @@ impl Sampled {
     /// A list that says this instead, in front as W3C asks of what was changed. What others have said in it stays.
     #[must_use]
     pub fn written_to(self, state: &str) -> CompactString {
+        // Mostly all is kept, and nobody has said anything before.
+        if state.is_empty() && self.randomness.is_none() {
+            match self.threshold {
+                None => return CompactString::default(),
+                Some(Threshold::ALWAYS) => return CompactString::const_new("ot=th:0"),
+                Some(_) => {}
+            }
+        }
         let mut value = CompactString::default();
         let mut add = |key: &str, text: &str| {
             let room = VALUE_MAX.saturating_sub(value.len());

@@ -36,6 +36,8 @@ use crate::model::{
     trace_context::{SpanId, TraceId, TraceParent},
 };
 
+/// So often it is looked which traces need not wait any more: there can be thousands, and rounds of a tenth of that.
+const SWEEP_NS: u64 = 10_000_000;
 /// Answered requests that are remembered for calls that go on behind them.
 const ANSWERED_MAX: usize = 16_384;
 
@@ -118,6 +120,8 @@ struct Open {
     remote: Option<TraceParent>,
     /// Its other end is looked for by that.
     request: Option<Request>,
+    /// A call is made for it.
+    has_calls: bool,
     is_health_check: bool,
 }
 
@@ -178,6 +182,8 @@ pub struct Tracer {
     served: FxHashMap<Key, (TraceId, SpanId)>,
     /// Traces that may turn out to be parts of others, and until when that is waited for.
     unsettled: FxHashMap<TraceId, u64>,
+    /// When it was last looked which of them need not wait any more.
+    swept_ns: u64,
     /// When requests were answered that calls were made for.
     answered: FxHashMap<Key, u64>,
     answered_order: VecDeque<Key>,
@@ -199,6 +205,7 @@ impl Tracer {
             joins: Joins::default(),
             served: FxHashMap::default(),
             unsettled: FxHashMap::default(),
+            swept_ns: 0,
             answered: FxHashMap::default(),
             answered_order: VecDeque::new(),
             orphans: Orphans::default(),
@@ -275,7 +282,7 @@ impl Tracer {
         environment: impl FnOnce() -> Option<TraceParent>,
     ) -> Open {
         let Opened { key, thread, parent: carried, is_health_check, .. } = *opened;
-        let cause = self.parents.of_call(opened).and_then(|(key, evidence)| Some((*self.get(key)?, evidence)));
+        let cause = self.parents.of_call(opened).and_then(|(key, evidence)| Some((self.cause(key)?, evidence)));
         let (trace_id, parent, remote) = match (cause, carried) {
             (Some((cause, evidence)), _) => (cause.trace_id, Some((cause.span_id, evidence)), cause.remote),
             (None, carried) => {
@@ -301,7 +308,7 @@ impl Tracer {
             }
         }
         let cause = cause.map(|(cause, _)| cause.key);
-        Open { key, trace_id, span_id, parent, cause, remote, request, is_health_check }
+        Open { key, trace_id, span_id, parent, cause, remote, request, has_calls: false, is_health_check }
     }
 
     fn on_request(
@@ -325,14 +332,14 @@ impl Tracer {
             (None, None) => (self.ids.trace_id(), None, None),
         };
         let is_health_check = is_health_check || asked.is_some_and(|asked| asked.context.is_health_check);
-        self.adopt(opened, Adopter { trace_id, span_id, remote, is_health_check });
+        let has_calls = self.adopt(opened, Adopter { trace_id, span_id, remote, is_health_check });
         if parent.is_none() && request.is_some_and(|request| self.joins.waits(request, key)) {
             self.served.insert(key, (trace_id, span_id));
             if joins::is_local(connection) {
                 self.unsettle(trace_id, start_ns.saturating_add(PATIENCE_NS));
             }
         }
-        Open { key, trace_id, span_id, parent, cause: None, remote, request: None, is_health_check }
+        Open { key, trace_id, span_id, parent, cause: None, remote, request: None, has_calls, is_health_check }
     }
 
     /// A client was told after its server: that and all below it are of its trace.
@@ -344,7 +351,8 @@ impl Tracer {
     }
 
     /// A request was told after calls that are made for it, as it is where it is certain only with its response that it is one.
-    fn adopt(&mut self, request: &Opened, adopter: Adopter) {
+    /// Gives whether there are such.
+    fn adopt(&mut self, request: &Opened, adopter: Adopter) -> bool {
         let Adopter { trace_id, span_id: parent, remote, is_health_check } = adopter;
         let parents = &self.parents;
         let adopted = self.orphans.adopted(request.thread.tgid, request.start_ns, |call| {
@@ -352,12 +360,14 @@ impl Tracer {
             // What else was going on then is not known for certain.
             (key == request.key && evidence != Evidence::SoleRequest).then_some(evidence)
         });
+        let has_calls = !adopted.is_empty();
         for (orphan, evidence) in adopted {
             let Orphan { trace_id: before, span_id, .. } = orphan;
             let parent = (parent, evidence);
             let joined = Joined { span_id, parent, before, trace_id, remote, settles_ns: 0, is_health_check };
             self.join(joined, Some(request.key));
         }
+        has_calls
     }
 
     fn join(&mut self, joined: Joined, cause: Option<Key>) {
@@ -380,6 +390,13 @@ impl Tracer {
         self.joined.push(Joined { settles_ns, ..joined });
     }
 
+    /// A request that a call is made for.
+    fn cause(&mut self, key: Key) -> Option<Open> {
+        let open = self.open.get_mut(key.slot())?.as_mut().filter(|open| open.key == key)?;
+        open.has_calls = true;
+        Some(*open)
+    }
+
     fn get(&self, key: Key) -> Option<&Open> {
         self.open.get(key.slot())?.as_ref().filter(|open| open.key == key)
     }
@@ -389,7 +406,9 @@ impl Tracer {
         let open = self.open.get_mut(key.slot()).and_then(|place| place.take_if(|open| open.key == key));
         if exchange.role == Role::Server {
             self.parents.on_answered(key, exchange.response_tid, exchange.end_ns);
-            self.remember(key, exchange.end_ns);
+            if open.is_none_or(|open| open.has_calls) {
+                self.remember(key, exchange.end_ns);
+            }
         }
         let carried = exchange.parent;
         let Some(open) = open else { return self.context_of_unknown(carried) };
@@ -475,7 +494,8 @@ impl Tracer {
         });
         let Self { orphans, parents, .. } = self;
         orphans.on_time(now_ns, |call| parents.on_background(call.thread.tgid, call.start_ns));
-        if !self.unsettled.is_empty() {
+        if !self.unsettled.is_empty() && now_ns.saturating_sub(self.swept_ns) >= SWEEP_NS {
+            self.swept_ns = now_ns;
             self.unsettled.retain(|_, until_ns| *until_ns > now_ns);
         }
     }

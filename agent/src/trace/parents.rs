@@ -41,9 +41,10 @@ struct Served {
 }
 
 /// How a process goes about its requests.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Process {
-    open: u32,
+    /// Those that are open.
+    open: SmallVec<[Key; 2]>,
     /// When one was last over.
     ended_ns: u64,
     /// A thread has taken up a request before it was done with another, or one was answered by another thread than read it.
@@ -57,9 +58,9 @@ struct Process {
 /// Requests that are being answered, by all that a call may be known by.
 #[derive(Debug, Default)]
 pub(super) struct Parents {
-    served: FxHashMap<Key, Served>,
+    /// By the slot of their key.
+    served: Vec<Option<Served>>,
     processes: FxHashMap<ProcessId, Process>,
-    by_process: FxHashMap<ProcessId, SmallVec<[Key; 2]>>,
     by_thread: FxHashMap<(ProcessId, ThreadId), SmallVec<[Key; 2]>>,
     by_work: FxHashMap<(ProcessId, u64), SmallVec<[Key; 1]>>,
     by_trace: FxHashMap<(ProcessId, TraceId), SmallVec<[Key; 1]>>,
@@ -72,15 +73,13 @@ impl Parents {
         let Thread { tgid, tid, work } = thread;
         self.make_room();
         let process = self.processes.entry(tgid).or_default();
-        process.open += 1;
-        let others = self.by_process.entry(tgid).or_default();
-        let has_overlapped = !others.is_empty();
-        if process.open == 2
-            && let Some(first) = others.first().and_then(|first| self.served.get_mut(first))
+        let has_overlapped = !process.open.is_empty();
+        if let [first] = process.open[..]
+            && let Some(first) = slot_mut(&mut self.served, first)
         {
             first.has_overlapped = true;
         }
-        others.push(key);
+        process.open.push(key);
         let of_thread = self.by_thread.entry((tgid, tid)).or_default();
         process.shares_threads |= !of_thread.is_empty();
         of_thread.push(key);
@@ -91,14 +90,20 @@ impl Parents {
             self.by_trace.entry((tgid, carried.trace_id)).or_default().push(key);
         }
         let is_blocking = connection.is_blocking;
-        self.served.insert(key, Served { key, thread, start_ns, is_blocking, carried, has_overlapped });
+        let slot = key.slot();
+        if slot >= self.served.len() {
+            self.served.resize(slot + 1, None);
+        }
+        if let Some(place) = self.served.get_mut(slot) {
+            *place = Some(Served { key, thread, start_ns, is_blocking, carried, has_overlapped });
+        }
     }
 
     /// A request is over. `response_tid`: the thread that answered, if that is known.
     pub(super) fn on_answered(&mut self, key: Key, response_tid: ThreadId, end_ns: u64) {
-        let Some(served) = self.served.remove(&key) else { return };
+        let place = self.served.get_mut(key.slot());
+        let Some(served) = place.and_then(|place| place.take_if(|served| served.key == key)) else { return };
         let Thread { tgid, tid, work } = served.thread;
-        remove(&mut self.by_process, tgid, key);
         remove(&mut self.by_thread, (tgid, tid), key);
         if work != 0 {
             remove(&mut self.by_work, (tgid, work), key);
@@ -107,7 +112,7 @@ impl Parents {
             remove(&mut self.by_trace, (tgid, carried.trace_id), key);
         }
         if let Some(process) = self.processes.get_mut(&tgid) {
-            process.open = process.open.saturating_sub(1);
+            process.open.retain(|other| *other != key);
             process.ended_ns = process.ended_ns.max(end_ns);
             process.shares_threads |= response_tid.is_some() && response_tid != tid;
             process.stayed += u32::from(served.has_overlapped && response_tid == tid && process.stayed < PROVEN);
@@ -117,7 +122,7 @@ impl Parents {
     /// Forgets processes without a request when there are many.
     fn make_room(&mut self) {
         if self.processes.len() >= IDLE_PROCESSES {
-            self.processes.retain(|_, process| process.open > 0);
+            self.processes.retain(|_, process| !process.open.is_empty());
         }
     }
 
@@ -134,6 +139,10 @@ impl Parents {
         process.background_ns = process.background_ns.max(start_ns);
     }
 
+    fn get(&self, key: Key) -> Option<&Served> {
+        self.served.get(key.slot())?.as_ref().filter(|served| served.key == key)
+    }
+
     /// The request that a call is made for.
     pub(super) fn of_call(&self, opened: &Opened) -> Option<(Key, Evidence)> {
         let Opened { thread, start_ns, parent: carried, .. } = *opened;
@@ -141,31 +150,35 @@ impl Parents {
         if let Some(carried) = carried {
             // Handed on as it came. With another span's id it is somebody's within the process, who is the parent then.
             let same = only(self.by_trace.get(&(tgid, carried.trace_id))?)?;
-            let served = self.served.get(&same)?;
+            let served = self.get(same)?;
             return (served.carried?.span_id == carried.span_id).then_some((same, Evidence::Header));
         }
         if work != 0 {
-            let served = self.served.get(&only(self.by_work.get(&(tgid, work))?)?)?;
+            let served = self.get(only(self.by_work.get(&(tgid, work))?)?)?;
             return (served.start_ns <= start_ns).then_some((served.key, Evidence::Task));
         }
         let process = self.processes.get(&tgid)?;
-        if process.open == 0 {
+        if process.open.is_empty() {
             return None;
         }
         if let Some(of_thread) = self.by_thread.get(&(tgid, tid)) {
-            let served = self.served.get(&only(of_thread)?)?;
+            let served = self.get(only(of_thread)?)?;
             let is_alone = served.is_blocking || !process.shares_threads && process.stayed >= PROVEN;
             if is_alone && is_within(served, start_ns) {
                 return Some((served.key, Evidence::Thread));
             }
         }
-        let served = self.served.get(&only(self.by_process.get(&tgid)?)?)?;
+        let served = self.get(only(&process.open)?)?;
         let is_past = |at_ns: u64, ago_ns: u64| at_ns == 0 || at_ns.saturating_add(ago_ns) <= start_ns;
         let is_quiet = is_past(process.ended_ns, AFTERMATH_NS) && is_past(process.background_ns, BACKGROUND_NS);
         // Another thread may be at work of its own.
         let is_sole = is_quiet && served.thread.tid == tid && is_within(served, start_ns);
         is_sole.then_some((served.key, Evidence::SoleRequest))
     }
+}
+
+fn slot_mut(served: &mut [Option<Served>], key: Key) -> Option<&mut Served> {
+    served.get_mut(key.slot())?.as_mut().filter(|served| served.key == key)
 }
 
 /// A call that is made then may be for the request.
