@@ -36,6 +36,8 @@ pub struct Connection {
     pub inode: u64,
     /// The stream of plaintext that it carries, if it is `BOUND`.
     pub plaintext: u64,
+    /// The unit of work that it stands for as long as it lives; 0 where there is none, or none is known.
+    pub work: u64,
 }
 
 /// The connection was announced by an `Open` event.
@@ -68,6 +70,12 @@ pub const RESPONDED: u32 = 1 << 16;
 pub const UNDECIDED_YET: u32 = 1 << 18;
 /// Its process has a plan how units of work are read.
 pub const HAS_WORK: u32 = 1 << 19;
+/// Units of work are those of nginx: a connection that is served is one itself.
+pub const WORK_OF_NGINX: u32 = 1 << 20;
+/// It was asked which end of the connection the process is.
+pub const END_ASKED: u32 = 1 << 21;
+/// For certain it is the one that calls.
+pub const CALLS: u32 = 1 << 22;
 
 /// What a process has taken of a ring that is filling up.
 #[repr(C)]

@@ -166,7 +166,7 @@ pub fn moved<S: Socket>(
     if unwanted(connection) {
         return None;
     }
-    header.work = work::of_socket(connection, socket);
+    header.work = work::of_socket(connection, socket, direction);
     // SAFETY: as above.
     unsafe { (*scratch).undecided = u64::from(connection.flags & UNDECIDED_YET) };
     if connection.flags & ANNOUNCED == 0 {

@@ -164,6 +164,7 @@ impl Socket for Raw {
             frames: [FrameCursor::BETWEEN; 2],
             inode: self.inode,
             plaintext: 0,
+            work: 0,
         };
         CONNECTIONS_BY_ADDRESS.insert(&self.sk, &fresh, 0).ok()?;
         CONNECTIONS_BY_ADDRESS.get_ptr_mut(&self.sk)

@@ -641,6 +641,7 @@ fn plaintext(tgid: u32) -> Connection {
         frames: [FrameCursor::BETWEEN; 2],
         inode: 0,
         plaintext: 0,
+        work: 0,
     }
 }
 

@@ -1,6 +1,11 @@
 //! The unit of work that the current thread carries on.
 
-use ebpf_common::work::{CHAIN, NGINX, Plan, STEPS_MAX};
+use core::hint::cold_path;
+
+use ebpf_common::{
+    events::RECEIVED,
+    work::{CHAIN, NGINX, Plan, STEPS_MAX},
+};
 
 use super::{
     capture::{opaque, read_user_value},
@@ -9,7 +14,7 @@ use super::{
 use crate::{
     kernel::{socket, task},
     maps::{WORK_OF_CARRIER, WORK_PLANS},
-    state::{Connection, HAS_WORK},
+    state::{CALLS, Connection, END_ASKED, HAS_WORK, WORK_OF_NGINX},
 };
 
 /// What a request of nginx begins with.
@@ -18,27 +23,53 @@ const NGINX_REQUEST: u32 = u32::from_le_bytes(*b"HTTP");
 /// Notes whether the process of a connection has a plan.
 #[inline(always)]
 pub(super) fn look(connection: &mut Connection) {
-    // SAFETY: only whether there is one counts.
-    if unsafe { WORK_PLANS.get(&connection.tgid) }.is_some() {
-        connection.flags |= HAS_WORK;
-    } else {
-        connection.flags &= !HAS_WORK;
+    connection.flags &= !(HAS_WORK | WORK_OF_NGINX);
+    if let Some(plan) = WORK_PLANS.get_ptr(&connection.tgid) {
+        // SAFETY: a value of the map; at worst another's, if it is removed at this moment.
+        let is_nginx = unsafe { (*plan).kind } == NGINX;
+        connection.flags |= HAS_WORK | if is_nginx { WORK_OF_NGINX } else { 0 };
     }
 }
 
 /// Of a piece that moves over a socket; 0 where there is none, or none is known.
 #[inline(always)]
-pub(super) fn of_socket<S: Socket>(connection: &Connection, socket: S) -> u64 {
+pub(super) fn of_socket<S: Socket>(connection: &mut Connection, socket: S, direction: u32) -> u64 {
     if connection.flags & HAS_WORK == 0 {
         return 0;
     }
-    unit_of_work(connection.tgid, socket.number())
+    cold_path();
+    if connection.flags & WORK_OF_NGINX == 0 {
+        return unit_of_work(connection.tgid, socket.number());
+    }
+    of_nginx(connection, socket, direction)
 }
 
-/// TLS runs over a connection that stands for a unit of work.
+/// What is told of a response is not asked for its unit of work, and what a connection stands for that is served is asked once: it
+/// takes a dozen reads.
+#[inline(always)]
+fn of_nginx<S: Socket>(connection: &mut Connection, socket: S, direction: u32) -> u64 {
+    if connection.work != 0 || connection.flags & CALLS != 0 && direction == RECEIVED {
+        return connection.work;
+    }
+    let work = unit_of_work(connection.tgid, socket.number());
+    if connection.flags & END_ASKED == 0 && work != 0 {
+        connection.flags |= END_ASKED;
+        match socket::serves(socket.number()) {
+            Some(false) => connection.flags |= CALLS,
+            // One that calls from a port of its own sends first, and is used for another.
+            Some(true) if direction == RECEIVED && connection.pieces == 1 && is_own(socket.number(), work) => {
+                connection.work = work;
+            }
+            _ => {}
+        }
+    }
+    work
+}
+
+/// TLS runs over a connection that stands for a unit of work. What one to an upstream is used for changes with each request.
 #[inline(always)]
 pub(super) fn carries(connection: &Connection, work: u64) {
-    if work != 0 {
+    if work != 0 && (connection.flags & WORK_OF_NGINX == 0 || work == connection.work) {
         let _least_recent_goes = WORK_OF_CARRIER.insert(&connection.id, &work, 0);
     }
 }
@@ -92,10 +123,21 @@ fn chain(plan: &Plan) -> Option<u64> {
     Some(at)
 }
 
+/// Whether a unit of work of nginx is the connection of the socket itself.
+#[inline(always)]
+fn is_own(sk: u64, work: u64) -> bool {
+    nginx_connection(sk) == Some(work)
+}
+
+#[inline(always)]
+fn nginx_connection(sk: u64) -> Option<u64> {
+    // The lowest bit tells events of an earlier connection of the same structure.
+    Some(socket::event_data(sk)? & !1)
+}
+
 #[inline(always)]
 fn nginx(sk: u64) -> Option<u64> {
-    // The lowest bit tells events of an earlier connection of the same structure.
-    let connection = socket::event_data(sk)? & !1;
+    let connection = nginx_connection(sk)?;
     let data = read_user_value::<u64>(connection)?;
     if read_user_value::<u32>(data) == Some(NGINX_REQUEST) {
         return read_user_value(data.wrapping_add(8));

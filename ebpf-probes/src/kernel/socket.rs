@@ -86,6 +86,18 @@ pub fn may_serve(sk: u64) -> bool {
     !chosen_by_kernel
 }
 
+/// Which end of its connection an IPv4 or IPv6 socket is, as far as its port tells: `Some(true)` where it serves, or has asked for
+/// a port of its own, `Some(false)` where it calls.
+#[inline(always)]
+pub fn serves(sk: u64) -> Option<bool> {
+    match read::<u16>(sk, OFFSETS.sock_family.load()) {
+        Some(AF_INET | AF_INET6) => {}
+        _ => return None,
+    }
+    let bound = read::<u64>(sk, OFFSETS.icsk_bind_hash.load()).filter(|&bound| bound != 0)?;
+    Some(read::<i8>(bound, OFFSETS.bind_fastreuse.load())? != -1)
+}
+
 /// The peer has sent its last byte.
 #[inline(always)]
 pub fn peer_has_finished(sk: u64) -> bool {
