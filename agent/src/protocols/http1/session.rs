@@ -50,6 +50,8 @@ pub(super) struct Http1 {
     pairing: Pairing,
     /// Something was missed before, so that responses are in order is a conclusion, which they may refute.
     is_concluded: bool,
+    /// That conclusion holds only for a client that does not pipeline.
+    presumes_turns: bool,
     /// A response that answers no request came since the last one.
     unmatched: bool,
     /// How far responses have come.
@@ -155,6 +157,7 @@ impl Http1 {
             pipelines: false,
             pairing: Pairing::InOrder,
             is_concluded: false,
+            presumes_turns: false,
             unmatched: false,
             answered_to: 0,
             has_answered: false,
@@ -235,7 +238,9 @@ impl Http1 {
         }
         // Asked though nothing has come since the one before was, be that still open or not known to be any more.
         let other_position = self.requests.began.other_position;
-        self.pipelines |= self.last_asked.replace(other_position) == Some(other_position);
+        if self.last_asked.replace(other_position) == Some(other_position) {
+            self.on_pipelining(self.requests.began.at_ns, out);
+        }
         let unproved = !self.is_in_order();
         if unproved {
             self.end_unproved(self.requests.began.at_ns, out);
@@ -292,6 +297,14 @@ impl Http1 {
         self.lose(moment.at_ns, out);
     }
 
+    /// The client is seen to ask before it is answered. What was concluded from its not doing so is void.
+    fn on_pipelining(&mut self, now: u64, out: &mut Output) {
+        self.pipelines = true;
+        if self.presumes_turns && matches!(self.pairing, Pairing::InOrder) {
+            self.refute(now, out);
+        }
+    }
+
     /// Whether the request that has just begun is the first that the next response answers, or one behind those that are
     /// open. After something was missed that is so if it comes after a quiet time, or after an exchange that was seen whole.
     fn is_in_order(&mut self) -> bool {
@@ -311,6 +324,7 @@ impl Http1 {
             return false;
         }
         self.pairing = Pairing::InOrder;
+        self.presumes_turns = !(is_quiet && began.quiet_ns >= PIPELINED_QUIET_NS);
         true
     }
 
@@ -428,6 +442,9 @@ impl Http1 {
             self.anomalies.resyncs += 1;
             self.lose(moment.at_ns, out);
         }
+        if self.open.len() > 1 && self.open.front().is_some_and(|open| self.may_answer(open)) {
+            self.on_pipelining(moment.at_ns, out);
+        }
         self.answering = self.open.front().is_some_and(|open| self.may_answer(open));
         self.has_answered |= self.answering;
         let mut certain = true;
@@ -443,7 +460,6 @@ impl Http1 {
             open.answer = Answer { media: facts.media, grpc_status: facts.grpc_status };
             open.http.headers_truncated |= cut;
             (open.first_byte_ns, open.response_tid) = (Some(first_byte_ns), began.thread.tid);
-            self.pipelines |= self.open.len() > 1;
         } else if self.open.answer_left_out() {
             certain = !self.left_out_head;
             self.left_out_head &= self.open.left_out() > 0;

@@ -357,3 +357,34 @@ fn a_response_that_cannot_be_that_of_its_request_shows_that_others_are_open() {
         }
     }
 }
+
+#[test]
+fn what_was_concluded_of_a_client_that_turns_out_to_pipeline_is_void() {
+    let answer = |status: u16| format!("HTTP/1.1 {status} Why\r\nContent-Length: 3\r\n\r\nabc");
+    for role in [Role::Client, Role::Server] {
+        // Others are open when it is met: a request and the next answer, which is not its own, look like an exchange of their own.
+        let met = || {
+            let mut wire = Wire::new(role);
+            wire.session.begin_in_use(false);
+            wire.ask("GET /2 HTTP/1.1\r\n\r\n").answer(answer(200));
+            wire
+        };
+        let mut wire = met();
+        wire.ask("GET /3 HTTP/1.1\r\n\r\nGET /4 HTTP/1.1\r\n\r\n");
+        (201..205).for_each(|status| drop(wire.answer(answer(status))));
+        wire.ask("GET /5 HTTP/1.1\r\n\r\n").answer(answer(205)).end(End::Closed);
+        let told = wire.told();
+        assert_eq!(told.len(), 4);
+        assert!(told.iter().all(|told| told.contains("Unseen")), "{told:?}");
+        // While a response is on its way.
+        let mut wire = met();
+        wire.ask("GET /3 HTTP/1.1\r\n\r\n").answer("HTTP/1.1 201 Why\r\nContent-Length: 3\r\n\r\na");
+        wire.ask("GET /4 HTTP/1.1\r\n\r\nGET /5 HTTP/1.1\r\n\r\n").answer("bc").answer(answer(202)).end(End::Closed);
+        let told = wire.told();
+        assert!(told.len() == 4 && told.iter().all(|told| told.contains("Unseen")), "{told:?}");
+        // One that asks in turn is believed.
+        let mut wire = met();
+        wire.ask("GET /3 HTTP/1.1\r\n\r\n").answer(answer(203)).end(End::Closed);
+        assert!(wire.told().last().is_some_and(|told| told.starts_with("GET /3 203")), "{:?}", wire.told());
+    }
+}
