@@ -99,6 +99,36 @@ pub struct Data {
     /// How many bytes had moved in the other direction when this was recorded, on the same count: what lies below
     /// it moved earlier, even if its record comes later.
     pub other_position: u64,
+    /// What the kernel's TCP said then of the connection; zeroes where it is none, or under TLS.
+    pub tcp: Tcp,
+}
+
+/// What the kernel's TCP says of a connection at some moment. All zero: nothing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Tcp {
+    /// For how long the connection has been quiet, in units of 1024 ns: no packet came, and none was sent. The lowest bit is set
+    /// wherever anything is known.
+    pub quiet: u32,
+    /// Ticks of the kernel's clock since data last came.
+    pub ticks: u32,
+    /// Smoothed round trip time, in eighths of microseconds; 0 where none was measured.
+    pub srtt: u32,
+    /// Segments retransmitted so far.
+    pub retransmits: u32,
+}
+
+impl Tcp {
+    /// Nothing is known.
+    pub const NONE: Self = Self { quiet: 0, ticks: 0, srtt: 0, retransmits: 0 };
+    /// Width of a unit of [`Self::quiet`], as a shift.
+    pub const QUIET_SHIFT: u32 = 10;
+
+    /// Whether anything is known.
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        self.quiet != 0
+    }
 }
 
 /// Of a piece of HTTP/2 that is followed frame by frame: where frames begin in it. So whoever missed what came before, since its
@@ -196,6 +226,9 @@ pub struct Open {
     /// TCP sequence numbers of the bytes at position 0: received, sent. Both ends of a connection have the same ones, whatever
     /// addresses they see. Zeroes where there are none.
     pub sequence: [u32; 2],
+    /// When the process began to connect, and when the connection was there, in ns of `CLOCK_MONOTONIC`; zeroes where it was accepted,
+    /// or that was not seen.
+    pub connected: [u64; 2],
 }
 
 /// Bit of [`Open::conn`]: a stream of plaintext, seen at a TLS library. Its [`Open`] has no addresses; those of its
@@ -256,6 +289,11 @@ pub struct State {
     /// Bytes sent by then. Of either, the record of the last piece may still come.
     pub sent: u64,
 }
+
+/// The connection is there. Not reported.
+pub const TCP_ESTABLISHED: u32 = 1;
+/// The process has asked for a connection. Not reported.
+pub const TCP_SYN_SENT: u32 = 2;
 
 /// TCP states that are reported.
 pub const TCP_FIN_WAIT1: u32 = 4;
@@ -361,8 +399,8 @@ pub struct DnsResponse {
 }
 
 const _: () = assert!(size_of::<DnsResponse>() == 32);
-const _: () = assert!(size_of::<Data>() == 72);
-const _: () = assert!(size_of::<Open>() == 240);
+const _: () = assert!(size_of::<Data>() == 88);
+const _: () = assert!(size_of::<Open>() == 256);
 const _: () = assert!(size_of::<State>() == 48);
 const _: () = assert!(size_of::<Bind>() == 32);
 const _: () = assert!(size_of::<Process>() == 56);

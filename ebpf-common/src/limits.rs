@@ -67,6 +67,8 @@ pub const MMSG_THREADS: u32 = 1024;
 pub const TLS_STREAMS_MAX: u32 = 16384;
 /// Threads that use TLS at once.
 pub const TLS_THREADS_MAX: u32 = 4096;
+/// Connections of which it is remembered how long it took to make them, until bytes move (backend `syscall`).
+pub const CONNECTING_MAX: u32 = 4096;
 /// Pages of stacks (4 KiB) on which calls into TLS libraries can be open at once: about one per thread or fiber that is in one.
 pub const TLS_CALLS_MAX: u32 = 8192;
 /// Calls into TLS libraries that can be open on one page of a stack.

@@ -68,6 +68,12 @@ kernel_offsets! {
     tcp_snd_una = "tcp_sock", "snd_una";
     tcp_bytes_received = "tcp_sock", "bytes_received";
     tcp_bytes_acked = "tcp_sock", "bytes_acked";
+    /// When a packet last came or was sent.
+    tcp_clock = "tcp_sock", "tcp_clock_cache";
+    tcp_srtt = "tcp_sock", "srtt_us";
+    tcp_retransmits = "tcp_sock", "total_retrans";
+    /// When data last came, in ticks.
+    icsk_received_at = "inet_connection_sock", "icsk_ack.lrcvtime";
     unix_addr = "unix_sock", "addr";
     unix_peer = "unix_sock", "peer";
     unix_address_len = "unix_address", "len";

@@ -8,15 +8,17 @@ use aya_ebpf::{
 use ebpf_common::{
     capture::Capture,
     limits::{
-        ANSWERED_MAX, CAPTURES_MAX, CONNECTIONS_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES, SHARES_MAX,
-        TLS_CALLS_MAX, TLS_CARRIERS_MAX, TLS_SCRATCH_SLOTS, TLS_STREAMS_MAX, TLS_THREADS_MAX, UNDECIDED_LOSSES_MAX,
+        ANSWERED_MAX, CAPTURES_MAX, CONNECTING_MAX, CONNECTIONS_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES,
+        SHARES_MAX, TLS_CALLS_MAX, TLS_CARRIERS_MAX, TLS_SCRATCH_SLOTS, TLS_STREAMS_MAX, TLS_THREADS_MAX,
+        UNDECIDED_LOSSES_MAX,
     },
     policy::{CLAIMS_CHUNK, COUNTERS, PORT_WORDS, TLS_FILES_MAX},
     work::{PLANS_MAX, Plan},
 };
 
 use crate::state::{
-    Connection, Losses, Many, Mmsg, Scratch, Share, StackKey, StackPage, TlsKey, TlsStream, TlsThread, TlsWriter,
+    Connecting, Connection, Losses, Many, Mmsg, Scratch, Share, StackKey, StackPage, TlsKey, TlsStream, TlsThread,
+    TlsWriter,
 };
 
 /// How units of work are read, by thread group id. Written by user space.
@@ -35,6 +37,16 @@ pub static CONNECTIONS: SkStorage<Connection> = SkStorage::new();
 /// says nothing. Written by the programs; freed by the kernel with the socket.
 #[btf_map]
 pub static ASKING: SkStorage<u32> = SkStorage::new();
+
+/// Connections that a watched process has asked for, by socket (`sock` backend). Written by the programs; freed by the kernel with the
+/// socket.
+#[btf_map]
+pub static CONNECTING: SkStorage<Connecting> = SkStorage::new();
+
+/// The same by the address of their `struct sock` (backends that cannot use socket storage). Written by the programs; an entry goes
+/// when bytes move, when TCP closes, or as the least recently used. The loader shrinks it to one entry where it is not needed.
+#[map]
+pub static CONNECTING_BY_ADDRESS: LruHashMap<u64, Connecting> = LruHashMap::with_max_entries(CONNECTING_MAX, 0);
 
 /// DNS answers that processes received, by thread group id: a window of time, and behind it, in the low 16 bits, how many
 /// were read in it. Written by the programs; least recently used goes.

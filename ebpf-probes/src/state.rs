@@ -40,6 +40,14 @@ pub struct Connection {
     pub work: u64,
 }
 
+/// When the process of a socket began to connect, and when it was connected; 0: not yet.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Connecting {
+    pub begun: u64,
+    pub done: u64,
+}
+
 /// The connection was announced by an `Open` event.
 pub const ANNOUNCED: u32 = 1;
 /// User space wants nothing more of it.

@@ -125,7 +125,7 @@ static SOCK: Spec = Spec {
     ],
     needs: &[],
     // Its state lives in socket storage.
-    maps: &[("CONNECTIONS_BY_ADDRESS", 1), ("MMSG", limits::MMSG_THREADS)],
+    maps: &[("CONNECTIONS_BY_ADDRESS", 1), ("CONNECTING_BY_ADDRESS", 1), ("MMSG", limits::MMSG_THREADS)],
 };
 
 /// The exit of every system call: works anywhere, taxes every call.
@@ -168,6 +168,10 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("socket", "file"),
     ("file", "f_flags"),
     ("file", "f_ep"),
+    ("tcp_sock", "tcp_clock_cache"),
+    ("tcp_sock", "srtt_us"),
+    ("tcp_sock", "total_retrans"),
+    ("inet_connection_sock", "icsk_ack.lrcvtime"),
 ];
 
 impl Backend {

@@ -13,9 +13,12 @@ use ebpf_common::events::{
 };
 use zerocopy::FromBytes;
 
-use crate::model::{
-    ids::{ConnectionId, ProcessId, ThreadId},
-    net::{ConnectionInfo, Direction, Endpoint, Origin, Thread},
+use crate::{
+    kernel::tick,
+    model::{
+        ids::{ConnectionId, ProcessId, ThreadId},
+        net::{ConnectionInfo, Direction, Endpoint, Origin, TcpFacts, Thread},
+    },
 };
 
 /// What the kernel side tells. Times are ns of `CLOCK_MONOTONIC`; those at which processes were started of `CLOCK_BOOTTIME`, 0
@@ -61,6 +64,8 @@ pub struct Open<'a> {
     pub met_at: MetAt,
     /// Whoever reads from it waits in that call for bytes to come (no `O_NONBLOCK`).
     pub is_blocking: bool,
+    /// How long it took the process to connect, where that was seen.
+    pub connect_ns: Option<u64>,
 }
 
 /// What a connection connects.
@@ -122,6 +127,8 @@ pub struct Data<'a> {
     pub len: u32,
     /// Where frames of HTTP/2 begin in them, where they are followed.
     pub frames: Option<Frames>,
+    /// What the kernel's TCP said of the connection.
+    pub tcp: Option<TcpFacts>,
     /// The captured beginning of them.
     pub head: &'a [u8],
     /// The captured end of what the head leaves out.
@@ -320,8 +327,25 @@ impl<'a> Data<'a> {
             other_position: header.other_position,
             len: header.len,
             frames: Frames::of(header.frames),
+            tcp: TcpFacts::of(&header.tcp),
             head,
             tail,
+        })
+    }
+}
+
+impl TcpFacts {
+    fn of(tcp: &events::Tcp) -> Option<Self> {
+        tcp.is_known().then(|| {
+            let quiet_us = (u64::from(tcp.quiet) << events::Tcp::QUIET_SHIFT) / 1000;
+            // What was sent meanwhile, or came without data (an acknowledgement that was put off), is no quiet; the kernel's clock says
+            // more coarsely when data came: up to a tick later than it seems.
+            let ticks_us = u64::from(tcp.ticks.saturating_sub(1)) * u64::from(tick::length_us());
+            Self {
+                waited_us: u32::try_from(quiet_us.max(ticks_us)).unwrap_or(u32::MAX),
+                rtt_us: tcp.srtt >> 3,
+                retransmits: tcp.retransmits,
+            }
         })
     }
 }
@@ -367,6 +391,7 @@ impl<'a> Open<'a> {
             netns: open.netns,
             met_at,
             is_blocking: !tls && open.state & MET_BLOCKING != 0,
+            connect_ns: (open.connected[0] != 0).then(|| open.connected[1].checked_sub(open.connected[0])).flatten(),
         }
     }
 
@@ -392,6 +417,7 @@ impl<'a> Open<'a> {
             origin: self.origin(),
             is_blocking: self.is_blocking,
             met_ns: self.at_ns,
+            connect_ns: self.connect_ns,
         }
     }
 
@@ -554,6 +580,30 @@ mod tests {
         };
         assert_eq!((parsed_of(5, 40), parsed_of(0, 32)), (Some((7, 5)), Some((7, 0))));
         assert_eq!((parsed_of(5, 36), parsed_of(u32::MAX, 128), parsed_of(0, 31)), (None, None, None));
+    }
+
+    #[test]
+    fn what_waited_did_so_since_data_came_whatever_was_heard_since() {
+        let facts = |quiet, ticks| TcpFacts::of(&events::Tcp { quiet, ticks, srtt: 81, retransmits: 2 });
+        let waited_us = |quiet, ticks| facts(quiet, ticks).unwrap().waited_us;
+        let tick_us = tick::length_us();
+        assert_eq!(facts(0, 9), None);
+        assert_eq!(facts(1, 0), Some(TcpFacts { waited_us: 1, rtt_us: 10, retransmits: 2 }));
+        assert_eq!(waited_us(1_000_000, 1), 1_024_000);
+        // An acknowledgement went out a moment ago.
+        assert_eq!(waited_us(1, 101), 100 * tick_us);
+        assert_eq!(waited_us(u32::MAX, u32::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn how_long_it_took_to_connect_is_known_once_it_is_done() {
+        let connect_ns = |connected| {
+            let mut open = events::Open::new_zeroed();
+            (open.kind, open.connected) = (EventKind::Open as u32, connected);
+            Open::of(&open).connect_ns
+        };
+        let all = [[0, 0], [5, 0], [5, 12], [0, 12]].map(connect_ns);
+        assert_eq!(all, [None, None, Some(7), None]);
     }
 
     #[test]

@@ -17,7 +17,19 @@ const THREAD: Thread = Thread { tgid: PROCESS, tid: ThreadId(0), work: 0 };
 pub(crate) const fn open(id: ConnectionId, at_ns: u64) -> Open<'static> {
     let (started_at_ns, forked_from) = (0, ProcessId::NONE);
     let (ends, met_at) = (Ends::Unknown, MetAt::Unknown);
-    Open { id, at_ns, tgid: PROCESS, started_at_ns, forked_from, comm: b"", ends, netns: 0, met_at, is_blocking: false }
+    Open {
+        id,
+        at_ns,
+        tgid: PROCESS,
+        started_at_ns,
+        forked_from,
+        comm: b"",
+        ends,
+        netns: 0,
+        met_at,
+        is_blocking: false,
+        connect_ns: None,
+    }
 }
 
 /// The ends of a connection over TCP.
@@ -40,8 +52,8 @@ pub(crate) const fn unix() -> Ends<'static> {
 pub(crate) fn data(id: ConnectionId, at_ns: u64, direction: Direction, head: &[u8]) -> Data<'_> {
     let len = u32::try_from(head.len()).unwrap();
     let (flags, position, other_position, tail) = (DataFlags::default(), 0, 0, &[][..]);
-    let frames = None;
-    Data { id, at_ns, thread: THREAD, direction, flags, position, other_position, len, frames, head, tail }
+    let (frames, tcp) = (None, None);
+    Data { id, at_ns, thread: THREAD, direction, flags, position, other_position, len, frames, tcp, head, tail }
 }
 
 /// A connection changed its state.

@@ -119,6 +119,34 @@ pub struct SensitiveQueryParams {
     pub remove: Vec<String>,
 }
 
+/// `attributes.inside`: what is told of what happens to a request below its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct InsideAttributes {
+    /// `beyla.queue.duration`: for how long a request's first bytes had waited in the socket when its server read them.
+    pub queue_duration: bool,
+    /// `beyla.connect.duration`: how long it took to connect.
+    pub connect_duration: bool,
+    /// `beyla.tls.handshake.duration`: from a client's first byte to the first that it wrote in the clear.
+    pub tls_handshake_duration: bool,
+    /// `beyla.tcp.retransmits`: segments that this end retransmitted meanwhile.
+    pub retransmits: bool,
+    /// `beyla.tcp.rtt`: the connection's smoothed round trip time.
+    pub rtt: bool,
+}
+
+impl Default for InsideAttributes {
+    fn default() -> Self {
+        Self {
+            queue_duration: true,
+            connect_duration: true,
+            tls_handshake_duration: true,
+            retransmits: true,
+            rtt: true,
+        }
+    }
+}
+
 /// `attributes`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -138,6 +166,8 @@ pub struct Attributes {
     pub baggage_keys: Vec<String>,
     /// Whether `client.address` and `client.port` are those that a proxy names (PROXY protocol), not the proxy's own.
     pub client_from_proxy_protocol: bool,
+    /// What is told of what happens to a request below its protocol.
+    pub inside: InsideAttributes,
 }
 
 impl Default for Attributes {
@@ -150,6 +180,7 @@ impl Default for Attributes {
             process_command_line: false,
             baggage_keys: Vec::new(),
             client_from_proxy_protocol: true,
+            inside: InsideAttributes::default(),
         }
     }
 }

@@ -34,7 +34,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use attributes::{Attributes, Enable, HostId, InstanceId, Kubernetes, Redaction, SensitiveQueryParams};
+pub use attributes::{
+    Attributes, Enable, HostId, InsideAttributes, InstanceId, Kubernetes, Redaction, SensitiveQueryParams,
+};
 pub use discovery::{Criterion, Discovery, Selection, Signal};
 pub use env::Environment;
 pub use error::{ConfigError, Problem};

@@ -7,6 +7,7 @@ use ebpf_common::{capture::Capture, events};
 use super::{
     capture,
     guarded::Guarded,
+    inside::Below,
     order::{Kept, Order, PATIENCE_NS, Piece},
     recognise::{Decision, Undecided},
 };
@@ -102,6 +103,8 @@ struct Flow {
     anomalies: Anomalies,
     /// It was just found to carry TLS.
     found_encrypted: bool,
+    /// What is known of its requests below their protocol.
+    below: Below,
     /// What was just found to be needed of it.
     needs: Option<Capture>,
     /// The client that a proxy was just found to name.
@@ -130,6 +133,7 @@ impl Connection {
             from_beginning,
             anomalies: Anomalies::default(),
             found_encrypted: false,
+            below: Below::default(),
             needs: None,
             found_client: None,
         };
@@ -234,9 +238,7 @@ impl Connection {
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
         flow.on_moved(direction, moved, at_ns, thread, out);
-        if let ProtocolState::Speaks { session, .. } = &mut flow.protocol_state {
-            session.on_end_of_stream(direction, at_ns, out);
-        }
+        flow.end_of_stream(direction, at_ns, out);
     }
 
     /// It has ended. `moved`: bytes received and sent in all, if that is known.
@@ -260,7 +262,9 @@ impl Connection {
             }
         }
         if let ProtocolState::Speaks { session, .. } = &mut flow.protocol_state {
+            let mark = out.mark();
             session.on_end(end, at_ns, out);
+            flow.below.on_told(out.since(mark));
         }
     }
 
@@ -348,14 +352,23 @@ impl Flow {
         }
     }
 
+    /// No more comes in a direction.
+    fn end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
+        if let ProtocolState::Speaks { session, .. } = &mut self.protocol_state {
+            let mark = out.mark();
+            session.on_end_of_stream(direction, at_ns, out);
+            self.below.on_told(out.since(mark));
+        }
+    }
+
     /// So many bytes have moved in a direction in all: those that were not told are lost.
     fn on_moved(&mut self, direction: Direction, moved: u64, at_ns: u64, thread: Thread, out: &mut Output) {
         let Some(due) = self.expected[direction.index()].filter(|&due| due < moved) else { return };
         let other_position = self.expected[direction.other().index()].unwrap_or_default();
         let (position, len, flags) = (due, moved - due, DataFlags::default());
-        let (head, tail, frames, quiet_ns) = (&[][..], &[][..], None, 0);
+        let (head, tail, frames, tcp, quiet_ns) = (&[][..], &[][..], None, None, 0);
         let gap =
-            Piece { direction, at_ns, thread, position, other_position, len, flags, head, tail, frames, quiet_ns };
+            Piece { direction, at_ns, thread, position, other_position, len, flags, head, tail, frames, tcp, quiet_ns };
         self.expected[direction.index()] = Some(moved);
         self.bytes_lost += len;
         self.deliver(&gap, true, out);
@@ -381,9 +394,7 @@ impl Flow {
         if piece.flags.contains(DataFlags::END) {
             // What had come by then, and was lost.
             self.on_moved(piece.direction, piece.position, piece.at_ns, piece.thread, out);
-            if let ProtocolState::Speaks { session, .. } = &mut self.protocol_state {
-                session.on_end_of_stream(piece.direction, piece.at_ns, out);
-            }
+            self.end_of_stream(piece.direction, piece.at_ns, out);
             return;
         }
         let due = &mut self.expected[piece.direction.index()];
@@ -473,7 +484,11 @@ impl Flow {
             position: piece.position,
             other_position: piece.other_position,
         };
-        match session.on_data(piece.direction, &chunk, out) {
+        self.below.on_piece(piece);
+        let mark = out.mark();
+        let interest = session.on_data(piece.direction, &chunk, out);
+        self.below.on_told(out.since(mark));
+        match interest {
             Interest::Parse => {}
             Interest::Follow => self.needs = Some(capture::of(entry, session.role())),
             Interest::Nothing => {

@@ -105,7 +105,7 @@ impl Guarded {
 mod tests {
     use super::*;
     use crate::model::{
-        exchange::{Event, Opened, Operation, Outcome, Pattern, Place},
+        exchange::{Event, Inside, Opened, Operation, Outcome, Pattern, Place},
         ids::ThreadId,
         net::Thread,
     };
@@ -145,6 +145,7 @@ mod tests {
                     protocol: "fragile",
                     pattern: Pattern::RequestResponse,
                     operation: Operation::Http(Box::default()),
+                    inside: Inside::default(),
                 };
                 out.finish(key, exchange);
             }

@@ -6,6 +6,7 @@ mod connection;
 mod ended;
 mod guarded;
 mod hello;
+mod inside;
 mod order;
 mod pairs;
 mod prologue;

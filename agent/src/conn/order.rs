@@ -8,7 +8,7 @@ use ebpf_common::events::Frames;
 
 use crate::{
     capture::event::{Data, DataFlags},
-    model::net::{Direction, Thread},
+    model::net::{Direction, TcpFacts, Thread},
 };
 
 /// A piece with its bytes, borrowed from the ring.
@@ -24,15 +24,17 @@ pub(super) struct Piece<'a> {
     pub(super) head: &'a [u8],
     pub(super) tail: &'a [u8],
     pub(super) frames: Option<Frames>,
+    pub(super) tcp: Option<TcpFacts>,
     /// For how long nothing is known to have moved in this direction before; told once it is in order.
     pub(super) quiet_ns: u64,
 }
 
 impl<'a> Piece<'a> {
     pub(super) const fn new(data: &Data<'a>) -> Self {
-        let &Data { id: _, at_ns, thread, direction, flags, position, other_position, len, frames, head, tail } = data;
+        let &Data { id: _, at_ns, thread, direction, flags, position, other_position, len, frames, tcp, head, tail } =
+            data;
         let len = len as u64;
-        Self { direction, at_ns, thread, position, other_position, len, flags, head, tail, frames, quiet_ns: 0 }
+        Self { direction, at_ns, thread, position, other_position, len, flags, head, tail, frames, tcp, quiet_ns: 0 }
     }
 
     fn end(&self) -> u64 {
@@ -53,6 +55,7 @@ pub(super) struct Kept {
     bytes: Box<[u8]>,
     head_len: usize,
     frames: Option<Frames>,
+    tcp: Option<TcpFacts>,
     quiet_ns: u64,
 }
 
@@ -69,6 +72,7 @@ impl Kept {
             bytes: [piece.head, piece.tail].concat().into(),
             head_len: piece.head.len(),
             frames: piece.frames,
+            tcp: piece.tcp,
             quiet_ns: piece.quiet_ns,
         }
     }
@@ -86,6 +90,7 @@ impl Kept {
             head,
             tail,
             frames: self.frames,
+            tcp: self.tcp,
             quiet_ns: self.quiet_ns,
         }
     }
@@ -230,6 +235,7 @@ mod tests {
             head: &[],
             tail: &[],
             frames: None,
+            tcp: None,
             quiet_ns: 0,
         }
     }

@@ -572,5 +572,6 @@ fn unknown(id: ConnectionId, tls: bool) -> ConnectionInfo {
         is_paired: false,
         is_blocking: false,
         met_ns: 0,
+        connect_ns: None,
     }
 }

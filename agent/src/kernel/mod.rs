@@ -3,3 +3,4 @@
 pub mod btf;
 pub mod capabilities;
 pub mod release;
+pub mod tick;

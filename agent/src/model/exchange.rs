@@ -1,5 +1,7 @@
 //! A request and its response, in the terms all protocols share. What protocols yield.
 
+use std::num::{NonZeroU32, NonZeroU64};
+
 use compact_str::CompactString;
 
 use super::{
@@ -34,6 +36,21 @@ pub struct Exchange {
     pub pattern: Pattern,
     /// What was asked and answered.
     pub operation: Operation,
+    /// What the kernel said of its connection meanwhile. Not told by protocols.
+    pub inside: Inside,
+}
+
+/// What happened to a request below its protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inside {
+    /// For how long its first bytes had waited in the socket, at least, when they were read.
+    pub queued_us: Option<u32>,
+    /// Smoothed round trip time when it was over.
+    pub rtt_us: Option<NonZeroU32>,
+    /// Segments that this end retransmitted between its first byte and its last.
+    pub retransmits: Option<u32>,
+    /// It is the first request of its connection, over which the first byte was sent at this moment.
+    pub first_sent_ns: Option<NonZeroU64>,
 }
 
 /// Names an exchange from its beginning to its end. It is never given to another one: a slot is used again, its generation

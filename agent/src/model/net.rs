@@ -77,6 +77,17 @@ pub struct Thread {
     pub work: u64,
 }
 
+/// What the kernel's TCP said of a connection when a piece moved over it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpFacts {
+    /// For how long what was received last had been there by then, at least; saturated.
+    pub waited_us: u32,
+    /// Smoothed round trip time; 0 where none was measured.
+    pub rtt_us: u32,
+    /// Segments retransmitted so far.
+    pub retransmits: u32,
+}
+
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
@@ -148,6 +159,8 @@ pub struct ConnectionInfo {
     pub is_blocking: bool,
     /// When it was met, in ns of `CLOCK_MONOTONIC`.
     pub met_ns: u64,
+    /// How long it took the watched process to connect, where that was seen.
+    pub connect_ns: Option<u64>,
 }
 
 /// What the positions of a connection's bytes are counted from. Both ends count alike only from its beginning; by TCP's sequence

@@ -73,7 +73,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::model::{
-        exchange::{Operation, Outcome, Pattern},
+        exchange::{Inside, Operation, Outcome, Pattern},
         ids::{ConnectionId, ThreadId},
         net::{Endpoint, Origin, Role, Thread},
         probability::Sampled,
@@ -110,6 +110,7 @@ pub(super) mod tests {
             protocol: "http1",
             pattern: Pattern::RequestResponse,
             operation: Operation::Http(Box::default()),
+            inside: Inside::default(),
         }
     }
 
@@ -128,6 +129,7 @@ pub(super) mod tests {
             is_paired: false,
             is_blocking: false,
             met_ns: 0,
+            connect_ns: None,
         }
     }
 

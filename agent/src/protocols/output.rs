@@ -59,6 +59,17 @@ impl Output {
         self.events.iter().filter(|event| matches!(event, Event::Finished(..))).count()
     }
 
+    /// How much was told by now that was not [taken out](Self::drain).
+    #[must_use]
+    pub fn mark(&self) -> usize {
+        self.events.len()
+    }
+
+    /// What was told since a [mark](Self::mark).
+    pub fn since(&mut self, mark: usize) -> &mut [Event] {
+        self.events.get_mut(mark..).unwrap_or_default()
+    }
+
     /// What was told since the last call.
     pub fn drain(&mut self) -> impl Iterator<Item = Event> {
         self.events.drain(..)

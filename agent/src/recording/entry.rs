@@ -240,6 +240,7 @@ impl<'a> Open<'a> {
             netns: self.netns,
             met_at,
             is_blocking: !tls && self.state & MET_BLOCKING != 0,
+            connect_ns: None,
         }
     }
 }
@@ -286,8 +287,20 @@ impl<'a> Data<'a> {
     /// Of the event.
     #[must_use]
     pub fn new(data: &event::Data<'a>) -> Self {
-        let &event::Data { id, at_ns, thread, direction, flags, position, other_position, len, frames, head, tail } =
-            data;
+        let &event::Data {
+            id,
+            at_ns,
+            thread,
+            direction,
+            flags,
+            position,
+            other_position,
+            len,
+            frames,
+            tcp: _,
+            head,
+            tail,
+        } = data;
         let Thread { tgid, tid, work } = thread;
         let direction = match direction {
             net::Direction::Received => Direction::Received,
@@ -314,6 +327,7 @@ impl<'a> Data<'a> {
             other_position: self.other_position,
             len: self.len,
             frames: Frames::of(self.frames),
+            tcp: None,
             head: &self.head.0,
             tail: &self.tail.0,
         }

@@ -109,6 +109,7 @@ fn events_are_the_same_when_they_are_read_back() {
             other_position: 9,
             len: 1000,
             frames: Some(Frames { first: Some(24), found: 1 }),
+            tcp: None,
             head: &every_byte,
             tail: b"end",
         };
@@ -147,6 +148,7 @@ fn events_are_the_same_when_they_are_read_back() {
             netns: 9,
             met_at,
             is_blocking: met_at == MetAt::Beginning,
+            connect_ns: None,
         };
         let entry = written_and_read(&Entry::Open(entry::Open::new(&open, Some("shop"))));
         let Entry::Open(read) = entry else { panic!("{entry:?}") };

@@ -132,6 +132,7 @@ impl Settings {
             // `Config::propagation`
             baggage_keys: _,
             client_from_proxy_protocol,
+            inside,
         } = attributes;
         let Discovery {
             // `Config::selection`, and `run::selection`
@@ -216,6 +217,7 @@ impl Settings {
                 },
                 leaves_own_exports: *exclude_otel_instrumented_services,
                 ignores_proxied_clients: !client_from_proxy_protocol,
+                inside: *inside,
                 ..telemetry::Config::default()
             },
             naming: *naming,

@@ -13,6 +13,7 @@ mod endpoint;
 mod exponential;
 pub mod histogram;
 mod http;
+mod inside;
 mod instances;
 mod instruments;
 mod messaging;
@@ -53,6 +54,7 @@ use self::{
     services::{Service, Services},
 };
 use crate::{
+    config::InsideAttributes,
     kube::{Peer, PeerSource},
     model::{
         exchange::{Exchange, Operation, Outcome},
@@ -79,6 +81,8 @@ pub struct Config {
     pub leaves_own_exports: bool,
     /// `client.*` are the socket's other end, whatever a proxy says of the client (PROXY protocol).
     pub ignores_proxied_clients: bool,
+    /// What is told of what happens below a request.
+    pub inside: InsideAttributes,
 }
 
 /// An exchange with all that is known of where it belongs.
@@ -107,6 +111,7 @@ pub struct Telemetry {
     names: Vec<Arc<dyn NameSource>>,
     leaves_own_exports: bool,
     ignores_proxied_clients: bool,
+    inside: InsideAttributes,
     red: Writer,
 }
 
@@ -142,6 +147,7 @@ impl Telemetry {
             names: Vec::new(),
             leaves_own_exports: config.leaves_own_exports,
             ignores_proxied_clients: config.ignores_proxied_clients,
+            inside: config.inside,
             red: Writer::new(config.red),
         }
     }
@@ -209,7 +215,9 @@ impl Telemetry {
     /// histogram; its span says so.
     pub fn on_record(&mut self, record: Record<'_>) -> Option<Span> {
         let Record { exchange, connection, resource, settings, context } = record;
-        let Exchange { role, thread, start_ns, first_byte_ns, end_ns, outcome, protocol, mut operation, .. } = exchange;
+        let Exchange {
+            role, thread, start_ns, first_byte_ns, end_ns, outcome, protocol, mut operation, inside, ..
+        } = exchange;
         // Both ends by the same offset: see `clock`.
         let duration_ns = end_ns.saturating_sub(start_ns);
         let start_unix_ns = self.clock.unix_ns(start_ns);
@@ -272,6 +280,7 @@ impl Telemetry {
             let waited_s = seconds(first_byte_ns.saturating_sub(start_ns));
             attributes.push(semconv::BEYLA_TIME_TO_FIRST_BYTE, Value::Double(waited_s));
         }
+        inside::push(&inside, connection, &self.inside, &mut attributes);
         attributes.push(semconv::BEYLA_PARENT_EVIDENCE, Value::Static(context.evidence()));
         if let Some(peer) = peer {
             attributes.push(semconv::SERVICE_PEER_NAME, Value::Str(peer.name.clone()));

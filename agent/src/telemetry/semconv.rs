@@ -40,6 +40,16 @@ pub const BEYLA_OUTCOME: &str = "beyla.outcome";
 pub const BEYLA_PARENT_EVIDENCE: &str = "beyla.parent.evidence";
 /// Seconds from the request's first byte to the response's first, where that is not the end.
 pub const BEYLA_TIME_TO_FIRST_BYTE: &str = "beyla.time_to_first_byte";
+/// Seconds for which a request's first bytes had waited in the socket when its server read them.
+pub const BEYLA_QUEUE_DURATION: &str = "beyla.queue.duration";
+/// Seconds that it took to connect, on the first request of a connection.
+pub const BEYLA_CONNECT_DURATION: &str = "beyla.connect.duration";
+/// Seconds from a client's first byte of a TLS handshake to the first that it wrote in the clear, on the first request of a connection.
+pub const BEYLA_TLS_HANDSHAKE_DURATION: &str = "beyla.tls.handshake.duration";
+/// Segments that this end of the connection retransmitted during the exchange, where there were any.
+pub const BEYLA_TCP_RETRANSMITS: &str = "beyla.tcp.retransmits";
+/// The connection's smoothed round trip time in seconds when the exchange was over.
+pub const BEYLA_TCP_RTT: &str = "beyla.tcp.rtt";
 /// True where the method or the target cannot be known (HTTP/2 met in mid-life).
 pub const BEYLA_NAME_UNKNOWN: &str = "beyla.name.unknown";
 /// A number for the unknown name: within a connection the same for the same name.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::{
-    exchange::{Keys, Operation, Outcome, Pattern, Place},
+    exchange::{Inside, Keys, Operation, Outcome, Pattern, Place},
     ids::{ConnectionId, ProcessId, ThreadId},
     net::{Endpoint, Origin, Thread},
 };
@@ -52,6 +52,7 @@ impl Bed {
             origin: Origin { is_beginning: true, sequence: Some([100, 200]) },
             is_blocking,
             met_ns: 0,
+            connect_ns: None,
         }
     }
 
@@ -109,6 +110,7 @@ impl Bed {
             protocol: "http1",
             pattern: Pattern::RequestResponse,
             operation: Operation::Http(Box::default()),
+            inside: Inside::default(),
         };
         self.tracer.on_finished(request.key, &exchange)
     }

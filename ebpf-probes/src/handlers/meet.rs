@@ -1,13 +1,11 @@
 //! What a process is at the moment when it is met, read in its own context: a program that lives a moment is gone before user
 //! space can look.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
         bpf_get_current_task, bpf_ktime_get_ns,
-        generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user},
+        generated::{bpf_probe_read_kernel_str, bpf_probe_read_user},
     },
 };
 use ebpf_common::{
@@ -19,7 +17,7 @@ use ebpf_common::{
 use super::emit::Room;
 use crate::{
     globals::OFFSETS,
-    kernel::{read_into, task},
+    kernel::{read_into, read_or_zero, read_wide_or_zero, task},
     maps::SCRATCH,
 };
 
@@ -50,13 +48,13 @@ pub extern "C" fn meet_process(tgid: u32, port: u32) -> u32 {
     }
     // SAFETY: the helper only returns an address.
     let task = unsafe { bpf_get_current_task() };
-    let leader = address(task, OFFSETS.task_group_leader.load());
-    let parent = address(leader, OFFSETS.task_real_parent.load());
+    let leader = read_wide_or_zero(task, OFFSETS.task_group_leader.load());
+    let parent = read_wide_or_zero(leader, OFFSETS.task_real_parent.load());
     // SAFETY: members of a record in the ring buffer.
     unsafe {
-        (*met).started_at_ns = address(leader, OFFSETS.task_start_boottime.load());
-        (*met).parent = number(parent, OFFSETS.task_tgid.load());
-        (*met).is_forked = number(leader, OFFSETS.task_flags.load()) & task::FORKED;
+        (*met).started_at_ns = read_wide_or_zero(leader, OFFSETS.task_start_boottime.load());
+        (*met).parent = read_or_zero(parent, OFFSETS.task_tgid.load());
+        (*met).is_forked = read_or_zero(leader, OFFSETS.task_flags.load()) & task::FORKED;
         let _unnamed = read_into((&raw mut (*met).comm).cast(), 16, leader, OFFSETS.task_comm.load());
     }
     arguments(met, task);
@@ -66,33 +64,6 @@ pub extern "C" fn meet_process(tgid: u32, port: u32) -> u32 {
     let at_ns = unsafe { (&raw const (*met).at_ns).read_volatile() };
     room.emit_waking(wake(at_ns));
     TOLD
-}
-
-/// A pointer, or a number as wide, at `offset` of the structure at `base`; 0 where it cannot be read. Without a branch, each of
-/// which would double what the verifier follows.
-#[inline(always)]
-fn address(base: u64, offset: u32) -> u64 {
-    // The verifier knows the answer.
-    if offset == ABSENT {
-        return 0;
-    }
-    let mut value = MaybeUninit::<u64>::uninit();
-    // SAFETY: the helper fails on a bad address, and writes zeroes then.
-    unsafe {
-        bpf_probe_read_kernel(value.as_mut_ptr().cast(), 8, base.wrapping_add(offset.into()) as *const _);
-        value.assume_init()
-    }
-}
-
-/// The same of 32 bits.
-#[inline(always)]
-fn number(base: u64, offset: u32) -> u32 {
-    let mut value = MaybeUninit::<u32>::uninit();
-    // SAFETY: as above.
-    unsafe {
-        bpf_probe_read_kernel(value.as_mut_ptr().cast(), 4, base.wrapping_add(offset.into()) as *const _);
-        value.assume_init()
-    }
 }
 
 /// Wakes user space, so that it judges the process; not more often than it can.
@@ -114,9 +85,9 @@ fn arguments(met: *mut Met, task: u64) {
     let (to, used) = unsafe { ((&raw mut (*met).args).cast::<u8>(), &raw mut (*met).args_len) };
     // SAFETY: as above.
     unsafe { used.write_volatile(0) };
-    let mm = address(task, OFFSETS.task_mm.load());
-    let start = address(mm, OFFSETS.mm_arg_start.load());
-    let end = address(mm, OFFSETS.mm_arg_end.load());
+    let mm = read_wide_or_zero(task, OFFSETS.task_mm.load());
+    let start = read_wide_or_zero(mm, OFFSETS.mm_arg_start.load());
+    let end = read_wide_or_zero(mm, OFFSETS.mm_arg_end.load());
     let mut len = end.wrapping_sub(start);
     if start == 0 || end < start {
         return;
@@ -183,25 +154,25 @@ impl Path {
 fn executable(met: *mut Met, task: u64) {
     // SAFETY: members of a record in the ring buffer.
     let path = unsafe { Path::begin((&raw mut (*met).exe).cast(), &raw mut (*met).exe_len) };
-    let mm = address(task, OFFSETS.task_mm.load());
-    let file = address(mm, OFFSETS.mm_exe_file.load());
-    let mut entry = address(file, OFFSETS.file_dentry.load());
-    let mut mount = address(file, OFFSETS.file_mnt.load());
+    let mm = read_wide_or_zero(task, OFFSETS.task_mm.load());
+    let file = read_wide_or_zero(mm, OFFSETS.mm_exe_file.load());
+    let mut entry = read_wide_or_zero(file, OFFSETS.file_dentry.load());
+    let mut mount = read_wide_or_zero(file, OFFSETS.file_mnt.load());
     for _ in 0..PATH_NAMES {
-        if address(mount, OFFSETS.vfsmount_root.load()) == entry {
+        if read_wide_or_zero(mount, OFFSETS.vfsmount_root.load()) == entry {
             let outer = mount.wrapping_sub(OFFSETS.mount_vfsmount.load().into());
-            let parent = address(outer, OFFSETS.mount_parent.load());
+            let parent = read_wide_or_zero(outer, OFFSETS.mount_parent.load());
             if parent == outer {
                 return;
             }
-            entry = address(outer, OFFSETS.mount_mountpoint.load());
+            entry = read_wide_or_zero(outer, OFFSETS.mount_mountpoint.load());
             mount = parent.wrapping_add(OFFSETS.mount_vfsmount.load().into());
         } else {
-            let parent = address(entry, OFFSETS.dentry_parent.load());
+            let parent = read_wide_or_zero(entry, OFFSETS.dentry_parent.load());
             if parent == entry {
                 return;
             }
-            if !path.add(address(entry, OFFSETS.dentry_name.load())) {
+            if !path.add(read_wide_or_zero(entry, OFFSETS.dentry_name.load())) {
                 break;
             }
             entry = parent;
@@ -214,20 +185,20 @@ fn executable(met: *mut Met, task: u64) {
 fn cgroup(met: *mut Met, task: u64) {
     // SAFETY: members of a record in the ring buffer.
     let path = unsafe { Path::begin((&raw mut (*met).cgroup).cast(), &raw mut (*met).cgroup_len) };
-    let set = address(task, OFFSETS.task_cgroups.load());
-    let of_task = address(set, OFFSETS.css_set_cgroup.load());
-    let mut node = address(of_task, OFFSETS.cgroup_kn.load());
+    let set = read_wide_or_zero(task, OFFSETS.task_cgroups.load());
+    let of_task = read_wide_or_zero(set, OFFSETS.css_set_cgroup.load());
+    let mut node = read_wide_or_zero(of_task, OFFSETS.cgroup_kn.load());
     for _ in 0..PATH_NAMES {
         // The kernel has one of them.
         let parent = if OFFSETS.kernfs_parent.load() == ABSENT {
-            address(node, OFFSETS.kernfs_parent_before.load())
+            read_wide_or_zero(node, OFFSETS.kernfs_parent_before.load())
         } else {
-            address(node, OFFSETS.kernfs_parent.load())
+            read_wide_or_zero(node, OFFSETS.kernfs_parent.load())
         };
         if parent == 0 {
             return;
         }
-        if !path.add(address(node, OFFSETS.kernfs_name.load())) {
+        if !path.add(read_wide_or_zero(node, OFFSETS.kernfs_name.load())) {
             break;
         }
         node = parent;

@@ -1,7 +1,7 @@
 //! Pieces of plaintext: recorded like those of a socket, and followed frame by frame where they are HTTP/2.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
-use ebpf_common::events::flags;
+use ebpf_common::events::{Tcp, flags};
 
 use super::{
     capture::{self, Memory},
@@ -170,6 +170,7 @@ fn met(stream: &mut TlsStream, thread: u64, direction: u32, len: u32) -> Option<
     let header = unsafe { &mut (*scratch).header };
     header.at_ns = at_ns;
     header.flags = flags::TLS;
+    header.tcp = Tcp::NONE;
     header.work = work;
     header.position = position;
     header.other_position = other_position;

@@ -5,7 +5,7 @@ use core::hint::cold_path;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use ebpf_common::{
     capture::{Capture, MODE_HTTP2_FRAMES, MODE_NOTHING, MODE_TURNS, RESPONSES_SHIFT, begins},
-    events::{Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, flags},
+    events::{Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, Tcp, flags},
     limits::{LATER_HEAD, SMALL_PIECE},
     policy::{Counter, UNDECIDED},
 };
@@ -148,8 +148,6 @@ pub fn moved<S: Socket>(
         }
     }
     let side = (direction & 1) as usize;
-    let sequences = if connection.flags & TCP != 0 { socket.sequences() } else { Sequences::NONE };
-    let fresh = connection.pieces == 0;
     // Straight to where they are sent from: what is kept in registers meanwhile, the verifier follows once for each way
     // by which it came about.
     let scratch = SCRATCH.get_ptr_mut(side as u32)?;
@@ -157,6 +155,10 @@ pub fn moved<S: Socket>(
     let header = unsafe { &mut (*scratch).header };
     header.at_ns = at_ns;
     header.flags = 0;
+    header.tcp = Tcp::NONE;
+    let is_tcp = connection.flags & TCP != 0;
+    let sequences = if is_tcp { socket.observe(at_ns, &raw mut header.tcp) } else { Sequences::NONE };
+    let fresh = connection.pieces == 0;
     let due = connection.position[side];
     advance(scratch, connection, socket.address(), side, len, sequences, fresh);
     // SAFETY: as above.
@@ -173,7 +175,7 @@ pub fn moved<S: Socket>(
         cold_path();
         let first = if connection.flags & TCP != 0 { len } else { 0 };
         if !shares::may_take(scratch, tgid_of(thread), size_of::<Open>() as u64)
-            || announce(socket.address(), connection, tgid_of(thread), at_ns, first).is_none()
+            || announce(socket, connection, tgid_of(thread), at_ns, first).is_none()
         {
             missed(connection, direction);
             tls_threads::overlooked(connection.id, direction);
@@ -522,6 +524,7 @@ pub fn end(conn: u64, thread: u64, [position, other_position]: [u64; 2]) -> Opti
         at_ns: unsafe { bpf_ktime_get_ns() },
         position,
         other_position,
+        tcp: Tcp::NONE,
     })
 }
 
@@ -668,7 +671,8 @@ pub(super) fn first_word(scratch: *mut Scratch) -> u32 {
 
 /// Tells user space of a connection before its first piece. `first`: how long that is, for TCP.
 #[inline(always)]
-fn announce(sk: u64, connection: &Connection, tgid: u32, at_ns: u64, first: u32) -> Option<()> {
+fn announce<S: Socket>(socket: S, connection: &Connection, tgid: u32, at_ns: u64, first: u32) -> Option<()> {
+    let sk = socket.address();
     let mut room = Room::<Open>::take()?;
     let open = room.zeroed();
     // SAFETY: members of a record in the ring buffer.
@@ -686,6 +690,11 @@ fn announce(sk: u64, connection: &Connection, tgid: u32, at_ns: u64, first: u32)
         [received.wrapping_sub(connection.position[0] as u32), sent.wrapping_sub(connection.position[1] as u32)];
     // SAFETY: as above. Where there are no sequence numbers, positions alone would be taken for some.
     unsafe { (*open).sequence = if connection.sequence == [0; 2] { [0; 2] } else { origin } };
+    if let Some(connecting) = socket.connecting() {
+        // SAFETY: as above; a value of a map, at worst another socket's, if it is evicted at this moment.
+        unsafe { (*open).connected = [(*connecting).begun, (*connecting).done] };
+        socket.forget_connecting();
+    }
     if first > 0 && socket::has_moved_only(sk, first) == Some(true) {
         // SAFETY: as above.
         unsafe { (*open).state |= MET_AT_BEGINNING };

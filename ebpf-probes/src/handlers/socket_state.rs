@@ -1,13 +1,37 @@
 //! TCP state changes of connections that were met.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use ebpf_common::events::{EventKind, State, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_FIN_WAIT1, TCP_LAST_ACK};
-
-use super::{emit::emit, socket_io, sockets::Socket};
-use crate::{
-    kernel::socket::{self, Sequences},
-    state::{ANNOUNCED, BOUND, Connection, FIN_SENT, IGNORED, TCP},
+use ebpf_common::events::{
+    EventKind, State, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_LAST_ACK, TCP_SYN_SENT,
 };
+
+use super::{emit::emit, process, socket_io, sockets::Socket};
+use crate::{
+    kernel::{
+        socket::{self, Sequences},
+        task,
+    },
+    state::{ANNOUNCED, BOUND, Connecting, Connection, FIN_SENT, IGNORED, TCP},
+};
+
+/// A socket whose connection may not be met yet changes from one state to another: how long it takes a watched process to connect.
+#[inline(always)]
+pub fn connects<S: Socket>(socket: S, before: u32, state: u32) {
+    match (before, state) {
+        (_, TCP_SYN_SENT) if process::may_be_watched(task::current_tgid(), || false) => {
+            // SAFETY: the helper only returns a number.
+            socket.begin_connecting(&Connecting { begun: unsafe { bpf_ktime_get_ns() }, done: 0 });
+        }
+        (TCP_SYN_SENT, TCP_ESTABLISHED) => {
+            if let Some(connecting) = socket.connecting() {
+                // SAFETY: a value of a map; the helper only returns a number.
+                unsafe { (*connecting).done = bpf_ktime_get_ns() };
+            }
+        }
+        (_, TCP_CLOSE) => socket.forget_connecting(),
+        _ => {}
+    }
+}
 
 /// `socket`, remembered as `connection`, enters `state`. Gives whether all that moves over it was recorded.
 #[inline(always)]

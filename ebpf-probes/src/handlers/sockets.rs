@@ -6,15 +6,17 @@ use aya_ebpf::{
     bindings::BPF_SK_STORAGE_GET_F_CREATE,
     helpers::{
         bpf_get_smp_processor_id, bpf_ktime_get_ns,
-        generated::{bpf_get_socket_cookie, bpf_sk_storage_get, bpf_skc_to_tcp_sock},
+        generated::{bpf_get_socket_cookie, bpf_jiffies64, bpf_sk_storage_get, bpf_skc_to_tcp_sock},
     },
 };
+use ebpf_common::events::Tcp;
 
+use super::capture::opaque;
 use crate::{
     globals::OFFSETS,
-    kernel::{as_number, load, read, socket::Sequences},
-    maps::{ASKING, CONNECTIONS, CONNECTIONS_BY_ADDRESS},
-    state::{AT_FIRST, Connection, FrameCursor},
+    kernel::{as_number, load, load_or_zero, read, read_or_zero, read_wide_or_zero, socket::Sequences},
+    maps::{ASKING, CONNECTING, CONNECTING_BY_ADDRESS, CONNECTIONS, CONNECTIONS_BY_ADDRESS},
+    state::{AT_FIRST, Connecting, Connection, FrameCursor},
 };
 
 /// A socket as a backend hands it over.
@@ -37,6 +39,35 @@ pub trait Socket: Copy {
     fn inode(self) -> u64;
     /// Its sequence numbers; it is TCP.
     fn sequences(self) -> Sequences;
+    /// The same; writes down what the kernel's TCP says of it at `at_ns`, where that is known.
+    #[inline(always)]
+    fn observe(self, _at_ns: u64, _tcp: *mut Tcp) -> Sequences {
+        self.sequences()
+    }
+    /// When it began to connect, and when it was connected, if that was seen.
+    #[inline(always)]
+    fn connecting(self) -> Option<*mut Connecting> {
+        None
+    }
+    /// Begins to remember it.
+    #[inline(always)]
+    fn begin_connecting(self, _now: &Connecting) {}
+    /// Forgets it.
+    #[inline(always)]
+    fn forget_connecting(self) {}
+}
+
+/// What the kernel's TCP says of a connection at `at_ns`, of which it last heard at `clock`; 0 where that is not known.
+#[inline(always)]
+fn tcp_at(at_ns: u64, clock: u64, received_at: u32, srtt: u32, retransmits: u32) -> Tcp {
+    // SAFETY: the helper only returns a number.
+    let now = unsafe { bpf_jiffies64() } as u32;
+    // Without branches. Another processor may have heard of it since.
+    let quiet = opaque(at_ns.wrapping_sub(clock));
+    let quiet = quiet & !opaque((quiet as i64 >> 63) as u64);
+    let is_known = (clock | clock.wrapping_neg()) >> 63;
+    let quiet = (quiet >> Tcp::QUIET_SHIFT | 1) as u32 * opaque(is_known) as u32;
+    Tcp { quiet, ticks: now.wrapping_sub(received_at), srtt, retransmits }
 }
 
 /// A socket whose type the verifier knows: state lives in socket storage.
@@ -112,6 +143,46 @@ impl Socket for Typed {
             sent: load(tcp, OFFSETS.tcp_write_seq.load()),
         }
     }
+
+    #[inline(always)]
+    fn observe(self, at_ns: u64, into: *mut Tcp) -> Sequences {
+        // SAFETY: as above.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(self.0) } as *const u8;
+        if tcp.is_null() {
+            return Sequences::NONE;
+        }
+        let clock = load_or_zero(tcp, OFFSETS.tcp_clock.load());
+        let received_at = load_or_zero(tcp, OFFSETS.icsk_received_at.load());
+        let srtt = load_or_zero(tcp, OFFSETS.tcp_srtt.load());
+        let retransmits = load_or_zero(tcp, OFFSETS.tcp_retransmits.load());
+        // SAFETY: in per-CPU memory.
+        unsafe { into.write(tcp_at(at_ns, clock, received_at, srtt, retransmits)) };
+        Sequences {
+            known: true,
+            received: load(tcp, OFFSETS.tcp_copied_seq.load()),
+            sent: load(tcp, OFFSETS.tcp_write_seq.load()),
+        }
+    }
+
+    #[inline(always)]
+    fn connecting(self) -> Option<*mut Connecting> {
+        // SAFETY: the helper takes the map and a socket the verifier vouches for.
+        let known = unsafe { bpf_sk_storage_get(&raw const CONNECTING as *mut c_void, self.0, ptr::null_mut(), 0) };
+        (!known.is_null()).then_some(known.cast())
+    }
+
+    #[inline(always)]
+    fn begin_connecting(self, now: &Connecting) {
+        let (create, now) = (BPF_SK_STORAGE_GET_F_CREATE.into(), &raw const *now);
+        // SAFETY: the helper takes the map, a socket the verifier vouches for, and a first value.
+        let known =
+            unsafe { bpf_sk_storage_get(&raw const CONNECTING as *mut c_void, self.0, now as *mut c_void, create) };
+        if !known.is_null() {
+            // It may have connected before.
+            // SAFETY: storage of a live socket.
+            unsafe { known.cast::<Connecting>().write(*now) };
+        }
+    }
 }
 
 /// A socket known by its address: state lives in a hash.
@@ -178,6 +249,33 @@ impl Socket for Raw {
             sent: read(self.sk, OFFSETS.tcp_write_seq.load()).unwrap_or(0),
         }
     }
+
+    #[inline(always)]
+    fn observe(self, at_ns: u64, into: *mut Tcp) -> Sequences {
+        let clock = read_wide_or_zero(self.sk, OFFSETS.tcp_clock.load());
+        let received_at = read_or_zero(self.sk, OFFSETS.icsk_received_at.load());
+        let srtt = read_or_zero(self.sk, OFFSETS.tcp_srtt.load());
+        let retransmits = read_or_zero(self.sk, OFFSETS.tcp_retransmits.load());
+        // SAFETY: in per-CPU memory.
+        unsafe { into.write(tcp_at(at_ns, clock, received_at, srtt, retransmits)) };
+        self.sequences()
+    }
+
+    #[inline(always)]
+    fn connecting(self) -> Option<*mut Connecting> {
+        CONNECTING_BY_ADDRESS.get_ptr_mut(&self.sk)
+    }
+
+    #[inline(always)]
+    fn begin_connecting(self, now: &Connecting) {
+        // Without room, that it connects goes unseen.
+        let _least_recent_goes = CONNECTING_BY_ADDRESS.insert(&self.sk, now, 0);
+    }
+
+    #[inline(always)]
+    fn forget_connecting(self) {
+        let _none_or_gone = CONNECTING_BY_ADDRESS.remove(&self.sk);
+    }
 }
 
 /// The same, while the messages that one call has moved are told one by one: the socket's sequence numbers are those
@@ -216,5 +314,15 @@ impl Socket for InOneCall {
     #[inline(always)]
     fn sequences(self) -> Sequences {
         Sequences::NONE
+    }
+
+    #[inline(always)]
+    fn connecting(self) -> Option<*mut Connecting> {
+        self.0.connecting()
+    }
+
+    #[inline(always)]
+    fn forget_connecting(self) {
+        self.0.forget_connecting();
     }
 }

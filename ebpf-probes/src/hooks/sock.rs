@@ -120,6 +120,7 @@ fn sock_set_state(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let socket = Typed(ctx.arg::<*mut c_void>(0));
+    socket_state::connects(socket, ctx.arg::<u32>(1), state);
     if let Some(connection) = socket.connection() {
         socket_state::changed(socket, connection, state);
     }

@@ -90,6 +90,7 @@ fn syscall_set_state(ctx: BtfTracePointContext) -> i32 {
         process::listens();
         return 0;
     }
+    socket_state::connects(Raw { sk, inode: 0 }, ctx.arg::<u32>(1), state);
     if let Some(connection) = CONNECTIONS_BY_ADDRESS.get_ptr_mut(&sk) {
         let all = socket_state::changed(Raw { sk, inode: 0 }, connection, state);
         // Else it goes as the least recently used.

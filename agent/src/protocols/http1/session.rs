@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{
-        exchange::{self, Exchange, Group, Http, Key, Opened, Outcome, Pattern},
+        exchange::{self, Exchange, Group, Http, Inside, Key, Opened, Outcome, Pattern},
         ids::ThreadId,
         net::{Direction, Role},
         trace_context::TraceParent,
@@ -126,6 +126,7 @@ impl Open {
             protocol,
             pattern: Pattern::RequestResponse,
             operation,
+            inside: Inside::default(),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
     names::UnknownNames,
 };
 use crate::model::{
-    exchange::{Exchange, Key, Opened, Outcome, Pattern, Place},
+    exchange::{Exchange, Inside, Key, Opened, Outcome, Pattern, Place},
     ids::ThreadId,
     net::{Role, Thread},
 };
@@ -307,6 +307,7 @@ impl Stream {
             protocol,
             pattern: Pattern::RequestResponse,
             operation,
+            inside: Inside::default(),
         }
     }
 

@@ -25,7 +25,7 @@ use super::{
     matching::{InOrder, Kept, Limits},
 };
 use crate::model::{
-    exchange::{Db, Exchange, Group, Key, Opened, Operation, Outcome, Pattern, Place},
+    exchange::{Db, Exchange, Group, Inside, Key, Opened, Operation, Outcome, Pattern, Place},
     ids::ThreadId,
     net::{Direction, Role, Thread},
 };
@@ -156,6 +156,7 @@ impl Toy {
             protocol: NAME,
             pattern: Pattern::RequestResponse,
             operation: Operation::Db(db),
+            inside: Inside::default(),
         };
         out.finish(key, exchange);
     }

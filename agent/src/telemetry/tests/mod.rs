@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Config, Counts, Record, Telemetry, clock::Clock, clock::Offset};
 use crate::{
     model::{
-        exchange::{Exchange, Http, Key, Keys, Operation, Outcome, Pattern, Rpc},
+        exchange::{Exchange, Http, Inside, Key, Keys, Operation, Outcome, Pattern, Rpc},
         ids::{ConnectionId, ProcessId, ThreadId},
         metric::{HistogramPoint, Metric, Points},
         net::{ConnectionInfo, Endpoint, Origin, Role, Thread},
@@ -41,6 +41,7 @@ fn connection() -> ConnectionInfo {
         is_paired: false,
         is_blocking: false,
         met_ns: 0,
+        connect_ns: None,
     }
 }
 
@@ -79,6 +80,7 @@ fn exchange(role: Role, operation: Operation) -> Exchange {
         },
         pattern: Pattern::RequestResponse,
         operation,
+        inside: Inside::default(),
     }
 }
 

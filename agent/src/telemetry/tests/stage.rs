@@ -1,3 +1,5 @@
+use std::num::{NonZeroU32, NonZeroU64};
+
 use super::*;
 use crate::{config::Unmatched, model::trace_context::TraceParent, telemetry::route};
 
@@ -78,6 +80,31 @@ fn the_time_to_the_first_byte_is_told_where_it_is_not_the_end() {
     assert_eq!(waited(Some(500_000_000)).as_deref(), Some("0.5"));
     assert_eq!(waited(Some(2_000_000_000)), None);
     assert_eq!(waited(None), None);
+}
+
+#[test]
+fn what_happened_below_a_request_is_told_of_the_first_of_a_connection_that_is_known_from_its_beginning() {
+    let connection = |is_beginning| ConnectionInfo {
+        tls: true,
+        met_ns: 1_000_000_000,
+        connect_ns: Some(250_000_000),
+        origin: Origin { is_beginning, sequence: None },
+        ..connection()
+    };
+    let inside = |first_sent_ns| Inside { first_sent_ns: NonZeroU64::new(first_sent_ns), ..Inside::default() };
+    let told = |is_beginning, first_sent_ns| {
+        let exchange = Exchange { inside: inside(first_sent_ns), ..called(get("/")) };
+        let span = span_over(exchange, &connection(is_beginning));
+        ["beyla.connect.duration", "beyla.tls.handshake.duration"].map(|key| attribute(&span, key))
+    };
+    assert_eq!(told(true, 1_500_000_000), [Some("0.25".to_owned()), Some("0.5".to_owned())]);
+    assert_eq!(told(true, 0), [None, None]);
+    assert_eq!(told(false, 1_500_000_000), [None, None]);
+    let below =
+        Inside { queued_us: Some(1500), rtt_us: NonZeroU32::new(2000), retransmits: Some(3), first_sent_ns: None };
+    let span = span(Exchange { inside: below, ..served(get("/")) });
+    let told = ["beyla.queue.duration", "beyla.tcp.rtt", "beyla.tcp.retransmits"].map(|key| attribute(&span, key));
+    assert_eq!(told, ["0.0015", "0.002", "3"].map(|value| Some(value.to_owned())));
 }
 
 #[test]

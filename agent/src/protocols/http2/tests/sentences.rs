@@ -3,7 +3,7 @@
 use super::{super::*, wire::*};
 use crate::{
     model::{
-        exchange::{Exchange, Http, Opened, Operation, Outcome, Pattern, Place},
+        exchange::{Exchange, Http, Inside, Opened, Operation, Outcome, Pattern, Place},
         ids::ThreadId,
         net::Thread,
         propagation::{Format, Propagation},
@@ -411,6 +411,7 @@ fn stream_1_after_an_upgrade_belongs_to_the_request_that_http1_saw() {
             protocol: "http1",
             pattern: Pattern::RequestResponse,
             operation: Operation::Http(Box::new(read.clone())),
+            inside: Inside::default(),
         };
         let (thread, start_ns) = (request.thread, request.start_ns);
         reader.out.of(|out| {
