@@ -15,6 +15,10 @@ use xtask::shell;
 const PROGRAMS: [&str; 5] = ["busybox", "curl", "dnsmasq", "h2load", "nghttpd"];
 /// What the guest's first process does.
 const INIT: &str = include_str!("../init.sh");
+/// The same of one for a storm.
+const STORM_INIT: &str = include_str!("../storm.sh");
+/// The compiler of that guest: it has compiled already.
+const STORM_COMPILER: &str = "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\ncp /bin/storm \"$2\"\n";
 /// Small files, by their path: names come from the guest's own DNS server, and its only account is root.
 const FILES: &[(&str, &str)] = &[
     ("etc/resolv.conf", "nameserver 127.0.0.1\n"),
@@ -28,34 +32,58 @@ const FILES: &[(&str, &str)] = &[
 /// Makes the archive.
 pub(super) fn make(agent: &Path) -> Result<PathBuf> {
     let root = shell::target_dir().join("kernels/guest");
-    if root.exists() {
-        fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
+    let mut programs = vec![("beyla-rs", agent.to_owned())];
+    for name in PROGRAMS {
+        programs.push((name, shell::which(name).with_context(|| format!("no {name} here"))?));
     }
-    let mut libraries = BTreeSet::new();
-    let found = PROGRAMS.map(|name| shell::which(name).with_context(|| format!("no {name} here")));
-    for (name, from) in PROGRAMS.into_iter().zip(found).chain([("beyla-rs", Ok(agent.to_owned()))]) {
-        let from = from?;
-        put(&root, Path::new("bin").join(name).as_path(), &from)?;
-        libraries.extend(libraries_of(&from));
-    }
-    for library in &libraries {
-        put(&root, library.strip_prefix("/").unwrap_or(library), library)?;
-    }
-    for (path, text) in FILES {
-        write(&root.join(path), text.as_bytes())?;
-    }
+    fill(&root, &programs, INIT)?;
     write(&root.join("srv/large.bin"), &vec![b'.'; LARGE_BYTES])?;
-    write(&root.join("init"), INIT.as_bytes())?;
-    fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
     shell::output(
         Command::new("openssl")
             .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=guest", "-days", "30"])
             .args(["-keyout", "etc/tls.key", "-out", "etc/tls.crt"])
             .current_dir(&root),
     )?;
+    pack(&root)
+}
+
+/// Makes that of a guest in which `test` compares `records` records of `program`.
+pub(super) fn make_storm(test: &Path, program: &Path, records: u64) -> Result<PathBuf> {
+    let root = shell::target_dir().join("kernels/storm");
+    let busybox = shell::which("busybox").context("no busybox here")?;
+    let programs = [("busybox", busybox), ("tls_storm", test.to_owned()), ("storm", program.to_owned())];
+    fill(&root, &programs, STORM_INIT)?;
+    write(&root.join("etc/records"), format!("{records}\n").as_bytes())?;
+    write(&root.join("bin/cc"), STORM_COMPILER.as_bytes())?;
+    fs::set_permissions(root.join("bin/cc"), fs::Permissions::from_mode(0o755))?;
+    pack(&root)
+}
+
+/// Puts programs, their libraries, [`FILES`] and the first process into an empty folder.
+fn fill(root: &Path, programs: &[(&str, PathBuf)], init: &str) -> Result<()> {
+    if root.exists() {
+        fs::remove_dir_all(root).with_context(|| format!("cannot remove {}", root.display()))?;
+    }
+    let mut libraries = BTreeSet::new();
+    for (name, from) in programs {
+        put(root, Path::new("bin").join(name).as_path(), from)?;
+        libraries.extend(libraries_of(from));
+    }
+    for library in &libraries {
+        put(root, library.strip_prefix("/").unwrap_or(library), library)?;
+    }
+    for (path, text) in FILES {
+        write(&root.join(path), text.as_bytes())?;
+    }
+    write(&root.join("init"), init.as_bytes())?;
+    fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+fn pack(root: &Path) -> Result<PathBuf> {
     let archive = root.with_extension("cpio");
     let pack = format!("find . | cpio --quiet -o -H newc -R 0:0 >'{}'", archive.display());
-    shell::run(Command::new("sh").args(["-c", &pack]).current_dir(&root))?;
+    shell::run(Command::new("sh").args(["-c", &pack]).current_dir(root))?;
     Ok(archive)
 }
 

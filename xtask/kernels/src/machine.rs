@@ -17,6 +17,8 @@ const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=1 panic=-1";
 pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Path,
     pub(super) initrd: &'a Path,
+    /// What the kernel is told besides.
+    pub(super) told: &'a str,
     /// Longest that it may take.
     pub(super) limit: Duration,
 }
@@ -43,7 +45,8 @@ impl Machine<'_> {
         let mut command = child::command("qemu-system-x86_64", None);
         command
             .args(["-machine", "pc", "-cpu", PROCESSOR, "-smp", "2", "-m", "1024"])
-            .args(["-nodefaults", "-no-reboot", "-display", "none", "-append", COMMAND_LINE])
+            .args(["-nodefaults", "-no-reboot", "-display", "none"])
+            .args(["-append", &format!("{COMMAND_LINE} {}", self.told)])
             .arg("-kernel")
             .arg(self.kernel)
             .arg("-initrd")

@@ -9,6 +9,7 @@ mod guest;
 mod machine;
 mod report;
 mod scenario;
+mod storm;
 mod transcript;
 mod verdict;
 
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 
 use debian::Offer;
@@ -40,6 +41,9 @@ struct Args {
     /// Longest that a guest may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     limit: u64,
+    /// Instead, compare so many records of TLS with what threads have sent, where programs of uprobes are preempted
+    #[arg(long, value_name = "RECORDS")]
+    storm: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -57,6 +61,9 @@ fn try_kernels(args: &Args) -> Result<()> {
         }
         return Ok(());
     }
+    if let Some(records) = args.storm {
+        return storm_on(&debian, &offers, records, Duration::from_secs(args.limit));
+    }
     let agent = match &args.agent {
         Some(file) => file.clone(),
         None => {
@@ -71,7 +78,7 @@ fn try_kernels(args: &Args) -> Result<()> {
     for offer in &offers {
         let kernel = debian.kernel(offer)?;
         shell::say(format_args!("starting {} under QEMU", offer.package));
-        let machine = Machine { kernel: &kernel, initrd: &initrd, limit: Duration::from_secs(args.limit) };
+        let machine = Machine { kernel: &kernel, initrd: &initrd, told: "", limit: Duration::from_secs(args.limit) };
         match on(&machine, offer) {
             Ok(transcript) => {
                 report::print_check(&transcript);
@@ -89,6 +96,19 @@ fn try_kernels(args: &Args) -> Result<()> {
         bail!("{} wrong:\n    {}\n({seconds} s)", wrong.len(), wrong.join("\n    "));
     }
     shell::say(format_args!("everything was seen on {} kernels; {seconds} s", offers.len()));
+    Ok(())
+}
+
+/// `--storm`.
+fn storm_on(debian: &debian::Debian, offers: &[Offer], records: u64, limit: Duration) -> Result<()> {
+    setup::ensure()?;
+    let initrd = storm::make(records)?;
+    for offer in offers {
+        let kernel = debian.kernel(offer)?;
+        shell::say(format_args!("starting {} under QEMU with {}", offer.package, storm::TOLD));
+        let machine = Machine { kernel: &kernel, initrd: &initrd, told: storm::TOLD, limit };
+        shell::say(format_args!("{}", storm::run(&machine).with_context(|| offer.package.clone())?));
+    }
     Ok(())
 }
 
