@@ -9,7 +9,7 @@ use tests::{
 on_both_backends!(contexts_that_are_passed_on, parents_that_nothing_is_passed_for, no_parent_is_wrong);
 
 /// Rows that start at once.
-const FAST: &[&str] = &["c-threads", "c-fork", "python-threads", "nginx", "asyncio", "node-22", "go"];
+const FAST: &[&str] = &["c-threads", "c-fork", "python-threads", "nginx", "nginx-to-tls", "asyncio", "node-22", "go"];
 
 /// Those of which each parent is found without a header.
 const FOUND: &[&str] = &["c-threads", "c-fork", "python-threads", "nginx"];

@@ -21,11 +21,17 @@ use crate::{
 /// Two workers. Kept upstream connections are fewer than the load has. `protocol`: what it is asked over, if not HTTP/1.
 pub(super) fn nginx(at: &At, keeps_upstream: bool, protocol: &str) -> Service {
     let servers: String = at.back_ends.iter().map(|port| format!("server 127.0.0.1:{port};")).collect();
-    nginx_to(at, &servers, keeps_upstream, protocol)
+    nginx_to(at, &servers, keeps_upstream, protocol, "http")
+}
+
+/// The same, which asks its back ends over TLS.
+pub(super) fn nginx_to_tls(at: &At) -> Service {
+    let servers: String = at.back_ends.iter().map(|port| format!("server 127.0.0.1:{port};")).collect();
+    nginx_to(at, &servers, true, "", "https")
 }
 
 /// The same, to these servers.
-pub(super) fn nginx_to(at: &At, servers: &str, keeps_upstream: bool, protocol: &str) -> Service {
+pub(super) fn nginx_to(at: &At, servers: &str, keeps_upstream: bool, protocol: &str, scheme: &str) -> Service {
     let (keepalive, version) =
         if keeps_upstream { (format!("keepalive {};", at.pool), "1.1") } else { (String::new(), "1.0") };
     let port = free_port();
@@ -35,7 +41,7 @@ pub(super) fn nginx_to(at: &At, servers: &str, keeps_upstream: bool, protocol: &
            listen 127.0.0.1:{port} {protocol} backlog=1024;
            location / {{
              rewrite ^(/[^.?]+.*)$ $1.1 break;
-             proxy_http_version {version}; proxy_set_header Connection \"\"; proxy_pass http://back;
+             proxy_http_version {version}; proxy_set_header Connection \"\"; proxy_pass {scheme}://back;
            }}
          }}"
     );

@@ -111,6 +111,12 @@ pub static RUNTIMES: &[Runtime] = &[
         ..proxy("nginx-asked-http2", || services::version("nginx", "-v"), |at| proxies::nginx(at, true, "http2"))
     },
     proxy("nginx-new-connections", || services::version("nginx", "-v"), |at| proxies::nginx(at, false, "")),
+    // Which request a kept connection is used for shows where it is in the clear.
+    Runtime {
+        back_end: services::BackEnd::Tls,
+        bar: None,
+        ..proxy("nginx-to-tls", || services::version("nginx", "-v"), proxies::nginx_to_tls)
+    },
     proxy("haproxy", || services::version("haproxy", "-v"), proxies::haproxy),
     proxy("apache-event", || services::version("apache2", "-v"), proxies::apache),
     Runtime {

@@ -160,7 +160,7 @@ pub(super) fn behind_a_unix_socket(at: &At) -> Service {
     let mut command = gunicorn_at(at, "plain", "sync", &format!("unix:{}", socket.display()));
     let gunicorn = Program::start(command.env("CALLS", "2"));
     poll("gunicorn listens", || socket.exists().then_some(()));
-    let mut nginx = proxies::nginx_to(at, &format!("server unix:{};", socket.display()), true, "");
+    let mut nginx = proxies::nginx_to(at, &format!("server unix:{};", socket.display()), true, "", "http");
     nginx.programs.push(gunicorn);
     nginx
 }
