@@ -11,6 +11,8 @@ use crate::{
 
 /// Most ends whose other end is waited for; beyond, the oldest are forgotten.
 const WAITING_MAX: usize = 65_536;
+/// Addresses are used again: two ends with the same are those of one connection if they were met within that time.
+const TOGETHER_NS: u64 = 10_000_000_000;
 
 /// What names one end of a connection, such that the other end's name can be told from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +38,8 @@ impl End {
 /// Ends whose other end was not met yet.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
-    waiting: FxHashMap<End, ConnectionId>,
+    /// With when they were met.
+    waiting: FxHashMap<End, (ConnectionId, u64)>,
     order: VecDeque<End>,
 }
 
@@ -47,13 +50,20 @@ impl Pairs {
             return None;
         }
         let names = names(open, info);
+        let mut found = None;
         for end in names.into_iter().flatten() {
-            if let Some(link) = self.waiting.remove(&end.other()) {
-                return Some(link);
+            // All that the other end is called: one has one other end.
+            if let Some((link, met_ns)) = self.waiting.remove(&end.other())
+                && (matches!(end, End::Sequences(..)) || met_ns.abs_diff(info.met_ns) < TOGETHER_NS)
+            {
+                found = found.or(Some(link));
             }
         }
+        if found.is_some() {
+            return found;
+        }
         for end in names.into_iter().flatten() {
-            if self.waiting.insert(end, info.link).is_none() {
+            if self.waiting.insert(end, (info.link, info.met_ns)).is_none() {
                 self.order.push_back(end);
             }
         }
@@ -138,6 +148,29 @@ mod tests {
         assert_eq!(link(1, 1, 4000, 80), None);
         assert_eq!(link(2, 2, 80, 4000), None);
         assert_eq!(link(3, 1, 80, 4000), Some(1));
+    }
+
+    #[test]
+    fn an_address_that_is_used_again_is_of_another_connection() {
+        let mut pairs = Pairs::default();
+        let mut meet = |id, local, remote, sequence, at_ns| {
+            let open = Open { at_ns, ..open(id, local, remote, Some(sequence), MetAt::Beginning) };
+            pairs.on_open(&open, &open.connection()).map(|link| link.0)
+        };
+        let (client, server) = (host(1, 4000), host(2, 80));
+        assert_eq!(meet(1, client, server, [7, 9], 0), None);
+        assert_eq!(meet(2, server, client, [9, 7], 0), Some(1));
+        // The server's end is told first.
+        assert_eq!(
+            meet(3, server, client, [19, 17], 1),
+            None,
+            "the first client's end is not called by its address any more"
+        );
+        assert_eq!(meet(4, client, server, [17, 19], 1), Some(3));
+        // Of the next nobody watches the client.
+        assert_eq!(meet(5, server, client, [29, 27], 2), None);
+        assert_eq!(meet(6, client, server, [37, 39], 2 + TOGETHER_NS), None);
+        assert_eq!(meet(7, server, client, [39, 37], 2 + TOGETHER_NS), Some(6));
     }
 
     #[test]

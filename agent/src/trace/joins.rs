@@ -15,6 +15,8 @@ use crate::model::{
 
 /// An end waits for the other for so long: they are told in the order in which threads came to write them down.
 pub(super) const PATIENCE_NS: u64 = 50_000_000;
+/// The same where the other end is known to be watched: its thread may not have got a processor since it has sent.
+pub(super) const PAIRED_PATIENCE_NS: u64 = 1_000_000_000;
 /// Of a connection that was met so long ago and has no other end on this host, none is waited for any more.
 const YOUNG_NS: u64 = 1_000_000_000;
 /// Most ends of either kind that wait.
@@ -69,6 +71,7 @@ pub(super) struct Asked {
 #[derive(Debug, Default)]
 pub(super) struct Joins {
     asked: FxHashMap<Request, Asked>,
+    /// With the moment until which they wait.
     served: FxHashMap<Request, (Key, u64)>,
     /// Those that are over or were waited for, with the moment from which they are forgotten.
     leaving: VecDeque<(u64, Request, Role)>,
@@ -87,22 +90,29 @@ impl Joins {
     }
 
     /// A server's end. Gives the client's, if that was told before; else the server's waits for it.
-    pub(super) fn on_served(&mut self, request: Request, key: Key, start_ns: u64) -> Option<Asked> {
+    pub(super) fn on_served(
+        &mut self,
+        request: Request,
+        key: Key,
+        start_ns: u64,
+        connection: &ConnectionInfo,
+    ) -> Option<Asked> {
         // What was over before cannot be what is answered: that is another at the same place.
         let asked = self.asked.remove(&request);
         if let Some(asked) = asked.filter(|asked| asked.end_ns.is_none_or(|end_ns| end_ns >= start_ns)) {
             return Some(asked);
         }
         if self.served.len() < WAITING_MAX {
-            self.served.insert(request, (key, start_ns));
-            self.leaving.push_back((start_ns.saturating_add(PATIENCE_NS), request, Role::Server));
+            let until_ns = start_ns.saturating_add(patience_ns(connection));
+            self.served.insert(request, (key, until_ns));
+            self.leaving.push_back((until_ns, request, Role::Server));
         }
         None
     }
 
-    /// Whether a server's end waits for its client's.
-    pub(super) fn waits(&self, request: Request, server: Key) -> bool {
-        self.served.get(&request).is_some_and(|&(key, _)| key == server)
+    /// Until when a server's end waits for its client's, if it does.
+    pub(super) fn waits(&self, request: Request, server: Key) -> Option<u64> {
+        self.served.get(&request).filter(|(key, _)| *key == server).map(|&(_, until_ns)| until_ns)
     }
 
     /// A client's end is over. Its server's may be told a moment later.
@@ -124,8 +134,8 @@ impl Joins {
                     self.asked.remove(&request);
                 }
                 Role::Server => {
-                    if let Some(&(key, start_ns)) = self.served.get(&request)
-                        && start_ns.saturating_add(PATIENCE_NS) <= until_ns
+                    if let Some(&(key, latest_ns)) = self.served.get(&request)
+                        && latest_ns <= until_ns
                     {
                         self.served.remove(&request);
                         forgotten(key);
@@ -155,6 +165,10 @@ impl Joins {
     pub(super) fn len(&self) -> usize {
         self.asked.len() + self.served.len()
     }
+}
+
+fn patience_ns(connection: &ConnectionInfo) -> u64 {
+    if connection.is_paired { PAIRED_PATIENCE_NS } else { PATIENCE_NS }
 }
 
 /// Whether the other end is on this host as far as its address tells.

@@ -22,7 +22,7 @@ use rustc_hash::FxHashMap;
 
 use self::{
     ids::Ids,
-    joins::{Asked, Joins, PATIENCE_NS, Request, WAITING_MAX},
+    joins::{Asked, Joins, Request, WAITING_MAX},
     orphans::{Orphan, Orphans},
     parents::Parents,
     sampling::{HeadSampling, Sampler},
@@ -321,7 +321,7 @@ impl Tracer {
         let Opened { key, start_ns, parent: carried, is_health_check, .. } = *opened;
         self.parents.on_request(connection, opened);
         self.servers.insert(opened.thread.tgid);
-        let asked = request.and_then(|request| self.joins.on_served(request, key, start_ns));
+        let asked = request.and_then(|request| self.joins.on_served(request, key, start_ns, connection));
         // A client that hands on what it was given stands in between; else what it has written is its own span, or its SDK's.
         let asked = asked.filter(|asked| carried.is_none() || carried == asked.carried);
         let (trace_id, parent, remote) = match (asked, carried) {
@@ -333,10 +333,12 @@ impl Tracer {
         };
         let is_health_check = is_health_check || asked.is_some_and(|asked| asked.context.is_health_check);
         let has_calls = self.adopt(opened, Adopter { trace_id, span_id, remote, is_health_check });
-        if parent.is_none() && request.is_some_and(|request| self.joins.waits(request, key)) {
+        if parent.is_none()
+            && let Some(until_ns) = request.and_then(|request| self.joins.waits(request, key))
+        {
             self.served.insert(key, (trace_id, span_id));
             if joins::is_local(connection) {
-                self.unsettle(trace_id, start_ns.saturating_add(PATIENCE_NS));
+                self.unsettle(trace_id, until_ns);
             }
         }
         Open { key, trace_id, span_id, parent, cause: None, remote, request: None, has_calls, is_health_check }

@@ -358,14 +358,18 @@ fn a_server_that_is_done_before_its_client_is_told_waits_and_so_does_what_it_has
 
 #[test]
 fn nobody_waits_for_long() {
-    let mut bed = Bed::new();
-    let (_, server) = bed.pair();
-    let served = bed.open(&server, Role::Server, thread(1), 10);
-    let served = bed.finish(served, 20);
-    assert!(bed.tracer.settles_ns(&served).is_some());
-    bed.tracer.on_time(10 + PATIENCE_NS);
-    assert_eq!(bed.tracer.settles_ns(&served), None);
-    assert_eq!(bed.tracer.joins.len() + bed.tracer.served.len(), 0);
+    for (is_paired, patience_ns) in [(false, joins::PATIENCE_NS), (true, joins::PAIRED_PATIENCE_NS)] {
+        let mut bed = Bed::new();
+        let (_, mut server) = bed.pair();
+        server.is_paired = is_paired;
+        let served = bed.open(&server, Role::Server, thread(1), 10);
+        let served = bed.finish(served, 20);
+        bed.tracer.on_time(10 + patience_ns - 20_000_000);
+        assert!(bed.tracer.settles_ns(&served).is_some());
+        bed.tracer.on_time(10 + patience_ns);
+        assert_eq!(bed.tracer.settles_ns(&served), None);
+        assert_eq!(bed.tracer.joins.len() + bed.tracer.served.len(), 0);
+    }
 }
 
 /// As of a client that opens and resets HTTP/2 streams: a round can bring millions.
@@ -381,7 +385,7 @@ fn of_too_many_at_once_not_all_wait() {
     for waiting in [served.len(), unsettled.len(), joins.len()] {
         assert!(waiting <= WAITING_MAX, "{waiting}");
     }
-    bed.tracer.on_time(10 + PATIENCE_NS);
+    bed.tracer.on_time(10 + joins::PAIRED_PATIENCE_NS);
     let Tracer { served, unsettled, joins, .. } = &bed.tracer;
     assert_eq!((served.len(), unsettled.len(), joins.len()), (0, 0, 0));
 }
