@@ -12,8 +12,8 @@ use ::tests::{
 use serde_json::Value;
 
 use crate::{
-    ask::{self, Ask, Told},
-    plan::{Age, ClientKind, Round, ServerKind, Sizes, Trouble},
+    ask::{self, Ask, Shape, Told},
+    plan::{Age, ClientKind, Round, ServerKind, Trouble},
     round::{Happened, Life},
     servers::service,
 };
@@ -233,8 +233,7 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         // It says so itself, where the machine is so busy that its libraries do not get their probes in time.
         let lacks_probes =
             round.wire.is_tls() && life.log.iter().any(|line| line.contains("are still being looked for"));
-        let is_long = |one: &Told| is_long(round, asks[&one.number]);
-        for Strict { one, nth, is_behind_long } in strict(round, happened, life, is_long) {
+        for Strict { one, nth, is_behind_long, may_be_hidden } in strict(round, happened, life, &asks) {
             let ask = asks[&one.number];
             for (part, _) in &parts {
                 let left = leave(round, part.0).saturating_add(if is_behind_long { FOLLOWED_AFTER } else { 0 });
@@ -254,7 +253,7 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
                 let spans = found.get(&(*part, one.number));
                 let what = match spans.and_then(|spans| spans.first()) {
                     Some((_, span)) if status(span).is_some() && (is_call(span) == ask.is_call) => continue,
-                    Some((_, span)) if is_unseen(span) && may_hide_responses(round) => continue,
+                    Some((_, span)) if is_unseen(span) && may_be_hidden => continue,
                     Some((_, span)) if round.age == Age::Younger => format!("without status: {}", row(span)),
                     // What stood in a table of headers before may be unknown.
                     Some((_, span)) if round.wire.is_http2() && !is_unseen(span) => continue,
@@ -380,10 +379,12 @@ struct Strict<'a> {
     nth: Option<usize>,
     /// It is a long one, or one that was asked just before it is.
     is_behind_long: bool,
+    /// Its response may stand within what is not captured, or one before it on its connection.
+    may_be_hidden: bool,
 }
 
 /// Requests that this agent has to tell of, unless [`leave`] leaves them out.
-fn strict<'a>(round: &Round, happened: &'a Happened, life: &Life, is_long: impl Fn(&Told) -> bool) -> Vec<Strict<'a>> {
+fn strict<'a>(round: &Round, happened: &'a Happened, life: &Life, asks: &HashMap<u64, &Ask>) -> Vec<Strict<'a>> {
     let mut by_port: BTreeMap<u16, Vec<&Told>> = BTreeMap::new();
     for told in &happened.told {
         by_port.entry(told.port).or_default().push(told);
@@ -393,27 +394,43 @@ fn strict<'a>(round: &Round, happened: &'a Happened, life: &Life, is_long: impl 
         on_it.sort_by_key(|told| told.start);
         let is_older = on_it.iter().any(|told| told.start < life.ready);
         let later: Vec<&Told> = on_it.into_iter().filter(|told| told.start >= life.ready).collect();
+        let asked: Vec<&Ask> = later.iter().map(|told| asks[&told.number]).collect();
+        let hidden_from = first_hidden(round, &asked);
         for (nth, &one) in later.iter().enumerate() {
             if one.end <= life.stopped && one.status.is_some() {
                 // Place is found again within two exchanges.
                 let behind = nth.saturating_sub(2 * round.streams);
-                let is_behind_long = later[behind..=nth].iter().any(|before| is_long(before));
-                strict.push(Strict { one, nth: is_older.then_some(nth), is_behind_long });
+                let is_behind_long = asked[behind..=nth].iter().any(|before| is_long(round, before));
+                let may_be_hidden = hidden_from.is_some_and(|from| nth >= from);
+                strict.push(Strict { one, nth: is_older.then_some(nth), is_behind_long, may_be_hidden });
             }
         }
     }
     strict
 }
 
-/// Whether a response may begin within what is not captured, as docs/limitations.md says: of a server that writes several at once, and
-/// long ones, of which it says the length chunk by chunk.
-fn may_hide_responses(round: &Round) -> bool {
-    round.wire.is_pipelined() && round.server == ServerKind::Node && round.sizes == Sizes::Large
+/// Bytes of responses that sockets take for certain before a server has to wait.
+const TAKEN_AT_ONCE: usize = 65_536;
+/// Bytes of a later piece that are captured.
+const LATER_HEAD: usize = 64;
+
+/// From which request of a connection on a response may stand within what is not captured, as docs/limitations.md says: of a server
+/// that writes several at once where its socket was full, behind one of which it says the length chunk by chunk. Which response is
+/// whose is not known from there on.
+fn first_hidden(round: &Round, asked: &[&Ask]) -> Option<usize> {
+    if !round.wire.is_pipelined() || round.server != ServerKind::Node {
+        return None;
+    }
+    let may_hide = |at_once: &[&Ask]| {
+        let is_chunked = |ask: &&Ask| ask.answer.shape != Shape::Whole && ask.answer.bytes > LATER_HEAD;
+        at_once.iter().map(|ask| ask.answer.bytes).sum::<usize>() > TAKEN_AT_ONCE && at_once.iter().any(is_chunked)
+    };
+    asked.windows(round.streams.min(asked.len()).max(1)).position(may_hide)
 }
 
 /// Whether responses may be told of other requests, as docs/limitations.md says: a client that keeps the same number of requests
 /// open all the time, on connections that are seen from their midst on only or where records were lost, cannot be told from one that
-/// does not pipeline.
+/// does not pipeline. Neither can one whose batch ends with requests that go one by one, where plaintext of rustls is found again then.
 fn may_be_off(round: &Round, had_loss: bool) -> bool {
     let has_rustls = round.wire.is_tls() && (round.server == ServerKind::Hyper || round.client == ClientKind::Rust);
     let is_seen_in_midst = match round.age {
@@ -421,7 +438,8 @@ fn may_be_off(round: &Round, had_loss: bool) -> bool {
         Age::OlderResting => has_rustls,
         Age::OlderBusy | Age::Restarted => true,
     };
-    round.wire.is_pipelined() && !round.is_batched() && (had_loss || is_seen_in_midst)
+    let is_seen_alone = !round.is_batched() || has_rustls && had_loss;
+    round.wire.is_pipelined() && is_seen_alone && (had_loss || is_seen_in_midst)
 }
 
 /// What a span says that is not so.
@@ -616,7 +634,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ask::{Answer, Send, Shape};
+    use crate::{
+        ask::{Answer, Send},
+        plan::Wire,
+    };
 
     fn span(port: u16, more: (&str, Value)) -> ReceivedSpan {
         let text = String::new;
@@ -684,6 +705,31 @@ mod tests {
             };
             let wrong = judge(&round, &happened).wrong;
             assert_eq!(wrong.is_empty(), is_right, "{again} {wrong:?}");
+        }
+    }
+
+    #[test]
+    fn responses_are_hidden_from_where_a_full_socket_may_have_held_up_one_of_unknown_length() {
+        let drawn = |wire, server| Round { wire, server, streams: 3, ..Round::draw(1, 0) };
+        let ask = |bytes, shape| {
+            let (answer, send) = (Answer { status: 200, bytes, delay_ms: 0, shape }, Send::Nothing);
+            Ask { number: 7, is_call: false, method: "GET".to_owned(), answer, send, by_query: false }
+        };
+        let (small, chunked) = (ask(100, Shape::Whole), ask(300, Shape::Pieces));
+        let (large, pieces) = (ask(70_000, Shape::Whole), ask(70_000, Shape::Pieces));
+        let node = drawn(Wire::Pipelined, ServerKind::Node);
+        for (asked, from) in [
+            (vec![&small, &chunked, &small, &chunked], None),
+            (vec![&small, &large, &small, &large], None),
+            (vec![&small, &small, &small, &pieces, &small], Some(1)),
+            (vec![&chunked, &small, &small, &large, &small], None),
+            (vec![&chunked, &small, &large, &small], Some(0)),
+            (vec![&pieces], Some(0)),
+            (vec![], None),
+        ] {
+            assert_eq!(first_hidden(&node, &asked), from);
+            assert_eq!(first_hidden(&drawn(Wire::Http1, ServerKind::Node), &asked), None);
+            assert_eq!(first_hidden(&drawn(Wire::Pipelined, ServerKind::Go), &asked), None);
         }
     }
 }
