@@ -131,7 +131,15 @@ fn no_record_has_another_threads_bytes() {
         } else if is_done {
             break;
         }
-        assert!(last.elapsed() < LONG, "the program stands still: {:#?}", program.stderr.so_far());
+        assert!(
+            last.elapsed() < LONG,
+            "the program stands still: {} of {asked} records that it was asked for were seen, {} lost, {} mixed; it says {:#?}, {:#?}",
+            seen.compared,
+            capture.lost(),
+            seen.mixed.len(),
+            program.stdout.so_far(),
+            program.stderr.so_far()
+        );
         if taken == 0 {
             capture.wait(Duration::from_millis(1));
         }
