@@ -42,6 +42,7 @@ pub const TESTS: &[Program] = &[
     program("openssl", "openssl"),
     program("socat", "socat"),
     program("ip", "iproute2"),
+    program("nft", "nftables"),
     program("setpriv", "util-linux"),
     program("taskset", "util-linux"),
     program("chrt", "util-linux"),
