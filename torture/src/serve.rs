@@ -102,7 +102,8 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>) {
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+/// Serves a connection.
+pub(crate) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(200);
     // How a connection ends is the client's business.

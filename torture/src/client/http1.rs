@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{Semaphore, mpsc},
 };
 
@@ -35,7 +35,7 @@ pub(super) async fn requests(
             // In a batch as many as there is room for go in one write.
             let room_left = room.available_permits() > 0;
             if !bytes.is_empty() && (is_over || !room_left || sent == before) {
-                write.write_all(&bytes).await?;
+                say(&mut write, &bytes).await?;
                 bytes.clear();
             }
             if is_over {
@@ -52,14 +52,14 @@ pub(super) async fn requests(
                 bytes.extend(body.into_iter().flatten());
                 continue;
             }
-            write.write_all(&bytes).await?;
+            say(&mut write, &bytes).await?;
             bytes.clear();
             for piece in body {
-                write.write_all(&piece).await?;
+                say(&mut write, &piece).await?;
             }
         }
         if !bytes.is_empty() {
-            write.write_all(&bytes).await?;
+            say(&mut write, &bytes).await?;
         }
         drop(in_flight);
         anyhow::Ok(write)
@@ -116,6 +116,12 @@ pub(super) async fn requests(
         return Ok(None);
     }
     Ok(Some(Box::new((write, read))))
+}
+
+/// Writes, and leaves nothing behind: what tokio-rustls has taken and its socket has not waits for the next write or flush.
+async fn say(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<()> {
+    to.write_all(bytes).await?;
+    Ok(to.flush().await?)
 }
 
 /// The head, and the pieces of the body.

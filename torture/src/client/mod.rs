@@ -277,4 +277,34 @@ mod tests {
         let failed: Vec<_> = told.iter().filter(|told| told.error.is_some()).collect();
         assert_eq!((told.len(), failed.len()), (requests, 0), "{failed:?}");
     }
+
+    /// Over a stream that holds what it is given until it is flushed, as TLS may.
+    #[test]
+    fn what_is_asked_leaves() {
+        let asks = Round { wire: Wire::Http1, connections: 1, requests: 20, ..Round::draw(9001, 281) }.asks();
+        let queue: Queue = Arc::new(Mutex::new(asks[0].clone().into()));
+        let orders = Orders {
+            wire: Wire::Http1,
+            port: 0,
+            certificate: String::new(),
+            before: 0,
+            streams: 1,
+            is_batched: false,
+            lifetime: 0,
+            pace_us: 0,
+            asks,
+        };
+        let (_stage, stage) = watch::channel(Stage::Go);
+        let (connected, _connected) = mpsc::unbounded_channel();
+        let shared = Shared { orders: Arc::new(orders), stage, connected, told: Arc::default() };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let (client, server) = tokio::io::duplex(1 << 16);
+            tokio::spawn(crate::serve::serve(server));
+            let held = Box::new(tokio::io::BufStream::with_capacity(1 << 16, 1 << 16, client));
+            let made = http1::requests(&shared, held, 0, &queue, 0);
+            tokio::time::timeout(Duration::from_secs(20), made).await.expect("all is answered").expect("well");
+        });
+        assert_eq!(shared.told.lock().unwrap_or_else(PoisonError::into_inner).len(), 20);
+    }
 }
