@@ -442,7 +442,7 @@ fn first_hidden(round: &Round, asked: &[&Ask]) -> Option<usize> {
 
 /// Whether responses may be told of other requests, as docs/limitations.md says: a client that keeps the same number of requests
 /// open all the time, on connections that are seen from their midst on only or where records were lost, cannot be told from one that
-/// does not pipeline. Neither can one whose batch ends with requests that go one by one, where plaintext of rustls is found again then.
+/// does not pipeline. Neither can one whose batch ends with requests that go one by one, where plaintext of rustls is found then.
 fn may_be_off(round: &Round, had_loss: bool) -> bool {
     let has_rustls = round.wire.is_tls() && (round.server == ServerKind::Hyper || round.client == ClientKind::Rust);
     let is_seen_in_midst = match round.age {
@@ -450,7 +450,7 @@ fn may_be_off(round: &Round, had_loss: bool) -> bool {
         Age::OlderResting => has_rustls,
         Age::OlderBusy | Age::Restarted => true,
     };
-    let is_seen_alone = !round.is_batched() || has_rustls && had_loss;
+    let is_seen_alone = !round.is_batched() || has_rustls;
     round.wire.is_pipelined() && is_seen_alone && (had_loss || is_seen_in_midst)
 }
 

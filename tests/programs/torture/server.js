@@ -64,11 +64,12 @@ function answerCall(response, status, bytes, shape) {
   pieces(response, all, shape, () => response.end());
 }
 
-const settings = { maxConcurrentStreams: 200 };
+// A hundred large bodies at once take more than the 10 MB that Node lets a session have before it refuses streams.
+const limits = { settings: { maxConcurrentStreams: 200 }, maxSessionMemory: 1000 };
 const servers = [
   http.createServer(answer),
-  http2.createServer({ settings }, answer),
-  http2.createSecureServer({ cert, key, allowHTTP1: true, settings }, answer),
+  http2.createServer(limits, answer),
+  http2.createSecureServer({ cert, key, allowHTTP1: true, ...limits }, answer),
 ];
 servers[0].keepAliveTimeout = 60000;
 // Where much is to be written yet, Node pauses its parser; of TLS it hands it what has come all the same, takes that for an error of the
