@@ -14,6 +14,7 @@ pub mod procs;
 pub mod protocols;
 pub mod recording;
 pub mod run;
+pub mod runtimes;
 mod server;
 mod sys;
 pub mod telemetry;

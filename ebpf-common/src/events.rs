@@ -87,8 +87,11 @@ pub struct Data {
     pub tid: u32,
     /// See [`Frames`]; 0 where no frames are followed.
     pub frames: u32,
-    /// The task, goroutine or virtual thread that ran on it; 0 where there is none, or none is known.
+    /// The task, goroutine or virtual thread that ran on it, of those that one has begun the first; 0 where there is none, or none
+    /// is known.
     pub work: u64,
+    /// When what that does here was begun by it (a task of its own), in ns of `CLOCK_MONOTONIC`; 0: nothing else was.
+    pub begun_ns: u64,
     /// The connection: see [`Open::conn`].
     pub conn: u64,
     /// When the call returned, in ns of `CLOCK_MONOTONIC`.
@@ -399,7 +402,7 @@ pub struct DnsResponse {
 }
 
 const _: () = assert!(size_of::<DnsResponse>() == 32);
-const _: () = assert!(size_of::<Data>() == 88);
+const _: () = assert!(size_of::<Data>() == 96);
 const _: () = assert!(size_of::<Open>() == 256);
 const _: () = assert!(size_of::<State>() == 48);
 const _: () = assert!(size_of::<Bind>() == 32);

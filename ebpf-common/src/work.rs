@@ -5,6 +5,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Most processes with a plan.
 pub const PLANS_MAX: u32 = 4096;
+/// Tasks whose beginning is remembered.
+pub const TASKS_MAX: u32 = 16_384;
 /// Most steps of a chain.
 pub const STEPS_MAX: usize = 4;
 
@@ -13,12 +15,18 @@ pub const CHAIN: u32 = 1;
 /// [`Plan::kind`]: nginx. What its event loop keeps with a socket is the socket's `ngx_connection_t`; that of a connection
 /// to an upstream leads to the request that it is used for, and from there to the client's.
 pub const NGINX: u32 = 2;
+/// [`Plan::kind`]: Python's asyncio. [`Plan::offsets`] are the dictionary of the tasks that run (`asyncio`'s `_current_tasks`), the event
+/// loop, and the thread's pointer (`fs`) of the thread that runs it; where `steps` is not 0, dictionaries are those of Python before 3.11.
+pub const ASYNCIO: u32 = 3;
+
+/// Bit of a unit's number: the number is that of a task whose beginning was seen, and the moment of that. Else it is an address.
+pub const SEEN_TO_BEGIN: u64 = 1 << 63;
 
 /// How the unit of work is read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Plan {
-    /// [`CHAIN`] or [`NGINX`].
+    /// [`CHAIN`], [`NGINX`] or [`ASYNCIO`].
     pub kind: u32,
     /// Steps of a chain.
     pub steps: u32,

@@ -151,6 +151,25 @@ pub struct Many {
     pub len: u32,
 }
 
+/// A task of a process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TaskKey {
+    /// Its address in the process.
+    pub object: u64,
+    pub tgid: u64,
+}
+
+/// What a task is done for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TaskOrigin {
+    /// The first in the row of tasks of which each has begun the next.
+    pub unit: u64,
+    /// When that one began what this one belongs to; 0: this is the first.
+    pub begun_ns: u64,
+}
+
 /// A TLS object of a process.
 #[repr(C)]
 #[derive(Clone, Copy)]

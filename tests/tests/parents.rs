@@ -6,13 +6,16 @@ use tests::{
     parents::{Bed, Cell, Pattern, RUNTIMES},
 };
 
-on_both_backends!(contexts_that_are_passed_on, parents_that_nothing_is_passed_for, no_parent_is_wrong);
+on_both_backends!(contexts_that_are_passed_on, parents_that_nothing_is_passed_for, parents_by_task, no_parent_is_wrong);
 
 /// Rows that start at once.
 const FAST: &[&str] = &["c-threads", "c-fork", "python-threads", "nginx", "nginx-to-tls", "asyncio", "node-22", "go"];
 
 /// Those of which each parent is found without a header.
 const FOUND: &[&str] = &["c-threads", "c-fork", "python-threads", "nginx"];
+
+/// The same, where a request's calls are made side by side, too, by tasks that it has begun.
+const FOUND_BY_TASK: &[&str] = &["asyncio"];
 
 /// Asks some of them, and gives what is under a bar.
 fn faults(backend: Backend, names: &[&str], patterns: &[Pattern], cell: Cell) -> Vec<String> {
@@ -44,6 +47,13 @@ fn contexts_that_are_passed_on(backend: Backend) {
 fn parents_that_nothing_is_passed_for(backend: Backend) {
     let cell = Cell { pattern: Pattern::Sequential, concurrency: 16, requests: 100, headers: false };
     let faults = faults(backend, FOUND, &[Pattern::Sequential, Pattern::Pause], cell);
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// The loop reads for all tasks, and calls share connections, fewer than there are requests.
+fn parents_by_task(backend: Backend) {
+    let cell = Cell { pattern: Pattern::Sequential, concurrency: 16, requests: 200, headers: false };
+    let faults = faults(backend, FOUND_BY_TASK, Pattern::ALL, cell);
     assert!(faults.is_empty(), "{faults:#?}");
 }
 

@@ -84,6 +84,7 @@ fn check(out: &mut Output, open: &mut HashSet<Key>) {
     for event in out.drain() {
         match event {
             Event::Opened(opened) => assert!(open.insert(opened.key), "opened twice: {opened:?}"),
+            Event::Answered(key, _) => assert!(open.contains(&key), "answered, but not open: {key:?}"),
             Event::Finished(key, exchange) => {
                 assert!(open.remove(&key), "never opened, or over already: {exchange:?}");
                 assert!(exchange.start_ns <= exchange.end_ns, "an end before its beginning: {exchange:?}");

@@ -320,7 +320,12 @@ impl<'a> Data<'a> {
         Some(Self {
             id: ConnectionId(header.conn),
             at_ns: header.at_ns,
-            thread: Thread { tgid: ProcessId(header.tgid), tid: ThreadId(header.tid), work: header.work },
+            thread: Thread {
+                tgid: ProcessId(header.tgid),
+                tid: ThreadId(header.tid),
+                work: header.work,
+                begun_ns: header.begun_ns,
+            },
             direction,
             flags: DataFlags(header.flags),
             position: header.position,

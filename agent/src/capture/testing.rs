@@ -11,7 +11,7 @@ use crate::model::{
 /// The process whose events these are.
 pub(crate) const PROCESS: ProcessId = ProcessId(7);
 
-const THREAD: Thread = Thread { tgid: PROCESS, tid: ThreadId(0), work: 0 };
+const THREAD: Thread = Thread { tgid: PROCESS, tid: ThreadId(0), work: 0, begun_ns: 0 };
 
 /// A connection was met, of which the ends are not known.
 pub(crate) const fn open(id: ConnectionId, at_ns: u64) -> Open<'static> {

@@ -28,6 +28,9 @@ const CONTINUATION: &str = "tls_frames";
 /// See [`CONTINUATION`].
 const CONTINUATIONS: &str = "TAIL_CALLS_TLS";
 
+/// The program at the beginning of tasks.
+const TASKS: &str = "asyncio_task";
+
 /// The program that is tried where it is not known yet how probes are put in place.
 const TRIED: &str = "tls_free";
 
@@ -151,6 +154,15 @@ impl Probes for Capture {
 }
 
 impl Capture {
+    /// Puts the probe in place that tells of tasks of Python's asyncio when they begin.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn probe_tasks(&mut self, file: &File, offset: u64) -> Result<Vec<Uprobe>, ProbeError> {
+        // Not by its path, which may mean another file by now.
+        self.put(TASKS, &format!("/proc/self/fd/{}", file.as_raw_fd()), &[(offset, 0)], TLS_ALL_FILES)
+    }
+
     /// Takes up no more TLS objects: sockets are told of no longer, and what is met now could not be bound to its
     /// connection.
     pub(super) fn leave_new_streams_out(&mut self) {

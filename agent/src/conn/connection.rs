@@ -234,7 +234,7 @@ impl Connection {
 
     /// No more moves in a direction; so many bytes have.
     fn on_end_of(&mut self, direction: Direction, moved: u64, at_ns: u64, out: &mut Output) {
-        let thread = Thread { tgid: self.tgid, tid: ThreadId::NONE, work: 0 };
+        let thread = Thread { tgid: self.tgid, tid: ThreadId::NONE, work: 0, begun_ns: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
         flow.on_moved(direction, moved, at_ns, thread, out);
@@ -246,7 +246,7 @@ impl Connection {
         self.is_over = true;
         // A response may have been among what was lost.
         let end = if self.may_have_lost(moved) { End::Forgotten } else { end };
-        let thread = Thread { tgid: self.tgid, tid: ThreadId::NONE, work: 0 };
+        let thread = Thread { tgid: self.tgid, tid: ThreadId::NONE, work: 0, begun_ns: 0 };
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
         for direction in [Direction::Received, Direction::Sent] {

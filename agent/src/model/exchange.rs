@@ -136,6 +136,8 @@ pub trait IsHealthCheck: std::fmt::Debug + Send + Sync {
 pub enum Event {
     /// A request has begun.
     Opened(Opened),
+    /// The response to a request that has begun does, written by a thread that carries on a unit of work.
+    Answered(Key, Thread),
     /// It is over. What was opened always finishes.
     Finished(Key, Exchange),
 }
@@ -145,7 +147,7 @@ impl Event {
     #[must_use]
     pub fn finished(self) -> Option<Exchange> {
         match self {
-            Self::Opened(_) => None,
+            Self::Opened(_) | Self::Answered(..) => None,
             Self::Finished(_, exchange) => Some(exchange),
         }
     }

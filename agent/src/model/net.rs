@@ -73,8 +73,11 @@ pub struct Thread {
     pub tgid: ProcessId,
     /// Thread id.
     pub tid: ThreadId,
-    /// The unit of work that ran on it: a task, goroutine or virtual thread. 0 where there is none, or none is known.
+    /// The unit of work that ran on it: a task, goroutine or virtual thread, of those that one has begun the first. 0 where there is
+    /// none, or none is known.
     pub work: u64,
+    /// When what ran on it was begun by that (a task of its own), in ns of `CLOCK_MONOTONIC`; 0: the unit itself ran.
+    pub begun_ns: u64,
 }
 
 /// What the kernel's TCP said of a connection when a piece moved over it.

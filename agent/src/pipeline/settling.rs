@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
 use crate::{
-    model::{exchange::Exchange, net::ConnectionInfo},
+    model::{exchange::Exchange, net::ConnectionInfo, trace_context::TraceId},
     trace::{Context, Joined},
 };
 
@@ -14,10 +17,14 @@ const HELD_MAX: usize = 20_000;
 /// One that is held.
 type Held = (ConnectionInfo, Exchange, Context);
 
-/// What is held, by the moment until which it is and a number of its own.
+/// Until when one is held, and a number of its own.
+type At = (u64, u64);
+
+/// What is held.
 #[derive(Default)]
 pub(super) struct Settling {
-    held: BTreeMap<(u64, u64), Box<Held>>,
+    held: BTreeMap<At, Box<Held>>,
+    by_trace: FxHashMap<TraceId, SmallVec<[At; 2]>>,
     next: u64,
 }
 
@@ -34,28 +41,48 @@ impl Settling {
         if self.held.len() >= HELD_MAX {
             return Some(exchange);
         }
-        self.held.insert((until_ns, self.next), Box::new((connection.clone(), exchange, context)));
+        let at = (until_ns, self.next);
         self.next += 1;
+        self.insert(at, Box::new((connection.clone(), exchange, context)));
         None
     }
 
-    /// Corrects what is held by what has become known, and gives those that need not wait any more.
-    pub(super) fn release(&mut self, joined: &[Joined], now_ns: u64) -> Vec<Held> {
+    fn insert(&mut self, at: At, held: Box<Held>) {
+        self.by_trace.entry(held.2.trace_id).or_default().push(at);
+        self.held.insert(at, held);
+    }
+
+    /// Corrects what is held by what has become known, and gives those that need not wait any more. `settled`: traces that turned out to be
+    /// no parts of others.
+    pub(super) fn release(&mut self, joined: &[Joined], settled: &[TraceId], now_ns: u64) -> Vec<Held> {
         if self.held.is_empty() {
             return Vec::new();
         }
         let mut released = Vec::new();
         for joined in joined {
-            let is_meant = |_: &(u64, u64), held: &mut Box<Held>| held.2.trace_id == joined.before;
-            for (at, mut held) in self.held.extract_if(.., is_meant).collect::<Vec<_>>() {
-                joined.correct(&mut held.2);
-                self.held.insert((joined.settles_ns, at.1), held);
+            for at in self.by_trace.remove(&joined.before).unwrap_or_default() {
+                if let Some(mut held) = self.held.remove(&at) {
+                    joined.correct(&mut held.2);
+                    self.insert((joined.settles_ns, at.1), held);
+                }
+            }
+        }
+        for trace_id in settled {
+            for at in self.by_trace.remove(trace_id).unwrap_or_default() {
+                released.extend(self.held.remove(&at).map(|held| *held));
             }
         }
         while let Some(entry) = self.held.first_entry()
             && entry.key().0 <= now_ns
         {
-            released.push(*entry.remove());
+            let (at, held) = entry.remove_entry();
+            if let Some(of_trace) = self.by_trace.get_mut(&held.2.trace_id) {
+                of_trace.retain(|other| *other != at);
+                if of_trace.is_empty() {
+                    self.by_trace.remove(&held.2.trace_id);
+                }
+            }
+            released.push(*held);
         }
         released
     }
@@ -74,7 +101,7 @@ mod tests {
         };
         assert!((0..HELD_MAX as u64).all(|number| hold(&mut settling, number).is_none()));
         assert!(hold(&mut settling, HELD_MAX as u64).is_some());
-        assert_eq!((settling.release(&[], 9).len(), settling.release(&[], 10).len()), (0, HELD_MAX));
+        assert_eq!((settling.release(&[], &[], 9).len(), settling.release(&[], &[], 10).len()), (0, HELD_MAX));
         assert!(hold(&mut settling, 1).is_none());
     }
 }

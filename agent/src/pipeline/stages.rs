@@ -147,8 +147,8 @@ impl Stages {
     /// Lets go of what has its place in a trace now.
     fn settle(&mut self, now_ns: u64) {
         self.tracer.on_time(now_ns);
-        let joined = self.tracer.take_joined();
-        for (connection, exchange, context) in self.settling.release(&joined, now_ns) {
+        let (joined, settled) = (self.tracer.take_joined(), self.tracer.take_settled());
+        for (connection, exchange, context) in self.settling.release(&joined, &settled, now_ns) {
             self.record_or_hold(&connection, exchange, context);
         }
     }
@@ -177,6 +177,7 @@ impl Stages {
                     self.last = Some(asked);
                 }
             }
+            Event::Answered(key, thread) => self.tracer.on_answered(key, thread),
             Event::Finished(key, mut exchange) => {
                 let context = self.tracer.on_finished(key, &exchange);
                 self.add_environment(&mut exchange, &context);

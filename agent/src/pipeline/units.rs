@@ -1,10 +1,21 @@
 //! Tells the kernel side how to read which unit of work a thread of a process carries on, where threads are shared among requests.
 
-use std::collections::HashSet;
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    fs::File,
+    time::{Duration, Instant},
+};
 
-use ebpf_common::work::{NGINX, Plan};
+use ebpf_common::work::{ASYNCIO, NGINX, Plan};
 
-use crate::{capture::Capture, model::ids::ProcessId, procs::fs::ProcFs, trace::Tracer};
+use crate::{
+    capture::{Capture, Uprobe},
+    model::ids::ProcessId,
+    procs::fs::{FileId, ProcFs},
+    runtimes::{Asyncio, Finder, Found},
+    tls::Probes,
+    trace::Tracer,
+};
 
 /// Programs whose event loop is nginx's.
 const NGINX_NAMES: [&str; 3] = ["nginx", "openresty", "angie"];
@@ -12,39 +23,68 @@ const NGINX_NAMES: [&str; 3] = ["nginx", "openresty", "angie"];
 /// Programs that serve each request by a thread of its own (Apache's `event` and `worker`), though their sockets do not block.
 const THREADED_NAMES: [&str; 2] = ["apache2", "httpd"];
 
+/// When a process with a language runtime is looked at again: it may come to run an event loop, or another one. At first, and at most.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+
 /// Processes that were looked at, and those that are to be.
 pub(super) struct Units {
     proc: ProcFs,
-    looked: HashSet<ProcessId>,
-    planned: HashSet<ProcessId>,
+    finder: Option<Finder>,
+    /// After how long each is looked at again, if it is.
+    looked: HashMap<ProcessId, Duration>,
+    due: BTreeSet<(Instant, ProcessId)>,
+    planned: HashMap<ProcessId, Plan>,
     found: Vec<(ProcessId, Plan)>,
     threaded: Vec<ProcessId>,
+    probed: HashMap<FileId, Probed>,
+}
+
+/// A file at whose functions there are probes.
+struct Probed {
+    probes: Vec<Uprobe>,
+    users: HashSet<ProcessId>,
 }
 
 impl Units {
     pub(super) fn new(proc: ProcFs) -> Self {
-        Self { proc, looked: HashSet::new(), planned: HashSet::new(), found: Vec::new(), threaded: Vec::new() }
+        let finder = Finder::start(proc.clone());
+        if let Err(error) = &finder {
+            tracing::warn!(%error, "calls of event loops have no parents: no thread to look for language runtimes");
+        }
+        Self {
+            proc,
+            finder: finder.ok(),
+            looked: HashMap::new(),
+            due: BTreeSet::new(),
+            planned: HashMap::new(),
+            found: Vec::new(),
+            threaded: Vec::new(),
+            probed: HashMap::new(),
+        }
     }
 
     /// A process is watched from now on.
     pub(super) fn on_watched(&mut self, tgid: ProcessId) {
-        if !self.looked.insert(tgid) {
+        if self.looked.contains_key(&tgid) {
             return;
         }
-        // The link alone: nothing of the process's files is opened.
+        self.looked.insert(tgid, AGAIN_AFTER);
+        // The link alone: nothing of the process's files is opened here.
         let path = self.proc.exe(tgid).unwrap_or_default();
         let name = path.trim_end_matches(" (deleted)").rsplit('/').next().unwrap_or_default();
         if NGINX_NAMES.contains(&name) {
             self.found.push((tgid, Plan { kind: NGINX, ..Plan::default() }));
-        }
-        if THREADED_NAMES.contains(&name) {
+        } else if THREADED_NAMES.contains(&name) {
             self.threaded.push(tgid);
+        } else {
+            self.due.insert((Instant::now(), tgid));
         }
     }
 
     /// A process was forked, and goes about its work as its parent does.
     pub(super) fn on_fork(&mut self, parent: ProcessId, child: ProcessId) {
-        if self.planned.contains(&parent) {
+        if self.planned.contains_key(&parent) {
             self.on_watched(child);
         }
     }
@@ -52,21 +92,86 @@ impl Units {
     /// A process carries out another program, or has ended.
     pub(super) fn on_gone(&mut self, tgid: ProcessId) {
         self.looked.remove(&tgid);
+        self.due.retain(|(_, due)| *due != tgid);
         self.found.retain(|(found, _)| *found != tgid);
-        if self.planned.remove(&tgid) {
+        if self.planned.remove(&tgid).is_some() {
             self.found.push((tgid, Plan::default()));
+        }
+        for probed in self.probed.values_mut() {
+            probed.users.remove(&tgid);
         }
     }
 
     /// Tells the kernel side and the trace stage what was found.
     pub(super) fn tell(&mut self, capture: &mut Capture, tracer: &mut Tracer) {
         self.threaded.drain(..).for_each(|tgid| tracer.trust_threads(tgid));
+        self.look(capture);
         for (tgid, plan) in self.found.drain(..) {
             if plan == Plan::default() {
                 capture.forget_plan(tgid);
             } else if capture.plan(tgid, plan) {
-                self.planned.insert(tgid);
+                self.planned.insert(tgid, plan);
             }
         }
     }
+
+    /// Looks at the processes that are due, and takes up what was found in others.
+    fn look(&mut self, capture: &mut Capture) {
+        let Self { finder: Some(finder), looked, due, planned, found, probed, .. } = self else { return };
+        let now = Instant::now();
+        while let Some(&(at, tgid)) = due.first()
+            && at <= now
+        {
+            due.pop_first();
+            if !finder.look(tgid) {
+                due.insert((now + AGAIN_AFTER, tgid));
+                break;
+            }
+        }
+        while let Some((tgid, what)) = finder.next() {
+            // It may have ended meanwhile.
+            let Some(after) = looked.get_mut(&tgid) else { continue };
+            if matches!(what, Found::Nothing) {
+                continue;
+            }
+            due.insert((now + *after, tgid));
+            *after = (*after * 2).min(AGAIN_AT_MOST);
+            let Found::Asyncio(asyncio, begins) = what else { continue };
+            let plan = plan_of(&asyncio);
+            if planned.get(&tgid) == Some(&plan) {
+                continue;
+            }
+            tracing::debug!(%tgid, has_probe = begins.is_some(), "tasks of asyncio are told apart");
+            // The probe first: what begins then is seen.
+            if let Some((id, file, offset)) = begins {
+                probe(probed, capture, id, &file, offset).insert(tgid);
+            }
+            found.push((tgid, plan));
+        }
+        let gone = |_: &FileId, probed: &mut Probed| probed.users.is_empty();
+        probed.extract_if(gone).flat_map(|(_, probed)| probed.probes).for_each(|probe| Probes::detach(capture, probe));
+    }
+}
+
+/// Who uses a file, which has its probe from now on.
+fn probe<'a>(
+    probed: &'a mut HashMap<FileId, Probed>,
+    capture: &mut Capture,
+    id: FileId,
+    file: &File,
+    offset: u64,
+) -> &'a mut HashSet<ProcessId> {
+    let probed = probed.entry(id).or_insert_with(|| {
+        let probes = capture.probe_tasks(file, offset).unwrap_or_else(|error| {
+            tracing::warn!(%error, "calls of tasks that a request begins have no parent");
+            Vec::new()
+        });
+        Probed { probes, users: HashSet::new() }
+    });
+    &mut probed.users
+}
+
+fn plan_of(asyncio: &Asyncio) -> Plan {
+    let &Asyncio { tasks, event_loop, thread, is_old_dict, .. } = asyncio;
+    Plan { kind: ASYNCIO, steps: is_old_dict.into(), offsets: [tasks, event_loop, thread, 0] }
 }

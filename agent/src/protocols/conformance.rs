@@ -73,7 +73,7 @@ impl Listener {
             Sender::Server => self.role.requests().other(),
         };
         let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
-        let thread = Thread { tgid: ProcessId(1), tid: ThreadId(1), work: 0 };
+        let thread = Thread { tgid: ProcessId(1), tid: ThreadId(1), work: 0, begun_ns: 0 };
         let (at_ns, frames, quiet_ns) = (self.now, None, 0);
         let chunk = Chunk { at_ns, thread, data, skipped, tail, frames, lost, quiet_ns, position, other_position };
         self.moved[direction.index()] += chunk.len();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{
     exchange::{Event, Exchange, Http, IsHealthCheck, Key, Keys, Opened},
+    net::Thread,
     propagation::Propagation,
 };
 
@@ -45,6 +46,13 @@ impl Output {
         let key = self.keys.take();
         self.events.push(Event::Opened(opened(key)));
         key
+    }
+
+    /// A response begins, written by `thread`.
+    pub fn answer(&mut self, key: Key, thread: Thread) {
+        if thread.work != 0 {
+            self.events.push(Event::Answered(key, thread));
+        }
     }
 
     /// A request is over.

@@ -267,6 +267,8 @@ pub struct Data<'a> {
     pub tid: ThreadId,
     #[serde(skip_serializing_if = "is_zero")]
     pub work: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub begun_ns: u64,
     pub direction: Direction,
     #[serde(skip_serializing_if = "is_zero")]
     pub flags: u32,
@@ -301,14 +303,29 @@ impl<'a> Data<'a> {
             head,
             tail,
         } = data;
-        let Thread { tgid, tid, work } = thread;
+        let Thread { tgid, tid, work, begun_ns } = thread;
         let direction = match direction {
             net::Direction::Received => Direction::Received,
             net::Direction::Sent => Direction::Sent,
         };
         let (flags, frames) = (flags.0, frames.map_or(0, Frames::word));
         let (head, tail) = (head.into(), tail.into());
-        Self { conn: id, at_ns, tgid, tid, work, direction, flags, position, other_position, len, frames, head, tail }
+        Self {
+            conn: id,
+            at_ns,
+            tgid,
+            tid,
+            work,
+            begun_ns,
+            direction,
+            flags,
+            position,
+            other_position,
+            len,
+            frames,
+            head,
+            tail,
+        }
     }
 
     /// The event.
@@ -317,7 +334,7 @@ impl<'a> Data<'a> {
         event::Data {
             id: self.conn,
             at_ns: self.at_ns,
-            thread: Thread { tgid: self.tgid, tid: self.tid, work: self.work },
+            thread: Thread { tgid: self.tgid, tid: self.tid, work: self.work, begun_ns: self.begun_ns },
             direction: match self.direction {
                 Direction::Received => net::Direction::Received,
                 Direction::Sent => net::Direction::Sent,

@@ -111,6 +111,7 @@ impl Stages {
     fn on_event(&mut self, connection: &ConnectionInfo, event: Event) {
         let (key, exchange) = match event {
             Event::Opened(opened) => return self.tracer.on_opened(connection, &opened, || None),
+            Event::Answered(key, thread) => return self.tracer.on_answered(key, thread),
             Event::Finished(key, exchange) => (key, exchange),
         };
         let mut context = self.tracer.on_finished(key, &exchange);

@@ -102,7 +102,7 @@ fn events_are_the_same_when_they_are_read_back() {
         let data = Data {
             id: ConnectionId(u64::MAX),
             at_ns: 7,
-            thread: Thread { tgid: ProcessId(4), tid: ThreadId(5), work: u64::MAX },
+            thread: Thread { tgid: ProcessId(4), tid: ThreadId(5), work: u64::MAX, begun_ns: u64::MAX },
             direction,
             flags: DataFlags::TLS,
             position: 8,

@@ -14,13 +14,25 @@ const FILES_MAX: usize = 1024;
 
 /// A mapped file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mapped {
+pub struct Mapped {
     /// Its range of addresses, which is its name in `/proc/PID/map_files`.
     pub(super) range: String,
     /// Device and inode, as the kernel prints them here.
     pub(super) id: (String, String),
     /// Path as the process sees it.
-    pub(super) path: String,
+    pub(crate) path: String,
+}
+
+impl Mapped {
+    /// Of the words of a line of `maps`.
+    pub(crate) fn new(range: &str, device: &str, inode: &str, path: &str) -> Self {
+        Self { range: plain(range), id: (device.to_owned(), inode.to_owned()), path: path.to_owned() }
+    }
+
+    /// See [`open`].
+    pub(crate) fn open(&self, proc: &ProcFs, tgid: ProcessId) -> Option<File> {
+        open(proc, tgid, self)
+    }
 }
 
 /// Files that a process has mapped for execution, each once.
@@ -42,9 +54,9 @@ fn parse(maps: &str) -> Vec<Mapped> {
         if !permissions.contains('x') || inode == "0" || !path.starts_with('/') || path.starts_with("/dev/") {
             continue;
         }
-        let id = (device.to_owned(), inode.to_owned());
-        if files.len() < FILES_MAX && !files.iter().any(|file| file.id == id) {
-            files.push(Mapped { range: plain(range), id, path: path.to_owned() });
+        let file = Mapped::new(range, device, inode, path);
+        if files.len() < FILES_MAX && !files.iter().any(|other| other.id == file.id) {
+            files.push(file);
         }
     }
     files

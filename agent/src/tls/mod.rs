@@ -14,7 +14,7 @@ mod installed;
 mod library;
 mod mapped;
 mod rustls;
-mod unwind;
+pub(crate) mod unwind;
 
 pub use self::{
     attachments::{Attachments, Probes},
@@ -22,4 +22,5 @@ pub use self::{
     function::Function,
     installed::installed,
     library::{Library, Place, Probed, Site},
+    mapped::Mapped,
 };

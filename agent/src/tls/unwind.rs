@@ -10,19 +10,19 @@ const ENTRY: u64 = 8;
 
 /// The table, as it lies in a file.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     /// Its address.
-    pub(super) address: u64,
+    pub(crate) address: u64,
     /// Where it is in the file.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
     /// Its length.
-    pub(super) len: u64,
+    pub(crate) len: u64,
 }
 
 impl Table {
     /// The range of addresses of the function, or part of one, around an address. `offset_of` says where in the file an
     /// address lies.
-    pub(super) fn function(
+    pub(crate) fn function(
         &self,
         file: &File,
         address: u64,

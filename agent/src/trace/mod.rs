@@ -31,7 +31,7 @@ use self::{
 use crate::model::{
     exchange::{Exchange, Key, Opened},
     ids::ProcessId,
-    net::{ConnectionInfo, Role},
+    net::{ConnectionInfo, Role, Thread},
     probability::Sampled,
     trace_context::{SpanId, TraceId, TraceParent},
 };
@@ -40,6 +40,8 @@ use crate::model::{
 const SWEEP_NS: u64 = 10_000_000;
 /// Answered requests that are remembered for calls that go on behind them.
 const ANSWERED_MAX: usize = 16_384;
+/// Answered requests that are remembered for calls whose place is found behind their end, at the beginning of a process.
+const OVER_MAX: usize = 256;
 
 /// Where a span belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,8 +127,24 @@ struct Open {
     is_health_check: bool,
 }
 
+/// A request that is over.
+#[derive(Clone, Copy, Debug)]
+struct Over {
+    tgid: ProcessId,
+    key: Key,
+    end_ns: u64,
+    adopter: Adopter,
+}
+
+impl Open {
+    const fn adopter(&self) -> Adopter {
+        let &Self { trace_id, span_id, remote, is_health_check, .. } = self;
+        Adopter { trace_id, span_id, remote, is_health_check }
+    }
+}
+
 /// A request that takes up calls.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Adopter {
     trace_id: TraceId,
     span_id: SpanId,
@@ -189,6 +207,10 @@ pub struct Tracer {
     answered_order: VecDeque<Key>,
     orphans: Orphans,
     joined: Vec<Joined>,
+    /// Traces that turned out to be no parts of others.
+    settled: Vec<TraceId>,
+    /// Requests that are over, and may be found to have made calls.
+    over: VecDeque<Over>,
 }
 
 impl Tracer {
@@ -210,6 +232,8 @@ impl Tracer {
             answered_order: VecDeque::new(),
             orphans: Orphans::default(),
             joined: Vec::new(),
+            settled: Vec::new(),
+            over: VecDeque::new(),
         }
     }
 
@@ -282,6 +306,7 @@ impl Tracer {
         environment: impl FnOnce() -> Option<TraceParent>,
     ) -> Open {
         let Opened { key, thread, parent: carried, is_health_check, .. } = *opened;
+        self.parents.on_call(opened);
         let cause = self.parents.of_call(opened).and_then(|(key, evidence)| Some((self.cause(key)?, evidence)));
         let (trace_id, parent, remote) = match (cause, carried) {
             (Some((cause, evidence)), _) => (cause.trace_id, Some((cause.span_id, evidence)), cause.remote),
@@ -302,7 +327,8 @@ impl Tracer {
             }
         }
         if parent.is_none() {
-            let until_ns = self.orphans.on_call(Orphan { opened: *opened, trace_id, span_id });
+            let is_late = self.parents.may_come(opened);
+            let until_ns = self.orphans.on_call(Orphan { opened: *opened, trace_id, span_id }, is_late);
             if let Some(until_ns) = until_ns {
                 self.unsettle(trace_id, until_ns);
             }
@@ -372,6 +398,47 @@ impl Tracer {
         has_calls
     }
 
+    /// The response to a request begins, written by a thread that carries on a unit of work.
+    pub fn on_answered(&mut self, key: Key, thread: Thread) {
+        let Some(tgid) = self.parents.on_response(key, thread) else { return };
+        self.find_orphans(tgid, thread.work);
+    }
+
+    /// It is known of one request more which unit of work answers it, or that none does.
+    fn find_orphans(&mut self, tgid: ProcessId, work: u64) {
+        let Self { parents, orphans, over, .. } = self;
+        let looks_back = parents.looks_back(tgid) || over.iter().any(|over| over.tgid == tgid);
+        let found = orphans.found(tgid, (!looks_back).then_some(work), |call, end_ns| {
+            let (key, _) = parents.of_call(call)?;
+            // What went on behind its end is not part of it.
+            let over = over.iter().find(|over| over.key == key);
+            over.is_none_or(|over| end_ns.is_some_and(|end_ns| end_ns <= over.end_ns)).then_some(key)
+        });
+        for (Orphan { trace_id: before, span_id, .. }, key) in found {
+            let adopter = self.cause(key).as_ref().map(Open::adopter).or_else(|| {
+                let over = self.over.iter().find(|over| over.key == key);
+                over.map(|over| over.adopter)
+            });
+            let Some(Adopter { trace_id, span_id: parent, remote, is_health_check }) = adopter else {
+                self.settle(before);
+                continue;
+            };
+            let parent = (parent, Evidence::Task);
+            let joined = Joined { span_id, parent, before, trace_id, remote, settles_ns: 0, is_health_check };
+            self.join(joined, Some(key));
+        }
+        if !self.parents.looks_back(tgid) {
+            self.over.retain(|over| over.tgid != tgid);
+        }
+    }
+
+    /// A trace is no part of another.
+    fn settle(&mut self, trace_id: TraceId) {
+        if self.unsettled.remove(&trace_id).is_some() {
+            self.settled.push(trace_id);
+        }
+    }
+
     fn join(&mut self, joined: Joined, cause: Option<Key>) {
         let Joined { span_id, parent, before, trace_id, remote, is_health_check, .. } = joined;
         self.unsettled.remove(&before);
@@ -387,6 +454,10 @@ impl Tracer {
                 open.parent = Some(parent);
                 open.cause = open.cause.or(cause);
             }
+        }
+        for Over { adopter, .. } in self.over.iter_mut().filter(|over| over.adopter.trace_id == before) {
+            (adopter.trace_id, adopter.remote) = (trace_id, remote);
+            adopter.is_health_check |= is_health_check;
         }
         self.joins.rename(before, trace_id, remote, is_health_check);
         self.joined.push(Joined { settles_ns, ..joined });
@@ -411,6 +482,7 @@ impl Tracer {
             if open.is_none_or(|open| open.has_calls) {
                 self.remember(key, exchange.end_ns);
             }
+            self.look_back(key, open.as_ref(), exchange);
         }
         let carried = exchange.parent;
         let Some(open) = open else { return self.context_of_unknown(carried) };
@@ -435,6 +507,22 @@ impl Tracer {
         let flags = remote.map_or(0, |remote| remote.flags & !1);
         let (span_id, is_health_check) = (open.span_id, open.is_health_check);
         Context { trace_id, span_id, parent, link, remote, flags, sampled: Sampled::NOTHING, is_health_check }
+    }
+
+    /// A request is over. Calls may be found to have been made for it, or for another now that this one is out of the question.
+    fn look_back(&mut self, key: Key, open: Option<&Open>, exchange: &Exchange) {
+        let tgid = exchange.thread.tgid;
+        let looks_back = self.parents.looks_back(tgid);
+        if self.orphans.has_late(tgid) && looks_back {
+            if self.over.len() >= OVER_MAX {
+                self.over.pop_front();
+            }
+            let adopter = open.map(Open::adopter);
+            self.over.extend(adopter.map(|adopter| Over { tgid, key, end_ns: exchange.end_ns, adopter }));
+        }
+        if looks_back || self.over.iter().any(|over| over.tgid == tgid) {
+            self.find_orphans(tgid, 0);
+        }
     }
 
     /// One that was not told when it began.
@@ -495,7 +583,22 @@ impl Tracer {
             served.remove(&key);
         });
         let Self { orphans, parents, .. } = self;
-        orphans.on_time(now_ns, |call| parents.on_background(call.thread.tgid, call.start_ns));
+        let mut given_up: Vec<TraceId> = Vec::new();
+        let mut background: Vec<(ProcessId, u64)> = Vec::new();
+        orphans.on_time(
+            now_ns,
+            |tgid| parents.oldest_unknown_ns(tgid),
+            |orphan| {
+                given_up.push(orphan.trace_id);
+                background.push((orphan.opened.thread.tgid, orphan.opened.start_ns));
+            },
+        );
+        for (tgid, start_ns) in background {
+            parents.on_background(tgid, start_ns);
+        }
+        for trace_id in given_up {
+            self.settle(trace_id);
+        }
         if !self.unsettled.is_empty() && now_ns.saturating_sub(self.swept_ns) >= SWEEP_NS {
             self.swept_ns = now_ns;
             self.unsettled.retain(|_, until_ns| *until_ns > now_ns);
@@ -505,6 +608,11 @@ impl Tracer {
     /// What turned out to be otherwise than it was said, since the last call.
     pub fn take_joined(&mut self) -> Vec<Joined> {
         std::mem::take(&mut self.joined)
+    }
+
+    /// Traces that turned out to be no parts of others before it was time, since the last call.
+    pub fn take_settled(&mut self) -> Vec<TraceId> {
+        std::mem::take(&mut self.settled)
     }
 
     /// Whether [`Tracer::on_root`] is to be called of what was opened: a trace's fate depends on where and when it began.

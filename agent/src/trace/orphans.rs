@@ -1,7 +1,10 @@
 //! Calls that seem to be made for no request. One may still be told: on a connection that was met in its midst, a request is certain
 //! to be one only when it is answered, which is behind the calls that it took.
 
+use std::collections::hash_map::Entry;
+
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::Evidence;
 use crate::model::{
@@ -17,6 +20,10 @@ const OPEN_PATIENCE_NS: u64 = 1_000_000_000;
 /// Most calls that wait.
 const WAITING_MAX: usize = 16_384;
 
+/// One of a unit of work waits for so long, from its beginning on, where requests are open of which it is known from their response on only
+/// which unit answers them.
+const LATE_PATIENCE_NS: u64 = 10_000_000_000;
+
 /// A call without a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Orphan {
@@ -25,12 +32,43 @@ pub(super) struct Orphan {
     pub(super) span_id: SpanId,
 }
 
+/// One that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    orphan: Orphan,
+    until_ns: u64,
+    /// It waits for a response that tells which unit of work answers a request.
+    is_late: bool,
+    end_ns: Option<u64>,
+}
+
 /// Those of a process.
 #[derive(Debug, Default)]
 struct Calls {
-    by_key: FxHashMap<Key, (Orphan, u64)>,
+    by_key: FxHashMap<Key, Waiting>,
+    /// Those that wait for a response, by their unit of work.
+    by_work: FxHashMap<u64, SmallVec<[Key; 4]>>,
     /// When the latest of them began.
     latest_ns: u64,
+}
+
+impl Calls {
+    fn remove(&mut self, key: Key) {
+        if let Some(waiting) = self.by_key.remove(&key) {
+            self.leave(&waiting);
+        }
+    }
+
+    fn leave(&mut self, waiting: &Waiting) {
+        if waiting.is_late
+            && let Entry::Occupied(mut entry) = self.by_work.entry(waiting.orphan.opened.thread.work)
+        {
+            entry.get_mut().retain(|key| *key != waiting.orphan.opened.key);
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+    }
 }
 
 /// See the module.
@@ -41,24 +79,36 @@ pub(super) struct Orphans {
 }
 
 impl Orphans {
-    /// A call was made. Gives until when it waits, if it does.
-    pub(super) fn on_call(&mut self, orphan: Orphan) -> Option<u64> {
+    /// A call was made. `is_late`: it may turn out to be for a request when that is answered. Gives until when it waits, if it does.
+    pub(super) fn on_call(&mut self, orphan: Orphan, is_late: bool) -> Option<u64> {
         if self.waiting >= WAITING_MAX {
             return None;
         }
         let Opened { key, thread, start_ns, .. } = orphan.opened;
-        let until_ns = start_ns.saturating_add(OPEN_PATIENCE_NS);
+        let until_ns = start_ns.saturating_add(if is_late { LATE_PATIENCE_NS } else { OPEN_PATIENCE_NS });
         let calls = self.by_process.entry(thread.tgid).or_default();
         calls.latest_ns = calls.latest_ns.max(start_ns);
-        self.waiting += usize::from(calls.by_key.insert(key, (orphan, until_ns)).is_none());
+        if is_late {
+            calls.by_work.entry(thread.work).or_default().push(key);
+        }
+        let before = calls.by_key.insert(key, Waiting { orphan, until_ns, is_late, end_ns: None });
+        self.waiting += usize::from(before.is_none());
         Some(until_ns)
     }
 
     /// A call is over. Gives until when it waits, if it does.
     pub(super) fn on_over(&mut self, tgid: ProcessId, key: Key, end_ns: u64) -> Option<u64> {
-        let (_, until_ns) = self.by_process.get_mut(&tgid)?.by_key.get_mut(&key)?;
-        *until_ns = end_ns.saturating_add(PATIENCE_NS);
-        Some(*until_ns)
+        let waiting = self.by_process.get_mut(&tgid)?.by_key.get_mut(&key)?;
+        waiting.end_ns = Some(end_ns);
+        if !waiting.is_late {
+            waiting.until_ns = end_ns.saturating_add(PATIENCE_NS);
+        }
+        Some(waiting.until_ns)
+    }
+
+    /// Whether calls of a process wait for responses.
+    pub(super) fn has_late(&self, tgid: ProcessId) -> bool {
+        self.by_process.get(&tgid).is_some_and(|calls| !calls.by_work.is_empty())
     }
 
     /// Takes out those of a process that have found the request that began then.
@@ -73,30 +123,64 @@ impl Orphans {
         let Some(calls) = self.by_process.get_mut(&tgid).filter(|calls| calls.latest_ns >= start_ns) else {
             return adopted;
         };
-        calls.by_key.retain(|_, (orphan, _)| {
-            let evidence = by(&orphan.opened);
-            adopted.extend(evidence.map(|evidence| (*orphan, evidence)));
-            evidence.is_none()
-        });
+        for Waiting { orphan, .. } in calls.by_key.values() {
+            adopted.extend(by(&orphan.opened).map(|evidence| (*orphan, evidence)));
+        }
+        adopted.iter().for_each(|(orphan, _)| calls.remove(orphan.opened.key));
         self.waiting -= adopted.len();
         adopted
     }
 
-    /// Gives up those that have waited long enough: they were made for no request.
-    pub(super) fn on_time(&mut self, now_ns: u64, mut given_up: impl FnMut(&Opened)) {
+    /// Takes out those of a process that have found their request now that it is known which unit of work (of this one, or of any) answers
+    /// one. `by` is also told when they ended.
+    pub(super) fn found(
+        &mut self,
+        tgid: ProcessId,
+        work: Option<u64>,
+        mut by: impl FnMut(&Opened, Option<u64>) -> Option<Key>,
+    ) -> Vec<(Orphan, Key)> {
+        let mut found = Vec::new();
+        let Some(calls) = self.by_process.get_mut(&tgid) else { return found };
+        let mut look = |key: &Key| {
+            let waiting = calls.by_key.get(key)?;
+            Some((waiting.orphan, by(&waiting.orphan.opened, waiting.end_ns)?))
+        };
+        match work {
+            Some(work) => found.extend(calls.by_work.get(&work).into_iter().flatten().filter_map(&mut look)),
+            None => found.extend(calls.by_work.values().flatten().filter_map(&mut look)),
+        }
+        found.iter().for_each(|(orphan, _)| calls.remove(orphan.opened.key));
+        self.waiting -= found.len();
+        found
+    }
+
+    /// Gives up those that have waited long enough, or for nothing: they were made for no request. `oldest_ns`: when the oldest request
+    /// of a process began of which it is not known which unit of work answers it.
+    pub(super) fn on_time(
+        &mut self,
+        now_ns: u64,
+        oldest_ns: impl Fn(ProcessId) -> Option<u64>,
+        mut given_up: impl FnMut(&Orphan),
+    ) {
         if self.waiting == 0 {
             return;
         }
         let waiting = &mut self.waiting;
-        self.by_process.retain(|_, calls| {
-            calls.by_key.retain(|_, (orphan, until_ns)| {
-                let waits = *until_ns > now_ns;
-                if !waits {
-                    given_up(&orphan.opened);
-                    *waiting -= 1;
-                }
-                waits
-            });
+        self.by_process.retain(|tgid, calls| {
+            let oldest_ns = if calls.by_work.is_empty() { None } else { oldest_ns(*tgid) };
+            let left: SmallVec<[Waiting; 8]> = calls
+                .by_key
+                .extract_if(|_, it| {
+                    let is_hopeless = it.is_late && oldest_ns.is_none_or(|oldest| oldest > it.orphan.opened.start_ns);
+                    it.until_ns <= now_ns || is_hopeless
+                })
+                .map(|(_, it)| it)
+                .collect();
+            for it in left {
+                calls.leave(&it);
+                given_up(&it.orphan);
+                *waiting -= 1;
+            }
             !calls.by_key.is_empty()
         });
     }

@@ -4,13 +4,15 @@
 //! connection of an event loop) that answers the request; by the thread that does nothing else meanwhile; or there is no other
 //! request that it could be for. Where two could be meant, none is.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::Evidence;
 use crate::model::{
     exchange::{Key, Opened},
-    ids::{ProcessId, ThreadId},
+    ids::{ConnectionId, ProcessId, ThreadId},
     net::{ConnectionInfo, Thread},
     trace_context::{TraceId, TraceParent},
 };
@@ -25,6 +27,13 @@ const BACKGROUND_NS: u64 = 600_000_000_000;
 const ADOPTION_NS: u64 = 60_000_000_000;
 /// So many requests that overlapped with others of their process stayed on their threads: then threads are not shared.
 const PROVEN: u32 = 16;
+/// So many requests that overlapped with others of their process were each answered by a unit of work of their connection's own: then
+/// it is not waited for the others to be answered.
+const UNITS_PROVEN: u32 = 16;
+/// Most answered requests of a unit of work that are remembered.
+const OVER_MAX: usize = 8;
+/// Most units of work that are remembered.
+const UNITS_MAX: usize = 16_384;
 /// Processes that are remembered without a request, before those without are forgotten.
 const IDLE_PROCESSES: usize = 4096;
 
@@ -32,7 +41,10 @@ const IDLE_PROCESSES: usize = 4096;
 #[derive(Clone, Copy, Debug)]
 struct Served {
     key: Key,
+    connection: ConnectionId,
     thread: Thread,
+    /// The unit of work that answers it, which may be known from its response on only; 0 for none.
+    unit: u64,
     start_ns: u64,
     is_blocking: bool,
     carried: Option<TraceParent>,
@@ -53,6 +65,24 @@ struct Process {
     stayed: u32,
     /// When it last made a call that was for no request; 0 for never.
     background_ns: u64,
+    /// Open requests of which it is not known yet which unit of work answers them.
+    unknown: u32,
+    /// A unit of work has answered requests of several connections.
+    shares_units: bool,
+    /// Requests that overlapped with others and were answered by units of work of their own.
+    units_stayed: u32,
+    /// When a unit of work has last made a call of its own after its request was over; 0 for never.
+    behind_ns: u64,
+}
+
+/// A unit of work that has answered a request.
+#[derive(Clone, Debug)]
+struct Unit {
+    connection: ConnectionId,
+    /// The first that it has answered.
+    first: Key,
+    /// Those that are over, the last ones of them: when they began and ended.
+    over: SmallVec<[(Key, u64, u64); 2]>,
 }
 
 /// Requests that are being answered, by all that a call may be known by.
@@ -64,13 +94,16 @@ pub(super) struct Parents {
     by_thread: FxHashMap<(ProcessId, ThreadId), SmallVec<[Key; 2]>>,
     by_work: FxHashMap<(ProcessId, u64), SmallVec<[Key; 1]>>,
     by_trace: FxHashMap<(ProcessId, TraceId), SmallVec<[Key; 1]>>,
+    /// Those that were known from a response on.
+    units: FxHashMap<(ProcessId, u64), Unit>,
+    units_order: VecDeque<(ProcessId, u64)>,
 }
 
 impl Parents {
     /// A request has come.
     pub(super) fn on_request(&mut self, connection: &ConnectionInfo, opened: &Opened) {
         let Opened { key, thread, start_ns, parent: carried, .. } = *opened;
-        let Thread { tgid, tid, work } = thread;
+        let Thread { tgid, tid, work, .. } = thread;
         self.make_room();
         let process = self.processes.entry(tgid).or_default();
         let has_overlapped = !process.open.is_empty();
@@ -86,6 +119,7 @@ impl Parents {
         if work != 0 {
             self.by_work.entry((tgid, work)).or_default().push(key);
         }
+        process.unknown += u32::from(work == 0);
         if let Some(carried) = carried {
             self.by_trace.entry((tgid, carried.trace_id)).or_default().push(key);
         }
@@ -95,15 +129,49 @@ impl Parents {
             self.served.resize(slot + 1, None);
         }
         if let Some(place) = self.served.get_mut(slot) {
-            *place = Some(Served { key, thread, start_ns, is_blocking, carried, has_overlapped });
+            *place = Some(Served {
+                key,
+                connection: connection.id,
+                thread,
+                unit: work,
+                start_ns,
+                is_blocking,
+                carried,
+                has_overlapped,
+            });
         }
+    }
+
+    /// The response to a request begins, written by a unit of work that is done for it. Gives the process, where that was not known before.
+    pub(super) fn on_response(&mut self, key: Key, thread: Thread) -> Option<ProcessId> {
+        let served = slot_mut(&mut self.served, key).filter(|served| served.unit == 0)?;
+        let Thread { tgid, work, .. } = thread;
+        if work == 0 || tgid != served.thread.tgid {
+            return None;
+        }
+        served.unit = work;
+        let connection = served.connection;
+        let process = self.processes.get_mut(&tgid)?;
+        process.unknown = process.unknown.saturating_sub(1);
+        let Self { units, units_order, .. } = self;
+        let unit = units.entry((tgid, work)).or_insert_with(|| {
+            units_order.push_back((tgid, work));
+            Unit { connection, first: key, over: SmallVec::new() }
+        });
+        process.shares_units |= unit.connection != connection;
+        if units_order.len() > UNITS_MAX
+            && let Some(oldest) = units_order.pop_front()
+        {
+            units.remove(&oldest);
+        }
+        Some(tgid)
     }
 
     /// A request is over. `response_tid`: the thread that answered, if that is known.
     pub(super) fn on_answered(&mut self, key: Key, response_tid: ThreadId, end_ns: u64) {
         let place = self.served.get_mut(key.slot());
         let Some(served) = place.and_then(|place| place.take_if(|served| served.key == key)) else { return };
-        let Thread { tgid, tid, work } = served.thread;
+        let Thread { tgid, tid, work, .. } = served.thread;
         remove(&mut self.by_thread, (tgid, tid), key);
         if work != 0 {
             remove(&mut self.by_work, (tgid, work), key);
@@ -111,8 +179,17 @@ impl Parents {
         if let Some(carried) = served.carried {
             remove(&mut self.by_trace, (tgid, carried.trace_id), key);
         }
+        let is_late = work == 0 && served.unit != 0;
+        if is_late && let Some(unit) = self.units.get_mut(&(tgid, served.unit)) {
+            if unit.over.len() >= OVER_MAX {
+                unit.over.remove(0);
+            }
+            unit.over.push((key, served.start_ns, end_ns));
+        }
         if let Some(process) = self.processes.get_mut(&tgid) {
             process.open.retain(|other| *other != key);
+            process.unknown = process.unknown.saturating_sub(u32::from(served.unit == 0));
+            process.units_stayed += u32::from(is_late && served.has_overlapped && process.units_stayed < UNITS_PROVEN);
             process.ended_ns = process.ended_ns.max(end_ns);
             process.shares_threads |= response_tid.is_some() && response_tid != tid;
             process.stayed += u32::from(served.has_overlapped && response_tid == tid && process.stayed < PROVEN);
@@ -146,7 +223,7 @@ impl Parents {
     /// The request that a call is made for.
     pub(super) fn of_call(&self, opened: &Opened) -> Option<(Key, Evidence)> {
         let Opened { thread, start_ns, parent: carried, .. } = *opened;
-        let Thread { tgid, tid, work } = thread;
+        let Thread { tgid, tid, work, .. } = thread;
         if let Some(carried) = carried {
             // Handed on as it came. With another span's id it is somebody's within the process, who is the parent then.
             let same = only(self.by_trace.get(&(tgid, carried.trace_id))?)?;
@@ -154,7 +231,10 @@ impl Parents {
             return (served.carried?.span_id == carried.span_id).then_some((same, Evidence::Header));
         }
         if work != 0 {
-            let served = self.get(only(self.by_work.get(&(tgid, work))?)?)?;
+            let Some(same) = self.by_work.get(&(tgid, work)) else {
+                return self.of_late_call(opened).map(|key| (key, Evidence::Task));
+            };
+            let served = self.get(only(same)?)?;
             return (served.start_ns <= start_ns).then_some((served.key, Evidence::Task));
         }
         let process = self.processes.get(&tgid)?;
@@ -174,6 +254,76 @@ impl Parents {
         // Another thread may be at work of its own.
         let is_sole = is_quiet && served.thread.tid == tid && is_within(served, start_ns);
         is_sole.then_some((served.key, Evidence::SoleRequest))
+    }
+}
+
+/// Units of work that are known from the response on: tasks of event loops, which read for all of their tasks.
+impl Parents {
+    /// Whether a call that is made for nobody may turn out to be for a request when that is answered.
+    pub(super) fn may_come(&self, call: &Opened) -> bool {
+        let Thread { tgid, work, .. } = call.thread;
+        work != 0 && self.processes.get(&tgid).is_some_and(|process| process.unknown > 0 && !process.shares_units)
+    }
+
+    /// When the oldest open request of a process began of which it is not known which unit of work answers it.
+    pub(super) fn oldest_unknown_ns(&self, tgid: ProcessId) -> Option<u64> {
+        self.open_of(tgid).filter(|served| served.unit == 0).map(|served| served.start_ns).min()
+    }
+
+    fn open_of(&self, tgid: ProcessId) -> impl Iterator<Item = &Served> {
+        let process = self.processes.get(&tgid);
+        process.into_iter().flat_map(|process| &process.open).filter_map(|key| self.get(*key))
+    }
+
+    /// A call is made.
+    pub(super) fn on_call(&mut self, call: &Opened) {
+        let Thread { tgid, work, begun_ns, .. } = call.thread;
+        if work == 0 {
+            return;
+        }
+        // What a unit does by itself behind its request is not to be taken for the next one's.
+        if let Some(Unit { connection, over, .. }) = self.units.get(&(tgid, work))
+            && let Some((.., end_ns)) = over.last()
+            && (begun_ns == 0 || begun_ns > *end_ns)
+            && call.start_ns > *end_ns
+            && self.open_of(tgid).all(|served| served.connection != *connection)
+            && let Some(process) = self.processes.get_mut(&tgid)
+        {
+            process.behind_ns = process.behind_ns.max(call.start_ns);
+        }
+    }
+
+    /// The request that a call is made for by the unit of work that has begun to answer it: the only one of its connection then.
+    fn of_late_call(&self, call: &Opened) -> Option<Key> {
+        let Thread { tgid, work, begun_ns, .. } = call.thread;
+        let process = self.processes.get(&tgid).filter(|process| !process.shares_units)?;
+        let unit = self.units.get(&(tgid, work))?;
+        let is_past = |start_ns: u64| start_ns <= call.start_ns;
+        let of_connection = |served: &&Served| served.connection == unit.connection && is_past(served.start_ns);
+        let mut open = self.open_of(tgid).filter(of_connection);
+        let mut over = unit.over.iter().filter(|(_, start_ns, end_ns)| is_past(*start_ns) && *end_ns >= call.start_ns);
+        // Not where two were open at that moment.
+        let (key, start_ns) = match (open.next(), open.next(), over.next(), over.next()) {
+            (Some(served), None, None, _) if served.unit == work => (served.key, served.start_ns),
+            (None, _, Some(&(key, start_ns, _)), None) => (key, start_ns),
+            _ => return None,
+        };
+        if begun_ns != 0 && begun_ns < start_ns {
+            return None;
+        }
+        let is_reused = unit.first != key;
+        let is_behind = process.behind_ns != 0 && process.behind_ns.saturating_add(BACKGROUND_NS) > call.start_ns;
+        if is_reused && is_behind {
+            return None;
+        }
+        // The unit may turn out to answer another one, too.
+        let is_proven = process.units_stayed >= UNITS_PROVEN;
+        (is_proven || self.oldest_unknown_ns(tgid).is_none_or(|oldest_ns| oldest_ns > call.start_ns)).then_some(key)
+    }
+
+    /// Whether calls of a process may be found to be for requests that are over.
+    pub(super) fn looks_back(&self, tgid: ProcessId) -> bool {
+        self.processes.get(&tgid).is_some_and(|process| process.units_stayed < UNITS_PROVEN)
     }
 }
 

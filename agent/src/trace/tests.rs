@@ -1,3 +1,5 @@
+mod late;
+
 use super::*;
 use crate::model::{
     exchange::{Inside, Keys, Operation, Outcome, Pattern, Place},
@@ -117,11 +119,11 @@ impl Bed {
 }
 
 const fn thread(tid: u32) -> Thread {
-    Thread { tgid: ProcessId(1), tid: ThreadId(tid), work: 0 }
+    Thread { tgid: ProcessId(1), tid: ThreadId(tid), work: 0, begun_ns: 0 }
 }
 
 const fn work(work: u64) -> Thread {
-    Thread { tgid: ProcessId(1), tid: ThreadId(1), work }
+    Thread { tgid: ProcessId(1), tid: ThreadId(1), work, begun_ns: 0 }
 }
 
 fn carried() -> Option<TraceParent> {
@@ -310,7 +312,7 @@ fn both_ends_of_a_request_are_client_and_server_of_one_trace_in_whatever_order_t
             bed.open_at(
                 &server,
                 Role::Server,
-                Thread { tgid: ProcessId(2), tid: ThreadId(2), work: 0 },
+                Thread { tgid: ProcessId(2), tid: ThreadId(2), work: 0, begun_ns: 0 },
                 10 + n,
                 n,
                 None,
@@ -340,7 +342,7 @@ fn a_server_that_is_done_before_its_client_is_told_waits_and_so_does_what_it_has
     let (client, mut server) = bed.pair();
     server.is_blocking = true;
     let other = bed.conn(true);
-    let serving = Thread { tgid: ProcessId(2), tid: ThreadId(2), work: 0 };
+    let serving = Thread { tgid: ProcessId(2), tid: ThreadId(2), work: 0, begun_ns: 0 };
     let served = bed.open(&server, Role::Server, serving, 10);
     let below = bed.open(&other, Role::Client, serving, 11);
     let (mut below, mut served) = (bed.finish(below, 12), bed.finish(served, 13));
@@ -405,7 +407,7 @@ fn a_request_that_is_told_behind_its_calls_takes_them_up() {
     let mut bed = Bed::new();
     let (client, server) = bed.pair();
     let conn = bed.conn(true);
-    let elsewhere = Thread { tgid: ProcessId(2), tid: ThreadId(2), work: 0 };
+    let elsewhere = Thread { tgid: ProcessId(2), tid: ThreadId(2), work: 0, begun_ns: 0 };
     // A call of another thread, one that was made before, and the one in question, with what it causes.
     let other = bed.open(&conn, Role::Client, thread(9), 12);
     let before = bed.open(&conn, Role::Client, thread(1), 5);

@@ -21,4 +21,4 @@ pub mod standby;
 pub mod tls;
 pub mod tls_calls;
 pub mod tls_threads;
-mod work;
+pub mod work;

@@ -171,7 +171,7 @@ fn met(stream: &mut TlsStream, thread: u64, direction: u32, len: u32) -> Option<
     header.at_ns = at_ns;
     header.flags = flags::TLS;
     header.tcp = Tcp::NONE;
-    header.work = work;
+    (header.work, header.begun_ns) = work;
     header.position = position;
     header.other_position = other_position;
     Some(scratch)

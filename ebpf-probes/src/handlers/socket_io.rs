@@ -168,7 +168,7 @@ pub fn moved<S: Socket>(
     if unwanted(connection) {
         return None;
     }
-    header.work = work::of_socket(connection, socket, direction);
+    (header.work, header.begun_ns) = work::of_socket(connection, socket, direction);
     // SAFETY: as above.
     unsafe { (*scratch).undecided = u64::from(connection.flags & UNDECIDED_YET) };
     if connection.flags & ANNOUNCED == 0 {
@@ -519,6 +519,7 @@ pub fn end(conn: u64, thread: u64, [position, other_position]: [u64; 2]) -> Opti
         tid: thread as u32,
         frames: 0,
         work: 0,
+        begun_ns: 0,
         conn,
         // SAFETY: the helper only returns a number.
         at_ns: unsafe { bpf_ktime_get_ns() },

@@ -2,9 +2,10 @@
 
 use core::hint::cold_path;
 
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use ebpf_common::{
     events::RECEIVED,
-    work::{CHAIN, NGINX, Plan, STEPS_MAX},
+    work::{ASYNCIO, CHAIN, NGINX, Plan, SEEN_TO_BEGIN, STEPS_MAX},
 };
 
 use super::{
@@ -13,9 +14,12 @@ use super::{
 };
 use crate::{
     kernel::{socket, task},
-    maps::{WORK_OF_CARRIER, WORK_PLANS},
-    state::{CALLS, Connection, END_ASKED, HAS_WORK, WORK_OF_NGINX},
+    maps::{WORK_OF_CARRIER, WORK_PLANS, WORK_TASKS},
+    state::{CALLS, Connection, END_ASKED, HAS_WORK, TaskKey, TaskOrigin, WORK_OF_NGINX},
 };
+
+/// Bit of what [`unit_of_work`] gives: the address is that of a task, which may have been begun by another. Addresses are even.
+const TASK: u64 = 1;
 
 /// What a request of nginx begins with.
 const NGINX_REQUEST: u32 = u32::from_le_bytes(*b"HTTP");
@@ -31,17 +35,56 @@ pub(super) fn look(connection: &mut Connection) {
     }
 }
 
-/// Of a piece that moves over a socket; 0 where there is none, or none is known.
+/// Of a piece that moves over a socket: the unit, and when what moves it was begun by that; 0 where there is none, or none is known.
 #[inline(always)]
-pub(super) fn of_socket<S: Socket>(connection: &mut Connection, socket: S, direction: u32) -> u64 {
+pub(super) fn of_socket<S: Socket>(connection: &mut Connection, socket: S, direction: u32) -> (u64, u64) {
     if connection.flags & HAS_WORK == 0 {
-        return 0;
+        return (0, 0);
     }
     cold_path();
     if connection.flags & WORK_OF_NGINX == 0 {
-        return unit_of_work(connection.tgid, socket.number());
+        return first(connection.tgid, unit_of_work(connection.tgid, socket.number()));
     }
-    of_nginx(connection, socket, direction)
+    (of_nginx(connection, socket, direction), 0)
+}
+
+/// The unit that has begun this one, and when.
+#[inline(always)]
+fn first(tgid: u32, unit: u64) -> (u64, u64) {
+    if unit & TASK == 0 {
+        return (unit, 0);
+    }
+    let TaskOrigin { unit, begun_ns } = origin(tgid, unit & !TASK);
+    (unit, begun_ns)
+}
+
+/// What a task is done for: for itself, where its beginning was not seen.
+#[inline(always)]
+fn origin(tgid: u32, task: u64) -> TaskOrigin {
+    let key = TaskKey { object: task, tgid: tgid.into() };
+    // SAFETY: the value is copied out at once.
+    unsafe { WORK_TASKS.get(&key) }.copied().unwrap_or(TaskOrigin { unit: task, begun_ns: 0 })
+}
+
+/// The current thread begins a task: `task` is a new one, or another at the address of one that is gone.
+#[inline(always)]
+pub fn begins(tgid: u32, task: u64) {
+    let Some(plan) = WORK_PLANS.get_ptr(&tgid) else { return };
+    // SAFETY: a value of the map; at worst another's, if it is removed at this moment.
+    if unsafe { (*plan).kind } != ASYNCIO {
+        return;
+    }
+    // SAFETY: the helper only returns a number.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let mut began = TaskOrigin { unit: now_ns | SEEN_TO_BEGIN, begun_ns: 0 };
+    let by = unit_of_work(tgid, 0) & !TASK;
+    if by != 0 {
+        began = origin(tgid, by);
+        if began.begun_ns == 0 {
+            began.begun_ns = now_ns;
+        }
+    }
+    let _least_recent_goes = WORK_TASKS.insert(&TaskKey { object: task, tgid: tgid.into() }, &began, 0);
 }
 
 /// What is told of a response is not asked for its unit of work, and what a connection stands for that is served is asked once: it
@@ -76,16 +119,16 @@ pub(super) fn carries(connection: &Connection, work: u64) {
 
 /// Of a piece of plaintext.
 #[inline(always)]
-pub(super) fn of_plaintext(plaintext: &Connection, carrier: u64) -> u64 {
+pub(super) fn of_plaintext(plaintext: &Connection, carrier: u64) -> (u64, u64) {
     if plaintext.flags & HAS_WORK == 0 {
-        return 0;
+        return (0, 0);
     }
     let work = unit_of_work(plaintext.tgid, 0);
     if work != 0 {
-        return work;
+        return first(plaintext.tgid, work);
     }
     // SAFETY: the value is copied out at once.
-    unsafe { WORK_OF_CARRIER.get(&carrier) }.copied().unwrap_or(0)
+    (unsafe { WORK_OF_CARRIER.get(&carrier) }.copied().unwrap_or(0), 0)
 }
 
 /// What the plan of the current process `tgid` says, of the socket `sk`; 0 where there is none.
@@ -100,6 +143,7 @@ pub extern "C" fn unit_of_work(tgid: u32, sk: u64) -> u64 {
     let work = match plan.kind {
         CHAIN => chain(plan),
         NGINX => nginx(sk),
+        ASYNCIO => asyncio(plan),
         _ => None,
     };
     work.unwrap_or(0)
@@ -143,4 +187,30 @@ fn nginx(sk: u64) -> Option<u64> {
         return read_user_value(data.wrapping_add(8));
     }
     Some(connection)
+}
+
+/// The task that the event loop of this thread runs. It is in a dictionary (`PyDictObject`) that has no other entry where one loop runs:
+/// the last that was put in.
+#[inline(always)]
+fn asyncio(plan: &Plan) -> Option<u64> {
+    let [tasks, event_loop, thread, _] = &plan.offsets;
+    if task::thread_pointer()? != *thread {
+        return None;
+    }
+    // Number of entries, the dictionary's version, keys.
+    let [used, _, keys] = read_user_value::<[u64; 3]>(tasks.wrapping_add(16))?;
+    if used != 1 {
+        return None;
+    }
+    // How long the index in front of the entries is, and how many of them were filled so far.
+    let head = read_user_value::<[u64; 4]>(keys.wrapping_add(8))?;
+    let (entries, filled) = if plan.steps == 0 {
+        (keys.wrapping_add(32).wrapping_add(1 << (head[0] >> 8 & 0x1f)), head[2])
+    } else {
+        let width = if head[0] <= 0xff { 1 } else { 2 };
+        (keys.wrapping_add(40).wrapping_add(head[0].wrapping_mul(width)), head[3])
+    };
+    // Hash, key, value.
+    let [_, key, task] = read_user_value::<[u64; 3]>(entries.wrapping_add(filled.wrapping_sub(1).wrapping_mul(24)))?;
+    (key == *event_loop && task != 0 && task & TASK == 0).then_some(task | TASK)
 }

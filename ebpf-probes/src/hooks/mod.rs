@@ -2,6 +2,7 @@
 
 mod call;
 mod process;
+mod runtimes;
 mod sock;
 mod syscall;
 mod tls;

@@ -461,6 +461,10 @@ impl Http1 {
             open.answer = Answer { media: facts.media, grpc_status: facts.grpc_status };
             open.http.headers_truncated |= cut;
             (open.first_byte_ns, open.response_tid) = (Some(first_byte_ns), began.thread.tid);
+            // Where it is not known from its beginning on for what it is done.
+            if self.role == Role::Server && open.began.thread.work == 0 {
+                out.answer(open.key, began.thread);
+            }
         } else if self.open.answer_left_out() {
             certain = !self.left_out_head;
             self.left_out_head &= self.open.left_out() > 0;

@@ -23,7 +23,7 @@ fn an_exchange_tells_what_was_on_the_wire_and_when() {
     assert_eq!((exchange.start_ns, exchange.first_byte_ns, exchange.end_ns), (1000, Some(3000), 4000));
     assert_eq!(
         (exchange.thread, exchange.role),
-        (Thread { tgid: ProcessId(7), tid: ThreadId(1), work: 0 }, Role::Server)
+        (Thread { tgid: ProcessId(7), tid: ThreadId(1), work: 0, begun_ns: 0 }, Role::Server)
     );
     assert_eq!(exchange.parent.unwrap().trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
     let http = http(exchange);

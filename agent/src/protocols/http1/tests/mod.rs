@@ -50,7 +50,8 @@ impl Wire {
 
     pub(super) fn piece(&mut self, direction: Direction, data: &[u8], skipped: u64, tail: &[u8], lost: bool) {
         self.now += 1000 + self.quiet_ns;
-        let thread = Thread { tgid: ProcessId(7), tid: ThreadId(u32::try_from(self.now / 1000).unwrap()), work: 0 };
+        let thread =
+            Thread { tgid: ProcessId(7), tid: ThreadId(u32::try_from(self.now / 1000).unwrap()), work: 0, begun_ns: 0 };
         let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
         let chunk = Chunk {
             at_ns: self.now,

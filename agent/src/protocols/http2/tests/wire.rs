@@ -153,7 +153,7 @@ pub(super) struct Reader {
     at_rest: Vec<Side>,
 }
 
-pub(super) const THREAD: Thread = Thread { tgid: ProcessId(1), tid: ThreadId(2), work: 0 };
+pub(super) const THREAD: Thread = Thread { tgid: ProcessId(1), tid: ThreadId(2), work: 0, begun_ns: 0 };
 
 /// A piece that was captured whole.
 pub(super) fn whole(at_ns: u64, data: &[u8]) -> Chunk<'_> {

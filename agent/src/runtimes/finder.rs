@@ -1,0 +1,96 @@
+//! Looks for language runtimes in processes, on a thread of its own.
+
+use std::{
+    fs::File,
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, SyncSender},
+    },
+    thread,
+};
+
+use rustix::fs::fstatfs;
+
+use super::{
+    memory::Memory,
+    python::{self, Asyncio, Outcome},
+};
+use crate::{
+    model::ids::ProcessId,
+    procs::{
+        blocking::{BlockingPool, PATIENCE, Place},
+        fs::{FileId, ProcFs},
+    },
+};
+
+/// Requests and answers that wait at most.
+const WAITING_MAX: usize = 4096;
+/// `f_type` of file systems that are another program (FUSE): whoever puts a probe on a file there may hang with it.
+const FUSE: i64 = 0x6573_5546;
+
+/// What was found in a process.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// No runtime that is known.
+    Nothing,
+    /// One that may come to have tasks.
+    NotYet,
+    /// Python with an event loop that runs; and where in which file tasks begin, if probes can be put there.
+    Asyncio(Asyncio, Option<(FileId, Arc<File>, u64)>),
+}
+
+/// Looks for language runtimes in processes.
+pub struct Finder {
+    requests: SyncSender<ProcessId>,
+    answers: Receiver<(ProcessId, Found)>,
+}
+
+impl Finder {
+    /// Starts its thread, which ends when the finder is dropped.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(proc: ProcFs) -> io::Result<Self> {
+        let (requests, incoming) = mpsc::sync_channel(WAITING_MAX);
+        let (outgoing, answers) = mpsc::sync_channel(WAITING_MAX);
+        thread::Builder::new().name("runtime-finder".to_owned()).spawn(move || {
+            let pool = BlockingPool::default();
+            while let Ok(pid) = incoming.recv() {
+                let of = proc.clone();
+                let found = pool.call(Place::of(&proc, pid), PATIENCE, move || look(&of, pid));
+                if outgoing.send((pid, found.unwrap_or(Found::NotYet))).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { requests, answers })
+    }
+
+    /// Looks at a process. Gives whether it will: of too many at once not all are.
+    pub fn look(&self, pid: ProcessId) -> bool {
+        self.requests.try_send(pid).is_ok()
+    }
+
+    /// What was found since, if anything; one process at a time.
+    #[must_use]
+    pub fn next(&self) -> Option<(ProcessId, Found)> {
+        self.answers.try_recv().ok()
+    }
+}
+
+fn look(proc: &ProcFs, pid: ProcessId) -> Found {
+    let Some(memory) = Memory::open(proc, pid) else { return Found::NotYet };
+    match python::look(&memory) {
+        Outcome::No => Found::Nothing,
+        Outcome::NotYet => Found::NotYet,
+        Outcome::Runs(asyncio) => {
+            let begins = python::function(&memory, asyncio.init).and_then(|(file, offset)| {
+                let is_fuse = fstatfs(&file).is_ok_and(|of| of.f_type == FUSE);
+                let id = FileId::of(&file.metadata().ok()?);
+                (!is_fuse).then(|| (id, Arc::new(file), offset))
+            });
+            Found::Asyncio(asyncio, begins)
+        }
+    }
+}

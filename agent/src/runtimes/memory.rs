@@ -1,0 +1,187 @@
+//! The memory of a process, and the files mapped in it. All of it is another program's: nothing is trusted, everything has a limit.
+
+use std::{fs::File, os::unix::fs::FileExt};
+
+use object::{
+    Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, ReadCache, SegmentFlags, elf::PF_X,
+};
+
+use crate::{
+    model::ids::ProcessId,
+    procs::fs::ProcFs,
+    tls::{Mapped, unwind},
+};
+
+/// Most of `/proc/PID/maps` that is read.
+const MAPS_MAX: u64 = 8 << 20;
+
+/// A file mapped for execution.
+pub(super) struct Mapping {
+    start: u64,
+    end: u64,
+    offset: u64,
+    file: Mapped,
+}
+
+/// See the module.
+pub(super) struct Memory {
+    proc: ProcFs,
+    pid: ProcessId,
+    file: File,
+    mappings: Vec<Mapping>,
+}
+
+impl Memory {
+    /// `None` where it cannot be read.
+    pub(super) fn open(proc: &ProcFs, pid: ProcessId) -> Option<Self> {
+        let mappings: Vec<Mapping> = proc.read(pid, "maps", MAPS_MAX)?.lines().filter_map(Mapping::parse).collect();
+        Some(Self { proc: proc.clone(), pid, file: File::open(proc.path(pid, "mem")).ok()?, mappings })
+    }
+
+    /// What is mapped for execution.
+    pub(super) fn mappings(&self) -> &[Mapping] {
+        &self.mappings
+    }
+
+    /// That of an address.
+    pub(super) fn mapping(&self, address: u64) -> Option<&Mapping> {
+        self.mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&address))
+    }
+
+    /// Opens exactly the file that is mapped.
+    pub(super) fn open_mapped(&self, mapping: &Mapping) -> Option<File> {
+        mapping.file.open(&self.proc, self.pid)
+    }
+
+    pub(super) fn read(&self, address: u64, bytes: &mut [u8]) -> Option<()> {
+        self.file.read_exact_at(bytes, address).ok()
+    }
+
+    pub(super) fn words<const N: usize>(&self, address: u64) -> Option<[u64; N]> {
+        let mut words = [0; N];
+        for (at, word) in words.iter_mut().enumerate() {
+            *word = self.word(address.checked_add(8 * at as u64)?)?;
+        }
+        Some(words)
+    }
+
+    pub(super) fn word(&self, address: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.read(address, &mut bytes)?;
+        Some(u64::from_le_bytes(bytes))
+    }
+}
+
+impl Mapping {
+    fn parse(line: &str) -> Option<Self> {
+        // address perms offset dev inode path
+        let mut words = line.splitn(6, ' ');
+        let (range, permissions, offset) = (words.next()?, words.next()?, words.next()?);
+        let (device, inode, path) = (words.next()?, words.next()?, words.next()?.trim_start());
+        if !permissions.contains('x') || !path.starts_with('/') {
+            return None;
+        }
+        let (start, end) = range.split_once('-')?;
+        let number = |text: &str| u64::from_str_radix(text, 16).ok();
+        let file = Mapped::new(range, device, inode, path);
+        Some(Self { start: number(start)?, end: number(end)?, offset: number(offset)?, file })
+    }
+
+    /// The name of its file.
+    pub(super) fn name(&self) -> &str {
+        self.file.path.trim_end_matches(" (deleted)").rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Where in its file an address lies.
+    pub(super) const fn offset_of(&self, address: u64) -> u64 {
+        address - self.start + self.offset
+    }
+}
+
+/// An ELF file that is mapped.
+pub(super) struct Program<'a> {
+    elf: object::File<'a, &'a ReadCache<File>>,
+    /// What is added to its addresses in the process.
+    bias: u64,
+}
+
+impl<'a> Program<'a> {
+    pub(super) fn of(mapping: &Mapping, file: &'a ReadCache<File>) -> Option<Self> {
+        let elf = object::File::parse(file).ok()?;
+        // One that is not executable may lie in the same page of the file.
+        let is_code = |flags| matches!(flags, SegmentFlags::Elf { p_flags } if p_flags & PF_X != 0);
+        let bias = elf.segments().filter(|segment| is_code(segment.flags())).find_map(|segment| {
+            let (offset, size) = segment.file_range();
+            // Mapped from the page on that it begins in.
+            let from = offset & !0xfff;
+            let is_within = (from..offset.checked_add(size)?).contains(&mapping.offset);
+            is_within.then(|| {
+                mapping.start.wrapping_sub(segment.address().wrapping_sub(offset).wrapping_add(mapping.offset))
+            })
+        })?;
+        Some(Self { elf, bias })
+    }
+
+    /// Where the process has these dynamic symbols.
+    pub(super) fn symbols<const N: usize>(&self, names: [&str; N]) -> [Option<u64>; N] {
+        let mut found = [None; N];
+        for symbol in self.elf.dynamic_symbols().filter(|symbol| symbol.is_definition()) {
+            let Ok(name) = symbol.name() else { continue };
+            if let Some(at) = names.iter().position(|wanted| *wanted == name)
+                && let Some(place) = found.get_mut(at)
+            {
+                *place = Some(symbol.address().wrapping_add(self.bias));
+            }
+        }
+        found
+    }
+
+    /// Whether a function begins at this address of the process: by the table by which stacks are unwound.
+    pub(super) fn has_function(&self, file: &File, address: u64) -> bool {
+        let Some(section) = self.elf.section_by_name(".eh_frame_hdr") else { return false };
+        let Some((offset, len)) = section.file_range() else { return false };
+        let table = unwind::Table { address: section.address(), offset, len };
+        let offset_of = |address: u64| {
+            self.elf.segments().find_map(|segment| {
+                let within = address.checked_sub(segment.address())?;
+                let (offset, size) = segment.file_range();
+                (within < size).then_some(offset + within)
+            })
+        };
+        let address = address.wrapping_sub(self.bias);
+        table.function(file, address, offset_of).is_some_and(|function| function.start == address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_files_mapped_for_execution_are_read() {
+        let line = "7f2cd6b2c000-7f2cd6b33000 r-xp 00004000 fe:00 21490   /usr/lib/python 3/_asyncio.so (deleted)";
+        let mapping = Mapping::parse(line).unwrap();
+        assert_eq!((mapping.name(), mapping.offset_of(0x7f2c_d6b2_c010)), ("_asyncio.so", 0x4010));
+        for line in [
+            "",
+            "1-2",
+            "7ffd0000-7ffd1000 r-xp 00000000 00:00 0 [vdso]",
+            "0-1 rw-p 0 0:0 9 /lib/data",
+            "x-y r-xp 0 0:0 9 /lib/a",
+        ] {
+            assert!(Mapping::parse(line).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn functions_of_a_process_are_known_by_where_they_begin() {
+        let memory = Memory::open(&ProcFs::new("/proc"), ProcessId(std::process::id())).unwrap();
+        let address = functions_of_a_process_are_known_by_where_they_begin as fn() as usize as u64;
+        let mapping = memory.mapping(address).unwrap();
+        let file = memory.open_mapped(mapping).unwrap();
+        let cache = ReadCache::new(file.try_clone().unwrap());
+        let program = Program::of(mapping, &cache).unwrap();
+        assert!(program.has_function(&file, address) && !program.has_function(&file, address + 1));
+        assert!(memory.mapping(8).is_none() && memory.word(8).is_none() && memory.word(u64::MAX).is_none());
+    }
+}
