@@ -2,6 +2,7 @@
 //! to spans; exporters run on the async runtime.
 
 mod discovery;
+mod pairing;
 mod pauses;
 mod plaintext;
 mod self_metrics;
@@ -340,11 +341,7 @@ impl Worker {
             match change {
                 Change::Propagation(propagation) => connections.set_propagation(propagation),
                 Change::HealthChecks(rules) => connections.set_health_checks(rules.map(|rules| Arc::new(rules) as _)),
-                Change::Sampler(..)
-                | Change::Tail(_)
-                | Change::Routes(_)
-                | Change::Redactor(_)
-                | Change::LeavesOwnExports(_) => {}
+                Change::Sampler(..) | Change::Tail(_) | Change::Routes(_) | Change::Redactor(_) | Change::Sdk(_) => {}
             }
         }
         let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);

@@ -22,6 +22,19 @@ pub enum Signal {
     Metrics,
 }
 
+/// What is done about processes that have an SDK of OpenTelemetry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sdk {
+    /// What it describes is not told a second time: spans, and metrics that it exports.
+    #[default]
+    Pair,
+    /// They are as any other.
+    Ignore,
+    /// Nothing of them is told.
+    Exclude,
+}
+
 /// One entry of `discovery.instrument` or `discovery.exclude_instrument`. All criteria given must hold; values are globs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -98,6 +111,9 @@ pub struct Criterion {
     /// Its own routes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routes: Option<ServiceRoutes>,
+    /// What is done about an SDK of OpenTelemetry that it has, if not as `discovery.sdk` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sdk: Option<Sdk>,
 }
 
 fn no_pids(pids: &Pids) -> bool {
@@ -171,8 +187,18 @@ pub struct Discovery {
     pub exclude_instrument: Vec<Criterion>,
     /// As `exclude_instrument`; a list of agents, collectors and node services unless it is set.
     pub default_exclude_instrument: Vec<Criterion>,
-    /// Whether a signal that a service exports by itself over OTLP is left to it.
+    /// `false`: as `sdk: ignore`, where an entry says nothing else.
     pub exclude_otel_instrumented_services: bool,
+    /// What is done about processes that have an SDK of OpenTelemetry.
+    pub sdk: Sdk,
+}
+
+impl Discovery {
+    /// What is done about processes that have an SDK, where their entry does not say it.
+    #[must_use]
+    pub const fn sdk(&self) -> Sdk {
+        if self.exclude_otel_instrumented_services { self.sdk } else { Sdk::Ignore }
+    }
 }
 
 impl Default for Discovery {
@@ -182,6 +208,7 @@ impl Default for Discovery {
             exclude_instrument: Vec::new(),
             default_exclude_instrument: default_excludes(),
             exclude_otel_instrumented_services: true,
+            sdk: Sdk::default(),
         }
     }
 }

@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 pub use attributes::{
     Attributes, Enable, HostId, InsideAttributes, InstanceId, Kubernetes, Redaction, SensitiveQueryParams,
 };
-pub use discovery::{Criterion, Discovery, Selection, Signal};
+pub use discovery::{Criterion, Discovery, Sdk, Selection, Signal};
 pub use env::Environment;
 pub use error::{ConfigError, Problem};
 pub use load::{FlagLayer, Loaded, Sources, check_file};

@@ -269,13 +269,14 @@ fn doubts(config: &Config, tree: &Node, warnings: &mut Vec<Problem>) {
         ("discovery.default_exclude_instrument", &config.discovery.default_exclude_instrument),
     ] {
         for (index, entry) in entries.iter().enumerate() {
-            let Criterion { name, namespace, exports, sampler, routes, .. } = entry;
+            let Criterion { name, namespace, exports, sampler, routes, sdk, .. } = entry;
             for (key, is_set) in [
                 ("name", name.is_some()),
                 ("namespace", namespace.is_some()),
                 ("exports", exports.is_some()),
                 ("sampler", sampler.is_some()),
                 ("routes", routes.is_some()),
+                ("sdk", sdk.is_some()),
             ] {
                 if is_set {
                     doubt(list, &format!("[{index}].{key} is not used: what it matches is not watched"));

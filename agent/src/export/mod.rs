@@ -11,7 +11,7 @@ mod otlp;
 mod prometheus;
 mod self_metrics;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::{
     sync::Arc,

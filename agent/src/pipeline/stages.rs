@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, mpsc};
 
-use super::{settling::Settling, tail::TailHold, waiting::Waiting};
+use super::{pairing::Pairing, settling::Settling, tail::TailHold, waiting::Waiting};
 use crate::{
-    config::Tail,
+    config::{Sdk, Tail},
     export::SpanSink,
     model::{
         exchange::{Baggage, Event, Exchange},
@@ -14,8 +14,13 @@ use crate::{
         span::Span,
     },
     procs::{ProcessTable, Service},
-    telemetry::{Record, Telemetry, clock::monotonic_ns, redact::Redactor, route},
-    trace::{Context, Evidence, Tracer, health::HealthRules, sampling::Sampler},
+    telemetry::{Record, Telemetry, carries_spans, clock::monotonic_ns, redact::Redactor, route},
+    trace::{
+        Context, Evidence, Tracer,
+        health::HealthRules,
+        sampling::Sampler,
+        sdks::{Facts, Paired},
+    },
 };
 
 /// Spans that are handed on at once, within a round too: one record can hold hundreds of requests. Few enough that they are
@@ -37,8 +42,8 @@ pub enum Change {
     Routes(route::Config),
     /// What is a secret.
     Redactor(Redactor),
-    /// Whether a signal that a service sends itself is left to it.
-    LeavesOwnExports(bool),
+    /// What is done about services that have an SDK.
+    Sdk(Sdk),
 }
 
 /// The stages behind protocols.
@@ -46,6 +51,8 @@ pub(super) struct Stages {
     processes: Arc<ProcessTable>,
     waiting: Waiting,
     settling: Settling,
+    /// Spans of which their process's SDK may have one itself.
+    pairing: Pairing,
     tail: Option<TailHold>,
     /// Spans that tail rules did not keep, before those that are in force.
     dropped_before: u64,
@@ -81,6 +88,7 @@ impl Stages {
             processes,
             waiting,
             settling: Settling::default(),
+            pairing: Pairing::default(),
             tail: None,
             dropped_before: 0,
             tracer,
@@ -107,7 +115,11 @@ impl Stages {
                 Change::Tail(tail) => self.set_tail(&tail),
                 Change::Routes(routes) => self.telemetry.set_routes(routes),
                 Change::Redactor(redactor) => self.telemetry.set_redactor(redactor),
-                Change::LeavesOwnExports(leaves) => self.telemetry.leave_own_exports(leaves),
+                Change::Sdk(sdk) => {
+                    if self.telemetry.set_sdk(sdk) {
+                        self.tracer.sdks.ask_again();
+                    }
+                }
             }
         }
         self.telemetry.begin_round();
@@ -157,6 +169,7 @@ impl Stages {
     pub(super) fn end_round(&mut self) {
         let now_ns = monotonic_ns();
         self.settle(now_ns);
+        self.release_paired(now_ns);
         self.release_tail(now_ns);
         self.telemetry.end_round();
         self.flush();
@@ -166,6 +179,7 @@ impl Stages {
     pub(super) fn on_event(&mut self, connection: &ConnectionInfo, event: Event) {
         match event {
             Event::Opened(opened) => {
+                self.look_at_sdk(opened.thread.tgid, opened.start_ns);
                 let (processes, is_read) = (&self.processes, self.reads_environment());
                 let environment = || Some(processes.environment(opened.thread.tgid)?.parent);
                 self.tracer.on_opened(connection, &opened, || if is_read { environment() } else { None });
@@ -179,6 +193,9 @@ impl Stages {
             }
             Event::Answered(key, thread) => self.tracer.on_answered(key, thread),
             Event::Finished(key, mut exchange) => {
+                if carries_spans(&exchange) {
+                    self.tracer.sdks.on_export(exchange.thread.tgid, exchange.role);
+                }
                 let context = self.tracer.on_finished(key, &exchange);
                 self.add_environment(&mut exchange, &context);
                 let settled = match self.tracer.settles_ns(&context) {
@@ -190,6 +207,25 @@ impl Stages {
                 }
             }
         }
+    }
+
+    /// Tells the tracer who else describes what a process does.
+    fn look_at_sdk(&mut self, tgid: ProcessId, now_ns: u64) {
+        let changes = self.processes.changes();
+        if !self.tracer.sdks.asks(tgid, changes, now_ns) {
+            return;
+        }
+        let asked = self.ask(tgid);
+        let settings = self.telemetry.settings(asked.service.rule.as_ref());
+        let found = self.processes.instrumentation(tgid);
+        let facts = Facts {
+            has_sdk: found.has_sdk(),
+            is_automatic: found.is_automatic,
+            describes_all: found.describes_all(),
+            policy: self.telemetry.sdk(&settings),
+        };
+        self.tracer.sdks.set(tgid, changes, now_ns, facts);
+        self.last = Some(asked);
     }
 
     /// Whether what a process was started with is read.
@@ -233,6 +269,8 @@ impl Stages {
             let service = self.processes.service(exchange.thread.tgid);
             self.record(&connection, exchange, context, &service);
         }
+        self.pairing.end();
+        self.release_paired(u64::MAX);
         self.release_tail(u64::MAX);
     }
 
@@ -243,6 +281,21 @@ impl Stages {
         let end_ns = exchange.end_ns;
         let record = Record { exchange, connection, resource, settings: &settings, context };
         let Some(span) = self.telemetry.on_record(record) else { return };
+        if context.paired == Paired::Undecided && self.pairing.holds() {
+            return self.pairing.hold(span, context, end_ns);
+        }
+        self.keep(span, &context, end_ns);
+    }
+
+    /// Lets go of spans of which it is known whether their process's SDK has one itself.
+    fn release_paired(&mut self, now_ns: u64) {
+        let Self { pairing, tracer, .. } = self;
+        for held in pairing.release(now_ns, |tgid| tracer.sdks.of_request(tgid)) {
+            self.keep(held.span, &held.context, held.end_ns);
+        }
+    }
+
+    fn keep(&mut self, span: Span, context: &Context, end_ns: u64) {
         let span = match &mut self.tail {
             Some(tail) => tail.hold(span, self.tracer.is_open(context.trace_id), end_ns),
             None => Some(span),

@@ -90,6 +90,7 @@ pub(super) mod tests {
         flags: 0,
         sampled: Sampled::NOTHING,
         is_health_check: false,
+        paired: crate::trace::sdks::Paired::Alone,
     };
 
     fn resource(keys: &[&'static str]) -> Resource {

@@ -15,6 +15,7 @@ use super::{
     env::OtelEnv,
     executable::{ExecutableCache, Tls},
     fs::{ProcFs, lossy},
+    instrumentation::Instrumentation,
     language::{Language, Runtime},
     name::{self, Program},
     resource::Facts,
@@ -77,8 +78,10 @@ impl FactsReader {
             Arc::from(line)
         });
         let container = self.container(pid);
+        let runtime = self.runtime(pid, &exe);
         Some(Facts {
-            runtime: self.runtime(pid, &exe),
+            runtime,
+            instrumentation: Instrumentation::of(&self.proc, pid, &args, runtime.language),
             exe: self.share(&exe),
             name: CompactString::from(name),
             env: OtelEnv::of(&self.proc, pid),

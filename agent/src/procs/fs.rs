@@ -22,6 +22,8 @@ const ENVIRON_MAX: u64 = 256 << 10;
 const SMALL_MAX: u64 = 16 << 10;
 /// Most bytes of `maps` that are read: some 100,000 mappings.
 const MAPS_MAX: u64 = 8 << 20;
+/// Most mappings that are looked at.
+const MAPPED_MAX: usize = 4096;
 
 /// `PF_FORKNOEXEC`, in the flags of `stat`.
 const FORKED: u32 = 0x40;
@@ -211,11 +213,26 @@ impl ProcFs {
             // address perms offset dev inode path
             let Some(permissions) = line.split(' ').nth(1) else { continue };
             let Some(path) = line.find('/').and_then(|at| line.get(at..)) else { continue };
-            if permissions.contains('x') && files.last().map(String::as_str) != Some(path) && files.len() < 4096 {
+            if permissions.contains('x') && files.last().map(String::as_str) != Some(path) && files.len() < MAPPED_MAX {
                 files.push(path.to_owned());
             }
         }
         files
+    }
+
+    /// The names of what is mapped, of files and of memory that has one, each once.
+    #[must_use]
+    pub fn mapped_names(&self, pid: ProcessId) -> Vec<String> {
+        let Ok(bytes) = read_path(&self.path(pid, "maps"), MAPS_MAX) else { return Vec::new() };
+        let text = lossy(bytes);
+        // address perms offset dev inode path
+        let names = text.lines().filter_map(|line| {
+            let at = line.find(['/', '['])?;
+            line.get(at..)
+        });
+        let mut names: Vec<String> = names.take(MAPPED_MAX).map(str::to_owned).collect();
+        names.dedup();
+        names
     }
 
     /// At most `max` bytes of a file of a process's folder.

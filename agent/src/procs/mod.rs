@@ -12,6 +12,7 @@ mod facts;
 pub mod fs;
 pub mod host;
 mod hosts;
+mod instrumentation;
 pub mod language;
 pub mod name;
 pub mod pod;
@@ -25,6 +26,7 @@ mod table;
 
 pub use dns::{AskedNames, DnsCache, DnsClient};
 pub use hosts::{HostsFiles, NameSource};
+pub use instrumentation::Instrumentation;
 pub use resource::PodAttributes;
 pub(crate) use resource::pod_service_name;
 pub use reverse::ReverseDns;

@@ -10,6 +10,7 @@ use super::{
     container::{ContainerRef, runtime::ContainerInfo},
     env::OtelEnv,
     host::Host,
+    instrumentation::Instrumentation,
     language::Runtime,
     pod::Pod,
 };
@@ -34,6 +35,8 @@ pub(crate) struct Facts {
     pub(crate) name: CompactString,
     /// Language and runtime.
     pub(crate) runtime: Runtime,
+    /// Who else describes what it does.
+    pub(crate) instrumentation: Instrumentation,
     /// What the environment says.
     pub(crate) env: OtelEnv,
     /// The user's name.

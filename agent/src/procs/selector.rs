@@ -98,6 +98,8 @@ pub struct Rule {
     pub sampler: Option<config::Sampler>,
     /// Route patterns of served and of made requests; empty: as for all.
     pub routes: Routes,
+    /// What is done about its SDK; `None`: as for all.
+    pub sdk: Option<config::Sdk>,
 }
 
 /// Signals of a service.

@@ -5,7 +5,7 @@ use std::{fmt::Write, iter};
 use compact_str::CompactString;
 use serde::Serialize;
 
-use super::executable::Tls;
+use super::{executable::Tls, instrumentation::Vendor};
 use crate::model::ids::ProcessId;
 
 /// A process that would be watched.
@@ -25,6 +25,8 @@ pub struct Row {
     pub ports: Vec<u16>,
     /// The TLS library it uses.
     pub tls: Option<RowTls>,
+    /// Who else describes what it does: OpenTelemetry's SDK, agents of others.
+    pub instrumented_by: Vec<Vendor>,
     /// The rule it is watched by, then others that match too; `default` where no rule is given.
     pub matched_by: Vec<CompactString>,
 }
@@ -81,8 +83,9 @@ pub fn json(rows: &[Row]) -> serde_json::Result<String> {
 /// A table for people. Control characters of other programs' names are left out.
 #[must_use]
 pub fn text(rows: &[Row]) -> String {
-    const HEAD: [&str; 7] = ["PID", "SERVICE", "LANGUAGE", "PORTS", "TLS", "MATCHED BY", "EXECUTABLE"];
-    let mut cells: Vec<[String; 7]> = vec![HEAD.map(str::to_owned)];
+    const HEAD: [&str; 8] =
+        ["PID", "SERVICE", "LANGUAGE", "PORTS", "TLS", "INSTRUMENTED BY", "MATCHED BY", "EXECUTABLE"];
+    let mut cells: Vec<[String; 8]> = vec![HEAD.map(str::to_owned)];
     cells.extend(rows.iter().map(|row| {
         let service = match &row.service_namespace {
             Some(namespace) => format!("{namespace}/{}", row.service_name),
@@ -91,12 +94,14 @@ pub fn text(rows: &[Row]) -> String {
         let ports: Vec<String> = row.ports.iter().map(u16::to_string).collect();
         let tls = row.tls.as_ref().map(RowTls::text);
         let dash = || "-".to_owned();
+        let vendors: Vec<&str> = row.instrumented_by.iter().map(|vendor| vendor.name()).collect();
         let cells = [
             row.pid.to_string(),
             service,
             row.language.map_or_else(dash, str::to_owned),
             if ports.is_empty() { dash() } else { ports.join(",") },
             tls.unwrap_or_else(dash),
+            if vendors.is_empty() { dash() } else { vendors.join(", ") },
             row.matched_by.join(", "),
             row.executable.clone(),
         ];
@@ -137,6 +142,7 @@ mod tests {
             executable: "/usr/bin/python3".into(),
             ports: vec![80, 8080],
             tls: Some(tls),
+            instrumented_by: vec![Vendor::Opentelemetry, Vendor::NewRelic],
             matched_by: vec!["a".into(), "b".into()],
         };
         let second = Row {
@@ -147,6 +153,7 @@ mod tests {
             executable: "/x".into(),
             ports: Vec::new(),
             tls: None,
+            instrumented_by: Vec::new(),
             matched_by: vec!["default".into()],
         };
         vec![first, second]
@@ -155,9 +162,9 @@ mod tests {
     #[test]
     fn the_table_is_aligned_and_cannot_move_the_cursor() {
         let expected = "\
-PID   SERVICE      LANGUAGE  PORTS    TLS        MATCHED BY  EXECUTABLE
-7     shop/orders  python    80,8080  openssl 3  a, b        /usr/bin/python3
-4711  x[2J         -         -        -          default     /x
+PID   SERVICE      LANGUAGE  PORTS    TLS        INSTRUMENTED BY           MATCHED BY  EXECUTABLE
+7     shop/orders  python    80,8080  openssl 3  opentelemetry, new_relic  a, b        /usr/bin/python3
+4711  x[2J         -         -        -          -                         default     /x
 ";
         assert_eq!(text(&rows()), expected);
     }
@@ -168,7 +175,7 @@ PID   SERVICE      LANGUAGE  PORTS    TLS        MATCHED BY  EXECUTABLE
             |library, unseen| RowTls { library, version: None, path: None, unseen: Some(unseen), also: Vec::new() };
         let row = Row { tls: Some(unseen("rustls", "the program is stripped")), ..rows().remove(1) };
         let text = text(std::slice::from_ref(&row));
-        assert!(text.contains("  rustls, not seen: the program is stripped  default"), "{text}");
+        assert!(text.contains("  rustls, not seen: the program is stripped  -                default"), "{text}");
         let value: serde_json::Value = serde_json::from_str(&json(&[row]).unwrap()).unwrap();
         assert_eq!(value[0]["tls"]["unseen"], "the program is stripped");
         // One that is seen hides none that is not.
@@ -177,7 +184,10 @@ PID   SERVICE      LANGUAGE  PORTS    TLS        MATCHED BY  EXECUTABLE
             tls.also.push(unseen("nss", "it is not probed"));
         }
         let text = super::text(std::slice::from_ref(&row));
-        assert!(text.contains("  openssl 3; nss, not seen: it is not probed  a, b"), "{text}");
+        assert!(
+            text.contains("  openssl 3; nss, not seen: it is not probed  opentelemetry, new_relic  a, b"),
+            "{text}"
+        );
         let value: serde_json::Value = serde_json::from_str(&json(&[row]).unwrap()).unwrap();
         assert_eq!(value[0]["tls"]["also"][0]["library"], "nss");
     }
@@ -187,11 +197,21 @@ PID   SERVICE      LANGUAGE  PORTS    TLS        MATCHED BY  EXECUTABLE
         let value: serde_json::Value = serde_json::from_str(&json(&rows()).unwrap()).unwrap();
         let mut keys: Vec<&String> = value[0].as_object().unwrap().keys().collect();
         keys.sort();
-        let mut expected =
-            ["pid", "service_name", "service_namespace", "language", "executable", "ports", "tls", "matched_by"];
+        let mut expected = [
+            "pid",
+            "service_name",
+            "service_namespace",
+            "language",
+            "executable",
+            "ports",
+            "tls",
+            "matched_by",
+            "instrumented_by",
+        ];
         expected.sort_unstable();
         assert_eq!(keys, expected);
         assert_eq!(value[0]["tls"]["library"], "openssl");
+        assert_eq!(value[0]["instrumented_by"][1], "new_relic");
         assert!(value[1]["tls"].is_null() && value[1]["language"].is_null());
     }
 }

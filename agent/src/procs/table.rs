@@ -29,6 +29,7 @@ use super::{
     facts::FactsReader,
     fs::ProcFs,
     host::{Host, HostSource},
+    instrumentation::Instrumentation,
     pod::{Pod, PodSource},
     ports::Ports,
     resource::{self, Configured, Facts, Identity, PodAttributes, Shared},
@@ -300,6 +301,14 @@ impl ProcessTable {
             drop(self.service(tgid));
             known()
         })?
+    }
+
+    /// Who else describes what a process does; nobody as long as that was not read.
+    #[must_use]
+    pub fn instrumentation(&self, tgid: ProcessId) -> Instrumentation {
+        let state = self.read();
+        let facts = state.live.get(&tgid).and_then(|entry| entry.facts.as_ref());
+        facts.map(|facts| facts.instrumentation).unwrap_or_default()
     }
 
     /// Whether to watch a process, and the configuration that it matched.

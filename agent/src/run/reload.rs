@@ -99,7 +99,7 @@ impl Reloader {
             }
             self.processes.set_selector(settings.processes.selector);
         }
-        let mut taken_up = vec![Change::LeavesOwnExports(settings.telemetry.leaves_own_exports)];
+        let mut taken_up = vec![Change::Sdk(settings.telemetry.sdk)];
         if changes.routes {
             taken_up.push(Change::Routes(settings.telemetry.routes));
         }

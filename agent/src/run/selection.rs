@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    config::{Config, Criterion, Sampler, ServiceRoutes, Signal},
+    config::{Config, Criterion, Sampler, Sdk, ServiceRoutes, Signal},
     model::ids::ProcessId,
     procs::{
         pod::OwnerKind,
@@ -51,7 +51,7 @@ fn is_local(url: &str) -> bool {
 
 fn rule(criterion: &Criterion, index: usize) -> Result<Rule, InvalidGlob> {
     let (criteria, set) = criteria(criterion)?;
-    let Set { name, namespace, sampler, routes } = set;
+    let Set { name, namespace, sampler, routes, sdk } = set;
     Ok(Rule {
         label: name.map_or_else(|| compact_str::format_compact!("rule {}", index + 1), Into::into),
         criteria,
@@ -62,6 +62,7 @@ fn rule(criterion: &Criterion, index: usize) -> Result<Rule, InvalidGlob> {
             metrics: criterion.exports(Signal::Metrics),
         }),
         sampler: sampler.cloned(),
+        sdk,
         routes: routes.map_or_else(Routes::default, |ServiceRoutes { incoming, outgoing }| {
             let list = |list: &[String]| list.iter().map(Into::into).collect();
             Routes { incoming: list(incoming), outgoing: list(outgoing) }
@@ -75,6 +76,7 @@ struct Set<'a> {
     namespace: Option<&'a str>,
     sampler: Option<&'a Sampler>,
     routes: Option<&'a ServiceRoutes>,
+    sdk: Option<Sdk>,
 }
 
 /// Takes a criterion apart, without `..`: a key that nobody reads does not compile.
@@ -105,6 +107,7 @@ fn criteria(criterion: &Criterion) -> Result<(Criteria, Set<'_>), InvalidGlob> {
         exports: _,
         sampler,
         routes,
+        sdk,
     } = criterion;
     let glob = |pattern: &Option<crate::config::Glob>| pattern.as_ref().map(|it| Glob::new(it.as_str())).transpose();
     let mut kubernetes = Vec::new();
@@ -141,5 +144,5 @@ fn criteria(criterion: &Criterion) -> Result<(Criteria, Set<'_>), InvalidGlob> {
         pod_annotations: map(k8s_pod_annotations)?,
     };
     let (name, namespace) = (name.as_deref(), namespace.as_deref());
-    Ok((criteria, Set { name, namespace, sampler: sampler.as_ref(), routes: routes.as_ref() }))
+    Ok((criteria, Set { name, namespace, sampler: sampler.as_ref(), routes: routes.as_ref(), sdk: *sdk }))
 }

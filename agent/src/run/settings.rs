@@ -139,7 +139,9 @@ impl Settings {
             instrument: _,
             exclude_instrument: _,
             default_exclude_instrument: _,
-            exclude_otel_instrumented_services,
+            // `Discovery::sdk`
+            exclude_otel_instrumented_services: _,
+            sdk: _,
         } = discovery;
         let TracesExport {
             // `Config::otlp_traces`
@@ -215,7 +217,7 @@ impl Settings {
                     idle: (*shown_ttl).max(*metric_ttl).0,
                     ..red::Config::default()
                 },
-                leaves_own_exports: *exclude_otel_instrumented_services,
+                sdk: discovery.sdk(),
                 ignores_proxied_clients: !client_from_proxy_protocol,
                 inside: *inside,
                 ..telemetry::Config::default()

@@ -38,6 +38,7 @@ use compact_str::CompactString;
 
 pub use self::{
     aggregate::{Counts, RedMetrics},
+    own_exports::carries_spans,
     service::Settings,
     services::ByEvidence,
 };
@@ -54,16 +55,17 @@ use self::{
     services::{Service, Services},
 };
 use crate::{
-    config::InsideAttributes,
+    config::{InsideAttributes, Sdk},
     kube::{Peer, PeerSource},
     model::{
         exchange::{Exchange, Operation, Outcome},
         metric::Exemplar,
         net::{ConnectionInfo, Endpoint, Role},
         span::{Link, Resource, Span, Value},
+        trace_context::TraceParent,
     },
     procs::{NameSource, selector::Rule},
-    trace::Context,
+    trace::{Context, sdks::Paired},
 };
 
 /// Settings of the stage.
@@ -77,8 +79,8 @@ pub struct Config {
     pub methods: Methods,
     /// How histograms are kept.
     pub red: red::Config,
-    /// A signal that a service sends over OTLP itself is left to it.
-    pub leaves_own_exports: bool,
+    /// What is done about services that have an SDK of OpenTelemetry.
+    pub sdk: Sdk,
     /// `client.*` are the socket's other end, whatever a proxy says of the client (PROXY protocol).
     pub ignores_proxied_clients: bool,
     /// What is told of what happens below a request.
@@ -109,7 +111,7 @@ pub struct Telemetry {
     by_rule: service::ByRule,
     peers: Option<Arc<dyn PeerSource>>,
     names: Vec<Arc<dyn NameSource>>,
-    leaves_own_exports: bool,
+    sdk: Sdk,
     ignores_proxied_clients: bool,
     inside: InsideAttributes,
     red: Writer,
@@ -128,6 +130,8 @@ struct Common<'a> {
     is_counted: bool,
     /// Its span is exported, as far as is known before its route is.
     is_kept: bool,
+    /// The span of an SDK that describes the same.
+    described_by: Option<TraceParent>,
     duration_s: f64,
     start_unix_ns: u64,
     end_unix_ns: u64,
@@ -145,7 +149,7 @@ impl Telemetry {
             by_rule: service::ByRule::default(),
             peers: None,
             names: Vec::new(),
-            leaves_own_exports: config.leaves_own_exports,
+            sdk: config.sdk,
             ignores_proxied_clients: config.ignores_proxied_clients,
             inside: config.inside,
             red: Writer::new(config.red),
@@ -183,9 +187,15 @@ impl Telemetry {
         self.router = Router::new(routes);
     }
 
-    /// Whether a signal that a service sends itself is left to it from now on.
-    pub const fn leave_own_exports(&mut self, leave: bool) {
-        self.leaves_own_exports = leave;
+    /// What is done about services that have an SDK from now on. Gives whether that is something else than before.
+    pub fn set_sdk(&mut self, sdk: Sdk) -> bool {
+        std::mem::replace(&mut self.sdk, sdk) != sdk
+    }
+
+    /// What is done about a service that has one.
+    #[must_use]
+    pub fn sdk(&self, settings: &Settings) -> Sdk {
+        settings.sdk.unwrap_or(self.sdk)
     }
 
     /// What the rule that a service is watched by sets.
@@ -216,7 +226,17 @@ impl Telemetry {
     pub fn on_record(&mut self, record: Record<'_>) -> Option<Span> {
         let Record { exchange, connection, resource, settings, context } = record;
         let Exchange {
-            role, thread, start_ns, first_byte_ns, end_ns, outcome, protocol, mut operation, inside, ..
+            role,
+            thread,
+            start_ns,
+            first_byte_ns,
+            end_ns,
+            outcome,
+            protocol,
+            mut operation,
+            inside,
+            parent: carried,
+            ..
         } = exchange;
         // Both ends by the same offset: see `clock`.
         let duration_ns = end_ns.saturating_sub(start_ns);
@@ -226,17 +246,23 @@ impl Telemetry {
         let name = self.names.iter().find_map(|names| names.name(resource.pid, role, connection));
         let client = connection.client.filter(|_| !self.ignores_proxied_clients);
         let remote = Remote { peer: peer.as_deref(), name: name.as_ref(), client };
+        let is_paired = self.sdk(settings) == Sdk::Pair;
         let (service, is_rest) = self.services.get_or_insert(resource);
         if !is_rest
             && let Some(signal) = service.own_exports.notice(role, outcome, &operation)
-            && self.leaves_own_exports
+            && signal == Signal::Metrics
+            && is_paired
         {
             tracing::info!(
                 service = %resource.service_name, pid = resource.pid.0, ?signal,
-                "left to the service, which sends it by itself (discovery.exclude_otel_instrumented_services)"
+                "left to the service, which sends it by itself (discovery.sdk)"
             );
         }
-        let leaves = |signal| self.leaves_own_exports && service.own_exports.has(signal);
+        let leaves_metrics = is_paired && service.own_exports.has(Signal::Metrics);
+        let is_export = is_paired && role == Role::Client && service.own_exports.is_of_its_own(&operation);
+        let is_described = matches!(context.paired, Paired::Described | Paired::Excluded) || is_export;
+        // Exemplars name the span that there is.
+        let described_by = carried.filter(|_| role == Role::Client && context.paired == Paired::Described);
         let common = Common {
             role,
             outcome,
@@ -245,8 +271,12 @@ impl Telemetry {
             resource,
             settings,
             context,
-            is_counted: outcome != Outcome::Unseen && !settings.hides_metrics && !leaves(Signal::Metrics),
-            is_kept: context.is_sampled() && !settings.hides_spans && !leaves(Signal::Traces),
+            is_counted: outcome != Outcome::Unseen
+                && !settings.hides_metrics
+                && !leaves_metrics
+                && context.paired != Paired::Excluded,
+            is_kept: context.is_sampled() && !settings.hides_spans && !is_described,
+            described_by,
             duration_s: seconds(duration_ns),
             start_unix_ns,
             end_unix_ns,
@@ -320,7 +350,7 @@ impl Telemetry {
     /// (`http.server.active_requests`).
     pub fn set_active_requests(&mut self, resource: &Arc<Resource>, scheme: Scheme, method: Method, open: u64) {
         let exports = self.services.get(resource).map(|service| service.own_exports).unwrap_or_default();
-        if !(self.leaves_own_exports && exports.has(Signal::Metrics)) {
+        if !(self.sdk == Sdk::Pair && exports.has(Signal::Metrics)) {
             let value = self.policy.methods.value(method);
             self.red.set_active(resource, scheme, value, open);
         }
@@ -364,12 +394,10 @@ impl Common<'_> {
             facts.set_route(route);
         }
         let measured = is_counted.then(|| {
-            let exemplar = is_kept.then_some(Exemplar {
-                at_unix_ns: self.end_unix_ns,
-                value: 0.0,
-                trace_id: self.context.trace_id,
-                span_id: self.context.span_id,
-            });
+            let own = is_kept.then_some((self.context.trace_id, self.context.span_id));
+            let span = self.described_by.map(|it| (it.trace_id, it.span_id)).or(own);
+            let at_unix_ns = self.end_unix_ns;
+            let exemplar = span.map(|(trace_id, span_id)| Exemplar { at_unix_ns, value: 0.0, trace_id, span_id });
             let (duration_s, start_unix_ns, body_bytes) = (self.duration_s, self.start_unix_ns, facts.body_sizes());
             let end_unix_ns = self.end_unix_ns;
             let sample = Sample { duration_s, body_bytes, start_unix_ns, end_unix_ns, exemplar };

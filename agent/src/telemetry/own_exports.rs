@@ -1,7 +1,7 @@
 //! Services that send spans or metrics over OTLP themselves: what they send is not to be there twice.
 
 use crate::model::{
-    exchange::{Operation, Outcome},
+    exchange::{Exchange, Operation, Outcome},
     net::Role,
 };
 
@@ -41,10 +41,37 @@ impl OwnExports {
         }
     }
 
+    /// Whether a call is one by which the service sends what it tells of itself, be that taken or not.
+    pub(super) fn is_of_its_own(self, operation: &Operation) -> bool {
+        destination(operation).is_some_and(|signal| !self.forwards[signal as usize])
+    }
+
     /// Whether the service sends a signal of its own.
     pub(super) const fn has(self, signal: Signal) -> bool {
         self.sends[signal as usize] && !self.forwards[signal as usize]
     }
+}
+
+/// Whether a process sends or takes spans by this exchange, as SDKs export them.
+#[must_use]
+pub fn carries_spans(exchange: &Exchange) -> bool {
+    exported(exchange.outcome, &exchange.operation) == Some(Signal::Traces)
+}
+
+/// The signal that a request is to carry, whatever becomes of it.
+fn destination(operation: &Operation) -> Option<Signal> {
+    let found = match operation {
+        Operation::Http(http) => {
+            let target = http.target.as_deref().filter(|_| http.method.as_deref() == Some("POST"))?;
+            SIGNALS.iter().find(|(_, path, _)| target.ends_with(path))
+        }
+        Operation::Rpc(rpc) => {
+            let method = rpc.method.as_deref()?;
+            SIGNALS.iter().find(|(_, _, export)| *export == method)
+        }
+        Operation::Db(_) | Operation::Messaging(_) => None,
+    };
+    found.map(|(signal, ..)| *signal)
 }
 
 /// The signal that an exchange carried, if that was taken.
@@ -52,19 +79,12 @@ fn exported(outcome: Outcome, operation: &Operation) -> Option<Signal> {
     if outcome != Outcome::Complete {
         return None;
     }
-    let found = match operation {
-        Operation::Http(http) => {
-            let is_sent = http.method.as_deref() == Some("POST") && matches!(http.status, Some(200..300));
-            let target = http.target.as_deref().filter(|_| is_sent)?;
-            SIGNALS.iter().find(|(_, path, _)| target.ends_with(path))
-        }
-        Operation::Rpc(rpc) => {
-            let method = rpc.method.as_deref().filter(|_| rpc.status == Some(0))?;
-            SIGNALS.iter().find(|(_, _, export)| *export == method)
-        }
-        Operation::Db(_) | Operation::Messaging(_) => None,
+    let is_taken = match operation {
+        Operation::Http(http) => matches!(http.status, Some(200..300)),
+        Operation::Rpc(rpc) => rpc.status == Some(0),
+        Operation::Db(_) | Operation::Messaging(_) => false,
     };
-    found.map(|(signal, ..)| *signal)
+    destination(operation).filter(|_| is_taken)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::route::Pattern;
-use crate::{procs::selector::Rule, trace::sampling::Sampler};
+use crate::{config::Sdk, procs::selector::Rule, trace::sampling::Sampler};
 
 /// Settings of the services that a rule matches.
 #[derive(Debug, Default)]
@@ -12,6 +12,8 @@ pub struct Settings {
     pub(super) hides_spans: bool,
     /// Its requests are in no metric.
     pub(super) hides_metrics: bool,
+    /// What is done about its SDK, if not as for all.
+    pub sdk: Option<Sdk>,
     /// Its own sampler.
     pub sampler: Option<Sampler>,
     /// Routes it serves.
@@ -26,6 +28,7 @@ impl Settings {
         Self {
             hides_spans: rule.exports.is_some_and(|exports| !exports.traces),
             hides_metrics: rule.exports.is_some_and(|exports| !exports.metrics),
+            sdk: rule.sdk,
             sampler: rule.sampler.as_ref().map(Sampler::from),
             incoming: patterns(&rule.routes.incoming),
             outgoing: patterns(&rule.routes.outgoing),

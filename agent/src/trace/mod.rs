@@ -11,6 +11,7 @@ mod joins;
 mod orphans;
 mod parents;
 pub mod sampling;
+pub mod sdks;
 mod servers;
 pub mod tail;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use self::{
     orphans::{Orphan, Orphans},
     parents::Parents,
     sampling::{HeadSampling, Sampler},
+    sdks::{Paired, Sdks},
     servers::Servers,
 };
 use crate::model::{
@@ -62,6 +64,8 @@ pub struct Context {
     pub sampled: Sampled,
     /// It is a health check, or for one, and so is kept in no case.
     pub is_health_check: bool,
+    /// What an SDK of its process makes of it.
+    pub paired: Paired,
 }
 
 impl Context {
@@ -89,6 +93,8 @@ impl Context {
 pub enum Evidence {
     /// The request carried it (`traceparent`, B3 …), or the environment of its process did.
     Header,
+    /// The request that a call is made for is described by its process's SDK: the parent is the one that this has.
+    Sdk,
     /// Both ends of the connection were seen: a server's parent is the client that asked.
     Connection,
     /// A call was made by the unit of work that answers the request.
@@ -101,7 +107,7 @@ pub enum Evidence {
 
 impl Evidence {
     /// The words of `beyla.parent.evidence`, that for none last.
-    pub const WORDS: [&'static str; 6] = ["header", "connection", "task", "thread", "sole_request", "none"];
+    pub const WORDS: [&'static str; 7] = ["header", "sdk", "connection", "task", "thread", "sole_request", "none"];
 
     /// Its name, in `beyla.parent.evidence`.
     #[must_use]
@@ -125,6 +131,24 @@ struct Open {
     /// A call is made for it.
     has_calls: bool,
     is_health_check: bool,
+    paired: Paired,
+}
+
+impl Open {
+    /// The parent of what is done for it, which its own span is if it is told.
+    fn below(&self, evidence: Evidence) -> Option<(SpanId, Evidence)> {
+        match self.paired {
+            Paired::Alone => Some((self.span_id, evidence)),
+            _ => self.parent.map(|(parent, _)| (parent, Evidence::Sdk)),
+        }
+    }
+
+    fn adopter(&self) -> Adopter {
+        let &Self { trace_id, remote, is_health_check, paired, .. } = self;
+        // What says so is said by who adopts.
+        let parent = self.below(Evidence::Sdk).map(|(parent, _)| parent);
+        Adopter { trace_id, parent, is_described: paired != Paired::Alone, remote, is_health_check }
+    }
 }
 
 /// A request that is over.
@@ -136,20 +160,23 @@ struct Over {
     adopter: Adopter,
 }
 
-impl Open {
-    const fn adopter(&self) -> Adopter {
-        let &Self { trace_id, span_id, remote, is_health_check, .. } = self;
-        Adopter { trace_id, span_id, remote, is_health_check }
-    }
-}
-
 /// A request that takes up calls.
 #[derive(Clone, Copy, Debug)]
 struct Adopter {
     trace_id: TraceId,
-    span_id: SpanId,
+    /// The parent of calls; `None`: its process's SDK describes it, and it has none.
+    parent: Option<SpanId>,
+    is_described: bool,
     remote: Option<TraceParent>,
     is_health_check: bool,
+}
+
+impl Adopter {
+    /// The parent of a call, and what says so.
+    fn parent(&self, evidence: Evidence) -> Option<(SpanId, Evidence)> {
+        let evidence = if self.is_described { Evidence::Sdk } else { evidence };
+        self.parent.map(|parent| (parent, evidence))
+    }
 }
 
 /// The place of a span turned out to be another than was said when it began.
@@ -189,6 +216,8 @@ impl Joined {
 pub struct Tracer {
     ids: Ids,
     sampling: HeadSampling,
+    /// What processes describe by themselves.
+    pub sdks: Sdks,
     /// By the slot of their key: as many as were ever open at a time.
     open: Vec<Option<Open>>,
     /// How many of each trace are, if that is asked for.
@@ -220,6 +249,7 @@ impl Tracer {
         Self {
             ids,
             sampling: HeadSampling::new(sampler),
+            sdks: Sdks::default(),
             open: Vec::new(),
             open_of: None,
             parents: Parents::default(),
@@ -270,6 +300,7 @@ impl Tracer {
     /// A process has ended.
     pub fn on_exit(&mut self, tgid: ProcessId) {
         self.servers.remove(tgid);
+        self.sdks.remove(tgid);
     }
 
     /// A request has begun. `environment`: with what its process was started, which is asked of one that has not answered any request
@@ -308,8 +339,16 @@ impl Tracer {
         let Opened { key, thread, parent: carried, is_health_check, .. } = *opened;
         self.parents.on_call(opened);
         let cause = self.parents.of_call(opened).and_then(|(key, evidence)| Some((self.cause(key)?, evidence)));
+        let paired = match carried.filter(|_| cause.is_none()) {
+            None => self.sdks.of_bare_call(thread.tgid),
+            Some(carried) => {
+                let continues = self.parents.continues(thread.tgid, carried);
+                let alone = self.parents.alone(thread.tgid).filter(|alone| alone.trace_id != carried.trace_id);
+                self.sdks.of_call(thread.tgid, carried, continues, alone)
+            }
+        };
         let (trace_id, parent, remote) = match (cause, carried) {
-            (Some((cause, evidence)), _) => (cause.trace_id, Some((cause.span_id, evidence)), cause.remote),
+            (Some((cause, evidence)), _) => (cause.trace_id, cause.below(evidence), cause.remote),
             (None, carried) => {
                 let given = || if self.servers.contains(thread.tgid) { None } else { environment() };
                 match carried.or_else(given) {
@@ -321,12 +360,13 @@ impl Tracer {
         let is_health_check = is_health_check || cause.is_some_and(|(cause, _)| cause.is_health_check);
         if let Some(request) = request {
             let sampled = Sampled::NOTHING;
-            let context = Context { trace_id, span_id, parent, link: None, remote, flags: 0, sampled, is_health_check };
+            let context =
+                Context { trace_id, span_id, parent, link: None, remote, flags: 0, sampled, is_health_check, paired };
             if let Some(server) = self.joins.on_asked(request, context, carried) {
                 self.join_served(server, &context);
             }
         }
-        if parent.is_none() {
+        if parent.is_none() && cause.is_none() {
             let is_late = self.parents.may_come(opened);
             let until_ns = self.orphans.on_call(Orphan { opened: *opened, trace_id, span_id }, is_late);
             if let Some(until_ns) = until_ns {
@@ -334,7 +374,7 @@ impl Tracer {
             }
         }
         let cause = cause.map(|(cause, _)| cause.key);
-        Open { key, trace_id, span_id, parent, cause, remote, request, has_calls: false, is_health_check }
+        Open { key, trace_id, span_id, parent, cause, remote, request, has_calls: false, is_health_check, paired }
     }
 
     fn on_request(
@@ -349,7 +389,11 @@ impl Tracer {
         self.servers.insert(opened.thread.tgid);
         let asked = request.and_then(|request| self.joins.on_served(request, key, start_ns, connection));
         // A client that hands on what it was given stands in between; else what it has written is its own span, or its SDK's.
-        let asked = asked.filter(|asked| carried.is_none() || carried == asked.carried);
+        // What is described is not told: its span is the SDK's, by the header.
+        let asked = asked.filter(|asked| {
+            (carried.is_none() || carried == asked.carried) && asked.context.paired != Paired::Described
+        });
+        let paired = self.sdks.of_request(opened.thread.tgid);
         let (trace_id, parent, remote) = match (asked, carried) {
             (Some(Asked { context, .. }), _) => {
                 (context.trace_id, Some((context.span_id, Evidence::Connection)), context.remote)
@@ -358,7 +402,19 @@ impl Tracer {
             (None, None) => (self.ids.trace_id(), None, None),
         };
         let is_health_check = is_health_check || asked.is_some_and(|asked| asked.context.is_health_check);
-        let has_calls = self.adopt(opened, Adopter { trace_id, span_id, remote, is_health_check });
+        let mut open = Open {
+            key,
+            trace_id,
+            span_id,
+            parent,
+            cause: None,
+            remote,
+            request: None,
+            has_calls: false,
+            is_health_check,
+            paired,
+        };
+        open.has_calls = self.adopt(opened, open.adopter());
         if parent.is_none()
             && let Some(until_ns) = request.and_then(|request| self.joins.waits(request, key))
         {
@@ -367,7 +423,7 @@ impl Tracer {
                 self.unsettle(trace_id, until_ns);
             }
         }
-        Open { key, trace_id, span_id, parent, cause: None, remote, request: None, has_calls, is_health_check }
+        open
     }
 
     /// A client was told after its server: that and all below it are of its trace.
@@ -381,7 +437,7 @@ impl Tracer {
     /// A request was told after calls that are made for it, as it is where it is certain only with its response that it is one.
     /// Gives whether there are such.
     fn adopt(&mut self, request: &Opened, adopter: Adopter) -> bool {
-        let Adopter { trace_id, span_id: parent, remote, is_health_check } = adopter;
+        let Adopter { trace_id, remote, is_health_check, parent: Some(_), .. } = adopter else { return false };
         let parents = &self.parents;
         let adopted = self.orphans.adopted(request.thread.tgid, request.start_ns, |call| {
             let (key, evidence) = parents.of_call(call)?;
@@ -391,7 +447,7 @@ impl Tracer {
         let has_calls = !adopted.is_empty();
         for (orphan, evidence) in adopted {
             let Orphan { trace_id: before, span_id, .. } = orphan;
-            let parent = (parent, evidence);
+            let Some(parent) = adopter.parent(evidence) else { continue };
             let joined = Joined { span_id, parent, before, trace_id, remote, settles_ns: 0, is_health_check };
             self.join(joined, Some(request.key));
         }
@@ -419,11 +475,11 @@ impl Tracer {
                 let over = self.over.iter().find(|over| over.key == key);
                 over.map(|over| over.adopter)
             });
-            let Some(Adopter { trace_id, span_id: parent, remote, is_health_check }) = adopter else {
+            let Some((parent, adopter)) = adopter.and_then(|it| Some((it.parent(Evidence::Task)?, it))) else {
                 self.settle(before);
                 continue;
             };
-            let parent = (parent, Evidence::Task);
+            let Adopter { trace_id, remote, is_health_check, .. } = adopter;
             let joined = Joined { span_id, parent, before, trace_id, remote, settles_ns: 0, is_health_check };
             self.join(joined, Some(key));
         }
@@ -505,8 +561,9 @@ impl Tracer {
         let outlives = open.cause.is_some_and(|cause| self.was_answered(cause, exchange.end_ns));
         let link = if outlives { parent.take().map(|(cause, _)| cause) } else { None };
         let flags = remote.map_or(0, |remote| remote.flags & !1);
-        let (span_id, is_health_check) = (open.span_id, open.is_health_check);
-        Context { trace_id, span_id, parent, link, remote, flags, sampled: Sampled::NOTHING, is_health_check }
+        let (span_id, is_health_check, paired) = (open.span_id, open.is_health_check, open.paired);
+        let sampled = Sampled::NOTHING;
+        Context { trace_id, span_id, parent, link, remote, flags, sampled, is_health_check, paired }
     }
 
     /// A request is over. Calls may be found to have been made for it, or for another now that this one is out of the question.
@@ -539,6 +596,7 @@ impl Tracer {
             flags,
             sampled: Sampled::NOTHING,
             is_health_check: false,
+            paired: Paired::Alone,
         }
     }
 

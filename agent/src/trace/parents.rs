@@ -220,6 +220,19 @@ impl Parents {
         self.served.get(key.slot())?.as_ref().filter(|served| served.key == key)
     }
 
+    /// Whether a context that a call carries is of a trace that a request came with which is open in its process: with a span of that
+    /// process.
+    pub(super) fn continues(&self, tgid: ProcessId, carried: TraceParent) -> bool {
+        let Some(keys) = self.by_trace.get(&(tgid, carried.trace_id)) else { return false };
+        let mut came = keys.iter().filter_map(|key| self.get(*key)?.carried).peekable();
+        came.peek().is_some() && came.all(|came| came.span_id != carried.span_id)
+    }
+
+    /// What the only request came with that is open in a process.
+    pub(super) fn alone(&self, tgid: ProcessId) -> Option<TraceParent> {
+        self.get(only(&self.processes.get(&tgid)?.open)?)?.carried
+    }
+
     /// The request that a call is made for.
     pub(super) fn of_call(&self, opened: &Opened) -> Option<(Key, Evidence)> {
         let Opened { thread, start_ns, parent: carried, .. } = *opened;

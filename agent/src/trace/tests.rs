@@ -1,4 +1,5 @@
 mod late;
+mod sdks;
 
 use super::*;
 use crate::model::{

@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 8] = [
+const RUNTIMES: [Runtime; 9] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -58,6 +58,7 @@ const RUNTIMES: [Runtime; 8] = [
         of: Of::Tests,
     },
     Runtime { name: "java", made_from: &["pom.xml", "Orders.java", "Web.java"], commands: java, of: Of::Tests },
+    Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "parents/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Parents },
     Runtime {
         name: "parents/node",

@@ -113,6 +113,7 @@ impl ProcessTable {
             executable: facts.exe.as_ref().into(),
             ports: sockets.listening,
             tls: RowTls::of(self.tls(pid)),
+            instrumented_by: facts.instrumentation.vendors().collect(),
             matched_by,
         })
     }

@@ -13,11 +13,13 @@ const READ_ELSEWHERE: &[(&str, &str)] = &[
     ("discovery.exclude_instrument.0.exports", EXCLUDED),
     ("discovery.exclude_instrument.0.sampler", EXCLUDED),
     ("discovery.exclude_instrument.0.routes", EXCLUDED),
+    ("discovery.exclude_instrument.0.sdk", EXCLUDED),
     ("discovery.default_exclude_instrument.0.name", EXCLUDED),
     ("discovery.default_exclude_instrument.0.namespace", EXCLUDED),
     ("discovery.default_exclude_instrument.0.exports", EXCLUDED),
     ("discovery.default_exclude_instrument.0.sampler", EXCLUDED),
     ("discovery.default_exclude_instrument.0.routes", EXCLUDED),
+    ("discovery.default_exclude_instrument.0.sdk", EXCLUDED),
     ("log_level", "run: the log is set up before all else"),
     ("target_pids", "run::watch, and the selector"),
 ];

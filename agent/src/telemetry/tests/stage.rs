@@ -1,7 +1,15 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use super::*;
-use crate::{config::Unmatched, model::trace_context::TraceParent, telemetry::route};
+use crate::{
+    config::{Sdk, Unmatched},
+    model::{
+        exchange::{Opened, Place},
+        trace_context::TraceParent,
+    },
+    telemetry::route,
+    trace::sdks::Facts,
+};
 
 fn parent(flags: &str) -> Option<TraceParent> {
     TraceParent::parse(format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}").as_bytes())
@@ -135,24 +143,54 @@ fn exchanges_are_counted_by_protocol_and_outcome() {
 }
 
 #[test]
-fn a_signal_that_a_service_sends_itself_is_left_to_it() {
-    let export = || called(Http { method: Some("POST".into()), ..get("/v1/traces") });
-    let mut stage = stage(Config { leaves_own_exports: true, ..Config::default() });
+fn what_a_service_sends_itself_is_left_to_it() {
+    let export = |signal: &str| called(Http { method: Some("POST".into()), ..get(signal) });
+    let mut stage = stage(Config::default());
     let (sender, other) = (resource(), resource());
     let mut spans = |exchange, resource| stage.on_exchange(exchange, &connection(), resource, None).is_some();
+    assert!(!spans(ended(Outcome::NoResponse, export("/v1/traces")), &sender), "its own export is no span");
     assert!(spans(served(get("/before")), &sender));
-    assert!(!spans(export(), &sender), "its own export is no span");
-    assert!(!spans(served(get("/after")), &sender));
-    assert!(spans(served(get("/after")), &other));
+    assert!(!spans(export("/v1/traces"), &sender));
+    assert!(spans(served(get("/after")), &sender), "what it tells of is not known by that");
+    assert!(!spans(export("/v1/metrics"), &sender));
+    assert!(spans(served(get("/last")), &sender) && spans(served(get("/last")), &other));
     let metrics = stage.collect(9);
     let counted: usize = metrics
         .chunks(1)
         .flat_map(|metric| points(metric, "http.server.request.duration"))
         .map(|point| usize::try_from(point.count).unwrap())
         .sum();
-    assert_eq!(counted, 3, "it sends no metrics, so they are still counted");
-    stage.telemetry.leave_own_exports(false);
-    assert!(stage.on_exchange(served(get("/again")), &connection(), &sender, None).is_some());
+    assert_eq!(counted, 3, "it sends metrics from some moment on");
+    assert!(stage.telemetry.set_sdk(Sdk::Ignore) && !stage.telemetry.set_sdk(Sdk::Ignore));
+    assert!(stage.on_exchange(export("/v1/traces"), &connection(), &sender, None).is_some());
+}
+
+#[test]
+fn what_an_sdk_describes_is_counted_and_has_no_span_of_the_agents() {
+    let mut stage = stage(Config::default());
+    let tgid = ProcessId(0);
+    let facts = Facts { has_sdk: true, is_automatic: true, describes_all: true, policy: Sdk::Pair };
+    stage.tracer.sdks.set(tgid, 1, 0, facts);
+    let key = stage.key;
+    let opened = |role| Opened {
+        key,
+        role,
+        thread: Thread::default(),
+        start_ns: 1_000,
+        parent: parent("01"),
+        is_health_check: false,
+        place: Place::Position(0),
+    };
+    for exchange in [served(get("/")), called(get("/"))] {
+        stage.tracer.on_opened(&connection(), &opened(exchange.role), || None);
+        let exchange = Exchange { parent: parent("01"), ..exchange };
+        assert!(stage.on_exchange(exchange, &connection(), &resource(), None).is_none());
+    }
+    let metrics = stage.collect(9);
+    let exemplars = |name| points(&metrics, name).iter().map(|point| point.exemplars.clone()).collect::<Vec<_>>();
+    assert!(exemplars("http.server.request.duration").iter().all(Vec::is_empty));
+    let of_calls = exemplars("http.client.request.duration").concat();
+    assert_eq!(of_calls.first().map(|it| it.span_id), parent("01").map(|it| it.span_id));
 }
 
 #[test]
@@ -168,6 +206,6 @@ fn spans_are_counted_by_what_says_whose_child_they_are_and_by_runtime() {
         // One that is not exported counts as none.
         stage.on_exchange(Exchange { parent: parent("00"), ..served(get("/")) }, &connection(), resource, None);
     }
-    let by_evidence = [1, 0, 0, 0, 0, 1];
+    let by_evidence = [1, 0, 0, 0, 0, 0, 1];
     assert_eq!(stage.telemetry.parents(), [("".into(), by_evidence), ("python".into(), by_evidence)]);
 }
