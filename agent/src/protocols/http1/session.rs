@@ -64,6 +64,8 @@ pub(super) struct Http1 {
     last_asked: Option<u64>,
     /// Behind what was read last of them, and how far requests had come when that was recorded.
     response_at: (u64, u64),
+    /// The response that is read answers a request that was not captured.
+    answers_hidden: bool,
     interest: Interest,
     handover: Handover,
     anomalies: Anomalies,
@@ -165,6 +167,7 @@ impl Http1 {
             asked_at: 0,
             last_asked: None,
             response_at: (0, 0),
+            answers_hidden: false,
             interest: Interest::Parse,
             handover: Handover::default(),
             anomalies: Anomalies::default(),
@@ -528,9 +531,13 @@ impl Http1 {
             }
             Pairing::InOrder => {
                 self.anomalies.unmatched_responses += 1;
+                // Answered early, a request can end within what is not captured, and the next stand behind it there.
+                let is_hidden = matches!(self.requests.place, Place::Seek(Some(_)));
                 if self.open.first() > 0 || mem::replace(&mut self.unmatched, true) {
-                    self.pipelines = true;
+                    self.pipelines |= !is_hidden;
+                    self.anomalies.requests_lost += u64::from(is_hidden);
                     self.lose(now, out);
+                    self.answers_hidden = is_hidden;
                 }
             }
         }
@@ -609,6 +616,10 @@ impl Http1 {
                 proof.answered = (outcome == Outcome::Complete).then_some(self.response_at);
             }
             out.finish(open.key, open.end(self.role, outcome, end_ns));
+        } else if mem::take(&mut self.answers_hidden)
+            && let Pairing::Lost(proof) = &mut self.pairing
+        {
+            proof.answered = (outcome == Outcome::Complete).then_some(self.response_at);
         }
     }
 

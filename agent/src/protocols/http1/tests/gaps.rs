@@ -334,3 +334,23 @@ fn an_answer_that_cannot_be_read_is_nobody_elses() {
         }
     }
 }
+
+/// A server may answer before it has read the body, and read its rest with what is asked next.
+#[test]
+fn a_request_behind_a_body_in_what_is_not_captured_is_counted_and_the_next_is_told() {
+    let mut wire = Wire::server();
+    let requests = wire.requests();
+    wire.ask(GET).answer(OK).ask("POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n800\r\nbody").answer(OK);
+    wire.limited(requests, &[b'q'; 4096], 64);
+    let last =
+        [&[b'q'; 700], b"\r\n0\r\n\r\nGET /hidden HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept: */*\r\n\r\n".as_slice()]
+            .concat();
+    wire.limited(requests, &last, 64);
+    wire.answer(OK).ask(GET).answer(OK).ask(GET).answer(OK);
+    let told = wire.told();
+    assert_eq!(told[..1], ["GET /a 200 0→5"]);
+    assert!(told[1].starts_with("POST /b 200 "), "{told:?}");
+    assert_eq!(told[2..], ["GET /a 200 0→5", "GET /a 200 0→5"]);
+    let anomalies = wire.anomalies();
+    assert_eq!((anomalies.unmatched_responses, anomalies.requests_lost), (1, 1));
+}
