@@ -642,17 +642,17 @@ impl Tracer {
         });
         let Self { orphans, parents, .. } = self;
         let mut given_up: Vec<TraceId> = Vec::new();
-        let mut background: Vec<(ProcessId, u64)> = Vec::new();
+        let mut background: Vec<(Thread, u64)> = Vec::new();
         orphans.on_time(
             now_ns,
             |tgid| parents.oldest_unknown_ns(tgid),
             |orphan| {
                 given_up.push(orphan.trace_id);
-                background.push((orphan.opened.thread.tgid, orphan.opened.start_ns));
+                background.push((orphan.opened.thread, orphan.opened.start_ns));
             },
         );
-        for (tgid, start_ns) in background {
-            parents.on_background(tgid, start_ns);
+        for (thread, start_ns) in background {
+            parents.on_background(thread, start_ns);
         }
         for trace_id in given_up {
             self.settle(trace_id);

@@ -34,6 +34,8 @@ const UNITS_PROVEN: u32 = 16;
 const OVER_MAX: usize = 8;
 /// Most units of work that are remembered.
 const UNITS_MAX: usize = 16_384;
+/// Threads that are remembered without a request, before those without are forgotten.
+const THREADS_MAX: usize = 16_384;
 /// Processes that are remembered without a request, before those without are forgotten.
 const IDLE_PROCESSES: usize = 4096;
 
@@ -75,6 +77,15 @@ struct Process {
     behind_ns: u64,
 }
 
+/// A thread that has taken up a request.
+#[derive(Debug, Default)]
+struct Serving {
+    /// Those that are open.
+    open: SmallVec<[Key; 2]>,
+    /// When it has last made a call for none; 0 for never.
+    own_call_ns: u64,
+}
+
 /// A unit of work that has answered a request.
 #[derive(Clone, Debug)]
 struct Unit {
@@ -91,7 +102,7 @@ pub(super) struct Parents {
     /// By the slot of their key.
     served: Vec<Option<Served>>,
     processes: FxHashMap<ProcessId, Process>,
-    by_thread: FxHashMap<(ProcessId, ThreadId), SmallVec<[Key; 2]>>,
+    by_thread: FxHashMap<(ProcessId, ThreadId), Serving>,
     by_work: FxHashMap<(ProcessId, u64), SmallVec<[Key; 1]>>,
     by_trace: FxHashMap<(ProcessId, TraceId), SmallVec<[Key; 1]>>,
     /// Those that were known from a response on.
@@ -114,8 +125,8 @@ impl Parents {
         }
         process.open.push(key);
         let of_thread = self.by_thread.entry((tgid, tid)).or_default();
-        process.shares_threads |= !of_thread.is_empty();
-        of_thread.push(key);
+        process.shares_threads |= !of_thread.open.is_empty();
+        of_thread.open.push(key);
         if work != 0 {
             self.by_work.entry((tgid, work)).or_default().push(key);
         }
@@ -172,7 +183,9 @@ impl Parents {
         let place = self.served.get_mut(key.slot());
         let Some(served) = place.and_then(|place| place.take_if(|served| served.key == key)) else { return };
         let Thread { tgid, tid, work, .. } = served.thread;
-        remove(&mut self.by_thread, (tgid, tid), key);
+        if let Some(of_thread) = self.by_thread.get_mut(&(tgid, tid)) {
+            of_thread.open.retain(|other| *other != key);
+        }
         if work != 0 {
             remove(&mut self.by_work, (tgid, work), key);
         }
@@ -201,6 +214,9 @@ impl Parents {
         if self.processes.len() >= IDLE_PROCESSES {
             self.processes.retain(|_, process| !process.open.is_empty());
         }
+        if self.by_thread.len() >= THREADS_MAX {
+            self.by_thread.retain(|_, thread| !thread.open.is_empty());
+        }
     }
 
     /// Threads of a process are known to serve one request each.
@@ -210,10 +226,14 @@ impl Parents {
     }
 
     /// A call has turned out to be made for no request.
-    pub(super) fn on_background(&mut self, tgid: ProcessId, start_ns: u64) {
+    pub(super) fn on_background(&mut self, Thread { tgid, tid, .. }: Thread, start_ns: u64) {
         self.make_room();
         let process = self.processes.entry(tgid).or_default();
         process.background_ns = process.background_ns.max(start_ns);
+        // Before it has taken up a request, it may have one that was not seen.
+        if let Some(thread) = self.by_thread.get_mut(&(tgid, tid)) {
+            thread.own_call_ns = thread.own_call_ns.max(start_ns);
+        }
     }
 
     fn get(&self, key: Key) -> Option<&Served> {
@@ -254,15 +274,16 @@ impl Parents {
         if process.open.is_empty() {
             return None;
         }
-        if let Some(of_thread) = self.by_thread.get(&(tgid, tid)) {
-            let served = self.get(only(of_thread)?)?;
-            let is_alone = served.is_blocking || !process.shares_threads && process.stayed >= PROVEN;
-            if is_alone && is_within(served, start_ns) {
+        let is_past = |at_ns: u64, ago_ns: u64| at_ns == 0 || at_ns.saturating_add(ago_ns) <= start_ns;
+        if let Some(of_thread) = self.by_thread.get(&(tgid, tid)).filter(|of_thread| !of_thread.open.is_empty()) {
+            let served = self.get(only(&of_thread.open)?)?;
+            let is_alone = !process.shares_threads && (served.is_blocking || process.stayed >= PROVEN);
+            // A loop that waits for several sockets at once has other things to do, though none of them waits.
+            if is_alone && is_past(of_thread.own_call_ns, BACKGROUND_NS) && is_within(served, start_ns) {
                 return Some((served.key, Evidence::Thread));
             }
         }
         let served = self.get(only(&process.open)?)?;
-        let is_past = |at_ns: u64, ago_ns: u64| at_ns == 0 || at_ns.saturating_add(ago_ns) <= start_ns;
         let is_quiet = is_past(process.ended_ns, AFTERMATH_NS) && is_past(process.background_ns, BACKGROUND_NS);
         // Another thread may be at work of its own.
         let is_sole = is_quiet && served.thread.tid == tid && is_within(served, start_ns);

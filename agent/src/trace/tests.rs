@@ -203,6 +203,30 @@ fn a_thread_that_waits_in_its_calls_serves_one_request() {
 }
 
 #[test]
+fn a_thread_that_does_other_things_too_proves_nothing() {
+    // A loop over several sockets that block, which polls somebody between two requests.
+    let mut bed = Bed::new();
+    let (blocking, client) = (bed.conn(true), bed.conn(true));
+    let first = bed.open(&blocking, Role::Server, thread(1), 1);
+    bed.finish(first, 2);
+    let own = bed.open(&client, Role::Client, thread(1), 3);
+    bed.finish(own, 4);
+    bed.tracer.on_time(2 * SECOND);
+    let second = bed.open(&blocking, Role::Server, thread(1), 3 * SECOND);
+    let polls = bed.open(&client, Role::Client, thread(1), 3 * SECOND + 1);
+    assert_eq!(bed.finish(polls, 3 * SECOND + 2).parent, None);
+    bed.finish(second, 3 * SECOND + 3);
+    // One that hands what it has read to another thread.
+    let mut bed = Bed::new();
+    let (blocking, client) = (bed.conn(true), bed.conn(true));
+    let handed_on = bed.open(&blocking, Role::Server, thread(1), 1);
+    bed.finish_by(handed_on, ThreadId(2), 2);
+    let _next = bed.open(&blocking, Role::Server, thread(1), 3);
+    let own = bed.open(&client, Role::Client, thread(1), 4);
+    assert_ne!(bed.finish(own, 5).parent.map(|(_, evidence)| evidence), Some(Evidence::Thread));
+}
+
+#[test]
 fn a_thread_with_two_requests_is_nobodys() {
     let mut bed = Bed::new();
     let (blocking, client) = (bed.conn(true), bed.conn(true));
