@@ -534,11 +534,14 @@ impl Tracer {
     pub fn on_finished(&mut self, key: Key, exchange: &Exchange) -> Context {
         let open = self.open.get_mut(key.slot()).and_then(|place| place.take_if(|open| open.key == key));
         if exchange.role == Role::Server {
+            let looks_back = self.parents.looks_back(exchange.thread.tgid);
             self.parents.on_answered(key, exchange.response_tid, exchange.end_ns);
             if open.is_none_or(|open| open.has_calls) {
                 self.remember(key, exchange.end_ns);
             }
-            self.look_back(key, open.as_ref(), exchange);
+            if looks_back {
+                self.look_back(key, open.as_ref(), exchange);
+            }
         }
         let carried = exchange.parent;
         let Some(open) = open else { return self.context_of_unknown(carried) };
@@ -566,20 +569,19 @@ impl Tracer {
         Context { trace_id, span_id, parent, link, remote, flags, sampled, is_health_check, paired }
     }
 
-    /// A request is over. Calls may be found to have been made for it, or for another now that this one is out of the question.
+    /// A request is over whose process had not proven yet that its units of work are not shared. Calls may be found to have been made for
+    /// it, or for another now that this one is out of the question.
     fn look_back(&mut self, key: Key, open: Option<&Open>, exchange: &Exchange) {
         let tgid = exchange.thread.tgid;
-        let looks_back = self.parents.looks_back(tgid);
-        if self.orphans.has_late(tgid) && looks_back {
-            if self.over.len() >= OVER_MAX {
-                self.over.pop_front();
-            }
-            let adopter = open.map(Open::adopter);
-            self.over.extend(adopter.map(|adopter| Over { tgid, key, end_ns: exchange.end_ns, adopter }));
+        if !self.orphans.has_late(tgid) {
+            return;
         }
-        if looks_back || self.over.iter().any(|over| over.tgid == tgid) {
-            self.find_orphans(tgid, 0);
+        if self.over.len() >= OVER_MAX {
+            self.over.pop_front();
         }
+        let adopter = open.map(Open::adopter);
+        self.over.extend(adopter.map(|adopter| Over { tgid, key, end_ns: exchange.end_ns, adopter }));
+        self.find_orphans(tgid, 0);
     }
 
     /// One that was not told when it began.

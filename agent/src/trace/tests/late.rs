@@ -46,7 +46,11 @@ impl Service {
 
     /// Requests that overlap, each answered by a task of its connection.
     fn prove(&mut self) {
-        for round in 0..9 {
+        self.overlap(9);
+    }
+
+    fn overlap(&mut self, rounds: u64) {
+        for round in 0..rounds {
             let conns = [self.bed.conn(false), self.bed.conn(false)];
             let requests = conns.map(|conn| self.asked(&conn, round));
             for (at, request) in requests.into_iter().enumerate() {
@@ -96,6 +100,22 @@ fn once_tasks_are_known_to_be_of_one_connection_others_are_not_waited_for() {
     assert_eq!((beyond.parent, beyond.link, beyond.trace_id), (None, Some(first.span_id), first.trace_id));
     let second = it.answers(requests[1], 12, 112);
     assert!(is_child(it.corrected(calls)[1], second, Evidence::Task));
+}
+
+#[test]
+fn those_that_prove_it_have_their_calls_too() {
+    let mut it = Service::new();
+    it.overlap(7);
+    let (first, second, third) = (it.bed.conn(false), it.bed.conn(false), it.bed.conn(false));
+    let requests = [it.asked(&first, 101), it.asked(&second, 102)];
+    let _open = it.asked(&third, 100);
+    let calls = [it.call(11, 0, 103), it.call(12, 0, 104)];
+    let first = it.answers(requests[0], 11, 110);
+    assert!(it.bed.tracer.joined.is_empty());
+    let second = it.answers(requests[1], 12, 112);
+    let calls = it.corrected(calls);
+    assert!(is_child(calls[0], first, Evidence::Task) && is_child(calls[1], second, Evidence::Task));
+    assert!(it.bed.tracer.over.is_empty());
 }
 
 #[test]
