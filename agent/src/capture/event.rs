@@ -431,11 +431,11 @@ impl<'a> Open<'a> {
         if is_plaintext(self.id) {
             return Origin { is_beginning: self.met_at != MetAt::MidStream, sequence: None };
         }
-        let sequence = match self.ends {
-            Ends::Tcp { sequence, .. } => sequence,
-            Ends::Unix { .. } | Ends::Unknown => None,
-        };
-        Origin { is_beginning: self.met_at == MetAt::Beginning, sequence }
+        match self.ends {
+            Ends::Tcp { sequence, .. } => Origin { is_beginning: self.met_at == MetAt::Beginning, sequence },
+            Ends::Unix { .. } => Origin { is_beginning: self.met_at != MetAt::MidStream, sequence: None },
+            Ends::Unknown => Origin { is_beginning: false, sequence: None },
+        }
     }
 }
 
@@ -551,6 +551,17 @@ mod tests {
         let mut bytes = Aligned([b'x'; HEADER + 64]);
         bytes.0[..HEADER].copy_from_slice(data.as_bytes());
         bytes
+    }
+
+    #[test]
+    fn of_a_unix_socket_all_is_told_unless_it_is_met_in_its_midst() {
+        let unix = Ends::Unix { path: b"", inode: None, sockets: Some([1, 2]) };
+        for (ends, met_at, expected) in
+            [(unix, MetAt::Unknown, true), (unix, MetAt::MidStream, false), (Ends::Unknown, MetAt::Unknown, false)]
+        {
+            let open = Open { ends, met_at, ..super::super::testing::open(ConnectionId(1), 0) };
+            assert_eq!(open.connection().origin.is_beginning, expected, "{ends:?} {met_at:?}");
+        }
     }
 
     #[test]
