@@ -371,8 +371,9 @@ impl Worker {
                 dns_cache.on_response(tgid, started_at_ns, at_ns, message);
             }
             Event::Data(data) => {
-                // The kernel side goes on for a while with a connection that was met before its process was left out.
-                if discovery.wants(data.thread.tgid) {
+                // The kernel side goes on for a while with a connection that was met before its process was left out. A program that a
+                // watched one has started may answer on its connection.
+                if discovery.wants(data.thread.tgid) || connections.follows(data.id) {
                     recorder.write(|| Entry::Data(entry::Data::new(&data)));
                     match connections.on_data(&data, &mut sink) {
                         Wanted::Pieces => {}

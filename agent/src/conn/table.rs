@@ -193,6 +193,12 @@ impl Connections {
         self.probed_ns = at_ns;
     }
 
+    /// Whether a connection is followed.
+    #[must_use]
+    pub fn follows(&self, id: ConnectionId) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
     /// A connection was met. `asked` gives the name that the process which uses it had asked for to get an address.
     pub fn on_open(
         &mut self,

@@ -43,6 +43,12 @@ fn chosen_port(sk: u64) -> u16 {
     if socket::may_serve(sk) { port } else { 0 }
 }
 
+/// Whether it was decided that a process is watched.
+#[inline(always)]
+pub fn is_chosen(tgid: u32) -> bool {
+    policy(tgid) == WATCH
+}
+
 /// Whether a process is watched, or is not judged yet.
 #[inline(always)]
 pub fn watched(tgid: u32) -> bool {

@@ -61,8 +61,11 @@ pub fn connection<S: Socket>(socket: S, tgid: u32, on_datagrams: impl FnOnce()) 
             let Some(policy) = process::admit(tgid, || socket.number(), !was_undecided) else {
                 if was_undecided {
                     leave(known);
+                    return None;
                 }
-                return None;
+                // A program that a watched server has started answers for it.
+                let is_lent = known.flags & ANNOUNCED != 0 && process::is_chosen(known.tgid);
+                return is_lent.then_some(connection);
             };
             known.tgid = tgid;
             set_undecided(known, policy);

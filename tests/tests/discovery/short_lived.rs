@@ -44,6 +44,41 @@ while connection.recv(4096):
 os._exit(0)
 ";
 
+/// Reads each request, and starts a program that answers it.
+const CGI: &str = "
+import os, signal, socket
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+listener = socket.create_server(('127.0.0.1', 0))
+print('listening', listener.getsockname()[1], flush=True)
+while True:
+    connection, _ = listener.accept()
+    later = b'/later' in connection.recv(4096)
+    if os.fork() == 0:
+        os.dup2(connection.fileno(), 1)
+        wait = 'sleep 0.3; ' if later else ''
+        os.execv('/bin/sh', ['sh', '-c', wait + \"printf 'HTTP/1.1 206 X\\\\r\\\\nContent-Length: 2\\\\r\\\\n\\\\r\\\\nok'\"])
+    connection.close()
+";
+
+/// The program is not chosen, and the kernel side hears of that before it answers, or not.
+#[test]
+fn who_is_started_to_answer_does_so_for_the_server_that_was_chosen() {
+    let files = folder();
+    let script = files.path().join("cgi.py");
+    fs::write(&script, CGI).expect("a script can be written");
+    let server = Program::start(Command::new(need::python()).arg("-u").arg(&script));
+    let port = server.port();
+    let watch = Discovering::with(&["--port", &port.to_string()]);
+    for number in 0..6 {
+        let path = if number % 2 == 0 { "/cgi/at-once" } else { "/cgi/later" };
+        assert_eq!(Connection::to(port).get(path).status, 206);
+    }
+    let spans = watch.finish("/cgi/", 6);
+    let statuses: Vec<_> = spans.iter().map(|span| span.attributes.get("http.response.status_code")).collect();
+    let seen = statuses.iter().filter(|status| status.and_then(|it| it.as_u64()) == Some(206)).count();
+    assert_eq!(seen, 6, "{statuses:?}");
+}
+
 fn ask_servers_that_end(choice: &[&str], script: &std::path::Path, path: &str) {
     let watch = Discovering::with(choice);
     for _ in 0..10 {
