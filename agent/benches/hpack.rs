@@ -4,12 +4,9 @@
 
 use std::{hint::black_box, time::Duration};
 
-use beyla_rs::{
-    model::net::{Direction, Role, Thread},
-    protocols::{
-        Chunk, Output,
-        http2::{self, blocks::Blocks},
-    },
+use beyla_rs::internals::{
+    Blocks, Chunk, Output, http2,
+    model::{Direction, Role, Thread},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use httlib_hpack::Encoder;

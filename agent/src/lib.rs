@@ -1,22 +1,23 @@
 //! The user side of beyla-rs: what the kernel side saw becomes spans and metrics, stage by stage. Each module imports
 //! only what stands above it here (and of [`protocols`], [`conn`] only the registry).
 
-pub mod capture;
+mod capture;
 pub mod cli;
-pub mod config;
-pub mod conn;
-pub mod export;
-pub mod kernel;
-pub mod kube;
-pub mod model;
-pub mod pipeline;
-pub mod procs;
-pub mod protocols;
-pub mod recording;
+mod config;
+mod conn;
+mod export;
+pub mod internals;
+mod kernel;
+mod kube;
+mod model;
+mod pipeline;
+mod procs;
+mod protocols;
+mod recording;
 pub mod run;
-pub mod runtimes;
+mod runtimes;
 mod server;
 mod sys;
-pub mod telemetry;
-pub mod tls;
-pub mod trace;
+mod telemetry;
+mod tls;
+mod trace;

@@ -31,7 +31,7 @@ use self::{
     discovery::Discovery, pauses::Pauses, plaintext::Plaintext, self_metrics::Snapshot, shed::Shed, stages::Stages,
     units::Units, unix_sockets::UnixSockets, waiting::Waiting,
 };
-pub use self::{
+pub(crate) use self::{
     self_metrics::{Gauges, KubernetesCounts},
     stages::Change,
     waiting::Ready,
@@ -83,7 +83,7 @@ const LAST_ROUNDS: usize = 64;
 
 /// Why the pipeline ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// It was asked to.
     Stopped,
     /// All processes that were chosen have ended.
@@ -91,7 +91,7 @@ pub enum Ended {
 }
 
 /// What the pipeline runs with.
-pub struct Parts {
+pub(crate) struct Parts {
     /// The kernel side, attached.
     pub capture: Capture,
     /// Processes that were chosen by pid: when the last of them and of their children ends, so does the run. Empty
@@ -126,7 +126,7 @@ pub struct Parts {
 }
 
 /// The running pipeline.
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     stop: Arc<AtomicBool>,
     thread: thread::JoinHandle<Detaching>,
 }
@@ -134,11 +134,11 @@ pub struct Pipeline {
 /// Probes that are being taken away.
 #[must_use = "if the program ends meanwhile, the kernel leaves what it is at in the probed programs"]
 #[derive(Default)]
-pub struct Detaching(Option<thread::JoinHandle<()>>);
+pub(crate) struct Detaching(Option<thread::JoinHandle<()>>);
 
 impl Detaching {
     /// Waits until all are.
-    pub fn wait(self) {
+    pub(crate) fn wait(self) {
         if self.0.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("probes of TLS libraries were not taken away: the thread for it has panicked");
         }
@@ -151,7 +151,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(parts: Parts, ready: mpsc::Sender<()>, ended: mpsc::Sender<Ended>) -> std::io::Result<Self> {
+    pub(crate) fn start(parts: Parts, ready: mpsc::Sender<()>, ended: mpsc::Sender<Ended>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         let thread = thread::Builder::new().name("pipeline".to_owned()).spawn(move || {
@@ -165,7 +165,7 @@ impl Pipeline {
 
     /// Detaches the kernel side, takes what is left in the ring, and waits for the thread. Probes of TLS libraries go
     /// after that: what was seen need not wait for it.
-    pub fn stop(self) -> Detaching {
+    pub(crate) fn stop(self) -> Detaching {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap_or_else(|_| {
             tracing::error!("the pipeline's thread has panicked; spans of the last moments are missing");
@@ -175,7 +175,7 @@ impl Pipeline {
 }
 
 /// Gives the exporters the RED metrics, under the names that are asked for.
-pub struct RedSource(pub RedMetrics, pub Naming);
+pub(crate) struct RedSource(pub RedMetrics, pub Naming);
 
 impl MetricSource for RedSource {
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {

@@ -8,14 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use beyla_rs::{
-    capture::{
-        Capture, Options,
-        event::{Data, DataFlags, Event},
-    },
-    model::ids::{ConnectionId, ProcessId, ThreadId},
-    procs::fs::ProcFs,
-    tls::{Attachments, Finder},
+use beyla_rs::internals::{
+    Attachments, Finder, ProcFs,
+    capture::{Capture, Data, DataFlags, Event, Options},
+    model::{ConnectionId, ProcessId, ThreadId},
 };
 use tests::{LONG, need, own_tls::OwnTls, wait::poll};
 

@@ -73,7 +73,7 @@ pub struct Continuation {
 }
 
 /// Follow processes: which are watched.
-pub static PROCESS_HOOKS: &[Hook] = &[
+pub(crate) static PROCESS_HOOKS: &[Hook] = &[
     tracepoint("sched_process_fork", "sched_process_fork"),
     tracepoint("sched_process_exec", "sched_process_exec"),
     tracepoint("sched_process_exit", "sched_process_exit"),

@@ -177,7 +177,6 @@ macro_rules! tcp_states {
     ($($name:ident = $number:literal,)+) => {
         /// States of TCP, by the kernel's numbers (RFC 9293, 3.3.2).
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "the RFC says what they are")]
         #[repr(u16)]
         pub enum TcpState {
             $($name = $number,)+
@@ -509,7 +508,7 @@ impl<'a> DnsResponse<'a> {
 
 /// Whether an identity is that of a stream of plaintext.
 #[must_use]
-pub const fn is_plaintext(id: ConnectionId) -> bool {
+pub(crate) const fn is_plaintext(id: ConnectionId) -> bool {
     events::is_plaintext(id.0)
 }
 

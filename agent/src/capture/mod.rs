@@ -1,9 +1,9 @@
 //! Capture: loads the kernel programs, tells them what to watch, and reads their events.
 
-pub mod backend;
+pub(crate) mod backend;
 mod bpf;
 mod drop_queue;
-pub mod event;
+pub(crate) mod event;
 mod standby;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,7 +35,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
-pub use self::uprobes::Uprobe;
+pub(crate) use self::uprobes::Uprobe;
 use self::{
     backend::{Attach, Backend, Continuation, Hook, NotAttached, Reason, Refusal},
     drop_queue::DropQueue,

@@ -201,7 +201,7 @@ impl Loaded {
 ///
 /// # Errors
 /// Everything that is wrong in it.
-pub fn check_file(path: &Path, environment: Environment, is_strict: bool) -> Result<Vec<Problem>, ConfigError> {
+pub(crate) fn check_file(path: &Path, environment: Environment, is_strict: bool) -> Result<Vec<Problem>, ConfigError> {
     let file = Some(path.to_owned());
     let sources = Sources { file, is_strict, is_check: true, ..Sources::from_environment(environment) };
     Loaded::load(sources).map(|loaded| loaded.warnings)

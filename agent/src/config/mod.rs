@@ -34,30 +34,29 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use attributes::{
-    Attributes, Enable, HostId, InsideAttributes, InstanceId, Kubernetes, Redaction, SensitiveQueryParams,
-};
-pub use discovery::{Criterion, Discovery, Sdk, Selection, Signal};
+pub(crate) use attributes::{Attributes, Enable, HostId, InsideAttributes, InstanceId, Kubernetes, Redaction};
+pub(crate) use discovery::{Criterion, Discovery, Sdk, Selection, Signal};
 pub use env::Environment;
-pub use error::{ConfigError, Problem};
-pub use load::{FlagLayer, Loaded, Sources, check_file};
-pub use node::Origin;
-pub use otlp::{
-    BATCH_MAX_SIZE, Compression, Endpoint, Headers, HistogramAggregation, MetricsExport, Otlp, OtlpTarget, Protocol,
-    Temporality, TracesExport,
+pub(crate) use error::{ConfigError, Problem};
+pub(crate) use load::check_file;
+pub use load::{FlagLayer, Loaded, Sources};
+pub use otlp::Temporality;
+pub(crate) use otlp::{
+    BATCH_MAX_SIZE, Compression, Endpoint, HistogramAggregation, MetricsExport, Otlp, OtlpTarget, Protocol,
+    TracesExport,
 };
-pub use output::{
-    Backend, Ebpf, Exporter, Exporters, Listen, LogLevel, NameOrigin, NameResolver, Naming, Print, PrometheusExport,
+pub use output::Print;
+pub(crate) use output::{
+    Backend, Ebpf, Exporter, Exporters, Listen, LogLevel, NameOrigin, NameResolver, Naming, PrometheusExport,
     Propagator, Telemetry,
 };
-pub use pattern::{Glob, GlobError};
-pub use period::Period;
-pub use ports::{Pids, Ports};
-pub use reload::Reload;
-pub use routes::{IgnoreMode, Routes, ServiceRoutes, Unmatched};
-pub use sampler::{HealthChecks, Sampler, SamplerName, Sampling, Tail};
-pub use schema::schema;
-pub use watch::{Changes, watch};
+pub(crate) use pattern::{Glob, GlobError};
+pub(crate) use period::Period;
+pub(crate) use ports::{Pids, Ports};
+pub(crate) use routes::{IgnoreMode, Routes, ServiceRoutes, Unmatched};
+pub(crate) use sampler::{HealthChecks, Sampler, SamplerName, Sampling, Tail};
+pub(crate) use schema::schema;
+pub(crate) use watch::{Changes, watch};
 
 use crate::model::propagation::{self, Format, Propagation};
 use node::Node;

@@ -268,7 +268,7 @@ macro_rules! signal {
 
 /// Spans of one request. Not the specification's 512: an agent sends for all processes of a host, and fewer, larger
 /// requests cost both ends less.
-pub const BATCH_MAX_SIZE: u32 = 4096;
+pub(crate) const BATCH_MAX_SIZE: u32 = 4096;
 
 signal! {
     /// `otel_traces_export`.

@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// Changes of one file's content.
 #[derive(Debug)]
-pub struct Changes {
+pub(crate) struct Changes {
     path: PathBuf,
     /// An inotify descriptor is read as a pipe is: bytes, of which only their coming matters here.
     inotify: Receiver,
@@ -30,7 +30,7 @@ pub struct Changes {
 ///
 /// # Errors
 /// inotify is not to be had, or the file's directory cannot be watched.
-pub fn watch(path: &Path) -> io::Result<Changes> {
+pub(crate) fn watch(path: &Path) -> io::Result<Changes> {
     let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
     let mut changes = Changes {
         path: std::path::absolute(path)?,
@@ -48,7 +48,7 @@ impl Changes {
     ///
     /// # Errors
     /// inotify failed; no changes will be seen any more.
-    pub async fn changed(&mut self) -> io::Result<()> {
+    pub(crate) async fn changed(&mut self) -> io::Result<()> {
         loop {
             // Before waiting, too: a given-up wait may have taken the events.
             if let Some(content) = self.read()

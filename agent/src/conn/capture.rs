@@ -32,7 +32,7 @@ pub(super) fn of(entry: &Entry, role: Role) -> Capture {
 
 /// What is captured of connections of which nothing is known yet.
 #[must_use]
-pub fn at_first() -> AtFirst {
+pub(crate) fn at_first() -> AtFirst {
     let beginnings: Vec<Beginning> = REGISTRY.iter().flat_map(beginnings).take(BEGINNINGS_MAX).collect();
     let whole = REGISTRY.iter().map(|entry| entry.capture.whole).max().unwrap_or_default().min(WHOLE_MAX);
     AtFirst { beginnings, whole }

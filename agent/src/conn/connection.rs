@@ -36,7 +36,7 @@ const OPEN_BYTES: usize = 400;
 
 /// What is wanted of a connection from here on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// More of the same.
     Pieces,
     /// More, as the protocol that it was found to carry needs it.

@@ -15,6 +15,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use capture::at_first;
-pub use connection::Wanted;
-pub use table::{Connections, Limits, Totals, UnixSocket};
+pub(crate) use capture::at_first;
+pub(crate) use connection::Wanted;
+pub(crate) use table::{Connections, Limits, Totals, UnixSocket};

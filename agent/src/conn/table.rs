@@ -34,7 +34,7 @@ const CARRIERS_MAX: usize = 4096;
 
 /// Bounds of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Most connections followed at once; beyond, the longest idle ones are given up.
     pub connections: usize,
     /// Most bytes that all connections hold together, about; beyond, those that hold more than their share are given up, the
@@ -50,7 +50,7 @@ impl Default for Limits {
 
 /// What the table has counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Connections given up to make room.
     pub evicted: u64,
     /// Bytes that moved unseen on connections of a known or possible protocol.
@@ -71,7 +71,7 @@ pub struct Totals {
 
 /// A unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnixSocket {
+pub(crate) struct UnixSocket {
     /// Identity of its connection.
     pub id: ConnectionId,
     /// Number of its inode.
@@ -83,7 +83,7 @@ pub struct UnixSocket {
 }
 
 /// The connections of all watched processes.
-pub struct Connections {
+pub(crate) struct Connections {
     by_id: FxHashMap<ConnectionId, Connection>,
     /// What they hold, as counted when each was last used.
     bytes: usize,
@@ -116,7 +116,7 @@ pub struct Connections {
 impl Connections {
     /// An empty table; what moves is seen since `since_ns`.
     #[must_use]
-    pub fn new(limits: Limits, since_ns: u64) -> Self {
+    pub(crate) fn new(limits: Limits, since_ns: u64) -> Self {
         Self {
             by_id: FxHashMap::default(),
             bytes: 0,
@@ -137,36 +137,37 @@ impl Connections {
     }
 
     /// What requests that begin from now on are read for of their callers.
-    pub fn set_propagation(&mut self, propagation: Propagation) {
+    pub(crate) fn set_propagation(&mut self, propagation: Propagation) {
         self.told.set_propagation(propagation);
     }
 
     /// What tells health checks from now on.
-    pub fn set_health_checks(&mut self, checks: Option<Arc<dyn IsHealthCheck>>) {
+    pub(crate) fn set_health_checks(&mut self, checks: Option<Arc<dyn IsHealthCheck>>) {
         self.told.set_health_checks(checks);
     }
 
     /// Connections followed at the moment.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }
 
     /// Whether none is followed.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
 
     /// What was counted so far.
     #[must_use]
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         self.totals
     }
 
     /// Calls `each` with every request that the servers among the watched processes are answering at the moment: process,
     /// whether over TLS, group of conventions, method.
-    pub fn being_answered(&self, mut each: impl FnMut(ProcessId, bool, Group, Option<&str>)) {
+    pub(crate) fn being_answered(&self, mut each: impl FnMut(ProcessId, bool, Group, Option<&str>)) {
         for connection in self.by_id.values().filter(|connection| connection.role() == Some(Role::Server)) {
             connection.open_methods(&mut |group, method| each(connection.tgid, connection.info.tls, group, method));
         }
@@ -174,33 +175,34 @@ impl Connections {
 
     /// Bytes that all connections hold, about.
     #[must_use]
-    pub const fn memory(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) const fn memory(&self) -> usize {
         self.bytes
     }
 
     /// A process is watched from `at_ns` on, and was not before: what its connections moved until then is not known.
-    pub fn on_resumed(&mut self, tgid: ProcessId, at_ns: u64) {
+    pub(crate) fn on_resumed(&mut self, tgid: ProcessId, at_ns: u64) {
         self.resumed_ns.insert(tgid, at_ns);
     }
 
     /// Records were lost, of connections that nobody knows.
-    pub fn on_losses(&mut self, at_ns: u64) {
+    pub(crate) fn on_losses(&mut self, at_ns: u64) {
         self.lost_ns = at_ns;
     }
 
     /// A TLS library has had all its probes since `at_ns`: what went through it before is not known.
-    pub fn on_tls_probed(&mut self, at_ns: u64) {
+    pub(crate) fn on_tls_probed(&mut self, at_ns: u64) {
         self.probed_ns = at_ns;
     }
 
     /// Whether a connection is followed.
     #[must_use]
-    pub fn follows(&self, id: ConnectionId) -> bool {
+    pub(crate) fn follows(&self, id: ConnectionId) -> bool {
         self.by_id.contains_key(&id)
     }
 
     /// A connection was met. `asked` gives the name that the process which uses it had asked for to get an address.
-    pub fn on_open(
+    pub(crate) fn on_open(
         &mut self,
         open: &Open<'_>,
         asked: impl FnOnce(IpAddr) -> Option<Arc<str>>,
@@ -244,7 +246,7 @@ impl Connections {
 
     /// It became known which connection carries a stream of plaintext. Of the connection itself no more is reported than
     /// what either side sends first.
-    pub fn on_bind(&mut self, bind: &Bind) {
+    pub(crate) fn on_bind(&mut self, bind: &Bind) {
         let id = bind.stream;
         match bind.carrier {
             Carrier::Stream(outer) => {
@@ -288,7 +290,7 @@ impl Connections {
     }
 
     /// Bytes moved.
-    pub fn on_data(&mut self, data: &Data<'_>, sink: &mut impl FnMut(&ConnectionInfo, Event)) -> Wanted {
+    pub(crate) fn on_data(&mut self, data: &Data<'_>, sink: &mut impl FnMut(&ConnectionInfo, Event)) -> Wanted {
         if !self.carriers.is_empty()
             && let Some(&stream) = self.carriers.get(&data.id)
         {
@@ -338,12 +340,12 @@ impl Connections {
     }
 
     /// Processes on whose connections TLS was found since the last call.
-    pub fn take_encrypted(&mut self) -> impl Iterator<Item = ProcessId> {
+    pub(crate) fn take_encrypted(&mut self) -> impl Iterator<Item = ProcessId> {
         self.encrypted.drain()
     }
 
     /// A TCP connection changed its state.
-    pub fn on_state(&mut self, state: &State, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
+    pub(crate) fn on_state(&mut self, state: &State, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let part = match state.state {
             TcpState::FinWait1 | TcpState::LastAck => Part::One(Direction::Sent),
             TcpState::Close => {
@@ -389,7 +391,7 @@ impl Connections {
     }
 
     /// Unix sockets over which nothing has moved since `before_ns`. That one is closed nobody tells.
-    pub fn idle_unix_sockets(&self, before_ns: u64) -> Vec<UnixSocket> {
+    pub(crate) fn idle_unix_sockets(&self, before_ns: u64) -> Vec<UnixSocket> {
         let ids = self.of_process.values().flatten();
         let idle = ids.filter_map(|&id| {
             let Connection { info, tgid, active_ns, inode, .. } = self.by_id.get(&id)?;
@@ -400,7 +402,7 @@ impl Connections {
     }
 
     /// A unix socket was found to be closed, if nothing has moved over it since it was said to be idle.
-    pub fn on_unix_closed(
+    pub(crate) fn on_unix_closed(
         &mut self,
         id: ConnectionId,
         before_ns: u64,
@@ -413,7 +415,7 @@ impl Connections {
     }
 
     /// A process has ended.
-    pub fn on_exit(&mut self, tgid: ProcessId, at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
+    pub(crate) fn on_exit(&mut self, tgid: ProcessId, at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         self.resumed_ns.remove(&tgid);
         for id in self.of_process.remove(&tgid).unwrap_or_default() {
             // Another process may have taken it over.
@@ -432,18 +434,18 @@ impl Connections {
     }
 
     /// Forgets what was said of processes whose end was missed, by whether a process lives.
-    pub fn forget_processes(&mut self, is_alive: impl Fn(ProcessId) -> bool) {
+    pub(crate) fn forget_processes(&mut self, is_alive: impl Fn(ProcessId) -> bool) {
         self.resumed_ns.retain(|&tgid, _| is_alive(tgid));
     }
 
     /// Whether pieces or ends wait for what may not come.
     #[must_use]
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
     /// Lets pieces go ahead that have waited long enough. To be called often; cheap when nothing waits.
-    pub fn on_tick(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
+    pub(crate) fn on_tick(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         if self.waiting.is_empty() {
             return;
         }
@@ -456,7 +458,7 @@ impl Connections {
     }
 
     /// Ends all that is open, unseen from here on: the agent stops.
-    pub fn on_stop(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
+    pub(crate) fn on_stop(&mut self, now_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let ids: Vec<ConnectionId> = self.by_id.keys().copied().collect();
         for id in ids {
             self.end(id, End::Forgotten, [0; 2], now_ns, sink);
@@ -464,7 +466,7 @@ impl Connections {
     }
 
     /// Collects the counts that connections keep for themselves.
-    pub fn gather(&mut self) {
+    pub(crate) fn gather(&mut self) {
         let mut totals = self.totals;
         for connection in self.by_id.values_mut() {
             add(&mut totals, connection);

@@ -2,11 +2,11 @@
 //! network I/O. Nothing here makes a producer wait: what finds no room is dropped and counted, and at any time
 //! `pushed = sent + rejected + dropped + queued` ([`ledger`]).
 
-pub mod config;
+pub(crate) mod config;
 pub(crate) mod console;
 mod consumer;
 mod health;
-pub mod ledger;
+pub(crate) mod ledger;
 mod otlp;
 mod prometheus;
 mod self_metrics;
@@ -21,11 +21,10 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{runtime::Handle, time::Instant};
 
+pub(crate) use self::{config::ConfigError, otlp::TransportError, self_metrics::Counters};
 pub use self::{
-    config::{ConfigError, ExportConfig},
+    config::ExportConfig,
     ledger::{Fate, Ledger},
-    otlp::TransportError,
-    self_metrics::Counters,
 };
 use self::{consumer::SpanConsumer, health::Readiness};
 use crate::{
@@ -67,7 +66,7 @@ fn collect_updated(sources: &[Arc<dyn MetricSource>], ttl: Duration) -> (u64, Ve
 /// Names of the consumers of spans.
 pub const OTLP: &str = "otlp";
 /// The same, of standard output.
-pub const CONSOLE: &str = "console";
+pub(crate) const CONSOLE: &str = "console";
 
 /// The running exporters.
 pub struct Exporters {

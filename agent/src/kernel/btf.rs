@@ -8,7 +8,7 @@ use std::{collections::HashMap, path::Path};
 use thiserror::Error;
 
 /// Where the running kernel shows its BTF.
-pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+pub(crate) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u16 = 0xeb9f;
 /// Anonymous structures nest a few levels deep; typedef chains too.
@@ -38,7 +38,7 @@ pub enum BtfError {
 }
 
 /// Parsed BTF.
-pub struct Btf {
+pub(crate) struct Btf {
     data: Vec<u8>,
     /// Position of each type's record; index 0 is `void`.
     types: Vec<u32>,
@@ -53,7 +53,7 @@ impl Btf {
     ///
     /// # Errors
     /// When the kernel has none (`CONFIG_DEBUG_INFO_BTF`), or it cannot be read.
-    pub fn of_running_kernel() -> Result<Self, BtfError> {
+    pub(crate) fn of_running_kernel() -> Result<Self, BtfError> {
         Self::open(Path::new(VMLINUX))
     }
 
@@ -61,7 +61,7 @@ impl Btf {
     ///
     /// # Errors
     /// As for [`Self::of_running_kernel`].
-    pub fn open(path: &Path) -> Result<Self, BtfError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, BtfError> {
         let name = || path.display().to_string();
         let data = std::fs::read(path).map_err(|source| BtfError::Read { path: name(), source })?;
         Self::parse(data).ok_or_else(|| BtfError::Malformed { path: name() })
@@ -69,7 +69,7 @@ impl Btf {
 
     /// Indexes raw BTF. `None` if it is malformed.
     #[must_use]
-    pub fn parse(data: Vec<u8>) -> Option<Self> {
+    pub(crate) fn parse(data: Vec<u8>) -> Option<Self> {
         if u16::from_ne_bytes(data.get(..2)?.try_into().ok()?) != MAGIC {
             return None;
         }
@@ -105,7 +105,7 @@ impl Btf {
 
     /// Byte offset of a member, given as a dotted path, within a structure.
     #[must_use]
-    pub fn offset(&self, structure: &str, path: &str) -> Option<u32> {
+    pub(crate) fn offset(&self, structure: &str, path: &str) -> Option<u32> {
         let mut id = *self.structures.get(structure)?;
         let mut offset = 0u32;
         for part in path.split('.') {

@@ -16,7 +16,7 @@ pub struct Capability {
 }
 
 /// To look at other users' processes.
-pub const SYS_PTRACE: Capability = Capability {
+pub(crate) const SYS_PTRACE: Capability = Capability {
     name: "CAP_SYS_PTRACE",
     number: 19,
     needed_for: "reading /proc of other users' processes (service names, containers, TLS libraries)",
@@ -24,7 +24,7 @@ pub const SYS_PTRACE: Capability = Capability {
 };
 
 /// To read files that are not for everyone.
-pub const DAC_READ_SEARCH: Capability = Capability {
+pub(crate) const DAC_READ_SEARCH: Capability = Capability {
     name: "CAP_DAC_READ_SEARCH",
     number: 2,
     needed_for: "reading executables and configuration of other users' processes",
@@ -41,7 +41,7 @@ pub static USED: &[Capability] = &[
 
 /// What to do where some are missing. All are given at once: `setcap` replaces what a file had.
 #[must_use]
-pub fn advice() -> String {
+pub(crate) fn advice() -> String {
     let names: Vec<String> = USED.iter().map(|capability| capability.name.to_lowercase()).collect();
     let own =
         std::env::current_exe().map_or_else(|_| "/path/to/beyla-rs".to_owned(), |path| path.display().to_string());
@@ -52,18 +52,19 @@ const CAP_SYS_ADMIN: u8 = 21;
 
 /// The effective capabilities of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Capabilities(u64);
+pub(crate) struct Capabilities(u64);
 
 impl Capabilities {
     /// Those of this process.
     #[must_use]
-    pub fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         Self::parse(&fs::read_to_string("/proc/self/status").unwrap_or_default())
     }
 
     /// Every one that there is.
     #[must_use]
-    pub const fn all() -> Self {
+    #[cfg(test)]
+    pub(crate) const fn all() -> Self {
         Self(u64::MAX)
     }
 
@@ -74,14 +75,14 @@ impl Capabilities {
 
     /// Whether the capability is there. `CAP_SYS_ADMIN` stands in for `CAP_BPF` and `CAP_PERFMON`, as in the kernel.
     #[must_use]
-    pub fn has(self, capability: &Capability) -> bool {
+    pub(crate) fn has(self, capability: &Capability) -> bool {
         let stands_in = matches!(capability.name, "CAP_BPF" | "CAP_PERFMON") && self.0 >> CAP_SYS_ADMIN & 1 == 1;
         self.0 >> capability.number & 1 == 1 || stands_in
     }
 
     /// The required ones that are missing.
     #[must_use]
-    pub fn missing(self) -> Vec<&'static Capability> {
+    pub(crate) fn missing(self) -> Vec<&'static Capability> {
         USED.iter().filter(|capability| capability.required && !self.has(capability)).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 /// A release of Linux, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Release {
+pub(crate) struct Release {
     /// The first number.
     pub major: u32,
     /// The second.
@@ -12,13 +12,13 @@ pub struct Release {
 impl Release {
     /// That of the running kernel, if its name begins with one.
     #[must_use]
-    pub fn running() -> Option<Self> {
+    pub(crate) fn running() -> Option<Self> {
         Self::parse(&rustix::system::uname().release().to_string_lossy())
     }
 
     /// Reads the beginning of a kernel's name (`6.12.95-amd64`).
     #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         let (major, rest) = name.split_once('.')?;
         let minor = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })

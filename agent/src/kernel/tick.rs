@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_getres};
 const USUAL_US: u32 = 4000;
 
 /// Microseconds between two ticks (`CONFIG_HZ` of them are a second).
-pub fn length_us() -> u32 {
+pub(crate) fn length_us() -> u32 {
     static LENGTH_US: OnceLock<u32> = OnceLock::new();
     *LENGTH_US.get_or_init(|| {
         // What this clock is set by.

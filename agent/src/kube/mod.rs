@@ -23,7 +23,7 @@ use ::kube::{Client, Config};
 use compact_str::CompactString;
 use tokio::{sync::watch as signal, task::JoinSet};
 
-pub use self::peers::{Peer, PeerSource};
+pub(crate) use self::peers::{Peer, PeerSource};
 use self::{peers::Peers, pods::Pods};
 use crate::procs::{
     PodAttributes,
@@ -36,7 +36,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What to watch.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// This node's name: only its pods are watched. `None`: all pods of the cluster.
     pub node: Option<CompactString>,
     /// Watch services and their endpoints, to name the other side of requests.
@@ -56,7 +56,7 @@ impl Default for Settings {
 
 /// Why the API server cannot be watched at all.
 #[derive(Debug, thiserror::Error)]
-pub enum KubernetesError {
+pub(crate) enum KubernetesError {
     /// `KUBECONFIG`, or what it names, cannot be used.
     #[error("kubeconfig cannot be used")]
     Kubeconfig(#[source] ::kube::config::KubeconfigError),
@@ -72,7 +72,7 @@ pub enum KubernetesError {
 ///
 /// # Errors
 /// When one of these is there but cannot be used.
-pub async fn detect(kubeconfig: Option<&Path>) -> Result<Option<Config>, KubernetesError> {
+pub(crate) async fn detect(kubeconfig: Option<&Path>) -> Result<Option<Config>, KubernetesError> {
     use ::kube::config::{KubeConfigOptions, Kubeconfig};
     let options = KubeConfigOptions::default();
     if let Some(path) = kubeconfig {
@@ -90,14 +90,14 @@ pub async fn detect(kubeconfig: Option<&Path>) -> Result<Option<Config>, Kuberne
 }
 
 /// The cluster as it is known. Dropping it ends the watches.
-pub struct Kubernetes {
+pub(crate) struct Kubernetes {
     store: Arc<Store>,
     _tasks: JoinSet<()>,
 }
 
 /// How much is known, for self-telemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Pods kept.
     pub pods: usize,
     /// Pods and addresses left out because there are too many.
@@ -111,7 +111,7 @@ impl Kubernetes {
     ///
     /// # Errors
     /// When `config` is of no use. Needs a tokio runtime.
-    pub fn start(mut config: Config, settings: Settings) -> Result<Self, KubernetesError> {
+    pub(crate) fn start(mut config: Config, settings: Settings) -> Result<Self, KubernetesError> {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // Another library of this program may bring a second implementation of TLS's primitives; then rustls wants to be
         // told. An error says that somebody did already.
@@ -124,21 +124,22 @@ impl Kubernetes {
     }
 
     /// Waits until the first list of pods is known, no longer than `limit`. Tells whether it is.
-    pub async fn ready(&self, limit: Duration) -> bool {
+    #[cfg(test)]
+    pub(crate) async fn ready(&self, limit: Duration) -> bool {
         let mut ready = self.store.ready.subscribe();
         matches!(tokio::time::timeout(limit, ready.wait_for(|ready| *ready)).await, Ok(Ok(_)))
     }
 
     /// Whether the first list of pods is known.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         *self.store.ready.borrow()
     }
 
     /// The service (or, for a pod of this node that is behind none, its own name) at an address. `port` is the other
     /// side's where that is the server.
     #[must_use]
-    pub fn peer(&self, ip: IpAddr, port: Option<u16>) -> Option<Arc<Peer>> {
+    pub(crate) fn peer(&self, ip: IpAddr, port: Option<u16>) -> Option<Arc<Peer>> {
         let known = self.store.read();
         let ip = ip.to_canonical();
         known.peers.find(ip, port).cloned().or_else(|| {
@@ -150,7 +151,7 @@ impl Kubernetes {
 
     /// Figures of the agent itself.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let known = self.store.read();
         let failures = self.store.failures.load(Ordering::Relaxed);
         Counts { pods: known.pods.len(), dropped: known.pods.dropped + known.peers.dropped, failures }

@@ -13,7 +13,7 @@ const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// The other side of a request, as the cluster names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// `service.peer.name`: the service's name.
     pub name: CompactString,
     /// `service.peer.namespace`.
@@ -21,7 +21,7 @@ pub struct Peer {
 }
 
 /// Where the other side of requests is looked up. Lookups return what is known at once.
-pub trait PeerSource: Send + Sync {
+pub(crate) trait PeerSource: Send + Sync {
     /// The service at an address. `port` is the other side's where that is the server.
     fn peer(&self, ip: IpAddr, port: Option<u16>) -> Option<Arc<Peer>>;
 }

@@ -9,7 +9,7 @@ use super::{
 
 /// What B3 says of whether a trace is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// It is not.
     Deny,
     /// It is.
@@ -21,7 +21,7 @@ pub enum State {
 impl State {
     /// Reads `X-B3-Sampled`; older tracers wrote it in words.
     #[must_use]
-    pub fn parse(value: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
         match value.trim_ascii() {
             b"0" | b"false" => Some(Self::Deny),
             b"1" | b"true" => Some(Self::Accept),
@@ -32,7 +32,7 @@ impl State {
 
 /// Reads the value of `b3`: `{trace id}-{span id}-{state}-{parent's span id}`, the last two of which may be missing.
 #[must_use]
-pub fn parse(value: &[u8]) -> Option<TraceParent> {
+pub(crate) fn parse(value: &[u8]) -> Option<TraceParent> {
     let mut parts = value.trim_ascii().split(|&byte| byte == b'-');
     let (trace_id, span_id) = (trace_id(parts.next()?)?, span_id(parts.next()?)?);
     let state = match parts.next() {
@@ -50,20 +50,20 @@ pub fn parse(value: &[u8]) -> Option<TraceParent> {
 
 /// The context that these say together.
 #[must_use]
-pub const fn parent(trace_id: TraceId, span_id: SpanId, state: Option<State>) -> TraceParent {
+pub(crate) const fn parent(trace_id: TraceId, span_id: SpanId, state: Option<State>) -> TraceParent {
     let flags = matches!(state, Some(State::Accept | State::Debug)) as u8;
     TraceParent { trace_id, span_id, flags, is_deferred: state.is_none(), sampled: Sampled::NOTHING }
 }
 
 /// Reads `X-B3-TraceId`: 32 digits, or 16 of an id of 64 bits.
 #[must_use]
-pub fn trace_id(value: &[u8]) -> Option<TraceId> {
+pub(crate) fn trace_id(value: &[u8]) -> Option<TraceId> {
     TraceId::from_hex(value.trim_ascii())
 }
 
 /// Reads `X-B3-SpanId` and `X-B3-ParentSpanId`.
 #[must_use]
-pub fn span_id(value: &[u8]) -> Option<SpanId> {
+pub(crate) fn span_id(value: &[u8]) -> Option<SpanId> {
     SpanId::from_hex(value.trim_ascii())
 }
 

@@ -4,14 +4,14 @@
 use compact_str::CompactString;
 
 /// Longest baggage that is read: what the specification asks to be propagated at least.
-pub const MAX_BYTES: usize = 8192;
+pub(crate) const MAX_BYTES: usize = 8192;
 /// Most of its members that are read.
 const MAX_MEMBERS: usize = 180;
 
 /// The members of those keys that are wanted, with their values decoded; the last one of equal keys. A list of which
 /// anything is malformed is none.
 #[must_use]
-pub fn select(list: &str, wanted: &[&'static str]) -> Vec<(&'static str, CompactString)> {
+pub(crate) fn select(list: &str, wanted: &[&'static str]) -> Vec<(&'static str, CompactString)> {
     let mut found: Vec<(&'static str, CompactString)> = Vec::new();
     if list.len() > MAX_BYTES {
         return found;
@@ -32,7 +32,7 @@ pub fn select(list: &str, wanted: &[&'static str]) -> Vec<(&'static str, Compact
 
 /// Whether `text` can be a member's key.
 #[must_use]
-pub fn is_key(text: &str) -> bool {
+pub(crate) fn is_key(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token)
 }
 

@@ -71,7 +71,7 @@ impl Key {
 
 /// Gives out keys.
 #[derive(Debug, Default)]
-pub struct Keys {
+pub(crate) struct Keys {
     /// Those that were given back, with the generation that comes next.
     free: Vec<Key>,
     slots: u32,
@@ -80,7 +80,7 @@ pub struct Keys {
 impl Keys {
     /// A new key.
     #[must_use]
-    pub fn take(&mut self) -> Key {
+    pub(crate) fn take(&mut self) -> Key {
         self.free.pop().unwrap_or_else(|| {
             let slot = self.slots;
             self.slots += 1;
@@ -89,7 +89,7 @@ impl Keys {
     }
 
     /// The exchange is over.
-    pub fn give_back(&mut self, key: Key) {
+    pub(crate) fn give_back(&mut self, key: Key) {
         // A slot whose generations are used up is left alone.
         if let Some(generation) = key.generation.checked_add(1) {
             self.free.push(Key { generation, ..key });

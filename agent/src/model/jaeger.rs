@@ -11,7 +11,7 @@ const MAX_LENGTH: usize = 32 + 16 + 16 + 2 + 3 * 3;
 /// Reads the header's value: `{trace id}:{span id}:{parent's span id}:{flags}`, hexadecimal without leading zeros, perhaps
 /// percent-encoded.
 #[must_use]
-pub fn parse(value: &[u8]) -> Option<TraceParent> {
+pub(crate) fn parse(value: &[u8]) -> Option<TraceParent> {
     let value = value.trim_ascii();
     if value.len() > MAX_LENGTH {
         return None;

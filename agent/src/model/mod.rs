@@ -1,14 +1,14 @@
 //! The words all stages share: pure data, no I/O, no clock. Imports nothing of ours.
 
-pub mod b3;
-pub mod baggage;
-pub mod exchange;
-pub mod ids;
-pub mod jaeger;
-pub mod metric;
-pub mod net;
-pub mod probability;
-pub mod propagation;
-pub mod self_metric;
-pub mod span;
-pub mod trace_context;
+pub(crate) mod b3;
+pub(crate) mod baggage;
+pub(crate) mod exchange;
+pub(crate) mod ids;
+pub(crate) mod jaeger;
+pub(crate) mod metric;
+pub(crate) mod net;
+pub(crate) mod probability;
+pub(crate) mod propagation;
+pub(crate) mod self_metric;
+pub(crate) mod span;
+pub(crate) mod trace_context;

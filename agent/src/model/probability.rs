@@ -69,7 +69,7 @@ impl Threshold {
 
 /// A trace's own randomness: the last 56 bits of its id.
 #[must_use]
-pub const fn randomness(trace_id: TraceId) -> u64 {
+pub(crate) const fn randomness(trace_id: TraceId) -> u64 {
     let [.., a, b, c, d, e, f, g] = trace_id.0;
     u64::from_be_bytes([0, a, b, c, d, e, f, g])
 }

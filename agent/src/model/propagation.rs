@@ -37,7 +37,7 @@ impl Default for Propagation {
 
 /// A key, for as long as the program runs, as attributes need it: there are as many as configurations name.
 #[must_use]
-pub fn key(name: &str) -> &'static str {
+pub(crate) fn key(name: &str) -> &'static str {
     static KEYS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut keys = KEYS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = keys.get(name) {

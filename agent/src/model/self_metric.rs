@@ -10,7 +10,7 @@ use super::{
 
 /// A metric of the list.
 #[derive(Debug, PartialEq, Eq)]
-pub struct SelfMetric {
+pub(crate) struct SelfMetric {
     name: &'static str,
     unit: &'static str,
     kind: Kind,
@@ -20,7 +20,7 @@ pub struct SelfMetric {
 
 /// How a metric's values belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A sum that only grows.
     Counter,
     /// A value that goes up and down, summed over instances.
@@ -33,7 +33,7 @@ macro_rules! list {
     ($($id:ident $kind:ident $name:literal $unit:literal [$($attribute:literal),*] $description:literal;)*) => {
         $(
             #[doc = $description]
-            pub static $id: SelfMetric = SelfMetric {
+            pub(crate) static $id: SelfMetric = SelfMetric {
                 name: $name,
                 unit: $unit,
                 kind: Kind::$kind,
@@ -42,7 +42,8 @@ macro_rules! list {
             };
         )*
         /// All of them.
-        pub static ALL: &[&SelfMetric] = &[$(&$id),*];
+        #[cfg(test)]
+        pub(crate) static ALL: &[&SelfMetric] = &[$(&$id),*];
     };
 }
 
@@ -108,14 +109,15 @@ list! {
 impl SelfMetric {
     /// Its name.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    #[cfg(test)]
+    pub(crate) const fn name(&self) -> &'static str {
         self.name
     }
 }
 
 /// Makes points about one agent.
 #[derive(Debug)]
-pub struct Reporter {
+pub(crate) struct Reporter {
     agent: Arc<Resource>,
     since_unix_ns: u64,
 }
@@ -123,25 +125,25 @@ pub struct Reporter {
 impl Reporter {
     /// About `agent`, which counts since `since_unix_ns`.
     #[must_use]
-    pub const fn new(agent: Arc<Resource>, since_unix_ns: u64) -> Self {
+    pub(crate) const fn new(agent: Arc<Resource>, since_unix_ns: u64) -> Self {
         Self { agent, since_unix_ns }
     }
 
     /// A metric without attributes.
     #[must_use]
-    pub fn one(&self, metric: &SelfMetric, value: f64) -> Metric {
+    pub(crate) fn one(&self, metric: &SelfMetric, value: f64) -> Metric {
         self.by(metric, [([], value)])
     }
 
     /// The same of a count.
     #[must_use]
-    pub fn count(&self, metric: &SelfMetric, value: u64) -> Metric {
+    pub(crate) fn count(&self, metric: &SelfMetric, value: u64) -> Metric {
         self.one(metric, value as f64)
     }
 
     /// A metric with a point for each of these values of its attributes, in the list's order.
     #[must_use]
-    pub fn by<const N: usize>(
+    pub(crate) fn by<const N: usize>(
         &self,
         metric: &SelfMetric,
         points: impl IntoIterator<Item = ([Value; N], f64)>,
@@ -168,7 +170,7 @@ impl Reporter {
 
     /// The same of counts with one attribute of fixed words.
     #[must_use]
-    pub fn by_word(&self, metric: &SelfMetric, counts: &[(&'static str, u64)]) -> Metric {
+    pub(crate) fn by_word(&self, metric: &SelfMetric, counts: &[(&'static str, u64)]) -> Metric {
         self.by(metric, counts.iter().map(|&(word, count)| ([Value::Static(word)], count as f64)))
     }
 }

@@ -70,7 +70,7 @@ impl TraceParent {
 /// What a process was given with its environment: the parent of what it does for nobody else
 /// (<https://opentelemetry.io/docs/specs/otel/context/env-carriers/>).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvironmentContext {
+pub(crate) struct EnvironmentContext {
     /// `TRACEPARENT`.
     pub parent: TraceParent,
     /// `TRACESTATE`.
@@ -82,7 +82,7 @@ pub struct EnvironmentContext {
 impl EnvironmentContext {
     /// From the variables' values; without a valid parent there is none.
     #[must_use]
-    pub fn of(parent: Option<&str>, state: Option<&str>, baggage: Option<&str>) -> Option<Self> {
+    pub(crate) fn of(parent: Option<&str>, state: Option<&str>, baggage: Option<&str>) -> Option<Self> {
         let parent = TraceParent::parse(parent?.as_bytes())?;
         let mut trace_state = None;
         if let Some(state) = state {
@@ -96,7 +96,7 @@ impl EnvironmentContext {
 
 /// Takes the value of a `tracestate` header, of which there may be several: together they are one list. What is no list, or
 /// no longer fits, is left out.
-pub fn add_trace_state(state: &mut Option<CompactString>, value: &[u8]) {
+pub(crate) fn add_trace_state(state: &mut Option<CompactString>, value: &[u8]) {
     let value = value.trim_ascii();
     let is_list = value.contains(&b'=') && value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
     let Some(value) = str::from_utf8(value).ok().filter(|_| is_list) else { return };

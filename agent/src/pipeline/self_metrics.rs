@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What is known of the cluster, as of now.
-pub type KubernetesCounts = Box<dyn Fn() -> kube::Counts + Send + Sync>;
+pub(crate) type KubernetesCounts = Box<dyn Fn() -> kube::Counts + Send + Sync>;
 
 /// What the pipeline counts, and publishes once a second.
 #[derive(Clone, Copy, Default)]
@@ -46,7 +46,7 @@ pub(super) struct Snapshot {
 }
 
 /// The pipeline's figures, as of at most a second ago; the number of events is up to date.
-pub struct Gauges {
+pub(crate) struct Gauges {
     events: AtomicU64,
     snapshot: Mutex<Snapshot>,
     /// By service.
@@ -62,7 +62,7 @@ pub struct Gauges {
 impl Gauges {
     /// Figures about `agent`, which captures by `backend`; all zero. `kubernetes`: where the API server is asked.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         red: RedMetrics,
         agent: Arc<Resource>,
         backend: &'static str,

@@ -29,7 +29,7 @@ const SPANS_TOGETHER: usize = 512;
 
 /// A setting that is taken up while the agent runs.
 #[derive(Debug)]
-pub enum Change {
+pub(crate) enum Change {
     /// What is read of the context that requests carry.
     Propagation(Propagation),
     /// What tells health checks.

@@ -12,7 +12,7 @@ use crate::{
 const HELD_MAX: usize = 20_000;
 
 /// Whether the metadata is there: asked once a round, must not wait.
-pub type Ready = Box<dyn Fn() -> bool + Send>;
+pub(crate) type Ready = Box<dyn Fn() -> bool + Send>;
 
 /// An exchange that is held.
 pub(super) type Held = (ConnectionInfo, Exchange, Context);

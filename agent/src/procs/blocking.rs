@@ -19,7 +19,7 @@ use crate::model::ids::ProcessId;
 /// Most threads; where all of them hang, nothing is read any more until one returns.
 const THREADS_MAX: usize = 16;
 /// How long a call is waited for where all is well: a large program on a slow disk takes a while.
-pub const PATIENCE: Duration = Duration::from_millis(500);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 /// The part of it that a call gets while another hangs.
 const IN_TROUBLE: u32 = 10;
 /// How long a thread waits for work before it ends, unless it is the last.
@@ -27,7 +27,7 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// Whose file system a call goes to: where one hangs, another would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
+pub(crate) enum Place {
     /// A container's, by its mount namespace.
     Namespace(u64),
     /// A process's that shares the agent's mount namespace, or whose namespace is not known.
@@ -37,7 +37,7 @@ pub enum Place {
 impl Place {
     /// Where a process's files are.
     #[must_use]
-    pub fn of(proc: &ProcFs, pid: ProcessId) -> Self {
+    pub(crate) fn of(proc: &ProcFs, pid: ProcessId) -> Self {
         let own = proc.own_pid().and_then(|own| proc.namespace(own, "mnt"));
         match proc.namespace(pid, "mnt") {
             Some(namespace) if own != Some(namespace) => Self::Namespace(namespace),
@@ -48,7 +48,7 @@ impl Place {
 
 /// See the module. Its threads are started when they are needed.
 #[derive(Default)]
-pub struct BlockingPool(Arc<Inner>);
+pub(crate) struct BlockingPool(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -71,7 +71,7 @@ type Job = Box<dyn FnOnce() + Send>;
 impl BlockingPool {
     /// The result of `call`, which is made on another thread; `None` where it takes longer than `patience`, or would have to
     /// wait for one that hangs.
-    pub fn call<T: Send + 'static>(
+    pub(crate) fn call<T: Send + 'static>(
         &self,
         place: Place,
         patience: Duration,
@@ -122,7 +122,7 @@ impl BlockingPool {
 
     /// Calls that were given up, or not made since another hangs.
     #[must_use]
-    pub fn unanswered(&self) -> u64 {
+    pub(crate) fn unanswered(&self) -> u64 {
         self.0.unanswered.load(Ordering::Relaxed)
     }
 }

@@ -23,11 +23,11 @@ const VALUE_MAX: usize = 512;
 pub(crate) const CLUSTER: &str = "k8s.cluster.name";
 
 /// Attributes by their names: `cloud.*`, `host.id`, `host.type`, `host.image.id`.
-pub type CloudAttributes = Vec<(&'static str, CompactString)>;
+pub(crate) type CloudAttributes = Vec<(&'static str, CompactString)>;
 
 /// Where clouds are recognised and asked.
 #[derive(Clone, Debug)]
-pub struct CloudSource {
+pub(crate) struct CloudSource {
     /// The firmware's tables.
     pub dmi: PathBuf,
     /// Amazon's metadata service, `address:port`.
@@ -55,7 +55,7 @@ impl Default for CloudSource {
 
 /// Clouds whose machines are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cloud {
+pub(crate) enum Cloud {
     /// Amazon EC2.
     Aws,
     /// Google Compute Engine.
@@ -67,7 +67,7 @@ pub enum Cloud {
 impl Cloud {
     /// Whose the machine is, by its firmware's tables.
     #[must_use]
-    pub fn by_dmi(dmi: &Path) -> Option<Self> {
+    pub(crate) fn by_dmi(dmi: &Path) -> Option<Self> {
         let field = |name: &str| read_path(&dmi.join(name), 256).map(lossy).unwrap_or_default().trim().to_owned();
         if field("sys_vendor") == "Amazon EC2"
             || field("bios_vendor") == "Amazon EC2"
@@ -86,7 +86,7 @@ impl Cloud {
 }
 
 /// Asks the cloud that the machine is of. Empty on any other machine, and where nothing answers in time.
-pub async fn detect(source: &CloudSource) -> CloudAttributes {
+pub(crate) async fn detect(source: &CloudSource) -> CloudAttributes {
     let Some(cloud) = Cloud::by_dmi(&source.dmi) else { return CloudAttributes::new() };
     let answer = match cloud {
         Cloud::Aws => tokio::time::timeout(source.limit, aws(&source.aws)).await,

@@ -17,7 +17,7 @@ const FILES_MAX: usize = 4096;
 
 /// What went into files of late.
 #[derive(Debug, Default)]
-pub struct Effort(HashMap<(u64, u64), Spent>);
+pub(crate) struct Effort(HashMap<(u64, u64), Spent>);
 
 #[derive(Debug)]
 struct Spent {
@@ -28,14 +28,14 @@ struct Spent {
 impl Effort {
     /// Whether a file may be looked into now.
     #[must_use]
-    pub fn is_left(&self, id: FileId, now: Instant) -> bool {
+    pub(crate) fn is_left(&self, id: FileId, now: Instant) -> bool {
         self.0
             .get(&(id.dev, id.inode))
             .is_none_or(|spent| spent.time < MAX || now.saturating_duration_since(spent.since) >= WINDOW)
     }
 
     /// A file was looked into since `began`.
-    pub fn spend(&mut self, id: FileId, began: Instant, now: Instant) {
+    pub(crate) fn spend(&mut self, id: FileId, began: Instant, now: Instant) {
         if self.0.len() >= FILES_MAX {
             self.0.clear();
         }

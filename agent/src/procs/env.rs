@@ -16,7 +16,7 @@ const LENGTH_MAX: usize = 1024;
 
 /// What a process's environment says of its service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OtelEnv {
+pub(crate) struct OtelEnv {
     /// `OTEL_SERVICE_NAME`, if set and not empty.
     pub service_name: Option<CompactString>,
     /// `OTEL_RESOURCE_ATTRIBUTES`, decoded, in their order; the last of equal keys.
@@ -28,7 +28,7 @@ pub struct OtelEnv {
 impl OtelEnv {
     /// Reads a process's.
     #[must_use]
-    pub fn of(proc: &ProcFs, pid: ProcessId) -> Self {
+    pub(crate) fn of(proc: &ProcFs, pid: ProcessId) -> Self {
         let names = ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "TRACEPARENT", "TRACESTATE", "BAGGAGE"];
         let [name, attributes, parent, state, baggage] = proc.environ(pid, names);
         let context = EnvironmentContext::of(parent.as_deref(), state.as_deref(), baggage.as_deref()).map(Arc::new);
@@ -37,7 +37,7 @@ impl OtelEnv {
 
     /// From the variables' values.
     #[must_use]
-    pub fn new(service_name: Option<&str>, attributes: Option<&str>) -> Self {
+    pub(crate) fn new(service_name: Option<&str>, attributes: Option<&str>) -> Self {
         Self {
             service_name: usable_name(service_name),
             attributes: attributes.map(parse_attributes).unwrap_or_default(),
@@ -47,7 +47,7 @@ impl OtelEnv {
 
     /// From values that are decoded already; the last of equal keys.
     #[must_use]
-    pub fn from_pairs<'a>(
+    pub(crate) fn from_pairs<'a>(
         service_name: Option<&str>,
         attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
@@ -60,7 +60,7 @@ impl OtelEnv {
 
     /// An attribute's value.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&CompactString> {
+    pub(crate) fn get(&self, key: &str) -> Option<&CompactString> {
         self.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 }
@@ -77,7 +77,7 @@ fn is_usable(value: &str) -> bool {
 /// Reads `key=value,key=value` with percent-encoding. As the specification asks, all of it is dropped if any of it is
 /// malformed.
 #[must_use]
-pub fn parse_attributes(text: &str) -> Vec<(CompactString, CompactString)> {
+pub(crate) fn parse_attributes(text: &str) -> Vec<(CompactString, CompactString)> {
     let mut attributes: Vec<(CompactString, CompactString)> = Vec::new();
     for pair in text.split(',') {
         if pair.trim().is_empty() {

@@ -32,7 +32,7 @@ const FILES_MAX: usize = 4096;
 
 /// What the names of rustls's functions have in them that plaintext is seen at: one that encrypts, one that makes an
 /// encrypter, one that takes what was decrypted; each in the ways compilers write names.
-pub const RUSTLS_FUNCTIONS: [[&[u8]; 2]; 3] = [
+pub(crate) const RUSTLS_FUNCTIONS: [[&[u8]; 2]; 3] = [
     [b"..cipher..MessageEncrypter$GT$7encrypt17h", b"16MessageEncrypter7encrypt"],
     [b"AeadAlgorithm$GT$9encrypter17h", b"AeadAlgorithm9encrypter"],
     [b"11CommonState23take_received_plaintext", b"11CommonState23take_received_plaintext"],
@@ -40,7 +40,7 @@ pub const RUSTLS_FUNCTIONS: [[&[u8]; 2]; 3] = [
 
 /// A TLS implementation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
+pub(crate) struct Tls {
     /// Which.
     pub library: TlsLibrary,
     /// Its version where that is known, else its soname's.
@@ -49,7 +49,7 @@ pub struct Tls {
 
 /// TLS implementations that are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TlsLibrary {
+pub(crate) enum TlsLibrary {
     /// OpenSSL.
     OpenSsl,
     /// BoringSSL.
@@ -83,7 +83,7 @@ pub enum TlsLibrary {
 impl TlsLibrary {
     /// The library's name, as `survey` prints it.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::OpenSsl | Self::OpenSslStripped => "openssl",
             Self::BoringSsl | Self::BoringSslStripped => "boringssl",
@@ -100,7 +100,7 @@ impl TlsLibrary {
 
     /// Why its plaintext cannot be seen in this program, where that is known beforehand.
     #[must_use]
-    pub const fn unseen(self) -> Option<&'static str> {
+    pub(crate) const fn unseen(self) -> Option<&'static str> {
         match self {
             Self::RustlsStripped | Self::OpenSslStripped | Self::BoringSslStripped => {
                 Some("the program is stripped of its symbols")
@@ -117,7 +117,7 @@ impl TlsLibrary {
 impl Tls {
     /// The TLS library a mapped file's name stands for: `libssl.so.3`, `libgnutls.so.30`.
     #[must_use]
-    pub fn of_library(name: &str) -> Option<Self> {
+    pub(crate) fn of_library(name: &str) -> Option<Self> {
         let (stem, version) = name.split_once(".so").unwrap_or((name, ""));
         // `libssl3.so` is NSS; `libssl-1_1.so` and a wheel's `libssl-3e69114b.so.1.1` are OpenSSL.
         let library = match stem {
@@ -139,7 +139,7 @@ impl Tls {
 
 /// What is known of files, each looked into once.
 #[derive(Debug, Default)]
-pub struct ExecutableCache {
+pub(crate) struct ExecutableCache {
     files: Mutex<HashMap<FileId, Arc<Known>>>,
     effort: Mutex<Effort>,
 }
@@ -152,12 +152,12 @@ struct Known {
 
 impl ExecutableCache {
     /// The language that the file `id` was compiled from, where that can be told.
-    pub fn language(&self, id: FileId, open: impl FnOnce() -> io::Result<File>) -> Option<Language> {
+    pub(crate) fn language(&self, id: FileId, open: impl FnOnce() -> io::Result<File>) -> Option<Language> {
         *self.known(id).language.get_or_init(|| self.look(id, open, language))
     }
 
     /// The TLS that is part of the file `id`.
-    pub fn tls(&self, id: FileId, open: impl FnOnce() -> io::Result<File>) -> Option<TlsLibrary> {
+    pub(crate) fn tls(&self, id: FileId, open: impl FnOnce() -> io::Result<File>) -> Option<TlsLibrary> {
         *self.known(id).tls.get_or_init(|| self.look(id, open, tls))
     }
 
@@ -189,7 +189,7 @@ impl ExecutableCache {
 
 /// The language an ELF file was compiled from. What is no ELF file, or a broken one, says nothing.
 #[must_use]
-pub fn language(file: &File) -> Option<Language> {
+pub(crate) fn language(file: &File) -> Option<Language> {
     let sections = Sections::read(file)?;
     if sections.is_go {
         return Some(Language::Go);
@@ -209,7 +209,7 @@ pub fn language(file: &File) -> Option<Language> {
 /// The TLS library linked into an ELF file, by the names of its functions; a stripped program's cannot be told, but
 /// for those that leave texts (Go, rustls).
 #[must_use]
-pub fn tls(file: &File) -> Option<TlsLibrary> {
+pub(crate) fn tls(file: &File) -> Option<TlsLibrary> {
     let sections = Sections::read(file)?;
     if sections.is_go {
         let names = sections.go_names.into_iter().chain(sections.rodata);

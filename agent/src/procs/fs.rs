@@ -275,7 +275,7 @@ impl ProcFs {
 ///
 /// # Errors
 /// As opening and reading a file; `InvalidInput` for what is no regular file.
-pub fn read_path(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_path(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     read_file(open_regular(path)?, max)
 }
 

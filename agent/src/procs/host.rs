@@ -11,7 +11,7 @@ use super::{
 
 /// The machine's attributes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Host {
+pub(crate) struct Host {
     /// `host.name`.
     pub name: CompactString,
     /// `host.id`: the machine id (machine-id(5)); absent where the machine has none.
@@ -24,7 +24,7 @@ pub struct Host {
 
 /// Where the host's facts are read from.
 #[derive(Clone, Debug)]
-pub struct HostSource {
+pub(crate) struct HostSource {
     /// Files that may hold the machine id, first found wins.
     pub machine_id: Vec<PathBuf>,
     /// Overrides the kernel's host name (a DaemonSet passes the node's name).
@@ -35,7 +35,7 @@ impl HostSource {
     /// The usual places. From within a container the machine's own id is that of process 1's file system, which is
     /// reachable when the host's PID namespace is shared.
     #[must_use]
-    pub fn new(proc_root: &Path) -> Self {
+    pub(crate) fn new(proc_root: &Path) -> Self {
         let own = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
         let of_init = own.map(|path| proc_root.join("1/root").join(path.trim_start_matches('/')));
         Self { machine_id: of_init.into_iter().chain(own.map(PathBuf::from)).collect(), name: None }
@@ -45,7 +45,7 @@ impl HostSource {
 impl Host {
     /// Reads the facts; never fails, leaves out what is not known.
     #[must_use]
-    pub fn read(proc: &ProcFs, source: &HostSource) -> Self {
+    pub(crate) fn read(proc: &ProcFs, source: &HostSource) -> Self {
         let kernel_name = || proc.read_global("sys/kernel/hostname").unwrap_or_default().trim().into();
         let id = source.machine_id.iter().find_map(|path| {
             let id = lossy(read_path(path, 256).ok()?);
@@ -59,7 +59,7 @@ impl Host {
 
 impl Host {
     /// Takes up what the machine's cloud says. Its instance id becomes `host.id`, as the conventions have it.
-    pub fn set_cloud(&mut self, mut attributes: CloudAttributes) {
+    pub(crate) fn set_cloud(&mut self, mut attributes: CloudAttributes) {
         if let Some(at) = attributes.iter().position(|(key, _)| *key == "host.id") {
             self.id = Some(attributes.remove(at).1);
         }

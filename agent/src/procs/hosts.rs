@@ -19,7 +19,7 @@ use crate::model::{
 };
 
 /// Where the other side of a process's connections is named. Lookups do not wait for anybody.
-pub trait NameSource: Send + Sync {
+pub(crate) trait NameSource: Send + Sync {
     /// What the process, which has this role, calls the address of the other side.
     fn name(&self, pid: ProcessId, role: Role, connection: &ConnectionInfo) -> Option<CompactString>;
 }
@@ -32,7 +32,7 @@ const REMEMBERED_MAX: usize = 4096;
 const BELIEVED: Duration = Duration::from_secs(10);
 
 /// The files of all processes. Most share one.
-pub struct HostsFiles {
+pub(crate) struct HostsFiles {
     proc: ProcFs,
     pool: Arc<BlockingPool>,
     by_file: Arc<Mutex<ByFile>>,
@@ -49,7 +49,7 @@ type Names = HashMap<IpAddr, CompactString>;
 impl HostsFiles {
     /// Of the processes in this `/proc`; their files are read by the pool.
     #[must_use]
-    pub fn new(proc: ProcFs, pool: Arc<BlockingPool>) -> Self {
+    pub(crate) fn new(proc: ProcFs, pool: Arc<BlockingPool>) -> Self {
         Self { proc, pool, by_file: Arc::default(), by_process: Mutex::default() }
     }
 

@@ -8,7 +8,7 @@ use crate::model::ids::ProcessId;
 /// Whose SDK or agent runs within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Vendor {
+pub(crate) enum Vendor {
     /// An SDK of OpenTelemetry, or a distribution of it.
     Opentelemetry,
     /// Datadog's.
@@ -29,7 +29,7 @@ impl Vendor {
 
     /// Its name.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Opentelemetry => "opentelemetry",
             Self::Datadog => "datadog",
@@ -43,7 +43,7 @@ impl Vendor {
 
 /// What was found in a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Instrumentation {
+pub(crate) struct Instrumentation {
     /// A bit for each [`Vendor`].
     vendors: u8,
     /// OpenTelemetry's instrumentation was put into it as a whole, not by its own code: its libraries are described, as far as they are
@@ -56,18 +56,18 @@ pub struct Instrumentation {
 impl Instrumentation {
     /// Whether an SDK of OpenTelemetry is in it.
     #[must_use]
-    pub const fn has_sdk(self) -> bool {
+    pub(crate) const fn has_sdk(self) -> bool {
         self.vendors & 1 << Vendor::Opentelemetry as u8 != 0
     }
 
     /// Whether it describes whatever is served over HTTP: the runtime's own server is instrumented, not a framework or another.
     #[must_use]
-    pub const fn describes_all(self) -> bool {
+    pub(crate) const fn describes_all(self) -> bool {
         self.is_automatic && self.is_of_runtime
     }
 
     /// All whose SDK or agent is in it.
-    pub fn vendors(self) -> impl Iterator<Item = Vendor> {
+    pub(crate) fn vendors(self) -> impl Iterator<Item = Vendor> {
         Vendor::ALL.into_iter().filter(move |&vendor| self.vendors & 1 << vendor as u8 != 0)
     }
 

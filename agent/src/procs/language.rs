@@ -2,7 +2,7 @@
 
 /// Languages that are told apart, by their word in `telemetry.sdk.language`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Language {
+pub(crate) enum Language {
     /// C or C++.
     Cpp,
     /// .NET.
@@ -28,7 +28,7 @@ pub enum Language {
 impl Language {
     /// The value of `telemetry.sdk.language`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Cpp => "cpp",
             Self::Dotnet => "dotnet",
@@ -46,7 +46,7 @@ impl Language {
 
 /// A language and what runs it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Runtime {
+pub(crate) struct Runtime {
     /// The language; `None` where it is not known.
     pub language: Option<Language>,
     /// `process.runtime.name`; `None` for what has no runtime.
@@ -60,7 +60,7 @@ impl Runtime {
 
     /// The runtime whose executable or library has this file name (`python3.11`, `libjvm.so`).
     #[must_use]
-    pub fn of_file(name: &str) -> Option<Self> {
+    pub(crate) fn of_file(name: &str) -> Option<Self> {
         // `libpython3.11.so.1.0` → `libpython`
         let name = name.split(".so").next().unwrap_or(name);
         let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');

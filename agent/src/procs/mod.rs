@@ -1,34 +1,33 @@
 //! Whose request it was: the processes of the host, what they run, the container and pod they are in, and the service
 //! name that follows from it. Everything is read from `/proc`, bounded and never trusted.
 
-pub mod blocking;
-pub mod cloud;
-pub mod container;
+pub(crate) mod blocking;
+pub(crate) mod cloud;
+pub(crate) mod container;
 mod dns;
-pub mod effort;
-pub mod env;
-pub mod executable;
+pub(crate) mod effort;
+pub(crate) mod env;
+pub(crate) mod executable;
 mod facts;
-pub mod fs;
-pub mod host;
+pub(crate) mod fs;
+pub(crate) mod host;
 mod hosts;
 mod instrumentation;
-pub mod language;
-pub mod name;
-pub mod pod;
-pub mod ports;
+pub(crate) mod language;
+pub(crate) mod name;
+pub(crate) mod pod;
+pub(crate) mod ports;
 mod resource;
 mod reverse;
 mod seen;
-pub mod selector;
-pub mod survey;
+pub(crate) mod selector;
+pub(crate) mod survey;
 mod table;
 
-pub use dns::{AskedNames, DnsCache, DnsClient};
-pub use hosts::{HostsFiles, NameSource};
-pub use instrumentation::Instrumentation;
-pub use resource::PodAttributes;
+pub(crate) use dns::{AskedNames, DnsCache, DnsClient};
+pub(crate) use hosts::{HostsFiles, NameSource};
+pub(crate) use resource::PodAttributes;
 pub(crate) use resource::pod_service_name;
-pub use reverse::ReverseDns;
-pub use seen::Seen;
-pub use table::{ProcessConfig, ProcessTable, Service, Watched};
+pub(crate) use reverse::ReverseDns;
+pub(crate) use seen::Seen;
+pub(crate) use table::{ProcessConfig, ProcessTable, Service, Watched};

@@ -9,7 +9,7 @@ use super::container::ContainerRef;
 
 /// A pod, as the resource of its processes needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pod {
+pub(crate) struct Pod {
     /// `k8s.namespace.name`.
     pub namespace: CompactString,
     /// `k8s.pod.name`.
@@ -32,7 +32,7 @@ pub struct Pod {
 
 /// A container of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodContainer {
+pub(crate) struct PodContainer {
     /// Its name in the pod's specification.
     pub name: CompactString,
     /// Its id without the runtime's scheme; empty until it was started.
@@ -43,7 +43,7 @@ pub struct PodContainer {
 
 /// A controller of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// What it is.
     pub kind: OwnerKind,
     /// Its name.
@@ -52,7 +52,7 @@ pub struct Owner {
 
 /// Kinds of controllers with an attribute of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OwnerKind {
+pub(crate) enum OwnerKind {
     /// Deployment.
     Deployment,
     /// ReplicaSet.
@@ -72,7 +72,7 @@ pub enum OwnerKind {
 impl OwnerKind {
     /// From an owner reference's `kind`.
     #[must_use]
-    pub fn from_kind(kind: &str) -> Self {
+    pub(crate) fn from_kind(kind: &str) -> Self {
         match kind {
             "Deployment" => Self::Deployment,
             "ReplicaSet" => Self::ReplicaSet,
@@ -86,7 +86,7 @@ impl OwnerKind {
 
     /// The attribute that names a controller of this kind.
     #[must_use]
-    pub const fn attribute(self) -> Option<&'static str> {
+    pub(crate) const fn attribute(self) -> Option<&'static str> {
         Some(match self {
             Self::Deployment => "k8s.deployment.name",
             Self::ReplicaSet => "k8s.replicaset.name",
@@ -102,31 +102,31 @@ impl OwnerKind {
 impl Pod {
     /// A label's value.
     #[must_use]
-    pub fn label(&self, key: &str) -> Option<&CompactString> {
+    pub(crate) fn label(&self, key: &str) -> Option<&CompactString> {
         self.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
     /// An annotation's value.
     #[must_use]
-    pub fn annotation(&self, key: &str) -> Option<&CompactString> {
+    pub(crate) fn annotation(&self, key: &str) -> Option<&CompactString> {
         self.annotations.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
     /// The name of the nearest or highest controller of a kind.
     #[must_use]
-    pub fn owner(&self, kind: OwnerKind) -> Option<&CompactString> {
+    pub(crate) fn owner(&self, kind: OwnerKind) -> Option<&CompactString> {
         self.owners.iter().find(|owner| owner.kind == kind).map(|owner| &owner.name)
     }
 
     /// The controller highest up, if any.
     #[must_use]
-    pub fn top_owner(&self) -> Option<&Owner> {
+    pub(crate) fn top_owner(&self) -> Option<&Owner> {
         self.owners.last()
     }
 
     /// The container with an id; the only container of a pod that has just one.
     #[must_use]
-    pub fn container(&self, id: Option<&str>) -> Option<&PodContainer> {
+    pub(crate) fn container(&self, id: Option<&str>) -> Option<&PodContainer> {
         let by_id = id.and_then(|id| self.containers.iter().find(|container| container.id == id));
         by_id.or_else(|| match self.containers.as_slice() {
             // The id is told only after the container was started.
@@ -137,7 +137,7 @@ impl Pod {
 }
 
 /// Where pods are looked up. Lookups return what is known at once.
-pub trait PodSource: Send + Sync {
+pub(crate) trait PodSource: Send + Sync {
     /// Grows with each change, so that resources built on older knowledge are built again.
     fn generation(&self) -> u64;
 

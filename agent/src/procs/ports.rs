@@ -28,7 +28,7 @@ const ESTABLISHED: &str = "01";
 
 /// A process's TCP sockets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sockets {
+pub(crate) struct Sockets {
     /// Ports it listens on, ascending, each once.
     pub listening: Vec<u16>,
     /// It has a connection.
@@ -37,7 +37,7 @@ pub struct Sockets {
 
 /// Looks up sockets; keeps each namespace's table for a moment.
 #[derive(Debug, Default)]
-pub struct Ports {
+pub(crate) struct Ports {
     tables: Mutex<HashMap<u64, (Instant, Arc<Table>)>>,
 }
 
@@ -47,7 +47,7 @@ type Table = HashMap<u64, Option<u16>>;
 impl Ports {
     /// The sockets of a process. One that was opened within the last second may be missing.
     #[must_use]
-    pub fn of(&self, proc: &ProcFs, pid: ProcessId, now: Instant) -> Sockets {
+    pub(crate) fn of(&self, proc: &ProcFs, pid: ProcessId, now: Instant) -> Sockets {
         let mut found = Sockets::default();
         let mut table = None;
         for inode in sockets(proc, pid) {
@@ -65,7 +65,7 @@ impl Ports {
 
     /// The ports a process listens on at this moment. Cheap however many connections the host has.
     #[must_use]
-    pub fn listening_now(proc: &ProcFs, pid: ProcessId) -> Vec<u16> {
+    pub(crate) fn listening_now(proc: &ProcFs, pid: ProcessId) -> Vec<u16> {
         let mut listeners: Option<Table> = None;
         let mut ports = Vec::new();
         for inode in sockets(proc, pid) {

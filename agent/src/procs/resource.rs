@@ -67,7 +67,7 @@ pub(crate) struct Shared<'a> {
 
 /// What of pods' labels and annotations becomes attributes.
 #[derive(Clone, Debug, Default)]
-pub struct PodAttributes {
+pub(crate) struct PodAttributes {
     /// Labels that become `k8s.pod.label.KEY`.
     pub labels: Vec<CompactString>,
     /// Annotations that become `k8s.pod.annotation.KEY`.

@@ -28,7 +28,7 @@ const BELIEVED: Duration = Duration::from_secs(300);
 const WAITING_MAX: usize = 64;
 
 /// Asks the resolver in a thread of its own. Nobody waits: the first requests to an address go without its name.
-pub struct ReverseDns {
+pub(crate) struct ReverseDns {
     known: Arc<Mutex<Known>>,
     ask: SyncSender<IpAddr>,
 }
@@ -41,7 +41,7 @@ impl ReverseDns {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn start() -> io::Result<Self> {
+    pub(crate) fn start() -> io::Result<Self> {
         Self::start_with(|ip| dns_lookup::lookup_addr(&ip).ok())
     }
 

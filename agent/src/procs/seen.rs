@@ -7,7 +7,7 @@ use crate::model::ids::ProcessId;
 
 /// What a process was when it first used a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Path of the executable; empty where it is not known.
     pub exe: String,
     /// The beginning of the command line.

@@ -13,7 +13,7 @@ use crate::{config, model::ids::ProcessId};
 /// A pattern over a whole text: `*` any characters (also `/`), `?` one, `[a-z]`, `{a,b}`; after `re:` a regular
 /// expression, found anywhere in it.
 #[derive(Clone, Debug)]
-pub struct Glob(config::Glob);
+pub(crate) struct Glob(config::Glob);
 
 /// A pattern that is none.
 #[derive(Debug, thiserror::Error)]
@@ -25,13 +25,13 @@ impl Glob {
     ///
     /// # Errors
     /// When it is no pattern.
-    pub fn new(pattern: &str) -> Result<Self, InvalidGlob> {
+    pub(crate) fn new(pattern: &str) -> Result<Self, InvalidGlob> {
         Ok(Self(pattern.parse()?))
     }
 
     /// Whether the whole text matches.
     #[must_use]
-    pub fn matches(&self, text: &str) -> bool {
+    pub(crate) fn matches(&self, text: &str) -> bool {
         self.0.is_match(text)
     }
 
@@ -43,7 +43,7 @@ impl Glob {
 
 /// What a process must be to match: all that is given must hold.
 #[derive(Clone, Debug, Default)]
-pub struct Criteria {
+pub(crate) struct Criteria {
     /// One of these, or a descendant of one.
     pub pids: Vec<ProcessId>,
     /// It listens on a port in one of these ranges (inclusive).
@@ -68,7 +68,7 @@ pub struct Criteria {
 
 /// Names that a process can be chosen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KubernetesName {
+pub(crate) enum KubernetesName {
     /// Namespace.
     Namespace,
     /// Pod.
@@ -83,7 +83,7 @@ pub enum KubernetesName {
 
 /// What the configuration says of the processes that match.
 #[derive(Clone, Debug, Default)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// Where it stands, for people: `discovery.instrument[2]`, `--port`.
     pub label: CompactString,
     /// Which processes.
@@ -104,7 +104,7 @@ pub struct Rule {
 
 /// Signals of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exports {
+pub(crate) struct Exports {
     /// Spans.
     pub traces: bool,
     /// Metrics.
@@ -113,7 +113,7 @@ pub struct Exports {
 
 /// Route patterns of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Routes {
+pub(crate) struct Routes {
     /// Of requests it serves.
     pub incoming: Vec<CompactString>,
     /// Of requests it makes.
@@ -121,7 +121,7 @@ pub struct Routes {
 }
 
 /// A process as it is evaluated. What is dear to find out is asked for only if a criterion needs it.
-pub struct Candidate<'a> {
+pub(crate) struct Candidate<'a> {
     /// Pid in the host's PID namespace.
     pub pid: ProcessId,
     /// Path of the executable.
@@ -148,7 +148,7 @@ pub struct Candidate<'a> {
 
 /// Whether to watch a process.
 #[derive(Clone, Debug)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Yes; by the first rule that matches, or by no rule where none is given.
     Watch(Option<Arc<Rule>>),
     /// No.
@@ -157,7 +157,7 @@ pub enum Verdict {
 
 /// Why a process is not watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// It is the agent.
     Itself,
     /// It is what the agent exports to.
@@ -173,13 +173,13 @@ pub enum Reason {
 impl Verdict {
     /// Whether it says to watch.
     #[must_use]
-    pub const fn is_watch(&self) -> bool {
+    pub(crate) const fn is_watch(&self) -> bool {
         matches!(self, Self::Watch(_))
     }
 
     /// The rule it is watched by.
     #[must_use]
-    pub fn rule(&self) -> Option<&Arc<Rule>> {
+    pub(crate) fn rule(&self) -> Option<&Arc<Rule>> {
         match self {
             Self::Watch(rule) => rule.as_ref(),
             Self::Ignore(_) => None,
@@ -189,7 +189,7 @@ impl Verdict {
 
 /// All that decides which processes are watched.
 #[derive(Clone, Debug, Default)]
-pub struct Selector {
+pub(crate) struct Selector {
     /// Which to watch; the first that matches wins. Empty: all.
     pub rules: Vec<Arc<Rule>>,
     /// Which not to watch; stronger than `rules`.
@@ -205,7 +205,7 @@ pub struct Selector {
 impl Selector {
     /// Evaluates a process.
     #[must_use]
-    pub fn decide(&self, candidate: &Candidate<'_>) -> Verdict {
+    pub(crate) fn decide(&self, candidate: &Candidate<'_>) -> Verdict {
         if self.own_pid == Some(candidate.pid) {
             return Verdict::Ignore(Reason::Itself);
         }
@@ -232,14 +232,14 @@ impl Selector {
 
     /// The labels of all rules that match, the one that wins first.
     #[must_use]
-    pub fn matches(&self, candidate: &Candidate<'_>) -> Vec<CompactString> {
+    pub(crate) fn matches(&self, candidate: &Candidate<'_>) -> Vec<CompactString> {
         let matching = self.rules.iter().filter(|rule| rule.criteria.matches(candidate));
         matching.map(|rule| rule.label.clone()).collect()
     }
 
     /// The ports that processes are chosen by.
     #[must_use]
-    pub fn ports(&self) -> Vec<(u16, u16)> {
+    pub(crate) fn ports(&self) -> Vec<(u16, u16)> {
         self.rules.iter().flat_map(|rule| rule.criteria.open_ports.iter().copied()).collect()
     }
 }
@@ -247,7 +247,7 @@ impl Selector {
 impl Criteria {
     /// Whether a process is what is asked for. What is cheap to know is compared first.
     #[must_use]
-    pub fn matches(&self, candidate: &Candidate<'_>) -> bool {
+    pub(crate) fn matches(&self, candidate: &Candidate<'_>) -> bool {
         let holds = |glob: &Option<Glob>, text: Option<&str>| {
             glob.as_ref().is_none_or(|glob| text.is_some_and(|text| glob.matches(text)))
         };

@@ -10,7 +10,7 @@ use crate::model::ids::ProcessId;
 
 /// A process that would be watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Pid in the host's PID namespace.
     pub pid: ProcessId,
     /// `service.name`.
@@ -33,7 +33,7 @@ pub struct Row {
 
 /// A TLS library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RowTls {
+pub(crate) struct RowTls {
     /// Its name.
     pub library: &'static str,
     /// Its version, as far as its file's name says it.
@@ -76,13 +76,13 @@ impl RowTls {
 ///
 /// # Errors
 /// None in practice: rows hold nothing that JSON cannot.
-pub fn json(rows: &[Row]) -> serde_json::Result<String> {
+pub(crate) fn json(rows: &[Row]) -> serde_json::Result<String> {
     serde_json::to_string_pretty(rows)
 }
 
 /// A table for people. Control characters of other programs' names are left out.
 #[must_use]
-pub fn text(rows: &[Row]) -> String {
+pub(crate) fn text(rows: &[Row]) -> String {
     const HEAD: [&str; 8] =
         ["PID", "SERVICE", "LANGUAGE", "PORTS", "TLS", "INSTRUMENTED BY", "MATCHED BY", "EXECUTABLE"];
     let mut cells: Vec<[String; 8]> = vec![HEAD.map(str::to_owned)];

@@ -20,7 +20,7 @@ use std::{
 use compact_str::CompactString;
 
 use self::evaluate::Subject;
-pub use self::evaluate::Watched;
+pub(crate) use self::evaluate::Watched;
 use super::{
     blocking::{BlockingPool, PATIENCE, Place},
     cloud::CloudAttributes,
@@ -53,7 +53,7 @@ const GENERATIONS_MAX: usize = 8;
 const NS_PER_TICK: u64 = 10_000_000;
 
 /// Settings of the table.
-pub struct ProcessConfig {
+pub(crate) struct ProcessConfig {
     /// Where the host's `/proc` is mounted.
     pub proc_root: PathBuf,
     /// The agent's own `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`: for every service.
@@ -94,7 +94,7 @@ impl Default for ProcessConfig {
 }
 
 /// The processes known, by pid in the host's PID namespace. Shared between threads.
-pub struct ProcessTable {
+pub(crate) struct ProcessTable {
     proc: ProcFs,
     reader: Arc<FactsReader>,
     /// Reads what processes' own file systems and memory hold.
@@ -117,7 +117,7 @@ pub struct ProcessTable {
 
 /// What spans and metrics of a process need to know of it.
 #[derive(Clone, Debug)]
-pub struct Service {
+pub(crate) struct Service {
     /// Its resource.
     pub resource: Arc<Resource>,
     /// The rule of the configuration that it is watched by, if any.
@@ -204,7 +204,7 @@ impl Entry {
 impl ProcessTable {
     /// An empty table.
     #[must_use]
-    pub fn new(config: ProcessConfig) -> Self {
+    pub(crate) fn new(config: ProcessConfig) -> Self {
         let proc = ProcFs::new(&config.proc_root);
         let host = config.host.unwrap_or_else(|| Host::read(&proc, &HostSource::new(&config.proc_root)));
         // With the host's PID namespace, the file system of its process 1 is the host's. Else this one is tried.
@@ -232,18 +232,18 @@ impl ProcessTable {
 
     /// The `/proc` the table reads.
     #[must_use]
-    pub fn proc(&self) -> &ProcFs {
+    pub(crate) fn proc(&self) -> &ProcFs {
         &self.proc
     }
 
     /// The threads that read what processes' own file systems hold.
     #[must_use]
-    pub const fn pool(&self) -> &Arc<BlockingPool> {
+    pub(crate) const fn pool(&self) -> &Arc<BlockingPool> {
         &self.pool
     }
 
     /// Takes up another selection. Verdicts and names follow from now on.
-    pub fn set_selector(&self, selector: Selector) {
+    pub(crate) fn set_selector(&self, selector: Selector) {
         let selector = Arc::new(with_own_pid(selector, &self.proc));
         *self.selector.write().unwrap_or_else(PoisonError::into_inner) = selector;
         self.revision.fetch_add(1, Ordering::Relaxed);
@@ -254,7 +254,7 @@ impl ProcessTable {
     }
 
     /// Takes up what a cloud says of the machine. Instances keep their ids.
-    pub fn set_cloud(&self, attributes: CloudAttributes) {
+    pub(crate) fn set_cloud(&self, attributes: CloudAttributes) {
         self.host.write().unwrap_or_else(PoisonError::into_inner).set_cloud(attributes);
         self.revision.fetch_add(1, Ordering::Relaxed);
     }
@@ -262,7 +262,7 @@ impl ProcessTable {
     /// The resource of a process. Always answers: of a process that ended before anything could be read, with what its
     /// parent or its events told. Equal facts give the same `Arc`.
     #[must_use]
-    pub fn resource(&self, tgid: ProcessId) -> Arc<Resource> {
+    pub(crate) fn resource(&self, tgid: ProcessId) -> Arc<Resource> {
         self.resource_at(tgid, Instant::now())
     }
 
@@ -272,7 +272,7 @@ impl ProcessTable {
 
     /// The resource of a process, and the rule it is watched by.
     #[must_use]
-    pub fn service(&self, tgid: ProcessId) -> Service {
+    pub(crate) fn service(&self, tgid: ProcessId) -> Service {
         self.service_at(tgid, Instant::now())
     }
 
@@ -290,7 +290,7 @@ impl ProcessTable {
 
     /// The trace context that a process was started with, if any. What serves a port does not do all of its work for who started it.
     #[must_use]
-    pub fn environment(&self, tgid: ProcessId) -> Option<Arc<EnvironmentContext>> {
+    pub(crate) fn environment(&self, tgid: ProcessId) -> Option<Arc<EnvironmentContext>> {
         let known = || {
             let state = self.read();
             let entry = state.live.get(&tgid)?;
@@ -305,7 +305,7 @@ impl ProcessTable {
 
     /// Who else describes what a process does; nobody as long as that was not read.
     #[must_use]
-    pub fn instrumentation(&self, tgid: ProcessId) -> Instrumentation {
+    pub(crate) fn instrumentation(&self, tgid: ProcessId) -> Instrumentation {
         let state = self.read();
         let facts = state.live.get(&tgid).and_then(|entry| entry.facts.as_ref());
         facts.map(|facts| facts.instrumentation).unwrap_or_default()
@@ -313,7 +313,7 @@ impl ProcessTable {
 
     /// Whether to watch a process, and the configuration that it matched.
     #[must_use]
-    pub fn verdict(&self, tgid: ProcessId) -> Verdict {
+    pub(crate) fn verdict(&self, tgid: ProcessId) -> Verdict {
         self.verdict_at(tgid, Instant::now())
     }
 
@@ -328,7 +328,7 @@ impl ProcessTable {
     }
 
     /// A process was forked. `started_at_ns` is on the boot clock.
-    pub fn on_fork(&self, parent: ProcessId, child: ProcessId, started_at_ns: u64) {
+    pub(crate) fn on_fork(&self, parent: ProcessId, child: ProcessId, started_at_ns: u64) {
         let mut state = self.write();
         if state.live.len() < LIVE_MAX {
             let entry = Entry { is_forked: true, ..Entry::new(started_at_ns / NS_PER_TICK, parent) };
@@ -337,7 +337,7 @@ impl ProcessTable {
     }
 
     /// A process runs another program from now on. `comm` is its thread's name.
-    pub fn on_exec(&self, tgid: ProcessId, started_at_ns: u64, comm: &str) {
+    pub(crate) fn on_exec(&self, tgid: ProcessId, started_at_ns: u64, comm: &str) {
         let start_ticks = started_at_ns / NS_PER_TICK;
         let mut state = self.write();
         let is_room = state.live.len() < LIVE_MAX;
@@ -354,7 +354,7 @@ impl ProcessTable {
 
     /// A process that was just seen to start a program has not ended meanwhile: reads what it is, if not too many are read
     /// already, so that it is known by name even if it is gone when its request is handled.
-    pub fn read_executed(&self, tgid: ProcessId, started_at_ns: u64) {
+    pub(crate) fn read_executed(&self, tgid: ProcessId, started_at_ns: u64) {
         self.read_executed_at(tgid, started_at_ns, Instant::now());
     }
 
@@ -380,7 +380,7 @@ impl ProcessTable {
     /// A process uses a connection: `started_at_ns` (on the boot clock) and `comm` are of that moment. An earlier process
     /// of this pid is told apart, and what was read of an earlier program of this process is looked at again. Tells
     /// whether either may be so. `forked_from` is the process whose program it still runs, if any.
-    pub fn on_met(&self, tgid: ProcessId, started_at_ns: u64, comm: &str, forked_from: ProcessId) -> bool {
+    pub(crate) fn on_met(&self, tgid: ProcessId, started_at_ns: u64, comm: &str, forked_from: ProcessId) -> bool {
         let start_ticks = started_at_ns / NS_PER_TICK;
         let is_same = |entry: &Entry| entry.start_ticks == start_ticks && entry.comm == comm;
         if started_at_ns == 0 || self.read().live.get(&tgid).is_some_and(is_same) {
@@ -415,7 +415,7 @@ impl ProcessTable {
 
     /// A process that is not evaluated yet uses a connection, of which [`Self::on_met`] has told: what it was at that moment.
     /// Gives whether it serves a port that it was not seen to serve before.
-    pub fn on_seen(&self, tgid: ProcessId, started_at_ns: u64, seen: Seen) -> bool {
+    pub(crate) fn on_seen(&self, tgid: ProcessId, started_at_ns: u64, seen: Seen) -> bool {
         let start_ticks = started_at_ns / NS_PER_TICK;
         let mut state = self.write();
         let entry = state.live.get_mut(&tgid).filter(|entry| entry.start_ticks == start_ticks);
@@ -435,19 +435,19 @@ impl ProcessTable {
 
     /// Whether a verdict may change when its process serves a port that processes are chosen by.
     #[must_use]
-    pub fn may_be_chosen_by_port(&self, verdict: &Verdict) -> bool {
+    pub(crate) fn may_be_chosen_by_port(&self, verdict: &Verdict) -> bool {
         matches!(verdict, Verdict::Ignore(Reason::NotChosen)) && !self.chosen_ports().is_empty()
     }
 
     /// The ports that processes are chosen by.
     #[must_use]
-    pub fn chosen_ports(&self) -> Vec<(u16, u16)> {
+    pub(crate) fn chosen_ports(&self) -> Vec<(u16, u16)> {
         self.selector().ports()
     }
 
     /// Whether nothing at all is known of what a process was.
     #[must_use]
-    pub fn is_unknown(&self, tgid: ProcessId) -> bool {
+    pub(crate) fn is_unknown(&self, tgid: ProcessId) -> bool {
         let state = self.read();
         state
             .live
@@ -456,7 +456,7 @@ impl ProcessTable {
     }
 
     /// A process ended. Its resource stays available for a while.
-    pub fn on_exit(&self, tgid: ProcessId, started_at_ns: u64) {
+    pub(crate) fn on_exit(&self, tgid: ProcessId, started_at_ns: u64) {
         self.on_exit_at(tgid, started_at_ns, Instant::now());
     }
 
@@ -479,14 +479,14 @@ impl ProcessTable {
     /// Whether a process lives: there is one of that number, and that is not one of which the end was told (a zombie is still there).
     /// The end of others may have been missed: whoever keeps something by process asks this, now and then.
     #[must_use]
-    pub fn is_alive(&self, tgid: ProcessId) -> bool {
+    pub(crate) fn is_alive(&self, tgid: ProcessId) -> bool {
         let Some(stat) = self.proc.stat(tgid) else { return false };
         let state = self.read();
         !state.live.get(&tgid).is_some_and(|entry| entry.has_ended && entry.start_ticks == stat.start_ticks)
     }
 
     /// Forgets ended processes and those whose end was missed. To be called now and then (each half minute).
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         self.sweep_at(Instant::now());
     }
 
@@ -513,26 +513,28 @@ impl ProcessTable {
 
     /// Number of processes remembered, ended ones included.
     #[must_use]
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.read().live.len()
     }
 
     /// Whether none is remembered.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Grows when something changed that verdicts and resources are made of: the selection, news of pods or of the cloud.
     #[must_use]
-    pub fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         let pods = self.pods.as_ref().map_or(0, |pods| pods.generation());
         self.revision.load(Ordering::Relaxed).wrapping_add(pods)
     }
 
     /// Grows when anything that is told of a process may have changed.
     #[must_use]
-    pub fn changes(&self) -> u64 {
+    pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed).wrapping_add(self.generation())
     }
 

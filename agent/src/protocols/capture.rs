@@ -3,7 +3,7 @@
 
 /// What a protocol needs captured.
 #[derive(Clone, Copy, Debug)]
-pub struct Capture {
+pub(crate) struct Capture {
     /// How its bytes are followed on the kernel side.
     pub mode: Mode,
     /// Most bytes from the beginning of a turn of requests: what one end sends without anything of the other in between.
@@ -21,8 +21,9 @@ pub struct Capture {
 
 /// How the kernel side follows a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Not at all: the beginnings of turns are captured, and the ends of their pieces.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what a protocol may ask for, and none here does"))]
     Turns,
     /// The same, and requests of HTTP/1 that have a body are followed by its length, however they fall into pieces.
     Http1Messages,
@@ -32,7 +33,7 @@ pub enum Mode {
 
 /// A piece that begins with four bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Beginning {
+pub(crate) struct Beginning {
     /// The bytes.
     pub bytes: [u8; 4],
     /// Bits of them that count.
@@ -43,7 +44,7 @@ pub struct Beginning {
 
 /// What begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begins {
+pub(crate) enum Begins {
     /// A response; one that has a byte at a place is not the last to its request, and the request may go on behind it.
     Response {
         /// From 1 to 31.
@@ -60,7 +61,7 @@ pub enum Begins {
 impl Beginning {
     /// A piece that begins with these bytes.
     #[must_use]
-    pub const fn of(bytes: [u8; 4], begins: Begins) -> Self {
+    pub(crate) const fn of(bytes: [u8; 4], begins: Begins) -> Self {
         Self { bytes, mask: [0xff; 4], begins }
     }
 }

@@ -4,10 +4,8 @@
 //!
 //! To add one, see `docs/adding-a-protocol.md`.
 
-pub use self::{
-    capture::{Beginning, Begins, Capture, Mode},
-    output::Output,
-};
+pub(crate) use self::capture::{Beginning, Begins, Capture, Mode};
+pub use self::output::Output;
 use crate::model::{
     exchange::{Exchange, Group, Key},
     net::{Direction, Role, Thread},
@@ -18,7 +16,7 @@ mod capture;
 pub(crate) mod conformance;
 mod grpc;
 mod http;
-pub mod http1;
+pub(crate) mod http1;
 pub mod http2;
 mod matching;
 mod output;
@@ -28,7 +26,7 @@ mod testing;
 mod toy;
 
 /// Every protocol the agent speaks, in the order in which they are asked: the strictest first.
-pub static REGISTRY: &[Entry] = &[
+pub(crate) static REGISTRY: &[Entry] = &[
     Entry {
         name: http2::NAME,
         recognise: http2::recognise,
@@ -66,7 +64,7 @@ pub static REGISTRY: &[Entry] = &[
 ];
 
 /// A protocol's line in the registry.
-pub struct Entry {
+pub(crate) struct Entry {
     /// Name, for counters and logs.
     pub name: &'static str,
     /// Tells whether a piece of a connection's bytes begins a message of this protocol.
@@ -80,6 +78,7 @@ pub struct Entry {
     /// What it needs captured of its connections.
     pub capture: Capture,
     /// Bytes that a session of it never exceeds, whatever it is fed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the conformance suite holds sessions to it"))]
     pub memory_max: usize,
     /// Conversations in it, with which it is shown to keep what all protocols do: see [`conformance`].
     #[cfg(test)]

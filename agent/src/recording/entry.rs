@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// Version of the format; others are refused. Members may be added without another version.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// A line.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Entry<'a> {
+pub(crate) enum Entry<'a> {
     /// What this is: the first line.
     Recording(Head<'a>),
     /// A connection was met.
@@ -87,7 +87,7 @@ pub enum Entry<'a> {
 
 /// See [`Entry::Recording`].
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Head<'a> {
+pub(crate) struct Head<'a> {
     /// [`VERSION`].
     pub version: u32,
     /// Version of the agent.
@@ -102,7 +102,7 @@ pub struct Head<'a> {
 
 /// Bytes as text: one character each, U+0000 to U+00FF. What is text in a protocol can be read, and replaced by as much.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bytes<'a>(pub Cow<'a, [u8]>);
+pub(crate) struct Bytes<'a>(pub Cow<'a, [u8]>);
 
 impl Bytes<'_> {
     fn is_empty(&self) -> bool {
@@ -136,9 +136,8 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 
 /// See [`event::Open`].
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[expect(missing_docs, reason = "they are those of the event")]
 #[serde(default)]
-pub struct Open<'a> {
+pub(crate) struct Open<'a> {
     pub conn: ConnectionId,
     pub at_ns: u64,
     pub tgid: ProcessId,
@@ -168,7 +167,7 @@ pub struct Open<'a> {
 impl<'a> Open<'a> {
     /// Of the event; `asked`: see [`Self::asked`].
     #[must_use]
-    pub fn new(open: &event::Open<'a>, asked: Option<&'a str>) -> Self {
+    pub(crate) fn new(open: &event::Open<'a>, asked: Option<&'a str>) -> Self {
         let mut entry = Self {
             conn: open.id,
             at_ns: open.at_ns,
@@ -206,7 +205,7 @@ impl<'a> Open<'a> {
 
     /// The event.
     #[must_use]
-    pub fn event(&self) -> event::Open<'_> {
+    pub(crate) fn event(&self) -> event::Open<'_> {
         let address = |end: Option<(IpAddr, u16)>| {
             let (ip, port) = end.unwrap_or((Ipv4Addr::UNSPECIFIED.into(), 0));
             SocketAddr::new(ip.to_canonical(), port)
@@ -248,7 +247,7 @@ impl<'a> Open<'a> {
 /// Which way bytes moved.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Direction {
+pub(crate) enum Direction {
     /// The watched process read them.
     #[default]
     Received,
@@ -258,9 +257,8 @@ pub enum Direction {
 
 /// See [`event::Data`].
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[expect(missing_docs, reason = "they are those of the event")]
 #[serde(default)]
-pub struct Data<'a> {
+pub(crate) struct Data<'a> {
     pub conn: ConnectionId,
     pub at_ns: u64,
     pub tgid: ProcessId,
@@ -288,7 +286,7 @@ pub struct Data<'a> {
 impl<'a> Data<'a> {
     /// Of the event.
     #[must_use]
-    pub fn new(data: &event::Data<'a>) -> Self {
+    pub(crate) fn new(data: &event::Data<'a>) -> Self {
         let &event::Data {
             id,
             at_ns,
@@ -330,7 +328,7 @@ impl<'a> Data<'a> {
 
     /// The event.
     #[must_use]
-    pub fn event(&self) -> event::Data<'_> {
+    pub(crate) fn event(&self) -> event::Data<'_> {
         event::Data {
             id: self.conn,
             at_ns: self.at_ns,
@@ -353,9 +351,8 @@ impl<'a> Data<'a> {
 
 /// See [`event::State`].
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[expect(missing_docs, reason = "they are those of the event")]
 #[serde(default)]
-pub struct State {
+pub(crate) struct State {
     pub conn: ConnectionId,
     pub at_ns: u64,
     pub state: u32,
@@ -370,14 +367,14 @@ pub struct State {
 impl State {
     /// Of the event.
     #[must_use]
-    pub const fn new(state: &event::State) -> Self {
+    pub(crate) const fn new(state: &event::State) -> Self {
         let &event::State { id, at_ns, state, error, unread, received, sent } = state;
         Self { conn: id, at_ns, state: state as u32, error, unread, received, sent }
     }
 
     /// The event; `None` where TCP has no such state.
     #[must_use]
-    pub fn event(&self) -> Option<event::State> {
+    pub(crate) fn event(&self) -> Option<event::State> {
         let &Self { conn, at_ns, state, error, unread, received, sent } = self;
         let state = TcpState::from_number(state)?;
         Some(event::State { id: conn, at_ns, state, error, unread, received, sent })
@@ -386,9 +383,8 @@ impl State {
 
 /// See [`event::Bind`].
 #[derive(Debug, Default, Deserialize, Serialize)]
-#[expect(missing_docs, reason = "they are those of the event")]
 #[serde(default)]
-pub struct Bind {
+pub(crate) struct Bind {
     pub conn: ConnectionId,
     pub carrier: ConnectionId,
     pub at_ns: u64,
@@ -397,7 +393,7 @@ pub struct Bind {
 impl Bind {
     /// Of the event.
     #[must_use]
-    pub fn new(bind: &event::Bind) -> Self {
+    pub(crate) fn new(bind: &event::Bind) -> Self {
         let &event::Bind { stream, carrier, at_ns } = bind;
         let carrier = match carrier {
             Carrier::Connection(id) | Carrier::Stream(id) => id,
@@ -408,7 +404,7 @@ impl Bind {
 
     /// The event.
     #[must_use]
-    pub const fn event(&self) -> event::Bind {
+    pub(crate) const fn event(&self) -> event::Bind {
         event::Bind { stream: self.conn, carrier: Carrier::of(self.carrier), at_ns: self.at_ns }
     }
 }

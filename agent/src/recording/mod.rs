@@ -4,8 +4,8 @@
 //! It stands between capture and connections, where the pipeline puts what it tells them; what was left out before (processes
 //! that are not watched) is in no recording.
 
-pub mod entry;
-pub mod recorder;
-pub mod replay;
+pub(crate) mod entry;
+pub(crate) mod recorder;
+pub(crate) mod replay;
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use serde_json::{Serializer, ser::Formatter};
 use super::entry::Entry;
 
 /// Most bytes of a recording.
-pub const BYTES_MAX: usize = 64 << 20;
+pub(crate) const BYTES_MAX: usize = 64 << 20;
 /// Bytes that are handed over at once.
 const BLOCK: usize = 256 << 10;
 /// Blocks that wait to be written.
@@ -30,7 +30,7 @@ const CUT_ROOM: usize = 128;
 
 /// A recording that is being made, or none.
 #[derive(Debug, Default)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     open: Option<Open>,
     /// Closed once all is written.
     written: Option<Receiver<()>>,
@@ -49,7 +49,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When the file is there already, or cannot be made.
-    pub fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
         Self::bounded(path, BYTES_MAX)
     }
 
@@ -72,12 +72,13 @@ impl Recorder {
 
     /// Whether one is being made.
     #[must_use]
-    pub const fn is_on(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) const fn is_on(&self) -> bool {
         self.open.is_some()
     }
 
     /// Writes an entry, if one is being made.
-    pub fn write<'a>(&mut self, entry: impl FnOnce() -> Entry<'a>) {
+    pub(crate) fn write<'a>(&mut self, entry: impl FnOnce() -> Entry<'a>) {
         let Some(open) = &mut self.open else { return };
         let before = open.block.len();
         if let Err(error) = append(&entry(), &mut open.block) {
@@ -99,7 +100,7 @@ impl Recorder {
     }
 
     /// What was written so far goes to the file.
-    pub fn hand_over(&mut self) {
+    pub(crate) fn hand_over(&mut self) {
         let Some(open) = &mut self.open else { return };
         if open.block.is_empty() {
             return;
@@ -116,7 +117,7 @@ impl Recorder {
     }
 
     /// Ends it, and waits a while until it is written.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.hand_over();
         self.open = None;
         let Some(written) = self.written.take() else { return };

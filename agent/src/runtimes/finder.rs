@@ -31,7 +31,7 @@ const FUSE: i64 = 0x6573_5546;
 
 /// What was found in a process.
 #[derive(Clone, Debug)]
-pub enum Found {
+pub(crate) enum Found {
     /// No runtime that is known.
     Nothing,
     /// One that may come to have tasks.
@@ -41,7 +41,7 @@ pub enum Found {
 }
 
 /// Looks for language runtimes in processes.
-pub struct Finder {
+pub(crate) struct Finder {
     requests: SyncSender<ProcessId>,
     answers: Receiver<(ProcessId, Found)>,
 }
@@ -51,7 +51,7 @@ impl Finder {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(proc: ProcFs) -> io::Result<Self> {
+    pub(crate) fn start(proc: ProcFs) -> io::Result<Self> {
         let (requests, incoming) = mpsc::sync_channel(WAITING_MAX);
         let (outgoing, answers) = mpsc::sync_channel(WAITING_MAX);
         thread::Builder::new().name("runtime-finder".to_owned()).spawn(move || {
@@ -68,13 +68,13 @@ impl Finder {
     }
 
     /// Looks at a process. Gives whether it will: of too many at once not all are.
-    pub fn look(&self, pid: ProcessId) -> bool {
+    pub(crate) fn look(&self, pid: ProcessId) -> bool {
         self.requests.try_send(pid).is_ok()
     }
 
     /// What was found since, if anything; one process at a time.
     #[must_use]
-    pub fn next(&self) -> Option<(ProcessId, Found)> {
+    pub(crate) fn next(&self) -> Option<(ProcessId, Found)> {
         self.answers.try_recv().ok()
     }
 }

@@ -5,7 +5,7 @@ mod finder;
 mod memory;
 mod python;
 
-pub use self::{
+pub(crate) use self::{
     finder::{Finder, Found},
     python::Asyncio,
 };

@@ -108,7 +108,7 @@ const LAYOUTS: &[Layout] = &[
 
 /// Where a process's asyncio is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asyncio {
+pub(crate) struct Asyncio {
     /// The dictionary of the tasks that run, by event loop.
     pub tasks: u64,
     /// The event loop.

@@ -26,7 +26,7 @@ type Shared<T> = parking_lot::FairMutex<T>;
 
 /// What was done; all counts only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// `beyla_rs.exchanges`: protocol (`http1`, `http2`, `grpc`, `connectrpc`), outcome (`complete`, `no_response`,
     /// `cut`, `cancelled`, `unseen`), number.
     pub exchanges: Vec<(&'static str, &'static str, u64)>,
@@ -80,18 +80,18 @@ impl State {
 
 /// The readers' side.
 #[derive(Clone, Debug)]
-pub struct RedMetrics(Arc<Shared<State>>);
+pub(crate) struct RedMetrics(Arc<Shared<State>>);
 
 impl RedMetrics {
     /// All metrics as of now. Instances that nobody else refers to any more are collected for the last time.
     #[must_use]
-    pub fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
+    pub(crate) fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
         self.0.lock().instances.collect(now_unix_ns)
     }
 
     /// What was done so far.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         self.0.lock().counts.clone()
     }
 }

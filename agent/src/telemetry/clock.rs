@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Wall clock minus `CLOCK_MONOTONIC`, as sampled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offset {
+pub(crate) struct Offset {
     /// The difference in ns.
     pub ns: i64,
     /// How far off it can be, in ns.
@@ -23,7 +23,7 @@ impl Offset {
 
     /// Samples both clocks: the best of a few tries, since the thread may be interrupted between the readings.
     #[must_use]
-    pub fn sample() -> Self {
+    pub(crate) fn sample() -> Self {
         (0..Self::TRIES).map(|_| Self::sample_once()).min_by_key(|offset| offset.error_ns).unwrap_or_default()
     }
 
@@ -39,33 +39,33 @@ impl Offset {
 
 /// `CLOCK_MONOTONIC` now, in ns.
 #[must_use]
-pub fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
 }
 
 /// The wall clock now, in ns since the Unix epoch; 0 if it is set to before that.
 #[must_use]
-pub fn unix_ns() -> u64 {
+pub(crate) fn unix_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// Converts times; see the module's head.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     offset: Offset,
 }
 
 impl Clock {
     /// A clock with this difference.
     #[must_use]
-    pub const fn new(offset: Offset) -> Self {
+    pub(crate) const fn new(offset: Offset) -> Self {
         Self { offset }
     }
 
     /// Takes up a new sample if the wall clock was stepped or if the sample is better. Returns by how much the clock
     /// moved, in ns, if it did.
-    pub fn refresh(&mut self, sample: Offset) -> Option<i64> {
+    pub(crate) fn refresh(&mut self, sample: Offset) -> Option<i64> {
         let moved_ns = sample.ns.wrapping_sub(self.offset.ns);
         let stepped = moved_ns.unsigned_abs() > sample.error_ns.saturating_add(self.offset.error_ns);
         if !stepped && sample.error_ns >= self.offset.error_ns {
@@ -77,7 +77,7 @@ impl Clock {
 
     /// Unix time of a moment of `CLOCK_MONOTONIC`, both in ns.
     #[must_use]
-    pub const fn unix_ns(&self, monotonic_ns: u64) -> u64 {
+    pub(crate) const fn unix_ns(&self, monotonic_ns: u64) -> u64 {
         monotonic_ns.saturating_add_signed(self.offset.ns)
     }
 }

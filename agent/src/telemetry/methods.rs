@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crate::model::span::Value;
 
 /// RFC 9110's methods, PATCH (RFC 5789) and QUERY, the most frequent first.
-pub const DEFAULT_METHODS: &[&str] =
+pub(crate) const DEFAULT_METHODS: &[&str] =
     &["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
 
 /// What stands for a method that is not known.
-pub const OTHER: &str = "_OTHER";
+pub(crate) const OTHER: &str = "_OTHER";
 
 /// The known methods; matched with case, as RFC 9110 has it.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ impl Default for Methods {
 
 /// A request's method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
+pub(crate) enum Method {
     /// Its place in the list.
     Known(usize),
     /// Seen, but not in the list.

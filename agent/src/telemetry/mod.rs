@@ -6,26 +6,26 @@
 
 mod aggregate;
 mod attributes;
-pub mod clock;
+pub(crate) mod clock;
 mod conventions;
 mod db;
 mod endpoint;
 mod exponential;
-pub mod histogram;
+pub(crate) mod histogram;
 mod http;
 mod inside;
 mod instances;
 mod instruments;
 mod messaging;
-pub mod methods;
-pub mod naming;
+pub(crate) mod methods;
+pub(crate) mod naming;
 mod outcome;
 mod own_exports;
-pub mod red;
-pub mod redact;
-pub mod route;
+pub(crate) mod red;
+pub(crate) mod redact;
+pub(crate) mod route;
 mod rpc;
-pub mod semconv;
+pub(crate) mod semconv;
 mod service;
 mod services;
 mod target;
@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-pub use self::{
+pub(crate) use self::{
     aggregate::{Counts, RedMetrics},
     own_exports::carries_spans,
     service::Settings,
@@ -89,7 +89,7 @@ pub struct Config {
 
 /// An exchange with all that is known of where it belongs.
 #[derive(Debug)]
-pub struct Record<'a> {
+pub(crate) struct Record<'a> {
     /// What happened.
     pub exchange: Exchange,
     /// Over what.
@@ -103,7 +103,7 @@ pub struct Record<'a> {
 }
 
 /// The stage. It belongs to the thread that reads the ring; others have its [metrics](Telemetry::metrics).
-pub struct Telemetry {
+pub(crate) struct Telemetry {
     policy: Policy,
     router: Router,
     clock: Clock,
@@ -140,7 +140,7 @@ struct Common<'a> {
 impl Telemetry {
     /// The stage, with no series.
     #[must_use]
-    pub fn new(config: Config, clock: Clock) -> Self {
+    pub(crate) fn new(config: Config, clock: Clock) -> Self {
         Self {
             policy: Policy { methods: config.methods, redactor: config.redactor },
             router: Router::new(config.routes),
@@ -158,48 +158,48 @@ impl Telemetry {
 
     /// What exporters read.
     #[must_use]
-    pub fn metrics(&self) -> RedMetrics {
+    pub(crate) fn metrics(&self) -> RedMetrics {
         self.red.reader()
     }
 
     /// Sets the clock by the system's.
-    pub fn refresh_clock(&mut self, offset: Offset) {
+    pub(crate) fn refresh_clock(&mut self, offset: Offset) {
         self.clock.refresh(offset);
     }
 
     /// From now on the other side of requests is named by what is known there.
-    pub fn set_peers(&mut self, peers: Arc<dyn PeerSource>) {
+    pub(crate) fn set_peers(&mut self, peers: Arc<dyn PeerSource>) {
         self.peers = Some(peers);
     }
 
     /// From now on other sides that only have an address are called as the first of these does that knows it.
-    pub fn set_names(&mut self, names: Vec<Arc<dyn NameSource>>) {
+    pub(crate) fn set_names(&mut self, names: Vec<Arc<dyn NameSource>>) {
         self.names = names;
     }
 
     /// Takes up other secrets.
-    pub fn set_redactor(&mut self, redactor: Redactor) {
+    pub(crate) fn set_redactor(&mut self, redactor: Redactor) {
         self.policy.redactor = redactor;
     }
 
     /// Takes up other routes. What services have been learnt to serve stays.
-    pub fn set_routes(&mut self, routes: route::Config) {
+    pub(crate) fn set_routes(&mut self, routes: route::Config) {
         self.router = Router::new(routes);
     }
 
     /// What is done about services that have an SDK from now on. Gives whether that is something else than before.
-    pub fn set_sdk(&mut self, sdk: Sdk) -> bool {
+    pub(crate) fn set_sdk(&mut self, sdk: Sdk) -> bool {
         std::mem::replace(&mut self.sdk, sdk) != sdk
     }
 
     /// What is done about a service that has one.
     #[must_use]
-    pub fn sdk(&self, settings: &Settings) -> Sdk {
+    pub(crate) fn sdk(&self, settings: &Settings) -> Sdk {
         settings.sdk.unwrap_or(self.sdk)
     }
 
     /// What the rule that a service is watched by sets.
-    pub fn settings(&mut self, rule: Option<&Arc<Rule>>) -> Arc<Settings> {
+    pub(crate) fn settings(&mut self, rule: Option<&Arc<Rule>>) -> Arc<Settings> {
         self.by_rule.get(rule)
     }
 
@@ -207,23 +207,23 @@ impl Telemetry {
     ///
     /// [`Evidence::WORDS`]: crate::trace::Evidence::WORDS
     #[must_use]
-    pub fn parents(&self) -> &[(CompactString, ByEvidence)] {
+    pub(crate) fn parents(&self) -> &[(CompactString, ByEvidence)] {
         self.services.parents()
     }
 
     /// Records come from here on, until [`Telemetry::end_round`].
-    pub fn begin_round(&mut self) {
+    pub(crate) fn begin_round(&mut self) {
         self.red.begin();
     }
 
     /// Lets readers of the metrics in.
-    pub fn end_round(&mut self) {
+    pub(crate) fn end_round(&mut self) {
         self.red.end();
     }
 
     /// Takes an exchange into the metrics, and gives its span if it is sampled. One whose end was not seen is in no
     /// histogram; its span says so.
-    pub fn on_record(&mut self, record: Record<'_>) -> Option<Span> {
+    pub(crate) fn on_record(&mut self, record: Record<'_>) -> Option<Span> {
         let Record { exchange, connection, resource, settings, context } = record;
         let Exchange {
             role,
@@ -342,13 +342,13 @@ impl Telemetry {
 
     /// What a method counts as.
     #[must_use]
-    pub fn method(&self, method: Option<&str>) -> Method {
+    pub(crate) fn method(&self, method: Option<&str>) -> Method {
         self.policy.methods.find(method)
     }
 
     /// Sets how many requests with a method a service instance's HTTP servers are answering
     /// (`http.server.active_requests`).
-    pub fn set_active_requests(&mut self, resource: &Arc<Resource>, scheme: Scheme, method: Method, open: u64) {
+    pub(crate) fn set_active_requests(&mut self, resource: &Arc<Resource>, scheme: Scheme, method: Method, open: u64) {
         let exports = self.services.get(resource).map(|service| service.own_exports).unwrap_or_default();
         if !(self.sdk == Sdk::Pair && exports.has(Signal::Metrics)) {
             let value = self.policy.methods.value(method);
@@ -412,7 +412,7 @@ impl Common<'_> {
 
 /// `url.scheme` of `http.server.active_requests`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
+pub(crate) enum Scheme {
     /// In the clear.
     Http,
     /// Over TLS.

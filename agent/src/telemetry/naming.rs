@@ -47,7 +47,7 @@ const OWNERS: [(&str, &str); 6] = [
 
 /// The metrics under the names that are asked for.
 #[must_use]
-pub fn named(mut metrics: Vec<Metric>, naming: Naming) -> Vec<Metric> {
+pub(crate) fn named(mut metrics: Vec<Metric>, naming: Naming) -> Vec<Metric> {
     if naming == Naming::Semconv {
         return metrics;
     }

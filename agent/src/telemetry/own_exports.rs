@@ -54,7 +54,7 @@ impl OwnExports {
 
 /// Whether a process sends or takes spans by this exchange, as SDKs export them.
 #[must_use]
-pub fn carries_spans(exchange: &Exchange) -> bool {
+pub(crate) fn carries_spans(exchange: &Exchange) -> bool {
     exported(exchange.outcome, &exchange.operation) == Some(Signal::Traces)
 }
 

@@ -8,13 +8,13 @@
 use std::borrow::Cow;
 
 /// What stands in place of a secret, as the semantic conventions have it.
-pub const REDACTED: &str = "REDACTED";
+pub(crate) const REDACTED: &str = "REDACTED";
 /// What stands in place of a user's name and password, as the semantic conventions have it.
-pub const REDACTED_USER_INFO: &str = "REDACTED:REDACTED";
+pub(crate) const REDACTED_USER_INFO: &str = "REDACTED:REDACTED";
 
 /// Keys that look like secrets: see [`Redactor::new`]. Covers the conventions' list (`X-Amz-Signature`,
 /// `X-Amz-Credential`, `X-Amz-Security-Token`, `AWSAccessKeyId`, `Signature`, `sig`, `X-Goog-Signature`).
-pub const DEFAULT_SECRETS: &[&str] = &[
+pub(crate) const DEFAULT_SECRETS: &[&str] = &[
     "token",
     "password",
     "passwd",
@@ -176,7 +176,7 @@ impl Redactor {
 
 /// `text`, in which every `//user:password@` reads `//REDACTED:REDACTED@`.
 #[must_use]
-pub fn user_info(text: &str) -> Cow<'_, str> {
+pub(crate) fn user_info(text: &str) -> Cow<'_, str> {
     if memchr::memchr(b'@', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }

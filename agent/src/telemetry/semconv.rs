@@ -1,7 +1,7 @@
 //! Every name that leaves the agent on a span or a RED metric: those of the semantic conventions 1.45 (from their crate,
 //! which is at 1.42, where they are the same), and ours, which begin with `beyla.`.
 
-pub use opentelemetry_semantic_conventions::{
+pub(crate) use opentelemetry_semantic_conventions::{
     attribute::{
         CLIENT_ADDRESS, CLIENT_PORT, DB_COLLECTION_NAME, DB_NAMESPACE, DB_OPERATION_BATCH_SIZE, DB_OPERATION_NAME,
         DB_QUERY_SUMMARY, DB_QUERY_TEXT, DB_RESPONSE_RETURNED_ROWS, DB_RESPONSE_STATUS_CODE, DB_STORED_PROCEDURE_NAME,
@@ -23,45 +23,45 @@ pub use opentelemetry_semantic_conventions::{
 };
 
 /// The conventions that all of this follows.
-pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
+pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
 
 /// A call's status: its name, as `NOT_FOUND` (1.45).
-pub const RPC_STATUS_CODE: &str = "rpc.status_code";
+pub(crate) const RPC_STATUS_CODE: &str = "rpc.status_code";
 
 /// True on the one series that stands for all beyond the limit (OpenTelemetry's metrics SDK specification).
-pub const OTEL_METRIC_OVERFLOW: &str = "otel.metric.overflow";
+pub(crate) const OTEL_METRIC_OVERFLOW: &str = "otel.metric.overflow";
 
 /// Version of TLS, where what carries the request was seen from its beginning.
-pub const TLS_PROTOCOL_VERSION: &str = "tls.protocol.version";
+pub(crate) const TLS_PROTOCOL_VERSION: &str = "tls.protocol.version";
 
 /// How an exchange ended that was not seen whole: `no_response`, `cut`, `cancelled`, `unseen`.
-pub const BEYLA_OUTCOME: &str = "beyla.outcome";
+pub(crate) const BEYLA_OUTCOME: &str = "beyla.outcome";
 /// What says that the parent is the parent: `header`. Absent on a root.
-pub const BEYLA_PARENT_EVIDENCE: &str = "beyla.parent.evidence";
+pub(crate) const BEYLA_PARENT_EVIDENCE: &str = "beyla.parent.evidence";
 /// Seconds from the request's first byte to the response's first, where that is not the end.
-pub const BEYLA_TIME_TO_FIRST_BYTE: &str = "beyla.time_to_first_byte";
+pub(crate) const BEYLA_TIME_TO_FIRST_BYTE: &str = "beyla.time_to_first_byte";
 /// Seconds for which a request's first bytes had waited in the socket when its server read them.
-pub const BEYLA_QUEUE_DURATION: &str = "beyla.queue.duration";
+pub(crate) const BEYLA_QUEUE_DURATION: &str = "beyla.queue.duration";
 /// Seconds that it took to connect, on the first request of a connection.
-pub const BEYLA_CONNECT_DURATION: &str = "beyla.connect.duration";
+pub(crate) const BEYLA_CONNECT_DURATION: &str = "beyla.connect.duration";
 /// Seconds from a client's first byte of a TLS handshake to the first that it wrote in the clear, on the first request of a connection.
-pub const BEYLA_TLS_HANDSHAKE_DURATION: &str = "beyla.tls.handshake.duration";
+pub(crate) const BEYLA_TLS_HANDSHAKE_DURATION: &str = "beyla.tls.handshake.duration";
 /// Segments that this end of the connection retransmitted during the exchange, where there were any.
-pub const BEYLA_TCP_RETRANSMITS: &str = "beyla.tcp.retransmits";
+pub(crate) const BEYLA_TCP_RETRANSMITS: &str = "beyla.tcp.retransmits";
 /// The connection's smoothed round trip time in seconds when the exchange was over.
-pub const BEYLA_TCP_RTT: &str = "beyla.tcp.rtt";
+pub(crate) const BEYLA_TCP_RTT: &str = "beyla.tcp.rtt";
 /// True where the method or the target cannot be known (HTTP/2 met in mid-life).
-pub const BEYLA_NAME_UNKNOWN: &str = "beyla.name.unknown";
+pub(crate) const BEYLA_NAME_UNKNOWN: &str = "beyla.name.unknown";
 /// A number for the unknown name: within a connection the same for the same name.
-pub const BEYLA_NAME_UNKNOWN_ENTRY: &str = "beyla.name.unknown_entry";
+pub(crate) const BEYLA_NAME_UNKNOWN_ENTRY: &str = "beyla.name.unknown_entry";
 /// True where the header block was longer than what was captured.
-pub const BEYLA_HEADERS_TRUNCATED: &str = "beyla.headers.truncated";
+pub(crate) const BEYLA_HEADERS_TRUNCATED: &str = "beyla.headers.truncated";
 /// True where the request target was longer than what was captured.
-pub const BEYLA_TARGET_TRUNCATED: &str = "beyla.target.truncated";
+pub(crate) const BEYLA_TARGET_TRUNCATED: &str = "beyla.target.truncated";
 /// The process; of a resource, and other for each process where several are one service instance.
-pub const PROCESS_PID: &str = "process.pid";
+pub(crate) const PROCESS_PID: &str = "process.pid";
 /// True where the plaintext of TLS could not be bound to a connection: there is no peer address.
-pub const BEYLA_CONNECTION_UNBOUND: &str = "beyla.connection.unbound";
+pub(crate) const BEYLA_CONNECTION_UNBOUND: &str = "beyla.connection.unbound";
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use crate::{config::Sdk, procs::selector::Rule, trace::sampling::Sampler};
 
 /// Settings of the services that a rule matches.
 #[derive(Debug, Default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Its requests have no spans.
     pub(super) hides_spans: bool,
     /// Its requests are in no metric.

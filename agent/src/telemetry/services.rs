@@ -29,7 +29,7 @@ pub(super) struct Service {
 }
 
 /// How many spans there were by what says whose child they are, in the order of [`Evidence::WORDS`].
-pub type ByEvidence = [u64; Evidence::WORDS.len()];
+pub(crate) type ByEvidence = [u64; Evidence::WORDS.len()];
 
 /// All of them, by their resource's address, which stays its own as long as it is held weakly.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ const MAX: usize = 16;
 
 /// The libraries installed where a process looks for them, as if it used them.
 #[must_use]
-pub fn installed(proc: &ProcFs, tgid: ProcessId) -> Finding {
+pub(crate) fn installed(proc: &ProcFs, tgid: ProcessId) -> Finding {
     let root = proc.path(tgid, "root");
     let mut found = BTreeMap::new();
     for folder in FOLDERS {

@@ -14,7 +14,7 @@ const FILES_MAX: usize = 1024;
 
 /// A mapped file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mapped {
+pub(crate) struct Mapped {
     /// Its range of addresses, which is its name in `/proc/PID/map_files`.
     pub(super) range: String,
     /// Device and inode, as the kernel prints them here.

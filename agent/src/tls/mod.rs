@@ -16,11 +16,12 @@ mod mapped;
 mod rustls;
 pub(crate) mod unwind;
 
-pub use self::{
-    attachments::{Attachments, Probes},
-    finder::{Finder, Finding, Found},
+pub use self::{attachments::Attachments, finder::Finder};
+pub(crate) use self::{
+    attachments::Probes,
+    finder::Finding,
     function::Function,
     installed::installed,
-    library::{Library, Place, Probed, Site},
+    library::{Probed, Site},
     mapped::Mapped,
 };

@@ -10,7 +10,7 @@ use crate::{
 
 /// Tells them.
 #[derive(Debug, Default)]
-pub struct HealthRules {
+pub(crate) struct HealthRules {
     paths: Patterns,
     user_agents: Patterns,
     rpc_methods: Patterns,
@@ -19,7 +19,7 @@ pub struct HealthRules {
 impl HealthRules {
     /// By the configuration; `None`: they are in traces as any other request.
     #[must_use]
-    pub fn new(checks: &HealthChecks) -> Option<Self> {
+    pub(crate) fn new(checks: &HealthChecks) -> Option<Self> {
         let HealthChecks { in_traces, paths, user_agents, rpc_methods } = checks;
         (!in_traces).then(|| Self {
             paths: Patterns::of(paths),

@@ -9,14 +9,14 @@ use crate::model::trace_context::{SpanId, TraceId};
 /// Makes ids. The generator has 256 bits of state, seeded by the kernel, so that two agents cannot meet on one
 /// sequence; it need not be unpredictable.
 #[derive(Debug)]
-pub struct Ids(SmallRng);
+pub(crate) struct Ids(SmallRng);
 
 impl Ids {
     /// A generator seeded by the kernel.
     ///
     /// # Errors
     /// The kernel gave no random bytes.
-    pub fn from_os() -> io::Result<Self> {
+    pub(crate) fn from_os() -> io::Result<Self> {
         let mut seed = [0; 32];
         let mut filled = 0;
         while let Some(rest) = seed.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -32,18 +32,18 @@ impl Ids {
 
     /// A generator that always gives the same ids, for tests and replays.
     #[must_use]
-    pub fn from_seed(seed: [u8; 32]) -> Self {
+    pub(crate) fn from_seed(seed: [u8; 32]) -> Self {
         Self(SmallRng::from_seed(seed))
     }
 
     /// A new trace id.
-    pub fn trace_id(&mut self) -> TraceId {
+    pub(crate) fn trace_id(&mut self) -> TraceId {
         let (high, low) = (self.0.next_u64(), self.non_zero());
         TraceId(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
     }
 
     /// A new span id.
-    pub fn span_id(&mut self) -> SpanId {
+    pub(crate) fn span_id(&mut self) -> SpanId {
         SpanId(self.non_zero().to_be_bytes())
     }
 

@@ -5,15 +5,15 @@
 //! the process ([`parents`]), and the process that answers a call on the same host ([`joins`]). What is told of both ends need not
 //! come in the order in which it happened, so a span may have to wait until its place is [settled](Tracer::settles_ns).
 
-pub mod health;
-pub mod ids;
+pub(crate) mod health;
+pub(crate) mod ids;
 mod joins;
 mod orphans;
 mod parents;
-pub mod sampling;
-pub mod sdks;
+pub(crate) mod sampling;
+pub(crate) mod sdks;
 mod servers;
-pub mod tail;
+pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -47,7 +47,7 @@ const OVER_MAX: usize = 256;
 
 /// Where a span belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context {
+pub(crate) struct Context {
     /// Its trace.
     pub trace_id: TraceId,
     /// Its own id.
@@ -71,26 +71,26 @@ pub struct Context {
 impl Context {
     /// Whether the span is exported.
     #[must_use]
-    pub const fn is_sampled(&self) -> bool {
+    pub(crate) const fn is_sampled(&self) -> bool {
         self.flags & 1 != 0
     }
 
     /// What says that its parent is its parent, as `beyla.parent.evidence` has it.
     #[must_use]
-    pub fn evidence(&self) -> &'static str {
+    pub(crate) fn evidence(&self) -> &'static str {
         Evidence::WORDS[self.evidence_index()]
     }
 
     /// Which of [`Evidence::WORDS`] that is.
     #[must_use]
-    pub fn evidence_index(&self) -> usize {
+    pub(crate) fn evidence_index(&self) -> usize {
         self.parent.map_or(Evidence::WORDS.len() - 1, |(_, evidence)| evidence as usize)
     }
 }
 
 /// What says that a span's parent is its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evidence {
+pub(crate) enum Evidence {
     /// The request carried it (`traceparent`, B3 …), or the environment of its process did.
     Header,
     /// The request that a call is made for is described by its process's SDK: the parent is the one that this has.
@@ -107,13 +107,8 @@ pub enum Evidence {
 
 impl Evidence {
     /// The words of `beyla.parent.evidence`, that for none last.
-    pub const WORDS: [&'static str; 7] = ["header", "sdk", "connection", "task", "thread", "sole_request", "none"];
-
-    /// Its name, in `beyla.parent.evidence`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        Self::WORDS[self as usize]
-    }
+    pub(crate) const WORDS: [&'static str; 7] =
+        ["header", "sdk", "connection", "task", "thread", "sole_request", "none"];
 }
 
 /// A request that is open.
@@ -181,7 +176,7 @@ impl Adopter {
 
 /// The place of a span turned out to be another than was said when it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Joined {
+pub(crate) struct Joined {
     /// The span.
     pub span_id: SpanId,
     /// Its parent.
@@ -200,7 +195,7 @@ pub struct Joined {
 
 impl Joined {
     /// Corrects what was said.
-    pub fn correct(&self, context: &mut Context) {
+    pub(crate) fn correct(&self, context: &mut Context) {
         if context.trace_id == self.before {
             (context.trace_id, context.remote) = (self.trace_id, self.remote);
             context.is_health_check |= self.is_health_check;
@@ -213,7 +208,7 @@ impl Joined {
 
 /// The stage.
 #[derive(Debug)]
-pub struct Tracer {
+pub(crate) struct Tracer {
     ids: Ids,
     sampling: HeadSampling,
     /// What processes describe by themselves.
@@ -245,7 +240,7 @@ pub struct Tracer {
 impl Tracer {
     /// The stage, with nothing open.
     #[must_use]
-    pub fn new(ids: Ids, sampler: Sampler) -> Self {
+    pub(crate) fn new(ids: Ids, sampler: Sampler) -> Self {
         Self {
             ids,
             sampling: HeadSampling::new(sampler),
@@ -268,23 +263,24 @@ impl Tracer {
     }
 
     /// Takes up another sampler. `has_several`: services have samplers of their own.
-    pub fn set_sampler(&mut self, sampler: Sampler, has_several: bool) {
+    pub(crate) fn set_sampler(&mut self, sampler: Sampler, has_several: bool) {
         self.sampling.set(sampler, has_several);
     }
 
     /// Requests that are open.
     #[must_use]
-    pub fn open(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn open(&self) -> usize {
         self.open.iter().flatten().count()
     }
 
     /// A process is of a program whose threads serve one request each, though their sockets do not block.
-    pub fn trust_threads(&mut self, tgid: ProcessId) {
+    pub(crate) fn trust_threads(&mut self, tgid: ProcessId) {
         self.parents.trust_threads(tgid);
     }
 
     /// Whether it is asked which traces have open requests.
-    pub fn count_open(&mut self, counts: bool) {
+    pub(crate) fn count_open(&mut self, counts: bool) {
         self.open_of = counts.then(FxHashMap::default);
         for open in self.open.iter().flatten() {
             add_open(&mut self.open_of, open.trace_id);
@@ -293,19 +289,19 @@ impl Tracer {
 
     /// Whether a request of a trace is open, if that is [counted](Self::count_open).
     #[must_use]
-    pub fn is_open(&self, trace_id: TraceId) -> bool {
+    pub(crate) fn is_open(&self, trace_id: TraceId) -> bool {
         self.open_of.as_ref().is_some_and(|open_of| open_of.contains_key(&trace_id))
     }
 
     /// A process has ended.
-    pub fn on_exit(&mut self, tgid: ProcessId) {
+    pub(crate) fn on_exit(&mut self, tgid: ProcessId) {
         self.servers.remove(tgid);
         self.sdks.remove(tgid);
     }
 
     /// A request has begun. `environment`: with what its process was started, which is asked of one that has not answered any request
     /// so far and makes this one for nobody.
-    pub fn on_opened(
+    pub(crate) fn on_opened(
         &mut self,
         connection: &ConnectionInfo,
         opened: &Opened,
@@ -455,7 +451,7 @@ impl Tracer {
     }
 
     /// The response to a request begins, written by a thread that carries on a unit of work.
-    pub fn on_answered(&mut self, key: Key, thread: Thread) {
+    pub(crate) fn on_answered(&mut self, key: Key, thread: Thread) {
         let Some(tgid) = self.parents.on_response(key, thread) else { return };
         self.find_orphans(tgid, thread.work);
     }
@@ -531,7 +527,7 @@ impl Tracer {
     }
 
     /// A request is over. Gives its place; whether its span is kept is [decided](Self::sample) when its service is known.
-    pub fn on_finished(&mut self, key: Key, exchange: &Exchange) -> Context {
+    pub(crate) fn on_finished(&mut self, key: Key, exchange: &Exchange) -> Context {
         let open = self.open.get_mut(key.slot()).and_then(|place| place.take_if(|open| open.key == key));
         if exchange.role == Role::Server {
             let looks_back = self.parents.looks_back(exchange.thread.tgid);
@@ -629,7 +625,7 @@ impl Tracer {
 
     /// Until when the place of a span may turn out to be another; `None`: it is certain.
     #[must_use]
-    pub fn settles_ns(&self, context: &Context) -> Option<u64> {
+    pub(crate) fn settles_ns(&self, context: &Context) -> Option<u64> {
         if self.unsettled.is_empty() {
             return None;
         }
@@ -637,7 +633,7 @@ impl Tracer {
     }
 
     /// Ends the waiting of those who have waited long enough. To be called in each round.
-    pub fn on_time(&mut self, now_ns: u64) {
+    pub(crate) fn on_time(&mut self, now_ns: u64) {
         let Self { joins, served, .. } = self;
         joins.on_time(now_ns, |key| {
             served.remove(&key);
@@ -666,31 +662,31 @@ impl Tracer {
     }
 
     /// What turned out to be otherwise than it was said, since the last call.
-    pub fn take_joined(&mut self) -> Vec<Joined> {
+    pub(crate) fn take_joined(&mut self) -> Vec<Joined> {
         std::mem::take(&mut self.joined)
     }
 
     /// Traces that turned out to be no parts of others before it was time, since the last call.
-    pub fn take_settled(&mut self) -> Vec<TraceId> {
+    pub(crate) fn take_settled(&mut self) -> Vec<TraceId> {
         std::mem::take(&mut self.settled)
     }
 
     /// Whether [`Tracer::on_root`] is to be called of what was opened: a trace's fate depends on where and when it began.
     #[must_use]
-    pub fn decides_at_beginning(&self, opened: &Opened) -> bool {
+    pub(crate) fn decides_at_beginning(&self, opened: &Opened) -> bool {
         self.sampling.is_early()
             && self.get(opened.key).is_some_and(|open| open.parent.is_none() && !open.is_health_check)
     }
 
     /// Decides about a trace that has just begun at a service; `sampler` is its own, where it has one.
-    pub fn on_root(&mut self, opened: &Opened, sampler: Option<&Sampler>, service: &str) {
+    pub(crate) fn on_root(&mut self, opened: &Opened, sampler: Option<&Sampler>, service: &str) {
         if let Some(open) = self.get(opened.key).copied() {
             self.sampling.decide(open.trace_id, None, sampler, service, opened.start_ns);
         }
     }
 
     /// Decides whether a span is kept; `sampler` is its service's own, where it has one.
-    pub fn sample(&mut self, context: &mut Context, sampler: Option<&Sampler>, service: &str, start_ns: u64) {
+    pub(crate) fn sample(&mut self, context: &mut Context, sampler: Option<&Sampler>, service: &str, start_ns: u64) {
         if context.is_health_check {
             context.flags &= !1;
             return;

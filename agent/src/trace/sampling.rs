@@ -22,7 +22,7 @@ const DECIDED_MAX: usize = 32_768;
 
 /// A sampler, as `OTEL_TRACES_SAMPLER` names them.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Sampler {
+pub(crate) enum Sampler {
     /// `always_on`.
     AlwaysOn,
     /// `always_off`.
@@ -62,7 +62,7 @@ impl From<&config::Sampler> for Sampler {
 
 /// What a sampler has decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// Spans are exported.
     pub is_kept: bool,
     /// What they say of that; without a threshold it is not known how many traces each of them stands for.

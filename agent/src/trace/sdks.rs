@@ -24,7 +24,7 @@ const PROCESSES_MAX: usize = 16_384;
 
 /// What a process's own SDK makes of a span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Paired {
+pub(crate) enum Paired {
     /// Nothing: the span is told.
     #[default]
     Alone,
@@ -38,7 +38,7 @@ pub enum Paired {
 
 /// What is known of a process from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// It has an SDK.
     pub has_sdk: bool,
     /// See [`Instrumentation::is_automatic`](crate::procs::Instrumentation).
@@ -99,28 +99,28 @@ impl Process {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Sdks {
+pub(crate) struct Sdks {
     by_process: FxHashMap<ProcessId, Process>,
 }
 
 impl Sdks {
     /// Whether it is to be [told](Self::set) what is known of a process, where there were so many changes of any by now.
     #[must_use]
-    pub fn asks(&self, tgid: ProcessId, changes: u64, now_ns: u64) -> bool {
+    pub(crate) fn asks(&self, tgid: ProcessId, changes: u64, now_ns: u64) -> bool {
         self.by_process
             .get(&tgid)
             .is_none_or(|process| process.changes != changes && now_ns.saturating_sub(process.asked_ns) >= ASK_EVERY_NS)
     }
 
     /// Everything is to be told again.
-    pub fn ask_again(&mut self) {
+    pub(crate) fn ask_again(&mut self) {
         for process in self.by_process.values_mut() {
             (process.changes, process.asked_ns) = (u64::MAX, 0);
         }
     }
 
     /// What is known of a process.
-    pub fn set(&mut self, tgid: ProcessId, changes: u64, now_ns: u64, facts: Facts) {
+    pub(crate) fn set(&mut self, tgid: ProcessId, changes: u64, now_ns: u64, facts: Facts) {
         if self.by_process.len() >= PROCESSES_MAX {
             self.by_process.clear();
         }
@@ -134,7 +134,7 @@ impl Sdks {
     }
 
     /// A process has sent, or received, what an SDK exports.
-    pub fn on_export(&mut self, tgid: ProcessId, role: Role) {
+    pub(crate) fn on_export(&mut self, tgid: ProcessId, role: Role) {
         let Some(process) = self.by_process.get_mut(&tgid) else { return };
         match role {
             Role::Server => process.forwards = true,
@@ -150,7 +150,7 @@ impl Sdks {
 
     /// What is made of a request of a process, as far as that is known by now.
     #[must_use]
-    pub fn of_request(&self, tgid: ProcessId) -> Paired {
+    pub(crate) fn of_request(&self, tgid: ProcessId) -> Paired {
         self.by_process.get(&tgid).map_or(Paired::Alone, Process::of_request)
     }
 

@@ -31,7 +31,7 @@ const BUCKETS: usize = (DOUBLINGS * PER_DOUBLING) as usize;
 
 /// What is asked about one span of a trace.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// `service.name`.
     pub service: &'a str,
     /// `http.route`, `rpc.method` or what else is of low cardinality; empty where there is none.
@@ -50,7 +50,7 @@ pub struct Facts<'a> {
 
 /// What becomes of all spans of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// They are kept; of traces like this one that share is that the threshold says.
     Keep(Threshold),
     /// They are not.
@@ -59,7 +59,7 @@ pub enum Verdict {
 
 /// Tail rules, and what they have learnt of routes.
 #[derive(Debug)]
-pub struct TailSampler {
+pub(crate) struct TailSampler {
     keeps_errors: bool,
     slower_than_ns: Option<u64>,
     slow_quantile: Option<f64>,
@@ -72,7 +72,7 @@ pub struct TailSampler {
 impl TailSampler {
     /// By the configuration; `None`: everything is kept, so that nothing need be held back.
     #[must_use]
-    pub fn new(tail: &Tail) -> Option<Self> {
+    pub(crate) fn new(tail: &Tail) -> Option<Self> {
         let Tail { errors, slower_than, slow_quantile, routes, services, share_of_rest, wait: _ } = tail;
         let rest = Threshold::of_share(*share_of_rest);
         (rest != Threshold::ALWAYS).then(|| Self {
@@ -88,7 +88,7 @@ impl TailSampler {
 
     /// Decides about a trace whose spans, as far as they are of this host, are these. `head`: by what threshold it was kept before;
     /// `given`: its randomness, where it is not that of its id.
-    pub fn decide(
+    pub(crate) fn decide(
         &mut self,
         trace_id: TraceId,
         given: Option<u64>,

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use beyla_rs::kernel::capabilities::USED;
+use beyla_rs::internals::USED;
 use tests::{agent::Setup, client::Connection, need, program::Program, receiver::Receiver};
 
 use crate::watching::{Discovering, by_service};

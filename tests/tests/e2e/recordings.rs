@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use beyla_rs::{model::span::Span, recording::replay::replay};
+use beyla_rs::internals::{model::Span, replay, telemetry::Config};
 use tests::{
     agent::{Backend, Setup, Watch},
     client::Connection,
@@ -47,7 +47,7 @@ fn a_recording_gives_the_spans_that_were_sent(backend: Backend) {
 
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let recording = std::fs::read_to_string(&file).unwrap();
-    let spans = replay(&recording, beyla_rs::telemetry::Config::default()).unwrap();
+    let spans = replay(&recording, Config::default()).unwrap();
     let [mut sent, mut replayed] =
         [seen.spans.iter().map(sent).collect(), spans.iter().map(replayed).collect::<Vec<_>>()];
     sent.sort();

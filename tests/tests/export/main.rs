@@ -14,17 +14,13 @@ use std::{
 };
 
 use beyla_rs::{
-    config::{Environment, FlagLayer, Loaded, Sources},
-    export::{
-        ExportConfig, Exporters, Fate, Ledger, MetricSource, OTLP,
-        config::{Print, Temporality},
-    },
-    model::{
-        ids::ProcessId,
-        metric::{Exemplar, ExponentialPoint, HistogramPoint, Metric, NumberPoint, Points},
-        net::Endpoint,
-        span::{Attribute, Kind, Resource, Span, Status, Value},
-        trace_context::{SpanId, TraceId},
+    internals::{
+        config::{Environment, FlagLayer, Loaded, Sources},
+        export::{ExportConfig, Exporters, Fate, Ledger, MetricSource, OTLP, Print, Temporality},
+        model::{
+            Attribute, Endpoint, Exemplar, ExponentialPoint, HistogramPoint, Kind, Metric, NumberPoint, Points,
+            ProcessId, Resource, Span, SpanId, Status, TraceId, Value,
+        },
     },
     run::export_settings,
 };

@@ -2,12 +2,13 @@
 
 mod endpoint;
 
-pub use endpoint::{Endpoint, Headers};
+pub(crate) use endpoint::{Endpoint, Headers};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::config::BATCH_MAX_SIZE;
-pub use crate::config::{Compression, Print, Protocol, Temporality};
+pub(crate) use crate::config::{Compression, Protocol};
+pub use crate::config::{Print, Temporality};
 
 /// Where finished telemetry goes and how.
 #[derive(Clone, Debug, PartialEq)]

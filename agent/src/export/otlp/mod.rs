@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time::Instant};
 
-pub use transport::TransportError;
+pub(crate) use transport::TransportError;
 
 use self::{
     delivery::{Delivery, StopAt},

@@ -3,13 +3,13 @@
 //! All drivers put the container's id into the path; they differ in what stands around it. The innermost id wins, so a
 //! container in a container (kind, Docker in Docker) is the inner one.
 
-pub mod runtime;
+pub(crate) mod runtime;
 
 use std::sync::Arc;
 
 /// What a cgroup path says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ContainerRef {
+pub(crate) struct ContainerRef {
     /// The container's id, as the runtime has it.
     pub id: Option<Arc<str>>,
     /// The runtime, where the path names it.
@@ -20,7 +20,7 @@ pub struct ContainerRef {
 
 /// Container runtimes that are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Runtime {
+pub(crate) enum Runtime {
     /// Docker.
     Docker,
     /// containerd, by CRI or nerdctl.
@@ -34,7 +34,7 @@ pub enum Runtime {
 impl Runtime {
     /// The value of `container.runtime.name`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Docker => "docker",
             Self::Containerd => "containerd",
@@ -47,7 +47,7 @@ impl Runtime {
 impl ContainerRef {
     /// Reads `/proc/PID/cgroup`.
     #[must_use]
-    pub fn from_cgroup(text: &str) -> Self {
+    pub(crate) fn from_cgroup(text: &str) -> Self {
         let mut best = Self::default();
         for line in text.lines().take(64) {
             // hierarchy-ID:controller-list:path; the path itself may hold colons.
@@ -67,7 +67,7 @@ impl ContainerRef {
 
     /// Reads a cgroup's path.
     #[must_use]
-    pub fn from_path(path: &str) -> Self {
+    pub(crate) fn from_path(path: &str) -> Self {
         let mut found = Self::default();
         let mut parent = "";
         // `slice:cri-containerd:id` is what the systemd form looks like on a host without systemd.
@@ -87,7 +87,7 @@ impl ContainerRef {
 
     /// Whether the process is in no container at all.
     #[must_use]
-    pub fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.id.is_none() && self.pod_uid.is_none()
     }
 }

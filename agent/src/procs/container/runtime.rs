@@ -22,7 +22,7 @@ const CONTAINERS_MAX: usize = 4096;
 
 /// What a runtime says of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ContainerInfo {
+pub(crate) struct ContainerInfo {
     /// Its name: for Kubernetes that in the pod's specification.
     pub name: Option<CompactString>,
     /// Its image, as it was asked for.
@@ -35,7 +35,7 @@ pub struct ContainerInfo {
 
 /// Where runtimes keep their state, as this process sees the host's files.
 #[derive(Clone, Debug)]
-pub struct RuntimeRoots {
+pub(crate) struct RuntimeRoots {
     /// Docker's (`ID/config.v2.json`).
     pub docker: Vec<PathBuf>,
     /// containerd's tasks (`NAMESPACE/ID/config.json`).
@@ -47,7 +47,7 @@ pub struct RuntimeRoots {
 impl RuntimeRoots {
     /// The usual places below `root`: `/`, or where the host's file system is seen.
     #[must_use]
-    pub fn below(root: &Path) -> Self {
+    pub(crate) fn below(root: &Path) -> Self {
         let paths = |paths: &[&str]| paths.iter().map(|path| root.join(path)).collect();
         Self {
             docker: paths(&["var/lib/docker/containers"]),
@@ -62,7 +62,7 @@ impl RuntimeRoots {
 
 /// Containers looked up, each once.
 #[derive(Debug)]
-pub struct Containers {
+pub(crate) struct Containers {
     roots: RuntimeRoots,
     known: Mutex<HashMap<Arc<str>, Option<Arc<ContainerInfo>>>>,
 }
@@ -70,13 +70,13 @@ pub struct Containers {
 impl Containers {
     /// Looks below `roots`.
     #[must_use]
-    pub fn new(roots: RuntimeRoots) -> Self {
+    pub(crate) fn new(roots: RuntimeRoots) -> Self {
         Self { roots, known: Mutex::default() }
     }
 
     /// What the runtime says of a container.
     #[must_use]
-    pub fn get(&self, container: &ContainerRef) -> Option<Arc<ContainerInfo>> {
+    pub(crate) fn get(&self, container: &ContainerRef) -> Option<Arc<ContainerInfo>> {
         let id = container.id.as_ref()?;
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
             return known.clone();

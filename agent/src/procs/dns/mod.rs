@@ -25,7 +25,7 @@ const GRACE_NS: u64 = 10_000_000_000;
 
 /// The answers that processes have received.
 #[derive(Debug, Default)]
-pub struct DnsCache {
+pub(crate) struct DnsCache {
     by_process: HashMap<ProcessId, Process>,
 }
 
@@ -56,7 +56,7 @@ enum Found<'a> {
 
 /// A process that begins to use a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct DnsClient {
+pub(crate) struct DnsClient {
     /// Its pid in the initial PID namespace.
     pub tgid: ProcessId,
     /// When it was started, in ns of the boot clock; 0 where unknown.
@@ -67,7 +67,7 @@ pub struct DnsClient {
 
 impl DnsCache {
     /// A process received a message of a DNS server at `at_ns`. Times are ns of the monotonic clock.
-    pub fn on_response(&mut self, tgid: ProcessId, started_at_ns: u64, at_ns: u64, message: &[u8]) {
+    pub(crate) fn on_response(&mut self, tgid: ProcessId, started_at_ns: u64, at_ns: u64, message: &[u8]) {
         let Some(message::Resolved { name, addresses }) = message::parse(message) else { return };
         if !self.by_process.contains_key(&tgid) {
             self.make_room();
@@ -89,7 +89,7 @@ impl DnsCache {
     /// to it; a worker that still runs the program of the process which forked it may have it from there. `None` where
     /// several names stand for the address: one of them would often be wrong.
     #[must_use]
-    pub fn name(&self, client: DnsClient, ip: IpAddr, at_ns: u64) -> Option<Arc<str>> {
+    pub(crate) fn name(&self, client: DnsClient, ip: IpAddr, at_ns: u64) -> Option<Arc<str>> {
         if self.by_process.is_empty() {
             return None;
         }
@@ -108,14 +108,14 @@ impl DnsCache {
     }
 
     /// A process has ended.
-    pub fn on_exit(&mut self, tgid: ProcessId, at_ns: u64) {
+    pub(crate) fn on_exit(&mut self, tgid: ProcessId, at_ns: u64) {
         if let Some(process) = self.by_process.get_mut(&tgid) {
             process.ended_ns = Some(at_ns);
         }
     }
 
     /// Forgets what no longer counts. To be called now and then.
-    pub fn sweep(&mut self, now_ns: u64) {
+    pub(crate) fn sweep(&mut self, now_ns: u64) {
         self.by_process.retain(|_, process| {
             process.names.retain(|named| named.until_ns > now_ns);
             let has_ended = process.ended_ns.is_some_and(|at_ns| at_ns.saturating_add(GRACE_NS) <= now_ns);
@@ -163,7 +163,7 @@ impl Process {
 
 /// Calls the server of a connection as its client had asked for it, which was found out when the connection was met.
 #[derive(Clone, Copy, Debug)]
-pub struct AskedNames;
+pub(crate) struct AskedNames;
 
 impl NameSource for AskedNames {
     /// Who connects to this process was not asked for by it.

@@ -14,7 +14,7 @@ use std::path::{Component, Path};
 
 /// What the name is taken from.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Program<'a> {
+pub(crate) struct Program<'a> {
     /// Path of the executable.
     pub exe: &'a str,
     /// Arguments, the program's name first.
@@ -24,11 +24,11 @@ pub struct Program<'a> {
 }
 
 /// Reads a file of the process's file system; at most some 64 KiB.
-pub type ReadFile<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type ReadFile<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The program's name; empty only if neither path nor arguments are known.
 #[must_use]
-pub fn of(program: Program<'_>, read: ReadFile<'_>) -> String {
+pub(crate) fn of(program: Program<'_>, read: ReadFile<'_>) -> String {
     let exe = base(program.exe);
     let named = match Interpreter::of(exe) {
         Some(interpreter) => title(program).or_else(|| match interpreter {

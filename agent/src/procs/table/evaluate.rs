@@ -19,7 +19,7 @@ use crate::{
 
 /// A process that is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watched {
+pub(crate) struct Watched {
     /// Pid in the host's PID namespace.
     pub pid: ProcessId,
     /// `service.name`.
@@ -48,7 +48,7 @@ pub(super) struct Subject<'a> {
 impl ProcessTable {
     /// Evaluates every process there is. For the start; later ones are told by their events.
     #[must_use]
-    pub fn scan(&self) -> Vec<(ProcessId, Verdict)> {
+    pub(crate) fn scan(&self) -> Vec<(ProcessId, Verdict)> {
         let pids = self.proc.pids().into_iter();
         // Kernel threads have no executable, nothing to watch, and are many.
         pids.filter(|pid| self.proc.exe(*pid).is_some()).map(|pid| (pid, self.verdict(pid))).collect()
@@ -57,7 +57,7 @@ impl ProcessTable {
     /// The processes that would be watched: those that a rule chooses, or without rules those that listen or have a TCP
     /// connection.
     #[must_use]
-    pub fn survey(&self) -> Vec<Row> {
+    pub(crate) fn survey(&self) -> Vec<Row> {
         let now = Instant::now();
         let mut rows: Vec<Row> =
             self.scan().into_iter().filter_map(|(pid, verdict)| self.row(pid, &verdict, now)).collect();
@@ -67,7 +67,7 @@ impl ProcessTable {
 
     /// The processes of [`survey`](Self::survey), without a look at what they run.
     #[must_use]
-    pub fn watched(&self) -> Vec<Watched> {
+    pub(crate) fn watched(&self) -> Vec<Watched> {
         let now = Instant::now();
         let of = |(pid, verdict): (ProcessId, Verdict)| {
             let Verdict::Watch(rule) = verdict else { return None };

@@ -28,7 +28,7 @@ mod suffix;
 #[cfg(test)]
 mod tests;
 
-pub use recognise::{may_be_registered as is_likely, recognise};
+pub(crate) use recognise::{may_be_registered as is_likely, recognise};
 #[cfg(test)]
 pub(super) use tests::samples::samples;
 
@@ -36,7 +36,7 @@ use super::{Beginning, Begins, Capture, Mode, Session};
 use crate::model::net::Role;
 
 /// The protocol's name.
-pub const NAME: &str = "http1";
+pub(crate) const NAME: &str = "http1";
 
 /// Heads of requests are of more interest than those of responses. Requests without a body may be pipelined; of those that have one
 /// the heads stand wherever the body before ends.
@@ -61,6 +61,6 @@ pub(super) const CAPTURE: Capture = Capture {
 
 /// See [`super::Entry::open`].
 #[must_use]
-pub fn open(role: Role) -> Box<dyn Session> {
+pub(crate) fn open(role: Role) -> Box<dyn Session> {
     Box::new(session::Http1::new(role))
 }

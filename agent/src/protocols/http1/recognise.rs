@@ -16,7 +16,7 @@ const MAX_BLANKS: usize = 8;
 /// may not have been captured. The HTTP/2 preface is none. Request lines count that servers accept though they are not as they
 /// should be, or that they refuse with a response.
 #[must_use]
-pub fn recognise(head: &[u8]) -> Recognition {
+pub(crate) fn recognise(head: &[u8]) -> Recognition {
     let blanks = blanks(head);
     if blanks > MAX_BLANKS {
         return Recognition::No;
@@ -185,7 +185,7 @@ pub(super) fn is_registered(method: &[u8]) -> bool {
 /// Whether `head` could be the beginning of a request with a well-known method: what a piece must look like to be kept
 /// when the place in the stream is not known.
 #[must_use]
-pub fn may_be_registered(head: &[u8]) -> bool {
+pub(crate) fn may_be_registered(head: &[u8]) -> bool {
     let method = head.split(|&byte| byte == b' ').next().unwrap_or_default();
     if method.len() < head.len() {
         return is_registered(method);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-pub use self::pattern::Pattern;
+pub(crate) use self::pattern::Pattern;
 use self::tree::{Growth, Tree};
 use crate::config::Unmatched;
 
@@ -53,7 +53,7 @@ impl Default for Config {
 }
 
 /// What stands for all templates beyond the limit.
-pub const OVERFLOW: &str = "/*";
+pub(crate) const OVERFLOW: &str = "/*";
 const ANY: &str = "/**";
 const MAX_SEGMENTS: usize = 10;
 const MAX_BYTES: usize = 200;
@@ -66,14 +66,14 @@ const MAX_DIGITS: usize = 2;
 
 /// A service instance's templates.
 #[derive(Debug, Default)]
-pub struct Routes {
+pub(crate) struct Routes {
     known: HashSet<Arc<str>>,
     tree: Tree,
 }
 
 /// Finds routes.
 #[derive(Debug)]
-pub struct Router {
+pub(crate) struct Router {
     config: Config,
     overflow: Arc<str>,
     any: Arc<str>,
@@ -82,7 +82,7 @@ pub struct Router {
 
 /// For which signals a request is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ignored {
+pub(crate) struct Ignored {
     /// It has no span.
     pub span: bool,
     /// It is in no metric.
@@ -92,27 +92,27 @@ pub struct Ignored {
 impl Router {
     /// A router with these settings.
     #[must_use]
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         let scratch = String::with_capacity(MAX_BYTES);
         Self { config, overflow: Arc::from(OVERFLOW), any: Arc::from(ANY), scratch }
     }
 
     /// Whether the configuration leaves a path's requests out.
     #[must_use]
-    pub fn ignores(&self, path: &str) -> Ignored {
+    pub(crate) fn ignores(&self, path: &str) -> Ignored {
         let is_ignored = self.config.ignored.iter().any(|pattern| pattern.matches(path));
         Ignored { span: is_ignored && self.config.ignores_spans, metrics: is_ignored && self.config.ignores_metrics }
     }
 
     /// The first of the common patterns, then of the service's own, that a whole path is of.
     #[must_use]
-    pub fn given(&self, of_service: &[Pattern], path: &str) -> Option<Arc<str>> {
+    pub(crate) fn given(&self, of_service: &[Pattern], path: &str) -> Option<Arc<str>> {
         self.config.patterns.iter().chain(of_service).find_map(|pattern| pattern.route(path))
     }
 
     /// The route of a whole path (not one cut off by capture) that is of no pattern. `status` is that of the response,
     /// if any.
-    pub fn route(&mut self, routes: &mut Routes, path: &str, status: Option<u16>) -> Option<Arc<str>> {
+    pub(crate) fn route(&mut self, routes: &mut Routes, path: &str, status: Option<u16>) -> Option<Arc<str>> {
         if !path.starts_with('/') {
             return None;
         }
