@@ -84,7 +84,7 @@ fn what_is_told_agrees_with_what_the_programs_know(backend: Backend) {
         [("beyla.connect.duration", vec!["/first", "/secret"]), ("beyla.tls.handshake.duration", vec!["/secret"])]
     {
         let with = seen.spans.iter().filter(|span| told(span, name).is_some());
-        let with: Vec<_> = with.map(|span| (&*span.kind, path(span).unwrap())).collect();
+        let with: Vec<_> = with.map(|span| (span.kind, path(span).unwrap())).collect();
         let expected: Vec<_> = paths.into_iter().map(|path| ("CLIENT", path)).collect();
         assert_eq!(with, expected, "{name}");
     }

@@ -78,6 +78,8 @@ pub(super) const LAYERS: &[Layer] = &[
             "export",
         ],
     ),
+    // What tests and benches look into.
+    layer("internals", ALL_STAGES),
     // The crate's own root file: the list of modules.
     layer("lib", &[]),
     layer("main", &[]),
