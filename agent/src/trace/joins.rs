@@ -17,8 +17,9 @@ use crate::model::{
 pub(super) const PATIENCE_NS: u64 = 50_000_000;
 /// The same where the other end is known to be watched: its thread may not have got a processor since it has sent.
 pub(super) const PAIRED_PATIENCE_NS: u64 = 1_000_000_000;
-/// Of a connection that was met so long ago and has no other end on this host, none is waited for any more.
-const YOUNG_NS: u64 = 1_000_000_000;
+/// Of a connection that was met so long ago and has no other end on this host, none is waited for any more: who watches it would have
+/// been told of. What waits costs memory, and most clients of a server are watched by nobody.
+const YOUNG_NS: u64 = 100_000_000;
 /// Most ends of either kind that wait.
 pub(super) const WAITING_MAX: usize = 65_536;
 
