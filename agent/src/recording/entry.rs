@@ -159,6 +159,9 @@ pub(crate) struct Open<'a> {
     pub inode: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub sequence: [u32; 2],
+    /// How long it took to connect, where the process did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_ns: Option<u64>,
     /// The name that the process had asked for to get the remote address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<Cow<'a, str>>,
@@ -174,6 +177,7 @@ impl<'a> Open<'a> {
             tgid: open.tgid,
             comm: open.comm.into(),
             netns: open.netns,
+            connect_ns: open.connect_ns,
             asked: asked.map(Cow::Borrowed),
             ..Self::default()
         };
@@ -239,7 +243,7 @@ impl<'a> Open<'a> {
             netns: self.netns,
             met_at,
             is_blocking: !tls && self.state & MET_BLOCKING != 0,
-            connect_ns: None,
+            connect_ns: self.connect_ns,
         }
     }
 }
@@ -278,6 +282,9 @@ pub(crate) struct Data<'a> {
     /// What was captured of its beginning.
     #[serde(skip_serializing_if = "Bytes::is_empty")]
     pub head: Bytes<'a>,
+    /// What TCP said: for how long bytes had waited and the smoothed round trip time (us), segments retransmitted so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<[u32; 3]>,
     /// What was captured of its end.
     #[serde(skip_serializing_if = "Bytes::is_empty")]
     pub tail: Bytes<'a>,
@@ -297,7 +304,7 @@ impl<'a> Data<'a> {
             other_position,
             len,
             frames,
-            tcp: _,
+            tcp,
             head,
             tail,
         } = data;
@@ -308,6 +315,7 @@ impl<'a> Data<'a> {
         };
         let (flags, frames) = (flags.0, frames.map_or(0, Frames::word));
         let (head, tail) = (head.into(), tail.into());
+        let tcp = tcp.map(|net::TcpFacts { waited_us, rtt_us, retransmits }| [waited_us, rtt_us, retransmits]);
         Self {
             conn: id,
             at_ns,
@@ -322,6 +330,7 @@ impl<'a> Data<'a> {
             len,
             frames,
             head,
+            tcp,
             tail,
         }
     }
@@ -342,7 +351,7 @@ impl<'a> Data<'a> {
             other_position: self.other_position,
             len: self.len,
             frames: Frames::of(self.frames),
-            tcp: None,
+            tcp: self.tcp.map(|[waited_us, rtt_us, retransmits]| net::TcpFacts { waited_us, rtt_us, retransmits }),
             head: &self.head.0,
             tail: &self.tail.0,
         }
