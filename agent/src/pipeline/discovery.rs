@@ -196,9 +196,10 @@ impl Discovery {
         }
     }
 
-    /// Tells the kernel side what was decided of processes that run already, before it meets them.
+    /// Tells the kernel side of processes that run already and are left out, before it meets them. One that is chosen is met all the
+    /// same: what it has started by then to serve its connections is not taken for a part of it.
     pub(super) fn tell_running(&mut self, capture: &mut Capture) {
-        for (tgid, decision) in self.decisions.drain(..) {
+        for (tgid, decision) in self.decisions.drain(..).filter(|(_, decision)| *decision != Decision::Watch) {
             if let Err(error) = capture.decide_before(tgid, decision) {
                 tracing::warn!("{error}: it is evaluated once it is met");
             }
