@@ -198,10 +198,8 @@ fn nginx_connection(sk: u64) -> Option<u64> {
 fn nginx(sk: u64) -> Option<u64> {
     let connection = nginx_connection(sk)?;
     let data = read_user_value::<u64>(connection)?;
-    if read_user_value::<u32>(data) == Some(NGINX_REQUEST) {
-        return read_user_value(data.wrapping_add(8));
-    }
-    Some(connection)
+    let [begins, client] = read_user_value::<[u64; 2]>(data)?;
+    Some(if begins as u32 == NGINX_REQUEST { client } else { connection })
 }
 
 /// The task that the event loop of this thread runs. It is in a dictionary (`PyDictObject`) that has no other entry where one loop runs:
@@ -217,13 +215,14 @@ fn asyncio(plan: &Plan) -> Option<u64> {
     if used != 1 {
         return None;
     }
-    // How long the index in front of the entries is, and how many of them were filled so far.
-    let head = read_user_value::<[u64; 4]>(keys.wrapping_add(8))?;
+    // How long the index in front of the entries is, and how many of them were filled so far. No more at once than three words: this
+    // function and its callers have 512 bytes of stack together, and take all of them.
+    let [index, _, filled] = read_user_value::<[u64; 3]>(keys.wrapping_add(8))?;
     let (entries, filled) = if plan.steps == 0 {
-        (keys.wrapping_add(32).wrapping_add(1 << (head[0] >> 8 & 0x1f)), head[2])
+        (keys.wrapping_add(32).wrapping_add(1 << (index >> 8 & 0x1f)), filled)
     } else {
-        let width = if head[0] <= 0xff { 1 } else { 2 };
-        (keys.wrapping_add(40).wrapping_add(head[0].wrapping_mul(width)), head[3])
+        let width = if index <= 0xff { 1 } else { 2 };
+        (keys.wrapping_add(40).wrapping_add(index.wrapping_mul(width)), read_user_value::<u64>(keys.wrapping_add(32))?)
     };
     // Hash, key, value.
     let [_, key, task] = read_user_value::<[u64; 3]>(entries.wrapping_add(filled.wrapping_sub(1).wrapping_mul(24)))?;
