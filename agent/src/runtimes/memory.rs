@@ -1,6 +1,6 @@
 //! The memory of a process, and the files mapped in it. All of it is another program's: nothing is trusted, everything has a limit.
 
-use std::{fs::File, os::unix::fs::FileExt};
+use std::{cell::Cell, fs::File, os::unix::fs::FileExt};
 
 use object::{
     Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, ReadCache, SegmentFlags, elf::PF_X,
@@ -14,6 +14,9 @@ use crate::{
 
 /// Most of `/proc/PID/maps` that is read.
 const MAPS_MAX: u64 = 8 << 20;
+/// Most reads of a process's memory: an entry of a dictionary takes one or two. One whose structures lead on and on would
+/// keep a thread busy.
+const READS_MAX: u32 = 200_000;
 
 /// A file mapped for execution.
 pub(super) struct Mapping {
@@ -29,13 +32,15 @@ pub(super) struct Memory {
     pid: ProcessId,
     file: File,
     mappings: Vec<Mapping>,
+    reads_left: Cell<u32>,
 }
 
 impl Memory {
     /// `None` where it cannot be read.
     pub(super) fn open(proc: &ProcFs, pid: ProcessId) -> Option<Self> {
         let mappings: Vec<Mapping> = proc.read(pid, "maps", MAPS_MAX)?.lines().filter_map(Mapping::parse).collect();
-        Some(Self { proc: proc.clone(), pid, file: File::open(proc.path(pid, "mem")).ok()?, mappings })
+        let file = File::open(proc.path(pid, "mem")).ok()?;
+        Some(Self { proc: proc.clone(), pid, file, mappings, reads_left: Cell::new(READS_MAX) })
     }
 
     /// What is mapped for execution.
@@ -53,7 +58,9 @@ impl Memory {
         mapping.file.open(&self.proc, self.pid)
     }
 
+    /// `None` where nothing can be read, or too much was.
     pub(super) fn read(&self, address: u64, bytes: &mut [u8]) -> Option<()> {
+        self.reads_left.set(self.reads_left.get().checked_sub(1)?);
         self.file.read_exact_at(bytes, address).ok()
     }
 
@@ -145,7 +152,7 @@ impl<'a> Program<'a> {
             self.elf.segments().find_map(|segment| {
                 let within = address.checked_sub(segment.address())?;
                 let (offset, size) = segment.file_range();
-                (within < size).then_some(offset + within)
+                if within < size { offset.checked_add(within) } else { None }
             })
         };
         let address = address.wrapping_sub(self.bias);
@@ -182,6 +189,11 @@ mod tests {
         let cache = ReadCache::new(file.try_clone().unwrap());
         let program = Program::of(mapping, &cache).unwrap();
         assert!(program.has_function(&file, address) && !program.has_function(&file, address + 1));
+        assert!(memory.word(address).is_some());
+        for _ in 0..READS_MAX {
+            memory.word(8);
+        }
+        assert!(memory.word(address).is_none(), "it goes on without end");
         assert!(memory.mapping(8).is_none() && memory.word(8).is_none() && memory.word(u64::MAX).is_none());
     }
 }
