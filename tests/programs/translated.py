@@ -35,7 +35,8 @@ def ip(command):
 
 
 def serve():
-    # Once its end of the wire is there.
+    # In a network of its own. Goes on once its end of the wire is there.
+    print("here", flush=True)
     sys.stdin.readline()
     ip("link set lo up")
     ip(f"address add {THERE}/24 dev there")
@@ -50,6 +51,7 @@ def main():
         ["unshare", "--net", sys.executable, "-u", __file__, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
+        assert server.stdout.readline() == "here\n"
         ip("link add here type veth peer name there")
         ip(f"link set there netns {server.pid}")
         print(file=server.stdin, flush=True)

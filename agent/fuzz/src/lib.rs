@@ -18,7 +18,36 @@ use model::{
     net::{Direction, Role, Thread},
     propagation::{Format, Propagation},
 };
-use protocols::{Chunk, End, Frames, Interest, Output, Session};
+use protocols::{Chunk, End, Entry, Frames, Interest, Output, REGISTRY, Session};
+
+/// A protocol of the registry.
+pub struct Protocol(&'static Entry);
+
+impl Protocol {
+    /// By its name there.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        REGISTRY.iter().find(|entry| entry.name == name).map(Self)
+    }
+
+    /// Feeds a session of it, see [`converse`].
+    pub fn converse(&self, input: &[u8]) {
+        converse(input, self.0.open, self.0.memory_max);
+    }
+}
+
+/// What takes a connection's first bytes.
+///
+/// # Panics
+/// If a header before the protocol ends behind what was read.
+pub fn recognise(input: &[u8]) {
+    for entry in REGISTRY {
+        let _ = (entry.recognise)(input);
+    }
+    if let Some(header) = prologue::header(input) {
+        assert!(header <= input.len(), "a header ends within what was read: {header}");
+    }
+}
 
 /// Feeds a session with the pieces of a hostile connection. Each is `control, length, bytes`; `control` is
 ///
@@ -34,7 +63,7 @@ use protocols::{Chunk, End, Frames, Interest, Output, Session};
 ///
 /// # Panics
 /// If the session keeps more than `memory_max` bytes, forgets a request, ends one before it began, twice, or never.
-pub fn converse(input: &[u8], open: fn(Role) -> Box<dyn Session>, memory_max: usize) {
+fn converse(input: &[u8], open: fn(Role) -> Box<dyn Session>, memory_max: usize) {
     let Some((&first, mut input)) = input.split_first() else { return };
     let role = if first & 1 == 0 { Role::Server } else { Role::Client };
     let mut session = open(role);

@@ -37,6 +37,8 @@ pub(super) struct Undecided {
     last: Option<Direction>,
     /// When bytes last moved in each direction.
     moved_ns: [u64; 2],
+    /// The bytes before those that come next were seen, in each direction.
+    follows: [bool; 2],
     /// How far the other direction had come when something was last asked in each.
     asked_at: [Option<u64>; 2],
     /// It was no farther at the next one, or nothing had come back at all.
@@ -84,6 +86,8 @@ impl Undecided {
         let piece = &Piece { quiet_ns: piece.quiet_ns.min(quiet_ns), ..*piece };
         self.moved_ns[piece.direction.index()] = piece.at_ns;
         self.note_asked(piece);
+        let after_unseen =
+            !self.from_beginning && !std::mem::replace(&mut self.follows[piece.direction.index()], !lost);
         // What cannot be read says nothing against it.
         self.from_beginning &= !lost && !piece.head.is_empty();
         if let Some((entry, role)) = self.asked {
@@ -134,6 +138,10 @@ impl Undecided {
                     }
                     Recognition::No => continue,
                 };
+                if is_request && after_unseen && (entry.may_be_torn)(head) {
+                    // A server that reads ahead (Go) had its beginning already, before the connection was met, or in what was lost.
+                    continue;
+                }
                 if self.from_beginning && is_request || !self.from_beginning && entry.proves_itself {
                     return self.speaks(entry, role);
                 }

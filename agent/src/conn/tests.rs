@@ -518,6 +518,33 @@ fn a_request_whose_first_byte_was_read_ahead_has_its_own_method() {
 }
 
 #[test]
+fn a_request_whose_first_byte_was_read_before_its_connection_was_met_is_not_told_by_another_method() {
+    for met in [Met::InMidst, Met::Unix] {
+        for position in [0, 1, 1 + GET.len() as u64] {
+            let mut wire = Wire::new(met);
+            wire.moved[RECEIVED.index()] += position;
+            wire.receives(&GET[1..]).sends(OK).receives(GET).sends(OK).closes();
+            // A byte that nothing was sent after looks like a request ahead of its answer.
+            let second = if position == 0 { "Server GET /a 200" } else { "Server GET /a 0 Unseen" };
+            assert_eq!(wire.told(), [second], "{met:?} {position}");
+        }
+        // In what was lost.
+        let mut wire = Wire::new(met);
+        wire.receives("x").sends("y");
+        wire.moved[RECEIVED.index()] += 1;
+        wire.receives(&GET[1..]).sends(OK).receives(GET).sends(OK).closes();
+        assert!(wire.told().iter().all(|told| told.starts_with("Server GET /a")), "{:?}", wire.told());
+        // What is the rest of none is a method of its own.
+        let mut wire = Wire::new(met);
+        wire.receives("PURGE /a HTTP/1.1\r\n\r\n").sends(OK).receives("ET /a HTTP/1.1\r\n\r\n").sends(OK).closes();
+        assert_eq!(wire.told(), ["Server PURGE /a 200", "Server ET /a 200"], "{met:?}");
+    }
+    let mut wire = Wire::new(Met::AtBeginning);
+    wire.receives(&GET[1..]).sends(OK).closes();
+    assert_eq!(wire.told(), ["Server ET /a 200"]);
+}
+
+#[test]
 fn a_request_right_behind_a_response_does_not_come_after_a_quiet_time() {
     // Of a client that keeps requests open: nothing was asked for long, and what is answered was asked before what is lost.
     let mut wire = Wire::new(Met::InMidst);

@@ -31,6 +31,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         name: http2::NAME,
         recognise: http2::recognise,
         is_likely: |_| true,
+        may_be_torn: |_| false,
         open: http2::open,
         proves_itself: true,
         capture: http2::CAPTURE,
@@ -42,6 +43,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         name: http1::NAME,
         recognise: http1::recognise,
         is_likely: http1::is_likely,
+        may_be_torn: http1::may_be_torn,
         open: http1::open,
         proves_itself: false,
         capture: http1::CAPTURE,
@@ -54,6 +56,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         name: toy::NAME,
         recognise: toy::recognise,
         is_likely: |_| true,
+        may_be_torn: |_| false,
         open: toy::open,
         proves_itself: false,
         capture: toy::CAPTURE,
@@ -71,6 +74,8 @@ pub(crate) struct Entry {
     pub recognise: fn(&[u8]) -> Recognition,
     /// Whether bytes that begin a request begin one of a kind so common that they do not by chance.
     pub is_likely: fn(&[u8]) -> bool,
+    /// Whether bytes that would begin a request may as well be the rest of one, of which the first were read before.
+    pub may_be_torn: fn(&[u8]) -> bool,
     /// A new session, for a connection on which the watched process has the given role.
     pub open: fn(Role) -> Box<dyn Session>,
     /// Met in its midst, a session tells nothing until it has seen proof that it is this protocol.
@@ -78,7 +83,7 @@ pub(crate) struct Entry {
     /// What it needs captured of its connections.
     pub capture: Capture,
     /// Bytes that a session of it never exceeds, whatever it is fed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the conformance suite holds sessions to it"))]
+    #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "the conformance suite holds sessions to it"))]
     pub memory_max: usize,
     /// Conversations in it, with which it is shown to keep what all protocols do: see [`conformance`].
     #[cfg(test)]

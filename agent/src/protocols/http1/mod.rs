@@ -28,7 +28,7 @@ mod suffix;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use recognise::{may_be_registered as is_likely, recognise};
+pub(crate) use recognise::{may_be_registered as is_likely, may_be_torn, recognise};
 #[cfg(test)]
 pub(super) use tests::samples::samples;
 

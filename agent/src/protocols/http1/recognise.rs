@@ -160,26 +160,35 @@ pub(super) const fn is_target(byte: u8) -> bool {
 }
 
 /// Methods so common that they vouch for a request line of which only a part was seen.
+const METHODS: [&[u8]; 16] = [
+    b"GET",
+    b"HEAD",
+    b"POST",
+    b"PUT",
+    b"DELETE",
+    b"CONNECT",
+    b"OPTIONS",
+    b"TRACE",
+    b"PATCH",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"MKCOL",
+    b"COPY",
+    b"MOVE",
+    b"REPORT",
+    b"QUERY",
+];
+
 pub(super) fn is_registered(method: &[u8]) -> bool {
-    const METHODS: [&[u8]; 16] = [
-        b"GET",
-        b"HEAD",
-        b"POST",
-        b"PUT",
-        b"DELETE",
-        b"CONNECT",
-        b"OPTIONS",
-        b"TRACE",
-        b"PATCH",
-        b"PROPFIND",
-        b"PROPPATCH",
-        b"MKCOL",
-        b"COPY",
-        b"MOVE",
-        b"REPORT",
-        b"QUERY",
-    ];
     METHODS.contains(&method)
+}
+
+/// Whether `head` begins as the rest of a well-known method does, whose beginning was read before.
+#[must_use]
+pub(crate) fn may_be_torn(head: &[u8]) -> bool {
+    let end = head.iter().take(MAX_METHOD).position(|&byte| !is_token(byte));
+    let Some(rest) = end.and_then(|end| head.get(..end)) else { return false };
+    !is_registered(rest) && METHODS.iter().any(|method| method.ends_with(rest))
 }
 
 /// Whether `head` could be the beginning of a request with a well-known method: what a piece must look like to be kept
