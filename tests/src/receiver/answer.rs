@@ -38,6 +38,16 @@ pub enum Failure {
         /// Why.
         message: String,
     },
+    /// HTTP 429 (with `Retry-After`, in whole seconds) or gRPC `RESOURCE_EXHAUSTED` (with `RetryInfo`). Nothing is taken.
+    Throttled {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// It is taken and answered well, after this time.
+    Slow {
+        /// How long it takes.
+        by: Duration,
+    },
     /// No answer until [`recover`](super::Receiver::recover); then it is taken and answered well.
     Hang,
 }

@@ -201,6 +201,10 @@ async fn receive<S: Signal>(
             recovered.await;
             None
         }
+        Some(Failure::Slow { by }) => {
+            tokio::time::sleep(by).await;
+            None
+        }
         Some(Failure::Partial { rejected, message }) => Some((rejected.min(request.items), message)),
         Some(failure) => return Err(failure),
     };
@@ -235,6 +239,11 @@ impl Otlp {
                     Code::Unavailable,
                     "away by the test",
                     ErrorDetails::with_retry_info(Some(after)),
+                ),
+                Failure::Throttled { retry_after } => Status::with_error_details(
+                    Code::ResourceExhausted,
+                    "too much for the test",
+                    ErrorDetails::with_retry_info(Some(retry_after)),
                 ),
                 _ => Status::unavailable("away by the test"),
             })
@@ -324,6 +333,11 @@ async fn exchange<S: Signal>(
         }
         Err(Failure::Refused { http, .. }) => {
             plain(StatusCode::from_u16(http).unwrap_or(StatusCode::BAD_REQUEST), "refused by the test")
+        }
+        Err(Failure::Throttled { retry_after: after }) => {
+            let mut response = plain(StatusCode::TOO_MANY_REQUESTS, "too much for the test");
+            response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
+            response
         }
         Err(Failure::Unavailable { retry_after: Some(after) }) => {
             let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "away by the test");

@@ -239,6 +239,47 @@ fn a_receiver_that_says_when_is_left_in_peace_until_then() {
     }
 }
 
+/// All agents of a cluster find a receiver that has come back at the same time.
+#[test]
+fn what_has_waited_for_a_receiver_goes_one_by_one_with_pauses() {
+    const SLOW: Duration = Duration::from_millis(40);
+    for protocol in ["grpc", "http/protobuf"] {
+        let receiver = Receiver::start();
+        receiver.respond_with(FailNext { requests: usize::MAX, failure: Failure::Unavailable { retry_after: None } });
+        let mut config = config(&receiver, protocol, &[]);
+        config.metrics = None;
+        config.batch.max_batch_spans = 10;
+        let stage = Stage::start(&config, vec![]);
+        (0..10).for_each(|n| stage.exporters.push(spans(n * 10 + 1..=n * 10 + 10, &resource("a", 1))));
+        receiver.wait_for(|state| state.requests.len() >= 10, LONG).unwrap();
+        receiver.respond_with(FailNext { requests: usize::MAX, failure: Failure::Slow { by: SLOW } });
+        receiver.wait_for(|state| state.spans.len() == 100, LONG).unwrap();
+        assert_eq!(stage.shutdown(LONG).spans.unwrap().count(Fate::Sent), 100);
+        let state = receiver.state();
+        // Each begins when the one before has been answered, and it has been left in peace for as long again.
+        let taken: Vec<_> = state.requests.iter().filter(|request| request.taken).map(|request| request.at).collect();
+        let apart: Vec<_> = taken.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(apart.iter().all(|time| *time >= 2 * SLOW - Duration::from_millis(5)), "{protocol}: {apart:?}");
+    }
+}
+
+#[test]
+fn a_receiver_that_has_too_much_to_do_is_left_in_peace_and_loses_nothing() {
+    for protocol in PROTOCOLS {
+        let receiver = Receiver::start();
+        let failure = Failure::Throttled { retry_after: Duration::from_secs(1) };
+        receiver.respond_with(FailNext { requests: 1, failure });
+        let mut config = config(&receiver, protocol, &[]);
+        config.metrics = None;
+        let stage = Stage::start(&config, vec![]);
+        stage.exporters.push(spans(1..=5, &resource("a", 1)));
+        receiver.wait_for(|state| state.spans.len() == 5, LONG).unwrap();
+        let requests = receiver.state().requests;
+        let waited = requests[1].at - requests[0].at;
+        assert!(waited >= Duration::from_millis(990), "{protocol}: {waited:?}");
+    }
+}
+
 #[test]
 fn what_the_receiver_refuses_for_good_is_dropped_and_counted_and_not_sent_again() {
     for protocol in PROTOCOLS {

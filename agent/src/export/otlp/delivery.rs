@@ -4,7 +4,7 @@ use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hasher},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,12 +12,12 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    sync::watch,
-    time::{Instant, timeout_at},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tracing::{info, warn};
 
-use super::transport::{Blame, Failure, Signal, Transport, TransportError};
+use super::transport::{Accepted, Blame, Failure, Signal, Transport, TransportError};
 use crate::export::{
     config::{OtlpConfig, RetryConfig},
     ledger::Fate,
@@ -33,6 +33,8 @@ const TRIES_IF_SUSPECT: u32 = 5;
 const TRIES_WHEN_STOPPING: u32 = 2;
 /// Time between two lines about partial success.
 const PARTIAL_SUCCESS_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest pause after a request that has waited for the receiver to come back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A receiver, and how requests are brought to it.
 pub(crate) struct Delivery {
@@ -47,15 +49,32 @@ pub(crate) struct Delivery {
     stop_at: StopAt,
     /// Requests that were taken.
     successes: AtomicU64,
+    /// While the receiver is away, one request asks whether it is back; what has waited for it then goes one by one, with
+    /// pauses. All agents of a cluster do that at the same time, to a receiver that has just come up.
+    lane: Arc<Semaphore>,
     health: Mutex<Health>,
 }
 
 #[derive(Default)]
 struct Health {
+    /// Requests have failed since, for whatever reason: it is told.
     failing_since: Option<Instant>,
+    /// The receiver is not there, or has too much to do.
+    is_away: bool,
+    /// It came back then: what had to wait before that is sent in the lane.
+    back_since: Option<Instant>,
     /// The receiver asked to be left alone until then.
     not_before: Option<Instant>,
-    partial_success_logged: Option<Instant>,
+    partial_success: Option<(Instant, String)>,
+}
+
+/// A request that is to be brought to the receiver.
+pub(super) struct Outgoing {
+    pub(super) message: Bytes,
+    /// Spans or points in it.
+    pub(super) items: u64,
+    /// Since when they wait; `None`: it was put aside when the receiver was away.
+    pub(super) since: Option<Instant>,
 }
 
 impl Delivery {
@@ -77,46 +96,52 @@ impl Delivery {
             longest,
             stop_at,
             successes: AtomicU64::new(0),
+            lane: Arc::new(Semaphore::new(1)),
             health: Mutex::default(),
         })
     }
 
     /// Sends until the receiver takes or refuses it, or time is up. Returns the outcome of the items, but for so many
-    /// that the receiver rejected. `items` is their number.
-    pub(crate) async fn deliver(&self, message: Bytes, items: u64) -> (Fate, u64) {
+    /// that the receiver rejected.
+    pub(super) async fn deliver(&self, request: &Outgoing) -> (Fate, u64) {
         let mut stop_at = self.stop_at.clone();
         let give_up_at = self.limit.map(|limit| Instant::now() + limit);
         let longest_at = self.longest.map(|longest| Instant::now() + longest);
         let successes_before = self.successes.load(Ordering::Relaxed);
         let (mut tries, mut unanswered, mut failed_at, mut tries_stopping) = (0, 0, 0, 0);
+        let mut lane = None;
         loop {
+            if lane.is_none() && self.is_for_the_lane(request) {
+                match self.enter_lane(&mut stop_at, give_up_at).await {
+                    Ok(entered) => lane = entered,
+                    Err(TimeIsUp) => return (self.out_of_time(&stop_at), 0),
+                }
+            }
             if let Some(retry_not_before) = self.asked_to_wait()
                 && self.wait(retry_not_before, &mut stop_at, give_up_at, true).await.is_err()
             {
                 return (self.out_of_time(&stop_at), 0);
             }
             let stopping = stop_at.borrow_and_update().is_some();
-            let attempt = self.transport.send(message.clone());
+            let began = Instant::now();
+            let attempt = self.transport.send(request.message.clone());
             let answer = match longest_at {
                 None => attempt.await,
                 Some(at) => match timeout_at(at, attempt).await {
                     Ok(answer) => answer,
                     Err(_) => {
                         self.failed("no answer within the time that it may take", "the request is dropped");
+                        self.went_away();
                         return (self.out_of_time(&stop_at), 0);
                     }
                 },
             };
-            let (after, blame, error) = match answer {
-                Ok(accepted) => {
-                    self.worked(&accepted, items);
-                    return (Fate::Sent, accepted.rejected.min(items));
+            let (after, blame, error) = match self.judged(answer, request) {
+                Ok(ended) => {
+                    rest(lane, began.elapsed());
+                    return ended;
                 }
-                Err(Failure::Permanent { error }) => {
-                    self.failed(&error, "the request is dropped");
-                    return (Fate::DroppedFailed, 0);
-                }
-                Err(Failure::Retry { after, blame, error }) => (after, blame, error),
+                Err(failure) => failure,
             };
             tries += 1;
             unanswered += u32::from(blame == Blame::Unknown);
@@ -130,17 +155,74 @@ impl Delivery {
             if failed_at >= TRIES_IF_SUSPECT || (unanswered >= TRIES_IF_SUSPECT && others_are_taken) {
                 return (Fate::DroppedFailed, 0);
             }
+            // Whether it is this request's fault shows when another is tried meanwhile.
+            lane = lane.filter(|_| blame == Blame::Receiver);
             let now = Instant::now();
-            let asked = after.map(|after| now + after.min(RetryConfig::MAX_ASKED));
-            if let Some(retry_not_before) = asked {
-                // For all requests, not for this one alone.
-                self.health().not_before = Some(retry_not_before);
-            }
+            let asked = self.heed(after);
             let until = asked.unwrap_or(now).max(now + self.back_off(tries));
             if self.wait(until, &mut stop_at, give_up_at, stopping || asked.is_some()).await.is_err() {
                 return (self.out_of_time(&stop_at), 0);
             }
         }
+    }
+
+    /// What became of a request by this answer, or why it may be tried again.
+    fn judged(
+        &self,
+        answer: Result<Accepted, Failure>,
+        request: &Outgoing,
+    ) -> Result<(Fate, u64), (Option<Duration>, Blame, String)> {
+        match answer {
+            Ok(accepted) => {
+                self.worked(&accepted, request.items);
+                Ok((Fate::Sent, accepted.rejected.min(request.items)))
+            }
+            Err(Failure::Permanent { error }) => {
+                self.failed(&error, "the request is dropped");
+                // It is there: it has answered.
+                self.came_back();
+                Ok((Fate::DroppedFailed, 0))
+            }
+            Err(Failure::Retry { after, blame, error }) => {
+                if blame != Blame::Request {
+                    self.went_away();
+                }
+                Err((after, blame, error))
+            }
+        }
+    }
+
+    fn is_for_the_lane(&self, request: &Outgoing) -> bool {
+        let health = self.health();
+        let has_waited = match (request.since, health.back_since) {
+            (None, _) => true,
+            (Some(since), Some(back)) => since < back,
+            (Some(_), None) => false,
+        };
+        has_waited || health.is_away
+    }
+
+    /// Waits for the lane; nobody does once the stage is asked to stop.
+    async fn enter_lane(
+        &self,
+        stop_at: &mut StopAt,
+        give_up_at: Option<Instant>,
+    ) -> Result<Option<OwnedSemaphorePermit>, TimeIsUp> {
+        if stop_at.borrow_and_update().is_some() {
+            return Ok(None);
+        }
+        tokio::select! {
+            entered = Arc::clone(&self.lane).acquire_owned() => Ok(entered.ok()),
+            changed = stop_at.changed() => changed.map(|()| None).map_err(|_| TimeIsUp),
+            () = sleep_until_some(give_up_at) => Err(TimeIsUp),
+        }
+    }
+
+    /// For all requests, not for one alone: when the receiver asked to be left in peace until.
+    fn heed(&self, after: Option<Duration>) -> Option<Instant> {
+        let not_before = after.map(|after| Instant::now() + after.min(RetryConfig::MAX_ASKED))?;
+        self.health().not_before = Some(not_before);
+        Some(not_before)
     }
 
     fn asked_to_wait(&self) -> Option<Instant> {
@@ -155,17 +237,17 @@ impl Delivery {
         stop_at: &mut StopAt,
         give_up_at: Option<Instant>,
         owed: bool,
-    ) -> Result<(), ()> {
+    ) -> Result<(), TimeIsUp> {
         loop {
             let stop = *stop_at.borrow_and_update();
             if stop.into_iter().chain(give_up_at).any(|end| end <= until) {
-                return Err(());
+                return Err(TimeIsUp);
             }
             tokio::select! {
-                () = tokio::time::sleep_until(until) => return Ok(()),
+                () = sleep_until(until) => return Ok(()),
                 changed = stop_at.changed(), if stop.is_none() => {
                     // Without a sender nobody waits for us any more.
-                    changed.map_err(|_| ())?;
+                    changed.map_err(|_| TimeIsUp)?;
                     if !owed {
                         return Ok(());
                     }
@@ -195,23 +277,63 @@ impl Delivery {
         }
     }
 
-    fn worked(&self, accepted: &super::transport::Accepted, items: u64) {
+    fn went_away(&self) {
+        self.health().is_away = true;
+    }
+
+    fn came_back(&self) {
+        let mut health = self.health();
+        if health.is_away {
+            (health.is_away, health.back_since) = (false, Some(Instant::now()));
+        }
+    }
+
+    fn worked(&self, accepted: &Accepted, items: u64) {
         self.successes.fetch_add(1, Ordering::Relaxed);
+        self.came_back();
         let mut health = self.health();
         let signal = self.signal.name();
         if let Some(since) = health.failing_since.take() {
             let seconds = since.elapsed().as_secs_f64();
             info!(endpoint = %self.endpoint, "exporting {signal} works again, after {seconds:.1} s");
         }
-        let quiet = health.partial_success_logged.is_some_and(|at| at.elapsed() < PARTIAL_SUCCESS_LOG_INTERVAL);
-        if !quiet && (accepted.rejected > 0 || !accepted.message.is_empty()) {
-            health.partial_success_logged = Some(Instant::now());
-            let (rejected, message) = (accepted.rejected, &accepted.message);
+        let Accepted { rejected, message } = accepted;
+        if *rejected == 0 && message.is_empty() {
+            return;
+        }
+        // The same is said once, something else once a minute: the counters tell the rest.
+        let is_known = health
+            .partial_success
+            .as_ref()
+            .is_some_and(|(at, said)| said == message || at.elapsed() < PARTIAL_SUCCESS_LOG_INTERVAL);
+        if !is_known {
+            health.partial_success = Some((Instant::now(), message.clone()));
             warn!(endpoint = %self.endpoint, rejected, of = items, message, "the receiver took {signal} only in part");
         }
     }
 
     fn health(&self) -> std::sync::MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// There is none left for what was to be done.
+#[derive(Debug)]
+struct TimeIsUp;
+
+/// Leaves the receiver as much time for others as this request has taken of it.
+fn rest(lane: Option<OwnedSemaphorePermit>, took: Duration) {
+    if let Some(lane) = lane {
+        tokio::spawn(async move {
+            sleep(took.min(LONGEST_PAUSE)).await;
+            drop(lane);
+        });
+    }
+}
+
+async fn sleep_until_some(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

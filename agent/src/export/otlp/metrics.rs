@@ -9,7 +9,7 @@ use std::{
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::{
-    delivery::{Delivery, StopAt},
+    delivery::{Delivery, Outgoing, StopAt},
     delta::Deltas,
     metric_encode,
 };
@@ -61,7 +61,8 @@ impl Exporter {
         let under_way: Vec<_> = requests.into_iter().map(|request| UnderWay::new(&self.points, request)).collect();
         for request in under_way {
             let message = request.request.message.clone();
-            let (outcome, rejected) = self.delivery.deliver(message, request.request.points).await;
+            let outgoing = Outgoing { message, items: request.request.points, since: Some(Instant::now()) };
+            let (outcome, rejected) = self.delivery.deliver(&outgoing).await;
             if outcome == Fate::Sent {
                 self.deltas.commit(&mut pending, &request.request.pieces);
             }

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{buffers::Buffers, encode};
+use super::{buffers::Buffers, delivery::Outgoing, encode};
 use crate::{
     export::{
         config::BatchConfig,
@@ -287,13 +287,13 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Number of spans.
-    pub(super) fn spans(&self) -> u64 {
-        self.spans
+    /// The request. Frees the single chunks.
+    pub(super) fn request(&mut self) -> Outgoing {
+        let since = self.chunks.first().map(|chunk| chunk.since.into());
+        Outgoing { message: self.assemble(), items: self.spans, since }
     }
 
-    /// The request's message. Frees the single chunks.
-    pub(super) fn assemble(&mut self) -> Bytes {
+    fn assemble(&mut self) -> Bytes {
         let chunks = mem::take(&mut self.chunks);
         let slices = chunks.iter().flat_map(|chunk| {
             let mut rest = &chunk.bytes[..];
@@ -370,7 +370,7 @@ mod tests {
         let queue = queue(1 << 20);
         queue.push(&spans(25));
         let batch = queue.take().unwrap();
-        assert_eq!(batch.spans(), 10);
+        assert_eq!(batch.spans, 10);
         assert_eq!(queue.ledger().queued, 25);
         batch.settle(Fate::Sent, 4);
         let ledger = queue.ledger();

@@ -49,8 +49,8 @@ pub(super) async fn run(queue: Arc<SpanQueue>, delivery: Arc<Delivery>, config: 
 }
 
 async fn send(mut batch: Batch, delivery: Arc<Delivery>, _slot: OwnedSemaphorePermit) {
-    let message = batch.assemble();
-    let (outcome, rejected) = delivery.deliver(message, batch.spans()).await;
+    let request = batch.request();
+    let (outcome, rejected) = delivery.deliver(&request).await;
     batch.settle(outcome, rejected);
 }
 

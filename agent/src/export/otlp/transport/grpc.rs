@@ -76,14 +76,16 @@ fn accepted(response: ExportTraceServiceResponse) -> Accepted {
 /// Which statuses may be retried: the table of the OTLP specification. A status that was made on this side (the
 /// connection broke) has a source, and may be retried too.
 fn failure(status: &Status) -> Failure {
-    let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    let retry_info = status.get_details_retry_info();
+    let after = retry_info.as_ref().and_then(|info| info.retry_delay);
     let text = match status.source() {
         Some(cause) => with_causes(cause),
         None => format!("{:?}: {}", status.code(), status.message()),
     };
     let blame = match status.code() {
         Code::Unavailable => Some(Blame::Receiver),
-        Code::ResourceExhausted if after.is_some() => Some(Blame::Receiver),
+        // That it can recover is what the information says by being there, with a time or without.
+        Code::ResourceExhausted if retry_info.is_some() => Some(Blame::Receiver),
         Code::Cancelled | Code::DeadlineExceeded => Some(Blame::Unknown),
         _ if status.source().is_some() => Some(Blame::Receiver),
         Code::Aborted | Code::OutOfRange | Code::DataLoss => Some(Blame::Request),
@@ -156,5 +158,11 @@ mod tests {
         let status = Status::with_error_details(Code::ResourceExhausted, "slow down", details);
         let Failure::Retry { after, .. } = failure(&status) else { panic!("not retried") };
         assert_eq!(after, Some(Duration::from_millis(1500)));
+        let details = ErrorDetails::with_retry_info(None);
+        let status = Status::with_error_details(Code::ResourceExhausted, "slow down", details);
+        assert!(
+            matches!(failure(&status), Failure::Retry { after: None, .. }),
+            "it can recover, and does not say when"
+        );
     }
 }
