@@ -90,8 +90,32 @@ pub struct HistogramPoint {
     pub bounds: &'static [f64],
     /// Values per bucket.
     pub buckets: Vec<u64>,
+    /// The same values for scrapers that take native histograms, where those are kept.
+    pub native: Option<Box<NativeHistogram>>,
     /// Examples.
     pub exemplars: Vec<Exemplar>,
+}
+
+/// Prometheus's native histogram: base-2 exponential buckets of a resolution that it names. It may begin anew earlier than the
+/// histogram that it stands beside, so it has a start and a count of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NativeHistogram {
+    /// Since when it counts.
+    pub start_unix_ns: u64,
+    /// Number of values.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// The base is `2^(2^-schema)`; from -4 to 8.
+    pub schema: i32,
+    /// Values that are zero.
+    pub zero_count: u64,
+    /// Index of the first of `buckets`, as OpenTelemetry counts: bucket `i` is `(base^i, base^(i+1)]`.
+    pub offset: i32,
+    /// Values per bucket.
+    pub buckets: Vec<u64>,
+    /// What the buckets of the histogram beside it held at `start_unix_ns`; empty: nothing.
+    pub before: Vec<u64>,
 }
 
 /// A base-2 exponential histogram, as OpenTelemetry's data model defines it.

@@ -136,6 +136,7 @@ impl Stages {
         self.dropped_before = self.tail_dropped();
         self.tail = TailHold::new(tail);
         self.tracer.count_open(self.tail.is_some());
+        self.telemetry.set_tail_rules(self.tail.is_some());
     }
 
     /// Spans that tail rules did not keep.
@@ -145,10 +146,13 @@ impl Stages {
 
     /// Lets go of the spans of traces that are over.
     fn release_tail(&mut self, now_ns: u64) {
-        let Self { tail: Some(tail), tracer, .. } = self else { return };
-        for span in tail.release(now_ns, |trace_id| tracer.is_open(trace_id)) {
-            self.hand_on(span);
+        let Self { tail: Some(tail), tracer, telemetry, .. } = self else { return };
+        let kept = tail.release(now_ns, |trace_id| tracer.is_open(trace_id));
+        let decided = tail.take_decided();
+        if !decided.is_empty() {
+            telemetry.on_verdicts(decided);
         }
+        kept.into_iter().for_each(|span| self.hand_on(span));
     }
 
     /// What is for the stages before, since the last call.

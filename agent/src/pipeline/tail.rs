@@ -36,6 +36,8 @@ pub(super) struct TailHold {
     spans: usize,
     decided: FxHashMap<TraceId, Verdict>,
     decided_order: VecDeque<TraceId>,
+    /// What was decided since it was asked for: whether a trace is kept.
+    fresh: Vec<(TraceId, bool)>,
     /// Spans that were not kept.
     dropped: u64,
 }
@@ -60,6 +62,7 @@ impl TailHold {
             spans: 0,
             decided: FxHashMap::default(),
             decided_order: VecDeque::new(),
+            fresh: Vec::new(),
             dropped: 0,
         })
     }
@@ -67,6 +70,11 @@ impl TailHold {
     /// Spans that were not kept so far.
     pub(super) const fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Of which traces it was decided since this was asked last, and whether they are kept.
+    pub(super) fn take_decided(&mut self) -> Vec<(TraceId, bool)> {
+        std::mem::take(&mut self.fresh)
     }
 
     /// Takes a span. `is_open`: another request of its trace is. Gives it back if its trace is kept already.
@@ -126,6 +134,7 @@ impl TailHold {
             first.is_wanted = true;
         }
         let verdict = self.sampler.decide(trace_id, given, head, &facts);
+        self.fresh.push((trace_id, verdict != Verdict::Drop));
         if self.decided.insert(trace_id, verdict).is_none() {
             self.decided_order.push_back(trace_id);
         }
@@ -226,8 +235,10 @@ mod tests {
         assert!(hold.release(GRACE_NS, open).is_empty());
         assert!(hold.release(1 + GRACE_NS, open).is_empty(), "one failed nowhere, the other is not over");
         assert_eq!((hold.dropped(), hold.spans), (2, 2));
+        assert_eq!(hold.take_decided(), [(TraceId([2; 16]), false)]);
         assert_eq!(hold.hold(span(1, Status::Unset), false, SECOND), None, "its last");
         assert_eq!(hold.release(SECOND + GRACE_NS, |_| false).len(), 3);
+        assert_eq!(hold.take_decided(), [(TraceId([1; 16]), true)]);
         assert!(hold.hold(span(1, Status::Unset), false, 2 * SECOND).is_some());
         assert!(hold.hold(span(2, Status::Error), false, 2 * SECOND).is_none());
         assert_eq!((hold.dropped(), hold.spans), (3, 0));

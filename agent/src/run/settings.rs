@@ -36,7 +36,7 @@ use crate::{
         host::{Host, HostSource},
         selector::{InvalidGlob, Selector},
     },
-    telemetry::{self, red, redact::Redactor, route},
+    telemetry::{self, histogram, red, redact::Redactor, route},
     trace::{health::HealthRules, sampling::Sampler},
 };
 
@@ -213,7 +213,10 @@ impl Settings {
                 routes: self::routes(routes),
                 redactor: Redactor::new(config.redacted_query_keys()),
                 red: red::Config {
-                    aggregation: *histogram_aggregation,
+                    histograms: histogram::Config {
+                        aggregation: *histogram_aggregation,
+                        ..histogram::Config::default()
+                    },
                     idle: (*shown_ttl).max(*metric_ttl).0,
                     ..red::Config::default()
                 },

@@ -14,6 +14,7 @@ use crate::model::{
     exchange::Outcome,
     metric::Metric,
     span::{Resource, Value},
+    trace_context::TraceId,
 };
 
 /// Most exchanges that wait while the metrics are collected, some 400 bytes each. With more the reader waits after all: what is
@@ -72,8 +73,8 @@ impl State {
         }
         self.counts.unsampled += u64::from(*is_unsampled);
         if let Some((family, labels, sample)) = measured {
-            let (instance, room) = self.instances.get_or_insert(resource);
-            self.counts.overflowed += u64::from(instance.red.record(*family, labels, sample, room));
+            let (instance, common) = self.instances.get_or_insert(resource);
+            self.counts.overflowed += u64::from(instance.red.record(*family, labels, sample, common));
         }
     }
 }
@@ -102,12 +103,20 @@ pub(super) struct Writer {
     /// Held for a round at most.
     state: Option<ArcMutexGuard<RawFairMutex, State>>,
     waiting: Vec<Waiting>,
+    /// What tail rules have said since somebody read: of which traces, or whether there are any rules.
+    said: Vec<Said>,
+}
+
+/// See [`Writer::said`].
+enum Said {
+    InForce(bool),
+    Of(TraceId, bool),
 }
 
 impl Writer {
     pub(super) fn new(config: red::Config) -> Self {
         let state = State { instances: Instances::new(config), counts: Counts::default() };
-        Self { shared: Arc::new(Shared::new(state)), state: None, waiting: Vec::new() }
+        Self { shared: Arc::new(Shared::new(state)), state: None, waiting: Vec::new(), said: Vec::new() }
     }
 
     pub(super) fn reader(&self) -> RedMetrics {
@@ -129,10 +138,30 @@ impl Writer {
 
     fn catch_up(&mut self) {
         let Some(state) = &mut self.state else { return };
+        for said in self.said.drain(..) {
+            match said {
+                Said::InForce(is_in_force) => state.instances.verdicts().set_in_force(is_in_force),
+                Said::Of(trace_id, is_kept) => state.instances.verdicts().add(trace_id, is_kept),
+            }
+        }
         for Waiting { resource, protocol, outcome, is_unsampled, measured } in self.waiting.drain(..) {
             let measured = measured.as_ref().map(|(family, labels, sample)| (*family, labels.borrow(), sample.clone()));
             state.record(&Entry { resource: &resource, protocol, outcome, is_unsampled, measured });
         }
+    }
+
+    /// Whether there are tail rules from now on.
+    pub(super) fn set_tail_rules(&mut self, is_in_force: bool) {
+        self.said.push(Said::InForce(is_in_force));
+        self.catch_up();
+    }
+
+    /// What tail rules say of traces.
+    pub(super) fn decided(&mut self, traces: impl IntoIterator<Item = (TraceId, bool)>) {
+        let room = WAITING_MAX.saturating_sub(self.said.len());
+        // Of one that finds no room nothing is known: its exemplars are given up.
+        self.said.extend(traces.into_iter().take(room).map(|(trace_id, is_kept)| Said::Of(trace_id, is_kept)));
+        self.catch_up();
     }
 
     pub(super) fn record(&mut self, entry: Entry<'_>) {

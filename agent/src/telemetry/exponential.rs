@@ -2,12 +2,24 @@
 //! (<https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram>).
 //!
 //! Bucket `i` holds values in `(base^i, base^(i+1)]`, `base = 2^(2^-scale)`. The scale begins at the finest and falls
-//! as the values spread, so that at most [`MAX_BUCKETS`] are in use.
+//! as the values spread, so that at most [`Size::max_buckets`] are in use.
 
-/// The data model's default limit.
-pub(super) const MAX_BUCKETS: usize = 160;
-/// The finest scale.
-pub(super) const MAX_SCALE: i32 = 20;
+/// How fine the buckets are, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// The scale that is begun with: the finest.
+    pub(crate) max_scale: i32,
+    /// Most buckets.
+    pub(crate) max_buckets: usize,
+}
+
+impl Default for Size {
+    /// The data model's.
+    fn default() -> Self {
+        Self { max_scale: 20, max_buckets: 160 }
+    }
+}
+
 /// At this scale all numbers fit two buckets.
 const MIN_SCALE: i32 = -10;
 
@@ -18,6 +30,7 @@ const EXPONENT_BIAS: i32 = 1023;
 /// The positive range and the zeroes.
 #[derive(Debug)]
 pub(super) struct Exponential {
+    size: Size,
     scale: i32,
     zero_count: u64,
     /// Index of the first bucket.
@@ -25,13 +38,21 @@ pub(super) struct Exponential {
     buckets: Vec<u64>,
 }
 
-impl Default for Exponential {
-    fn default() -> Self {
-        Self { scale: MAX_SCALE, zero_count: 0, offset: 0, buckets: Vec::new() }
-    }
-}
-
 impl Exponential {
+    pub(super) const fn new(size: Size) -> Self {
+        Self { size, scale: size.max_scale, zero_count: 0, offset: 0, buckets: Vec::new() }
+    }
+
+    /// Forgets all values, and is as fine as at first.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.size);
+    }
+
+    /// Whether buckets had to be joined.
+    pub(super) const fn is_coarser(&self) -> bool {
+        self.scale < self.size.max_scale
+    }
+
     /// Counts a value; what is not above zero counts as zero.
     pub(super) fn record(&mut self, value: f64) {
         if value <= 0.0 || !value.is_finite() {
@@ -45,7 +66,7 @@ impl Exponential {
         let mut low = self.offset.min(index);
         let mut high = index.max(self.offset.saturating_add(self.buckets.len() as i32 - 1));
         let mut coarser = 0;
-        while i64::from(high) - i64::from(low) >= MAX_BUCKETS as i64 && self.scale - coarser > MIN_SCALE {
+        while i64::from(high) - i64::from(low) >= self.size.max_buckets as i64 && self.scale - coarser > MIN_SCALE {
             (low, high) = (low >> 1, high >> 1);
             coarser += 1;
         }
@@ -127,7 +148,7 @@ mod tests {
 
     #[test]
     fn upper_bounds_are_inclusive_at_every_scale() {
-        for scale in MIN_SCALE..=MAX_SCALE {
+        for scale in MIN_SCALE..=Size::default().max_scale {
             assert_eq!(index_of(1.0, scale), -1, "scale {scale}");
             assert_eq!(index_of(1.000_000_000_1, scale), 0, "scale {scale}");
         }
@@ -138,30 +159,41 @@ mod tests {
 
     #[test]
     fn one_value_has_one_bucket_at_the_finest_scale() {
-        let mut buckets = Exponential::default();
+        let mut buckets = Exponential::new(Size::default());
         buckets.record(0.25);
         buckets.record(0.25);
         assert_eq!((buckets.scale(), buckets.offset(), buckets.buckets()), (20, (-2 << 20) - 1, [2].as_slice()));
     }
 
     #[test]
+    fn there_are_as_many_buckets_as_were_asked_for_and_no_finer_ones() {
+        let mut buckets = Exponential::new(Size { max_scale: 3, max_buckets: 10 });
+        buckets.record(1.5);
+        assert_eq!((buckets.scale(), buckets.is_coarser()), (3, false));
+        buckets.record(15.0);
+        assert!(buckets.is_coarser() && buckets.buckets().len() <= 10);
+        buckets.clear();
+        assert_eq!((buckets.scale(), buckets.buckets().len()), (3, 0));
+    }
+
+    #[test]
     fn the_extremes_of_f64_fit() {
-        let mut buckets = Exponential::default();
+        let mut buckets = Exponential::new(Size::default());
         for value in [f64::MIN_POSITIVE, 5e-324, 1.0, f64::MAX, 0.0] {
             buckets.record(value);
         }
         assert_eq!((buckets.buckets().iter().sum::<u64>(), buckets.zero_count()), (4, 1));
-        assert!(buckets.buckets().len() <= MAX_BUCKETS);
+        assert!(buckets.buckets().len() <= Size::default().max_buckets);
     }
 
     proptest! {
         #[test]
         fn every_value_lies_in_its_bucket(values in proptest::collection::vec(1e-9..1e6_f64, 1..200)) {
-            let mut buckets = Exponential::default();
+            let mut buckets = Exponential::new(Size::default());
             for value in &values {
                 buckets.record(*value);
             }
-            prop_assert!(buckets.buckets().len() <= MAX_BUCKETS);
+            prop_assert!(buckets.buckets().len() <= Size::default().max_buckets);
             let base_log2 = f64::from(-buckets.scale()).exp2();
             let mut expected = vec![0_u64; buckets.buckets().len()];
             for value in &values {
@@ -174,7 +206,7 @@ mod tests {
             // No coarser than the spread needs.
             let spread = index_of(values.iter().copied().fold(0.0, f64::max), buckets.scale() + 1)
                 - index_of(values.iter().copied().fold(f64::MAX, f64::min), buckets.scale() + 1);
-            prop_assert!(buckets.scale() == MAX_SCALE || spread >= MAX_BUCKETS as i32);
+            prop_assert!(buckets.scale() == Size::default().max_scale || spread >= Size::default().max_buckets as i32);
         }
     }
 }

@@ -9,8 +9,9 @@ use hashbrown::{HashMap, hash_map::Entry};
 
 use super::{
     Scheme,
-    red::{self, Red},
+    red::{self, Common, Red},
     semconv,
+    verdicts::Verdicts,
 };
 use crate::model::{
     ids::ProcessId,
@@ -81,17 +82,17 @@ pub(super) struct Instances {
     config: red::Config,
     by_address: HashMap<usize, Instance>,
     rest: Option<Box<Instance>>,
-    /// Series that there is room for.
-    room: usize,
+    common: Common,
 }
 
 impl Instances {
     pub(super) fn new(config: red::Config) -> Self {
-        Self { config, by_address: HashMap::new(), rest: None, room: SERIES_MAX }
+        let common = Common { room: SERIES_MAX, verdicts: Verdicts::default() };
+        Self { config, by_address: HashMap::new(), rest: None, common }
     }
 
-    /// The instance of a resource, or what stands for all that there is no room for; and the series that there is room for.
-    pub(super) fn get_or_insert(&mut self, resource: &Arc<Resource>) -> (&mut Instance, &mut usize) {
+    /// The instance of a resource, or what stands for all that there is no room for; and what it shares with others.
+    pub(super) fn get_or_insert(&mut self, resource: &Arc<Resource>) -> (&mut Instance, &mut Common) {
         let is_full = self.by_address.len() >= INSTANCES_MAX;
         let instance = match self.by_address.entry(address(resource)) {
             Entry::Occupied(known) => known.into_mut(),
@@ -104,23 +105,29 @@ impl Instances {
                 Box::new(Instance::new(Arc::new(resource), true, config))
             }),
         };
-        (instance, &mut self.room)
+        (instance, &mut self.common)
+    }
+
+    /// What tail rules say.
+    pub(super) const fn verdicts(&mut self) -> &mut Verdicts {
+        &mut self.common.verdicts
     }
 
     pub(super) fn collect(&mut self, now_unix_ns: u64) -> Vec<Metric> {
         let mut metrics = Vec::new();
+        let verdicts = &self.common.verdicts;
         self.by_address.retain(|_, instance| {
             // Before the metrics refer to it.
             let in_use = Arc::strong_count(&instance.resource) > 1;
-            instance.red.collect(&instance.resource, now_unix_ns, &mut metrics);
+            instance.red.collect(&instance.resource, now_unix_ns, verdicts, &mut metrics);
             instance.collect_active(now_unix_ns, &mut metrics);
             in_use
         });
         if let Some(rest) = &mut self.rest {
-            rest.red.collect(&rest.resource, now_unix_ns, &mut metrics);
+            rest.red.collect(&rest.resource, now_unix_ns, verdicts, &mut metrics);
         }
         let series: usize = self.by_address.values().map(|instance| instance.red.len()).sum();
-        self.room = SERIES_MAX.saturating_sub(series);
+        self.common.room = SERIES_MAX.saturating_sub(series);
         metrics
     }
 }
@@ -147,8 +154,8 @@ mod tests {
         labels[0] = Some((semconv::HTTP_RESPONSE_STATUS_CODE, Label::Int(status)));
         let sample =
             Sample { duration_s: 0.1, body_bytes: [None; 2], start_unix_ns: 1, end_unix_ns: 1, exemplar: None };
-        let (instance, room) = instances.get_or_insert(resource);
-        instance.red.record(Family { group: Group::Http, role: Role::Server }, &labels, &sample, room)
+        let (instance, common) = instances.get_or_insert(resource);
+        instance.red.record(Family { group: Group::Http, role: Role::Server }, &labels, &sample, common)
     }
 
     fn counted(metrics: &[Metric]) -> u64 {
@@ -184,6 +191,6 @@ mod tests {
         }
         assert_eq!(overflowed, SERIES_MAX);
         assert_eq!(counted(&instances.collect(2)), 2 * SERIES_MAX as u64);
-        assert_eq!(instances.room, 0);
+        assert_eq!(instances.common.room, 0);
     }
 }

@@ -10,7 +10,7 @@ pub(crate) mod clock;
 mod conventions;
 mod db;
 mod endpoint;
-mod exponential;
+pub(crate) mod exponential;
 pub(crate) mod histogram;
 mod http;
 mod inside;
@@ -31,6 +31,7 @@ mod services;
 mod target;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ use crate::{
         metric::Exemplar,
         net::{ConnectionInfo, Endpoint, Role},
         span::{Link, Resource, Span, Value},
-        trace_context::TraceParent,
+        trace_context::{TraceId, TraceParent},
     },
     procs::{NameSource, selector::Rule},
     trace::{Context, sdks::Paired},
@@ -175,6 +176,16 @@ impl Telemetry {
     /// From now on other sides that only have an address are called as the first of these does that knows it.
     pub(crate) fn set_names(&mut self, names: Vec<Arc<dyn NameSource>>) {
         self.names = names;
+    }
+
+    /// Whether spans are kept by tail rules from now on.
+    pub(crate) fn set_tail_rules(&mut self, is_in_force: bool) {
+        self.red.set_tail_rules(is_in_force);
+    }
+
+    /// Whether traces are kept, as tail rules say.
+    pub(crate) fn on_verdicts(&mut self, traces: impl IntoIterator<Item = (TraceId, bool)>) {
+        self.red.decided(traces);
     }
 
     /// Takes up other secrets.

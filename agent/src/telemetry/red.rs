@@ -13,25 +13,23 @@ use compact_str::CompactString;
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use super::{
-    histogram::{Histogram, Point},
+    histogram::{self, Histogram, Point},
     instruments::{self, Measure},
     semconv,
+    verdicts::Verdicts,
 };
-use crate::{
-    config::HistogramAggregation,
-    model::{
-        exchange::Group,
-        metric::{Exemplar, Metric, Points},
-        net::Role,
-        span::{Attribute, Resource, Value},
-    },
+use crate::model::{
+    exchange::Group,
+    metric::{Exemplar, Metric, Points},
+    net::Role,
+    span::{Attribute, Resource, Value},
 };
 
 /// Settings of the aggregation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Kind of buckets.
-    pub aggregation: HistogramAggregation,
+    /// How values are kept.
+    pub histograms: histogram::Config,
     /// Series per service instance and metric, the overflow's included; at least 1.
     pub max_series: usize,
     /// A series without new values for so long ends.
@@ -40,7 +38,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { aggregation: HistogramAggregation::default(), max_series: 2_000, idle: Duration::from_secs(300) }
+        Self { histograms: histogram::Config::default(), max_series: 2_000, idle: Duration::from_secs(300) }
     }
 }
 
@@ -148,8 +146,8 @@ impl Family {
         2 * self.group as usize + self.role as usize
     }
 
-    fn histogram(self, measure: Measure, aggregation: HistogramAggregation) -> Option<Histogram> {
-        instruments::find(self.group, self.role, measure).map(|it| Histogram::new(aggregation, it.bounds))
+    fn histogram(self, measure: Measure, config: &histogram::Config) -> Option<Histogram> {
+        instruments::find(self.group, self.role, measure).map(|it| Histogram::new(config, it.bounds))
     }
 }
 
@@ -180,18 +178,18 @@ impl Series {
             && mine.next().is_none()
     }
 
-    fn record(&mut self, family: Family, sample: &Sample, aggregation: HistogramAggregation) {
-        let exemplar = sample.exemplar.as_ref();
-        self.updated_unix_ns = self.updated_unix_ns.max(sample.end_unix_ns);
-        self.duration.record(sample.duration_s, exemplar);
+    fn record(&mut self, family: Family, sample: &Sample, config: &histogram::Config, verdicts: &Verdicts) {
+        let (exemplar, at_unix_ns) = (sample.exemplar.as_ref(), sample.end_unix_ns);
+        self.updated_unix_ns = self.updated_unix_ns.max(at_unix_ns);
+        self.duration.record(sample.duration_s, at_unix_ns, exemplar, verdicts);
         let measures = [Measure::RequestSize, Measure::ResponseSize];
         for ((histogram, bytes), measure) in self.sizes.iter_mut().zip(sample.body_bytes).zip(measures) {
             let Some(bytes) = bytes else { continue };
             if histogram.is_none() {
-                *histogram = family.histogram(measure, aggregation).map(Box::new);
+                *histogram = family.histogram(measure, config).map(Box::new);
             }
             if let Some(histogram) = histogram {
-                histogram.record(bytes as f64, exemplar);
+                histogram.record(bytes as f64, at_unix_ns, exemplar, verdicts);
             }
         }
     }
@@ -217,6 +215,15 @@ struct Table {
     overflow: Option<Box<Series>>,
 }
 
+/// What all instances have in common.
+#[derive(Debug)]
+pub(super) struct Common {
+    /// Series that there is room for.
+    pub(super) room: usize,
+    /// Of which spans exemplars may be.
+    pub(super) verdicts: Verdicts,
+}
+
 /// All series of one service instance.
 #[derive(Debug)]
 pub(super) struct Red {
@@ -235,23 +242,24 @@ impl Red {
         self.tables.iter().map(|table| table.series.len()).sum()
     }
 
-    /// Adds an exchange, to a new series only while there is `room` for one more. Returns whether it went to the overflow
+    /// Adds an exchange, to a new series only while there is room for one more. Returns whether it went to the overflow
     /// series.
-    pub(super) fn record(&mut self, family: Family, labels: &Labels<'_>, sample: &Sample, room: &mut usize) -> bool {
-        let Config { aggregation, max_series, .. } = self.config;
+    pub(super) fn record(&mut self, family: Family, labels: &Labels<'_>, sample: &Sample, common: &mut Common) -> bool {
+        let Config { histograms, max_series, .. } = &self.config;
+        let Common { room, verdicts } = common;
         let hash = hash(&self.hasher, labels);
         let Some(table) = self.tables.get_mut(family.index()) else { return false };
-        let full = table.series.len() + 1 >= max_series || *room == 0;
+        let full = table.series.len() + 1 >= *max_series || *room == 0;
         let new = |hash, labels| {
             // Without an instrument of its own an exchange is in none.
-            let duration = family.histogram(Measure::Duration, aggregation)?;
+            let duration = family.histogram(Measure::Duration, histograms)?;
             Some(Series::new(hash, labels, sample.start_unix_ns, duration))
         };
         match table.series.entry(hash, |series| series.hash == hash && series.is(labels), |series| series.hash) {
-            Entry::Occupied(mut series) => series.get_mut().record(family, sample, aggregation),
+            Entry::Occupied(mut series) => series.get_mut().record(family, sample, histograms, verdicts),
             Entry::Vacant(place) if !full => {
                 let Some(mut series) = new(hash, Some(labels)) else { return false };
-                series.record(family, sample, aggregation);
+                series.record(family, sample, histograms, verdicts);
                 place.insert(series);
                 *room -= 1;
             }
@@ -260,7 +268,7 @@ impl Red {
                     table.overflow = new(0, None).map(Box::new);
                 }
                 let Some(series) = &mut table.overflow else { return false };
-                series.record(family, sample, aggregation);
+                series.record(family, sample, histograms, verdicts);
                 return true;
             }
         }
@@ -268,7 +276,13 @@ impl Red {
     }
 
     /// All metrics as of now.
-    pub(super) fn collect(&mut self, resource: &Arc<Resource>, now_unix_ns: u64, out: &mut Vec<Metric>) {
+    pub(super) fn collect(
+        &mut self,
+        resource: &Arc<Resource>,
+        now_unix_ns: u64,
+        verdicts: &Verdicts,
+        out: &mut Vec<Metric>,
+    ) {
         for (family, table) in Family::all().zip(&mut self.tables) {
             let mut points = <[Collected; 3]>::default();
             let overflow = table.overflow.iter_mut().map(|series| &mut **series);
@@ -278,7 +292,8 @@ impl Red {
                 for (histogram, points) in series.histograms().into_iter().zip(&mut points) {
                     let Some(histogram) = histogram.filter(|histogram| !histogram.is_empty()) else { continue };
                     // The wall clock may have been set back since.
-                    let point = histogram.point(start_unix_ns.min(now_unix_ns), updated_unix_ns, now_unix_ns);
+                    let start_unix_ns = start_unix_ns.min(now_unix_ns);
+                    let point = histogram.point(start_unix_ns, updated_unix_ns, now_unix_ns, verdicts);
                     points.push(point, attributes.clone());
                 }
             }
@@ -350,7 +365,7 @@ fn hash(hasher: &DefaultHashBuilder, labels: &Labels<'_>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ids::ProcessId;
+    use crate::{config::HistogramAggregation, model::ids::ProcessId};
 
     const HTTP_SERVER: Family = Family { group: Group::Http, role: Role::Server };
     const HTTP_CLIENT: Family = Family { group: Group::Http, role: Role::Client };
@@ -358,6 +373,10 @@ mod tests {
 
     fn resource() -> Arc<Resource> {
         Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: ProcessId(1) })
+    }
+
+    fn common() -> Common {
+        Common { room: 100, verdicts: Verdicts::default() }
     }
 
     fn labels<'a>(route: &'a str, status: i64) -> Labels<'a> {
@@ -374,7 +393,7 @@ mod tests {
     /// (attributes, start, count) of the durations.
     fn durations(red: &mut Red, now_unix_ns: u64) -> Vec<(Vec<Attribute>, u64, u64)> {
         let mut metrics = Vec::new();
-        red.collect(&resource(), now_unix_ns, &mut metrics);
+        red.collect(&resource(), now_unix_ns, &Verdicts::default(), &mut metrics);
         let metric = metrics.into_iter().find(|metric| metric.name == semconv::HTTP_SERVER_REQUEST_DURATION);
         match metric.map(|metric| metric.points) {
             Some(Points::Histogram(points)) => {
@@ -389,7 +408,7 @@ mod tests {
     fn equal_attributes_share_a_series_and_others_do_not() {
         let mut red = Red::new(Config::default());
         for (route, status) in [("/a", 200), ("/a", 200), ("/a", 500), ("/b", 200)] {
-            red.record(HTTP_SERVER, &labels(route, status), &sample(0.1), &mut 100);
+            red.record(HTTP_SERVER, &labels(route, status), &sample(0.1), &mut common());
         }
         let mut counts: Vec<_> = durations(&mut red, 200).into_iter().map(|point| point.2).collect();
         counts.sort_unstable();
@@ -401,8 +420,8 @@ mod tests {
         let mut red = Red::new(Config::default());
         let mut without = labels("/a", 200);
         without[1] = None;
-        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
-        red.record(HTTP_SERVER, &without, &sample(0.1), &mut 100);
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut common());
+        red.record(HTTP_SERVER, &without, &sample(0.1), &mut common());
         let mut sizes: Vec<_> = durations(&mut red, 200).into_iter().map(|point| point.0.len()).collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [1, 2]);
@@ -413,7 +432,7 @@ mod tests {
         let mut red = Red::new(Config { max_series: 3, ..Config::default() });
         let mut overflowed = 0;
         for route in ["/a", "/b", "/c", "/d", "/a", "/c"] {
-            overflowed += usize::from(red.record(HTTP_SERVER, &labels(route, 200), &sample(0.1), &mut 100));
+            overflowed += usize::from(red.record(HTTP_SERVER, &labels(route, 200), &sample(0.1), &mut common()));
         }
         let points = durations(&mut red, 200);
         assert_eq!((points.len(), overflowed), (3, 3));
@@ -425,9 +444,9 @@ mod tests {
     #[test]
     fn cumulative_points_count_since_the_series_began() {
         let mut red = Red::new(Config::default());
-        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut common());
         assert_eq!(durations(&mut red, 200)[0].2, 1);
-        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut common());
         let points = durations(&mut red, 300);
         assert_eq!((points[0].1, points[0].2), (100, 2));
         assert_eq!(durations(&mut red, 400)[0].2, 2);
@@ -437,7 +456,7 @@ mod tests {
     #[test]
     fn a_series_without_new_values_ends() {
         let mut red = Red::new(Config { idle: Duration::from_nanos(1_000), ..Config::default() });
-        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut common());
         assert_eq!(durations(&mut red, 1_100).len(), 1);
         // It is shown once more by whoever asks first.
         assert_eq!(durations(&mut red, 1_151).len(), 1);
@@ -447,10 +466,10 @@ mod tests {
     #[test]
     fn sizes_are_metrics_of_their_own_where_they_are_known() {
         let mut red = Red::new(Config::default());
-        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut 100);
-        red.record(RPC_CLIENT, &labels("/a", 200), &Sample { body_bytes: [None; 2], ..sample(0.1) }, &mut 100);
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut common());
+        red.record(RPC_CLIENT, &labels("/a", 200), &Sample { body_bytes: [None; 2], ..sample(0.1) }, &mut common());
         let mut metrics = Vec::new();
-        red.collect(&resource(), 200, &mut metrics);
+        red.collect(&resource(), 200, &Verdicts::default(), &mut metrics);
         let names: Vec<_> = metrics.iter().map(|metric| (metric.name, metric.unit)).collect();
         assert_eq!(
             names,
@@ -465,12 +484,15 @@ mod tests {
     #[test]
     fn exponential_histograms_if_asked() {
         let mut red = Red::new(Config {
-            aggregation: HistogramAggregation::Base2ExponentialBucketHistogram,
+            histograms: histogram::Config {
+                aggregation: HistogramAggregation::Base2ExponentialBucketHistogram,
+                ..histogram::Config::default()
+            },
             ..Config::default()
         });
-        red.record(HTTP_CLIENT, &labels("/a", 200), &sample(0.1), &mut 100);
+        red.record(HTTP_CLIENT, &labels("/a", 200), &sample(0.1), &mut common());
         let mut metrics = Vec::new();
-        red.collect(&resource(), 200, &mut metrics);
+        red.collect(&resource(), 200, &Verdicts::default(), &mut metrics);
         assert!(matches!(&metrics[0].points, Points::ExponentialHistogram(points) if points[0].count == 1));
     }
 }

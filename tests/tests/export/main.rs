@@ -473,6 +473,7 @@ impl MetricSource for Everything {
                     max: 0.9,
                     bounds: &[0.1, 0.5],
                     buckets: vec![0, count, 0],
+                    native: None,
                     exemplars: vec![exemplar.clone()],
                 }]),
             ),

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, timeout_at},
 };
 
-use crate::export::{MetricSource, collect, prometheus::page};
+use crate::export::{MetricSource, collect, prometheus};
 
 /// Prints metrics until it is shut down.
 pub(crate) struct Metrics {
@@ -52,6 +52,6 @@ async fn print(sources: Vec<Arc<dyn MetricSource>>) {
 
 fn write(sources: &[Arc<dyn MetricSource>], to: &mut impl Write) -> io::Result<()> {
     let (_, metrics) = collect(sources);
-    to.write_all(page(&metrics).as_bytes())?;
+    to.write_all(prometheus::text(&metrics).as_bytes())?;
     to.flush()
 }

@@ -137,6 +137,7 @@ impl Point for HistogramPoint {
 
     fn prior(mut self) -> PriorPoint {
         self.exemplars = Vec::new();
+        self.native = None;
         PriorPoint::Histogram(self)
     }
 
@@ -257,6 +258,7 @@ mod tests {
             max: 0.9,
             bounds: &[0.5],
             buckets: buckets.to_vec(),
+            native: None,
             exemplars: vec![],
         };
         let mut later = point(7, &[5, 2]);

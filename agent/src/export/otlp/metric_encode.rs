@@ -300,6 +300,7 @@ mod tests {
             max: 0.4,
             bounds: &[0.1, 1.0],
             buckets: vec![2, 1, 0],
+            native: None,
             exemplars: vec![Exemplar {
                 at_unix_ns: 5,
                 value: 0.4,

@@ -1,37 +1,59 @@
-//! Metrics for Prometheus: one page, made when it is asked for.
+//! Metrics for Prometheus: one page, made when it is asked for, in the format that is asked for.
 
-mod exposition;
+mod family;
+mod format;
 mod pages;
+mod protobuf;
+mod text;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Bytes,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 
-pub(in crate::export) use exposition::page;
-
-use self::pages::MetricsPage;
+use self::{format::Format, pages::MetricsPage};
 use super::MetricSource;
+use crate::model::metric::Metric;
 
 /// The page at `path`, without series that have had no new value for `ttl`.
 pub(super) fn routes(path: &str, sources: Vec<Arc<dyn MetricSource>>, ttl: Duration) -> Router {
     let metrics = Arc::new(MetricsPage::new(sources, ttl));
-    let answer = move || {
+    let answer = move |headers: HeaderMap| {
         let metrics = Arc::clone(&metrics);
-        async move { answer(metrics.current().await) }
+        let format = accepted(&headers);
+        async move { answer(metrics.current(format).await, format) }
     };
     Router::new().route(path, get(answer))
 }
 
-fn answer(page: Option<Bytes>) -> Response {
-    const KIND: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+/// The page of these metrics as text.
+pub(super) fn text(metrics: &[Metric]) -> String {
+    text::page(metrics, Format::Text)
+}
+
+fn page(metrics: &[Metric], format: Format) -> Vec<u8> {
+    match format {
+        Format::Text | Format::OpenMetrics => text::page(metrics, format).into_bytes(),
+        Format::Protobuf => protobuf::page(metrics),
+    }
+}
+
+fn accepted(headers: &HeaderMap) -> Format {
+    let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    Format::accepted(&accept.join(","))
+}
+
+fn answer(page: Option<Bytes>, format: Format) -> Response {
+    let kind = HeaderValue::from_static(format.content_type());
     match page {
-        Some(page) => ([(header::CONTENT_TYPE, KIND)], page).into_response(),
+        Some(page) => {
+            ([(header::CONTENT_TYPE, kind), (header::VARY, HeaderValue::from_static("Accept"))], page).into_response()
+        }
         None => (StatusCode::SERVICE_UNAVAILABLE, "the metrics could not be collected\n").into_response(),
     }
 }

@@ -10,10 +10,11 @@ use tokio::sync::Mutex;
 
 use super::{
     super::{MetricSource, collect_updated},
-    exposition::page,
+    format::Format,
+    page,
 };
 
-/// Most bytes of pages that clients read at once. Beyond, who asks gets the one that was made last.
+/// Most bytes of pages that clients read at once. Beyond, who asks gets the one of its format that was made last.
 const READ_MAX: usize = 16 << 20;
 
 /// See the module.
@@ -23,8 +24,8 @@ pub(super) struct MetricsPage {
     made: Mutex<Made>,
 }
 
-/// Pages that somebody reads, the newest last, each with the time since when it was made.
-type Made = Vec<(Instant, Weak<String>)>;
+/// Pages that somebody reads, the newest last, each with its format and the time since when it was made.
+type Made = Vec<(Format, Instant, Weak<Vec<u8>>)>;
 
 impl MetricsPage {
     pub(super) fn new(sources: Vec<Arc<dyn MetricSource>>, ttl: Duration) -> Self {
@@ -32,13 +33,13 @@ impl MetricsPage {
     }
 
     /// The page as of now, or a little later; `None` if a source failed.
-    pub(super) async fn current(&self) -> Option<Bytes> {
+    pub(super) async fn current(&self, format: Format) -> Option<Bytes> {
         let asked = Instant::now();
         let mut made = self.made.lock().await;
-        made.retain(|(_, page)| page.strong_count() > 0);
-        let read: usize = made.iter().filter_map(|(_, page)| page.upgrade()).map(|page| page.len()).sum();
+        made.retain(|(_, _, page)| page.strong_count() > 0);
+        let read: usize = made.iter().filter_map(|(_, _, page)| page.upgrade()).map(|page| page.len()).sum();
         // Others have waited too: what was begun after the question answers it.
-        if let Some((since, page)) = made.last()
+        if let Some((_, since, page)) = made.iter().rfind(|(its, _, _)| *its == format)
             && (*since >= asked || read >= READ_MAX)
             && let Some(page) = page.upgrade()
         {
@@ -47,18 +48,18 @@ impl MetricsPage {
         let since = Instant::now();
         let (sources, ttl) = (Arc::clone(&self.sources), self.ttl);
         // Sources may have to wait for the pipeline, and large pages take a while.
-        let text = tokio::task::spawn_blocking(move || page(&collect_updated(&sources, ttl).1)).await.ok()?;
-        let page = Arc::new(text);
-        made.push((since, Arc::downgrade(&page)));
+        let write = move || page(&collect_updated(&sources, ttl).1, format);
+        let page = Arc::new(tokio::task::spawn_blocking(write).await.ok()?);
+        made.push((format, since, Arc::downgrade(&page)));
         Some(Bytes::from_owner(Held(page)))
     }
 }
 
 /// One reader's hold on a page.
-struct Held(Arc<String>);
+struct Held(Arc<Vec<u8>>);
 
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
+        &self.0
     }
 }

@@ -1,3 +1,8 @@
+//! The server's answers; what stands in them is tested by format.
+
+mod protobuf;
+mod text;
+
 use std::{
     net::SocketAddr,
     sync::{Mutex, mpsc},
@@ -60,8 +65,12 @@ fn start(series: usize) -> (Runtime, Server, Arc<Source>, mpsc::Sender<()>) {
 }
 
 async fn get(addr: SocketAddr, path: &str) -> String {
+    get_as(addr, path, "*/*").await
+}
+
+async fn get_as(addr: SocketAddr, path: &str, accept: &str) -> String {
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\n\r\n").as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
@@ -109,5 +118,24 @@ fn slow_readers_of_a_large_page_share_it() {
         }
         let made = *source.asked.lock().unwrap();
         assert!(made < 8, "{made} pages of 10 MB and more are held at once");
+    });
+}
+
+#[test]
+fn each_scraper_gets_its_own_format() {
+    let (runtime, server, _source, allow) = start(1);
+    drop(allow);
+    runtime.block_on(async {
+        // One is still read while the next asks.
+        let mut slow = TcpStream::connect(server.addr()).await.unwrap();
+        slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        for (accept, kind, end) in [
+            ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text; version=1.0.0", "# EOF\n"),
+            ("text/plain", "text/plain; version=0.0.4", "\n"),
+        ] {
+            let answer = get_as(server.addr(), "/metrics", accept).await;
+            assert!(answer.to_ascii_lowercase().contains(&format!("content-type: {kind}")), "{answer}");
+            assert!(answer.ends_with(end) && answer.contains("\nasked_total{"), "{answer}");
+        }
     });
 }
