@@ -29,7 +29,7 @@ pub mod config {
 pub mod export {
     pub use crate::export::{
         ExportConfig, Exporters, Fate, Ledger, MetricSource, OTLP,
-        config::{Print, Temporality},
+        config::{Print, SpoolConfig, Temporality},
     };
 }
 

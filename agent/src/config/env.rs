@@ -124,6 +124,10 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_BACKOFF_INITIAL_INTERVAL", "otel_traces_export.backoff_initial_interval", Form::Text),
     ("OTEL_EBPF_BACKOFF_MAX_INTERVAL", "otel_traces_export.backoff_max_interval", Form::Text),
     ("OTEL_EBPF_BACKOFF_MAX_ELAPSED_TIME", "otel_traces_export.backoff_max_elapsed_time", Form::Text),
+    ("OTEL_EBPF_EXPORT_SPOOL_DIR", "export.spool.dir", Form::Text),
+    ("OTEL_EBPF_EXPORT_SPOOL_MAX_BYTES", "export.spool.max_bytes", Form::Text),
+    ("BEYLA_RS_EXPORT_SPOOL_DIR", "export.spool.dir", Form::Text),
+    ("BEYLA_RS_EXPORT_SPOOL_MAX_BYTES", "export.spool.max_bytes", Form::Text),
     ("OTEL_EBPF_PROMETHEUS_PORT", "prometheus_export.port", Form::Text),
     ("OTEL_EBPF_PROMETHEUS_PATH", "prometheus_export.path", Form::Text),
     ("OTEL_EBPF_PROMETHEUS_TTL", "prometheus_export.ttl", Form::Text),
@@ -281,7 +285,7 @@ fn unknown(name: &str, value: &str, warnings: &mut Vec<Problem>) {
         None => return,
     };
     let ours = || TABLE.iter().map(|(name, ..)| *name).chain([CONFIG_PATH]);
-    if ours().any(|known| known == canonical) || is_service_link(name, value) {
+    if ours().any(|known| known == canonical || known == name) || is_service_link(name, value) {
         return;
     }
     let message = match obi::unsupported_variables().find(|(env, _)| *env == canonical) {

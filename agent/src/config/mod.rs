@@ -6,6 +6,7 @@ mod de;
 mod discovery;
 mod env;
 mod error;
+mod export;
 mod keys;
 mod load;
 mod node;
@@ -38,6 +39,7 @@ pub(crate) use attributes::{Attributes, Enable, HostId, InsideAttributes, Instan
 pub(crate) use discovery::{Criterion, Discovery, Sdk, Selection, Signal};
 pub use env::Environment;
 pub(crate) use error::{ConfigError, Problem};
+pub(crate) use export::{Export, Spool};
 pub(crate) use load::check_file;
 pub use load::{FlagLayer, Loaded, Sources};
 pub use otlp::Temporality;
@@ -93,6 +95,8 @@ pub struct Config {
     pub otel_traces_export: TracesExport,
     /// OTLP metrics.
     pub otel_metrics_export: MetricsExport,
+    /// How what is sent waits.
+    pub export: Export,
     /// Where spans and metrics go at all.
     pub exporters: Exporters,
     /// Metrics on a port of their own.
@@ -140,6 +144,7 @@ impl Default for Config {
             otlp: Otlp::default(),
             otel_traces_export: TracesExport::default(),
             otel_metrics_export: MetricsExport::default(),
+            export: Export::default(),
             exporters: Exporters::default(),
             prometheus_export: PrometheusExport::default(),
             listen: Listen::On((std::net::Ipv4Addr::LOCALHOST, 9464).into()),

@@ -1,8 +1,8 @@
 //! Options that are right by themselves and wrong together, or out of their range.
 
 use super::{
-    Config, Criterion, Exporter, Listen, Node, OtlpTarget, Period, Print, Problem, Propagator, Protocol, Sampler, Tail,
-    node::Origin,
+    Config, Criterion, Exporter, Listen, Node, OtlpTarget, Period, Print, Problem, Propagator, Protocol, Sampler,
+    Spool, Tail, node::Origin,
 };
 
 use crate::model::baggage;
@@ -172,6 +172,14 @@ impl Check<'_> {
             "ebpf.capture_bytes",
             format!("{capture} is not from {MIN_CAPTURE_BYTES} to {most}"),
         );
+        let (spool, least) = (&config.export.spool, Spool::LEAST_BYTES);
+        self.require(
+            spool.max_bytes >= least,
+            "export.spool.max_bytes",
+            format!("{} is less than {least}, which holds a few requests", spool.max_bytes),
+        );
+        let is_right = spool.dir.as_ref().is_none_or(|dir| dir.is_absolute());
+        self.require(is_right, "export.spool.dir", "must begin with `/`");
         let (copies, most) = (config.ebpf.standby_programs.unwrap_or(0), ebpf_common::policy::STANDBY_MAX);
         self.require(copies <= most, "ebpf.standby_programs", format!("{copies} is not from 0 to {most}"));
     }

@@ -31,6 +31,11 @@ pub(super) trait SpanConsumer: Send + Sync {
     /// The metric by which the bytes are told that wait.
     fn waits_as(&self) -> &'static SelfMetric;
 
+    /// Bytes that it keeps on disk; `None` where it keeps none there.
+    fn spool_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether it still works.
     fn is_alive(&self) -> bool {
         true

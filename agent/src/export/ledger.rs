@@ -13,12 +13,26 @@ pub enum Fate {
     DroppedFailed,
     /// It was not known to be delivered when the time to stop had come.
     DroppedShutdown,
+    /// It had to make room in the spool.
+    DroppedSpoolFull,
+    /// What the spool held of it cannot be read any more.
+    DroppedSpoolDamaged,
+    /// It is in the spool, for the next agent.
+    LeftInSpool,
 }
 
 impl Fate {
     /// All of them, in the order of [`Ledger::counts`].
-    pub const ALL: [Self; 5] =
-        [Self::Sent, Self::Rejected, Self::DroppedQueueFull, Self::DroppedFailed, Self::DroppedShutdown];
+    pub const ALL: [Self; 8] = [
+        Self::Sent,
+        Self::Rejected,
+        Self::DroppedQueueFull,
+        Self::DroppedFailed,
+        Self::DroppedShutdown,
+        Self::DroppedSpoolFull,
+        Self::DroppedSpoolDamaged,
+        Self::LeftInSpool,
+    ];
 
     /// Value of the attribute `outcome`.
     #[must_use]
@@ -29,6 +43,9 @@ impl Fate {
             Self::DroppedQueueFull => "dropped_queue_full",
             Self::DroppedFailed => "dropped_failed",
             Self::DroppedShutdown => "dropped_shutdown",
+            Self::DroppedSpoolFull => "dropped_spool_full",
+            Self::DroppedSpoolDamaged => "dropped_spool_damaged",
+            Self::LeftInSpool => "left_in_spool",
         }
     }
 }
@@ -40,7 +57,9 @@ pub struct Ledger {
     pub pushed: u64,
     /// Waiting or under way.
     pub queued: u64,
-    /// Bytes that wait or are under way.
+    /// Of these, in the spool on disk.
+    pub spooled: u64,
+    /// Bytes of memory that wait or are under way.
     pub queued_bytes: u64,
     counts: [u64; Fate::ALL.len()],
 }
@@ -55,7 +74,7 @@ impl Ledger {
     /// Items lost, whatever the reason.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.counts.iter().sum::<u64>() - self.count(Fate::Sent)
+        self.counts.iter().sum::<u64>() - self.count(Fate::Sent) - self.count(Fate::LeftInSpool)
     }
 
     /// New items wait.
@@ -76,6 +95,25 @@ impl Ledger {
         self.queued = self.queued.saturating_sub(items);
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
         self.add(items, outcome);
+    }
+
+    /// Items that waited in memory, in so many bytes, wait in the spool now.
+    pub(crate) fn put_aside(&mut self, items: u64, bytes: u64) {
+        self.spooled += items;
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+    }
+
+    /// Items that an earlier agent has left in the spool wait again.
+    pub(crate) fn recover(&mut self, items: u64) {
+        self.pushed += items;
+        self.queued += items;
+        self.spooled += items;
+    }
+
+    /// Items that waited in the spool have come to an end.
+    pub(crate) fn settle_spooled(&mut self, items: u64, outcome: Fate) {
+        self.spooled = self.spooled.saturating_sub(items);
+        self.settle(items, 0, outcome);
     }
 
     fn add(&mut self, items: u64, outcome: Fate) {

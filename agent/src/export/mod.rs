@@ -205,6 +205,14 @@ impl Exporters {
             if undelivered > 0 {
                 tracing::warn!(consumer, undelivered, "stopped with spans that could not be delivered in time");
             }
+            let left = ledger.count(Fate::LeftInSpool);
+            if left > 0 {
+                tracing::info!(
+                    consumer,
+                    spans = left,
+                    "what could not be delivered waits in the spool for the next start"
+                );
+            }
         }
         report
     }

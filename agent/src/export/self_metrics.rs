@@ -63,6 +63,10 @@ impl MetricSource for Counters {
             let ledger = consumer.ledger();
             metrics.push(self.by_outcome(consumer.counted_as(), &ledger));
             metrics.push(self.reporter.count(consumer.waits_as(), ledger.queued_bytes));
+            if let Some(bytes) = consumer.spool_bytes() {
+                metrics.push(self.reporter.count(&self_metric::EXPORT_SPOOL_SPANS, ledger.spooled));
+                metrics.push(self.reporter.count(&self_metric::EXPORT_SPOOL_BYTES, bytes));
+            }
         }
         let limit = |it: &Arc<dyn SpanConsumer>| ([Value::Static(it.name())], it.max_bytes() as f64);
         metrics.push(self.reporter.by(&self_metric::EXPORT_QUEUE_LIMIT, self.consumers.iter().map(limit)));

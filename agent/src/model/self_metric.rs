@@ -98,6 +98,10 @@ list! {
         "Bytes of spans that wait for the OTLP receiver or are under way.";
     EXPORT_QUEUE_LIMIT Gauge "beyla_rs.export.queue.limit" "By" ["consumer"]
         "Most bytes of spans that may wait for a consumer: `otlp`, `console`.";
+    EXPORT_SPOOL_SPANS UpDownCounter "beyla_rs.export.spool.spans" "{span}" []
+        "Spans that wait on disk for the OTLP receiver; only where `export.spool.dir` is set, as is the next.";
+    EXPORT_SPOOL_BYTES UpDownCounter "beyla_rs.export.spool.bytes" "By" []
+        "Bytes of the spool's files.";
     EXPORT_METRIC_POINTS Counter "beyla_rs.export.metric_points" "{data_point}" ["outcome"]
         "Metric points given to the OTLP exporter, by what became of them.";
     PRINT_SPANS Counter "beyla_rs.print.spans" "{span}" ["outcome"]

@@ -193,7 +193,7 @@ mod tests {
         config::{Print, Protocol},
         export::{
             ExportConfig, Exporters,
-            config::{Endpoint, OtlpConfig},
+            config::{Endpoint, OtlpConfig, SpoolConfig},
         },
         telemetry::{
             Config, Telemetry,
@@ -211,6 +211,7 @@ mod tests {
         let everything = ExportConfig {
             traces: Some(to.clone()),
             metrics: Some(to),
+            spool: Some(SpoolConfig { dir: tempfile::tempdir().unwrap().path().to_owned(), max_bytes: 1 << 20 }),
             print: Print::Json,
             listen: Vec::new(),
             ..ExportConfig::default()

@@ -20,13 +20,13 @@ use crate::{
         backend::{Backend, UnknownBackend},
     },
     config::{
-        self, Attributes, Config, Discovery, Ebpf, HostId, IgnoreMode, InstanceId, Kubernetes, MetricsExport,
+        self, Attributes, Config, Discovery, Ebpf, Export, HostId, IgnoreMode, InstanceId, Kubernetes, MetricsExport,
         NameOrigin, NameResolver, Naming, OtlpTarget, PrometheusExport, Sampling, Tail, TracesExport, Unmatched,
     },
     conn,
     export::{
         ConfigError, ExportConfig,
-        config::{BatchConfig, Endpoint, Headers, OtlpConfig, PrometheusConfig, RetryConfig, TlsConfig},
+        config::{BatchConfig, Endpoint, Headers, OtlpConfig, PrometheusConfig, RetryConfig, SpoolConfig, TlsConfig},
     },
     model::{ids::ProcessId, propagation::Propagation},
     procs::{
@@ -104,6 +104,7 @@ impl Settings {
             otlp: _,
             otel_traces_export,
             otel_metrics_export,
+            export: Export { spool },
             // What says where each signal goes: `Config::otlp_traces`, `serves_prometheus`, `prints_metrics`, `print_mode` …
             exporters: _,
             print: _,
@@ -251,6 +252,7 @@ impl Settings {
                     ..BatchConfig::default()
                 },
                 retry: RetryConfig { max: backoff_max_interval.0, initial: backoff_initial_interval.0 },
+                spool: self::spool(spool),
                 metric_interval: interval.0,
                 metric_timeout: metric_timeout.0,
                 metric_ttl: metric_ttl.0,
@@ -367,6 +369,11 @@ fn addresses(listen: config::Listen, port: u16) -> Vec<SocketAddr> {
     // The same port on every address serves the one that is named too.
     let named = listen.filter(|address| port != Some(address.port()));
     named.into_iter().chain(port.map(|port| (Ipv4Addr::UNSPECIFIED, port).into())).collect()
+}
+
+fn spool(spool: &config::Spool) -> Option<SpoolConfig> {
+    let config::Spool { dir, max_bytes } = spool;
+    Some(SpoolConfig { dir: dir.clone()?, max_bytes: *max_bytes })
 }
 
 fn otlp(target: OtlpTarget) -> Result<OtlpConfig, SettingsError> {

@@ -16,3 +16,4 @@ mod node;
 mod python;
 mod readers;
 mod recordings;
+mod spool;

@@ -21,6 +21,8 @@ pub struct ExportConfig {
     pub batch: BatchConfig,
     /// How failed requests are repeated.
     pub retry: RetryConfig,
+    /// Where spans wait that a receiver does not take; `None`: in memory alone.
+    pub spool: Option<SpoolConfig>,
     /// Time between two exports of metrics.
     pub metric_interval: Duration,
     /// Whether sums and histograms are sent since their start or since the last export.
@@ -68,6 +70,7 @@ impl Default for ExportConfig {
             metrics: None,
             batch: BatchConfig::default(),
             retry: RetryConfig::default(),
+            spool: None,
             metric_interval: Duration::from_secs(60),
             temporality: Temporality::default(),
             metric_timeout: Duration::from_secs(30),
@@ -157,6 +160,15 @@ impl Default for BatchConfig {
             export_timeout: None,
         }
     }
+}
+
+/// Spans on disk, for each receiver of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolConfig {
+    /// The folder; each receiver has one in it.
+    pub dir: PathBuf,
+    /// Most bytes of files for a receiver. The oldest make room.
+    pub max_bytes: u64,
 }
 
 /// Exponential back-off: the wait doubles from `initial` to `max`, each with up to half of it taken off at random.

@@ -105,8 +105,9 @@ impl Delivery {
     /// that the receiver rejected.
     pub(super) async fn deliver(&self, request: &Outgoing) -> (Fate, u64) {
         let mut stop_at = self.stop_at.clone();
-        let give_up_at = self.limit.map(|limit| Instant::now() + limit);
-        let longest_at = self.longest.map(|longest| Instant::now() + longest);
+        // What was put aside waits until the receiver takes it, or its room is needed.
+        let end = |limit: Option<Duration>| Some(Instant::now() + limit.filter(|_| request.since.is_some())?);
+        let (give_up_at, longest_at) = (end(self.limit), end(self.longest));
         let successes_before = self.successes.load(Ordering::Relaxed);
         let (mut tries, mut unanswered, mut failed_at, mut tries_stopping) = (0, 0, 0, 0);
         let mut lane = None;
@@ -164,6 +165,26 @@ impl Delivery {
                 return (self.out_of_time(&stop_at), 0);
             }
         }
+    }
+
+    /// The same with one attempt and no waiting; `None`: it was not taken, and may be sent again.
+    pub(super) async fn offer(&self, request: &Outgoing) -> Option<(Fate, u64)> {
+        if self.is_away() || self.asked_to_wait().is_some() {
+            return None;
+        }
+        match self.judged(self.transport.send(request.message.clone()).await, request) {
+            Ok(ended) => Some(ended),
+            Err((after, _, error)) => {
+                self.failed(&error, "will try again");
+                self.heed(after);
+                None
+            }
+        }
+    }
+
+    /// Whether the receiver is not there, or has too much to do, as far as is known.
+    pub(super) fn is_away(&self) -> bool {
+        self.health().is_away
     }
 
     /// What became of a request by this answer, or why it may be tried again.

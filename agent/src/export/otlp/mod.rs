@@ -8,9 +8,10 @@ mod metric_encode;
 mod metrics;
 mod queue;
 mod spans;
+mod spool;
 mod transport;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time::Instant};
 
@@ -19,6 +20,7 @@ pub(crate) use transport::TransportError;
 use self::{
     delivery::{Delivery, StopAt},
     queue::SpanQueue,
+    spool::Spool,
     transport::Signal,
 };
 use super::{
@@ -79,6 +81,8 @@ fn delivery(
 pub(super) struct Spans {
     queue: Arc<SpanQueue>,
     max_bytes: u64,
+    /// Where there is to be one; set once it is open.
+    spool: Option<Arc<OnceLock<Spool>>>,
     task: Task,
 }
 
@@ -94,8 +98,16 @@ impl Spans {
         let limits = [batch.export_timeout; 2];
         let delivery = delivery(Signal::Traces, to, config, limits, runtime, stop_at.clone())?;
         let queue = Arc::new(SpanQueue::new(batch.clone()));
-        let handle = runtime.spawn(spans::run(Arc::clone(&queue), delivery, batch.clone(), stop_at));
-        Ok(Some(Self { queue, max_bytes: batch.max_queue_bytes as u64, task: Task::new(stop, handle) }))
+        let spool = config.spool.as_ref().map(|_| Arc::default());
+        let work = spans::Work {
+            queue: Arc::clone(&queue),
+            delivery,
+            config: batch.clone(),
+            spool: config.spool.clone().zip(spool.clone()).map(|(at, opened)| (at, to.clone(), opened)),
+            stop_at,
+        };
+        let task = Task::new(stop, runtime.spawn(spans::run(work)));
+        Ok(Some(Self { queue, max_bytes: batch.max_queue_bytes as u64, spool, task }))
     }
 }
 
@@ -122,6 +134,10 @@ impl SpanConsumer for Spans {
 
     fn waits_as(&self) -> &'static SelfMetric {
         &self_metric::EXPORT_QUEUE_BYTES
+    }
+
+    fn spool_bytes(&self) -> Option<u64> {
+        self.spool.as_ref().map(|spool| spool.get().map_or(0, Spool::bytes))
     }
 
     fn is_alive(&self) -> bool {

@@ -108,7 +108,7 @@ impl SpanQueue {
             return Some(Fate::DroppedShutdown);
         }
         let full = state.used_bytes() >= self.limits.max_queue_bytes
-            || self.limits.max_queue_spans.is_some_and(|most| state.ledger.queued >= most as u64);
+            || self.limits.max_queue_spans.is_some_and(|most| state.in_memory() >= most as u64);
         full.then_some(Fate::DroppedQueueFull)
     }
 
@@ -145,19 +145,19 @@ impl SpanQueue {
         let (spans, cost) = (chunk.spans as u64, chunk.cost());
         let new_resources = state.hold_resources(&chunk);
         let fits = state.used_bytes() + new_resources + cost <= self.limits.max_queue_bytes
-            && self.limits.max_queue_spans.is_none_or(|most| state.ledger.queued + spans <= most as u64);
+            && self.limits.max_queue_spans.is_none_or(|most| state.in_memory() + spans <= most as u64);
         state.resource_bytes += new_resources;
         if !fits {
             state.release_resources(&chunk);
             return state.ledger.refuse(spans, Fate::DroppedQueueFull);
         }
         state.ledger.enqueue(spans, cost as u64);
-        let was = (state.waiting.is_empty(), self.full_batch(&state));
+        let was = (state.waiting.is_empty(), self.full_batch(&state), self.half_full(&state));
         state.oldest.get_or_insert(chunk.since);
         state.waiting_spans += chunk.spans;
         state.waiting_bytes += chunk.bytes.len();
         state.waiting.push_back(chunk);
-        let now = (false, self.full_batch(&state));
+        let now = (false, self.full_batch(&state), self.half_full(&state));
         drop(state);
         if was != now {
             self.changed.notify_one();
@@ -166,6 +166,16 @@ impl SpanQueue {
 
     fn full_batch(&self, state: &State) -> bool {
         state.waiting_spans >= self.limits.max_batch_spans || state.waiting_bytes >= self.limits.max_batch_bytes
+    }
+
+    fn half_full(&self, state: &State) -> bool {
+        state.used_bytes() >= self.limits.max_queue_bytes / 2
+            || self.limits.max_queue_spans.is_some_and(|most| state.in_memory() >= (most as u64).div_ceil(2))
+    }
+
+    /// Whether it is time to put what waits aside, if nobody takes it.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.half_full(&self.lock())
     }
 
     pub(super) fn waiting(&self) -> Waiting {
@@ -215,6 +225,24 @@ impl SpanQueue {
             state.ledger.settle(chunk.spans as u64, cost, Fate::DroppedShutdown);
         }
         (state.waiting_spans, state.waiting_bytes, state.oldest) = (0, 0, None);
+        let left = state.ledger.spooled;
+        state.ledger.settle_spooled(left, Fate::LeftInSpool);
+    }
+
+    /// Spans of an earlier agent wait in the spool; so many more were in it and cannot be read.
+    pub(super) fn recover(&self, spans: u64, lost: u64) {
+        let mut state = self.lock();
+        state.ledger.recover(spans);
+        state.ledger.refuse(lost, Fate::DroppedSpoolDamaged);
+    }
+
+    /// Spans that waited in the spool have come to an end.
+    pub(super) fn settle_spooled(&self, spans: u64, outcome: Fate) {
+        let mut state = self.lock();
+        // Once it is closed they are counted as left there.
+        if !state.closed {
+            state.ledger.settle_spooled(spans, outcome);
+        }
     }
 
     /// The counts at this moment; `queued_bytes` with the resources that waiting spans hold alive.
@@ -231,6 +259,11 @@ impl SpanQueue {
 }
 
 impl State {
+    /// Spans that wait in memory or are under way.
+    fn in_memory(&self) -> u64 {
+        self.ledger.queued.saturating_sub(self.ledger.spooled)
+    }
+
     fn used_bytes(&self) -> usize {
         usize::try_from(self.ledger.queued_bytes).unwrap_or(usize::MAX).saturating_add(self.resource_bytes)
     }
@@ -304,6 +337,18 @@ impl Batch {
             })
         });
         self.queue.buffers.filled(|out| encode::request(slices, out))
+    }
+
+    /// Ends the batch: its spans wait in the spool.
+    pub(super) fn put_aside(mut self) {
+        let mut state = self.queue.lock();
+        if state.closed {
+            state.ledger.settle(self.spans, self.cost, Fate::LeftInSpool);
+        } else {
+            state.ledger.put_aside(self.spans, self.cost);
+        }
+        drop(state);
+        (self.spans, self.cost) = (0, 0);
     }
 
     /// Ends the batch: `rejected` of its spans were refused by the receiver, the others had `outcome`.
