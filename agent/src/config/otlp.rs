@@ -31,6 +31,8 @@ pub enum Compression {
     None,
     /// gzip.
     Gzip,
+    /// zstd: smaller than gzip for less of the processor, where the receiver takes it (the OpenTelemetry Collector does).
+    Zstd,
 }
 
 /// `http://` or `https://` URL of a collector.

@@ -1,4 +1,4 @@
-//! An OTLP receiver: real OTLP over gRPC and HTTP (protobuf and JSON, gzip, TLS), in the test's own process, on ports that
+//! An OTLP receiver: real OTLP over gRPC and HTTP (protobuf and JSON, gzip, zstd, TLS), in the test's own process, on ports that
 //! the system chooses. It remembers what it was sent, looks for what no exporter should send, and answers badly on demand.
 //!
 //! ```no_run

@@ -85,9 +85,17 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
 async fn grpc(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Body>, Infallible> {
     let service = Otlp { shared };
     if request.uri().path().starts_with("/opentelemetry.proto.collector.trace.v1.TraceService/") {
-        TraceServiceServer::new(service).accept_compressed(CompressionEncoding::Gzip).call(request).await
+        TraceServiceServer::new(service)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .call(request)
+            .await
     } else if request.uri().path().starts_with("/opentelemetry.proto.collector.metrics.v1.MetricsService/") {
-        MetricsServiceServer::new(service).accept_compressed(CompressionEncoding::Gzip).call(request).await
+        MetricsServiceServer::new(service)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .call(request)
+            .await
     } else {
         Ok(Status::unimplemented("no such service").into_http())
     }
@@ -292,6 +300,10 @@ async fn http(request: Request<Incoming>, form: Form, shared: Arc<Shared>) -> Re
             }
             plain_body
         }
+        Some(b"zstd") => match zstd::decode_all(&body[..]) {
+            Ok(body) => body,
+            Err(_) => return plain(StatusCode::BAD_REQUEST, "no zstd"),
+        },
         Some(_) => return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown encoding"),
     };
     if head.method != http::Method::POST {

@@ -142,7 +142,7 @@ fn assert_balanced(ledger: &Ledger) {
 #[test]
 fn spans_arrive_as_they_were_in_every_protocol_plain_and_compressed() {
     for protocol in PROTOCOLS {
-        for compression in ["none", "gzip"] {
+        for compression in ["none", "gzip", "zstd"] {
             let receiver = Receiver::start();
             let variables = [
                 ("OTEL_EXPORTER_OTLP_COMPRESSION", compression),
@@ -183,7 +183,7 @@ fn spans_arrive_as_they_were_in_every_protocol_plain_and_compressed() {
             }
             let request = &state.requests[0];
             assert_eq!((request.protocol, request.resources), (protocol, 2));
-            assert_eq!(request.compression.as_deref(), (compression == "gzip").then_some("gzip"));
+            assert_eq!(request.compression.as_deref(), (compression != "none").then_some(compression));
             assert_eq!(request.header("x-tenant"), Some("a b"));
             assert_eq!(request.header("authorization"), Some("Bearer t"));
             assert!(request.header("user-agent").unwrap().starts_with("beyla-rs/"), "{request:?}");

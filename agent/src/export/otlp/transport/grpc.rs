@@ -22,7 +22,7 @@ pub(crate) struct Client {
     channel: Channel,
     path: PathAndQuery,
     headers: HeaderMap,
-    gzip: bool,
+    compression: Option<CompressionEncoding>,
     timeout: Duration,
 }
 
@@ -42,7 +42,11 @@ impl Client {
             channel: endpoint.connect_with_connector_lazy(tls::connector(config)?),
             path: PathAndQuery::from_static(path),
             headers: config.headers.iter().cloned().collect(),
-            gzip: config.compression == Compression::Gzip,
+            compression: match config.compression {
+                Compression::None => None,
+                Compression::Gzip => Some(CompressionEncoding::Gzip),
+                Compression::Zstd => Some(CompressionEncoding::Zstd),
+            },
             timeout: config.timeout,
         })
     }
@@ -52,8 +56,8 @@ impl Client {
             Request::from_parts(MetadataMap::from_headers(self.headers.clone()), Extensions::default(), message);
         request.set_timeout(self.timeout);
         let mut client = Grpc::new(self.channel.clone());
-        if self.gzip {
-            client = client.send_compressed(CompressionEncoding::Gzip);
+        if let Some(encoding) = self.compression {
+            client = client.send_compressed(encoding);
         }
         let call = async {
             client.ready().await.map_err(|error| Failure::retry(with_causes(&error)))?;

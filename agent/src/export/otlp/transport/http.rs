@@ -30,6 +30,9 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 /// Most characters of an answer that are shown.
 const MAX_SHOWN_CHARS: usize = 200;
 
+/// The fastest of those that are meant to be used.
+const ZSTD_LEVEL: i32 = 1;
+
 /// How bodies are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -43,7 +46,7 @@ pub(crate) struct Client {
     form: Form,
     uri: Uri,
     headers: HeaderMap,
-    gzip: bool,
+    compression: Compression,
     timeout: Duration,
 }
 
@@ -56,15 +59,26 @@ impl Client {
         };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
-        let gzip = config.compression == Compression::Gzip;
-        if gzip {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
+        let compression = config.compression;
+        let encoding = match compression {
+            Compression::None => None,
+            Compression::Gzip => Some(HeaderValue::from_static("gzip")),
+            Compression::Zstd => Some(HeaderValue::from_static("zstd")),
+        };
+        headers.extend(encoding.map(|encoding| (header::CONTENT_ENCODING, encoding)));
         let hyper = HyperClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(90))
             .build(tls::connector(config)?);
-        Ok(Self { hyper, signal, form, uri: config.endpoint.uri().clone(), headers, gzip, timeout: config.timeout })
+        Ok(Self {
+            hyper,
+            signal,
+            form,
+            uri: config.endpoint.uri().clone(),
+            headers,
+            compression,
+            timeout: config.timeout,
+        })
     }
 
     pub(super) async fn send(&self, message: Bytes) -> Result<Accepted, Failure> {
@@ -85,12 +99,15 @@ impl Client {
             Form::Protobuf => message,
             Form::Json => json(self.signal, message)?.into(),
         };
-        if !self.gzip {
-            return Ok(body);
-        }
-        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Level::fast());
-        encoder.write_all(&body)?;
-        Ok(encoder.finish()?.into())
+        Ok(match self.compression {
+            Compression::None => body,
+            Compression::Gzip => {
+                let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Level::fast());
+                encoder.write_all(&body)?;
+                encoder.finish()?.into()
+            }
+            Compression::Zstd => zstd::bulk::compress(&body, ZSTD_LEVEL)?.into(),
+        })
     }
 
     async fn answer(&self, response: Response<Incoming>) -> Result<Accepted, Failure> {
@@ -145,7 +162,7 @@ enum BodyError {
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     #[error(transparent)]
-    Gzip(#[from] std::io::Error),
+    Compression(#[from] std::io::Error),
 }
 
 /// The same request in protobuf's JSON form, with ids in hex as OTLP has them.
