@@ -37,7 +37,7 @@ pub mod export {
 pub mod model {
     pub use crate::model::{
         ids::{ConnectionId, ProcessId, ThreadId},
-        metric::{Exemplar, ExponentialPoint, HistogramPoint, Metric, NumberPoint, Points},
+        metric::{Bounds, Exemplar, ExponentialPoint, HistogramPoint, Metric, NumberPoint, Points},
         net::{Direction, Endpoint, Role, Thread},
         span::{Attribute, Kind, Resource, Span, Status, Value},
         trace_context::{SpanId, TraceId},

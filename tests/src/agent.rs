@@ -226,6 +226,12 @@ impl Agent {
         self.program.pid()
     }
 
+    /// The port of its pages.
+    #[must_use]
+    pub const fn listen(&self) -> u16 {
+        self.listen
+    }
+
     /// The process itself.
     pub fn program(&mut self) -> &mut Program {
         &mut self.program

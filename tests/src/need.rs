@@ -39,6 +39,7 @@ pub fn program(name: &str) -> PathBuf {
         "nghttpd" => "nghttp2-server",
         "node" => "nodejs",
         "php" => "php-cli",
+        "promtool" => "prometheus",
         "setpriv" => "util-linux",
         other => other,
     };

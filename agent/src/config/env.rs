@@ -118,6 +118,17 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_SENSITIVE_QUERY_PARAMS_REMOVE", "attributes.sensitive_query_params.remove", Form::List),
     ("OTEL_EBPF_METRICS_INTERVAL", "otel_metrics_export.interval", Form::Text),
     ("OTEL_EBPF_METRICS_TTL", "otel_metrics_export.ttl", Form::Text),
+    (
+        "OTEL_EBPF_METRICS_EXPONENTIAL_HISTOGRAM_MAX_SCALE",
+        "otel_metrics_export.exponential_histogram.max_scale",
+        Form::Text,
+    ),
+    (
+        "OTEL_EBPF_METRICS_EXPONENTIAL_HISTOGRAM_MAX_SIZE",
+        "otel_metrics_export.exponential_histogram.max_size",
+        Form::Text,
+    ),
+    ("OTEL_EBPF_CARDINALITY_LIMIT", "telemetry.cardinality_limit", Form::Text),
     ("OTEL_EBPF_OTLP_TRACES_BATCH_MAX_SIZE", "otel_traces_export.batch_max_size", Form::Text),
     ("OTEL_EBPF_OTLP_TRACES_BATCH_TIMEOUT", "otel_traces_export.batch_timeout", Form::Text),
     ("OTEL_EBPF_OTLP_TRACES_QUEUE_SIZE", "otel_traces_export.queue_size", Form::Text),
@@ -131,6 +142,21 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_PROMETHEUS_PORT", "prometheus_export.port", Form::Text),
     ("OTEL_EBPF_PROMETHEUS_PATH", "prometheus_export.path", Form::Text),
     ("OTEL_EBPF_PROMETHEUS_TTL", "prometheus_export.ttl", Form::Text),
+    (
+        "OTEL_EBPF_PROMETHEUS_NATIVE_HISTOGRAM_BUCKET_FACTOR",
+        "prometheus_export.native_histogram.bucket_factor",
+        Form::Text,
+    ),
+    (
+        "OTEL_EBPF_PROMETHEUS_NATIVE_HISTOGRAM_MAX_BUCKET_NUMBER",
+        "prometheus_export.native_histogram.max_bucket_number",
+        Form::Text,
+    ),
+    (
+        "OTEL_EBPF_PROMETHEUS_NATIVE_HISTOGRAM_MIN_RESET_DURATION",
+        "prometheus_export.native_histogram.min_reset_duration",
+        Form::Text,
+    ),
 ];
 
 /// Whether a variable is one of OpenTelemetry's specification: a value that cannot be used is warned of and ignored

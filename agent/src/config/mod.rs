@@ -44,13 +44,13 @@ pub(crate) use load::check_file;
 pub use load::{FlagLayer, Loaded, Sources};
 pub use otlp::Temporality;
 pub(crate) use otlp::{
-    BATCH_MAX_SIZE, Compression, Endpoint, HistogramAggregation, MetricsExport, Otlp, OtlpTarget, Protocol,
-    TracesExport,
+    BATCH_MAX_SIZE, Compression, Endpoint, ExponentialHistogram, HistogramAggregation, MetricsExport, Otlp, OtlpTarget,
+    Protocol, TracesExport,
 };
 pub use output::Print;
 pub(crate) use output::{
-    Backend, Ebpf, Exporter, Exporters, Listen, LogLevel, NameOrigin, NameResolver, Naming, PrometheusExport,
-    Propagator, Telemetry,
+    Backend, Ebpf, Exporter, Exporters, Listen, LogLevel, NameOrigin, NameResolver, Naming, NativeHistogram,
+    PrometheusExport, Propagator, Telemetry,
 };
 pub(crate) use pattern::{Glob, GlobError};
 pub(crate) use period::Period;

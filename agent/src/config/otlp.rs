@@ -319,6 +319,47 @@ pub enum HistogramAggregation {
     Base2ExponentialBucketHistogram,
 }
 
+/// `buckets`: upper bounds of explicit buckets, ascending; those that are not given are the semantic conventions'.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Buckets {
+    /// Of durations, in seconds.
+    pub duration_histogram: Option<Vec<f64>>,
+    /// Of sizes of request bodies, in bytes.
+    pub request_size_histogram: Option<Vec<f64>>,
+    /// Of sizes of response bodies, in bytes.
+    pub response_size_histogram: Option<Vec<f64>>,
+}
+
+impl Buckets {
+    /// Each with its key.
+    pub fn all(&self) -> [(&'static str, Option<&[f64]>); 3] {
+        [
+            ("duration_histogram", self.duration_histogram.as_deref()),
+            ("request_size_histogram", self.request_size_histogram.as_deref()),
+            ("response_size_histogram", self.response_size_histogram.as_deref()),
+        ]
+    }
+}
+
+/// `otel_metrics_export.exponential_histogram`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExponentialHistogram {
+    /// The finest scale, with which each begins.
+    #[schemars(range(min = -10, max = 20))]
+    pub max_scale: i32,
+    /// Most buckets; it becomes coarser where they do not suffice.
+    #[schemars(range(min = 2, max = 2048))]
+    pub max_size: u32,
+}
+
+impl Default for ExponentialHistogram {
+    fn default() -> Self {
+        Self { max_scale: 20, max_size: 160 }
+    }
+}
+
 /// `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -340,11 +381,15 @@ signal! {
         /// Longest time one export may take, retries included; at most until the next.
         export_timeout: Period = Period::seconds(30),
         /// How long a series without new values is sent.
-        ttl: Period = Period::seconds(300),
+        ttl: Period = Period::seconds(600),
         /// Since when values count.
         temporality: Temporality = Temporality::default(),
         /// How histograms are aggregated.
         histogram_aggregation: HistogramAggregation = HistogramAggregation::default(),
+        /// Bounds of histograms' explicit buckets, those of `/metrics` too.
+        buckets: Buckets = Buckets::default(),
+        /// How fine exponential histograms are.
+        exponential_histogram: ExponentialHistogram = ExponentialHistogram::default(),
     }
 }
 

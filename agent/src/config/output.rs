@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{period::Period, scalar::written_as_text};
+use super::{otlp::Buckets, period::Period, scalar::written_as_text};
 
 /// How spans are printed to stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -114,11 +114,48 @@ pub struct PrometheusExport {
     pub path: String,
     /// How long a series without new values is shown.
     pub ttl: Period,
+    /// Bounds of histograms' explicit buckets, those of OTLP too.
+    pub buckets: Buckets,
+    /// Native histograms, which scrapers get that ask for protocol buffers.
+    pub native_histogram: NativeHistogram,
+}
+
+/// `prometheus_export.native_histogram`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NativeHistogram {
+    /// A bucket's upper bound is at most so many times that of the one below; 1 or less: there are no native histograms.
+    pub bucket_factor: f64,
+    /// Most buckets; they become coarser where that does not suffice.
+    #[schemars(range(min = 4, max = 2048))]
+    pub max_bucket_number: u32,
+    /// One that had to become coarser begins anew after so long.
+    pub min_reset_duration: Period,
+}
+
+impl Default for NativeHistogram {
+    fn default() -> Self {
+        Self { bucket_factor: 1.1, max_bucket_number: 100, min_reset_duration: Period::seconds(3600) }
+    }
+}
+
+impl NativeHistogram {
+    /// Their schema: the coarsest whose buckets are as narrow as `bucket_factor` says, of those that there are. `None`: there are none.
+    pub fn schema(&self) -> Option<i32> {
+        let factor = self.bucket_factor;
+        (factor > 1.0).then(|| (-4..=8).find(|schema| (-f64::from(*schema)).exp2().exp2() <= factor).unwrap_or(8))
+    }
 }
 
 impl Default for PrometheusExport {
     fn default() -> Self {
-        Self { port: 0, path: "/metrics".to_owned(), ttl: Period::seconds(300) }
+        Self {
+            port: 0,
+            path: "/metrics".to_owned(),
+            ttl: Period::seconds(600),
+            buckets: Buckets::default(),
+            native_histogram: NativeHistogram::default(),
+        }
     }
 }
 
@@ -136,11 +173,20 @@ pub enum Naming {
 }
 
 /// `telemetry`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
     /// Names.
     pub naming: Naming,
+    /// Most series of a metric and service instance; what is beyond is counted in one that is marked `otel.metric.overflow`.
+    #[schemars(range(min = 1))]
+    pub cardinality_limit: u32,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { naming: Naming::default(), cardinality_limit: 2000 }
+    }
 }
 
 /// A place where a signal goes (`OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER`).
@@ -271,5 +317,17 @@ impl Default for Ebpf {
             hooks_only: false,
             standby_programs: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn native_histograms_are_as_fine_as_their_factor_asks() {
+        let schema = |bucket_factor| NativeHistogram { bucket_factor, ..NativeHistogram::default() }.schema();
+        let schemas = [1.0, 1.0001, 1.01, 1.1, 2.0, 1e9].map(schema);
+        assert_eq!(schemas, [None, Some(8), Some(7), Some(3), Some(0), Some(-4)]);
     }
 }

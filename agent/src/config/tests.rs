@@ -415,6 +415,20 @@ fn contradictions_are_errors() {
         ),
         ("propagators: [none, b3]", "propagators: `none` contradicts"),
         (
+            "otel_metrics_export: {buckets: {duration_histogram: [1, 0.5]}}",
+            "otel_metrics_export.buckets.duration_histogram: must have numbers that ascend",
+        ),
+        (
+            "{otel_metrics_export: {buckets: {request_size_histogram: [1]}}, \
+             prometheus_export: {buckets: {request_size_histogram: [2]}}}",
+            "prometheus_export.buckets.request_size_histogram: differs from",
+        ),
+        (
+            "prometheus_export: {native_histogram: {max_bucket_number: 1}}",
+            "prometheus_export.native_histogram.max_bucket_number: must be 4 to 2048",
+        ),
+        ("telemetry: {cardinality_limit: 0}", "telemetry.cardinality_limit: must be at least 1"),
+        (
             "otel_traces_export: {queue_size: 10, batch_max_size: 20}",
             "otel_traces_export.batch_max_size: a batch of 20",
         ),

@@ -21,6 +21,7 @@ pub(crate) fn validate(config: &Config, tree: &Node, problems: &mut Vec<Problem>
     check.tail(config);
     check.exporters(config);
     check.batches(config);
+    check.histograms(config);
     check.outputs(config);
     check.routes(config);
     check.target("otel_traces_export", config.otel_traces_export.target(&config.otlp).as_ref());
@@ -118,6 +119,32 @@ impl Check<'_> {
             let is_right = baggage::is_key(key);
             self.require(is_right, "attributes.baggage_keys", format!("`{key}` can be no key of baggage"));
         }
+    }
+
+    fn histograms(&mut self, config: &Config) {
+        let (otlp, shown) = (&config.otel_metrics_export, &config.prometheus_export);
+        for ((key, its), (_, others)) in otlp.buckets.all().into_iter().zip(shown.buckets.all()) {
+            for (section, bounds) in [("otel_metrics_export", its), ("prometheus_export", others)] {
+                let key = format!("{section}.buckets.{key}");
+                let bounds = bounds.unwrap_or(&[0.0]);
+                self.require(!bounds.is_empty() && bounds.len() <= 200, &key, "must have 1 to 200 bounds");
+                let is_right = bounds.iter().all(|bound| bound.is_finite()) && bounds.is_sorted_by(|a, b| a < b);
+                self.require(is_right, &key, "must have numbers that ascend");
+            }
+            let is_one = its.is_none() || others.is_none() || its == others;
+            let message = format!("differs from `otel_metrics_export.buckets.{key}`: values are put into buckets once");
+            self.require(is_one, &format!("prometheus_export.buckets.{key}"), message);
+        }
+        let size = otlp.exponential_histogram;
+        let key = "otel_metrics_export.exponential_histogram";
+        self.require((-10..=20).contains(&size.max_scale), &format!("{key}.max_scale"), "must be -10 to 20");
+        self.require((2..=2048).contains(&size.max_size), &format!("{key}.max_size"), "must be 2 to 2048");
+        let native = shown.native_histogram;
+        let key = "prometheus_export.native_histogram";
+        self.require(native.bucket_factor.is_finite(), &format!("{key}.bucket_factor"), "must be a number, as 1.1");
+        let is_right = (4..=2048).contains(&native.max_bucket_number);
+        self.require(is_right, &format!("{key}.max_bucket_number"), "must be 4 to 2048");
+        self.require(config.telemetry.cardinality_limit > 0, "telemetry.cardinality_limit", "must be at least 1");
     }
 
     fn batches(&mut self, config: &Config) {

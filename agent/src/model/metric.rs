@@ -87,13 +87,39 @@ pub struct HistogramPoint {
     /// The largest.
     pub max: f64,
     /// Upper bounds, inclusive, ascending; `buckets` has one entry more.
-    pub bounds: &'static [f64],
+    pub bounds: Bounds,
     /// Values per bucket.
     pub buckets: Vec<u64>,
     /// The same values for scrapers that take native histograms, where those are kept.
     pub native: Option<Box<NativeHistogram>>,
     /// Examples.
     pub exemplars: Vec<Exemplar>,
+}
+
+/// Upper bounds of buckets, the same for many histograms.
+#[derive(Clone, Debug)]
+pub enum Bounds {
+    /// Those of the program itself.
+    Static(&'static [f64]),
+    /// Those that were configured.
+    Shared(Arc<[f64]>),
+}
+
+impl std::ops::Deref for Bounds {
+    type Target = [f64];
+
+    fn deref(&self) -> &[f64] {
+        match self {
+            Self::Static(bounds) => bounds,
+            Self::Shared(bounds) => bounds,
+        }
+    }
+}
+
+impl PartialEq for Bounds {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
 }
 
 /// Prometheus's native histogram: base-2 exponential buckets of a resolution that it names. It may begin anew earlier than the

@@ -20,8 +20,9 @@ use crate::{
         backend::{Backend, UnknownBackend},
     },
     config::{
-        self, Attributes, Config, Discovery, Ebpf, Export, HostId, IgnoreMode, InstanceId, Kubernetes, MetricsExport,
-        NameOrigin, NameResolver, Naming, OtlpTarget, PrometheusExport, Sampling, Tail, TracesExport, Unmatched,
+        self, Attributes, Config, Discovery, Ebpf, ExponentialHistogram, Export, HostId, IgnoreMode, InstanceId,
+        Kubernetes, MetricsExport, NameOrigin, NameResolver, Naming, NativeHistogram, OtlpTarget, PrometheusExport,
+        Sampling, Tail, TracesExport, Unmatched,
     },
     conn,
     export::{
@@ -36,7 +37,7 @@ use crate::{
         host::{Host, HostSource},
         selector::{InvalidGlob, Selector},
     },
-    telemetry::{self, histogram, red, redact::Redactor, route},
+    telemetry::{self, exponential, histogram, red, redact::Redactor, route},
     trace::{health::HealthRules, sampling::Sampler},
 };
 
@@ -112,7 +113,7 @@ impl Settings {
             prometheus_export,
             listen,
             name_resolver,
-            telemetry: config::Telemetry { naming },
+            telemetry: config::Telemetry { naming, cardinality_limit },
             sampling: Sampling { health_checks, tail },
             // `Config::propagation`
             propagators: _,
@@ -179,9 +180,13 @@ impl Settings {
             export_timeout: metric_timeout,
             ttl: metric_ttl,
             temporality,
-            histogram_aggregation,
+            histogram_aggregation: _,
+            // `histograms`
+            buckets: _,
+            exponential_histogram: _,
         } = otel_metrics_export;
-        let PrometheusExport { port, path, ttl: shown_ttl } = prometheus_export;
+        // `histograms`
+        let PrometheusExport { port, path, ttl: shown_ttl, buckets: _, native_histogram: _ } = prometheus_export;
         let Kubernetes {
             enable,
             cluster_name,
@@ -214,12 +219,9 @@ impl Settings {
                 routes: self::routes(routes),
                 redactor: Redactor::new(config.redacted_query_keys()),
                 red: red::Config {
-                    histograms: histogram::Config {
-                        aggregation: *histogram_aggregation,
-                        ..histogram::Config::default()
-                    },
+                    histograms: histograms(config),
+                    max_series: *cardinality_limit as usize,
                     idle: (*shown_ttl).max(*metric_ttl).0,
-                    ..red::Config::default()
                 },
                 sdk: discovery.sdk(),
                 ignores_proxied_clients: !client_from_proxy_protocol,
@@ -291,6 +293,25 @@ pub fn export(config: &Config) -> Result<ExportConfig, SettingsError> {
 
 fn names(list: &[String]) -> Vec<CompactString> {
     list.iter().map(CompactString::from).collect()
+}
+
+/// How values are put into buckets. There are native histograms where somebody can ask for them.
+fn histograms(config: &Config) -> histogram::Config {
+    let (otlp, shown) = (&config.otel_metrics_export, &config.prometheus_export);
+    let bounds = |(its, shown): ((_, Option<&[f64]>), (_, Option<&[f64]>))| its.1.or(shown.1).map(Arc::from);
+    let mut all = otlp.buckets.all().into_iter().zip(shown.buckets.all()).map(bounds);
+    let is_served = config.serves_prometheus() && !addresses(config.listen, shown.port).is_empty();
+    let NativeHistogram { bucket_factor: _, max_bucket_number, min_reset_duration } = shown.native_histogram;
+    let ExponentialHistogram { max_scale, max_size } = otlp.exponential_histogram;
+    histogram::Config {
+        aggregation: otlp.histogram_aggregation,
+        bounds: std::array::from_fn(|_| all.next().flatten()),
+        exponential: exponential::Size { max_scale, max_buckets: max_size as usize },
+        native: shown.native_histogram.schema().filter(|_| is_served).map(|max_scale| histogram::Native {
+            size: exponential::Size { max_scale, max_buckets: max_bucket_number as usize },
+            min_reset: min_reset_duration.0,
+        }),
+    }
 }
 
 /// `watch_all` is not the configuration's to say.

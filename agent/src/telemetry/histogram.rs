@@ -1,6 +1,6 @@
 //! A histogram of one series: explicit or base-2 exponential buckets, native ones beside explicit ones, and exemplars.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     exponential::{Exponential, Size},
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::HistogramAggregation,
-    model::metric::{Exemplar, ExponentialPoint, HistogramPoint, NativeHistogram},
+    model::metric::{Bounds, Exemplar, ExponentialPoint, HistogramPoint, NativeHistogram},
 };
 
 /// An exemplar older than this at collection is dropped: its trace has long been delivered.
@@ -21,10 +21,12 @@ const UNDECIDED_MAX_NS: u64 = 120_000_000_000;
 const MAX_EXEMPLARS: usize = 20;
 
 /// How values are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// Kind of buckets.
     pub(crate) aggregation: HistogramAggregation,
+    /// Other upper bounds of explicit buckets than the instruments', of durations, of request and of response sizes.
+    pub(crate) bounds: [Option<Arc<[f64]>>; 3],
     /// Of exponential buckets.
     pub(crate) exponential: Size,
     /// Native histograms beside explicit buckets; `None`: there are none.
@@ -42,7 +44,7 @@ pub(crate) struct Native {
 
 #[derive(Debug)]
 enum Buckets {
-    Explicit { bounds: &'static [f64], counts: Box<[u64]>, native: Option<Box<NativeBuckets>> },
+    Explicit { bounds: Bounds, counts: Box<[u64]>, native: Option<Box<NativeBuckets>> },
     Exponential(Exponential),
 }
 
@@ -155,11 +157,12 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    pub(super) fn new(config: &Config, bounds: &'static [f64]) -> Self {
+    pub(super) fn new(config: &Config, bounds: Bounds) -> Self {
         let buckets = match config.aggregation {
             HistogramAggregation::ExplicitBucketHistogram => {
                 let native = config.native.map(|native| Box::new(NativeBuckets::new(native)));
-                Buckets::Explicit { bounds, counts: vec![0; bounds.len() + 1].into_boxed_slice(), native }
+                let counts = vec![0; bounds.len() + 1].into_boxed_slice();
+                Buckets::Explicit { bounds, counts, native }
             }
             HistogramAggregation::Base2ExponentialBucketHistogram => {
                 Buckets::Exponential(Exponential::new(config.exponential))
@@ -241,7 +244,7 @@ impl Histogram {
                 sum,
                 min,
                 max,
-                bounds,
+                bounds: bounds.clone(),
                 buckets: counts.to_vec(),
                 native: native.as_ref().map(|native| Box::new(native.collect(start_unix_ns))),
                 exemplars,
@@ -278,12 +281,12 @@ mod tests {
     use crate::telemetry::instruments::{DURATION_BOUNDS_S, SIZE_BOUNDS_BYTES};
 
     fn histogram(bounds: &'static [f64]) -> Histogram {
-        Histogram::new(&Config::default(), bounds)
+        Histogram::new(&Config::default(), Bounds::Static(bounds))
     }
 
     fn exponential(bounds: &'static [f64]) -> Histogram {
         let aggregation = HistogramAggregation::Base2ExponentialBucketHistogram;
-        Histogram::new(&Config { aggregation, ..Config::default() }, bounds)
+        Histogram::new(&Config { aggregation, ..Config::default() }, Bounds::Static(bounds))
     }
 
     fn kept() -> Verdicts {
@@ -391,7 +394,8 @@ mod tests {
     #[test]
     fn native_buckets_are_kept_beside_and_begin_anew_once_they_have_become_coarse() {
         let native = Native { size: Size { max_scale: 3, max_buckets: 4 }, min_reset: Duration::from_nanos(1_000) };
-        let mut histogram = Histogram::new(&Config { native: Some(native), ..Config::default() }, DURATION_BOUNDS_S);
+        let mut histogram =
+            Histogram::new(&Config { native: Some(native), ..Config::default() }, Bounds::Static(DURATION_BOUNDS_S));
         for (value, at) in [(0.1, 10), (0.0, 20), (0.3, 30)] {
             histogram.record(value, at, None, &kept());
         }

@@ -96,9 +96,11 @@ impl Instances {
         let is_full = self.by_address.len() >= INSTANCES_MAX;
         let instance = match self.by_address.entry(address(resource)) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) if !is_full => place.insert(Instance::new(Arc::clone(resource), false, self.config)),
+            Entry::Vacant(place) if !is_full => {
+                place.insert(Instance::new(Arc::clone(resource), false, self.config.clone()))
+            }
             Entry::Vacant(_) => &mut **self.rest.get_or_insert_with(|| {
-                let config = red::Config { max_series: 1, ..self.config };
+                let config = red::Config { max_series: 1, ..self.config.clone() };
                 let unknown = "unknown_service";
                 let attributes = vec![("service.name".into(), Value::Static(unknown))];
                 let resource = Resource { attributes, service_name: unknown.into(), pid: ProcessId::NONE };

@@ -20,13 +20,13 @@ use super::{
 };
 use crate::model::{
     exchange::Group,
-    metric::{Exemplar, Metric, Points},
+    metric::{Bounds, Exemplar, Metric, Points},
     net::Role,
     span::{Attribute, Resource, Value},
 };
 
 /// Settings of the aggregation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// How values are kept.
     pub histograms: histogram::Config,
@@ -38,7 +38,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { histograms: histogram::Config::default(), max_series: 2_000, idle: Duration::from_secs(300) }
+        Self { histograms: histogram::Config::default(), max_series: 2_000, idle: Duration::from_secs(600) }
     }
 }
 
@@ -147,7 +147,9 @@ impl Family {
     }
 
     fn histogram(self, measure: Measure, config: &histogram::Config) -> Option<Histogram> {
-        instruments::find(self.group, self.role, measure).map(|it| Histogram::new(config, it.bounds))
+        let given = config.bounds.get(measure as usize).cloned().flatten().map(Bounds::Shared);
+        let instrument = instruments::find(self.group, self.role, measure)?;
+        Some(Histogram::new(config, given.unwrap_or(Bounds::Static(instrument.bounds))))
     }
 }
 
@@ -479,6 +481,31 @@ mod tests {
                 ("rpc.client.call.duration", "s")
             ]
         );
+    }
+
+    #[test]
+    fn a_series_that_goes_on_after_it_ended_starts_with_what_it_is_told_of_then() {
+        let mut red = Red::new(Config { idle: Duration::from_nanos(1_000), ..Config::default() });
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut common());
+        assert_eq!(durations(&mut red, 1_151).len(), 1);
+        let later = Sample { start_unix_ns: 2_000, end_unix_ns: 2_050, ..sample(0.1) };
+        red.record(HTTP_SERVER, &labels("/a", 200), &later, &mut common());
+        let points = durations(&mut red, 2_100);
+        assert_eq!((points.len(), points[0].1, points[0].2), (1, 2_000, 1));
+    }
+
+    #[test]
+    fn buckets_are_those_that_were_asked_for() {
+        let bounds = [Some(Arc::from([0.2, 0.3])), None, None];
+        let histograms = histogram::Config { bounds, ..histogram::Config::default() };
+        let mut red = Red::new(Config { histograms, ..Config::default() });
+        red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.25), &mut common());
+        let mut metrics = Vec::new();
+        red.collect(&resource(), 200, &Verdicts::default(), &mut metrics);
+        let Points::Histogram(durations) = &metrics[0].points else { panic!("{metrics:?}") };
+        assert_eq!((&durations[0].bounds[..], &durations[0].buckets[..]), (&[0.2, 0.3][..], &[0, 1, 0][..]));
+        let Points::Histogram(sizes) = &metrics[1].points else { panic!("{metrics:?}") };
+        assert_eq!(&sizes[0].bounds[..], instruments::SIZE_BOUNDS_BYTES);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use beyla_rs::{
         config::{Environment, FlagLayer, Loaded, Sources},
         export::{ExportConfig, Exporters, Fate, Ledger, MetricSource, OTLP, Print, Temporality},
         model::{
-            Attribute, Endpoint, Exemplar, ExponentialPoint, HistogramPoint, Kind, Metric, NumberPoint, Points,
+            Attribute, Bounds, Endpoint, Exemplar, ExponentialPoint, HistogramPoint, Kind, Metric, NumberPoint, Points,
             ProcessId, Resource, Span, SpanId, Status, TraceId, Value,
         },
     },
@@ -472,7 +472,7 @@ impl MetricSource for Everything {
                     sum: count as f64 * 0.2,
                     min: 0.1,
                     max: 0.9,
-                    bounds: &[0.1, 0.5],
+                    bounds: Bounds::Static(&[0.1, 0.5]),
                     buckets: vec![0, count, 0],
                     native: None,
                     exemplars: vec![exemplar.clone()],

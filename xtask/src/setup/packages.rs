@@ -27,6 +27,8 @@ pub const TESTS: &[Program] = &[
     program("pip3", "python3-pip"),
     program("gunicorn", "gunicorn"),
     program("php", "php-cli"),
+    program("prometheus", "prometheus"),
+    program("promtool", "prometheus"),
     program("ruby", "ruby"),
     program("go", "golang-go"),
     program("java", "default-jdk-headless"),

@@ -54,7 +54,7 @@ pub struct PrometheusConfig {
 
 impl Default for PrometheusConfig {
     fn default() -> Self {
-        Self { path: "/metrics".to_owned(), ttl: Duration::from_secs(300), has_requests: true }
+        Self { path: "/metrics".to_owned(), ttl: Duration::from_secs(600), has_requests: true }
     }
 }
 
@@ -74,7 +74,7 @@ impl Default for ExportConfig {
             metric_interval: Duration::from_secs(60),
             temporality: Temporality::default(),
             metric_timeout: Duration::from_secs(30),
-            metric_ttl: Duration::from_secs(300),
+            metric_ttl: Duration::from_secs(600),
             print: Print::Text,
             print_metrics: false,
             listen: vec![Self::DEFAULT_LISTEN],

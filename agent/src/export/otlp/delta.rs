@@ -193,6 +193,7 @@ impl Point for ExponentialPoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::metric::Bounds;
     use crate::{export::testing, model::ids::ProcessId};
 
     fn counter(start_unix_ns: u64, value: f64) -> [Metric; 1] {
@@ -256,7 +257,7 @@ mod tests {
             sum: count as f64,
             min: 0.1,
             max: 0.9,
-            bounds: &[0.5],
+            bounds: Bounds::Static(&[0.5]),
             buckets: buckets.to_vec(),
             native: None,
             exemplars: vec![],

@@ -239,6 +239,7 @@ mod tests {
         export::testing,
         model::{
             ids::ProcessId,
+            metric::Bounds,
             span::{Attribute, Value},
             trace_context::{SpanId, TraceId},
         },
@@ -298,7 +299,7 @@ mod tests {
             sum: 0.5,
             min: f64::NAN,
             max: 0.4,
-            bounds: &[0.1, 1.0],
+            bounds: Bounds::Static(&[0.1, 1.0]),
             buckets: vec![2, 1, 0],
             native: None,
             exemplars: vec![Exemplar {

@@ -107,10 +107,10 @@ impl<'a> Writer<'a> {
         push(out, format_args!("{name}{{{series}}} {}\n", Float(point.value)));
     }
 
-    fn histogram(&mut self, name: &str, point: &HistogramPoint, identity: &str) {
+    fn histogram(&mut self, name: &str, point: &'a HistogramPoint, identity: &str) {
         self.set_series(&point.attributes, identity);
-        if self.bounds != point.bounds {
-            self.bounds = point.bounds;
+        if *self.bounds != *point.bounds {
+            self.bounds = &point.bounds;
             self.shown_bounds = point.bounds.iter().map(|bound| self.bound(*bound)).collect();
         }
         let Self { out, series, shown_bounds, is_open_metrics, .. } = self;

@@ -82,7 +82,7 @@ fn queries_are_measured_in_the_buckets_of_their_own() {
     stage.on_exchange(query(|_| {}), &connection(), &resource, None);
     let metrics = stage.collect(9);
     let points = points(&metrics, "db.client.operation.duration");
-    assert_eq!(points[0].bounds, [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0]);
+    assert_eq!(points[0].bounds[..], [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0]);
     assert_eq!(metrics.len(), 1);
 }
 

@@ -27,7 +27,7 @@ fn an_http_servers_attributes_are_the_interfaces() {
         ]
     );
     assert_eq!((points[0].count, points[0].sum), (1, 1.999_999));
-    assert_eq!(points[0].bounds, [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0]);
+    assert_eq!(points[0].bounds[..], [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0]);
     assert_eq!(points[0].buckets, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
     assert_eq!(points[0].attributes[1].value, Value::Int(500));
 }

@@ -6,6 +6,7 @@ mod text;
 use std::{
     net::SocketAddr,
     sync::{Mutex, mpsc},
+    time::Instant,
 };
 
 use axum::routing::get as get_page;
@@ -20,7 +21,8 @@ use crate::{
     export::testing,
     model::{
         ids::ProcessId,
-        metric::{Metric, NumberPoint, Points},
+        metric::{Bounds, HistogramPoint, Metric, NativeHistogram, NumberPoint, Points},
+        span::{Attribute, Resource, Value},
     },
     server::Server,
 };
@@ -136,6 +138,78 @@ fn each_scraper_gets_its_own_format() {
             let answer = get_as(server.addr(), "/metrics", accept).await;
             assert!(answer.to_ascii_lowercase().contains(&format!("content-type: {kind}")), "{answer}");
             assert!(answer.ends_with(end) && answer.contains("\nasked_total{"), "{answer}");
+        }
+    });
+}
+
+/// 200 services of 50 routes each.
+struct Many(Vec<Arc<Resource>>);
+
+impl MetricSource for Many {
+    fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
+        const BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+        let attribute = |key, value| Attribute { key, value };
+        let point = |route: usize| HistogramPoint {
+            attributes: vec![
+                attribute("http.request.method", Value::Static("GET")),
+                attribute("http.response.status_code", Value::Int(200)),
+                attribute("http.route", Value::Str(format!("/api/v1/of/{route}/{{id}}").into())),
+                attribute("url.scheme", Value::Static("http")),
+                attribute("network.protocol.version", Value::Static("1.1")),
+            ],
+            start_unix_ns: now_unix_ns,
+            updated_unix_ns: now_unix_ns,
+            count: 1_000_000,
+            sum: 12_345.678_901,
+            min: 0.001,
+            max: 1.0,
+            bounds: Bounds::Static(BOUNDS),
+            buckets: vec![70_000; BOUNDS.len() + 1],
+            native: Some(Box::new(NativeHistogram {
+                start_unix_ns: now_unix_ns,
+                count: 1_000_000,
+                sum: 12_345.678_901,
+                schema: 3,
+                zero_count: 0,
+                offset: -60,
+                buckets: vec![40_000; 25],
+                before: Vec::new(),
+            })),
+            exemplars: Vec::new(),
+        };
+        let metric = |resource: &Arc<Resource>| Metric {
+            name: "http.server.request.duration",
+            unit: "s",
+            description: "Duration of HTTP server requests.",
+            resource: Arc::clone(resource),
+            points: Points::Histogram((0..50).map(point).collect()),
+        };
+        self.0.iter().map(metric).collect()
+    }
+}
+
+/// `cargo test --release -p beyla-rs --lib -- --nocapture ten_thousand_series` says how long it takes as it is shipped.
+#[test]
+fn ten_thousand_series_are_scraped_within_a_tenth_of_a_second() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let resources = (0..200).map(|number| testing::resource(&format!("service-{number}"), ProcessId(number)));
+    let sources: Vec<Arc<dyn MetricSource>> = vec![Arc::new(Many(resources.collect()))];
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let server =
+        Server::start(listen, runtime.handle(), routes("/metrics", sources, Duration::from_secs(300))).unwrap();
+    runtime.block_on(async {
+        for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
+            let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+            let began = Instant::now();
+            let accept = format.content_type();
+            let request = format!("GET /metrics HTTP/1.0\r\nAccept: {accept}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap();
+            let took = began.elapsed();
+            println!("200 services of 50 routes as {format:?}: {} bytes in {took:?}", answer.len());
+            assert!(answer.len() > 1_000_000);
+            assert!(cfg!(debug_assertions) || took < Duration::from_millis(100), "{format:?}: {took:?}");
         }
     });
 }

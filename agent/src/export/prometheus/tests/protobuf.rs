@@ -6,7 +6,7 @@ use crate::{
     export::testing,
     model::{
         ids::ProcessId,
-        metric::{Exemplar, ExponentialPoint, HistogramPoint, Metric, NativeHistogram, NumberPoint, Points},
+        metric::{Bounds, Exemplar, ExponentialPoint, HistogramPoint, Metric, NativeHistogram, NumberPoint, Points},
         span::{Attribute, Value},
         trace_context::{SpanId, TraceId},
     },
@@ -57,7 +57,7 @@ fn histogram(native: Option<Box<NativeHistogram>>) -> Metric {
         sum: 1.5,
         min: 0.0,
         max: 1.0,
-        bounds: &[0.5, 1.0],
+        bounds: Bounds::Static(&[0.5, 1.0]),
         buckets: vec![4, 2, 1],
         native,
         exemplars: vec![exemplar],

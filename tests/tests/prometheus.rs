@@ -1,0 +1,177 @@
+//! A real Prometheus scrapes the agent and answers in PromQL: how many requests, how many failed, how slow, from classic histograms and
+//! from native ones; `promtool` finds nothing to say.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::{
+    collections::HashSet,
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tests::{
+    agent::{Agent, Backend, Watch},
+    client::Connection,
+    need,
+    program::{Program, folder, free_port},
+    wait::poll,
+};
+
+/// A Prometheus that scrapes an agent a few times a second.
+struct Prometheus {
+    port: u16,
+    program: Program,
+    _folder: tempfile::TempDir,
+}
+
+impl Prometheus {
+    fn of(agent: &Agent, features: &str) -> Self {
+        let files = folder();
+        let config = files.path().join("prometheus.yml");
+        let target = agent.listen();
+        let text = format!(
+            "scrape_configs: [{{job_name: agent, honor_labels: true, scrape_interval: 200ms, scrape_timeout: 200ms, \
+             static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
+        );
+        fs::write(&config, text).unwrap();
+        let port = free_port();
+        let mut command = Command::new(need::program("prometheus"));
+        command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", files.path().join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--enable-feature={features}"));
+        let program = Program::start(&mut command);
+        let is_ready = |lines: &[String]| lines.iter().any(|line| line.contains("ready to receive web")).then_some(());
+        let ready = program.stderr.until(tests::LONG, is_ready);
+        assert!(ready.is_some(), "Prometheus does not start: {:#?}", program.stderr.so_far());
+        Self { port, program, _folder: files }
+    }
+
+    fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
+        let encoded = |text: &str| {
+            text.bytes().fold(String::new(), |out, byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' => out + &char::from(byte).to_string(),
+                other => format!("{out}%{other:02X}"),
+            })
+        };
+        let query: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let target = format!("/api/v1/{path}?{}", query.join("&"));
+        let response = Connection::to(self.port).request("GET", &target, &["Connection: close"], b"");
+        let answer: Value = serde_json::from_str(response.text()).unwrap();
+        assert_eq!(answer["status"], "success", "{parameters:?}: {answer}");
+        answer["data"].clone()
+    }
+
+    /// The one number that a query gives; `None`: none.
+    fn number(&self, query: &str) -> Option<f64> {
+        let data = self.ask("query", &[("query", query)]);
+        let results = data["result"].as_array().unwrap();
+        assert!(results.len() < 2, "{query}: {data}");
+        results.first()?["value"][1].as_str().unwrap().parse().ok()
+    }
+
+    /// Waits until it has a number.
+    fn until(&self, query: &str, expected: f64) {
+        poll(&format!("{query} is {expected}: {:#?}", self.program.stderr.so_far()), || {
+            (self.number(query) == Some(expected)).then_some(())
+        });
+    }
+}
+
+const REQUESTS: &str = "http_server_request_duration_seconds";
+
+/// 100 requests: ten fail, five of them take a while. The longest time that one of these took.
+fn ask_a_hundred(port: u16) -> Duration {
+    let mut connection = Connection::to(port);
+    let mut longest = Duration::ZERO;
+    for number in 0..100 {
+        match number % 20 {
+            0 => longest = longest.max(connection.get("/sleep?ms=300").took),
+            1 | 2 => assert_eq!(connection.get("/status/503").status, 503),
+            _ => assert_eq!(connection.get("/status/200").status, 200),
+        }
+    }
+    longest
+}
+
+#[test]
+fn a_real_prometheus_answers_for_rate_error_share_and_p99_from_classic_and_native_histograms() {
+    let server = Program::python("server.py", [""; 0]);
+    let port = server.port();
+    let watch = Watch::pid(Backend::Sock, server.pid());
+    let classic = Prometheus::of(&watch.agent, "exemplar-storage");
+    let native = Prometheus::of(&watch.agent, "native-histograms,exemplar-storage");
+
+    // What a rate is the difference to.
+    ask_a_hundred(port);
+    classic.until(&format!("sum({REQUESTS}_count)"), 100.0);
+    native.until(&format!("histogram_count(sum({REQUESTS}))"), 100.0);
+    let longest = ask_a_hundred(port).as_secs_f64();
+    classic.until(&format!("sum({REQUESTS}_count)"), 200.0);
+    native.until(&format!("histogram_count(sum({REQUESTS}))"), 200.0);
+
+    let rate = classic.number(&format!("sum(rate({REQUESTS}_count[5m]))")).unwrap();
+    assert!(rate > 0.1, "{rate}");
+    let share = classic
+        .number(&format!("sum(rate({REQUESTS}_count{{error_type=\"503\"}}[5m])) / sum(rate({REQUESTS}_count[5m]))"));
+    assert!((share.unwrap() - 0.1).abs() < 0.01, "{share:?}");
+    let quantile =
+        classic.number(&format!("histogram_quantile(0.99, sum by (le) (rate({REQUESTS}_bucket[5m])))")).unwrap();
+    assert!((0.25..=longest.max(0.5)).contains(&quantile), "{quantile}, at most {longest}");
+
+    let rate = native.number(&format!("histogram_count(sum(rate({REQUESTS}[5m])))")).unwrap();
+    assert!(rate > 0.1, "{rate}");
+    let share = native.number(&format!(
+        "histogram_count(sum(rate({REQUESTS}{{error_type=\"503\"}}[5m]))) / histogram_count(sum(rate({REQUESTS}[5m])))"
+    ));
+    assert!((share.unwrap() - 0.1).abs() < 0.01, "{share:?}");
+    // A tenth at most from one bucket to the next.
+    let quantile = native.number(&format!("histogram_quantile(0.99, sum(rate({REQUESTS}[5m])))")).unwrap();
+    assert!((0.3 / 1.1..=longest * 1.1).contains(&quantile), "{quantile}, at most {longest}");
+    assert_eq!(native.number(&format!("count({REQUESTS}_bucket)")), None, "no classic buckets beside native ones");
+
+    for prometheus in [&classic, &native] {
+        assert_eq!(prometheus.number("count(target_info{telemetry_sdk_language=\"python\"})"), Some(1.0));
+        assert_eq!(prometheus.number("min_over_time(up[5m])"), Some(1.0), "every scrape was understood");
+    }
+
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let (start, end) = ((now - 300).to_string(), (now + 10).to_string());
+    let exemplars =
+        classic.ask("query_exemplars", &[("query", &format!("{REQUESTS}_bucket")), ("start", &start), ("end", &end)]);
+    let exemplars: Vec<(String, f64)> = exemplars
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|series| series["exemplars"].as_array().unwrap())
+        .map(|it| {
+            (it["labels"]["trace_id"].as_str().unwrap().to_owned(), it["value"].as_str().unwrap().parse().unwrap())
+        })
+        .collect();
+    let sent: HashSet<String> = watch.finish(200).spans.into_iter().map(|span| span.trace_id).collect();
+    assert!(exemplars.iter().all(|(trace, _)| sent.contains(trace)), "{exemplars:?}");
+    assert!(exemplars.iter().any(|(_, value)| *value >= 0.3), "the slowest are among them: {exemplars:?}");
+}
+
+#[test]
+fn promtool_has_nothing_to_say_of_the_page() {
+    let server = Program::python("server.py", [""; 0]);
+    let port = server.port();
+    let watch = Watch::pid(Backend::Sock, server.pid());
+    assert_eq!(Connection::to(port).get("/status/503").status, 503);
+    poll("it is counted", || (watch.agent.metric(&format!("{REQUESTS}_count"), &[]) == 1.0).then_some(()));
+    let (status, page) = watch.agent.page("/metrics");
+    assert_eq!(status, 200);
+    let files = folder();
+    let file = files.path().join("page");
+    fs::write(&file, &page).unwrap();
+    let checked = Command::new(need::program("promtool"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::from(fs::File::open(&file).unwrap()))
+        .output()
+        .unwrap();
+    let said = [checked.stdout, checked.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(checked.status.success() && said.is_empty(), "{said}\n{page}");
+}
