@@ -62,6 +62,7 @@ use crate::{
         clock::{Offset, monotonic_ns},
         methods::Method,
         naming,
+        wanted::Reader,
     },
     tls::Attachments,
     trace::{Tracer, health::HealthRules},
@@ -174,12 +175,16 @@ impl Pipeline {
     }
 }
 
-/// Gives the exporters the RED metrics, under the names that are asked for.
-pub(crate) struct RedSource(pub RedMetrics, pub Naming);
+/// Gives an exporter the metrics of requests that it is to show, under the names that are asked for.
+pub(crate) struct RedSource(pub RedMetrics, pub Naming, pub Reader);
 
 impl MetricSource for RedSource {
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
-        naming::named(self.0.collect(now_unix_ns), self.1)
+        naming::named(self.0.collect(self.2, now_unix_ns), self.1)
+    }
+
+    fn is_for(&self, reader: Reader) -> bool {
+        self.2 == reader
     }
 
     fn is_of_requests(&self) -> bool {
@@ -341,7 +346,12 @@ impl Worker {
             match change {
                 Change::Propagation(propagation) => connections.set_propagation(propagation),
                 Change::HealthChecks(rules) => connections.set_health_checks(rules.map(|rules| Arc::new(rules) as _)),
-                Change::Sampler(..) | Change::Tail(_) | Change::Routes(_) | Change::Redactor(_) | Change::Sdk(_) => {}
+                Change::Sampler(..)
+                | Change::Tail(_)
+                | Change::Routes(_)
+                | Change::Redactor(_)
+                | Change::Sdk(_)
+                | Change::Metrics(_) => {}
             }
         }
         let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);

@@ -168,6 +168,8 @@ pub struct Attributes {
     pub client_from_proxy_protocol: bool,
     /// What is told of what happens to a request below its protocol.
     pub inside: InsideAttributes,
+    /// Most names of a service's spans in metrics of spans; others are counted under `AGGREGATED`. 0: no limit but that of series.
+    pub metric_span_names_limit: u32,
 }
 
 impl Default for Attributes {
@@ -181,6 +183,7 @@ impl Default for Attributes {
             baggage_keys: Vec::new(),
             client_from_proxy_protocol: true,
             inside: InsideAttributes::default(),
+            metric_span_names_limit: 100,
         }
     }
 }

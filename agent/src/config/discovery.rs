@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    features::ServiceMetrics,
     pattern::Glob,
     ports::{Pids, Ports},
     routes::ServiceRoutes,
@@ -105,6 +106,9 @@ pub struct Criterion {
     /// What is exported of it; not given: everything, an empty list: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exports: Option<Vec<Signal>>,
+    /// Which metrics there are of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<ServiceMetrics>,
     /// Its own sampler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampler: Option<Sampler>,

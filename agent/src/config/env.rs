@@ -129,6 +129,14 @@ const TABLE: &[(&str, &str, Form)] = &[
         Form::Text,
     ),
     ("OTEL_EBPF_CARDINALITY_LIMIT", "telemetry.cardinality_limit", Form::Text),
+    ("OTEL_EBPF_METRICS_FEATURES", "metrics.features", Form::List),
+    ("OTEL_EBPF_METRIC_SPAN_NAMES_LIMIT", "attributes.metric_span_names_limit", Form::Text),
+    (
+        "OTEL_EBPF_ALLOW_SERVICE_GRAPH_SELF_REFERENCES",
+        "otel_metrics_export.allow_service_graph_self_references",
+        Form::Text,
+    ),
+    ("OTEL_EBPF_SERVICE_GRAPH_WATCHED_CLIENTS", "service_graph.watched_clients", Form::List),
     ("OTEL_EBPF_OTLP_TRACES_BATCH_MAX_SIZE", "otel_traces_export.batch_max_size", Form::Text),
     ("OTEL_EBPF_OTLP_TRACES_BATCH_TIMEOUT", "otel_traces_export.batch_timeout", Form::Text),
     ("OTEL_EBPF_OTLP_TRACES_QUEUE_SIZE", "otel_traces_export.queue_size", Form::Text),
@@ -155,6 +163,12 @@ const TABLE: &[(&str, &str, Form)] = &[
     (
         "OTEL_EBPF_PROMETHEUS_NATIVE_HISTOGRAM_MIN_RESET_DURATION",
         "prometheus_export.native_histogram.min_reset_duration",
+        Form::Text,
+    ),
+    ("OTEL_EBPF_PROMETHEUS_FEATURES", "prometheus_export.features", Form::List),
+    (
+        "OTEL_EBPF_PROMETHEUS_ALLOW_SERVICE_GRAPH_SELF_REFERENCES",
+        "prometheus_export.allow_service_graph_self_references",
         Form::Text,
     ),
 ];

@@ -7,6 +7,7 @@ mod discovery;
 mod env;
 mod error;
 mod export;
+mod features;
 mod keys;
 mod load;
 mod node;
@@ -40,6 +41,7 @@ pub(crate) use discovery::{Criterion, Discovery, Sdk, Selection, Signal};
 pub use env::Environment;
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use export::{Export, Spool};
+pub(crate) use features::{Feature, Features, Metrics, Network, ServiceGraph, ServiceMetrics, is_private};
 pub(crate) use load::check_file;
 pub use load::{FlagLayer, Loaded, Sources};
 pub use otlp::Temporality;
@@ -97,6 +99,10 @@ pub struct Config {
     pub otel_metrics_export: MetricsExport,
     /// How what is sent waits.
     pub export: Export,
+    /// Which groups of metrics there are.
+    pub metrics: Metrics,
+    /// Who asks whom.
+    pub service_graph: ServiceGraph,
     /// Where spans and metrics go at all.
     pub exporters: Exporters,
     /// Metrics on a port of their own.
@@ -145,6 +151,8 @@ impl Default for Config {
             otel_traces_export: TracesExport::default(),
             otel_metrics_export: MetricsExport::default(),
             export: Export::default(),
+            metrics: Metrics::default(),
+            service_graph: ServiceGraph::default(),
             exporters: Exporters::default(),
             prometheus_export: PrometheusExport::default(),
             listen: Listen::On((std::net::Ipv4Addr::LOCALHOST, 9464).into()),

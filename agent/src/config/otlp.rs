@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{period::Period, sampler::Sampler, scalar::written_as_text};
+use super::{features::Feature, period::Period, sampler::Sampler, scalar::written_as_text};
 
 /// OTLP transport and encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -390,6 +390,10 @@ signal! {
         buckets: Buckets = Buckets::default(),
         /// How fine exponential histograms are.
         exponential_histogram: ExponentialHistogram = ExponentialHistogram::default(),
+        /// Which groups of metrics are sent; not given: those of `metrics.features`.
+        features: Option<Vec<Feature>> = None,
+        /// Whether the service graph has services that ask themselves.
+        allow_service_graph_self_references: bool = false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{otlp::Buckets, period::Period, scalar::written_as_text};
+use super::{features::Feature, otlp::Buckets, period::Period, scalar::written_as_text};
 
 /// How spans are printed to stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -118,6 +118,10 @@ pub struct PrometheusExport {
     pub buckets: Buckets,
     /// Native histograms, which scrapers get that ask for protocol buffers.
     pub native_histogram: NativeHistogram,
+    /// Which groups of metrics are shown; not given: those of `metrics.features`.
+    pub features: Option<Vec<Feature>>,
+    /// Whether the service graph has services that ask themselves.
+    pub allow_service_graph_self_references: bool,
 }
 
 /// `prometheus_export.native_histogram`.
@@ -155,6 +159,8 @@ impl Default for PrometheusExport {
             ttl: Period::seconds(600),
             buckets: Buckets::default(),
             native_histogram: NativeHistogram::default(),
+            features: None,
+            allow_service_graph_self_references: false,
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Reload {
     pub propagation: bool,
     /// Which spans are kept.
     pub sampling: bool,
+    /// Which metrics there are, and how the service graph is drawn.
+    pub metrics: bool,
     /// Dotted keys that changed and take effect only at the next start.
     pub needs_restart: Vec<String>,
 }
@@ -27,6 +29,17 @@ impl Reload {
         *self == Self::default()
     }
 }
+
+/// Keys that say which metrics there are.
+const METRICS: [&str; 7] = [
+    "metrics",
+    "service_graph",
+    "attributes.metric_span_names_limit",
+    "otel_metrics_export.features",
+    "otel_metrics_export.allow_service_graph_self_references",
+    "prometheus_export.features",
+    "prometheus_export.allow_service_graph_self_references",
+];
 
 impl Config {
     /// Compares this configuration with one to be used instead.
@@ -49,6 +62,8 @@ impl Config {
                 .any(|s| is_in(s))
             {
                 reload.discovery = true;
+            } else if METRICS.iter().any(|key| is_in(key)) {
+                reload.metrics = true;
             } else if is_in("routes") {
                 reload.routes = true;
             } else if is_in("redaction") || is_in("attributes.sensitive_query_params") {
@@ -113,6 +128,12 @@ mod tests {
         new.propagators.push(super::super::Propagator::B3);
         new.attributes.baggage_keys.push("tenant".into());
         assert_eq!(old.diff_reloadable(&new), Reload { propagation: true, ..Reload::default() });
+
+        let mut new = old.clone();
+        new.metrics.features.push(super::super::Feature::ApplicationServiceGraph);
+        new.prometheus_export.features = Some(Vec::new());
+        new.service_graph.watched_clients.clear();
+        assert_eq!(old.diff_reloadable(&new), Reload { metrics: true, ..Reload::default() });
 
         let mut new = old.clone();
         new.open_port = "80".parse().unwrap();

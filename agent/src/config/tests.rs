@@ -500,7 +500,6 @@ fn a_kubernetes_file_of_beyla_loads_and_each_option_we_lack_is_named() {
             "discovery.poll_interval",
             "discovery.min_process_age",
             "attributes.select",
-            "prometheus_export.features",
             "network.enable",
             "network.cidrs",
             "ebpf.context_propagation",

@@ -1,8 +1,8 @@
 //! Options that are right by themselves and wrong together, or out of their range.
 
 use super::{
-    Config, Criterion, Exporter, Listen, Node, OtlpTarget, Period, Print, Problem, Propagator, Protocol, Sampler,
-    Spool, Tail, node::Origin,
+    Config, Criterion, Exporter, Feature, Features, Listen, Node, OtlpTarget, Period, Print, Problem, Propagator,
+    Protocol, Sampler, Spool, Tail, node::Origin,
 };
 
 use crate::model::baggage;
@@ -23,6 +23,7 @@ pub(crate) fn validate(config: &Config, tree: &Node, problems: &mut Vec<Problem>
     check.batches(config);
     check.histograms(config);
     check.outputs(config);
+    check.features(config);
     check.routes(config);
     check.target("otel_traces_export", config.otel_traces_export.target(&config.otlp).as_ref());
     check.target("otel_metrics_export", config.otel_metrics_export.target(&config.otlp).as_ref());
@@ -211,6 +212,15 @@ impl Check<'_> {
         self.require(copies <= most, "ebpf.standby_programs", format!("{copies} is not from 0 to {most}"));
     }
 
+    fn features(&mut self, config: &Config) {
+        for (key, list) in feature_lists(config) {
+            let features = Features::of(list);
+            let is_right = !(features.has(Features::SPAN) && features.has(Features::SPAN_OTEL));
+            let message = "has spans under two names; keep one of `application_span` and `application_span_otel`";
+            self.require(is_right, &key, message);
+        }
+    }
+
     fn routes(&mut self, config: &Config) {
         let wildcard = &config.routes.wildcard_char;
         let is_right = wildcard.chars().count() == 1;
@@ -269,6 +279,21 @@ fn route_fault(pattern: &str) -> Option<String> {
     (!pattern.starts_with('/')).then(|| format!("the pattern `{pattern}` must begin with `/`"))
 }
 
+/// The lists of metrics' features that are given, and where.
+fn feature_lists(config: &Config) -> Vec<(String, &[Feature])> {
+    let own = [
+        ("otel_metrics_export.features", &config.otel_metrics_export.features),
+        ("prometheus_export.features", &config.prometheus_export.features),
+    ];
+    let mut lists = vec![("metrics.features".to_owned(), config.metrics.features.as_slice())];
+    lists.extend(own.iter().filter_map(|(key, list)| Some(((*key).to_owned(), list.as_deref()?))));
+    for (index, entry) in config.discovery.instrument.iter().enumerate() {
+        let list = entry.metrics.as_ref().and_then(|metrics| metrics.features.as_deref());
+        lists.extend(list.map(|list| (format!("discovery.instrument[{index}].metrics.features"), list)));
+    }
+    lists
+}
+
 /// The attribute that tells instances of a service apart.
 const INSTANCE: &str = "service.instance.id";
 
@@ -304,11 +329,12 @@ fn doubts(config: &Config, tree: &Node, warnings: &mut Vec<Problem>) {
         ("discovery.default_exclude_instrument", &config.discovery.default_exclude_instrument),
     ] {
         for (index, entry) in entries.iter().enumerate() {
-            let Criterion { name, namespace, exports, sampler, routes, sdk, .. } = entry;
+            let Criterion { name, namespace, exports, metrics, sampler, routes, sdk, .. } = entry;
             for (key, is_set) in [
                 ("name", name.is_some()),
                 ("namespace", namespace.is_some()),
                 ("exports", exports.is_some()),
+                ("metrics", metrics.is_some()),
                 ("sampler", sampler.is_some()),
                 ("routes", routes.is_some()),
                 ("sdk", sdk.is_some()),
@@ -319,6 +345,21 @@ fn doubts(config: &Config, tree: &Node, warnings: &mut Vec<Problem>) {
             }
         }
     }
+    for (key, list) in feature_lists(config) {
+        for feature in list.iter().filter(|feature| feature.is_missing()) {
+            let name = serde_json::to_value(feature).unwrap_or_default();
+            let node = tree.get(&key).or_else(|| tree.get("discovery.instrument"));
+            let origin = node.map_or(Origin::Default, |node| node.origin.clone());
+            let name = name.as_str().unwrap_or_default();
+            let message = format!("`{name}` is an option of OBI that is not supported yet; it is ignored");
+            warnings.push(Problem::at(origin, key.clone(), message));
+        }
+    }
+    let mut doubt = |key: &str, message: &str| {
+        if let Some(node) = tree.get(key) {
+            warnings.push(Problem::at(node.origin.clone(), key, message));
+        }
+    };
     if !config.attributes.baggage_keys.is_empty() && !config.propagators.contains(&Propagator::Baggage) {
         doubt("attributes.baggage_keys", "is not used, because `baggage` is none of the propagators");
     }

@@ -33,6 +33,7 @@ use crate::{
         span::{Resource, Span},
     },
     server::Server,
+    telemetry::wanted::Reader,
 };
 
 /// Where metrics come from: asked at each export and each scrape, from different threads.
@@ -40,6 +41,11 @@ pub trait MetricSource: Send + Sync {
     /// The metrics as they are at `now_unix_ns`, cumulative since each point's start. Metrics of one resource share its
     /// `Arc`. Must not wait.
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric>;
+
+    /// Whether a reader is to ask it.
+    fn is_for(&self, _reader: Reader) -> bool {
+        true
+    }
 
     /// Whether it tells of requests, and not of the agent itself.
     fn is_of_requests(&self) -> bool {
@@ -117,10 +123,17 @@ impl Exporters {
         let points = config.metrics.is_some().then(Arc::default);
         let counters = Arc::new(Counters::new(agent, Arc::clone(&consumers), points.clone()));
         sources.push(Arc::clone(&counters) as _);
-        let metrics = otlp::Metrics::start(config, runtime, &sources, points.unwrap_or_default())?.map(Arc::new);
+        let read_by = |reader| {
+            let its_own = sources.iter().filter(|source| source.is_for(reader)).cloned();
+            its_own.collect::<Vec<Arc<dyn MetricSource>>>()
+        };
+        let metrics =
+            otlp::Metrics::start(config, runtime, &read_by(Reader::Otlp), points.unwrap_or_default())?.map(Arc::new);
         let readiness = Arc::new(Readiness::new(Arc::clone(&consumers), metrics.clone()));
-        let printed_metrics =
-            config.print_metrics.then(|| console::Metrics::start(config.metric_interval, runtime, sources.clone()));
+        let printed_metrics = config
+            .print_metrics
+            .then(|| console::Metrics::start(config.metric_interval, runtime, read_by(Reader::Console)));
+        let mut sources = read_by(Reader::Prometheus);
         let shown = &config.prometheus;
         sources.retain(|source| shown.has_requests || !source.is_of_requests());
         let routes = prometheus::routes(&shown.path, sources, shown.ttl)

@@ -92,6 +92,8 @@ list! {
         "Spans by what says whose child they are, and by their service's runtime.";
     METRICS_OVERFLOWED Counter "beyla_rs.metrics.overflowed" "{exchange}" []
         "Requests that were counted in a metric's overflow series, since it had as many series as it may have.";
+    GRAPH_LEFT Counter "beyla_rs.service_graph.left" "{request}" []
+        "Requests whose edge in the service graph is left to the agent of the client's host.";
     EXPORT_SPANS Counter "beyla_rs.export.spans" "{span}" ["outcome"]
         "Spans given to the OTLP exporter, by what became of them.";
     EXPORT_QUEUE_BYTES UpDownCounter "beyla_rs.export.queue.bytes" "By" []

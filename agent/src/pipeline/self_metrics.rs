@@ -119,7 +119,7 @@ impl MetricSource for Gauges {
             *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let Totals { resyncs, unmatched_responses, bytes_lost, requests_lost, over_limit, panics, evicted, unbound } =
             table;
-        let Counts { exchanges, unsampled, overflowed } = self.red.counts();
+        let Counts { exchanges, unsampled, overflowed, left_edges } = self.red.counts();
         let it = &self.reporter;
         let about = [env!("CARGO_PKG_VERSION"), self.backend, std::env::consts::ARCH].map(Value::Static);
         let exchanges = exchanges.into_iter();
@@ -175,6 +175,7 @@ impl MetricSource for Gauges {
             self.parents(),
             it.count(&list::SPANS_TAIL_DROPPED, tail_dropped),
             it.count(&list::METRICS_OVERFLOWED, overflowed),
+            it.count(&list::GRAPH_LEFT, left_edges),
         ];
         if let Some(kubernetes) = &self.kubernetes {
             let kube::Counts { pods, dropped, failures } = kubernetes();

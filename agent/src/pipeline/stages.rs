@@ -14,7 +14,7 @@ use crate::{
         span::Span,
     },
     procs::{ProcessTable, Service},
-    telemetry::{Record, Telemetry, carries_spans, clock::monotonic_ns, redact::Redactor, route},
+    telemetry::{Metrics, Record, Telemetry, carries_spans, clock::monotonic_ns, redact::Redactor, route},
     trace::{
         Context, Evidence, Tracer,
         health::HealthRules,
@@ -44,6 +44,8 @@ pub(crate) enum Change {
     Redactor(Redactor),
     /// What is done about services that have an SDK.
     Sdk(Sdk),
+    /// Which metrics there are.
+    Metrics(Metrics),
 }
 
 /// The stages behind protocols.
@@ -115,6 +117,7 @@ impl Stages {
                 Change::Tail(tail) => self.set_tail(&tail),
                 Change::Routes(routes) => self.telemetry.set_routes(routes),
                 Change::Redactor(redactor) => self.telemetry.set_redactor(redactor),
+                Change::Metrics(metrics) => self.telemetry.set_metrics(metrics),
                 Change::Sdk(sdk) => {
                     if self.telemetry.set_sdk(sdk) {
                         self.tracer.sdks.ask_again();
@@ -283,7 +286,9 @@ impl Stages {
         let settings = self.telemetry.settings(rule.as_ref());
         self.tracer.sample(&mut context, settings.sampler.as_ref(), &resource.service_name, exchange.start_ns);
         let end_ns = exchange.end_ns;
-        let record = Record { exchange, connection, resource, settings: &settings, context };
+        let other_end = context.other_end.filter(|_| self.telemetry.draws_graph(&settings));
+        let seen = other_end.map(|tgid| self.processes.service(tgid).resource);
+        let record = Record { exchange, connection, resource, settings: &settings, context, seen: seen.as_ref() };
         let Some(span) = self.telemetry.on_record(record) else { return };
         if context.paired == Paired::Undecided && self.pairing.holds() {
             return self.pairing.hold(span, context, end_ns);

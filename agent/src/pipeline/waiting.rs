@@ -91,6 +91,7 @@ pub(super) mod tests {
         sampled: Sampled::NOTHING,
         is_health_check: false,
         paired: crate::trace::sdks::Paired::Alone,
+        other_end: None,
     };
 
     fn resource(keys: &[&'static str]) -> Resource {

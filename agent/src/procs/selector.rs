@@ -94,6 +94,8 @@ pub(crate) struct Rule {
     pub namespace: Option<CompactString>,
     /// Which signals are exported; `None`: as for all.
     pub exports: Option<Exports>,
+    /// Groups of metrics; `None`: as for all.
+    pub features: Option<config::Features>,
     /// Sampler; `None`: as for all.
     pub sampler: Option<config::Sampler>,
     /// Route patterns of served and of made requests; empty: as for all.

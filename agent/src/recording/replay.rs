@@ -118,7 +118,8 @@ impl Stages {
         let settings = self.telemetry.settings(None);
         self.tracer.sample(&mut context, None, "", exchange.start_ns);
         self.telemetry.begin_round();
-        let record = Record { exchange, connection, resource: &self.resource, settings: &settings, context };
+        let record =
+            Record { exchange, connection, resource: &self.resource, settings: &settings, context, seen: None };
         self.spans.extend(self.telemetry.on_record(record));
         self.telemetry.end_round();
     }

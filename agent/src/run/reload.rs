@@ -116,6 +116,9 @@ impl Reloader {
         if changes.redaction {
             taken_up.push(Change::Redactor(settings.telemetry.redactor));
         }
+        if changes.metrics {
+            taken_up.push(Change::Metrics(settings.telemetry.metrics));
+        }
         for change in taken_up {
             // Nobody listens any more when the agent stops.
             let _unheard = self.telemetry.send(change);
@@ -129,6 +132,7 @@ impl Reloader {
             (changes.redaction, "redaction"),
             (changes.propagation, "propagation"),
             (changes.sampling, "sampling"),
+            (changes.metrics, "metrics"),
         ];
         let changed: Vec<&str> = parts.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
         let changed = if changed.is_empty() { "nothing to take up".to_owned() } else { changed.join(", ") };

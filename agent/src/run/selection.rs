@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    config::{Config, Criterion, Sampler, Sdk, ServiceRoutes, Signal},
+    config::{Config, Criterion, Features, Sampler, Sdk, ServiceMetrics, ServiceRoutes, Signal},
     model::ids::ProcessId,
     procs::{
         pod::OwnerKind,
@@ -51,7 +51,7 @@ fn is_local(url: &str) -> bool {
 
 fn rule(criterion: &Criterion, index: usize) -> Result<Rule, InvalidGlob> {
     let (criteria, set) = criteria(criterion)?;
-    let Set { name, namespace, sampler, routes, sdk } = set;
+    let Set { name, namespace, metrics, sampler, routes, sdk } = set;
     Ok(Rule {
         label: name.map_or_else(|| compact_str::format_compact!("rule {}", index + 1), Into::into),
         criteria,
@@ -61,6 +61,7 @@ fn rule(criterion: &Criterion, index: usize) -> Result<Rule, InvalidGlob> {
             traces: criterion.exports(Signal::Traces),
             metrics: criterion.exports(Signal::Metrics),
         }),
+        features: metrics.and_then(|ServiceMetrics { features }| features.as_deref().map(Features::of)),
         sampler: sampler.cloned(),
         sdk,
         routes: routes.map_or_else(Routes::default, |ServiceRoutes { incoming, outgoing }| {
@@ -74,6 +75,7 @@ fn rule(criterion: &Criterion, index: usize) -> Result<Rule, InvalidGlob> {
 struct Set<'a> {
     name: Option<&'a str>,
     namespace: Option<&'a str>,
+    metrics: Option<&'a ServiceMetrics>,
     sampler: Option<&'a Sampler>,
     routes: Option<&'a ServiceRoutes>,
     sdk: Option<Sdk>,
@@ -105,6 +107,7 @@ fn criteria(criterion: &Criterion) -> Result<(Criteria, Set<'_>), InvalidGlob> {
         k8s_pod_annotations,
         // `Criterion::exports`
         exports: _,
+        metrics,
         sampler,
         routes,
         sdk,
@@ -144,5 +147,6 @@ fn criteria(criterion: &Criterion) -> Result<(Criteria, Set<'_>), InvalidGlob> {
         pod_annotations: map(k8s_pod_annotations)?,
     };
     let (name, namespace) = (name.as_deref(), namespace.as_deref());
-    Ok((criteria, Set { name, namespace, sampler: sampler.as_ref(), routes: routes.as_ref(), sdk: *sdk }))
+    let (metrics, sampler, routes) = (metrics.as_ref(), sampler.as_ref(), routes.as_ref());
+    Ok((criteria, Set { name, namespace, metrics, sampler, routes, sdk: *sdk }))
 }

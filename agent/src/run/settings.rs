@@ -20,9 +20,9 @@ use crate::{
         backend::{Backend, UnknownBackend},
     },
     config::{
-        self, Attributes, Config, Discovery, Ebpf, ExponentialHistogram, Export, HostId, IgnoreMode, InstanceId,
-        Kubernetes, MetricsExport, NameOrigin, NameResolver, Naming, NativeHistogram, OtlpTarget, PrometheusExport,
-        Sampling, Tail, TracesExport, Unmatched,
+        self, Attributes, Config, Discovery, Ebpf, ExponentialHistogram, Export, Feature, Features, HostId, IgnoreMode,
+        InstanceId, Kubernetes, MetricsExport, NameOrigin, NameResolver, Naming, NativeHistogram, OtlpTarget,
+        PrometheusExport, Sampling, ServiceGraph, Tail, TracesExport, Unmatched,
     },
     conn,
     export::{
@@ -37,7 +37,12 @@ use crate::{
         host::{Host, HostSource},
         selector::{InvalidGlob, Selector},
     },
-    telemetry::{self, exponential, histogram, red, redact::Redactor, route},
+    telemetry::{
+        self, exponential, histogram, red,
+        redact::Redactor,
+        route,
+        wanted::{Readers, Wanted},
+    },
     trace::{health::HealthRules, sampling::Sampler},
 };
 
@@ -106,6 +111,8 @@ impl Settings {
             otel_traces_export,
             otel_metrics_export,
             export: Export { spool },
+            metrics: config::Metrics { features },
+            service_graph: ServiceGraph { watched_clients },
             // What says where each signal goes: `Config::otlp_traces`, `serves_prometheus`, `prints_metrics`, `print_mode` …
             exporters: _,
             print: _,
@@ -135,6 +142,7 @@ impl Settings {
             baggage_keys: _,
             client_from_proxy_protocol,
             inside,
+            metric_span_names_limit,
         } = attributes;
         let Discovery {
             // `Config::selection`, and `run::selection`
@@ -184,9 +192,23 @@ impl Settings {
             // `histograms`
             buckets: _,
             exponential_histogram: _,
+            features: otlp_features,
+            allow_service_graph_self_references: otlp_self_references,
         } = otel_metrics_export;
-        // `histograms`
-        let PrometheusExport { port, path, ttl: shown_ttl, buckets: _, native_histogram: _ } = prometheus_export;
+        let PrometheusExport {
+            port,
+            path,
+            ttl: shown_ttl,
+            // `histograms`
+            buckets: _,
+            native_histogram: _,
+            features: prometheus_features,
+            allow_service_graph_self_references: prometheus_self_references,
+        } = prometheus_export;
+        let wanted = |features: &Option<Vec<Feature>>, self_references: &bool| Wanted {
+            own: features.as_deref().map(Features::of),
+            self_references: *self_references,
+        };
         let Kubernetes {
             enable,
             cluster_name,
@@ -226,6 +248,18 @@ impl Settings {
                 sdk: discovery.sdk(),
                 ignores_proxied_clients: !client_from_proxy_protocol,
                 inside: *inside,
+                metrics: telemetry::Metrics {
+                    readers: Readers {
+                        common: Features::of(features),
+                        each: [
+                            wanted(otlp_features, otlp_self_references),
+                            wanted(prometheus_features, prometheus_self_references),
+                            wanted(&None, prometheus_self_references),
+                        ],
+                    },
+                    span_names: *metric_span_names_limit as usize,
+                    watched_clients: watched_clients.clone(),
+                },
                 ..telemetry::Config::default()
             },
             naming: *naming,

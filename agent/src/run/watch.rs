@@ -40,6 +40,7 @@ use crate::{
     telemetry::{
         Telemetry,
         clock::{Clock, Offset},
+        wanted::Reader,
     },
     tls::{self, Attachments, Finding},
     trace::{Tracer, ids::Ids},
@@ -242,8 +243,9 @@ impl Agent {
         let agent = settings::agent_resource(&processes);
         let cluster = kubernetes.clone().map(|it| Box::new(move || it.counts()) as KubernetesCounts);
         let gauges = Arc::new(Gauges::new(red.clone(), Arc::clone(&agent), capture.backend().name(), cluster));
-        let sources: Vec<Arc<dyn MetricSource>> =
-            vec![Arc::new(RedSource(red, settings.naming)), Arc::clone(&gauges) as _];
+        let of_requests = Reader::ALL.map(|reader| Arc::new(RedSource(red.clone(), settings.naming, reader)) as _);
+        let mut sources: Vec<Arc<dyn MetricSource>> = of_requests.to_vec();
+        sources.push(Arc::clone(&gauges) as _);
         let exporters = Exporters::start(&settings.export, runtime.handle(), sources, agent)?;
         let backend = capture.backend();
         let chosen = targets.clone();

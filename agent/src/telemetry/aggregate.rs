@@ -9,12 +9,16 @@ use super::{
     instances::Instances,
     outcome,
     red::{self, Family, Labels, OwnedLabels, Sample},
+    wanted::{Reader, Readers},
 };
-use crate::model::{
-    exchange::Outcome,
-    metric::Metric,
-    span::{Resource, Value},
-    trace_context::TraceId,
+use crate::{
+    config::Features,
+    model::{
+        exchange::Outcome,
+        metric::Metric,
+        span::{Resource, Value},
+        trace_context::TraceId,
+    },
 };
 
 /// Most exchanges that wait while the metrics are collected, some 400 bytes each. With more the reader waits after all: what is
@@ -35,6 +39,8 @@ pub(crate) struct Counts {
     pub unsampled: u64,
     /// Exchanges that went to a metric's overflow series.
     pub overflowed: u64,
+    /// Requests whose edge in the service graph is left to the agent of the client's host.
+    pub left_edges: u64,
 }
 
 #[derive(Debug)]
@@ -50,8 +56,14 @@ pub(super) struct Entry<'a> {
     pub(super) outcome: Outcome,
     /// Its span was left out by the sampler.
     pub(super) is_unsampled: bool,
+    /// Groups of metrics that the rule wants which its service is watched by.
+    pub(super) of_rule: Option<Features>,
     /// Where it counts, unless it is in no histogram.
     pub(super) measured: Option<(Family, Labels<'a>, Sample)>,
+    /// The same as an edge and as a span, where these are counted.
+    pub(super) others: Vec<(Family, Labels<'a>, Sample)>,
+    /// Its edge is left to the agent of the client's host.
+    pub(super) is_left_edge: bool,
 }
 
 /// The same, kept.
@@ -60,22 +72,32 @@ struct Waiting {
     protocol: &'static str,
     outcome: Outcome,
     is_unsampled: bool,
+    of_rule: Option<Features>,
     measured: Option<(Family, OwnedLabels, Sample)>,
+    others: Vec<(Family, OwnedLabels, Sample)>,
+    is_left_edge: bool,
 }
 
 impl State {
     fn record(&mut self, entry: &Entry<'_>) {
-        let Entry { resource, protocol, outcome, is_unsampled, measured } = entry;
+        let Entry { resource, protocol, outcome, is_unsampled, of_rule, measured, others, is_left_edge } = entry;
         let word = outcome::word(*outcome);
         match self.counts.exchanges.iter_mut().find(|(its, of, _)| its == protocol && *of == word) {
             Some((_, _, count)) => *count += 1,
             None => self.counts.exchanges.push((protocol, word, 1)),
         }
         self.counts.unsampled += u64::from(*is_unsampled);
-        if let Some((family, labels, sample)) = measured {
-            let (instance, common) = self.instances.get_or_insert(resource);
-            self.counts.overflowed += u64::from(instance.red.record(*family, labels, sample, common));
+        self.counts.left_edges += u64::from(*is_left_edge);
+        if measured.is_none() && others.is_empty() {
+            return;
         }
+        let (instance, common) = self.instances.get_or_insert(resource);
+        instance.of_rule = *of_rule;
+        let overflows = measured.iter().chain(others);
+        let is_overflow = overflows.fold(false, |is_any, (family, labels, sample)| {
+            instance.red.record(*family, labels, sample, common) || is_any
+        });
+        self.counts.overflowed += u64::from(is_overflow);
     }
 }
 
@@ -84,10 +106,10 @@ impl State {
 pub(crate) struct RedMetrics(Arc<Shared<State>>);
 
 impl RedMetrics {
-    /// All metrics as of now. Instances that nobody else refers to any more are collected for the last time.
+    /// All metrics as of now that a reader is shown. Instances that nobody else refers to any more are collected for the last time.
     #[must_use]
-    pub(crate) fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
-        self.0.lock().instances.collect(now_unix_ns)
+    pub(crate) fn collect(&self, reader: Reader, now_unix_ns: u64) -> Vec<Metric> {
+        self.0.lock().instances.collect(reader, now_unix_ns)
     }
 
     /// What was done so far.
@@ -114,8 +136,8 @@ enum Said {
 }
 
 impl Writer {
-    pub(super) fn new(config: red::Config) -> Self {
-        let state = State { instances: Instances::new(config), counts: Counts::default() };
+    pub(super) fn new(config: red::Config, readers: Readers) -> Self {
+        let state = State { instances: Instances::new(config, readers), counts: Counts::default() };
         Self { shared: Arc::new(Shared::new(state)), state: None, waiting: Vec::new(), said: Vec::new() }
     }
 
@@ -136,6 +158,12 @@ impl Writer {
         self.state = None;
     }
 
+    /// Readers are shown something else from now on.
+    pub(super) fn set_readers(&mut self, readers: Readers) {
+        let state = self.state.take().unwrap_or_else(|| self.shared.lock_arc());
+        self.state.insert(state).instances.readers = readers;
+    }
+
     fn catch_up(&mut self) {
         let Some(state) = &mut self.state else { return };
         for said in self.said.drain(..) {
@@ -144,9 +172,13 @@ impl Writer {
                 Said::Of(trace_id, is_kept) => state.instances.verdicts().add(trace_id, is_kept),
             }
         }
-        for Waiting { resource, protocol, outcome, is_unsampled, measured } in self.waiting.drain(..) {
+        for waiting in self.waiting.drain(..) {
+            let Waiting { resource, protocol, outcome, is_unsampled, of_rule, measured, others, is_left_edge } =
+                waiting;
             let measured = measured.as_ref().map(|(family, labels, sample)| (*family, labels.borrow(), sample.clone()));
-            state.record(&Entry { resource: &resource, protocol, outcome, is_unsampled, measured });
+            let others = others.iter().map(|(family, labels, sample)| (*family, labels.borrow(), sample.clone()));
+            let (resource, others) = (&resource, others.collect());
+            state.record(&Entry { resource, protocol, outcome, is_unsampled, of_rule, measured, others, is_left_edge });
         }
     }
 
@@ -168,9 +200,20 @@ impl Writer {
         if let Some(state) = &mut self.state {
             return state.record(&entry);
         }
-        let Entry { resource, protocol, outcome, is_unsampled, measured } = entry;
-        let measured = measured.map(|(family, labels, sample)| (family, OwnedLabels::of(&labels), sample));
-        self.waiting.push(Waiting { resource: Arc::clone(resource), protocol, outcome, is_unsampled, measured });
+        let Entry { resource, protocol, outcome, is_unsampled, of_rule, measured, others, is_left_edge } = entry;
+        let owned = |(family, labels, sample): (Family, Labels<'_>, Sample)| (family, OwnedLabels::of(&labels), sample);
+        let (measured, others) = (measured.map(owned), others.into_iter().map(owned).collect());
+        let resource = Arc::clone(resource);
+        self.waiting.push(Waiting {
+            resource,
+            protocol,
+            outcome,
+            is_unsampled,
+            of_rule,
+            measured,
+            others,
+            is_left_edge,
+        });
         if self.waiting.len() >= WAITING_MAX {
             self.state = Some(self.shared.lock_arc());
             self.catch_up();
@@ -201,13 +244,22 @@ mod tests {
     use crate::model::{exchange::Group, metric::Points, net::Role};
 
     fn entry(resource: &Arc<Resource>) -> Entry<'_> {
-        let family = Family { group: Group::Http, role: Role::Server };
-        let sample =
-            Sample { duration_s: 0.1, body_bytes: [None; 2], start_unix_ns: 1, end_unix_ns: 1, exemplar: None };
+        let family = Family::Exchange(Group::Http, Role::Server);
+        let sample = Sample {
+            duration_s: 0.1,
+            body_bytes: [None; 2],
+            start_unix_ns: 1,
+            end_unix_ns: 1,
+            exemplar: None,
+            is_call: true,
+            is_failed: false,
+        };
         let mut labels = Labels::default();
         labels[2] = Some(("http.route", red::Label::Str("/a")));
         let measured = Some((family, labels, sample));
-        Entry { resource, protocol: "http1", outcome: Outcome::Complete, is_unsampled: false, measured }
+        let (protocol, outcome, others) = ("http1", Outcome::Complete, Vec::new());
+        let (is_unsampled, of_rule, is_left_edge) = (false, None, false);
+        Entry { resource, protocol, outcome, is_unsampled, of_rule, measured, others, is_left_edge }
     }
 
     fn counted(metrics: &[Metric]) -> (usize, u64) {
@@ -217,7 +269,7 @@ mod tests {
 
     #[test]
     fn what_is_recorded_while_somebody_reads_is_not_lost_and_does_not_wait() {
-        let mut writer = Writer::new(red::Config::default());
+        let mut writer = Writer::new(red::Config::default(), Readers::default());
         let resource = Arc::new(Resource::default());
         writer.begin();
         writer.record(entry(&resource));
@@ -234,19 +286,19 @@ mod tests {
         assert!(writer.waiting.is_empty());
         writer.end();
         let reader = writer.reader();
-        assert_eq!(counted(&reader.collect(9)), (1, 101));
+        assert_eq!(counted(&reader.collect(Reader::Otlp, 9)), (1, 101));
         assert_eq!(reader.counts().exchanges, [("http1", "complete", 101)]);
     }
 
     #[test]
     fn more_than_can_wait_is_waited_with_and_counted_all_the_same() {
-        let mut writer = Writer::new(red::Config::default());
+        let mut writer = Writer::new(red::Config::default(), Readers::default());
         let resource = Arc::new(Resource::default());
         for _ in 0..WAITING_MAX + 1 {
             writer.record(entry(&resource));
         }
         assert!(writer.waiting.is_empty() && writer.state.is_some());
         writer.end();
-        assert_eq!(counted(&writer.reader().collect(9)), (1, WAITING_MAX as u64 + 1));
+        assert_eq!(counted(&writer.reader().collect(Reader::Otlp, 9)), (1, WAITING_MAX as u64 + 1));
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{attributes::Attributes, methods::Methods, outcome, red::Labels, redact::Redactor, semconv};
+use super::{
+    attributes::Attributes, endpoint::Server, methods::Methods, outcome, red::Labels, redact::Redactor, semconv,
+};
 use crate::model::{
     exchange::{Group, Outcome},
     net::{ConnectionInfo, Role},
@@ -50,6 +52,23 @@ pub(super) trait Conventions {
     fn body_sizes(&self) -> [Option<u64>; 2] {
         [None; 2]
     }
+
+    /// Which end of it is described.
+    fn role(&self) -> Role;
+
+    /// Its span's kind.
+    fn kind(&self) -> Kind {
+        kind(self.role())
+    }
+
+    /// Its span's status.
+    fn status(&self) -> Status;
+
+    /// Its span's name: of low cardinality.
+    fn name(&self, policy: &Policy) -> CompactString;
+
+    /// Who answers it.
+    fn server(&self) -> &Server;
 
     /// The attributes of its metrics: of low cardinality.
     fn labels<'a>(&'a self, policy: &'a Policy) -> Labels<'a>;

@@ -52,6 +52,32 @@ impl Facts {
 impl Conventions for Facts {
     const GROUP: Group = Group::Db;
 
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// `db.query.summary`, else `{operation} {target}`, else the target, else the system's name.
+    fn name(&self, _policy: &Policy) -> CompactString {
+        let db = &self.db;
+        if let Some(summary) = &db.summary {
+            return summary.clone();
+        }
+        let target = db.collection.as_ref().or(db.procedure.as_ref()).or(db.namespace.as_ref());
+        match (&db.operation, target) {
+            (Some(operation), Some(target)) => compact_str::format_compact!("{operation} {target}"),
+            (Some(name), None) | (None, Some(name)) => name.clone(),
+            (None, None) => CompactString::const_new(db.system),
+        }
+    }
+
     fn labels<'a>(&'a self, _policy: &'a Policy) -> Labels<'a> {
         let db = &self.db;
         let text = |key, value: &'a Option<CompactString>| value.as_deref().map(|value| (key, Label::Str(value)));
@@ -68,11 +94,11 @@ impl Conventions for Facts {
         ]
     }
 
-    fn describe(self, connection: &ConnectionInfo, _policy: &Policy) -> Described {
+    fn describe(self, connection: &ConnectionInfo, policy: &Policy) -> Described {
         let mut out = Attributes::new();
         let error = self.error().map(|label| label.own().to_value());
+        let name = self.name(policy);
         let db = *self.db;
-        let name = name(&db);
         out.push(semconv::DB_SYSTEM_NAME, Value::Static(db.system));
         out.push_str(semconv::DB_NAMESPACE, db.namespace);
         out.push_str(semconv::DB_COLLECTION_NAME, db.collection);
@@ -87,18 +113,5 @@ impl Conventions for Facts {
         endpoint::push_peer(connection, &mut out);
         push_end(error, self.outcome, &mut out);
         Described { name, kind: kind(self.role), status: self.status, attributes: out }
-    }
-}
-
-/// `db.query.summary`, else `{operation} {target}`, else the target, else the system's name.
-fn name(db: &Db) -> CompactString {
-    if let Some(summary) = &db.summary {
-        return summary.clone();
-    }
-    let target = db.collection.as_ref().or(db.procedure.as_ref()).or(db.namespace.as_ref());
-    match (&db.operation, target) {
-        (Some(operation), Some(target)) => compact_str::format_compact!("{operation} {target}"),
-        (Some(name), None) | (None, Some(name)) => name.clone(),
-        (None, None) => CompactString::const_new(db.system),
     }
 }

@@ -78,20 +78,6 @@ impl Facts {
         }
     }
 
-    /// `{method} {route}`; the method is `HTTP` where it is not a known one.
-    fn name(&self, route: Option<&str>, policy: &Policy) -> CompactString {
-        let method = match self.method {
-            Method::Known(_) => policy.methods.name(self.method).unwrap_or("HTTP"),
-            Method::Other | Method::Unknown => "HTTP",
-        };
-        let Some(route) = route else { return CompactString::new(method) };
-        let mut name = CompactString::with_capacity(method.len() + 1 + route.len());
-        name.push_str(method);
-        name.push(' ');
-        name.push_str(route);
-        name
-    }
-
     /// `url.path` and `url.query`.
     fn push_url(&self, target: Option<CompactString>, redactor: &Redactor, out: &mut Attributes) {
         let Some(text) = target else { return };
@@ -165,6 +151,32 @@ impl Conventions for Facts {
         [self.http.request_body_bytes, self.http.response_body_bytes]
     }
 
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// `{method} {route}`; the method is `HTTP` where it is not a known one.
+    fn name(&self, policy: &Policy) -> CompactString {
+        let method = match self.method {
+            Method::Known(_) => policy.methods.name(self.method).unwrap_or("HTTP"),
+            Method::Other | Method::Unknown => "HTTP",
+        };
+        let Some(route) = self.route.as_deref() else { return CompactString::new(method) };
+        let mut name = CompactString::with_capacity(method.len() + 1 + route.len());
+        name.push_str(method);
+        name.push(' ');
+        name.push_str(route);
+        name
+    }
+
     fn labels<'a>(&'a self, policy: &'a Policy) -> Labels<'a> {
         let http = &self.http;
         let [address, port] = self.server.labels_of_client(self.role);
@@ -185,8 +197,8 @@ impl Conventions for Facts {
         let mut out = Attributes::new();
         let (method, target, user_agent) =
             (self.http.method.take(), self.http.target.take(), self.http.user_agent.take());
+        let name = self.name(policy);
         let route = self.route.take();
-        let name = self.name(route.as_deref(), policy);
         let redactor = &policy.redactor;
         if let Some(value) = policy.methods.value(self.method) {
             out.push(semconv::HTTP_REQUEST_METHOD, value);

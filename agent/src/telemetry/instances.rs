@@ -8,15 +8,19 @@ use std::sync::Arc;
 use hashbrown::{HashMap, hash_map::Entry};
 
 use super::{
-    Scheme,
-    red::{self, Common, Red},
+    Scheme, graph,
+    red::{self, Common, Red, Shown},
     semconv,
     verdicts::Verdicts,
+    wanted::{Reader, Readers},
 };
-use crate::model::{
-    ids::ProcessId,
-    metric::{Metric, NumberPoint, Points},
-    span::{Attribute, Resource, Value},
+use crate::{
+    config::Features,
+    model::{
+        ids::ProcessId,
+        metric::{Metric, NumberPoint, Points},
+        span::{Attribute, Resource, Value},
+    },
 };
 
 #[derive(Debug)]
@@ -26,6 +30,9 @@ pub(super) struct Instance {
     /// It stands for several.
     pub(super) is_rest: bool,
     pub(super) red: Red,
+    /// Groups of metrics that the rule wants which it is watched by.
+    pub(super) of_rule: Option<Features>,
+    since_unix_ns: Option<u64>,
     /// Open requests by scheme and method, of those that were ever reported.
     active: Vec<(Scheme, Option<Value>, u64)>,
     active_since_unix_ns: Option<u64>,
@@ -33,13 +40,49 @@ pub(super) struct Instance {
 
 impl Instance {
     fn new(resource: Arc<Resource>, is_rest: bool, config: red::Config) -> Self {
-        Self { resource, is_rest, red: Red::new(config), active: Vec::new(), active_since_unix_ns: None }
+        let (of_rule, since_unix_ns) = (None, None);
+        Self {
+            resource,
+            is_rest,
+            red: Red::new(config),
+            of_rule,
+            since_unix_ns,
+            active: Vec::new(),
+            active_since_unix_ns: None,
+        }
     }
 
     pub(super) fn set_active(&mut self, scheme: Scheme, method: Option<Value>, open: u64) {
         match self.active.iter_mut().find(|(its, of, _)| *its == scheme && *of == method) {
             Some((_, _, count)) => *count = open,
             None => self.active.push((scheme, method, open)),
+        }
+    }
+
+    fn collect(&mut self, shown: Shown<'_>, now_unix_ns: u64, out: &mut Vec<Metric>) {
+        self.red.collect(&self.resource, shown, now_unix_ns, out);
+        if shown.features.has(Features::RED) {
+            self.collect_active(now_unix_ns, out);
+        }
+        self.collect_info(shown, now_unix_ns, out);
+    }
+
+    /// What says of whom metrics of spans and edges are.
+    fn collect_info(&mut self, shown: Shown<'_>, now_unix_ns: u64, out: &mut Vec<Metric>) {
+        let start_unix_ns = (*self.since_unix_ns.get_or_insert(now_unix_ns)).min(now_unix_ns);
+        let mut info = |name, description, attributes| {
+            let points = Points::Gauge(vec![NumberPoint { attributes, start_unix_ns, value: 1.0 }]);
+            out.push(Metric { name, unit: "", description, resource: Arc::clone(&self.resource), points });
+        };
+        if shown.features.has(Features::ANY_SPAN.with(Features::SERVICE_GRAPH)) {
+            info("traces_target_info", "The resource of a service.", graph::target_attributes(&self.resource));
+        }
+        if shown.features.has(Features::HOST)
+            && let Some(id) = graph::find(&self.resource, "host.id")
+        {
+            let host = |key| Attribute { key, value: Value::Str(id.into()) };
+            let attributes = vec![host("cloud.host.id"), host("grafana.host.id")];
+            info("traces_host_info", "A host that services run on.", attributes);
         }
     }
 
@@ -83,12 +126,14 @@ pub(super) struct Instances {
     by_address: HashMap<usize, Instance>,
     rest: Option<Box<Instance>>,
     common: Common,
+    /// Who is shown what.
+    pub(super) readers: Readers,
 }
 
 impl Instances {
-    pub(super) fn new(config: red::Config) -> Self {
+    pub(super) fn new(config: red::Config, readers: Readers) -> Self {
         let common = Common { room: SERIES_MAX, verdicts: Verdicts::default() };
-        Self { config, by_address: HashMap::new(), rest: None, common }
+        Self { config, by_address: HashMap::new(), rest: None, common, readers }
     }
 
     /// The instance of a resource, or what stands for all that there is no room for; and what it shares with others.
@@ -115,18 +160,20 @@ impl Instances {
         &mut self.common.verdicts
     }
 
-    pub(super) fn collect(&mut self, now_unix_ns: u64) -> Vec<Metric> {
+    pub(super) fn collect(&mut self, reader: Reader, now_unix_ns: u64) -> Vec<Metric> {
         let mut metrics = Vec::new();
+        let (readers, self_references) = (self.readers, self.readers.wanted(reader).self_references);
         let verdicts = &self.common.verdicts;
         self.by_address.retain(|_, instance| {
             // Before the metrics refer to it.
             let in_use = Arc::strong_count(&instance.resource) > 1;
-            instance.red.collect(&instance.resource, now_unix_ns, verdicts, &mut metrics);
-            instance.collect_active(now_unix_ns, &mut metrics);
+            let shown = Shown { features: readers.shown(reader, instance.of_rule), self_references, verdicts };
+            instance.collect(shown, now_unix_ns, &mut metrics);
             in_use
         });
         if let Some(rest) = &mut self.rest {
-            rest.red.collect(&rest.resource, now_unix_ns, verdicts, &mut metrics);
+            let shown = Shown { features: readers.shown(reader, None), self_references, verdicts };
+            rest.red.collect(&rest.resource, shown, now_unix_ns, &mut metrics);
         }
         let series: usize = self.by_address.values().map(|instance| instance.red.len()).sum();
         self.common.room = SERIES_MAX.saturating_sub(series);
@@ -154,10 +201,17 @@ mod tests {
     fn record(instances: &mut Instances, resource: &Arc<Resource>, status: i64) -> bool {
         let mut labels = Labels::default();
         labels[0] = Some((semconv::HTTP_RESPONSE_STATUS_CODE, Label::Int(status)));
-        let sample =
-            Sample { duration_s: 0.1, body_bytes: [None; 2], start_unix_ns: 1, end_unix_ns: 1, exemplar: None };
+        let sample = Sample {
+            duration_s: 0.1,
+            body_bytes: [None; 2],
+            start_unix_ns: 1,
+            end_unix_ns: 1,
+            exemplar: None,
+            is_call: true,
+            is_failed: false,
+        };
         let (instance, common) = instances.get_or_insert(resource);
-        instance.red.record(Family { group: Group::Http, role: Role::Server }, &labels, &sample, common)
+        instance.red.record(Family::Exchange(Group::Http, Role::Server), &labels, &sample, common)
     }
 
     fn counted(metrics: &[Metric]) -> u64 {
@@ -170,21 +224,21 @@ mod tests {
 
     #[test]
     fn instances_beyond_the_bound_share_one_and_all_is_counted() {
-        let mut instances = Instances::new(red::Config::default());
+        let mut instances = Instances::new(red::Config::default(), Readers::default());
         let resources: Vec<_> = (0..INSTANCES_MAX + 100).map(|_| resource()).collect();
         let overflowed = resources.iter().filter(|resource| record(&mut instances, resource, 200)).count();
         assert_eq!(overflowed, 100);
-        let metrics = instances.collect(2);
+        let metrics = instances.collect(Reader::Otlp, 2);
         assert_eq!((metrics.len(), counted(&metrics)), (INSTANCES_MAX + 1, INSTANCES_MAX as u64 + 100));
         // There is room again once instances have ended.
         drop((resources, metrics));
-        let _last = instances.collect(3);
+        let _last = instances.collect(Reader::Otlp, 3);
         assert!(!record(&mut instances, &resource(), 200));
     }
 
     #[test]
     fn series_are_bounded_over_all_instances() {
-        let mut instances = Instances::new(red::Config::default());
+        let mut instances = Instances::new(red::Config::default(), Readers::default());
         let resources: Vec<_> = (0..100).map(|_| resource()).collect();
         let statuses = 2 * SERIES_MAX as i64 / 100;
         let mut overflowed = 0;
@@ -192,7 +246,7 @@ mod tests {
             overflowed += resources.iter().filter(|resource| record(&mut instances, resource, status)).count();
         }
         assert_eq!(overflowed, SERIES_MAX);
-        assert_eq!(counted(&instances.collect(2)), 2 * SERIES_MAX as u64);
+        assert_eq!(counted(&instances.collect(Reader::Otlp, 2)), 2 * SERIES_MAX as u64);
         assert_eq!(instances.common.room, 0);
     }
 }

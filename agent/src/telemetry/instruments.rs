@@ -1,7 +1,10 @@
 //! Every instrument that exchanges are measured with, in one table.
 
-use super::semconv;
-use crate::model::{exchange::Group, net::Role};
+use super::{red::Family, semconv};
+use crate::{
+    config::Features,
+    model::{exchange::Group, net::Role},
+};
 
 /// Bounds for durations in seconds, as the conventions of HTTP, RPC and messaging advise.
 pub(super) const DURATION_BOUNDS_S: &[f64] =
@@ -25,51 +28,72 @@ pub(super) enum Measure {
     ResponseSize,
     /// Whether it is open.
     Active,
+    /// That there was one.
+    Calls,
+    /// That it failed.
+    Failed,
+    /// Bytes of the request's body, summed up.
+    RequestBytes,
+    /// Bytes of the response's body, summed up.
+    ResponseBytes,
 }
 
 impl Measure {
     /// Those that go into histograms.
     pub(super) const HISTOGRAMS: [Self; 3] = [Self::Duration, Self::RequestSize, Self::ResponseSize];
 
-    pub(super) const fn unit(self) -> &'static str {
-        match self {
-            Self::Duration => "s",
-            Self::RequestSize | Self::ResponseSize => "By",
-            Self::Active => "{request}",
-        }
-    }
+    /// Those that go into counters.
+    pub(super) const COUNTERS: [Self; 4] = [Self::Calls, Self::Failed, Self::RequestBytes, Self::ResponseBytes];
 }
 
 /// A line of the table.
 #[derive(Debug)]
 pub(super) struct Instrument {
     pub(super) name: &'static str,
+    pub(super) unit: &'static str,
     pub(super) description: &'static str,
-    /// Whose exchanges it measures: of which conventions, on which side.
-    pub(super) group: Group,
-    pub(super) role: Role,
+    /// What it measures of.
+    pub(super) family: Family,
     pub(super) measure: Measure,
+    /// It is there where one of these is asked for.
+    pub(super) features: Features,
     /// Upper bounds of its buckets; none where it is no histogram.
     pub(super) bounds: &'static [f64],
 }
 
-const fn instrument(
-    name: &'static str,
-    description: &'static str,
-    (group, role): (Group, Role),
-    measure: Measure,
-) -> Instrument {
-    let bounds: &[f64] = match (measure, group) {
-        (Measure::Duration, Group::Db) => DB_DURATION_BOUNDS_S,
+const fn instrument(name: &'static str, description: &'static str, family: Family, measure: Measure) -> Instrument {
+    let bounds: &[f64] = match (measure, family) {
+        (Measure::Duration, Family::Exchange(Group::Db, _)) => DB_DURATION_BOUNDS_S,
         (Measure::Duration, _) => DURATION_BOUNDS_S,
         (Measure::RequestSize | Measure::ResponseSize, _) => SIZE_BOUNDS_BYTES,
-        (Measure::Active, _) => &[],
+        (Measure::Active | Measure::Calls | Measure::Failed, _) => &[],
+        (Measure::RequestBytes | Measure::ResponseBytes, _) => &[],
     };
-    Instrument { name, description, group, role, measure, bounds }
+    let features = match (measure, family) {
+        (_, Family::Edge(_)) => Features::SERVICE_GRAPH,
+        (Measure::RequestBytes | Measure::ResponseBytes, _) => Features::SPAN_SIZES,
+        (_, Family::Span) => Features::SPAN,
+        (Measure::RequestSize | Measure::ResponseSize, _) => Features::SIZES,
+        (_, Family::Exchange(..)) => Features::RED,
+    };
+    let unit = match measure {
+        // Tempo's names have no unit, and Prometheus would add it.
+        _ if matches!(family, Family::Span) => "",
+        Measure::Duration => "s",
+        Measure::RequestSize | Measure::ResponseSize | Measure::RequestBytes | Measure::ResponseBytes => "By",
+        Measure::Active => "{request}",
+        Measure::Calls | Measure::Failed => "",
+    };
+    Instrument { name, unit, description, family, measure, features, bounds }
 }
 
-const HTTP_SERVER: (Group, Role) = (Group::Http, Role::Server);
-const HTTP_CLIENT: (Group, Role) = (Group::Http, Role::Client);
+/// As the OpenTelemetry Collector's connector has it.
+const fn otel(instrument: Instrument, unit: &'static str) -> Instrument {
+    Instrument { unit, features: Features::SPAN_OTEL, ..instrument }
+}
+
+const HTTP_SERVER: Family = Family::Exchange(Group::Http, Role::Server);
+const HTTP_CLIENT: Family = Family::Exchange(Group::Http, Role::Client);
 
 /// The table.
 pub(super) static INSTRUMENTS: &[Instrument] = &[
@@ -118,32 +142,72 @@ pub(super) static INSTRUMENTS: &[Instrument] = &[
     instrument(
         semconv::RPC_SERVER_CALL_DURATION,
         "Duration of incoming remote procedure calls.",
-        (Group::Rpc, Role::Server),
+        Family::Exchange(Group::Rpc, Role::Server),
         Measure::Duration,
     ),
     instrument(
         semconv::RPC_CLIENT_CALL_DURATION,
         "Duration of outgoing remote procedure calls.",
-        (Group::Rpc, Role::Client),
+        Family::Exchange(Group::Rpc, Role::Client),
         Measure::Duration,
     ),
     instrument(
         semconv::DB_CLIENT_OPERATION_DURATION,
         "Duration of database client operations.",
-        (Group::Db, Role::Client),
+        Family::Exchange(Group::Db, Role::Client),
         Measure::Duration,
     ),
     instrument(
         semconv::MESSAGING_CLIENT_OPERATION_DURATION,
         "Duration of messaging operation initiated by a producer or consumer client.",
-        (Group::Messaging, Role::Client),
+        Family::Exchange(Group::Messaging, Role::Client),
         Measure::Duration,
+    ),
+    instrument(GRAPH_TOTAL, "Requests between two services.", Family::Edge(Role::Client), Measure::Calls),
+    instrument(GRAPH_TOTAL, "Requests between two services.", Family::Edge(Role::Server), Measure::Calls),
+    instrument(GRAPH_FAILED, "Requests between two services that failed.", Family::Edge(Role::Client), Measure::Failed),
+    instrument(GRAPH_FAILED, "Requests between two services that failed.", Family::Edge(Role::Server), Measure::Failed),
+    instrument(
+        "traces_service_graph_request_client",
+        "Time of requests between two services, as the client sees it.",
+        Family::Edge(Role::Client),
+        Measure::Duration,
+    ),
+    instrument(
+        "traces_service_graph_request_server",
+        "Time of requests between two services, as the server sees it.",
+        Family::Edge(Role::Server),
+        Measure::Duration,
+    ),
+    instrument("traces_spanmetrics_calls_total", "Spans.", Family::Span, Measure::Calls),
+    instrument("traces_spanmetrics_latency", "Duration of spans, in seconds.", Family::Span, Measure::Duration),
+    otel(instrument("traces.span.metrics.calls", "Spans.", Family::Span, Measure::Calls), ""),
+    otel(instrument("traces.span.metrics.duration", "Duration of spans.", Family::Span, Measure::Duration), "s"),
+    instrument(
+        "traces_spanmetrics_size_total",
+        "Bytes of the bodies of requests, by span.",
+        Family::Span,
+        Measure::RequestBytes,
+    ),
+    instrument(
+        "traces_spanmetrics_response_size_total",
+        "Bytes of the bodies of responses, by span.",
+        Family::Span,
+        Measure::ResponseBytes,
     ),
 ];
 
-/// The instrument for a measure of such exchanges, if there is one.
-pub(super) fn find(group: Group, role: Role, measure: Measure) -> Option<&'static Instrument> {
-    INSTRUMENTS.iter().find(|it| it.group == group && it.role == role && it.measure == measure)
+const GRAPH_TOTAL: &str = "traces_service_graph_request_total";
+const GRAPH_FAILED: &str = "traces_service_graph_request_failed_total";
+
+/// The instruments for a measure of a family.
+pub(super) fn all(family: Family, measure: Measure) -> impl Iterator<Item = &'static Instrument> {
+    INSTRUMENTS.iter().filter(move |it| it.family == family && it.measure == measure)
+}
+
+/// The first of them, if there is one.
+pub(super) fn find(family: Family, measure: Measure) -> Option<&'static Instrument> {
+    all(family, measure).next()
 }
 
 #[cfg(test)]
@@ -151,11 +215,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_so_is_what_is_measured() {
+    fn names_are_unique_but_for_the_two_sides_of_an_edge_and_so_is_what_is_measured() {
         for (at, one) in INSTRUMENTS.iter().enumerate() {
             for other in INSTRUMENTS.get(at + 1..).unwrap() {
-                assert_ne!(one.name, other.name);
-                assert_ne!((one.group, one.role, one.measure), (other.group, other.role, other.measure));
+                let are_sides = matches!((one.family, other.family), (Family::Edge(a), Family::Edge(b)) if a != b);
+                assert!(one.name != other.name || are_sides, "{}", one.name);
+                let measured = |it: &Instrument| (it.family, it.measure, it.features);
+                assert_ne!(measured(one), measured(other));
             }
         }
     }
@@ -164,7 +230,8 @@ mod tests {
     fn bounds_ascend_and_every_histogram_has_some() {
         for instrument in INSTRUMENTS {
             assert!(instrument.bounds.is_sorted_by(|a, b| a < b), "{}", instrument.name);
-            assert_eq!(instrument.bounds.is_empty(), instrument.measure == Measure::Active, "{}", instrument.name);
+            let is_histogram = Measure::HISTOGRAMS.contains(&instrument.measure);
+            assert_eq!(instrument.bounds.is_empty(), !is_histogram, "{}", instrument.name);
         }
     }
 }

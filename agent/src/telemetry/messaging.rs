@@ -45,15 +45,6 @@ impl Facts {
         let own = self.messaging.error.as_deref().map(Label::Str);
         own.or_else(|| self.error.map(Error::to_label))
     }
-
-    const fn kind(&self) -> Kind {
-        match (self.role, self.messaging.step) {
-            (Role::Server, _) => Kind::Server,
-            (Role::Client, MessagingStep::Send) => Kind::Producer,
-            (Role::Client, MessagingStep::Process) => Kind::Consumer,
-            (Role::Client, MessagingStep::Receive | MessagingStep::Settle) => Kind::Client,
-        }
-    }
 }
 
 /// `messaging.operation.type`.
@@ -68,6 +59,35 @@ const fn word(step: MessagingStep) -> &'static str {
 
 impl Conventions for Facts {
     const GROUP: Group = Group::Messaging;
+
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn kind(&self) -> Kind {
+        match (self.role, self.messaging.step) {
+            (Role::Server, _) => Kind::Server,
+            (Role::Client, MessagingStep::Send) => Kind::Producer,
+            (Role::Client, MessagingStep::Process) => Kind::Consumer,
+            (Role::Client, MessagingStep::Receive | MessagingStep::Settle) => Kind::Client,
+        }
+    }
+
+    fn name(&self, _policy: &Policy) -> CompactString {
+        let it = &self.messaging;
+        match &it.destination {
+            Some(destination) => compact_str::format_compact!("{} {destination}", it.operation),
+            None => it.operation.clone(),
+        }
+    }
 
     fn labels<'a>(&'a self, _policy: &'a Policy) -> Labels<'a> {
         let it = &self.messaging;
@@ -85,14 +105,11 @@ impl Conventions for Facts {
         ]
     }
 
-    fn describe(self, connection: &ConnectionInfo, _policy: &Policy) -> Described {
+    fn describe(self, connection: &ConnectionInfo, policy: &Policy) -> Described {
         let mut out = Attributes::new();
         let (kind, error) = (self.kind(), self.error().map(|label| label.own().to_value()));
+        let name = self.name(policy);
         let it = *self.messaging;
-        let name = match &it.destination {
-            Some(destination) => compact_str::format_compact!("{} {destination}", it.operation),
-            None => it.operation.clone(),
-        };
         out.push(semconv::MESSAGING_SYSTEM, Value::Static(it.system));
         out.push(semconv::MESSAGING_OPERATION_NAME, Value::Str(it.operation));
         out.push(semconv::MESSAGING_OPERATION_TYPE, Value::Static(word(it.step)));

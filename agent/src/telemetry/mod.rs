@@ -11,6 +11,7 @@ mod conventions;
 mod db;
 mod endpoint;
 pub(crate) mod exponential;
+mod graph;
 pub(crate) mod histogram;
 mod http;
 mod inside;
@@ -32,6 +33,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+pub(crate) mod wanted;
 
 use std::sync::Arc;
 
@@ -48,21 +50,23 @@ use self::{
     clock::{Clock, Offset},
     conventions::{Conventions, Described, Policy},
     endpoint::Remote,
+    graph::{Node, Share},
     methods::{Method, Methods},
     own_exports::Signal,
     red::{Family, Sample},
     redact::Redactor,
     route::Router,
     services::{Service, Services},
+    wanted::Readers,
 };
 use crate::{
-    config::{InsideAttributes, Sdk},
+    config::{Features, InsideAttributes, Network, Sdk},
     kube::{Peer, PeerSource},
     model::{
         exchange::{Exchange, Operation, Outcome},
         metric::Exemplar,
         net::{ConnectionInfo, Endpoint, Role},
-        span::{Link, Resource, Span, Value},
+        span::{Link, Resource, Span, Status, Value},
         trace_context::{TraceId, TraceParent},
     },
     procs::{NameSource, selector::Rule},
@@ -86,6 +90,19 @@ pub struct Config {
     pub ignores_proxied_clients: bool,
     /// What is told of what happens below a request.
     pub inside: InsideAttributes,
+    /// Which metrics there are.
+    pub(crate) metrics: Metrics,
+}
+
+/// Which metrics there are, besides how they are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Metrics {
+    /// Who is shown what.
+    pub readers: Readers,
+    /// Most names of a service's spans; 0: any number.
+    pub span_names: usize,
+    /// Clients on other hosts that an agent there watches.
+    pub watched_clients: Vec<Network>,
 }
 
 /// An exchange with all that is known of where it belongs.
@@ -101,6 +118,8 @@ pub(crate) struct Record<'a> {
     pub settings: &'a Settings,
     /// Its place in a trace.
     pub context: Context,
+    /// The service at its other end, where the same request was seen there; asked for where [`Telemetry::draws_graph`].
+    pub seen: Option<&'a Arc<Resource>>,
 }
 
 /// The stage. It belongs to the thread that reads the ring; others have its [metrics](Telemetry::metrics).
@@ -115,6 +134,7 @@ pub(crate) struct Telemetry {
     sdk: Sdk,
     ignores_proxied_clients: bool,
     inside: InsideAttributes,
+    metrics: Metrics,
     red: Writer,
 }
 
@@ -129,6 +149,15 @@ struct Common<'a> {
     context: Context,
     /// It goes into histograms.
     is_counted: bool,
+    /// Groups of metrics that it goes into.
+    features: Features,
+    /// It goes into those that are made of spans.
+    is_span: bool,
+    /// It goes into the service graph.
+    is_edge: bool,
+    remote: Remote<'a>,
+    seen: Option<&'a Arc<Resource>>,
+    metrics: &'a Metrics,
     /// Its span is exported, as far as is known before its route is.
     is_kept: bool,
     /// The span of an SDK that describes the same.
@@ -153,7 +182,8 @@ impl Telemetry {
             sdk: config.sdk,
             ignores_proxied_clients: config.ignores_proxied_clients,
             inside: config.inside,
-            red: Writer::new(config.red),
+            red: Writer::new(config.red, config.metrics.readers),
+            metrics: config.metrics,
         }
     }
 
@@ -203,6 +233,18 @@ impl Telemetry {
         std::mem::replace(&mut self.sdk, sdk) != sdk
     }
 
+    /// Which metrics there are from now on. What was counted so far stays.
+    pub(crate) fn set_metrics(&mut self, metrics: Metrics) {
+        self.red.set_readers(metrics.readers);
+        self.metrics = metrics;
+    }
+
+    /// Whether a service's requests are edges of the service graph.
+    #[must_use]
+    pub(crate) fn draws_graph(&self, settings: &Settings) -> bool {
+        self.metrics.readers.kept(settings.features).has(Features::SERVICE_GRAPH)
+    }
+
     /// What is done about a service that has one.
     #[must_use]
     pub(crate) fn sdk(&self, settings: &Settings) -> Sdk {
@@ -235,7 +277,7 @@ impl Telemetry {
     /// Takes an exchange into the metrics, and gives its span if it is sampled. One whose end was not seen is in no
     /// histogram; its span says so.
     pub(crate) fn on_record(&mut self, record: Record<'_>) -> Option<Span> {
-        let Record { exchange, connection, resource, settings, context } = record;
+        let Record { exchange, connection, resource, settings, context, seen } = record;
         let Exchange {
             role,
             thread,
@@ -272,6 +314,8 @@ impl Telemetry {
         let leaves_metrics = is_paired && service.own_exports.has(Signal::Metrics);
         let is_export = is_paired && role == Role::Client && service.own_exports.is_of_its_own(&operation);
         let is_described = matches!(context.paired, Paired::Described | Paired::Excluded) || is_export;
+        let features = self.metrics.readers.kept(settings.features);
+        let is_told = outcome != Outcome::Unseen && !settings.hides_metrics && context.paired != Paired::Excluded;
         // Exemplars name the span that there is.
         let described_by = carried.filter(|_| role == Role::Client && context.paired == Paired::Described);
         let common = Common {
@@ -282,10 +326,13 @@ impl Telemetry {
             resource,
             settings,
             context,
-            is_counted: outcome != Outcome::Unseen
-                && !settings.hides_metrics
-                && !leaves_metrics
-                && context.paired != Paired::Excluded,
+            is_counted: is_told && !leaves_metrics && features.has(Features::RED.with(Features::SIZES)),
+            features,
+            is_span: is_told && !is_export && features.has(Features::ANY_SPAN),
+            is_edge: is_told && features.has(Features::SERVICE_GRAPH),
+            remote,
+            seen,
+            metrics: &self.metrics,
             is_kept: context.is_sampled() && !settings.hides_spans && !is_described,
             described_by,
             duration_s: seconds(duration_ns),
@@ -386,11 +433,14 @@ impl Common<'_> {
         red: &mut Writer,
     ) -> Option<Described> {
         let (mut is_counted, mut is_kept) = (self.is_counted, self.is_kept);
+        let (mut is_span, mut is_edge) = (self.is_span, self.is_edge);
         // A route is made of the path's words, and goes into metrics too: secrets are out before.
         let path = facts.path().map(|path| policy.redactor.path(path));
         let route = path.as_deref().and_then(|path| {
             let ignored = router.ignores(path);
             is_counted &= !ignored.metrics;
+            is_span &= !ignored.metrics;
+            is_edge &= !ignored.metrics;
             is_kept &= !ignored.span;
             match self.role {
                 Role::Server => {
@@ -404,20 +454,43 @@ impl Common<'_> {
         if let Some(route) = route {
             facts.set_route(route);
         }
-        let measured = is_counted.then(|| {
-            let own = is_kept.then_some((self.context.trace_id, self.context.span_id));
-            let span = self.described_by.map(|it| (it.trace_id, it.span_id)).or(own);
-            let at_unix_ns = self.end_unix_ns;
-            let exemplar = span.map(|(trace_id, span_id)| Exemplar { at_unix_ns, value: 0.0, trace_id, span_id });
-            let (duration_s, start_unix_ns, body_bytes) = (self.duration_s, self.start_unix_ns, facts.body_sizes());
-            let end_unix_ns = self.end_unix_ns;
-            let sample = Sample { duration_s, body_bytes, start_unix_ns, end_unix_ns, exemplar };
-            (Family { group: C::GROUP, role: self.role }, facts.labels(policy), sample)
+        let own = is_kept.then_some((self.context.trace_id, self.context.span_id));
+        let span = self.described_by.map(|it| (it.trace_id, it.span_id)).or(own);
+        let at_unix_ns = self.end_unix_ns;
+        let sample = Sample {
+            duration_s: self.duration_s,
+            body_bytes: facts.body_sizes(),
+            start_unix_ns: self.start_unix_ns,
+            end_unix_ns: at_unix_ns,
+            exemplar: span.map(|(trace_id, span_id)| Exemplar { at_unix_ns, value: 0.0, trace_id, span_id }),
+            is_call: true,
+            is_failed: facts.status() == Status::Error,
+        };
+        let Self { role, connection, resource, protocol, outcome, .. } = self;
+        let mut others = Vec::new();
+        let name = is_span.then(|| service.span_name(facts.name(policy), self.metrics.span_names));
+        if let Some(name) = &name {
+            others.push((Family::Span, graph::span_labels(name, facts.kind(), facts.status()), sample.clone()));
+        }
+        let share = is_edge
+            .then(|| graph::share(role, self.context.other_end.is_some(), connection, &self.metrics.watched_clients));
+        let node = share.filter(|share| *share != Share::Left).map(|share| {
+            let seen = self.seen.map(|seen| &**seen);
+            (Node::of(role, seen, facts.server(), self.remote, connection, resource), share)
         });
-        let Self { resource, protocol, outcome, .. } = self;
+        if let Some((node, share)) = &node {
+            let sample = Sample { is_call: *share == Share::Counted, ..sample.clone() };
+            others.push((Family::Edge(role), node.labels(role.other(), C::GROUP), sample));
+        }
+        let measured = is_counted.then(|| {
+            let has_sizes = self.features.has(Features::SIZES);
+            let body_bytes = if has_sizes { sample.body_bytes } else { [None; 2] };
+            (Family::Exchange(C::GROUP, role), facts.labels(policy), Sample { body_bytes, ..sample })
+        });
         let is_unsampled = !self.context.is_sampled();
-        red.record(Entry { resource, protocol, outcome, is_unsampled, measured });
-        is_kept.then(|| facts.describe(self.connection, policy))
+        let (of_rule, is_left_edge) = (self.settings.features, share == Some(Share::Left));
+        red.record(Entry { resource, protocol, outcome, is_unsampled, of_rule, measured, others, is_left_edge });
+        is_kept.then(|| facts.describe(connection, policy))
     }
 }
 

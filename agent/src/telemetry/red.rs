@@ -1,4 +1,5 @@
-//! RED histograms of one service instance: requests counted and timed by a few attributes.
+//! RED histograms of one service instance: requests counted and timed by a few attributes; and by the same means its edges in the
+//! service graph, and its spans by name.
 //!
 //! Series are bounded per metric, and over all instances; what would exceed the bound goes to one series marked
 //! `otel.metric.overflow`, so that the sum over all series is always exact. A value whose series exists allocates nothing.
@@ -13,16 +14,20 @@ use compact_str::CompactString;
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use super::{
+    graph,
     histogram::{self, Histogram, Point},
     instruments::{self, Measure},
     semconv,
     verdicts::Verdicts,
 };
-use crate::model::{
-    exchange::Group,
-    metric::{Bounds, Exemplar, Metric, Points},
-    net::Role,
-    span::{Attribute, Resource, Value},
+use crate::{
+    config::Features,
+    model::{
+        exchange::Group,
+        metric::{Bounds, Exemplar, Metric, NumberPoint, Points},
+        net::Role,
+        span::{Attribute, Resource, Value},
+    },
 };
 
 /// Settings of the aggregation.
@@ -123,34 +128,57 @@ pub(super) struct Sample {
     pub(super) end_unix_ns: u64,
     /// Its span, if that is exported; the value is set by the histogram.
     pub(super) exemplar: Option<Exemplar>,
+    /// It is counted here, and not at its other end.
+    pub(super) is_call: bool,
+    /// It failed.
+    pub(super) is_failed: bool,
 }
 
-/// Metrics of one kind of exchange.
+/// Metrics that have the same attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Family {
-    /// Whose conventions describe it.
-    pub(super) group: Group,
-    /// Which side is measured.
-    pub(super) role: Role,
+pub(super) enum Family {
+    /// Those of one kind of exchange: whose conventions describe it, and which side is measured.
+    Exchange(Group, Role),
+    /// Edges of the service graph, by what the service is there.
+    Edge(Role),
+    /// Spans.
+    Span,
 }
 
 impl Family {
-    const COUNT: usize = 2 * Group::ALL.len();
+    const COUNT: usize = 2 * Group::ALL.len() + 3;
 
     fn all() -> impl Iterator<Item = Self> {
-        Group::ALL.into_iter().flat_map(|group| [Role::Server, Role::Client].map(|role| Self { group, role }))
+        const ROLES: [Role; 2] = [Role::Server, Role::Client];
+        let exchanges = Group::ALL.into_iter().flat_map(|group| ROLES.map(|role| Self::Exchange(group, role)));
+        exchanges.chain(ROLES.map(Self::Edge)).chain([Self::Span])
     }
 
     /// Its place in [`Family::all`].
     const fn index(self) -> usize {
-        2 * self.group as usize + self.role as usize
+        match self {
+            Self::Exchange(group, role) => 2 * group as usize + role as usize,
+            Self::Edge(role) => 2 * Group::ALL.len() + role as usize,
+            Self::Span => 2 * Group::ALL.len() + 2,
+        }
     }
 
     fn histogram(self, measure: Measure, config: &histogram::Config) -> Option<Histogram> {
         let given = config.bounds.get(measure as usize).cloned().flatten().map(Bounds::Shared);
-        let instrument = instruments::find(self.group, self.role, measure)?;
+        let instrument = instruments::find(self, measure)?;
         Some(Histogram::new(config, given.unwrap_or(Bounds::Static(instrument.bounds))))
     }
+}
+
+/// What whoever reads the metrics of a service is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown<'a> {
+    /// Groups of metrics.
+    pub(super) features: Features,
+    /// Edges from the service to itself.
+    pub(super) self_references: bool,
+    /// Which traces were kept.
+    pub(super) verdicts: &'a Verdicts,
 }
 
 #[derive(Debug)]
@@ -165,13 +193,15 @@ struct Series {
     duration: Histogram,
     /// Of the bodies of request and response.
     sizes: [Option<Box<Histogram>>; 2],
+    /// In the order of [`Measure::COUNTERS`].
+    counts: [u64; 4],
 }
 
 impl Series {
     fn new(hash: u64, labels: Option<&Labels<'_>>, start_unix_ns: u64, duration: Histogram) -> Self {
         let owned = labels.into_iter().flatten().flatten().map(|(key, label)| (*key, label.own())).collect();
-        let (overflow, sizes) = (labels.is_none(), [None, None]);
-        Self { hash, labels: owned, overflow, start_unix_ns, updated_unix_ns: start_unix_ns, duration, sizes }
+        let (overflow, sizes, counts) = (labels.is_none(), [None, None], [0; 4]);
+        Self { hash, labels: owned, overflow, start_unix_ns, updated_unix_ns: start_unix_ns, duration, sizes, counts }
     }
 
     fn is(&self, labels: &Labels<'_>) -> bool {
@@ -184,6 +214,10 @@ impl Series {
         let (exemplar, at_unix_ns) = (sample.exemplar.as_ref(), sample.end_unix_ns);
         self.updated_unix_ns = self.updated_unix_ns.max(at_unix_ns);
         self.duration.record(sample.duration_s, at_unix_ns, exemplar, verdicts);
+        let bytes = sample.body_bytes.map(Option::unwrap_or_default);
+        let is_failure = sample.is_call && sample.is_failed;
+        let more = [u64::from(sample.is_call), u64::from(is_failure), bytes[0], bytes[1]];
+        self.counts.iter_mut().zip(more).for_each(|(count, more)| *count = count.saturating_add(more));
         let measures = [Measure::RequestSize, Measure::ResponseSize];
         for ((histogram, bytes), measure) in self.sizes.iter_mut().zip(sample.body_bytes).zip(measures) {
             let Some(bytes) = bytes else { continue };
@@ -196,11 +230,23 @@ impl Series {
         }
     }
 
-    fn attributes(&self) -> Vec<Attribute> {
+    /// With those that all series of its family have.
+    fn attributes(&self, common: &[Attribute]) -> Vec<Attribute> {
+        let mut attributes = common.to_vec();
         if self.overflow {
-            return vec![Attribute { key: semconv::OTEL_METRIC_OVERFLOW, value: Value::Bool(true) }];
+            attributes.push(Attribute { key: semconv::OTEL_METRIC_OVERFLOW, value: Value::Bool(true) });
         }
-        self.labels.iter().map(|(key, label)| Attribute { key, value: label.to_value() }).collect()
+        attributes.extend(self.labels.iter().map(|(key, label)| Attribute { key, value: label.to_value() }));
+        attributes
+    }
+
+    /// Whether the other end of an edge is the service itself.
+    fn is_self_reference(&self, family: Family, resource: &Resource) -> bool {
+        let Family::Edge(role) = family else { return false };
+        let of = |key: &str| self.labels.iter().find(|(its, _)| *its == key).map(|(_, label)| label.borrow());
+        let other = graph::keys(role.other());
+        let namespace = graph::find(resource, semconv::SERVICE_NAMESPACE);
+        of(other.name) == Some(Label::Str(&resource.service_name)) && of(other.namespace) == namespace.map(Label::Str)
     }
 
     /// In the order of [`Measure::HISTOGRAMS`].
@@ -277,36 +323,54 @@ impl Red {
         false
     }
 
-    /// All metrics as of now.
+    /// All metrics as of now that are shown.
     pub(super) fn collect(
         &mut self,
         resource: &Arc<Resource>,
+        shown: Shown<'_>,
         now_unix_ns: u64,
-        verdicts: &Verdicts,
         out: &mut Vec<Metric>,
     ) {
         for (family, table) in Family::all().zip(&mut self.tables) {
             let mut points = <[Collected; 3]>::default();
+            let mut counters = <[Vec<NumberPoint>; 4]>::default();
+            let is_used = !table.series.is_empty() || table.overflow.is_some();
+            let common = if is_used { graph::common_attributes(family, resource) } else { Vec::new() };
             let overflow = table.overflow.iter_mut().map(|series| &mut **series);
             for series in table.series.iter_mut().chain(overflow) {
-                let start_unix_ns = series.start_unix_ns;
-                let (attributes, updated_unix_ns) = (series.attributes(), series.updated_unix_ns);
+                if !shown.self_references && series.is_self_reference(family, resource) {
+                    continue;
+                }
+                let start_unix_ns = series.start_unix_ns.min(now_unix_ns);
+                let (attributes, updated_unix_ns) = (series.attributes(&common), series.updated_unix_ns);
+                // An edge is counted at one of its ends.
+                if !matches!(family, Family::Exchange(..)) && series.counts[0] > 0 {
+                    for (points, count) in counters.iter_mut().zip(series.counts) {
+                        let attributes = attributes.clone();
+                        points.push(NumberPoint { attributes, start_unix_ns, value: count as f64 });
+                    }
+                }
                 for (histogram, points) in series.histograms().into_iter().zip(&mut points) {
                     let Some(histogram) = histogram.filter(|histogram| !histogram.is_empty()) else { continue };
                     // The wall clock may have been set back since.
-                    let start_unix_ns = start_unix_ns.min(now_unix_ns);
-                    let point = histogram.point(start_unix_ns, updated_unix_ns, now_unix_ns, verdicts);
+                    let point = histogram.point(start_unix_ns, updated_unix_ns, now_unix_ns, shown.verdicts);
                     points.push(point, attributes.clone());
                 }
             }
             let idle_since = now_unix_ns.saturating_sub(u64::try_from(self.config.idle.as_nanos()).unwrap_or(u64::MAX));
             // Shown a last time: who reads more often than that has seen all of it.
             table.series.retain(|series| series.updated_unix_ns >= idle_since);
-            for (measure, points) in Measure::HISTOGRAMS.into_iter().zip(points) {
-                if let Some(points) = points.into_points()
-                    && let Some(it) = instruments::find(family.group, family.role, measure)
-                {
-                    let (name, unit, description) = (it.name, measure.unit(), it.description);
+            let histograms = points.into_iter().map(Collected::into_points);
+            let counters = counters.into_iter().map(|points| (!points.is_empty()).then_some(Points::Counter(points)));
+            let measures = Measure::HISTOGRAMS.into_iter().chain(Measure::COUNTERS);
+            for (measure, points) in measures.zip(histograms.chain(counters)) {
+                let mut wanted =
+                    instruments::all(family, measure).filter(|it| shown.features.has(it.features)).peekable();
+                let mut points = points;
+                while let Some(it) = wanted.next() {
+                    let its_own = if wanted.peek().is_some() { points.clone() } else { points.take() };
+                    let Some(points) = its_own else { break };
+                    let (name, unit, description) = (it.name, it.unit, it.description);
                     out.push(Metric { name, unit, description, resource: Arc::clone(resource), points });
                 }
             }
@@ -369,9 +433,13 @@ mod tests {
     use super::*;
     use crate::{config::HistogramAggregation, model::ids::ProcessId};
 
-    const HTTP_SERVER: Family = Family { group: Group::Http, role: Role::Server };
-    const HTTP_CLIENT: Family = Family { group: Group::Http, role: Role::Client };
-    const RPC_CLIENT: Family = Family { group: Group::Rpc, role: Role::Client };
+    const HTTP_SERVER: Family = Family::Exchange(Group::Http, Role::Server);
+    const HTTP_CLIENT: Family = Family::Exchange(Group::Http, Role::Client);
+    const RPC_CLIENT: Family = Family::Exchange(Group::Rpc, Role::Client);
+
+    fn shown(verdicts: &Verdicts) -> Shown<'_> {
+        Shown { features: Features::RED.with(Features::SIZES), self_references: false, verdicts }
+    }
 
     fn resource() -> Arc<Resource> {
         Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: ProcessId(1) })
@@ -389,13 +457,15 @@ mod tests {
     }
 
     fn sample(duration_s: f64) -> Sample {
-        Sample { duration_s, body_bytes: [Some(0), None], start_unix_ns: 100, end_unix_ns: 150, exemplar: None }
+        let (start_unix_ns, end_unix_ns, exemplar) = (100, 150, None);
+        let (body_bytes, is_call, is_failed) = ([Some(0), None], true, false);
+        Sample { duration_s, body_bytes, start_unix_ns, end_unix_ns, exemplar, is_call, is_failed }
     }
 
     /// (attributes, start, count) of the durations.
     fn durations(red: &mut Red, now_unix_ns: u64) -> Vec<(Vec<Attribute>, u64, u64)> {
         let mut metrics = Vec::new();
-        red.collect(&resource(), now_unix_ns, &Verdicts::default(), &mut metrics);
+        red.collect(&resource(), shown(&Verdicts::default()), now_unix_ns, &mut metrics);
         let metric = metrics.into_iter().find(|metric| metric.name == semconv::HTTP_SERVER_REQUEST_DURATION);
         match metric.map(|metric| metric.points) {
             Some(Points::Histogram(points)) => {
@@ -471,7 +541,7 @@ mod tests {
         red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut common());
         red.record(RPC_CLIENT, &labels("/a", 200), &Sample { body_bytes: [None; 2], ..sample(0.1) }, &mut common());
         let mut metrics = Vec::new();
-        red.collect(&resource(), 200, &Verdicts::default(), &mut metrics);
+        red.collect(&resource(), shown(&Verdicts::default()), 200, &mut metrics);
         let names: Vec<_> = metrics.iter().map(|metric| (metric.name, metric.unit)).collect();
         assert_eq!(
             names,
@@ -501,7 +571,7 @@ mod tests {
         let mut red = Red::new(Config { histograms, ..Config::default() });
         red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.25), &mut common());
         let mut metrics = Vec::new();
-        red.collect(&resource(), 200, &Verdicts::default(), &mut metrics);
+        red.collect(&resource(), shown(&Verdicts::default()), 200, &mut metrics);
         let Points::Histogram(durations) = &metrics[0].points else { panic!("{metrics:?}") };
         assert_eq!((&durations[0].bounds[..], &durations[0].buckets[..]), (&[0.2, 0.3][..], &[0, 1, 0][..]));
         let Points::Histogram(sizes) = &metrics[1].points else { panic!("{metrics:?}") };
@@ -519,7 +589,7 @@ mod tests {
         });
         red.record(HTTP_CLIENT, &labels("/a", 200), &sample(0.1), &mut common());
         let mut metrics = Vec::new();
-        red.collect(&resource(), 200, &Verdicts::default(), &mut metrics);
+        red.collect(&resource(), shown(&Verdicts::default()), 200, &mut metrics);
         assert!(matches!(&metrics[0].points, Points::ExponentialHistogram(points) if points[0].count == 1));
     }
 }

@@ -98,6 +98,22 @@ impl Facts {
 impl Conventions for Facts {
     const GROUP: Group = Group::Rpc;
 
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn name(&self, _policy: &Policy) -> CompactString {
+        self.rpc.method.clone().unwrap_or(CompactString::const_new(self.rpc.system))
+    }
+
     fn labels<'a>(&'a self, _policy: &'a Policy) -> Labels<'a> {
         let rpc = &self.rpc;
         let [address, port] = self.server.labels_of_client(self.role);
@@ -113,10 +129,10 @@ impl Conventions for Facts {
         ]
     }
 
-    fn describe(self, connection: &ConnectionInfo, _policy: &Policy) -> Described {
+    fn describe(self, connection: &ConnectionInfo, policy: &Policy) -> Described {
+        let name = self.name(policy);
         let rpc = *self.rpc;
         let mut out = Attributes::new();
-        let name = rpc.method.clone().unwrap_or(CompactString::const_new(rpc.system));
         let name_unknown = rpc.method.is_none();
         out.push(semconv::RPC_SYSTEM_NAME, Value::Static(rpc.system));
         out.push_str(semconv::RPC_METHOD, rpc.method);

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::route::Pattern;
-use crate::{config::Sdk, procs::selector::Rule, trace::sampling::Sampler};
+use crate::{
+    config::{Features, Sdk},
+    procs::selector::Rule,
+    trace::sampling::Sampler,
+};
 
 /// Settings of the services that a rule matches.
 #[derive(Debug, Default)]
@@ -12,6 +16,8 @@ pub(crate) struct Settings {
     pub(super) hides_spans: bool,
     /// Its requests are in no metric.
     pub(super) hides_metrics: bool,
+    /// Groups of metrics, if not as for all.
+    pub(super) features: Option<Features>,
     /// What is done about its SDK, if not as for all.
     pub sdk: Option<Sdk>,
     /// Its own sampler.
@@ -28,6 +34,7 @@ impl Settings {
         Self {
             hides_spans: rule.exports.is_some_and(|exports| !exports.traces),
             hides_metrics: rule.exports.is_some_and(|exports| !exports.metrics),
+            features: rule.features,
             sdk: rule.sdk,
             sampler: rule.sampler.as_ref().map(Sampler::from),
             incoming: patterns(&rule.routes.incoming),

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Weak};
 
 use compact_str::CompactString;
-use hashbrown::{HashMap, hash_map::Entry};
+use hashbrown::{HashMap, HashSet, hash_map::Entry};
 
 use super::{own_exports::OwnExports, route::Routes};
 use crate::{
@@ -20,12 +20,31 @@ const LANGUAGE: &str = "telemetry.sdk.language";
 /// So many have to be new before those that are gone are looked for.
 const SWEEP_EVERY: usize = 64;
 
+/// The name of spans beyond those that are told apart in metrics.
+const AGGREGATED: CompactString = CompactString::const_new("AGGREGATED");
+
 #[derive(Debug, Default)]
 pub(super) struct Service {
     pub(super) routes: Routes,
     pub(super) own_exports: OwnExports,
     /// Which of [`Services::parents`] is of its runtime.
     pub(super) runtime: usize,
+    /// Names of its spans in metrics.
+    span_names: HashSet<CompactString>,
+}
+
+impl Service {
+    /// The name of a span in metrics, of which there are `most`; 0: any number.
+    pub(super) fn span_name(&mut self, name: CompactString, most: usize) -> CompactString {
+        if most == 0 || self.span_names.contains(&name) {
+            return name;
+        }
+        if self.span_names.len() >= most {
+            return AGGREGATED;
+        }
+        self.span_names.insert(name.clone());
+        name
+    }
 }
 
 /// How many spans there were by what says whose child they are, in the order of [`Evidence::WORDS`].
@@ -118,6 +137,14 @@ mod tests {
             assert!(!is_rest);
         }
         assert!(services.by_address.len() <= SWEEP_EVERY + 2 && services.get(&kept).is_some());
+    }
+
+    #[test]
+    fn names_of_spans_beyond_the_limit_are_one() {
+        let mut service = Service::default();
+        let names = ["a", "b", "c", "a", "d"].map(|name| service.span_name(name.into(), 2));
+        assert_eq!(names, ["a", "b", "AGGREGATED", "a", "AGGREGATED"]);
+        assert_eq!(service.span_name("c".into(), 0), "c");
     }
 
     #[test]

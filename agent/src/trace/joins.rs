@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::Context;
 use crate::model::{
     exchange::{Key, Opened, Place},
-    ids::ConnectionId,
+    ids::{ConnectionId, ProcessId},
     net::{ConnectionInfo, Endpoint, Role},
     trace_context::{TraceId, TraceParent},
 };
@@ -58,10 +58,19 @@ impl Request {
     }
 }
 
+/// One end of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) key: Key,
+    pub(super) tgid: ProcessId,
+}
+
 /// The client's end of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) context: Context,
+    /// Which it is, and of which process.
+    pub(super) end: End,
     /// What it carries.
     pub(super) carried: Option<TraceParent>,
     /// When it was over.
@@ -73,19 +82,25 @@ pub(super) struct Asked {
 pub(super) struct Joins {
     asked: FxHashMap<Request, Asked>,
     /// With the moment until which they wait.
-    served: FxHashMap<Request, (Key, u64)>,
+    served: FxHashMap<Request, (End, u64)>,
     /// Those that are over or were waited for, with the moment from which they are forgotten.
     leaving: VecDeque<(u64, Request, Role)>,
 }
 
 impl Joins {
     /// A client's end. Gives the server's, if that was told before.
-    pub(super) fn on_asked(&mut self, request: Request, context: Context, carried: Option<TraceParent>) -> Option<Key> {
-        if let Some((key, _)) = self.served.remove(&request) {
-            return Some(key);
+    pub(super) fn on_asked(
+        &mut self,
+        request: Request,
+        context: Context,
+        end: End,
+        carried: Option<TraceParent>,
+    ) -> Option<End> {
+        if let Some((server, _)) = self.served.remove(&request) {
+            return Some(server);
         }
         if self.asked.len() < WAITING_MAX {
-            self.asked.insert(request, Asked { context, carried, end_ns: None });
+            self.asked.insert(request, Asked { context, end, carried, end_ns: None });
         }
         None
     }
@@ -94,7 +109,7 @@ impl Joins {
     pub(super) fn on_served(
         &mut self,
         request: Request,
-        key: Key,
+        end: End,
         start_ns: u64,
         connection: &ConnectionInfo,
     ) -> Option<Asked> {
@@ -105,7 +120,7 @@ impl Joins {
         }
         if self.served.len() < WAITING_MAX {
             let until_ns = start_ns.saturating_add(patience_ns(connection));
-            self.served.insert(request, (key, until_ns));
+            self.served.insert(request, (end, until_ns));
             self.leaving.push_back((until_ns, request, Role::Server));
         }
         None
@@ -113,7 +128,7 @@ impl Joins {
 
     /// Until when a server's end waits for its client's, if it does.
     pub(super) fn waits(&self, request: Request, server: Key) -> Option<u64> {
-        self.served.get(&request).filter(|(key, _)| *key == server).map(|&(_, until_ns)| until_ns)
+        self.served.get(&request).filter(|(end, _)| end.key == server).map(|&(_, until_ns)| until_ns)
     }
 
     /// A client's end is over. Its server's may be told a moment later.
@@ -135,7 +150,7 @@ impl Joins {
                     self.asked.remove(&request);
                 }
                 Role::Server => {
-                    if let Some(&(key, latest_ns)) = self.served.get(&request)
+                    if let Some(&(End { key, .. }, latest_ns)) = self.served.get(&request)
                         && latest_ns <= until_ns
                     {
                         self.served.remove(&request);
@@ -172,11 +187,14 @@ fn patience_ns(connection: &ConnectionInfo) -> u64 {
     if connection.is_paired { PAIRED_PATIENCE_NS } else { PATIENCE_NS }
 }
 
-/// Whether the other end is on this host as far as its address tells.
+/// Whether the other end is on this host as far as is known: it was met, or its address tells.
 pub(super) fn is_local(connection: &ConnectionInfo) -> bool {
+    if connection.is_paired {
+        return true;
+    }
     match (&connection.local, &connection.remote) {
         (Endpoint::Inet(local), Endpoint::Inet(remote)) => remote.ip().is_loopback() || remote.ip() == local.ip(),
         (Endpoint::Unix(_), _) => true,
-        _ => connection.is_paired,
+        _ => false,
     }
 }

@@ -23,7 +23,7 @@ use rustc_hash::FxHashMap;
 
 use self::{
     ids::Ids,
-    joins::{Asked, Joins, Request, WAITING_MAX},
+    joins::{Asked, End, Joins, Request, WAITING_MAX},
     orphans::{Orphan, Orphans},
     parents::Parents,
     sampling::{HeadSampling, Sampler},
@@ -66,6 +66,8 @@ pub(crate) struct Context {
     pub is_health_check: bool,
     /// What an SDK of its process makes of it.
     pub paired: Paired,
+    /// The process at its other end, where the same request was seen there.
+    pub other_end: Option<ProcessId>,
 }
 
 impl Context {
@@ -127,6 +129,8 @@ struct Open {
     has_calls: bool,
     is_health_check: bool,
     paired: Paired,
+    /// See [`Context::other_end`].
+    other_end: Option<ProcessId>,
 }
 
 impl Open {
@@ -191,6 +195,8 @@ pub(crate) struct Joined {
     pub settles_ns: u64,
     /// See [`Context::is_health_check`].
     pub is_health_check: bool,
+    /// See [`Context::other_end`]; `None` where the span's parent is of its own process.
+    pub other_end: Option<ProcessId>,
 }
 
 impl Joined {
@@ -202,6 +208,7 @@ impl Joined {
         }
         if context.span_id == self.span_id {
             context.parent = Some(self.parent);
+            context.other_end = self.other_end.or(context.other_end);
         }
     }
 }
@@ -354,12 +361,25 @@ impl Tracer {
             }
         };
         let is_health_check = is_health_check || cause.is_some_and(|(cause, _)| cause.is_health_check);
+        let mut other_end = None;
         if let Some(request) = request {
-            let sampled = Sampled::NOTHING;
-            let context =
-                Context { trace_id, span_id, parent, link: None, remote, flags: 0, sampled, is_health_check, paired };
-            if let Some(server) = self.joins.on_asked(request, context, carried) {
-                self.join_served(server, &context);
+            let context = Context {
+                trace_id,
+                span_id,
+                parent,
+                link: None,
+                remote,
+                flags: 0,
+                sampled: Sampled::NOTHING,
+                is_health_check,
+                paired,
+                other_end,
+            };
+            let end = End { key, tgid: thread.tgid };
+            if let Some(server) = self.joins.on_asked(request, context, end, carried) {
+                other_end = Some(server.tgid);
+                self.meet(server.key, thread.tgid);
+                self.join_served(server.key, &context, thread.tgid);
             }
         }
         if parent.is_none() && cause.is_none() {
@@ -370,7 +390,16 @@ impl Tracer {
             }
         }
         let cause = cause.map(|(cause, _)| cause.key);
-        Open { key, trace_id, span_id, parent, cause, remote, request, has_calls: false, is_health_check, paired }
+        let has_calls = false;
+        Open { key, trace_id, span_id, parent, cause, remote, request, has_calls, is_health_check, paired, other_end }
+    }
+
+    /// The other end of an open request is told.
+    fn meet(&mut self, key: Key, other_end: ProcessId) {
+        let open = self.open.get_mut(key.slot()).and_then(|open| open.as_mut());
+        if let Some(open) = open.filter(|open| open.key == key) {
+            open.other_end = Some(other_end);
+        }
     }
 
     fn on_request(
@@ -383,7 +412,12 @@ impl Tracer {
         let Opened { key, start_ns, parent: carried, is_health_check, .. } = *opened;
         self.parents.on_request(connection, opened);
         self.servers.insert(opened.thread.tgid);
-        let asked = request.and_then(|request| self.joins.on_served(request, key, start_ns, connection));
+        let end = End { key, tgid: opened.thread.tgid };
+        let asked = request.and_then(|request| self.joins.on_served(request, end, start_ns, connection));
+        let other_end = asked.map(|asked| asked.end.tgid);
+        if let Some(Asked { end: client, .. }) = asked {
+            self.meet(client.key, end.tgid);
+        }
         // A client that hands on what it was given stands in between; else what it has written is its own span, or its SDK's.
         // What is described is not told: its span is the SDK's, by the header.
         let asked = asked.filter(|asked| {
@@ -409,6 +443,7 @@ impl Tracer {
             has_calls: false,
             is_health_check,
             paired,
+            other_end,
         };
         open.has_calls = self.adopt(opened, open.adopter());
         if parent.is_none()
@@ -423,11 +458,14 @@ impl Tracer {
     }
 
     /// A client was told after its server: that and all below it are of its trace.
-    fn join_served(&mut self, server: Key, client: &Context) {
+    fn join_served(&mut self, server: Key, client: &Context, client_tgid: ProcessId) {
         let Some((before, span_id)) = self.served.remove(&server) else { return };
         let Context { trace_id, span_id: parent, remote, is_health_check, .. } = *client;
-        let parent = (parent, Evidence::Connection);
-        self.join(Joined { span_id, parent, before, trace_id, remote, settles_ns: 0, is_health_check }, None);
+        let (parent, other_end) = ((parent, Evidence::Connection), Some(client_tgid));
+        self.join(
+            Joined { span_id, parent, before, trace_id, remote, settles_ns: 0, is_health_check, other_end },
+            None,
+        );
     }
 
     /// A request was told after calls that are made for it, as it is where it is certain only with its response that it is one.
@@ -444,7 +482,8 @@ impl Tracer {
         for (orphan, evidence) in adopted {
             let Orphan { trace_id: before, span_id, .. } = orphan;
             let Some(parent) = adopter.parent(evidence) else { continue };
-            let joined = Joined { span_id, parent, before, trace_id, remote, settles_ns: 0, is_health_check };
+            let (settles_ns, other_end) = (0, None);
+            let joined = Joined { span_id, parent, before, trace_id, remote, settles_ns, is_health_check, other_end };
             self.join(joined, Some(request.key));
         }
         has_calls
@@ -476,7 +515,8 @@ impl Tracer {
                 continue;
             };
             let Adopter { trace_id, remote, is_health_check, .. } = adopter;
-            let joined = Joined { span_id, parent, before, trace_id, remote, settles_ns: 0, is_health_check };
+            let (settles_ns, other_end) = (0, None);
+            let joined = Joined { span_id, parent, before, trace_id, remote, settles_ns, is_health_check, other_end };
             self.join(joined, Some(key));
         }
         if !self.parents.looks_back(tgid) {
@@ -560,9 +600,9 @@ impl Tracer {
         let outlives = open.cause.is_some_and(|cause| self.was_answered(cause, exchange.end_ns));
         let link = if outlives { parent.take().map(|(cause, _)| cause) } else { None };
         let flags = remote.map_or(0, |remote| remote.flags & !1);
-        let (span_id, is_health_check, paired) = (open.span_id, open.is_health_check, open.paired);
+        let Open { span_id, is_health_check, paired, other_end, .. } = open;
         let sampled = Sampled::NOTHING;
-        Context { trace_id, span_id, parent, link, remote, flags, sampled, is_health_check, paired }
+        Context { trace_id, span_id, parent, link, remote, flags, sampled, is_health_check, paired, other_end }
     }
 
     /// A request is over whose process had not proven yet that its units of work are not shared. Calls may be found to have been made for
@@ -595,6 +635,7 @@ impl Tracer {
             sampled: Sampled::NOTHING,
             is_health_check: false,
             paired: Paired::Alone,
+            other_end: None,
         }
     }
 

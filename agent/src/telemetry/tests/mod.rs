@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Config, Counts, Record, Telemetry, clock::Clock, clock::Offset};
+use super::{Config, Counts, Record, Telemetry, clock::Clock, clock::Offset, wanted::Reader};
 use crate::{
     model::{
         exchange::{Exchange, Http, Inside, Key, Keys, Operation, Outcome, Pattern, Rpc},
@@ -26,7 +26,7 @@ fn resource() -> Arc<Resource> {
     Arc::new(Resource { attributes: Vec::new(), service_name: "shop".into(), pid: ProcessId(1) })
 }
 
-fn connection() -> ConnectionInfo {
+pub(super) fn connection() -> ConnectionInfo {
     ConnectionInfo {
         id: ConnectionId(1),
         local: Endpoint::Inet("10.0.0.1:8080".parse().unwrap()),
@@ -50,7 +50,7 @@ fn unbound() -> ConnectionInfo {
 }
 
 /// A GET of `target` that was answered 200.
-fn get(target: &str) -> Http {
+pub(super) fn get(target: &str) -> Http {
     Http {
         version: "1.1",
         method: Some("GET".into()),
@@ -84,11 +84,11 @@ fn exchange(role: Role, operation: Operation) -> Exchange {
     }
 }
 
-fn served(http: Http) -> Exchange {
+pub(super) fn served(http: Http) -> Exchange {
     exchange(Role::Server, Operation::Http(Box::new(http)))
 }
 
-fn called(http: Http) -> Exchange {
+pub(super) fn called(http: Http) -> Exchange {
     exchange(Role::Client, Operation::Http(Box::new(http)))
 }
 
@@ -109,19 +109,26 @@ fn ended(outcome: Outcome, exchange: Exchange) -> Exchange {
 }
 
 /// The stage with the one before it.
-struct Stage {
+pub(super) struct Stage {
     tracer: Tracer,
-    telemetry: Telemetry,
+    pub(super) telemetry: Telemetry,
     key: Key,
+    /// The service at the other end of what comes next, where that was seen.
+    pub(super) seen: Option<Arc<Resource>>,
 }
 
 impl Stage {
     fn sampled_by(sampler: Sampler, config: Config) -> Self {
         let telemetry = Telemetry::new(config, Clock::new(Offset { ns: 5_000, error_ns: 0 }));
-        Self { tracer: Tracer::new(Ids::from_seed([1; 32]), sampler), telemetry, key: Keys::default().take() }
+        Self {
+            tracer: Tracer::new(Ids::from_seed([1; 32]), sampler),
+            telemetry,
+            key: Keys::default().take(),
+            seen: None,
+        }
     }
 
-    fn on_exchange(
+    pub(super) fn on_exchange(
         &mut self,
         exchange: Exchange,
         connection: &ConnectionInfo,
@@ -129,24 +136,32 @@ impl Stage {
         rule: Option<&Arc<Rule>>,
     ) -> Option<Span> {
         let mut context = self.tracer.on_finished(self.key, &exchange);
+        context.other_end = self.seen.as_ref().map(|seen| seen.pid);
         let settings = self.telemetry.settings(rule);
         self.tracer.sample(&mut context, settings.sampler.as_ref(), "", 1);
         self.telemetry.begin_round();
-        let span = self.telemetry.on_record(Record { exchange, connection, resource, settings: &settings, context });
+        let span = self.telemetry.on_record(Record {
+            exchange,
+            connection,
+            resource,
+            settings: &settings,
+            context,
+            seen: self.seen.as_ref(),
+        });
         self.telemetry.end_round();
         span
     }
 
-    fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
-        self.telemetry.metrics().collect(now_unix_ns)
+    pub(super) fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
+        self.telemetry.metrics().collect(Reader::Otlp, now_unix_ns)
     }
 
-    fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         self.telemetry.metrics().counts()
     }
 }
 
-fn stage(config: Config) -> Stage {
+pub(super) fn stage(config: Config) -> Stage {
     Stage::sampled_by(Sampler::default(), config)
 }
 
@@ -159,7 +174,7 @@ fn span(exchange: Exchange) -> Span {
 }
 
 /// Attributes as `key=value`, in order.
-fn shown(attributes: &[Attribute]) -> Vec<String> {
+pub(super) fn shown(attributes: &[Attribute]) -> Vec<String> {
     let text = |value: &Value| match value {
         Value::Str(text) => text.to_string(),
         Value::Shared(text) => text.to_string(),
@@ -179,7 +194,7 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
     found.first().map(|value| (*value).to_owned())
 }
 
-fn points(metrics: &[Metric], name: &str) -> Vec<HistogramPoint> {
+pub(super) fn points(metrics: &[Metric], name: &str) -> Vec<HistogramPoint> {
     match metrics.iter().find(|metric| metric.name == name).map(|metric| &metric.points) {
         Some(Points::Histogram(points)) => points.clone(),
         None => Vec::new(),

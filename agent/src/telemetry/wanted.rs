@@ -1,0 +1,90 @@
+//! Which groups of metrics are kept of a service, and which of them each reader is given.
+
+use crate::config::Features;
+
+/// Who reads metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// The OTLP exporter.
+    Otlp,
+    /// The Prometheus page.
+    Prometheus,
+    /// Standard output.
+    Console,
+}
+
+impl Reader {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Otlp, Self::Prometheus, Self::Console];
+}
+
+/// What a reader is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Its own list of features; `None`: those that are common to all.
+    pub(crate) own: Option<Features>,
+    /// Whether the service graph has services that ask themselves.
+    pub(crate) self_references: bool,
+}
+
+/// What all readers are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Readers {
+    /// The common features.
+    pub(crate) common: Features,
+    /// In the order of [`Reader::ALL`].
+    pub(crate) each: [Wanted; 3],
+}
+
+impl Default for Readers {
+    fn default() -> Self {
+        let wanted = Wanted { own: None, self_references: false };
+        Self { common: Features::RED.with(Features::SIZES), each: [wanted; 3] }
+    }
+}
+
+impl Readers {
+    /// What is kept of a service. `of_rule`: those of the rule that it is watched by, where that has some.
+    pub(super) fn kept(&self, of_rule: Option<Features>) -> Features {
+        Reader::ALL.into_iter().fold(Features::default(), |all, reader| all.with(self.shown(reader, of_rule)))
+    }
+
+    /// What of a service is shown to a reader: its rule's features, of which a list of the reader's own lets through what it has.
+    pub(super) fn shown(&self, reader: Reader, of_rule: Option<Features>) -> Features {
+        match (of_rule, self.wanted(reader).own) {
+            (Some(of_rule), Some(own)) => of_rule.within(own),
+            (Some(features), None) | (None, Some(features)) => features,
+            (None, None) => self.common,
+        }
+    }
+
+    pub(super) fn wanted(&self, reader: Reader) -> Wanted {
+        let [otlp, prometheus, console] = self.each;
+        match reader {
+            Reader::Otlp => otlp,
+            Reader::Prometheus => prometheus,
+            Reader::Console => console,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rules_features_go_before_the_common_ones_and_a_readers_list_bounds_both() {
+        let own = Features::RED.with(Features::SPAN);
+        let [mut otlp, prometheus, console] = Readers::default().each;
+        otlp.own = Some(own);
+        let readers = Readers { common: Features::RED, each: [otlp, prometheus, console] };
+        assert_eq!(readers.shown(Reader::Otlp, None), own);
+        assert_eq!(readers.shown(Reader::Prometheus, None), Features::RED);
+        let of_rule = Features::SPAN.with(Features::SERVICE_GRAPH);
+        assert_eq!(readers.shown(Reader::Otlp, Some(of_rule)), Features::SPAN);
+        assert_eq!(readers.shown(Reader::Console, Some(of_rule)), of_rule);
+        assert_eq!(readers.kept(Some(of_rule)), of_rule);
+        assert_eq!(readers.kept(None), own);
+        assert!(readers.kept(Some(Features::default())).is_empty());
+    }
+}
