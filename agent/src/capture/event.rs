@@ -421,6 +421,7 @@ impl<'a> Open<'a> {
             origin: self.origin(),
             is_blocking: self.is_blocking,
             met_ns: self.at_ns,
+            requests: 0,
             connect_ns: self.connect_ns,
         }
     }

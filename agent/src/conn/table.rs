@@ -371,6 +371,9 @@ impl Connections {
     fn settle(&mut self, id: ConnectionId, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
         for event in self.told.drain() {
+            if matches!(event, Event::Opened(_)) {
+                connection.info.requests = connection.info.requests.saturating_add(1);
+            }
             sink(&connection.info, event);
         }
         if connection.is_over() {
@@ -580,6 +583,7 @@ fn unknown(id: ConnectionId, tls: bool) -> ConnectionInfo {
         is_paired: false,
         is_blocking: false,
         met_ns: 0,
+        requests: 0,
         connect_ns: None,
     }
 }

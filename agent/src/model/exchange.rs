@@ -67,6 +67,18 @@ impl Key {
     pub const fn slot(self) -> usize {
         self.slot as usize
     }
+
+    /// As a number, see [`Self::of_number`].
+    #[must_use]
+    pub(crate) const fn number(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// The key of which that is the number.
+    #[must_use]
+    pub(crate) const fn of_number(number: u64) -> Self {
+        Self { generation: (number >> 32) as u32, slot: number as u32 }
+    }
 }
 
 /// Gives out keys.

@@ -162,6 +162,8 @@ pub struct ConnectionInfo {
     pub is_blocking: bool,
     /// When it was met, in ns of `CLOCK_MONOTONIC`.
     pub met_ns: u64,
+    /// Requests that were told of it so far.
+    pub requests: u32,
     /// How long it took the watched process to connect, where that was seen.
     pub connect_ns: Option<u64>,
 }

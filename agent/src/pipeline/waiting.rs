@@ -131,6 +131,7 @@ pub(super) mod tests {
             is_paired: false,
             is_blocking: false,
             met_ns: 0,
+            requests: 0,
             connect_ns: None,
         }
     }

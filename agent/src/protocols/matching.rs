@@ -6,6 +6,8 @@ use std::{
     hash::Hash,
 };
 
+use foldhash::fast::RandomState;
+
 /// A request that is kept until it is answered.
 pub(crate) trait Kept {
     /// Bytes that it holds on the heap, with itself where it lies there; the same as long as it is kept.
@@ -135,7 +137,8 @@ impl<T: Kept> InOrder<T> {
 /// Each response carries the key of the request that it answers.
 #[derive(Debug)]
 pub(crate) struct ByKey<K, T> {
-    open: HashMap<K, Box<T>>,
+    /// Hashed with a seed of its own: clients choose the keys.
+    open: HashMap<K, Box<T>, RandomState>,
     bytes: usize,
     limits: Limits,
 }
@@ -145,7 +148,7 @@ const SPARE: usize = 1024;
 
 impl<K: Copy + Eq + Hash + Ord, T: Kept> ByKey<K, T> {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { open: HashMap::new(), bytes: 0, limits }
+        Self { open: HashMap::default(), bytes: 0, limits }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -183,7 +186,7 @@ impl<K: Copy + Eq + Hash + Ord, T: Kept> ByKey<K, T> {
         let request = entry.remove();
         self.bytes = self.bytes.saturating_sub(request.bytes());
         if self.open.is_empty() && self.open.capacity() > SPARE {
-            self.open = HashMap::new();
+            self.open = HashMap::default();
         }
         Some(request)
     }

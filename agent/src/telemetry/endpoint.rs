@@ -242,6 +242,7 @@ mod tests {
             is_paired: false,
             is_blocking: false,
             met_ns: 0,
+            requests: 0,
             connect_ns: None,
         }
     }

@@ -20,6 +20,8 @@ pub(super) const PAIRED_PATIENCE_NS: u64 = 1_000_000_000;
 /// Of a connection that was met so long ago and has no other end on this host, none is waited for any more: who watches it would have
 /// been told of. What waits costs memory, and most clients of a server are watched by nobody.
 const YOUNG_NS: u64 = 100_000_000;
+/// The same of one that has carried so many requests: who asks again has been told of before, if anybody watches it.
+const YOUNG_REQUESTS: u32 = 64;
 /// Most ends of either kind that wait.
 pub(super) const WAITING_MAX: usize = 65_536;
 
@@ -42,7 +44,8 @@ enum At {
 impl Request {
     /// `None` where the ends need not say the same of it, or have nothing in common.
     pub(super) fn of(connection: &ConnectionInfo, opened: &Opened) -> Option<Self> {
-        let is_young = opened.start_ns.saturating_sub(connection.met_ns) < YOUNG_NS;
+        let is_young =
+            connection.requests <= YOUNG_REQUESTS && opened.start_ns.saturating_sub(connection.met_ns) < YOUNG_NS;
         if !connection.is_paired && !is_young {
             return None;
         }

@@ -52,6 +52,8 @@ struct Served {
     carried: Option<TraceParent>,
     /// Another was open at some time, of the same process.
     has_overlapped: bool,
+    /// Where it stands among those of its process.
+    at: u32,
 }
 
 /// How a process goes about its requests.
@@ -77,11 +79,40 @@ struct Process {
     behind_ns: u64,
 }
 
+/// Requests of which it is only asked whether there is none, one and which, or several: takes no time, however many there are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Crowd {
+    count: u32,
+    /// All of them, so that what is left of one is its key.
+    xor: u64,
+}
+
+impl Crowd {
+    const fn add(&mut self, key: Key) {
+        self.count += 1;
+        self.xor ^= key.number();
+    }
+
+    /// One that was added.
+    const fn remove(&mut self, key: Key) {
+        self.count = self.count.saturating_sub(1);
+        self.xor ^= key.number();
+    }
+
+    const fn is_empty(self) -> bool {
+        self.count == 0
+    }
+
+    fn only(self) -> Option<Key> {
+        (self.count == 1).then(|| Key::of_number(self.xor))
+    }
+}
+
 /// A thread that has taken up a request.
 #[derive(Debug, Default)]
 struct Serving {
     /// Those that are open.
-    open: SmallVec<[Key; 2]>,
+    open: Crowd,
     /// When it has last made a call for none; 0 for never.
     own_call_ns: u64,
 }
@@ -123,10 +154,11 @@ impl Parents {
         {
             first.has_overlapped = true;
         }
+        let at = process.open.len() as u32;
         process.open.push(key);
         let of_thread = self.by_thread.entry((tgid, tid)).or_default();
         process.shares_threads |= !of_thread.open.is_empty();
-        of_thread.open.push(key);
+        of_thread.open.add(key);
         if work != 0 {
             self.by_work.entry((tgid, work)).or_default().push(key);
         }
@@ -149,6 +181,7 @@ impl Parents {
                 is_blocking,
                 carried,
                 has_overlapped,
+                at,
             });
         }
     }
@@ -184,7 +217,7 @@ impl Parents {
         let Some(served) = place.and_then(|place| place.take_if(|served| served.key == key)) else { return };
         let Thread { tgid, tid, work, .. } = served.thread;
         if let Some(of_thread) = self.by_thread.get_mut(&(tgid, tid)) {
-            of_thread.open.retain(|other| *other != key);
+            of_thread.open.remove(key);
         }
         if work != 0 {
             remove(&mut self.by_work, (tgid, work), key);
@@ -200,7 +233,15 @@ impl Parents {
             unit.over.push((key, served.start_ns, end_ns));
         }
         if let Some(process) = self.processes.get_mut(&tgid) {
-            process.open.retain(|other| *other != key);
+            let at = served.at as usize;
+            if process.open.get(at) == Some(&key) {
+                process.open.swap_remove(at);
+                if let Some(moved) = process.open.get(at)
+                    && let Some(moved) = slot_mut(&mut self.served, *moved)
+                {
+                    moved.at = served.at;
+                }
+            }
             process.unknown = process.unknown.saturating_sub(u32::from(served.unit == 0));
             process.units_stayed += u32::from(is_late && served.has_overlapped && process.units_stayed < UNITS_PROVEN);
             process.ended_ns = process.ended_ns.max(end_ns);
@@ -276,7 +317,7 @@ impl Parents {
         }
         let is_past = |at_ns: u64, ago_ns: u64| at_ns == 0 || at_ns.saturating_add(ago_ns) <= start_ns;
         if let Some(of_thread) = self.by_thread.get(&(tgid, tid)).filter(|of_thread| !of_thread.open.is_empty()) {
-            let served = self.get(only(&of_thread.open)?)?;
+            let served = self.get(of_thread.open.only()?)?;
             let is_alone = !process.shares_threads && (served.is_blocking || process.stayed >= PROVEN);
             // A loop that waits for several sockets at once has other things to do, though none of them waits.
             if is_alone && is_past(of_thread.own_call_ns, BACKGROUND_NS) && is_within(served, start_ns) {

@@ -55,6 +55,7 @@ impl Bed {
             origin: Origin { is_beginning: true, sequence: Some([100, 200]) },
             is_blocking,
             met_ns: 0,
+            requests: 0,
             connect_ns: None,
         }
     }
@@ -381,6 +382,41 @@ fn a_server_that_is_done_before_its_client_is_told_waits_and_so_does_what_it_has
     assert!(is_child(served, asked, Evidence::Connection) && is_child(below, served, Evidence::Thread));
     bed.tracer.on_time(SECOND);
     assert_eq!(bed.tracer.settles_ns(&served), None);
+}
+
+#[test]
+fn the_other_end_is_not_waited_for_where_the_connection_is_old_or_has_carried_many_requests() {
+    // Who watches the client would have been told of by then.
+    for (age_ns, requests, is_waited_for) in [(0, 1, true), (0, 64, true), (0, 65, false), (SECOND, 1, false)] {
+        for is_paired in [false, true] {
+            let mut bed = Bed::new();
+            let (_, mut server) = bed.pair();
+            (server.is_paired, server.requests) = (is_paired, requests);
+            let served = bed.open(&server, Role::Server, thread(1), 10 + age_ns);
+            let served = bed.finish(served, 20 + age_ns);
+            let waits = bed.tracer.settles_ns(&served).is_some();
+            assert_eq!(waits, is_waited_for || is_paired, "{age_ns} {requests} {is_paired}");
+        }
+    }
+}
+
+#[test]
+fn of_many_requests_at_once_each_is_forgotten_and_the_last_is_the_only_one() {
+    let mut bed = Bed::new();
+    let conns: Vec<_> = (0..200).map(|_| bed.conn(false)).collect();
+    let mut open: Vec<_> = conns.iter().map(|conn| bed.open(conn, Role::Server, thread(1), 10)).collect();
+    // In an order of no use to anybody.
+    while open.len() > 1 {
+        let request = open.swap_remove(open.len() * 7 % 11 % open.len());
+        bed.finish(request, 20);
+    }
+    let (other, last) = (bed.conn(false), open.remove(0));
+    // The thread has shared its time before, so that only being alone tells; and it is quiet for a while.
+    let start_ns = 20 + 2 * SECOND;
+    let call = bed.open(&other, Role::Client, thread(1), start_ns);
+    let call = bed.finish(call, start_ns + 1);
+    let last = bed.finish(last, start_ns + 2);
+    assert!(is_child(call, last, Evidence::SoleRequest), "{call:?}");
 }
 
 #[test]

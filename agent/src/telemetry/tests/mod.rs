@@ -41,6 +41,7 @@ pub(super) fn connection() -> ConnectionInfo {
         is_paired: false,
         is_blocking: false,
         met_ns: 0,
+        requests: 0,
         connect_ns: None,
     }
 }

@@ -95,6 +95,7 @@ fn what_happened_below_a_request_is_told_of_the_first_of_a_connection_that_is_kn
     let connection = |is_beginning| ConnectionInfo {
         tls: true,
         met_ns: 1_000_000_000,
+        requests: 0,
         connect_ns: Some(250_000_000),
         origin: Origin { is_beginning, sequence: None },
         ..connection()
