@@ -18,6 +18,7 @@ libc.fopen.restype = c_void_p
 curl.curl_global_init(3)
 
 URL, WRITEDATA, READDATA, POSTFIELDS, HTTPHEADER, CUSTOMREQUEST = 10002, 10001, 10009, 10015, 10023, 10036
+LOW_SPEED_LIMIT, LOW_SPEED_TIME = 19, 20
 NOBODY, UPLOAD, POSTFIELDSIZE, VERIFYPEER, VERIFYHOST, HTTP_VERSION, NOSIGNAL, PIPEWAIT = 44, 46, 60, 64, 81, 84, 99, 237
 RESPONSE_CODE, SIZE_DOWNLOAD, LOCAL_PORT, NUM_CONNECTS = 0x200002, 0x600008, 0x20002A, 0x20001A
 MAX_TOTAL_CONNECTIONS, MULTIPLEXING = 13, 3
@@ -68,6 +69,9 @@ class Request:
         setopt(easy, HTTP_VERSION, VERSIONS[wire])
         setopt(easy, WRITEDATA, nowhere)
         setopt(easy, NOSIGNAL, 1)
+        # Of several streams libcurl 7.88 forgets one at times, watched or not, and would wait for ever.
+        setopt(easy, LOW_SPEED_LIMIT, 1)
+        setopt(easy, LOW_SPEED_TIME, 30)
         setopt(easy, VERIFYPEER, 0)
         setopt(easy, VERIFYHOST, 0)
         if orders["streams"] > 1:
