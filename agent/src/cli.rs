@@ -405,7 +405,7 @@ mod tests {
         }
         let exe = config.auto_target_exe.as_ref().unwrap();
         assert!(exe.is_match("/a") && exe.is_match("/x/c") && !exe.is_match("/d"));
-        let target = config.otlp_traces().unwrap();
+        let target = config.otlp_traces().remove(0);
         assert_eq!((target.endpoint.as_str(), target.protocol), ("http://c:4318/v1/traces", Protocol::HttpJson));
         assert_eq!((config.print_mode(), config.backend, config.listen), (Print::Json, Backend::Fexit, Listen::Off));
         assert_eq!(config.log_level, LogLevel::Debug);

@@ -237,10 +237,49 @@ pub(crate) fn layer(environment: &Environment, problems: &mut Vec<Problem>, warn
     for (name, path, form) in TABLE {
         read(environment, name, path, *form, &mut tree, problems);
     }
+    add_scheme(environment, &mut tree, problems);
     for (name, value) in &environment.0 {
         unknown(name, value, warnings);
     }
     tree
+}
+
+/// What says whether the connection to an endpoint that was given without a scheme is in the clear. A later row wins.
+const INSECURE: &[(&str, &[&str])] = &[
+    ("otlp", &["OTEL_EXPORTER_OTLP_INSECURE"]),
+    (
+        "otel_traces_export",
+        &["OTEL_EXPORTER_OTLP_INSECURE", "OTEL_EXPORTER_OTLP_SPAN_INSECURE", "OTEL_EXPORTER_OTLP_TRACES_INSECURE"],
+    ),
+    (
+        "otel_metrics_export",
+        &["OTEL_EXPORTER_OTLP_INSECURE", "OTEL_EXPORTER_OTLP_METRIC_INSECURE", "OTEL_EXPORTER_OTLP_METRICS_INSECURE"],
+    ),
+];
+
+/// Of gRPC the specification takes `host:port` too.
+fn add_scheme(environment: &Environment, tree: &mut Node, problems: &mut Vec<Problem>) {
+    for (section, names) in INSECURE {
+        let text_at = |tree: &Node, path: &str| match tree.get(path).map(|node| &node.value) {
+            Some(Value::Scalar { text, .. }) => Some(text.trim().to_owned()),
+            _ => None,
+        };
+        let path = format!("{section}.endpoint");
+        let Some(endpoint) = text_at(tree, &path).map(|text| text.trim_end_matches('/').to_owned()) else { continue };
+        let protocol = text_at(tree, &format!("{section}.protocol")).or_else(|| text_at(tree, "otlp.protocol"));
+        let is_grpc = protocol.map_or_else(|| endpoint.ends_with(":4317"), |protocol| protocol == "grpc");
+        if endpoint.contains("://") || !is_grpc {
+            continue;
+        }
+        let mut insecure = Node::empty_map(Origin::Default);
+        for name in *names {
+            read(environment, name, "insecure", Form::Bool, &mut insecure, problems);
+        }
+        let scheme = if text_at(&insecure, "insecure").as_deref() == Some("true") { "http" } else { "https" };
+        if let Some(Node { value: Value::Scalar { text, .. }, .. }) = tree.get_mut(&path) {
+            *text = format!("{scheme}://{endpoint}");
+        }
+    }
 }
 
 fn read(environment: &Environment, name: &str, path: &str, form: Form, tree: &mut Node, problems: &mut Vec<Problem>) {
@@ -379,6 +418,56 @@ mod tests {
         let (tree, problems, _) = read_all(&[("OTEL_EXPORTER_OTLP_TIMEOUT", ""), ("OTEL_SERVICE_NAME", " ")]);
         assert!(tree.is_empty());
         assert!(problems.is_empty());
+    }
+
+    #[test]
+    fn each_variable_of_a_receiver_is_there_for_all_and_for_each_signal() {
+        for (key, value) in [
+            ("ENDPOINT", "http://c:4318/x"),
+            ("PROTOCOL", "http/json"),
+            ("HEADERS", "a=b"),
+            ("TIMEOUT", "1000"),
+            ("COMPRESSION", "zstd"),
+            ("CERTIFICATE", "/ca"),
+            ("CLIENT_KEY", "/key"),
+            ("CLIENT_CERTIFICATE", "/cert"),
+        ] {
+            for (infix, section) in
+                [("", "otlp"), ("TRACES_", "otel_traces_export"), ("METRICS_", "otel_metrics_export")]
+            {
+                let name = format!("OTEL_EXPORTER_OTLP_{infix}{key}");
+                let (tree, problems, warnings) = read_all(&[(&name, value)]);
+                let path = format!("{section}.{}", key.to_ascii_lowercase());
+                assert!(tree.get(&path).is_some(), "{name}");
+                assert_eq!((problems, warnings), (Vec::<String>::new(), Vec::<String>::new()), "{name}");
+            }
+        }
+        assert_eq!(OTLP_KEYS.len(), 8);
+    }
+
+    #[test]
+    fn an_endpoint_of_grpc_without_a_scheme_is_secure_unless_it_is_said_to_be_in_the_clear() {
+        let endpoint = |section: &str, pairs: &[(&str, &str)]| {
+            let (tree, problems, _) = read_all(pairs);
+            assert_eq!(problems, [""; 0]);
+            match &tree.get(&format!("{section}.endpoint")).unwrap().value {
+                Value::Scalar { text, .. } => text.clone(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317");
+        let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "traces:9999");
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        let clear = ("OTEL_EXPORTER_OTLP_INSECURE", "True");
+        assert_eq!(endpoint("otlp", &[all]), "https://collector:4317");
+        assert_eq!(endpoint("otlp", &[all, clear]), "http://collector:4317");
+        assert_eq!(endpoint("otel_traces_export", &[own, grpc]), "https://traces:9999");
+        assert_eq!(endpoint("otel_traces_export", &[own, grpc, clear]), "http://traces:9999");
+        let not_these = ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "false");
+        assert_eq!(endpoint("otel_traces_export", &[own, grpc, clear, not_these]), "https://traces:9999");
+        // HTTP needs one, and what has one keeps it.
+        assert_eq!(endpoint("otel_traces_export", &[own, clear]), "traces:9999");
+        assert_eq!(endpoint("otlp", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4317"), clear]), "https://c:4317");
     }
 
     #[test]

@@ -5,12 +5,89 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{
+    discovery::Signal,
+    otlp::{Compression, Endpoint, Headers, MetricsExport, Otlp, OtlpTarget, Protocol, TracesExport},
+    period::Period,
+};
+
 /// `export`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Export {
     /// Spans on disk while a receiver does not take them.
     pub spool: Spool,
+    /// OTLP receivers besides that of `otlp`. Each has a queue of its own; none is slowed by another.
+    pub endpoints: Vec<Receiver>,
+}
+
+/// An entry of `export.endpoints`. It has nothing of `otlp`: headers and certificates are for one receiver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Receiver {
+    /// Base URL; with an HTTP protocol `/v1/traces` and `/v1/metrics` are added.
+    pub endpoint: Endpoint,
+    /// What is sent there.
+    #[serde(default = "both")]
+    pub signals: Vec<Signal>,
+    /// Not given: `grpc` for port 4317, else `http/protobuf`.
+    #[serde(default)]
+    pub protocol: Option<Protocol>,
+    /// Headers sent with each request.
+    #[serde(default)]
+    pub headers: Headers,
+    /// Longest time a request may take; not given: 10s.
+    #[serde(default)]
+    pub timeout: Option<Period>,
+    /// Compression.
+    #[serde(default)]
+    pub compression: Compression,
+    /// PEM file of the certificates that the collector's is checked with; not given: the system's.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the client's key.
+    #[serde(default)]
+    pub client_key: Option<PathBuf>,
+    /// PEM file of the client's certificate.
+    #[serde(default)]
+    pub client_certificate: Option<PathBuf>,
+}
+
+fn both() -> Vec<Signal> {
+    vec![Signal::Traces, Signal::Metrics]
+}
+
+impl Receiver {
+    /// Where a signal goes; `None`: not there.
+    pub fn target(&self, signal: Signal) -> Option<OtlpTarget> {
+        let Self {
+            endpoint,
+            signals,
+            protocol,
+            headers,
+            timeout,
+            compression,
+            certificate,
+            client_key,
+            client_certificate,
+        } = self;
+        let default = Otlp::default();
+        let otlp = Otlp {
+            endpoint: Some(endpoint.clone()),
+            protocol: *protocol,
+            headers: headers.clone(),
+            timeout: timeout.unwrap_or(default.timeout),
+            compression: *compression,
+            certificate: certificate.clone(),
+            client_key: client_key.clone(),
+            client_certificate: client_certificate.clone(),
+        };
+        let target = match signal {
+            Signal::Traces => TracesExport::default().target(&otlp),
+            Signal::Metrics => MetricsExport::default().target(&otlp),
+        };
+        target.filter(|_| signals.contains(&signal))
+    }
 }
 
 /// `export.spool`.

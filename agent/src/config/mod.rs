@@ -172,16 +172,21 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Where spans go over OTLP; `None`: nowhere.
-    pub fn otlp_traces(&self) -> Option<OtlpTarget> {
+    /// Where spans go over OTLP.
+    pub fn otlp_traces(&self) -> Vec<OtlpTarget> {
         let is_on = !self.sdk_disabled && self.exporters.traces.contains(&Exporter::Otlp);
-        self.otel_traces_export.target(&self.otlp).filter(|_| is_on)
+        self.targets(is_on, self.otel_traces_export.target(&self.otlp), Signal::Traces)
     }
 
-    /// Where metrics go over OTLP; `None`: nowhere.
-    pub fn otlp_metrics(&self) -> Option<OtlpTarget> {
+    /// Where metrics go over OTLP.
+    pub fn otlp_metrics(&self) -> Vec<OtlpTarget> {
         let is_on = !self.sdk_disabled && self.exporters.metrics.contains(&Exporter::Otlp);
-        self.otel_metrics_export.target(&self.otlp).filter(|_| is_on)
+        self.targets(is_on, self.otel_metrics_export.target(&self.otlp), Signal::Metrics)
+    }
+
+    fn targets(&self, is_on: bool, first: Option<OtlpTarget>, signal: Signal) -> Vec<OtlpTarget> {
+        let others = self.export.endpoints.iter().filter_map(|receiver| receiver.target(signal));
+        if is_on { first.into_iter().chain(others).collect() } else { Vec::new() }
     }
 
     /// Whether request metrics are shown on the Prometheus endpoint.
@@ -201,7 +206,7 @@ impl Config {
             None if self.sdk_disabled => Print::Off,
             None if self.exporters.traces.contains(&Exporter::Console) => Print::Text,
             None if self.exporters.traces == [Exporter::None] => Print::Off,
-            None if self.otlp_traces().is_some() || self.otlp_metrics().is_some() => Print::Off,
+            None if !(self.otlp_traces().is_empty() && self.otlp_metrics().is_empty()) => Print::Off,
             None => Print::Text,
         }
     }

@@ -104,7 +104,7 @@ fn every_variable_of_the_specification_reaches_its_value() {
     let warned: Vec<&str> = loaded.warnings.iter().map(|warning| warning.key.as_str()).collect();
     assert!(warned.is_empty(), "{warned:?}");
     let millis = |millis| Period(std::time::Duration::from_millis(millis));
-    let traces = loaded.otlp_traces().unwrap();
+    let traces = loaded.otlp_traces().remove(0);
     assert_eq!(traces.endpoint.as_str(), "https://c:4318/v1/traces");
     assert_eq!(
         (traces.protocol, traces.compression, traces.timeout),
@@ -112,7 +112,7 @@ fn every_variable_of_the_specification_reaches_its_value() {
     );
     assert_eq!(traces.headers.0.into_iter().collect::<Vec<_>>(), [("x".to_owned(), "y".to_owned())]);
     assert_eq!(traces.certificate.as_deref(), Some(Path::new("/ca")));
-    let metrics = loaded.otlp_metrics().unwrap();
+    let metrics = loaded.otlp_metrics().remove(0);
     assert_eq!((metrics.endpoint.as_str(), metrics.protocol), ("https://m:4317", Protocol::Grpc));
     assert_eq!(metrics.headers.0.get("a").map(String::as_str), Some("b c"));
     assert_eq!(metrics.client_key.as_deref(), Some(Path::new("/key")));
@@ -139,7 +139,8 @@ fn every_variable_of_the_specification_reaches_its_value() {
 #[test]
 fn a_stronger_common_endpoint_wins_over_a_weaker_own_one() {
     let file = "otel_traces_export: {endpoint: 'http://file:4318/x'}\n";
-    let endpoint = |env: &[_], flags: &[_]| load(file, env, flags).unwrap().otlp_traces().unwrap().endpoint.to_string();
+    let endpoint =
+        |env: &[_], flags: &[_]| load(file, env, flags).unwrap().otlp_traces().remove(0).endpoint.to_string();
     assert_eq!(endpoint(&[], &[]), "http://file:4318/x");
     let env = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://env:4318");
     assert_eq!(endpoint(&[env], &[]), "http://env:4318/v1/traces");
@@ -147,7 +148,7 @@ fn a_stronger_common_endpoint_wins_over_a_weaker_own_one() {
     // The specification's variable is used as it is; OBI's key gets the signal's path where it has none.
     assert_eq!(endpoint(&[env, own], &[]), "http://own:4318/");
     let file = "otel_traces_export: {endpoint: 'http://file:4318'}\n";
-    assert_eq!(load(file, &[], &[]).unwrap().otlp_traces().unwrap().endpoint.as_str(), "http://file:4318/v1/traces");
+    assert_eq!(load(file, &[], &[]).unwrap().otlp_traces().remove(0).endpoint.as_str(), "http://file:4318/v1/traces");
     let grpc = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own:4317");
     assert_eq!(endpoint(&[grpc], &[]), "http://own:4317");
     assert_eq!(endpoint(&[env, own], &[("--endpoint", "otlp.endpoint", "http://flag:4317")]), "http://flag:4317");
@@ -284,10 +285,10 @@ fn files_of_obi_s_configuration_2_0_mean_what_they_say() {
         loaded.otel_traces_export.sampler,
         Sampler { name: SamplerName::ParentBasedTraceIdRatio, arg: Some(0.5), ..Sampler::default() }
     );
-    let traces = loaded.otlp_traces().unwrap();
+    let traces = loaded.otlp_traces().remove(0);
     assert_eq!((traces.endpoint.as_str(), traces.protocol), ("https://collector:4317", Protocol::Grpc));
     assert_eq!(traces.headers.0["tenant"], "a");
-    let metrics = loaded.otlp_metrics().unwrap();
+    let metrics = loaded.otlp_metrics().remove(0);
     assert_eq!(metrics.endpoint.as_str(), "http://collector:4318/v1/metrics");
     assert_eq!(metrics.protocol, Protocol::HttpProtobuf);
     assert_eq!(loaded.prometheus_export.port, 9400);
@@ -538,8 +539,8 @@ fn a_host_file_with_older_spellings_loads() {
     assert!(shortcut.open_ports.contains(8500));
     let [excluded] = loaded.discovery.exclude_instrument.as_slice() else { panic!() };
     assert!(excluded.cmd_args.as_ref().unwrap().is_match("serve --maintenance now"));
-    assert_eq!(loaded.otlp_metrics().unwrap().protocol, Protocol::Grpc);
-    assert_eq!(loaded.otlp_traces(), None);
+    assert_eq!(loaded.otlp_metrics().remove(0).protocol, Protocol::Grpc);
+    assert_eq!(loaded.otlp_traces(), []);
     let keys = loaded.redacted_query_keys();
     assert!(keys.contains(&"ticket".to_owned()) && !keys.contains(&"code".to_owned()));
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);

@@ -2,7 +2,7 @@
 
 use super::{
     Config, Criterion, Exporter, Feature, Features, Listen, Node, OtlpTarget, Period, Print, Problem, Propagator,
-    Protocol, Sampler, Spool, Tail, node::Origin,
+    Protocol, Sampler, Signal, Spool, Tail, node::Origin,
 };
 
 use crate::model::baggage;
@@ -27,6 +27,7 @@ pub(crate) fn validate(config: &Config, tree: &Node, problems: &mut Vec<Problem>
     check.routes(config);
     check.target("otel_traces_export", config.otel_traces_export.target(&config.otlp).as_ref());
     check.target("otel_metrics_export", config.otel_metrics_export.target(&config.otlp).as_ref());
+    check.endpoints(config);
     doubts(config, tree, warnings);
 }
 
@@ -237,11 +238,37 @@ impl Check<'_> {
     fn target(&mut self, section: &str, target: Option<&OtlpTarget>) {
         let Some(target) = target else { return };
         // The key that was set: the signal's own, or the common one.
-        let key_of = |tree: &Node, name: &str| {
+        self.receiver(target, |tree, name| {
             let own = format!("{section}.{name}");
             let is_own = tree.get(&own).is_some_and(|node| !node.is_empty());
             if is_own { own } else { format!("otlp.{name}") }
-        };
+        });
+    }
+
+    fn endpoints(&mut self, config: &Config) {
+        const KEY: &str = "export.endpoints";
+        for entry in &config.export.endpoints {
+            self.require(!entry.signals.is_empty(), KEY, format!("`{}` has no signals", entry.endpoint));
+            self.require(
+                entry.timeout != Some(Period::default()),
+                KEY,
+                format!("the timeout of `{}` must be longer than zero", entry.endpoint),
+            );
+            for target in [Signal::Traces, Signal::Metrics].into_iter().filter_map(|signal| entry.target(signal)) {
+                self.receiver(&target, |_, _| KEY.to_owned());
+            }
+        }
+        for targets in [config.otlp_traces(), config.otlp_metrics()] {
+            let mut urls: Vec<&str> = targets.iter().map(|target| target.endpoint.as_str()).collect();
+            urls.sort_unstable();
+            for url in urls.windows(2).filter(|pair| pair.first() == pair.last()).flat_map(<[_]>::first) {
+                // It would have everything twice.
+                self.require(false, KEY, format!("`{url}` is there twice"));
+            }
+        }
+    }
+
+    fn receiver(&mut self, target: &OtlpTarget, key_of: impl Fn(&Node, &str) -> String) {
         if target.protocol == Protocol::Grpc && target.endpoint.has_path() {
             let key = key_of(self.tree, "endpoint");
             self.require(false, &key, "has a path, which grpc has no use for; leave it out or choose http/protobuf");
@@ -310,13 +337,14 @@ fn doubts(config: &Config, tree: &Node, warnings: &mut Vec<Problem>) {
         ("exporters.metrics", &config.exporters.metrics, config.otlp_metrics()),
     ] {
         let is_asked = is_set(key) && exporters.contains(&Exporter::Otlp);
-        if is_asked && target.is_none() && !config.sdk_disabled {
+        if is_asked && target.is_empty() && !config.sdk_disabled {
             doubt(key, "`otlp` is asked for, but no endpoint is set: nothing is sent");
         }
     }
-    for (section, target) in
-        [("otel_traces_export", config.otlp_traces()), ("otel_metrics_export", config.otlp_metrics())]
-    {
+    for (section, target) in [
+        ("otel_traces_export", config.otel_traces_export.target(&config.otlp)),
+        ("otel_metrics_export", config.otel_metrics_export.target(&config.otlp)),
+    ] {
         let Some(target) = target.filter(|target| target.endpoint.as_str().starts_with("http://")) else { continue };
         if target.certificate.is_some() || target.client_key.is_some() {
             let own = format!("{section}.endpoint");

@@ -15,6 +15,11 @@ pub(super) trait SpanConsumer: Send + Sync {
     /// Its name in the log and in reports.
     fn name(&self) -> &'static str;
 
+    /// URL of the receiver, where there may be several.
+    fn endpoint(&self) -> Option<&Arc<str>> {
+        None
+    }
+
     /// Takes spans. Never waits: what is beyond its bound is dropped and counted. All consumers share the spans; who needs
     /// them for longer keeps the `Arc`.
     fn push(&self, spans: &Arc<Vec<Span>>);
@@ -55,7 +60,10 @@ pub(super) trait SpanConsumer: Send + Sync {
 /// # Errors
 /// Certificate files that cannot be used.
 pub(super) fn start_all(config: &ExportConfig, runtime: &Handle) -> Result<Vec<Arc<dyn SpanConsumer>>, TransportError> {
-    let otlp = otlp::Spans::start(config, runtime)?.map(|it| Arc::new(it) as Arc<dyn SpanConsumer>);
-    let console = Console::start(config.print).map(|it| Arc::new(it) as Arc<dyn SpanConsumer>);
-    Ok([otlp, console].into_iter().flatten().collect())
+    let mut consumers: Vec<Arc<dyn SpanConsumer>> = Vec::new();
+    for to in &config.traces {
+        consumers.push(Arc::new(otlp::Spans::start(to, config, runtime)?));
+    }
+    consumers.extend(Console::start(config.print).map(|it| Arc::new(it) as Arc<dyn SpanConsumer>));
+    Ok(consumers)
 }

@@ -14,12 +14,12 @@ pub(super) struct Readiness {
     /// The agent says that it works.
     ready: AtomicBool,
     consumers: Arc<[Arc<dyn SpanConsumer>]>,
-    metrics: Option<Arc<otlp::Metrics>>,
+    metrics: Arc<[otlp::Metrics]>,
 }
 
 impl Readiness {
     /// Not ready yet.
-    pub(super) const fn new(consumers: Arc<[Arc<dyn SpanConsumer>]>, metrics: Option<Arc<otlp::Metrics>>) -> Self {
+    pub(super) const fn new(consumers: Arc<[Arc<dyn SpanConsumer>]>, metrics: Arc<[otlp::Metrics]>) -> Self {
         Self { ready: AtomicBool::new(false), consumers, metrics }
     }
 
@@ -28,8 +28,7 @@ impl Readiness {
     }
 
     fn exporters_work(&self) -> bool {
-        self.consumers.iter().all(|consumer| consumer.is_alive())
-            && self.metrics.as_ref().is_none_or(|metrics| metrics.is_alive())
+        self.consumers.iter().all(|consumer| consumer.is_alive()) && self.metrics.iter().all(otlp::Metrics::is_alive)
     }
 
     /// Why the agent does not do its work; `None` if it does.

@@ -71,6 +71,17 @@ impl Ledger {
         self.counts[outcome as usize]
     }
 
+    /// The sum of two.
+    #[must_use]
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.pushed += other.pushed;
+        self.queued += other.queued;
+        self.spooled += other.spooled;
+        self.queued_bytes += other.queued_bytes;
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
+        self
+    }
+
     /// Items lost, whatever the reason.
     #[must_use]
     pub fn lost(&self) -> u64 {

@@ -77,7 +77,7 @@ pub(crate) const CONSOLE: &str = "console";
 /// The running exporters.
 pub struct Exporters {
     sink: SpanSink,
-    metrics: Option<Arc<otlp::Metrics>>,
+    metrics: Arc<[otlp::Metrics]>,
     printed_metrics: Option<console::Metrics>,
     servers: Vec<Server>,
     readiness: Arc<Readiness>,
@@ -120,16 +120,17 @@ impl Exporters {
         agent: Arc<Resource>,
     ) -> Result<Self, TransportError> {
         let consumers: Arc<[_]> = consumer::start_all(config, runtime)?.into();
-        let points = config.metrics.is_some().then(Arc::default);
+        let points: Vec<_> = config.metrics.iter().map(|to| (to.endpoint.to_string().into(), Arc::default())).collect();
         let counters = Arc::new(Counters::new(agent, Arc::clone(&consumers), points.clone()));
         sources.push(Arc::clone(&counters) as _);
         let read_by = |reader| {
             let its_own = sources.iter().filter(|source| source.is_for(reader)).cloned();
             its_own.collect::<Vec<Arc<dyn MetricSource>>>()
         };
-        let metrics =
-            otlp::Metrics::start(config, runtime, &read_by(Reader::Otlp), points.unwrap_or_default())?.map(Arc::new);
-        let readiness = Arc::new(Readiness::new(Arc::clone(&consumers), metrics.clone()));
+        let sent = read_by(Reader::Otlp);
+        let start = |(to, (_, points))| otlp::Metrics::start(to, config, runtime, &sent, points);
+        let metrics: Arc<[_]> = config.metrics.iter().zip(points).map(start).collect::<Result<_, _>>()?;
+        let readiness = Arc::new(Readiness::new(Arc::clone(&consumers), Arc::clone(&metrics)));
         let printed_metrics = config
             .print_metrics
             .then(|| console::Metrics::start(config.metric_interval, runtime, read_by(Reader::Console)));
@@ -174,7 +175,7 @@ impl Exporters {
 
     /// Waits until spans are told to nobody any more (`| head`), where they and nothing else are told; else for ever.
     pub async fn reader_gone(&self) {
-        if self.metrics.is_some() || self.sink.consumers.is_empty() {
+        if !self.metrics.is_empty() || self.sink.consumers.is_empty() {
             return std::future::pending().await;
         }
         for consumer in self.sink.consumers.iter() {
@@ -200,13 +201,11 @@ impl Exporters {
     pub async fn shutdown(self, deadline: Instant) -> Report {
         let Self { sink, metrics, printed_metrics, servers, readiness } = self;
         readiness.set(false);
-        let has_metrics = metrics.is_some() || printed_metrics.is_some();
+        let has_metrics = !metrics.is_empty() || printed_metrics.is_some();
         let left = deadline.saturating_duration_since(Instant::now());
         let for_spans = if has_metrics { deadline - left / 4 } else { deadline };
         join_all(sink.consumers.iter().map(|consumer| consumer.shutdown(for_spans))).await;
-        if let Some(metrics) = metrics {
-            metrics.shutdown(deadline).await;
-        }
+        join_all(metrics.iter().map(|metrics| metrics.shutdown(deadline))).await;
         if let Some(metrics) = printed_metrics {
             metrics.shutdown(deadline).await;
         }
@@ -242,6 +241,6 @@ fn nothing_here(metrics: &str) -> impl axum::handler::Handler<((),), ()> {
 pub struct Report {
     /// Of spans, by consumer.
     pub spans: Vec<(&'static str, Ledger)>,
-    /// Of metric points over OTLP; `None` where they are not sent.
+    /// Of metric points over OTLP, to all receivers; `None` where they are not sent.
     pub metric_points: Option<Ledger>,
 }

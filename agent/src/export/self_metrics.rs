@@ -12,7 +12,7 @@ use super::{
 };
 use crate::model::{
     metric::Metric,
-    self_metric::{self, Reporter, SelfMetric},
+    self_metric::{self, Reporter},
     span::{Resource, Value},
 };
 
@@ -20,58 +20,93 @@ use crate::model::{
 pub struct Counters {
     reporter: Reporter,
     consumers: Arc<[Arc<dyn SpanConsumer>]>,
-    points: Option<Arc<Mutex<Ledger>>>,
+    /// By the receiver's URL.
+    points: Vec<(Arc<str>, Arc<Mutex<Ledger>>)>,
 }
 
 impl Counters {
     pub(super) fn new(
         agent: Arc<Resource>,
         consumers: Arc<[Arc<dyn SpanConsumer>]>,
-        points: Option<Arc<Mutex<Ledger>>>,
+        points: Vec<(Arc<str>, Arc<Mutex<Ledger>>)>,
     ) -> Self {
         let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let start_unix_ns = u64::try_from(start.as_nanos()).unwrap_or(0);
         Self { reporter: Reporter::new(agent, start_unix_ns), consumers, points }
     }
 
-    /// Spans, by the name of the consumer that they were given to.
+    /// Spans, by the name of the consumer that they were given to; OTLP has one for each receiver.
     pub fn spans(&self) -> impl Iterator<Item = (&'static str, Ledger)> {
         self.consumers.iter().map(|consumer| (consumer.name(), consumer.ledger()))
     }
 
-    /// Those of one consumer; `None` if there is none of that name.
+    /// Those of the first consumer of that name; `None` if there is none.
     #[must_use]
     pub fn spans_of(&self, consumer: &str) -> Option<Ledger> {
         self.spans().find_map(|(name, ledger)| (name == consumer).then_some(ledger))
     }
 
-    /// Metric points over OTLP; `None` if they are not exported.
+    /// Metric points over OTLP, to all receivers; `None` if they are not exported.
     #[must_use]
     pub fn metric_points(&self) -> Option<Ledger> {
-        self.points.as_ref().map(|ledger| *ledger.lock().unwrap_or_else(PoisonError::into_inner))
+        let all = self.points.iter().map(|(_, ledger)| *ledger.lock().unwrap_or_else(PoisonError::into_inner));
+        all.reduce(|sum, ledger| sum.and(&ledger))
     }
+}
 
-    fn by_outcome(&self, metric: &SelfMetric, ledger: &Ledger) -> Metric {
-        self.reporter.by_word(metric, &Fate::ALL.map(|outcome| (outcome.name(), ledger.count(outcome))))
-    }
+/// Counts of a ledger by what became of the items.
+fn outcomes(ledger: &Ledger) -> [(Value, f64); Fate::ALL.len()] {
+    Fate::ALL.map(|outcome| (Value::Static(outcome.name()), ledger.count(outcome) as f64))
+}
+
+/// The same with the receiver.
+fn outcomes_at(endpoint: &Arc<str>, ledger: &Ledger) -> Vec<([Value; 2], f64)> {
+    let at = Value::Shared(Arc::clone(endpoint));
+    outcomes(ledger).into_iter().map(|(outcome, count)| ([outcome, at.clone()], count)).collect()
 }
 
 impl MetricSource for Counters {
     fn collect(&self, _now_unix_ns: u64) -> Vec<Metric> {
+        let reporter = &self.reporter;
         let mut metrics = Vec::new();
+        let (mut spans, mut queued, mut spooled, mut on_disk) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut limits: Vec<([Value; 1], f64)> = Vec::new();
         for consumer in self.consumers.iter() {
             let ledger = consumer.ledger();
-            metrics.push(self.by_outcome(consumer.counted_as(), &ledger));
-            metrics.push(self.reporter.count(consumer.waits_as(), ledger.queued_bytes));
+            let limit = ([Value::Static(consumer.name())], consumer.max_bytes() as f64);
+            if !limits.contains(&limit) {
+                limits.push(limit);
+            }
+            let Some(endpoint) = consumer.endpoint() else {
+                let points = outcomes(&ledger).map(|(outcome, count)| ([outcome], count));
+                metrics.push(reporter.by(consumer.counted_as(), points));
+                metrics.push(reporter.count(consumer.waits_as(), ledger.queued_bytes));
+                continue;
+            };
+            let at = || [Value::Shared(Arc::clone(endpoint))];
+            spans.extend(outcomes_at(endpoint, &ledger));
+            queued.push((at(), ledger.queued_bytes as f64));
             if let Some(bytes) = consumer.spool_bytes() {
-                metrics.push(self.reporter.count(&self_metric::EXPORT_SPOOL_SPANS, ledger.spooled));
-                metrics.push(self.reporter.count(&self_metric::EXPORT_SPOOL_BYTES, bytes));
+                spooled.push((at(), ledger.spooled as f64));
+                on_disk.push((at(), bytes as f64));
             }
         }
-        let limit = |it: &Arc<dyn SpanConsumer>| ([Value::Static(it.name())], it.max_bytes() as f64);
-        metrics.push(self.reporter.by(&self_metric::EXPORT_QUEUE_LIMIT, self.consumers.iter().map(limit)));
-        if let Some(points) = self.metric_points() {
-            metrics.push(self.by_outcome(&self_metric::EXPORT_METRIC_POINTS, &points));
+        let of_receivers = [
+            (&self_metric::EXPORT_QUEUE_BYTES, queued),
+            (&self_metric::EXPORT_SPOOL_SPANS, spooled),
+            (&self_metric::EXPORT_SPOOL_BYTES, on_disk),
+        ];
+        if !spans.is_empty() {
+            metrics.push(reporter.by(&self_metric::EXPORT_SPANS, spans));
+        }
+        let of_receivers = of_receivers.into_iter().filter(|(_, points)| !points.is_empty());
+        metrics.extend(of_receivers.map(|(metric, points)| reporter.by(metric, points)));
+        metrics.push(reporter.by(&self_metric::EXPORT_QUEUE_LIMIT, limits));
+        if !self.points.is_empty() {
+            let points = self.points.iter().flat_map(|(endpoint, ledger)| {
+                outcomes_at(endpoint, &ledger.lock().unwrap_or_else(PoisonError::into_inner))
+            });
+            metrics.push(reporter.by(&self_metric::EXPORT_METRIC_POINTS, points));
         }
         metrics
     }

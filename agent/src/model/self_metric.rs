@@ -94,17 +94,17 @@ list! {
         "Requests that were counted in a metric's overflow series, since it had as many series as it may have.";
     GRAPH_LEFT Counter "beyla_rs.service_graph.left" "{request}" []
         "Requests whose edge in the service graph is left to the agent of the client's host.";
-    EXPORT_SPANS Counter "beyla_rs.export.spans" "{span}" ["outcome"]
-        "Spans given to the OTLP exporter, by what became of them.";
-    EXPORT_QUEUE_BYTES UpDownCounter "beyla_rs.export.queue.bytes" "By" []
+    EXPORT_SPANS Counter "beyla_rs.export.spans" "{span}" ["outcome", "endpoint"]
+        "Spans given to the OTLP exporter, by what became of them and by the receiver.";
+    EXPORT_QUEUE_BYTES UpDownCounter "beyla_rs.export.queue.bytes" "By" ["endpoint"]
         "Bytes of spans that wait for the OTLP receiver or are under way.";
     EXPORT_QUEUE_LIMIT Gauge "beyla_rs.export.queue.limit" "By" ["consumer"]
         "Most bytes of spans that may wait for a consumer: `otlp`, `console`.";
-    EXPORT_SPOOL_SPANS UpDownCounter "beyla_rs.export.spool.spans" "{span}" []
+    EXPORT_SPOOL_SPANS UpDownCounter "beyla_rs.export.spool.spans" "{span}" ["endpoint"]
         "Spans that wait on disk for the OTLP receiver; only where `export.spool.dir` is set, as is the next.";
-    EXPORT_SPOOL_BYTES UpDownCounter "beyla_rs.export.spool.bytes" "By" []
+    EXPORT_SPOOL_BYTES UpDownCounter "beyla_rs.export.spool.bytes" "By" ["endpoint"]
         "Bytes of the spool's files.";
-    EXPORT_METRIC_POINTS Counter "beyla_rs.export.metric_points" "{data_point}" ["outcome"]
+    EXPORT_METRIC_POINTS Counter "beyla_rs.export.metric_points" "{data_point}" ["outcome", "endpoint"]
         "Metric points given to the OTLP exporter, by what became of them.";
     PRINT_SPANS Counter "beyla_rs.print.spans" "{span}" ["outcome"]
         "Spans to be printed, by what became of them.";

@@ -210,8 +210,8 @@ mod tests {
         let gauges = Gauges::new(red, Arc::clone(&agent), "sock", Some(Box::new(kubernetes)));
         let to = OtlpConfig::new(Endpoint::parse("endpoint", "http://127.0.0.1:1").unwrap(), Protocol::HttpProtobuf);
         let everything = ExportConfig {
-            traces: Some(to.clone()),
-            metrics: Some(to),
+            traces: vec![to.clone()],
+            metrics: vec![to],
             spool: Some(SpoolConfig { dir: tempfile::tempdir().unwrap().path().to_owned(), max_bytes: 1 << 20 }),
             print: Print::Json,
             listen: Vec::new(),

@@ -110,7 +110,12 @@ impl Settings {
             otlp: _,
             otel_traces_export,
             otel_metrics_export,
-            export: Export { spool },
+            export:
+                Export {
+                    spool,
+                    // `Config::otlp_traces`, `Config::otlp_metrics`
+                    endpoints: _,
+                },
             metrics: config::Metrics { features },
             service_graph: ServiceGraph { watched_clients },
             // What says where each signal goes: `Config::otlp_traces`, `serves_prometheus`, `prints_metrics`, `print_mode` …
@@ -273,8 +278,8 @@ impl Settings {
                 ..ProcessConfig::default()
             },
             export: ExportConfig {
-                traces: config.otlp_traces().map(otlp).transpose()?,
-                metrics: config.otlp_metrics().map(otlp).transpose()?,
+                traces: config.otlp_traces().into_iter().map(otlp).collect::<Result<_, _>>()?,
+                metrics: config.otlp_metrics().into_iter().map(otlp).collect::<Result<_, _>>()?,
                 batch: BatchConfig {
                     schedule_delay: batch_timeout.0,
                     max_batch_spans: otel_traces_export.batch_max_size() as usize,

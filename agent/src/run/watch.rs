@@ -287,7 +287,7 @@ impl Agent {
         let path = &settings.export.prometheus.path;
         let pages: Vec<String> = exporters.listen_addrs().map(|addr| format!("http://{addr}{path}")).collect();
         let metrics = if pages.is_empty() { String::new() } else { format!("; metrics {}", pages.join(" and ")) };
-        let sends = settings.export.traces.is_some() || settings.export.metrics.is_some();
+        let sends = !(settings.export.traces.is_empty() && settings.export.metrics.is_empty());
         let hint = if sends { "" } else { "; no OTLP endpoint is set, so nothing is sent: give --endpoint URL" };
         let rest = format!("(backend {backend}, ready after {} ms){metrics}{hint}", started.elapsed().as_millis());
         announce::watching(table, chosen, Config::clone(config), rest);

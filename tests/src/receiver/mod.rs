@@ -172,6 +172,18 @@ impl Receiver {
         format!("{}://127.0.0.1:{}", self.scheme, self.ports.http)
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub const fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// The port for a protocol.
+    #[must_use]
+    pub fn port(&self, protocol: &str) -> u16 {
+        if protocol == "grpc" { self.ports.grpc } else { self.ports.http }
+    }
+
     /// All spans so far.
     #[must_use]
     pub fn spans(&self) -> Vec<ReceivedSpan> {

@@ -2,6 +2,7 @@
 //! arrive is counted.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod endpoints;
 mod shutdown;
 mod spool;
 
@@ -213,7 +214,7 @@ fn a_receiver_that_is_away_for_a_while_gets_everything_once() {
         let receiver = Receiver::start();
         receiver.respond_with(FailNext { requests: 3, failure: Failure::Unavailable { retry_after: None } });
         let mut config = config(&receiver, protocol, &[]);
-        config.metrics = None;
+        config.metrics.clear();
         let stage = Stage::start(&config, vec![]);
         stage.exporters.push(spans(1..=10, &resource("a", 1)));
         receiver.wait_for(|state| state.spans.len() >= 10, LONG).unwrap();
@@ -230,7 +231,7 @@ fn a_receiver_that_says_when_is_left_in_peace_until_then() {
         let failure = Failure::Unavailable { retry_after: Some(Duration::from_secs(1)) };
         receiver.respond_with(FailNext { requests: 1, failure });
         let mut config = config(&receiver, protocol, &[]);
-        config.metrics = None;
+        config.metrics.clear();
         let stage = Stage::start(&config, vec![]);
         stage.exporters.push(spans(1..=1, &resource("a", 1)));
         receiver.wait_for(|state| state.spans.len() == 1, LONG).unwrap();
@@ -248,7 +249,7 @@ fn what_has_waited_for_a_receiver_goes_one_by_one_with_pauses() {
         let receiver = Receiver::start();
         receiver.respond_with(FailNext { requests: usize::MAX, failure: Failure::Unavailable { retry_after: None } });
         let mut config = config(&receiver, protocol, &[]);
-        config.metrics = None;
+        config.metrics.clear();
         config.batch.max_batch_spans = 10;
         let stage = Stage::start(&config, vec![]);
         (0..10).for_each(|n| stage.exporters.push(spans(n * 10 + 1..=n * 10 + 10, &resource("a", 1))));
@@ -271,7 +272,7 @@ fn a_receiver_that_has_too_much_to_do_is_left_in_peace_and_loses_nothing() {
         let failure = Failure::Throttled { retry_after: Duration::from_secs(1) };
         receiver.respond_with(FailNext { requests: 1, failure });
         let mut config = config(&receiver, protocol, &[]);
-        config.metrics = None;
+        config.metrics.clear();
         let stage = Stage::start(&config, vec![]);
         stage.exporters.push(spans(1..=5, &resource("a", 1)));
         receiver.wait_for(|state| state.spans.len() == 5, LONG).unwrap();
@@ -287,7 +288,7 @@ fn what_the_receiver_refuses_for_good_is_dropped_and_counted_and_not_sent_again(
         let receiver = Receiver::start();
         receiver.respond_with(FailNext { requests: 1, failure: Failure::Refused { http: 400, grpc: 3 } });
         let mut config = config(&receiver, protocol, &[]);
-        config.metrics = None;
+        config.metrics.clear();
         let stage = Stage::start(&config, vec![]);
         stage.exporters.push(spans(1..=7, &resource("a", 1)));
         receiver.wait_for(|state| state.requests.len() == 1, LONG).unwrap();
@@ -304,7 +305,7 @@ fn a_request_that_the_receiver_keeps_failing_at_does_not_hold_its_place_for_ever
     // OUT_OF_RANGE may be retried by the specification, and some receivers answer so to what is too long for them.
     receiver.respond_with(FailNext { requests: usize::MAX, failure: Failure::Refused { http: 400, grpc: 11 } });
     let mut config = config(&receiver, "grpc", &[]);
-    config.metrics = None;
+    config.metrics.clear();
     let stage = Stage::start(&config, vec![]);
     stage.exporters.push(spans(1..=7, &resource("a", 1)));
     receiver.wait_for(|state| state.requests.len() == 5, LONG).unwrap();
@@ -321,7 +322,7 @@ fn what_the_receiver_rejects_of_a_request_is_counted() {
         let failure = Failure::Partial { rejected: 4, message: "too old".to_owned() };
         receiver.respond_with(FailNext { requests: 1, failure });
         let mut config = config(&receiver, protocol, &[]);
-        config.metrics = None;
+        config.metrics.clear();
         let stage = Stage::start(&config, vec![]);
         stage.exporters.push(spans(1..=10, &resource("a", 1)));
         let ledger = stage.shutdown(LONG).spans.unwrap();
@@ -342,7 +343,7 @@ fn an_outage_bounds_memory_loses_only_what_it_counts_and_never_holds_the_produce
         let ports = free_ports();
         let port = if protocol == "grpc" { ports.grpc } else { ports.http };
         let mut config = config_to(&format!("http://127.0.0.1:{port}"), protocol, &[]);
-        config.metrics = None;
+        config.metrics.clear();
         config.batch.max_queue_bytes = QUEUE as usize;
         config.batch.max_batch_spans = 100;
         let stage = Stage::start(&config, vec![]);
@@ -383,7 +384,7 @@ fn a_receiver_that_crashes_and_comes_back_gets_the_rest() {
     for protocol in PROTOCOLS {
         let receiver = Receiver::start();
         let mut config = config(&receiver, protocol, &[]);
-        config.metrics = None;
+        config.metrics.clear();
         let stage = Stage::start(&config, vec![]);
         let service = resource("a", 1);
         stage.exporters.push(spans(1..=5, &service));
@@ -554,7 +555,7 @@ fn deltas_of_a_request_that_was_lost_are_in_the_next() {
         let receiver = Receiver::start();
         let mut config = config(&receiver, protocol, &[("OTEL_METRIC_EXPORT_INTERVAL", "50")]);
         config.temporality = Temporality::Delta;
-        config.traces = None;
+        config.traces.clear();
         let source = Everything::new();
         let stage = Stage::start(&config, vec![Arc::clone(&source) as _]);
         receiver
@@ -617,8 +618,16 @@ impl Authority {
     }
 
     fn issue(&self) -> (rcgen::Certificate, rcgen::KeyPair) {
+        self.issue_until(None)
+    }
+
+    /// One that ends on a day.
+    fn issue_until(&self, end: Option<(i32, u8, u8)>) -> (rcgen::Certificate, rcgen::KeyPair) {
         let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        if let Some((year, month, day)) = end {
+            params.not_after = rcgen::date_time_ymd(year, month, day);
+        }
         (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 

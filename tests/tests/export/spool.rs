@@ -12,7 +12,7 @@ const PLENTY: u64 = 64 << 20;
 /// Sends spans only, of which those that are not taken go into `dir`.
 fn spooled(endpoint: &str, protocol: &str, dir: &Path, max_bytes: u64) -> ExportConfig {
     let mut config = config_to(endpoint, protocol, &[]);
-    config.metrics = None;
+    config.metrics.clear();
     config.batch.max_batch_spans = 50;
     config.spool = Some(SpoolConfig { dir: dir.to_owned(), max_bytes });
     config

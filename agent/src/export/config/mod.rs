@@ -13,10 +13,10 @@ pub use crate::config::{Print, Temporality};
 /// Where finished telemetry goes and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportConfig {
-    /// OTLP for spans; `None`: spans are not sent.
-    pub traces: Option<OtlpConfig>,
-    /// OTLP for metrics; `None`: metrics are not sent.
-    pub metrics: Option<OtlpConfig>,
+    /// OTLP receivers of spans.
+    pub traces: Vec<OtlpConfig>,
+    /// OTLP receivers of metrics.
+    pub metrics: Vec<OtlpConfig>,
     /// How spans wait and travel.
     pub batch: BatchConfig,
     /// How failed requests are repeated.
@@ -66,8 +66,8 @@ impl ExportConfig {
 impl Default for ExportConfig {
     fn default() -> Self {
         Self {
-            traces: None,
-            metrics: None,
+            traces: Vec::new(),
+            metrics: Vec::new(),
             batch: BatchConfig::default(),
             retry: RetryConfig::default(),
             spool: None,

@@ -80,6 +80,7 @@ fn delivery(
 /// Spans over OTLP.
 pub(super) struct Spans {
     queue: Arc<SpanQueue>,
+    endpoint: Arc<str>,
     max_bytes: u64,
     /// Where there is to be one; set once it is open.
     spool: Option<Arc<OnceLock<Spool>>>,
@@ -87,12 +88,11 @@ pub(super) struct Spans {
 }
 
 impl Spans {
-    /// Starts it; `None` where spans are not sent.
+    /// Starts to send to one receiver.
     ///
     /// # Errors
     /// Certificate files that cannot be used.
-    pub(super) fn start(config: &ExportConfig, runtime: &Handle) -> Result<Option<Self>, TransportError> {
-        let Some(to) = &config.traces else { return Ok(None) };
+    pub(super) fn start(to: &OtlpConfig, config: &ExportConfig, runtime: &Handle) -> Result<Self, TransportError> {
         let batch = &config.batch;
         let (stop, stop_at) = watch::channel(None);
         let limits = [batch.export_timeout; 2];
@@ -107,13 +107,18 @@ impl Spans {
             stop_at,
         };
         let task = Task::new(stop, runtime.spawn(spans::run(work)));
-        Ok(Some(Self { queue, max_bytes: batch.max_queue_bytes as u64, spool, task }))
+        let endpoint = to.endpoint.to_string().into();
+        Ok(Self { queue, endpoint, max_bytes: batch.max_queue_bytes as u64, spool, task })
     }
 }
 
 impl SpanConsumer for Spans {
     fn name(&self) -> &'static str {
         super::OTLP
+    }
+
+    fn endpoint(&self) -> Option<&Arc<str>> {
+        Some(&self.endpoint)
     }
 
     fn push(&self, spans: &Arc<Vec<Span>>) {
@@ -153,23 +158,23 @@ impl SpanConsumer for Spans {
 pub(super) struct Metrics(Task);
 
 impl Metrics {
-    /// Starts it; `None` where metrics are not sent. What becomes of them is kept in `points`.
+    /// Starts to send to one receiver. What becomes of them is kept in `points`.
     ///
     /// # Errors
     /// Certificate files that cannot be used.
     pub(super) fn start(
+        to: &OtlpConfig,
         config: &ExportConfig,
         runtime: &Handle,
         sources: &[Arc<dyn MetricSource>],
         points: Arc<Mutex<Ledger>>,
-    ) -> Result<Option<Self>, TransportError> {
-        let Some(to) = &config.metrics else { return Ok(None) };
+    ) -> Result<Self, TransportError> {
         // The next export says the same and more, so a request of metrics is not kept longer than that.
         let limits = [config.metric_interval.min(config.metric_timeout), config.metric_timeout].map(Some);
         let (stop, stop_at) = watch::channel(None);
         let delivery = delivery(Signal::Metrics, to, config, limits, runtime, stop_at.clone())?;
         let exporter = metrics::Exporter::new(sources.to_vec(), delivery, points, config);
-        Ok(Some(Self(Task::new(stop, runtime.spawn(exporter.run(stop_at))))))
+        Ok(Self(Task::new(stop, runtime.spawn(exporter.run(stop_at)))))
     }
 
     /// Whether it still works.
