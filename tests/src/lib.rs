@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod client;
+pub mod flaky;
 pub mod kernel;
 pub mod kubernetes;
 pub mod need;

@@ -3,6 +3,7 @@
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hasher},
+    os::unix::fs::MetadataExt as _,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -19,7 +20,7 @@ use tracing::{info, warn};
 
 use super::transport::{Accepted, Blame, Failure, Signal, Transport, TransportError};
 use crate::export::{
-    config::{OtlpConfig, RetryConfig},
+    config::{OtlpConfig, RetryConfig, TlsConfig},
     ledger::Fate,
 };
 
@@ -38,8 +39,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A receiver, and how requests are brought to it.
 pub(crate) struct Delivery {
-    transport: Transport,
+    transport: Mutex<Arc<Transport>>,
     signal: Signal,
+    to: OtlpConfig,
+    /// What the certificate files were when they were read.
+    certificates: Mutex<Vec<Option<Version>>>,
     endpoint: String,
     retry: RetryConfig,
     /// Longest time after which one request is tried again.
@@ -87,9 +91,13 @@ impl Delivery {
         [limit, longest]: [Option<Duration>; 2],
         stop_at: StopAt,
     ) -> Result<Self, TransportError> {
+        // First: what changes while it is read is read again.
+        let certificates = Mutex::new(versions(&config.tls));
         Ok(Self {
-            transport: Transport::new(signal, config)?,
+            transport: Mutex::new(Arc::new(Transport::new(signal, config)?)),
             signal,
+            to: config.clone(),
+            certificates,
             endpoint: config.endpoint.to_string(),
             retry,
             limit,
@@ -125,7 +133,8 @@ impl Delivery {
             }
             let stopping = stop_at.borrow_and_update().is_some();
             let began = Instant::now();
-            let attempt = self.transport.send(request.message.clone());
+            let transport = self.transport();
+            let attempt = transport.send(request.message.clone());
             let answer = match longest_at {
                 None => attempt.await,
                 Some(at) => match timeout_at(at, attempt).await {
@@ -156,6 +165,7 @@ impl Delivery {
             if failed_at >= TRIES_IF_SUSPECT || (unanswered >= TRIES_IF_SUSPECT && others_are_taken) {
                 return (Fate::DroppedFailed, 0);
             }
+            self.renew_certificates().await;
             // Whether it is this request's fault shows when another is tried meanwhile.
             lane = lane.filter(|_| blame == Blame::Receiver);
             let now = Instant::now();
@@ -172,7 +182,7 @@ impl Delivery {
         if self.is_away() || self.asked_to_wait().is_some() {
             return None;
         }
-        match self.judged(self.transport.send(request.message.clone()).await, request) {
+        match self.judged(self.transport().send(request.message.clone()).await, request) {
             Ok(ended) => Some(ended),
             Err((after, _, error)) => {
                 self.failed(&error, "will try again");
@@ -180,6 +190,36 @@ impl Delivery {
                 None
             }
         }
+    }
+
+    fn transport(&self) -> Arc<Transport> {
+        Arc::clone(&self.transport.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads certificates and keys anew where their files have changed: they expire, and are replaced while the agent runs.
+    async fn renew_certificates(&self) {
+        let tls = &self.to.tls;
+        if [&tls.certificate, &tls.client_certificate, &tls.client_key].iter().all(|file| file.is_none()) {
+            return;
+        }
+        let (signal, to, known) = (self.signal, self.to.clone(), self.certificates().clone());
+        let renewed = tokio::task::spawn_blocking(move || {
+            let found = versions(&to.tls);
+            (found != known).then(|| (found, Transport::new(signal, &to)))
+        });
+        let Ok(Some((found, transport))) = renewed.await else { return };
+        *self.certificates() = found;
+        match transport {
+            Ok(transport) => {
+                *self.transport.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(transport);
+                info!(endpoint = %self.endpoint, "the certificates have changed and were read anew");
+            }
+            Err(error) => warn!(endpoint = %self.endpoint, %error, "the certificates have changed and cannot be used"),
+        }
+    }
+
+    fn certificates(&self) -> std::sync::MutexGuard<'_, Vec<Option<Version>>> {
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the receiver is not there, or has too much to do, as far as is known.
@@ -336,6 +376,17 @@ impl Delivery {
     fn health(&self) -> std::sync::MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What tells a file from one that has replaced it: when it was written, its inode, its length.
+type Version = (std::time::SystemTime, u64, u64);
+
+fn versions(tls: &TlsConfig) -> Vec<Option<Version>> {
+    let version = |file: &std::path::PathBuf| {
+        let metadata = std::fs::metadata(file).ok()?;
+        Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))
+    };
+    [&tls.certificate, &tls.client_certificate, &tls.client_key].map(|file| file.as_ref().and_then(version)).into()
 }
 
 /// There is none left for what was to be done.
