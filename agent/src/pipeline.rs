@@ -220,6 +220,8 @@ struct Worker {
     wanted: Vec<(ConnectionId, Wanted)>,
     /// Records that were lost so far.
     lost: u64,
+    /// What moves behind that is not taken: the kernel side is being detached, piece by piece.
+    until_ns: u64,
     /// Since when connections are watched.
     watched: Instant,
     housekeeping: Instant,
@@ -290,6 +292,7 @@ impl Worker {
             exited: Vec::new(),
             wanted: Vec::new(),
             lost: 0,
+            until_ns: u64::MAX,
             watched: Instant::now(),
             housekeeping: Instant::now(),
             swept: Instant::now(),
@@ -338,6 +341,7 @@ impl Worker {
             wanted,
             recorder,
             lost: known_lost,
+            until_ns,
             pauses,
             ..
         } = self;
@@ -357,6 +361,8 @@ impl Worker {
         let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
         pauses.on_look(Instant::now());
         let taken = capture.drain(EVENTS_PER_ROUND, |event| match pauses.on_record(event) {
+            // Some hooks are gone by then, and others still tell.
+            event if event.moves_after(*until_ns) => {}
             Event::Met(met) => discovery.on_met(&met),
             Event::Open(open) => {
                 if discovery.on_open(&open) {
@@ -561,6 +567,7 @@ impl Worker {
     fn finish(mut self) -> Detaching {
         // Nothing is to be attached any more.
         let plaintext = self.plaintext.take();
+        self.until_ns = monotonic_ns();
         self.capture.detach();
         for _ in 0..LAST_ROUNDS {
             if self.round() == 0 {

@@ -304,6 +304,16 @@ impl<'a> Event<'a> {
             EventKind::DnsResponse => Self::DnsResponse(DnsResponse::parse(record)?),
         })
     }
+
+    /// Whether it tells of bytes that moved, or of a connection that ended, behind that moment.
+    #[must_use]
+    pub(crate) const fn moves_after(&self, at_ns: u64) -> bool {
+        match self {
+            Self::Data(data) => data.at_ns > at_ns,
+            Self::State(state) => state.at_ns > at_ns,
+            Self::Met(_) | Self::Open(_) | Self::Process(_) | Self::Bind(_) | Self::DnsResponse(_) => false,
+        }
+    }
 }
 
 impl<'a> Data<'a> {
@@ -562,6 +572,17 @@ mod tests {
             let open = Open { ends, met_at, ..super::super::testing::open(ConnectionId(1), 0) };
             assert_eq!(open.connection().origin.is_beginning, expected, "{ends:?} {met_at:?}");
         }
+    }
+
+    #[test]
+    fn what_moves_while_hooks_are_taken_away_is_told_apart() {
+        // Without those of sockets the others go on for a while: what a thread reads then is of a connection that nobody names.
+        let data = |at_ns| Event::Data(super::super::testing::data(ConnectionId(1), at_ns, Direction::Received, b"x"));
+        let state = |at_ns| Event::State(super::super::testing::state(ConnectionId(1), at_ns, TcpState::Close));
+        let process = Event::Open(super::super::testing::open(ConnectionId(1), 9));
+        assert!(!data(7).moves_after(7) && data(8).moves_after(7));
+        assert!(!state(7).moves_after(7) && state(8).moves_after(7));
+        assert!(!process.moves_after(7), "who it is counts nevertheless");
     }
 
     #[test]
