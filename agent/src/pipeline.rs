@@ -10,8 +10,10 @@ mod settling;
 mod shed;
 mod stages;
 mod tail;
+mod traffic;
 mod units;
 mod unix_sockets;
+mod usage;
 mod waiting;
 
 use std::{
@@ -29,11 +31,12 @@ use ebpf_common::policy::Counter;
 
 use self::{
     discovery::Discovery, pauses::Pauses, plaintext::Plaintext, self_metrics::Snapshot, shed::Shed, stages::Stages,
-    units::Units, unix_sockets::UnixSockets, waiting::Waiting,
+    traffic::Traffic, units::Units, unix_sockets::UnixSockets, waiting::Waiting,
 };
 pub(crate) use self::{
     self_metrics::{Gauges, KubernetesCounts},
     stages::Change,
+    usage::{ProcessSource, ProcessUsage},
     waiting::Ready,
 };
 use crate::{
@@ -118,6 +121,8 @@ pub(crate) struct Parts {
     pub health_checks: Option<HealthRules>,
     /// What is kept once a trace is over.
     pub tail: Tail,
+    /// Looks at what the watched processes use of their host.
+    pub usage: Arc<ProcessUsage>,
     /// Probes of TLS libraries that are in place already.
     pub attachments: Attachments<Uprobe>,
     /// Whether metadata of pods is there, and until when spans of pods wait for it; `None`: there is none to wait for.
@@ -228,6 +233,9 @@ struct Worker {
     swept: Instant,
     /// How long the ring was left alone.
     pauses: Pauses,
+    usage: Arc<ProcessUsage>,
+    /// What processes move, where somebody wants to know.
+    traffic: Option<Traffic>,
 }
 
 impl Worker {
@@ -245,6 +253,7 @@ impl Worker {
             propagation,
             health_checks,
             tail,
+            usage,
             attachments,
             metadata,
             mut recorder,
@@ -297,6 +306,8 @@ impl Worker {
             housekeeping: Instant::now(),
             swept: Instant::now(),
             pauses: Pauses::new(Instant::now()),
+            traffic: usage.is_wanted().then(Traffic::default),
+            usage,
             capture,
             processes,
             gauges,
@@ -343,6 +354,8 @@ impl Worker {
             lost: known_lost,
             until_ns,
             pauses,
+            traffic,
+            usage,
             ..
         } = self;
         stages.begin_round();
@@ -350,12 +363,8 @@ impl Worker {
             match change {
                 Change::Propagation(propagation) => connections.set_propagation(propagation),
                 Change::HealthChecks(rules) => connections.set_health_checks(rules.map(|rules| Arc::new(rules) as _)),
-                Change::Sampler(..)
-                | Change::Tail(_)
-                | Change::Routes(_)
-                | Change::Redactor(_)
-                | Change::Sdk(_)
-                | Change::Metrics(_) => {}
+                Change::Sampler(..) | Change::Tail(_) | Change::Routes(_) | Change::Redactor(_) | Change::Sdk(_) => {}
+                Change::Metrics(metrics) => usage.set_readers(metrics.readers),
             }
         }
         let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
@@ -367,6 +376,9 @@ impl Worker {
             Event::Open(open) => {
                 if discovery.on_open(&open) {
                     units.on_watched(open.tgid);
+                    if let Some(traffic) = traffic {
+                        traffic.on_open(&open);
+                    }
                     if let Some(plaintext) = plaintext {
                         plaintext.on_watched(open.tgid);
                     }
@@ -391,6 +403,9 @@ impl Worker {
                 // watched one has started may answer on its connection.
                 if discovery.wants(data.thread.tgid) || connections.follows(data.id) {
                     recorder.write(|| Entry::Data(entry::Data::new(&data)));
+                    if let Some(traffic) = traffic {
+                        traffic.on_data(&data);
+                    }
                     match connections.on_data(&data, &mut sink) {
                         Wanted::Pieces => {}
                         other => wanted.push((data.id, other)),
@@ -403,6 +418,9 @@ impl Worker {
             }
             Event::State(state) => {
                 recorder.write(|| Entry::State(entry::State::new(&state)));
+                if let Some(traffic) = traffic {
+                    traffic.on_state(&state);
+                }
                 connections.on_state(&state, &mut sink);
             }
             Event::Process(process) => {
@@ -482,6 +500,9 @@ impl Worker {
             self.swept = Instant::now();
             self.discovery.sweep(&mut self.capture);
             self.connections.forget_processes(|tgid| self.processes.is_alive(tgid));
+            if let Some(traffic) = &mut self.traffic {
+                traffic.sweep(|id| self.connections.follows(id), |tgid| self.processes.is_alive(tgid));
+            }
         }
         self.dns_cache.sweep(monotonic_ns());
         self.look_after_unix_sockets();
@@ -559,6 +580,11 @@ impl Worker {
             pause: self.pauses.longest(),
         });
         self.pauses.on_second();
+        if self.usage.is_wanted() {
+            let traffic = self.traffic.get_or_insert_default();
+            let watched = self.discovery.all_watched().into_iter();
+            self.usage.publish(watched.map(|tgid| (tgid, traffic.of(tgid))).collect());
+        }
         self.gauges.publish_shed(self.shed.by_service());
         self.gauges.publish_parents(self.stages.telemetry.parents());
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::period::Period;
+use super::{pattern::Glob, period::Period};
 
 /// Whether Kubernetes is asked for metadata.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,6 +147,16 @@ impl Default for InsideAttributes {
     }
 }
 
+/// `attributes.select`: which attributes a metric has, or spans (`traces`). Names may have dots or underscores, and `*`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct InclusionLists {
+    /// Of the attributes that there are, those that match; none: all. Spans have all in any case.
+    pub include: Vec<Glob>,
+    /// Of these, not those that match.
+    pub exclude: Vec<Glob>,
+}
+
 /// `attributes`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -170,6 +180,8 @@ pub struct Attributes {
     pub inside: InsideAttributes,
     /// Most names of a service's spans in metrics of spans; others are counted under `AGGREGATED`. 0: no limit but that of series.
     pub metric_span_names_limit: u32,
+    /// Attributes of metrics, by their names or patterns of these, and of spans (`traces`).
+    pub select: BTreeMap<String, InclusionLists>,
 }
 
 impl Default for Attributes {
@@ -184,6 +196,7 @@ impl Default for Attributes {
             client_from_proxy_protocol: true,
             inside: InsideAttributes::default(),
             metric_span_names_limit: 100,
+            select: BTreeMap::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{
     obi,
     otlp::Endpoint,
     period::Period,
+    stability,
 };
 
 /// Environment variables, given and not read from the process.
@@ -128,6 +129,7 @@ const TABLE: &[(&str, &str, Form)] = &[
         "otel_metrics_export.exponential_histogram.max_size",
         Form::Text,
     ),
+    ("OTEL_EBPF_PROCESSES_INTERVAL", "processes.interval", Form::Text),
     ("OTEL_EBPF_CARDINALITY_LIMIT", "telemetry.cardinality_limit", Form::Text),
     ("OTEL_EBPF_METRICS_FEATURES", "metrics.features", Form::List),
     ("OTEL_EBPF_METRIC_SPAN_NAMES_LIMIT", "attributes.metric_span_names_limit", Form::Text),
@@ -234,6 +236,7 @@ pub(crate) fn layer(environment: &Environment, problems: &mut Vec<Problem>, warn
             }
         }
     }
+    stability::read(environment, &mut tree, warnings);
     for (name, path, form) in TABLE {
         read(environment, name, path, *form, &mut tree, problems);
     }

@@ -58,7 +58,7 @@ impl Feature {
     /// Whether it is one that OBI has and this agent has not.
     #[must_use]
     pub(crate) fn is_missing(self) -> bool {
-        Features::of_one(self).is_empty() || self == Self::ApplicationProcess
+        Features::of_one(self).is_empty()
     }
 }
 

@@ -24,6 +24,7 @@ mod sampler;
 mod scalar;
 mod schema;
 mod show;
+mod stability;
 mod validate;
 mod watch;
 mod yaml;
@@ -36,7 +37,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use attributes::{Attributes, Enable, HostId, InsideAttributes, InstanceId, Kubernetes, Redaction};
+pub(crate) use attributes::{
+    Attributes, Enable, HostId, InclusionLists, InsideAttributes, InstanceId, Kubernetes, Redaction,
+};
 pub(crate) use discovery::{Criterion, Discovery, Sdk, Selection, Signal};
 pub use env::Environment;
 pub(crate) use error::{ConfigError, Problem};
@@ -51,7 +54,7 @@ pub(crate) use otlp::{
 };
 pub use output::Print;
 pub(crate) use output::{
-    Backend, Ebpf, Exporter, Exporters, Listen, LogLevel, NameOrigin, NameResolver, Naming, NativeHistogram,
+    Backend, Ebpf, Exporter, Exporters, Listen, LogLevel, NameOrigin, NameResolver, Naming, NativeHistogram, Processes,
     PrometheusExport, Propagator, Telemetry,
 };
 pub(crate) use pattern::{Glob, GlobError};
@@ -115,6 +118,8 @@ pub struct Config {
     pub name_resolver: NameResolver,
     /// Names of metrics and attributes.
     pub telemetry: Telemetry,
+    /// What is told of processes (`application_process` among the features).
+    pub processes: Processes,
     /// Which requests are in traces, besides `otel_traces_export.sampler`.
     pub sampling: Sampling,
     /// Ways in which trace context is read, in this order: of several valid contexts the last one counts.
@@ -159,6 +164,7 @@ impl Default for Config {
             print: None,
             name_resolver: NameResolver::default(),
             telemetry: Telemetry::default(),
+            processes: Processes::default(),
             sampling: Sampling::default(),
             propagators: vec![Propagator::TraceContext, Propagator::Baggage],
             sdk_disabled: false,

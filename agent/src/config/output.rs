@@ -195,6 +195,20 @@ impl Default for Telemetry {
     }
 }
 
+/// `processes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Processes {
+    /// How often it is looked at what processes use.
+    pub interval: Period,
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self { interval: Period::seconds(5) }
+    }
+}
+
 /// A place where a signal goes (`OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -230,10 +230,7 @@ fn a_key_that_is_near_to_nothing_stops_no_start_but_is_no_right_one() {
 fn files_like_those_of_obi_and_beyla_start_and_what_is_ignored_is_named() {
     for (name, ignored) in [
         ("obi_globs.yaml", &["discovery.poll_interval", "`*server*` is no regular expression"][..]),
-        (
-            "obi_options.yaml",
-            &["ebpf.payload_extraction", "ebpf.buffer_sizes.http", "network.enable", "attributes.select"],
-        ),
+        ("obi_options.yaml", &["ebpf.payload_extraction", "ebpf.buffer_sizes.http", "network.enable"]),
         ("beyla_options.yaml", &["grafana", "ebpf.wakeup_len", "internal_metrics.prometheus.port"]),
         (
             "obi_2_0.yaml",
@@ -500,7 +497,6 @@ fn a_kubernetes_file_of_beyla_loads_and_each_option_we_lack_is_named() {
         [
             "discovery.poll_interval",
             "discovery.min_process_age",
-            "attributes.select",
             "network.enable",
             "network.cidrs",
             "ebpf.context_propagation",

@@ -172,6 +172,7 @@ impl Check<'_> {
             ("otel_metrics_export.timeout", metrics.timeout),
             ("otel_metrics_export.interval", Some(metrics.interval)),
             ("otel_metrics_export.export_timeout", Some(metrics.export_timeout)),
+            ("processes.interval", Some(config.processes.interval)),
             ("duration", config.duration),
         ] {
             self.require(period != Some(Period::default()), key, "must be longer than zero");

@@ -267,13 +267,24 @@ impl Discovery {
         self.unknown
     }
 
-    /// Processes that are watched.
+    /// How many processes are watched.
     pub(super) fn watched(&self) -> usize {
         if self.is_open {
             self.evaluated.values().filter(|evaluated| evaluated.is_wanted).count()
         } else {
             self.living.len()
         }
+    }
+
+    /// Which those are, in order.
+    pub(super) fn all_watched(&self) -> Vec<ProcessId> {
+        let mut all: Vec<ProcessId> = if self.is_open {
+            self.evaluated.iter().filter(|(_, evaluated)| evaluated.is_wanted).map(|(tgid, _)| *tgid).collect()
+        } else {
+            self.living.iter().copied().collect()
+        };
+        all.sort_unstable();
+        all
     }
 }
 

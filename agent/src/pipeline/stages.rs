@@ -117,7 +117,10 @@ impl Stages {
                 Change::Tail(tail) => self.set_tail(&tail),
                 Change::Routes(routes) => self.telemetry.set_routes(routes),
                 Change::Redactor(redactor) => self.telemetry.set_redactor(redactor),
-                Change::Metrics(metrics) => self.telemetry.set_metrics(metrics),
+                Change::Metrics(metrics) => {
+                    self.telemetry.set_metrics(metrics.clone());
+                    self.earlier.push(Change::Metrics(metrics));
+                }
                 Change::Sdk(sdk) => {
                     if self.telemetry.set_sdk(sdk) {
                         self.tracer.sdks.ask_again();
@@ -314,7 +317,9 @@ impl Stages {
         }
     }
 
-    fn hand_on(&mut self, span: Span) {
+    fn hand_on(&mut self, mut span: Span) {
+        // Rules have seen all of it by now.
+        self.telemetry.leave_out(&mut span);
         self.spans.push(span);
         if self.spans.len() >= SPANS_TOGETHER {
             self.flush();

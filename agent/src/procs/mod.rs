@@ -23,6 +23,7 @@ mod seen;
 pub(crate) mod selector;
 pub(crate) mod survey;
 mod table;
+mod usage;
 
 pub(crate) use dns::{AskedNames, DnsCache, DnsClient};
 pub(crate) use hosts::{HostsFiles, NameSource};
@@ -31,3 +32,4 @@ pub(crate) use resource::pod_service_name;
 pub(crate) use reverse::ReverseDns;
 pub(crate) use seen::Seen;
 pub(crate) use table::{ProcessConfig, ProcessTable, Service, Watched};
+pub(crate) use usage::Usage;

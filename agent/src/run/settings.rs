@@ -20,9 +20,9 @@ use crate::{
         backend::{Backend, UnknownBackend},
     },
     config::{
-        self, Attributes, Config, Discovery, Ebpf, ExponentialHistogram, Export, Feature, Features, HostId, IgnoreMode,
-        InstanceId, Kubernetes, MetricsExport, NameOrigin, NameResolver, Naming, NativeHistogram, OtlpTarget,
-        PrometheusExport, Sampling, ServiceGraph, Tail, TracesExport, Unmatched,
+        self, Attributes, Config, Discovery, Ebpf, ExponentialHistogram, Export, Feature, Features, GlobError, HostId,
+        IgnoreMode, InstanceId, Kubernetes, MetricsExport, NameOrigin, NameResolver, Naming, NativeHistogram,
+        OtlpTarget, PrometheusExport, Sampling, ServiceGraph, Tail, TracesExport, Unmatched,
     },
     conn,
     export::{
@@ -41,6 +41,7 @@ use crate::{
         self, exponential, histogram, red,
         redact::Redactor,
         route,
+        select::Select,
         wanted::{Readers, Wanted},
     },
     trace::{health::HealthRules, sampling::Sampler},
@@ -55,6 +56,9 @@ pub enum SettingsError {
     /// There is no such backend here.
     #[error(transparent)]
     Backend(#[from] UnknownBackend),
+    /// A name of a metric.
+    #[error("attributes.select: {0}")]
+    Select(#[from] GlobError),
     /// A selection's.
     #[error(transparent)]
     Pattern(#[from] InvalidGlob),
@@ -77,6 +81,8 @@ pub(super) struct Settings {
     pub(super) naming: Naming,
     pub(super) processes: ProcessConfig,
     pub(super) export: ExportConfig,
+    /// How often it is looked at what processes use.
+    pub(super) process_interval: Duration,
     pub(super) metadata: metadata::Settings,
     /// How long the agent runs, if not until it is told to stop.
     pub(super) duration: Option<Duration>,
@@ -126,6 +132,7 @@ impl Settings {
             listen,
             name_resolver,
             telemetry: config::Telemetry { naming, cardinality_limit },
+            processes: config::Processes { interval: process_interval },
             sampling: Sampling { health_checks, tail },
             // `Config::propagation`
             propagators: _,
@@ -148,6 +155,7 @@ impl Settings {
             client_from_proxy_protocol,
             inside,
             metric_span_names_limit,
+            select,
         } = attributes;
         let Discovery {
             // `Config::selection`, and `run::selection`
@@ -248,6 +256,7 @@ impl Settings {
                 red: red::Config {
                     histograms: histograms(config),
                     max_series: *cardinality_limit as usize,
+                    select: Select::new(select.iter().map(|(name, lists)| (name.as_str(), lists)))?,
                     idle: (*shown_ttl).max(*metric_ttl).0,
                 },
                 sdk: discovery.sdk(),
@@ -316,6 +325,7 @@ impl Settings {
                 pod_attributes,
                 names: sources.clone(),
             },
+            process_interval: process_interval.0,
             duration: duration.map(Into::into),
             shutdown_timeout: shutdown_timeout.0,
         })

@@ -28,12 +28,12 @@ use super::{
 use crate::{
     capture::{self, Capture, CaptureError},
     cli::Exit,
-    config::{Config, Loaded, NameOrigin},
+    config::{Config, Features, Loaded, NameOrigin},
     conn::Limits,
     export::{Exporters, MetricSource},
     kernel::capabilities::Capabilities,
     model::ids::{ProcessId, ThreadId},
-    pipeline::{Ended, Gauges, KubernetesCounts, Parts, Pipeline, RedSource},
+    pipeline::{Ended, Gauges, KubernetesCounts, Parts, Pipeline, ProcessSource, ProcessUsage, RedSource},
     procs::{ProcessTable, fs::ProcFs, pod::PodSource},
     recording::recorder::{BYTES_MAX, Recorder},
     sys,
@@ -229,6 +229,7 @@ impl Agent {
         let ids = Ids::from_os().context("cannot get random numbers for trace ids")?;
         let mut tracer = Tracer::new(ids, settings.sampler.clone());
         tracer.set_sampler(settings.sampler, settings.has_several_samplers);
+        let readers = settings.telemetry.metrics.readers;
         let mut telemetry = Telemetry::new(settings.telemetry, Clock::new(Offset::sample()));
         if let Some(kubernetes) = kubernetes.as_ref().filter(|_| settings.metadata.names.contains(&NameOrigin::K8s)) {
             telemetry.set_peers(Arc::clone(kubernetes) as _);
@@ -246,6 +247,11 @@ impl Agent {
         let of_requests = Reader::ALL.map(|reader| Arc::new(RedSource(red.clone(), settings.naming, reader)) as _);
         let mut sources: Vec<Arc<dyn MetricSource>> = of_requests.to_vec();
         sources.push(Arc::clone(&gauges) as _);
+        let of_rules =
+            config.discovery.instrument.iter().filter_map(|entry| entry.metrics.as_ref()?.features.as_deref());
+        let of_rules = of_rules.fold(Features::default(), |all, features| all.with(Features::of(features)));
+        let usage = ProcessUsage::start(Arc::clone(&processes), settings.process_interval, readers, of_rules);
+        sources.extend(Reader::ALL.map(|reader| Arc::new(ProcessSource(Arc::clone(&usage), reader)) as _));
         let exporters = Exporters::start(&settings.export, runtime.handle(), sources, agent)?;
         let backend = capture.backend();
         let chosen = targets.clone();
@@ -264,6 +270,7 @@ impl Agent {
             propagation: settings.propagation,
             health_checks: settings.health_checks,
             tail: settings.tail,
+            usage,
             attachments,
             metadata,
             recorder,

@@ -44,6 +44,13 @@ pub(crate) fn monotonic_ns() -> u64 {
     (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
 }
 
+/// `CLOCK_BOOTTIME` now, in ns: processes' start times are on it.
+#[must_use]
+pub(crate) fn boot_ns() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
+}
+
 /// The wall clock now, in ns since the Unix epoch; 0 if it is set to before that.
 #[must_use]
 pub(crate) fn unix_ns() -> u64 {

@@ -10,6 +10,7 @@ use hashbrown::{HashMap, hash_map::Entry};
 use super::{
     Scheme, graph,
     red::{self, Common, Red, Shown},
+    select::Selected,
     semconv,
     verdicts::Verdicts,
     wanted::{Reader, Readers},
@@ -132,7 +133,8 @@ pub(super) struct Instances {
 
 impl Instances {
     pub(super) fn new(config: red::Config, readers: Readers) -> Self {
-        let common = Common { room: SERIES_MAX, verdicts: Verdicts::default() };
+        let selected = Selected::new(config.select.clone());
+        let common = Common { room: SERIES_MAX, verdicts: Verdicts::default(), selected };
         Self { config, by_address: HashMap::new(), rest: None, common, readers }
     }
 

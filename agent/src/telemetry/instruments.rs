@@ -210,6 +210,12 @@ pub(super) fn find(family: Family, measure: Measure) -> Option<&'static Instrume
     all(family, measure).next()
 }
 
+/// Names of the histograms of a kind of exchange, in the order of [`Measure::HISTOGRAMS`]; empty where there is none.
+pub(super) fn names(family: Family) -> [&'static str; 3] {
+    let of_exchange = |measure| find(family, measure).filter(|_| matches!(family, Family::Exchange(..)));
+    Measure::HISTOGRAMS.map(|measure| of_exchange(measure).map_or("", |it| it.name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,10 +22,12 @@ pub(crate) mod methods;
 pub(crate) mod naming;
 mod outcome;
 mod own_exports;
+mod process;
 pub(crate) mod red;
 pub(crate) mod redact;
 pub(crate) mod route;
 mod rpc;
+pub(crate) mod select;
 pub(crate) mod semconv;
 mod service;
 mod services;
@@ -42,6 +44,7 @@ use compact_str::CompactString;
 pub(crate) use self::{
     aggregate::{Counts, RedMetrics},
     own_exports::carries_spans,
+    process::{ProcessSample, metrics as process_metrics},
     service::Settings,
     services::ByEvidence,
 };
@@ -56,6 +59,7 @@ use self::{
     red::{Family, Sample},
     redact::Redactor,
     route::Router,
+    select::Select,
     services::{Service, Services},
     wanted::Readers,
 };
@@ -134,6 +138,7 @@ pub(crate) struct Telemetry {
     sdk: Sdk,
     ignores_proxied_clients: bool,
     inside: InsideAttributes,
+    select: Select,
     metrics: Metrics,
     red: Writer,
 }
@@ -182,6 +187,7 @@ impl Telemetry {
             sdk: config.sdk,
             ignores_proxied_clients: config.ignores_proxied_clients,
             inside: config.inside,
+            select: config.red.select.clone(),
             red: Writer::new(config.red, config.metrics.readers),
             metrics: config.metrics,
         }
@@ -206,6 +212,13 @@ impl Telemetry {
     /// From now on other sides that only have an address are called as the first of these does that knows it.
     pub(crate) fn set_names(&mut self, names: Vec<Arc<dyn NameSource>>) {
         self.names = names;
+    }
+
+    /// Takes out of a span what spans are not to have.
+    pub(crate) fn leave_out(&self, span: &mut Span) {
+        if !self.select.keeps_all_of_spans() {
+            span.attributes.retain(|attribute| self.select.spans_keep(attribute.key));
+        }
     }
 
     /// Whether spans are kept by tail rules from now on.

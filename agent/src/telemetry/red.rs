@@ -17,6 +17,7 @@ use super::{
     graph,
     histogram::{self, Histogram, Point},
     instruments::{self, Measure},
+    select::{MEASURES, Select, Selected},
     semconv,
     verdicts::Verdicts,
 };
@@ -31,10 +32,12 @@ use crate::{
 };
 
 /// Settings of the aggregation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// How values are kept.
     pub histograms: histogram::Config,
+    /// Which attributes metrics and spans have.
+    pub select: Select,
     /// Series per service instance and metric, the overflow's included; at least 1.
     pub max_series: usize,
     /// A series without new values for so long ends.
@@ -43,7 +46,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { histograms: histogram::Config::default(), max_series: 2_000, idle: Duration::from_secs(600) }
+        Self {
+            histograms: histogram::Config::default(),
+            select: Select::default(),
+            max_series: 2_000,
+            idle: Duration::from_secs(600),
+        }
     }
 }
 
@@ -148,14 +156,14 @@ pub(super) enum Family {
 impl Family {
     const COUNT: usize = 2 * Group::ALL.len() + 3;
 
-    fn all() -> impl Iterator<Item = Self> {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
         const ROLES: [Role; 2] = [Role::Server, Role::Client];
         let exchanges = Group::ALL.into_iter().flat_map(|group| ROLES.map(|role| Self::Exchange(group, role)));
         exchanges.chain(ROLES.map(Self::Edge)).chain([Self::Span])
     }
 
     /// Its place in [`Family::all`].
-    const fn index(self) -> usize {
+    pub(super) const fn index(self) -> usize {
         match self {
             Self::Exchange(group, role) => 2 * group as usize + role as usize,
             Self::Edge(role) => 2 * Group::ALL.len() + role as usize,
@@ -210,17 +218,28 @@ impl Series {
             && mine.next().is_none()
     }
 
-    fn record(&mut self, family: Family, sample: &Sample, config: &histogram::Config, verdicts: &Verdicts) {
+    fn record(
+        &mut self,
+        family: Family,
+        sample: &Sample,
+        measures: [bool; MEASURES],
+        config: &histogram::Config,
+        verdicts: &Verdicts,
+    ) {
         let (exemplar, at_unix_ns) = (sample.exemplar.as_ref(), sample.end_unix_ns);
+        let [duration, sizes @ ..] = measures;
         self.updated_unix_ns = self.updated_unix_ns.max(at_unix_ns);
-        self.duration.record(sample.duration_s, at_unix_ns, exemplar, verdicts);
+        if duration {
+            self.duration.record(sample.duration_s, at_unix_ns, exemplar, verdicts);
+        }
         let bytes = sample.body_bytes.map(Option::unwrap_or_default);
         let is_failure = sample.is_call && sample.is_failed;
         let more = [u64::from(sample.is_call), u64::from(is_failure), bytes[0], bytes[1]];
         self.counts.iter_mut().zip(more).for_each(|(count, more)| *count = count.saturating_add(more));
         let measures = [Measure::RequestSize, Measure::ResponseSize];
-        for ((histogram, bytes), measure) in self.sizes.iter_mut().zip(sample.body_bytes).zip(measures) {
-            let Some(bytes) = bytes else { continue };
+        let body_bytes = sample.body_bytes.into_iter().zip(sizes);
+        for ((histogram, (bytes, is)), measure) in self.sizes.iter_mut().zip(body_bytes).zip(measures) {
+            let Some(bytes) = bytes.filter(|_| is) else { continue };
             if histogram.is_none() {
                 *histogram = family.histogram(measure, config).map(Box::new);
             }
@@ -270,6 +289,8 @@ pub(super) struct Common {
     pub(super) room: usize,
     /// Of which spans exemplars may be.
     pub(super) verdicts: Verdicts,
+    /// Which attributes metrics have.
+    pub(super) selected: Selected,
 }
 
 /// All series of one service instance.
@@ -293,8 +314,33 @@ impl Red {
     /// Adds an exchange, to a new series only while there is room for one more. Returns whether it went to the overflow
     /// series.
     pub(super) fn record(&mut self, family: Family, labels: &Labels<'_>, sample: &Sample, common: &mut Common) -> bool {
+        let Some(selected) = common.selected.apply(family, labels) else {
+            return self.record_of(family, labels, sample, [true; MEASURES], common);
+        };
+        // Attributes that a metric has not are gone before its values are counted, so that these are added up.
+        let mut is_overflow = false;
+        for (labels, measures) in selected {
+            is_overflow |= self.record_of(family, &labels, sample, measures, common);
+        }
+        is_overflow
+    }
+
+    /// The same of some measures.
+    fn record_of(
+        &mut self,
+        family: Family,
+        labels: &Labels<'_>,
+        sample: &Sample,
+        measures: [bool; MEASURES],
+        common: &mut Common,
+    ) -> bool {
+        let [duration, sizes @ ..] = measures;
+        let has_value = duration || sample.body_bytes.iter().zip(sizes).any(|(bytes, is)| is && bytes.is_some());
+        if !has_value {
+            return false;
+        }
         let Config { histograms, max_series, .. } = &self.config;
-        let Common { room, verdicts } = common;
+        let Common { room, verdicts, selected: _ } = common;
         let hash = hash(&self.hasher, labels);
         let Some(table) = self.tables.get_mut(family.index()) else { return false };
         let full = table.series.len() + 1 >= *max_series || *room == 0;
@@ -304,10 +350,10 @@ impl Red {
             Some(Series::new(hash, labels, sample.start_unix_ns, duration))
         };
         match table.series.entry(hash, |series| series.hash == hash && series.is(labels), |series| series.hash) {
-            Entry::Occupied(mut series) => series.get_mut().record(family, sample, histograms, verdicts),
+            Entry::Occupied(mut series) => series.get_mut().record(family, sample, measures, histograms, verdicts),
             Entry::Vacant(place) if !full => {
                 let Some(mut series) = new(hash, Some(labels)) else { return false };
-                series.record(family, sample, histograms, verdicts);
+                series.record(family, sample, measures, histograms, verdicts);
                 place.insert(series);
                 *room -= 1;
             }
@@ -316,7 +362,7 @@ impl Red {
                     table.overflow = new(0, None).map(Box::new);
                 }
                 let Some(series) = &mut table.overflow else { return false };
-                series.record(family, sample, histograms, verdicts);
+                series.record(family, sample, measures, histograms, verdicts);
                 return true;
             }
         }
@@ -431,7 +477,10 @@ fn hash(hasher: &DefaultHashBuilder, labels: &Labels<'_>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::HistogramAggregation, model::ids::ProcessId};
+    use crate::{
+        config::{HistogramAggregation, InclusionLists},
+        model::ids::ProcessId,
+    };
 
     const HTTP_SERVER: Family = Family::Exchange(Group::Http, Role::Server);
     const HTTP_CLIENT: Family = Family::Exchange(Group::Http, Role::Client);
@@ -446,7 +495,7 @@ mod tests {
     }
 
     fn common() -> Common {
-        Common { room: 100, verdicts: Verdicts::default() }
+        Common { room: 100, verdicts: Verdicts::default(), selected: Selected::default() }
     }
 
     fn labels<'a>(route: &'a str, status: i64) -> Labels<'a> {
@@ -576,6 +625,38 @@ mod tests {
         assert_eq!((&durations[0].bounds[..], &durations[0].buckets[..]), (&[0.2, 0.3][..], &[0, 1, 0][..]));
         let Points::Histogram(sizes) = &metrics[1].points else { panic!("{metrics:?}") };
         assert_eq!(&sizes[0].bounds[..], instruments::SIZE_BOUNDS_BYTES);
+    }
+
+    #[test]
+    fn what_differs_in_attributes_that_a_metric_has_not_is_added_up() {
+        let lists = InclusionLists { exclude: vec!["http.route".parse().unwrap()], ..InclusionLists::default() };
+        let select = Select::new([("http.server.request.duration", &lists)].into_iter()).unwrap();
+        let mut common = Common { selected: Selected::new(select), ..common() };
+        let mut red = Red::new(Config::default());
+        for route in ["/a", "/b", "/a"] {
+            red.record(HTTP_SERVER, &labels(route, 200), &sample(0.1), &mut common);
+        }
+        red.record(HTTP_CLIENT, &labels("/a", 200), &sample(0.1), &mut common);
+        let mut metrics = Vec::new();
+        red.collect(&resource(), shown(&Verdicts::default()), 200, &mut metrics);
+        let counted: Vec<_> = metrics
+            .iter()
+            .map(|metric| {
+                let Points::Histogram(points) = &metric.points else { panic!("{metric:?}") };
+                let mut counts: Vec<_> = points.iter().map(|point| (point.attributes.len(), point.count)).collect();
+                counts.sort_unstable();
+                (metric.name, counts)
+            })
+            .collect();
+        assert_eq!(
+            counted,
+            [
+                ("http.server.request.duration", vec![(1, 3)]),
+                ("http.server.request.body.size", vec![(2, 1), (2, 2)]),
+                ("http.client.request.duration", vec![(2, 1)]),
+                ("http.client.request.body.size", vec![(2, 1)]),
+            ]
+        );
     }
 
     #[test]

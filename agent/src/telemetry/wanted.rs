@@ -45,12 +45,12 @@ impl Default for Readers {
 
 impl Readers {
     /// What is kept of a service. `of_rule`: those of the rule that it is watched by, where that has some.
-    pub(super) fn kept(&self, of_rule: Option<Features>) -> Features {
+    pub(crate) fn kept(&self, of_rule: Option<Features>) -> Features {
         Reader::ALL.into_iter().fold(Features::default(), |all, reader| all.with(self.shown(reader, of_rule)))
     }
 
     /// What of a service is shown to a reader: its rule's features, of which a list of the reader's own lets through what it has.
-    pub(super) fn shown(&self, reader: Reader, of_rule: Option<Features>) -> Features {
+    pub(crate) fn shown(&self, reader: Reader, of_rule: Option<Features>) -> Features {
         match (of_rule, self.wanted(reader).own) {
             (Some(of_rule), Some(own)) => of_rule.within(own),
             (Some(features), None) | (None, Some(features)) => features,

@@ -221,7 +221,7 @@ impl<'a> Identities<'a> {
     }
 }
 
-const PROCESS_PID: &str = "process_pid";
+pub(super) const PROCESS_PID: &str = "process_pid";
 
 impl Identity<'_> {
     /// What of the resource is in no label yet: that of `target_info`.

@@ -5,7 +5,7 @@
 //! Prometheus does not read.
 
 use super::{
-    family::{Family, Identities, Kind, Label, LabelNames},
+    family::{Family, Identities, Kind, Label, LabelNames, PROCESS_PID},
     text::slowest,
 };
 use crate::model::{
@@ -97,7 +97,9 @@ fn pair(name: &str, value: &str) -> message::LabelPair {
 }
 
 fn labels(identity: &[message::LabelPair], labels: Vec<Label<'_>>) -> Vec<message::LabelPair> {
-    identity.iter().cloned().chain(labels.iter().map(|(name, value)| pair(name, value))).collect()
+    let is_new = |name: &str| name != PROCESS_PID || identity.iter().all(|pair| pair.name != PROCESS_PID);
+    let rest = labels.iter().filter(|(name, _)| is_new(name)).map(|(name, value)| pair(name, value));
+    identity.iter().cloned().chain(rest).collect()
 }
 
 fn counter(point: &NumberPoint) -> message::Metric {

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    family::{Family, Identities, Kind, LabelNames},
+    family::{Family, Identities, Kind, LabelNames, PROCESS_PID},
     format::Format,
 };
 use crate::model::{
@@ -163,6 +163,10 @@ impl<'a> Writer<'a> {
         self.series.clear();
         self.series.push_str(identity);
         for (name, value) in self.names.labels(attributes) {
+            // What tells the instance apart already is not said twice.
+            if name == PROCESS_PID && identity.contains(",process_pid=\"") {
+                continue;
+            }
             push_label((name, &value), &mut self.series);
         }
     }

@@ -40,6 +40,7 @@ fn given(config: &Config) -> Option<String> {
         processes,
         export,
         metadata,
+        process_interval,
         duration,
         shutdown_timeout,
     } = Settings::of(config).ok()?;
@@ -47,7 +48,7 @@ fn given(config: &Config) -> Option<String> {
     let processes = (selector, env, command_line, host, cluster, pod_attributes);
     let sampling = (sampler, has_several_samplers, health_checks, tail);
     let stages = (capture, propagation, sampling, telemetry, naming, processes);
-    let text = format!("{stages:?} {:?}", (export, metadata, duration, shutdown_timeout));
+    let text = format!("{stages:?} {:?}", (export, metadata, process_interval, duration, shutdown_timeout));
     // Hash sets are shown in another order each time.
     let mut words: Vec<&str> = text.split([',', '{', '}', '[', ']', '(', ')']).map(str::trim).collect();
     words.sort_unstable();

@@ -1,0 +1,190 @@
+//! What processes use of their host, as the semantic conventions have it (`process.*`).
+
+use std::sync::Arc;
+
+use super::semconv;
+use crate::{
+    model::{
+        ids::ProcessId,
+        metric::{Metric, NumberPoint, Points},
+        span::{Attribute, Resource, Value},
+    },
+    procs::Usage,
+};
+
+/// A process at a moment.
+#[derive(Clone, Debug)]
+pub(crate) struct ProcessSample {
+    /// Of which service instance it is.
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) pid: ProcessId,
+    pub(crate) usage: Usage,
+    /// Share of the processors that it may run on which it had since the last look, in user mode and in the kernel.
+    pub(crate) utilization: Option<[f64; 2]>,
+    /// Bytes that it was seen to receive and to send, and since when.
+    pub(crate) network: Option<([u64; 2], u64)>,
+    pub(crate) start_unix_ns: u64,
+    pub(crate) uptime_s: f64,
+}
+
+/// How a metric's points belong together.
+type Kind = fn(Vec<NumberPoint>) -> Points;
+/// A point's attribute, besides the process, since when it counts and its value.
+type Value3 = (Option<(&'static str, &'static str)>, u64, f64);
+
+/// The table: name, unit, description, kind, and the values of a process.
+const METRICS: [(&str, &str, &str, Kind, fn(&ProcessSample) -> Vec<Value3>); 9] = [
+    (semconv::PROCESS_CPU_TIME, "s", "Total CPU seconds broken down by different CPU modes.", Points::Counter, |it| {
+        by_mode(it.usage.cpu_s, it.start_unix_ns)
+    }),
+    (
+        semconv::PROCESS_CPU_UTILIZATION,
+        "1",
+        "Difference in process.cpu.time since the last measurement, by the time that passed and the CPUs available to the process.",
+        Points::Gauge,
+        |it| it.utilization.map_or_else(Vec::new, |share| by_mode(share, it.start_unix_ns)),
+    ),
+    (semconv::PROCESS_MEMORY_USAGE, "By", "The amount of physical memory in use.", Points::UpDownCounter, |it| {
+        vec![(None, it.start_unix_ns, it.usage.resident_bytes as f64)]
+    }),
+    (semconv::PROCESS_MEMORY_VIRTUAL, "By", "The amount of committed virtual memory.", Points::UpDownCounter, |it| {
+        vec![(None, it.start_unix_ns, it.usage.virtual_bytes as f64)]
+    }),
+    (semconv::PROCESS_DISK_IO, "By", "Disk bytes transferred.", Points::Counter, |it| {
+        let directions = ["read", "write"];
+        it.usage.disk_bytes.map_or_else(Vec::new, |bytes| {
+            by_word(semconv::DISK_IO_DIRECTION, directions, bytes.map(|bytes| bytes as f64), it.start_unix_ns)
+        })
+    }),
+    (
+        semconv::PROCESS_NETWORK_IO,
+        "By",
+        "Bytes transferred over the TCP connections of which requests are told, of TLS what it carries.",
+        Points::Counter,
+        |it| {
+            let directions = ["receive", "transmit"];
+            it.network.map_or_else(Vec::new, |(bytes, since)| {
+                by_word(semconv::NETWORK_IO_DIRECTION, directions, bytes.map(|bytes| bytes as f64), since)
+            })
+        },
+    ),
+    (semconv::PROCESS_THREAD_COUNT, "{thread}", "Process threads count.", Points::UpDownCounter, |it| {
+        vec![(None, it.start_unix_ns, it.usage.threads as f64)]
+    }),
+    (
+        semconv::PROCESS_UNIX_FILE_DESCRIPTOR_COUNT,
+        "{file_descriptor}",
+        "Number of unix file descriptors in use by the process.",
+        Points::UpDownCounter,
+        |it| it.usage.descriptors.map_or_else(Vec::new, |count| vec![(None, it.start_unix_ns, count as f64)]),
+    ),
+    (semconv::PROCESS_UPTIME, "s", "The time the process has been running.", Points::Gauge, |it| {
+        vec![(None, it.start_unix_ns, it.uptime_s)]
+    }),
+];
+
+fn by_mode(values: [f64; 2], since: u64) -> Vec<Value3> {
+    by_word(semconv::CPU_MODE, ["user", "system"], values, since)
+}
+
+fn by_word(key: &'static str, words: [&'static str; 2], values: [f64; 2], since: u64) -> Vec<Value3> {
+    words.into_iter().zip(values).map(|(word, value)| (Some((key, word)), since, value)).collect()
+}
+
+/// The metrics of these processes. Several of one service instance are told apart by `process.pid`.
+#[must_use]
+pub(crate) fn metrics<'a>(samples: impl Iterator<Item = &'a ProcessSample>) -> Vec<Metric> {
+    let mut instances: Vec<(&Arc<Resource>, Vec<&ProcessSample>)> = Vec::new();
+    let mut places = hashbrown::HashMap::new();
+    for sample in samples {
+        let place = *places.entry(Arc::as_ptr(&sample.resource)).or_insert_with(|| {
+            instances.push((&sample.resource, Vec::new()));
+            instances.len() - 1
+        });
+        if let Some((_, its)) = instances.get_mut(place) {
+            its.push(sample);
+        }
+    }
+    let mut out = Vec::new();
+    for (resource, samples) in instances {
+        for (name, unit, description, kind, values) in METRICS {
+            let points: Vec<NumberPoint> = samples
+                .iter()
+                .flat_map(|sample| {
+                    let pid = Attribute { key: semconv::PROCESS_PID, value: Value::Int(sample.pid.0.into()) };
+                    values(sample).into_iter().map(move |(attribute, start_unix_ns, value)| {
+                        let word = attribute.map(|(key, word)| Attribute { key, value: Value::Static(word) });
+                        let attributes = word.into_iter().chain([pid.clone()]).collect();
+                        NumberPoint { attributes, start_unix_ns, value }
+                    })
+                })
+                .collect();
+            if !points.is_empty() {
+                out.push(Metric { name, unit, description, resource: Arc::clone(resource), points: kind(points) });
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(resource: &Arc<Resource>, pid: u32) -> ProcessSample {
+        ProcessSample {
+            resource: Arc::clone(resource),
+            pid: ProcessId(pid),
+            usage: Usage {
+                start_ticks: 1,
+                cpu_s: [2.0, 1.0],
+                threads: 4,
+                virtual_bytes: 2000,
+                resident_bytes: 1000,
+                disk_bytes: Some([10, 20]),
+                descriptors: Some(7),
+                cpus: 2,
+            },
+            utilization: Some([0.5, 0.25]),
+            network: Some(([100, 200], 50)),
+            start_unix_ns: 30,
+            uptime_s: 9.0,
+        }
+    }
+
+    #[test]
+    fn each_process_of_an_instance_has_its_own_points() {
+        let resource = Arc::new(Resource::default());
+        let unknown = ProcessSample {
+            utilization: None,
+            network: None,
+            usage: Usage { disk_bytes: None, descriptors: None, ..sample(&resource, 3).usage },
+            ..sample(&resource, 3)
+        };
+        let metrics = metrics([sample(&resource, 2), unknown].iter());
+        let shown: Vec<_> = metrics
+            .iter()
+            .map(|metric| {
+                let (Points::Counter(points) | Points::UpDownCounter(points) | Points::Gauge(points)) = &metric.points
+                else {
+                    panic!("{metric:?}");
+                };
+                (metric.name, points.len(), points[0].value, points[0].start_unix_ns)
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("process.cpu.time", 4, 2.0, 30),
+                ("process.cpu.utilization", 2, 0.5, 30),
+                ("process.memory.usage", 2, 1000.0, 30),
+                ("process.memory.virtual", 2, 2000.0, 30),
+                ("process.disk.io", 2, 10.0, 30),
+                ("process.network.io", 2, 100.0, 50),
+                ("process.thread.count", 2, 4.0, 30),
+                ("process.unix.file_descriptor.count", 1, 7.0, 30),
+                ("process.uptime", 2, 9.0, 30),
+            ]
+        );
+    }
+}
