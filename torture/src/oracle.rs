@@ -111,10 +111,13 @@ enum Party {
 /// What a span can be of a request: whose, and of which kind.
 type Part = (Party, &'static str);
 
+/// What a proxy asks of the server behind it.
+const PROXYS_CALL: Part = (Party::Server, "CLIENT");
+
 /// The parts that there are in a round where all is seen, with the port of each one's peer; `None`: the client's own.
 fn parts(happened: &Happened) -> Vec<(Part, Option<u16>)> {
     let mut parts = vec![((Party::Server, "SERVER"), None), ((Party::Client, "CLIENT"), Some(happened.port))];
-    parts.extend(happened.behind.map(|port| ((Party::Server, "CLIENT"), Some(port))));
+    parts.extend(happened.behind.map(|port| (PROXYS_CALL, Some(port))));
     parts
 }
 
@@ -154,8 +157,9 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         let is_own_page = ask.by_query && ask.answer.status == 404;
         let has_body = is_own_page || ask.is_call || one.bytes == ask.answer.bytes || drops_bytes(round, ask, one);
         let as_asked = one.status == Some(ask.answer.status) && has_body;
-        verdict.unanswered += usize::from(one.error.is_some());
-        if one.status.is_some() && !as_asked && verdict.complaints.len() < 5 {
+        let is_the_proxys = is_the_proxys(round, ask, one);
+        verdict.unanswered += usize::from(one.error.is_some() || is_the_proxys);
+        if one.status.is_some() && !as_asked && !is_the_proxys && verdict.complaints.len() < 5 {
             verdict.complaints.push(format!("not answered as asked: {} {} {one:?}", ask.method, ask.target()));
         }
     }
@@ -201,7 +205,7 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
                         verdict.wrong.push(format!("of the wrong kind: {}", row(span)));
                         continue;
                     };
-                    let wrong = compare(round, had_loss, peer, span, ask, told);
+                    let wrong = compare(round, had_loss, (part, peer), span, ask, told);
                     if !wrong.is_empty() {
                         verdict.wrong.push(format!("{}: {}", wrong.join(", "), row(span)));
                     }
@@ -246,7 +250,8 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
                     Party::Server => round.side.has_server() && (round.server.tls_is_seen() || !round.wire.is_tls()),
                     Party::Client => round.side.has_client(),
                 };
-                if !is_watched {
+                let is_asked_further = *part != PROXYS_CALL || !is_the_proxys(round, ask, one);
+                if !is_watched || !is_asked_further {
                     continue;
                 }
                 verdict.strict += 1;
@@ -409,6 +414,13 @@ fn strict<'a>(round: &Round, happened: &'a Happened, life: &Life, asks: &HashMap
     strict
 }
 
+/// Whether a proxy has answered by itself, as it does where a server behind it takes no connection (nginx: 502, 504) or its disk has no
+/// room for what it is sent (500): the client says so, and is believed.
+fn is_the_proxys(round: &Round, ask: &Ask, told: &Told) -> bool {
+    let is_own = told.status.is_some_and(|status| matches!(status, 500 | 502 | 504) && status != ask.answer.status);
+    round.server == ServerKind::Proxy && is_own
+}
+
 /// Bytes that libcurl has room for of a transfer.
 const CURL_BUFFER: usize = 16_384;
 
@@ -458,7 +470,7 @@ fn may_be_off(round: &Round, had_loss: bool) -> bool {
 fn compare(
     round: &Round,
     had_loss: bool,
-    peer: Option<u16>,
+    (part, peer): (Part, Option<u16>),
     span: &ReceivedSpan,
     ask: &Ask,
     told: Option<&Told>,
@@ -469,8 +481,11 @@ fn compare(
             wrong.push(what());
         }
     };
-    let asked = u64::from(ask.answer.status);
-    let may_be_off = may_be_off(round, had_loss);
+    let own = told.filter(|told| is_the_proxys(round, ask, told)).and_then(|told| told.status);
+    // Behind the proxy it may have been answered nevertheless.
+    let is_between = part == PROXYS_CALL;
+    let asked = u64::from(own.filter(|_| !is_between).unwrap_or(ask.answer.status));
+    let may_be_off = may_be_off(round, had_loss) || own.is_some() && is_between;
     if let Some(status) = status(span).filter(|_| !may_be_off) {
         if is_call(span) == ask.is_call {
             check(status == asked, &|| format!("status {status} of {asked}"));
@@ -716,6 +731,31 @@ mod tests {
             };
             let wrong = judge(&round, &happened).wrong;
             assert_eq!(wrong.is_empty(), is_right, "{again} {wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_answers_by_itself_is_what_the_client_was_told() {
+        let answer = Answer { status: 404, bytes: 0, delay_ms: 0, shape: Shape::Whole };
+        let (method, send) = ("GET".to_owned(), Send::Nothing);
+        let ask = Ask { number: 7, is_call: false, method, answer, send, by_query: false };
+        let wrong = |server, part, told, seen: u64| {
+            let round = Round { server, wire: Wire::Http1, trouble: Trouble::Quiet, ..Round::draw(1, 0) };
+            let (status, error, again) = (Some(told), None, false);
+            let told = Told { number: 7, start: 0, end: 30, status, bytes: 157, port: 2, place: 0, again, error };
+            let span = span(2, ("http.response.status_code", json!(seen)));
+            !compare(&round, false, (part, None), &span, &ask, Some(&told)).is_empty()
+        };
+        let server = (Party::Server, "SERVER");
+        for (kind, part, told, seen, is_wrong) in [
+            (ServerKind::Proxy, server, 502, 502, false),
+            (ServerKind::Proxy, server, 502, 404, true),
+            (ServerKind::Proxy, PROXYS_CALL, 502, 404, false),
+            (ServerKind::Proxy, server, 404, 502, true),
+            (ServerKind::Proxy, server, 503, 503, true),
+            (ServerKind::Nginx, server, 502, 502, true),
+        ] {
+            assert_eq!(wrong(kind, part, told, seen), is_wrong, "{told} {seen}");
         }
     }
 
