@@ -27,10 +27,10 @@ fn each_receiver_has_all_and_none_is_slowed_by_one_that_hangs() {
         http.http_endpoint(),
     ));
     assert_eq!(config.print, Print::Off);
+    config.metric_interval = Duration::from_millis(50);
     config.batch.max_batch_spans = 100;
     config.batch.max_queue_bytes = 64 << 10;
     let stage = Stage::start(&config, vec![Everything::new()]);
-    hanging.wait_for(|_| true, LONG).unwrap();
     let service = resource("a", 1);
     let mut pushed = 0;
     while stage.spans().count(Fate::DroppedQueueFull) == 0 {
@@ -41,6 +41,23 @@ fn each_receiver_has_all_and_none_is_slowed_by_one_that_hangs() {
             receiver.wait_for(|state| state.spans.len() as u64 == pushed, LONG).unwrap();
         }
     }
+    // Metrics go where they are asked for, also those of the agent itself, which tell the receivers apart.
+    let sent = |state: &tests::receiver::State, endpoint: String| {
+        let last = state.metrics.iter().rfind(|metric| metric.name == "beyla_rs.export.spans")?;
+        let is_it = |point: &&tests::receiver::ReceivedPoint| {
+            point.attributes["outcome"] == "sent"
+                && point.attributes["endpoint"].as_str().is_some_and(|at| at.starts_with(&endpoint))
+        };
+        last.points.iter().find(is_it).map(|point| point.value)
+    };
+    let by_receiver = |state: &_| {
+        [hanging.http_endpoint(), grpc.grpc_endpoint(), http.http_endpoint()].map(|endpoint| sent(state, endpoint))
+    };
+    let all = Some(pushed as f64);
+    grpc.wait_for(|state| by_receiver(state) == [Some(0.0), all, all], LONG).unwrap();
+    find(&grpc.metrics(), "a.count");
+    assert_eq!(http.metrics(), vec![]);
+
     let sink = stage.exporters.sink();
     stage.shutdown(Duration::from_millis(500));
     let ledgers: Vec<Ledger> = sink.counters().spans().map(|(_, ledger)| ledger).collect();
@@ -49,22 +66,6 @@ fn each_receiver_has_all_and_none_is_slowed_by_one_that_hangs() {
     assert_eq!((first.pushed, first.count(Fate::Sent)), (pushed, 0), "{first:?}");
     assert_eq!((second.count(Fate::Sent), third.count(Fate::Sent)), (pushed, pushed));
     assert_eq!((grpc.spans().len() as u64, http.spans().len() as u64), (pushed, pushed));
-
-    // Metrics go where they are asked for, also those of the agent itself, which tell the receivers apart.
-    assert_eq!(http.metrics(), vec![]);
-    let metrics = grpc.metrics();
-    find(&metrics, "a.count");
-    let sent = |endpoint: String| {
-        let points = &find(&metrics, "beyla_rs.export.spans").points;
-        let is_it = |point: &&tests::receiver::ReceivedPoint| {
-            point.attributes["outcome"] == "sent"
-                && point.attributes["endpoint"].as_str().is_some_and(|at| at.starts_with(&endpoint))
-        };
-        points.iter().find(is_it).map(|point| point.value)
-    };
-    assert_eq!(sent(grpc.grpc_endpoint()), Some(pushed as f64));
-    assert_eq!(sent(http.http_endpoint()), Some(pushed as f64));
-    assert_eq!(sent(hanging.http_endpoint()), Some(0.0));
 
     // Credentials are for one receiver.
     let request = |receiver: &Receiver| receiver.state().requests.remove(0);

@@ -2,8 +2,10 @@
 //! arrive is counted.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod collector;
 mod endpoints;
 mod outages;
+mod retries;
 mod shutdown;
 mod spool;
 
@@ -419,7 +421,7 @@ fn many_spans_from_many_threads_arrive_exactly() {
             });
         }
     });
-    let ledger = stage.shutdown(LONG).spans.unwrap();
+    let ledger = stage.shutdown(6 * LONG).spans.unwrap();
     assert_eq!((ledger.pushed, ledger.count(Fate::Sent)), (THREADS * EACH, THREADS * EACH), "{ledger:?}");
     let state = receiver.state();
     assert_eq!(state.spans.len() as u64, THREADS * EACH);

@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 9] = [
+const RUNTIMES: [Runtime; 10] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -57,6 +57,7 @@ const RUNTIMES: [Runtime; 9] = [
         commands: go,
         of: Of::Tests,
     },
+    Runtime { name: "collector", made_from: &["go.mod", "go.sum", "main.go"], commands: collector, of: Of::Tests },
     Runtime { name: "java", made_from: &["pom.xml", "Orders.java", "Web.java"], commands: java, of: Of::Tests },
     Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "parents/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Parents },
@@ -206,6 +207,13 @@ fn go(from: &Path, to: &Path) -> Vec<Command> {
         "./torture",
         "./upgrade",
     ]);
+    vec![build]
+}
+
+fn collector(from: &Path, to: &Path) -> Vec<Command> {
+    let mut build = program("go");
+    // A quarter of it is what a debugger would want.
+    build.current_dir(from).args(["build", "-ldflags=-s -w", "-o"]).arg(to.join("collector")).arg(".");
     vec![build]
 }
 

@@ -57,7 +57,8 @@ impl Client {
         request.set_timeout(self.timeout);
         let mut client = Grpc::new(self.channel.clone());
         if let Some(encoding) = self.compression {
-            client = client.send_compressed(encoding);
+            // Servers of grpc-go, such as the collector, answer in the encoding that they are asked in, whatever is accepted.
+            client = client.send_compressed(encoding).accept_compressed(encoding);
         }
         let call = async {
             client.ready().await.map_err(|error| Failure::retry(with_causes(&error)))?;
