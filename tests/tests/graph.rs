@@ -15,6 +15,7 @@ use tests::{
 on_both_backends!(
     a_request_that_is_seen_at_both_ends_is_one_edge,
     two_agents_on_two_hosts_count_each_request_once,
+    both_ends_in_networks_of_their_own_are_one_edge,
     each_service_has_the_metrics_that_its_rule_asks_for
 );
 
@@ -129,6 +130,29 @@ fn two_agents_on_two_hosts_count_each_request_once(backend: Backend) {
     poll("the edge from near", || (other.metric(&of_server, TOTAL, &near) >= NEAR as f64).then_some(()));
     assert_eq!(other.metric(&of_server, TOTAL, &[]), NEAR as f64);
     assert_eq!(other.metric(&of_server, left, &[]), 0.0);
+}
+
+/// As of two containers: neither end's address says that the other is on this host.
+fn both_ends_in_networks_of_their_own_are_one_edge(backend: Backend) {
+    const REQUESTS: usize = 20;
+    let files = folder();
+    let (one, other) = two_hosts();
+    let program = need::compiled("serve.c", &[], files.path());
+    let (mut client, server) = (
+        one.within(|| client("front")),
+        other.within(|| Program::start(Command::new(program).arg("8080").env("OTEL_SERVICE_NAME", "back"))),
+    );
+    let pids = [client.pid(), server.pid()];
+    let agent = Setup::pids(&pids).backend(backend).env(FEATURES, "application_service_graph").start();
+    ask(&mut client, REQUESTS, "http://10.99.0.2:8080/");
+    let edge = ["client=\"front\"", "server=\"back\""];
+    for side in ["client", "server"] {
+        let name = format!("traces_service_graph_request_{side}_seconds_count");
+        poll("its time at both ends", || (agent.metric(&name, &edge) >= REQUESTS as f64).then_some(()));
+    }
+    assert_eq!(agent.metric(TOTAL, &edge), REQUESTS as f64);
+    assert_eq!(agent.metric(TOTAL, &[]), REQUESTS as f64, "there is no other edge: {}", agent.page("/metrics").1);
+    assert_eq!(agent.metric("beyla_rs_service_graph_left_total", &[]), 0.0);
 }
 
 /// `proxy.py` before `server.py`, as services `front` and `back`.

@@ -193,6 +193,8 @@ pub struct Discovery {
     pub default_exclude_instrument: Vec<Criterion>,
     /// `false`: as `sdk: ignore`, where an entry says nothing else.
     pub exclude_otel_instrumented_services: bool,
+    /// Whether metrics of spans are left to services that are seen to send spans themselves.
+    pub exclude_otel_instrumented_services_span_metrics: bool,
     /// What is done about processes that have an SDK of OpenTelemetry.
     pub sdk: Sdk,
 }
@@ -212,6 +214,7 @@ impl Default for Discovery {
             exclude_instrument: Vec::new(),
             default_exclude_instrument: default_excludes(),
             exclude_otel_instrumented_services: true,
+            exclude_otel_instrumented_services_span_metrics: false,
             sdk: Sdk::default(),
         }
     }

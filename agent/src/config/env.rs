@@ -88,6 +88,11 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_LISTEN", "listen", Form::Text),
     ("OTEL_EBPF_BACKEND", "backend", Form::Text),
     ("OTEL_EBPF_EXCLUDE_OTEL_INSTRUMENTED_SERVICES", "discovery.exclude_otel_instrumented_services", Form::Text),
+    (
+        "OTEL_EBPF_EXCLUDE_OTEL_INSTRUMENTED_SERVICES_SPAN_METRICS",
+        "discovery.exclude_otel_instrumented_services_span_metrics",
+        Form::Text,
+    ),
     ("OTEL_EBPF_DISCOVERY_SDK", "discovery.sdk", Form::Text),
     ("OTEL_EBPF_KUBE_METADATA_ENABLE", "attributes.kubernetes.enable", Form::Text),
     ("OTEL_EBPF_KUBE_CLUSTER_NAME", "attributes.kubernetes.cluster_name", Form::Text),

@@ -31,10 +31,11 @@ impl Reload {
 }
 
 /// Keys that say which metrics there are.
-const METRICS: [&str; 7] = [
+const METRICS: [&str; 8] = [
     "metrics",
     "service_graph",
     "attributes.metric_span_names_limit",
+    "discovery.exclude_otel_instrumented_services_span_metrics",
     "otel_metrics_export.features",
     "otel_metrics_export.allow_service_graph_self_references",
     "prometheus_export.features",
@@ -57,13 +58,13 @@ impl Config {
                 reload.discovery = true;
                 reload.routes = true;
                 reload.sampling = true;
+            } else if METRICS.iter().any(|key| is_in(key)) {
+                reload.metrics = true;
             } else if ["discovery", "target_pids", "open_port", "auto_target_exe", "auto_target_language"]
                 .iter()
                 .any(|s| is_in(s))
             {
                 reload.discovery = true;
-            } else if METRICS.iter().any(|key| is_in(key)) {
-                reload.metrics = true;
             } else if is_in("routes") {
                 reload.routes = true;
             } else if is_in("redaction") || is_in("attributes.sensitive_query_params") {

@@ -92,6 +92,8 @@ pub(crate) async fn detect(kubeconfig: Option<&Path>) -> Result<Option<Config>, 
 /// The cluster as it is known. Dropping it ends the watches.
 pub(crate) struct Kubernetes {
     store: Arc<Store>,
+    /// The pods are those of this node, and not all.
+    knows_node: bool,
     _tasks: JoinSet<()>,
 }
 
@@ -120,7 +122,7 @@ impl Kubernetes {
         let store = Arc::new(Store::new(settings.attributes.clone()));
         let mut tasks = JoinSet::new();
         watch::spawn_all(&mut tasks, &client, &store, &settings);
-        Ok(Self { store, _tasks: tasks })
+        Ok(Self { store, knows_node: settings.node.is_some(), _tasks: tasks })
     }
 
     /// Waits until the first list of pods is known, no longer than `limit`. Tells whether it is.
@@ -161,6 +163,10 @@ impl Kubernetes {
 impl PeerSource for Kubernetes {
     fn peer(&self, ip: IpAddr, port: Option<u16>) -> Option<Arc<Peer>> {
         self.peer(ip, port)
+    }
+
+    fn is_here(&self, ip: IpAddr) -> bool {
+        self.knows_node && self.store.read().pods.at(ip.to_canonical()).is_some()
     }
 }
 

@@ -24,6 +24,11 @@ pub(crate) struct Peer {
 pub(crate) trait PeerSource: Send + Sync {
     /// The service at an address. `port` is the other side's where that is the server.
     fn peer(&self, ip: IpAddr, port: Option<u16>) -> Option<Arc<Peer>>;
+
+    /// Whether an address is that of a pod of this node.
+    fn is_here(&self, _ip: IpAddr) -> bool {
+        false
+    }
 }
 
 /// Identity of an object: namespace and name.

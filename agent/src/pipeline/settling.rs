@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::{
     model::{exchange::Exchange, net::ConnectionInfo, trace_context::TraceId},
-    trace::{Context, Joined},
+    trace::{Context, Joined, Met},
 };
 
 /// Most exchanges held, some 500 bytes each; beyond, they go as they are known.
@@ -54,7 +54,7 @@ impl Settling {
 
     /// Corrects what is held by what has become known, and gives those that need not wait any more. `settled`: traces that turned out to be
     /// no parts of others.
-    pub(super) fn release(&mut self, joined: &[Joined], settled: &[TraceId], now_ns: u64) -> Vec<Held> {
+    pub(super) fn release(&mut self, joined: &[Joined], met: &[Met], settled: &[TraceId], now_ns: u64) -> Vec<Held> {
         if self.held.is_empty() {
             return Vec::new();
         }
@@ -64,6 +64,13 @@ impl Settling {
                 if let Some(mut held) = self.held.remove(&at) {
                     joined.correct(&mut held.2);
                     self.insert((joined.settles_ns, at.1), held);
+                }
+            }
+        }
+        for met in met {
+            for at in self.by_trace.get(&met.trace_id).into_iter().flatten() {
+                if let Some(held) = self.held.get_mut(at).filter(|held| held.2.span_id == met.span_id) {
+                    held.2.other_end = Some(met.other_end);
                 }
             }
         }
@@ -91,6 +98,7 @@ impl Settling {
 #[cfg(test)]
 mod tests {
     use super::{super::waiting::tests as samples, *};
+    use crate::model::{ids::ProcessId, trace_context::SpanId};
 
     #[test]
     fn of_too_many_at_once_the_others_go_as_they_are_known() {
@@ -99,9 +107,25 @@ mod tests {
         let hold = |settling: &mut Settling, number| {
             settling.hold(10, &connection, samples::exchange(number), samples::CONTEXT)
         };
+        let release = |settling: &mut Settling, now_ns| settling.release(&[], &[], &[], now_ns);
         assert!((0..HELD_MAX as u64).all(|number| hold(&mut settling, number).is_none()));
         assert!(hold(&mut settling, HELD_MAX as u64).is_some());
-        assert_eq!((settling.release(&[], &[], 9).len(), settling.release(&[], &[], 10).len()), (0, HELD_MAX));
+        assert_eq!((release(&mut settling, 9).len(), release(&mut settling, 10).len()), (0, HELD_MAX));
         assert!(hold(&mut settling, 1).is_none());
+    }
+
+    #[test]
+    fn a_call_is_told_of_its_other_end_while_it_is_held() {
+        let mut settling = Settling::default();
+        let (call, other) = (samples::CONTEXT, Context { span_id: SpanId([2; 8]), ..samples::CONTEXT });
+        for context in [call, other] {
+            let held = settling.hold(10, &samples::connection(), samples::exchange(1), context);
+            assert!(held.is_none());
+        }
+        let met = Met { trace_id: call.trace_id, span_id: call.span_id, other_end: ProcessId(7) };
+        assert!(settling.release(&[], &[met], &[], 9).is_empty());
+        let released = settling.release(&[], &[], &[], 10);
+        let ends: Vec<_> = released.into_iter().map(|(_, _, context)| (context.span_id, context.other_end)).collect();
+        assert_eq!(ends, [(call.span_id, Some(ProcessId(7))), (other.span_id, None)]);
     }
 }

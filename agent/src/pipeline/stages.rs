@@ -9,14 +9,14 @@ use crate::{
     model::{
         exchange::{Baggage, Event, Exchange},
         ids::ProcessId,
-        net::ConnectionInfo,
+        net::{ConnectionInfo, Role},
         propagation::{Format, Propagation},
         span::Span,
     },
     procs::{ProcessTable, Service},
     telemetry::{Metrics, Record, Telemetry, carries_spans, clock::monotonic_ns, redact::Redactor, route},
     trace::{
-        Context, Evidence, Tracer,
+        Context, Evidence, MEETING_NS, Tracer,
         health::HealthRules,
         sampling::Sampler,
         sdks::{Facts, Paired},
@@ -169,8 +169,8 @@ impl Stages {
     /// Lets go of what has its place in a trace now.
     fn settle(&mut self, now_ns: u64) {
         self.tracer.on_time(now_ns);
-        let (joined, settled) = (self.tracer.take_joined(), self.tracer.take_settled());
-        for (connection, exchange, context) in self.settling.release(&joined, &settled, now_ns) {
+        let (joined, met, settled) = (self.tracer.take_joined(), self.tracer.take_met(), self.tracer.take_settled());
+        for (connection, exchange, context) in self.settling.release(&joined, &met, &settled, now_ns) {
             self.record_or_hold(&connection, exchange, context);
         }
     }
@@ -208,7 +208,8 @@ impl Stages {
                 }
                 let context = self.tracer.on_finished(key, &exchange);
                 self.add_environment(&mut exchange, &context);
-                let settled = match self.tracer.settles_ns(&context) {
+                let settles_ns = self.tracer.settles_ns(&context);
+                let settled = match settles_ns.or_else(|| self.meets_ns(connection, &exchange, &context)) {
                     Some(until_ns) => self.settling.hold(until_ns, connection, exchange, context),
                     None => Some(exchange),
                 };
@@ -217,6 +218,13 @@ impl Stages {
                 }
             }
         }
+    }
+
+    /// Until when a call waits for its other end, which is watched: threads come to write down what they did in any order, and an edge
+    /// of the service graph is to have its service's name.
+    fn meets_ns(&self, connection: &ConnectionInfo, exchange: &Exchange, context: &Context) -> Option<u64> {
+        let waits = connection.is_paired && exchange.role == Role::Client && context.other_end.is_none();
+        (waits && self.telemetry.may_draw_graph()).then(|| exchange.end_ns.saturating_add(MEETING_NS))
     }
 
     /// Tells the tracer who else describes what a process does.

@@ -164,6 +164,7 @@ impl Settings {
             default_exclude_instrument: _,
             // `Discovery::sdk`
             exclude_otel_instrumented_services: _,
+            exclude_otel_instrumented_services_span_metrics,
             sdk: _,
         } = discovery;
         let TracesExport {
@@ -273,6 +274,7 @@ impl Settings {
                     },
                     span_names: *metric_span_names_limit as usize,
                     watched_clients: watched_clients.clone(),
+                    leaves_spans: *exclude_otel_instrumented_services_span_metrics,
                 },
                 ..telemetry::Config::default()
             },

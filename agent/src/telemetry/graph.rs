@@ -66,12 +66,19 @@ pub(super) enum Share {
 }
 
 /// Which part of a request's edge is this end's. `is_seen`: its other end is on this host, and the same request was seen there.
-pub(super) fn share(role: Role, is_seen: bool, connection: &ConnectionInfo, watched: &[Network]) -> Share {
+/// `is_here`: whether an address is known to be one of this host's.
+pub(super) fn share(
+    role: Role,
+    is_seen: bool,
+    connection: &ConnectionInfo,
+    watched: &[Network],
+    is_here: impl FnOnce(IpAddr) -> bool,
+) -> Share {
     match (role, is_seen) {
         (Role::Client, _) => Share::Counted,
         (Role::Server, true) => Share::Timed,
         (Role::Server, false) => match far_ip(connection) {
-            Some(ip) if watched.iter().any(|network| network.contains(ip)) => Share::Left,
+            Some(ip) if watched.iter().any(|network| network.contains(ip)) && !is_here(ip) => Share::Left,
             _ => Share::Counted,
         },
     }

@@ -77,6 +77,9 @@ use crate::{
     trace::{Context, sdks::Paired},
 };
 
+/// Says of a span that it is in metrics of spans already, as OBI does.
+const SPAN_METRICS_SKIP: &str = "span.metrics.skip";
+
 /// Settings of the stage.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -107,6 +110,8 @@ pub(crate) struct Metrics {
     pub span_names: usize,
     /// Clients on other hosts that an agent there watches.
     pub watched_clients: Vec<Network>,
+    /// Services that send spans themselves have no metrics of spans.
+    pub leaves_spans: bool,
 }
 
 /// An exchange with all that is known of where it belongs.
@@ -161,6 +166,7 @@ struct Common<'a> {
     /// It goes into the service graph.
     is_edge: bool,
     remote: Remote<'a>,
+    peers: Option<&'a dyn PeerSource>,
     seen: Option<&'a Arc<Resource>>,
     metrics: &'a Metrics,
     /// Its span is exported, as far as is known before its route is.
@@ -258,6 +264,12 @@ impl Telemetry {
         self.metrics.readers.kept(settings.features).has(Features::SERVICE_GRAPH)
     }
 
+    /// Whether any service's are, as far as it was asked for their settings.
+    #[must_use]
+    pub(crate) fn may_draw_graph(&self) -> bool {
+        self.metrics.readers.kept(None).has(Features::SERVICE_GRAPH) || self.by_rule.has(Features::SERVICE_GRAPH)
+    }
+
     /// What is done about a service that has one.
     #[must_use]
     pub(crate) fn sdk(&self, settings: &Settings) -> Sdk {
@@ -329,6 +341,8 @@ impl Telemetry {
         let is_described = matches!(context.paired, Paired::Described | Paired::Excluded) || is_export;
         let features = self.metrics.readers.kept(settings.features);
         let is_told = outcome != Outcome::Unseen && !settings.hides_metrics && context.paired != Paired::Excluded;
+        let leaves_spans = self.metrics.leaves_spans && service.own_exports.has(Signal::Traces);
+        let is_span = is_told && !is_export && !leaves_spans && features.has(Features::ANY_SPAN);
         // Exemplars name the span that there is.
         let described_by = carried.filter(|_| role == Role::Client && context.paired == Paired::Described);
         let common = Common {
@@ -341,9 +355,10 @@ impl Telemetry {
             context,
             is_counted: is_told && !leaves_metrics && features.has(Features::RED.with(Features::SIZES)),
             features,
-            is_span: is_told && !is_export && features.has(Features::ANY_SPAN),
+            is_span,
             is_edge: is_told && features.has(Features::SERVICE_GRAPH),
             remote,
+            peers: self.peers.as_deref(),
             seen,
             metrics: &self.metrics,
             is_kept: context.is_sampled() && !settings.hides_spans && !is_described,
@@ -390,6 +405,8 @@ impl Telemetry {
         for (key, value) in baggage.entries() {
             attributes.push_foreign(key, value);
         }
+        // Whoever makes metrics of spans need not count it again.
+        attributes.push_flag(SPAN_METRICS_SKIP, is_span && features.has(Features::SPAN.with(Features::SPAN_OTEL)));
         attributes.push_flag(semconv::BEYLA_CONNECTION_UNBOUND, connection.remote == Endpoint::Unknown);
         Some(Span {
             trace_id: context.trace_id,
@@ -485,8 +502,10 @@ impl Common<'_> {
         if let Some(name) = &name {
             others.push((Family::Span, graph::span_labels(name, facts.kind(), facts.status()), sample.clone()));
         }
-        let share = is_edge
-            .then(|| graph::share(role, self.context.other_end.is_some(), connection, &self.metrics.watched_clients));
+        let share = is_edge.then(|| {
+            let (is_seen, watched) = (self.context.other_end.is_some(), &self.metrics.watched_clients);
+            graph::share(role, is_seen, connection, watched, |ip| self.peers.is_some_and(|peers| peers.is_here(ip)))
+        });
         let node = share.filter(|share| *share != Share::Left).map(|share| {
             let seen = self.seen.map(|seen| &**seen);
             (Node::of(role, seen, facts.server(), self.remote, connection, resource), share)

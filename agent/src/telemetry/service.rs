@@ -51,6 +51,11 @@ pub(super) struct ByRule {
 }
 
 impl ByRule {
+    /// Whether a rule asks for any of these metrics.
+    pub(super) fn has(&self, features: Features) -> bool {
+        self.known.iter().any(|(_, settings)| settings.features.is_some_and(|its| its.has(features)))
+    }
+
     pub(super) fn get(&mut self, rule: Option<&Arc<Rule>>) -> Arc<Settings> {
         let Some(rule) = rule else { return Arc::clone(&self.none) };
         if let Some((_, settings)) = self.known.iter().find(|(known, _)| Arc::ptr_eq(known, rule)) {

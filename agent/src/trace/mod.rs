@@ -40,6 +40,8 @@ use crate::model::{
 
 /// So often it is looked which traces need not wait any more: there can be thousands, and rounds of a tenth of that.
 const SWEEP_NS: u64 = 10_000_000;
+/// A call that is over waits for so long for its other end to be told.
+pub(crate) const MEETING_NS: u64 = joins::PATIENCE_NS;
 /// Answered requests that are remembered for calls that go on behind them.
 const ANSWERED_MAX: usize = 16_384;
 /// Answered requests that are remembered for calls whose place is found behind their end, at the beginning of a process.
@@ -213,6 +215,17 @@ impl Joined {
     }
 }
 
+/// A call was over before the request was told which it is at its other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Met {
+    /// The call's trace.
+    pub trace_id: TraceId,
+    /// Its span.
+    pub span_id: SpanId,
+    /// See [`Context::other_end`].
+    pub other_end: ProcessId,
+}
+
 /// The stage.
 #[derive(Debug)]
 pub(crate) struct Tracer {
@@ -238,6 +251,7 @@ pub(crate) struct Tracer {
     answered_order: VecDeque<Key>,
     orphans: Orphans,
     joined: Vec<Joined>,
+    met: Vec<Met>,
     /// Traces that turned out to be no parts of others.
     settled: Vec<TraceId>,
     /// Requests that are over, and may be found to have made calls.
@@ -264,6 +278,7 @@ impl Tracer {
             answered_order: VecDeque::new(),
             orphans: Orphans::default(),
             joined: Vec::new(),
+            met: Vec::new(),
             settled: Vec::new(),
             over: VecDeque::new(),
         }
@@ -394,12 +409,10 @@ impl Tracer {
         Open { key, trace_id, span_id, parent, cause, remote, request, has_calls, is_health_check, paired, other_end }
     }
 
-    /// The other end of an open request is told.
-    fn meet(&mut self, key: Key, other_end: ProcessId) {
+    /// The other end of a request is told. Gives whether that is open still.
+    fn meet(&mut self, key: Key, other_end: ProcessId) -> bool {
         let open = self.open.get_mut(key.slot()).and_then(|open| open.as_mut());
-        if let Some(open) = open.filter(|open| open.key == key) {
-            open.other_end = Some(other_end);
-        }
+        open.filter(|open| open.key == key).map(|open| open.other_end = Some(other_end)).is_some()
     }
 
     fn on_request(
@@ -415,8 +428,11 @@ impl Tracer {
         let end = End { key, tgid: opened.thread.tgid };
         let asked = request.and_then(|request| self.joins.on_served(request, end, start_ns, connection));
         let other_end = asked.map(|asked| asked.end.tgid);
-        if let Some(Asked { end: client, .. }) = asked {
-            self.meet(client.key, end.tgid);
+        if let Some(Asked { end: client, context: Context { trace_id, span_id, .. }, .. }) = asked
+            && !self.meet(client.key, end.tgid)
+            && self.met.len() < WAITING_MAX
+        {
+            self.met.push(Met { trace_id, span_id, other_end: end.tgid });
         }
         // A client that hands on what it was given stands in between; else what it has written is its own span, or its SDK's.
         // What is described is not told: its span is the SDK's, by the header.
@@ -705,6 +721,11 @@ impl Tracer {
     /// What turned out to be otherwise than it was said, since the last call.
     pub(crate) fn take_joined(&mut self) -> Vec<Joined> {
         std::mem::take(&mut self.joined)
+    }
+
+    /// Calls whose other end was told behind their own end, since the last call.
+    pub(crate) fn take_met(&mut self) -> Vec<Met> {
+        std::mem::take(&mut self.met)
     }
 
     /// Traces that turned out to be no parts of others before it was time, since the last call.

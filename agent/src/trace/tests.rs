@@ -1,3 +1,4 @@
+mod ends;
 mod late;
 mod sdks;
 

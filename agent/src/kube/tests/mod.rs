@@ -172,6 +172,10 @@ async fn changes_are_followed_and_a_deleted_pod_is_remembered_without_its_addres
     let kubernetes = start(&server);
     let address = "10.0.0.7".parse().unwrap();
     eventually("listed", || kubernetes.peer(address, None).is_some()).await;
+    assert!(kubernetes.is_here(address) && !kubernetes.is_here("10.0.0.8".parse().unwrap()));
+    let everywhere = Kubernetes::start(server.config(), Settings { node: None, ..settings() }).unwrap();
+    eventually("listed everywhere", || everywhere.peer(address, None).is_some()).await;
+    assert!(!everywhere.is_here(address), "of which node a pod is decides, where those of all are known");
     let before = kubernetes.generation();
     server.put("pods", pod("stock", |_| {}));
     eventually("added", || kubernetes.pod(&by_uid("stock")).is_some()).await;
@@ -182,7 +186,7 @@ async fn changes_are_followed_and_a_deleted_pod_is_remembered_without_its_addres
     eventually("again", || kubernetes.peer(address, None).is_some()).await;
     server.delete("pods", "cart");
     eventually("deleted", || kubernetes.peer(address, None).is_none()).await;
-    assert!(kubernetes.pod(&by_uid("cart")).is_some());
+    assert!(kubernetes.pod(&by_uid("cart")).is_some() && !kubernetes.is_here(address));
 }
 
 #[tokio::test]

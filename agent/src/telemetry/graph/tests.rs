@@ -11,7 +11,7 @@ use crate::{
     procs::selector::Rule,
     telemetry::{
         Config, Metrics,
-        tests::{Stage, called, connection, get, points, served, shown, stage},
+        tests::{Stage, attribute, called, connection, get, points, served, shown, stage},
         wanted::{Reader, Readers, Wanted},
     },
 };
@@ -26,6 +26,7 @@ fn config(common: Features) -> Config {
     let metrics = Metrics {
         readers: Readers { common, ..Readers::default() },
         span_names: 2,
+        leaves_spans: false,
         watched_clients: vec![Network::Private],
     };
     Config { metrics, ..Config::default() }
@@ -105,7 +106,7 @@ fn a_calls_edge_is_counted_at_its_client_and_timed_at_its_server() {
 #[test]
 fn a_server_counts_whom_nobody_else_watches() {
     let watched = [Network::Private, "203.0.113.0/24".parse().unwrap()];
-    let served = |connection: &ConnectionInfo, is_seen| share(Role::Server, is_seen, connection, &watched);
+    let served = |connection: &ConnectionInfo, is_seen| share(Role::Server, is_seen, connection, &watched, |_| false);
     for (remote, expected) in [
         ("198.51.100.7:1", Share::Counted),
         ("203.0.113.7:1", Share::Left),
@@ -117,11 +118,15 @@ fn a_server_counts_whom_nobody_else_watches() {
     ] {
         assert_eq!(served(&from(remote), false), expected, "{remote}");
         assert_eq!(served(&from(remote), true), Share::Timed);
-        assert_eq!(share(Role::Client, false, &from(remote), &watched), Share::Counted);
+        assert_eq!(share(Role::Client, false, &from(remote), &watched, |_| false), Share::Counted);
     }
     // It is on this host and watched, and its requests are not seen there.
     assert_eq!(served(&ConnectionInfo { is_paired: true, ..from("10.0.0.2:1") }, false), Share::Counted);
-    assert_eq!(share(Role::Server, false, &from("10.0.0.2:1"), &[]), Share::Counted);
+    assert_eq!(share(Role::Server, false, &from("10.0.0.2:1"), &[], |_| false), Share::Counted);
+    // A pod of this node that is not watched.
+    let is_here = |ip: IpAddr| ip == IpAddr::from([10, 0, 0, 2]);
+    assert_eq!(share(Role::Server, false, &from("10.0.0.2:1"), &watched, is_here), Share::Counted);
+    assert_eq!(share(Role::Server, false, &from("10.0.0.3:1"), &watched, is_here), Share::Left);
 }
 
 #[test]
@@ -262,6 +267,34 @@ fn spans_have_the_collectors_names_where_those_are_asked_for() {
         names,
         [("traces.span.metrics.duration", "s"), ("traces.span.metrics.calls", ""), ("traces_target_info", "")]
     );
+}
+
+#[test]
+fn a_span_says_that_it_is_counted_as_one() {
+    let says = |features| {
+        let span = stage(config(features)).on_exchange(served(get("/")), &connection(), &shop(), None);
+        attribute(&span.unwrap(), "span.metrics.skip")
+    };
+    assert_eq!(says(Features::SPAN), Some("true".to_owned()));
+    assert_eq!(says(Features::RED.with(GRAPH)), None);
+}
+
+#[test]
+fn spans_of_services_that_send_their_own_are_left_to_them_where_that_is_asked_for() {
+    for leaves_spans in [false, true] {
+        let mut config = config(Features::SPAN.with(GRAPH));
+        config.metrics.leaves_spans = leaves_spans;
+        let mut stage = stage(config);
+        let (export, shop) = (Http { method: Some("POST".into()), ..get("/v1/traces") }, shop());
+        for exchange in [called(export), called(get("/"))] {
+            stage.on_exchange(exchange, &connection(), &shop, None);
+        }
+        let metrics = stage.collect(9);
+        // An export itself has no span.
+        let spans: f64 = counts(&metrics, "traces_spanmetrics_calls_total").iter().map(|(_, value)| value).sum();
+        assert_eq!(spans, if leaves_spans { 0.0 } else { 1.0 });
+        assert_eq!(counts(&metrics, TOTAL).iter().map(|(_, value)| value).sum::<f64>(), 2.0);
+    }
 }
 
 #[test]

@@ -188,7 +188,7 @@ pub(super) fn shown(attributes: &[Attribute]) -> Vec<String> {
 }
 
 /// The value of one attribute, as text.
-fn attribute(span: &Span, key: &str) -> Option<String> {
+pub(super) fn attribute(span: &Span, key: &str) -> Option<String> {
     let all = shown(&span.attributes);
     let found: Vec<_> = all.iter().filter_map(|shown| shown.strip_prefix(key)?.strip_prefix('=')).collect();
     assert!(found.len() < 2, "{key} is there twice: {all:?}");
