@@ -77,6 +77,8 @@ pub(super) fn share(
     match (role, is_seen) {
         (Role::Client, _) => Share::Counted,
         (Role::Server, true) => Share::Timed,
+        // Plaintext of a connection that is not known: its client may be anyone's.
+        (Role::Server, false) if connection.remote == Endpoint::Unknown && !watched.is_empty() => Share::Left,
         (Role::Server, false) => match far_ip(connection) {
             Some(ip) if watched.iter().any(|network| network.contains(ip)) && !is_here(ip) => Share::Left,
             _ => Share::Counted,

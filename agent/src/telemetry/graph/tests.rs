@@ -123,6 +123,10 @@ fn a_server_counts_whom_nobody_else_watches() {
     // It is on this host and watched, and its requests are not seen there.
     assert_eq!(served(&ConnectionInfo { is_paired: true, ..from("10.0.0.2:1") }, false), Share::Counted);
     assert_eq!(share(Role::Server, false, &from("10.0.0.2:1"), &[], |_| false), Share::Counted);
+    // Plaintext of TLS whose connection is not known.
+    let unbound = ConnectionInfo { remote: Endpoint::Unknown, local: Endpoint::Unknown, ..connection() };
+    assert_eq!(served(&unbound, false), Share::Left);
+    assert_eq!(share(Role::Server, false, &unbound, &[], |_| false), Share::Counted);
     // A pod of this node that is not watched.
     let is_here = |ip: IpAddr| ip == IpAddr::from([10, 0, 0, 2]);
     assert_eq!(share(Role::Server, false, &from("10.0.0.2:1"), &watched, is_here), Share::Counted);
