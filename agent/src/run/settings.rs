@@ -349,8 +349,8 @@ fn names(list: &[String]) -> Vec<CompactString> {
 /// How values are put into buckets. There are native histograms where somebody can ask for them.
 fn histograms(config: &Config) -> histogram::Config {
     let (otlp, shown) = (&config.otel_metrics_export, &config.prometheus_export);
-    let bounds = |(its, shown): ((_, Option<&[f64]>), (_, Option<&[f64]>))| its.1.or(shown.1).map(Arc::from);
-    let mut all = otlp.buckets.all().into_iter().zip(shown.buckets.all()).map(bounds);
+    let bounds = |its: Option<&[f64]>, shown: Option<&[f64]>| its.or(shown).map(Arc::from);
+    let mut all = otlp.buckets.all().into_iter().zip(shown.buckets.all()).map(|(its, shown)| bounds(its.1, shown.1));
     let is_served = config.serves_prometheus() && !addresses(config.listen, shown.port).is_empty();
     let NativeHistogram { bucket_factor: _, max_bucket_number, min_reset_duration } = shown.native_histogram;
     let ExponentialHistogram { max_scale, max_size } = otlp.exponential_histogram;

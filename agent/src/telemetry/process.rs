@@ -32,8 +32,11 @@ type Kind = fn(Vec<NumberPoint>) -> Points;
 /// A point's attribute, besides the process, since when it counts and its value.
 type Value3 = (Option<(&'static str, &'static str)>, u64, f64);
 
-/// The table: name, unit, description, kind, and the values of a process.
-const METRICS: [(&str, &str, &str, Kind, fn(&ProcessSample) -> Vec<Value3>); 9] = [
+/// The values of a process.
+type Values = fn(&ProcessSample) -> Vec<Value3>;
+
+/// The table: name, unit, description, kind, and values.
+const METRICS: [(&str, &str, &str, Kind, Values); 9] = [
     (semconv::PROCESS_CPU_TIME, "s", "Total CPU seconds broken down by different CPU modes.", Points::Counter, |it| {
         by_mode(it.usage.cpu_s, it.start_unix_ns)
     }),

@@ -94,11 +94,14 @@ fn as_prometheus(name: &str) -> String {
     name.replace('.', "_")
 }
 
+/// Which measures of a family have something.
+type Measures = [bool; MEASURES];
+
 /// What a family's metrics have, learnt as attributes come: there are few.
 #[derive(Debug, Default)]
 pub(super) struct Selected {
     select: Select,
-    families: Vec<Option<Vec<(&'static str, [bool; MEASURES])>>>,
+    families: Vec<Option<Vec<(&'static str, Measures)>>>,
 }
 
 impl Selected {
@@ -116,7 +119,7 @@ impl Selected {
         &mut self,
         family: Family,
         labels: &Labels<'a>,
-    ) -> Option<SmallVec<[(Labels<'a>, [bool; MEASURES]); 1]>> {
+    ) -> Option<SmallVec<[(Labels<'a>, Measures); 1]>> {
         let Self { select, families } = self;
         let known = families.get_mut(family.index())?.as_mut()?;
         let mut by_measure = [*labels; MEASURES];
@@ -136,7 +139,7 @@ impl Selected {
                 }
             }
         }
-        let mut out: SmallVec<[(Labels<'a>, [bool; MEASURES]); 1]> = SmallVec::new();
+        let mut out: SmallVec<[(Labels<'a>, Measures); 1]> = SmallVec::new();
         for (measure, labels) in by_measure.into_iter().enumerate() {
             let place = out.iter().position(|(its, _)| *its == labels).unwrap_or_else(|| {
                 out.push((labels, [false; MEASURES]));
