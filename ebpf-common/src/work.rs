@@ -7,6 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const PLANS_MAX: u32 = 4096;
 /// Tasks whose beginning is remembered.
 pub const TASKS_MAX: u32 = 16_384;
+/// Tasks that are remembered for what others have given them to send.
+pub const GIVEN_MAX: u32 = 8192;
 /// Most steps of a chain.
 pub const STEPS_MAX: usize = 4;
 
@@ -19,6 +21,10 @@ pub const NGINX: u32 = 2;
 /// loop, and the thread's pointer (`fs`) of the thread that runs it; where `steps` is not 0, dictionaries are those of Python before 3.11.
 pub const ASYNCIO: u32 = 3;
 
+/// [`Plan::kind`]: tokio. A [`CHAIN`] of one step to the number of the task that the thread polls. The second of [`Plan::offsets`] is the
+/// address of the table of functions that wakers of tasks have (`WAKER_VTABLE`).
+pub const TOKIO: u32 = 4;
+
 /// Bit of a unit's number: the number is that of a task whose beginning was seen, and the moment of that. Else it is an address.
 pub const SEEN_TO_BEGIN: u64 = 1 << 63;
 
@@ -26,7 +32,7 @@ pub const SEEN_TO_BEGIN: u64 = 1 << 63;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Plan {
-    /// [`CHAIN`], [`NGINX`] or [`ASYNCIO`].
+    /// [`CHAIN`], [`NGINX`], [`ASYNCIO`] or [`TOKIO`].
     pub kind: u32,
     /// Steps of a chain.
     pub steps: u32,

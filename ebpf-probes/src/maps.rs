@@ -13,12 +13,12 @@ use ebpf_common::{
         UNDECIDED_LOSSES_MAX,
     },
     policy::{CLAIMS_CHUNK, COUNTERS, PORT_WORDS, TLS_FILES_MAX},
-    work::{PLANS_MAX, Plan, TASKS_MAX},
+    work::{GIVEN_MAX, PLANS_MAX, Plan, TASKS_MAX},
 };
 
 use crate::state::{
-    Connecting, Connection, Losses, Many, Mmsg, Scratch, Share, StackKey, StackPage, TaskKey, TaskOrigin, TlsKey,
-    TlsStream, TlsThread, TlsWriter,
+    Connecting, Connection, Given, Losses, Many, Mmsg, Scratch, Share, StackKey, StackPage, TaskKey, TaskOrigin,
+    TlsKey, TlsStream, TlsThread, TlsWriter,
 };
 
 /// How units of work are read, by thread group id. Written by user space.
@@ -29,9 +29,13 @@ pub static WORK_PLANS: HashMap<u32, Plan> = HashMap::with_max_entries(PLANS_MAX,
 #[map]
 pub static WORK_OF_CARRIER: LruHashMap<u64, u64> = LruHashMap::with_max_entries(PLANS_MAX, 0);
 
-/// By task of asyncio: what it is done for. Written by the program at its beginning; least recently used goes.
+/// By task of asyncio or tokio: what it is done for. Written by the program at its beginning; least recently used goes.
 #[map]
 pub static WORK_TASKS: LruHashMap<TaskKey, TaskOrigin> = LruHashMap::with_max_entries(TASKS_MAX, 0);
+
+/// By task of tokio: what it was given to send. Written by the program where that happens; least recently used goes.
+#[map]
+pub static WORK_GIVEN: LruHashMap<TaskKey, Given> = LruHashMap::with_max_entries(GIVEN_MAX, 0);
 
 /// Connections, by socket (`sock` backend). Written by the programs; freed by the kernel with the socket.
 #[btf_map]

@@ -84,6 +84,8 @@ pub const WORK_OF_NGINX: u32 = 1 << 20;
 pub const END_ASKED: u32 = 1 << 21;
 /// For certain it is the one that calls.
 pub const CALLS: u32 = 1 << 22;
+/// Units of work are tasks of tokio, which read and write themselves.
+pub const WORK_OF_TOKIO: u32 = 1 << 23;
 
 /// What a process has taken of a ring that is filling up.
 #[repr(C)]
@@ -155,9 +157,25 @@ pub struct Many {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct TaskKey {
-    /// Its address in the process.
+    /// Its address in the process; of tokio, its number.
     pub object: u64,
     pub tgid: u64,
+}
+
+/// What a task of tokio was given to send, by the channel that it reads requests from.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Given {
+    /// Where the channel counts what was put into it; 0: the task reads from several.
+    pub count_at: u64,
+    /// That count behind the last request, so far as it is known who has given it.
+    pub count: u64,
+    /// That count when the task last wrote.
+    pub written: u64,
+    /// For what the last request was given; 0 for nothing that is known.
+    pub unit: u64,
+    /// When that was begun, see [`TaskOrigin::begun_ns`]; when it was given, where nothing else was begun.
+    pub begun_ns: u64,
 }
 
 /// What a task is done for.

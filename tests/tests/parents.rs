@@ -9,13 +9,28 @@ use tests::{
 on_both_backends!(contexts_that_are_passed_on, parents_that_nothing_is_passed_for, parents_by_task, no_parent_is_wrong);
 
 /// Rows that start at once.
-const FAST: &[&str] = &["c-threads", "c-fork", "python-threads", "nginx", "nginx-to-tls", "asyncio", "node-22", "go"];
+const FAST: &[&str] = &[
+    "c-threads",
+    "c-fork",
+    "python-threads",
+    "nginx",
+    "nginx-to-tls",
+    "asyncio",
+    "node-22",
+    "go",
+    "axum",
+    "axum-asked-http2",
+    "axum-http2",
+];
 
 /// Those of which each parent is found without a header.
 const FOUND: &[&str] = &["c-threads", "c-fork", "python-threads", "nginx"];
 
 /// The same, where a request's calls are made side by side, too, by tasks that it has begun.
-const FOUND_BY_TASK: &[&str] = &["asyncio"];
+const FOUND_BY_TASK: &[&str] = &["asyncio", "axum", "axum-current-thread"];
+
+/// It takes no more rounds until a service's tasks are told apart on its connections.
+const ROUNDS: usize = 50;
 
 /// Asks some of them, and gives what is under a bar.
 fn faults(backend: Backend, names: &[&str], patterns: &[Pattern], cell: Cell) -> Vec<String> {
@@ -24,6 +39,9 @@ fn faults(backend: Backend, names: &[&str], patterns: &[Pattern], cell: Cell) ->
     for name in names {
         let runtime = RUNTIMES.iter().find(|runtime| runtime.name == *name).expect("a runtime of the table");
         let mut bed = Bed::start(runtime, backend, true);
+        if FOUND_BY_TASK.contains(name) && !cell.headers {
+            until_tasks_are_told_apart(&mut bed, cell.concurrency);
+        }
         for pattern in runtime.patterns.iter().filter(|pattern| patterns.contains(pattern)) {
             let verdict = bed.ask(&Cell { pattern: *pattern, ..cell }).verdict;
             let under = verdict.faults(runtime);
@@ -34,6 +52,17 @@ fn faults(backend: Backend, names: &[&str], patterns: &[Pattern], cell: Cell) ->
         bed.stop();
     }
     faults
+}
+
+/// The agent looks at a process when it is watched already: what it does at first is not told apart.
+fn until_tasks_are_told_apart(bed: &mut Bed, concurrency: usize) {
+    for _ in 0..ROUNDS {
+        let cell = Cell { pattern: Pattern::Sequential, concurrency, requests: 4 * concurrency, headers: false };
+        if bed.ask(&cell).verdict.within.missing == 0 {
+            return;
+        }
+    }
+    panic!("the tasks of {} are not told apart after {ROUNDS} rounds", bed.runtime.name);
 }
 
 /// Each service passes the `traceparent` of its request on: whoever reads it finds each span's trace.

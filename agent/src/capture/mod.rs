@@ -35,7 +35,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
-pub(crate) use self::uprobes::Uprobe;
+pub(crate) use self::uprobes::{OfRuntime, Uprobe};
 use self::{
     backend::{Attach, Backend, Continuation, Hook, NotAttached, Reason, Refusal},
     drop_queue::DropQueue,

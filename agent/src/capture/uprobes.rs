@@ -28,8 +28,26 @@ const CONTINUATION: &str = "tls_frames";
 /// See [`CONTINUATION`].
 const CONTINUATIONS: &str = "TAIL_CALLS_TLS";
 
-/// The program at the beginning of tasks.
-const TASKS: &str = "asyncio_task";
+/// What is told of language runtimes, by the program that does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfRuntime {
+    /// A task of Python's asyncio begins.
+    AsyncioTask,
+    /// A task of tokio does.
+    TokioTask,
+    /// A task of tokio gives another what to send.
+    TokioGives,
+}
+
+impl OfRuntime {
+    const fn program(self) -> &'static str {
+        match self {
+            Self::AsyncioTask => "asyncio_task",
+            Self::TokioTask => "tokio_task",
+            Self::TokioGives => "tokio_gives",
+        }
+    }
+}
 
 /// The program that is tried where it is not known yet how probes are put in place.
 const TRIED: &str = "tls_free";
@@ -154,13 +172,18 @@ impl Probes for Capture {
 }
 
 impl Capture {
-    /// Puts the probe in place that tells of tasks of Python's asyncio when they begin.
+    /// Puts probes in place that tell what happens in a language runtime.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn probe_tasks(&mut self, file: &File, offset: u64) -> Result<Vec<Uprobe>, ProbeError> {
+    pub fn probe_runtime(&mut self, what: OfRuntime, file: &File, offsets: &[u64]) -> Result<Vec<Uprobe>, ProbeError> {
+        if offsets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places: Vec<(u64, u32)> = offsets.iter().map(|&offset| (offset, 0)).collect();
         // Not by its path, which may mean another file by now.
-        self.put(TASKS, &format!("/proc/self/fd/{}", file.as_raw_fd()), &[(offset, 0)], TLS_ALL_FILES)
+        self.choose_how();
+        self.attach_all(what.program(), &format!("/proc/self/fd/{}", file.as_raw_fd()), &places, TLS_ALL_FILES)
     }
 
     /// Takes up no more TLS objects: sockets are told of no longer, and what is met now could not be bound to its
@@ -210,9 +233,20 @@ impl Capture {
         places: &[(u64, u32)],
         number: u32,
     ) -> Result<Vec<Uprobe>, ProbeError> {
-        let cookie = |depth: u32| u64::from(number) | u64::from(depth) << TLS_DEPTH_SHIFT;
         self.choose_how();
         self.continue_uprobes();
+        self.attach_all(program, path, places, number)
+    }
+
+    /// As [`Capture::put`], of a program that continues in no other.
+    fn attach_all(
+        &mut self,
+        program: &str,
+        path: &str,
+        places: &[(u64, u32)],
+        number: u32,
+    ) -> Result<Vec<Uprobe>, ProbeError> {
+        let cookie = |depth: u32| u64::from(number) | u64::from(depth) << TLS_DEPTH_SHIFT;
         if let How::Multi(programs, works) = &mut self.uprobes {
             let attached = CString::new(path).map_err(anyhow::Error::from).and_then(|path| {
                 let cookies: Vec<u64> = places.iter().map(|&(_, depth)| cookie(depth)).collect();
@@ -229,8 +263,9 @@ impl Capture {
                     // A kernel before 6.6 knows none.
                     tracing::debug!(error = format!("{error:#}"), "uprobes go by way of perf events");
                     self.uprobes = How::Perf;
-                    self.uprobes_continue = false;
-                    self.continue_uprobes();
+                    if std::mem::take(&mut self.uprobes_continue) {
+                        self.continue_uprobes();
+                    }
                 }
             }
         }

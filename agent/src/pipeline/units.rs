@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebpf_common::work::{ASYNCIO, NGINX, Plan};
+use ebpf_common::work::{ASYNCIO, NGINX, Plan, TOKIO};
 
 use crate::{
-    capture::{Capture, Uprobe},
+    capture::{Capture, OfRuntime, Uprobe},
     model::ids::ProcessId,
     procs::fs::{FileId, ProcFs},
-    runtimes::{Asyncio, Finder, Found},
+    runtimes::{Asyncio, Finder, Found, Tokio},
     tls::Probes,
     trace::Tracer,
 };
@@ -131,20 +131,32 @@ impl Units {
         while let Some((tgid, what)) = finder.next() {
             // It may have ended meanwhile.
             let Some(after) = looked.get_mut(&tgid) else { continue };
-            if matches!(what, Found::Nothing) {
-                continue;
-            }
-            due.insert((now + *after, tgid));
-            *after = (*after * 2).min(AGAIN_AT_MOST);
-            let Found::Asyncio(asyncio, begins) = what else { continue };
-            let plan = plan_of(&asyncio);
+            let (plan, probes) = match what {
+                Found::Nothing => continue,
+                // All of it is there from the beginning on.
+                Found::Tokio(tokio, file) => {
+                    let plan = plan_of_tokio(&tokio);
+                    let Tokio { begins, gives, .. } = tokio;
+                    // In this order: for what something is given is told by how the giver began.
+                    let of = [(OfRuntime::TokioTask, begins), (OfRuntime::TokioGives, gives)];
+                    (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
+                }
+                _ => {
+                    due.insert((now + *after, tgid));
+                    *after = (*after * 2).min(AGAIN_AT_MOST);
+                    let Found::Asyncio(asyncio, begins) = what else { continue };
+                    let of = begins.map(|(id, file, offset)| (id, file, vec![(OfRuntime::AsyncioTask, vec![offset])]));
+                    (plan_of(&asyncio), of)
+                }
+            };
             if planned.get(&tgid) == Some(&plan) {
                 continue;
             }
-            tracing::debug!(%tgid, has_probe = begins.is_some(), "tasks of asyncio are told apart");
-            // The probe first: what begins then is seen.
-            if let Some((id, file, offset)) = begins {
-                probe(probed, capture, id, &file, offset).insert(tgid);
+            let places = probes.iter().flat_map(|(.., of)| of).map(|(what, places)| (what, places.len()));
+            tracing::debug!(%tgid, ?plan, probes = ?places.collect::<Vec<_>>(), "tasks are told apart");
+            // The probes first: what begins then is seen.
+            if let Some((id, file, places)) = probes {
+                probe(probed, capture, id, &file, &places).insert(tgid);
             }
             found.push((tgid, plan));
         }
@@ -153,19 +165,24 @@ impl Units {
     }
 }
 
-/// Who uses a file, which has its probe from now on.
+/// Who uses a file, which has its probes from now on.
 fn probe<'a>(
     probed: &'a mut HashMap<FileId, Probed>,
     capture: &mut Capture,
     id: FileId,
     file: &File,
-    offset: u64,
+    places: &[(OfRuntime, Vec<u64>)],
 ) -> &'a mut HashSet<ProcessId> {
     let probed = probed.entry(id).or_insert_with(|| {
-        let probes = capture.probe_tasks(file, offset).unwrap_or_else(|error| {
-            tracing::warn!(%error, "calls of tasks that a request begins have no parent");
-            Vec::new()
-        });
+        let mut probes = Vec::new();
+        for (what, offsets) in places {
+            match capture.probe_runtime(*what, file, offsets) {
+                Ok(new) => probes.extend(new),
+                Err(error) => {
+                    tracing::warn!(%error, "calls of tasks that a request begins, or is given to, have no parent");
+                }
+            }
+        }
         Probed { probes, users: HashSet::new() }
     });
     &mut probed.users
@@ -174,4 +191,8 @@ fn probe<'a>(
 fn plan_of(asyncio: &Asyncio) -> Plan {
     let &Asyncio { tasks, event_loop, thread, is_old_dict, .. } = asyncio;
     Plan { kind: ASYNCIO, steps: is_old_dict.into(), offsets: [tasks, event_loop, thread, 0] }
+}
+
+const fn plan_of_tokio(tokio: &Tokio) -> Plan {
+    Plan { kind: TOKIO, steps: 1, offsets: [tokio.current, tokio.waker_table, 0, 0] }
 }

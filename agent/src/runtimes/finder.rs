@@ -15,6 +15,7 @@ use rustix::fs::fstatfs;
 use super::{
     memory::Memory,
     python::{self, Asyncio, Outcome},
+    tokio::{self, Tokio},
 };
 use crate::{
     model::ids::ProcessId,
@@ -38,6 +39,8 @@ pub(crate) enum Found {
     NotYet,
     /// Python with an event loop that runs; and where in which file tasks begin, if probes can be put there.
     Asyncio(Asyncio, Option<(FileId, Arc<File>, u64)>),
+    /// tokio; and its program's file, if probes can be put there.
+    Tokio(Tokio, Option<(FileId, Arc<File>)>),
 }
 
 /// Looks for language runtimes in processes.
@@ -82,15 +85,21 @@ impl Finder {
 fn look(proc: &ProcFs, pid: ProcessId) -> Found {
     let Some(memory) = Memory::open(proc, pid) else { return Found::NotYet };
     match python::look(&memory) {
-        Outcome::No => Found::Nothing,
+        Outcome::No => tokio::look(&memory).map_or(Found::Nothing, |(tokio, file)| Found::Tokio(tokio, probed(file))),
         Outcome::NotYet => Found::NotYet,
         Outcome::Runs(asyncio) => {
             let begins = python::function(&memory, asyncio.init).and_then(|(file, offset)| {
-                let is_fuse = fstatfs(&file).is_ok_and(|of| of.f_type == FUSE);
-                let id = FileId::of(&file.metadata().ok()?);
-                (!is_fuse).then(|| (id, Arc::new(file), offset))
+                let (id, file) = probed(file)?;
+                Some((id, file, offset))
             });
             Found::Asyncio(asyncio, begins)
         }
     }
+}
+
+/// A file, if probes can be put there.
+fn probed(file: File) -> Option<(FileId, Arc<File>)> {
+    let is_fuse = fstatfs(&file).is_ok_and(|of| of.f_type == FUSE);
+    let id = FileId::of(&file.metadata().ok()?);
+    (!is_fuse).then(|| (id, Arc::new(file)))
 }

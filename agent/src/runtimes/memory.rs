@@ -3,7 +3,9 @@
 use std::{cell::Cell, fs::File, os::unix::fs::FileExt};
 
 use object::{
-    Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, ReadCache, SegmentFlags, elf::PF_X,
+    Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, ReadCache, SegmentFlags,
+    elf::{PF_X, PT_TLS},
+    read::elf::ProgramHeader as _,
 };
 
 use crate::{
@@ -46,6 +48,12 @@ impl Memory {
     /// What is mapped for execution.
     pub(super) fn mappings(&self) -> &[Mapping] {
         &self.mappings
+    }
+
+    /// That of the program itself, not of a library of it.
+    pub(super) fn program(&self) -> Option<&Mapping> {
+        let path = self.proc.exe(self.pid)?;
+        self.mappings.iter().find(|mapping| mapping.file.path.trim_end_matches(" (deleted)") == path)
     }
 
     /// That of an address.
@@ -129,6 +137,32 @@ impl<'a> Program<'a> {
         Some(Self { elf, bias })
     }
 
+    pub(super) const fn elf(&self) -> &object::File<'a, &'a ReadCache<File>> {
+        &self.elf
+    }
+
+    /// What is added to its addresses in the process.
+    pub(super) const fn bias(&self) -> u64 {
+        self.bias
+    }
+
+    /// Where in the file an address of it lies.
+    pub(super) fn offset_of(&self, address: u64) -> Option<u64> {
+        self.elf.segments().find_map(|segment| {
+            let within = address.checked_sub(segment.address())?;
+            let (offset, size) = segment.file_range();
+            if within < size { offset.checked_add(within) } else { None }
+        })
+    }
+
+    /// Size and alignment of what each thread has of its variables.
+    pub(super) fn thread_segment(&self) -> Option<(u64, u64)> {
+        let object::File::Elf64(elf) = &self.elf else { return None };
+        let endian = elf.endian();
+        let of_thread = elf.elf_program_headers().iter().find(|header| header.p_type(endian) == PT_TLS)?;
+        Some((of_thread.p_memsz(endian), of_thread.p_align(endian)))
+    }
+
     /// Where the process has these dynamic symbols.
     pub(super) fn symbols<const N: usize>(&self, names: [&str; N]) -> [Option<u64>; N] {
         let mut found = [None; N];
@@ -148,15 +182,10 @@ impl<'a> Program<'a> {
         let Some(section) = self.elf.section_by_name(".eh_frame_hdr") else { return false };
         let Some((offset, len)) = section.file_range() else { return false };
         let table = unwind::Table { address: section.address(), offset, len };
-        let offset_of = |address: u64| {
-            self.elf.segments().find_map(|segment| {
-                let within = address.checked_sub(segment.address())?;
-                let (offset, size) = segment.file_range();
-                if within < size { offset.checked_add(within) } else { None }
-            })
-        };
         let address = address.wrapping_sub(self.bias);
-        table.function(file, address, offset_of).is_some_and(|function| function.start == address)
+        table
+            .function(file, address, |address| self.offset_of(address))
+            .is_some_and(|function| function.start == address)
     }
 }
 

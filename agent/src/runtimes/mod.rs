@@ -4,8 +4,11 @@
 mod finder;
 mod memory;
 mod python;
+mod symbols;
+mod tokio;
 
 pub(crate) use self::{
     finder::{Finder, Found},
     python::Asyncio,
+    tokio::Tokio,
 };

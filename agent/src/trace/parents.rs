@@ -52,6 +52,8 @@ struct Served {
     carried: Option<TraceParent>,
     /// Another was open at some time, of the same process.
     has_overlapped: bool,
+    /// Another was open at some time that the same unit of work has read.
+    shares_unit: bool,
     /// Where it stands among those of its process.
     at: u32,
 }
@@ -71,7 +73,7 @@ struct Process {
     background_ns: u64,
     /// Open requests of which it is not known yet which unit of work answers them.
     unknown: u32,
-    /// A unit of work has answered requests of several connections.
+    /// A unit of work has answered requests of several connections, or was at several at once.
     shares_units: bool,
     /// Requests that overlapped with others and were answered by units of work of their own.
     units_stayed: u32,
@@ -159,8 +161,16 @@ impl Parents {
         let of_thread = self.by_thread.entry((tgid, tid)).or_default();
         process.shares_threads |= !of_thread.open.is_empty();
         of_thread.open.add(key);
+        let mut shares_unit = false;
         if work != 0 {
-            self.by_work.entry((tgid, work)).or_default().push(key);
+            let same = self.by_work.entry((tgid, work)).or_default();
+            // Those before the last were told when it came.
+            if let Some(other) = same.last().and_then(|last| slot_mut(&mut self.served, *last)) {
+                process.shares_units |= other.connection != connection.id;
+                other.shares_unit = true;
+                shares_unit = true;
+            }
+            same.push(key);
         }
         process.unknown += u32::from(work == 0);
         if let Some(carried) = carried {
@@ -181,6 +191,7 @@ impl Parents {
                 is_blocking,
                 carried,
                 has_overlapped,
+                shares_unit,
                 at,
             });
         }
@@ -297,7 +308,7 @@ impl Parents {
     /// The request that a call is made for.
     pub(super) fn of_call(&self, opened: &Opened) -> Option<(Key, Evidence)> {
         let Opened { thread, start_ns, parent: carried, .. } = *opened;
-        let Thread { tgid, tid, work, .. } = thread;
+        let Thread { tgid, tid, work, begun_ns } = thread;
         if let Some(carried) = carried {
             // Handed on as it came. With another span's id it is somebody's within the process, who is the parent then.
             let same = only(self.by_trace.get(&(tgid, carried.trace_id))?)?;
@@ -309,7 +320,14 @@ impl Parents {
                 return self.of_late_call(opened).map(|key| (key, Evidence::Task));
             };
             let served = self.get(only(same)?)?;
-            return (served.start_ns <= start_ns).then_some((served.key, Evidence::Task));
+            // What was begun before is for an earlier request of its connection, and may be for another that was open then.
+            let is_for_it = if begun_ns == 0 {
+                served.start_ns <= start_ns
+            } else {
+                served.start_ns <= begun_ns && !served.shares_unit
+            };
+            let is_shared = self.processes.get(&tgid).is_some_and(|process| process.shares_units);
+            return (is_for_it && !is_shared).then_some((served.key, Evidence::Task));
         }
         let process = self.processes.get(&tgid)?;
         if process.open.is_empty() {

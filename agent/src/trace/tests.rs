@@ -256,6 +256,46 @@ fn pools_of_threads_are_found_by_how_they_work() {
 }
 
 #[test]
+fn what_was_begun_before_a_request_is_not_for_it() {
+    let mut bed = Bed::new();
+    let (conn, back) = (bed.conn(false), bed.conn(false));
+    let earlier = bed.open(&conn, Role::Server, work(7), 1);
+    bed.finish(earlier, 3);
+    let request = bed.open(&conn, Role::Server, work(7), 5);
+    // By the same task: given to a connection's task before, begun before; given or begun since.
+    let calls = [2, 4, 5, 6].map(|begun_ns| bed.open(&back, Role::Client, Thread { begun_ns, ..work(7) }, 8));
+    let parents = calls.map(|call| bed.finish(call, 9).parent);
+    let request = bed.finish(request, 10);
+    let of_it = Some((request.span_id, Evidence::Task));
+    assert_eq!(parents, [None, None, of_it, of_it]);
+}
+
+#[test]
+fn what_was_begun_while_a_task_had_two_requests_is_for_neither_also_when_one_is_left() {
+    let mut bed = Bed::new();
+    let (conn, back) = (bed.conn(false), bed.conn(false));
+    let requests = [1, 2].map(|start_ns| bed.open(&conn, Role::Server, work(7), start_ns));
+    bed.finish(requests[0], 4);
+    let call = bed.open(&back, Role::Client, Thread { begun_ns: 3, ..work(7) }, 5);
+    assert_eq!(bed.finish(call, 6).parent, None);
+    bed.finish(requests[1], 7);
+}
+
+#[test]
+fn a_task_that_reads_from_several_connections_proves_nothing() {
+    let mut bed = Bed::new();
+    let (first, second, back) = (bed.conn(false), bed.conn(false), bed.conn(false));
+    let of_first = bed.open(&first, Role::Server, work(7), 1);
+    let call = bed.open(&back, Role::Client, work(7), 2);
+    assert!(bed.finish(call, 3).parent.is_some());
+    let of_second = bed.open(&second, Role::Server, work(7), 4);
+    bed.finish(of_first, 5);
+    let call = bed.open(&back, Role::Client, work(7), 6);
+    assert_eq!(bed.finish(call, 7).parent, None);
+    bed.finish(of_second, 8);
+}
+
+#[test]
 fn a_sole_request_is_meant_unless_another_may_have_left_something_behind() {
     let mut bed = Bed::new();
     let conn = bed.conn(false);

@@ -21,4 +21,5 @@ pub mod standby;
 pub mod tls;
 pub mod tls_calls;
 pub mod tls_threads;
+pub mod tokio;
 pub mod work;

@@ -5,21 +5,24 @@ use core::hint::cold_path;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use ebpf_common::{
     events::RECEIVED,
-    work::{ASYNCIO, CHAIN, NGINX, Plan, SEEN_TO_BEGIN, STEPS_MAX},
+    work::{ASYNCIO, CHAIN, NGINX, Plan, SEEN_TO_BEGIN, STEPS_MAX, TOKIO},
 };
 
 use super::{
     capture::{opaque, read_user_value},
     sockets::Socket,
+    tokio,
 };
 use crate::{
     kernel::{socket, task},
     maps::{WORK_OF_CARRIER, WORK_PLANS, WORK_TASKS},
-    state::{CALLS, Connection, END_ASKED, HAS_WORK, TaskKey, TaskOrigin, WORK_OF_NGINX},
+    state::{CALLS, Connection, END_ASKED, HAS_WORK, TaskKey, TaskOrigin, WORK_OF_NGINX, WORK_OF_TOKIO},
 };
 
 /// Bit of what [`unit_of_work`] gives: the address is that of a task, which may have been begun by another. Addresses are even.
 const TASK: u64 = 1;
+/// Bit beside it: the task may have been given by another what it writes.
+const GIVEN: u64 = 2;
 
 /// What a request of nginx begins with.
 const NGINX_REQUEST: u32 = u32::from_le_bytes(*b"HTTP");
@@ -27,12 +30,22 @@ const NGINX_REQUEST: u32 = u32::from_le_bytes(*b"HTTP");
 /// Notes whether the process of a connection has a plan.
 #[inline(always)]
 pub(super) fn look(connection: &mut Connection) {
-    connection.flags &= !(HAS_WORK | WORK_OF_NGINX);
-    if let Some(plan) = WORK_PLANS.get_ptr(&connection.tgid) {
-        // SAFETY: a value of the map; at worst another's, if it is removed at this moment.
-        let is_nginx = unsafe { (*plan).kind } == NGINX;
-        connection.flags |= HAS_WORK | if is_nginx { WORK_OF_NGINX } else { 0 };
-    }
+    let of = flags_of_plan(connection.tgid) as u32;
+    connection.flags = connection.flags & !(HAS_WORK | WORK_OF_NGINX | WORK_OF_TOKIO) | of;
+}
+
+/// What a connection of a process has in its flags. A function of its own for the verifier, as [`unit_of_work`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flags_of_plan(tgid: u32) -> u64 {
+    let Some(plan) = WORK_PLANS.get_ptr(&tgid) else { return 0 };
+    // SAFETY: a value of the map; at worst another's, if it is removed at this moment.
+    let of = match unsafe { (*plan).kind } {
+        NGINX => WORK_OF_NGINX,
+        TOKIO => WORK_OF_TOKIO,
+        _ => 0,
+    };
+    (HAS_WORK | of).into()
 }
 
 /// Of a piece that moves over a socket: the unit, and when what moves it was begun by that; 0 where there is none, or none is known.
@@ -43,8 +56,14 @@ pub(super) fn of_socket<S: Socket>(connection: &mut Connection, socket: S, direc
     }
     cold_path();
     if connection.flags & WORK_OF_NGINX == 0 {
-        // The event loop reads for all of its tasks.
-        let work = if direction == RECEIVED { 0 } else { unit_of_work(connection.tgid, socket.number()) };
+        let work = if direction != RECEIVED {
+            unit_of_work(connection.tgid, socket.number())
+        } else if connection.flags & WORK_OF_TOKIO != 0 {
+            tokio::unit_of_reader(connection.tgid, socket.number())
+        } else {
+            // The event loop reads for all of its tasks.
+            0
+        };
         return first(connection.tgid, work);
     }
     (of_nginx(connection, socket, direction), 0)
@@ -63,19 +82,19 @@ fn first(tgid: u32, unit: u64) -> (u64, u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unit_of_task(tgid: u32, task: u64) -> u64 {
-    origin(tgid, task).unit
+    if task & GIVEN != 0 { tokio::unit_of_writer(tgid, task & !GIVEN) } else { origin(tgid, task).unit }
 }
 
 /// See [`TaskOrigin::begun_ns`]. A function of its own for the verifier, as [`unit_of_work`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn begun_by_task(tgid: u32, task: u64) -> u64 {
-    origin(tgid, task).begun_ns
+    if task & GIVEN != 0 { tokio::begun_of_writer(tgid, task & !GIVEN) } else { origin(tgid, task).begun_ns }
 }
 
 /// What a task is done for: for itself, where its beginning was not seen.
 #[inline(always)]
-fn origin(tgid: u32, task: u64) -> TaskOrigin {
+pub(super) fn origin(tgid: u32, task: u64) -> TaskOrigin {
     let key = TaskKey { object: task, tgid: tgid.into() };
     // SAFETY: the value is copied out at once.
     unsafe { WORK_TASKS.get(&key) }.copied().unwrap_or(TaskOrigin { unit: task, begun_ns: 0 })
@@ -94,12 +113,19 @@ pub fn begins(tgid: u32, task: u64) {
     let mut began = TaskOrigin { unit: now_ns | SEEN_TO_BEGIN, begun_ns: 0 };
     let by = unit_of_work(tgid, 0) & !TASK;
     if by != 0 {
-        began = origin(tgid, by);
-        if began.begun_ns == 0 {
-            began.begun_ns = now_ns;
-        }
+        began = begun_by(tgid, by, now_ns);
     }
     let _least_recent_goes = WORK_TASKS.insert(&TaskKey { object: task, tgid: tgid.into() }, &began, 0);
+}
+
+/// What is done for what a task is done for, if that task begins it now.
+#[inline(always)]
+pub(super) fn begun_by(tgid: u32, task: u64, now_ns: u64) -> TaskOrigin {
+    let mut began = origin(tgid, task);
+    if began.begun_ns == 0 {
+        began.begun_ns = now_ns;
+    }
+    began
 }
 
 /// What is told of a response is not asked for its unit of work, and what a connection stands for that is served is asked once: it
@@ -157,6 +183,7 @@ pub extern "C" fn unit_of_work(tgid: u32, sk: u64) -> u64 {
     let plan = unsafe { &*plan };
     let work = match plan.kind {
         CHAIN => chain(plan),
+        TOKIO => tokio::task(plan).map(|task| task | GIVEN | TASK),
         NGINX => nginx(sk),
         ASYNCIO => asyncio(plan),
         _ => None,
@@ -165,7 +192,7 @@ pub extern "C" fn unit_of_work(tgid: u32, sk: u64) -> u64 {
 }
 
 #[inline(always)]
-fn chain(plan: &Plan) -> Option<u64> {
+pub(super) fn chain(plan: &Plan) -> Option<u64> {
     let mut at = task::thread_pointer()?;
     let mut step = 0;
     while step < STEPS_MAX as u64 {

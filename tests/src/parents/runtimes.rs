@@ -176,6 +176,7 @@ pub static RUNTIMES: &[Runtime] = &[
     runtime("deno", || like_node_of("deno"), |at| services::like_node(at, "deno"), Pattern::ALL, None),
     runtime("axum", rust_version, |at| services::axum(at, "multi", "http1"), Pattern::ALL, TASKS),
     runtime("axum-current-thread", rust_version, |at| services::axum(at, "current", "http1"), Pattern::ALL, TASKS),
+    runtime("tokio-own-connections", rust_version, |at| services::axum(at, "multi", "own"), Pattern::ALL, TASKS),
     Runtime {
         back_end: services::BackEnd::Axum,
         ..runtime("axum-http2", rust_version, |at| services::axum(at, "multi", "http2"), Pattern::ALL, TASKS)

@@ -1,8 +1,9 @@
 //! A service of axum whose calls reqwest makes: `parents-rust RUNTIME HTTP` with `multi` (two workers) or `current` (one thread
-//! for all), and calls over `http1` or `http2`; or, with `grpc` in place of them, one of tonic. How it is told what to call: see
-//! `tests/src/parents/mod.rs`.
+//! for all), and calls over `http1` or `http2`, or by connections of its `own`; or, with `grpc` in place of them, one of tonic. How it is
+//! told what to call: see `tests/src/parents/mod.rs`.
 
 mod grpc;
+mod own;
 
 use std::{
     env,
@@ -17,6 +18,7 @@ use axum::{
     Router,
     extract::{Request, State},
 };
+use futures_util::future::join_all;
 use reqwest::Client;
 use tokio::{net::TcpListener, runtime::Builder, sync::Semaphore, task::JoinSet};
 
@@ -28,6 +30,7 @@ fn setting(name: &str, otherwise: &str) -> String {
 enum Calls {
     Http(Client),
     Grpc(grpc::Client),
+    Own(own::Client),
 }
 
 struct Service {
@@ -46,6 +49,7 @@ impl Service {
         let client = match &self.calls {
             Calls::Http(client) => client,
             Calls::Grpc(client) => return client.call(port, &path, context).await,
+            Calls::Own(client) => return client.call(port, &path, context).await,
         };
         let mut request = client.get(format!("http://127.0.0.1:{port}{path}"));
         if let Some(context) = context {
@@ -79,6 +83,11 @@ impl Service {
     /// Answers a request but for the answer.
     async fn make_calls(self: &Arc<Self>, path: &str, pattern: &str, count: usize, context: Option<String>) {
         self.was_asked.store(true, Ordering::Relaxed);
+        if pattern == "parallel" && matches!(self.calls, Calls::Own(_)) {
+            // Within this task.
+            join_all((0..count).map(|at| self.call(path, at, context.as_deref()))).await;
+            return self.take_time().await;
+        }
         let mut calls = JoinSet::new();
         for at in 0..count {
             match pattern {
@@ -99,6 +108,10 @@ impl Service {
         } else {
             while calls.join_next().await.is_some() {}
         }
+        self.take_time().await;
+    }
+
+    async fn take_time(&self) {
         if self.delay_ms > 0.0 {
             nap(0.0, self.delay_ms).await;
         }
@@ -122,8 +135,11 @@ async fn serve(http: &str) {
     let client = if http == "http2" { client.http2_prior_knowledge() } else { client.http1_only() };
     let backends: Vec<String> =
         setting("BACKENDS", "").split(',').filter(|port| !port.is_empty()).map(str::to_owned).collect();
-    let calls =
-        if http == "grpc" { Calls::Grpc(grpc::Client::to(&backends)) } else { Calls::Http(client.build().unwrap()) };
+    let calls = match http {
+        "grpc" => Calls::Grpc(grpc::Client::to(&backends)),
+        "own" => Calls::Own(own::Client::to(&backends)),
+        _ => Calls::Http(client.build().unwrap()),
+    };
     let delay_ms = setting("DELAY", "0").parse().unwrap();
     let background = setting("BACKGROUND", "0").parse().unwrap();
     let service =
