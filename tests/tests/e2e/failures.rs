@@ -73,7 +73,7 @@ fn what_is_wrong_with_arguments_is_said_and_the_status_is_2() {
 fn what_is_wrong_with_its_variables_is_said_and_ignored() {
     let variables = [
         ("OTEL_BSP_MAX_QUEUE_SIZE", "lots"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://collector:4317"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://user:password@collector:4318"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
         ("OTEL_TRACES_SAMPLER", "sometimes"),

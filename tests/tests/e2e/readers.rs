@@ -1,6 +1,7 @@
 //! Who reads what the agent writes goes away: its log, its spans, its terminal.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read},
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
@@ -117,5 +118,10 @@ fn a_terminal_that_is_closed_ends_the_agent_and_a_hangup_in_it_does_not() {
     script.0.wait().unwrap();
     let mut rest = Vec::new();
     let _hung_up = screen.read_to_end(&mut rest);
-    poll("the agent has ended", || (!std::path::Path::new(&format!("/proc/{agent}")).exists()).then_some(()));
+    // Whoever it belongs to now may take its time to take note of that.
+    let runs = || {
+        let stat = fs::read_to_string(format!("/proc/{agent}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with(['Z', 'X']))
+    };
+    poll("the agent has ended", || (!runs()).then_some(()));
 }
