@@ -1,7 +1,7 @@
 //! What is kept per service instance: its routes and series.
 //!
-//! As many as there are resources in use: one that was said to have ended, or that nobody else holds any more, is
-//! collected once more and dropped.
+//! One that was said to have ended, or that nobody else holds any more, is shown to all readers for as long as a series without new
+//! values is, unless the room is needed: each reads at its own time, and what one has read the others have not.
 
 use std::sync::Arc;
 
@@ -34,6 +34,8 @@ pub(super) struct Instance {
     /// Groups of metrics that the rule wants which it is watched by.
     pub(super) of_rule: Option<Features>,
     since_unix_ns: Option<u64>,
+    /// When it was found to have ended.
+    ended_unix_ns: Option<u64>,
     /// Open requests by scheme and method, of those that were ever reported.
     active: Vec<(Scheme, Option<Value>, u64)>,
     active_since_unix_ns: Option<u64>,
@@ -48,6 +50,7 @@ impl Instance {
             red: Red::new(config),
             of_rule,
             since_unix_ns,
+            ended_unix_ns: None,
             active: Vec::new(),
             active_since_unix_ns: None,
         }
@@ -62,7 +65,7 @@ impl Instance {
 
     fn collect(&mut self, shown: Shown<'_>, now_unix_ns: u64, out: &mut Vec<Metric>) {
         self.red.collect(&self.resource, shown, now_unix_ns, out);
-        if shown.features.has(Features::RED) {
+        if shown.features.has(Features::RED) && self.ended_unix_ns.is_none() {
             self.collect_active(now_unix_ns, out);
         }
         self.collect_info(shown, now_unix_ns, out);
@@ -117,6 +120,8 @@ impl Instance {
 
 /// Most instances that have series of their own; those beyond share one without a name, in which all is overflow.
 const INSTANCES_MAX: usize = 1000;
+/// Where room is needed, what has ended is kept for so long still: most readers have read it by then.
+const ENDED_KEPT_NS: u64 = 60_000_000_000;
 /// Most series of all instances and families; beyond, each instance counts what is new as overflow.
 const SERIES_MAX: usize = 10_000;
 
@@ -165,13 +170,20 @@ impl Instances {
     pub(super) fn collect(&mut self, reader: Reader, now_unix_ns: u64) -> Vec<Metric> {
         let mut metrics = Vec::new();
         let (readers, self_references) = (self.readers, self.readers.wanted(reader).self_references);
+        let is_tight = self.by_address.len() >= INSTANCES_MAX || self.common.room < SERIES_MAX / 2;
+        let idle_ns = u64::try_from(self.config.idle.as_nanos()).unwrap_or(u64::MAX);
+        let kept_ns = if is_tight { idle_ns.min(ENDED_KEPT_NS) } else { idle_ns };
         let verdicts = &self.common.verdicts;
         self.by_address.retain(|_, instance| {
             // Before the metrics refer to it.
-            let in_use = Arc::strong_count(&instance.resource) > 1;
+            if Arc::strong_count(&instance.resource) == 1 {
+                instance.ended_unix_ns.get_or_insert(now_unix_ns);
+            }
+            let is_over = |ended: u64| now_unix_ns > ended && now_unix_ns - ended >= kept_ns;
+            let is_kept = !instance.ended_unix_ns.is_some_and(is_over);
             let shown = Shown { features: readers.shown(reader, instance.of_rule), self_references, verdicts };
             instance.collect(shown, now_unix_ns, &mut metrics);
-            in_use
+            is_kept
         });
         if let Some(rest) = &mut self.rest {
             let shown = Shown { features: readers.shown(reader, None), self_references, verdicts };
@@ -232,10 +244,25 @@ mod tests {
         assert_eq!(overflowed, 100);
         let metrics = instances.collect(Reader::Otlp, 2);
         assert_eq!((metrics.len(), counted(&metrics)), (INSTANCES_MAX + 1, INSTANCES_MAX as u64 + 100));
-        // There is room again once instances have ended.
+        // There is room again some time after instances have ended.
         drop((resources, metrics));
-        let _last = instances.collect(Reader::Otlp, 3);
+        let _ended = instances.collect(Reader::Otlp, 3);
+        assert!(record(&mut instances, &resource(), 200));
+        let _last = instances.collect(Reader::Otlp, 3 + ENDED_KEPT_NS);
         assert!(!record(&mut instances, &resource(), 200));
+    }
+
+    #[test]
+    fn what_has_ended_is_shown_to_each_reader_and_for_as_long_as_an_idle_series() {
+        let config = red::Config::default();
+        let idle_ns = config.idle.as_nanos() as u64;
+        let mut instances = Instances::new(config, Readers::default());
+        assert!(!record(&mut instances, &resource(), 200), "its process has ended already");
+        for (reader, at_unix_ns) in [(Reader::Prometheus, 2), (Reader::Prometheus, 3), (Reader::Otlp, 60_000_000_000)] {
+            assert_eq!(counted(&instances.collect(reader, at_unix_ns)), 1, "{reader:?} {at_unix_ns}");
+        }
+        let _last = instances.collect(Reader::Prometheus, 2 + idle_ns);
+        assert_eq!(instances.by_address.len(), 0);
     }
 
     #[test]

@@ -169,11 +169,15 @@ fn instances_have_series_and_routes_of_their_own() {
 }
 
 #[test]
-fn an_instance_nobody_refers_to_is_collected_once_more() {
+fn an_instance_nobody_refers_to_is_collected_until_it_has_been_idle_for_long() {
     let mut stage = stage(Config::default());
     stage.on_exchange(served(get("/")), &connection(), &resource(), None);
-    assert_eq!(stage.collect(9).len(), 1);
-    assert_eq!(stage.collect(9), []);
+    let idle_ns = red::Config::default().idle.as_nanos() as u64;
+    for at_unix_ns in [9, 9 + idle_ns / 2] {
+        assert_eq!(stage.collect(at_unix_ns).len(), 1, "{at_unix_ns}");
+    }
+    let _last = stage.collect(9 + idle_ns);
+    assert_eq!(stage.collect(9 + idle_ns), []);
 }
 
 #[test]
