@@ -100,7 +100,8 @@ fn a_terminal_that_is_closed_ends_the_agent_and_a_hangup_in_it_does_not() {
         .map(|word| word.to_str().unwrap().to_owned())
         .collect();
     let mut script = Command::new(need::program("script"));
-    script.args(["-qec", &format!("exec {}", words.join(" ")), "/dev/null"]);
+    // Whoever runs the tests may ignore hangups (nohup), and the agent would then, too.
+    script.args(["-qec", &format!("exec env --default-signal=HUP {}", words.join(" ")), "/dev/null"]);
     let mut script = Running(script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
     let mut screen = BufReader::new(script.0.stdout.take().unwrap());
     let mut until = |text: &str| {
