@@ -41,22 +41,85 @@ const LINK_LEN: u8 = (2 + 16) + (2 + 8);
 /// `Span.status` with `code` ERROR.
 const STATUS_ERROR: [u8; 4] = [tag(15, LEN), 2, tag(3, VARINT), 2];
 
-/// Appends `span` as one element of `ScopeSpans.spans`.
-pub(super) fn span(span: &Span, out: &mut Vec<u8>) {
-    let len = span_len(span);
-    out.reserve(1 + 10 + len);
-    out.push(tag(2, LEN));
-    encode_varint(len as u64, out);
-    bytes(1, &span.trace_id.0, out);
-    bytes(2, &span.span_id.0, out);
+/// Spans, encoded one behind the other.
+///
+/// Texts of a span are short and many: room for all of one is made before it is written, so that each is copied by a few moves
+/// rather than by a call, and lengths of what stands within another are not counted twice.
+#[derive(Debug, Default)]
+pub(super) struct SpanBuffer {
+    /// Room, written up to `len`.
+    room: Vec<u8>,
+    len: usize,
+}
+
+/// Bytes that are left for a span's length, which is nearly always of so many.
+const SPAN_LEN_BYTES: usize = 2;
+/// Most bytes of tags and lengths (or of a number) around the texts of an attribute.
+const AROUND_ATTRIBUTE: usize = 4 * (1 + 10) + 10;
+/// Most bytes of a span but for its attributes, links and texts.
+const AROUND_SPAN: usize = FIXED_LEN + (1 + 10) + 2 * (1 + 10) + (2 + 8) + STATUS_ERROR.len();
+
+impl SpanBuffer {
+    /// What was written.
+    pub(super) fn as_slice(&self) -> &[u8] {
+        self.room.get(..self.len).unwrap_or_default()
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Forgets what was written, and keeps the room.
+    pub(super) const fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Bytes of memory that it holds.
+    pub(super) const fn capacity(&self) -> usize {
+        self.room.capacity()
+    }
+
+    /// Appends `span` as one element of `ScopeSpans.spans`.
+    pub(super) fn push(&mut self, span: &Span) {
+        let attributes: usize = span
+            .attributes
+            .iter()
+            .map(|a| AROUND_ATTRIBUTE + a.key.len() + text_of(&a.value).map_or(0, str::len))
+            .sum();
+        let links = span.links.len() * (2 + usize::from(LINK_LEN));
+        let most = AROUND_SPAN + span.name.len() + span.trace_state.len() + attributes + links;
+        if self.room.len() < self.len + most {
+            self.room.resize((self.len + most).next_power_of_two(), 0);
+        }
+        let mut out = Room { bytes: &mut self.room, at: self.len };
+        out.byte(tag(2, LEN));
+        let before = out.at;
+        out.at += SPAN_LEN_BYTES;
+        fields(span, &mut out);
+        let len = out.at - before - SPAN_LEN_BYTES;
+        let moved = varint_len(len as u64);
+        if moved != SPAN_LEN_BYTES {
+            let content = before + SPAN_LEN_BYTES..out.at;
+            out.bytes.copy_within(content, before + moved);
+        }
+        out.at = before;
+        out.varint(len as u64);
+        self.len = out.at + len;
+    }
+}
+
+/// The fields of a span.
+fn fields(span: &Span, out: &mut Room<'_>) {
+    out.text(1, &span.trace_id.0);
+    out.text(2, &span.span_id.0);
     if !span.trace_state.is_empty() {
-        bytes(3, span.trace_state.as_bytes(), out);
+        out.text(3, span.trace_state.as_bytes());
     }
     if let Some(parent) = &span.parent {
-        bytes(4, &parent.0, out);
+        out.text(4, &parent.0);
     }
     if !span.name.is_empty() {
-        bytes(5, span.name.as_bytes(), out);
+        out.text(5, span.name.as_bytes());
     }
     let kind = match span.kind {
         Kind::Internal => 1,
@@ -65,84 +128,147 @@ pub(super) fn span(span: &Span, out: &mut Vec<u8>) {
         Kind::Producer => 4,
         Kind::Consumer => 5,
     };
-    out.extend_from_slice(&[tag(6, VARINT), kind]);
-    fixed64(7, span.start_unix_ns, out);
-    fixed64(8, span.end_unix_ns, out);
+    out.array([tag(6, VARINT), kind]);
+    out.fixed64(7, span.start_unix_ns);
+    out.fixed64(8, span.end_unix_ns);
     for attribute in &span.attributes {
         self::attribute(9, attribute.key, &attribute.value, out);
     }
     for link in &span.links {
-        out.extend_from_slice(&[tag(13, LEN), LINK_LEN]);
-        bytes(1, &link.trace_id.0, out);
-        bytes(2, &link.span_id.0, out);
+        out.array([tag(13, LEN), LINK_LEN]);
+        out.text(1, &link.trace_id.0);
+        out.text(2, &link.span_id.0);
     }
     if span.status == Status::Error {
-        out.extend_from_slice(&STATUS_ERROR);
+        out.array(STATUS_ERROR);
     }
-    out.extend_from_slice(&FLAGS_TAG);
-    out.extend_from_slice(&u32::from(span.flags).to_le_bytes());
-}
-
-fn span_len(span: &Span) -> usize {
-    let text = |text: &str| if text.is_empty() { 0 } else { field_len(text.len()) };
-    let attributes: usize =
-        span.attributes.iter().map(|a| field_len(key_value_len(a.key.len(), any_value_len(&a.value)))).sum();
-    let status = if span.status == Status::Error { STATUS_ERROR.len() } else { 0 };
-    let parent = span.parent.map_or(0, |_| 2 + 8);
-    let links = span.links.len() * (2 + usize::from(LINK_LEN));
-    FIXED_LEN + parent + text(&span.name) + text(&span.trace_state) + attributes + links + status
+    out.array(FLAGS_TAG);
+    out.array(u32::from(span.flags).to_le_bytes());
 }
 
 /// A `KeyValue` in the given field.
-fn attribute(field: u8, key: &str, value: &Value, out: &mut Vec<u8>) {
-    let value_len = any_value_len(value);
-    out.push(tag(field, LEN));
-    encode_varint(key_value_len(key.len(), value_len) as u64, out);
-    bytes(1, key.as_bytes(), out);
-    out.push(tag(2, LEN));
-    encode_varint(value_len as u64, out);
-    match value {
-        Value::Str(text) => bytes(1, text.as_bytes(), out),
-        Value::Shared(text) => bytes(1, text.as_bytes(), out),
-        Value::Static(text) => bytes(1, text.as_bytes(), out),
-        Value::Bool(value) => out.extend_from_slice(&[tag(2, VARINT), u8::from(*value)]),
-        Value::Int(value) => {
-            out.push(tag(3, VARINT));
-            encode_varint(value.cast_unsigned(), out);
+fn attribute(field: u8, key: &str, value: &Value, out: &mut Room<'_>) {
+    let text = text_of(value);
+    let value_len = text.map_or_else(|| number_len(value), |text| field_len(text.len()));
+    let (len, key_len) = (field_len(key.len()) + field_len(value_len), key.len());
+    match (u8::try_from(len), u8::try_from(key_len), u8::try_from(value_len)) {
+        // All lengths within are smaller than it.
+        (Ok(len @ ..0x80), Ok(key_len), Ok(value_len)) => {
+            out.array([tag(field, LEN), len, tag(1, LEN), key_len]);
+            out.copy(key.as_bytes());
+            out.array([tag(2, LEN), value_len]);
         }
-        Value::Double(value) => fixed64(4, value.to_bits(), out),
+        _ => {
+            out.byte(tag(field, LEN));
+            out.varint(len as u64);
+            out.text(1, key.as_bytes());
+            out.byte(tag(2, LEN));
+            out.varint(value_len as u64);
+        }
+    }
+    match value {
+        Value::Str(_) | Value::Shared(_) | Value::Static(_) => out.text(1, text.unwrap_or_default().as_bytes()),
+        Value::Bool(value) => out.array([tag(2, VARINT), u8::from(*value)]),
+        Value::Int(value) => {
+            out.byte(tag(3, VARINT));
+            out.varint(value.cast_unsigned());
+        }
+        Value::Double(value) => out.fixed64(4, value.to_bits()),
     }
 }
 
-fn key_value_len(key: usize, value: usize) -> usize {
-    field_len(key) + field_len(value)
+fn text_of(value: &Value) -> Option<&str> {
+    match value {
+        Value::Str(text) => Some(text),
+        Value::Shared(text) => Some(text),
+        Value::Static(text) => Some(text),
+        Value::Int(_) | Value::Double(_) | Value::Bool(_) => None,
+    }
 }
 
-fn any_value_len(value: &Value) -> usize {
+/// Length of an `AnyValue` that is no string.
+fn number_len(value: &Value) -> usize {
     match value {
-        Value::Str(text) => field_len(text.len()),
-        Value::Shared(text) => field_len(text.len()),
-        Value::Static(text) => field_len(text.len()),
-        Value::Bool(_) => 2,
-        Value::Int(value) => 1 + encoded_len_varint(value.cast_unsigned()),
+        Value::Int(value) => 1 + varint_len(value.cast_unsigned()),
         Value::Double(_) => 1 + 8,
+        Value::Bool(_) | Value::Str(_) | Value::Shared(_) | Value::Static(_) => 2,
+    }
+}
+
+fn varint_len(value: u64) -> usize {
+    if value < 0x80 { 1 } else { encoded_len_varint(value) }
+}
+
+/// Room that is large enough, and where in it the next byte goes. What finds none after all is left out.
+struct Room<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl Room<'_> {
+    fn array<const N: usize>(&mut self, bytes: [u8; N]) {
+        if let Some(to) = self.bytes.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut) {
+            *to = bytes;
+            self.at += N;
+        }
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.array([byte]);
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
+    }
+
+    fn fixed64(&mut self, field: u8, value: u64) {
+        self.byte(tag(field, FIXED64));
+        self.array(value.to_le_bytes());
+    }
+
+    fn text(&mut self, field: u8, text: &[u8]) {
+        self.byte(tag(field, LEN));
+        self.varint(text.len() as u64);
+        self.copy(text);
+    }
+
+    /// Short texts by two moves that may overlap.
+    fn copy(&mut self, from: &[u8]) {
+        let Some(to) = self.bytes.get_mut(self.at..).and_then(|rest| rest.get_mut(..from.len())) else { return };
+        match from.len() {
+            ..4 => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
+            4..8 => both_ends::<4>(to, from),
+            8..16 => both_ends::<8>(to, from),
+            16..=32 => both_ends::<16>(to, from),
+            _ => to.copy_from_slice(from),
+        }
+        self.at += from.len();
+    }
+}
+
+/// Copies what is of `N` to `2 * N` bytes.
+fn both_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk()) {
+        *to = *from;
+    }
+    if let (Some(to), Some(from)) = (to.last_chunk_mut::<N>(), from.last_chunk()) {
+        *to = *from;
     }
 }
 
 /// Length of a length-delimited field with a one-byte tag.
 fn field_len(len: usize) -> usize {
-    1 + encoded_len_varint(len as u64) + len
+    1 + varint_len(len as u64) + len
 }
 
 fn bytes(field: u8, value: &[u8], out: &mut Vec<u8>) {
     out.push(tag(field, LEN));
     encode_varint(value.len() as u64, out);
     out.extend_from_slice(value);
-}
-
-fn fixed64(field: u8, value: u64, out: &mut Vec<u8>) {
-    out.push(tag(field, FIXED64));
-    out.extend_from_slice(&value.to_le_bytes());
 }
 
 /// Encoded spans of one process of a resource, as they were pushed.
@@ -297,9 +423,9 @@ mod tests {
         spans
             .iter()
             .map(|s| {
-                let mut out = Vec::new();
-                span(s, &mut out);
-                (Arc::clone(&s.resource), s.pid, out)
+                let mut out = SpanBuffer::default();
+                out.push(s);
+                (Arc::clone(&s.resource), s.pid, out.as_slice().to_vec())
             })
             .collect()
     }
@@ -394,14 +520,15 @@ mod tests {
         let spans: Vec<Span> = (0..4096).map(|n| testing::span(n + 1)).collect();
         let rounds = 200;
         let per_span = |started: std::time::Instant| started.elapsed().as_nanos() / (rounds * spans.len() as u128);
-        let mut out = Vec::new();
+        let mut out = SpanBuffer::default();
         let started = std::time::Instant::now();
         for _ in 0..rounds {
             out.clear();
-            spans.iter().for_each(|s| span(s, &mut out));
+            spans.iter().for_each(|s| out.push(s));
             std::hint::black_box(&out);
         }
         println!("direct: {} ns/span, {} bytes/span", per_span(started), out.len() / spans.len());
+        let mut out = Vec::new();
         let started = std::time::Instant::now();
         for _ in 0..rounds {
             out.clear();

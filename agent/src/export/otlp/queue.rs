@@ -12,7 +12,11 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{buffers::Buffers, delivery::Outgoing, encode};
+use super::{
+    buffers::Buffers,
+    delivery::Outgoing,
+    encode::{self, SpanBuffer},
+};
 use crate::{
     export::{
         config::BatchConfig,
@@ -87,7 +91,7 @@ impl SpanQueue {
 
     /// Adds spans. Never waits for the receiver; what finds no room is dropped and counted.
     pub(crate) fn push(&self, spans: &[Span]) {
-        thread_local!(static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+        thread_local!(static SCRATCH: RefCell<SpanBuffer> = RefCell::default());
         let mut rest = spans;
         SCRATCH.with_borrow_mut(|scratch| {
             while !rest.is_empty() {
@@ -112,7 +116,7 @@ impl SpanQueue {
         full.then_some(Fate::DroppedQueueFull)
     }
 
-    fn encode<'a>(&self, spans: &'a [Span], scratch: &mut Vec<u8>) -> (Chunk, &'a [Span]) {
+    fn encode<'a>(&self, spans: &'a [Span], scratch: &mut SpanBuffer) -> (Chunk, &'a [Span]) {
         scratch.clear();
         let mut runs: Vec<Run> = Vec::new();
         let mut count = 0;
@@ -121,7 +125,7 @@ impl SpanQueue {
             if count >= self.limits.max_batch_spans || before >= CHUNK_BYTES.min(self.limits.max_batch_bytes) {
                 break;
             }
-            encode::span(span, scratch);
+            scratch.push(span);
             count += 1;
             let len = scratch.len() - before;
             match runs.last_mut() {
@@ -132,7 +136,7 @@ impl SpanQueue {
         let chunk = Chunk { bytes: scratch.as_slice().into(), spans: count, runs, since: Instant::now() };
         // One huge span must not hold its memory for ever.
         if scratch.capacity() > 4 * CHUNK_BYTES {
-            *scratch = Vec::new();
+            *scratch = SpanBuffer::default();
         }
         (chunk, spans.get(count..).unwrap_or_default())
     }

@@ -220,10 +220,10 @@ mod tests {
     fn json_is_the_form_that_otlp_asks_for() {
         let mut span = testing::span(1);
         span.attributes.truncate(2);
-        let mut encoded = Vec::new();
-        encode::span(&span, &mut encoded);
+        let mut encoded = encode::SpanBuffer::default();
+        encoded.push(&span);
         let mut message = Vec::new();
-        encode::request([(&span.resource, span.pid, &encoded[..])].into_iter(), &mut message);
+        encode::request([(&span.resource, span.pid, encoded.as_slice())].into_iter(), &mut message);
         let json: serde_json::Value = serde_json::from_slice(&json(Signal::Traces, message.into()).unwrap()).unwrap();
         let group = &json["resourceSpans"][0];
         assert_eq!(group["resource"]["attributes"][3]["value"]["intValue"], "4711");
