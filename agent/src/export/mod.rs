@@ -91,13 +91,11 @@ pub struct SpanSink {
 }
 
 impl SpanSink {
-    /// Hands spans to every consumer. Never waits. Gives back their room, empty, where no consumer keeps them.
+    /// Hands spans to every consumer. Never waits. Gives them back where no consumer keeps them.
     pub fn push(&self, spans: Vec<Span>) -> Vec<Span> {
         let spans = Arc::new(spans);
         self.consumers.iter().for_each(|consumer| consumer.push(&spans));
-        let mut room = Arc::try_unwrap(spans).unwrap_or_default();
-        room.clear();
-        room
+        Arc::try_unwrap(spans).unwrap_or_default()
     }
 
     /// What became of what was pushed.

@@ -25,7 +25,7 @@ use crate::{
 
 /// Spans that are handed on at once, within a round too: one record can hold hundreds of requests. Few enough that they are
 /// still in the processor's cache then.
-const SPANS_TOGETHER: usize = 512;
+const SPANS_TOGETHER: usize = 64;
 
 /// A setting that is taken up while the agent runs.
 #[derive(Debug)]
@@ -337,6 +337,7 @@ impl Stages {
     fn flush(&mut self) {
         if !self.spans.is_empty() {
             self.spans = self.sink.push(std::mem::take(&mut self.spans));
+            self.telemetry.recycle(self.spans.drain(..));
         }
     }
 }

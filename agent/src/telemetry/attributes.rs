@@ -6,13 +6,35 @@ use crate::model::span::{Attribute, Value};
 
 /// Room for all attributes of nearly every span, so that the list is allocated once.
 const CAPACITY: usize = 24;
+/// Lists that are kept to be used again. The allocator keeps few of this size at hand, and merges and splits the others.
+const FREE_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Attributes(Vec<Attribute>);
 
+/// Lists whose spans are gone.
+#[derive(Debug, Default)]
+pub(super) struct Free(Vec<Vec<Attribute>>);
+
+impl Free {
+    /// An empty list.
+    pub(super) fn take(&mut self) -> Attributes {
+        Attributes(self.0.pop().unwrap_or_else(|| Vec::with_capacity(CAPACITY)))
+    }
+
+    /// A list that nobody needs any more.
+    pub(super) fn give_back(&mut self, mut list: Vec<Attribute>) {
+        if self.0.len() < FREE_MAX && list.capacity() == CAPACITY {
+            list.clear();
+            self.0.push(list);
+        }
+    }
+}
+
 impl Attributes {
+    #[cfg(test)]
     pub(super) fn new() -> Self {
-        Self(Vec::with_capacity(CAPACITY))
+        Free::default().take()
     }
 
     pub(super) fn push(&mut self, key: &'static str, value: Value) {

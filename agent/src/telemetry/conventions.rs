@@ -73,8 +73,8 @@ pub(super) trait Conventions {
     /// The attributes of its metrics: of low cardinality.
     fn labels<'a>(&'a self, policy: &'a Policy) -> Labels<'a>;
 
-    /// Its span.
-    fn describe(self, connection: &ConnectionInfo, policy: &Policy) -> Described;
+    /// Its span, whose attributes go to the end of `out`.
+    fn describe(self, connection: &ConnectionInfo, policy: &Policy, out: Attributes) -> Described;
 }
 
 /// Pushes how the exchange ended: `error.type` and `beyla.outcome`.

@@ -94,8 +94,7 @@ impl Conventions for Facts {
         ]
     }
 
-    fn describe(self, connection: &ConnectionInfo, policy: &Policy) -> Described {
-        let mut out = Attributes::new();
+    fn describe(self, connection: &ConnectionInfo, policy: &Policy, mut out: Attributes) -> Described {
         let error = self.error().map(|label| label.own().to_value());
         let name = self.name(policy);
         let db = *self.db;
@@ -110,7 +109,7 @@ impl Conventions for Facts {
         out.push_str(semconv::DB_RESPONSE_STATUS_CODE, db.status);
         out.push_count(semconv::DB_RESPONSE_RETURNED_ROWS, db.returned_rows);
         self.server.push(&mut out);
-        endpoint::push_peer(connection, &mut out);
+        endpoint::push_peer(connection, endpoint::address(&connection.remote), &mut out);
         push_end(error, self.outcome, &mut out);
         Described { name, kind: kind(self.role), status: self.status, attributes: out }
     }

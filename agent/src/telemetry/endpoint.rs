@@ -105,6 +105,29 @@ impl Server {
 
 /// Host and port of `[user@]host[:port]`; `None` if it is malformed. Brackets of IPv6 are taken off.
 pub(super) fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
+    // Nearly all are a name and perhaps a port: one look at each byte says so.
+    let mut colon = authority.len();
+    for (at, byte) in authority.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' => {}
+            b':' if colon == authority.len() => colon = at,
+            _ => return split_unusual(authority),
+        }
+    }
+    let host = authority.get(..colon)?;
+    if host.is_empty() || host.len() > MAX_HOST_BYTES {
+        return None;
+    }
+    match authority.get(colon + 1..) {
+        None | Some("") => Some((host, None)),
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some((host, Some(port.parse().ok()?))),
+        Some(_) => None,
+    }
+}
+
+/// The same of one with a user, capitals, IPv6 or what is malformed.
+#[cold]
+fn split_unusual(authority: &str) -> Option<(&str, Option<u16>)> {
     let authority = without_user_info(authority);
     if authority.len() > MAX_HOST_BYTES + ":65535".len() {
         return None;
@@ -144,8 +167,8 @@ pub(super) fn address(end: &Endpoint) -> Option<CompactString> {
     }
 }
 
-/// Pushes `client.*` of a server's connection: of the one behind a proxy that names it, else of the other end, which the
-/// server calls `name`.
+/// Pushes `client.*` of a server's connection: of the one behind a proxy that names it, else of the other end, which is
+/// called `name`.
 pub(super) fn push_client(
     connection: &ConnectionInfo,
     proxied: Option<SocketAddr>,
@@ -157,13 +180,18 @@ pub(super) fn push_client(
         out.push_int(semconv::CLIENT_PORT, Some(client.port()));
         return;
     }
-    out.push_str(semconv::CLIENT_ADDRESS, name.or_else(|| address(&connection.remote)));
+    out.push_str(semconv::CLIENT_ADDRESS, name);
     out.push_int(semconv::CLIENT_PORT, connection.remote.port());
 }
 
-/// Pushes what an HTTP span has of the connection and of its other end, as far as that is known.
-pub(super) fn push_network(connection: &ConnectionInfo, version: &'static str, out: &mut Attributes) {
-    push_peer(connection, out);
+/// Pushes what an HTTP span has of the connection and of its other end, whose address is `peer`, as far as that is known.
+pub(super) fn push_network(
+    connection: &ConnectionInfo,
+    peer: Option<CompactString>,
+    version: &'static str,
+    out: &mut Attributes,
+) {
+    push_peer(connection, peer, out);
     if matches!(connection.remote, Endpoint::Unix(_)) {
         out.push(semconv::NETWORK_TRANSPORT, Value::Static("unix"));
     }
@@ -173,17 +201,9 @@ pub(super) fn push_network(connection: &ConnectionInfo, version: &'static str, o
 }
 
 /// The part of [`push_network`] that calls have as well: the conventions leave protocol and transport out of theirs.
-pub(super) fn push_peer(connection: &ConnectionInfo, out: &mut Attributes) {
-    match &connection.remote {
-        Endpoint::Inet(addr) => {
-            out.push(semconv::NETWORK_PEER_ADDRESS, Value::Str(ip(addr.ip())));
-            out.push_int(semconv::NETWORK_PEER_PORT, Some(addr.port()));
-        }
-        Endpoint::Unix(name) if !name.is_empty() => {
-            out.push(semconv::NETWORK_PEER_ADDRESS, Value::Shared(name.clone()));
-        }
-        Endpoint::Unix(_) | Endpoint::Unknown => {}
-    }
+pub(super) fn push_peer(connection: &ConnectionInfo, peer: Option<CompactString>, out: &mut Attributes) {
+    out.push_str(semconv::NETWORK_PEER_ADDRESS, peer);
+    out.push_int(semconv::NETWORK_PEER_PORT, connection.remote.port());
     let tls_version = connection.tls_version.filter(|_| connection.tls);
     out.push_str(semconv::TLS_PROTOCOL_VERSION, tls_version.map(CompactString::const_new));
 }

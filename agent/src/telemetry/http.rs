@@ -193,8 +193,7 @@ impl Conventions for Facts {
         ]
     }
 
-    fn describe(mut self, connection: &ConnectionInfo, policy: &Policy) -> Described {
-        let mut out = Attributes::new();
+    fn describe(mut self, connection: &ConnectionInfo, policy: &Policy, mut out: Attributes) -> Described {
         let (method, target, user_agent) =
             (self.http.method.take(), self.http.target.take(), self.http.user_agent.take());
         let name = self.name(policy);
@@ -220,10 +219,11 @@ impl Conventions for Facts {
         }
         let (http, server) = (&self.http, std::mem::take(&mut self.server));
         server.push(&mut out);
+        let peer = endpoint::address(&connection.remote);
         if self.role == Role::Server {
-            endpoint::push_client(connection, self.proxied, self.client.take(), &mut out);
+            endpoint::push_client(connection, self.proxied, self.client.take().or_else(|| peer.clone()), &mut out);
         }
-        endpoint::push_network(connection, http.version, &mut out);
+        endpoint::push_network(connection, peer, http.version, &mut out);
         if let Some(route) = route {
             let key = if self.role == Role::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
             out.push(key, Value::Shared(route));

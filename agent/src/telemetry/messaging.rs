@@ -105,8 +105,7 @@ impl Conventions for Facts {
         ]
     }
 
-    fn describe(self, connection: &ConnectionInfo, policy: &Policy) -> Described {
-        let mut out = Attributes::new();
+    fn describe(self, connection: &ConnectionInfo, policy: &Policy, mut out: Attributes) -> Described {
         let (kind, error) = (self.kind(), self.error().map(|label| label.own().to_value()));
         let name = self.name(policy);
         let it = *self.messaging;
@@ -121,7 +120,7 @@ impl Conventions for Facts {
         out.push_count(semconv::MESSAGING_BATCH_MESSAGE_COUNT, it.messages);
         out.push_count(semconv::MESSAGING_MESSAGE_BODY_SIZE, it.body_bytes);
         self.server.push(&mut out);
-        endpoint::push_peer(connection, &mut out);
+        endpoint::push_peer(connection, endpoint::address(&connection.remote), &mut out);
         push_end(error, self.outcome, &mut out);
         Described { name, kind, status: self.status, attributes: out }
     }

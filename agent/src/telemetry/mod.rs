@@ -50,6 +50,7 @@ pub(crate) use self::{
 };
 use self::{
     aggregate::{Entry, Writer},
+    attributes::Free,
     clock::{Clock, Offset},
     conventions::{Conventions, Described, Policy},
     endpoint::Remote,
@@ -146,6 +147,7 @@ pub(crate) struct Telemetry {
     select: Select,
     metrics: Metrics,
     red: Writer,
+    free: Free,
 }
 
 /// What is the same for all groups.
@@ -196,6 +198,7 @@ impl Telemetry {
             select: config.red.select.clone(),
             red: Writer::new(config.red, config.metrics.readers),
             metrics: config.metrics,
+            free: Free::default(),
         }
     }
 
@@ -218,6 +221,11 @@ impl Telemetry {
     /// From now on other sides that only have an address are called as the first of these does that knows it.
     pub(crate) fn set_names(&mut self, names: Vec<Arc<dyn NameSource>>) {
         self.names = names;
+    }
+
+    /// Takes back what spans are made of that nobody needs any more.
+    pub(crate) fn recycle(&mut self, spans: impl Iterator<Item = Span>) {
+        spans.for_each(|span| self.free.give_back(span.attributes));
     }
 
     /// Takes out of a span what spans are not to have.
@@ -370,24 +378,24 @@ impl Telemetry {
         let (trace_state, baggage) = (operation.take_trace_state(), operation.take_baggage());
         // It belongs to the caller's span: to no other.
         let trace_state = trace_state.filter(|_| context.parent.is_some());
-        let (policy, router, red) = (&self.policy, &mut self.router, &mut self.red);
+        let (policy, router, red, free) = (&self.policy, &mut self.router, &mut self.red, &mut self.free);
         let runtime = service.runtime;
         let described = match operation {
             Operation::Http(http) => {
                 let facts = http::Facts::of(http, role, outcome, connection, policy, remote);
-                common.tell(facts, policy, router, service, red)
+                common.tell(facts, policy, router, service, red, free)
             }
             Operation::Rpc(rpc) => {
                 let facts = rpc::Facts::of(rpc, role, outcome, connection, remote);
-                common.tell(facts, policy, router, service, red)
+                common.tell(facts, policy, router, service, red, free)
             }
             Operation::Db(db) => {
                 let facts = db::Facts::of(db, role, outcome, connection, remote);
-                common.tell(facts, policy, router, service, red)
+                common.tell(facts, policy, router, service, red, free)
             }
             Operation::Messaging(messaging) => {
                 let facts = messaging::Facts::of(messaging, role, outcome, connection, remote);
-                common.tell(facts, policy, router, service, red)
+                common.tell(facts, policy, router, service, red, free)
             }
         };
         let Described { name, kind, status, mut attributes } = described?;
@@ -461,6 +469,7 @@ impl Common<'_> {
         router: &mut Router,
         service: &mut Service,
         red: &mut Writer,
+        free: &mut Free,
     ) -> Option<Described> {
         let (mut is_counted, mut is_kept) = (self.is_counted, self.is_kept);
         let (mut is_span, mut is_edge) = (self.is_span, self.is_edge);
@@ -522,7 +531,7 @@ impl Common<'_> {
         let is_unsampled = !self.context.is_sampled();
         let (of_rule, is_left_edge) = (self.settings.features, share == Some(Share::Left));
         red.record(Entry { resource, protocol, outcome, is_unsampled, of_rule, measured, others, is_left_edge });
-        is_kept.then(|| facts.describe(connection, policy))
+        is_kept.then(|| facts.describe(connection, policy, free.take()))
     }
 }
 

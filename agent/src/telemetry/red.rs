@@ -214,7 +214,7 @@ impl Series {
 
     fn is(&self, labels: &Labels<'_>) -> bool {
         let mut mine = self.labels.iter();
-        labels.iter().flatten().all(|(key, label)| mine.next().is_some_and(|(k, l)| k == key && l.is(label)))
+        labels.iter().flatten().all(|(key, label)| mine.next().is_some_and(|(k, l)| is_same(k, key) && l.is(label)))
             && mine.next().is_none()
     }
 
@@ -457,6 +457,11 @@ impl Collected {
 }
 
 /// Seeded per process, as labels come from hostile input.
+/// Whether two names are equal: mostly they are the same one.
+fn is_same(one: &'static str, other: &'static str) -> bool {
+    std::ptr::eq(one, other) || one == other
+}
+
 fn hash(hasher: &DefaultHashBuilder, labels: &Labels<'_>) -> u64 {
     let mut state = hasher.build_hasher();
     for (place, label) in labels.iter().enumerate() {

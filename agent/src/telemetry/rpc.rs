@@ -129,10 +129,9 @@ impl Conventions for Facts {
         ]
     }
 
-    fn describe(self, connection: &ConnectionInfo, policy: &Policy) -> Described {
+    fn describe(self, connection: &ConnectionInfo, policy: &Policy, mut out: Attributes) -> Described {
         let name = self.name(policy);
         let rpc = *self.rpc;
-        let mut out = Attributes::new();
         let name_unknown = rpc.method.is_none();
         out.push(semconv::RPC_SYSTEM_NAME, Value::Static(rpc.system));
         out.push_str(semconv::RPC_METHOD, rpc.method);
@@ -141,7 +140,7 @@ impl Conventions for Facts {
         }
         out.push_int(semconv::HTTP_RESPONSE_STATUS_CODE, rpc.http_status);
         self.server.push(&mut out);
-        endpoint::push_peer(connection, &mut out);
+        endpoint::push_peer(connection, endpoint::address(&connection.remote), &mut out);
         out.push_str(semconv::USER_AGENT_ORIGINAL, rpc.user_agent.map(without_user_info));
         push_end(self.error.map(Error::to_value), self.outcome, &mut out);
         out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);

@@ -116,8 +116,9 @@ pub(crate) fn web_method(path: &str) -> CompactString {
 
 /// Whether a request is a unary Connect call by `GET`: its query says so.
 pub(crate) fn is_connect_get(method: Option<&str>, path: Option<&str>) -> bool {
-    let query = path.filter(|_| method == Some("GET")).and_then(|path| path.split_once('?'));
-    query.is_some_and(|(_, query)| query.split('&').any(|part| part == "connect=v1"))
+    let Some(path) = path.filter(|_| method == Some("GET")) else { return false };
+    let query = memchr::memchr(b'?', path.as_bytes()).and_then(|at| path.get(at + 1..));
+    query.is_some_and(|query| query.split('&').any(|part| part == "connect=v1"))
 }
 
 /// The status code of a unary Connect call, where the HTTP status and the kind of body tell it. A Connect error is
