@@ -54,7 +54,7 @@ impl Told {
             Event::Answered(key, _) => assert!(self.open.contains(&key), "answered, but not open: {key:?}"),
             Event::Finished(key, exchange) => {
                 assert!(self.open.remove(&key), "never opened, or over already: {exchange:?}");
-                self.finished.push((connection.clone(), exchange));
+                self.finished.push((connection.clone(), *exchange));
             }
         }
     }

@@ -150,8 +150,8 @@ pub enum Event {
     Opened(Opened),
     /// The response to a request that has begun does, written by a thread that carries on a unit of work.
     Answered(Key, Thread),
-    /// It is over. What was opened always finishes.
-    Finished(Key, Exchange),
+    /// It is over. What was opened always finishes. In a box, since it goes through many hands.
+    Finished(Key, Box<Exchange>),
 }
 
 impl Event {
@@ -160,7 +160,7 @@ impl Event {
     pub fn finished(self) -> Option<Exchange> {
         match self {
             Self::Opened(_) | Self::Answered(..) => None,
-            Self::Finished(_, exchange) => Some(exchange),
+            Self::Finished(_, exchange) => Some(*exchange),
         }
     }
 }

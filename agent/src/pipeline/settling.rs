@@ -15,7 +15,7 @@ use crate::{
 const HELD_MAX: usize = 20_000;
 
 /// One that is held.
-type Held = (ConnectionInfo, Exchange, Context);
+type Held = (ConnectionInfo, Box<Exchange>, Context);
 
 /// Until when one is held, and a number of its own.
 type At = (u64, u64);
@@ -35,9 +35,9 @@ impl Settling {
         &mut self,
         until_ns: u64,
         connection: &ConnectionInfo,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         context: Context,
-    ) -> Option<Exchange> {
+    ) -> Option<Box<Exchange>> {
         if self.held.len() >= HELD_MAX {
             return Some(exchange);
         }

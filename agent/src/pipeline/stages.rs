@@ -263,7 +263,7 @@ impl Stages {
         }
     }
 
-    fn record_or_hold(&mut self, connection: &ConnectionInfo, exchange: Exchange, context: Context) {
+    fn record_or_hold(&mut self, connection: &ConnectionInfo, exchange: Box<Exchange>, context: Context) {
         let asked = self.ask(exchange.thread.tgid);
         if let Some(exchange) = self.waiting.hold(connection, exchange, context, &asked.service.resource) {
             self.record(connection, exchange, context, &asked.service);
@@ -292,7 +292,13 @@ impl Stages {
         self.release_tail(u64::MAX);
     }
 
-    fn record(&mut self, connection: &ConnectionInfo, exchange: Exchange, mut context: Context, service: &Service) {
+    fn record(
+        &mut self,
+        connection: &ConnectionInfo,
+        exchange: Box<Exchange>,
+        mut context: Context,
+        service: &Service,
+    ) {
         let Service { resource, rule } = service;
         let settings = self.telemetry.settings(rule.as_ref());
         self.tracer.sample(&mut context, settings.sampler.as_ref(), &resource.service_name, exchange.start_ns);

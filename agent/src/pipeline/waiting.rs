@@ -15,7 +15,7 @@ const HELD_MAX: usize = 20_000;
 pub(crate) type Ready = Box<dyn Fn() -> bool + Send>;
 
 /// An exchange that is held.
-pub(super) type Held = (ConnectionInfo, Exchange, Context);
+pub(super) type Held = (ConnectionInfo, Box<Exchange>, Context);
 
 /// What is held, in its order.
 pub(super) struct Waiting {
@@ -33,10 +33,10 @@ impl Waiting {
     pub(super) fn hold(
         &mut self,
         connection: &ConnectionInfo,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         context: Context,
         resource: &Resource,
-    ) -> Option<Exchange> {
+    ) -> Option<Box<Exchange>> {
         if self.until.is_none() || self.held.len() >= HELD_MAX || !awaits_pod(resource) {
             return Some(exchange);
         }
@@ -99,8 +99,8 @@ pub(super) mod tests {
         Resource { attributes, ..Resource::default() }
     }
 
-    pub(in super::super) fn exchange(start_ns: u64) -> Exchange {
-        Exchange {
+    pub(in super::super) fn exchange(start_ns: u64) -> Box<Exchange> {
+        Box::new(Exchange {
             role: Role::Server,
             thread: Thread::default(),
             start_ns,
@@ -113,7 +113,7 @@ pub(super) mod tests {
             pattern: Pattern::RequestResponse,
             operation: Operation::Http(Box::default()),
             inside: Inside::default(),
-        }
+        })
     }
 
     pub(in super::super) fn connection() -> ConnectionInfo {

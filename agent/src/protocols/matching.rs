@@ -161,9 +161,9 @@ impl<K: Copy + Eq + Hash + Ord, T: Kept> ByKey<K, T> {
     }
 
     /// Keeps a request. One that has its key already is given back: it is not answered any more.
-    pub(crate) fn insert(&mut self, key: K, request: T) -> Option<T> {
+    pub(crate) fn insert(&mut self, key: K, request: Box<T>) -> Option<Box<T>> {
         self.bytes += request.bytes();
-        let before = *self.open.insert(key, Box::new(request))?;
+        let before = self.open.insert(key, request)?;
         self.bytes = self.bytes.saturating_sub(before.bytes());
         Some(before)
     }
@@ -261,9 +261,9 @@ mod tests {
         assert!(open.has_room());
         let mut open = ByKey::new(LIMITS);
         assert!(open.has_room_for(&Request(100)) && !open.has_room_for(&Request(101)));
-        assert_eq!(open.insert(1, Request(60)), None);
+        assert_eq!(open.insert(1, Box::new(Request(60))), None);
         assert!(!open.has_room_for(&Request(41)));
-        assert_eq!(open.insert(1, Request(10)), Some(Request(60)));
+        assert_eq!(open.insert(1, Box::new(Request(10))), Some(Box::new(Request(60))));
         assert!(open.has_room_for(&Request(90)) && !open.has_room_for(&Request(91)));
         assert_eq!(open.remove(1), Some(Box::new(Request(10))));
         assert_eq!((open.remove(1), open.len()), (None, 0));
@@ -274,7 +274,7 @@ mod tests {
     fn what_is_selected_comes_in_the_order_of_keys() {
         let mut open = ByKey::new(Limits { requests: 100, bytes: 10_000 });
         for key in (0..50_usize).rev() {
-            open.insert(key, Request(key));
+            open.insert(key, Box::new(Request(key)));
         }
         let odd = open.select(|key, request| (key % 2 == 1).then_some(request.0));
         assert_eq!(odd.len(), 25);

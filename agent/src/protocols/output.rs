@@ -58,7 +58,7 @@ impl Output {
     /// A request is over.
     pub fn finish(&mut self, key: Key, exchange: Exchange) {
         self.keys.give_back(key);
-        self.events.push(Event::Finished(key, exchange));
+        self.events.push(Event::Finished(key, Box::new(exchange)));
     }
 
     /// How many requests were told to be over since the last call of [`Output::drain`].

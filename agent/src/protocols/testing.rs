@@ -24,7 +24,7 @@ impl Told {
                 Event::Answered(key, _) => assert!(self.open.contains(&key), "answered, but not open: {key:?}"),
                 Event::Finished(key, exchange) => {
                     assert!(self.open.remove(&key), "never opened, or over already: {exchange:?}");
-                    self.finished.push(exchange);
+                    self.finished.push(*exchange);
                 }
             }
         }

@@ -119,7 +119,7 @@ pub(crate) struct Metrics {
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
     /// What happened.
-    pub exchange: Exchange,
+    pub exchange: Box<Exchange>,
     /// Over what.
     pub connection: &'a ConnectionInfo,
     /// Of which service instance.
@@ -323,7 +323,7 @@ impl Telemetry {
             inside,
             parent: carried,
             ..
-        } = exchange;
+        } = *exchange;
         // Both ends by the same offset: see `clock`.
         let duration_ns = end_ns.saturating_sub(start_ns);
         let start_unix_ns = self.clock.unix_ns(start_ns);

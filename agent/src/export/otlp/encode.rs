@@ -389,6 +389,8 @@ mod tests {
         trace::v1::{ResourceSpans, Span as SpanProto, Status as StatusProto, span::Link as LinkProto},
     };
 
+    use compact_str::CompactString;
+
     use super::*;
     use crate::{
         export::testing,
@@ -470,11 +472,12 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_right_on_both_sides_of_every_varint_boundary() {
-        for len in [0, 1, 126, 127, 128, 129, 16_383, 16_384, 16_385] {
+    fn texts_of_every_length_read_back_on_both_sides_of_every_varint_boundary_too() {
+        for len in (0..=70).chain([126, 127, 128, 129, 16_383, 16_384, 16_385]) {
             let mut span = testing::span(1);
-            span.name = "n".repeat(len).into();
-            span.attributes = vec![Attribute { key: "k", value: Value::Str("v".repeat(len).into()) }];
+            let text: CompactString = ('a'..='z').cycle().take(len).collect();
+            span.name = text.clone();
+            span.attributes = vec![Attribute { key: "k", value: Value::Str(text) }];
             let request = decode(std::slice::from_ref(&span));
             assert_eq!(request.resource_spans[0].scope_spans[0].spans, [through_structs(&span)], "{len}");
         }

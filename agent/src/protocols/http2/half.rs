@@ -688,7 +688,7 @@ impl Half {
         // A promise is decoded for the table's sake only; its response counts as one without request.
         if block.kind == Kind::Headers {
             let moved = Moved { first_ns: block.first_ns, last_ns: piece.at_ns, thread: block.thread };
-            piece.streams.on_headers(self.side, block.stream, head, moved, block.end_stream, piece.out);
+            piece.streams.on_headers(self.side, block.stream, &mut head, moved, block.end_stream, piece.out);
         }
     }
 }

@@ -240,7 +240,7 @@ impl Session for Http2 {
         };
         let body = http.request_body_bytes;
         let moved = stream::Moved { first_ns: start_ns, last_ns: start_ns, thread };
-        let mut stream = Stream::new(Head::of_upgrade(*http, parent), None, moved, true);
+        let mut stream = Box::new(Stream::new(Head::of_upgrade(*http, parent), None, moved, true));
         stream.on_request_data(body, true);
         self.streams.on_upgraded(key, stream);
     }

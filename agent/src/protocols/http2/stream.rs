@@ -259,7 +259,7 @@ impl Stream {
     }
 
     pub(super) fn into_exchange(
-        mut self,
+        mut self: Box<Self>,
         role: Role,
         outcome: Outcome,
         end_ns: u64,

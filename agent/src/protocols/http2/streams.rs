@@ -125,7 +125,16 @@ impl Streams {
         self.open.iter().all(|(other, stream)| (other == id) != stream.has_response()) && self.open.contains(id)
     }
 
-    pub(super) fn on_headers(&mut self, side: Side, id: u32, head: Head, moved: Moved, end: bool, out: &mut Output) {
+    /// A header block has ended. What is kept of `head` is taken out of it.
+    pub(super) fn on_headers(
+        &mut self,
+        side: Side,
+        id: u32,
+        head: &mut Head,
+        moved: Moved,
+        end: bool,
+        out: &mut Output,
+    ) {
         match (side, self.open.get_mut(id)) {
             (Side::Requests, Some(stream)) => {
                 if end {
@@ -134,7 +143,7 @@ impl Streams {
             }
             (Side::Requests, None) => self.begin(id, head, moved, end, out),
             (Side::Responses, Some(stream)) => {
-                stream.on_response_block(&head, moved, end);
+                stream.on_response_block(head, moved, end);
                 let outcome = end.then(|| stream.ended());
                 if self.doubtful_from.is_some_and(|first| id >= first) {
                     self.on_certain(out);
@@ -147,7 +156,7 @@ impl Streams {
         }
     }
 
-    fn begin(&mut self, id: u32, mut head: Head, moved: Moved, ended: bool, out: &mut Output) {
+    fn begin(&mut self, id: u32, head: &mut Head, moved: Moved, ended: bool, out: &mut Output) {
         // Trailers of a request that is over, or that began before our time. Ids only grow, but what made them grow may
         // have been bytes that looked like a frame.
         let is_trailers = match head.first {
@@ -170,9 +179,9 @@ impl Streams {
         self.last_id = id;
         head.facts.settle(&mut head.http, out.propagation());
         // Even if it cannot be kept, its name has something to teach.
-        let unknown_name = self.names.number(&head);
-        let mut stream = Stream::new(head, unknown_name, moved, ended);
-        if !self.open.has_room_for(&stream) {
+        let unknown_name = self.names.number(head);
+        let mut stream = Box::new(Stream::new(std::mem::take(head), unknown_name, moved, ended));
+        if !self.open.has_room_for(&*stream) {
             self.anomalies.over_limit += 1;
             return;
         }
@@ -183,7 +192,7 @@ impl Streams {
     }
 
     /// The connection was upgraded from HTTP/1, where the first request was read and told.
-    pub(super) fn on_upgraded(&mut self, key: Key, mut stream: Stream) {
+    pub(super) fn on_upgraded(&mut self, key: Key, mut stream: Box<Stream>) {
         stream.key = Some(key);
         (self.first_id, self.last_id, self.since_beginning) = (1, 1, true);
         self.open.insert(1, stream);

@@ -142,7 +142,7 @@ impl Stage {
         self.tracer.sample(&mut context, settings.sampler.as_ref(), "", 1);
         self.telemetry.begin_round();
         let span = self.telemetry.on_record(Record {
-            exchange,
+            exchange: Box::new(exchange),
             connection,
             resource,
             settings: &settings,
