@@ -49,8 +49,10 @@ pub mod begins {
     /// A response. Bits 8 to 15 may say where in it a byte stands (not 0), and bits 16 to 23 which byte: then what comes behind
     /// it is still of the request.
     pub const RESPONSE: u32 = 1;
-    /// A turn of which everything is captured, up to a limit.
+    /// A turn of which everything is captured, up to a limit, where it is moved in the clear.
     pub const WHOLE: u32 = 1 << 1;
+    /// The same in the plaintext of TLS.
+    pub const WHOLE_OF_TLS: u32 = 1 << 4;
     /// What [`MODE_HTTP1_MESSAGES`](super::MODE_HTTP1_MESSAGES) follows.
     pub const HTTP1_MESSAGES: u32 = 1 << 2;
     /// At the beginning of a direction: perhaps what [`MODE_HTTP2_FRAMES`](super::MODE_HTTP2_FRAMES) follows.

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, process::Command, time::Duration};
 
+use rustix::process::Signal;
 use serde_json::json;
 use tests::{
     agent::{Backend, Setup, Watch},
@@ -18,6 +19,7 @@ on_both_backends!(
     frames_fall_over_calls_in_any_way,
     frames_of_an_older_connection_are_followed_once_they_were_found,
     frames_of_an_older_connection_over_tls_are_followed_too,
+    long_answers_on_an_older_connection_wait_for_an_agent_that_is_late,
     many_streams_at_once,
     curl_and_nghttp
 );
@@ -116,6 +118,25 @@ fn older_frames_are_followed(server: &Program, over: &[&str], watch: impl Fn(&[u
             assert!(told.is_none_or(|told| *told == json!(BODY)), "{span:?}");
         }
     }
+}
+
+/// The agent does not get to read anything meanwhile, so that it cannot say that frames are to be followed.
+fn long_answers_on_an_older_connection_wait_for_an_agent_that_is_late(backend: Backend) {
+    const BODY: usize = 20_000;
+    const REQUESTS: usize = 10;
+    let server = Program::python("frames.py", ["serve", "7"]);
+    let mut client = Program::python("frames.py", ["keep", &server.port().to_string()]);
+    let _connected = client.says("ready");
+    let mut watch = Watch::pids(backend, &[client.pid()]);
+    watch.agent.program().signal(Signal::STOP);
+    client.tell(&format!("{REQUESTS} {BODY}"));
+    let _answered = client.says("done ");
+    watch.agent.program().signal(Signal::CONT);
+    let seen = watch.finish(REQUESTS);
+    for span in &seen.spans {
+        assert_attributes(span, &json!({ "http.response.status_code": 200, "beyla.outcome": null }));
+    }
+    assert_eq!(seen.count("http.client.request.duration"), REQUESTS as u64);
 }
 
 /// The stream that a path of `frames.py` names.

@@ -45,7 +45,8 @@ fn beginnings(entry: &Entry) -> impl Iterator<Item = Beginning> {
             (Begins::Response { interim_at, interim }, _) => {
                 begins::RESPONSE | u32::from(interim_at) << 8 | u32::from(interim) << 16
             }
-            (Begins::Whole, _) => begins::WHOLE,
+            (Begins::Whole, _) => begins::WHOLE | begins::WHOLE_OF_TLS,
+            (Begins::WholeInTheClear, _) => begins::WHOLE,
             (Begins::Followed, Mode::Http1Messages) => begins::HTTP1_MESSAGES,
             (Begins::Followed, Mode::Http2Frames) => begins::HTTP2_FRAMES,
             (Begins::Followed, Mode::Turns) => 0,

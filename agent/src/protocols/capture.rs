@@ -54,6 +54,8 @@ pub(crate) enum Begins {
     },
     /// A turn that is captured whole.
     Whole,
+    /// The same, but not in the plaintext of TLS.
+    WholeInTheClear,
     /// What the [mode](Capture::mode) of the protocol follows.
     Followed,
 }

@@ -388,14 +388,6 @@ pub fn send(
             if is_certain(header) {
                 beginning = MESSAGE;
             }
-        } else if may_follow && wants_all(connection, side, what) {
-            connection.flags |= WHOLE << side;
-            connection.budget[side] = WHOLE_LIMIT.load();
-            let is_beyond = copied.head_len < u64::from(len) && len <= WHOLE_LIMIT.load();
-            if is_beyond && is_certain(header) {
-                cold_path();
-                beginning = OF_WHOLE;
-            }
         } else if first_word(scratch) & tls::RECORD_MASK == tls::RECORD_BEGINNING {
             beginning = TLS_RECORD;
         } else if may_follow
@@ -413,6 +405,14 @@ pub fn send(
         {
             cold_path();
             beginning = FRAME;
+        } else if may_follow && wants_all(connection, side, what, header.flags) {
+            connection.flags |= WHOLE << side;
+            connection.budget[side] = WHOLE_LIMIT.load();
+            let is_beyond = copied.head_len < u64::from(len) && len <= WHOLE_LIMIT.load();
+            if is_beyond && is_certain(header) {
+                cold_path();
+                beginning = OF_WHOLE;
+            }
         }
     }
     let used = if beginning == OF_WHOLE { len } else { copied.head_len as u32 };
@@ -431,7 +431,7 @@ pub fn send(
 /// Whether a piece begins a turn that is wanted whole: such as requests without a body, of which there may be many; or, behind
 /// the answer, what is no request. That goes on with a body that was answered before it had come, and whose length is not known.
 #[inline(always)]
-fn wants_all(connection: &mut Connection, side: usize, what: u32) -> bool {
+fn wants_all(connection: &mut Connection, side: usize, what: u32, of: u32) -> bool {
     if connection.flags & TURN == 0 {
         return false;
     }
@@ -442,7 +442,8 @@ fn wants_all(connection: &mut Connection, side: usize, what: u32) -> bool {
         // Less is wanted by whoever runs this.
         return false;
     }
-    what & begins::WHOLE != 0 || is_answered
+    let wanted = if of & flags::TLS == 0 { begins::WHOLE } else { begins::WHOLE_OF_TLS };
+    what & wanted != 0 || is_answered
 }
 
 /// What a record says of a piece besides where it lies and what was copied of it.

@@ -41,15 +41,18 @@ use crate::model::{
 /// The protocol's name.
 pub const NAME: &str = "http2";
 
-/// The client's preface, or the server's SETTINGS, whatever their length.
+/// The client's preface, or the server's SETTINGS, whatever their length. Until a connection that is older than the agent is known to
+/// be one, what begins with a header block is captured as a whole: a frame that begins beyond the budget of a turn would take away the
+/// place of all behind it.
 pub(super) const CAPTURE: Capture = Capture {
     mode: Mode::Http2Frames,
     requests: 8192,
     responses: 8192,
     tails: true,
-    whole: 0,
+    whole: 512 * 1024,
     beginnings: &[
         Beginning::of(*b"PRI ", Begins::Followed),
+        Beginning { bytes: [0, 0, 0, 1], mask: [0xff, 0xc0, 0, 0xff], begins: Begins::WholeInTheClear },
         Beginning { bytes: [0, 0, 0, 4], mask: [0xff, 0xff, 0, 0xff], begins: Begins::Followed },
     ],
 };
