@@ -1,12 +1,24 @@
 //! The fast part of the bed of parents (`cargo xtask parents` has all of it): services whose true trees are known.
 
+use std::process::Command;
+
 use tests::{
-    agent::Backend,
+    agent::{Backend, Setup, Watch},
+    client::Connection,
     need, on_both_backends,
     parents::{Bed, Cell, Pattern, RUNTIMES},
+    program::Program,
+    receiver::Receiver,
+    seen::path,
 };
 
-on_both_backends!(contexts_that_are_passed_on, parents_that_nothing_is_passed_for, parents_by_task, no_parent_is_wrong);
+on_both_backends!(
+    contexts_that_are_passed_on,
+    parents_that_nothing_is_passed_for,
+    parents_by_task,
+    no_parent_is_wrong,
+    a_timer_is_not_taken_for_the_first_request,
+);
 
 /// Rows that start at once.
 const FAST: &[&str] = &[
@@ -99,5 +111,34 @@ fn no_parent_is_wrong(backend: Backend) {
             assert_eq!(wrong, 0, "{name}, {}: {:?}", pattern.name(), verdict.cases);
         }
         bed.stop();
+    }
+}
+
+/// The agent looks at a program when it is watched: its first request is there before it is known that it runs tasks.
+fn a_timer_is_not_taken_for_the_first_request(backend: Backend) {
+    need::root();
+    let python = |source: &str, arguments: &[String]| {
+        Program::start(Command::new(need::python()).arg("-u").arg(need::source(source)).args(arguments))
+    };
+    let back_end = python("sdk/relay.py", &[]);
+    for is_met_by_request in [true, false] {
+        let service = python("timer.py", &[back_end.port().to_string()]);
+        let chosen = if is_met_by_request {
+            ["--port".to_owned(), service.port().to_string()]
+        } else {
+            ["--pid".to_owned(), service.pid().to_string()]
+        };
+        let receiver = Receiver::start();
+        let agent = Setup::with(chosen).backend(backend).to(&receiver).start();
+        let watch = Watch { agent, receiver };
+        assert_eq!(Connection::to(service.port()).get("/first").status, 200);
+        let seen = watch.stop_when(|state| state.spans.len() >= 2);
+        let of = |kind: &str| {
+            seen.spans.iter().find(|span| span.kind == kind).unwrap_or_else(|| panic!("{}", seen.summary()))
+        };
+        let (request, tick) = (of("SERVER"), of("CLIENT"));
+        assert_eq!((path(request), path(tick)), (Some("/first"), Some("/tick")));
+        assert_eq!(tick.parent_span_id, "", "{is_met_by_request}: {tick:?}");
+        assert_eq!(tick.attributes["beyla.parent.evidence"], "none");
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     procs::fs::{FileId, ProcFs},
     runtimes::{Asyncio, Finder, Found, Tokio},
     tls::Probes,
-    trace::Tracer,
+    trace::{Runtime, Tracer},
 };
 
 /// Programs whose event loop is nginx's.
@@ -37,7 +37,17 @@ pub(super) struct Units {
     planned: HashMap<ProcessId, Plan>,
     found: Vec<(ProcessId, Plan)>,
     threaded: Vec<ProcessId>,
+    /// What the trace stage is to be told, in this order.
+    news: Vec<News>,
     probed: HashMap<FileId, Probed>,
+}
+
+/// What the trace stage is to be told of processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    Runtime(ProcessId, Runtime),
+    /// Parent and child.
+    Fork(ProcessId, ProcessId),
 }
 
 /// A file at whose functions there are probes.
@@ -60,6 +70,7 @@ impl Units {
             planned: HashMap::new(),
             found: Vec::new(),
             threaded: Vec::new(),
+            news: Vec::new(),
             probed: HashMap::new(),
         }
     }
@@ -75,8 +86,10 @@ impl Units {
         let name = path.trim_end_matches(" (deleted)").rsplit('/').next().unwrap_or_default();
         if NGINX_NAMES.contains(&name) {
             self.found.push((tgid, Plan { kind: NGINX, ..Plan::default() }));
+            self.news.push(News::Runtime(tgid, Runtime::Other));
         } else if THREADED_NAMES.contains(&name) {
             self.threaded.push(tgid);
+            self.news.push(News::Runtime(tgid, Runtime::Other));
         } else {
             self.due.insert((Instant::now(), tgid));
         }
@@ -84,6 +97,9 @@ impl Units {
 
     /// A process was forked, and goes about its work as its parent does.
     pub(super) fn on_fork(&mut self, parent: ProcessId, child: ProcessId) {
+        if self.looked.contains_key(&parent) {
+            self.news.push(News::Fork(parent, child));
+        }
         if self.planned.contains_key(&parent) {
             self.on_watched(child);
         }
@@ -92,6 +108,7 @@ impl Units {
     /// A process carries out another program, or has ended.
     pub(super) fn on_gone(&mut self, tgid: ProcessId) {
         self.looked.remove(&tgid);
+        self.news.push(News::Runtime(tgid, Runtime::NotRead));
         self.due.retain(|(_, due)| *due != tgid);
         self.found.retain(|(found, _)| *found != tgid);
         if self.planned.remove(&tgid).is_some() {
@@ -106,6 +123,12 @@ impl Units {
     pub(super) fn tell(&mut self, capture: &mut Capture, tracer: &mut Tracer) {
         self.threaded.drain(..).for_each(|tgid| tracer.trust_threads(tgid));
         self.look(capture);
+        for news in self.news.drain(..) {
+            match news {
+                News::Runtime(tgid, runtime) => tracer.set_runtime(tgid, runtime),
+                News::Fork(parent, child) => tracer.on_fork(parent, child),
+            }
+        }
         for (tgid, plan) in self.found.drain(..) {
             if plan == Plan::default() {
                 capture.forget_plan(tgid);
@@ -117,7 +140,7 @@ impl Units {
 
     /// Looks at the processes that are due, and takes up what was found in others.
     fn look(&mut self, capture: &mut Capture) {
-        let Self { finder: Some(finder), looked, due, planned, found, probed, .. } = self else { return };
+        let Self { finder: Some(finder), looked, due, planned, found, news, probed, .. } = self else { return };
         let now = Instant::now();
         while let Some(&(at, tgid)) = due.first()
             && at <= now
@@ -131,6 +154,12 @@ impl Units {
         while let Some((tgid, what)) = finder.next() {
             // It may have ended meanwhile.
             let Some(after) = looked.get_mut(&tgid) else { continue };
+            let runtime = match what {
+                Found::Nothing => Runtime::Other,
+                Found::NotYet => Runtime::MayHaveTasks,
+                Found::Asyncio(..) | Found::Tokio(..) => Runtime::Tasks,
+            };
+            news.push(News::Runtime(tgid, runtime));
             let (plan, probes) = match what {
                 Found::Nothing => continue,
                 // All of it is there from the beginning on.

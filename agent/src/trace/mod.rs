@@ -21,6 +21,7 @@ use std::collections::{VecDeque, hash_map::Entry};
 
 use rustc_hash::FxHashMap;
 
+pub(crate) use self::parents::Runtime;
 use self::{
     ids::Ids,
     joins::{Asked, End, Joins, Request, WAITING_MAX},
@@ -301,6 +302,17 @@ impl Tracer {
         self.parents.trust_threads(tgid);
     }
 
+    /// What is known by now of a process's runtime.
+    pub(crate) fn set_runtime(&mut self, tgid: ProcessId, runtime: Runtime) {
+        self.parents.set_runtime(tgid, runtime);
+    }
+
+    /// A process was forked, with all that its parent has in its memory.
+    pub(crate) fn on_fork(&mut self, parent: ProcessId, child: ProcessId) {
+        let runtime = self.parents.runtime(parent);
+        self.parents.set_runtime(child, runtime);
+    }
+
     /// Whether it is asked which traces have open requests.
     pub(crate) fn count_open(&mut self, counts: bool) {
         self.open_of = counts.then(FxHashMap::default);
@@ -319,6 +331,7 @@ impl Tracer {
     pub(crate) fn on_exit(&mut self, tgid: ProcessId) {
         self.servers.remove(tgid);
         self.sdks.remove(tgid);
+        self.parents.set_runtime(tgid, Runtime::NotRead);
     }
 
     /// A request has begun. `environment`: with what its process was started, which is asked of one that has not answered any request
@@ -399,7 +412,9 @@ impl Tracer {
         }
         if parent.is_none() && cause.is_none() {
             let is_late = self.parents.may_come(opened);
-            let until_ns = self.orphans.on_call(Orphan { opened: *opened, trace_id, span_id }, is_late);
+            let is_doubtful = self.parents.is_doubtful(thread);
+            let orphan = Orphan { opened: *opened, trace_id, span_id, is_doubtful };
+            let until_ns = self.orphans.on_call(orphan, is_late);
             if let Some(until_ns) = until_ns {
                 self.unsettle(trace_id, until_ns);
             }
@@ -703,7 +718,9 @@ impl Tracer {
             |tgid| parents.oldest_unknown_ns(tgid),
             |orphan| {
                 given_up.push(orphan.trace_id);
-                background.push((orphan.opened.thread, orphan.opened.start_ns));
+                if !orphan.is_doubtful {
+                    background.push((orphan.opened.thread, orphan.opened.start_ns));
+                }
             },
         );
         for (thread, start_ns) in background {

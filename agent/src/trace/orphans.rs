@@ -30,6 +30,8 @@ pub(super) struct Orphan {
     pub(super) opened: Opened,
     pub(super) trace_id: TraceId,
     pub(super) span_id: SpanId,
+    /// It may be for a request that was open, though nothing says so.
+    pub(super) is_doubtful: bool,
 }
 
 /// One that waits.

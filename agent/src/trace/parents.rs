@@ -2,7 +2,7 @@
 //!
 //! What proves it, the surest first: the call carries the context that the request came with; it is made by the unit of work (task,
 //! connection of an event loop) that answers the request; by the thread that does nothing else meanwhile; or there is no other
-//! request that it could be for. Where two could be meant, none is.
+//! request that it could be for. Where two could be meant, none is; and where tasks share threads, or may, threads say nothing.
 
 use std::collections::VecDeque;
 
@@ -38,6 +38,23 @@ const UNITS_MAX: usize = 16_384;
 const THREADS_MAX: usize = 16_384;
 /// Processes that are remembered without a request, before those without are forgotten.
 const IDLE_PROCESSES: usize = 4096;
+
+/// Processes whose runtime is remembered; of more, that of all is forgotten.
+const RUNTIMES_MAX: usize = 65_536;
+
+/// What is known of how a process shares its threads among what it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Runtime {
+    /// Nothing yet.
+    #[default]
+    NotRead,
+    /// A language's runtime is there that may come to run tasks on an event loop, or does already.
+    MayHaveTasks,
+    /// Tasks are told apart: what is done by none is done for none that is known.
+    Tasks,
+    /// None whose tasks could be told apart.
+    Other,
+}
 
 /// A request that is being answered.
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +158,8 @@ pub(super) struct Parents {
     /// Those that were known from a response on.
     units: FxHashMap<(ProcessId, u64), Unit>,
     units_order: VecDeque<(ProcessId, u64)>,
+    /// Those that were read.
+    runtimes: FxHashMap<ProcessId, Runtime>,
 }
 
 impl Parents {
@@ -277,6 +296,23 @@ impl Parents {
         self.processes.entry(tgid).or_default().stayed = PROVEN;
     }
 
+    /// What is known by now of a process's runtime.
+    pub(super) fn set_runtime(&mut self, tgid: ProcessId, runtime: Runtime) {
+        if runtime == Runtime::NotRead {
+            self.runtimes.remove(&tgid);
+            return;
+        }
+        if self.runtimes.len() >= RUNTIMES_MAX {
+            self.runtimes.clear();
+        }
+        self.runtimes.insert(tgid, runtime);
+    }
+
+    /// What is known of a process's runtime.
+    pub(super) fn runtime(&self, tgid: ProcessId) -> Runtime {
+        self.runtimes.get(&tgid).copied().unwrap_or_default()
+    }
+
     /// A call has turned out to be made for no request.
     pub(super) fn on_background(&mut self, Thread { tgid, tid, .. }: Thread, start_ns: u64) {
         self.make_room();
@@ -333,20 +369,32 @@ impl Parents {
         if process.open.is_empty() {
             return None;
         }
+        let runtime = self.runtime(tgid);
         let is_past = |at_ns: u64, ago_ns: u64| at_ns == 0 || at_ns.saturating_add(ago_ns) <= start_ns;
         if let Some(of_thread) = self.by_thread.get(&(tgid, tid)).filter(|of_thread| !of_thread.open.is_empty()) {
             let served = self.get(of_thread.open.only()?)?;
-            let is_alone = !process.shares_threads && (served.is_blocking || process.stayed >= PROVEN);
+            let has_threads = matches!(runtime, Runtime::MayHaveTasks | Runtime::Other) && process.stayed >= PROVEN;
+            let is_alone = !process.shares_threads && (served.is_blocking || has_threads);
             // A loop that waits for several sockets at once has other things to do, though none of them waits.
             if is_alone && is_past(of_thread.own_call_ns, BACKGROUND_NS) && is_within(served, start_ns) {
                 return Some((served.key, Evidence::Thread));
             }
         }
         let served = self.get(only(&process.open)?)?;
+        // Who waits for one socket runs no tasks beside; else one of a timer's may be at work.
+        if !served.is_blocking && runtime != Runtime::Other {
+            return None;
+        }
         let is_quiet = is_past(process.ended_ns, AFTERMATH_NS) && is_past(process.background_ns, BACKGROUND_NS);
         // Another thread may be at work of its own.
         let is_sole = is_quiet && served.thread.tid == tid && is_within(served, start_ns);
         is_sole.then_some((served.key, Evidence::SoleRequest))
+    }
+
+    /// Whether a call that seems to be made for nobody may be for a request all the same: what would tell was not read yet.
+    pub(super) fn is_doubtful(&self, Thread { tgid, work, .. }: Thread) -> bool {
+        let has_open = || self.processes.get(&tgid).is_some_and(|process| !process.open.is_empty());
+        work == 0 && self.runtime(tgid) == Runtime::NotRead && has_open()
     }
 }
 

@@ -1,5 +1,6 @@
 mod ends;
 mod late;
+mod runtimes;
 mod sdks;
 
 use super::*;
@@ -33,7 +34,8 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let tracer = Tracer::new(Ids::from_seed([1; 32]), Sampler::default());
+        let mut tracer = Tracer::new(Ids::from_seed([1; 32]), Sampler::default());
+        tracer.set_runtime(ProcessId(1), Runtime::Other);
         Self { tracer, keys: Keys::default(), conns: 0, is_health_check: false, environment: None }
     }
 

@@ -1,0 +1,70 @@
+//! What threads prove depends on what runs on them, and on whether that is known.
+
+use super::*;
+
+/// What says that a call is for the only request, which a process of this runtime has read on the same thread.
+fn says(runtime: Runtime, is_blocking: bool) -> Option<Evidence> {
+    let mut bed = Bed::new();
+    bed.tracer.set_runtime(ProcessId(1), runtime);
+    evidence_of_call(&mut bed, is_blocking, SECOND)
+}
+
+fn evidence_of_call(bed: &mut Bed, is_blocking: bool, at_ns: u64) -> Option<Evidence> {
+    let (conn, back) = (bed.conn(is_blocking), bed.conn(false));
+    let request = bed.open(&conn, Role::Server, thread(1), at_ns);
+    let call = bed.open(&back, Role::Client, thread(1), at_ns + 1);
+    let call = bed.finish(call, at_ns + 2);
+    bed.finish(request, at_ns + 3);
+    call.parent.map(|(_, evidence)| evidence)
+}
+
+#[test]
+fn a_timer_of_a_process_that_may_have_tasks_is_not_taken_for_its_only_request() {
+    let unproven = [Runtime::NotRead, Runtime::MayHaveTasks, Runtime::Tasks].map(|runtime| says(runtime, false));
+    assert_eq!(unproven, [None; 3]);
+    assert_eq!(says(Runtime::Other, false), Some(Evidence::SoleRequest));
+    for runtime in [Runtime::NotRead, Runtime::MayHaveTasks, Runtime::Tasks, Runtime::Other] {
+        assert_eq!(says(runtime, true), Some(Evidence::Thread), "its thread waits for that socket alone: {runtime:?}");
+    }
+}
+
+#[test]
+fn a_call_that_was_made_before_the_runtime_was_read_proves_no_work_of_its_own() {
+    for (runtime, expected) in [(Runtime::NotRead, Some(Evidence::SoleRequest)), (Runtime::Tasks, None)] {
+        let mut bed = Bed::new();
+        bed.tracer.set_runtime(ProcessId(1), runtime);
+        assert_eq!(evidence_of_call(&mut bed, false, SECOND), None);
+        bed.tracer.on_time(5 * SECOND);
+        bed.tracer.set_runtime(ProcessId(1), Runtime::Other);
+        assert_eq!(evidence_of_call(&mut bed, false, 6 * SECOND), expected, "{runtime:?}");
+    }
+}
+
+#[test]
+fn what_was_forked_runs_what_its_parent_runs_until_it_ends() {
+    let mut bed = Bed::new();
+    bed.tracer.set_runtime(ProcessId(1), Runtime::NotRead);
+    bed.tracer.set_runtime(ProcessId(9), Runtime::Other);
+    bed.tracer.on_fork(ProcessId(9), ProcessId(1));
+    assert_eq!(evidence_of_call(&mut bed, false, SECOND), Some(Evidence::SoleRequest));
+    bed.tracer.on_exit(ProcessId(1));
+    assert_eq!(evidence_of_call(&mut bed, false, 5 * SECOND), None);
+}
+
+#[test]
+fn overlapping_requests_that_stayed_on_their_threads_prove_it_only_of_a_runtime_without_tasks() {
+    for (runtime, expected) in [(Runtime::Tasks, None), (Runtime::MayHaveTasks, Some(Evidence::Thread))] {
+        let mut bed = Bed::new();
+        bed.tracer.set_runtime(ProcessId(1), runtime);
+        let (conn, back) = (bed.conn(false), bed.conn(false));
+        for round in 0..20 {
+            let requests = [1, 2].map(|tid| bed.open(&conn, Role::Server, thread(tid), round * 10));
+            for request in requests {
+                bed.finish(request, round * 10 + 5);
+            }
+        }
+        let _request = bed.open(&conn, Role::Server, thread(1), 1000);
+        let call = bed.open(&back, Role::Client, thread(1), 1001);
+        assert_eq!(bed.finish(call, 1002).parent.map(|(_, evidence)| evidence), expected, "{runtime:?}");
+    }
+}
