@@ -68,6 +68,8 @@ pub struct Options {
     pub capture_bytes: u32,
     /// Attach programs that look at nothing, to measure what the hooks cost.
     pub hooks_only: bool,
+    /// Tell the programs how to read which unit of work a thread carries on.
+    pub runtimes: bool,
     /// Read the DNS answers that processes receive.
     pub dns_answers: bool,
     /// How many copies stand behind each program at a tracepoint, for when it is preempted; `None`: as many as this
@@ -120,6 +122,7 @@ impl Default for Options {
             ring_bytes: limits::RING_BYTES,
             capture_bytes: limits::HEAD_MAX,
             hooks_only: false,
+            runtimes: true,
             dns_answers: true,
             is_selective: false,
             chosen_ports: Vec::new(),
@@ -238,6 +241,7 @@ pub struct Capture {
     undecided: UndecidedLosses,
     captures: HashMap<MapData, u64, [u32; 4]>,
     plans: HashMap<MapData, u32, [u64; PLAN_WORDS]>,
+    reads_runtimes: bool,
     /// Most bytes of the beginning of a turn, whatever a protocol needs.
     head_limit: u32,
     counts: PerCpuArray<MapData, u64>,
@@ -291,7 +295,7 @@ impl Capture {
                 }
             }
             all_are_attached(&mut object)?;
-            return Self::with(object, backend, refused, copies, options.head_limit());
+            return Self::with(object, backend, refused, copies, options);
         }
         Err(CaptureError::NoBackend { refused })
     }
@@ -301,8 +305,9 @@ impl Capture {
         backend: Backend,
         refused: Vec<Refusal>,
         standby: Standby,
-        head_limit: u32,
+        options: &Options,
     ) -> Result<Self, CaptureError> {
+        let head_limit = options.head_limit();
         let uprobes = uprobes::How::of(OBJECT, &object);
         let mut map = |name: &'static str| object.take_map(name).ok_or(CaptureError::NoMap { name });
         let wrong = |name| move |_| CaptureError::NoMap { name };
@@ -316,6 +321,7 @@ impl Capture {
             ),
             captures: HashMap::try_from(map("CAPTURES")?).map_err(wrong("CAPTURES"))?,
             plans: HashMap::try_from(map("WORK_PLANS")?).map_err(wrong("WORK_PLANS"))?,
+            reads_runtimes: options.runtimes,
             head_limit,
             counts: PerCpuArray::try_from(map("COUNTS")?).map_err(wrong("COUNTS"))?,
             backend,
@@ -414,6 +420,12 @@ impl Capture {
             .filter(|&(_, policy)| policy == WATCH)
             .map(|(tgid, _)| ProcessId(tgid))
             .collect()
+    }
+
+    /// Whether [`Capture::plan`] is to be told anything.
+    #[must_use]
+    pub const fn reads_runtimes(&self) -> bool {
+        self.reads_runtimes
     }
 
     /// How the unit of work is read that a thread of a process carries on. Gives whether that was taken up.

@@ -323,6 +323,9 @@ pub struct Ebpf {
     pub capture_bytes: u32,
     /// For measurements: the programs are attached, and look at nothing. What they cost then is what the hooks cost.
     pub hooks_only: bool,
+    /// Whether it is read in the memory of watched programs, and at probes in them, which task, or which request of nginx, a thread carries
+    /// on: that tells whose their calls are in asyncio, tokio and nginx.
+    pub runtimes: bool,
     /// How many copies stand behind each program at a tracepoint, 0 to 3: one takes over where a program is preempted, and
     /// the kernel would show nothing to it meanwhile. As many as are needed if not given: 2 from Linux 7.0 on, else none.
     #[schemars(range(max = 3))]
@@ -335,6 +338,7 @@ impl Default for Ebpf {
             ring_buffer_bytes: 8 << 20,
             capture_bytes: ebpf_common::limits::HEAD_MAX,
             hooks_only: false,
+            runtimes: true,
             standby_programs: None,
         }
     }

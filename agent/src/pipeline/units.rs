@@ -121,6 +121,11 @@ impl Units {
 
     /// Tells the kernel side and the trace stage what was found.
     pub(super) fn tell(&mut self, capture: &mut Capture, tracer: &mut Tracer) {
+        if !capture.reads_runtimes() {
+            self.news.clear();
+            self.found.clear();
+            self.due.clear();
+        }
         self.threaded.drain(..).for_each(|tgid| tracer.trust_threads(tgid));
         self.look(capture);
         for news in self.news.drain(..) {

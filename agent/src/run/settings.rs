@@ -376,13 +376,14 @@ fn capture(
         config::Backend::Auto => Backend::ALL.to_vec(),
         named => vec![named.name().parse()?],
     };
-    let Ebpf { ring_buffer_bytes, capture_bytes, hooks_only, standby_programs } = ebpf;
+    let Ebpf { ring_buffer_bytes, capture_bytes, hooks_only, runtimes, standby_programs } = ebpf;
     Ok(capture::Options {
         backends,
         watch_all: false,
         ring_bytes: *ring_buffer_bytes,
         capture_bytes: *capture_bytes,
         hooks_only: *hooks_only,
+        runtimes: *runtimes,
         standby: *standby_programs,
         dns_answers: config.name_resolver.asks(NameOrigin::Rdns),
         is_selective: !config.selection().is_everything(),

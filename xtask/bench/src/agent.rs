@@ -13,6 +13,11 @@ use super::{procfs, sink};
 use xtask::child::{self, Running};
 use xtask::http;
 
+/// An agent whose programs look at nothing.
+pub(crate) const HOOKS_ONLY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/hooks_only.yaml");
+/// One that reads nothing of runtimes.
+pub(crate) const NO_RUNTIMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/no_runtimes.yaml");
+
 /// How an agent is started.
 pub(crate) struct Launch {
     pub(crate) binary: PathBuf,
@@ -51,15 +56,16 @@ pub(crate) struct Counts {
 impl Agent {
     /// Starts the receiver and the agent, and waits until it watches.
     pub(crate) fn start(launch: &Launch, selection: Selection) -> Result<Self> {
-        Self::start_with(launch, selection, false)
+        Self::start_with(launch, selection, None)
     }
 
     /// The same with programs that look at nothing.
     pub(crate) fn start_hooks_only(launch: &Launch, selection: Selection) -> Result<Self> {
-        Self::start_with(launch, selection, true)
+        Self::start_with(launch, selection, Some(HOOKS_ONLY))
     }
 
-    fn start_with(launch: &Launch, selection: Selection, hooks_only: bool) -> Result<Self> {
+    /// The same with a configuration.
+    pub(crate) fn start_with(launch: &Launch, selection: Selection, config: Option<&str>) -> Result<Self> {
         let (listen, sink_address) = (http::free_address()?, http::free_address()?);
         let ourselves = std::env::current_exe().context("cannot find our own program")?;
         let mut command = child::command(ourselves, Some(LOAD_CORE));
@@ -74,8 +80,8 @@ impl Agent {
         }
         command.args(["--endpoint", &format!("http://{sink_address}"), "--protocol", "http/protobuf"]);
         command.args(["--print", "off", "--log-level", "warn", "--listen", &listen.to_string()]).stdout(Stdio::null());
-        if hooks_only {
-            command.args(["--config", concat!(env!("CARGO_MANIFEST_DIR"), "/hooks_only.yaml")]);
+        if let Some(config) = config {
+            command.args(["--config", config]);
         }
         let mut running = Running::start("the agent", &mut command)?;
         running.wait_until(Duration::from_secs(20), || http::get(listen, "/readyz").ok())?;

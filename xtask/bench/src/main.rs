@@ -6,6 +6,7 @@ mod forks;
 mod http2;
 mod measure;
 mod nginx;
+mod parents;
 mod procfs;
 mod report;
 mod scenario;
@@ -25,7 +26,7 @@ use xtask::{build, setup, shell};
 
 #[derive(clap::Args)]
 struct Args {
-    /// What to measure: nginx, tls, h2c, grpc, or forks and scrape (which take of the options only seconds, agent and backend)
+    /// What to measure: nginx, tls, h2c, grpc, or parents, forks and scrape (which take of the options only seconds, agent and backend)
     #[arg(default_value = "nginx")]
     scenario: String,
     /// Pairs of a run without and a run with the agent, per load
@@ -63,6 +64,7 @@ struct Other {
 }
 
 const OTHERS: &[Other] = &[
+    Other { name: parents::NAME, measure: parents::main, least: None },
     Other { name: "forks", measure: forks::main, least: None },
     Other { name: "scrape", measure: scrape::main, least: Some(scrape::LEAST) },
 ];
@@ -131,6 +133,9 @@ fn measure(args: &Args) -> Result<()> {
     setup::ensure_with(packages::BENCH)?;
     if args.scenario == http2::GRPC.name {
         setup::ensure_go()?;
+    }
+    if args.scenario == parents::NAME {
+        setup::ensure_for_parents()?;
     }
     let agent = match &args.agent {
         Some(path) => path.clone(),

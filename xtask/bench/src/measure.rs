@@ -256,7 +256,7 @@ fn trouble(said: &str) -> Option<&str> {
 }
 
 /// About how many requests the load says it made: wrk's `140501 requests in 3.04s`, h2load's `requests: 49856 total`.
-fn requests_said(said: &str) -> u64 {
+pub(crate) fn requests_said(said: &str) -> u64 {
     let number = |line: &str| {
         let line = line.trim();
         let text = line.strip_prefix("requests:").or_else(|| line.contains(" requests in ").then_some(line))?;
@@ -266,10 +266,10 @@ fn requests_said(said: &str) -> u64 {
 }
 
 /// A folder for the server's files, gone when dropped.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let path = std::env::temp_dir().join(format!("beyla-rs-bench-{}", std::process::id()));
         let _was_there = fs::remove_dir_all(&path);
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;

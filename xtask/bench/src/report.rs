@@ -95,7 +95,7 @@ fn share(all: &[(Watched, u64)], part: impl Fn(&Watched) -> u64) -> String {
 }
 
 /// `median (lowest – highest)`.
-fn spread(values: impl Iterator<Item = f64>, digits: usize, unit: &str) -> String {
+pub(crate) fn spread(values: impl Iterator<Item = f64>, digits: usize, unit: &str) -> String {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let (Some(lowest), Some(highest)) = (values.first(), values.last()) else { return String::new() };
