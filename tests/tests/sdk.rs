@@ -4,39 +4,92 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
     process::Command,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use tests::{
+    LONG,
     agent::{self, Backend, Setup, Watch},
     client::Connection,
     need, on_both_backends,
     program::Program,
-    receiver::{ReceivedSpan, Receiver},
+    receiver::{ReceivedSpan, Receiver, State},
 };
 
 on_both_backends!(
     a_chain_of_which_every_second_has_an_sdk_is_one_tree,
+    a_chain_with_node_by_http,
+    a_chain_with_node_by_fetch,
+    a_chain_with_javas_agent_and_tomcat,
+    a_chain_with_javas_agent_and_its_own_server,
+    a_chain_with_gos_sdk,
+    a_chain_with_rusts_sdk,
     what_an_sdk_does_not_describe_is_told,
+    what_only_calls_are_described_of_is_told_to_be_asked,
     what_is_to_be_ignored_or_excluded_is,
 );
 
 /// An SDK waits for so long before it exports, in ms.
 const EXPORT_MS: &str = "1000";
 
+/// Starts a service with an SDK: its name, the port of the next one, where it exports to.
+type Start = fn(&str, Option<u16>, &Receiver) -> Program;
+
+/// Tells an SDK what to do.
+fn start(mut command: Command, name: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
+    command.args(next.map(|port| port.to_string())).env("OTEL_SERVICE_NAME", name);
+    command.env("OTEL_TRACES_EXPORTER", "otlp").env("OTEL_METRICS_EXPORTER", "none").env("OTEL_LOGS_EXPORTER", "none");
+    command.env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf").env("OTEL_BSP_SCHEDULE_DELAY", EXPORT_MS);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", exports_to.http_endpoint());
+    Program::start(&mut command)
+}
+
 /// A program in Python that is instrumented automatically.
 fn instrumented(name: &str, source: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
     let made = need::made("sdk");
     let mut command = Command::new(need::python());
     command.arg(made.join("bin/opentelemetry-instrument")).arg(need::python()).arg("-u");
-    command.arg(need::source("sdk").join(source)).args(next.map(|port| port.to_string()));
-    command.env("PYTHONPATH", &made).env("OTEL_SERVICE_NAME", name);
-    command.env("OTEL_TRACES_EXPORTER", "otlp").env("OTEL_METRICS_EXPORTER", "none").env("OTEL_LOGS_EXPORTER", "none");
-    command.env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf").env("OTEL_BSP_SCHEDULE_DELAY", EXPORT_MS);
-    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", exports_to.http_endpoint());
-    Program::start(&mut command)
+    command.arg(need::source("sdk").join(source)).env("PYTHONPATH", &made);
+    start(command, name, next, exports_to)
+}
+
+fn python(name: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
+    instrumented(name, "shop.py", next, exports_to)
+}
+
+fn node(name: &str, how: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
+    let mut command = Command::new(need::program("node"));
+    command.args(["--require", "@opentelemetry/auto-instrumentations-node/register"]);
+    command.arg(need::source("sdk-node").join("shop.js")).arg(how);
+    // Else it asks the clouds whether they run it.
+    command.env("NODE_PATH", need::made("sdk-node").join("node_modules")).env("OTEL_NODE_RESOURCE_DETECTORS", "env");
+    start(command, name, next, exports_to)
+}
+
+fn java(name: &str, server: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
+    let made = need::made("sdk-java");
+    let libraries = fs::read_dir(made.join("lib")).unwrap().map(|entry| entry.unwrap().path());
+    let is_agent = |path: &PathBuf| path.to_string_lossy().contains("opentelemetry-javaagent");
+    let [agent] = libraries.filter(is_agent).collect::<Vec<_>>().try_into().unwrap();
+    let mut command = Command::new(need::program("java"));
+    command.arg(format!("-javaagent:{}", agent.display())).args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
+    command.arg("-cp").arg(format!("{0}/classes:{0}/lib/*", made.display())).args(["Shop", server]);
+    let program = start(command, name, next, exports_to);
+    // It goes through all classes that are loaded, which takes long on a busy machine.
+    assert!(program.stdout.after(0, "listening ", 4 * LONG).is_some(), "{:?}", program.stderr.so_far());
+    program
+}
+
+fn go(name: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
+    start(Command::new(need::made("sdk-go").join("shop")), name, next, exports_to)
+}
+
+fn rust(name: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
+    start(Command::new(need::built_by_cargo("sdk-rust", "sdk-rust", "")), name, next, exports_to)
 }
 
 /// One without an SDK.
@@ -69,12 +122,41 @@ fn tree<'a>(spans: &'a [(&'a str, &'a ReceivedSpan)]) -> BTreeMap<Told<'a>, BTre
 }
 
 fn a_chain_of_which_every_second_has_an_sdk_is_one_tree(backend: Backend) {
+    is_one_tree(backend, python);
+}
+
+fn a_chain_with_node_by_http(backend: Backend) {
+    is_one_tree(backend, |name, next, exports_to| node(name, "http", next, exports_to));
+}
+
+fn a_chain_with_node_by_fetch(backend: Backend) {
+    is_one_tree(backend, |name, next, exports_to| node(name, "fetch", next, exports_to));
+}
+
+fn a_chain_with_javas_agent_and_tomcat(backend: Backend) {
+    is_one_tree(backend, |name, next, exports_to| java(name, "tomcat", next, exports_to));
+}
+
+fn a_chain_with_javas_agent_and_its_own_server(backend: Backend) {
+    is_one_tree(backend, |name, next, exports_to| java(name, "jdk", next, exports_to));
+}
+
+/// Their SDKs are used by code of the program's own: what they describe is known by what they export.
+fn a_chain_with_gos_sdk(backend: Backend) {
+    is_one_tree(backend, go);
+}
+
+fn a_chain_with_rusts_sdk(backend: Backend) {
+    is_one_tree(backend, rust);
+}
+
+fn is_one_tree(backend: Backend, start: Start) {
     const REQUESTS: usize = 5;
     let collector = Receiver::start();
     let store = plain(None);
-    let back = instrumented("back", "shop.py", Some(store.port()), &collector);
+    let back = start("back", Some(store.port()), &collector);
     let relay = plain(Some(back.port()));
-    let front = instrumented("front", "shop.py", Some(relay.port()), &collector);
+    let front = start("front", Some(relay.port()), &collector);
     let watch = watch(backend, &[&front, &relay, &back, &store], |setup| setup);
     for request in 0..REQUESTS {
         // Flask's server ends each connection.
@@ -82,7 +164,9 @@ fn a_chain_of_which_every_second_has_an_sdk_is_one_tree(backend: Backend) {
         assert_eq!(answer.status, 200);
     }
     // Of each request: front is asked, asks twice; back is asked twice, asks four times.
-    collector.wait_for(|state| state.spans.len() >= 9 * REQUESTS, Duration::from_secs(20)).unwrap();
+    let is_told = |span: &&ReceivedSpan| ["SERVER", "CLIENT"].contains(&span.kind);
+    let told = |state: &State| state.spans.iter().filter(is_told).count();
+    collector.wait_for(|state| told(state) >= 9 * REQUESTS, Duration::from_secs(30)).unwrap();
     let seen = watch.stop_when(|state| state.spans.len() >= 8 * REQUESTS);
     let described = collector.spans();
     let all: Vec<(&str, &ReceivedSpan)> =
@@ -97,8 +181,9 @@ fn a_chain_of_which_every_second_has_an_sdk_is_one_tree(backend: Backend) {
     let (served, fetches) = (("sdk", "back", "SERVER"), ("sdk", "back", "CLIENT"));
     let stored = ("agent", "relay", "SERVER");
     for spans in traces.values() {
-        assert_eq!(spans.len(), 17, "{spans:#?}");
+        let count = spans.iter().filter(|(_, span)| is_told(span)).count();
         let tree = tree(spans);
+        assert_eq!(count, 17, "{tree:#?}");
         assert_eq!(tree[&asked], BTreeSet::from([None]));
         assert_eq!(tree[&asks], BTreeSet::from([Some(asked)]));
         // That of the relay and that of the store, which is the same program.
@@ -107,6 +192,22 @@ fn a_chain_of_which_every_second_has_an_sdk_is_one_tree(backend: Backend) {
         assert_eq!(tree[&served], BTreeSet::from([Some(asks)]), "what came is handed on as it came");
         assert_eq!(tree[&fetches], BTreeSet::from([Some(served)]));
     }
+    // Exemplars name spans that there are: of calls that the SDK describes, its own.
+    let known = |by: &str, trace_id: &str, span_id: &str| {
+        traces
+            .get(trace_id)
+            .is_some_and(|spans| spans.iter().any(|(told, span)| *told == by && span.span_id == span_id))
+    };
+    let mut of_sdk = 0;
+    for point in seen.metrics.iter().filter(|metric| metric.name.starts_with("http.")).flat_map(|metric| &metric.points)
+    {
+        for exemplar in &point.exemplars {
+            let is_of_sdk = known("sdk", &exemplar.trace_id, &exemplar.span_id);
+            assert!(is_of_sdk || known("agent", &exemplar.trace_id, &exemplar.span_id), "{exemplar:?} of {point:?}");
+            of_sdk += usize::from(is_of_sdk);
+        }
+    }
+    assert!(of_sdk > 0, "{:#?}", seen.metrics);
     // What the SDK does not count, the agent does; its exports too.
     assert!(seen.count("http.client.request.duration") > 8 * REQUESTS as u64);
     assert_eq!(seen.count("http.server.request.duration"), 9 * REQUESTS as u64);
@@ -126,6 +227,22 @@ fn what_an_sdk_does_not_describe_is_told(backend: Backend) {
     kinds.sort_unstable();
     assert_eq!(kinds, ["CLIENT", "SERVER"], "{}", seen.summary());
     assert!(seen.spans.iter().all(|span| span.trace_id == "4bf92f3577b34da6a3ce929d0e0e4736"));
+}
+
+/// Code that is its own calls the SDK, for its calls only: each begins a trace.
+fn what_only_calls_are_described_of_is_told_to_be_asked(backend: Backend) {
+    let collector = Receiver::start();
+    let store = plain(None);
+    let mut command = Command::new(need::made("sdk-go").join("shop"));
+    command.env("HANDLER", "bare");
+    let shop = start(command, "shop", Some(store.port()), &collector);
+    let watch = watch(backend, &[&shop], |setup| setup);
+    assert_eq!(Connection::to(shop.port()).get("/x").status, 200);
+    collector.wait_for(|state| state.spans.len() >= 2, Duration::from_secs(20)).unwrap();
+    // It is held until it is over, since there is no other export.
+    let seen = watch.stop_when(|_| true);
+    let kinds: Vec<&str> = seen.spans.iter().map(|span| span.kind).collect();
+    assert_eq!(kinds, ["SERVER"], "{}", seen.summary());
 }
 
 fn what_is_to_be_ignored_or_excluded_is(backend: Backend) {
@@ -157,4 +274,11 @@ fn who_else_instruments_a_process_is_named() {
     let output = agent::command(["survey", "--json", "--port", &port.to_string()]).output().unwrap();
     let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(rows[0]["instrumented_by"], json!(["opentelemetry"]), "{rows:#}");
+    // What is part of the program itself.
+    for start in [go, rust] {
+        let shop = start("shop", None, &collector);
+        let output = agent::command(["survey", "--json", "--port", &shop.port().to_string()]).output().unwrap();
+        let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(rows[0]["instrumented_by"], json!(["opentelemetry"]), "{rows:#}");
+    }
 }

@@ -307,6 +307,40 @@ pub struct Http {
     /// A number that is the same for the same unknown name on the same connection (HPACK entry), where `target` or
     /// `method` is `None` because of it.
     pub unknown_name: Option<u64>,
+    /// Spans that it was seen to export.
+    pub exported_kinds: ExportedKinds,
+}
+
+/// Kinds of spans that were seen to be exported, as OTLP numbers them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExportedKinds(u8);
+
+impl ExportedKinds {
+    /// `SPAN_KIND_SERVER`.
+    pub const SERVER: u64 = 2;
+    /// `SPAN_KIND_CLIENT`.
+    pub const CLIENT: u64 = 3;
+    /// The greatest that there is.
+    const LAST: u64 = 5;
+
+    /// A span of that kind was seen.
+    pub fn add(&mut self, kind: u64) {
+        if (1..=Self::LAST).contains(&kind) {
+            self.0 |= 1 << kind;
+        }
+    }
+
+    /// Whether a span of that kind was seen.
+    #[must_use]
+    pub const fn has(self, kind: u64) -> bool {
+        kind <= Self::LAST && self.0 & 1 << kind != 0
+    }
+
+    /// No span was seen.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 /// A remote procedure call.

@@ -7,11 +7,11 @@ use crate::{
     config::{Sdk, Tail},
     export::SpanSink,
     model::{
-        exchange::{Baggage, Event, Exchange},
+        exchange::{Baggage, Event, Exchange, ExportedKinds, Operation},
         ids::ProcessId,
         net::{ConnectionInfo, Role},
         propagation::{Format, Propagation},
-        span::Span,
+        span::{Kind, Span},
     },
     procs::{ProcessTable, Service},
     telemetry::{Metrics, Record, Telemetry, carries_spans, clock::monotonic_ns, redact::Redactor, route},
@@ -204,7 +204,11 @@ impl Stages {
             Event::Answered(key, thread) => self.tracer.on_answered(key, thread),
             Event::Finished(key, mut exchange) => {
                 if carries_spans(&exchange) {
-                    self.tracer.sdks.on_export(exchange.thread.tgid, exchange.role);
+                    let kinds = match &exchange.operation {
+                        Operation::Http(http) => http.exported_kinds,
+                        _ => ExportedKinds::default(),
+                    };
+                    self.tracer.sdks.on_export(exchange.thread.tgid, exchange.role, kinds);
                 }
                 let context = self.tracer.on_finished(key, &exchange);
                 self.add_environment(&mut exchange, &context);
@@ -316,7 +320,11 @@ impl Stages {
     /// Lets go of spans of which it is known whether their process's SDK has one itself.
     fn release_paired(&mut self, now_ns: u64) {
         let Self { pairing, tracer, .. } = self;
-        for held in pairing.release(now_ns, |tgid| tracer.sdks.of_request(tgid)) {
+        let of = |tgid, kind| match kind {
+            Kind::Server => tracer.sdks.of_request(tgid, now_ns),
+            _ => tracer.sdks.of_own_call(tgid, now_ns),
+        };
+        for held in pairing.release(now_ns, of) {
             self.keep(held.span, &held.context, held.end_ns);
         }
     }

@@ -148,6 +148,7 @@ pub(crate) struct ExecutableCache {
 struct Known {
     language: OnceLock<Option<Language>>,
     tls: OnceLock<Option<TlsLibrary>>,
+    sdk: OnceLock<Option<bool>>,
 }
 
 impl ExecutableCache {
@@ -159,6 +160,11 @@ impl ExecutableCache {
     /// The TLS that is part of the file `id`.
     pub(crate) fn tls(&self, id: FileId, open: impl FnOnce() -> io::Result<File>) -> Option<TlsLibrary> {
         *self.known(id).tls.get_or_init(|| self.look(id, open, tls))
+    }
+
+    /// Whether OpenTelemetry's SDK is part of the file `id`, of a language that compiles it in.
+    pub(crate) fn has_sdk(&self, id: FileId, open: impl FnOnce() -> io::Result<File>) -> bool {
+        self.known(id).sdk.get_or_init(|| self.look(id, open, has_sdk)).unwrap_or_default()
     }
 
     fn look<T>(
@@ -256,10 +262,24 @@ pub(crate) fn tls(file: &File) -> Option<TlsLibrary> {
     })
 }
 
+/// Whether OpenTelemetry's SDK was compiled into a program in Go or Rust: Go keeps a list of what a program was made of, and where in its
+/// source a Rust program may panic is a text in it.
+#[must_use]
+pub(crate) fn has_sdk(file: &File) -> Option<bool> {
+    let sections = Sections::read(file)?;
+    let (range, needle): (_, &[u8]) = if sections.is_go {
+        (sections.go_info?, b"\tgo.opentelemetry.io/otel/sdk\t")
+    } else {
+        (sections.rodata?, b"/opentelemetry_sdk-")
+    };
+    Some(search(file, range, &[needle]).is_some())
+}
+
 /// Where in the file the sections of interest are: offset and length.
 #[derive(Debug, Default)]
 struct Sections {
     is_go: bool,
+    go_info: Option<(u64, u64)>,
     go_names: Option<(u64, u64)>,
     comment: Option<(u64, u64)>,
     rodata: Option<(u64, u64)>,
@@ -288,7 +308,11 @@ impl Sections {
         for section in table.iter() {
             let Some(range) = section.file_range(endian) else { continue };
             match table.section_name(endian, section).unwrap_or_default() {
-                b".go.buildinfo" | b".note.go.buildid" => sections.is_go = true,
+                b".go.buildinfo" => {
+                    sections.is_go = true;
+                    sections.go_info = Some(range);
+                }
+                b".note.go.buildid" => sections.is_go = true,
                 b".gopclntab" | b".data.rel.ro.gopclntab" => {
                     sections.is_go = true;
                     sections.go_names = Some(range);

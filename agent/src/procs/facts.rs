@@ -79,9 +79,13 @@ impl FactsReader {
         });
         let container = self.container(pid);
         let runtime = self.runtime(pid, &exe);
+        let mut instrumentation = Instrumentation::of(&self.proc, pid, &args, runtime.language);
+        if matches!(runtime.language, Some(Language::Go | Language::Rust)) && self.has_sdk(pid) {
+            instrumentation.add_compiled_in();
+        }
         Some(Facts {
             runtime,
-            instrumentation: Instrumentation::of(&self.proc, pid, &args, runtime.language),
+            instrumentation,
             exe: self.share(&exe),
             name: CompactString::from(name),
             env: OtelEnv::of(&self.proc, pid),
@@ -130,6 +134,10 @@ impl FactsReader {
             container,
             ..Facts::default()
         }
+    }
+
+    fn has_sdk(&self, pid: ProcessId) -> bool {
+        self.proc.exe_id(pid).is_some_and(|id| self.executables.has_sdk(id, || self.proc.open_exe(pid)))
     }
 
     /// By the executable's name, by a runtime's library that is mapped (an embedded interpreter, a program's own launcher

@@ -71,6 +71,11 @@ impl Instrumentation {
         Vendor::ALL.into_iter().filter(move |&vendor| self.vendors & 1 << vendor as u8 != 0)
     }
 
+    /// The program's own code uses OpenTelemetry's SDK, which is part of it.
+    pub(super) fn add_compiled_in(&mut self) {
+        self.add(Vendor::Opentelemetry);
+    }
+
     fn add(&mut self, vendor: Vendor) {
         self.vendors |= 1 << vendor as u8;
     }

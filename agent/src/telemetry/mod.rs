@@ -351,8 +351,9 @@ impl Telemetry {
         let is_told = outcome != Outcome::Unseen && !settings.hides_metrics && context.paired != Paired::Excluded;
         let leaves_spans = self.metrics.leaves_spans && service.own_exports.has(Signal::Traces);
         let is_span = is_told && !is_export && !leaves_spans && features.has(Features::ANY_SPAN);
-        // Exemplars name the span that there is.
-        let described_by = carried.filter(|_| role == Role::Client && context.paired == Paired::Described);
+        // Exemplars name the span that there is, and none that may turn out not to be.
+        let is_named = matches!(context.paired, Paired::Described | Paired::Undecided);
+        let described_by = carried.filter(|_| role == Role::Client && is_named);
         let common = Common {
             role,
             outcome,
@@ -493,7 +494,8 @@ impl Common<'_> {
         if let Some(route) = route {
             facts.set_route(route);
         }
-        let own = is_kept.then_some((self.context.trace_id, self.context.span_id));
+        let is_certain = is_kept && self.context.paired == Paired::Alone;
+        let own = is_certain.then_some((self.context.trace_id, self.context.span_id));
         let span = self.described_by.map(|it| (it.trace_id, it.span_id)).or(own);
         let at_unix_ns = self.end_unix_ns;
         let sample = Sample {

@@ -375,7 +375,7 @@ impl Tracer {
             Some(carried) => {
                 let continues = self.parents.continues(thread.tgid, carried);
                 let alone = self.parents.alone(thread.tgid).filter(|alone| alone.trace_id != carried.trace_id);
-                self.sdks.of_call(thread.tgid, carried, continues, alone)
+                self.sdks.of_call(thread.tgid, carried, continues, alone, opened.start_ns)
             }
         };
         let (trace_id, parent, remote) = match (cause, carried) {
@@ -450,11 +450,10 @@ impl Tracer {
             self.met.push(Met { trace_id, span_id, other_end: end.tgid });
         }
         // A client that hands on what it was given stands in between; else what it has written is its own span, or its SDK's.
-        // What is described is not told: its span is the SDK's, by the header.
-        let asked = asked.filter(|asked| {
-            (carried.is_none() || carried == asked.carried) && asked.context.paired != Paired::Described
-        });
-        let paired = self.sdks.of_request(opened.thread.tgid);
+        // What is described is not told, and what may be perhaps not: its span is the SDK's, by the header.
+        let asked = asked
+            .filter(|asked| (carried.is_none() || carried == asked.carried) && asked.context.paired == Paired::Alone);
+        let paired = self.sdks.of_request(opened.thread.tgid, start_ns);
         let (trace_id, parent, remote) = match (asked, carried) {
             (Some(Asked { context, .. }), _) => {
                 (context.trace_id, Some((context.span_id, Evidence::Connection)), context.remote)

@@ -1,14 +1,16 @@
 //! Processes that describe themselves, by an SDK of OpenTelemetry: what it describes is not told a second time.
 //!
-//! That there is one is known before it exports anything, by what put it there. What it describes is known by what it does: a call that
-//! carries a context of its own, made for it, has a span; and where the trace that a request came with goes on in such calls, the
-//! request has one. What is not certainly described is told.
+//! That there is one is known before it exports anything, by what put it there, or by what the program was made of. What it describes
+//! is known by what it does: a call that carries a context of its own, made for it, has a span; where the trace that a request came with
+//! goes on in such calls, the request has one; and so do those of a process that is seen to export spans of their kind. What is not
+//! certainly described is told.
 
 use rustc_hash::FxHashMap;
 
 use crate::{
     config::Sdk,
     model::{
+        exchange::ExportedKinds,
         ids::ProcessId,
         net::Role,
         trace_context::{SpanId, TraceId, TraceParent},
@@ -19,6 +21,10 @@ use crate::{
 const CALLS: usize = 8;
 /// So often it is asked at most what is known of a process: others come and go all the time.
 const ASK_EVERY_NS: u64 = 1_000_000_000;
+/// Of a process that has an SDK, and has exported nothing for so long, nothing is held back: it has nobody to export to.
+const SILENT_NS: u64 = 60_000_000_000;
+/// So many exports in which there was nothing of a kind, or nothing could be read: spans of that kind are not held back any more.
+const FRUITLESS: u8 = 3;
 /// Processes that are remembered; of more, what was learnt of all is forgotten.
 const PROCESSES_MAX: usize = 16_384;
 
@@ -54,8 +60,12 @@ struct Process {
     /// As of how many changes of processes, and when it was asked.
     changes: u64,
     asked_ns: u64,
+    /// When it was asked first.
+    since_ns: u64,
     facts: Facts,
     exports: bool,
+    /// Exports without spans of requests, and of calls.
+    fruitless: [u8; 2],
     /// It takes in what others export: a gateway.
     forwards: bool,
     /// Whether requests are described, once that is known.
@@ -71,13 +81,22 @@ impl Process {
         self.facts.has_sdk || self.exports && !self.forwards
     }
 
-    fn of_request(&self) -> Paired {
+    /// Whether it may turn out that spans of requests (0) or calls (1) are described.
+    fn may_describe(&self, what: usize, now_ns: u64) -> bool {
+        if self.forwards && !self.facts.is_automatic {
+            return false;
+        }
+        let is_heard = self.exports || now_ns < self.since_ns.saturating_add(SILENT_NS);
+        is_heard && (self.facts.is_automatic || self.facts.has_sdk && self.fruitless[what] < FRUITLESS)
+    }
+
+    fn of_request(&self, now_ns: u64) -> Paired {
         match (self.facts.policy, self.requests) {
             (Sdk::Ignore, _) => Paired::Alone,
             (Sdk::Exclude, _) => self.excluded(),
             // Others have their own places to tell of it.
             (Sdk::Pair, Some(true)) if self.has_sdk() => Paired::Described,
-            (Sdk::Pair, None) if self.facts.is_automatic => Paired::Undecided,
+            (Sdk::Pair, None) if self.may_describe(0, now_ns) => Paired::Undecided,
             (Sdk::Pair, _) => Paired::Alone,
         }
     }
@@ -87,11 +106,12 @@ impl Process {
     }
 
     /// Of a call with a context of its own.
-    fn of_call(&self) -> Paired {
+    fn of_call(&self, now_ns: u64) -> Paired {
         match self.facts.policy {
             Sdk::Ignore => Paired::Alone,
             Sdk::Exclude => self.excluded(),
             Sdk::Pair if self.facts.is_automatic || self.has_sdk() && self.has_call_spans => Paired::Described,
+            Sdk::Pair if self.may_describe(1, now_ns) => Paired::Undecided,
             Sdk::Pair => Paired::Alone,
         }
     }
@@ -128,21 +148,34 @@ impl Sdks {
         if process.facts != facts {
             // Another program, or it is known better now.
             let requests = process.requests.or(facts.describes_all.then_some(true));
-            *process = Process { facts, requests, exports: process.exports, ..Process::default() };
+            *process = Process { facts, requests, exports: process.exports, since_ns: now_ns, ..Process::default() };
         }
         (process.changes, process.asked_ns) = (changes, now_ns);
     }
 
-    /// A process has sent, or received, what an SDK exports.
-    pub(crate) fn on_export(&mut self, tgid: ProcessId, role: Role) {
+    /// A process has sent, or received, what an SDK exports: spans of these kinds, as far as they were read.
+    pub(crate) fn on_export(&mut self, tgid: ProcessId, role: Role, kinds: ExportedKinds) {
         let Some(process) = self.by_process.get_mut(&tgid) else { return };
         match role {
-            Role::Server => process.forwards = true,
+            Role::Server => {
+                if !process.forwards && !process.facts.is_automatic {
+                    // What it has exported was others' spans.
+                    (process.requests, process.has_call_spans) = (None, false);
+                }
+                process.forwards = true;
+            }
             Role::Client => {
                 process.exports = true;
+                let kinds = if process.forwards { ExportedKinds::default() } else { kinds };
                 // It has something to tell, and was not seen to leave what it is asked alone.
-                if process.facts.is_automatic {
+                if process.facts.is_automatic || kinds.has(ExportedKinds::SERVER) {
                     process.requests = process.requests.or(Some(true));
+                }
+                process.has_call_spans |= kinds.has(ExportedKinds::CLIENT);
+                for (fruitless, kind) in
+                    process.fruitless.iter_mut().zip([ExportedKinds::SERVER, ExportedKinds::CLIENT])
+                {
+                    *fruitless = if kinds.has(kind) { 0 } else { fruitless.saturating_add(1) };
                 }
             }
         }
@@ -150,8 +183,14 @@ impl Sdks {
 
     /// What is made of a request of a process, as far as that is known by now.
     #[must_use]
-    pub(crate) fn of_request(&self, tgid: ProcessId) -> Paired {
-        self.by_process.get(&tgid).map_or(Paired::Alone, Process::of_request)
+    pub(crate) fn of_request(&self, tgid: ProcessId, now_ns: u64) -> Paired {
+        self.by_process.get(&tgid).map_or(Paired::Alone, |process| process.of_request(now_ns))
+    }
+
+    /// What is made of a call of a process with a context of its own, as far as that is known by now.
+    #[must_use]
+    pub(crate) fn of_own_call(&self, tgid: ProcessId, now_ns: u64) -> Paired {
+        self.by_process.get(&tgid).map_or(Paired::Alone, |process| process.of_call(now_ns))
     }
 
     /// A call that carries nothing, or what its request came with.
@@ -168,6 +207,7 @@ impl Sdks {
         carried: TraceParent,
         continues: bool,
         alone: Option<TraceParent>,
+        now_ns: u64,
     ) -> Paired {
         let Some(process) = self.by_process.get_mut(&tgid) else { return Paired::Alone };
         if continues {
@@ -186,7 +226,7 @@ impl Sdks {
             }
             process.next = (process.next + 1) % CALLS;
         }
-        process.of_call()
+        process.of_call(now_ns)
     }
 
     /// A process has ended.

@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 10] = [
+const RUNTIMES: [Runtime; 13] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -60,6 +60,9 @@ const RUNTIMES: [Runtime; 10] = [
     Runtime { name: "collector", made_from: &["go.mod", "go.sum", "main.go"], commands: collector, of: Of::Tests },
     Runtime { name: "java", made_from: &["pom.xml", "Orders.java", "Web.java"], commands: java, of: Of::Tests },
     Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
+    Runtime { name: "sdk-node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
+    Runtime { name: "sdk-java", made_from: &["pom.xml", "Shop.java"], commands: java_with_sdk, of: Of::Tests },
+    Runtime { name: "sdk-go", made_from: &["go.mod", "go.sum", "main.go"], commands: go_with_sdk, of: Of::Tests },
     Runtime { name: "parents/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Parents },
     Runtime {
         name: "parents/node",
@@ -223,12 +226,22 @@ fn go_alone(from: &Path, to: &Path) -> Vec<Command> {
     vec![build]
 }
 
+fn go_with_sdk(from: &Path, to: &Path) -> Vec<Command> {
+    let mut build = program("go");
+    build.current_dir(from).args(["build", "-o"]).arg(to.join("shop")).arg(".");
+    vec![build]
+}
+
 fn java(from: &Path, to: &Path) -> Vec<Command> {
     java_with_libraries(from, to, &["Orders.java", "Web.java"])
 }
 
 fn java_of_parents(from: &Path, to: &Path) -> Vec<Command> {
     java_with_libraries(from, to, &["Parents.java", "Servers.java"])
+}
+
+fn java_with_sdk(from: &Path, to: &Path) -> Vec<Command> {
+    java_with_libraries(from, to, &["Shop.java"])
 }
 
 fn java_with_libraries(from: &Path, to: &Path, sources: &[&str]) -> Vec<Command> {

@@ -45,6 +45,24 @@ fn a_go_program_is_recognised_by_its_sections() {
 }
 
 #[test]
+fn an_sdk_that_is_compiled_in_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let build = |section: &str, text: &str| {
+        let source = format!("{section} const char text[] = \"{text}\"; int main(){{return 0;}}");
+        compile(dir.path(), &source, &["cc", "-o", "out", "x.c"])
+    };
+    let go = "__attribute__((section(\".go.buildinfo\")))";
+    for (section, text, expected) in [
+        (go, "dep\\tgo.opentelemetry.io/otel/sdk\\tv1.47.0\\th1:", true),
+        (go, "dep\\tgo.opentelemetry.io/otel\\tv1.47.0\\th1:", false),
+        ("", "index-1/opentelemetry_sdk-0.33.1/src/trace/span.rs", true),
+        ("", "index-1/opentelemetry-0.33.1/src/trace/span.rs", false),
+    ] {
+        assert_eq!(has_sdk(&build(section, text)), Some(expected), "{text}");
+    }
+}
+
+#[test]
 fn a_tls_library_linked_in_is_found_by_its_functions() {
     let dir = tempfile::tempdir().unwrap();
     let source = "int SSL_write(){return 0;} int main(){return SSL_write();}";

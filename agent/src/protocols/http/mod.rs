@@ -2,10 +2,12 @@
 //! No protocol by itself.
 
 mod context;
+mod exported;
 mod facts;
 mod field;
 
 pub(crate) use self::{
+    exported::{exports_spans, kinds_of},
     facts::{Answer, Call, HeaderFacts, append, take_text, text},
     field::Field,
 };

@@ -18,7 +18,7 @@ use crate::{
     },
     protocols::{
         Anomalies, Chunk, End, Handover, Interest, Output, Recognition, Session,
-        http::{Answer, Call},
+        http::{Answer, Call, exports_spans, kinds_of},
         matching::{InOrder, Kept, Limits},
     },
 };
@@ -39,6 +39,8 @@ pub(super) struct Http1 {
     left_out_head: bool,
     /// Number of the request whose body is read.
     body_of: u64,
+    /// What it begins with tells of spans.
+    carries_spans: bool,
     /// It expects a `100 Continue`, and neither that nor a byte of its body has come.
     awaits_continue: bool,
     /// The response that is read is the first request's.
@@ -154,6 +156,7 @@ impl Http1 {
             open: InOrder::new(LIMITS),
             left_out_head: false,
             body_of: u64::MAX,
+            carries_spans: false,
             awaits_continue: false,
             answering: false,
             stray: false,
@@ -180,6 +183,9 @@ impl Http1 {
         let mut rest = bytes;
         while !rest.is_empty() {
             let moment = moment.behind((bytes.len() - rest.len()) as u64);
+            if self.carries_spans {
+                self.on_exported(rest);
+            }
             let used = match self.requests.bytes(rest, at_start, moment) {
                 Step::More => {
                     self.on_request_body_begun();
@@ -205,7 +211,18 @@ impl Http1 {
         }
     }
 
+    /// A body begins by which a client exports its spans: what was captured of it.
+    fn on_exported(&mut self, bytes: &[u8]) {
+        self.carries_spans = false;
+        if matches!(self.requests.place, Place::Body { .. })
+            && let Some(open) = self.open.get_mut(self.body_of)
+        {
+            open.http.exported_kinds = kinds_of(bytes);
+        }
+    }
+
     fn on_request_gap(&mut self, count: u64, lost: bool, moment: Moment, out: &mut Output) {
+        self.carries_spans = false;
         match self.requests.gap(count) {
             // Where framing is lost already, capture is taken to begin with each head, loss is not.
             Gap::Within if lost && matches!(self.requests.place, Place::Seek(_)) => self.on_missed_request(moment, out),
@@ -254,6 +271,7 @@ impl Http1 {
         facts.settle(&mut http, out.propagation());
         let (parent, call) = (facts.parent(), facts.call(&http, false));
         http.headers_truncated = cut;
+        self.carries_spans = self.role == Role::Client && exports_spans(&http);
         let connects = http.method.as_deref() == Some("CONNECT");
         let (place, length) = request_body(&framing, connects, cut);
         self.requests.set(place);
