@@ -1,6 +1,7 @@
 //! The user side of beyla-rs: what the kernel side saw becomes spans and metrics, stage by stage. Each module imports
 //! only what stands above it here (and of [`protocols`], [`conn`] only the registry).
 
+mod api;
 mod capture;
 pub mod cli;
 mod config;
@@ -17,6 +18,7 @@ mod recording;
 pub mod run;
 mod runtimes;
 mod server;
+mod store;
 mod sys;
 mod telemetry;
 mod tls;

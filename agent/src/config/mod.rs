@@ -25,6 +25,7 @@ mod scalar;
 mod schema;
 mod show;
 mod stability;
+mod store;
 mod validate;
 mod watch;
 mod yaml;
@@ -63,6 +64,7 @@ pub(crate) use ports::{Pids, Ports};
 pub(crate) use routes::{IgnoreMode, Routes, ServiceRoutes, Unmatched};
 pub(crate) use sampler::{HealthChecks, Sampler, SamplerName, Sampling, Tail};
 pub(crate) use schema::schema;
+pub(crate) use store::{Api, Store, Token};
 pub(crate) use watch::{Changes, watch};
 
 use crate::model::propagation::{self, Format, Propagation};
@@ -112,6 +114,10 @@ pub struct Config {
     pub prometheus_export: PrometheusExport,
     /// Address of `/metrics`, `/healthz` and `/readyz`, or `off`.
     pub listen: Listen,
+    /// What the agent remembers for its web page and its API.
+    pub store: Store,
+    /// Who may ask it.
+    pub api: Api,
     /// How spans are printed; not given: `text` if no OTLP endpoint is set, else `off`.
     pub print: Option<Print>,
     /// How other sides of requests are named.
@@ -161,6 +167,8 @@ impl Default for Config {
             exporters: Exporters::default(),
             prometheus_export: PrometheusExport::default(),
             listen: Listen::On((std::net::Ipv4Addr::LOCALHOST, 9464).into()),
+            store: Store::default(),
+            api: Api::default(),
             print: None,
             name_resolver: NameResolver::default(),
             telemetry: Telemetry::default(),

@@ -4,6 +4,8 @@ use super::node::{Node, Value};
 
 /// Maps whose values can be credentials.
 const HIDDEN: &[&str] = &["headers"];
+/// Keys whose value is one.
+const SECRET: &[&str] = &["token"];
 
 pub(crate) fn show(tree: &Node) -> String {
     let mut out = String::new();
@@ -40,6 +42,9 @@ fn entry(out: &mut String, name: &str, node: &Node, depth: usize) {
                     item(out, child, depth + 1);
                 }
             }
+        }
+        Value::Scalar { .. } if SECRET.contains(&name.as_str()) => {
+            out.push_str(&format!("{indent}{name}: \"***\"  # {}\n", node.origin));
         }
         _ => out.push_str(&format!("{indent}{name}: {}  # {}\n", inline(node), node.origin)),
     }

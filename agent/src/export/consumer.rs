@@ -4,8 +4,11 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use tokio::{runtime::Handle, time::Instant};
 
-use super::{TransportError, config::ExportConfig, console::Console, ledger::Ledger, otlp};
-use crate::model::{self_metric::SelfMetric, span::Span};
+use super::{TransportError, config::ExportConfig, console::Console, kept::Keeper, ledger::Ledger, otlp};
+use crate::{
+    model::{self_metric::SelfMetric, span::Span},
+    store::Store,
+};
 
 /// A future of a consumer, which lives as long as that.
 pub(super) type Pending<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -41,6 +44,11 @@ pub(super) trait SpanConsumer: Send + Sync {
         None
     }
 
+    /// Whether what it takes is told to somebody: those that only remember keep no agent running.
+    fn tells(&self) -> bool {
+        true
+    }
+
     /// Whether it still works.
     fn is_alive(&self) -> bool {
         true
@@ -59,11 +67,16 @@ pub(super) trait SpanConsumer: Send + Sync {
 ///
 /// # Errors
 /// Certificate files that cannot be used.
-pub(super) fn start_all(config: &ExportConfig, runtime: &Handle) -> Result<Vec<Arc<dyn SpanConsumer>>, TransportError> {
+pub(super) fn start_all(
+    config: &ExportConfig,
+    runtime: &Handle,
+    store: Option<Arc<Store>>,
+) -> Result<Vec<Arc<dyn SpanConsumer>>, TransportError> {
     let mut consumers: Vec<Arc<dyn SpanConsumer>> = Vec::new();
     for to in &config.traces {
         consumers.push(Arc::new(otlp::Spans::start(to, config, runtime)?));
     }
     consumers.extend(Console::start(config.print).map(|it| Arc::new(it) as Arc<dyn SpanConsumer>));
+    consumers.extend(store.map(|store| Arc::new(Keeper::new(store)) as Arc<dyn SpanConsumer>));
     Ok(consumers)
 }

@@ -19,11 +19,13 @@ pub enum Fate {
     DroppedSpoolDamaged,
     /// It is in the spool, for the next agent.
     LeftInSpool,
+    /// The store had to leave some out, so that the others of the last minutes find room.
+    ThinnedOut,
 }
 
 impl Fate {
     /// All of them, in the order of [`Ledger::counts`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Sent,
         Self::Rejected,
         Self::DroppedQueueFull,
@@ -32,6 +34,7 @@ impl Fate {
         Self::DroppedSpoolFull,
         Self::DroppedSpoolDamaged,
         Self::LeftInSpool,
+        Self::ThinnedOut,
     ];
 
     /// Value of the attribute `outcome`.
@@ -46,6 +49,7 @@ impl Fate {
             Self::DroppedSpoolFull => "dropped_spool_full",
             Self::DroppedSpoolDamaged => "dropped_spool_damaged",
             Self::LeftInSpool => "left_in_spool",
+            Self::ThinnedOut => "thinned_out",
         }
     }
 }
@@ -85,7 +89,8 @@ impl Ledger {
     /// Items lost, whatever the reason.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.counts.iter().sum::<u64>() - self.count(Fate::Sent) - self.count(Fate::LeftInSpool)
+        let not_lost = [Fate::Sent, Fate::LeftInSpool, Fate::ThinnedOut].map(|outcome| self.count(outcome));
+        self.counts.iter().sum::<u64>() - not_lost.iter().sum::<u64>()
     }
 
     /// New items wait.

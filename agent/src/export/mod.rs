@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod console;
 mod consumer;
 mod health;
+mod kept;
 pub(crate) mod ledger;
 mod otlp;
 mod prometheus;
@@ -33,6 +34,7 @@ use crate::{
         span::{Resource, Span},
     },
     server::Server,
+    store::Store,
     telemetry::wanted::Reader,
 };
 
@@ -73,6 +75,17 @@ fn collect_updated(sources: &[Arc<dyn MetricSource>], ttl: Duration) -> (u64, Ve
 pub const OTLP: &str = "otlp";
 /// The same, of standard output.
 pub(crate) const CONSOLE: &str = "console";
+/// The same, of what the agent remembers itself.
+pub(crate) const STORE: &str = "store";
+
+/// What the agent remembers itself, and the pages that show it; made of the metrics that it tells of itself.
+pub struct Remembered {
+    pub(crate) store: Arc<Store>,
+    pub(crate) pages: Box<dyn FnOnce(Vec<Arc<dyn MetricSource>>) -> Pages + Send>,
+}
+
+/// For each address of [`ExportConfig::listen`], in their order.
+pub(crate) type Pages = Vec<axum::Router>;
 
 /// The running exporters.
 pub struct Exporters {
@@ -116,8 +129,10 @@ impl Exporters {
         runtime: &Handle,
         mut sources: Vec<Arc<dyn MetricSource>>,
         agent: Arc<Resource>,
+        remembered: Option<Remembered>,
     ) -> Result<Self, TransportError> {
-        let consumers: Arc<[_]> = consumer::start_all(config, runtime)?.into();
+        let store = remembered.as_ref().map(|remembered| Arc::clone(&remembered.store));
+        let consumers: Arc<[_]> = consumer::start_all(config, runtime, store)?.into();
         let points: Vec<_> = config.metrics.iter().map(|to| (to.endpoint.to_string().into(), Arc::default())).collect();
         let counters = Arc::new(Counters::new(agent, Arc::clone(&consumers), points.clone()));
         sources.push(Arc::clone(&counters) as _);
@@ -132,13 +147,16 @@ impl Exporters {
         let printed_metrics = config
             .print_metrics
             .then(|| console::Metrics::start(config.metric_interval, runtime, read_by(Reader::Console)));
+        let of_itself = sources.iter().filter(|source| !source.is_of_requests()).cloned().collect();
+        let mut pages = remembered.map(|remembered| (remembered.pages)(of_itself)).unwrap_or_default().into_iter();
         let mut sources = read_by(Reader::Prometheus);
         let shown = &config.prometheus;
         sources.retain(|source| shown.has_requests || !source.is_of_requests());
-        let routes = prometheus::routes(&shown.path, sources, shown.ttl)
-            .merge(health::routes(Arc::clone(&readiness)))
-            .fallback(nothing_here(&shown.path));
-        let servers = config.listen.iter().filter_map(|&listen| Server::start(listen, runtime, routes.clone()));
+        let routes = prometheus::routes(&shown.path, sources, shown.ttl).merge(health::routes(Arc::clone(&readiness)));
+        let servers = config.listen.iter().filter_map(|&listen| {
+            let routes = pages.next().map_or_else(|| routes.clone(), |pages| routes.clone().merge(pages));
+            Server::start(listen, runtime, routes.fallback(nothing_here(&shown.path)))
+        });
         let servers = servers.collect();
         Ok(Self { sink: SpanSink { consumers, counters }, metrics, printed_metrics, servers, readiness })
     }
@@ -173,10 +191,11 @@ impl Exporters {
 
     /// Waits until spans are told to nobody any more (`| head`), where they and nothing else are told; else for ever.
     pub async fn reader_gone(&self) {
-        if !self.metrics.is_empty() || self.sink.consumers.is_empty() {
+        let mut telling = self.sink.consumers.iter().filter(|consumer| consumer.tells()).peekable();
+        if !self.metrics.is_empty() || telling.peek().is_none() {
             return std::future::pending().await;
         }
-        for consumer in self.sink.consumers.iter() {
+        for consumer in telling {
             consumer.unheard().await;
         }
     }

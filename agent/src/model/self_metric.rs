@@ -99,7 +99,7 @@ list! {
     EXPORT_QUEUE_BYTES UpDownCounter "beyla_rs.export.queue.bytes" "By" ["endpoint"]
         "Bytes of spans that wait for the OTLP receiver or are under way.";
     EXPORT_QUEUE_LIMIT Gauge "beyla_rs.export.queue.limit" "By" ["consumer"]
-        "Most bytes of spans that may wait for a consumer: `otlp`, `console`.";
+        "Most bytes of spans that may wait for a consumer: `otlp`, `console`, `store`.";
     EXPORT_SPOOL_SPANS UpDownCounter "beyla_rs.export.spool.spans" "{span}" ["endpoint"]
         "Spans that wait on disk for the OTLP receiver; only where `export.spool.dir` is set, as is the next.";
     EXPORT_SPOOL_BYTES UpDownCounter "beyla_rs.export.spool.bytes" "By" ["endpoint"]
@@ -110,6 +110,10 @@ list! {
         "Spans to be printed, by what became of them.";
     PRINT_QUEUE_BYTES UpDownCounter "beyla_rs.print.queue.bytes" "By" []
         "Bytes of spans that wait to be printed.";
+    STORE_SPANS Counter "beyla_rs.store.spans" "{span}" ["outcome"]
+        "Spans given to the agent's own store, by what became of them: `sent` are those that it took.";
+    STORE_BYTES UpDownCounter "beyla_rs.store.bytes" "By" []
+        "Bytes that the store takes, series too; at most `store.memory`.";
 }
 
 impl SelfMetric {

@@ -217,7 +217,10 @@ mod tests {
             listen: Vec::new(),
             ..ExportConfig::default()
         };
-        let exporters = Exporters::start(&everything, &tokio::runtime::Handle::current(), Vec::new(), agent).unwrap();
+        let store = Arc::new(crate::store::Store::new(1 << 20, None));
+        let remembered = crate::export::Remembered { store, pages: Box::new(|_| Vec::new()) };
+        let runtime = tokio::runtime::Handle::current();
+        let exporters = Exporters::start(&everything, &runtime, Vec::new(), agent, Some(remembered)).unwrap();
         let mut told = gauges.collect(0);
         told.extend(exporters.counters().collect(0));
         let mut told: Vec<&str> = told.iter().map(|metric| metric.name).collect();

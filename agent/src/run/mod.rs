@@ -7,6 +7,7 @@ mod log;
 mod metadata;
 mod permission;
 mod reload;
+mod remember;
 mod selection;
 mod settings;
 mod survey;

@@ -2,11 +2,12 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use anyhow::Context as _;
 use compact_str::CompactString;
 use thiserror::Error;
 
@@ -84,6 +85,8 @@ pub(super) struct Settings {
     /// How often it is looked at what processes use.
     pub(super) process_interval: Duration,
     pub(super) metadata: metadata::Settings,
+    /// What the agent remembers itself; `None`: nothing.
+    pub(super) store: Option<StoreSettings>,
     /// How long the agent runs, if not until it is told to stop.
     pub(super) duration: Option<Duration>,
     /// How long stopping may take.
@@ -130,6 +133,8 @@ impl Settings {
             sdk_disabled: _,
             prometheus_export,
             listen,
+            store,
+            api: config::Api { token, token_file },
             name_resolver,
             telemetry: config::Telemetry { naming, cardinality_limit },
             processes: config::Processes { interval: process_interval },
@@ -271,6 +276,7 @@ impl Settings {
                             wanted(prometheus_features, prometheus_self_references),
                             wanted(&None, prometheus_self_references),
                         ],
+                        has_store: has_store(config, store),
                     },
                     span_names: *metric_span_names_limit as usize,
                     watched_clients: watched_clients.clone(),
@@ -328,9 +334,49 @@ impl Settings {
                 names: sources.clone(),
             },
             process_interval: process_interval.0,
+            store: has_store(config, store).then(|| StoreSettings {
+                memory: usize::try_from(store.memory).unwrap_or(usize::MAX),
+                slower_than: tail.slower_than.map(|period| period.0),
+                token: token.clone(),
+                token_file: token_file.clone(),
+            }),
             duration: duration.map(Into::into),
             shutdown_timeout: shutdown_timeout.0,
         })
+    }
+}
+
+/// What the agent remembers itself, and what who asks for it has to say.
+#[derive(Debug)]
+pub(super) struct StoreSettings {
+    pub(super) memory: usize,
+    /// What takes longer is slow.
+    pub(super) slower_than: Option<Duration>,
+    pub(super) token: Option<config::Token>,
+    pub(super) token_file: Option<PathBuf>,
+}
+
+/// Whether somebody can ask.
+fn has_store(config: &Config, store: &config::Store) -> bool {
+    let is_served = !addresses(config.listen, config.prometheus_export.port).is_empty();
+    is_served && store.memory > 0 && !config.sdk_disabled
+}
+
+impl StoreSettings {
+    /// What who asks has to say; `None`: nothing is set.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn token(&self) -> anyhow::Result<Option<String>> {
+        let token = match (&self.token, &self.token_file) {
+            (Some(token), _) => Some(token.0.clone()),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(file);
+                Some(text.with_context(|| format!("api.token_file: cannot read {}", file.display()))?)
+            }
+            (None, None) => None,
+        };
+        Ok(token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()))
     }
 }
 

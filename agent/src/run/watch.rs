@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     process::{ExitCode, ExitStatus},
     sync::{Arc, mpsc},
@@ -22,6 +23,7 @@ use super::{
     child::Started,
     metadata, permission,
     reload::{self, Reloader},
+    remember,
     settings::{self, Settings, SettingsError},
     terminal::Terminal,
 };
@@ -244,15 +246,21 @@ impl Agent {
         let agent = settings::agent_resource(&processes);
         let cluster = kubernetes.clone().map(|it| Box::new(move || it.counts()) as KubernetesCounts);
         let gauges = Arc::new(Gauges::new(red.clone(), Arc::clone(&agent), capture.backend().name(), cluster));
-        let of_requests = Reader::ALL.map(|reader| Arc::new(RedSource(red.clone(), settings.naming, reader)) as _);
-        let mut sources: Vec<Arc<dyn MetricSource>> = of_requests.to_vec();
+        let of_requests = |reader| Arc::new(RedSource(red.clone(), settings.naming, reader)) as Arc<dyn MetricSource>;
+        let mut sources: Vec<Arc<dyn MetricSource>> = Reader::ALL.map(of_requests).to_vec();
         sources.push(Arc::clone(&gauges) as _);
         let of_rules =
             config.discovery.instrument.iter().filter_map(|entry| entry.metrics.as_ref()?.features.as_deref());
         let of_rules = of_rules.fold(Features::default(), |all, features| all.with(Features::of(features)));
         let usage = ProcessUsage::start(Arc::clone(&processes), settings.process_interval, readers, of_rules);
         sources.extend(Reader::ALL.map(|reader| Arc::new(ProcessSource(Arc::clone(&usage), reader)) as _));
-        let exporters = Exporters::start(&settings.export, runtime.handle(), sources, agent)?;
+        let remembered = settings
+            .store
+            .as_ref()
+            .map(|store| remember::start(store, &settings.export, &runtime, &processes, red.clone()));
+        let remembered = remembered.transpose()?;
+        let has_page = remembered.is_some();
+        let exporters = Exporters::start(&settings.export, runtime.handle(), sources, agent, remembered)?;
         let backend = capture.backend();
         let chosen = targets.clone();
         let (tell, ended) = mpsc::channel();
@@ -294,9 +302,12 @@ impl Agent {
         let path = &settings.export.prometheus.path;
         let pages: Vec<String> = exporters.listen_addrs().map(|addr| format!("http://{addr}{path}")).collect();
         let metrics = if pages.is_empty() { String::new() } else { format!("; metrics {}", pages.join(" and ")) };
+        let page = exporters.listen_addr().filter(|_| has_page).map(reachable);
+        let page = page.map_or_else(String::new, |addr| format!("; look at http://{addr}/"));
         let sends = !(settings.export.traces.is_empty() && settings.export.metrics.is_empty());
         let hint = if sends { "" } else { "; no OTLP endpoint is set, so nothing is sent: give --endpoint URL" };
-        let rest = format!("(backend {backend}, ready after {} ms){metrics}{hint}", started.elapsed().as_millis());
+        let rest =
+            format!("(backend {backend}, ready after {} ms){page}{metrics}{hint}", started.elapsed().as_millis());
         announce::watching(table, chosen, Config::clone(config), rest);
         let Settings { duration, shutdown_timeout, .. } = settings;
         Ok(Self { runtime, signals, exporters, pipeline, ended, hung_up, duration, shutdown_timeout })
@@ -337,6 +348,15 @@ impl Agent {
         runtime.shutdown_timeout(Duration::from_millis(100));
         detaching.wait();
         if panicked { Exit::Failed } else { Exit::Ok }
+    }
+}
+
+/// An address of this machine that leads to what is listened on.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, addr.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, addr.port()).into(),
+        _ => addr,
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::{
 use tower_service::Service as _;
 
 /// Connections at once. Beyond, one that has not asked for anything yet is closed for each that comes, the oldest first.
-const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 160;
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one connection may last, whatever its client does.

@@ -11,11 +11,13 @@ pub enum Reader {
     Prometheus,
     /// Standard output.
     Console,
+    /// What the agent remembers itself: requests, and nothing else, whatever others are given.
+    Store,
 }
 
 impl Reader {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Otlp, Self::Prometheus, Self::Console];
+    pub(crate) const ALL: [Self; 4] = [Self::Otlp, Self::Prometheus, Self::Console, Self::Store];
 }
 
 /// What a reader is given.
@@ -32,14 +34,16 @@ pub(crate) struct Wanted {
 pub(crate) struct Readers {
     /// The common features.
     pub(crate) common: Features,
-    /// In the order of [`Reader::ALL`].
+    /// In the order of [`Reader::ALL`], but for the store.
     pub(crate) each: [Wanted; 3],
+    /// Whether there is a store.
+    pub(crate) has_store: bool,
 }
 
 impl Default for Readers {
     fn default() -> Self {
         let wanted = Wanted { own: None, self_references: false };
-        Self { common: Features::RED.with(Features::SIZES), each: [wanted; 3] }
+        Self { common: Features::RED.with(Features::SIZES), each: [wanted; 3], has_store: false }
     }
 }
 
@@ -51,6 +55,9 @@ impl Readers {
 
     /// What of a service is shown to a reader: its rule's features, of which a list of the reader's own lets through what it has.
     pub(crate) fn shown(&self, reader: Reader, of_rule: Option<Features>) -> Features {
+        if reader == Reader::Store {
+            return if self.has_store { Features::RED } else { Features::default() };
+        }
         match (of_rule, self.wanted(reader).own) {
             (Some(of_rule), Some(own)) => of_rule.within(own),
             (Some(features), None) | (None, Some(features)) => features,
@@ -64,6 +71,7 @@ impl Readers {
             Reader::Otlp => otlp,
             Reader::Prometheus => prometheus,
             Reader::Console => console,
+            Reader::Store => Wanted { own: Some(Features::RED), self_references: false },
         }
     }
 }
@@ -77,7 +85,7 @@ mod tests {
         let own = Features::RED.with(Features::SPAN);
         let [mut otlp, prometheus, console] = Readers::default().each;
         otlp.own = Some(own);
-        let readers = Readers { common: Features::RED, each: [otlp, prometheus, console] };
+        let readers = Readers { common: Features::RED, each: [otlp, prometheus, console], has_store: false };
         assert_eq!(readers.shown(Reader::Otlp, None), own);
         assert_eq!(readers.shown(Reader::Prometheus, None), Features::RED);
         let of_rule = Features::SPAN.with(Features::SERVICE_GRAPH);
@@ -86,5 +94,8 @@ mod tests {
         assert_eq!(readers.kept(Some(of_rule)), of_rule);
         assert_eq!(readers.kept(None), own);
         assert!(readers.kept(Some(Features::default())).is_empty());
+        let with_store = Readers { has_store: true, ..readers };
+        assert_eq!(with_store.kept(Some(Features::default())), Features::RED, "requests are counted for the store");
+        assert_eq!(with_store.shown(Reader::Otlp, Some(Features::default())), Features::default());
     }
 }

@@ -19,6 +19,7 @@ pub const TESTS: &[Program] = &[
     program("c++", "g++"),
     program("/usr/include/openssl/ssl.h", "libssl-dev"),
     program("/usr/include/gnutls/gnutls.h", "libgnutls28-dev"),
+    program("chromium", "chromium"),
     program("curl", "curl"),
     program("nginx", "nginx-light"),
     program("node", "nodejs"),

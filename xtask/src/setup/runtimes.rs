@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 13] = [
+const RUNTIMES: [Runtime; 14] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -59,6 +59,7 @@ const RUNTIMES: [Runtime; 13] = [
     },
     Runtime { name: "collector", made_from: &["go.mod", "go.sum", "main.go"], commands: collector, of: Of::Tests },
     Runtime { name: "java", made_from: &["pom.xml", "Orders.java", "Web.java"], commands: java, of: Of::Tests },
+    Runtime { name: "browser", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "sdk-node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "sdk-java", made_from: &["pom.xml", "Shop.java"], commands: java_with_sdk, of: Of::Tests },

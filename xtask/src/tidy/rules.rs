@@ -51,7 +51,11 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("trace", &["model", "config"]),
     layer("telemetry", &["model", "config", "conn", "procs", "kube", "trace"]),
     layer("server", &[]),
-    layer("export", &["model", "sys", "config", "telemetry", "server"]),
+    // What the agent remembers for who asks it.
+    layer("store", &["model"]),
+    layer("export", &["model", "sys", "config", "telemetry", "server", "store"]),
+    // Who asks: the query API and the web page.
+    layer("api", &["model", "telemetry", "store", "export"]),
     // What connections are told, and what becomes of it.
     layer("recording", &["model", "capture", "conn", "telemetry", "trace"]),
     layer("pipeline", ALL_STAGES),
@@ -76,6 +80,8 @@ pub(super) const LAYERS: &[Layer] = &[
             "telemetry",
             "recording",
             "export",
+            "store",
+            "api",
         ],
     ),
     // What tests and benches look into.
@@ -113,6 +119,8 @@ const ALL_STAGES: &[&str] = &[
     "telemetry",
     "recording",
     "export",
+    "store",
+    "api",
 ];
 
 /// Folders of protocols that build on another: the first may import the second.

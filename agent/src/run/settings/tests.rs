@@ -41,6 +41,7 @@ fn given(config: &Config) -> Option<String> {
         export,
         metadata,
         process_interval,
+        store,
         duration,
         shutdown_timeout,
     } = Settings::of(config).ok()?;
@@ -48,7 +49,7 @@ fn given(config: &Config) -> Option<String> {
     let processes = (selector, env, command_line, host, cluster, pod_attributes);
     let sampling = (sampler, has_several_samplers, health_checks, tail);
     let stages = (capture, propagation, sampling, telemetry, naming, processes);
-    let text = format!("{stages:?} {:?}", (export, metadata, process_interval, duration, shutdown_timeout));
+    let text = format!("{stages:?} {:?}", (export, metadata, process_interval, store, duration, shutdown_timeout));
     // Hash sets are shown in another order each time.
     let mut words: Vec<&str> = text.split([',', '{', '}', '[', ']', '(', ')']).map(str::trim).collect();
     words.sort_unstable();

@@ -1,0 +1,75 @@
+//! Spans as they come, as server-sent events. A stream ends by itself after a while, before the server ends its connection; who
+//! reads it goes on where it ended, and has missed nothing.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{RawQuery, State},
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+};
+
+use super::{
+    Api,
+    answers::{LiveSpans, Problem, SpanSummary},
+    json,
+    query::Query,
+};
+
+/// Streams at once.
+pub(super) const STREAMS_MAX: usize = 128;
+/// How often it is looked for more.
+const LOOK: Duration = Duration::from_millis(300);
+/// How long a stream lasts.
+const LASTS: Duration = Duration::from_secs(15);
+/// Most spans of an event. What is beyond is left out: nobody reads it.
+const SPANS_MAX: usize = 200;
+/// After so long without spans an empty event shows that the stream is alive.
+const ALIVE: Duration = Duration::from_secs(5);
+
+/// `GET /api/v1/live`.
+pub(super) async fn live(State(api): State<Arc<Api>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response<Body> {
+    let query = Query::of(query.as_deref());
+    let filter = match query.filter() {
+        Ok(filter) => filter,
+        Err(error) => return json(StatusCode::BAD_REQUEST, &Problem { error }),
+    };
+    let Ok(permit) = Arc::clone(&api.streams).try_acquire_owned() else {
+        let error = "there are too many streams already".to_owned();
+        return json(StatusCode::SERVICE_UNAVAILABLE, &Problem { error });
+    };
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).or_else(|| query.get("after"));
+    let newest = api.store.next();
+    let next = last.and_then(|id| id.parse::<u64>().ok()).map_or(newest, |next| next.min(newest));
+    let state = (next, Instant::now(), Instant::now(), permit);
+    let events = futures_util::stream::unfold(state, move |(mut next, started, mut told, permit)| {
+        let (api, filter) = (Arc::clone(&api), filter.clone());
+        async move {
+            loop {
+                if started.elapsed() > LASTS {
+                    return None;
+                }
+                let (found, after) = api.store.after(next, &filter, SPANS_MAX);
+                // Where more come than are shown the rest is passed over.
+                next = if found.len() == SPANS_MAX { api.store.next() } else { after };
+                if !found.is_empty() || told.elapsed() > ALIVE {
+                    told = Instant::now();
+                    let data = LiveSpans { spans: found.iter().map(SpanSummary::of).collect(), next };
+                    let data = serde_json::to_string(&data).unwrap_or_default();
+                    let event = format!("retry: 300\nid: {next}\ndata: {data}\n\n");
+                    return Some((Ok::<_, Infallible>(Bytes::from(event)), (next, started, told, permit)));
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    });
+    // Said at once, so that who reads knows that it is there.
+    let hello = futures_util::stream::once(std::future::ready(Ok(Bytes::from_static(b": live\n\n"))));
+    let mut response = Response::new(Body::from_stream(futures_util::StreamExt::chain(hello, events)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response
+}

@@ -1,0 +1,41 @@
+//! `store` and `api`: what the agent remembers itself, and who may ask it.
+
+use std::{fmt, path::PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `store`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// Most bytes of memory for the spans of the last minutes and the rates of the last hours; 0: neither is kept, and there is no web page.
+    pub memory: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { memory: 64 << 20 }
+    }
+}
+
+/// `api`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// What who asks has to say, where `listen` is no loopback address (better in the environment, or in a file).
+    pub token: Option<Token>,
+    /// A file that holds it.
+    pub token_file: Option<PathBuf>,
+}
+
+/// A secret: it is not shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Token(pub String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}

@@ -1,0 +1,80 @@
+//! What the agent remembers for its web page and its API.
+
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+use super::settings::StoreSettings;
+use crate::{
+    api::{self, Collector, answers::Process},
+    config::Naming,
+    export::{ExportConfig, MetricSource, Remembered},
+    pipeline::RedSource,
+    procs::{ProcessTable, survey::Row},
+    store::Store,
+    telemetry::{RedMetrics, wanted::Reader},
+};
+
+/// The store, and what takes the metrics of requests into it.
+pub(super) fn start(
+    settings: &StoreSettings,
+    export: &ExportConfig,
+    runtime: &Runtime,
+    processes: &Arc<ProcessTable>,
+    red: RedMetrics,
+) -> anyhow::Result<Remembered> {
+    let token = settings.token()?;
+    let listen = &export.listen;
+    let is_taken = api::is_page(&export.prometheus.path);
+    if is_taken {
+        tracing::warn!(
+            path = export.prometheus.path,
+            "no web page and no API: metrics are shown where they would be (prometheus_export.path)"
+        );
+    }
+    for addr in listen.iter().filter(|addr| !addr.ip().to_canonical().is_loopback()) {
+        if token.is_some() {
+            tracing::info!(%addr, "the web page and the API ask for the token: listening on an address that is no loopback address");
+        } else {
+            tracing::info!(
+                %addr,
+                "the API answers nobody there: set a token (api.token_file, OTEL_EBPF_API_TOKEN), or listen on a loopback address"
+            );
+        }
+    }
+    let store = Arc::new(Store::new(settings.memory, settings.slower_than));
+    let source: Arc<dyn MetricSource> = Arc::new(RedSource(red, Naming::Semconv, Reader::Store));
+    let collector = Arc::new(Collector::new(Arc::clone(&store), source));
+    runtime.spawn(Arc::clone(&collector).run());
+    let table = Arc::clone(processes);
+    let parts = api::Parts {
+        store: Arc::clone(&store),
+        collector,
+        processes: Arc::new(move || table.survey().iter().map(process).collect()),
+        token,
+        listen: if is_taken { Vec::new() } else { listen.clone() },
+    };
+    Ok(Remembered { store, pages: Box::new(move |of_itself| api::pages(parts, of_itself)) })
+}
+
+fn process(row: &Row) -> Process {
+    let tls = || row.tls.iter().flat_map(|tls| std::iter::once(tls).chain(&tls.also));
+    let name = |tls: &crate::procs::survey::RowTls| match &tls.version {
+        Some(version) => format!("{} {version}", tls.library),
+        None => tls.library.to_owned(),
+    };
+    let unseen = |tls: &crate::procs::survey::RowTls| tls.unseen.map(|why| format!("{}: {why}", tls.library));
+    Process {
+        pid: row.pid.0,
+        service: row.service_name.to_string(),
+        namespace: row.service_namespace.as_ref().map(ToString::to_string),
+        language: row.language.map(str::to_owned),
+        executable: row.executable.clone(),
+        ports: row.ports.clone(),
+        tls: tls().map(name).collect(),
+        unseen: tls().filter_map(unseen).collect(),
+        instrumented_by: row.instrumented_by.iter().map(|vendor| vendor.name().to_owned()).collect(),
+        matched_by: row.matched_by.iter().map(ToString::to_string).collect(),
+        has_spans: false,
+    }
+}

@@ -1,0 +1,197 @@
+//! What the agent remembers for whoever asks it: the spans of the last minutes, and rate, errors and durations of the last hours. In
+//! memory, and bounded in bytes.
+//!
+//! Spans come from the pipeline, which never waits: where somebody reads just then, they wait, and readers hold the lock only to
+//! copy what is not shared. Rates do not come from spans, of which not all are kept, but from the metrics,
+//! which count every request anyway.
+
+mod block;
+mod graph;
+mod series;
+mod spans;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+pub(crate) use self::{
+    block::{Kept, Whose, text_of},
+    graph::{Graph, Name, Node},
+    series::{Key, Red, STEP_S, Side, Window},
+    spans::{Filter, Snapshot},
+};
+use self::{series::Series, spans::Spans};
+use crate::model::{metric::Metric, span::Span};
+
+/// Share of the memory that is for series.
+const SERIES_SHARE: f64 = 0.25;
+/// Batches that wait while somebody reads; a reader is done in a few µs.
+const WAITING_MAX: usize = 256;
+
+/// See the module.
+pub(crate) struct Store {
+    limit: usize,
+    spans: Mutex<Spans>,
+    waiting: Mutex<Vec<Arc<Vec<Span>>>>,
+    series: Mutex<Series>,
+    graph: Mutex<graph::Resolved>,
+    /// Spans for which there was no room to wait.
+    dropped: std::sync::atomic::AtomicU64,
+    started: Instant,
+}
+
+/// What is said of the store itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Stats {
+    /// Spans that were offered.
+    pub(crate) offered: u64,
+    /// Those that were kept, at first.
+    pub(crate) kept: u64,
+    /// Those that were thinned out.
+    pub(crate) thinned: u64,
+    /// Those that were lost.
+    pub(crate) dropped: u64,
+    /// Bytes that all takes.
+    pub(crate) bytes: u64,
+    /// Bytes that a span takes.
+    pub(crate) bytes_per_span: f64,
+    /// The share of traces that is kept now.
+    pub(crate) share: f64,
+}
+
+impl Store {
+    /// One that takes `limit` bytes at most. What takes longer than `slower_than` is slow.
+    #[must_use]
+    pub(crate) fn new(limit: usize, slower_than: Option<Duration>) -> Self {
+        let for_series = (limit as f64 * SERIES_SHARE) as usize;
+        Self {
+            limit,
+            spans: Mutex::new(Spans::new(limit - for_series, slower_than)),
+            waiting: Mutex::default(),
+            series: Mutex::new(Series::new(for_series)),
+            graph: Mutex::default(),
+            dropped: std::sync::atomic::AtomicU64::new(0),
+            started: Instant::now(),
+        }
+    }
+
+    /// Bytes that it takes at most.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Takes spans; never waits for a reader.
+    pub(crate) fn push(&self, batch: &Arc<Vec<Span>>) {
+        let Some(mut spans) = self.spans.try_lock() else {
+            let mut waiting = self.waiting.lock();
+            if waiting.len() < WAITING_MAX {
+                waiting.push(Arc::clone(batch));
+            } else {
+                let count = batch.len() as u64;
+                self.dropped.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+            }
+            return;
+        };
+        let now = Instant::now();
+        self.catch_up(&mut spans, now);
+        spans.insert(batch, now);
+    }
+
+    fn catch_up(&self, spans: &mut Spans, now: Instant) {
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        waiting.iter().for_each(|batch| spans.insert(batch, now));
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Spans) -> T) -> T {
+        let mut spans = self.spans.lock();
+        self.catch_up(&mut spans, Instant::now());
+        read(&spans)
+    }
+
+    /// The spans as of now.
+    #[must_use]
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.read(Spans::blocks)
+    }
+
+    /// The number of the next span.
+    #[must_use]
+    pub(crate) fn next(&self) -> u64 {
+        self.read(Spans::next)
+    }
+
+    /// Spans from this number on that are asked for, and the number to go on with.
+    #[must_use]
+    pub(crate) fn after(&self, number: u64, filter: &Filter, limit: usize) -> (Vec<Kept>, u64) {
+        let blocks = self.read(|spans| spans.since(number));
+        spans::after(&blocks, number, filter, limit)
+    }
+
+    /// Says since when requests are counted.
+    pub(crate) fn start_at(&self, unix_ns: u64) {
+        self.series.lock().start_at(unix_ns);
+    }
+
+    /// Takes what the metrics say now.
+    pub(crate) fn take(&self, metrics: &[Metric], now_unix_ns: u64) {
+        self.series.lock().take(metrics, now_unix_ns);
+    }
+
+    /// Rates, errors and durations of a window of time, one row for each series that `is_wanted`.
+    #[must_use]
+    pub(crate) fn red(&self, window: Window, is_wanted: impl Fn(&Key) -> bool) -> Vec<(Key, Red)> {
+        self.series.lock().sums(window, is_wanted)
+    }
+
+    /// The same over time: one for each step of the window, over all series that `is_wanted`; `None` where there was nothing.
+    #[must_use]
+    pub(crate) fn over_time(&self, window: Window, is_wanted: impl Fn(&Key) -> bool) -> Vec<Red> {
+        self.series.lock().over_time(window, is_wanted)
+    }
+
+    /// The window of the last `length`, as far as there are metrics of it.
+    #[must_use]
+    pub(crate) fn last(&self, length: Duration) -> Window {
+        self.series.lock().last(length)
+    }
+
+    /// Who asks whom.
+    #[must_use]
+    pub(crate) fn graph(&self, window: Window) -> Graph {
+        let sums = self.red(window, |_| true);
+        let spans = self.snapshot();
+        let mut resolved = self.graph.lock();
+        resolved.learn(&spans);
+        resolved.graph(&sums)
+    }
+
+    /// For how long there is one.
+    #[must_use]
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What is said of the store itself.
+    #[must_use]
+    pub(crate) fn stats(&self) -> Stats {
+        let of_series = self.series.lock().bytes();
+        let dropped = self.dropped.load(std::sync::atomic::Ordering::Relaxed);
+        self.read(|spans| {
+            let (kept, thinned) = (spans.counts.kept, spans.counts.thinned);
+            Stats {
+                offered: kept + thinned + dropped,
+                kept,
+                thinned,
+                dropped,
+                bytes: (spans.bytes() + of_series) as u64,
+                bytes_per_span: spans.bytes_per_span(),
+                share: spans.share(),
+            }
+        })
+    }
+}

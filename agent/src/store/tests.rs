@@ -1,0 +1,394 @@
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use super::*;
+use crate::{
+    export::testing,
+    model::{
+        ids::ProcessId,
+        metric::{Bounds, HistogramPoint, Points},
+        net::Endpoint,
+        span::{Attribute, Kind, Link, Resource, Status, Value},
+        trace_context::{SpanId, TraceId},
+    },
+};
+
+const MIB: usize = 1 << 20;
+
+fn batch(spans: Vec<Span>) -> Arc<Vec<Span>> {
+    Arc::new(spans)
+}
+
+fn all(store: &Store) -> Vec<Kept> {
+    store.snapshot().find(&Filter::default(), usize::MAX - 1).0
+}
+
+#[test]
+fn a_span_is_read_as_it_was_written() {
+    let store = Store::new(8 * MIB, None);
+    let mut other = testing::span(2);
+    other.parent = None;
+    other.status = Status::Error;
+    other.kind = Kind::Consumer;
+    other.local = Endpoint::Unix("/run/x.sock".into());
+    other.links = vec![Link { trace_id: TraceId([9; 16]), span_id: SpanId([8; 8]) }];
+    other.attributes = vec![
+        Attribute { key: "double", value: Value::Double(-0.25) },
+        Attribute { key: "bool", value: Value::Bool(true) },
+        Attribute { key: "not", value: Value::Bool(false) },
+        Attribute { key: "int", value: Value::Int(i64::MIN) },
+        Attribute { key: "text", value: Value::Str("\u{1b}[2J<script>\u{202e}".into()) },
+        Attribute { key: "empty", value: Value::Static("") },
+    ];
+    let spans = [testing::span(1), other];
+    store.push(&batch(spans.to_vec()));
+    for (kept, span) in all(&store).iter().rev().zip(&spans) {
+        assert_eq!((kept.trace_id, kept.span_id, kept.parent), (span.trace_id, span.span_id, span.parent));
+        assert_eq!((kept.start_unix_ns, kept.end_unix_ns), (span.start_unix_ns, span.end_unix_ns));
+        assert_eq!((kept.kind, kept.is_error), (span.kind, span.status == Status::Error));
+        assert_eq!((&kept.name, &kept.trace_state, kept.pid), (&span.name, &span.trace_state, span.pid));
+        assert_eq!(kept.attributes, span.attributes);
+        assert_eq!(kept.links, span.links);
+        assert_eq!(kept.local.as_deref(), Some(span.local.to_string().as_str()));
+        assert_eq!(kept.whose.attributes, span.resource.attributes);
+        assert_eq!((kept.whose.service.as_str(), kept.whose.namespace.as_str()), ("shop-api", "shop"));
+    }
+}
+
+#[test]
+fn what_is_asked_for_is_found_and_nothing_else() {
+    let store = Store::new(8 * MIB, None);
+    let spans = (1..=1000).map(|number| {
+        let mut span = testing::span(number);
+        span.end_unix_ns = span.start_unix_ns + number * 1_000_000;
+        if number % 10 == 0 {
+            span.status = Status::Error;
+        }
+        span
+    });
+    store.push(&batch(spans.collect()));
+    let spans = store.snapshot();
+    let count = |filter: Filter| spans.find(&filter, 10_000).0.len();
+    assert_eq!(count(Filter { is_error: Some(true), ..Filter::default() }), 100);
+    assert_eq!(count(Filter { min_us: Some(500_000), max_us: Some(599_999), ..Filter::default() }), 100);
+    assert_eq!(
+        count(Filter { service: Some("shop-api".into()), namespace: Some("shop".into()), ..Filter::default() }),
+        1000
+    );
+    assert_eq!(count(Filter { service: Some("other".into()), ..Filter::default() }), 0);
+    assert_eq!(
+        count(Filter { name: Some("GET /api/items/{id}".into()), kind: Some(Kind::Server), ..Filter::default() }),
+        1000
+    );
+    assert_eq!(count(Filter { kind: Some(Kind::Client), ..Filter::default() }), 0);
+    let attribute =
+        |key: &str, value: &str| Filter { attributes: vec![(key.into(), value.into())], ..Filter::default() };
+    assert_eq!(count(attribute("http.response.status_code", "200")), 1000);
+    assert_eq!(count(attribute("service.instance.id", "i-1")), 1000, "of the resource");
+    assert_eq!(count(attribute("http.response.status_code", "500")), 0);
+    assert_eq!(count(Filter { text: Some("ITEMS/4711".into()), ..Filter::default() }), 1000);
+    let (latest, has_more) = spans.find(&Filter::default(), 3);
+    assert_eq!((latest.iter().map(|span| span.number).collect::<Vec<_>>(), has_more), (vec![1000, 999, 998], true));
+    let slowest = spans.slowest(&Filter::default(), 2);
+    assert_eq!(slowest.iter().map(Kept::duration_ns).collect::<Vec<_>>(), [1_000_000_000, 999_000_000]);
+    assert_eq!(spans.trace(testing::span(7).trace_id).len(), 1);
+    assert_eq!(spans.traces(&HashSet::from([testing::span(7).trace_id, TraceId([1; 16])])).len(), 1);
+    assert_eq!(spans.names("shop-api").len(), 1);
+}
+
+#[test]
+fn who_follows_gets_each_span_once() {
+    let store = Store::new(8 * MIB, None);
+    let mut next = store.next();
+    let mut seen = Vec::new();
+    for round in 0..50 {
+        store.push(&batch((0..97).map(|number| testing::span(1 + round * 97 + number)).collect()));
+        loop {
+            let (spans, after) = store.after(next, &Filter::default(), 40);
+            next = after;
+            if spans.is_empty() {
+                break;
+            }
+            seen.extend(spans.iter().map(|span| span.number));
+        }
+    }
+    assert_eq!(seen, (1..=50 * 97).collect::<Vec<u64>>());
+}
+
+/// Spans of one trace each.
+fn flood(store: &Store, spans: u64, mut change: impl FnMut(u64, &mut Span)) {
+    for first in (0..spans).step_by(512) {
+        let spans = (first..(first + 512).min(spans)).map(|number| {
+            let mut span = testing::span(number + 1);
+            // Random, as ids are.
+            span.trace_id = TraceId((u128::from(number + 1) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes());
+            change(number, &mut span);
+            span
+        });
+        store.push(&batch(spans.collect()));
+    }
+}
+
+#[test]
+fn memory_is_bounded_and_what_failed_outlives_the_rest() {
+    let store = Store::new(4 * MIB, None);
+    let failed = AtomicBool::new(true);
+    // Below what is thinned out, and far more than there is room for.
+    for round in 0..40 {
+        flood(&store, 2000, |number, span| {
+            let id = u128::from(round * 2000 + number + 1) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+            span.trace_id = TraceId(id.to_be_bytes());
+            if failed.swap(false, Ordering::Relaxed) || number == 0 {
+                span.status = Status::Error;
+            }
+        });
+        let stats = store.stats();
+        // A block that is not full may be beyond.
+        assert!(stats.bytes <= (4 * MIB + MIB / 2) as u64, "{stats:?}");
+    }
+    let errors = store.snapshot().find(&Filter { is_error: Some(true), ..Filter::default() }, 1000).0;
+    assert_eq!(errors.len(), 40, "one a round");
+    let stats = store.stats();
+    assert!(stats.bytes_per_span < 260.0, "{stats:?}");
+    println!("{:.0} bytes per span of 16 attributes", stats.bytes_per_span);
+    assert!(all(&store).len() < 40_000);
+}
+
+#[test]
+fn more_than_there_is_room_for_is_thinned_out_by_whole_traces() {
+    let store = Store::new(4 * MIB, None);
+    let (mut kept, mut thinned) = (0, 0);
+    for round in 0_u64..60 {
+        // Three spans of each trace, in other batches.
+        for part in 0..3 {
+            flood(&store, 512, |number, span| {
+                let id = u128::from(1 + round * 512 + number) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+                span.trace_id = TraceId(id.to_be_bytes());
+                span.span_id = SpanId((part + 1_u64).to_be_bytes());
+            });
+        }
+        let stats = store.stats();
+        (kept, thinned) = (stats.kept, stats.thinned);
+    }
+    assert_eq!(kept + thinned, 60 * 512 * 3, "each is accounted for");
+    assert!(thinned > kept, "{kept} kept, {thinned} thinned out");
+}
+
+#[test]
+fn writers_never_wait_for_readers_and_nothing_is_lost() {
+    let store = Arc::new(Store::new(8 * MIB, None));
+    let held = store.spans.lock();
+    let its = Arc::clone(&store);
+    // It would wait for ever here.
+    std::thread::spawn(move || its.push(&batch(vec![testing::span(1)]))).join().unwrap();
+    drop(held);
+    store.push(&batch(vec![testing::span(2)]));
+    assert_eq!(
+        all(&store).iter().map(|span| span.span_id).collect::<Vec<_>>(),
+        [SpanId([0, 0, 0, 0, 0, 0, 0, 2]), SpanId([0, 0, 0, 0, 0, 0, 0, 1])]
+    );
+    assert_eq!(store.stats().dropped, 0);
+}
+
+#[test]
+fn a_resource_is_not_held() {
+    let store = Store::new(8 * MIB, None);
+    let resource = testing::resource("gone", ProcessId(1));
+    let span = Span { resource: Arc::clone(&resource), ..testing::span(1) };
+    store.push(&batch(vec![span]));
+    assert_eq!(Arc::strong_count(&resource), 1, "or its instance would seem to be in use");
+    assert_eq!(all(&store)[0].whose.service, "gone");
+}
+
+#[test]
+fn what_takes_longer_than_nearly_all_is_kept_longer() {
+    let store = Store::new(2 * MIB, None);
+    for round in 0..30_u64 {
+        flood(&store, 1000, |number, span| {
+            let id = u128::from(round * 1000 + number + 1) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+            span.trace_id = TraceId(id.to_be_bytes());
+            let us = if round == 3 && number == 500 { 900_000 } else { 1000 + number };
+            span.end_unix_ns = span.start_unix_ns + us * 1000;
+        });
+    }
+    let slow = store.snapshot().slowest(&Filter::default(), 1);
+    assert_eq!(slow[0].duration_ns(), 900_000_000);
+}
+
+fn metric(
+    resource: &Arc<Resource>,
+    name: &'static str,
+    attributes: &[(&'static str, &'static str)],
+    counts: [u64; 3],
+) -> Metric {
+    let attributes = attributes.iter().map(|&(key, value)| Attribute { key, value: Value::Static(value) }).collect();
+    let point = HistogramPoint {
+        attributes,
+        start_unix_ns: 1,
+        updated_unix_ns: 1,
+        count: counts.iter().sum(),
+        sum: counts.iter().sum::<u64>() as f64 * 0.05,
+        min: 0.0,
+        max: 1.0,
+        bounds: Bounds::Static(&[0.01, 0.1]),
+        buckets: counts.to_vec(),
+        native: None,
+        exemplars: Vec::new(),
+    };
+    Metric { name, unit: "s", description: "", resource: Arc::clone(resource), points: Points::Histogram(vec![point]) }
+}
+
+const S: u64 = 1_000_000_000;
+const HTTP: &str = "http.server.request.duration";
+
+#[test]
+fn rates_are_what_the_metrics_say_since_they_said_it_last() {
+    let store = Store::new(8 * MIB, None);
+    let resource = testing::resource("shop", ProcessId(1));
+    store.start_at(1000 * S);
+    let ok = [("http.request.method", "GET"), ("http.route", "/a")];
+    let failed = [("http.request.method", "GET"), ("http.route", "/a"), ("error.type", "500")];
+    let say = |at, ok_counts, failed_counts| {
+        let metrics = [metric(&resource, HTTP, &ok, ok_counts), metric(&resource, HTTP, &failed, failed_counts)];
+        store.take(&metrics, at * S);
+    };
+    say(1005, [10, 0, 0], [0, 0, 0]);
+    say(1008, [30, 0, 0], [0, 0, 1]);
+    // The same once more says nothing new.
+    say(1015, [30, 0, 0], [0, 0, 1]);
+    say(1025, [30, 70, 0], [0, 0, 4]);
+    let window = store.last(Duration::from_secs(60));
+    assert_eq!(window.covered_s, 25.0, "since requests are counted");
+    let sums = store.red(window, |_| true);
+    let [(key, red)] = sums.as_slice() else { panic!("{sums:?}") };
+    assert_eq!((key.name.as_str(), key.side, red.count, red.errors), ("GET /a", Side::Server, 104, 4));
+    assert!((window.per_second(red.count) - 104.0 / 25.0).abs() < 1e-9);
+    let median = red.quantile(0.5).unwrap();
+    assert!((0.01..0.1).contains(&median), "{median}");
+    let steps = store.over_time(window, |_| true);
+    let counts: Vec<u64> = steps.iter().map(|red| red.count).filter(|count| *count > 0).collect();
+    assert_eq!(counts, [31, 73]);
+    assert_eq!(
+        store.over_time(store.last(Duration::from_secs(10)), |_| true).iter().map(|red| red.count).sum::<u64>(),
+        73
+    );
+    // A process that starts anew counts from zero.
+    say(1035, [5, 0, 0], [0, 0, 0]);
+    assert_eq!(store.red(store.last(Duration::from_secs(10)), |_| true)[0].1.count, 5);
+}
+
+#[test]
+fn series_are_bounded_in_bytes_and_the_latest_stay() {
+    let store = Store::new(MIB, None);
+    let resource = testing::resource("shop", ProcessId(1));
+    store.start_at(S);
+    let names: Vec<String> = (0..60).map(|number| format!("/{number}")).collect();
+    for slot in 1..=2000_u64 {
+        let metrics: Vec<Metric> = names
+            .iter()
+            .map(|route| {
+                let mut metric = metric(&resource, HTTP, &[("http.request.method", "GET")], [slot, slot, slot]);
+                if let Points::Histogram(points) = &mut metric.points {
+                    points[0]
+                        .attributes
+                        .push(Attribute { key: "http.route", value: Value::Str(route.as_str().into()) });
+                }
+                metric
+            })
+            .collect();
+        store.take(&metrics, slot * STEP_S * S);
+    }
+    let bytes = store.series.lock().bytes();
+    assert!(bytes <= MIB / 4 + MIB / 8, "{bytes}");
+    let latest = store.red(store.last(Duration::from_secs(600)), |_| true);
+    assert_eq!((latest.len(), latest[0].1.count), (60, 180));
+    assert_eq!(
+        store.over_time(store.last(Duration::from_secs(20_000)), |_| true).iter().filter(|red| red.count > 0).count()
+            < 2000,
+        true
+    );
+}
+
+#[test]
+fn quantiles_are_at_most_a_tenth_off_with_exponential_buckets() {
+    use crate::model::metric::ExponentialPoint;
+    let store = Store::new(8 * MIB, None);
+    let resource = testing::resource("shop", ProcessId(1));
+    store.start_at(S);
+    for (scale, value) in [(8, 0.0123), (4, 1.7), (2, 0.000_3), (3, 40.0)] {
+        let index = ((f64::from(value)).log2() * f64::from(1 << scale)).ceil() as i32 - 1;
+        let point = ExponentialPoint {
+            attributes: vec![Attribute { key: "http.route", value: Value::Str(format!("/{scale}").into()) }],
+            start_unix_ns: 1,
+            updated_unix_ns: 1,
+            count: 10,
+            sum: 1.0,
+            min: 0.0,
+            max: 1.0,
+            scale,
+            zero_count: 0,
+            offset: index,
+            buckets: vec![10],
+            exemplars: Vec::new(),
+        };
+        let points = Points::ExponentialHistogram(vec![point]);
+        store.take(
+            &[Metric { name: HTTP, unit: "s", description: "", resource: Arc::clone(&resource), points }],
+            20 * S,
+        );
+        let sums = store.red(store.last(Duration::from_secs(60)), |key| key.name == format!("/{scale}").as_str());
+        let median = sums[0].1.quantile(0.5).unwrap();
+        assert!((median / f64::from(value) - 1.0).abs() < 0.1, "{value}: {median}");
+    }
+}
+
+#[test]
+fn the_graph_joins_calls_with_who_answers_them_and_tells_what_comes_from_outside() {
+    let store = Store::new(8 * MIB, None);
+    let (front, back) = (testing::resource("front", ProcessId(1)), testing::resource("back", ProcessId(2)));
+    let text = |key, value: &str| Attribute { key, value: Value::Str(value.into()) };
+    let client = Span {
+        kind: Kind::Client,
+        span_id: SpanId([1; 8]),
+        attributes: vec![text("server.address", "127.0.0.1"), Attribute { key: "server.port", value: Value::Int(80) }],
+        resource: Arc::clone(&front),
+        ..testing::span(1)
+    };
+    let server =
+        Span { parent: Some(SpanId([1; 8])), span_id: SpanId([2; 8]), resource: Arc::clone(&back), ..testing::span(1) };
+    store.push(&batch(vec![client, server]));
+    store.start_at(S);
+    let calls = [("http.request.method", "GET"), ("server.address", "127.0.0.1"), ("server.port", "80")];
+    let to_db = [("db.system.name", "postgresql"), ("server.address", "db"), ("server.port", "5432")];
+    store.take(
+        &[
+            metric(&front, HTTP, &[("http.request.method", "GET")], [100, 0, 0]),
+            metric(&front, "http.client.request.duration", &calls, [90, 0, 0]),
+            metric(&front, "db.client.operation.duration", &to_db, [7, 0, 0]),
+            metric(&back, HTTP, &[("http.request.method", "GET")], [90, 0, 0]),
+        ],
+        5 * S,
+    );
+    let graph = store.graph(store.last(Duration::from_secs(60)));
+    let edges: Vec<String> = graph
+        .edges
+        .iter()
+        .map(|edge| format!("{} > {} {}", shown(&edge.from), shown(&edge.to), edge.red.count))
+        .collect();
+    assert_eq!(edges, ["front > back 90", "front > db:5432 7", "users > front 100"]);
+    assert_eq!(graph.nodes.len(), 4);
+}
+
+fn shown(node: &Node) -> String {
+    match node {
+        Node::Service(name) => name.service.to_string(),
+        Node::Users => "users".to_owned(),
+        Node::Outside(address, _) => address.to_string(),
+    }
+}

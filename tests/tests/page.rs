@@ -1,0 +1,112 @@
+//! The web page in a real browser, against services whose answers are known. `WRITE_SCREENSHOTS=1 cargo test -p tests --test page`
+//! writes the pictures of `docs/` anew.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::{
+    env,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tests::{
+    agent::Setup,
+    client::Connection,
+    need,
+    program::{Program, free_port},
+    wait::poll,
+};
+
+/// What a service calls itself that wants to be more than text.
+const HOSTILE: &str = "<script>alert(1)</script>\u{202e}\u{1b}[31mx";
+/// How long the browser may take for a step.
+const LONG: Duration = Duration::from_secs(120);
+
+fn service(name: &str, backend: Option<u16>) -> (Program, u16) {
+    let mut command = Command::new(need::python());
+    command.arg("-u").arg(need::source("shop.py")).arg("serve").args(backend.map(|port| port.to_string()));
+    let program = Program::start(command.env("OTEL_SERVICE_NAME", name));
+    let port = program.port();
+    (program, port)
+}
+
+fn ask(port: u16, path: &str) {
+    let _answer = Connection::to(port).request("GET", path, &["Connection: close"], b"");
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// What the agent answers.
+fn asked(port: u16, path: &str) -> Value {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    serde_json::from_str(body).unwrap()
+}
+
+#[test]
+fn each_view_shows_what_was_sent() {
+    let (back, to) = service("back", None);
+    let (front, port) = service("front", Some(to));
+    let (hostile, hostile_port) = service(HOSTILE, None);
+    let pids = [back.pid(), front.pid(), hostile.pid()].map(|pid| format!("--pid={pid}"));
+    let listen = free_port();
+    let start = || Setup::with(&pids).args(["--print", "off", "--listen", &format!("127.0.0.1:{listen}")]).start();
+    let agent = start();
+    for _ in 0..40 {
+        ask(port, "/ok");
+    }
+    for path in ["/fail", "/fail", "/fail", "/slow", "/slow"] {
+        ask(port, path);
+    }
+    ask(hostile_port, "/ok");
+    ask(hostile_port, &format!("/{}<script>", "long".repeat(1000)));
+    let trace = poll("a failed trace of three spans", || {
+        let found = asked(listen, "/api/v1/traces?status=error&service=front");
+        let trace = found["traces"].as_array()?.iter().find(|trace| trace["spans"] == 3)?;
+        Some(trace["trace_id"].as_str()?.to_owned())
+    });
+    let expected = json!({
+        "front": "front", "back": "back", "hostile": HOSTILE, "requests": 45, "failed": 3, "slow": 2, "pid": front.pid(), "trace": trace,
+    });
+    let modules = root().join("target/programs/browser");
+    assert!(modules.join("node_modules").is_dir(), "run `cargo xtask setup`: {} is missing", modules.display());
+    let mut command = Command::new(need::program("node"));
+    command
+        .arg(need::source("browser/drive.mjs"))
+        .arg(&modules)
+        .args([format!("http://127.0.0.1:{listen}/"), expected.to_string()]);
+    if env::var_os("WRITE_SCREENSHOTS").is_some() {
+        command.arg(root().join("docs/images"));
+    }
+    let mut browser = Program::start(&mut command);
+    let mut agent = Some(agent);
+    let mut read = 0;
+    loop {
+        let line = browser.stdout.until(LONG, |lines| lines.get(read).cloned());
+        let Some(line) = line else {
+            panic!("the browser: {:#?} {:#?}", browser.stdout.so_far(), browser.stderr.so_far());
+        };
+        read += 1;
+        match line.trim() {
+            "send" => (0..5).for_each(|_| ask(port, "/ok")),
+            "restart" => {
+                let _ended = agent.take().unwrap().stop();
+                agent = Some(start());
+                ask(port, "/ok");
+                browser.tell("restarted");
+            }
+            "done" => break,
+            _ => {}
+        }
+    }
+    assert!(browser.wait().success());
+}
