@@ -13,9 +13,12 @@ use xtask::{build, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Seconds of traffic
-    #[arg(long, default_value_t = 20)]
-    seconds: u32,
+    /// Seconds of traffic; not given: until Ctrl-C
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Print each request as well
+    #[arg(long)]
+    print: bool,
     /// More arguments for the agent, as `--endpoint http://127.0.0.1:4317`
     #[arg(last = true)]
     agent: Vec<String>,
@@ -30,10 +33,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let payment = Service::start("payment", &[])?;
     let storefront = Service::start("storefront", &[catalog.address, payment.address])?;
     let visitor = start("visitor", &[storefront.address])?;
-    shell::say(format_args!(
-        "a visitor shops at {} for {} s; every line below is a request that one of the services served or made",
-        storefront.address, args.seconds
-    ));
+    let listen = http::free_address()?;
+    shell::say(format_args!("a visitor shops at {}; who asks whom is at http://{listen}/", storefront.address));
 
     let binary = shell::agent_binary();
     let mut command = match sudo.split_first() {
@@ -47,14 +48,15 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     command.args([
         "run",
         "--print",
-        "text",
+        if args.print { "text" } else { "off" },
         "--log-level",
         "warn",
         "--listen",
-        "off",
-        "--duration",
-        &format!("{}s", args.seconds),
+        &listen.to_string(),
     ]);
+    if let Some(seconds) = args.seconds {
+        command.args(["--duration", &format!("{seconds}s")]);
+    }
     for service in [&catalog, &payment, &storefront] {
         command.args(["--pid", &service.running.pid().to_string()]);
     }

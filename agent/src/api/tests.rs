@@ -143,11 +143,7 @@ fn router(listen: &str, token: Option<&str>) -> Router {
     pages(parts(listen, token), Vec::new()).remove(0)
 }
 
-async fn get_with(
-    router: &Router,
-    path: &str,
-    headers: &[(&str, &str)],
-) -> (StatusCode, axum::http::HeaderMap, Vec<u8>) {
+async fn get_with(router: &Router, path: &str, headers: &[(&str, &str)]) -> (StatusCode, http::HeaderMap, Vec<u8>) {
     let mut request = Request::get(path).header("host", "localhost:9464");
     for (name, value) in headers {
         request = request.header(*name, *value);

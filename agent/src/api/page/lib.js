@@ -106,7 +106,8 @@ export const traceLink = (id, spanId) => `#/trace/${id}${spanId ? `?span=${spanI
 export function hue(text) {
   let hash = 2166136261;
   for (const c of String(text).slice(0, 200)) hash = Math.imul(hash ^ c.codePointAt(0), 16777619);
-  return ((hash >>> 0) * 137.508) % 360;
+  // None that looks like an error's.
+  return 40 + (((hash >>> 0) * 137.508) % 360) * 0.78;
 }
 export const colour = (text) => `hsl(${hue(text).toFixed(0)} 62% 52%)`;
 

@@ -118,7 +118,7 @@ export function view(root) {
       const back = to.y <= from.y;
       const [x1, y1, x2, y2] = [from.x + w / 2, back ? from.y : from.y + t, to.x + w / 2, back ? to.y + t : to.y];
       const bend = back ? -60 : Math.max(30, (y2 - y1) / 2);
-      return { d: `M${x1} ${y1}C${x1} ${y1 + bend} ${x2} ${y2 - bend} ${x2} ${y2}`, x: (x1 + x2) / 2, y: (y1 + y2) / 2 };
+      return { d: `M${x1} ${y1}C${x1} ${y1 + bend} ${x2} ${y2 - bend} ${x2} ${y2}`, x: x2, y: y2 + (back ? 30 : -30) };
     }
     const back = to.x <= from.x;
     const [x1, y1, x2, y2] = [back ? from.x : from.x + w, from.y + t / 2, back ? to.x + w : to.x, to.y + t / 2];

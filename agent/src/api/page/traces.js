@@ -115,7 +115,7 @@ export function view(root, id, query) {
   const title = h("h1", {}, "Trace");
   const tags = h("span", { class: "tags" });
   const body = h("div", { class: "water" });
-  root.append(h("div", { class: "head" }, title, tags), h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Waterfall"), h("span", { class: "quiet mono" }, short(id ?? "", 40)), h("span", { class: "end quiet" }, "a row opens what is known of its span")), body));
+  root.append(h("div", { class: "head" }, title, tags), h("section", { class: "panel" }, h("header", {}, h("h2", {}, "Waterfall"), h("span", { class: "quiet mono" }, short(id ?? "", 40)), h("span", { class: "end quiet hide-small" }, "a row opens what is known of its span")), body));
   let open = query.get("span");
   let counted = -1;
   let settled = 0;
@@ -142,6 +142,7 @@ export function view(root, id, query) {
         const paint = span.is_error ? "var(--bad)" : colour(span.service);
         const inside = parts(span).filter((part) => part.kind === "first").map((part) => h("i", { style: { left: `${Math.min(100, (part.ms / Math.max(span.duration_ms, 0.001)) * 100)}%`, right: "0" }, title: `first byte after ${duration(part.ms)}` }));
         const late = left + width > 72;
+        const place = !late ? "" : left < 20 ? "inside" : "before";
         const toggle = () => {
           const isOpen = line.getAttribute("aria-expanded") === "true";
           line.setAttribute("aria-expanded", String(!isOpen));
@@ -151,7 +152,7 @@ export function view(root, id, query) {
         const line = h("button", { class: "row", type: "button", "aria-expanded": "false", "data-span": span.span_id, onclick: toggle },
           h("span", { class: "who", style: { "padding-left": `${16 + Math.min(depth, 12) * 14}px` } }, swatch(span.service), h("bdi", { class: "service" }, short(span.service, 40)), h("span", { class: "tag kind" }, span.kind === "SERVER" ? "answers" : span.kind === "CLIENT" ? "asks" : span.kind.toLowerCase()), name(span.path ? `${span.name} ${span.path}` : span.name, 90)),
           h("span", { class: "lane" }, h("span", { class: "block", style: { left: `${left}%`, width: `${width}%`, background: paint } }, inside),
-            h("span", { class: `time ${late ? "before" : ""}`, style: { left: `${late ? left : left + width}%` } }, duration(span.duration_ms), span.is_error ? h("span", { class: "bad" }, ` ${short(span.status ?? "failed", 20)}`) : null)));
+            h("span", { class: `time ${place}`, style: { left: `${place === "before" ? left : left + width}%` } }, duration(span.duration_ms), span.is_error ? h("span", { class: "bad" }, ` ${short(span.status ?? "failed", 20)}`) : null)));
         const lines = [line];
         if (open === span.span_id) {
           line.setAttribute("aria-expanded", "true");
