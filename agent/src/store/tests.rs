@@ -1,13 +1,10 @@
 use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use super::*;
+use super::{spans::Counts, *};
 use crate::{
     export::testing,
     model::{
@@ -104,7 +101,7 @@ fn what_is_asked_for_is_found_and_nothing_else() {
 
 #[test]
 fn who_follows_gets_each_span_once() {
-    let store = Store::new(8 * MIB, None);
+    let store = Store::new(1 << 30, None);
     let mut next = store.next();
     let mut seen = Vec::new();
     for round in 0..50 {
@@ -121,63 +118,74 @@ fn who_follows_gets_each_span_once() {
     assert_eq!(seen, (1..=50 * 97).collect::<Vec<u64>>());
 }
 
-/// Spans of one trace each.
-fn flood(store: &Store, spans: u64, mut change: impl FnMut(u64, &mut Span)) {
-    for first in (0..spans).step_by(512) {
-        let spans = (first..(first + 512).min(spans)).map(|number| {
-            let mut span = testing::span(number + 1);
-            // Random, as ids are.
-            span.trace_id = TraceId((u128::from(number + 1) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes());
-            change(number, &mut span);
-            span
-        });
-        store.push(&batch(spans.collect()));
+/// An id as random as ids are.
+fn trace_id(number: u64) -> TraceId {
+    TraceId(u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes())
+}
+
+/// Rounds of 300 spans in two seconds each, a trace each: fewer than are thinned out, in all more than there is room for.
+fn rounds(spans: &mut Spans, rounds: u64, mut change: impl FnMut(u64, u64, &mut Span)) {
+    let now = Instant::now();
+    for round in 0..rounds {
+        let batch: Vec<Span> = (0..300)
+            .map(|number| {
+                let mut span = testing::span(round * 300 + number + 1);
+                span.trace_id = trace_id(round * 300 + number + 1);
+                change(round, number, &mut span);
+                span
+            })
+            .collect();
+        spans.insert(&batch, now + Duration::from_secs(2 * round));
     }
 }
 
 #[test]
 fn memory_is_bounded_and_what_failed_outlives_the_rest() {
-    let store = Store::new(4 * MIB, None);
-    let failed = AtomicBool::new(true);
-    // Below what is thinned out, and far more than there is room for.
-    for round in 0..40 {
-        flood(&store, 2000, |number, span| {
-            let id = u128::from(round * 2000 + number + 1) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
-            span.trace_id = TraceId(id.to_be_bytes());
-            if failed.swap(false, Ordering::Relaxed) || number == 0 {
-                span.status = Status::Error;
-            }
-        });
-        let stats = store.stats();
-        // A block that is not full may be beyond.
-        assert!(stats.bytes <= (4 * MIB + MIB / 2) as u64, "{stats:?}");
-    }
-    let errors = store.snapshot().find(&Filter { is_error: Some(true), ..Filter::default() }, 1000).0;
-    assert_eq!(errors.len(), 40, "one a round");
-    let stats = store.stats();
-    assert!(stats.bytes_per_span < 260.0, "{stats:?}");
-    println!("{:.0} bytes per span of 16 attributes", stats.bytes_per_span);
-    assert!(all(&store).len() < 40_000);
+    let mut spans = Spans::new(2 * MIB, None);
+    rounds(&mut spans, 100, |_, number, span| {
+        if number == 0 {
+            span.status = Status::Error;
+        }
+    });
+    // Blocks that are not full may be beyond.
+    assert!(spans.bytes() <= 2 * MIB + MIB / 4, "{}", spans.bytes());
+    assert_eq!((spans.counts.kept, spans.counts.thinned), (30_000, 0));
+    let errors = spans.blocks().find(&Filter { is_error: Some(true), ..Filter::default() }, 1000).0;
+    assert_eq!(errors.len(), 100, "one a round");
+    let left = spans.blocks().find(&Filter::default(), 100_000).0.len();
+    assert!((1000..20_000).contains(&left), "{left}");
+    println!("{:.0} bytes per span of 16 attributes", spans.bytes_per_span());
+    assert!(spans.bytes_per_span() < 260.0, "{}", spans.bytes_per_span());
 }
 
 #[test]
 fn more_than_there_is_room_for_is_thinned_out_by_whole_traces() {
-    let store = Store::new(4 * MIB, None);
-    let (mut kept, mut thinned) = (0, 0);
-    for round in 0_u64..60 {
-        // Three spans of each trace, in other batches.
-        for part in 0..3 {
-            flood(&store, 512, |number, span| {
-                let id = u128::from(1 + round * 512 + number) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
-                span.trace_id = TraceId(id.to_be_bytes());
-                span.span_id = SpanId((part + 1_u64).to_be_bytes());
-            });
+    let mut spans = Spans::new(2 * MIB, None);
+    let now = Instant::now();
+    for second in 0..30_u64 {
+        // Three spans of each of 2000 traces a second, in other batches.
+        for part in 0..3_u64 {
+            let span = |number: u64| Span {
+                trace_id: trace_id(second * 2000 + number + 1),
+                span_id: SpanId((part + 1).to_be_bytes()),
+                ..testing::span(1)
+            };
+            spans.insert(&(0..2000).map(span).collect::<Vec<_>>(), now + Duration::from_millis(1000 * second + part));
         }
-        let stats = store.stats();
-        (kept, thinned) = (stats.kept, stats.thinned);
     }
-    assert_eq!(kept + thinned, 60 * 512 * 3, "each is accounted for");
-    assert!(thinned > kept, "{kept} kept, {thinned} thinned out");
+    let Counts { kept, thinned } = spans.counts;
+    assert_eq!(kept + thinned, 30 * 2000 * 3, "each is accounted for");
+    assert!((30 * 100..30 * 1000).contains(&kept), "{kept}: some hundred a second");
+    let mut whole = HashMap::new();
+    for span in spans.blocks().find(&Filter::default(), 100_000).0 {
+        *whole.entry(span.trace_id).or_insert(0) += 1;
+    }
+    let parts = whole.values().filter(|spans| **spans != 3).count();
+    assert!(
+        parts * 4 < whole.len(),
+        "{parts} of {} traces are not whole: those around a change of the share",
+        whole.len()
+    );
 }
 
 #[test]
@@ -208,16 +216,12 @@ fn a_resource_is_not_held() {
 
 #[test]
 fn what_takes_longer_than_nearly_all_is_kept_longer() {
-    let store = Store::new(2 * MIB, None);
-    for round in 0..30_u64 {
-        flood(&store, 1000, |number, span| {
-            let id = u128::from(round * 1000 + number + 1) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
-            span.trace_id = TraceId(id.to_be_bytes());
-            let us = if round == 3 && number == 500 { 900_000 } else { 1000 + number };
-            span.end_unix_ns = span.start_unix_ns + us * 1000;
-        });
-    }
-    let slow = store.snapshot().slowest(&Filter::default(), 1);
+    let mut spans = Spans::new(2 * MIB, None);
+    rounds(&mut spans, 100, |round, number, span| {
+        let us = if (round, number) == (3, 200) { 900_000 } else { 1000 + number };
+        span.end_unix_ns = span.start_unix_ns + us * 1000;
+    });
+    let slow = spans.blocks().slowest(&Filter::default(), 1);
     assert_eq!(slow[0].duration_ns(), 900_000_000);
 }
 
