@@ -1,6 +1,6 @@
 //! What the agent remembers for its web page and its API.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::runtime::Runtime;
 
@@ -15,14 +15,14 @@ use crate::{
     telemetry::{RedMetrics, wanted::Reader},
 };
 
-/// The store, and what takes the metrics of requests into it.
+/// The store, and what takes the metrics of requests into it; none where nobody may ask for it.
 pub(super) fn start(
     settings: &StoreSettings,
     export: &ExportConfig,
     runtime: &Runtime,
     processes: &Arc<ProcessTable>,
     red: RedMetrics,
-) -> anyhow::Result<Remembered> {
+) -> anyhow::Result<Option<Remembered>> {
     let token = settings.token()?;
     let listen = &export.listen;
     let is_taken = api::is_page(&export.prometheus.path);
@@ -32,15 +32,13 @@ pub(super) fn start(
             "no web page and no API: metrics are shown where they would be (prometheus_export.path)"
         );
     }
-    for addr in listen.iter().filter(|addr| !addr.ip().to_canonical().is_loopback()) {
-        if token.is_some() {
-            tracing::info!(%addr, "the web page and the API ask for the token: listening on an address that is no loopback address");
-        } else {
-            tracing::info!(
-                %addr,
-                "the API answers nobody there: set a token (api.token_file, OTEL_EBPF_API_TOKEN), or listen on a loopback address"
-            );
-        }
+    let is_loopback = |addr: &&SocketAddr| addr.ip().to_canonical().is_loopback();
+    if token.is_none() && !listen.iter().any(|addr| is_loopback(&addr)) {
+        tracing::info!(
+            "no web page and no API: they answer on a loopback address, or those who have a token (api.token_file, \
+             OTEL_EBPF_API_TOKEN)"
+        );
+        return Ok(None);
     }
     let store = Arc::new(Store::new(settings.memory, settings.slower_than));
     let source: Arc<dyn MetricSource> = Arc::new(RedSource(red, Naming::Semconv, Reader::Store));
@@ -54,7 +52,7 @@ pub(super) fn start(
         token,
         listen: if is_taken { Vec::new() } else { listen.clone() },
     };
-    Ok(Remembered { store, pages: Box::new(move |of_itself| api::pages(parts, of_itself)) })
+    Ok(Some(Remembered { store, pages: Box::new(move |of_itself| api::pages(parts, of_itself)) }))
 }
 
 fn process(row: &Row) -> Process {

@@ -258,7 +258,7 @@ impl Agent {
             .store
             .as_ref()
             .map(|store| remember::start(store, &settings.export, &runtime, &processes, red.clone()));
-        let remembered = remembered.transpose()?;
+        let remembered = remembered.transpose()?.flatten();
         let has_page = remembered.is_some();
         let exporters = Exporters::start(&settings.export, runtime.handle(), sources, agent, remembered)?;
         let backend = capture.backend();
