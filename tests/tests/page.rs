@@ -98,8 +98,8 @@ fn each_view_shows_what_was_sent() {
         read += 1;
         match line.trim() {
             "send" => (0..5).for_each(|_| ask(port, "/ok")),
-            "restart" => {
-                let _ended = agent.take().unwrap().stop();
+            "stop" => drop(agent.take().unwrap().stop()),
+            "start" => {
                 agent = Some(start());
                 ask(port, "/ok");
                 browser.tell("restarted");

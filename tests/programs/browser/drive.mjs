@@ -100,11 +100,15 @@ await page.keyboard.press("Enter");
 await page.locator("h1", { hasText: expected.back }).waitFor();
 await page.keyboard.press("t");
 await page.locator("h1", { hasText: "Traces" }).waitFor();
-await page.locator("tbody tr a").first().focus();
+await page.locator("tbody tr", { hasText: expected.front }).locator("a").first().focus();
 await page.keyboard.press("Enter");
-await page.locator(".water .row").first().focus();
+await page.locator(".detail").first().waitFor();
+// The span that was found is open; another opens, and closes.
+await page.locator('.water .row[aria-expanded="false"]').first().focus();
 await page.keyboard.press("Enter");
-await page.locator(".detail").waitFor();
+await page.waitForFunction(() => document.querySelectorAll(".detail").length === 2);
+await page.keyboard.press("Enter");
+await page.waitForFunction(() => document.querySelectorAll(".detail").length === 1);
 say("by keyboard");
 
 // 4. Live: requests come while it is open, the filter holds, pause holds them back.
@@ -116,6 +120,7 @@ await picture(page, "page-live");
 await page.locator("input[type=search]").fill("nothing has this");
 await page.waitForFunction(() => document.querySelectorAll(".live tbody tr").length === 0);
 await page.locator("input[type=search]").fill("");
+await page.getByText("connected").waitFor();
 await page.getByRole("button", { name: "Pause" }).click();
 const before = await page.locator(".live tbody tr").count();
 say("send");
@@ -169,8 +174,9 @@ say("sizes and themes");
 // 8. The agent goes away and comes back.
 await page.goto(url);
 await node(page, expected.front).waitFor();
-say("restart");
+say("stop");
 await page.getByText("The agent does not answer").waitFor();
+say("start");
 await lines.next();
 await page.getByText("The agent does not answer").waitFor({ state: "detached" });
 await page.waitForFunction((front) => [...document.querySelectorAll("a.node bdi")].some((it) => it.textContent === front), expected.front);

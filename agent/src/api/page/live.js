@@ -36,13 +36,13 @@ export function view(root, query) {
   }
 
   function add(spans) {
+    if (!spans.length) return;
     count += spans.length;
     if (isPaused) {
       held = [...held, ...spans].slice(-SHOWN);
       pause.textContent = `Go on (${held.length})`;
       return;
     }
-    if (!spans.length) return;
     table.hidden = false;
     hint.hidden = true;
     body.prepend(...spans.slice(-SHOWN).reverse().map(line));
@@ -72,7 +72,7 @@ export function view(root, query) {
             const answer = JSON.parse(data.slice(6));
             next = answer.next;
             add(answer.spans);
-            summary.textContent = `${count} so far`;
+            if (count) summary.textContent = `connected, ${count} so far`;
           }
         }
       } catch (error) {
@@ -88,6 +88,7 @@ export function view(root, query) {
   let typing;
   const again = () => {
     clearTimeout(typing);
+    summary.textContent = "connecting";
     typing = setTimeout(() => {
       body.replaceChildren();
       next = null;

@@ -141,8 +141,8 @@ export function view(root, id, query) {
         const [left, width] = [(span.offset_ms / whole) * 100, (span.duration_ms / whole) * 100];
         const paint = span.is_error ? "var(--bad)" : colour(span.service);
         const inside = parts(span).filter((part) => part.kind === "first").map((part) => h("i", { style: { left: `${Math.min(100, (part.ms / Math.max(span.duration_ms, 0.001)) * 100)}%`, right: "0" }, title: `first byte after ${duration(part.ms)}` }));
-        const late = left + width > 72;
-        const place = !late ? "" : left < 20 ? "inside" : "before";
+        const late = left + width > (innerWidth < 720 ? 45 : 72);
+        const place = !late ? "" : left < (innerWidth < 720 ? 45 : 20) ? "inside" : "before";
         const toggle = () => {
           const isOpen = line.getAttribute("aria-expanded") === "true";
           line.setAttribute("aria-expanded", String(!isOpen));
