@@ -78,7 +78,8 @@ impl Resolved {
                 servers.insert(parent, Name { service: of.service.clone(), namespace: of.namespace.clone() });
             }
         }
-        for span in kept.iter().filter(|span| matches!(span.kind, Kind::Client | Kind::Producer)) {
+        // The latest last: another service may have come to an address, or been known by another name at first.
+        for span in kept.iter().rev().filter(|span| matches!(span.kind, Kind::Client | Kind::Producer)) {
             let peer = || {
                 Some(Name {
                     service: text_of(span.get("service.peer.name")?),

@@ -389,6 +389,32 @@ fn the_graph_joins_calls_with_who_answers_them_and_tells_what_comes_from_outside
     assert_eq!(graph.nodes.len(), 4);
 }
 
+#[test]
+fn at_an_address_is_who_answered_there_last() {
+    let store = Store::new(8 * MIB, None);
+    let front = testing::resource("front", ProcessId(1));
+    for (number, service) in [(1, "before"), (2, "after")] {
+        let port = Attribute { key: "server.port", value: Value::Int(80) };
+        let address = Attribute { key: "server.address", value: Value::Static("127.0.0.1") };
+        let client = Span {
+            kind: Kind::Client,
+            span_id: SpanId([number; 8]),
+            attributes: vec![address, port],
+            resource: Arc::clone(&front),
+            ..testing::span(1)
+        };
+        let resource = testing::resource(service, ProcessId(2));
+        let server = Span { parent: Some(SpanId([number; 8])), span_id: SpanId([9; 8]), resource, ..testing::span(1) };
+        store.push(&batch(vec![client, server]));
+    }
+    store.start_at(S);
+    let calls = [("server.address", "127.0.0.1"), ("server.port", "80")];
+    store.take(&[metric(&front, "http.client.request.duration", &calls, [5, 0, 0])], 5 * S);
+    let graph = store.graph(store.last(Duration::from_secs(60)));
+    let edges: Vec<String> = graph.edges.iter().map(|edge| shown(&edge.to)).collect();
+    assert_eq!(edges, ["after"]);
+}
+
 fn shown(node: &Node) -> String {
     match node {
         Node::Service(name) => name.service.to_string(),
