@@ -40,6 +40,7 @@ pub fn program(name: &str) -> PathBuf {
         "node" => "nodejs",
         "php" => "php-cli",
         "promtool" => "prometheus",
+        "redis-benchmark" | "redis-cli" => "redis-tools",
         "setpriv" => "util-linux",
         other => other,
     };

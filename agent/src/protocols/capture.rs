@@ -23,7 +23,6 @@ pub(crate) struct Capture {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Not at all: the beginnings of turns are captured, and the ends of their pieces.
-    #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "what a protocol may ask for, and none here does"))]
     Turns,
     /// The same, and requests of HTTP/1 that have a body are followed by its length, however they fall into pieces.
     Http1Messages,

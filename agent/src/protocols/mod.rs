@@ -20,6 +20,7 @@ pub(crate) mod http1;
 pub mod http2;
 mod matching;
 mod output;
+mod redis;
 #[cfg(test)]
 mod testing;
 #[cfg(any(test, fuzzing))]
@@ -50,6 +51,18 @@ pub(crate) static REGISTRY: &[Entry] = &[
         memory_max: 4 << 20,
         #[cfg(test)]
         samples: http1::samples,
+    },
+    Entry {
+        name: redis::NAME,
+        recognise: redis::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: redis::open,
+        proves_itself: false,
+        capture: redis::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: redis::samples,
     },
     #[cfg(any(test, fuzzing))]
     Entry {

@@ -32,11 +32,6 @@ impl Free {
 }
 
 impl Attributes {
-    #[cfg(test)]
-    pub(super) fn new() -> Self {
-        Free::default().take()
-    }
-
     pub(super) fn push(&mut self, key: &'static str, value: Value) {
         self.0.push(Attribute { key, value });
     }

@@ -30,6 +30,8 @@ pub const TESTS: &[Program] = &[
     program("php", "php-cli"),
     program("prometheus", "prometheus"),
     program("promtool", "prometheus"),
+    program("redis-cli", "redis-tools"),
+    program("redis-server", "redis-server"),
     program("ruby", "ruby"),
     program("go", "golang-go"),
     program("java", "default-jdk-headless"),

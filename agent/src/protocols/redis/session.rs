@@ -1,0 +1,571 @@
+//! Matching replies with commands.
+
+use std::mem;
+
+use compact_str::CompactString;
+
+use super::{
+    NAME,
+    command::{Answers, Change, Command, Replies},
+    recognise,
+    resp::{Item, Reader, Step},
+};
+use crate::{
+    model::{
+        exchange::{Db, Exchange, Group, Inside, Key, Opened, Operation, Outcome, Pattern, Place},
+        ids::ThreadId,
+        net::{Direction, Role, Thread},
+    },
+    protocols::{
+        Anomalies, Chunk, End, Interest, Output, Recognition, Session,
+        matching::{InOrder, Kept, Limits},
+    },
+};
+
+/// Commands that may wait for their reply at a time.
+const LIMITS: Limits = Limits { requests: 8192, bytes: 1 << 20 };
+/// After so long without a byte in either direction behind a reply nothing is open.
+pub(super) const QUIET_NS: u64 = 20_000_000;
+/// Most items that are open at a time within a reply, one within the other.
+const MAX_ITEMS: u64 = 1 << 40;
+
+/// One connection.
+pub(super) struct Redis {
+    role: Role,
+    commands: Reader,
+    /// The command that is read: words that are still to come, and where it began.
+    command: Option<(Command, u64)>,
+    began: Began,
+    replies: Reader,
+    reply: Option<Reply>,
+    open: InOrder<Open>,
+    /// The number of the database that commands are for; `None` where it is not known.
+    namespace: Option<CompactString>,
+    /// Which commands are not replied to.
+    muted: Replies,
+    /// A channel was subscribed to: arrays may be its messages.
+    subscribes: bool,
+    pairing: Pairing,
+    /// The direction that moved last.
+    last: Option<Direction>,
+    /// When replies came last.
+    answered_ns: u64,
+    interest: Interest,
+    anomalies: Anomalies,
+}
+
+/// Where something began.
+#[derive(Clone, Copy, Debug, Default)]
+struct Began {
+    at_ns: u64,
+    thread: Thread,
+    position: u64,
+}
+
+/// A command that waits for its reply.
+struct Open {
+    key: Key,
+    began: Began,
+    first_byte_ns: Option<u64>,
+    name: CompactString,
+    args: u64,
+    answers: Answers,
+    change: Change,
+}
+
+impl Kept for Open {
+    fn bytes(&self) -> usize {
+        let text = |text: &CompactString| if text.is_heap_allocated() { text.capacity() } else { 0 };
+        let of_change = match &self.change {
+            Change::Database(number) => number.as_ref().map_or(0, text),
+            Change::Nothing | Change::Replies(_) => 0,
+        };
+        text(&self.name) + of_change
+    }
+}
+
+/// A reply that is read.
+#[derive(Debug)]
+struct Reply {
+    first_byte_ns: u64,
+    /// Items of it that are still to come.
+    left: u64,
+    /// Items that say something about it, before the first of its own.
+    about: u64,
+    /// What it begins with, once that is known.
+    kind: Option<u8>,
+    /// The first word of it.
+    word: Option<CompactString>,
+}
+
+/// How it is known which reply answers which command.
+enum Pairing {
+    /// Each answers the first command that is open.
+    InOrder,
+    /// Something was missed: each command is unseen until there is proof that nothing else is open.
+    Lost(Trial),
+}
+
+/// An exchange that may prove it: commands that were seen whole, with as many replies, and nothing else until the next ones.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trial {
+    /// Commands of the last turn; `None` where not all of it could be read.
+    asked: Option<u64>,
+    /// How far requests have come.
+    asked_to: u64,
+    /// Replies to them.
+    answered: u64,
+    /// How far replies had come when the last of as many was whole.
+    answered_to: Option<u64>,
+}
+
+impl Redis {
+    pub(super) fn new(role: Role) -> Self {
+        Self {
+            role,
+            commands: Reader::of_requests(),
+            command: None,
+            began: Began::default(),
+            replies: Reader::default(),
+            reply: None,
+            open: InOrder::new(LIMITS),
+            namespace: Some(CompactString::const_new("0")),
+            muted: Replies::On,
+            subscribes: false,
+            pairing: Pairing::InOrder,
+            last: None,
+            answered_ns: 0,
+            interest: Interest::Parse,
+            anomalies: Anomalies::default(),
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(self.pairing, Pairing::Lost(_))
+    }
+
+    // ---- commands
+
+    /// Takes bytes of commands, of which the first stands at `at` in the piece; `None` if the place is lost.
+    fn command_bytes(&mut self, mut bytes: &[u8], at: u64, chunk: &Chunk<'_>, out: &mut Output) -> Option<()> {
+        let len = bytes.len();
+        while !bytes.is_empty() {
+            if self.command.is_none() && self.commands.is_between() {
+                let position = chunk.position.saturating_add(at).saturating_add((len - bytes.len()) as u64);
+                self.began = Began { at_ns: chunk.at_ns, thread: chunk.thread, position };
+            }
+            let (step, rest) = self.commands.step(bytes)?;
+            bytes = rest;
+            self.on_command_step(step, chunk.at_ns, out)?;
+        }
+        Some(())
+    }
+
+    fn on_command_step(&mut self, step: Step, at_ns: u64, out: &mut Output) -> Option<()> {
+        let Step::Read(item) = step else { return Some(()) };
+        match (item, self.command.take()) {
+            (Item::Many(b'*', words), None) => self.command = (words > 0).then(|| (Command::default(), words)),
+            // No words: servers pass over it.
+            (Item::Null, None) => {}
+            (Item::Line(0, line), None) => self.begin(Command::inline(&line), at_ns, out),
+            (Item::Text(b'$', word), Some((mut command, left))) => {
+                command.take(word);
+                match left - 1 {
+                    0 => self.begin(command, at_ns, out),
+                    left => self.command = Some((command, left)),
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// A command was sent.
+    fn begin(&mut self, command: Command, at_ns: u64, out: &mut Output) {
+        let (answers, change) = (command.answers(), command.change());
+        self.subscribes |= matches!(answers, Answers::Confirmations(_));
+        let is_muted = match (&change, self.muted) {
+            (Change::Replies(replies), _) => {
+                self.muted = *replies;
+                *replies != Replies::On
+            }
+            (_, Replies::On) => false,
+            (_, Replies::Off) => true,
+            (_, Replies::Skip) => {
+                self.muted = Replies::On;
+                true
+            }
+        };
+        let Command { name, args, .. } = command;
+        if !self.open.has_room() && !self.is_lost() {
+            if !is_muted {
+                self.open.leave_out();
+            }
+            if matches!(change, Change::Database(_)) {
+                self.namespace = None;
+            }
+            self.anomalies.over_limit += 1;
+            return;
+        }
+        let Began { at_ns: start_ns, thread, position } = self.began;
+        let (role, place) = (self.role, Place::Position(position));
+        let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place });
+        let open = Open { key, began: self.began, first_byte_ns: None, name, args, answers, change };
+        match &mut self.pairing {
+            Pairing::Lost(trial) => {
+                trial.asked = trial.asked.map(|asked| asked + 1);
+                // How many replies these have depends on what was missed.
+                if is_muted || open.answers != Answers::One {
+                    trial.asked = None;
+                }
+                self.tell(open, Outcome::Unseen, Pattern::RequestResponse, None, at_ns, out);
+            }
+            Pairing::InOrder if is_muted => self.tell(open, Outcome::Complete, Pattern::OneWay, None, at_ns, out),
+            Pairing::InOrder => {
+                self.open.push(open);
+            }
+        }
+    }
+
+    // ---- replies
+
+    fn reply_bytes(&mut self, mut bytes: &[u8], chunk: &Chunk<'_>, out: &mut Output) -> Option<()> {
+        while !bytes.is_empty() && self.interest == Interest::Parse {
+            if self.reply.is_none() {
+                self.reply = Some(Reply { first_byte_ns: chunk.at_ns, left: 1, about: 0, kind: None, word: None });
+                if let Some(open) = self.open.front_mut() {
+                    open.first_byte_ns.get_or_insert(chunk.at_ns);
+                }
+            }
+            let (step, rest) = self.replies.step(bytes)?;
+            bytes = rest;
+            self.on_reply_step(step, chunk.at_ns, out)?;
+        }
+        Some(())
+    }
+
+    fn on_reply_step(&mut self, step: Step, at_ns: u64, out: &mut Output) -> Option<()> {
+        let Step::Read(item) = step else { return Some(()) };
+        let mut reply = self.reply.take()?;
+        let is_whole = reply.take(item)?;
+        if is_whole {
+            self.on_reply(&reply, at_ns, out)?;
+        } else {
+            self.reply = Some(reply);
+        }
+        Some(())
+    }
+
+    /// A reply, or what comes without being asked for, has ended. `None` if it answers nothing that is known.
+    fn on_reply(&mut self, reply: &Reply, at_ns: u64, out: &mut Output) -> Option<()> {
+        let word = reply.word.as_deref().unwrap_or_default();
+        let is_push = reply.kind == Some(b'>');
+        let is_message = matches!(word, "message" | "pmessage" | "smessage");
+        let is_confirmation = word.ends_with("subscribe");
+        if let Pairing::Lost(trial) = &mut self.pairing {
+            if !(is_push || is_message && reply.kind == Some(b'*')) {
+                trial.answered += 1;
+            }
+            return Some(());
+        }
+        let is_of_channels =
+            self.subscribes && (is_message || is_confirmation) && matches!(reply.kind, Some(b'*' | b'>'));
+        let is_error = matches!(reply.kind, Some(b'-' | b'!'));
+        let is_queued = reply.kind == Some(b'+') && word == "QUEUED";
+        let Some(open) = self.open.front_mut() else {
+            if is_push || is_of_channels || self.open.answer_left_out() {
+                return Some(());
+            }
+            self.anomalies.unmatched_responses += 1;
+            return None;
+        };
+        match &mut open.answers {
+            Answers::Confirmations(left) if is_of_channels && is_confirmation => {
+                open.first_byte_ns.get_or_insert(reply.first_byte_ns);
+                *left -= 1;
+                if *left > 0 {
+                    return Some(());
+                }
+            }
+            // What answers nothing: the answer has not begun with it.
+            _ if is_push || is_of_channels => {
+                open.first_byte_ns = None;
+                return Some(());
+            }
+            Answers::Confirmations(_) if !is_error && !is_queued => return None,
+            _ => {}
+        }
+        let open = self.open.pop()?;
+        if open.answers == Answers::Stream && !is_error {
+            self.interest = Interest::Nothing;
+        }
+        if let Change::Database(number) = &open.change
+            && !is_error
+        {
+            // A transaction that is queued may select it later, or not.
+            self.namespace = number.clone().filter(|_| !is_queued);
+        }
+        let error = is_error.then(|| code(word));
+        self.tell(open, Outcome::Complete, Pattern::RequestResponse, error, at_ns, out);
+        Some(())
+    }
+
+    // ---- ends
+
+    /// A command is over. `error`: it failed, with a code where the reply has one.
+    fn tell(
+        &self,
+        open: Open,
+        outcome: Outcome,
+        pattern: Pattern,
+        error: Option<Option<CompactString>>,
+        end_ns: u64,
+        out: &mut Output,
+    ) {
+        let Open { key, began, first_byte_ns, name, args, .. } = open;
+        let is_named = !name.is_empty();
+        let db = Db {
+            system: NAME,
+            namespace: self.namespace.clone(),
+            text: is_named.then(|| Command::text(&name, args)),
+            operation: is_named.then_some(name),
+            failed: error.is_some(),
+            status: error.flatten(),
+            ..Db::default()
+        };
+        let exchange = Exchange {
+            role: self.role,
+            thread: began.thread,
+            start_ns: began.at_ns,
+            first_byte_ns,
+            response_tid: ThreadId::NONE,
+            end_ns,
+            outcome,
+            parent: None,
+            protocol: NAME,
+            pattern,
+            operation: Operation::Db(Box::new(db)),
+            inside: Inside::default(),
+        };
+        out.finish(key, exchange);
+    }
+
+    /// All that is open is over.
+    fn end_all(&mut self, end: End, at_ns: u64, out: &mut Output) {
+        while let Some(mut open) = self.open.pop() {
+            let outcome = match end {
+                End::Forgotten => Outcome::Unseen,
+                End::Closed | End::Reset if open.first_byte_ns.is_some() => Outcome::Cut,
+                End::Closed | End::Reset => Outcome::NoResponse,
+            };
+            if outcome == Outcome::Unseen {
+                open.first_byte_ns = None;
+            }
+            self.tell(open, outcome, Pattern::RequestResponse, None, at_ns, out);
+        }
+    }
+
+    /// Something was missed.
+    fn lose(&mut self, at_ns: u64, out: &mut Output) {
+        self.end_all(End::Forgotten, at_ns, out);
+        self.open.forget_left_out();
+        self.anomalies.resyncs += 1;
+        self.forget_place();
+        // What was changed meanwhile is not known.
+        (self.namespace, self.muted) = (None, Replies::On);
+        self.pairing = Pairing::Lost(Trial::default());
+    }
+
+    fn forget_place(&mut self) {
+        self.commands.reset();
+        self.replies.reset();
+        (self.command, self.reply) = (None, None);
+    }
+
+    /// A piece comes while it is not known what answers what. `None` if it says nothing.
+    fn on_piece_when_lost(&mut self, is_request: bool, chunk: &Chunk<'_>) -> Option<()> {
+        let begins_turn =
+            self.last != Some(if is_request { self.role.requests() } else { self.role.requests().other() });
+        let quiet_ns = chunk.quiet_ns.min(chunk.at_ns.saturating_sub(self.answered_ns));
+        let behind_replies = self.last == Some(self.role.requests().other()) && quiet_ns >= QUIET_NS;
+        let Pairing::Lost(trial) = &mut self.pairing else { return Some(()) };
+        if !is_request {
+            if begins_turn {
+                self.replies.reset();
+                self.reply = None;
+                (trial.answered, trial.answered_to) = (0, None);
+            }
+            return Some(());
+        }
+        if !begins_turn {
+            return Some(());
+        }
+        self.commands.reset();
+        self.command = None;
+        let is_next = trial.asked.is_some()
+            && trial.answered_to == Some(chunk.other_position)
+            && trial.asked_to == chunk.position;
+        let begins = recognise(chunk.data) == Recognition::Request && !chunk.lost;
+        if begins && (is_next || behind_replies) {
+            self.replies.reset();
+            self.reply = None;
+            self.pairing = Pairing::InOrder;
+        } else {
+            *trial = Trial { asked: begins.then_some(0), ..Trial::default() };
+        }
+        Some(())
+    }
+
+    /// The same, behind the piece.
+    fn after_piece_when_lost(&mut self, is_request: bool, is_read: bool, chunk: &Chunk<'_>) {
+        let is_between =
+            if is_request { self.command.is_none() && self.commands.is_between() } else { self.reply.is_none() };
+        let Pairing::Lost(trial) = &mut self.pairing else { return };
+        let end = chunk.position.saturating_add(chunk.len());
+        match is_request {
+            true => {
+                trial.asked_to = end;
+                if !is_read {
+                    trial.asked = None;
+                }
+            }
+            false => {
+                if !is_read || trial.asked.is_some_and(|asked| trial.answered > asked) {
+                    trial.asked = None;
+                }
+                let is_answered = is_between && trial.asked == Some(trial.answered);
+                trial.answered_to = is_answered.then_some(end);
+            }
+        }
+        if !is_read {
+            self.forget_place();
+        }
+    }
+
+    /// Takes a piece; `None` if the place is lost.
+    fn piece(&mut self, is_request: bool, chunk: &Chunk<'_>, out: &mut Output) -> Option<()> {
+        let gap = chunk.skipped.saturating_sub(chunk.tail.len() as u64);
+        let at_tail = chunk.len() - chunk.tail.len() as u64;
+        if is_request {
+            self.command_bytes(chunk.data, 0, chunk, out)?;
+            if gap > 0 {
+                let step = self.commands.skip(gap)?;
+                self.on_command_step(step, chunk.at_ns, out)?;
+            }
+            self.command_bytes(chunk.tail, at_tail, chunk, out)
+        } else {
+            self.reply_bytes(chunk.data, chunk, out)?;
+            if gap > 0 && self.interest == Interest::Parse {
+                let step = self.replies.skip(gap)?;
+                self.on_reply_step(step, chunk.at_ns, out)?;
+            }
+            self.reply_bytes(chunk.tail, chunk, out)
+        }
+    }
+}
+
+impl Reply {
+    /// Takes its next item; whether it was the last, `None` if there cannot be one.
+    fn take(&mut self, item: Item) -> Option<bool> {
+        if let Item::Many(b'|', items) = item {
+            // It stands before the item that it is about, and is none.
+            self.about = self.about.checked_add(items)?;
+            return (self.about + self.left <= MAX_ITEMS).then_some(false);
+        }
+        if self.about > 0 {
+            self.about -= 1;
+            if let Item::Many(_, items) = item {
+                self.about = self.about.checked_add(items)?;
+            }
+            return (self.about + self.left <= MAX_ITEMS).then_some(false);
+        }
+        let (kind, word) = match &item {
+            Item::Many(kind, _) => (*kind, None),
+            Item::Text(kind, text) => (*kind, text.as_ref()),
+            Item::Line(kind, text) => (*kind, Some(text)),
+            Item::Null => (b'_', None),
+        };
+        // That of an array is its first item.
+        if self.word.is_none() && (self.kind.is_none() || self.left > 0) {
+            self.word = word.map(first_word);
+        }
+        self.kind.get_or_insert(kind);
+        self.left -= 1;
+        if let Item::Many(_, items) = item {
+            self.left = self.left.checked_add(items).filter(|left| *left <= MAX_ITEMS)?;
+        }
+        Some(self.left == 0)
+    }
+}
+
+fn first_word(text: &CompactString) -> CompactString {
+    text.split(' ').next().map(CompactString::new).unwrap_or_default()
+}
+
+/// The code of an error: the word in capitals that it begins with.
+fn code(word: &str) -> Option<CompactString> {
+    let is_code = !word.is_empty() && word.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'));
+    is_code.then(|| CompactString::new(word))
+}
+
+impl Session for Redis {
+    fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
+        if self.interest != Interest::Parse || chunk.is_empty() {
+            return self.interest;
+        }
+        let is_request = direction == self.role.requests();
+        let was_lost = self.is_lost();
+        if was_lost {
+            self.on_piece_when_lost(is_request, chunk);
+        }
+        // Nothing that stands behind lost bytes is where it is thought to be, unless they are of a value.
+        let read = self.piece(is_request, chunk, out);
+        if self.is_lost() {
+            self.after_piece_when_lost(is_request, read.is_some(), chunk);
+        } else if read.is_none() {
+            self.lose(chunk.at_ns, out);
+        }
+        self.last = Some(direction);
+        if !is_request {
+            self.answered_ns = chunk.at_ns;
+        }
+        if self.interest == Interest::Nothing {
+            self.end_all(End::Forgotten, chunk.at_ns, out);
+        }
+        self.interest
+    }
+
+    fn begin_in_use(&mut self, _asks_ahead: bool) {
+        (self.namespace, self.pairing) = (None, Pairing::Lost(Trial::default()));
+    }
+
+    fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
+        if direction != self.role.requests() {
+            self.end_all(End::Closed, at_ns, out);
+        }
+    }
+
+    fn on_end(&mut self, end: End, at_ns: u64, out: &mut Output) {
+        self.end_all(end, at_ns, out);
+    }
+
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn open_requests(&self) -> usize {
+        self.open.len()
+    }
+
+    fn open_methods(&self, each: &mut dyn FnMut(Group, Option<&str>)) {
+        self.open.iter().for_each(|_| each(Group::Db, None));
+    }
+
+    fn memory(&self) -> usize {
+        size_of::<Self>() + self.commands.memory() + self.replies.memory() + self.open.memory()
+    }
+
+    fn take_anomalies(&mut self) -> Anomalies {
+        mem::take(&mut self.anomalies)
+    }
+}

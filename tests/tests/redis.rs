@@ -1,0 +1,211 @@
+//! Redis: a real server, clients of two languages, its own benchmark. What the server counts is what is told, at both ends, and nothing
+//! of keys and values.
+#![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+use std::{collections::BTreeMap, fs, process::Command, time::Duration};
+
+use serde_json::{Value, json};
+use tests::{
+    agent::{Backend, Setup, Watch},
+    need, on_both_backends,
+    own_tls::certificate,
+    program::{Program, folder, free_port},
+    receiver::{ReceivedSpan, Receiver},
+    seen::assert_attributes,
+};
+
+on_both_backends!(
+    clients_of_two_languages_and_what_the_server_counts,
+    every_command_of_a_benchmark_is_counted,
+    commands_over_tls
+);
+
+/// How often each command was called.
+type Calls = BTreeMap<String, u64>;
+
+/// A server of its own, with nothing in it.
+struct Server {
+    program: Program,
+    port: u16,
+    _files: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let (files, port) = (folder(), free_port());
+        let mut command = Command::new(need::program("redis-server"));
+        command.current_dir(files.path()).args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).args(arguments);
+        let program = Program::start(&mut command);
+        let is_ready = |lines: &[String]| lines.iter().any(|line| line.contains("Ready to accept")).then_some(());
+        let ready = program.stdout.until(tests::LONG, is_ready);
+        assert!(ready.is_some(), "the server does not start: {:#?}", program.stdout.so_far());
+        Self { program, port, _files: files }
+    }
+
+    fn ask(&self, words: &[&str]) -> String {
+        let mut command = Command::new(need::program("redis-cli"));
+        let said = command.args(["-p", &self.port.to_string()]).args(words).output().unwrap();
+        assert!(said.status.success(), "{said:?}");
+        String::from_utf8(said.stdout).unwrap()
+    }
+
+    /// What it has counted since it was asked to begin anew, without these questions.
+    fn calls(&self) -> Calls {
+        let counted = self.ask(&["INFO", "commandstats"]);
+        let call = |line: &str| {
+            let (name, figures) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
+            let calls = figures.strip_prefix("calls=")?.split(',').next()?;
+            Some((name.replace('|', " ").to_uppercase(), calls.parse().unwrap()))
+        };
+        counted.lines().filter_map(call).filter(|(name, _)| name != "CONFIG RESETSTAT").collect()
+    }
+}
+
+/// The same by what was told.
+fn told<'a>(spans: impl IntoIterator<Item = &'a ReceivedSpan>) -> Calls {
+    let mut calls = Calls::new();
+    for span in spans {
+        let name = span.attributes["db.operation.name"].as_str().unwrap();
+        *calls.entry(name.to_owned()).or_default() += 1;
+    }
+    calls
+}
+
+fn clients_of_two_languages_and_what_the_server_counts(backend: Backend) {
+    let server = Server::start(&[]);
+    let port = server.port.to_string();
+    let mut python = Command::new(need::python());
+    python.env("PYTHONPATH", need::made("python")).arg("-u").arg(need::source("python").join("redis_client.py"));
+    let mut node = Command::new(need::program("node"));
+    node.env("NODE_PATH", need::made("node").join("node_modules")).arg(need::source("node").join("redis_client.js"));
+    let mut clients = [python, node].map(|mut client| Program::start(client.arg(&port)));
+    clients.iter().for_each(|client| drop(client.says("ready")));
+    server.ask(&["CONFIG", "RESETSTAT"]);
+    let pids = [server.program.pid(), clients[0].pid(), clients[1].pid()];
+    let watch = Watch::pids(backend, &pids);
+    for client in &mut clients {
+        client.tell("go");
+        let _said = client.says("done");
+    }
+    let took: u64 = clients[0].says("took BLPOP").rsplit(' ').next().unwrap().parse().unwrap();
+    let counted = server.calls();
+    let all: u64 = counted.values().sum();
+    let is_counted =
+        |span: &&ReceivedSpan| counted.contains_key(span.attributes["db.operation.name"].as_str().unwrap());
+    let are_told = |spans: &[ReceivedSpan]| {
+        let is_question = |span: &ReceivedSpan| span.attributes["db.operation.name"] == "INFO";
+        spans.iter().any(is_question) && spans.iter().filter(is_counted).count() as u64 >= 2 * all
+    };
+    let seen = watch.stop_when(|state| are_told(&state.spans));
+    let [servers, callers] = ["SERVER", "CLIENT"].map(|kind| seen.of_kind(kind));
+    // What it does not count it has refused, but for the question.
+    for spans in [&servers, &callers] {
+        let refused: Vec<_> = spans.iter().filter(|span| !is_counted(span)).collect();
+        assert!(refused.iter().any(|span| span.attributes["db.operation.name"] == "NOSUCHCOMMAND"), "{refused:#?}");
+        let is_question = |span: &ReceivedSpan| span.attributes["db.operation.name"] == "INFO";
+        assert!(refused.iter().all(|span| span.status == "ERROR" || is_question(span)), "{refused:#?}");
+    }
+    // Each connection's first, which is older than the agent, is told too, though not what became of it.
+    let is_unseen = |span: &&&ReceivedSpan| span.attributes.contains_key("beyla.outcome");
+    for spans in [&servers, &callers] {
+        let unseen: Vec<_> = spans.iter().filter(is_unseen).collect();
+        assert!(unseen.len() <= 3, "{unseen:#?}");
+    }
+    for spans in [&servers, &callers] {
+        assert_eq!(told(spans.iter().copied().filter(is_counted)), counted, "{}", seen.summary());
+    }
+    assert!(!format!("{:?}", seen.spans).contains("secret"), "{}", seen.summary());
+
+    for spans in [&servers, &callers] {
+        let one = |name: &str| {
+            let mut found = spans.iter().filter(|span| span.attributes["db.operation.name"] == name);
+            found.next_back().copied().unwrap_or_else(|| panic!("{name}: {}", seen.summary()))
+        };
+        assert_attributes(
+            one("BLPOP"),
+            &json!({
+                "db.system.name": "redis",
+                "db.operation.name": "BLPOP",
+                "db.query.text": "BLPOP ? ?",
+                "db.response.status_code": null,
+                "error.type": null,
+            }),
+        );
+        let blocked = Duration::from_nanos(one("BLPOP").duration_ns());
+        assert!((Duration::from_millis(190)..=Duration::from_nanos(took)).contains(&blocked), "{blocked:?}, {took} ns");
+        assert_attributes(one("EXISTS"), &json!({"db.namespace": "5"}));
+        for (name, code) in [("NOSUCHCOMMAND", "ERR"), ("EVAL", "SCRIPT")] {
+            assert_attributes(one(name), &json!({"db.response.status_code": code, "error.type": code}));
+            assert_eq!(one(name).status, "ERROR");
+        }
+        let wrong = spans.iter().filter(|span| span.attributes.get("error.type") == Some(&json!("WRONGTYPE"))).count();
+        assert_eq!(wrong, 1);
+    }
+    let complete = callers.iter().filter(|span| !is_unseen(span)).count() as u64;
+    assert_eq!(seen.count("db.client.operation.duration"), complete);
+}
+
+fn every_command_of_a_benchmark_is_counted(backend: Backend) {
+    let server = Server::start(&[]);
+    server.ask(&["CONFIG", "RESETSTAT"]);
+    let receiver = Receiver::start();
+    let pid = server.program.pid().to_string();
+    // One that nobody else runs.
+    let files = folder();
+    let client = files.path().join("redis-benchmark");
+    fs::copy(need::program("redis-benchmark"), &client).unwrap();
+    let arguments = ["--pid", &pid, "--exe", client.to_str().unwrap()];
+    let agent = Setup::with(arguments).backend(backend).to(&receiver).start();
+    let watch = Watch { agent, receiver };
+    for pipelined in ["1", "16"] {
+        let mut command = Command::new(&client);
+        command.args(["-p", &server.port.to_string(), "-n", "1000", "-c", "5", "-P", pipelined, "-q"]);
+        let ran = command.args(["-t", "ping_mbulk,set,get,lpush,mset"]).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+    }
+    let counted = server.calls();
+    let all: u64 = counted.values().sum();
+    let seen = watch.finish_when(2 * all as usize + 1, |state| state.spans.len() as u64 > 2 * all);
+    let [servers, callers] = ["SERVER", "CLIENT"].map(|kind| seen.of_kind(kind));
+    let mut of_server = told(servers);
+    assert_eq!(of_server.remove("INFO"), Some(1));
+    assert_eq!(of_server, counted);
+    assert_eq!(told(callers), counted);
+    assert!(counted["SET"] >= 2000, "{counted:?}");
+    let unseen = seen.spans.iter().filter(|span| span.attributes.contains_key("beyla.outcome")).count();
+    assert_eq!(unseen, 0, "{}", seen.summary());
+    assert_eq!(seen.count("db.client.operation.duration"), all);
+}
+
+fn commands_over_tls(backend: Backend) {
+    let files = folder();
+    let [certificate, key] = certificate(files.path());
+    let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
+    let port = free_port();
+    let server = Server::start(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-auth-clients",
+        "no",
+        "--tls-ca-cert-file",
+        &certificate,
+    ]);
+    let watch = Watch::tls(backend, &[server.program.pid()]);
+    let mut command = Command::new(need::program("redis-cli"));
+    command.args(["--tls", "--insecure", "-p", &port.to_string()]);
+    let said = command.args(["GET", "secret"]).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let seen = watch.finish(1);
+    let span = &seen.spans[0];
+    assert_eq!((span.kind, &*span.name), ("SERVER", "GET 0"));
+    assert_attributes(
+        span,
+        &json!({"db.query.text": "GET ?", "db.namespace": "0", "network.peer.address": "127.0.0.1"}),
+    );
+    assert!(span.attributes.get("tls.protocol.version").is_some_and(Value::is_string), "{span:?}");
+}
