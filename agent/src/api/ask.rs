@@ -139,7 +139,7 @@ pub(super) fn service(api: &Api, name: &str, query: &Query) -> Answer<ServiceDet
             Route { name: (*route).to_owned(), rates: Rates::of(red, window), sparkline: per_second(&steps, line) }
         })
         .collect();
-    routes.sort_by(|a, b| b.rates.requests.cmp(&a.rates.requests));
+    routes.sort_by_key(|route| std::cmp::Reverse(route.rates.requests));
     let graph = api.store.graph(window);
     let own = Node::Service(known.clone());
     let peer = |node: &Node, red: &Red| Peer { node: node_name(node), rates: Rates::of(red, window) };

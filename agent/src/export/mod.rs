@@ -81,8 +81,11 @@ pub(crate) const STORE: &str = "store";
 /// What the agent remembers itself, and the pages that show it; made of the metrics that it tells of itself.
 pub struct Remembered {
     pub(crate) store: Arc<Store>,
-    pub(crate) pages: Box<dyn FnOnce(Vec<Arc<dyn MetricSource>>) -> Pages + Send>,
+    pub(crate) pages: MakePages,
 }
+
+/// Makes the pages of what the agent tells of itself.
+pub(crate) type MakePages = Box<dyn FnOnce(Vec<Arc<dyn MetricSource>>) -> Pages + Send>;
 
 /// For each address of [`ExportConfig::listen`], in their order.
 pub(crate) type Pages = Vec<axum::Router>;

@@ -53,7 +53,7 @@ struct Report {
 impl Stage {
     fn start(config: &ExportConfig, sources: Vec<Arc<dyn MetricSource>>) -> Self {
         let runtime = Runtime::new().unwrap();
-        let exporters = Exporters::start(config, runtime.handle(), sources, resource("beyla-rs", 1)).unwrap();
+        let exporters = Exporters::start(config, runtime.handle(), sources, resource("beyla-rs", 1), None).unwrap();
         Self { runtime, exporters }
     }
 
@@ -713,7 +713,7 @@ fn a_certificate_file_that_cannot_be_used_is_named() {
     let runtime = Runtime::new().unwrap();
     for (file, reason) in [("/no/such/file.pem", "No such file"), (&empty, "no PEM certificate")] {
         let config = config_to("https://127.0.0.1:4317", "grpc", &[("OTEL_EXPORTER_OTLP_CERTIFICATE", file)]);
-        let error = Exporters::start(&config, runtime.handle(), vec![], resource("beyla-rs", 1)).err().unwrap();
+        let error = Exporters::start(&config, runtime.handle(), vec![], resource("beyla-rs", 1), None).err().unwrap();
         assert!(error.to_string().contains(file) && error.to_string().contains(reason), "{error}");
     }
 }
