@@ -345,7 +345,7 @@ impl Tracer {
         let span_id = self.ids.span_id();
         let request = Request::of(connection, opened);
         let open = match opened.role {
-            Role::Client => self.on_call(opened, span_id, request, environment),
+            Role::Client => self.on_call(opened, span_id, request, connection.is_blocking, environment),
             Role::Server => self.on_request(connection, opened, span_id, request),
         };
         add_open(&mut self.open_of, open.trace_id);
@@ -365,11 +365,13 @@ impl Tracer {
         opened: &Opened,
         span_id: SpanId,
         request: Option<Request>,
+        is_blocking: bool,
         environment: impl FnOnce() -> Option<TraceParent>,
     ) -> Open {
         let Opened { key, thread, parent: carried, is_health_check, .. } = *opened;
         self.parents.on_call(opened);
-        let cause = self.parents.of_call(opened).and_then(|(key, evidence)| Some((self.cause(key)?, evidence)));
+        let cause =
+            self.parents.of_call(opened, is_blocking).and_then(|(key, evidence)| Some((self.cause(key)?, evidence)));
         let paired = match carried.filter(|_| cause.is_none()) {
             None => self.sdks.of_bare_call(thread.tgid),
             Some(carried) => {
@@ -413,7 +415,8 @@ impl Tracer {
         if parent.is_none() && cause.is_none() {
             let is_late = self.parents.may_come(opened);
             let is_doubtful = self.parents.is_doubtful(thread);
-            let orphan = Orphan { opened: *opened, trace_id, span_id, is_doubtful };
+            let had_request = self.parents.has_request(thread);
+            let orphan = Orphan { opened: *opened, trace_id, span_id, is_doubtful, had_request };
             let until_ns = self.orphans.on_call(orphan, is_late);
             if let Some(until_ns) = until_ns {
                 self.unsettle(trace_id, until_ns);
@@ -504,7 +507,7 @@ impl Tracer {
         let Adopter { trace_id, remote, is_health_check, parent: Some(_), .. } = adopter else { return false };
         let parents = &self.parents;
         let adopted = self.orphans.adopted(request.thread.tgid, request.start_ns, |call| {
-            let (key, evidence) = parents.of_call(call)?;
+            let (key, evidence) = parents.of_call(call, false)?;
             // What else was going on then is not known for certain.
             (key == request.key && evidence != Evidence::SoleRequest).then_some(evidence)
         });
@@ -530,7 +533,7 @@ impl Tracer {
         let Self { parents, orphans, over, .. } = self;
         let looks_back = parents.looks_back(tgid) || over.iter().any(|over| over.tgid == tgid);
         let found = orphans.found(tgid, (!looks_back).then_some(work), |call, end_ns| {
-            let (key, _) = parents.of_call(call)?;
+            let (key, _) = parents.of_call(call, false)?;
             // What went on behind its end is not part of it.
             let over = over.iter().find(|over| over.key == key);
             over.is_none_or(|over| end_ns.is_some_and(|end_ns| end_ns <= over.end_ns)).then_some(key)
@@ -711,19 +714,19 @@ impl Tracer {
         });
         let Self { orphans, parents, .. } = self;
         let mut given_up: Vec<TraceId> = Vec::new();
-        let mut background: Vec<(Thread, u64)> = Vec::new();
+        let mut background: Vec<(Thread, u64, bool)> = Vec::new();
         orphans.on_time(
             now_ns,
             |tgid| parents.oldest_unknown_ns(tgid),
             |orphan| {
                 given_up.push(orphan.trace_id);
                 if !orphan.is_doubtful {
-                    background.push((orphan.opened.thread, orphan.opened.start_ns));
+                    background.push((orphan.opened.thread, orphan.opened.start_ns, orphan.had_request));
                 }
             },
         );
-        for (thread, start_ns) in background {
-            parents.on_background(thread, start_ns);
+        for (thread, start_ns, had_request) in background {
+            parents.on_background(thread, start_ns, had_request);
         }
         for trace_id in given_up {
             self.settle(trace_id);

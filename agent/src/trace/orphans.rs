@@ -32,6 +32,8 @@ pub(super) struct Orphan {
     pub(super) span_id: SpanId,
     /// It may be for a request that was open, though nothing says so.
     pub(super) is_doubtful: bool,
+    /// Its thread had a request.
+    pub(super) had_request: bool,
 }
 
 /// One that waits.

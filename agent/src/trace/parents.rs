@@ -86,6 +86,8 @@ struct Process {
     shares_threads: bool,
     /// Requests that overlapped with others and stayed with their thread.
     stayed: u32,
+    /// Its program is known to serve each request by a thread.
+    is_threaded: bool,
     /// When it last made a call that was for no request; 0 for never.
     background_ns: u64,
     /// Open requests of which it is not known yet which unit of work answers them.
@@ -132,8 +134,10 @@ impl Crowd {
 struct Serving {
     /// Those that are open.
     open: Crowd,
-    /// When it has last made a call for none; 0 for never.
+    /// When it has last made a call for none, without having one; 0 for never.
     own_call_ns: u64,
+    /// The same while it had one, and nothing proved that it was for that.
+    unproven_call_ns: u64,
 }
 
 /// A unit of work that has answered a request.
@@ -293,7 +297,8 @@ impl Parents {
     /// Threads of a process are known to serve one request each.
     pub(super) fn trust_threads(&mut self, tgid: ProcessId) {
         self.make_room();
-        self.processes.entry(tgid).or_default().stayed = PROVEN;
+        let process = self.processes.entry(tgid).or_default();
+        (process.stayed, process.is_threaded) = (PROVEN, true);
     }
 
     /// What is known by now of a process's runtime.
@@ -313,14 +318,15 @@ impl Parents {
         self.runtimes.get(&tgid).copied().unwrap_or_default()
     }
 
-    /// A call has turned out to be made for no request.
-    pub(super) fn on_background(&mut self, Thread { tgid, tid, .. }: Thread, start_ns: u64) {
+    /// A call has turned out to be made for no request. `had_request`: the thread had one then, and nothing proved that it was for that.
+    pub(super) fn on_background(&mut self, Thread { tgid, tid, .. }: Thread, start_ns: u64, had_request: bool) {
         self.make_room();
         let process = self.processes.entry(tgid).or_default();
         process.background_ns = process.background_ns.max(start_ns);
         // Before it has taken up a request, it may have one that was not seen.
         if let Some(thread) = self.by_thread.get_mut(&(tgid, tid)) {
-            thread.own_call_ns = thread.own_call_ns.max(start_ns);
+            let place = if had_request { &mut thread.unproven_call_ns } else { &mut thread.own_call_ns };
+            *place = (*place).max(start_ns);
         }
     }
 
@@ -341,8 +347,8 @@ impl Parents {
         self.get(only(&self.processes.get(&tgid)?.open)?)?.carried
     }
 
-    /// The request that a call is made for.
-    pub(super) fn of_call(&self, opened: &Opened) -> Option<(Key, Evidence)> {
+    /// The request that a call is made for. `waits`: who makes it waits for its socket, and so does nothing else meanwhile.
+    pub(super) fn of_call(&self, opened: &Opened, waits: bool) -> Option<(Key, Evidence)> {
         let Opened { thread, start_ns, parent: carried, .. } = *opened;
         let Thread { tgid, tid, work, begun_ns } = thread;
         if let Some(carried) = carried {
@@ -373,10 +379,16 @@ impl Parents {
         let is_past = |at_ns: u64, ago_ns: u64| at_ns == 0 || at_ns.saturating_add(ago_ns) <= start_ns;
         if let Some(of_thread) = self.by_thread.get(&(tgid, tid)).filter(|of_thread| !of_thread.open.is_empty()) {
             let served = self.get(of_thread.open.only()?)?;
-            let has_threads = matches!(runtime, Runtime::MayHaveTasks | Runtime::Other) && process.stayed >= PROVEN;
+            // Event loops, too, answer what they have read; but they write what others ask for, and never wait for it.
+            let has_threads = matches!(runtime, Runtime::MayHaveTasks | Runtime::Other)
+                && process.stayed >= PROVEN
+                && (waits || process.is_threaded);
             let is_alone = !process.shares_threads && (served.is_blocking || has_threads);
             // A loop that waits for several sockets at once has other things to do, though none of them waits.
-            if is_alone && is_past(of_thread.own_call_ns, BACKGROUND_NS) && is_within(served, start_ns) {
+            let Serving { own_call_ns, unproven_call_ns, .. } = *of_thread;
+            let has_no_other =
+                is_past(own_call_ns, BACKGROUND_NS) && (waits || is_past(unproven_call_ns, BACKGROUND_NS));
+            if is_alone && has_no_other && is_within(served, start_ns) {
                 return Some((served.key, Evidence::Thread));
             }
         }
@@ -389,6 +401,11 @@ impl Parents {
         // Another thread may be at work of its own.
         let is_sole = is_quiet && served.thread.tid == tid && is_within(served, start_ns);
         is_sole.then_some((served.key, Evidence::SoleRequest))
+    }
+
+    /// Whether the thread that makes a call has a request.
+    pub(super) fn has_request(&self, Thread { tgid, tid, .. }: Thread) -> bool {
+        self.by_thread.get(&(tgid, tid)).is_some_and(|thread| !thread.open.is_empty())
     }
 
     /// Whether a call that seems to be made for nobody may be for a request all the same: what would tell was not read yet.

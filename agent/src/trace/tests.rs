@@ -242,9 +242,9 @@ fn a_thread_with_two_requests_is_nobodys() {
 #[test]
 fn pools_of_threads_are_found_by_how_they_work() {
     let serve_together = |bed: &mut Bed, responders: [u32; 2], at_ns: u64| {
-        let conn = bed.conn(false);
+        let (conn, back) = (bed.conn(false), bed.conn(true));
         let requests = [1, 2].map(|tid| bed.open(&conn, Role::Server, thread(tid), at_ns));
-        let call = bed.open(&conn, Role::Client, thread(1), at_ns + 1);
+        let call = bed.open(&back, Role::Client, thread(1), at_ns + 1);
         let call = bed.finish(call, at_ns + 2);
         let [first, _] = [0, 1].map(|i| bed.finish_by(requests[i], ThreadId(responders[i]), at_ns + 3));
         is_child(call, first, Evidence::Thread)

@@ -52,11 +52,37 @@ fn what_was_forked_runs_what_its_parent_runs_until_it_ends() {
 }
 
 #[test]
+fn a_pool_whose_calls_were_nobodys_before_it_was_proven_is_believed_then() {
+    assert_eq!(found_by_a_pool(true), [None, Some(Evidence::Thread)]);
+    // By an event loop, which may write what another asks for.
+    assert_eq!(found_by_a_pool(false), [None; 2]);
+}
+
+/// What says of the first and the last call, over sockets that block or not, that it is for the request of its thread.
+fn found_by_a_pool(waits: bool) -> [Option<Evidence>; 2] {
+    let mut bed = Bed::new();
+    let (conn, back) = (bed.conn(false), bed.conn(waits));
+    let mut found = Vec::new();
+    for round in 0..20 {
+        let at_ns = (1 + round) * 10 * SECOND;
+        let requests = [1, 2].map(|tid| bed.open(&conn, Role::Server, thread(tid), at_ns));
+        let call = bed.open(&back, Role::Client, thread(1), at_ns + 1);
+        found.push(bed.finish(call, at_ns + 2).parent.map(|(_, evidence)| evidence));
+        for request in requests {
+            bed.finish(request, at_ns + 3);
+        }
+        // It is given up.
+        bed.tracer.on_time(at_ns + 5 * SECOND);
+    }
+    [found[0], found[19]]
+}
+
+#[test]
 fn overlapping_requests_that_stayed_on_their_threads_prove_it_only_of_a_runtime_without_tasks() {
     for (runtime, expected) in [(Runtime::Tasks, None), (Runtime::MayHaveTasks, Some(Evidence::Thread))] {
         let mut bed = Bed::new();
         bed.tracer.set_runtime(ProcessId(1), runtime);
-        let (conn, back) = (bed.conn(false), bed.conn(false));
+        let (conn, back) = (bed.conn(false), bed.conn(true));
         for round in 0..20 {
             let requests = [1, 2].map(|tid| bed.open(&conn, Role::Server, thread(tid), round * 10));
             for request in requests {
