@@ -46,5 +46,8 @@ pub mod model {
 
 /// Telemetry.
 pub mod telemetry {
-    pub use crate::telemetry::Config;
+    pub use crate::telemetry::{
+        Config,
+        route::{Config as RouteConfig, Router, Routes},
+    };
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unmatched {
-    /// Segments that look like ids become wildcards.
+    /// Segments that look like ids become wildcards, and those that are found to be values by what else comes at their place.
     #[default]
     Heuristic,
     /// No route.
@@ -49,6 +49,8 @@ pub struct Routes {
     pub wildcard_char: String,
     /// Different values of one segment before `low-cardinality` makes it a wildcard.
     pub max_path_segment_cardinality: u32,
+    /// Routes of a service instance that are found by its paths; what is new beyond that is `/**`.
+    pub limit: u32,
 }
 
 impl Default for Routes {
@@ -60,6 +62,7 @@ impl Default for Routes {
             unmatched: Unmatched::default(),
             wildcard_char: "*".to_owned(),
             max_path_segment_cardinality: 10,
+            limit: 100,
         }
     }
 }

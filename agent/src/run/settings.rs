@@ -446,6 +446,7 @@ fn routes(routes: &config::Routes) -> route::Config {
         unmatched,
         wildcard_char,
         max_path_segment_cardinality,
+        limit,
     } = routes;
     let compiled = |list: &[String]| list.iter().map(|text| route::Pattern::new(text)).collect();
     let default = route::Config::default();
@@ -462,7 +463,7 @@ fn routes(routes: &config::Routes) -> route::Config {
         unmatched: *unmatched,
         max_words: *max_path_segment_cardinality as usize,
         placeholder,
-        max_routes: default.max_routes,
+        max_routes: *limit as usize,
     }
 }
 

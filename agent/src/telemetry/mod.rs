@@ -253,6 +253,7 @@ impl Telemetry {
     /// Takes up other routes. What services have been learnt to serve stays.
     pub(crate) fn set_routes(&mut self, routes: route::Config) {
         self.router = Router::new(routes);
+        self.services.forget_route_names();
     }
 
     /// What is done about services that have an SDK from now on. Gives whether that is something else than before.

@@ -98,6 +98,12 @@ impl Services {
         }
     }
 
+    /// Their routes are written anew from here on.
+    pub(super) fn forget_route_names(&mut self) {
+        let all = self.by_address.values_mut().map(|(_, service)| service).chain([&mut self.rest]);
+        all.for_each(|service| service.routes.forget_names());
+    }
+
     /// Spans by runtime and evidence.
     pub(super) fn parents(&self) -> &[(CompactString, ByEvidence)] {
         &self.parents

