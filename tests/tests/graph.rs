@@ -16,7 +16,8 @@ on_both_backends!(
     a_request_that_is_seen_at_both_ends_is_one_edge,
     two_agents_on_two_hosts_count_each_request_once,
     both_ends_in_networks_of_their_own_are_one_edge,
-    each_service_has_the_metrics_that_its_rule_asks_for
+    each_service_has_the_metrics_that_its_rule_asks_for,
+    the_graph_of_a_servers_rule_alone_counts_its_requests
 );
 
 const TOTAL: &str = "traces_service_graph_request_total";
@@ -197,6 +198,27 @@ fn a_request_that_is_seen_at_both_ends_is_one_edge(backend: Backend) {
     assert_eq!(calls(&["service_name=\"back\"", "status_code=\"STATUS_CODE_UNSET\""]), REQUESTS as f64);
     assert_eq!(agent.metric("traces_target_info", &["service_name=\"back\""]), 1.0);
     assert_eq!(agent.metric("http_server_request_duration_seconds_count", &[]), 0.0);
+}
+
+fn the_graph_of_a_servers_rule_alone_counts_its_requests(backend: Backend) {
+    let (front, back) = two_services();
+    let files = folder();
+    let file = files.path().join("beyla-rs.yaml");
+    let rules = format!(
+        "discovery:\n  instrument:\n    - {{target_pids: {}}}\n    - {{target_pids: {}, metrics: {{features: \
+         [application_service_graph]}}}}\n",
+        front.pid(),
+        back.pid()
+    );
+    std::fs::write(&file, rules).unwrap();
+    let agent = Setup::with(["--config", file.to_str().unwrap()]).backend(backend).start();
+    for _ in 0..3 {
+        assert_eq!(Connection::to(front.port()).get("/items/1").status, 200);
+    }
+    let edge = ["client=\"front\"", "server=\"back\""];
+    poll("the edge", || (agent.metric(TOTAL, &edge) >= 3.0).then_some(()));
+    assert_eq!(agent.metric(TOTAL, &[]), 3.0, "once each");
+    assert_eq!(agent.metric("traces_service_graph_request_server_seconds_count", &edge), 3.0);
 }
 
 fn each_service_has_the_metrics_that_its_rule_asks_for(backend: Backend) {

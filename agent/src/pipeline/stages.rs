@@ -308,8 +308,14 @@ impl Stages {
         self.tracer.sample(&mut context, settings.sampler.as_ref(), &resource.service_name, exchange.start_ns);
         let end_ns = exchange.end_ns;
         let other_end = context.other_end.filter(|_| self.telemetry.draws_graph(&settings));
-        let seen = other_end.map(|tgid| self.processes.service(tgid).resource);
-        let record = Record { exchange, connection, resource, settings: &settings, context, seen: seen.as_ref() };
+        let seen = other_end.map(|tgid| self.processes.service(tgid));
+        // Rules may ask for the graph at one end only.
+        let is_counted_there = seen.as_ref().is_some_and(|seen| {
+            let settings = self.telemetry.settings(seen.rule.as_ref());
+            self.telemetry.draws_graph(&settings)
+        });
+        let seen = seen.as_ref().map(|seen| &seen.resource);
+        let record = Record { exchange, connection, resource, settings: &settings, context, seen, is_counted_there };
         let Some(span) = self.telemetry.on_record(record) else { return };
         if context.paired == Paired::Undecided && self.pairing.holds() {
             return self.pairing.hold(span, context, end_ns);

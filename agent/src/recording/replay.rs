@@ -118,8 +118,15 @@ impl Stages {
         let settings = self.telemetry.settings(None);
         self.tracer.sample(&mut context, None, "", exchange.start_ns);
         self.telemetry.begin_round();
-        let record =
-            Record { exchange, connection, resource: &self.resource, settings: &settings, context, seen: None };
+        let record = Record {
+            exchange,
+            connection,
+            resource: &self.resource,
+            settings: &settings,
+            context,
+            seen: None,
+            is_counted_there: false,
+        };
         self.spans.extend(self.telemetry.on_record(record));
         self.telemetry.end_round();
     }

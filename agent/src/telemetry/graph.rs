@@ -65,7 +65,8 @@ pub(super) enum Share {
     Left,
 }
 
-/// Which part of a request's edge is this end's. `is_seen`: its other end is on this host, and the same request was seen there.
+/// Which part of a request's edge is this end's. `is_seen`: its other end is on this host, and the same request was
+/// seen there, where it is an edge too.
 /// `is_here`: whether an address is known to be one of this host's.
 pub(super) fn share(
     role: Role,

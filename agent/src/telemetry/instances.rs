@@ -57,15 +57,31 @@ impl Instance {
     }
 
     pub(super) fn set_active(&mut self, scheme: Scheme, method: Option<Value>, open: u64) {
-        match self.active.iter_mut().find(|(its, of, _)| *its == scheme && *of == method) {
+        let is_it = |of: &Option<Value>| of.as_ref().map(text) == method.as_ref().map(text);
+        match self.active.iter_mut().find(|(its, of, _)| *its == scheme && is_it(of)) {
             Some((_, _, count)) => *count = open,
             None => self.active.push((scheme, method, open)),
+        }
+    }
+
+    /// Of what was answered between two looks, none is open.
+    fn add_answered(&mut self) {
+        for (scheme, method) in self.red.answered() {
+            let scheme = match scheme {
+                "https" => Scheme::Https,
+                _ => Scheme::Http,
+            };
+            let is_known = self.active.iter().any(|(its, of, _)| *its == scheme && of.as_ref().map(text) == method);
+            if !is_known {
+                self.active.push((scheme, method.map(|method| Value::Str(method.into())), 0));
+            }
         }
     }
 
     fn collect(&mut self, shown: Shown<'_>, now_unix_ns: u64, out: &mut Vec<Metric>) {
         self.red.collect(&self.resource, shown, now_unix_ns, out);
         if shown.features.has(Features::RED) && self.ended_unix_ns.is_none() {
+            self.add_answered();
             self.collect_active(now_unix_ns, out);
         }
         self.collect_info(shown, now_unix_ns, out);
@@ -115,6 +131,15 @@ impl Instance {
                 points: Points::UpDownCounter(points),
             });
         }
+    }
+}
+
+/// What an attribute's text is.
+fn text(value: &Value) -> &str {
+    match value {
+        Value::Static(text) => text,
+        Value::Str(text) => text,
+        _ => "",
     }
 }
 

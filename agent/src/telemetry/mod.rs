@@ -130,6 +130,8 @@ pub(crate) struct Record<'a> {
     pub context: Context,
     /// The service at its other end, where the same request was seen there; asked for where [`Telemetry::draws_graph`].
     pub seen: Option<&'a Arc<Resource>>,
+    /// That end is a client whose requests are edges: they are counted there.
+    pub is_counted_there: bool,
 }
 
 /// The stage. It belongs to the thread that reads the ring; others have its [metrics](Telemetry::metrics).
@@ -170,6 +172,7 @@ struct Common<'a> {
     remote: Remote<'a>,
     peers: Option<&'a dyn PeerSource>,
     seen: Option<&'a Arc<Resource>>,
+    is_counted_there: bool,
     metrics: &'a Metrics,
     /// Its span is exported, as far as is known before its route is.
     is_kept: bool,
@@ -311,7 +314,7 @@ impl Telemetry {
     /// Takes an exchange into the metrics, and gives its span if it is sampled. One whose end was not seen is in no
     /// histogram; its span says so.
     pub(crate) fn on_record(&mut self, record: Record<'_>) -> Option<Span> {
-        let Record { exchange, connection, resource, settings, context, seen } = record;
+        let Record { exchange, connection, resource, settings, context, seen, is_counted_there } = record;
         let Exchange {
             role,
             thread,
@@ -370,6 +373,7 @@ impl Telemetry {
             remote,
             peers: self.peers.as_deref(),
             seen,
+            is_counted_there,
             metrics: &self.metrics,
             is_kept: context.is_sampled() && !settings.hides_spans && !is_described,
             described_by,
@@ -515,8 +519,10 @@ impl Common<'_> {
             others.push((Family::Span, graph::span_labels(name, facts.kind(), facts.status()), sample.clone()));
         }
         let share = is_edge.then(|| {
-            let (is_seen, watched) = (self.context.other_end.is_some(), &self.metrics.watched_clients);
-            graph::share(role, is_seen, connection, watched, |ip| self.peers.is_some_and(|peers| peers.is_here(ip)))
+            let watched = &self.metrics.watched_clients;
+            graph::share(role, self.is_counted_there, connection, watched, |ip| {
+                self.peers.is_some_and(|peers| peers.is_here(ip))
+            })
         });
         let node = share.filter(|share| *share != Share::Left).map(|share| {
             let seen = self.seen.map(|seen| &**seen);

@@ -311,6 +311,20 @@ impl Red {
         self.tables.iter().map(|table| table.series.len()).sum()
     }
 
+    /// Schemes and methods of the HTTP requests that were answered, as series have them.
+    pub(super) fn answered(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let table = self.tables.get(Family::Exchange(Group::Http, Role::Server).index());
+        table.into_iter().flat_map(|table| &table.series).filter_map(|series| {
+            let of = |key| {
+                series.labels.iter().find(|(its, _)| *its == key).and_then(|(_, label)| match label {
+                    OwnedLabel::Str(text) => Some(text.as_str()),
+                    _ => None,
+                })
+            };
+            Some((of(semconv::URL_SCHEME)?, of(semconv::HTTP_REQUEST_METHOD)))
+        })
+    }
+
     /// Adds an exchange, to a new series only while there is room for one more. Returns whether it went to the overflow
     /// series.
     pub(super) fn record(&mut self, family: Family, labels: &Labels<'_>, sample: &Sample, common: &mut Common) -> bool {

@@ -148,6 +148,7 @@ impl Stage {
             settings: &settings,
             context,
             seen: self.seen.as_ref(),
+            is_counted_there: self.seen.is_some(),
         });
         self.telemetry.end_round();
         span
