@@ -10,6 +10,7 @@ pub mod need;
 pub mod own_tls;
 pub mod parents;
 pub mod program;
+pub mod prometheus;
 pub mod receiver;
 pub mod seen;
 pub mod wait;

@@ -9,76 +9,14 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
 use tests::{
-    agent::{Agent, Backend, Watch},
+    agent::{Backend, Watch},
     client::Connection,
     need,
-    program::{Program, folder, free_port},
+    program::{Program, folder},
+    prometheus::Prometheus,
     wait::poll,
 };
-
-/// A Prometheus that scrapes an agent a few times a second.
-struct Prometheus {
-    port: u16,
-    program: Program,
-    _folder: tempfile::TempDir,
-}
-
-impl Prometheus {
-    fn of(agent: &Agent, features: &str) -> Self {
-        let files = folder();
-        let config = files.path().join("prometheus.yml");
-        let target = agent.listen();
-        let text = format!(
-            "scrape_configs: [{{job_name: agent, honor_labels: true, scrape_interval: 200ms, scrape_timeout: 200ms, \
-             static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
-        );
-        fs::write(&config, text).unwrap();
-        let port = free_port();
-        let mut command = Command::new(need::program("prometheus"));
-        command
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", files.path().join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .arg(format!("--enable-feature={features}"));
-        let program = Program::start(&mut command);
-        let is_ready = |lines: &[String]| lines.iter().any(|line| line.contains("ready to receive web")).then_some(());
-        let ready = program.stderr.until(tests::LONG, is_ready);
-        assert!(ready.is_some(), "Prometheus does not start: {:#?}", program.stderr.so_far());
-        Self { port, program, _folder: files }
-    }
-
-    fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
-        let encoded = |text: &str| {
-            text.bytes().fold(String::new(), |out, byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' => out + &char::from(byte).to_string(),
-                other => format!("{out}%{other:02X}"),
-            })
-        };
-        let query: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        let target = format!("/api/v1/{path}?{}", query.join("&"));
-        let response = Connection::to(self.port).request("GET", &target, &["Connection: close"], b"");
-        let answer: Value = serde_json::from_str(response.text()).unwrap();
-        assert_eq!(answer["status"], "success", "{parameters:?}: {answer}");
-        answer["data"].clone()
-    }
-
-    /// The one number that a query gives; `None`: none.
-    fn number(&self, query: &str) -> Option<f64> {
-        let data = self.ask("query", &[("query", query)]);
-        let results = data["result"].as_array().unwrap();
-        assert!(results.len() < 2, "{query}: {data}");
-        results.first()?["value"][1].as_str().unwrap().parse().ok()
-    }
-
-    /// Waits until it has a number.
-    fn until(&self, query: &str, expected: f64) {
-        poll(&format!("{query} is {expected}: {:#?}", self.program.stderr.so_far()), || {
-            (self.number(query) == Some(expected)).then_some(())
-        });
-    }
-}
 
 const REQUESTS: &str = "http_server_request_duration_seconds";
 
@@ -101,8 +39,8 @@ fn a_real_prometheus_answers_for_rate_error_share_and_p99_from_classic_and_nativ
     let server = Program::python("server.py", [""; 0]);
     let port = server.port();
     let watch = Watch::pid(Backend::Sock, server.pid());
-    let classic = Prometheus::of(&watch.agent, "exemplar-storage");
-    let native = Prometheus::of(&watch.agent, "native-histograms,exemplar-storage");
+    let classic = Prometheus::of(&watch.agent, "exemplar-storage", "");
+    let native = Prometheus::of(&watch.agent, "native-histograms,exemplar-storage", "");
 
     // What a rate is the difference to.
     ask_a_hundred(port);
