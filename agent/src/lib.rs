@@ -7,6 +7,7 @@ pub mod cli;
 mod config;
 mod conn;
 mod export;
+mod frameworks;
 pub mod internals;
 mod kernel;
 mod kube;

@@ -2,6 +2,7 @@
 //! to spans; exporters run on the async runtime.
 
 mod discovery;
+mod harvests;
 mod pairing;
 mod pauses;
 mod plaintext;
@@ -30,8 +31,8 @@ use std::{
 use ebpf_common::policy::Counter;
 
 use self::{
-    discovery::Discovery, pauses::Pauses, plaintext::Plaintext, self_metrics::Snapshot, shed::Shed, stages::Stages,
-    traffic::Traffic, units::Units, unix_sockets::UnixSockets, waiting::Waiting,
+    discovery::Discovery, harvests::Harvests, pauses::Pauses, plaintext::Plaintext, self_metrics::Snapshot, shed::Shed,
+    stages::Stages, traffic::Traffic, units::Units, unix_sockets::UnixSockets, waiting::Waiting,
 };
 pub(crate) use self::{
     self_metrics::{Gauges, KubernetesCounts},
@@ -44,7 +45,7 @@ use crate::{
         Capture, Uprobe,
         event::{DnsResponse, Event, ProcessChange},
     },
-    config::{Naming, Tail},
+    config::{Naming, RouteHarvester, Tail},
     conn::{Connections, Limits, Wanted},
     export::{MetricSource, SpanSink},
     model::{
@@ -121,6 +122,8 @@ pub(crate) struct Parts {
     pub health_checks: Option<HealthRules>,
     /// What is kept once a trace is over.
     pub tail: Tail,
+    /// Languages in whose programs no routes are looked for.
+    pub disabled_harvesters: Vec<RouteHarvester>,
     /// Looks at what the watched processes use of their host.
     pub usage: Arc<ProcessUsage>,
     /// Probes of TLS libraries that are in place already.
@@ -212,6 +215,8 @@ struct Worker {
     plaintext: Option<Plaintext>,
     /// Tells the kernel side how units of work are read.
     units: Units,
+    /// Reads routes from programs' files.
+    harvests: Harvests,
     /// Tells which unix sockets are closed.
     unix_sockets: Option<UnixSockets>,
     /// Told when they are in place for the first time.
@@ -253,6 +258,7 @@ impl Worker {
             propagation,
             health_checks,
             tail,
+            disabled_harvesters,
             usage,
             attachments,
             metadata,
@@ -276,6 +282,8 @@ impl Worker {
         let mut units = Units::new(processes.proc().clone());
         capture.watched().into_iter().for_each(|tgid| units.on_watched(tgid));
         units.tell(&mut capture, &mut tracer);
+        let mut harvests = Harvests::new(processes.proc().clone(), disabled_harvesters);
+        capture.watched().into_iter().for_each(|tgid| harvests.on_watched(tgid));
         if let Some(plaintext) = &mut plaintext {
             chosen.into_iter().for_each(|tgid| plaintext.on_watched(tgid));
         }
@@ -290,6 +298,7 @@ impl Worker {
             unix_sockets: UnixSockets::start(processes.proc().clone()),
             plaintext,
             units,
+            harvests,
             ready: Some(ready),
             connections,
             recorder,
@@ -346,6 +355,7 @@ impl Worker {
             dns_cache,
             plaintext,
             units,
+            harvests,
             ready,
             watched,
             exited,
@@ -376,6 +386,7 @@ impl Worker {
             Event::Open(open) => {
                 if discovery.on_open(&open) {
                     units.on_watched(open.tgid);
+                    harvests.on_watched(open.tgid);
                     if let Some(traffic) = traffic {
                         traffic.on_open(&open);
                     }
@@ -427,7 +438,10 @@ impl Worker {
                 discovery.on_process(&process);
                 match process.change {
                     ProcessChange::Fork { parent } => units.on_fork(parent, process.tgid),
-                    ProcessChange::Exec | ProcessChange::Exit => units.on_gone(process.tgid),
+                    ProcessChange::Exec | ProcessChange::Exit => {
+                        units.on_gone(process.tgid);
+                        harvests.on_gone(process.tgid);
+                    }
                 }
                 if let Some(plaintext) = plaintext {
                     match process.change {
@@ -476,6 +490,7 @@ impl Worker {
             let _unheard = ready.send(());
         }
         units.tell(capture, &mut stages.tracer);
+        harvests.tell(stages);
         discovery.tell(capture);
         for tgid in discovery.take_resumed() {
             let at_ns = monotonic_ns();

@@ -36,6 +36,24 @@ pub enum Sdk {
     Exclude,
 }
 
+/// Who reads the routes of programs in a language from their files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteHarvester {
+    /// Annotations of Spring and JAX-RS in a jar.
+    Java,
+    /// Sources of Express, what Next has built.
+    Nodejs,
+    /// Sources of Flask, FastAPI and Django.
+    Python,
+    /// Rails' `config/routes.rb`.
+    Ruby,
+    /// Laravel's `routes/*.php`.
+    Php,
+    /// Nothing is read of Go's yet.
+    Go,
+}
+
 /// One entry of `discovery.instrument` or `discovery.exclude_instrument`. All criteria given must hold; values are globs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -197,6 +215,8 @@ pub struct Discovery {
     pub exclude_otel_instrumented_services_span_metrics: bool,
     /// What is done about processes that have an SDK of OpenTelemetry.
     pub sdk: Sdk,
+    /// Languages in whose programs no routes are looked for.
+    pub disabled_route_harvesters: Vec<RouteHarvester>,
 }
 
 impl Discovery {
@@ -216,6 +236,7 @@ impl Default for Discovery {
             exclude_otel_instrumented_services: true,
             exclude_otel_instrumented_services_span_metrics: false,
             sdk: Sdk::default(),
+            disabled_route_harvesters: Vec::new(),
         }
     }
 }

@@ -41,7 +41,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use attributes::{
     Attributes, Enable, HostId, InclusionLists, InsideAttributes, InstanceId, Kubernetes, Redaction,
 };
-pub(crate) use discovery::{Criterion, Discovery, Sdk, Selection, Signal};
+pub(crate) use discovery::{Criterion, Discovery, RouteHarvester, Sdk, Selection, Signal};
 pub use env::Environment;
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use export::{Export, Spool};

@@ -60,6 +60,8 @@ impl Config {
                 reload.sampling = true;
             } else if METRICS.iter().any(|key| is_in(key)) {
                 reload.metrics = true;
+            } else if is_in("discovery.disabled_route_harvesters") {
+                reload.needs_restart.push(key);
             } else if ["discovery", "target_pids", "open_port", "auto_target_exe", "auto_target_language"]
                 .iter()
                 .any(|s| is_in(s))

@@ -9,6 +9,7 @@ pub(crate) mod metric;
 pub(crate) mod net;
 pub(crate) mod probability;
 pub(crate) mod propagation;
+pub(crate) mod route;
 pub(crate) mod self_metric;
 pub(crate) mod span;
 pub(crate) mod trace_context;

@@ -11,6 +11,7 @@ use crate::{
         ids::ProcessId,
         net::{ConnectionInfo, Role},
         propagation::{Format, Propagation},
+        route::ProgramRoute,
         span::{Kind, Span},
     },
     procs::{ProcessTable, Service},
@@ -134,6 +135,13 @@ impl Stages {
             let service = self.processes.service(exchange.thread.tgid);
             self.record(&connection, exchange, context, &service);
         }
+    }
+
+    /// A process's own files tell these routes.
+    pub(super) fn set_program_routes(&mut self, tgid: ProcessId, routes: &[ProgramRoute]) {
+        let resource = self.processes.service(tgid).resource;
+        tracing::info!(service = %resource.service_name, pid = tgid.0, routes = routes.len(), "routes are read from the program's files");
+        self.telemetry.set_program_routes(&resource, routes);
     }
 
     /// Takes up tail rules.

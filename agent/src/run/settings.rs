@@ -23,7 +23,7 @@ use crate::{
     config::{
         self, Attributes, Config, Discovery, Ebpf, ExponentialHistogram, Export, Feature, Features, GlobError, HostId,
         IgnoreMode, InstanceId, Kubernetes, MetricsExport, NameOrigin, NameResolver, Naming, NativeHistogram,
-        OtlpTarget, PrometheusExport, Sampling, ServiceGraph, Tail, TracesExport, Unmatched,
+        OtlpTarget, PrometheusExport, RouteHarvester, Sampling, ServiceGraph, Tail, TracesExport, Unmatched,
     },
     conn,
     export::{
@@ -78,6 +78,8 @@ pub(super) struct Settings {
     /// What is kept once a trace is over.
     pub(super) tail: Tail,
     pub(super) telemetry: telemetry::Config,
+    /// Languages in whose programs no routes are looked for.
+    pub(super) disabled_harvesters: Vec<RouteHarvester>,
     /// Names of metrics, given when they are read.
     pub(super) naming: Naming,
     pub(super) processes: ProcessConfig,
@@ -171,6 +173,7 @@ impl Settings {
             exclude_otel_instrumented_services: _,
             exclude_otel_instrumented_services_span_metrics,
             sdk: _,
+            disabled_route_harvesters,
         } = discovery;
         let TracesExport {
             // `Config::otlp_traces`
@@ -284,6 +287,7 @@ impl Settings {
                 },
                 ..telemetry::Config::default()
             },
+            disabled_harvesters: disabled_route_harvesters.clone(),
             naming: *naming,
             processes: ProcessConfig {
                 selector,

@@ -278,6 +278,7 @@ impl Agent {
             propagation: settings.propagation,
             health_checks: settings.health_checks,
             tail: settings.tail,
+            disabled_harvesters: settings.disabled_harvesters,
             usage,
             attachments,
             metadata,

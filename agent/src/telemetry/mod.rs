@@ -59,7 +59,7 @@ use self::{
     own_exports::Signal,
     red::{Family, Sample},
     redact::Redactor,
-    route::Router,
+    route::{ProgramRoutes, Router},
     select::Select,
     services::{Service, Services},
     wanted::Readers,
@@ -71,6 +71,7 @@ use crate::{
         exchange::{Exchange, Operation, Outcome},
         metric::Exemplar,
         net::{ConnectionInfo, Endpoint, Role},
+        route::ProgramRoute,
         span::{Link, Resource, Span, Status, Value},
         trace_context::{TraceId, TraceParent},
     },
@@ -257,6 +258,11 @@ impl Telemetry {
     pub(crate) fn set_routes(&mut self, routes: route::Config) {
         self.router = Router::new(routes);
         self.services.forget_route_names();
+    }
+
+    /// A service instance serves these routes, as its program's files tell.
+    pub(crate) fn set_program_routes(&mut self, resource: &Arc<Resource>, routes: &[ProgramRoute]) {
+        self.services.set_program_routes(resource, Arc::new(ProgramRoutes::new(routes)));
     }
 
     /// What is done about services that have an SDK from now on. Gives whether that is something else than before.
@@ -490,6 +496,8 @@ impl Common<'_> {
             match self.role {
                 Role::Server => {
                     let given = router.given(&self.settings.incoming, path);
+                    let own = || service.program_routes.as_ref()?.find(path);
+                    let given = given.or_else(own);
                     given.or_else(|| router.route(&mut service.routes, path, facts.http_status()))
                 }
                 Role::Client => router.given(&self.settings.outgoing, path),

@@ -7,9 +7,15 @@ use std::sync::{Arc, Weak};
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet, hash_map::Entry};
 
-use super::{own_exports::OwnExports, route::Routes};
+use super::{
+    own_exports::OwnExports,
+    route::{ProgramRoutes, Routes},
+};
 use crate::{
-    model::span::{Resource, Value},
+    model::{
+        ids::ProcessId,
+        span::{Resource, Value},
+    },
     trace::{Context, Evidence},
 };
 
@@ -26,6 +32,8 @@ const AGGREGATED: CompactString = CompactString::const_new("AGGREGATED");
 #[derive(Debug, Default)]
 pub(super) struct Service {
     pub(super) routes: Routes,
+    /// Those that its program's files tell.
+    pub(super) program_routes: Option<Arc<ProgramRoutes>>,
     pub(super) own_exports: OwnExports,
     /// Which of [`Services::parents`] is of its runtime.
     pub(super) runtime: usize,
@@ -56,6 +64,8 @@ pub(super) struct Services {
     by_address: HashMap<usize, (Weak<Resource>, Service)>,
     rest: Service,
     new: usize,
+    /// What programs' files told, by the pid of their resource, which may be made anew.
+    program_routes: HashMap<ProcessId, Arc<ProgramRoutes>>,
     /// By runtime (`telemetry.sdk.language`); the first is of those that have none.
     parents: Vec<(CompactString, ByEvidence)>,
 }
@@ -63,7 +73,7 @@ pub(super) struct Services {
 impl Default for Services {
     fn default() -> Self {
         let parents = vec![(CompactString::default(), ByEvidence::default())];
-        Self { by_address: HashMap::new(), rest: Service::default(), new: 0, parents }
+        Self { by_address: HashMap::new(), rest: Service::default(), new: 0, program_routes: HashMap::new(), parents }
     }
 }
 
@@ -88,13 +98,33 @@ impl Services {
             Entry::Occupied(known) => (&mut known.into_mut().1, false),
             Entry::Vacant(place) if !is_full => {
                 self.new += 1;
-                let service = Service { runtime: runtime(&mut self.parents, resource), ..Service::default() };
+                let runtime = runtime(&mut self.parents, resource);
+                let program_routes = self.program_routes.get(&resource.pid).cloned();
+                let service = Service { runtime, program_routes, ..Service::default() };
                 (&mut place.insert((Arc::downgrade(resource), service)).1, false)
             }
             Entry::Vacant(_) => {
                 self.new += 1;
                 (&mut self.rest, true)
             }
+        }
+    }
+
+    /// Takes up what a program's files tell.
+    pub(super) fn set_program_routes(&mut self, resource: &Resource, routes: Arc<ProgramRoutes>) {
+        if self.program_routes.len() >= SERVICES_MAX {
+            let living: HashSet<ProcessId> =
+                self.by_address.values().filter_map(|(resource, _)| Some(resource.upgrade()?.pid)).collect();
+            self.program_routes.retain(|pid, _| living.contains(pid));
+        }
+        let pid = resource.pid;
+        for (its, service) in self.by_address.values_mut() {
+            if its.upgrade().is_some_and(|its| its.pid == pid) {
+                service.program_routes = Some(Arc::clone(&routes));
+            }
+        }
+        if self.program_routes.len() < SERVICES_MAX {
+            self.program_routes.insert(pid, routes);
         }
     }
 

@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 15] = [
+const RUNTIMES: [Runtime; 18] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -64,6 +64,19 @@ const RUNTIMES: [Runtime; 15] = [
         name: "openapi",
         made_from: &["package.json", "package-lock.json", "paths.js"],
         commands: openapi,
+        of: Of::Tests,
+    },
+    Runtime { name: "frameworks/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
+    Runtime {
+        name: "frameworks/node",
+        made_from: &["package.json", "package-lock.json"],
+        commands: node,
+        of: Of::Tests,
+    },
+    Runtime {
+        name: "frameworks/java",
+        made_from: &["pom.xml", "src/main/java/shop/Shop.java", "src/main/resources/application.properties"],
+        commands: spring_boot,
         of: Of::Tests,
     },
     Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
@@ -258,6 +271,13 @@ fn java_of_parents(from: &Path, to: &Path) -> Vec<Command> {
 
 fn java_with_sdk(from: &Path, to: &Path) -> Vec<Command> {
     java_with_libraries(from, to, &["Shop.java"])
+}
+
+fn spring_boot(from: &Path, to: &Path) -> Vec<Command> {
+    let mut package = program("mvn");
+    package.args(["--quiet", "--batch-mode", "--file"]).arg(from.join("pom.xml"));
+    package.arg(format!("-Dout={}", to.display())).arg("package");
+    vec![package]
 }
 
 fn java_with_libraries(from: &Path, to: &Path, sources: &[&str]) -> Vec<Command> {

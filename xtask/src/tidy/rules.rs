@@ -48,6 +48,8 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("procs", &["model", "sys", "config"]),
     layer("kube", &["model", "sys", "config", "procs"]),
     layer("runtimes", &["model", "procs", "tls"]),
+    // Reads what a program's files tell; telemetry is given it.
+    layer("frameworks", &["model", "config", "procs"]),
     layer("trace", &["model", "config"]),
     layer("telemetry", &["model", "config", "conn", "procs", "kube", "trace"]),
     layer("server", &[]),
@@ -114,6 +116,7 @@ const ALL_STAGES: &[&str] = &[
     "conn",
     "procs",
     "runtimes",
+    "frameworks",
     "kube",
     "trace",
     "telemetry",

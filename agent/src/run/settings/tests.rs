@@ -36,6 +36,7 @@ fn given(config: &Config) -> Option<String> {
         health_checks,
         tail,
         telemetry,
+        disabled_harvesters,
         naming,
         processes,
         export,
@@ -46,7 +47,7 @@ fn given(config: &Config) -> Option<String> {
         shutdown_timeout,
     } = Settings::of(config).ok()?;
     let ProcessConfig { selector, env, command_line, host, cluster, pod_attributes, .. } = processes;
-    let processes = (selector, env, command_line, host, cluster, pod_attributes);
+    let processes = (disabled_harvesters, selector, env, command_line, host, cluster, pod_attributes);
     let sampling = (sampler, has_several_samplers, health_checks, tail);
     let stages = (capture, propagation, sampling, telemetry, naming, processes);
     let text = format!("{stages:?} {:?}", (export, metadata, process_interval, store, duration, shutdown_timeout));

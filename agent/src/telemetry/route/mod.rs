@@ -8,17 +8,18 @@
 
 mod lexical;
 mod pattern;
+mod program;
 mod tree;
 
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-pub(crate) use self::pattern::Pattern;
 use self::{
     lexical::{MAX_BYTES, REST},
     tree::{Growth, Learnt, Tree},
 };
+pub(crate) use self::{pattern::Pattern, program::ProgramRoutes};
 use crate::config::Unmatched;
 
 /// Settings of the router.

@@ -1,0 +1,76 @@
+//! Reads programs' routes on a thread of its own: nobody waits for it.
+
+use std::{
+    io,
+    sync::mpsc::{self, Receiver, SyncSender},
+    thread,
+    time::Duration,
+};
+
+use super::{Start, files::OfProcess, harvester, routes};
+use crate::{
+    config::RouteHarvester,
+    model::{ids::ProcessId, route::ProgramRoute},
+    procs::{
+        blocking::{BlockingPool, Place},
+        fs::ProcFs,
+    },
+};
+
+/// Requests and answers that wait at most.
+const WAITING_MAX: usize = 1024;
+/// How long it is waited for one process.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A process's routes.
+type Found = (ProcessId, Vec<ProgramRoute>);
+
+/// See the module.
+pub(crate) struct RouteFinder {
+    proc: ProcFs,
+    disabled: Vec<RouteHarvester>,
+    requests: SyncSender<(ProcessId, String)>,
+    answers: Receiver<Found>,
+}
+
+impl RouteFinder {
+    /// Starts its thread, which ends when the finder is dropped.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(crate) fn start(proc: ProcFs, disabled: Vec<RouteHarvester>) -> io::Result<Self> {
+        let (requests, incoming) = mpsc::sync_channel::<(ProcessId, String)>(WAITING_MAX);
+        let (outgoing, answers) = mpsc::sync_channel(WAITING_MAX);
+        let of = proc.clone();
+        thread::Builder::new().name("route-finder".to_owned()).spawn(move || {
+            let pool = BlockingPool::default();
+            while let Ok((pid, exe)) = incoming.recv() {
+                let proc = of.clone();
+                let found = pool.call(Place::of(&of, pid), PATIENCE, move || {
+                    let start = Start { exe, args: proc.cmdline(pid), cwd: proc.cwd(pid).unwrap_or_default() };
+                    routes(&OfProcess::new(proc, pid), &start)
+                });
+                let Some(found) = found.filter(|found| !found.is_empty()) else { continue };
+                if outgoing.send((pid, found)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { proc, disabled, requests, answers })
+    }
+
+    /// Looks at a process, if it may have routes. Nothing of its files is opened here.
+    pub(crate) fn look(&self, pid: ProcessId) {
+        let path = self.proc.exe(pid).unwrap_or_default();
+        let exe = path.rsplit('/').next().unwrap_or_default();
+        let is_read = harvester(exe).is_some_and(|harvester| !self.disabled.contains(&harvester));
+        if is_read && self.requests.try_send((pid, exe.to_owned())).is_err() {
+            tracing::debug!(pid = pid.0, "too many programs at once to read the routes of all of them");
+        }
+    }
+
+    /// What was found since, if anything; one process at a time.
+    pub(crate) fn next(&self) -> Option<Found> {
+        self.answers.try_recv().ok()
+    }
+}

@@ -1,0 +1,65 @@
+//! Routes that a program's own files tell, read without running anything in it: the sources of web frameworks in Python, Node, Ruby and PHP,
+//! annotations in a jar. Only what is certain is a route: written as it is, and of an application that the program is seen to start with. Files are
+//! another's: what is read of them is bounded in bytes, number and depth.
+
+mod express;
+mod files;
+mod finder;
+mod jar;
+mod java;
+mod javascript;
+mod laravel;
+mod next;
+mod python;
+mod python_syntax;
+mod rails;
+mod template;
+
+use std::collections::HashSet;
+
+use self::files::Files;
+pub(crate) use self::finder::RouteFinder;
+use crate::{config::RouteHarvester, model::route::ProgramRoute};
+
+/// Most routes of a program.
+const ROUTES_MAX: usize = 5000;
+
+/// What is known of a process from outside.
+#[derive(Clone, Debug, Default)]
+struct Start {
+    /// The executable's name.
+    exe: String,
+    args: Vec<String>,
+    cwd: String,
+}
+
+/// Who reads a program in that executable, if anybody does.
+fn harvester(exe: &str) -> Option<RouteHarvester> {
+    Some(match exe {
+        "node" | "nodejs" => RouteHarvester::Nodejs,
+        "java" => RouteHarvester::Java,
+        _ if exe.starts_with("python") => RouteHarvester::Python,
+        _ if exe.starts_with("ruby") => RouteHarvester::Ruby,
+        _ if exe.starts_with("php") => RouteHarvester::Php,
+        _ => return None,
+    })
+}
+
+/// The routes of a program, in the order in which its framework tries them.
+fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
+    let mut routes = match harvester(&start.exe) {
+        Some(RouteHarvester::Python) => python::routes(files, start),
+        Some(RouteHarvester::Nodejs) => match next::routes(files, start) {
+            routes if routes.is_empty() => express::routes(files, start),
+            routes => routes,
+        },
+        Some(RouteHarvester::Java) => java::routes(files, start),
+        Some(RouteHarvester::Ruby) => rails::routes(files, start),
+        Some(RouteHarvester::Php) => laravel::routes(files, start),
+        Some(RouteHarvester::Go) | None => Vec::new(),
+    };
+    let mut seen = HashSet::new();
+    routes.retain(|route| seen.insert(route.parts.clone()));
+    routes.truncate(ROUTES_MAX);
+    routes
+}
