@@ -195,6 +195,10 @@ impl MetricSource for RedSource {
         self.2 == reader
     }
 
+    fn keep_native_histograms(&self, now_unix_ns: u64) {
+        self.0.keep_native(now_unix_ns);
+    }
+
     fn is_of_requests(&self) -> bool {
         true
     }

@@ -42,6 +42,8 @@ fn a_real_prometheus_answers_for_rate_error_share_and_p99_from_classic_and_nativ
     let classic = Prometheus::of(&watch.agent, "exemplar-storage", "");
     let native = Prometheus::of(&watch.agent, "native-histograms,exemplar-storage", "");
 
+    // Native histograms are kept from its first look on.
+    native.until("up", 1.0);
     // What a rate is the difference to.
     ask_a_hundred(port);
     classic.until(&format!("sum({REQUESTS}_count)"), 100.0);

@@ -49,6 +49,9 @@ pub trait MetricSource: Send + Sync {
         true
     }
 
+    /// Somebody who reads native histograms asks for the first time, or again.
+    fn keep_native_histograms(&self, _now_unix_ns: u64) {}
+
     /// Whether it tells of requests, and not of the agent itself.
     fn is_of_requests(&self) -> bool {
         false
@@ -60,6 +63,13 @@ fn collect(sources: &[Arc<dyn MetricSource>]) -> (u64, Vec<Metric>) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now_unix_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
     (now_unix_ns, sources.iter().flat_map(|source| source.collect(now_unix_ns)).collect())
+}
+
+/// Lets sources know that native histograms are read.
+fn keep_native_histograms(sources: &[Arc<dyn MetricSource>]) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now_unix_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    sources.iter().for_each(|source| source.keep_native_histograms(now_unix_ns));
 }
 
 /// The same without histograms that have had no new value for `ttl`.

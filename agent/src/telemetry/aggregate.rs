@@ -112,6 +112,11 @@ impl RedMetrics {
         self.0.lock().instances.collect(reader, now_unix_ns)
     }
 
+    /// Somebody reads native histograms: they are kept from now on.
+    pub(crate) fn keep_native(&self, now_unix_ns: u64) {
+        self.0.lock().instances.keep_native(now_unix_ns);
+    }
+
     /// What was done so far.
     #[must_use]
     pub(crate) fn counts(&self) -> Counts {

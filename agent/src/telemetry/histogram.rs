@@ -29,7 +29,7 @@ pub struct Config {
     pub(crate) bounds: [Option<Arc<[f64]>>; 3],
     /// Of exponential buckets.
     pub(crate) exponential: Size,
-    /// Native histograms beside explicit buckets; `None`: there are none.
+    /// Native histograms beside explicit buckets; `None`: there are none. Of a service they are kept from when somebody asks for them.
     pub(crate) native: Option<Native>,
 }
 
@@ -82,6 +82,11 @@ impl NativeBuckets {
         self.count += 1;
         self.sum += value;
         self.exponential.record(value);
+    }
+
+    /// One that begins now, beside buckets that hold something.
+    fn begun(config: Native, at_unix_ns: u64, counts: &[u64]) -> Self {
+        Self { start_unix_ns: Some(at_unix_ns), before: counts.to_vec(), ..Self::new(config) }
     }
 
     fn collect(&self, start_unix_ns: u64) -> NativeHistogram {
@@ -157,6 +162,13 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
+    /// Keeps native buckets too from now on, which know nothing of what came before.
+    pub(super) fn keep_native(&mut self, config: Native, now_unix_ns: u64) {
+        if let Buckets::Explicit { counts, native: native @ None, .. } = &mut self.buckets {
+            *native = Some(Box::new(NativeBuckets::begun(config, now_unix_ns, counts)));
+        }
+    }
+
     pub(super) fn new(config: &Config, bounds: Bounds) -> Self {
         let buckets = match config.aggregation {
             HistogramAggregation::ExplicitBucketHistogram => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, hash_map::Entry};
 
 use super::{
-    Scheme, graph,
+    Scheme, graph, histogram,
     red::{self, Common, Red, Shown},
     select::Selected,
     semconv,
@@ -154,6 +154,8 @@ const SERIES_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Instances {
     config: red::Config,
+    /// How native histograms are kept once somebody asks for them: they cost more than all other buckets.
+    native: Option<histogram::Native>,
     by_address: HashMap<usize, Instance>,
     rest: Option<Box<Instance>>,
     common: Common,
@@ -162,10 +164,11 @@ pub(super) struct Instances {
 }
 
 impl Instances {
-    pub(super) fn new(config: red::Config, readers: Readers) -> Self {
+    pub(super) fn new(mut config: red::Config, readers: Readers) -> Self {
+        let native = config.histograms.native.take();
         let selected = Selected::new(config.select.clone());
         let common = Common { room: SERIES_MAX, verdicts: Verdicts::default(), selected };
-        Self { config, by_address: HashMap::new(), rest: None, common, readers }
+        Self { config, native, by_address: HashMap::new(), rest: None, common, readers }
     }
 
     /// The instance of a resource, or what stands for all that there is no room for; and what it shares with others.
@@ -185,6 +188,15 @@ impl Instances {
             }),
         };
         (instance, &mut self.common)
+    }
+
+    /// Keeps native histograms from now on, if they are wanted at all.
+    pub(super) fn keep_native(&mut self, now_unix_ns: u64) {
+        let Some(native) = self.native.take() else { return };
+        self.config.histograms.native = Some(native);
+        for instance in self.by_address.values_mut().chain(self.rest.as_deref_mut()) {
+            instance.red.keep_native(native, now_unix_ns);
+        }
     }
 
     /// What tail rules say.
@@ -227,6 +239,8 @@ fn address(resource: &Arc<Resource>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         model::{exchange::Group, net::Role},
@@ -259,6 +273,41 @@ mod tests {
             other => panic!("{other:?}"),
         };
         metrics.iter().map(count).sum()
+    }
+
+    #[test]
+    fn native_histograms_are_kept_from_when_somebody_asks_for_them() {
+        let native =
+            histogram::Native { size: crate::telemetry::exponential::Size::default(), min_reset: Duration::ZERO };
+        let histograms = histogram::Config { native: Some(native), ..histogram::Config::default() };
+        let mut instances = Instances::new(red::Config { histograms, ..red::Config::default() }, Readers::default());
+        let shop = resource();
+        let of = |metrics: &[Metric]| {
+            let points: Vec<_> = metrics
+                .iter()
+                .flat_map(|metric| match &metric.points {
+                    Points::Histogram(points) => points.clone(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            let native = |point: &crate::model::metric::HistogramPoint| {
+                point
+                    .native
+                    .as_ref()
+                    .map(|native| (native.start_unix_ns, native.count, native.before.iter().sum::<u64>()))
+            };
+            points.iter().map(|point| (point.count, native(point))).collect::<Vec<_>>()
+        };
+        assert!(!record(&mut instances, &shop, 200));
+        assert_eq!(of(&instances.collect(Reader::Prometheus, 2)), [(1, None)]);
+        instances.keep_native(3);
+        assert_eq!(of(&instances.collect(Reader::Prometheus, 4)), [(1, Some((3, 0, 1)))]);
+        assert!(!record(&mut instances, &shop, 200) && !record(&mut instances, &shop, 500));
+        instances.keep_native(5);
+        let mut found = of(&instances.collect(Reader::Prometheus, 6));
+        found.sort_unstable();
+        assert_eq!(found.first(), Some(&(1, Some((1, 1, 0)))), "a series that is new has all of its values");
+        assert_eq!(found.last(), Some(&(2, Some((3, 1, 1)))));
     }
 
     #[test]

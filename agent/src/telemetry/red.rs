@@ -311,6 +311,17 @@ impl Red {
         self.tables.iter().map(|table| table.series.len()).sum()
     }
 
+    /// Keeps native histograms too from now on.
+    pub(super) fn keep_native(&mut self, native: histogram::Native, now_unix_ns: u64) {
+        self.config.histograms.native = Some(native);
+        for table in &mut self.tables {
+            for series in table.series.iter_mut().chain(table.overflow.as_deref_mut()) {
+                let histograms = series.histograms().into_iter().flatten();
+                histograms.for_each(|histogram| histogram.keep_native(native, now_unix_ns));
+            }
+        }
+    }
+
     /// Schemes and methods of the HTTP requests that were answered, as series have them.
     pub(super) fn answered(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         let table = self.tables.get(Family::Exchange(Group::Http, Role::Server).index());

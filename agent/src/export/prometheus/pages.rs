@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use tokio::sync::Mutex;
 
 use super::{
-    super::{MetricSource, collect_updated},
+    super::{MetricSource, collect_updated, keep_native_histograms},
     format::Format,
     page,
 };
@@ -48,7 +48,12 @@ impl MetricsPage {
         let since = Instant::now();
         let (sources, ttl) = (Arc::clone(&self.sources), self.ttl);
         // Sources may have to wait for the pipeline, and large pages take a while.
-        let write = move || page(&collect_updated(&sources, ttl).1, format);
+        let write = move || {
+            if format == Format::Protobuf {
+                keep_native_histograms(&sources);
+            }
+            page(&collect_updated(&sources, ttl).1, format)
+        };
         let page = Arc::new(tokio::task::spawn_blocking(write).await.ok()?);
         made.push((format, since, Arc::downgrade(&page)));
         Some(Bytes::from_owner(Held(page)))

@@ -312,12 +312,13 @@ fn each_group_is_there_only_where_it_is_asked_for() {
         stage.collect(9).iter().map(|metric| metric.name).collect::<Vec<_>>()
     };
     let (red, sizes) = ("http.server.request.duration", "http.server.request.body.size");
-    assert_eq!(names(Features::RED, None), [red]);
+    let active = "http.server.active_requests";
+    assert_eq!(names(Features::RED, None), [red, active]);
     assert_eq!(names(Features::SIZES, None), [sizes]);
-    assert_eq!(names(Features::RED.with(Features::SIZES), None), [red, sizes]);
+    assert_eq!(names(Features::RED.with(Features::SIZES), None), [red, sizes, active]);
     assert_eq!(names(Features::default(), None), [""; 0]);
     assert_eq!(names(GRAPH, None), [SERVER, TOTAL, FAILED, "traces_target_info"]);
-    assert_eq!(names(Features::RED.with(Features::HOST), None), [red, "traces_host_info"]);
+    assert_eq!(names(Features::RED.with(Features::HOST), None), [red, active, "traces_host_info"]);
     assert_eq!(names(Features::RED, Some(Features::SIZES)), [sizes]);
     assert_eq!(names(Features::RED, Some(Features::default())), [""; 0]);
 }

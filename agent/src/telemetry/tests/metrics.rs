@@ -164,7 +164,7 @@ fn instances_have_series_and_routes_of_their_own() {
     stage.on_exchange(served(get("/")), &connection(), &a, None);
     stage.on_exchange(served(get("/")), &connection(), &b, None);
     let metrics = stage.collect(9);
-    assert_eq!(metrics.len(), 2);
+    assert_eq!(metrics.iter().filter(|metric| metric.name == "http.server.request.duration").count(), 2);
     assert!([&a, &b].iter().all(|r| metrics.iter().any(|metric| Arc::ptr_eq(&metric.resource, r))));
 }
 
@@ -178,6 +178,25 @@ fn an_instance_nobody_refers_to_is_collected_until_it_has_been_idle_for_long() {
     }
     let _last = stage.collect(9 + idle_ns);
     assert_eq!(stage.collect(9 + idle_ns), []);
+}
+
+#[test]
+fn active_requests_are_there_from_the_first_request_on() {
+    let mut stage = stage(Config::default());
+    let resource = resource();
+    stage.on_exchange(served(get("/")), &connection(), &resource, None);
+    let active = |metrics: &[Metric]| {
+        let found = metrics.iter().find(|metric| metric.name == "http.server.active_requests");
+        let Some(Points::UpDownCounter(points)) = found.map(|metric| &metric.points) else { panic!("{metrics:?}") };
+        points.iter().map(|point| (shown(&point.attributes), point.value)).collect::<Vec<_>>()
+    };
+    let labels = || vec!["http.request.method=GET".to_owned(), "url.scheme=http".to_owned()];
+    assert_eq!(active(&stage.collect(9)), [(labels(), 0.0)]);
+    let method = stage.telemetry.method(Some("GET"));
+    stage.telemetry.begin_round();
+    stage.telemetry.set_active_requests(&resource, Scheme::Http, method, 2);
+    stage.telemetry.end_round();
+    assert_eq!(active(&stage.collect(9)), [(labels(), 2.0)]);
 }
 
 #[test]
