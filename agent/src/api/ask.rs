@@ -9,7 +9,7 @@ use std::{
 use axum::http::StatusCode;
 
 use super::{
-    Answer, Api, FRESH,
+    Answer, Api,
     answers::{
         Agent, GraphAnswer, GraphEdge, GraphNode, Loss, MetricPoint, NodeKind, NodeName, OverTime, Peer, Process,
         Processes, Rates, Route, Service, ServiceDetail, Services, SpanDetail, SpanSummary, StoreInfo, Trace,
@@ -57,7 +57,7 @@ fn per_second(steps: &[Red], window: Window) -> Vec<f64> {
 /// `GET /api/v1/services`
 pub(super) fn services(api: &Api, query: &Query) -> Answer<Services> {
     let length = query.window().map_err(wrong)?;
-    api.collector.collect(FRESH);
+    api.collector.collect_for_answer();
     let window = api.store.last(length);
     let mut sums: BTreeMap<Name, (Red, Red)> = BTreeMap::new();
     for (key, red) in api.store.red(window, |_| true) {
@@ -104,7 +104,7 @@ fn language_of(whose: &[Arc<crate::store::Whose>], name: &Name) -> Option<String
 pub(super) fn service(api: &Api, name: &str, query: &Query) -> Answer<ServiceDetail> {
     let length = query.window().map_err(wrong)?;
     let filter = query.filter().map_err(wrong)?;
-    api.collector.collect(FRESH);
+    api.collector.collect_for_answer();
     let (window, namespace) = (api.store.last(length), filter.namespace.as_deref());
     let is_its = of_service(name, namespace);
     let sums = api.store.red(window, is_its);
@@ -223,7 +223,7 @@ fn node_name(node: &Node) -> NodeName {
 /// `GET /api/v1/graph`
 pub(super) fn graph(api: &Api, query: &Query) -> Answer<GraphAnswer> {
     let length = query.window().map_err(wrong)?;
-    api.collector.collect(FRESH);
+    api.collector.collect_for_answer();
     let window = api.store.last(length);
     let Graph { nodes, edges } = api.store.graph(window);
     let rates = |red: &Red| Rates::of(red, window);

@@ -84,6 +84,12 @@ impl Collector {
         }
     }
 
+    /// Does it for somebody who asks: from now on durations are told as exactly as native histograms have them.
+    fn collect_for_answer(&self) {
+        self.source.keep_native_histograms(unix_ns());
+        self.collect(FRESH);
+    }
+
     /// Does it, unless that was done in the time given, or takes long.
     fn collect(&self, within: Duration) {
         let mut last = self.last.lock();
