@@ -1,5 +1,4 @@
 //! Routes that programs' own files tell: real frameworks serve, and the first request of each kind has the route that its framework has.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::{path::Path, process::Command};
 

@@ -233,7 +233,7 @@ impl Program {
                     if before == (Some("exports"), Some(&Token::Operator('='))) {
                         for item in items(inner) {
                             match item {
-                                [Token::Name(one)] => drop(self.alias(its(one), its(one))),
+                                [Token::Name(one)] => self.alias(its(one), its(one)),
                                 [Token::Name(one), Token::Operator(':'), Token::Name(other)] => {
                                     self.alias(its(one), its(other));
                                 }
