@@ -1,6 +1,5 @@
 //! A real Prometheus scrapes the agent and answers in PromQL: how many requests, how many failed, how slow, from classic histograms and
 //! from native ones; `promtool` finds nothing to say.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::{
     collections::HashSet,
