@@ -9,6 +9,7 @@ pub mod model;
 pub mod protocols;
 
 pub mod dns;
+pub mod go;
 pub mod prologue;
 
 use std::collections::HashSet;

@@ -2,6 +2,8 @@
 //! bounds, as any user's file may be read here. Files are read in pieces, neither kept nor mapped: a mapped file that
 //! somebody cuts short would end the agent.
 
+mod build_info;
+
 use std::{
     collections::HashMap,
     fs::File,
@@ -19,6 +21,7 @@ use object::{
     read::elf::{FileHeader, SectionHeader},
 };
 
+pub(crate) use self::build_info::BuildInfo;
 use super::{effort::Effort, fs::FileId, language::Language};
 
 /// Most sections that are looked at; a Go or Rust program has some forty.
@@ -149,6 +152,7 @@ struct Known {
     language: OnceLock<Option<Language>>,
     tls: OnceLock<Option<TlsLibrary>>,
     sdk: OnceLock<Option<bool>>,
+    build: OnceLock<Option<Arc<BuildInfo>>>,
 }
 
 impl ExecutableCache {
@@ -165,6 +169,11 @@ impl ExecutableCache {
     /// Whether OpenTelemetry's SDK is part of the file `id`, of a language that compiles it in.
     pub(crate) fn has_sdk(&self, id: FileId, open: impl FnOnce() -> io::Result<File>) -> bool {
         self.known(id).sdk.get_or_init(|| self.look(id, open, has_sdk)).unwrap_or_default()
+    }
+
+    /// What the Go program in the file `id` says of itself.
+    pub(crate) fn build_info(&self, id: FileId, open: impl FnOnce() -> io::Result<File>) -> Option<Arc<BuildInfo>> {
+        self.known(id).build.get_or_init(|| self.look(id, open, build_info).map(Arc::new)).clone()
     }
 
     fn look<T>(
@@ -210,6 +219,23 @@ pub(crate) fn language(file: &File) -> Option<Language> {
         sections.strings.iter().any(|range| search(file, *range, names).is_some())
     };
     (comment(&[b"GCC: (", b"clang version"]).is_some() || is_cpp()).then_some(Language::Cpp)
+}
+
+/// What a Go program says of itself.
+#[must_use]
+pub(crate) fn build_info(file: &File) -> Option<BuildInfo> {
+    let (offset, length) = Sections::read(file)?.go_info?;
+    let mut bytes = vec![0; usize::try_from(length.min(build_info::BUILD_INFO_MAX)).ok()?];
+    let read = file.read_at(&mut bytes, offset).ok()?;
+    build_info::parse(bytes.get(..read)?)
+}
+
+/// Whether a file was packed by UPX: what it is shows only when it runs.
+#[must_use]
+pub(crate) fn is_packed(file: &File) -> bool {
+    let mut head = [0; 512];
+    let read = file.read_at(&mut head, 0).unwrap_or(0);
+    head.starts_with(b"\x7fELF") && Finder::new(b"UPX!").find(head.get(..read).unwrap_or_default()).is_some()
 }
 
 /// The TLS library linked into an ELF file, by the names of its functions; a stripped program's cannot be told, but

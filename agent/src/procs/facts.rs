@@ -83,8 +83,10 @@ impl FactsReader {
         if matches!(runtime.language, Some(Language::Go | Language::Rust)) && self.has_sdk(pid) {
             instrumentation.add_compiled_in();
         }
+        let build = (runtime.language == Some(Language::Go)).then(|| self.proc.exe_id(pid)).flatten();
         Some(Facts {
             runtime,
+            build: build.and_then(|id| self.executables.build_info(id, || self.proc.open_exe(pid))),
             instrumentation,
             exe: self.share(&exe),
             name: CompactString::from(name),

@@ -9,6 +9,7 @@ use super::{
     cloud::CLUSTER,
     container::{ContainerRef, runtime::ContainerInfo},
     env::OtelEnv,
+    executable::BuildInfo,
     host::Host,
     instrumentation::Instrumentation,
     language::Runtime,
@@ -35,6 +36,8 @@ pub(crate) struct Facts {
     pub(crate) name: CompactString,
     /// Language and runtime.
     pub(crate) runtime: Runtime,
+    /// What a Go program says of itself.
+    pub(crate) build: Option<Arc<BuildInfo>>,
     /// Who else describes what it does.
     pub(crate) instrumentation: Instrumentation,
     /// What the environment says.
@@ -185,7 +188,8 @@ impl Attributes {
         self.text("service.namespace", service_namespace(facts, pod, configured, shared).as_ref());
         self.push("service.instance.id", Value::Str(instance_id(identity, facts, shared.machine)));
         let version = pod.and_then(|pod| pod.label("app.kubernetes.io/version"));
-        self.text("service.version", version);
+        let built = || facts.build.as_ref().and_then(|build| build.service_version());
+        self.text("service.version", version.cloned().or_else(built).as_ref());
     }
 
     fn telemetry(&mut self, facts: &Facts) {
@@ -210,6 +214,7 @@ impl Attributes {
         if let Some(name) = facts.runtime.name {
             self.push("process.runtime.name", Value::Static(name));
         }
+        self.text("process.runtime.version", facts.build.as_ref().map(|build| &build.release));
         if let Some(line) = &facts.command_line {
             self.push("process.command_line", Value::Shared(Arc::clone(line)));
         }

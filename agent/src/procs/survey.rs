@@ -19,6 +19,8 @@ pub(crate) struct Row {
     pub service_namespace: Option<CompactString>,
     /// `telemetry.sdk.language`.
     pub language: Option<&'static str>,
+    /// The release of its runtime, where the program says it (Go).
+    pub runtime_version: Option<CompactString>,
     /// Path of the executable.
     pub executable: String,
     /// TCP ports it listens on.
@@ -98,7 +100,11 @@ pub(crate) fn text(rows: &[Row]) -> String {
         let cells = [
             row.pid.to_string(),
             service,
-            row.language.map_or_else(dash, str::to_owned),
+            row.runtime_version
+                .as_ref()
+                .map(ToString::to_string)
+                .or_else(|| row.language.map(str::to_owned))
+                .unwrap_or_else(dash),
             if ports.is_empty() { dash() } else { ports.join(",") },
             tls.unwrap_or_else(dash),
             if vendors.is_empty() { dash() } else { vendors.join(", ") },
@@ -139,6 +145,7 @@ mod tests {
             service_name: "orders".into(),
             service_namespace: Some("shop".into()),
             language: Some("python"),
+            runtime_version: None,
             executable: "/usr/bin/python3".into(),
             ports: vec![80, 8080],
             tls: Some(tls),
@@ -149,7 +156,8 @@ mod tests {
             pid: ProcessId(4711),
             service_name: "x\u{1b}[2J".into(),
             service_namespace: None,
-            language: None,
+            language: Some("go"),
+            runtime_version: Some("go1.26.8".into()),
             executable: "/x".into(),
             ports: Vec::new(),
             tls: None,
@@ -164,7 +172,7 @@ mod tests {
         let expected = "\
 PID   SERVICE      LANGUAGE  PORTS    TLS        INSTRUMENTED BY           MATCHED BY  EXECUTABLE
 7     shop/orders  python    80,8080  openssl 3  opentelemetry, new_relic  a, b        /usr/bin/python3
-4711  x[2J         -         -        -          -                         default     /x
+4711  x[2J         go1.26.8  -        -          -                         default     /x
 ";
         assert_eq!(text(&rows()), expected);
     }
@@ -202,6 +210,7 @@ PID   SERVICE      LANGUAGE  PORTS    TLS        INSTRUMENTED BY           MATCH
             "service_name",
             "service_namespace",
             "language",
+            "runtime_version",
             "executable",
             "ports",
             "tls",
@@ -212,6 +221,6 @@ PID   SERVICE      LANGUAGE  PORTS    TLS        INSTRUMENTED BY           MATCH
         assert_eq!(keys, expected);
         assert_eq!(value[0]["tls"]["library"], "openssl");
         assert_eq!(value[0]["instrumented_by"][1], "new_relic");
-        assert!(value[1]["tls"].is_null() && value[1]["language"].is_null());
+        assert!(value[1]["tls"].is_null() && value[1]["runtime_version"] == "go1.26.8");
     }
 }

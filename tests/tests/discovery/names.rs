@@ -142,6 +142,8 @@ fn survey_lists_the_services_with_language_and_ports() {
         if let Some(language) = service.language {
             assert_eq!(row["language"], language, "{}", service.name);
         }
+        let release = row["runtime_version"].as_str();
+        assert_eq!(release.is_some_and(|release| release.starts_with("go1.")), service.language == Some("go"));
     }
     let own = rows.iter().any(|row| row["executable"].as_str().is_some_and(|exe| exe.ends_with("/beyla-rs")));
     assert!(!own, "an agent is never watched");

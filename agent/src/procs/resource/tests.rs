@@ -62,6 +62,19 @@ fn built(facts: &Facts, pod: Option<&Pod>, configured: Configured<'_>, env: &Ote
     )
 }
 
+#[test]
+fn a_go_program_says_which_version_it_is_unless_its_pod_does() {
+    let build = BuildInfo { release: "go1.26.8".into(), revision: "5c1a".into(), ..BuildInfo::default() };
+    let facts = Facts { build: Some(Arc::new(build)), ..facts() };
+    let (none, mut labelled) = (OtelEnv::default(), pod());
+    let resource = built(&facts, None, Configured::default(), &none);
+    assert_eq!(text(&resource, "service.version").as_deref(), Some("5c1a"));
+    assert_eq!(text(&resource, "process.runtime.version").as_deref(), Some("go1.26.8"));
+    labelled.labels.push(("app.kubernetes.io/version".into(), "2.0".into()));
+    let resource = built(&facts, Some(&labelled), Configured::default(), &none);
+    assert_eq!(text(&resource, "service.version").as_deref(), Some("2.0"));
+}
+
 fn text(resource: &Resource, key: &str) -> Option<String> {
     let mut found = resource.attributes.iter().filter(|(name, _)| name == key);
     let value = found.next().map(|(_, value)| match value {

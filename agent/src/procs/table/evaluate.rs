@@ -110,6 +110,7 @@ impl ProcessTable {
                 _ => None,
             }),
             language: facts.runtime.language.map(|language| language.name()),
+            runtime_version: facts.build.as_ref().map(|build| build.release.clone()).filter(|it| !it.is_empty()),
             executable: facts.exe.as_ref().into(),
             ports: sockets.listening,
             tls: RowTls::of(self.tls(pid)),
