@@ -18,6 +18,7 @@ mod usage;
 mod waiting;
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     sync::{
         Arc,
@@ -43,7 +44,7 @@ pub(crate) use self::{
 use crate::{
     capture::{
         Capture, Uprobe,
-        event::{DnsResponse, Event, ProcessChange},
+        event::{DnsResponse, Event, Handles, ProcessChange},
     },
     config::{Naming, RouteHarvester, Tail},
     conn::{Connections, Limits, Wanted},
@@ -381,7 +382,8 @@ impl Worker {
                 Change::Metrics(metrics) => usage.set_readers(metrics.readers),
             }
         }
-        let mut sink = |connection: &ConnectionInfo, told: Told| stages.on_event(connection, told);
+        let shared = RefCell::new(&mut *stages);
+        let mut sink = |connection: &ConnectionInfo, told: Told| shared.borrow_mut().on_event(connection, told);
         pauses.on_look(Instant::now());
         let taken = capture.drain(EVENTS_PER_ROUND, |event| match pauses.on_record(event) {
             // Some hooks are gone by then, and others still tell.
@@ -430,6 +432,10 @@ impl Worker {
             Event::Bind(bind) => {
                 recorder.write(|| Entry::Bind(entry::Bind::new(&bind)));
                 connections.on_bind(&bind);
+            }
+            Event::Handles(handles) => {
+                let Handles { tgid, id, stream, work } = handles;
+                shared.borrow_mut().tracer.on_handled(tgid, id, stream, work);
             }
             Event::State(state) => {
                 recorder.write(|| Entry::State(entry::State::new(&state)));

@@ -23,6 +23,8 @@ pub enum EventKind {
     DnsResponse = 6,
     /// [`Met`]: a process that is not judged yet uses a connection.
     Met = 7,
+    /// [`Handles`]: a unit of work begins to answer a request.
+    Handles = 8,
 }
 
 impl EventKind {
@@ -37,6 +39,7 @@ impl EventKind {
             5 => Some(Self::Bind),
             6 => Some(Self::DnsResponse),
             7 => Some(Self::Met),
+            8 => Some(Self::Handles),
             _ => None,
         }
     }
@@ -401,6 +404,27 @@ pub struct DnsResponse {
     pub started_at_ns: u64,
 }
 
+/// A unit of work begins to answer one of the requests of a connection, which another one has read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Handles {
+    /// [`EventKind::Handles`].
+    pub kind: u32,
+    /// The process.
+    pub tgid: u32,
+    /// See [`Open::conn`].
+    pub conn: u64,
+    /// When, in ns of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// The unit, as in [`Data::work`].
+    pub work: u64,
+    /// The request's stream.
+    pub stream: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Handles>() == 40);
 const _: () = assert!(size_of::<DnsResponse>() == 32);
 const _: () = assert!(size_of::<Data>() == 96);
 const _: () = assert!(size_of::<Open>() == 256);

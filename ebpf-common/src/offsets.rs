@@ -49,6 +49,7 @@ kernel_offsets! {
     sock_rcv_saddr = "sock", "__sk_common.skc_rcv_saddr";
     sock_v6_daddr = "sock", "__sk_common.skc_v6_daddr";
     sock_v6_rcv_saddr = "sock", "__sk_common.skc_v6_rcv_saddr";
+    sock_cookie = "sock", "__sk_common.skc_cookie";
     sock_net = "sock", "__sk_common.skc_net.net";
     sock_type = "sock", "sk_type";
     sock_protocol = "sock", "sk_protocol";

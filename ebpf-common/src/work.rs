@@ -25,6 +25,64 @@ pub const ASYNCIO: u32 = 3;
 /// address of the table of functions that wakers of tasks have (`WAKER_VTABLE`).
 pub const TOKIO: u32 = 4;
 
+/// [`Plan::kind`]: Go. The first of [`Plan::offsets`] is where the goroutine lies that the thread runs, seen from the thread's pointer; the second
+/// the address of the list of the runtime's processors, or 0. What else is to be known is [`Plan::go`].
+pub const GO: u32 = 5;
+/// Most processors of a runtime whose numbers of goroutines are looked at.
+pub const PROCESSORS_MAX: usize = 16;
+/// Goroutines that are remembered for answering requests.
+pub const GO_UNITS_MAX: u32 = 8192;
+/// Sockets to which requests were given that are not sent yet.
+pub const GO_CALLS_MAX: u32 = 8192;
+
+/// Where members of Go's structures lie.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct GoLayout {
+    /// `g.m`.
+    pub thread: u16,
+    /// `g.goid`.
+    pub number: u16,
+    /// `g.parentGoid`; 0 where there is none.
+    pub parent: u16,
+    /// `m.curg`.
+    pub current: u16,
+    /// `p.goidcache`, `p.goidcacheend` behind it.
+    pub numbers: u16,
+    /// `poll.FD.Sysfd`, in `net.netFD`.
+    pub descriptor: u16,
+    /// `net.netFD.family`, `sotype` behind it.
+    pub family: u16,
+    /// `http.persistConn.conn`.
+    pub client: u16,
+    /// `http.http2serverConn.conn`.
+    pub server2: u16,
+    /// `http.http2responseWriterState.stream`.
+    pub stream: u16,
+    /// `http.http2stream.id`.
+    pub stream_id: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+impl GoLayout {
+    /// Of plans that are not for Go.
+    pub const EMPTY: Self = Self {
+        thread: 0,
+        number: 0,
+        parent: 0,
+        current: 0,
+        numbers: 0,
+        descriptor: 0,
+        family: 0,
+        client: 0,
+        server2: 0,
+        stream: 0,
+        stream_id: 0,
+        reserved: 0,
+    };
+}
+
 /// Bit of a unit's number: the number is that of a task whose beginning was seen, and the moment of that. Else it is an address.
 pub const SEEN_TO_BEGIN: u64 = 1 << 63;
 
@@ -32,10 +90,12 @@ pub const SEEN_TO_BEGIN: u64 = 1 << 63;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Plan {
-    /// [`CHAIN`], [`NGINX`], [`ASYNCIO`] or [`TOKIO`].
+    /// [`CHAIN`], [`NGINX`], [`ASYNCIO`], [`TOKIO`] or [`GO`].
     pub kind: u32,
     /// Steps of a chain.
     pub steps: u32,
     /// What is added to the pointer before each step, which reads 8 bytes there.
     pub offsets: [u64; STEPS_MAX],
+    /// Of [`GO`].
+    pub go: GoLayout,
 }

@@ -13,12 +13,12 @@ use ebpf_common::{
         UNDECIDED_LOSSES_MAX,
     },
     policy::{CLAIMS_CHUNK, COUNTERS, PORT_WORDS, TLS_FILES_MAX},
-    work::{GIVEN_MAX, PLANS_MAX, Plan, TASKS_MAX},
+    work::{GIVEN_MAX, GO_CALLS_MAX, GO_UNITS_MAX, PLANS_MAX, Plan, TASKS_MAX},
 };
 
 use crate::state::{
-    Connecting, Connection, Given, Losses, Many, Mmsg, Scratch, Share, StackKey, StackPage, TaskKey, TaskOrigin,
-    TlsKey, TlsStream, TlsThread, TlsWriter,
+    Connecting, Connection, Given, GoCall, GoUnit, Losses, Many, Mmsg, Scratch, Share, StackKey, StackPage, TaskKey,
+    TaskOrigin, TlsKey, TlsStream, TlsThread, TlsWriter,
 };
 
 /// How units of work are read, by thread group id. Written by user space.
@@ -36,6 +36,18 @@ pub static WORK_TASKS: LruHashMap<TaskKey, TaskOrigin> = LruHashMap::with_max_en
 /// By task of tokio: what it was given to send. Written by the program where that happens; least recently used goes.
 #[map]
 pub static WORK_GIVEN: LruHashMap<TaskKey, Given> = LruHashMap::with_max_entries(GIVEN_MAX, 0);
+
+/// Goroutines that answer requests. Written by the programs when they read them; least recently used goes.
+#[map]
+pub static GO_UNITS: LruHashMap<TaskKey, GoUnit> = LruHashMap::with_max_entries(GO_UNITS_MAX, 0);
+
+/// By the address of a socket: a request that a goroutine has handed over to it. Written by the program where that happens; least recently used goes.
+#[map]
+pub static GO_CALLS: LruHashMap<TaskKey, GoCall> = LruHashMap::with_max_entries(GO_CALLS_MAX, 0);
+
+/// One that is of no goroutine, which the stack of a program has no room for. Never written.
+#[map]
+pub static NO_GO_UNIT: Array<GoUnit> = Array::with_max_entries(1, 0);
 
 /// Connections, by socket (`sock` backend). Written by the programs; freed by the kernel with the socket.
 #[btf_map]

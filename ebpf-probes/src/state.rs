@@ -6,6 +6,7 @@ use ebpf_common::{
     capture::{Capture, MODE_TURNS},
     events::Data,
     limits::{HEAD_MAX, IOV_MAX, SCRATCH_PAYLOAD, TAIL_MAX, TLS_CALLS_PER_PAGE},
+    work::PROCESSORS_MAX,
 };
 
 /// What is remembered of a connection.
@@ -86,6 +87,9 @@ pub const END_ASKED: u32 = 1 << 21;
 pub const CALLS: u32 = 1 << 22;
 /// Units of work are tasks of tokio, which read and write themselves.
 pub const WORK_OF_TOKIO: u32 = 1 << 23;
+
+/// Units of work are goroutines.
+pub const WORK_OF_GO: u32 = 1 << 24;
 
 /// What a process has taken of a ring that is filling up.
 #[repr(C)]
@@ -186,6 +190,41 @@ pub struct TaskOrigin {
     pub unit: u64,
     /// When that one began what this one belongs to; 0: this is the first.
     pub begun_ns: u64,
+}
+
+/// A goroutine that answers requests.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct GoUnit {
+    /// When the last of them came.
+    pub at_ns: u64,
+    /// The last number for goroutines that any processor of the runtime had then.
+    pub last: u64,
+    /// By processor: the number that it was to give out next, shifted by [`Self::LEFT`], and how many it had left.
+    pub next: [u64; PROCESSORS_MAX],
+    /// All processors are there.
+    pub is_complete: u64,
+    /// Room to read into, which the stack has none of: where the list of processors lies and how many there are, and what one has.
+    pub list: [u64; 2],
+    pub numbers: [u64; 2],
+}
+
+impl GoUnit {
+    /// Width of how many numbers a processor has left: it takes sixteen at a time.
+    pub const LEFT: u64 = 5;
+}
+
+/// A request that was handed over to a socket of Go.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct GoCall {
+    /// What tells the socket from another at the same address.
+    pub inode: u64,
+    /// See [`TaskOrigin`].
+    pub unit: u64,
+    pub begun_ns: u64,
+    /// It was not written yet.
+    pub is_due: u64,
 }
 
 /// A TLS object of a process.

@@ -3,6 +3,7 @@
 mod demo;
 mod deny;
 mod fuzz;
+mod go_offsets;
 mod lint;
 mod program;
 mod run;
@@ -51,6 +52,8 @@ enum Verb {
     Torture(torture::Args),
     /// Feed the parsers hostile bytes for a while
     Fuzz(fuzz::Args),
+    /// Write the table of where structures of Go's releases have their members (needs Go)
+    GoOffsets(go_offsets::Args),
     /// Check what is in `deploy/` with the programs that it is for (needs Go)
     Validate,
     /// Try the manifests and the chart on a real cluster (needs KUBECONFIG, kubectl and Go)
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Verb::Parents(args) => program::main("parents", &args),
         Verb::Torture(args) => torture::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
+        Verb::GoOffsets(args) => go_offsets::main(&args),
         Verb::Validate => validate::main(),
         Verb::Kube(args) => program::main("kube", &args),
         Verb::Kernels(args) => program::main("kernels", &args),

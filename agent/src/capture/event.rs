@@ -37,6 +37,8 @@ pub enum Event<'a> {
     Met(Met<'a>),
     /// It became known which connection carries a stream of plaintext.
     Bind(Bind),
+    /// A unit of work begins to answer a request.
+    Handles(Handles),
     /// A process received what a DNS server answered.
     DnsResponse(DnsResponse<'a>),
 }
@@ -221,6 +223,19 @@ pub struct Bind {
     pub at_ns: u64,
 }
 
+/// A unit of work begins to answer a request that another one has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handles {
+    /// The process.
+    pub tgid: ProcessId,
+    /// The request's connection.
+    pub id: ConnectionId,
+    /// The request's number there.
+    pub stream: u64,
+    /// The unit.
+    pub work: u64,
+}
+
 /// What carries a stream of plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
@@ -301,6 +316,7 @@ impl<'a> Event<'a> {
             EventKind::Process => Self::Process(Process::of(events::Process::ref_from_prefix(record).ok()?.0)?),
             EventKind::Met => Self::Met(Met::of(events::Met::ref_from_prefix(record).ok()?.0)),
             EventKind::Bind => Self::Bind(Bind::of(events::Bind::ref_from_prefix(record).ok()?.0)),
+            EventKind::Handles => Self::Handles(Handles::of(events::Handles::ref_from_prefix(record).ok()?.0)),
             EventKind::DnsResponse => Self::DnsResponse(DnsResponse::parse(record)?),
         })
     }
@@ -311,7 +327,12 @@ impl<'a> Event<'a> {
         match self {
             Self::Data(data) => data.at_ns > at_ns,
             Self::State(state) => state.at_ns > at_ns,
-            Self::Met(_) | Self::Open(_) | Self::Process(_) | Self::Bind(_) | Self::DnsResponse(_) => false,
+            Self::Met(_)
+            | Self::Open(_)
+            | Self::Process(_)
+            | Self::Bind(_)
+            | Self::Handles(_)
+            | Self::DnsResponse(_) => false,
         }
     }
 }
@@ -461,6 +482,13 @@ impl Bind {
     const fn of(bind: &events::Bind) -> Self {
         let &events::Bind { conn, carrier, at_ns, kind: _, reserved: _ } = bind;
         Self { stream: ConnectionId(conn), carrier: Carrier::of(ConnectionId(carrier)), at_ns }
+    }
+}
+
+impl Handles {
+    fn of(handles: &events::Handles) -> Self {
+        let &events::Handles { tgid, conn, work, stream, kind: _, at_ns: _, reserved: _ } = handles;
+        Self { tgid: ProcessId(tgid), id: ConnectionId(conn), stream: stream.into(), work }
     }
 }
 

@@ -37,6 +37,12 @@ pub enum OfRuntime {
     TokioTask,
     /// A task of tokio gives another what to send.
     TokioGives,
+    /// A goroutine gives a request to a connection of HTTP/1.
+    GoCalls,
+    /// A goroutine has another one begun for a request over HTTP/2.
+    GoCalls2,
+    /// A goroutine begins to answer a request over HTTP/2.
+    GoHandles2,
 }
 
 impl OfRuntime {
@@ -45,6 +51,9 @@ impl OfRuntime {
             Self::AsyncioTask => "asyncio_task",
             Self::TokioTask => "tokio_task",
             Self::TokioGives => "tokio_gives",
+            Self::GoCalls => "go_calls",
+            Self::GoCalls2 => "go_calls2",
+            Self::GoHandles2 => "go_handles2",
         }
     }
 }

@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebpf_common::work::{ASYNCIO, NGINX, Plan, TOKIO};
+use ebpf_common::work::{ASYNCIO, GoLayout, NGINX, Plan, TOKIO};
 
 use crate::{
     capture::{Capture, OfRuntime, Uprobe},
     model::ids::ProcessId,
     procs::fs::{FileId, ProcFs},
-    runtimes::{Asyncio, Finder, Found, Tokio},
+    runtimes::{Asyncio, Finder, Found, Go, Tokio},
     tls::Probes,
     trace::{Runtime, Tracer},
 };
@@ -162,7 +162,7 @@ impl Units {
             let runtime = match what {
                 Found::Nothing => Runtime::Other,
                 Found::NotYet => Runtime::MayHaveTasks,
-                Found::Asyncio(..) | Found::Tokio(..) => Runtime::Tasks,
+                Found::Asyncio(..) | Found::Tokio(..) | Found::Go(..) => Runtime::Tasks,
             };
             news.push(News::Runtime(tgid, runtime));
             let (plan, probes) = match what {
@@ -173,6 +173,12 @@ impl Units {
                     let Tokio { begins, gives, .. } = tokio;
                     // In this order: for what something is given is told by how the giver began.
                     let of = [(OfRuntime::TokioTask, begins), (OfRuntime::TokioGives, gives)];
+                    (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
+                }
+                Found::Go(go, file) => {
+                    let Go { plan, calls, calls2, handles2 } = go;
+                    let of =
+                        [(OfRuntime::GoCalls, calls), (OfRuntime::GoCalls2, calls2), (OfRuntime::GoHandles2, handles2)];
                     (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
                 }
                 _ => {
@@ -224,9 +230,9 @@ fn probe<'a>(
 
 fn plan_of(asyncio: &Asyncio) -> Plan {
     let &Asyncio { tasks, event_loop, thread, is_old_dict, .. } = asyncio;
-    Plan { kind: ASYNCIO, steps: is_old_dict.into(), offsets: [tasks, event_loop, thread, 0] }
+    Plan { kind: ASYNCIO, steps: is_old_dict.into(), offsets: [tasks, event_loop, thread, 0], go: GoLayout::EMPTY }
 }
 
 const fn plan_of_tokio(tokio: &Tokio) -> Plan {
-    Plan { kind: TOKIO, steps: 1, offsets: [tokio.current, tokio.waker_table, 0, 0] }
+    Plan { kind: TOKIO, steps: 1, offsets: [tokio.current, tokio.waker_table, 0, 0], go: GoLayout::EMPTY }
 }

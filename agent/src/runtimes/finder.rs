@@ -13,6 +13,7 @@ use std::{
 use rustix::fs::fstatfs;
 
 use super::{
+    go::{self, Go},
     memory::Memory,
     python::{self, Asyncio, Outcome},
     tokio::{self, Tokio},
@@ -41,6 +42,8 @@ pub(crate) enum Found {
     Asyncio(Asyncio, Option<(FileId, Arc<File>, u64)>),
     /// tokio; and its program's file, if probes can be put there.
     Tokio(Tokio, Option<(FileId, Arc<File>)>),
+    /// Go; likewise.
+    Go(Go, Option<(FileId, Arc<File>)>),
 }
 
 /// Looks for language runtimes in processes.
@@ -85,7 +88,7 @@ impl Finder {
 fn look(proc: &ProcFs, pid: ProcessId) -> Found {
     let Some(memory) = Memory::open(proc, pid) else { return Found::NotYet };
     match python::look(&memory) {
-        Outcome::No => tokio::look(&memory).map_or(Found::Nothing, |(tokio, file)| Found::Tokio(tokio, probed(file))),
+        Outcome::No => compiled(&memory, pid),
         Outcome::NotYet => Found::NotYet,
         Outcome::Runs(asyncio) => {
             let begins = python::function(&memory, asyncio.init).and_then(|(file, offset)| {
@@ -94,6 +97,19 @@ fn look(proc: &ProcFs, pid: ProcessId) -> Found {
             });
             Found::Asyncio(asyncio, begins)
         }
+    }
+}
+
+/// What is compiled into a program.
+fn compiled(memory: &Memory, pid: ProcessId) -> Found {
+    match go::look(memory) {
+        Some(Ok((go, file))) => Found::Go(go, probed(file)),
+        Some(Err(unseen)) => {
+            let why = unseen.why();
+            tracing::info!(%pid, "calls of its goroutines have no parents, which all else does without: {why}");
+            Found::Nothing
+        }
+        None => tokio::look(memory).map_or(Found::Nothing, |(tokio, file)| Found::Tokio(tokio, probed(file))),
     }
 }
 

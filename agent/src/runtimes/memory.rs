@@ -56,6 +56,11 @@ impl Memory {
         self.mappings.iter().find(|mapping| mapping.file.path.trim_end_matches(" (deleted)") == path)
     }
 
+    /// Opens the program's file, whatever of it is mapped.
+    pub(super) fn open_program(&self) -> Option<File> {
+        self.proc.open_exe(self.pid).ok()
+    }
+
     /// That of an address.
     pub(super) fn mapping(&self, address: u64) -> Option<&Mapping> {
         self.mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&address))

@@ -2,6 +2,7 @@
 //! on the thread itself which task it carries on. Nothing is ever written there.
 
 mod finder;
+mod go;
 mod memory;
 mod python;
 mod symbols;
@@ -9,6 +10,7 @@ mod tokio;
 
 pub(crate) use self::{
     finder::{Finder, Found},
+    go::Go,
     python::Asyncio,
     tokio::Tokio,
 };

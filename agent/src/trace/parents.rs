@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::Evidence;
 use crate::model::{
-    exchange::{Key, Opened},
+    exchange::{Key, Opened, Place},
     ids::{ConnectionId, ProcessId, ThreadId},
     net::{ConnectionInfo, Thread},
     trace_context::{TraceId, TraceParent},
@@ -73,6 +73,8 @@ struct Served {
     shares_unit: bool,
     /// Where it stands among those of its process.
     at: u32,
+    /// Its number on its connection; 0 for none.
+    number: u64,
 }
 
 /// How a process goes about its requests.
@@ -159,6 +161,8 @@ pub(super) struct Parents {
     by_thread: FxHashMap<(ProcessId, ThreadId), Serving>,
     by_work: FxHashMap<(ProcessId, u64), SmallVec<[Key; 1]>>,
     by_trace: FxHashMap<(ProcessId, TraceId), SmallVec<[Key; 1]>>,
+    /// Those with a number on their connection that a unit of work has read.
+    by_place: FxHashMap<(ConnectionId, u64), Key>,
     /// Those that were known from a response on.
     units: FxHashMap<(ProcessId, u64), Unit>,
     units_order: VecDeque<(ProcessId, u64)>,
@@ -166,12 +170,26 @@ pub(super) struct Parents {
     runtimes: FxHashMap<ProcessId, Runtime>,
 }
 
+impl super::Tracer {
+    /// A unit of work begins to answer a request that another one has read.
+    pub(crate) fn on_handled(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, work: u64) {
+        self.parents.on_handled(tgid, connection, number, work);
+    }
+}
+
 impl Parents {
     /// A request has come.
     pub(super) fn on_request(&mut self, connection: &ConnectionInfo, opened: &Opened) {
-        let Opened { key, thread, start_ns, parent: carried, .. } = *opened;
+        let Opened { key, thread, start_ns, parent: carried, place, .. } = *opened;
         let Thread { tgid, tid, work, .. } = thread;
         self.make_room();
+        let number = match place {
+            Place::Id(number) if work != 0 => number,
+            _ => 0,
+        };
+        if number != 0 {
+            self.by_place.insert((connection.id, number), key);
+        }
         let process = self.processes.entry(tgid).or_default();
         let has_overlapped = !process.open.is_empty();
         if let [first] = process.open[..]
@@ -216,6 +234,7 @@ impl Parents {
                 has_overlapped,
                 shares_unit,
                 at,
+                number,
             });
         }
     }
@@ -245,6 +264,17 @@ impl Parents {
         Some(tgid)
     }
 
+    /// A request is answered by a unit of work of its own, not by the one that has read it.
+    pub(super) fn on_handled(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, work: u64) {
+        let Some(&key) = self.by_place.get(&(connection, number)) else { return };
+        let Some(served) = slot_mut(&mut self.served, key).filter(|served| served.thread.tgid == tgid) else { return };
+        let reads = std::mem::replace(&mut served.thread.work, work);
+        served.unit = work;
+        served.shares_unit = false;
+        remove(&mut self.by_work, (tgid, reads), key);
+        self.by_work.entry((tgid, work)).or_default().push(key);
+    }
+
     /// A request is over. `response_tid`: the thread that answered, if that is known.
     pub(super) fn on_answered(&mut self, key: Key, response_tid: ThreadId, end_ns: u64) {
         let place = self.served.get_mut(key.slot());
@@ -255,6 +285,9 @@ impl Parents {
         }
         if work != 0 {
             remove(&mut self.by_work, (tgid, work), key);
+        }
+        if served.number != 0 {
+            self.by_place.remove(&(served.connection, served.number));
         }
         if let Some(carried) = served.carried {
             remove(&mut self.by_trace, (tgid, carried.trace_id), key);

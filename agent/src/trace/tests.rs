@@ -1,4 +1,5 @@
 mod ends;
+mod handled;
 mod late;
 mod runtimes;
 mod sdks;

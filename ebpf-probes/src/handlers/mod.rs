@@ -6,6 +6,7 @@ pub mod counters;
 pub mod dns;
 pub mod emit;
 pub mod frames;
+pub mod go;
 pub mod losses;
 pub mod meet;
 pub mod messages;

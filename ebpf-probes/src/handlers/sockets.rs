@@ -57,6 +57,16 @@ pub trait Socket: Copy {
     fn forget_connecting(self) {}
 }
 
+/// The identity of the connection of a socket that was met, whichever backend did.
+#[inline(always)]
+pub fn identity(sk: u64, inode: u64) -> Option<u64> {
+    if let Some(connection) = (Raw { sk, inode }).connection() {
+        // SAFETY: a value of the map; at worst another connection's, if it is evicted at this moment.
+        return Some(unsafe { (*connection).id });
+    }
+    read::<u64>(sk, OFFSETS.sock_cookie.load()).filter(|&cookie| cookie != 0)
+}
+
 /// What the kernel's TCP says of a connection at `at_ns`, of which it last heard at `clock`; 0 where that is not known.
 #[inline(always)]
 fn tcp_at(at_ns: u64, clock: u64, received_at: u32, srtt: u32, retransmits: u32) -> Tcp {

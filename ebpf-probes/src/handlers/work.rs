@@ -5,18 +5,19 @@ use core::hint::cold_path;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use ebpf_common::{
     events::RECEIVED,
-    work::{ASYNCIO, CHAIN, NGINX, Plan, SEEN_TO_BEGIN, STEPS_MAX, TOKIO},
+    work::{ASYNCIO, CHAIN, GO, NGINX, Plan, SEEN_TO_BEGIN, STEPS_MAX, TOKIO},
 };
 
 use super::{
     capture::{opaque, read_user_value},
+    go,
     sockets::Socket,
     tokio,
 };
 use crate::{
     kernel::{socket, task},
     maps::{WORK_OF_CARRIER, WORK_PLANS, WORK_TASKS},
-    state::{CALLS, Connection, END_ASKED, HAS_WORK, TaskKey, TaskOrigin, WORK_OF_NGINX, WORK_OF_TOKIO},
+    state::{CALLS, Connection, END_ASKED, HAS_WORK, TaskKey, TaskOrigin, WORK_OF_GO, WORK_OF_NGINX, WORK_OF_TOKIO},
 };
 
 /// Bit of what [`unit_of_work`] gives: the address is that of a task, which may have been begun by another. Addresses are even.
@@ -31,7 +32,7 @@ const NGINX_REQUEST: u32 = u32::from_le_bytes(*b"HTTP");
 #[inline(always)]
 pub(super) fn look(connection: &mut Connection) {
     let of = flags_of_plan(connection.tgid) as u32;
-    connection.flags = connection.flags & !(HAS_WORK | WORK_OF_NGINX | WORK_OF_TOKIO) | of;
+    connection.flags = connection.flags & !(HAS_WORK | WORK_OF_NGINX | WORK_OF_TOKIO | WORK_OF_GO) | of;
 }
 
 /// What a connection of a process has in its flags. A function of its own for the verifier, as [`unit_of_work`].
@@ -43,6 +44,7 @@ pub extern "C" fn flags_of_plan(tgid: u32) -> u64 {
     let of = match unsafe { (*plan).kind } {
         NGINX => WORK_OF_NGINX,
         TOKIO => WORK_OF_TOKIO,
+        GO => WORK_OF_GO,
         _ => 0,
     };
     (HAS_WORK | of).into()
@@ -55,6 +57,9 @@ pub(super) fn of_socket<S: Socket>(connection: &mut Connection, socket: S, direc
         return (0, 0);
     }
     cold_path();
+    if connection.flags & WORK_OF_GO != 0 {
+        return go::of_socket(connection, socket, direction);
+    }
     if connection.flags & WORK_OF_NGINX == 0 {
         let work = if direction != RECEIVED {
             unit_of_work(connection.tgid, socket.number())

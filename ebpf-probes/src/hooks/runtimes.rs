@@ -4,7 +4,7 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 
 use crate::{
     globals::hooks_only,
-    handlers::{tokio, work},
+    handlers::{go, tokio, work},
     kernel::task,
 };
 
@@ -41,5 +41,41 @@ fn tokio_gives(ctx: ProbeContext) -> u32 {
     if let Some(waker) = ctx.arg(0) {
         let _no_reader = tokio::gives(task::current_tgid(), waker);
     }
+    0
+}
+
+/// `(*persistConn).roundTrip` of Go's `net/http`: the connection, in the first register of Go's own order; the goroutine is in `r14`.
+#[uprobe]
+fn go_calls(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    // SAFETY: the registers of the thread that has come by.
+    let (g, connection) = unsafe { ((*ctx.regs).r14, (*ctx.regs).rax) };
+    let _none_that_is_known = go::calls(task::current_tgid(), g, connection);
+    0
+}
+
+/// `(*http2ClientConn).roundTrip` of Go's `net/http`.
+#[uprobe]
+fn go_calls2(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    // SAFETY: as above.
+    let g = unsafe { (*ctx.regs).r14 };
+    let _none_that_is_known = go::calls2(task::current_tgid(), g);
+    0
+}
+
+/// `(*http2serverConn).runHandler` of Go's `net/http`: connection, writer.
+#[uprobe]
+fn go_handles2(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    // SAFETY: as above.
+    let (g, connection, writer) = unsafe { ((*ctx.regs).r14, (*ctx.regs).rax, (*ctx.regs).rbx) };
+    let _none_that_is_known = go::handles2(task::current_tgid(), g, connection, writer);
     0
 }

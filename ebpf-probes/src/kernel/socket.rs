@@ -134,7 +134,7 @@ pub fn event_data(sk: u64) -> Option<u64> {
 
 /// The number of the inode that stands for a socket.
 #[inline(always)]
-fn inode_number(sk: u64) -> Option<u64> {
+pub fn inode_number(sk: u64) -> Option<u64> {
     let socket = read::<u64>(sk, OFFSETS.sock_socket.load()).filter(|&socket| socket != 0)?;
     let inode = OFFSETS.socket_inode.load();
     if inode == ABSENT {

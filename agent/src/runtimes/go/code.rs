@@ -1,0 +1,134 @@
+//! What the code of Go's runtime says of where it keeps things, and where in a function a probe costs least.
+
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+
+/// Most registers with a number that are remembered.
+const KNOWN_MAX: usize = 16;
+/// Instructions at the beginning of a function among which a place for a probe is looked for.
+const BEGINNING: usize = 8;
+
+fn decoded(code: &[u8], address: u64) -> Decoder<'_> {
+    Decoder::with_ip(64, code, address, DecoderOptions::NONE)
+}
+
+/// Where the goroutine lies that a thread runs (`g`), seen from the thread's pointer, by the code of a function that puts one there.
+/// `word` reads a word at an address: in programs that are linked to be loaded anywhere the number is one.
+pub(super) fn slot_of_g(code: &[u8], address: u64, word: impl Fn(u64) -> Option<u64>) -> Option<u64> {
+    let mut known: Vec<(Register, u64)> = Vec::new();
+    for instruction in decoded(code, address) {
+        if let Some(at) = of_thread(&instruction, &known) {
+            return Some(at);
+        }
+        if instruction.op_count() == 0 || instruction.op0_kind() != OpKind::Register {
+            continue;
+        }
+        let register = instruction.op0_register().full_register();
+        let value = match instruction.mnemonic() {
+            Mnemonic::Mov if instruction.op1_kind() == OpKind::Memory && instruction.is_ip_rel_memory_operand() => {
+                word(instruction.ip_rel_memory_address())
+            }
+            Mnemonic::Mov => instruction.try_immediate(1).ok(),
+            Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Push => continue,
+            _ => None,
+        };
+        known.retain(|(other, _)| *other != register);
+        if known.len() < KNOWN_MAX {
+            known.extend(value.map(|value| (register, value)));
+        }
+    }
+    None
+}
+
+/// Where the thread's own memory lies that an instruction names, if that is known.
+fn of_thread(instruction: &Instruction, known: &[(Register, u64)]) -> Option<u64> {
+    let has_memory = (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory);
+    if !has_memory || instruction.memory_segment() != Register::FS || instruction.memory_index() != Register::None {
+        return None;
+    }
+    let displacement = instruction.memory_displacement64();
+    match instruction.memory_base() {
+        Register::None => Some(displacement),
+        base => {
+            let (_, value) = known.iter().find(|(register, _)| *register == base.full_register())?;
+            Some(value.wrapping_add(displacement))
+        }
+    }
+}
+
+/// The addresses that code names, each once.
+pub(super) fn addresses(code: &[u8], address: u64) -> Vec<u64> {
+    let named = decoded(code, address).into_iter().filter(Instruction::is_ip_rel_memory_operand);
+    let mut found: Vec<u64> = named.map(|instruction| instruction.ip_rel_memory_address()).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Where in a function's code a probe is placed so that arguments are still in their registers: at an instruction that the kernel emulates
+/// rather than steps over, behind the check of the stack's size where there is one; a function whose stack has to grow begins anew.
+/// `None` where the code is none of a function of Go.
+pub(super) fn site(code: &[u8], address: u64) -> Option<u64> {
+    let mut branch = None;
+    for instruction in decoded(code, address).into_iter().take(BEGINNING) {
+        if instruction.is_invalid() {
+            return None;
+        }
+        let at = instruction.ip() - address;
+        match instruction.mnemonic() {
+            Mnemonic::Push => return Some(at),
+            // Of the stack's end, against that which the goroutine has.
+            Mnemonic::Cmp | Mnemonic::Nop => {}
+            Mnemonic::Lea if instruction.memory_base() == Register::RSP => {}
+            _ if branch.is_none() && instruction.flow_control() == FlowControl::ConditionalBranch => branch = Some(at),
+            _ => return Some(branch.unwrap_or(0)),
+        }
+    }
+    Some(branch.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_goroutine_lies_is_told_by_code() {
+        // mov %rsi,%r14; mov %r14,%fs:-8
+        let at_once = [0x49, 0x89, 0xf6, 0x64, 0x4c, 0x89, 0x34, 0x25, 0xf8, 0xff, 0xff, 0xff];
+        assert_eq!(slot_of_g(&at_once, 0x1000, |_| None), Some((-8_i64).cast_unsigned()));
+        // mov $-8,%rcx; mov %r14,%fs:(%rcx)
+        let by_number = [0x48, 0xc7, 0xc1, 0xf8, 0xff, 0xff, 0xff, 0x64, 0x4c, 0x89, 0x31];
+        assert_eq!(slot_of_g(&by_number, 0x1000, |_| None), Some((-8_i64).cast_unsigned()));
+        // mov 0x10(%rip),%rcx; mov %r14,%fs:(%rcx)
+        let by_word = [0x48, 0x8b, 0x0d, 0x10, 0, 0, 0, 0x64, 0x4c, 0x89, 0x31];
+        let word = |at| (at == 0x1017).then_some((-80_i64).cast_unsigned());
+        assert_eq!(slot_of_g(&by_word, 0x1000, word), Some((-80_i64).cast_unsigned()));
+        assert_eq!(slot_of_g(&by_word, 0x1000, |_| None), None);
+        // mov %r14,(%rcx)
+        assert_eq!(slot_of_g(&[0x4c, 0x89, 0x31], 0x1000, |_| None), None);
+    }
+
+    #[test]
+    fn probes_stand_behind_the_check_of_the_stack() {
+        // cmp 0x10(%r14),%rsp; jbe; push %rbp
+        let small = [0x49, 0x3b, 0x66, 0x10, 0x0f, 0x86, 0, 1, 0, 0, 0x55, 0x48, 0x89, 0xe5];
+        assert_eq!(site(&small, 0x1000), Some(10));
+        // lea -0x1a8(%rsp),%r12; cmp 0x10(%r14),%r12; jbe; push %rbp
+        let large =
+            [0x4c, 0x8d, 0xa4, 0x24, 0x58, 0xfe, 0xff, 0xff, 0x4d, 0x3b, 0x66, 0x10, 0x0f, 0x86, 0, 1, 0, 0, 0x55];
+        assert_eq!(site(&large, 0x1000), Some(18));
+        // Before Go 1.21: cmp; jbe; sub $0x20,%rsp
+        let older = [0x49, 0x3b, 0x66, 0x10, 0x76, 0x20, 0x48, 0x83, 0xec, 0x20];
+        assert_eq!(site(&older, 0x1000), Some(4));
+        // mov %rax,%rcx: one that has no frame.
+        assert_eq!(site(&[0x48, 0x89, 0xc1], 0x1000), Some(0));
+        // An instruction that there is not.
+        assert_eq!(site(&[0x06], 0x1000), None);
+    }
+
+    #[test]
+    fn addresses_are_named_once() {
+        // lea 0x10(%rip),%rax; mov 0x9(%rip),%rcx; mov %rax,0x100(%rip)
+        let code = [0x48, 0x8d, 0x05, 0x10, 0, 0, 0, 0x48, 0x8b, 0x0d, 9, 0, 0, 0, 0x48, 0x89, 0x05, 0, 1, 0, 0];
+        assert_eq!(addresses(&code, 0x1000), [0x1017, 0x1115]);
+    }
+}

@@ -1,0 +1,256 @@
+//! Go: where the goroutine is found that a thread runs, whose child it is, and the functions at which it hands a request to another one. All of it
+//! from outside: release and modules from the program's own account of itself, functions from the table that no linker option leaves out, where the
+//! runtime keeps things from the code of its functions, and that what is found is what it was taken for, from the process's memory.
+
+mod code;
+mod layout;
+mod offsets;
+mod pclntab;
+
+use std::{fs::File, os::unix::fs::FileExt};
+
+use ebpf_common::work::{GO, GoLayout, Plan};
+use memchr::memmem;
+use object::{
+    Object as _, ObjectSection as _, ObjectSegment as _, ReadCache, SegmentFlags,
+    elf::{PF_W, PF_X},
+};
+
+use self::{
+    layout::Layout,
+    pclntab::{Function, Table, Unreadable},
+};
+use super::memory::{Memory, Program};
+use crate::procs::executable::{build_info, is_packed};
+
+/// Longest code of a function that is looked at.
+const CODE_MAX: u64 = 64 << 10;
+/// Memory is looked through in pieces of this size.
+const PIECE: usize = 256 << 10;
+/// Most of a program's variables that is looked through.
+const VARIABLES_MAX: u64 = 256 << 20;
+/// Where in `runtime.moduledata` the first function's address, and that of the code, stand; and how much is read of it.
+const MODULE_FIRST: usize = 160;
+const MODULE_TEXT: usize = 176;
+const MODULE_LEN: usize = 184;
+/// Most processors that a runtime is believed to have.
+const PROCESSORS_MAX: u64 = 4096;
+/// Numbers of goroutines are given to processors in so many at a time.
+const NUMBERS: u64 = 16;
+/// The thread's pointer is not farther away from what the thread has for itself.
+const THREAD_MAX: u64 = 1 << 20;
+
+/// Functions that are looked for.
+const NAMES: [&str; 9] = [
+    "runtime.mcall",
+    "runtime.procresize",
+    "net/http.(*persistConn).roundTrip",
+    "net/http.(*http2ClientConn).roundTrip",
+    "net/http.(*http2ClientConn).RoundTrip",
+    "golang.org/x/net/http2.(*ClientConn).roundTrip",
+    "golang.org/x/net/http2.(*ClientConn).RoundTrip",
+    "net/http.(*http2serverConn).runHandler",
+    "golang.org/x/net/http2.(*serverConn).runHandler",
+];
+
+/// Where a process's Go is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Go {
+    /// How its goroutines are read.
+    pub plan: Plan,
+    /// Where in the file a goroutine hands a request to a connection of HTTP/1, which is the first argument.
+    pub calls: Vec<u64>,
+    /// The same of HTTP/2: the connection has a goroutine begun for it.
+    pub calls2: Vec<u64>,
+    /// Where a goroutine begins to answer a request of HTTP/2: connection, what it answers with.
+    pub handles2: Vec<u64>,
+}
+
+/// Why goroutines of a program of Go are not told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unseen {
+    /// It is not known how that release lays them out.
+    Release,
+    /// Names are not written as Go's linker writes them.
+    Garbled,
+    /// It lacks what is needed.
+    Incomplete,
+    /// It is packed, so that its file says nothing.
+    Packed,
+}
+
+impl Unseen {
+    /// For the log.
+    pub(super) const fn why(self) -> &'static str {
+        match self {
+            Self::Release => "the layout of this release of Go is not known",
+            Self::Garbled => "the program's table of functions is not as Go's linker writes it (garbled)",
+            Self::Incomplete => "the program lacks tables or functions of Go's runtime",
+            Self::Packed => "the program is packed by UPX",
+        }
+    }
+}
+
+/// Looks at a process; `None` for one that is not of Go. Gives its program, too.
+pub(super) fn look(memory: &Memory) -> Option<Result<(Go, File), Unseen>> {
+    let opened = memory.program().and_then(|mapping| Some((mapping, memory.open_mapped(mapping)?)));
+    let Some((mapping, file)) = opened else {
+        return memory.open_program().filter(is_packed).map(|_| Err(Unseen::Packed));
+    };
+    if is_packed(&file) {
+        return Some(Err(Unseen::Packed));
+    }
+    let info = build_info(&file)?;
+    let cache = ReadCache::new(file.try_clone().ok()?);
+    let program = Program::of(mapping, &cache)?;
+    let Some(layout) = Layout::of(&info.release) else { return Some(Err(Unseen::Release)) };
+    Some(found(memory, &program, &file, &layout).map(|go| (go, file)))
+}
+
+fn found(memory: &Memory, program: &Program<'_>, file: &File, layout: &Layout) -> Result<Go, Unseen> {
+    let incomplete = Unseen::Incomplete;
+    let section =
+        [".gopclntab", ".data.rel.ro.gopclntab"].into_iter().find_map(|name| program.elf().section_by_name(name));
+    let section = section.ok_or(incomplete)?;
+    let (offset, len) = section.file_range().ok_or(incomplete)?;
+    let read = |at: u64, bytes: &mut [u8]| file.read_exact_at(bytes, offset.checked_add(at)?).ok();
+    let table = Table::open(read, len).map_err(|why| match why {
+        Unreadable::Unknown => Unseen::Garbled,
+        Unreadable::Broken => incomplete,
+    })?;
+    let text = if table.is_relative() {
+        let first = table.first().ok_or(incomplete)?;
+        code_begins(memory, program, section.address(), first).ok_or(incomplete)?
+    } else {
+        0
+    };
+    let functions = table.find(&NAMES).map(|function| {
+        let Function { start, size } = function?;
+        Some(Function { start: text.wrapping_add(start), size })
+    });
+    let [mcall, resize, call, call2, call2_older, x_call2, x_call2_older, handle2, x_handle2] = functions;
+    let code = |function: Function| {
+        let offset = program.offset_of(function.start)?;
+        let mut code = vec![0; usize::try_from(function.size.min(CODE_MAX)).ok()?];
+        file.read_exact_at(&mut code, offset).ok()?;
+        Some(code)
+    };
+    let in_process = |address: u64| address.wrapping_add(program.bias());
+    let slot = mcall.and_then(|mcall| {
+        code::slot_of_g(&code(mcall)?, mcall.start, |address| memory.word(in_process(address)))
+            .filter(|slot| slot.wrapping_neg() <= THREAD_MAX)
+    });
+    let processors = resize.and_then(|resize| {
+        let named = code::addresses(&code(resize)?, resize.start);
+        named.into_iter().map(in_process).find(|address| are_processors(memory, *address, layout))
+    });
+    let sites = |functions: &[Option<Function>]| -> Vec<u64> {
+        let site = |function: Function| {
+            let site = code::site(&code(function)?, function.start)?;
+            program.offset_of(function.start.checked_add(site)?)
+        };
+        functions.iter().flatten().filter_map(|function| site(*function)).collect()
+    };
+    let &Layout {
+        thread,
+        number,
+        parent,
+        current,
+        numbers,
+        descriptor,
+        family,
+        client,
+        server2,
+        stream,
+        stream_id,
+        ..
+    } = layout;
+    Ok(Go {
+        plan: Plan {
+            kind: GO,
+            steps: 0,
+            offsets: [slot.ok_or(incomplete)?, processors.unwrap_or(0), 0, 0],
+            go: GoLayout {
+                thread,
+                number,
+                parent,
+                current,
+                numbers,
+                descriptor,
+                family,
+                client,
+                server2,
+                stream,
+                stream_id,
+                reserved: 0,
+            },
+        },
+        calls: sites(&[call]),
+        // The newer one, which the older one calls where both are there.
+        calls2: sites(&[call2.or(call2_older), x_call2.or(x_call2_older)]),
+        handles2: sites(&[handle2, x_handle2]),
+    })
+}
+
+/// Where the code begins that addresses are counted from, without what is added in the process: as the runtime's description of the program
+/// (`runtime.moduledata`) says, which begins with the address of the table.
+fn code_begins(memory: &Memory, program: &Program<'_>, table: u64, first: u64) -> Option<u64> {
+    let bias = program.bias();
+    let needle = table.wrapping_add(bias).to_le_bytes();
+    let finder = memmem::Finder::new(&needle);
+    let is_of_variables = |flags| matches!(flags, SegmentFlags::Elf { p_flags } if p_flags & (PF_W | PF_X) == PF_W);
+    let segments = program.elf().segments().filter(|segment| is_of_variables(segment.flags()));
+    let mut buffer = vec![0; PIECE + MODULE_LEN];
+    let mut left = VARIABLES_MAX;
+    for segment in segments {
+        let (start, (_, len)) = (segment.address().wrapping_add(bias), segment.file_range());
+        let mut at = 0;
+        while at < len && left > 0 {
+            let piece = usize::try_from(len - at).unwrap_or(PIECE + MODULE_LEN).min(PIECE + MODULE_LEN);
+            let piece = buffer.get_mut(..piece)?;
+            if memory.read(start.wrapping_add(at), piece).is_none() {
+                break;
+            }
+            for hit in finder.find_iter(piece).filter(|hit| hit.is_multiple_of(8)) {
+                let word = |of: usize| {
+                    let bytes = piece.get(hit + of..hit + of + 8)?;
+                    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+                };
+                if let (Some(start), Some(text)) = (word(MODULE_FIRST), word(MODULE_TEXT))
+                    && text.wrapping_add(first) == start
+                {
+                    return Some(text.wrapping_sub(bias));
+                }
+            }
+            at += PIECE as u64;
+            left = left.saturating_sub(PIECE as u64);
+        }
+    }
+    None
+}
+
+/// Whether the list of the runtime's processors (`runtime.allp`) lies there: each says which it is, and which numbers it has for goroutines.
+fn are_processors(memory: &Memory, address: u64, layout: &Layout) -> bool {
+    let all = || -> Option<bool> {
+        let [list, len, room] = memory.words(address)?;
+        if list == 0 || list % 8 != 0 || len == 0 || len > room || room > PROCESSORS_MAX {
+            return Some(false);
+        }
+        for at in 0..len.min(64) {
+            let processor = memory.word(list.checked_add(8 * at)?)?;
+            let [next, end] = memory.words(processor.checked_add(layout.numbers.into())?)?;
+            // Its number, and in which of five states it is.
+            let first = memory.word(processor)?;
+            let is_one = first & 0xffff_ffff == at && first >> 32 <= 4;
+            let has_numbers = next <= end && end - next <= NUMBERS;
+            if !is_one || !has_numbers {
+                return Some(false);
+            }
+        }
+        Some(true)
+    };
+    all().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! Requests of one connection that others than its reader answer: goroutines, each of which is begun for one stream.
+
+use super::*;
+
+fn asked(bed: &mut Bed, conn: &ConnectionInfo, stream: u64, start_ns: u64) -> Request {
+    let (key, role, thread) = (bed.keys.take(), Role::Server, work(4));
+    let place = Place::Id(stream);
+    let opened = Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place };
+    bed.tracer.on_opened(conn, &opened, || None);
+    Request { key, role, thread, start_ns, carried: None }
+}
+
+#[test]
+fn calls_are_of_the_stream_that_their_unit_of_work_answers() {
+    let mut bed = Bed::new();
+    let (conn, back) = (bed.conn(false), bed.conn(false));
+    let requests = [1, 3].map(|stream| asked(&mut bed, &conn, stream, stream));
+    // Before it is known who answers which, nobody's.
+    let early = bed.open(&back, Role::Client, Thread { begun_ns: 4, ..work(4) }, 5);
+    // Another process and a stream that there is not change nothing.
+    bed.tracer.on_handled(ProcessId(2), conn.id, 1, 9);
+    bed.tracer.on_handled(ProcessId(1), conn.id, 5, 9);
+    for (stream, unit) in [(1, 8), (3, 12)] {
+        bed.tracer.on_handled(ProcessId(1), conn.id, stream, unit);
+    }
+    let calls = [8, 12, 9].map(|unit| bed.open(&back, Role::Client, work(unit), 6));
+    // By one that each has begun.
+    let below = [8, 12].map(|unit| bed.open(&back, Role::Client, Thread { begun_ns: 5, ..work(unit) }, 7));
+    let [early] = [early].map(|call| bed.finish(call, 8));
+    let calls = calls.map(|call| bed.finish(call, 8));
+    let below = below.map(|call| bed.finish(call, 8));
+    let requests = requests.map(|request| bed.finish(request, 9));
+    assert_eq!((early.parent, calls[2].parent), (None, None));
+    for (calls, request) in [([calls[0], below[0]], requests[0]), ([calls[1], below[1]], requests[1])] {
+        assert!(calls.iter().all(|call| is_child(*call, request, Evidence::Task)));
+    }
+    // The number is free again.
+    bed.tracer.on_handled(ProcessId(1), conn.id, 1, 16);
+    let late = bed.open(&back, Role::Client, work(16), 10);
+    assert_eq!(bed.finish(late, 11).parent, None);
+}

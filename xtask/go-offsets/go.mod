@@ -1,0 +1,3 @@
+module beyla-rs/go-offsets
+
+go 1.23

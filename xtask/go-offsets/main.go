@@ -1,0 +1,77 @@
+// Command go-offsets says where members of structures of Go's runtime and standard library lie, by its sources alone: nothing is built.
+// For each argument (a folder with a release of Go), a line: the release, and the offsets in the order of `members`; -1 for one that is not there.
+package main
+
+import (
+	"fmt"
+	"go/build"
+	"go/importer"
+	"go/token"
+	"go/types"
+	"log"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// members are package, type and member.
+var members = [][3]string{
+	{"runtime", "g", "m"},
+	{"runtime", "g", "goid"},
+	{"runtime", "g", "parentGoid"},
+	{"runtime", "m", "curg"},
+	{"runtime", "p", "goidcache"},
+	{"runtime", "p", "goidcacheend"},
+	{"internal/poll", "FD", "Sysfd"},
+	{"net", "netFD", "family"},
+	{"net", "netFD", "sotype"},
+	{"net/http", "persistConn", "conn"},
+	{"net/http", "http2ClientConn", "tconn"},
+	{"net/http", "http2serverConn", "conn"},
+	{"net/http", "http2responseWriterState", "stream"},
+	{"net/http", "http2stream", "id"},
+}
+
+func main() {
+	for _, root := range os.Args[1:] {
+		said, err := os.ReadFile(filepath.Join(root, "VERSION"))
+		if err != nil {
+			log.Fatal(err)
+		}
+		version, _, _ := strings.Cut(string(said), "\n")
+		build.Default.GOROOT = root
+		build.Default.GOOS, build.Default.GOARCH, build.Default.CgoEnabled = "linux", "amd64", false
+		packages := importer.ForCompiler(token.NewFileSet(), "source", nil)
+		sizes := types.SizesFor("gc", "amd64")
+		fmt.Print(strings.TrimSpace(version))
+		for _, member := range members {
+			fmt.Print(" ", offset(packages, sizes, member))
+		}
+		fmt.Println()
+	}
+}
+
+func offset(packages types.Importer, sizes types.Sizes, member [3]string) int64 {
+	of, err := packages.Import(member[0])
+	if err != nil {
+		log.Fatalf("%v: %v", member, err)
+	}
+	object := of.Scope().Lookup(member[1])
+	if object == nil {
+		return -1
+	}
+	structure, ok := object.Type().Underlying().(*types.Struct)
+	if !ok {
+		return -1
+	}
+	var fields []*types.Var
+	for at := range structure.NumFields() {
+		fields = append(fields, structure.Field(at))
+	}
+	for at, place := range sizes.Offsetsof(fields) {
+		if fields[at].Name() == member[2] {
+			return place
+		}
+	}
+	return -1
+}
