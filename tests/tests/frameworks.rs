@@ -103,7 +103,7 @@ fn express() {
             ("/api/users/anna", "/api/users/:user"),
             ("/api/users/anna/orders/first", "/api/users/:user/orders/:order"),
             ("/admin/jobs/nightly", "/admin/jobs/:job"),
-            ("/health", "/health"),
+            ("/version", "/version"),
         ],
     );
 }

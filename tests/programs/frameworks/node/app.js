@@ -9,6 +9,6 @@ const admin = express.Router();
 admin.get("/jobs/:job", (request, response) => response.send(request.params.job));
 app.use("/api/users", users);
 app.use("/admin", admin);
-app.get("/health", (request, response) => response.send("ok"));
+app.get("/version", (request, response) => response.send("ok"));
 
 const server = app.listen(0, "127.0.0.1", () => console.log("listening " + server.address().port));
