@@ -1,16 +1,10 @@
 //! `cargo xtask go-offsets`: writes where members of structures of Go's runtime lie into the table of the agent, by the sources of its releases,
 //! which Go's own module proxy serves.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    fs,
-    process::{Command, ExitCode},
-};
+use std::{collections::BTreeMap, fmt::Write as _, fs, process::Command};
 
 use anyhow::{Context as _, Result, bail};
-use clap::Parser;
-use xtask::{exit_code, shell};
+use xtask::shell;
 
 /// The last release of each line; others of the same line have to say the same (`--release`).
 const RELEASES: [&str; 8] = ["1.18.10", "1.19.13", "1.20.14", "1.21.13", "1.22.12", "1.23.12", "1.24.11", "1.25.5"];
@@ -28,7 +22,7 @@ pub(super) const TABLE: &[(u32, Offsets)] = &[
 ";
 
 /// The verb's flags.
-#[derive(Parser)]
+#[derive(clap::Args)]
 pub(crate) struct Args {
     /// Other releases than the usual ones, such as 1.27.0; may be given again. The Go at hand is always asked
     #[arg(long)]
@@ -38,11 +32,7 @@ pub(crate) struct Args {
     check: bool,
 }
 
-pub(crate) fn main(args: &Args) -> ExitCode {
-    exit_code(run(args))
-}
-
-fn run(args: &Args) -> Result<()> {
+pub(crate) fn main(args: &Args) -> Result<()> {
     let of_own = said(Command::new("go").args(["env", "GOROOT"]))?;
     let mut folders = vec![of_own.trim().to_owned()];
     let given = args.release.iter().map(String::as_str);

@@ -211,7 +211,7 @@ mod tests {
     /// A table with the functions `runtime.main` and `main.main`.
     fn written(magic: u32) -> Vec<u8> {
         let names = b"\0runtime.main\0main.main\0";
-        let (is_first, is_relative) = (magic == 0xffff_fffb, magic >= 0xffff_fff0 && magic < 0xffff_fffa);
+        let (is_first, is_relative) = (magic == 0xffff_fffb, (0xffff_fff0..0xffff_fffa).contains(&magic));
         let mut table = magic.to_le_bytes().to_vec();
         table.extend_from_slice(&[0, 0, 1, 8]);
         let words = |table: &mut Vec<u8>, words: &[u64]| {

@@ -101,7 +101,9 @@ fn goroutines_are_found_in_programs_of_several_releases() {
 
 #[test]
 fn goroutines_are_found_however_a_program_is_linked() {
-    let kinds: [(&str, &[&str], &[(&str, &str)]); 5] = [
+    /// Name, flags, environment.
+    type Build = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
+    let kinds: [Build; 5] = [
         ("as it comes", &[], &[]),
         ("stripped", &["-trimpath", "-ldflags=-s -w"], &[("CGO_ENABLED", "0")]),
         ("to be loaded anywhere", &["-buildmode=pie", "-ldflags=-s -w"], &[]),
