@@ -238,7 +238,8 @@ mod tests {
             assert!(ALL.iter().any(|metric| metric.name == name), "{name}");
         }
         for name in in_prometheus.iter().flat_map(|page| names(page, "beyla_rs_")) {
-            let name = name.strip_suffix("_total").unwrap_or(name);
+            // What Prometheus adds: that it only grows, and the unit.
+            let name = name.strip_suffix("_total").or(name.strip_suffix("_seconds")).unwrap_or(name);
             assert!(ALL.iter().any(|metric| metric.name.replace('.', "_") == name), "{name}");
         }
     }
