@@ -32,6 +32,8 @@ const PROVEN: u32 = 16;
 const UNITS_PROVEN: u32 = 16;
 /// Most answered requests of a unit of work that are remembered.
 const OVER_MAX: usize = 8;
+/// Most requests that are answered before they were told.
+const HANDLED_MAX: usize = 1024;
 /// Most units of work that are remembered.
 const UNITS_MAX: usize = 16_384;
 /// Threads that are remembered without a request, before those without are forgotten.
@@ -163,6 +165,8 @@ pub(super) struct Parents {
     by_trace: FxHashMap<(ProcessId, TraceId), SmallVec<[Key; 1]>>,
     /// Those with a number on their connection that a unit of work has read.
     by_place: FxHashMap<(ConnectionId, u64), Key>,
+    /// By such a number: which unit of work answers one that was not told yet.
+    handled: FxHashMap<(ConnectionId, u64), (ProcessId, u64)>,
     /// Those that were known from a response on.
     units: FxHashMap<(ProcessId, u64), Unit>,
     units_order: VecDeque<(ProcessId, u64)>,
@@ -187,9 +191,15 @@ impl Parents {
             Place::Id(number) if work != 0 => number,
             _ => 0,
         };
+        let mut work = work;
         if number != 0 {
-            self.by_place.insert((connection.id, number), key);
+            let place = (connection.id, number);
+            self.by_place.insert(place, key);
+            if let Some((_, unit)) = self.handled.remove(&place).filter(|(of, _)| *of == tgid) {
+                work = unit;
+            }
         }
+        let thread = Thread { work, ..thread };
         let process = self.processes.entry(tgid).or_default();
         let has_overlapped = !process.open.is_empty();
         if let [first] = process.open[..]
@@ -266,7 +276,13 @@ impl Parents {
 
     /// A request is answered by a unit of work of its own, not by the one that has read it.
     pub(super) fn on_handled(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, work: u64) {
-        let Some(&key) = self.by_place.get(&(connection, number)) else { return };
+        let Some(&key) = self.by_place.get(&(connection, number)) else {
+            if self.handled.len() >= HANDLED_MAX {
+                self.handled.clear();
+            }
+            self.handled.insert((connection, number), (tgid, work));
+            return;
+        };
         let Some(served) = slot_mut(&mut self.served, key).filter(|served| served.thread.tgid == tgid) else { return };
         let reads = std::mem::replace(&mut served.thread.work, work);
         served.unit = work;

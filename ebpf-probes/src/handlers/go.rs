@@ -149,6 +149,9 @@ pub extern "C" fn go_answers(tgid: u32, unit: u64) -> u64 {
 
 #[inline(always)]
 fn answers(tgid: u32, unit: u64) -> Option<()> {
+    if unit == 0 {
+        return None;
+    }
     let key = key(tgid, unit);
     if GO_UNITS.get_ptr(&key).is_none() {
         // SAFETY: the value is copied at once.
@@ -195,24 +198,16 @@ fn answers(tgid: u32, unit: u64) -> Option<()> {
 #[inline(always)]
 pub(super) fn of_socket<S: Socket>(connection: &mut Connection, socket: S, direction: u32) -> (u64, u64) {
     if connection.flags & END_ASKED == 0 {
-        connection.flags |= END_ASKED;
-        let serves = socket::serves(socket.number());
-        // Of others: who is asked hears first.
-        if !serves.unwrap_or(direction == RECEIVED) {
-            connection.flags |= CALLS;
-        }
+        connection.flags |= END_ASKED | go_end(socket.number(), direction);
     }
     let calls = connection.flags & CALLS != 0;
-    if direction == RECEIVED {
-        if !calls && connection.last_direction != direction {
-            connection.work = go_reader(connection.tgid, connection.work);
-            if connection.work != 0 {
-                let _known_or_not = go_answers(connection.tgid, connection.work);
-            }
-        }
-        return (if calls { 0 } else { connection.work }, 0);
+    // Of answers nothing is asked, and of what is asked only where it begins.
+    if calls == (direction == RECEIVED) || !calls && connection.last_direction == direction {
+        return (connection.work, 0);
     }
     if !calls {
+        connection.work = go_reader(connection.tgid, connection.work);
+        let _known_or_not = go_answers(connection.tgid, connection.work);
         return (connection.work, 0);
     }
     let work = go_writer(connection.tgid, socket.number());
@@ -220,6 +215,16 @@ pub(super) fn of_socket<S: Socket>(connection: &mut Connection, socket: S, direc
         return (work, 0);
     }
     (work & !(HANDED_OVER | BY_TASK), go_begun(connection.tgid, socket.number(), work))
+}
+
+/// [`CALLS`] of a socket over which something moves for the first time, if its process is the one that calls.
+///
+/// A function of its own for the verifier, as `work::unit_of_work`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn go_end(sk: u64, direction: u32) -> u32 {
+    // Of sockets without ports: who is asked hears first.
+    if socket::serves(sk).unwrap_or(direction == RECEIVED) { 0 } else { CALLS }
 }
 
 /// The goroutine that answers what is read: the one that reads, or which has begun that one, as `net/http` does to hear when a client goes away while

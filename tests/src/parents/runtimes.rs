@@ -197,9 +197,9 @@ pub static RUNTIMES: &[Runtime] = &[
     },
     Runtime {
         load: Load::Http2,
-        ..runtime("go-asked-http2", || services::version("go", "version"), services::go, Pattern::ALL, THREADS)
+        ..runtime("go-asked-http2", || services::version("go", "version"), services::go, Pattern::ALL, LOOPS)
     },
-    runtime("go", || services::version("go", "version"), services::go, Pattern::ALL, THREADS),
+    runtime("go", || services::version("go", "version"), services::go, Pattern::ALL, LOOPS),
     runtime(
         "java-17-url",
         java_version,

@@ -39,3 +39,19 @@ fn calls_are_of_the_stream_that_their_unit_of_work_answers() {
     let late = bed.open(&back, Role::Client, work(16), 10);
     assert_eq!(bed.finish(late, 11).parent, None);
 }
+
+#[test]
+fn who_answers_may_be_told_before_the_request_is() {
+    let mut bed = Bed::new();
+    let (conn, back) = (bed.conn(false), bed.conn(false));
+    bed.tracer.on_handled(ProcessId(1), conn.id, 7, 8);
+    let call = bed.open(&back, Role::Client, work(8), 3);
+    let requests = [5, 7].map(|stream| asked(&mut bed, &conn, stream, 2));
+    let later = bed.open(&back, Role::Client, work(8), 4);
+    let mut calls = [call, later].map(|call| bed.finish(call, 5));
+    let requests = requests.map(|request| bed.finish(request, 6));
+    for joined in bed.tracer.take_joined() {
+        calls.iter_mut().for_each(|call| joined.correct(call));
+    }
+    assert!(calls.iter().all(|call| is_child(*call, requests[1], Evidence::Task)));
+}
