@@ -139,8 +139,13 @@ impl Setup {
     /// With these arguments; `--listen` is added.
     #[must_use]
     pub fn with(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        Self::listening(free_port(), arguments)
+    }
+
+    /// The same, at a port of the test's own.
+    #[must_use]
+    pub fn listening(port: u16, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         need::root();
-        let port = free_port();
         let mut command = command(["--listen".to_owned(), format!("127.0.0.1:{port}")]);
         command.args(arguments);
         // Spans go as soon as they are there.

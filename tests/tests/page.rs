@@ -59,7 +59,7 @@ fn each_view_shows_what_was_sent() {
     let (hostile, hostile_port) = service(HOSTILE, None);
     let pids = [back.pid(), front.pid(), hostile.pid()].map(|pid| format!("--pid={pid}"));
     let listen = free_port();
-    let start = || Setup::with(&pids).args(["--print", "off", "--listen", &format!("127.0.0.1:{listen}")]).start();
+    let start = || Setup::listening(listen, &pids).args(["--print", "off"]).start();
     let agent = start();
     for _ in 0..40 {
         ask(port, "/ok");
