@@ -20,6 +20,7 @@
 mod body;
 mod framing;
 mod head;
+mod open;
 mod recognise;
 mod session;
 mod side;

@@ -3,23 +3,22 @@
 use std::mem;
 
 use super::{
-    NAME,
     body::Body,
     framing::{Asked, is_bodyless, request_body, response_body},
     head::{Framing, HTTP_0_9, Head as _, Length, RequestHead, ResponseHead, Upgrade},
+    open::Open,
     side::{EndHint, Gap, Moment, Place, QUIET_NS, Side, Step},
 };
 use crate::{
     model::{
-        exchange::{self, Exchange, Group, Http, Inside, Key, Opened, Outcome, Pattern},
+        exchange::{self, Group, Opened, Outcome},
         ids::ThreadId,
         net::{Direction, Role},
-        trace_context::TraceParent,
     },
     protocols::{
         Anomalies, Chunk, End, Handover, Interest, Output, Recognition, Session,
-        http::{Answer, Call, exports_spans, kinds_of},
-        matching::{InOrder, Kept, Limits},
+        http::{Answer, exports_spans, kinds_of},
+        matching::{InOrder, Limits},
     },
 };
 
@@ -89,61 +88,12 @@ struct Proof {
     answered: Option<(u64, u64)>,
 }
 
-/// A request that waits for the end of its response.
-struct Open {
-    key: Key,
-    began: Moment,
-    /// Which response answers it is not known for certain.
-    unproved: bool,
-    first_byte_ns: Option<u64>,
-    response_tid: ThreadId,
-    parent: Option<TraceParent>,
-    upgrade: Upgrade,
-    /// It is a call.
-    call: Option<Call>,
-    answer: Answer,
-    http: Box<Http>,
-}
-
 impl Pairing {
     /// What was seen since something was missed proves nothing.
     fn disprove(&mut self) {
         if let Self::Lost(proof) = self {
             *proof = Proof::default();
         }
-    }
-}
-
-impl Open {
-    fn end(self, role: Role, outcome: Outcome, end_ns: u64) -> Exchange {
-        let outcome = if self.unproved { Outcome::Unseen } else { outcome };
-        let (protocol, operation) = self.answer.tell(self.http, self.call, NAME);
-        Exchange {
-            role,
-            thread: self.began.thread,
-            start_ns: self.began.at_ns,
-            first_byte_ns: self.first_byte_ns,
-            response_tid: self.response_tid,
-            end_ns,
-            outcome,
-            parent: self.parent,
-            protocol,
-            pattern: Pattern::RequestResponse,
-            operation,
-            inside: Inside::default(),
-        }
-    }
-}
-
-impl Kept for Open {
-    fn bytes(&self) -> usize {
-        let text = |text: &Option<compact_str::CompactString>| text.as_ref().map_or(0, |text| text.len());
-        size_of::<Http>()
-            + text(&self.http.target)
-            + text(&self.http.host)
-            + text(&self.http.user_agent)
-            + text(&self.http.trace_state)
-            + self.http.baggage.heap()
     }
 }
 
