@@ -160,6 +160,11 @@ enum ConfigVerb {
         /// The file
         file: PathBuf,
     },
+    /// Write a file of OBI or Beyla (of either version of its format) anew, in this program's keys
+    Migrate {
+        /// The file
+        file: PathBuf,
+    },
     /// Print the JSON Schema of the file
     Schema,
     /// Print the effective configuration and where each value came from
@@ -281,6 +286,9 @@ where
     if let Some(Verb::Config(ConfigVerb::Check { file })) = &cli.verb {
         return check_file(file, readable(environment)?, flags.strict);
     }
+    if let Some(Verb::Config(ConfigVerb::Migrate { file })) = &cli.verb {
+        return Ok(Command::Print(config::migrate(file, &readable(environment)?)?));
+    }
     let load = || -> Result<Box<Loaded>, UsageError> {
         let sources = Sources {
             file: flags.config.clone(),
@@ -307,7 +315,7 @@ where
         },
         Some(Verb::Survey { json }) => Ok(Command::Survey { json, config: load()? }),
         // Answered above.
-        Some(Verb::Config(ConfigVerb::Check { .. })) => Ok(Command::Print(String::new())),
+        Some(Verb::Config(ConfigVerb::Check { .. } | ConfigVerb::Migrate { .. })) => Ok(Command::Print(String::new())),
         Some(Verb::Config(ConfigVerb::Schema)) => Ok(Command::Print(format!("{:#}\n", config::schema()))),
         Some(Verb::Config(ConfigVerb::Show)) => {
             let loaded = load()?;

@@ -3,6 +3,7 @@
 
 mod discovery;
 mod harvests;
+mod limits;
 mod pairing;
 mod pauses;
 mod plaintext;
@@ -32,8 +33,18 @@ use std::{
 use ebpf_common::policy::Counter;
 
 use self::{
-    discovery::Discovery, harvests::Harvests, pauses::Pauses, plaintext::Plaintext, self_metrics::Snapshot, shed::Shed,
-    stages::Stages, traffic::Traffic, units::Units, unix_sockets::UnixSockets, waiting::Waiting,
+    discovery::Discovery,
+    harvests::Harvests,
+    limits::{Guard, Level},
+    pauses::Pauses,
+    plaintext::Plaintext,
+    self_metrics::Snapshot,
+    shed::Shed,
+    stages::Stages,
+    traffic::Traffic,
+    units::Units,
+    unix_sockets::UnixSockets,
+    waiting::Waiting,
 };
 pub(crate) use self::{
     self_metrics::{Gauges, KubernetesCounts},
@@ -67,6 +78,7 @@ use crate::{
         clock::{Offset, monotonic_ns},
         methods::Method,
         naming,
+        select::Select,
         wanted::Reader,
     },
     tls::Attachments,
@@ -133,6 +145,8 @@ pub(crate) struct Parts {
     pub metadata: Option<(Ready, Instant)>,
     /// Writes down what connections are told, if that is wanted.
     pub recorder: Recorder,
+    /// What the agent itself may use.
+    pub own_limits: crate::config::Limits,
 }
 
 /// The running pipeline.
@@ -185,19 +199,31 @@ impl Pipeline {
 }
 
 /// Gives an exporter the metrics of requests that it is to show, under the names that are asked for.
-pub(crate) struct RedSource(pub RedMetrics, pub Naming, pub Reader);
+pub(crate) struct RedSource {
+    pub metrics: RedMetrics,
+    pub naming: Naming,
+    pub reader: Reader,
+    /// Which attributes metrics have.
+    pub select: Arc<Select>,
+    /// Attributes of the resource that are put on each series.
+    pub of_resource: Vec<&'static str>,
+}
 
 impl MetricSource for RedSource {
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
-        naming::named(self.0.collect(self.2, now_unix_ns), self.1)
+        let mut metrics = naming::named(self.metrics.collect(self.reader, now_unix_ns), self.naming, &self.select);
+        if !self.of_resource.is_empty() {
+            naming::add_of_resource(&mut metrics, &self.of_resource);
+        }
+        metrics
     }
 
     fn is_for(&self, reader: Reader) -> bool {
-        self.2 == reader
+        self.reader == reader
     }
 
     fn keep_native_histograms(&self, now_unix_ns: u64) {
-        self.0.keep_native(now_unix_ns);
+        self.metrics.keep_native(now_unix_ns);
     }
 
     fn is_of_requests(&self) -> bool {
@@ -246,6 +272,8 @@ struct Worker {
     usage: Arc<ProcessUsage>,
     /// What processes move, where somebody wants to know.
     traffic: Option<Traffic>,
+    /// Where the agent has bounds of its own.
+    guard: Option<Guard>,
 }
 
 impl Worker {
@@ -268,6 +296,7 @@ impl Worker {
             attachments,
             metadata,
             mut recorder,
+            own_limits,
         } = parts;
         let since_ns = monotonic_ns();
         recorder.write(|| {
@@ -321,6 +350,7 @@ impl Worker {
             swept: Instant::now(),
             pauses: Pauses::new(Instant::now()),
             traffic: usage.is_wanted().then(Traffic::default),
+            guard: Guard::new(own_limits),
             usage,
             capture,
             processes,
@@ -536,6 +566,10 @@ impl Worker {
         self.count_open_requests();
         self.count_shed();
         self.capture.settle_losses(false);
+        if let Some(level) = self.guard.as_mut().and_then(Guard::look) {
+            self.connections.set_head_max((level > Level::default()).then(|| level.head_max()));
+            self.stages.tracer.set_bound(level.share());
+        }
         self.publish();
         self.discovery.do_housekeeping();
     }
@@ -603,6 +637,7 @@ impl Worker {
             unanswered: self.processes.pool().unanswered(),
             unknown: self.discovery.unknown(),
             pause: self.pauses.longest(),
+            own: self.guard.as_ref().map(|guard| (guard.level(), guard.used())),
         });
         self.pauses.on_second();
         if self.usage.is_wanted() {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{pattern::Glob, period::Period};
+use super::{headers::CapturedHeaders, pattern::Glob, period::Period};
 
 /// Whether Kubernetes is asked for metadata.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,6 +169,8 @@ pub struct Attributes {
     pub instance_id: InstanceId,
     /// Changes to what is redacted.
     pub sensitive_query_params: SensitiveQueryParams,
+    /// Header fields of HTTP that spans have.
+    pub http_headers: CapturedHeaders,
     /// Whether `process.command_line` is sent. It can hold secrets.
     pub process_command_line: bool,
     /// Keys of W3C baggage whose values become attributes of the spans of requests that carry them, by the same names. Other
@@ -191,6 +193,7 @@ impl Default for Attributes {
             host_id: HostId::default(),
             instance_id: InstanceId::default(),
             sensitive_query_params: SensitiveQueryParams::default(),
+            http_headers: CapturedHeaders::default(),
             process_command_line: false,
             baggage_keys: Vec::new(),
             client_from_proxy_protocol: true,
@@ -207,11 +210,32 @@ impl Default for Attributes {
 pub struct Redaction {
     /// Query parameters whose values are replaced in `url.query` and `url.full`, compared without case.
     pub query_keys: Vec<String>,
+    /// Personal data that is replaced wherever it stands in paths, queries, statements and headers.
+    pub personal_data: Vec<PersonalData>,
+}
+
+/// What is personal by its form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PersonalData {
+    /// Addresses of e-mail.
+    Email,
+    /// Numbers of payment cards, by Luhn's rule.
+    Card,
+    /// JSON Web Tokens.
+    Jwt,
+    /// Numbers of bank accounts (IBAN), by their check digits.
+    Iban,
+    /// Numbers of phones with their country's code, behind `+` or `00`.
+    Phone,
+    /// All of these.
+    #[serde(alias = "*")]
+    All,
 }
 
 impl Default for Redaction {
     fn default() -> Self {
-        Self { query_keys: QUERY_KEYS.iter().map(|key| (*key).to_owned()).collect() }
+        Self { query_keys: QUERY_KEYS.iter().map(|key| (*key).to_owned()).collect(), personal_data: Vec::new() }
     }
 }
 
@@ -269,7 +293,7 @@ const QUERY_KEYS: &[&str] = &[
 
 /// The keys that are redacted: the list, with what was added and without what was removed.
 pub(crate) fn redacted_keys(redaction: &Redaction, changes: &SensitiveQueryParams) -> Vec<String> {
-    let (Redaction { query_keys }, SensitiveQueryParams { add, remove }) = (redaction, changes);
+    let (Redaction { query_keys, personal_data: _ }, SensitiveQueryParams { add, remove }) = (redaction, changes);
     let is_in = |list: &[String], key: &str| list.iter().any(|other| other.eq_ignore_ascii_case(key));
     let mut keys: Vec<String> = Vec::new();
     for key in query_keys.iter().chain(add) {
@@ -286,7 +310,7 @@ mod tests {
 
     #[test]
     fn redacted_keys_are_the_list_with_the_changes_whatever_the_case() {
-        let redaction = Redaction { query_keys: vec!["token".into(), "sig".into()] };
+        let redaction = Redaction { query_keys: vec!["token".into(), "sig".into()], personal_data: vec![] };
         let changes = SensitiveQueryParams { add: vec!["ticket".into(), "SIG".into()], remove: vec!["Token".into()] };
         assert_eq!(redacted_keys(&redaction, &changes), ["sig", "ticket"]);
     }

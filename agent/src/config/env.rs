@@ -11,7 +11,7 @@ use super::{
     obi,
     otlp::Endpoint,
     period::Period,
-    stability,
+    stability, theirs,
 };
 
 /// Environment variables, given and not read from the process.
@@ -77,11 +77,18 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_AUTO_TARGET_EXE", "auto_target_exe", Form::Text),
     ("OTEL_EBPF_AUTO_TARGET_LANGUAGE", "auto_target_language", Form::Text),
     ("OTEL_EBPF_EXECUTABLE_NAME", "executable_name", Form::Text),
+    ("OTEL_EBPF_EXECUTABLE_PATH", "executable_path", Form::Text),
     ("OTEL_EBPF_OPEN_PORT", "open_port", Form::Text),
     ("OTEL_EBPF_TARGET_PID", "target_pids", Form::Text),
     ("OTEL_EBPF_SERVICE_NAME", "service_name", Form::Text),
     ("OTEL_EBPF_SERVICE_NAMESPACE", "service_namespace", Form::Text),
     ("OTEL_EBPF_LOG_LEVEL", "log_level", Form::Text),
+    ("OTEL_EBPF_LOG_FORMAT", "log_format", Form::Text),
+    ("OTEL_EBPF_LOG_CONFIG", "log_config", Form::Text),
+    ("GRAFANA_CLOUD_SUBMIT", "grafana.otlp.cloud_submit", Form::List),
+    ("GRAFANA_CLOUD_ZONE", "grafana.otlp.cloud_zone", Form::Text),
+    ("GRAFANA_CLOUD_INSTANCE_ID", "grafana.otlp.cloud_instance_id", Form::Text),
+    ("GRAFANA_CLOUD_API_KEY", "grafana.otlp.cloud_api_key", Form::Text),
     ("OTEL_EBPF_NAME_RESOLVER_SOURCES", "name_resolver.sources", Form::List),
     ("OTEL_EBPF_TRACE_PRINTER", "trace_printer", Form::Text),
     ("OTEL_EBPF_SHUTDOWN_TIMEOUT", "shutdown_timeout", Form::Text),
@@ -122,6 +129,17 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_HOSTNAME", "attributes.instance_id.override_hostname", Form::Text),
     ("OTEL_EBPF_SENSITIVE_QUERY_PARAMS_ADD", "attributes.sensitive_query_params.add", Form::List),
     ("OTEL_EBPF_SENSITIVE_QUERY_PARAMS_REMOVE", "attributes.sensitive_query_params.remove", Form::List),
+    ("OTEL_EBPF_REDACT_PERSONAL_DATA", "redaction.personal_data", Form::List),
+    ("OTEL_EBPF_LIMITS_MEMORY", "limits.memory", Form::Text),
+    ("OTEL_EBPF_LIMITS_CPU", "limits.cpu", Form::Text),
+    ("OTEL_EBPF_HEADERS_REQUEST", "attributes.http_headers.request", Form::List),
+    ("OTEL_EBPF_HEADERS_RESPONSE", "attributes.http_headers.response", Form::List),
+    ("OTEL_EBPF_HTTP_ENRICHMENT_ENABLED", "ebpf.payload_extraction.http.enrichment.enabled", Form::Text),
+    (
+        "OTEL_EBPF_HTTP_ENRICHMENT_OBFUSCATION_STRING",
+        "ebpf.payload_extraction.http.enrichment.policy.obfuscation_string",
+        Form::Text,
+    ),
     ("OTEL_EBPF_METRICS_INTERVAL", "otel_metrics_export.interval", Form::Text),
     ("OTEL_EBPF_METRICS_TTL", "otel_metrics_export.ttl", Form::Text),
     (
@@ -137,6 +155,9 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_PROCESSES_INTERVAL", "processes.interval", Form::Text),
     ("OTEL_EBPF_CARDINALITY_LIMIT", "telemetry.cardinality_limit", Form::Text),
     ("OTEL_EBPF_METRICS_FEATURES", "metrics.features", Form::List),
+    ("OTEL_EBPF_METRICS_INSTRUMENTATIONS", "otel_metrics_export.instrumentations", Form::List),
+    ("OTEL_EBPF_TRACES_INSTRUMENTATIONS", "otel_traces_export.instrumentations", Form::List),
+    ("OTEL_EBPF_PROMETHEUS_INSTRUMENTATIONS", "prometheus_export.instrumentations", Form::List),
     ("OTEL_EBPF_METRIC_SPAN_NAMES_LIMIT", "attributes.metric_span_names_limit", Form::Text),
     (
         "OTEL_EBPF_ALLOW_SERVICE_GRAPH_SELF_REFERENCES",
@@ -175,6 +196,14 @@ const TABLE: &[(&str, &str, Form)] = &[
         "prometheus_export.native_histogram.min_reset_duration",
         Form::Text,
     ),
+    ("OTEL_EBPF_EXTRA_SPAN_RESOURCE_ATTRIBUTES", "otel_metrics_export.extra_span_resource_attributes", Form::List),
+    ("OTEL_EBPF_PROMETHEUS_EXEMPLAR_FILTER", "prometheus_export.exemplar_filter", Form::Text),
+    ("OTEL_EBPF_PROMETHEUS_EXTRA_RESOURCE_ATTRIBUTES", "prometheus_export.extra_resource_attributes", Form::List),
+    (
+        "OTEL_EBPF_PROMETHEUS_EXTRA_SPAN_RESOURCE_ATTRIBUTES",
+        "prometheus_export.extra_span_resource_attributes",
+        Form::List,
+    ),
     ("OTEL_EBPF_PROMETHEUS_FEATURES", "prometheus_export.features", Form::List),
     (
         "OTEL_EBPF_PROMETHEUS_ALLOW_SERVICE_GRAPH_SELF_REFERENCES",
@@ -188,6 +217,21 @@ const TABLE: &[(&str, &str, Form)] = &[
 /// are this program's own.
 pub(crate) fn is_specified(name: &str) -> bool {
     name.starts_with("OTEL_") && !name.starts_with("OTEL_EBPF_") && !name.starts_with("OTEL_GO_")
+}
+
+/// The keys that a variable sets.
+#[cfg(test)]
+pub(crate) fn keys_of(variable: &str) -> Vec<String> {
+    let mut keys: Vec<String> =
+        TABLE.iter().filter(|(name, ..)| *name == variable).map(|(_, key, _)| (*key).to_owned()).collect();
+    for (infix, section) in [("TRACES_", "otel_traces_export"), ("METRICS_", "otel_metrics_export")] {
+        for (key, _) in OTLP_KEYS {
+            if variable == format!("OTEL_EXPORTER_OTLP_{infix}{}", key.to_ascii_uppercase()) {
+                keys.push(format!("{section}.{key}"));
+            }
+        }
+    }
+    keys
 }
 
 /// Names the configuration file.
@@ -378,9 +422,13 @@ fn unknown(name: &str, value: &str, warnings: &mut Vec<Problem>) {
     if ours().any(|known| known == canonical || known == name) || is_service_link(name, value) {
         return;
     }
-    let message = match obi::unsupported_variables().find(|(env, _)| *env == canonical) {
-        Some((_, key)) => format!("is an option of OBI (`{key}`) that is not supported yet; it is ignored"),
-        None => match nearest(&canonical, ours().chain(obi::unsupported_variables().map(|(env, _)| env))) {
+    let message = match theirs::variables().find(|(env, _)| *env == canonical) {
+        Some((_, row)) if value.trim().is_empty() || row.is_same(value.trim()) => return,
+        Some((_, row)) => match row.reason {
+            Some(reason) => format!("is an option of OBI (`{}`) that does nothing here: {reason}", row.key),
+            None => format!("is an option of OBI (`{}`) that is not supported yet; it is ignored", row.key),
+        },
+        None => match nearest(&canonical, ours().chain(theirs::variables().map(|(env, _)| env))) {
             Some(near) => format!("is no known variable; did you mean {near}?"),
             None => "is no known variable".to_owned(),
         },
@@ -514,7 +562,7 @@ mod tests {
     #[test]
     fn no_variable_is_both_ours_and_unsupported() {
         for (name, ..) in TABLE {
-            assert!(!obi::unsupported_variables().any(|(other, _)| other == *name), "{name}");
+            assert!(!theirs::variables().any(|(other, _)| other == *name), "{name}");
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::{
     error::Problem,
     node::{Node, Value},
-    obi::{self, ObiKey},
+    theirs::{self, ObiKey},
 };
 
 /// Looks through one layer: keys that are most likely mistyped are problems, OBI's options that we lack are warnings. What
@@ -44,10 +44,10 @@ impl<'a> Walk<'a> {
                         self.node(child, Some(schema), &child_path, &child_shown);
                         return true;
                     }
-                    match obi::look_up(&child_path) {
-                        ObiKey::Option => {
-                            let message = "is an option of OBI that is not supported yet; it is ignored";
-                            self.warnings.push(Problem::at(key.origin.clone(), child_shown, message));
+                    match theirs::look_up(&child_path) {
+                        ObiKey::Option(row) if row.asks_nothing(child) => {}
+                        ObiKey::Option(row) => {
+                            self.warnings.push(Problem::at(key.origin.clone(), child_shown, row.message()));
                         }
                         ObiKey::Section if !child.is_empty() => self.node(child, None, &child_path, &child_shown),
                         ObiKey::Section => {}
@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
     /// The key that was most likely meant.
     fn meant(&self, section: &str, name: &str, forms: &[&'a Json]) -> Option<String> {
         let ours = forms.iter().filter_map(|form| form.get("properties")?.as_object()).flat_map(|map| map.keys());
-        let theirs: Vec<&str> = obi::keys_below(section).collect();
+        let theirs: Vec<&str> = theirs::keys_below(section).collect();
         let beside = ours.map(String::as_str).chain(theirs);
         nearest(name, beside).map(str::to_owned).or_else(|| self.elsewhere(name))
     }

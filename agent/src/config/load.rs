@@ -130,11 +130,13 @@ impl Loaded {
             Some(path) => read_file(path, &sources.environment, &mut warnings)?,
             None => Node::empty_map(Origin::Default),
         };
-        obi_v2::modernise(&mut file, &mut warnings);
-        obi::modernise(&mut file, &mut problems, &mut warnings);
-        let unknown = keys::check(&mut file, &schema, &mut problems, &mut warnings);
+        let unknown = translate(&mut file, &schema, &mut problems, &mut warnings);
         if sources.is_check {
-            problems.extend(unknown)
+            problems.extend(
+                unknown
+                    .into_iter()
+                    .map(|problem| Problem { message: problem.message.replace("; it is ignored", ""), ..problem }),
+            )
         } else {
             warnings.extend(unknown)
         }
@@ -185,6 +187,13 @@ impl Loaded {
         self.tree.get(key).map(|node| &node.origin)
     }
 
+    /// The effective configuration as JSON. Values of headers and other secrets are not shown.
+    pub fn show_json(&self) -> serde_json::Value {
+        let mut json = serde_json::to_value(&self.config).unwrap_or_default();
+        show::hide(&mut json);
+        json
+    }
+
     /// The effective configuration as YAML, each value with its origin as a comment. Values of headers are not shown.
     pub fn show(&self) -> String {
         let mut tree = self.tree.clone();
@@ -207,7 +216,24 @@ pub(crate) fn check_file(path: &Path, environment: Environment, is_strict: bool)
     Loaded::load(sources).map(|loaded| loaded.warnings)
 }
 
-fn defaults() -> Result<Node, Problem> {
+/// Rewrites what other programs call otherwise, and takes out what is no key of ours: what is told of those that are near to nothing
+/// that is known is given back.
+pub(super) fn translate(
+    file: &mut Node,
+    schema: &serde_json::Value,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) -> Vec<Problem> {
+    let renamed = obi_v2::modernise(file, schema, warnings);
+    obi::modernise(file, problems, warnings);
+    let mut unknown = keys::check(file, schema, problems, warnings);
+    for list in [problems, warnings, &mut unknown] {
+        renamed.apply(list);
+    }
+    unknown
+}
+
+pub(super) fn defaults() -> Result<Node, Problem> {
     let json = serde_json::to_value(Config::default())
         .map_err(|error| Problem::at(Origin::Default, "", format!("the defaults cannot be written: {error}")))?;
     Ok(Node::from_json(&json, &Origin::Default))
@@ -252,6 +278,11 @@ fn replace_selection(tree: &mut Node, flags: &Node, warnings: &mut Vec<Problem>)
 }
 
 fn read_file(path: &Path, environment: &Environment, warnings: &mut Vec<Problem>) -> Result<Node, Problem> {
+    yaml::parse(&path.display().to_string(), &file_text(path)?, environment, warnings)
+}
+
+/// The text of a configuration file.
+pub(super) fn file_text(path: &Path) -> Result<String, Problem> {
     let shown = path.display().to_string();
     let refuse = |reason: String| Problem::at(Origin::Default, "", format!("cannot read {shown}: {reason}"));
     let file = std::fs::File::open(path).map_err(|error| refuse(error.to_string()))?;
@@ -261,5 +292,5 @@ fn read_file(path: &Path, environment: &Environment, warnings: &mut Vec<Problem>
         return Err(refuse(format!("it is larger than {MAX_FILE_BYTES} bytes")));
     }
     let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8".to_owned()))?;
-    yaml::parse(&shown, text.trim_start_matches('\u{feff}'), environment, warnings)
+    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }

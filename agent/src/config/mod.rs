@@ -8,8 +8,12 @@ mod env;
 mod error;
 mod export;
 mod features;
+mod grafana;
+mod headers;
 mod keys;
+mod limits;
 mod load;
+mod migrate;
 mod node;
 mod obi;
 mod obi_v2;
@@ -26,10 +30,16 @@ mod schema;
 mod show;
 mod stability;
 mod store;
+mod theirs;
+mod told;
 mod validate;
 mod watch;
 mod yaml;
 
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
+mod examples;
 #[cfg(test)]
 mod tests;
 
@@ -39,15 +49,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use attributes::{
-    Attributes, Enable, HostId, InclusionLists, InsideAttributes, InstanceId, Kubernetes, Redaction,
+    Attributes, Enable, HostId, InclusionLists, InsideAttributes, InstanceId, Kubernetes, PersonalData, Redaction,
 };
 pub(crate) use discovery::{Criterion, Discovery, RouteHarvester, Sdk, Selection, Signal};
 pub use env::Environment;
 pub(crate) use error::{ConfigError, Problem};
 pub(crate) use export::{Export, Spool};
 pub(crate) use features::{Feature, Features, Metrics, Network, ServiceGraph, ServiceMetrics, is_private};
+pub(crate) use grafana::Grafana;
+pub(crate) use limits::Limits;
 pub(crate) use load::check_file;
 pub use load::{FlagLayer, Loaded, Sources};
+pub(crate) use migrate::migrate;
 pub use otlp::Temporality;
 pub(crate) use otlp::{
     BATCH_MAX_SIZE, Compression, Endpoint, ExponentialHistogram, HistogramAggregation, MetricsExport, Otlp, OtlpTarget,
@@ -55,8 +68,8 @@ pub(crate) use otlp::{
 };
 pub use output::Print;
 pub(crate) use output::{
-    Backend, Ebpf, Exporter, Exporters, Listen, LogLevel, NameOrigin, NameResolver, Naming, NativeHistogram, Processes,
-    PrometheusExport, Propagator, Telemetry,
+    Backend, Ebpf, ExemplarFilter, Exporter, Exporters, Listen, LogConfig, LogFormat, LogLevel, NameOrigin,
+    NameResolver, Naming, NativeHistogram, Processes, PrometheusExport, Propagator, Telemetry,
 };
 pub(crate) use pattern::{Glob, GlobError};
 pub(crate) use period::Period;
@@ -65,6 +78,7 @@ pub(crate) use routes::{IgnoreMode, Routes, ServiceRoutes, Unmatched};
 pub(crate) use sampler::{HealthChecks, Sampler, SamplerName, Sampling, Tail};
 pub(crate) use schema::schema;
 pub(crate) use store::{Api, Store, Token};
+pub(crate) use told::{Filter, Instrumentation, Matches, Protocols};
 pub(crate) use watch::{Changes, watch};
 
 use crate::model::propagation::{self, Format, Propagation};
@@ -98,6 +112,8 @@ pub struct Config {
     pub redaction: Redaction,
     /// OTLP, spans and metrics alike.
     pub otlp: Otlp,
+    /// Grafana Cloud as a receiver.
+    pub grafana: Grafana,
     /// OTLP spans.
     pub otel_traces_export: TracesExport,
     /// OTLP metrics.
@@ -106,6 +122,8 @@ pub struct Config {
     pub export: Export,
     /// Which groups of metrics there are.
     pub metrics: Metrics,
+    /// Which requests are told.
+    pub filter: Filter,
     /// Who asks whom.
     pub service_graph: ServiceGraph,
     /// Where spans and metrics go at all.
@@ -136,8 +154,14 @@ pub struct Config {
     pub backend: Backend,
     /// Kernel side.
     pub ebpf: Ebpf,
+    /// What the agent itself may use.
+    pub limits: Limits,
     /// How much is logged.
     pub log_level: LogLevel,
+    /// How lines of the log are written.
+    pub log_format: LogFormat,
+    /// Whether the effective configuration is logged at the start.
+    pub log_config: LogConfig,
     /// Stop after this time; not given: run until told to stop.
     pub duration: Option<Period>,
     /// Longest time that stopping may take.
@@ -159,10 +183,12 @@ impl Default for Config {
             routes: Routes::default(),
             redaction: Redaction::default(),
             otlp: Otlp::default(),
+            grafana: Grafana::default(),
             otel_traces_export: TracesExport::default(),
             otel_metrics_export: MetricsExport::default(),
             export: Export::default(),
             metrics: Metrics::default(),
+            filter: Filter::default(),
             service_graph: ServiceGraph::default(),
             exporters: Exporters::default(),
             prometheus_export: PrometheusExport::default(),
@@ -178,7 +204,10 @@ impl Default for Config {
             sdk_disabled: false,
             backend: Backend::default(),
             ebpf: Ebpf::default(),
+            limits: Limits::default(),
             log_level: LogLevel::default(),
+            log_format: LogFormat::default(),
+            log_config: LogConfig::default(),
             duration: None,
             shutdown_timeout: Period::seconds(10),
         }
@@ -189,13 +218,15 @@ impl Config {
     /// Where spans go over OTLP.
     pub fn otlp_traces(&self) -> Vec<OtlpTarget> {
         let is_on = !self.sdk_disabled && self.exporters.traces.contains(&Exporter::Otlp);
-        self.targets(is_on, self.otel_traces_export.target(&self.otlp), Signal::Traces)
+        let cloud = || self.grafana.target(Signal::Traces, &self.otlp);
+        self.targets(is_on, self.otel_traces_export.target(&self.otlp).or_else(cloud), Signal::Traces)
     }
 
     /// Where metrics go over OTLP.
     pub fn otlp_metrics(&self) -> Vec<OtlpTarget> {
         let is_on = !self.sdk_disabled && self.exporters.metrics.contains(&Exporter::Otlp);
-        self.targets(is_on, self.otel_metrics_export.target(&self.otlp), Signal::Metrics)
+        let cloud = || self.grafana.target(Signal::Metrics, &self.otlp);
+        self.targets(is_on, self.otel_metrics_export.target(&self.otlp).or_else(cloud), Signal::Metrics)
     }
 
     fn targets(&self, is_on: bool, first: Option<OtlpTarget>, signal: Signal) -> Vec<OtlpTarget> {

@@ -1,80 +1,10 @@
-//! What OBI and Beyla users bring along: keys and variables of theirs that we do not have yet, and the older spellings
-//! that are read as the newer ones.
-
-use std::sync::LazyLock;
+//! What OBI and Beyla users bring along in older spellings, which are read as the newer ones.
 
 use super::{
     error::Problem,
     node::{Key, Node, Value},
     pattern::{Glob, REGEX_PREFIX},
 };
-
-/// An option of theirs.
-struct Row {
-    key: &'static str,
-    env: Option<&'static str>,
-}
-
-static UNSUPPORTED: LazyLock<Vec<Row>> = LazyLock::new(|| {
-    include_str!("obi_unsupported.txt")
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            Some(Row { key: words.next()?, env: words.next() })
-        })
-        .collect()
-});
-
-/// What is known of a key that is not ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ObiKey {
-    /// An option of theirs, or all below it are.
-    Option,
-    /// A section of theirs: look at what is inside.
-    Section,
-    /// Nothing of theirs.
-    Unknown,
-}
-
-/// Whether the dotted key `path` (lists as `[]`) is one of theirs.
-pub(crate) fn look_up(path: &str) -> ObiKey {
-    let mut found = ObiKey::Unknown;
-    for row in UNSUPPORTED.iter() {
-        if let Some(section) = row.key.strip_suffix(".**") {
-            let bare = section.strip_suffix("[]").unwrap_or(section);
-            if is_within(path, section) || path == bare {
-                return ObiKey::Option;
-            }
-        }
-        if row.key == path {
-            return ObiKey::Option;
-        }
-        if is_within(row.key, path) {
-            found = ObiKey::Section;
-        }
-    }
-    found
-}
-
-/// Whether `path` is `section` or lies in it.
-fn is_within(path: &str, section: &str) -> bool {
-    path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-}
-
-/// Their keys directly below `section` (empty: at the top).
-pub(crate) fn keys_below(section: &str) -> impl Iterator<Item = &'static str> {
-    let prefix = if section.is_empty() { String::new() } else { format!("{section}.") };
-    UNSUPPORTED.iter().filter_map(move |row| {
-        let rest = row.key.strip_prefix(prefix.as_str())?;
-        rest.split(['.', '[']).next()
-    })
-}
-
-/// Their variables that we do not read.
-pub(crate) fn unsupported_variables() -> impl Iterator<Item = (&'static str, &'static str)> {
-    UNSUPPORTED.iter().filter_map(|row| row.env.map(|env| (env, row.key)))
-}
 
 /// The newer name of a variable: `BEYLA_X` and `BEYLA_OTEL_X` are `OTEL_EBPF_X`.
 pub(crate) fn canonical_variable(name: &str) -> Option<String> {
@@ -115,17 +45,18 @@ pub(crate) fn modernise(layer: &mut Node, problems: &mut Vec<Problem>, warnings:
             },
         }
     }
-    if let Some((key, name)) = take(layer, "executable_name")
-        && let Some(text) = text_of(&name).filter(|text| !text.is_empty())
-    {
+    for older in ["executable_name", "executable_path"] {
+        let Some((key, name)) = take(layer, older) else { continue };
+        let Some(text) = text_of(&name).filter(|text| !text.is_empty()) else { continue };
         match layer.get("auto_target_exe") {
-            Some(_) => problems.push(contradiction(&key, "executable_name", "auto_target_exe")),
+            Some(_) => problems.push(contradiction(&key, older, "auto_target_exe")),
             None => {
                 let pattern = format!("{REGEX_PREFIX}{text}");
                 layer.set("auto_target_exe", Node { value: Value::Scalar { text: pattern, is_plain: false }, ..name });
             }
         }
     }
+    source_labels(layer);
     for (older, newer) in [
         ("services", "instrument"),
         ("exclude_services", "exclude_instrument"),
@@ -146,6 +77,39 @@ pub(crate) fn modernise(layer: &mut Node, problems: &mut Vec<Problem>, warnings:
             items.iter_mut().for_each(|item| expressions(item, problems, warnings));
         }
         entries.push((Key { name: newer.to_owned(), origin: key.origin }, list));
+    }
+}
+
+/// `meta_source_labels`: one label that names a service, or its namespace, before any other.
+fn source_labels(layer: &mut Node) {
+    const KUBERNETES: &str = "attributes.kubernetes";
+    let Some(kubernetes) = layer.get_mut(KUBERNETES) else { return };
+    let Some((_, labels)) = take(kubernetes, "meta_source_labels") else { return };
+    for (name, attribute) in [("service_name", "service.name"), ("service_namespace", "service.namespace")] {
+        let Some(label) = labels.entry(name).filter(|label| text_of(label).is_some_and(|text| !text.is_empty())) else {
+            continue;
+        };
+        let all = match kubernetes.section_mut("resource_labels") {
+            Some(all) => all,
+            None => {
+                kubernetes.set("resource_labels", Node::empty_map(label.origin.clone()));
+                let Some(all) = kubernetes.section_mut("resource_labels") else { return };
+                all
+            }
+        };
+        if !matches!(all.value, Value::Map(_)) {
+            all.value = Value::Map(Vec::new());
+        }
+        let Value::Map(entries) = &mut all.value else { return };
+        match entries.iter_mut().find(|(key, _)| key.name == attribute) {
+            Some((_, Node { value: Value::Seq(items), .. })) => items.insert(0, label.clone()),
+            Some(_) => {}
+            // The name of an attribute has dots.
+            None => {
+                let list = Node { value: Value::Seq(vec![label.clone()]), origin: label.origin.clone() };
+                entries.push((Key { name: attribute.to_owned(), origin: label.origin.clone() }, list));
+            }
+        }
     }
 }
 
@@ -215,17 +179,6 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_of_theirs_are_told_from_others() {
-        assert_eq!(look_up("network.enable"), ObiKey::Option);
-        assert_eq!(look_up("network"), ObiKey::Section);
-        assert_eq!(look_up("network.enabled"), ObiKey::Unknown);
-        assert_eq!(look_up("filter.application.http.route.match"), ObiKey::Option);
-        assert_eq!(look_up("discovery.survey[].exe_path"), ObiKey::Option);
-        assert_eq!(look_up("discovery.survey"), ObiKey::Option);
-        assert_eq!(look_up("netw"), ObiKey::Unknown);
-    }
 
     #[test]
     fn beyla_names_of_variables_are_obi_names() {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{features::Feature, period::Period, sampler::Sampler, scalar::written_as_text};
+use super::{features::Feature, period::Period, sampler::Sampler, scalar::written_as_text, told::Instrumentation};
 
 /// OTLP transport and encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -277,6 +277,8 @@ signal! {
     TracesExport, "v1/traces" {
         /// Which spans are kept.
         sampler: Sampler = Sampler::default(),
+        /// Protocols whose requests have spans.
+        instrumentations: Vec<Instrumentation> = vec![Instrumentation::All],
         /// Most spans that wait; not given: as many as `queue_bytes` hold.
         #[schemars(range(min = 1))]
         queue_size: Option<u32> = None,
@@ -392,6 +394,10 @@ signal! {
         exponential_histogram: ExponentialHistogram = ExponentialHistogram::default(),
         /// Which groups of metrics are sent; not given: those of `metrics.features`.
         features: Option<Vec<Feature>> = None,
+        /// Attributes of the resource that metrics of spans have besides, by names with dots or underscores.
+        extra_span_resource_attributes: Vec<String> = Vec::new(),
+        /// Protocols whose metrics are sent.
+        instrumentations: Vec<Instrumentation> = vec![Instrumentation::All],
         /// Whether the service graph has services that ask themselves.
         allow_service_graph_self_references: bool = false,
     }

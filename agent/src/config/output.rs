@@ -5,7 +5,10 @@ use std::{fmt, net::SocketAddr, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{features::Feature, otlp::Buckets, period::Period, scalar::written_as_text};
+use super::{
+    features::Feature, headers::PayloadExtraction, otlp::Buckets, period::Period, scalar::written_as_text,
+    told::Instrumentation,
+};
 
 /// How spans are printed to stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -120,6 +123,14 @@ pub struct PrometheusExport {
     pub native_histogram: NativeHistogram,
     /// Which groups of metrics are shown; not given: those of `metrics.features`.
     pub features: Option<Vec<Feature>>,
+    /// Protocols whose metrics are shown.
+    pub instrumentations: Vec<Instrumentation>,
+    /// Which spans buckets name.
+    pub exemplar_filter: ExemplarFilter,
+    /// Attributes of the resource that each series has besides, by names with dots or underscores.
+    pub extra_resource_attributes: Vec<String>,
+    /// Those that metrics of spans have besides.
+    pub extra_span_resource_attributes: Vec<String>,
     /// Whether the service graph has services that ask themselves.
     pub allow_service_graph_self_references: bool,
 }
@@ -160,9 +171,26 @@ impl Default for PrometheusExport {
             buckets: Buckets::default(),
             native_histogram: NativeHistogram::default(),
             features: None,
+            instrumentations: vec![Instrumentation::All],
+            exemplar_filter: ExemplarFilter::default(),
+            extra_resource_attributes: Vec::new(),
+            extra_span_resource_attributes: Vec::new(),
             allow_service_graph_self_references: false,
         }
     }
+}
+
+/// Which spans buckets name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExemplarFilter {
+    /// None.
+    AlwaysOff,
+    /// Those that are kept: others are not there to be looked at.
+    AlwaysOn,
+    /// Those that are kept.
+    #[default]
+    TraceBased,
 }
 
 /// Which metric and attribute names are sent.
@@ -278,6 +306,31 @@ pub enum LogLevel {
     Trace,
 }
 
+/// How lines of the log are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Whether the effective configuration is logged at the start, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogConfig {
+    /// It is not.
+    #[default]
+    #[serde(alias = "")]
+    Off,
+    /// As YAML, each value with its origin.
+    Yaml,
+    /// As JSON.
+    Json,
+}
+
 /// How the kernel is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -323,6 +376,8 @@ pub struct Ebpf {
     pub capture_bytes: u32,
     /// For measurements: the programs are attached, and look at nothing. What they cost then is what the hooks cost.
     pub hooks_only: bool,
+    /// What is taken out of messages besides.
+    pub payload_extraction: PayloadExtraction,
     /// Whether it is read in the memory of watched programs, and at probes in them, which task, or which request of nginx, a thread carries
     /// on: that tells whose their calls are in asyncio, tokio and nginx.
     pub runtimes: bool,
@@ -338,6 +393,7 @@ impl Default for Ebpf {
             ring_buffer_bytes: 8 << 20,
             capture_bytes: ebpf_common::limits::HEAD_MAX,
             hooks_only: false,
+            payload_extraction: PayloadExtraction::default(),
             runtimes: true,
             standby_programs: None,
         }

@@ -5,7 +5,7 @@ use super::node::{Node, Value};
 /// Maps whose values can be credentials.
 const HIDDEN: &[&str] = &["headers"];
 /// Keys whose value is one.
-const SECRET: &[&str] = &["token"];
+const SECRET: &[&str] = &["token", "cloud_api_key"];
 
 pub(crate) fn show(tree: &Node) -> String {
     let mut out = String::new();
@@ -15,6 +15,26 @@ pub(crate) fn show(tree: &Node) -> String {
         }
     }
     out
+}
+
+/// Puts `***` in the place of what can be a secret.
+pub(crate) fn hide(json: &mut serde_json::Value) {
+    use serde_json::Value as Json;
+    match json {
+        Json::Object(entries) => {
+            for (key, value) in entries {
+                match value {
+                    Json::Object(values) if HIDDEN.contains(&key.as_str()) => {
+                        values.values_mut().for_each(|value| *value = "***".into());
+                    }
+                    Json::String(_) if SECRET.contains(&key.as_str()) => *value = "***".into(),
+                    _ => hide(value),
+                }
+            }
+        }
+        Json::Array(items) => items.iter_mut().for_each(hide),
+        _ => {}
+    }
 }
 
 fn entry(out: &mut String, name: &str, node: &Node, depth: usize) {

@@ -1,8 +1,8 @@
 //! Options that are right by themselves and wrong together, or out of their range.
 
 use super::{
-    Config, Criterion, Exporter, Feature, Features, Listen, Node, OtlpTarget, Period, Print, Problem, Propagator,
-    Protocol, Sampler, Signal, Spool, Tail, node::Origin,
+    Config, Criterion, Exporter, Feature, Features, Limits, Listen, Node, OtlpTarget, Period, Print, Problem,
+    Propagator, Protocol, Sampler, Signal, Spool, Tail, node::Origin,
 };
 
 use crate::model::baggage;
@@ -202,6 +202,11 @@ impl Check<'_> {
             "ebpf.capture_bytes",
             format!("{capture} is not from {MIN_CAPTURE_BYTES} to {most}"),
         );
+        let (memory, least) = (config.limits.memory, Limits::LEAST_MEMORY);
+        let is_right = memory.is_none_or(|memory| memory >= least);
+        self.require(is_right, "limits.memory", format!("is less than {least}, which the agent needs"));
+        let is_right = config.limits.cpu.is_none_or(|cpu| cpu.is_finite() && cpu > 0.0);
+        self.require(is_right, "limits.cpu", "must be a number of processors above 0, as 0.5");
         let (spool, least) = (&config.export.spool, Spool::LEAST_BYTES);
         self.require(
             spool.max_bytes >= least,
@@ -389,8 +394,24 @@ fn doubts(config: &Config, tree: &Node, warnings: &mut Vec<Problem>) {
             warnings.push(Problem::at(node.origin.clone(), key, message));
         }
     };
+    for name in config.refused_headers() {
+        let message = format!(
+            "`{name}` carries credentials and is left out; `attributes.http_headers.force` tells it all the same"
+        );
+        let key = if is_set("attributes.http_headers") { "attributes.http_headers" } else { "ebpf.payload_extraction" };
+        doubt(key, &message);
+    }
     if !config.attributes.baggage_keys.is_empty() && !config.propagators.contains(&Propagator::Baggage) {
         doubt("attributes.baggage_keys", "is not used, because `baggage` is none of the propagators");
+    }
+    let port = config.prometheus_export.port;
+    let narrower = match config.listen {
+        Listen::Off => Some("off".to_owned()),
+        Listen::On(address) => (!address.ip().is_unspecified()).then(|| address.to_string()),
+    };
+    if let Some(listen) = narrower.filter(|_| port != 0 && is_set("listen")) {
+        let message = format!("listens on every address, as OBI's does, whatever `listen: {listen}` says");
+        doubt("prometheus_export.port", &message);
     }
     if !config.target_pids.0.is_empty() && is_set("discovery.instrument") {
         doubt("discovery.instrument", "is not used, because target_pids chooses what is watched");

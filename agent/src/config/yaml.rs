@@ -33,21 +33,30 @@ pub(crate) fn parse(
     environment: &Environment,
     warnings: &mut Vec<Problem>,
 ) -> Result<Node, Problem> {
-    let file: Arc<str> = file.into();
-    let mut builder = Builder {
-        events: Parser::new_from_str(text),
-        environment,
-        warnings,
-        anchors: HashMap::new(),
-        nodes: 0,
-        file: Arc::clone(&file),
-    };
-    builder.document()
+    built(file, text, Some(environment), warnings)
+}
+
+/// The same with `${NAME}` and `$$` as they are written.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_as_written(file: &str, text: &str) -> Result<Node, Problem> {
+    built(file, text, None, &mut Vec::new())
+}
+
+fn built(
+    file: &str,
+    text: &str,
+    environment: Option<&Environment>,
+    warnings: &mut Vec<Problem>,
+) -> Result<Node, Problem> {
+    let events = Parser::new_from_str(text);
+    Builder { events, environment, warnings, anchors: HashMap::new(), nodes: 0, file: file.into() }.document()
 }
 
 struct Builder<'a, P> {
     events: P,
-    environment: &'a Environment,
+    environment: Option<&'a Environment>,
     warnings: &'a mut Vec<Problem>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
@@ -142,7 +151,10 @@ where
     fn scalar(&mut self, text: &str, style: ScalarStyle, span: &Span) -> Result<Value, Problem> {
         let is_plain = style == ScalarStyle::Plain;
         let mut unset = Vec::new();
-        let expanded = expand(text, self.environment, &mut unset);
+        let expanded = match self.environment {
+            Some(environment) => expand(text, environment, &mut unset),
+            None => Ok(text.to_owned()),
+        };
         for name in unset {
             let message = format!("`${{{name}}}` is not set in the environment, and stands for nothing");
             self.warnings.push(self.problem(&span.start, message));
@@ -219,7 +231,7 @@ fn size(node: &Node) -> usize {
 #[error("`${{` without its `}}`; a plain `${{` is written `$${{`")]
 struct Unclosed;
 
-/// Puts the environment into `${NAME}` and `${NAME:-fallback}`; `$$` is one `$`, any other `$` stays. Names that are not set
+/// Puts the environment into `${NAME}` and `${NAME:-fallback}`, also written `${env:NAME}`; `$$` is one `$`, any other `$` stays. Names that are not set
 /// and have no fallback are added to `unset`.
 fn expand<'a>(text: &'a str, environment: &Environment, unset: &mut Vec<&'a str>) -> Result<String, Unclosed> {
     let mut out = String::with_capacity(text.len());
@@ -233,6 +245,8 @@ fn expand<'a>(text: &'a str, environment: &Environment, unset: &mut Vec<&'a str>
         } else if let Some(after) = after.strip_prefix("${") {
             let (inside, after) = after.split_once('}').ok_or(Unclosed)?;
             let (name, fallback) = inside.split_once(":-").map_or((inside, None), |(name, other)| (name, Some(other)));
+            // As the declarative configuration has it.
+            let name = name.strip_prefix("env:").unwrap_or(name);
             match (environment.get(name), fallback) {
                 (Some(value), _) if !value.is_empty() => out.push_str(value),
                 (_, Some(fallback)) => out.push_str(fallback),
@@ -276,7 +290,7 @@ mod tests {
 
     #[test]
     fn the_environment_is_put_into_scalars() {
-        let tree = read("a: ${PORT}\nb: x-${EMPTY:-y}-${NONE:-z}\nc: $$HOME and $x\nd: ${NONE}\n").unwrap();
+        let tree = read("a: ${env:PORT}\nb: x-${EMPTY:-y}-${NONE:-z}\nc: $$HOME and $x\nd: ${NONE}\n").unwrap();
         assert_eq!(text_at(&tree, "a"), "9090");
         assert_eq!(text_at(&tree, "b"), "x-y-z");
         assert_eq!(text_at(&tree, "c"), "$HOME and $x");

@@ -14,8 +14,8 @@ use crate::{
     protocols::{self, Begins, Entry, Mode, REGISTRY},
 };
 
-/// What is captured of a connection once it is known to carry a protocol.
-pub(super) fn of(entry: &Entry, role: Role) -> Capture {
+/// What is captured of a connection once it is known to carry a protocol, and no more than `head_max` of the beginning of a turn.
+pub(super) fn of(entry: &Entry, role: Role, head_max: Option<u32>) -> Capture {
     let protocols::Capture { mode, requests, responses, tails, .. } = entry.capture;
     let (received, answers) = match role {
         Role::Server => ([requests, responses], SENT),
@@ -27,7 +27,8 @@ pub(super) fn of(entry: &Entry, role: Role) -> Capture {
         Mode::Http2Frames => MODE_HTTP2_FRAMES,
     };
     let mode = mode | 1 << (RESPONSES_SHIFT + answers);
-    Capture { mode, head: received.map(|most| most.min(HEAD_MAX)), tail: if tails { TAIL_MAX } else { 0 } }
+    let bound = head_max.unwrap_or(HEAD_MAX).min(HEAD_MAX);
+    Capture { mode, head: received.map(|most| most.min(bound)), tail: if tails { TAIL_MAX } else { 0 } }
 }
 
 /// What is captured of connections of which nothing is known yet.
@@ -71,11 +72,12 @@ mod tests {
             ..*entry("toy")
         };
         let told = Capture { mode: MODE_TURNS | 2 << RESPONSES_SHIFT, head: [HEAD_MAX, 7], tail: TAIL_MAX };
-        assert_eq!(of(&entry, Role::Server), told, "and no bound is exceeded");
+        assert_eq!(of(&entry, Role::Server, Some(10)).head, [10, 7]);
+        assert_eq!(of(&entry, Role::Server, None), told, "and no bound is exceeded");
         let mode = MODE_TURNS | 1 << RESPONSES_SHIFT;
-        assert_eq!(of(&entry, Role::Client), Capture { mode, head: [7, HEAD_MAX], ..told });
+        assert_eq!(of(&entry, Role::Client, None), Capture { mode, head: [7, HEAD_MAX], ..told });
         let http2 = REGISTRY.iter().find(|entry| entry.name == "http2").unwrap();
-        assert_eq!(of(http2, Role::Client).mode, MODE_HTTP2_FRAMES | 1 << RESPONSES_SHIFT);
+        assert_eq!(of(http2, Role::Client, None).mode, MODE_HTTP2_FRAMES | 1 << RESPONSES_SHIFT);
     }
 
     #[test]

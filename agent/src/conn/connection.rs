@@ -382,7 +382,7 @@ impl Flow {
         }
         self.protocol_state = ProtocolState::Speaks { entry, session };
         if entry.capture.beginnings.is_empty() {
-            self.needs = Some(capture::of(entry, role));
+            self.needs = Some(capture::of(entry, role, out.head_max()));
         }
         for kept in pending {
             self.feed(&kept.piece(), false, out);
@@ -490,7 +490,7 @@ impl Flow {
         self.below.on_told(out.since(mark));
         match interest {
             Interest::Parse => {}
-            Interest::Follow => self.needs = Some(capture::of(entry, session.role())),
+            Interest::Follow => self.needs = Some(capture::of(entry, session.role(), out.head_max())),
             Interest::Nothing => {
                 self.settle_anomalies();
                 self.protocol_state = ProtocolState::Foreign;

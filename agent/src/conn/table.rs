@@ -136,6 +136,11 @@ impl Connections {
         }
     }
 
+    /// Bounds what is captured of connections that are recognised from now on.
+    pub(crate) fn set_head_max(&mut self, head_max: Option<u32>) {
+        self.told.set_head_max(head_max);
+    }
+
     /// What requests that begin from now on are read for of their callers.
     pub(crate) fn set_propagation(&mut self, propagation: Propagation) {
         self.told.set_propagation(propagation);

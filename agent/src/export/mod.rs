@@ -165,7 +165,7 @@ impl Exporters {
         let mut sources = read_by(Reader::Prometheus);
         let shown = &config.prometheus;
         sources.retain(|source| shown.has_requests || !source.is_of_requests());
-        let routes = prometheus::routes(&shown.path, sources, shown.ttl).merge(health::routes(Arc::clone(&readiness)));
+        let routes = prometheus::routes(shown, sources).merge(health::routes(Arc::clone(&readiness)));
         let servers = config.listen.iter().filter_map(|&listen| {
             let routes = pages.next().map_or_else(|| routes.clone(), |pages| routes.clone().merge(pages));
             Server::start(listen, runtime, routes.fallback(nothing_here(&shown.path)))

@@ -6,6 +6,7 @@ use compact_str::CompactString;
 
 use super::{
     baggage,
+    headers::Headers,
     ids::ThreadId,
     net::{Role, Thread},
     trace_context::TraceParent,
@@ -309,6 +310,8 @@ pub struct Http {
     pub unknown_name: Option<u64>,
     /// Spans that it was seen to export.
     pub exported_kinds: ExportedKinds,
+    /// Header fields that the configuration asks for.
+    pub headers: Option<Box<Headers>>,
 }
 
 /// Kinds of spans that were seen to be exported, as OTLP numbers them.

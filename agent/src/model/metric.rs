@@ -58,6 +58,28 @@ impl Metric {
     }
 }
 
+impl Points {
+    /// The attributes of each point.
+    pub fn attributes_mut(&mut self) -> Box<dyn Iterator<Item = &mut Vec<Attribute>> + '_> {
+        match self {
+            Self::Histogram(points) => Box::new(points.iter_mut().map(|point| &mut point.attributes)),
+            Self::ExponentialHistogram(points) => Box::new(points.iter_mut().map(|point| &mut point.attributes)),
+            Self::Counter(points) | Self::UpDownCounter(points) | Self::Gauge(points) => {
+                Box::new(points.iter_mut().map(|point| &mut point.attributes))
+            }
+        }
+    }
+
+    /// Leaves out the examples.
+    pub fn clear_exemplars(&mut self) {
+        match self {
+            Self::Histogram(points) => points.iter_mut().for_each(|point| point.exemplars.clear()),
+            Self::ExponentialHistogram(points) => points.iter_mut().for_each(|point| point.exemplars.clear()),
+            Self::Counter(_) | Self::UpDownCounter(_) | Self::Gauge(_) => {}
+        }
+    }
+}
+
 /// A value with its attributes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NumberPoint {

@@ -48,6 +48,12 @@ pub(crate) fn key(name: &str) -> &'static str {
     key
 }
 
+/// Several of them. The same list is made once for each time that it is asked for: at the start, and when the configuration changes.
+#[must_use]
+pub(crate) fn keys(names: &[String]) -> &'static [&'static str] {
+    if names.is_empty() { &[] } else { Box::leak(names.iter().map(|name| key(name)).collect()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -64,6 +64,10 @@ list! {
         "Bytes that moved unseen over connections of a known protocol.";
     READER_PAUSE Gauge "beyla_rs.reader.pause" "s" []
         "Longest time in the last minute for which nothing was taken from the ring although the reader was not waiting.";
+    LIMITS_LEVEL Gauge "beyla_rs.limits.level" "" []
+        "How much the agent sheds near its own bounds: 0 nothing, 1 payload, from 2 on spans too; only where `limits` is set, as is the next.";
+    LIMITS_USED Gauge "beyla_rs.limits.used" "1" ["resource"]
+        "Part of `limits.memory` and `limits.cpu` that the agent uses.";
     REQUESTS_LOST Counter "beyla_rs.requests.lost" "{request}" []
         "Requests that are not told since their bytes were lost: at most so many, but for several of HTTP/1 in one turn.";
     EXCHANGES Counter "beyla_rs.exchanges" "{exchange}" ["protocol", "outcome"]

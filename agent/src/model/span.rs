@@ -63,6 +63,8 @@ pub enum Value {
     Double(f64),
     /// A truth value.
     Bool(bool),
+    /// Strings.
+    List(Arc<[CompactString]>),
 }
 
 /// A key (a name of the semantic conventions) and its value.

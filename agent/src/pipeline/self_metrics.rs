@@ -11,6 +11,7 @@ use std::{
 use compact_str::CompactString;
 use ebpf_common::policy::Counter;
 
+use super::limits::{Level, Used};
 use crate::{
     capture,
     conn::Totals,
@@ -43,6 +44,8 @@ pub(super) struct Snapshot {
     pub(super) tail_dropped: u64,
     /// The reader's longest pause in the last minute.
     pub(super) pause: Duration,
+    /// How near the agent is to its own bounds; `None`: it has none.
+    pub(super) own: Option<(Level, Used)>,
 }
 
 /// The pipeline's figures, as of at most a second ago; the number of events is up to date.
@@ -115,7 +118,7 @@ impl Gauges {
 
 impl MetricSource for Gauges {
     fn collect(&self, _now_unix_ns: u64) -> Vec<Metric> {
-        let Snapshot { kernel, table, connections, processes, unanswered, unknown, tail_dropped, pause } =
+        let Snapshot { kernel, table, connections, processes, unanswered, unknown, tail_dropped, pause, own } =
             *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let Totals { resyncs, unmatched_responses, bytes_lost, requests_lost, over_limit, panics, evicted, unbound } =
             table;
@@ -177,6 +180,12 @@ impl MetricSource for Gauges {
             it.count(&list::METRICS_OVERFLOWED, overflowed),
             it.count(&list::GRAPH_LEFT, left_edges),
         ];
+        if let Some((level, Used { memory, cpu })) = own {
+            metrics.push(it.one(&list::LIMITS_LEVEL, level.number().into()));
+            let used = [("memory", memory), ("cpu", cpu)];
+            let used = used.into_iter().filter_map(|(name, part)| Some(([Value::Static(name)], part?)));
+            metrics.push(it.by(&list::LIMITS_USED, used));
+        }
         if let Some(kubernetes) = &self.kubernetes {
             let kube::Counts { pods, dropped, failures } = kubernetes();
             metrics.push(it.count(&list::KUBERNETES_PODS, pods as u64));
@@ -221,6 +230,8 @@ mod tests {
         let remembered = crate::export::Remembered { store, pages: Box::new(|_| Vec::new()) };
         let runtime = tokio::runtime::Handle::current();
         let exporters = Exporters::start(&everything, &runtime, Vec::new(), agent, Some(remembered)).unwrap();
+        let used = Used { memory: Some(0.5), cpu: None };
+        gauges.publish(Snapshot { own: Some((Level::default(), used)), ..Snapshot::default() });
         let mut told = gauges.collect(0);
         told.extend(exporters.counters().collect(0));
         let mut told: Vec<&str> = told.iter().map(|metric| metric.name).collect();

@@ -21,6 +21,7 @@ use crate::{
         ProcessSample,
         clock::{boot_ns, unix_ns},
         process_metrics,
+        select::Select,
         wanted::{Reader, Readers},
     },
 };
@@ -169,16 +170,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Gives a reader what it wants to know.
-pub(crate) struct ProcessSource(pub Arc<ProcessUsage>, pub Reader);
+pub(crate) struct ProcessSource(pub Arc<ProcessUsage>, pub Reader, pub Arc<Select>);
 
 impl MetricSource for ProcessSource {
     fn collect(&self, _now_unix_ns: u64) -> Vec<Metric> {
-        let Self(usage, reader) = self;
+        let Self(usage, reader, select) = self;
         let readers = *lock(&usage.readers);
         let samples = Arc::clone(&lock(&usage.looked).samples);
         let shown = |features| readers.shown(*reader, features).has(Features::PROCESS);
         let samples = samples.iter().filter(|(features, _)| shown(*features)).map(|(_, sample)| sample);
-        process_metrics(samples)
+        process_metrics(samples, select)
     }
 
     fn is_for(&self, reader: Reader) -> bool {

@@ -15,6 +15,8 @@ pub struct Output {
     events: Vec<Event>,
     propagation: Propagation,
     health_checks: Option<Arc<dyn IsHealthCheck>>,
+    /// Most bytes that are captured from the beginning of a turn; `None`: what the protocol asks for.
+    head_max: Option<u32>,
 }
 
 impl Output {
@@ -26,6 +28,18 @@ impl Output {
     /// What tells health checks from now on; `None`: they are requests as any other.
     pub fn set_health_checks(&mut self, checks: Option<Arc<dyn IsHealthCheck>>) {
         self.health_checks = checks;
+    }
+
+    /// Most bytes that are to be captured from the beginning of a turn, of connections that are recognised from now on; `None`: what
+    /// their protocol asks for.
+    pub fn set_head_max(&mut self, head_max: Option<u32>) {
+        self.head_max = head_max;
+    }
+
+    /// See [`Output::set_head_max`].
+    #[must_use]
+    pub const fn head_max(&self) -> Option<u32> {
+        self.head_max
     }
 
     /// Whether a request is one.

@@ -92,7 +92,8 @@ fn report() -> Report {
             required: false,
             found,
             enables: format!("capture of HTTP and gRPC in the clear: {}", backend.description()),
-            advice: backend.advice().filter(|_| !ok).map(str::to_owned),
+            // Without the capabilities nothing is known of the kernel.
+            advice: backend.advice().filter(|_| !ok && held.missing().is_empty()).map(str::to_owned),
         });
     }
     for name in Backend::PLANNED {

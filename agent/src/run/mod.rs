@@ -3,6 +3,7 @@
 mod announce;
 mod check;
 mod child;
+mod json_lines;
 mod log;
 mod metadata;
 mod permission;
@@ -27,11 +28,11 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use self::log::Log;
 pub use self::settings::{SettingsError, export as export_settings};
+use self::{json_lines::JsonLines, log::Log};
 use crate::{
     cli::{Command, Exit},
-    config::{Loaded, LogLevel},
+    config::{Loaded, LogConfig, LogFormat, LogLevel},
 };
 
 /// How long the last lines of the log may take.
@@ -86,15 +87,25 @@ fn start_log(config: &Loaded) -> Log {
     let filter = Targets::new().with_default(libraries).with_target("kube_client", kube).with_target("beyla_rs", level);
     let log = Log::start(std::io::stderr());
     let writer = log.clone();
-    let lines = fmt::layer()
-        .with_writer(move || writer.clone())
-        .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .with_filter(filter);
-    if tracing_subscriber::registry().with(lines).try_init().is_err() {
+    let lines = fmt::layer().with_writer(move || writer.clone()).log_internal_errors(false);
+    let set_up = match config.log_format {
+        LogFormat::Text => {
+            let lines = lines.with_ansi(std::io::stderr().is_terminal()).with_target(false);
+            tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
+        }
+        LogFormat::Json => {
+            let lines = lines.with_ansi(false).event_format(JsonLines);
+            tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
+        }
+    };
+    if set_up.is_err() {
         // A test has set one up already.
         return log;
+    }
+    match config.log_config {
+        LogConfig::Off => {}
+        LogConfig::Yaml => tracing::info!("configuration:\n{}", config.show()),
+        LogConfig::Json => tracing::info!("configuration: {}", config.show_json()),
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     config::{self, Changes, Config, Loaded},
+    model::headers,
     pipeline::Change,
     procs::ProcessTable,
 };
@@ -116,6 +117,9 @@ impl Reloader {
         if changes.redaction {
             taken_up.push(Change::Redactor(settings.telemetry.redactor));
         }
+        if changes.headers {
+            headers::set(new.header_rules());
+        }
         if changes.metrics {
             taken_up.push(Change::Metrics(settings.telemetry.metrics));
         }
@@ -123,8 +127,12 @@ impl Reloader {
             // Nobody listens any more when the agent stops.
             let _unheard = self.telemetry.send(change);
         }
-        for key in &changes.needs_restart {
-            tracing::warn!("{key}: takes effect at the next start");
+        for changed in &changes.changed {
+            if changes.needs_restart.contains(&changed.key) {
+                tracing::warn!("configuration: {changed}; takes effect at the next start");
+            } else {
+                tracing::info!("configuration: {changed}");
+            }
         }
         let parts = [
             (changes.discovery, "discovery"),
@@ -133,6 +141,7 @@ impl Reloader {
             (changes.propagation, "propagation"),
             (changes.sampling, "sampling"),
             (changes.metrics, "metrics"),
+            (changes.headers, "headers"),
         ];
         let changed: Vec<&str> = parts.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
         let changed = if changed.is_empty() { "nothing to take up".to_owned() } else { changed.join(", ") };

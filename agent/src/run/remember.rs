@@ -41,7 +41,13 @@ pub(super) fn start(
         return Ok(None);
     }
     let store = Arc::new(Store::new(settings.memory, settings.slower_than));
-    let source: Arc<dyn MetricSource> = Arc::new(RedSource(red, Naming::Semconv, Reader::Store));
+    let source: Arc<dyn MetricSource> = Arc::new(RedSource {
+        metrics: red,
+        naming: Naming::Semconv,
+        reader: Reader::Store,
+        select: Arc::default(),
+        of_resource: Vec::new(),
+    });
     let collector = Arc::new(Collector::new(Arc::clone(&store), source));
     runtime.spawn(Arc::clone(&collector).run());
     let table = Arc::clone(processes);

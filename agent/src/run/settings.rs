@@ -21,16 +21,20 @@ use crate::{
         backend::{Backend, UnknownBackend},
     },
     config::{
-        self, Attributes, Config, Discovery, Ebpf, ExponentialHistogram, Export, Feature, Features, GlobError, HostId,
-        IgnoreMode, InstanceId, Kubernetes, MetricsExport, NameOrigin, NameResolver, Naming, NativeHistogram,
-        OtlpTarget, PrometheusExport, RouteHarvester, Sampling, ServiceGraph, Tail, TracesExport, Unmatched,
+        self, Attributes, Config, Discovery, Ebpf, ExemplarFilter, ExponentialHistogram, Export, Feature, Features,
+        GlobError, HostId, IgnoreMode, InstanceId, Instrumentation, Kubernetes, MetricsExport, NameOrigin,
+        NameResolver, Naming, NativeHistogram, OtlpTarget, PrometheusExport, Protocols, RouteHarvester, Sampling,
+        ServiceGraph, Tail, TracesExport, Unmatched,
     },
     conn,
     export::{
         ConfigError, ExportConfig,
         config::{BatchConfig, Endpoint, Headers, OtlpConfig, PrometheusConfig, RetryConfig, SpoolConfig, TlsConfig},
     },
-    model::{ids::ProcessId, propagation::Propagation},
+    model::{
+        ids::ProcessId,
+        propagation::{self, Propagation},
+    },
     procs::{
         PodAttributes, ProcessConfig,
         env::OtelEnv,
@@ -39,7 +43,9 @@ use crate::{
         selector::{InvalidGlob, Selector},
     },
     telemetry::{
-        self, exponential, histogram, red,
+        self, exponential,
+        filter::Filter,
+        histogram, red,
         redact::Redactor,
         route,
         select::Select,
@@ -82,10 +88,14 @@ pub(super) struct Settings {
     pub(super) disabled_harvesters: Vec<RouteHarvester>,
     /// Names of metrics, given when they are read.
     pub(super) naming: Naming,
+    /// Attributes of the resource that each series has which Prometheus is shown.
+    pub(super) of_shown_resource: Vec<&'static str>,
     pub(super) processes: ProcessConfig,
     pub(super) export: ExportConfig,
     /// How often it is looked at what processes use.
     pub(super) process_interval: Duration,
+    /// What the agent itself may use.
+    pub(super) limits: config::Limits,
     pub(super) metadata: metadata::Settings,
     /// What the agent remembers itself; `None`: nothing.
     pub(super) store: Option<StoreSettings>,
@@ -115,10 +125,10 @@ impl Settings {
             resource_attributes,
             attributes,
             routes,
-            // `Config::redacted_query_keys`
-            redaction: _,
+            redaction,
             // `Config::otlp_traces`, `Config::otlp_metrics`
             otlp: _,
+            grafana: _,
             otel_traces_export,
             otel_metrics_export,
             export:
@@ -128,6 +138,7 @@ impl Settings {
                     endpoints: _,
                 },
             metrics: config::Metrics { features },
+            filter,
             service_graph: ServiceGraph { watched_clients },
             // What says where each signal goes: `Config::otlp_traces`, `serves_prometheus`, `prints_metrics`, `print_mode` …
             exporters: _,
@@ -145,8 +156,11 @@ impl Settings {
             propagators: _,
             backend,
             ebpf,
+            limits,
             // The log is set up before all else: `run::start_log`
             log_level: _,
+            log_format: _,
+            log_config: _,
             duration,
             shutdown_timeout,
         } = config;
@@ -157,6 +171,8 @@ impl Settings {
             // `Config::redacted_query_keys`
             sensitive_query_params: _,
             process_command_line,
+            // `Config::header_rules`
+            http_headers: _,
             // `Config::propagation`
             baggage_keys: _,
             client_from_proxy_protocol,
@@ -186,6 +202,7 @@ impl Settings {
             client_key: _,
             client_certificate: _,
             sampler,
+            instrumentations: span_protocols,
             queue_size,
             queue_bytes,
             // `TracesExport::batch_max_size`
@@ -215,6 +232,8 @@ impl Settings {
             buckets: _,
             exponential_histogram: _,
             features: otlp_features,
+            extra_span_resource_attributes: of_otlp_spans,
+            instrumentations: otlp_protocols,
             allow_service_graph_self_references: otlp_self_references,
         } = otel_metrics_export;
         let PrometheusExport {
@@ -225,12 +244,19 @@ impl Settings {
             buckets: _,
             native_histogram: _,
             features: prometheus_features,
+            instrumentations: shown_protocols,
+            exemplar_filter,
+            extra_resource_attributes: of_shown,
+            extra_span_resource_attributes: of_shown_spans,
             allow_service_graph_self_references: prometheus_self_references,
         } = prometheus_export;
-        let wanted = |features: &Option<Vec<Feature>>, self_references: &bool| Wanted {
-            own: features.as_deref().map(Features::of),
-            self_references: *self_references,
-        };
+        let wanted =
+            |features: &Option<Vec<Feature>>, of: &[Instrumentation], more: &[String], self_references: &bool| Wanted {
+                own: features.as_deref().map(Features::of),
+                of_resource: propagation::keys(more),
+                protocols: Protocols::of(of),
+                self_references: *self_references,
+            };
         let Kubernetes {
             enable,
             cluster_name,
@@ -261,7 +287,7 @@ impl Settings {
             tail: tail.clone(),
             telemetry: telemetry::Config {
                 routes: self::routes(routes),
-                redactor: Redactor::new(config.redacted_query_keys()),
+                redactor: Redactor::new(config.redacted_query_keys()).with_personal_data(&redaction.personal_data),
                 red: red::Config {
                     histograms: histograms(config),
                     max_series: *cardinality_limit as usize,
@@ -275,13 +301,15 @@ impl Settings {
                     readers: Readers {
                         common: Features::of(features),
                         each: [
-                            wanted(otlp_features, otlp_self_references),
-                            wanted(prometheus_features, prometheus_self_references),
-                            wanted(&None, prometheus_self_references),
+                            wanted(otlp_features, otlp_protocols, of_otlp_spans, otlp_self_references),
+                            wanted(prometheus_features, shown_protocols, of_shown_spans, prometheus_self_references),
+                            wanted(&None, shown_protocols, of_shown_spans, prometheus_self_references),
                         ],
                         has_store: has_store(config, store),
                     },
                     span_names: *metric_span_names_limit as usize,
+                    spans_of: Protocols::of(span_protocols),
+                    filter: Filter::new(filter.application.iter()),
                     watched_clients: watched_clients.clone(),
                     leaves_spans: *exclude_otel_instrumented_services_span_metrics,
                 },
@@ -289,6 +317,7 @@ impl Settings {
             },
             disabled_harvesters: disabled_route_harvesters.clone(),
             naming: *naming,
+            of_shown_resource: propagation::keys(of_shown).to_vec(),
             processes: ProcessConfig {
                 selector,
                 env: OtelEnv::from_pairs(config.default_service_name(), given.chain(namespace)),
@@ -326,6 +355,7 @@ impl Settings {
                     path: path.clone(),
                     ttl: shown_ttl.0,
                     has_requests: config.serves_prometheus(),
+                    has_exemplars: *exemplar_filter != ExemplarFilter::AlwaysOff,
                 },
             },
             metadata: metadata::Settings {
@@ -338,6 +368,7 @@ impl Settings {
                 names: sources.clone(),
             },
             process_interval: process_interval.0,
+            limits: *limits,
             store: has_store(config, store).then(|| StoreSettings {
                 memory: usize::try_from(store.memory).unwrap_or(usize::MAX),
                 slower_than: tail.slower_than.map(|period| period.0),
@@ -426,7 +457,15 @@ fn capture(
         config::Backend::Auto => Backend::ALL.to_vec(),
         named => vec![named.name().parse()?],
     };
-    let Ebpf { ring_buffer_bytes, capture_bytes, hooks_only, runtimes, standby_programs } = ebpf;
+    let Ebpf {
+        ring_buffer_bytes,
+        capture_bytes,
+        hooks_only,
+        runtimes,
+        standby_programs,
+        // `Config::header_rules`
+        payload_extraction: _,
+    } = ebpf;
     Ok(capture::Options {
         backends,
         watch_all: false,

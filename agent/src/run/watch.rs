@@ -34,7 +34,10 @@ use crate::{
     conn::Limits,
     export::{Exporters, MetricSource},
     kernel::capabilities::Capabilities,
-    model::ids::{ProcessId, ThreadId},
+    model::{
+        headers,
+        ids::{ProcessId, ThreadId},
+    },
     pipeline::{Ended, Gauges, KubernetesCounts, Parts, Pipeline, ProcessSource, ProcessUsage, RedSource},
     procs::{ProcessTable, fs::ProcFs, pod::PodSource},
     recording::recorder::{BYTES_MAX, Recorder},
@@ -193,6 +196,7 @@ impl Agent {
         let is_open =
             matches!(&targets, Targets::Chosen(pids) if pids.is_empty() || !config.selection().criteria.is_empty());
         let settings = Settings::of(config)?;
+        headers::set(config.header_rules());
         let mut process_settings = settings.processes;
         let mut capture = Capture::start(&capture::Options { watch_all: is_open, ..settings.capture })?;
         for refusal in capture.refused() {
@@ -232,6 +236,10 @@ impl Agent {
         let mut tracer = Tracer::new(ids, settings.sampler.clone());
         tracer.set_sampler(settings.sampler, settings.has_several_samplers);
         let readers = settings.telemetry.metrics.readers;
+        let select = Arc::new(settings.telemetry.red.select.clone());
+        for doubt in select.doubts() {
+            tracing::warn!("{doubt}");
+        }
         let mut telemetry = Telemetry::new(settings.telemetry, Clock::new(Offset::sample()));
         if let Some(kubernetes) = kubernetes.as_ref().filter(|_| settings.metadata.names.contains(&NameOrigin::K8s)) {
             telemetry.set_peers(Arc::clone(kubernetes) as _);
@@ -246,14 +254,24 @@ impl Agent {
         let agent = settings::agent_resource(&processes);
         let cluster = kubernetes.clone().map(|it| Box::new(move || it.counts()) as KubernetesCounts);
         let gauges = Arc::new(Gauges::new(red.clone(), Arc::clone(&agent), capture.backend().name(), cluster));
-        let of_requests = |reader| Arc::new(RedSource(red.clone(), settings.naming, reader)) as Arc<dyn MetricSource>;
+        let of_requests = |reader| {
+            Arc::new(RedSource {
+                metrics: red.clone(),
+                naming: settings.naming,
+                reader,
+                select: Arc::clone(&select),
+                of_resource: if reader == Reader::Prometheus { settings.of_shown_resource.clone() } else { Vec::new() },
+            }) as Arc<dyn MetricSource>
+        };
         let mut sources: Vec<Arc<dyn MetricSource>> = Reader::ALL.map(of_requests).to_vec();
         sources.push(Arc::clone(&gauges) as _);
         let of_rules =
             config.discovery.instrument.iter().filter_map(|entry| entry.metrics.as_ref()?.features.as_deref());
         let of_rules = of_rules.fold(Features::default(), |all, features| all.with(Features::of(features)));
         let usage = ProcessUsage::start(Arc::clone(&processes), settings.process_interval, readers, of_rules);
-        sources.extend(Reader::ALL.map(|reader| Arc::new(ProcessSource(Arc::clone(&usage), reader)) as _));
+        sources.extend(
+            Reader::ALL.map(|reader| Arc::new(ProcessSource(Arc::clone(&usage), reader, Arc::clone(&select))) as _),
+        );
         let remembered = settings
             .store
             .as_ref()
@@ -283,6 +301,7 @@ impl Agent {
             attachments,
             metadata,
             recorder,
+            own_limits: settings.limits,
         };
         let pipeline = Pipeline::start(parts, tell_ready, tell).context("cannot start a thread")?;
         runtime.spawn(reloader.run(hangups));

@@ -66,6 +66,7 @@ pub(crate) fn text_of(value: &Value) -> CompactString {
         Value::Int(value) => compact_str::format_compact!("{value}"),
         Value::Double(value) => compact_str::format_compact!("{value}"),
         Value::Bool(value) => compact_str::format_compact!("{value}"),
+        Value::List(texts) => texts.join(",").into(),
     }
 }
 
@@ -406,6 +407,11 @@ impl Builder {
                 self.block.text.extend_from_slice(&value.to_le_bytes());
             }
             Value::Bool(value) => self.block.text.push(if *value { TRUE } else { FALSE }),
+            // As text: it is to be looked at.
+            value @ Value::List(_) => {
+                self.block.text.push(STR);
+                put_text(&mut self.block.text, &text_of(value));
+            }
         }
     }
 

@@ -453,6 +453,7 @@ fn point_hash(whose: u64, attributes: &[Attribute]) -> u64 {
             Value::Int(value) => foldhash_of(value),
             Value::Double(value) => foldhash_of(&value.to_bits()),
             Value::Bool(value) => foldhash_of(value),
+            Value::List(texts) => foldhash_of(&&**texts),
         };
         foldhash_of(&(hash, attribute.key, value))
     })

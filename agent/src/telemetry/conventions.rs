@@ -31,7 +31,7 @@ pub(super) struct Described {
 }
 
 /// An exchange, and what follows from it for its span and its metrics alike.
-pub(super) trait Conventions {
+pub(super) trait Conventions: Clone {
     /// Whose these are.
     const GROUP: Group;
 

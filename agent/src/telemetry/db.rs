@@ -20,6 +20,7 @@ use crate::model::{
 const OTHER: &str = "_OTHER";
 
 /// What both the span and the metrics need to know of a call.
+#[derive(Clone)]
 pub(super) struct Facts {
     db: Box<Db>,
     role: Role,
@@ -104,7 +105,7 @@ impl Conventions for Facts {
         out.push_str(semconv::DB_OPERATION_NAME, db.operation);
         out.push_int(semconv::DB_OPERATION_BATCH_SIZE, db.batch_size);
         out.push_str(semconv::DB_QUERY_SUMMARY, db.summary);
-        out.push_str(semconv::DB_QUERY_TEXT, db.text);
+        out.push_str(semconv::DB_QUERY_TEXT, db.text.map(|text| policy.redactor.owned(text)));
         out.push_str(semconv::DB_STORED_PROCEDURE_NAME, db.procedure);
         out.push_str(semconv::DB_RESPONSE_STATUS_CODE, db.status);
         out.push_count(semconv::DB_RESPONSE_RETURNED_ROWS, db.returned_rows);

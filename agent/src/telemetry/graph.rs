@@ -7,6 +7,7 @@ use compact_str::{CompactString, ToCompactString};
 
 use super::{
     endpoint::{Remote, Server},
+    naming,
     red::{Family, Label, Labels},
     semconv,
 };
@@ -244,7 +245,7 @@ pub(super) fn find<'a>(resource: &'a Resource, key: &str) -> Option<&'a str> {
 }
 
 /// Attributes that all series of a family have, for the service that they are of.
-pub(super) fn common_attributes(family: Family, resource: &Resource) -> Vec<Attribute> {
+pub(super) fn common_attributes(family: Family, resource: &Resource, extra: &[&'static str]) -> Vec<Attribute> {
     let attribute = |key, value: &str| Attribute { key, value: Value::Str(value.into()) };
     let named = |key, name: &str| find(resource, name).map(|value| attribute(key, value));
     let source = Attribute { key: "source", value: Value::Static(SOURCE) };
@@ -262,7 +263,17 @@ pub(super) fn common_attributes(family: Family, resource: &Resource) -> Vec<Attr
         }
         Family::Span => {
             let own = [attribute("service.name", &resource.service_name), source];
-            own.into_iter().chain(OF_SPANS.iter().filter_map(|key| named(key, key))).collect()
+            let of_spans = OF_SPANS.iter().filter_map(|key| named(key, key));
+            let mut all: Vec<Attribute> = own.into_iter().chain(of_spans).collect();
+            for key in extra {
+                let found = resource.attributes.iter().find(|(its, _)| naming::same_key(its, key));
+                if let Some((_, value)) = found
+                    && all.iter().all(|attribute| !naming::same_key(attribute.key, key))
+                {
+                    all.push(Attribute { key, value: value.clone() });
+                }
+            }
+            all
         }
     }
 }
@@ -309,7 +320,7 @@ const OF_TARGETS: &[&str] = &[
 
 /// Attributes of `traces_target_info`.
 pub(super) fn target_attributes(resource: &Resource) -> Vec<Attribute> {
-    let mut attributes = common_attributes(Family::Span, resource);
+    let mut attributes = common_attributes(Family::Span, resource, &[]);
     let text = |key: &&'static str| Some(Attribute { key, value: Value::Str(find(resource, key)?.into()) });
     attributes.extend(OF_TARGETS.iter().filter_map(text));
     attributes

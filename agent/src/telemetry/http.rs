@@ -17,11 +17,13 @@ use super::{
 };
 use crate::model::{
     exchange::{Group, Http, Outcome},
+    headers::{self, Headers},
     net::{ConnectionInfo, Role},
     span::{Status, Value},
 };
 
 /// What both the span and the metrics need to know of an exchange.
+#[derive(Clone)]
 pub(super) struct Facts {
     http: Box<Http>,
     route: Option<Arc<str>>,
@@ -196,6 +198,7 @@ impl Conventions for Facts {
     fn describe(mut self, connection: &ConnectionInfo, policy: &Policy, mut out: Attributes) -> Described {
         let (method, target, user_agent) =
             (self.http.method.take(), self.http.target.take(), self.http.user_agent.take());
+        let headers = self.http.headers.take();
         let name = self.name(policy);
         let route = self.route.take();
         let redactor = &policy.redactor;
@@ -231,6 +234,15 @@ impl Conventions for Facts {
         out.push_str(semconv::USER_AGENT_ORIGINAL, user_agent.map(without_user_info));
         out.push_count(semconv::HTTP_REQUEST_BODY_SIZE, http.request_body_bytes);
         out.push_count(semconv::HTTP_RESPONSE_BODY_SIZE, http.response_body_bytes);
+        if let Some(captured) = headers {
+            let Headers { request, response } = *captured;
+            for (values, is_response) in [(request, false), (response, true)] {
+                headers::attributes(values, is_response, |key, values| {
+                    let values = values.into_iter().map(|value| redactor.owned(without_user_info(value)));
+                    out.push(key, Value::List(values.collect()));
+                });
+            }
+        }
         push_end(self.error.map(Error::to_value), self.outcome, &mut out);
         out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
         out.push_count(semconv::BEYLA_NAME_UNKNOWN_ENTRY, http.unknown_name.filter(|_| name_unknown));

@@ -13,7 +13,7 @@ use super::{
     select::Selected,
     semconv,
     verdicts::Verdicts,
-    wanted::{Reader, Readers},
+    wanted::{Reader, Readers, Wanted},
 };
 use crate::{
     config::Features,
@@ -206,11 +206,12 @@ impl Instances {
 
     pub(super) fn collect(&mut self, reader: Reader, now_unix_ns: u64) -> Vec<Metric> {
         let mut metrics = Vec::new();
-        let (readers, self_references) = (self.readers, self.readers.wanted(reader).self_references);
+        let readers = self.readers;
+        let Wanted { self_references, protocols, of_resource, own: _ } = readers.wanted(reader);
         let is_tight = self.by_address.len() >= INSTANCES_MAX || self.common.room < SERIES_MAX / 2;
         let idle_ns = u64::try_from(self.config.idle.as_nanos()).unwrap_or(u64::MAX);
         let kept_ns = if is_tight { idle_ns.min(ENDED_KEPT_NS) } else { idle_ns };
-        let verdicts = &self.common.verdicts;
+        let (verdicts, select) = (&self.common.verdicts, self.common.selected.select());
         self.by_address.retain(|_, instance| {
             // Before the metrics refer to it.
             if Arc::strong_count(&instance.resource) == 1 {
@@ -218,12 +219,14 @@ impl Instances {
             }
             let is_over = |ended: u64| now_unix_ns > ended && now_unix_ns - ended >= kept_ns;
             let is_kept = !instance.ended_unix_ns.is_some_and(is_over);
-            let shown = Shown { features: readers.shown(reader, instance.of_rule), self_references, verdicts };
+            let features = readers.shown(reader, instance.of_rule);
+            let shown = Shown { features, protocols, of_resource, select, self_references, verdicts };
             instance.collect(shown, now_unix_ns, &mut metrics);
             is_kept
         });
         if let Some(rest) = &mut self.rest {
-            let shown = Shown { features: readers.shown(reader, None), self_references, verdicts };
+            let features = readers.shown(reader, None);
+            let shown = Shown { features, protocols, of_resource, select, self_references, verdicts };
             rest.red.collect(&rest.resource, shown, now_unix_ns, &mut metrics);
         }
         let series: usize = self.by_address.values().map(|instance| instance.red.len()).sum();

@@ -210,10 +210,14 @@ pub(super) fn find(family: Family, measure: Measure) -> Option<&'static Instrume
     all(family, measure).next()
 }
 
-/// Names of the histograms of a kind of exchange, in the order of [`Measure::HISTOGRAMS`]; empty where there is none.
-pub(super) fn names(family: Family) -> [&'static str; 3] {
-    let of_exchange = |measure| find(family, measure).filter(|_| matches!(family, Family::Exchange(..)));
-    Measure::HISTOGRAMS.map(|measure| of_exchange(measure).map_or("", |it| it.name))
+/// Names of what is counted with a histogram of a family (by its place in [`Measure::HISTOGRAMS`]): of one series.
+pub(super) fn names(family: Family, place: usize) -> impl Iterator<Item = &'static str> {
+    let measures: &[Measure] = match place {
+        0 => &[Measure::Duration, Measure::Calls, Measure::Failed],
+        1 => &[Measure::RequestSize, Measure::RequestBytes],
+        _ => &[Measure::ResponseSize, Measure::ResponseBytes],
+    };
+    measures.iter().flat_map(move |measure| all(family, *measure)).map(|it| it.name)
 }
 
 #[cfg(test)]

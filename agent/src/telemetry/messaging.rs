@@ -17,6 +17,7 @@ use crate::model::{
 };
 
 /// What both the span and the metrics need to know.
+#[derive(Clone)]
 pub(super) struct Facts {
     messaging: Box<Messaging>,
     role: Role,

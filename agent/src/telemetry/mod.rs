@@ -11,6 +11,7 @@ mod conventions;
 mod db;
 mod endpoint;
 pub(crate) mod exponential;
+pub(crate) mod filter;
 mod graph;
 pub(crate) mod histogram;
 mod http;
@@ -54,6 +55,7 @@ use self::{
     clock::{Clock, Offset},
     conventions::{Conventions, Described, Policy},
     endpoint::Remote,
+    filter::Filter,
     graph::{Node, Share},
     methods::{Method, Methods},
     own_exports::Signal,
@@ -65,7 +67,7 @@ use self::{
     wanted::Readers,
 };
 use crate::{
-    config::{Features, InsideAttributes, Network, Sdk},
+    config::{Features, InsideAttributes, Network, Protocols, Sdk},
     kube::{Peer, PeerSource},
     model::{
         exchange::{Exchange, Operation, Outcome},
@@ -104,16 +106,36 @@ pub struct Config {
 }
 
 /// Which metrics there are, besides how they are kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Metrics {
     /// Who is shown what.
     pub readers: Readers,
     /// Most names of a service's spans; 0: any number.
     pub span_names: usize,
+    /// Protocols whose requests have spans.
+    pub spans_of: Protocols,
+    /// Which requests are told; `None`: all.
+    pub filter: Option<Filter>,
     /// Clients on other hosts that an agent there watches.
     pub watched_clients: Vec<Network>,
     /// Services that send spans themselves have no metrics of spans.
     pub leaves_spans: bool,
+}
+
+impl Metrics {
+    fn are_of_all_protocols(&self) -> bool {
+        self.spans_of.is_all() && self.readers.protocols().is_all()
+    }
+}
+
+/// The protocol of an exchange, as `instrumentations` call it.
+fn protocols(operation: &Operation) -> Protocols {
+    match operation {
+        Operation::Http(_) => Protocols::HTTP,
+        Operation::Rpc(_) => Protocols::CALLS,
+        Operation::Db(db) => Protocols::of_system(db.system),
+        Operation::Messaging(messaging) => Protocols::of_system(messaging.system),
+    }
 }
 
 /// An exchange with all that is known of where it belongs.
@@ -149,6 +171,8 @@ pub(crate) struct Telemetry {
     inside: InsideAttributes,
     select: Select,
     metrics: Metrics,
+    /// Spans and metrics are of every protocol.
+    of_all_protocols: bool,
     red: Writer,
     free: Free,
 }
@@ -201,6 +225,7 @@ impl Telemetry {
             inside: config.inside,
             select: config.red.select.clone(),
             red: Writer::new(config.red, config.metrics.readers),
+            of_all_protocols: config.metrics.are_of_all_protocols(),
             metrics: config.metrics,
             free: Free::default(),
         }
@@ -273,6 +298,7 @@ impl Telemetry {
     /// Which metrics there are from now on. What was counted so far stays.
     pub(crate) fn set_metrics(&mut self, metrics: Metrics) {
         self.red.set_readers(metrics.readers);
+        self.of_all_protocols = metrics.are_of_all_protocols();
         self.metrics = metrics;
     }
 
@@ -358,6 +384,13 @@ impl Telemetry {
         let is_export = is_paired && role == Role::Client && service.own_exports.is_of_its_own(&operation);
         let is_described = matches!(context.paired, Paired::Described | Paired::Excluded) || is_export;
         let features = self.metrics.readers.kept(settings.features);
+        // Mostly all are, and nothing is to be looked up.
+        let (has_metrics, has_span) = if self.of_all_protocols {
+            (true, true)
+        } else {
+            let its = protocols(&operation);
+            (self.metrics.readers.protocols().has(its), self.metrics.spans_of.has(its))
+        };
         let is_told = outcome != Outcome::Unseen && !settings.hides_metrics && context.paired != Paired::Excluded;
         let leaves_spans = self.metrics.leaves_spans && service.own_exports.has(Signal::Traces);
         let is_span = is_told && !is_export && !leaves_spans && features.has(Features::ANY_SPAN);
@@ -372,7 +405,7 @@ impl Telemetry {
             resource,
             settings,
             context,
-            is_counted: is_told && !leaves_metrics && features.has(Features::RED.with(Features::SIZES)),
+            is_counted: is_told && has_metrics && !leaves_metrics && features.has(Features::RED.with(Features::SIZES)),
             features,
             is_span,
             is_edge: is_told && features.has(Features::SERVICE_GRAPH),
@@ -381,7 +414,7 @@ impl Telemetry {
             seen,
             is_counted_there,
             metrics: &self.metrics,
-            is_kept: context.is_sampled() && !settings.hides_spans && !is_described,
+            is_kept: context.is_sampled() && has_span && !settings.hides_spans && !is_described,
             described_by,
             duration_s: seconds(duration_ns),
             start_unix_ns,
@@ -506,6 +539,13 @@ impl Common<'_> {
         drop(path);
         if let Some(route) = route {
             facts.set_route(route);
+        }
+        if let Some(filter) = &self.metrics.filter {
+            let its = facts.clone().describe(self.connection, policy, free.take()).attributes.into_vec();
+            if !filter.lets_through(&its, self.resource) {
+                (is_counted, is_span, is_edge, is_kept) = (false, false, false, false);
+            }
+            free.give_back(its);
         }
         let is_certain = is_kept && self.context.paired == Paired::Alone;
         let own = is_certain.then_some((self.context.trace_id, self.context.span_id));

@@ -1,11 +1,11 @@
 //! What Beyla's dashboards ask for: the older names of metrics (only those of remote calls differ: HTTP's are the same), and
 //! on each series what says of whom it is, which else stands in the resource only.
 
-use super::{rpc, semconv};
+use super::{rpc, select::Select, semconv};
 use crate::{
     config::Naming,
     model::{
-        metric::{Metric, Points},
+        metric::Metric,
         span::{Attribute, Resource, Value},
     },
 };
@@ -47,13 +47,14 @@ const OWNERS: [(&str, &str); 6] = [
 
 /// The metrics under the names that are asked for.
 #[must_use]
-pub(crate) fn named(mut metrics: Vec<Metric>, naming: Naming) -> Vec<Metric> {
+pub(crate) fn named(mut metrics: Vec<Metric>, naming: Naming, select: &Select) -> Vec<Metric> {
     if naming == Naming::Semconv {
         return metrics;
     }
     for metric in &mut metrics {
-        let identity = identity(&metric.resource);
-        attributes_of(&mut metric.points).for_each(|attributes| attributes.extend_from_slice(&identity));
+        let mut identity = identity(&metric.resource);
+        select.leave_out(metric.name, &mut identity, |_| true);
+        metric.points.attributes_mut().for_each(|attributes| attributes.extend_from_slice(&identity));
     }
     let mut out = Vec::with_capacity(metrics.len());
     for metric in metrics {
@@ -66,9 +67,31 @@ pub(crate) fn named(mut metrics: Vec<Metric>, naming: Naming) -> Vec<Metric> {
     out
 }
 
+/// Puts attributes of their resources on metrics.
+pub(crate) fn add_of_resource(metrics: &mut [Metric], keys: &[&'static str]) {
+    for metric in metrics {
+        let find = |key: &&'static str| {
+            let (_, value) = metric.resource.attributes.iter().find(|(its, _)| same_key(its, key))?;
+            Some(Attribute { key, value: value.clone() })
+        };
+        let of_resource: Vec<Attribute> = keys.iter().filter_map(find).collect();
+        for attributes in metric.points.attributes_mut() {
+            let new = of_resource.iter().filter(|new| attributes.iter().all(|its| !same_key(its.key, new.key)));
+            let new: Vec<Attribute> = new.cloned().collect();
+            attributes.extend(new);
+        }
+    }
+}
+
+/// Whether two names are one, be they written with dots or with underscores.
+pub(super) fn same_key(one: &str, other: &str) -> bool {
+    let plain = |byte: u8| if byte == b'.' { b'_' } else { byte };
+    one.len() == other.len() && one.bytes().map(plain).eq(other.bytes().map(plain))
+}
+
 fn renamed(metric: &Metric, name: &'static str) -> Metric {
     let mut metric = Metric { name, ..metric.clone() };
-    for attribute in attributes_of(&mut metric.points).flatten() {
+    for attribute in metric.points.attributes_mut().flatten() {
         match attribute.key {
             semconv::RPC_SYSTEM_NAME => attribute.key = "rpc.system",
             semconv::RPC_STATUS_CODE => {
@@ -82,17 +105,6 @@ fn renamed(metric: &Metric, name: &'static str) -> Metric {
         }
     }
     metric
-}
-
-fn attributes_of(points: &mut Points) -> impl Iterator<Item = &mut Vec<Attribute>> {
-    let all: Vec<_> = match points {
-        Points::Histogram(points) => points.iter_mut().map(|point| &mut point.attributes).collect(),
-        Points::ExponentialHistogram(points) => points.iter_mut().map(|point| &mut point.attributes).collect(),
-        Points::Counter(points) | Points::UpDownCounter(points) | Points::Gauge(points) => {
-            points.iter_mut().map(|point| &mut point.attributes).collect()
-        }
-    };
-    all.into_iter()
 }
 
 fn identity(resource: &Resource) -> Vec<Attribute> {
@@ -125,11 +137,11 @@ mod tests {
         ];
         let resource = Arc::new(Resource { attributes, service_name: "pay".into(), pid: ProcessId(1) });
         let point = NumberPoint { attributes: Vec::new(), start_unix_ns: 0, value: 1.0 };
-        let points = Points::UpDownCounter(vec![point]);
+        let points = crate::model::metric::Points::UpDownCounter(vec![point]);
         let metric = Metric { name: "http.server.active_requests", unit: "1", description: "", resource, points };
         for naming in [Naming::Beyla, Naming::Both] {
-            let mut named = named(vec![metric.clone()], naming);
-            let attributes: Vec<_> = attributes_of(&mut named[0].points).flatten().map(|it| it.clone()).collect();
+            let mut named = named(vec![metric.clone()], naming, &Select::default());
+            let attributes: Vec<_> = named[0].points.attributes_mut().flatten().map(|it| it.clone()).collect();
             let keys: Vec<_> = attributes.iter().map(|attribute| attribute.key).collect();
             assert_eq!(
                 keys,
@@ -144,6 +156,6 @@ mod tests {
             );
             assert_eq!((&attributes[4].value, &attributes[5].value), (&text("pay"), &Value::Static("Deployment")));
         }
-        assert_eq!(named(vec![metric.clone()], Naming::Semconv), [metric]);
+        assert_eq!(named(vec![metric.clone()], Naming::Semconv, &Select::default()), [metric]);
     }
 }

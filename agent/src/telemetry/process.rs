@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::semconv;
+use super::{select::Select, semconv};
 use crate::{
     model::{
         ids::ProcessId,
@@ -86,6 +86,17 @@ const METRICS: [(&str, &str, &str, Kind, Values); 9] = [
     }),
 ];
 
+/// Names of all of them.
+pub(super) const NAMES: [&str; METRICS.len()] = {
+    let mut names = [""; METRICS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = METRICS[at].0;
+        at += 1;
+    }
+    names
+};
+
 fn by_mode(values: [f64; 2], since: u64) -> Vec<Value3> {
     by_word(semconv::CPU_MODE, ["user", "system"], values, since)
 }
@@ -96,7 +107,7 @@ fn by_word(key: &'static str, words: [&'static str; 2], values: [f64; 2], since:
 
 /// The metrics of these processes. Several of one service instance are told apart by `process.pid`.
 #[must_use]
-pub(crate) fn metrics<'a>(samples: impl Iterator<Item = &'a ProcessSample>) -> Vec<Metric> {
+pub(crate) fn metrics<'a>(samples: impl Iterator<Item = &'a ProcessSample>, select: &Select) -> Vec<Metric> {
     let mut instances: Vec<(&Arc<Resource>, Vec<&ProcessSample>)> = Vec::new();
     let mut places = hashbrown::HashMap::new();
     for sample in samples {
@@ -122,6 +133,7 @@ pub(crate) fn metrics<'a>(samples: impl Iterator<Item = &'a ProcessSample>) -> V
                     })
                 })
                 .collect();
+            let points = select.leave_out_of_numbers(name, points);
             if !points.is_empty() {
                 out.push(Metric { name, unit, description, resource: Arc::clone(resource), points: kind(points) });
             }
@@ -164,7 +176,7 @@ mod tests {
             usage: Usage { disk_bytes: None, descriptors: None, ..sample(&resource, 3).usage },
             ..sample(&resource, 3)
         };
-        let metrics = metrics([sample(&resource, 2), unknown].iter());
+        let metrics = metrics([sample(&resource, 2), unknown].iter(), &Select::default());
         let shown: Vec<_> = metrics
             .iter()
             .map(|metric| {

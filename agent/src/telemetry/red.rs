@@ -22,7 +22,7 @@ use super::{
     verdicts::Verdicts,
 };
 use crate::{
-    config::Features,
+    config::{Features, Protocols},
     model::{
         exchange::Group,
         metric::{Bounds, Exemplar, Metric, NumberPoint, Points},
@@ -183,6 +183,12 @@ impl Family {
 pub(super) struct Shown<'a> {
     /// Groups of metrics.
     pub(super) features: Features,
+    /// Protocols whose requests are.
+    pub(super) protocols: Protocols,
+    /// What metrics of spans have of their resource besides.
+    pub(super) of_resource: &'static [&'static str],
+    /// Which attributes metrics have.
+    pub(super) select: &'a Select,
     /// Edges from the service to itself.
     pub(super) self_references: bool,
     /// Which traces were kept.
@@ -195,6 +201,8 @@ struct Series {
     /// Empty for the overflow series.
     labels: Box<[(&'static str, OwnedLabel)]>,
     overflow: bool,
+    /// Of which measures it is.
+    measures: [bool; MEASURES],
     start_unix_ns: u64,
     /// When its last exchange ended.
     updated_unix_ns: u64,
@@ -208,8 +216,18 @@ struct Series {
 impl Series {
     fn new(hash: u64, labels: Option<&Labels<'_>>, start_unix_ns: u64, duration: Histogram) -> Self {
         let owned = labels.into_iter().flatten().flatten().map(|(key, label)| (*key, label.own())).collect();
-        let (overflow, sizes, counts) = (labels.is_none(), [None, None], [0; 4]);
-        Self { hash, labels: owned, overflow, start_unix_ns, updated_unix_ns: start_unix_ns, duration, sizes, counts }
+        let (overflow, sizes, counts, measures) = (labels.is_none(), [None, None], [0; 4], [false; MEASURES]);
+        Self {
+            hash,
+            labels: owned,
+            overflow,
+            measures,
+            start_unix_ns,
+            updated_unix_ns: start_unix_ns,
+            duration,
+            sizes,
+            counts,
+        }
     }
 
     fn is(&self, labels: &Labels<'_>) -> bool {
@@ -228,13 +246,20 @@ impl Series {
     ) {
         let (exemplar, at_unix_ns) = (sample.exemplar.as_ref(), sample.end_unix_ns);
         let [duration, sizes @ ..] = measures;
+        self.measures.iter_mut().zip(measures).for_each(|(of_it, is)| *of_it |= is);
         self.updated_unix_ns = self.updated_unix_ns.max(at_unix_ns);
         if duration {
             self.duration.record(sample.duration_s, at_unix_ns, exemplar, verdicts);
         }
         let bytes = sample.body_bytes.map(Option::unwrap_or_default);
         let is_failure = sample.is_call && sample.is_failed;
-        let more = [u64::from(sample.is_call), u64::from(is_failure), bytes[0], bytes[1]];
+        let of = |is: bool, more: u64| if is { more } else { 0 };
+        let more = [
+            of(duration, u64::from(sample.is_call)),
+            of(duration, u64::from(is_failure)),
+            of(sizes[0], bytes[0]),
+            of(sizes[1], bytes[1]),
+        ];
         self.counts.iter_mut().zip(more).for_each(|(count, more)| *count = count.saturating_add(more));
         let measures = [Measure::RequestSize, Measure::ResponseSize];
         let body_bytes = sample.body_bytes.into_iter().zip(sizes);
@@ -266,6 +291,25 @@ impl Series {
         let other = graph::keys(role.other());
         let namespace = graph::find(resource, semconv::SERVICE_NAMESPACE);
         of(other.name) == Some(Label::Str(&resource.service_name)) && of(other.namespace) == namespace.map(Label::Str)
+    }
+
+    /// The protocol of an exchange; edges and spans are of all.
+    fn protocol(&self, family: Family) -> Protocols {
+        let system = |key: &str| {
+            let found = self.labels.iter().find(|(its, _)| *its == key);
+            match found.map(|(_, label)| label.borrow()) {
+                Some(Label::Str(system)) => Protocols::of_system(system),
+                // What is in the overflow is of all systems.
+                _ => Protocols::ALL,
+            }
+        };
+        match family {
+            Family::Exchange(Group::Http, _) => Protocols::HTTP,
+            Family::Exchange(Group::Rpc, _) => Protocols::CALLS,
+            Family::Exchange(Group::Db, _) => system(semconv::DB_SYSTEM_NAME),
+            Family::Exchange(Group::Messaging, _) => system(semconv::MESSAGING_SYSTEM),
+            Family::Edge(_) | Family::Span => Protocols::ALL,
+        }
     }
 
     /// In the order of [`Measure::HISTOGRAMS`].
@@ -406,17 +450,24 @@ impl Red {
             let mut points = <[Collected; 3]>::default();
             let mut counters = <[Vec<NumberPoint>; 4]>::default();
             let is_used = !table.series.is_empty() || table.overflow.is_some();
-            let common = if is_used { graph::common_attributes(family, resource) } else { Vec::new() };
+            let common =
+                if is_used { graph::common_attributes(family, resource, shown.of_resource) } else { Vec::new() };
             let overflow = table.overflow.iter_mut().map(|series| &mut **series);
             for series in table.series.iter_mut().chain(overflow) {
                 if !shown.self_references && series.is_self_reference(family, resource) {
                     continue;
                 }
+                if !shown.protocols.is_all() && !shown.protocols.has(series.protocol(family)) {
+                    continue;
+                }
                 let start_unix_ns = series.start_unix_ns.min(now_unix_ns);
                 let (attributes, updated_unix_ns) = (series.attributes(&common), series.updated_unix_ns);
                 // An edge is counted at one of its ends.
-                if !matches!(family, Family::Exchange(..)) && series.counts[0] > 0 {
-                    for (points, count) in counters.iter_mut().zip(series.counts) {
+                let [duration, requests, responses] = series.measures;
+                let is_counted = !matches!(family, Family::Exchange(..)) && (series.counts[0] > 0 || !duration);
+                if is_counted {
+                    let of = [duration, duration, requests, responses];
+                    for ((points, count), _) in counters.iter_mut().zip(series.counts).zip(of).filter(|(_, is)| *is) {
                         let attributes = attributes.clone();
                         points.push(NumberPoint { attributes, start_unix_ns, value: count as f64 });
                     }
@@ -440,7 +491,14 @@ impl Red {
                 let mut points = points;
                 while let Some(it) = wanted.next() {
                     let its_own = if wanted.peek().is_some() { points.clone() } else { points.take() };
-                    let Some(points) = its_own else { break };
+                    let Some(mut points) = its_own else { break };
+                    if !common.is_empty() && shown.select.is_of(it.name) {
+                        // All have these alike.
+                        let is_common = |key: &str| common.iter().any(|attribute| attribute.key == key);
+                        for attributes in points.attributes_mut() {
+                            shown.select.leave_out(it.name, attributes, is_common);
+                        }
+                    }
                     let (name, unit, description) = (it.name, it.unit, it.description);
                     out.push(Metric { name, unit, description, resource: Arc::clone(resource), points });
                 }
@@ -517,7 +575,9 @@ mod tests {
     const RPC_CLIENT: Family = Family::Exchange(Group::Rpc, Role::Client);
 
     fn shown(verdicts: &Verdicts) -> Shown<'_> {
-        Shown { features: Features::RED.with(Features::SIZES), self_references: false, verdicts }
+        static ALL: std::sync::LazyLock<Select> = std::sync::LazyLock::new(Select::default);
+        let (features, protocols) = (Features::RED.with(Features::SIZES), Protocols::ALL);
+        Shown { features, protocols, of_resource: &[], select: &ALL, self_references: false, verdicts }
     }
 
     fn resource() -> Arc<Resource> {

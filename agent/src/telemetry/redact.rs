@@ -5,7 +5,14 @@
 //! holds pairs (a URL, JSON) goes as a whole if one of its keys looks like a secret; so does a piece without `=`. What stands
 //! between `//` and `@` (`//user:password@host/`) goes wherever a URL can be.
 
+mod pii;
+
 use std::borrow::Cow;
+
+use compact_str::CompactString;
+
+use self::pii::Pii;
+use crate::config::PersonalData;
 
 /// What stands in place of a secret, as the semantic conventions have it.
 pub(crate) const REDACTED: &str = "REDACTED";
@@ -61,6 +68,8 @@ pub struct Redactor {
     secrets: Vec<Box<[u8]>>,
     /// Bit `n` is set if an entry begins with the `n`th letter; bit 26: with a digit.
     first_letters: u32,
+    /// What goes by its form.
+    pii: Pii,
 }
 
 impl Default for Redactor {
@@ -80,22 +89,48 @@ impl Redactor {
             .filter(|secret| !secret.is_empty())
             .collect();
         let first_letters = secrets.iter().filter_map(|secret| secret.first()).fold(0, |bits, b| bits | letter_bit(*b));
-        Self { secrets, first_letters }
+        Self { secrets, first_letters, pii: Pii::default() }
+    }
+
+    /// The same, to which personal data of these categories is secret too, wherever it stands.
+    #[must_use]
+    pub(crate) fn with_personal_data(self, categories: &[PersonalData]) -> Self {
+        Self { pii: Pii::of(categories), ..self }
+    }
+
+    /// Other text, such as a statement or a header's value, free of personal data.
+    #[must_use]
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.pii.clean(text)
+    }
+
+    /// The same of a text of one's own.
+    #[must_use]
+    pub(crate) fn owned(&self, text: CompactString) -> CompactString {
+        match self.text(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(text) => text.into(),
+        }
     }
 
     /// A query string (without its `?`), free of secrets.
     #[must_use]
     pub fn query<'a>(&self, query: &'a str) -> Cow<'a, str> {
-        then(user_info(query), |query| self.pairs(query, |byte| matches!(byte, b'&' | b';' | b'?' | b'#'), true))
+        let known =
+            then(user_info(query), |query| self.pairs(query, |byte| matches!(byte, b'&' | b';' | b'?' | b'#'), true));
+        then(known, |query| self.pii.clean(query))
     }
 
     /// A path, with the values of its parameters (`/a;jsessionid=1/b`) free of secrets.
     #[must_use]
     pub fn path<'a>(&self, path: &'a str) -> Cow<'a, str> {
         if memchr::memchr3(b'=', b';', b'@', path.as_bytes()).is_none() {
-            return Cow::Borrowed(path);
+            return self.pii.clean(path);
         }
-        then(user_info(path), |path| self.pairs(path, |byte| matches!(byte, b'/' | b';' | b'&' | b'?' | b'#'), false))
+        let known = then(user_info(path), |path| {
+            self.pairs(path, |byte| matches!(byte, b'/' | b';' | b'&' | b'?' | b'#'), false)
+        });
+        then(known, |path| self.pii.clean(path))
     }
 
     /// `bare`: pieces without `=` go as well if they look like secrets.

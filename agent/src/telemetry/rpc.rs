@@ -48,6 +48,7 @@ pub(super) fn grpc_number(name: &str) -> Option<i64> {
 const CONNECT: &str = "connectrpc";
 
 /// What both the span and the metrics need to know of a call.
+#[derive(Clone)]
 pub(super) struct Facts {
     rpc: Box<Rpc>,
     role: Role,

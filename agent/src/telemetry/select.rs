@@ -7,10 +7,13 @@
 use smallvec::SmallVec;
 
 use super::{
-    instruments,
+    instruments, process,
     red::{Family, Labels},
 };
-use crate::config::{Glob, GlobError, InclusionLists};
+use crate::{
+    config::{Glob, GlobError, InclusionLists},
+    model::{metric::NumberPoint, span::Attribute},
+};
 
 /// Suffixes that Prometheus's names have and OpenTelemetry's have not, in the order in which they are taken off.
 const SUFFIXES: [&str; 6] = ["_bucket", "_count", "_sum", "_total", "_seconds", "_bytes"];
@@ -49,22 +52,71 @@ impl Select {
                 new.no_span_has = lists.exclude;
                 continue;
             }
-            let mut name = as_prometheus(name);
-            for suffix in SUFFIXES {
-                if let Some(rest) = name.strip_suffix(suffix) {
-                    name.truncate(rest.len());
-                }
-            }
-            by_name.push((name, lists));
+            by_name.push((plain(name), lists));
         }
         by_name.sort_by(|(a, _), (b, _)| a.cmp(b));
         new.metrics = by_name.into_iter().map(|(name, lists)| Ok((name.parse()?, lists))).collect::<Result<_, _>>()?;
         Ok(new)
     }
 
+    /// Whether anything is said of a metric.
+    pub(crate) fn is_of(&self, metric: &str) -> bool {
+        !self.metrics.is_empty() && {
+            let metric = plain(metric);
+            self.metrics.iter().any(|(glob, _)| glob.is_match(&metric))
+        }
+    }
+
+    /// Takes out of attributes that all of a metric's points have alike what that has not.
+    pub(super) fn leave_out(&self, metric: &str, attributes: &mut Vec<Attribute>, is_alike: impl Fn(&str) -> bool) {
+        if self.is_of(metric) {
+            attributes.retain(|attribute| !is_alike(attribute.key) || self.keeps(metric, attribute.key));
+        }
+    }
+
+    /// Takes out of numbers what their metric has not, and adds up what does not differ any more.
+    pub(super) fn leave_out_of_numbers(&self, metric: &str, points: Vec<NumberPoint>) -> Vec<NumberPoint> {
+        if !self.is_of(metric) {
+            return points;
+        }
+        let mut out: Vec<NumberPoint> = Vec::with_capacity(points.len());
+        for mut point in points {
+            point.attributes.retain(|attribute| self.keeps(metric, attribute.key));
+            match out.iter_mut().find(|other| other.attributes == point.attributes) {
+                Some(other) => {
+                    other.value += point.value;
+                    other.start_unix_ns = other.start_unix_ns.min(point.start_unix_ns);
+                }
+                None => out.push(point),
+            }
+        }
+        out
+    }
+
+    /// What is said of metrics that there are not, and of attributes that no metric has.
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        let known: Vec<String> = known_metrics().map(plain).collect();
+        for (pattern, Lists { include, exclude }) in &self.metrics {
+            let of_it: Vec<&String> = known.iter().filter(|name| pattern.is_match(name)).collect();
+            if of_it.is_empty() {
+                out.push(format!("attributes.select: there is no metric `{}` here", pattern.as_str()));
+                continue;
+            }
+            for glob in include.iter().chain(exclude) {
+                let is_known = KNOWN_ATTRIBUTES.iter().any(|key| glob.is_match(&as_prometheus(key)));
+                if !is_known {
+                    let (metric, attribute) = (pattern.as_str(), glob.as_str());
+                    out.push(format!("attributes.select.{metric}: no metric here has the attribute `{attribute}`"));
+                }
+            }
+        }
+        out
+    }
+
     /// Whether a metric has an attribute.
     fn keeps(&self, metric: &str, key: &str) -> bool {
-        let (metric, key) = (as_prometheus(metric), as_prometheus(key));
+        let (metric, key) = (plain(metric), as_prometheus(key));
         let mut is_kept = true;
         let lists = self.metrics.iter().filter(|(pattern, _)| pattern.is_match(&metric));
         for (place, (_, Lists { include, exclude })) in lists.enumerate() {
@@ -90,6 +142,90 @@ impl Select {
     }
 }
 
+/// Names of all metrics of what is watched.
+fn known_metrics() -> impl Iterator<Item = &'static str> {
+    let of_requests = instruments::INSTRUMENTS.iter().map(|instrument| instrument.name);
+    of_requests.chain(process::NAMES).chain(["traces_target_info", "traces_host_info"])
+}
+
+/// Attributes that metrics can have.
+const KNOWN_ATTRIBUTES: &[&str] = &[
+    "http.request.method",
+    "http.response.status_code",
+    "http.route",
+    "url.scheme",
+    "network.protocol.version",
+    "server.address",
+    "server.port",
+    "error.type",
+    "rpc.system.name",
+    "rpc.system",
+    "rpc.method",
+    "rpc.status_code",
+    "rpc.grpc.status_code",
+    "db.system.name",
+    "db.namespace",
+    "db.collection.name",
+    "db.operation.name",
+    "db.query.summary",
+    "db.response.status_code",
+    "messaging.system",
+    "messaging.operation.name",
+    "messaging.operation.type",
+    "messaging.destination.name",
+    "messaging.consumer.group.name",
+    "span.name",
+    "span.kind",
+    "status.code",
+    "source",
+    "client",
+    "server",
+    "client_service_namespace",
+    "server_service_namespace",
+    "client_k8s_namespace_name",
+    "server_k8s_namespace_name",
+    "client_k8s_cluster_name",
+    "server_k8s_cluster_name",
+    "connection_type",
+    "cpu.mode",
+    "disk.io.direction",
+    "network.io.direction",
+    "process.pid",
+    "service.name",
+    "service.namespace",
+    "service.version",
+    "telemetry.sdk.language",
+    "deployment.environment.name",
+    "cloud.region",
+    "cloud.availability_zone",
+    "k8s.cluster.name",
+    "k8s.namespace.name",
+    "k8s.node.name",
+    "k8s.pod.name",
+    "k8s.pod.uid",
+    "k8s.pod.start_time",
+    "k8s.container.name",
+    "k8s.deployment.name",
+    "k8s.replicaset.name",
+    "k8s.statefulset.name",
+    "k8s.daemonset.name",
+    "k8s.job.name",
+    "k8s.cronjob.name",
+    "k8s.owner.name",
+    "k8s.kind",
+];
+
+/// A metric's name as Prometheus writes it, without what that adds.
+fn plain(name: &str) -> String {
+    let mut name = as_prometheus(name);
+    for suffix in SUFFIXES {
+        if let Some(rest) = name.strip_suffix(suffix) {
+            name.truncate(rest.len());
+        }
+    }
+    name
+}
+
 fn as_prometheus(name: &str) -> String {
     name.replace('.', "_")
 }
@@ -107,11 +243,16 @@ pub(super) struct Selected {
 impl Selected {
     pub(super) fn new(select: Select) -> Self {
         let is_matched = |family: Family| {
-            let names = instruments::names(family);
-            names.iter().any(|name| select.metrics.iter().any(|(glob, _)| glob.is_match(&as_prometheus(name))))
+            let mut names = (0..MEASURES).flat_map(|place| instruments::names(family, place));
+            names.any(|name| select.is_of(name))
         };
         let families = Family::all().map(|family| is_matched(family).then(Vec::new)).collect();
         Self { select, families }
+    }
+
+    /// Which attributes metrics have.
+    pub(super) fn select(&self) -> &Select {
+        &self.select
     }
 
     /// The labels that a family's measures have, and which measures have these; `None`: all have all.
@@ -128,7 +269,11 @@ impl Selected {
             let keeps = match known.iter().find(|(its, _)| its == key) {
                 Some((_, keeps)) => *keeps,
                 None => {
-                    let keeps = instruments::names(family).map(|name| name.is_empty() || select.keeps(name, key));
+                    // What is counted in one series has what any of it keeps.
+                    let keeps = std::array::from_fn(|place| {
+                        let mut names = instruments::names(family, place).peekable();
+                        names.peek().is_none() || names.any(|name| select.keeps(name, key))
+                    });
                     known.push((key, keeps));
                     keeps
                 }
@@ -156,6 +301,7 @@ impl Selected {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::span::Value;
 
     fn select(lists: &[(&str, &[&str], &[&str])]) -> Select {
         let globs = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
@@ -194,6 +340,44 @@ mod tests {
         };
         assert_eq!(keeps("http.server.request.duration"), ["http.request.method", "http.route"]);
         assert_eq!(keeps("rpc.server.call.duration"), ["http.request.method"]);
+    }
+
+    #[test]
+    fn what_does_not_differ_any_more_is_added_up_and_what_there_is_not_is_told() {
+        let select = select(&[
+            ("process_*", &[], &["cpu.mode"]),
+            ("http_sever_*", &[], &["x"]),
+            ("rpc_*", &["rpc.method", "x.y"], &[]),
+        ]);
+        let point = |mode: &'static str, value| NumberPoint {
+            attributes: vec![
+                Attribute { key: "cpu.mode", value: Value::Static(mode) },
+                Attribute { key: "process.pid", value: Value::Int(1) },
+            ],
+            start_unix_ns: 5,
+            value,
+        };
+        let points = select.leave_out_of_numbers("process.cpu.time", vec![point("user", 2.0), point("system", 1.0)]);
+        let shown: Vec<_> = points.iter().map(|point| (point.attributes.len(), point.value)).collect();
+        assert_eq!(shown, [(1, 3.0)]);
+        assert_eq!(select.leave_out_of_numbers("db.x", vec![point("user", 2.0)]).len(), 1);
+        assert_eq!(
+            select.doubts(),
+            [
+                "attributes.select: there is no metric `http_sever_*` here",
+                "attributes.select.rpc_*: no metric here has the attribute `x_y`"
+            ]
+        );
+        for name in [
+            "traces_service_graph_request_total",
+            "traces_spanmetrics_latency",
+            "process_cpu_time_seconds_total",
+            "http.*",
+        ] {
+            let lists = InclusionLists { exclude: vec!["server.*".parse().unwrap()], ..InclusionLists::default() };
+            let select = Select::new([(name, &lists)].into_iter()).unwrap();
+            assert_eq!(select.doubts(), [""; 0], "{name}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which groups of metrics are kept of a service, and which of them each reader is given.
 
-use crate::config::Features;
+use crate::config::{Features, Protocols};
 
 /// Who reads metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ impl Reader {
 pub(crate) struct Wanted {
     /// Its own list of features; `None`: those that are common to all.
     pub(crate) own: Option<Features>,
+    /// Protocols whose metrics there are.
+    pub(crate) protocols: Protocols,
+    /// What metrics of spans have of their resource, besides what they have anyway.
+    pub(crate) of_resource: &'static [&'static str],
     /// Whether the service graph has services that ask themselves.
     pub(crate) self_references: bool,
 }
@@ -42,7 +46,7 @@ pub(crate) struct Readers {
 
 impl Default for Readers {
     fn default() -> Self {
-        let wanted = Wanted { own: None, self_references: false };
+        let wanted = Wanted { own: None, protocols: Protocols::ALL, of_resource: &[], self_references: false };
         Self { common: Features::RED.with(Features::SIZES), each: [wanted; 3], has_store: false }
     }
 }
@@ -65,13 +69,24 @@ impl Readers {
         }
     }
 
+    /// Protocols that any reader is given.
+    pub(super) fn protocols(&self) -> Protocols {
+        if self.has_store {
+            return Protocols::ALL;
+        }
+        let [first, second, third] = self.each;
+        first.protocols.with(second.protocols).with(third.protocols)
+    }
+
     pub(super) fn wanted(&self, reader: Reader) -> Wanted {
         let [otlp, prometheus, console] = self.each;
         match reader {
             Reader::Otlp => otlp,
             Reader::Prometheus => prometheus,
             Reader::Console => console,
-            Reader::Store => Wanted { own: Some(Features::RED), self_references: false },
+            Reader::Store => {
+                Wanted { own: Some(Features::RED), protocols: Protocols::ALL, of_resource: &[], self_references: false }
+            }
         }
     }
 }

@@ -290,6 +290,11 @@ impl Tracer {
         self.sampling.set(sampler, has_several);
     }
 
+    /// Of what samplers keep, this share is kept from now on.
+    pub(crate) fn set_bound(&mut self, share: f64) {
+        self.sampling.set_bound(share);
+    }
+
     /// Requests that are open.
     #[must_use]
     #[cfg(test)]

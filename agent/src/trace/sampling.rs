@@ -131,6 +131,8 @@ pub(super) struct HeadSampling {
     rates: FxHashMap<CompactString, Rate>,
     decided: FxHashMap<TraceId, Decision>,
     decided_order: VecDeque<TraceId>,
+    /// Of what samplers keep, this is kept: the agent is near its bounds where it is not all.
+    bound: Threshold,
 }
 
 impl HeadSampling {
@@ -141,7 +143,13 @@ impl HeadSampling {
             rates: FxHashMap::default(),
             decided: FxHashMap::default(),
             decided_order: VecDeque::new(),
+            bound: Threshold::ALWAYS,
         }
+    }
+
+    /// Of what samplers keep, this share is kept from now on. What was decided about traces before holds.
+    pub(super) fn set_bound(&mut self, share: f64) {
+        self.bound = if share >= 1.0 { Threshold::ALWAYS } else { Threshold::of_share(share) };
     }
 
     /// Takes up another sampler. What was decided about traces holds.
@@ -171,13 +179,20 @@ impl HeadSampling {
         if is_shared && let Some(decision) = decided.get(&trace_id) {
             return *decision;
         }
-        let decision = sampler.decide(remote, trace_id, &mut |rate| {
+        let bound = self.bound;
+        let mut decision = sampler.decide(remote, trace_id, &mut |rate| {
             let service = if rates.len() < SERVICES_MAX || rates.contains_key(service) { service } else { "" };
             match rates.get_mut(service) {
                 Some(known) => known.share_for(rate, at_ns),
                 None => rates.entry(service.into()).or_insert(Rate::new(at_ns)).share_for(rate, at_ns),
             }
         });
+        if bound != Threshold::ALWAYS {
+            let randomness =
+                remote.and_then(|remote| remote.sampled.randomness).unwrap_or_else(|| randomness(trace_id));
+            decision.is_kept &= bound.keeps(randomness);
+            decision.sampled.threshold = decision.sampled.threshold.map(|threshold| threshold.max(bound));
+        }
         if is_shared {
             self.remember(trace_id, decision);
         }

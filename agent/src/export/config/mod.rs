@@ -50,11 +50,13 @@ pub struct PrometheusConfig {
     pub ttl: Duration,
     /// Whether metrics of requests are among them; what the agent says of itself always is.
     pub has_requests: bool,
+    /// Whether buckets name spans.
+    pub has_exemplars: bool,
 }
 
 impl Default for PrometheusConfig {
     fn default() -> Self {
-        Self { path: "/metrics".to_owned(), ttl: Duration::from_secs(600), has_requests: true }
+        Self { path: "/metrics".to_owned(), ttl: Duration::from_secs(600), has_requests: true, has_exemplars: true }
     }
 }
 

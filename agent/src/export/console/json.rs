@@ -102,6 +102,9 @@ impl<'a, F: Fn() -> I, I: Iterator<Item = (&'a str, &'a Value)>> Serialize for F
                 Value::Int(value) => object.serialize_entry(key, value)?,
                 Value::Double(value) => object.serialize_entry(key, value)?,
                 Value::Bool(value) => object.serialize_entry(key, value)?,
+                Value::List(texts) => {
+                    object.serialize_entry(key, &texts.iter().map(|text| text.as_str()).collect::<Vec<_>>())?;
+                }
             }
         }
         object.end()

@@ -144,6 +144,7 @@ fn shown(value: &Value) -> String {
         Value::Int(value) => value.to_string(),
         Value::Double(value) => value.to_string(),
         Value::Bool(value) => value.to_string(),
+        Value::List(texts) => texts.join(","),
     }
 }
 

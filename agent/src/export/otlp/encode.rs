@@ -4,8 +4,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use compact_str::CompactString;
 use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
+    common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, any_value},
     resource::v1::Resource as ResourceProto,
 };
 use prost::{
@@ -174,7 +175,21 @@ fn attribute(field: u8, key: &str, value: &Value, out: &mut Room<'_>) {
             out.varint(value.cast_unsigned());
         }
         Value::Double(value) => out.fixed64(4, value.to_bits()),
+        Value::List(texts) => {
+            out.byte(tag(5, LEN));
+            out.varint(list_len(texts) as u64);
+            for text in texts.iter() {
+                out.byte(tag(1, LEN));
+                out.varint(field_len(text.len()) as u64);
+                out.text(1, text.as_bytes());
+            }
+        }
     }
+}
+
+/// Length of an `ArrayValue` of strings.
+fn list_len(texts: &[CompactString]) -> usize {
+    texts.iter().map(|text| field_len(field_len(text.len()))).sum()
 }
 
 fn text_of(value: &Value) -> Option<&str> {
@@ -182,7 +197,7 @@ fn text_of(value: &Value) -> Option<&str> {
         Value::Str(text) => Some(text),
         Value::Shared(text) => Some(text),
         Value::Static(text) => Some(text),
-        Value::Int(_) | Value::Double(_) | Value::Bool(_) => None,
+        Value::Int(_) | Value::Double(_) | Value::Bool(_) | Value::List(_) => None,
     }
 }
 
@@ -191,6 +206,7 @@ fn number_len(value: &Value) -> usize {
     match value {
         Value::Int(value) => 1 + varint_len(value.cast_unsigned()),
         Value::Double(_) => 1 + 8,
+        Value::List(texts) => field_len(list_len(texts)),
         Value::Bool(_) | Value::Str(_) | Value::Shared(_) | Value::Static(_) => 2,
     }
 }
@@ -378,6 +394,10 @@ fn key_value(key: &str, value: &Value) -> KeyValue {
         Value::Int(value) => any_value::Value::IntValue(*value),
         Value::Double(value) => any_value::Value::DoubleValue(*value),
         Value::Bool(value) => any_value::Value::BoolValue(*value),
+        Value::List(texts) => {
+            let of = |text: &CompactString| AnyValue { value: Some(any_value::Value::StringValue(text.to_string())) };
+            any_value::Value::ArrayValue(ArrayValue { values: texts.iter().map(of).collect() })
+        }
     };
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
@@ -388,8 +408,6 @@ mod tests {
         collector::trace::v1::ExportTraceServiceRequest,
         trace::v1::{ResourceSpans, Span as SpanProto, Status as StatusProto, span::Link as LinkProto},
     };
-
-    use compact_str::CompactString;
 
     use super::*;
     use crate::{

@@ -44,7 +44,7 @@ pub(super) async fn run(work: Work) {
     let mut requests = JoinSet::new();
     let spool = match spool {
         None => None,
-        Some((at, to, opened)) => match Spool::open(at, &to, Arc::clone(&queue)).await {
+        Some((at, to, opened)) => match Spool::open(at.clone(), &to, Arc::clone(&queue)).await {
             Ok(spool) => {
                 let _is_the_first = opened.set(spool).is_ok();
                 for _ in 0..config.max_in_flight.max(1) {
@@ -53,7 +53,10 @@ pub(super) async fn run(work: Work) {
                 Some(opened)
             }
             Err(error) => {
-                tracing::warn!(%error, "the spool cannot be used; what the receiver does not take stays in memory");
+                tracing::warn!(
+                    %error, folder = %at.dir.display(),
+                    "the spool (export.spool.dir) cannot be used; what the receiver does not take stays in memory"
+                );
                 None
             }
         },

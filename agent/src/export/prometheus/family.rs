@@ -175,6 +175,7 @@ fn shown(value: &Value) -> Cow<'_, str> {
         Value::Double(value) => Cow::Owned(value.to_string()),
         Value::Bool(true) => Cow::Borrowed("true"),
         Value::Bool(false) => Cow::Borrowed("false"),
+        Value::List(texts) => Cow::Owned(texts.join(",")),
     }
 }
 

@@ -6,7 +6,7 @@ mod pages;
 mod protobuf;
 mod text;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -17,12 +17,13 @@ use axum::{
 };
 
 use self::{format::Format, pages::MetricsPage};
-use super::MetricSource;
+use super::{MetricSource, config::PrometheusConfig};
 use crate::model::metric::Metric;
 
-/// The page at `path`, without series that have had no new value for `ttl`.
-pub(super) fn routes(path: &str, sources: Vec<Arc<dyn MetricSource>>, ttl: Duration) -> Router {
-    let metrics = Arc::new(MetricsPage::new(sources, ttl));
+/// The page at its path, without series that have had no new value for `ttl`.
+pub(super) fn routes(config: &PrometheusConfig, sources: Vec<Arc<dyn MetricSource>>) -> Router {
+    let PrometheusConfig { path, ttl, has_requests: _, has_exemplars } = config;
+    let metrics = Arc::new(MetricsPage::new(sources, *ttl, *has_exemplars));
     let answer = move |headers: HeaderMap| {
         let metrics = Arc::clone(&metrics);
         let format = accepted(&headers);

@@ -21,6 +21,7 @@ const READ_MAX: usize = 16 << 20;
 pub(super) struct MetricsPage {
     sources: Arc<[Arc<dyn MetricSource>]>,
     ttl: Duration,
+    has_exemplars: bool,
     made: Mutex<Made>,
 }
 
@@ -28,8 +29,8 @@ pub(super) struct MetricsPage {
 type Made = Vec<(Format, Instant, Weak<Vec<u8>>)>;
 
 impl MetricsPage {
-    pub(super) fn new(sources: Vec<Arc<dyn MetricSource>>, ttl: Duration) -> Self {
-        Self { sources: sources.into(), ttl, made: Mutex::default() }
+    pub(super) fn new(sources: Vec<Arc<dyn MetricSource>>, ttl: Duration, has_exemplars: bool) -> Self {
+        Self { sources: sources.into(), ttl, has_exemplars, made: Mutex::default() }
     }
 
     /// The page as of now, or a little later; `None` if a source failed.
@@ -46,13 +47,17 @@ impl MetricsPage {
             return Some(Bytes::from_owner(Held(page)));
         }
         let since = Instant::now();
-        let (sources, ttl) = (Arc::clone(&self.sources), self.ttl);
+        let (sources, ttl, has_exemplars) = (Arc::clone(&self.sources), self.ttl, self.has_exemplars);
         // Sources may have to wait for the pipeline, and large pages take a while.
         let write = move || {
             if format == Format::Protobuf {
                 keep_native_histograms(&sources);
             }
-            page(&collect_updated(&sources, ttl).1, format)
+            let (_, mut metrics) = collect_updated(&sources, ttl);
+            if !has_exemplars {
+                metrics.iter_mut().for_each(|metric| metric.points.clear_exemplars());
+            }
+            page(&metrics, format)
         };
         let page = Arc::new(tokio::task::spawn_blocking(write).await.ok()?);
         made.push((format, since, Arc::downgrade(&page)));

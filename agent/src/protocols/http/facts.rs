@@ -6,6 +6,7 @@ use super::{Field, context::Carried};
 use crate::{
     model::{
         exchange::{Http, Operation, Rpc},
+        headers::{self, VALUE_MAX, VALUES_MAX, Values},
         propagation::Propagation,
         trace_context::{TraceParent, add_trace_state},
     },
@@ -35,6 +36,8 @@ pub(crate) struct HeaderFacts {
     carried: Carried,
     /// The context that counts, once that is settled.
     parent: Option<TraceParent>,
+    /// Values of fields that the configuration asks for.
+    captured: Option<Box<Values>>,
 }
 
 impl HeaderFacts {
@@ -61,7 +64,33 @@ impl HeaderFacts {
             Field::GrpcOther => self.grpc_field = true,
             Field::ConnectProtocolVersion => self.connects = true,
             Field::ConnectTimeoutMs => self.timeout_ns = grpc::parse_connect_timeout(value),
+            Field::Wanted(number) => self.capture(number, value),
             _ => {}
+        }
+    }
+
+    /// Takes a line of HTTP/1 if the configuration asks for its field.
+    #[cold]
+    pub(crate) fn take_wanted(&mut self, line: &[u8]) {
+        if let Some((number, value)) = headers::of_line(line) {
+            self.capture(number, value);
+        }
+    }
+
+    /// Takes a value of a field that the configuration asks for.
+    #[cold]
+    pub(crate) fn capture(&mut self, number: u8, value: &[u8]) {
+        let captured = self.captured.get_or_insert_default();
+        if captured.len() < VALUES_MAX {
+            captured.push((number, text(value, VALUE_MAX)));
+        }
+    }
+
+    /// What was captured of a response goes to its request.
+    #[inline]
+    pub(crate) fn give_captured(&self, http: &mut Http) {
+        if let Some(captured) = &self.captured {
+            http.headers.get_or_insert_default().response.clone_from(captured);
         }
     }
 
@@ -74,6 +103,9 @@ impl HeaderFacts {
     #[inline]
     pub(crate) fn settle(&mut self, http: &mut Http, propagation: &Propagation) {
         self.parent = std::mem::take(&mut self.carried).settle(http, propagation);
+        if let Some(captured) = self.captured.take() {
+            http.headers.get_or_insert_default().request = *captured;
+        }
     }
 
     /// The context that a request carries, once that is [settled](Self::settle).
@@ -84,7 +116,8 @@ impl HeaderFacts {
 
     /// Heap bytes held.
     pub(crate) fn heap(&self) -> usize {
-        self.carried.heap()
+        let captured = self.captured.iter().flat_map(|values| values.iter());
+        self.carried.heap() + captured.map(|(_, value)| size_of::<(u8, CompactString)>() + value.len()).sum::<usize>()
     }
 
     /// The call that a request certainly begins. `is_http2`: gRPC itself needs that.

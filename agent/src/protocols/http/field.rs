@@ -1,5 +1,7 @@
 //! Header fields that matter to exchanges over HTTP, by whatever version: the one table of their names.
 
+use crate::model::headers;
+
 /// A header field's name, as far as it matters here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Field {
@@ -36,6 +38,8 @@ pub(crate) enum Field {
     GrpcOther,
     ConnectProtocolVersion,
     ConnectTimeoutMs,
+    /// A name that the configuration asks for, by its number.
+    Wanted(u8),
     /// Any other name; neither it nor its values are kept.
     #[default]
     Other,
@@ -54,7 +58,7 @@ macro_rules! table {
                     $($name => Self::$field,)*
                     [b':', ..] => Self::OtherPseudo,
                     [b'g', b'r', b'p', b'c', b'-', ..] => Self::GrpcOther,
-                    _ => Self::Other,
+                    name => headers::find(name).map_or(Self::Other, Self::Wanted),
                 }
             }
 
@@ -63,7 +67,7 @@ macro_rules! table {
             const fn usual(self) -> &'static [u8] {
                 match self {
                     $(Self::$field => $usual,)*
-                    Self::OtherPseudo | Self::GrpcOther | Self::Other => b"",
+                    Self::OtherPseudo | Self::GrpcOther | Self::Wanted(_) | Self::Other => b"",
                 }
             }
         }
@@ -151,6 +155,13 @@ impl Field {
             }
             _ => (Self::Other, &[]),
         }
+    }
+
+    /// The number of a field with a name of its own whose values are kept, if the configuration asks for it too.
+    #[cold]
+    pub(crate) fn asked_as(self) -> Option<u8> {
+        let name = self.usual();
+        if name.is_empty() || !self.is_kept() { None } else { headers::find(name) }
     }
 
     /// Whether it says how a message of HTTP/1 is framed.

@@ -4,7 +4,7 @@ use memchr::{memchr, memrchr};
 
 use super::recognise::{self, MAX_METHOD};
 use crate::{
-    model::exchange::Http,
+    model::{exchange::Http, headers},
     protocols::{
         Recognition,
         grpc::parse_number,
@@ -206,6 +206,9 @@ impl Head for RequestHead {
     fn field(&mut self, line: &[u8]) {
         let (field, value) = Field::of_line(line);
         self.last = field;
+        if headers::any() {
+            self.facts.take_wanted(line);
+        }
         match field {
             Field::Other => {}
             Field::Host | Field::UserAgent | Field::TraceState => {
@@ -269,6 +272,9 @@ impl Head for ResponseHead {
     fn field(&mut self, line: &[u8]) {
         let (field, value) = Field::of_line(line);
         self.last = field;
+        if headers::any() {
+            self.facts.take_wanted(line);
+        }
         match field {
             Field::Other => {}
             _ if field.frames() => self.framing.take(field, value),

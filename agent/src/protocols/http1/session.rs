@@ -430,6 +430,7 @@ impl Http1 {
             asked = Asked::of(&open.http);
             open.http.status = Some(status);
             open.answer = Answer { media: facts.media, grpc_status: facts.grpc_status };
+            facts.give_captured(&mut open.http);
             open.http.headers_truncated |= cut;
             (open.first_byte_ns, open.response_tid) = (Some(first_byte_ns), began.thread.tid);
             // Where it is not known from its beginning on for what it is done.

@@ -4,7 +4,7 @@ use compact_str::CompactString;
 
 use super::hpack::{Decoded, identity};
 use crate::{
-    model::{exchange::Http, trace_context::TraceParent},
+    model::{exchange::Http, headers, trace_context::TraceParent},
     protocols::{
         grpc::parse_number,
         http::{Field, HeaderFacts, take_text, text},
@@ -100,9 +100,15 @@ impl Head {
     }
 
     fn add_known(&mut self, field: Field, value: &[u8], cut: bool) {
+        if headers::any()
+            && let Some(number) = field.asked_as()
+        {
+            self.facts.capture(number, value);
+        }
         let http = &mut self.http;
         match field {
             Field::Other => {}
+            Field::Wanted(number) => self.facts.capture(number, value),
             Field::Method => set(&mut http.method, value, cut),
             Field::Scheme => set(&mut http.scheme, value, cut),
             Field::Authority => set(&mut self.authority, value, cut),

@@ -176,6 +176,7 @@ impl Stream {
             self.status = head.http.status;
             self.status_unknown = head.http.status.is_none();
             self.answer.media = head.facts.media;
+            head.facts.give_captured(&mut self.request.http);
             // A call is over with its trailers, whatever came before.
             self.response_length = head.content_length.filter(|_| head.facts.media != Some(Media::Grpc));
             self.length_unknown = head.content_length.is_none()

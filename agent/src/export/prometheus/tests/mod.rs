@@ -6,7 +6,7 @@ mod text;
 use std::{
     net::SocketAddr,
     sync::{Mutex, mpsc},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::routing::get as get_page;
@@ -61,7 +61,7 @@ fn start(series: usize) -> (Runtime, Server, Arc<Source>, mpsc::Sender<()>) {
     let source = Arc::new(Source { asked: Mutex::new(0), may: Mutex::new(may), series });
     let sources: Vec<Arc<dyn MetricSource>> = vec![Arc::clone(&source) as _];
     let listen = "127.0.0.1:0".parse().unwrap();
-    let routes = routes("/metrics", sources, Duration::from_secs(300)).route("/healthz", get_page("ok\n"));
+    let routes = routes(&PrometheusConfig::default(), sources).route("/healthz", get_page("ok\n"));
     let server = Server::start(listen, runtime.handle(), routes).unwrap();
     (runtime, server, source, allow)
 }
@@ -195,8 +195,7 @@ fn ten_thousand_series_are_scraped_within_a_tenth_of_a_second() {
     let resources = (0..200).map(|number| testing::resource(&format!("service-{number}"), ProcessId(number)));
     let sources: Vec<Arc<dyn MetricSource>> = vec![Arc::new(Many(resources.collect()))];
     let listen = "127.0.0.1:0".parse().unwrap();
-    let server =
-        Server::start(listen, runtime.handle(), routes("/metrics", sources, Duration::from_secs(300))).unwrap();
+    let server = Server::start(listen, runtime.handle(), routes(&PrometheusConfig::default(), sources)).unwrap();
     runtime.block_on(async {
         for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
             let mut stream = TcpStream::connect(server.addr()).await.unwrap();

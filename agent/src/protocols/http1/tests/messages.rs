@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::{
+    headers,
     ids::{ProcessId, ThreadId},
     propagation::{Format, Propagation},
 };
@@ -351,6 +352,26 @@ fn contexts_are_read_in_the_formats_that_are_wanted() {
     assert_eq!(read(&[Format::B3Multi]), b3);
     assert_eq!(read(&[Format::Jaeger, Format::B3Multi, Format::B3]), b3, "`b3` goes on in the next line");
     assert_eq!(read(&[Format::Jaeger]).map(|(trace, _)| trace), Some(format!("{:032x}", 1)));
+}
+
+#[test]
+fn fields_that_are_asked_for_are_kept_of_either_message_and_bounded() {
+    let asked = headers::tests::asked("x-probe-one");
+    let mut wire = Wire::server();
+    wire.ask(format!(
+        "GET / HTTP/1.1\r\nX-Probe-One:  a\r\nAuthorization: s\r\nx-probe-one: {}\r\n\r\n",
+        "b".repeat(600)
+    ))
+    .answer("HTTP/1.1 200 OK\r\nX-Probe-ONE: c\r\nContent-Length: 0\r\n\r\n");
+    wire.ask(format!("GET /2 HTTP/1.1\r\n{}\r\n", "x-probe-one: d\r\n".repeat(100))).answer(OK);
+    drop(asked);
+    wire.ask("GET /3 HTTP/1.1\r\nX-Probe-One: e\r\n\r\n").answer(OK);
+    let headers: Vec<_> = wire.out.iter().map(|exchange| http(exchange).headers.clone()).collect();
+    let first = headers[0].as_ref().unwrap();
+    let lengths = |values: &headers::Values| values.iter().map(|(_, value)| value.len()).collect::<Vec<_>>();
+    assert_eq!((lengths(&first.request), lengths(&first.response)), (vec![1, headers::VALUE_MAX], vec![1]));
+    assert_eq!(headers[1].as_ref().unwrap().request.len(), headers::VALUES_MAX);
+    assert_eq!(headers[2], None);
 }
 
 #[test]

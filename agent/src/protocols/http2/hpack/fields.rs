@@ -73,6 +73,57 @@ pub(crate) static STATIC: [StaticEntry; 61] = [
     (Field::Other, 16, b""), // www-authenticate
 ];
 
+/// Names of the static table, from index 15 on.
+pub(crate) const NAMES: [&[u8]; 47] = [
+    b"accept-charset",
+    b"accept-encoding",
+    b"accept-language",
+    b"accept-ranges",
+    b"accept",
+    b"access-control-allow-origin",
+    b"age",
+    b"allow",
+    b"authorization",
+    b"cache-control",
+    b"content-disposition",
+    b"content-encoding",
+    b"content-language",
+    b"content-length",
+    b"content-location",
+    b"content-range",
+    b"content-type",
+    b"cookie",
+    b"date",
+    b"etag",
+    b"expect",
+    b"expires",
+    b"from",
+    b"host",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+    b"last-modified",
+    b"link",
+    b"location",
+    b"max-forwards",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"range",
+    b"referer",
+    b"refresh",
+    b"retry-after",
+    b"server",
+    b"set-cookie",
+    b"strict-transport-security",
+    b"transfer-encoding",
+    b"user-agent",
+    b"vary",
+    b"via",
+    b"www-authenticate",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +137,7 @@ mod tests {
             let (name, theirs, _) = &fields[0];
             assert_eq!(Field::from_name(name), *field, "{}", at + 1);
             assert_eq!(name.len(), usize::from(*name_len), "{}", at + 1);
+            assert!(at < 14 || NAMES[at - 14] == name.as_slice(), "{}", at + 1);
             assert_eq!(theirs, value, "{}", at + 1);
         }
     }

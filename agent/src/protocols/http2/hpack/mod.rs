@@ -10,7 +10,7 @@ use fields::StaticEntry;
 pub(super) use table::identity;
 use table::{Entry, Lookup, Name, Stored, Table};
 
-use crate::protocols::http::Field;
+use crate::{model::headers, protocols::http::Field};
 
 /// Longest value that is kept; longer ones are cut.
 const MAX_VALUE: usize = 16 * 1024;
@@ -135,7 +135,7 @@ impl Decoder {
                 let index = integer(&mut block, 7)?;
                 if let Some((field, name_len, value)) = static_entry(index)? {
                     let len = u64::from(*name_len) + value.len() as u64;
-                    tell(Decoded::Known { field: *field, value, cut: false }, len, summary);
+                    tell(Decoded::Known { field: named(*field, index), value, cut: false }, len, summary);
                     continue;
                 }
                 match self.table.get(index - FIRST_DYNAMIC)? {
@@ -185,7 +185,7 @@ impl Decoder {
             return Ok((Name::Known(Field::from_name(name)), u32::try_from(name.len()).map_err(|_| Error::Integer)?));
         }
         if let Some((field, name_len, _)) = static_entry(index)? {
-            return Ok((Name::Known(*field), u32::from(*name_len)));
+            return Ok((Name::Known(named(*field, index)), u32::from(*name_len)));
         }
         Ok(match self.table.get(index - FIRST_DYNAMIC)? {
             Lookup::Known(entry) => (entry.name, entry.name_len),
@@ -204,6 +204,18 @@ impl Entry {
         }
     }
 }
+
+/// The field of the static table's entry, where the configuration may ask for its name.
+fn named(field: Field, index: u64) -> Field {
+    if field != Field::Other || !headers::any() {
+        return field;
+    }
+    let name = usize::try_from(index).ok().and_then(|index| fields::NAMES.get(index.checked_sub(FIRST_NAMED)?));
+    name.and_then(|name| headers::find(name)).map_or(field, Field::Wanted)
+}
+
+/// Index of the first of [`fields::NAMES`].
+const FIRST_NAMED: usize = 15;
 
 /// Index of the dynamic table's newest entry.
 const FIRST_DYNAMIC: u64 = 62;

@@ -4,6 +4,7 @@ use super::{super::*, wire::*};
 use crate::{
     model::{
         exchange::{Exchange, Http, Inside, Opened, Operation, Outcome, Pattern, Place},
+        headers::{self, Headers},
         ids::ThreadId,
         net::Thread,
         propagation::{Format, Propagation},
@@ -80,6 +81,24 @@ fn a_context_in_b3_is_read_in_http2_too_and_what_is_missing_of_it_makes_none() {
     let parents: Vec<_> = reader.out.iter().map(|exchange| exchange.parent.map(|parent| parent.is_sampled())).collect();
     assert_eq!(parents, [Some(true), Some(true), None]);
     assert!(reader.out.iter().all(|exchange| http(exchange).baggage.entries().count() == 1));
+}
+
+#[test]
+fn fields_that_are_asked_for_are_known_by_the_dynamic_table_too() {
+    let asked = headers::tests::asked("x-probe-two");
+    let mut wire = Wire::new();
+    for stream in [1, 3] {
+        wire.ask(stream, END_STREAM, &[&get("/")[..], &[("x-probe-two", "blue"), ("authorization", "s")]].concat());
+        wire.answer(stream, END_STREAM, &[&OK[..], &[("x-probe-two", "red")]].concat());
+    }
+    let exchanges = wire.exchanges();
+    drop(asked);
+    for exchange in &exchanges {
+        let Headers { request, response } = &**http(exchange).headers.as_ref().unwrap();
+        let values = |values: &headers::Values| values.iter().map(|(_, value)| value.to_string()).collect::<Vec<_>>();
+        assert_eq!((values(request), values(response)), (vec!["blue".to_owned()], vec!["red".to_owned()]));
+    }
+    assert_eq!(exchanges.len(), 2);
 }
 
 #[test]

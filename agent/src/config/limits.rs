@@ -1,0 +1,19 @@
+//! `limits`: what the agent itself may use.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `limits`. Near one of them less is captured of new connections first, then fewer spans are kept; requests are counted all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Resident memory in bytes. Not given: only what waits is bounded.
+    pub memory: Option<u64>,
+    /// Processors, as 0.5 for half of one. Not given: no bound.
+    pub cpu: Option<f64>,
+}
+
+impl Limits {
+    /// With less the agent would shed as soon as it runs.
+    pub(crate) const LEAST_MEMORY: u64 = 32 << 20;
+}
