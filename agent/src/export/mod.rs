@@ -22,7 +22,11 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{runtime::Handle, time::Instant};
 
-pub(crate) use self::{config::ConfigError, otlp::TransportError, self_metrics::Counters};
+pub(crate) use self::{
+    config::ConfigError,
+    otlp::{SpanQueue, TransportError},
+    self_metrics::Counters,
+};
 pub use self::{
     config::ExportConfig,
     ledger::{Fate, Ledger},
