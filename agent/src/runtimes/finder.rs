@@ -13,7 +13,7 @@ use std::{
 use rustix::fs::fstatfs;
 
 use super::{
-    go::{self, Go},
+    go::{self, Go, Tls},
     memory::Memory,
     python::{self, Asyncio, Outcome},
     tokio::{self, Tokio},
@@ -103,10 +103,15 @@ fn look(proc: &ProcFs, pid: ProcessId) -> Found {
 /// What is compiled into a program.
 fn compiled(memory: &Memory, pid: ProcessId) -> Found {
     match go::look(memory) {
-        Some(Ok((go, file))) => Found::Go(go, probed(file)),
+        Some(Ok((go, file))) => {
+            if go.tls == Tls::Unexpected {
+                tracing::warn!(%pid, "TLS traffic of this program of Go is not seen: its code is not as expected");
+            }
+            Found::Go(go, probed(file))
+        }
         Some(Err(unseen)) => {
             let why = unseen.why();
-            tracing::info!(%pid, "calls of its goroutines have no parents, which all else does without: {why}");
+            tracing::info!(%pid, "calls of its goroutines have no parents, and what it encrypts is not seen: {why}");
             Found::Nothing
         }
         None => tokio::look(memory).map_or(Found::Nothing, |(tokio, file)| Found::Tokio(tokio, probed(file))),
