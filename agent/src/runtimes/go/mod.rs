@@ -7,6 +7,7 @@ mod code;
 mod layout;
 mod offsets;
 mod pclntab;
+mod texts;
 
 use std::{fs::File, os::unix::fs::FileExt};
 
@@ -21,6 +22,7 @@ use self::{
     layout::Layout,
     pclntab::{Function, Table, Unreadable},
 };
+pub(super) use self::texts::{Takes, texts};
 use super::memory::{Memory, Program};
 use crate::{
     procs::executable::{build_info, is_packed},
@@ -134,21 +136,8 @@ pub(super) fn look(memory: &Memory) -> Option<Result<(Go, File), Unseen>> {
 
 fn found(memory: &Memory, program: &Program<'_>, file: &File, layout: &Layout) -> Result<Go, Unseen> {
     let incomplete = Unseen::Incomplete;
-    let section =
-        [".gopclntab", ".data.rel.ro.gopclntab"].into_iter().find_map(|name| program.elf().section_by_name(name));
-    let section = section.ok_or(incomplete)?;
-    let (offset, len) = section.file_range().ok_or(incomplete)?;
-    let read = |at: u64, bytes: &mut [u8]| file.read_exact_at(bytes, offset.checked_add(at)?).ok();
-    let table = Table::open(read, len).map_err(|why| match why {
-        Unreadable::Unknown => Unseen::Garbled,
-        Unreadable::Broken => incomplete,
-    })?;
-    let text = if table.is_relative() {
-        let first = table.first().ok_or(incomplete)?;
-        code_begins(memory, program, section.address(), first).ok_or(incomplete)?
-    } else {
-        0
-    };
+    let (table, address) = table(program, file)?;
+    let text = start_of_code(memory, program, &table, address).ok_or(incomplete)?;
     let functions = table.find(&NAMES).map(|function| {
         let Function { start, size } = function?;
         Some(Function { start: text.wrapping_add(start), size })
@@ -239,6 +228,30 @@ fn found(memory: &Memory, program: &Program<'_>, file: &File, layout: &Layout) -
         handles2: sites(&[handle2, x_handle2]),
         tls: encrypts,
     })
+}
+
+/// Reads a table of functions.
+trait ReadTable: Fn(u64, &mut [u8]) -> Option<()> {}
+impl<F: Fn(u64, &mut [u8]) -> Option<()>> ReadTable for F {}
+
+/// A program's table of functions, and at which address it stands.
+fn table<'a>(program: &Program<'_>, file: &'a File) -> Result<(Table<impl ReadTable + use<'a>>, u64), Unseen> {
+    let incomplete = Unseen::Incomplete;
+    let section =
+        [".gopclntab", ".data.rel.ro.gopclntab"].into_iter().find_map(|name| program.elf().section_by_name(name));
+    let section = section.ok_or(incomplete)?;
+    let (offset, len) = section.file_range().ok_or(incomplete)?;
+    let read = move |at: u64, bytes: &mut [u8]| file.read_exact_at(bytes, offset.checked_add(at)?).ok();
+    let table = Table::open(read, len).map_err(|why| match why {
+        Unreadable::Unknown => Unseen::Garbled,
+        Unreadable::Broken => incomplete,
+    })?;
+    Ok((table, section.address()))
+}
+
+/// What is added to addresses of a table that stands at this address, without what is added in the process.
+fn start_of_code(memory: &Memory, program: &Program<'_>, table: &Table<impl ReadTable>, address: u64) -> Option<u64> {
+    if table.is_relative() { code_begins(memory, program, address, table.first()?) } else { Some(0) }
 }
 
 /// Where the code begins that addresses are counted from, without what is added in the process: as the runtime's description of the program
