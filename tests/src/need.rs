@@ -138,7 +138,13 @@ pub fn built_by_cargo(folder: &str, name: &str, flags: &str) -> PathBuf {
 /// # Panics
 /// If it cannot be built.
 #[must_use]
-pub fn built_by_go(folder: &str, name: &str, release: &str, arguments: &[&str], environment: &[(&str, &str)]) -> PathBuf {
+pub fn built_by_go(
+    folder: &str,
+    name: &str,
+    release: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> PathBuf {
     static BUILT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let out = profile_folder().join("../programs").join(folder).join(name);

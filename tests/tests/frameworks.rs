@@ -131,7 +131,8 @@ fn spring_boot() {
 #[test]
 fn go() {
     for (name, arguments) in [("as-it-comes", &[][..]), ("stripped", &["-buildmode=pie", "-ldflags=-s -w"])] {
-        let program = Program::start(&mut Command::new(need::built_by_go("frameworks/go", name, "local", arguments, &[])));
+        let program =
+            Program::start(&mut Command::new(need::built_by_go("frameworks/go", name, "local", arguments, &[])));
         routes_are(
             &program,
             program.port(),

@@ -53,7 +53,10 @@ fn both_ends_of_older_releases(backend: Backend) {
 }
 
 fn both_ends_of_programs_that_are_linked_otherwise(backend: Backend) {
-    both_ends_are_seen(backend, &program("stripped", "local", &["-trimpath", "-ldflags=-s -w"], &[("CGO_ENABLED", "0")]));
+    both_ends_are_seen(
+        backend,
+        &program("stripped", "local", &["-trimpath", "-ldflags=-s -w"], &[("CGO_ENABLED", "0")]),
+    );
     both_ends_are_seen(backend, &program("pie", "local", &["-buildmode=pie", "-ldflags=-s -w"], &[]));
     let external = ["-ldflags=-linkmode=external"];
     both_ends_are_seen(backend, &program("cgo", "local", &external, &[("CGO_ENABLED", "1")]));
@@ -190,10 +193,18 @@ fn a_chain_of_servers_is_one_trace(backend: Backend) {
                 continue;
             }
         };
-        let what = format!("{} {}", span.kind, at.split('/').take(4).filter(|word| word.len() < 6).collect::<Vec<_>>().join("/"));
+        let what = format!(
+            "{} {}",
+            span.kind,
+            at.split('/').take(4).filter(|word| word.len() < 6).collect::<Vec<_>>().join("/")
+        );
         match above {
             Some(above) => {
-                assert_eq!((above.kind.as_str(), path(above).unwrap()), (expected_kind, expected_path), "{span:?} is below {above:?}");
+                assert_eq!(
+                    (above.kind.as_str(), path(above).unwrap()),
+                    (expected_kind, expected_path),
+                    "{span:?} is below {above:?}"
+                );
                 *right.entry(what).or_default() += 1;
             }
             None => *right.entry(format!("{what}, none")).or_default() += 1,

@@ -7,7 +7,9 @@
 //! arguments. So a read that gives nothing hits no probe, one that gives bytes one; a probe at the beginning and one at each `ret`
 //! would be two for either, and two of the `ret`s cost a single step each.
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+};
 
 /// The functions that this is about: what reads, what writes, what copies.
 pub(crate) const FUNCTIONS: [&str; 3] =
@@ -28,7 +30,8 @@ pub(crate) struct Reads {
 
 /// In the code of `(*Conn).Read` at `address`, where `memmove` is at `copies`. `None` where it is not as Go's compiler writes it.
 pub(crate) fn reads(code: &[u8], address: u64, copies: u64) -> Option<Reads> {
-    let instructions: Vec<Instruction> = Decoder::with_ip(64, code, address, DecoderOptions::NONE).into_iter().collect();
+    let instructions: Vec<Instruction> =
+        Decoder::with_ip(64, code, address, DecoderOptions::NONE).into_iter().collect();
     let connection = kept_argument(&instructions)?;
     let calls = |instruction: &Instruction| {
         instruction.flow_control() == FlowControl::Call && instruction.near_branch_target() == copies
@@ -45,9 +48,13 @@ pub(crate) fn reads(code: &[u8], address: u64, copies: u64) -> Option<Reads> {
     let is_jump = first.mnemonic() == Mnemonic::Je && matches!(first.len(), 2 | 6) && skips;
     let compared = instructions.get(jump.checked_sub(1)?)?;
     let compares = compared.mnemonic() == Mnemonic::Cmp
-        && [compared.op0_register(), compared.op1_register()].iter().all(|of| [Register::RAX, Register::RBX].contains(of));
+        && [compared.op0_register(), compared.op1_register()]
+            .iter()
+            .all(|of| [Register::RAX, Register::RBX].contains(of));
     let touched = rest.iter().any(|instruction| {
-        [Register::RAX, Register::RBX, Register::RCX, Register::RSP].iter().any(|&register| writes_to(instruction, register))
+        [Register::RAX, Register::RBX, Register::RCX, Register::RSP]
+            .iter()
+            .any(|&register| writes_to(instruction, register))
     });
     (is_jump && compares && !touched).then_some(Reads { at: first.ip() - address, connection })
 }
@@ -59,7 +66,9 @@ fn kept_argument(instructions: &[Instruction]) -> Option<u16> {
     for instruction in instructions.iter().take(BEGINNING) {
         match instruction.mnemonic() {
             Mnemonic::Push => depth += 8,
-            Mnemonic::Sub if instruction.op0_register() == Register::RSP => depth += instruction.try_immediate(1).ok()?,
+            Mnemonic::Sub if instruction.op0_register() == Register::RSP => {
+                depth += instruction.try_immediate(1).ok()?
+            }
             Mnemonic::Mov
                 if instruction.op0_kind() == OpKind::Memory
                     && instruction.memory_base() == Register::RSP
@@ -114,7 +123,8 @@ mod tests {
     /// A function at 0x1000 as Go 1.21 and later write it: it keeps its argument at 0x58 + 8 + 8, and copies by a call of what is at 0x2000.
     fn written(jump: &[u8], between: &[u8], copies: u32) -> Vec<u8> {
         // cmp 0x10(%r14),%rsp; jbe; push %rbp; mov %rsp,%rbp; sub $0x58,%rsp; mov %rax,0x68(%rsp)
-        let mut code = b"\x49\x3b\x66\x10\x0f\x86\x00\x01\x00\x00\x55\x48\x89\xe5\x48\x83\xec\x58\x48\x89\x44\x24\x68".to_vec();
+        let mut code =
+            b"\x49\x3b\x66\x10\x0f\x86\x00\x01\x00\x00\x55\x48\x89\xe5\x48\x83\xec\x58\x48\x89\x44\x24\x68".to_vec();
         // mov 0x70(%rsp),%rax; cmp %rbx,%rax
         code.extend_from_slice(b"\x48\x8b\x44\x24\x70\x48\x39\xd8");
         code.extend_from_slice(jump);

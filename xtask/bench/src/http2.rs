@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::{measure, nginx};
 use super::scenario::{Bars, LOAD_CORE, Load, SERVER_CORE, Scenario, Server};
+use super::{measure, nginx};
 use xtask::child::{self, Running};
 use xtask::http;
 use xtask::shell;
@@ -84,13 +84,7 @@ fn orders(folder: &Path, tls: bool) -> Result<Http2> {
 }
 
 impl Http2 {
-    fn of(
-        mut running: Running,
-        address: SocketAddr,
-        scheme: &str,
-        path: &str,
-        arguments: Vec<String>,
-    ) -> Result<Self> {
+    fn of(mut running: Running, address: SocketAddr, scheme: &str, path: &str, arguments: Vec<String>) -> Result<Self> {
         running.wait_until(Duration::from_secs(10), || std::net::TcpStream::connect(address).ok())?;
         let mut this = Self { running, url: format!("{scheme}://{address}{path}"), arguments, rate: 0.0 };
         let started = Instant::now();

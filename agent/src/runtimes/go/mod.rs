@@ -18,11 +18,11 @@ use object::{
     elf::{PF_W, PF_X},
 };
 
+pub(super) use self::texts::{Takes, texts};
 use self::{
     layout::Layout,
     pclntab::{Function, Table, Unreadable},
 };
-pub(super) use self::texts::{Takes, texts};
 use super::memory::{Memory, Program};
 use crate::{
     procs::executable::{build_info, is_packed},
@@ -186,8 +186,7 @@ fn found(memory: &Memory, program: &Program<'_>, file: &File, layout: &Layout) -
         Some((Tls::Seen { reads: place(read, reads.at)?, writes: place(write, writes)? }, reads.connection))
     };
     let has_tls = tls_read.is_some() && tls_write.is_some();
-    let (encrypts, tls_connection) =
-        encrypts().unwrap_or((if has_tls { Tls::Unexpected } else { Tls::None }, 0));
+    let (encrypts, tls_connection) = encrypts().unwrap_or((if has_tls { Tls::Unexpected } else { Tls::None }, 0));
     let &Layout {
         thread,
         number,

@@ -98,9 +98,8 @@ fn calls(file: &File, offset: u64, len: u64, address: u64, targets: &[(u64, usiz
         for hit in memchr::memchr_iter(CALL, piece) {
             let Some(&[_, a, b, c, d]) = piece.get(hit..hit + CALL_LEN) else { continue };
             let here = address.wrapping_add(at + hit as u64);
-            let to = here
-                .wrapping_add(CALL_LEN as u64)
-                .wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d])));
+            let to =
+                here.wrapping_add(CALL_LEN as u64).wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d])));
             if targets.iter().any(|(target, _)| *target == to) && found.last() != Some(&here) {
                 found.push(here);
                 if found.len() >= CALLS_MAX {
