@@ -8,6 +8,7 @@ use std::{
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
+    time::Duration,
 };
 
 use rustix::fs::fstatfs;
@@ -21,13 +22,15 @@ use super::{
 use crate::{
     model::ids::ProcessId,
     procs::{
-        blocking::{BlockingPool, PATIENCE, Place},
+        blocking::{BlockingPool, Place},
         fs::{FileId, ProcFs},
     },
 };
 
 /// Requests and answers that wait at most.
 const WAITING_MAX: usize = 4096;
+/// How long it is waited for one process; programs of some 100 MB take a while when they are not in memory.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// `f_type` of file systems that are another program (FUSE): whoever puts a probe on a file there may hang with it.
 const FUSE: i64 = 0x6573_5546;
 

@@ -195,11 +195,11 @@ fn answers(tgid: u32, unit: u64) -> Option<()> {
 }
 
 /// Of a piece that moves over the socket `sk`, or of plaintext that it carries: the unit, and when what moves it was begun by that; as
-/// `work::of_socket`.
+/// `work::of_socket`. The socket is asked for where it is needed: what is kept meanwhile would lie on a stack that is full.
 #[inline(always)]
-pub(super) fn of_socket(connection: &mut Connection, sk: u64, direction: u32) -> (u64, u64) {
+pub(super) fn of_socket(connection: &mut Connection, sk: impl Fn() -> u64, direction: u32) -> (u64, u64) {
     if connection.flags & END_ASKED == 0 {
-        connection.flags |= END_ASKED | go_end(sk, direction);
+        connection.flags |= END_ASKED | go_end(sk(), direction);
     }
     let calls = connection.flags & CALLS != 0;
     // Of answers nothing is asked, and of what is asked only where it begins.
@@ -211,11 +211,11 @@ pub(super) fn of_socket(connection: &mut Connection, sk: u64, direction: u32) ->
         let _known_or_not = go_answers(connection.tgid, connection.work);
         return (connection.work, 0);
     }
-    let work = go_writer(connection.tgid, sk);
+    let work = go_writer(connection.tgid, sk());
     if work & HANDED_OVER == 0 {
         return (work, 0);
     }
-    (work & !(HANDED_OVER | BY_TASK), go_begun(connection.tgid, sk, work))
+    (work & !(HANDED_OVER | BY_TASK), go_begun(connection.tgid, sk(), work))
 }
 
 /// [`CALLS`] of a socket over which something moves for the first time, if its process is the one that calls.

@@ -58,7 +58,7 @@ pub(super) fn of_socket<S: Socket>(connection: &mut Connection, socket: S, direc
     }
     cold_path();
     if connection.flags & WORK_OF_GO != 0 {
-        return go::of_socket(connection, socket.number(), direction);
+        return go::of_socket(connection, || socket.number(), direction);
     }
     if connection.flags & WORK_OF_NGINX == 0 {
         let work = if direction != RECEIVED {
@@ -170,7 +170,7 @@ pub(super) fn of_plaintext(plaintext: &mut Connection, carrier: u64, sk: u64, di
         return (0, 0);
     }
     if plaintext.flags & WORK_OF_GO != 0 {
-        return if sk == 0 { (0, 0) } else { go::of_socket(plaintext, sk, direction) };
+        return if sk == 0 { (0, 0) } else { go::of_socket(plaintext, || sk, direction) };
     }
     let work = unit_of_work(plaintext.tgid, 0);
     if work != 0 {

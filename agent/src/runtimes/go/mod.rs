@@ -18,7 +18,7 @@ use object::{
     elf::{PF_W, PF_X},
 };
 
-pub(super) use self::texts::{Takes, texts};
+pub(crate) use self::texts::{Takes, texts};
 use self::{
     layout::Layout,
     pclntab::{Function, Table, Unreadable},

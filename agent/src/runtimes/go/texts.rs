@@ -6,7 +6,7 @@ use std::{fs::File, os::unix::fs::FileExt};
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
 };
-use object::{Object as _, ReadCache};
+use object::ReadCache;
 
 use super::{CODE_MAX, Memory, PIECE, Program, pclntab::Function, start_of_code, table};
 use crate::{model::ids::ProcessId, procs::fs::ProcFs};
