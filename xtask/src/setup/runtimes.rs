@@ -53,6 +53,7 @@ const RUNTIMES: [Runtime; 18] = [
             "orders/main.go",
             "torture/main.go",
             "upgrade/main.go",
+            "web/main.go",
         ],
         commands: go,
         of: Of::Tests,
@@ -238,6 +239,7 @@ fn go(from: &Path, to: &Path) -> Vec<Command> {
         "./orders",
         "./torture",
         "./upgrade",
+        "./web",
     ]);
     vec![build]
 }

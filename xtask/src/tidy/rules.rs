@@ -49,7 +49,7 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("kube", &["model", "sys", "config", "procs"]),
     layer("runtimes", &["model", "procs", "tls"]),
     // Reads what a program's files tell; telemetry is given it.
-    layer("frameworks", &["model", "config", "procs"]),
+    layer("frameworks", &["model", "config", "procs", "runtimes"]),
     layer("trace", &["model", "config"]),
     layer("telemetry", &["model", "config", "conn", "procs", "kube", "trace"]),
     layer("server", &[]),
