@@ -32,6 +32,8 @@ pub fn program(name: &str) -> PathBuf {
     folders.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
     let package = match name {
         "cc" => "gcc",
+        "mariadb" | "mariadb-slap" => "mariadb-client",
+        "mariadbd" | "mariadb-install-db" => "mariadb-server",
         "nginx" => "nginx-light",
         "go" => "golang-go",
         "java" | "javac" => "default-jdk-headless",

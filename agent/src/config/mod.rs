@@ -39,7 +39,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use attributes::{
-    Attributes, Enable, HostId, InclusionLists, InsideAttributes, InstanceId, Kubernetes, Redaction,
+    Attributes, Enable, HostId, InclusionLists, InsideAttributes, InstanceId, Kubernetes, QueryText, Redaction,
 };
 pub(crate) use discovery::{Criterion, Discovery, RouteHarvester, Sdk, Selection, Signal};
 pub use env::Environment;
@@ -241,7 +241,7 @@ impl Config {
         Selection { pids, criteria }
     }
 
-    /// What is read of the context that requests carry.
+    /// What is read of the context that requests carry, and of statements.
     pub fn propagation(&self) -> Propagation {
         let format = |propagator: &Propagator| match propagator {
             Propagator::TraceContext => Some(Format::TraceContext),
@@ -260,6 +260,11 @@ impl Config {
                 .filter(|_| is_read)
                 .map(|name| propagation::key(name))
                 .collect(),
+            query_text: match self.attributes.query_text {
+                QueryText::Off => propagation::QueryText::Off,
+                QueryText::Sanitized => propagation::QueryText::Sanitized,
+                QueryText::Full => propagation::QueryText::Full,
+            },
         }
     }
 

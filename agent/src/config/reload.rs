@@ -71,7 +71,7 @@ impl Config {
                 reload.routes = true;
             } else if is_in("redaction") || is_in("attributes.sensitive_query_params") {
                 reload.redaction = true;
-            } else if is_in("propagators") || is_in("attributes.baggage_keys") {
+            } else if ["propagators", "attributes.baggage_keys", "attributes.query_text"].iter().any(|s| is_in(s)) {
                 reload.propagation = true;
             } else if is_in("otel_traces_export.sampler") || is_in("sampling") {
                 reload.sampling = true;

@@ -388,6 +388,8 @@ pub struct Db {
     pub summary: Option<CompactString>,
     /// `db.query.text`, without literals.
     pub text: Option<CompactString>,
+    /// What was asked is not known: it was prepared before anything was seen of the connection.
+    pub text_unknown: bool,
     /// `db.stored_procedure.name`.
     pub procedure: Option<CompactString>,
     /// `db.response.status_code`: the code of an error, as the system has it.

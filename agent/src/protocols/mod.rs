@@ -19,8 +19,11 @@ mod http;
 pub(crate) mod http1;
 pub mod http2;
 mod matching;
+mod mysql;
 mod output;
+mod postgresql;
 mod redis;
+mod sql;
 #[cfg(test)]
 mod testing;
 #[cfg(any(test, fuzzing))]
@@ -51,6 +54,30 @@ pub(crate) static REGISTRY: &[Entry] = &[
         memory_max: 4 << 20,
         #[cfg(test)]
         samples: http1::samples,
+    },
+    Entry {
+        name: postgresql::NAME,
+        recognise: postgresql::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: postgresql::open,
+        proves_itself: false,
+        capture: postgresql::CAPTURE,
+        memory_max: 6 << 20,
+        #[cfg(test)]
+        samples: postgresql::samples,
+    },
+    Entry {
+        name: mysql::NAME,
+        recognise: mysql::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: mysql::open,
+        proves_itself: false,
+        capture: mysql::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: mysql::samples,
     },
     Entry {
         name: redis::NAME,
@@ -110,6 +137,8 @@ pub enum Recognition {
     Request,
     /// The beginning of a response.
     Response,
+    /// What a server says before anything is asked, and others do not begin with.
+    Greeting,
     /// Of this protocol, and what either side may send.
     Either,
     /// Could become one with more bytes.

@@ -159,6 +159,8 @@ impl Settings {
             process_command_line,
             // `Config::propagation`
             baggage_keys: _,
+            // `Config::propagation`
+            query_text: _,
             client_from_proxy_protocol,
             inside,
             metric_span_names_limit,

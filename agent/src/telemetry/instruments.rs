@@ -158,6 +158,12 @@ pub(super) static INSTRUMENTS: &[Instrument] = &[
         Measure::Duration,
     ),
     instrument(
+        semconv::DB_SERVER_OPERATION_DURATION,
+        "Duration of operations at a database that is watched.",
+        Family::Exchange(Group::Db, Role::Server),
+        Measure::Duration,
+    ),
+    instrument(
         semconv::MESSAGING_CLIENT_OPERATION_DURATION,
         "Duration of messaging operation initiated by a producer or consumer client.",
         Family::Exchange(Group::Messaging, Role::Client),

@@ -30,6 +30,9 @@ pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
 /// A call's status: its name, as `NOT_FOUND` (1.45).
 pub(crate) const RPC_STATUS_CODE: &str = "rpc.status_code";
 
+/// As OBI has it: the conventions have no metric of a database itself.
+pub(crate) const DB_SERVER_OPERATION_DURATION: &str = "db.server.operation.duration";
+
 /// True on the one series that stands for all beyond the limit (OpenTelemetry's metrics SDK specification).
 pub(crate) const OTEL_METRIC_OVERFLOW: &str = "otel.metric.overflow";
 
@@ -52,7 +55,7 @@ pub(crate) const BEYLA_TLS_HANDSHAKE_DURATION: &str = "beyla.tls.handshake.durat
 pub(crate) const BEYLA_TCP_RETRANSMITS: &str = "beyla.tcp.retransmits";
 /// The connection's smoothed round trip time in seconds when the exchange was over.
 pub(crate) const BEYLA_TCP_RTT: &str = "beyla.tcp.rtt";
-/// True where the method or the target cannot be known (HTTP/2 met in mid-life).
+/// True where the method or the target cannot be known (HTTP/2 met in mid-life), or the statement (prepared before anything was seen).
 pub(crate) const BEYLA_NAME_UNKNOWN: &str = "beyla.name.unknown";
 /// A number for the unknown name: within a connection the same for the same name.
 pub(crate) const BEYLA_NAME_UNKNOWN_ENTRY: &str = "beyla.name.unknown_entry";

@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 18] = [
+const RUNTIMES: [Runtime; 20] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -84,6 +84,8 @@ const RUNTIMES: [Runtime; 18] = [
     Runtime { name: "sdk-node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "sdk-java", made_from: &["pom.xml", "Shop.java"], commands: java_with_sdk, of: Of::Tests },
     Runtime { name: "sdk-go", made_from: &["go.mod", "go.sum", "main.go"], commands: go_with_sdk, of: Of::Tests },
+    Runtime { name: "sql", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
+    Runtime { name: "sql-node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "parents/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Parents },
     Runtime {
         name: "parents/node",
