@@ -120,6 +120,7 @@ Examples:
   sudo beyla-rs --port 8080 --endpoint http://collector:4317
   sudo beyla-rs --exe '*/nginx' --print json --duration 30s
   sudo beyla-rs exec -- node server.js
+  sudo beyla-rs top                              the same, live in the terminal
   beyla-rs trace --slow 200ms                    what slow requests were made of
   beyla-rs smoke --service shop --for 60s --max-error-rate 1% --max-p99 300ms
 
@@ -175,6 +176,11 @@ enum Verb {
     Trace {
         #[command(flatten)]
         what: Trace,
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Services, routes, requests and traces, live in the terminal
+    Top {
         #[command(flatten)]
         whom: Whom,
     },
@@ -343,6 +349,7 @@ where
     match cli.verb {
         Some(Verb::Smoke { what, whom }) => ask(Question::Smoke(what), whom, &load),
         Some(Verb::Trace { what, whom }) => ask(Question::Trace(what), whom, &load),
+        Some(Verb::Top { whom }) => ask(Question::Top, whom, &load),
         None | Some(Verb::Run) => Ok(Command::Run { config: load()?, record }),
         Some(Verb::Exec { command }) => match selecting {
             Some(name) => Err(refuse(format!("{name} contradicts exec, which watches the program it starts"))),

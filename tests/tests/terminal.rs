@@ -200,3 +200,67 @@ fn traces_are_waterfalls_from_an_agent_that_runs_and_by_itself() {
     screen.press("\x03");
     assert!(screen.ended().success());
 }
+
+#[test]
+fn top_leads_from_services_to_a_trace_at_any_size() {
+    let (back, to) = service("back-of-top", None);
+    let (front, port) = service("front-of-top", Some(to));
+    let agent = Setup::pids(&[back.pid(), front.pid()]).args(["--print", "off"]).start();
+    let url = format!("http://127.0.0.1:{}", agent.listen());
+    (0..30).for_each(|_| ask(port, "/ok"));
+    (0..10).for_each(|_| ask(port, "/fail"));
+    poll("all are counted", || {
+        let (_, page) = agent.page("/api/v1/services/front-of-top");
+        page.contains("\"requests\":40").then_some(())
+    });
+    let top = || agent::command(["top", "--agent", &url]);
+    let mut screen = Screen::start(&top(), 24, 80);
+    let text = screen.until("both services", |text| {
+        (text.contains("front-of-top") && text.contains("back-of-top")).then(|| text.to_owned())
+    });
+    assert!(text.contains("2 services by rate") && text.contains("q quit"), "{text}");
+    let row = text.lines().find(|line| line.contains("front-of-top")).unwrap();
+    assert!(row.contains("25.00%"), "ten of forty failed: {text}");
+    assert!(screen.raw().contains("\x1b[31m"), "in red");
+    // By name, so that it is known which is first.
+    screen.press("n\x1b[B");
+    screen.until("the front is chosen", |text| text.lines().any(|line| line.starts_with("> front-of-top")).then_some(()));
+    screen.press("\r");
+    let text = screen.until("its routes", |text| text.contains("asked by users; asks back-of-top").then(|| text.to_owned()));
+    assert!(text.contains("ROUTE"), "{text}");
+    screen.press("\r");
+    screen.until("its requests", |text| text.contains("requests of front-of-top").then_some(()));
+    screen.press("f");
+    screen.until("those that failed", |text| {
+        (text.contains("failed requests of front-of-top") && text.contains(" 502 ")).then_some(())
+    });
+    screen.press("\r");
+    let text = screen.until("a trace", |text| text.contains("3 spans").then(|| text.to_owned()));
+    assert!(text.contains("  front-of-top → GET") && text.contains("    back-of-top GET"), "{text}");
+    // Smaller, and larger.
+    for (rows, columns) in [(10, 40), (50, 160)] {
+        screen.resize(rows, columns);
+        screen.until("it is drawn anew", |text| {
+            let last = text.lines().last().unwrap_or_default();
+            (text.lines().count() == usize::from(rows) && last.contains("esc back")).then_some(())
+        });
+    }
+    screen.press("\x1b\x1b");
+    screen.press("q");
+    assert!(screen.ended().success());
+    let raw = screen.raw();
+    assert!(raw.contains("\x1b[?1049l") && raw.contains("\x1b[?25h"), "the terminal is as it was");
+
+    let mut command = top();
+    command.env("NO_COLOR", "1");
+    let mut screen = Screen::start(&command, 24, 80);
+    screen.until("the services", |text| text.contains("> ").then_some(()));
+    let raw = screen.raw();
+    assert!(!raw.contains("\x1b[3") && !raw.contains("\x1b[1m"), "{raw:?}");
+    drop(agent.stop());
+    screen.until("that the agent is gone", |text| text.contains("no agent answers").then_some(()));
+    screen.press("\x03");
+    assert!(screen.ended().success());
+    let (status, said) = run(&["top", "--agent", &url]);
+    assert_eq!(status, 2, "it needs a terminal: {said}");
+}

@@ -25,6 +25,8 @@ pub enum Question {
     Smoke(Smoke),
     /// `trace`.
     Trace(Trace),
+    /// `top`.
+    Top,
 }
 
 impl Question {
@@ -34,6 +36,7 @@ impl Question {
         match self {
             Self::Smoke(_) => "smoke",
             Self::Trace(_) => "trace",
+            Self::Top => "top",
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod client;
 mod smoke;
+mod top;
 mod trace;
 mod waterfall;
 
@@ -14,6 +15,7 @@ pub(crate) async fn answer(question: &Question, client: &Client, is_own: bool) -
     let answered = match question {
         Question::Smoke(what) => smoke::smoke(what, client).await,
         Question::Trace(what) => trace::trace(what, client, is_own).await,
+        Question::Top => top::top(client).await,
     };
     answered.unwrap_or_else(|error| {
         tracing::error!("{error}");
@@ -26,7 +28,7 @@ pub(crate) const fn given_up(question: &Question) -> Exit {
     match question {
         // A pipeline that goes on with what was not looked at would be told wrong.
         Question::Smoke(_) => Exit::NothingSeen,
-        Question::Trace(_) => Exit::Ok,
+        Question::Trace(_) | Question::Top => Exit::Ok,
     }
 }
 

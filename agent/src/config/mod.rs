@@ -48,6 +48,7 @@ pub(crate) use export::{Export, Spool};
 pub(crate) use features::{Feature, Features, Metrics, Network, ServiceGraph, ServiceMetrics, is_private};
 pub(crate) use load::check_file;
 pub use load::{FlagLayer, Loaded, Sources};
+pub(crate) use node::Origin;
 pub use otlp::Temporality;
 pub(crate) use otlp::{
     BATCH_MAX_SIZE, Compression, Endpoint, ExponentialHistogram, HistogramAggregation, MetricsExport, Otlp, OtlpTarget,

@@ -10,14 +10,16 @@ use crate::{
     api::answers::Agent,
     cli::{Exit, Question, Whom},
     commands::{self, Client, NoAnswer},
-    config::{Exporter, Listen, Loaded, LogLevel, Print, Store, Token},
+    config::{Exporter, Listen, Loaded, LogLevel, Origin, Print, Store, Token},
 };
 
-/// The same configuration with a log that says only what is wrong, unless it was set: answers are not among notices.
-pub(super) fn quieter(config: &Loaded) -> Loaded {
+/// The same configuration with a log that says only what is wrong, unless it was set: answers are not among notices, and a screen is
+/// not written over.
+pub(super) fn quieter(question: &Question, config: &Loaded) -> Loaded {
     let mut config = config.clone();
-    if config.log_level == LogLevel::Info {
-        config.config.log_level = LogLevel::Warn;
+    let is_set = !matches!(config.origin("log_level"), None | Some(Origin::Default));
+    if !is_set {
+        config.config.log_level = if matches!(question, Question::Top) { LogLevel::Error } else { LogLevel::Warn };
     }
     config
 }

@@ -49,7 +49,7 @@ pub fn run(command: Command) -> ExitCode {
             logged(&config, || watch::exec(&command, &config, record.as_deref()))
         }
         Command::Ask { question, whom, config } => {
-            let config = ask::quieter(&config);
+            let config = ask::quieter(&question, &config);
             logged(&config, || ask::ask(&question, &whom, &config).into())
         }
         Command::Check { json, config } => logged(&config, || check::check(json).into()),
