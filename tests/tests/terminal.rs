@@ -82,9 +82,7 @@ fn without_colour_nothing_drives_the_terminal_and_nothing_seen_is_explained() {
         let mut command = printing(shop.pid(), &["--log-level", "off"]);
         command.env(name, value);
         let mut screen = Screen::start(&command, 24, 120);
-        let text = screen.until_written("the hint", |text| {
-            text.contains("beyla-rs survey").then(|| text.to_owned())
-        });
+        let text = screen.until_written("the hint", |text| text.contains("beyla-rs survey").then(|| text.to_owned()));
         assert!(text.contains("Nothing to show for five seconds") && text.contains("silent-shop"), "{text}");
         assert!(text.contains(&format!("curl -s http://127.0.0.1:{port}/")), "{text}");
         ask(port, "/fail");
@@ -127,7 +125,10 @@ fn smoke_says_whether_a_service_works() {
     assert!(said.starts_with("ok: smoked answered 20 requests in 2s, 0% failed (at most 1%), p99 "), "{said}");
     let (status, said) = during("/fail", 4, &["--max-error-rate", "1%"]);
     assert_eq!(status, 1, "{said}");
-    assert!(said.starts_with("failed: smoked answered 4 requests in 2s, 100% failed (at most 1%), most of them GET"), "{said}");
+    assert!(
+        said.starts_with("failed: smoked answered 4 requests in 2s, 100% failed (at most 1%), most of them GET"),
+        "{said}"
+    );
     let (status, said) = during("/slow", 2, &["--max-p99", "100ms"]);
     assert_eq!(status, 1, "{said}");
     assert!(said.contains(" (at most 100ms), slowest GET"), "{said}");
@@ -146,9 +147,20 @@ fn smoke_watches_by_itself_where_it_is_told_what() {
     let (shop, port) = service("alone", None);
     let pid = shop.pid().to_string();
     let mut smoke = Program::start(&mut agent::command([
-        "smoke", "--pid", &pid, "--service", "alone", "--for", "4s", "--max-error-rate", "50%", "--log-level", "info",
+        "smoke",
+        "--pid",
+        &pid,
+        "--service",
+        "alone",
+        "--for",
+        "4s",
+        "--max-error-rate",
+        "50%",
+        "--log-level",
+        "info",
     ]));
-    let watching = smoke.stderr.until(tests::LONG, |lines| lines.iter().any(|line| line.contains("watching ")).then_some(()));
+    let watching =
+        smoke.stderr.until(tests::LONG, |lines| lines.iter().any(|line| line.contains("watching ")).then_some(()));
     assert!(watching.is_some(), "{:#?}", smoke.stderr.so_far());
     std::thread::sleep(std::time::Duration::from_millis(500));
     (0..10).for_each(|_| ask(port, "/ok"));
@@ -224,9 +236,11 @@ fn top_leads_from_services_to_a_trace_at_any_size() {
     assert!(screen.raw().contains("\x1b[31m"), "in red");
     // By name, so that it is known which is first.
     screen.press("n\x1b[B");
-    screen.until("the front is chosen", |text| text.lines().any(|line| line.starts_with("> front-of-top")).then_some(()));
+    screen
+        .until("the front is chosen", |text| text.lines().any(|line| line.starts_with("> front-of-top")).then_some(()));
     screen.press("\r");
-    let text = screen.until("its routes", |text| text.contains("asked by users; asks back-of-top").then(|| text.to_owned()));
+    let text =
+        screen.until("its routes", |text| text.contains("asked by users; asks back-of-top").then(|| text.to_owned()));
     assert!(text.contains("ROUTE"), "{text}");
     screen.press("\r");
     screen.until("its requests", |text| text.contains("requests of front-of-top").then_some(()));

@@ -11,9 +11,9 @@ use axum::http::StatusCode;
 use super::{
     Answer, Api,
     answers::{
-        Agent, Counted, Counts, GraphAnswer, GraphEdge, GraphNode, Loss, MetricPoint, NodeKind, NodeName, OverTime, Peer, Process,
-        Processes, Rates, Route, Service, ServiceDetail, Services, SpanDetail, SpanSummary, StoreInfo, Trace,
-        TraceSummary, Traces, ms, round,
+        Agent, Counted, Counts, GraphAnswer, GraphEdge, GraphNode, Loss, MetricPoint, NodeKind, NodeName, OverTime,
+        Peer, Process, Processes, Rates, Route, Service, ServiceDetail, Services, SpanDetail, SpanSummary, StoreInfo,
+        Trace, TraceSummary, Traces, ms, round,
     },
     query::Query,
     unix_ns, wrong,

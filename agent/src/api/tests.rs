@@ -268,7 +268,8 @@ async fn what_a_stream_leaves_out_and_what_was_thinned_out_is_said() {
     let request = Request::get("/api/v1/live").header("host", "localhost").body(Body::empty()).unwrap();
     let mut body = router.clone().call(request).await.unwrap().into_body().into_data_stream();
     body.next().await.unwrap().unwrap();
-    let many = (100..650).map(|number| Span { resource: testing::resource("many", ProcessId(1)), ..testing::span(number) });
+    let many =
+        (100..650).map(|number| Span { resource: testing::resource("many", ProcessId(1)), ..testing::span(number) });
     store.push(&Arc::new(many.collect()));
     let event = String::from_utf8(body.next().await.unwrap().unwrap().to_vec()).unwrap();
     let data: Json = serde_json::from_str(event.lines().find_map(|line| line.strip_prefix("data: ")).unwrap()).unwrap();

@@ -130,9 +130,7 @@ impl Client {
         let (status, body) = answered.unwrap_or_else(|_| Err(not_there("it takes too long".to_owned())))?;
         if !status.is_success() {
             return Err(match serde_json::from_slice::<Problem>(&body) {
-                Ok(Problem { error }) => {
-                    NoAnswer::Refused { url: Arc::clone(&self.url), status, reason: error }
-                }
+                Ok(Problem { error }) => NoAnswer::Refused { url: Arc::clone(&self.url), status, reason: error },
                 Err(_) => self.not_ours(path),
             });
         }

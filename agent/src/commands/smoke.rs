@@ -11,8 +11,8 @@ use crate::{
     api::answers::{Counted, Counts},
     cli::{Exit, Smoke},
     store::Red,
-    terminal::{harmless, short_ms},
     telemetry::clock::unix_ns,
+    terminal::{harmless, short_ms},
 };
 
 /// Metrics are at most so old.
@@ -23,11 +23,7 @@ pub(super) async fn smoke(what: &Smoke, client: &Client) -> Result<Exit, NoAnswe
     let since = (unix_ns() / 1_000_000_000).to_string();
     let asked = path(
         "/api/v1/counts",
-        &[
-            ("service", Some(what.service.clone())),
-            ("namespace", what.namespace.clone()),
-            ("since", Some(since)),
-        ],
+        &[("service", Some(what.service.clone())), ("namespace", what.namespace.clone()), ("since", Some(since))],
     );
     let before: Counts = client.get(&asked).await?;
     tokio::time::sleep(what.length + UNTIL_TOLD).await;

@@ -49,10 +49,7 @@ pub(super) async fn trace(what: &What, client: &Client, is_own: bool) -> Result<
         return follow(what, client, now, shown).await;
     }
     if shown.is_empty() {
-        tracing::warn!(
-            "no such trace is remembered by the agent at {}; --follow waits for the next",
-            client.url()
-        );
+        tracing::warn!("no such trace is remembered by the agent at {}; --follow waits for the next", client.url());
         return Ok(Exit::NothingSeen);
     }
     Ok(Exit::Ok)
@@ -62,7 +59,10 @@ pub(super) async fn trace(what: &What, client: &Client, is_own: bool) -> Result<
 #[derive(Clone, Copy)]
 enum Known {
     /// It has so many spans, as it had so many looks before.
-    Grows { spans: u32, looks: u32 },
+    Grows {
+        spans: u32,
+        looks: u32,
+    },
     Shown,
 }
 
@@ -85,7 +85,9 @@ async fn follow(
             let id = &found.trace_id;
             let now = match known.get(id) {
                 Some(Known::Shown) => continue,
-                Some(&Known::Grows { spans, looks }) if spans == found.spans => Known::Grows { spans, looks: looks + 1 },
+                Some(&Known::Grows { spans, looks }) if spans == found.spans => {
+                    Known::Grows { spans, looks: looks + 1 }
+                }
                 _ => Known::Grows { spans: found.spans, looks: 0 },
             };
             if !known.contains_key(id) {

@@ -28,7 +28,8 @@ pub(super) fn rows(trace: &Trace) -> Vec<Row<'_>> {
         below.entry(parent).or_default().push(span);
     }
     let (mut rows, mut seen) = (Vec::new(), HashSet::new());
-    let mut stack: Vec<(&SpanDetail, usize)> = below.get(&None).into_iter().flatten().rev().map(|it| (*it, 0)).collect();
+    let mut stack: Vec<(&SpanDetail, usize)> =
+        below.get(&None).into_iter().flatten().rev().map(|it| (*it, 0)).collect();
     while let Some((span, depth)) = stack.pop() {
         if !seen.insert(std::ptr::from_ref(span)) {
             continue;
@@ -128,7 +129,14 @@ pub(super) mod tests {
     use super::*;
     use crate::api::answers::SpanSummary;
 
-    pub(in crate::commands) fn span(id: &str, parent: Option<&str>, service: &str, kind: &str, from: f64, ms: f64) -> SpanDetail {
+    pub(in crate::commands) fn span(
+        id: &str,
+        parent: Option<&str>,
+        service: &str,
+        kind: &str,
+        from: f64,
+        ms: f64,
+    ) -> SpanDetail {
         SpanDetail {
             summary: SpanSummary {
                 number: 1,

@@ -141,7 +141,11 @@ fn summary(sums: &[Summed], losses: &[api::Loss], ran: Duration, columns: usize,
         out.push_str(&format!("{} {} ", fit(service, services), fit(name, names)));
         out.push_str(&format!("{requests:>9} "));
         let errors = format!("{errors:>7}");
-        if is_failing { paint.add(Colour::Red, &errors, out) } else { out.push_str(&errors) }
+        if is_failing {
+            paint.add(Colour::Red, &errors, out)
+        } else {
+            out.push_str(&errors)
+        }
         out.push_str(&format!(" {p50:>8} {p99:>8}\n"));
     };
     if !rows.is_empty() {

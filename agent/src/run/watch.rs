@@ -357,7 +357,8 @@ impl Agent {
         done: impl Future<Output = Exit>,
         otherwise: Exit,
     ) -> Exit {
-        let Self { runtime, mut signals, exporters, pipeline, ended, hung_up, people, duration, shutdown_timeout } = self;
+        let Self { runtime, mut signals, exporters, pipeline, ended, hung_up, people, duration, shutdown_timeout } =
+            self;
         let gone = Arc::new(Notify::new());
         let notify = Arc::clone(&gone);
         // The channel is the pipeline's, which knows nothing of the runtime.

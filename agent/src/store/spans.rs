@@ -217,7 +217,16 @@ struct Thinning {
 impl Thinning {
     const fn new(now: Instant) -> Self {
         let shares = VecDeque::new();
-        Self { share: 1.0, since: now, offered: 0, kept: 0, notable: 0, per_second: f64::MAX, shares, before_shares: 1.0 }
+        Self {
+            share: 1.0,
+            since: now,
+            offered: 0,
+            kept: 0,
+            notable: 0,
+            per_second: f64::MAX,
+            shares,
+            before_shares: 1.0,
+        }
     }
 
     /// `unix_ns`: when that is, as spans have it.

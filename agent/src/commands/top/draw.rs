@@ -31,7 +31,9 @@ pub(super) fn lines(state: &State, columns: usize, rows: usize, paint: Paint) ->
     all.push(head);
     let mut status = String::new();
     match &state.problem {
-        Some(problem) => paint.add(Colour::Red, &cut(&format!("{}; trying again", harmless(problem)), columns), &mut status),
+        Some(problem) => {
+            paint.add(Colour::Red, &cut(&format!("{}; trying again", harmless(problem)), columns), &mut status)
+        }
         None => {
             let paused = if state.is_paused { "held (space goes on); " } else { "" };
             paint.add(Colour::Faint, &cut(&format!("{paused}{}", state.url), columns), &mut status);
@@ -80,7 +82,11 @@ fn sparkline(values: &[f64], columns: usize) -> String {
 fn figures(rates: &Rates, paint: Paint, out: &mut String) {
     out.push_str(&format!("{:>8}/s ", number(rates.rate)));
     let share = format!("{:>6.2}% ", rates.error_share * 100.0);
-    if rates.errors > 0 { paint.add(Colour::Red, &share, out) } else { out.push_str(&share) }
+    if rates.errors > 0 {
+        paint.add(Colour::Red, &share, out)
+    } else {
+        out.push_str(&share)
+    }
     for quantile in [rates.p50_ms, rates.p99_ms] {
         out.push_str(&format!("{:>8} ", quantile.map_or_else(|| "-".to_owned(), short_ms)));
     }
@@ -115,7 +121,11 @@ fn table<'a>(
     let line = |(index, (name, rates, spark)): (usize, (String, &Rates, &[f64]))| {
         let mut line = mark(index == chosen).to_owned();
         let name = fit(&harmless(&name), names);
-        if index == chosen { paint.add(Colour::Bold, &name, &mut line) } else { line.push_str(&name) }
+        if index == chosen {
+            paint.add(Colour::Bold, &name, &mut line)
+        } else {
+            line.push_str(&name)
+        }
         line.push(' ');
         figures(rates, paint, &mut line);
         paint.add(Colour::Cyan, &sparkline(spark, sparks), &mut line);
@@ -133,8 +143,12 @@ fn services(state: &State, answer: &Services, columns: usize, room: usize, paint
         Sort::Name => "name",
     };
     let requests: f64 = answer.services.iter().map(|it| it.served.rate).sum();
-    let title =
-        format!("{} services by {sorted}, {}/s, last {:.0} s", answer.services.len(), number(requests), answer.window_s);
+    let title = format!(
+        "{} services by {sorted}, {}/s, last {:.0} s",
+        answer.services.len(),
+        number(requests),
+        answer.window_s
+    );
     if answer.services.is_empty() {
         let text = [
             "Nothing was seen yet.",
@@ -183,7 +197,8 @@ fn requests(state: &State, spans: &[SpanSummary], columns: usize, room: usize, p
     let services = (columns / 5).clamp(10, 30);
     let names = columns.saturating_sub(2 + 11 + 7 + 7 + services + 1).max(8);
     let mut head = String::new();
-    let text = format!("  {:>10} {} {} {} REQUEST", "DURATION", fit("STATUS", 6), fit("KIND", 6), fit("SERVICE", services));
+    let text =
+        format!("  {:>10} {} {} {} REQUEST", "DURATION", fit("STATUS", 6), fit("KIND", 6), fit("SERVICE", services));
     paint.add(Colour::Faint, &cut(&text, columns), &mut head);
     let range = shown(state.row(), spans.len(), room.saturating_sub(1));
     let line = |(index, span): (usize, &SpanSummary)| {
@@ -277,13 +292,19 @@ mod tests {
             rows[3..6].iter().map(|row| row[2..].chars().take(4).collect()).collect()
         };
         assert_eq!(order(&state), ["busy", "bad ", "slow"]);
-        for (key, sorted) in [('e', ["bad ", "busy", "slow"]), ('p', ["slow", "bad ", "busy"]), ('n', ["bad ", "busy", "slow"])] {
+        for (key, sorted) in
+            [('e', ["bad ", "busy", "slow"]), ('p', ["slow", "bad ", "busy"]), ('n', ["bad ", "busy", "slow"])]
+        {
             press(&mut state, KeyCode::Char(key));
             assert_eq!(order(&state), sorted, "{key}");
         }
         let lines = drawn(&state, 80, 24);
         assert!(lines[0].contains("3 services by name, 61.0/s"), "{}", lines[0]);
-        assert!(lines[3].contains("10.0/s") && lines[3].contains("7.00%") && lines[3].contains("100ms"), "{}", lines[3]);
+        assert!(
+            lines[3].contains("10.0/s") && lines[3].contains("7.00%") && lines[3].contains("100ms"),
+            "{}",
+            lines[3]
+        );
         assert!(lines[4].contains('…') && lines[3].contains('█'), "{lines:#?}");
         assert!(lines[23].contains("q quit"));
         for (columns, rows) in [(20, 4), (40, 10), (200, 60), (1, 1)] {
@@ -298,9 +319,21 @@ mod tests {
         assert_eq!(press(&mut state, KeyCode::Enter), Next::Ask);
         assert_eq!(*state.view(), View::Service { name: "bad".to_owned(), namespace: String::new() });
         let route = |name: &str| Route { name: name.to_owned(), rates: rates(5.0, 1), sparkline: vec![1.0, 2.0] };
-        let over_time =
-            OverTime { start_unix_s: 0, step_s: 10, rate: vec![], errors: vec![], p50_ms: vec![], p95_ms: vec![], p99_ms: vec![] };
-        let node = NodeName { id: "users".to_owned(), kind: NodeKind::Users, name: "users".to_owned(), namespace: String::new() };
+        let over_time = OverTime {
+            start_unix_s: 0,
+            step_s: 10,
+            rate: vec![],
+            errors: vec![],
+            p50_ms: vec![],
+            p95_ms: vec![],
+            p99_ms: vec![],
+        };
+        let node = NodeName {
+            id: "users".to_owned(),
+            kind: NodeKind::Users,
+            name: "users".to_owned(),
+            namespace: String::new(),
+        };
         state.take(Ok(Data::Service(Box::new(ServiceDetail {
             service: a_service("bad", 10.0, 7),
             window_s: 60.0,

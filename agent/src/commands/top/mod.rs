@@ -148,7 +148,10 @@ async fn fetch(client: Client, view: View) -> Result<Data, NoAnswer> {
         View::Service { name, namespace } => {
             let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
             // A blank in a path is no plus.
-            let asked = path(&format!("/api/v1/services/{}", name.replace('+', "%20")), &[window(), ("namespace", Some(namespace))]);
+            let asked = path(
+                &format!("/api/v1/services/{}", name.replace('+', "%20")),
+                &[window(), ("namespace", Some(namespace))],
+            );
             Data::Service(Box::new(client.get(&asked).await?))
         }
         View::Requests { service, name, kind, is_failed, is_slowest } => {

@@ -9,7 +9,10 @@ use crate::api::answers::{Service, ServiceDetail, Services, SpanSummary, Trace};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum View {
     Services,
-    Service { name: String, namespace: String },
+    Service {
+        name: String,
+        namespace: String,
+    },
     Requests {
         /// Name and namespace.
         service: Option<(String, String)>,
@@ -19,7 +22,9 @@ pub(super) enum View {
         is_failed: bool,
         is_slowest: bool,
     },
-    Trace { id: String },
+    Trace {
+        id: String,
+    },
 }
 
 /// What was answered.
@@ -102,7 +107,8 @@ impl State {
     pub(super) fn services(&self) -> Vec<&Service> {
         let Some(Data::Services(answer)) = &self.data else { return Vec::new() };
         let mut services: Vec<&Service> = answer.services.iter().collect();
-        let rates = |service: &Service| if service.served.requests > 0 { service.served.clone() } else { service.made.clone() };
+        let rates =
+            |service: &Service| if service.served.requests > 0 { service.served.clone() } else { service.made.clone() };
         services.sort_by(|a, b| {
             let (left, right) = (rates(a), rates(b));
             let by = match self.sort {
@@ -158,9 +164,7 @@ impl State {
                     is_slowest: false,
                 })
             }
-            (Some(Data::Requests(spans)), _) => {
-                spans.get(row).map(|span| View::Trace { id: span.trace_id.clone() })
-            }
+            (Some(Data::Requests(spans)), _) => spans.get(row).map(|span| View::Trace { id: span.trace_id.clone() }),
             _ => None,
         };
         next.map_or(Next::Stay, |view| self.go(view))

@@ -88,7 +88,11 @@ impl Columns {
             if is_error { paint.add(colour, &name, out) } else { out.push_str(&name) }
         } else {
             let name = fit(&name, request);
-            if is_error { paint.add(colour, &name, out) } else { out.push_str(&name) }
+            if is_error {
+                paint.add(colour, &name, out)
+            } else {
+                out.push_str(&name)
+            }
             let arrow = if matches!(span.kind, Kind::Server | Kind::Internal) { "←" } else { "→" };
             let other = format!(" {arrow} {other}");
             let other = if behind > OTHER_END { fit(&other, OTHER_END) } else { cut(&other, OTHER_END).into_owned() };
