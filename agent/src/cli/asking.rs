@@ -1,6 +1,6 @@
 //! Arguments of the commands that ask: a running agent, or one of their own.
 
-use std::{str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgAction, Args};
 
@@ -13,6 +13,9 @@ pub struct Whom {
     /// watch by itself
     #[arg(long, value_name = "URL", value_parser = address)]
     pub agent: Option<String>,
+    /// Certificate (PEM) that is trusted at an https:// address; default: those of the system
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Watch by itself, also where an agent runs (what --pid, --port and --exe mean, too)
     #[arg(long, conflicts_with = "agent")]
     pub alone: bool,

@@ -10,7 +10,7 @@ use crate::{
     api::answers::Agent,
     cli::{Exit, Question, Whom},
     commands::{self, Client, NoAnswer},
-    config::{Exporter, Listen, Loaded, LogLevel, Origin, Print, Store, Token},
+    config::{Exporter, Listen, ListenTls, Loaded, LogLevel, Origin, Print, Store, Token},
 };
 
 /// The same configuration with a log that says only what is wrong, unless it was set: answers are not among notices, and a screen is
@@ -74,9 +74,14 @@ pub(super) fn ask(question: &Question, whom: &Whom, config: &Loaded) -> Exit {
 
 /// Asks the agent that is named, or that the configuration says; `None`: it says that there is none.
 fn client(whom: &Whom, config: &Loaded) -> Result<Option<Client>, NoAnswer> {
-    let url = match (&whom.agent, config.listen) {
-        (Some(url), _) => url.clone(),
-        (None, Listen::On(addr)) => format!("http://{}", reachable(addr)),
+    let own_certificate = config.listen_tls.certificate.as_deref();
+    let (url, certificate) = match (&whom.agent, config.listen) {
+        (Some(url), _) => (url.clone(), whom.ca.as_deref()),
+        // A certificate is for a name.
+        (None, Listen::On(addr)) if own_certificate.is_some() => {
+            (format!("https://localhost:{}", addr.port()), whom.ca.as_deref().or(own_certificate))
+        }
+        (None, Listen::On(addr)) => (format!("http://{}", reachable(addr)), None),
         (None, Listen::Off) => return Ok(None),
     };
     let token = match Settings::of(config).map(|settings| settings.store.map(|store| store.token())) {
@@ -84,7 +89,7 @@ fn client(whom: &Whom, config: &Loaded) -> Result<Option<Client>, NoAnswer> {
         Ok(Some(Err(error))) => return Err(NoAnswer::NoClient { url: url.into(), reason: format!("{error:#}") }),
         _ => config.api.token.as_ref().map(|token| token.0.clone()),
     };
-    Client::new(&url, token.as_deref(), None).map(Some)
+    Client::new(&url, token.as_deref(), certificate).map(Some)
 }
 
 /// The configuration of an agent that is started for a question: it shows and sends nothing, and answers nobody else.
@@ -95,6 +100,7 @@ fn alone(config: &Loaded) -> rustix::io::Result<Loaded> {
     let its = &mut own.config;
     its.print = Some(Print::Off);
     its.listen = Listen::On((Ipv4Addr::LOCALHOST, 0).into());
+    its.listen_tls = ListenTls::default();
     its.prometheus_export.port = 0;
     its.api.token = Some(Token(secret.iter().map(|byte| format!("{byte:02x}")).collect()));
     its.api.token_file = None;

@@ -335,10 +335,11 @@ impl Agent {
             exporters.set_ready(true);
         }
         let path = &settings.export.prometheus.path;
-        let pages: Vec<String> = exporters.listen_addrs().map(|addr| format!("http://{addr}{path}")).collect();
+        let scheme = if settings.export.listen_tls.certificate.is_some() { "https" } else { "http" };
+        let pages: Vec<String> = exporters.listen_addrs().map(|addr| format!("{scheme}://{addr}{path}")).collect();
         let metrics = if pages.is_empty() { String::new() } else { format!("; metrics {}", pages.join(" and ")) };
         let page = exporters.listen_addr().filter(|_| has_page).map(ask::reachable);
-        let page = page.map_or_else(String::new, |addr| format!("; look at http://{addr}/"));
+        let page = page.map_or_else(String::new, |addr| format!("; look at {scheme}://{addr}/"));
         let sends = !(settings.export.traces.is_empty() && settings.export.metrics.is_empty());
         let hint = if sends { "" } else { "; no OTLP endpoint is set, so nothing is sent: give --endpoint URL" };
         let rest =

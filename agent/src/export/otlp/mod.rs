@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time::Instant};
 
-pub(crate) use transport::TransportError;
+pub(crate) use transport::{TransportError, server_config};
 
 use self::{
     delivery::{Delivery, StopAt},
