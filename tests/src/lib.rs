@@ -12,6 +12,7 @@ pub mod parents;
 pub mod program;
 pub mod prometheus;
 pub mod receiver;
+pub mod screen;
 pub mod seen;
 pub mod wait;
 

@@ -86,6 +86,8 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_TRACE_PRINTER", "trace_printer", Form::Text),
     ("OTEL_EBPF_SHUTDOWN_TIMEOUT", "shutdown_timeout", Form::Text),
     ("OTEL_EBPF_LISTEN", "listen", Form::Text),
+    ("OTEL_EBPF_LISTEN_TLS_CERTIFICATE", "listen_tls.certificate", Form::Text),
+    ("OTEL_EBPF_LISTEN_TLS_KEY", "listen_tls.key", Form::Text),
     ("OTEL_EBPF_BACKEND", "backend", Form::Text),
     ("OTEL_EBPF_EXCLUDE_OTEL_INSTRUMENTED_SERVICES", "discovery.exclude_otel_instrumented_services", Form::Text),
     (

@@ -48,6 +48,7 @@ pub(crate) use export::{Export, Spool};
 pub(crate) use features::{Feature, Features, Metrics, Network, ServiceGraph, ServiceMetrics, is_private};
 pub(crate) use load::check_file;
 pub use load::{FlagLayer, Loaded, Sources};
+pub(crate) use node::Origin;
 pub use otlp::Temporality;
 pub(crate) use otlp::{
     BATCH_MAX_SIZE, Compression, Endpoint, ExponentialHistogram, HistogramAggregation, MetricsExport, Otlp, OtlpTarget,
@@ -64,7 +65,7 @@ pub(crate) use ports::{Pids, Ports};
 pub(crate) use routes::{IgnoreMode, Routes, ServiceRoutes, Unmatched};
 pub(crate) use sampler::{HealthChecks, Sampler, SamplerName, Sampling, Tail};
 pub(crate) use schema::schema;
-pub(crate) use store::{Api, Store, Token};
+pub(crate) use store::{Api, ListenTls, Store, Token};
 pub(crate) use watch::{Changes, watch};
 
 use crate::model::propagation::{self, Format, Propagation};
@@ -114,6 +115,8 @@ pub struct Config {
     pub prometheus_export: PrometheusExport,
     /// Address of `/metrics`, `/healthz` and `/readyz`, or `off`.
     pub listen: Listen,
+    /// Its certificate; not given: in the clear.
+    pub listen_tls: ListenTls,
     /// What the agent remembers for its web page and its API.
     pub store: Store,
     /// Who may ask it.
@@ -167,6 +170,7 @@ impl Default for Config {
             exporters: Exporters::default(),
             prometheus_export: PrometheusExport::default(),
             listen: Listen::On((std::net::Ipv4Addr::LOCALHOST, 9464).into()),
+            listen_tls: ListenTls::default(),
             store: Store::default(),
             api: Api::default(),
             print: None,

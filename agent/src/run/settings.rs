@@ -28,7 +28,10 @@ use crate::{
     conn,
     export::{
         ConfigError, ExportConfig,
-        config::{BatchConfig, Endpoint, Headers, OtlpConfig, PrometheusConfig, RetryConfig, SpoolConfig, TlsConfig},
+        config::{
+            BatchConfig, Endpoint, Headers, ListenTls, OtlpConfig, PrometheusConfig, RetryConfig, SpoolConfig,
+            TlsConfig,
+        },
     },
     model::{ids::ProcessId, propagation::Propagation},
     procs::{
@@ -135,6 +138,7 @@ impl Settings {
             sdk_disabled: _,
             prometheus_export,
             listen,
+            listen_tls: config::ListenTls { certificate: listen_certificate, key: listen_key },
             store,
             api: config::Api { token, token_file },
             name_resolver,
@@ -324,6 +328,7 @@ impl Settings {
                 print: config.print_mode(),
                 print_metrics: config.prints_metrics(),
                 listen: addresses(*listen, *port),
+                listen_tls: ListenTls { certificate: listen_certificate.clone(), key: listen_key.clone() },
                 prometheus: PrometheusConfig {
                     path: path.clone(),
                     ttl: shown_ttl.0,

@@ -20,7 +20,10 @@ use self::{
     spool::Spool,
     transport::Signal,
 };
-pub(crate) use self::{queue::SpanQueue, transport::TransportError};
+pub(crate) use self::{
+    queue::SpanQueue,
+    transport::{TransportError, server_config},
+};
 use super::{
     MetricSource,
     config::{ExportConfig, OtlpConfig},

@@ -62,7 +62,7 @@ fn start(series: usize) -> (Runtime, Server, Arc<Source>, mpsc::Sender<()>) {
     let sources: Vec<Arc<dyn MetricSource>> = vec![Arc::clone(&source) as _];
     let listen = "127.0.0.1:0".parse().unwrap();
     let routes = routes("/metrics", sources, Duration::from_secs(300)).route("/healthz", get_page("ok\n"));
-    let server = Server::start(listen, runtime.handle(), routes).unwrap();
+    let server = Server::start(listen, runtime.handle(), routes, None).unwrap();
     (runtime, server, source, allow)
 }
 
@@ -196,7 +196,7 @@ fn ten_thousand_series_are_scraped_within_a_tenth_of_a_second() {
     let sources: Vec<Arc<dyn MetricSource>> = vec![Arc::new(Many(resources.collect()))];
     let listen = "127.0.0.1:0".parse().unwrap();
     let server =
-        Server::start(listen, runtime.handle(), routes("/metrics", sources, Duration::from_secs(300))).unwrap();
+        Server::start(listen, runtime.handle(), routes("/metrics", sources, Duration::from_secs(300)), None).unwrap();
     runtime.block_on(async {
         for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
             let mut stream = TcpStream::connect(server.addr()).await.unwrap();
