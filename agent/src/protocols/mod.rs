@@ -11,6 +11,7 @@ use crate::model::{
     net::{Direction, Role, Thread},
 };
 
+mod amqp;
 mod capture;
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -18,14 +19,20 @@ mod grpc;
 mod http;
 pub(crate) mod http1;
 pub mod http2;
+mod kafka;
 mod matching;
+mod mqtt;
 mod mysql;
+mod names;
+mod nats;
 mod output;
 mod postgresql;
 mod redis;
+mod sized;
 mod sql;
 #[cfg(test)]
 mod testing;
+mod told;
 #[cfg(any(test, fuzzing))]
 mod toy;
 
@@ -78,6 +85,54 @@ pub(crate) static REGISTRY: &[Entry] = &[
         memory_max: 4 << 20,
         #[cfg(test)]
         samples: mysql::samples,
+    },
+    Entry {
+        name: amqp::NAME,
+        recognise: amqp::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: amqp::open,
+        proves_itself: true,
+        capture: amqp::CAPTURE,
+        memory_max: 6 << 20,
+        #[cfg(test)]
+        samples: amqp::samples,
+    },
+    Entry {
+        name: kafka::NAME,
+        recognise: kafka::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: kafka::open,
+        proves_itself: false,
+        capture: kafka::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: kafka::samples,
+    },
+    Entry {
+        name: mqtt::NAME,
+        recognise: mqtt::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: mqtt::open,
+        proves_itself: false,
+        capture: mqtt::CAPTURE,
+        memory_max: 8 << 20,
+        #[cfg(test)]
+        samples: mqtt::samples,
+    },
+    Entry {
+        name: nats::NAME,
+        recognise: nats::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: nats::open,
+        proves_itself: true,
+        capture: nats::CAPTURE,
+        memory_max: 6 << 20,
+        #[cfg(test)]
+        samples: nats::samples,
     },
     Entry {
         name: redis::NAME,

@@ -84,9 +84,10 @@ pub(super) fn summary(exchange: &Exchange) -> Asked {
             (whole.map(|name| format!("{name} {} {}", text(collection), text(query))), answered)
         }
         Operation::Messaging(messaging) => {
-            let Messaging { operation, destination, message_id, error, messages, .. } = &**messaging;
+            let Messaging { operation, destination, partition, message_id, error, messages, .. } = &**messaging;
             let answered = exchange.first_byte_ns.map(|_| format!("{} {messages:?}", text(error)));
-            (Some(format!("{operation} {} {}", text(destination), text(message_id))), answered)
+            let asked = format!("{operation} {} {} {}", text(destination), text(partition), text(message_id));
+            (Some(asked), answered)
         }
     };
     Asked { asked, answered }

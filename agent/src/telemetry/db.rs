@@ -91,6 +91,7 @@ impl Conventions for Facts {
             address,
             port,
             self.error().map(|label| (semconv::ERROR_TYPE, label)),
+            None,
         ]
     }
 

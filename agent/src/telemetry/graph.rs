@@ -203,6 +203,7 @@ impl Node {
             None,
             None,
             None,
+            None,
         ]
     }
 }
@@ -249,7 +250,7 @@ pub(super) fn common_attributes(family: Family, resource: &Resource) -> Vec<Attr
     let named = |key, name: &str| find(resource, name).map(|value| attribute(key, value));
     let source = Attribute { key: "source", value: Value::Static(SOURCE) };
     match family {
-        Family::Exchange(..) => Vec::new(),
+        Family::Exchange(..) | Family::Process => Vec::new(),
         Family::Edge(role) => {
             let keys = keys(role);
             let rest = [

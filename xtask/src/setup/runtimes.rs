@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 20] = [
+const RUNTIMES: [Runtime; 23] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -78,6 +78,14 @@ const RUNTIMES: [Runtime; 20] = [
         name: "frameworks/java",
         made_from: &["pom.xml", "src/main/java/shop/Shop.java", "src/main/resources/application.properties"],
         commands: spring_boot,
+        of: Of::Tests,
+    },
+    Runtime { name: "queues/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
+    Runtime { name: "queues/node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
+    Runtime {
+        name: "queues/java",
+        made_from: &["pom.xml", "KafkaClient.java"],
+        commands: |from, to| java_with_libraries(from, to, &["KafkaClient.java"]),
         of: Of::Tests,
     },
     Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
