@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     io::{Read as _, Write as _},
+    num::NonZero,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
@@ -12,11 +13,10 @@ use std::{
 use rustix::{
     fs::{Mode, OFlags},
     process::{Pid, Signal, kill_process},
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Winsize, tcsetwinsize},
 };
 
-use crate::{LONG, need};
+use crate::{LONG, kernel, need};
 
 /// A program on a terminal of its own.
 pub struct Screen {
@@ -38,10 +38,8 @@ impl Screen {
     /// If there is no terminal, or the program cannot be started.
     #[must_use]
     pub fn start(command: &Command, rows: u16, columns: u16) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal that can be used");
+        let (master, name) = kernel::terminal().expect("a terminal");
         tcsetwinsize(&master, size(rows, columns)).expect("a terminal has a size");
-        let name = ptsname(&master, Vec::new()).expect("a terminal has a name");
         let open = || rustix::fs::open(&*name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("its other end");
         // It becomes the terminal of a session of its own, so that keys are signals and a change of its size is told.
         let mut wrapped = Command::new(need::program("setsid"));
@@ -60,9 +58,8 @@ impl Screen {
         }
         let child = wrapped.stdin(Stdio::from(open())).stdout(Stdio::from(open())).stderr(Stdio::from(open())).spawn();
         let child = child.expect("it can be started");
-        let master = std::fs::File::from(master);
         let mut reader = master.try_clone().expect("a second descriptor");
-        let shown = Shown { parser: vt100::Parser::new(rows, columns, 10_000), raw: Vec::new() };
+        let shown = Shown { parser: vt100::Parser::new(cells(rows), cells(columns), 10_000), raw: Vec::new() };
         let shared = Arc::new((Mutex::new(shown), Condvar::new()));
         let its = Arc::clone(&shared);
         thread::spawn(move || {
@@ -151,7 +148,7 @@ impl Screen {
     /// If that cannot be.
     pub fn resize(&self, rows: u16, columns: u16) {
         let mut shown = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.parser.screen_mut().set_size(rows, columns);
+        shown.parser.screen_mut().set_size(cells(rows), cells(columns));
         tcsetwinsize(&self.master, size(rows, columns)).expect("a terminal has a size");
     }
 
@@ -179,6 +176,10 @@ impl Drop for Screen {
         }
         let _gone = self.child.wait();
     }
+}
+
+fn cells(count: u16) -> NonZero<u16> {
+    NonZero::new(count).expect("a screen has some")
 }
 
 const fn size(rows: u16, columns: u16) -> Winsize {

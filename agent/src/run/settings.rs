@@ -138,7 +138,7 @@ impl Settings {
             sdk_disabled: _,
             prometheus_export,
             listen,
-            listen_tls: config::ListenTls { certificate: listen_certificate, key: listen_key },
+            listen_tls: ListenTls { certificate: listen_certificate, key: listen_key },
             store,
             api: config::Api { token, token_file },
             name_resolver,

@@ -229,12 +229,10 @@ fn one_trace(state: &State, trace: &Trace, columns: usize, room: usize, paint: P
 
 #[cfg(test)]
 mod tests {
-    use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-
     use super::*;
     use crate::{
         api::answers::{NodeKind, NodeName, OverTime, Peer, Route, Service},
-        commands::top::view::Next,
+        commands::top::{tty::Key, view::Next},
         terminal::width,
     };
 
@@ -272,8 +270,8 @@ mod tests {
         state
     }
 
-    fn press(state: &mut State, key: KeyCode) -> Next {
-        state.press(KeyEvent::new(key, KeyModifiers::NONE))
+    fn press(state: &mut State, key: Key) -> Next {
+        state.press(key)
     }
 
     fn drawn(state: &State, columns: usize, rows: usize) -> Vec<String> {
@@ -295,7 +293,7 @@ mod tests {
         for (key, sorted) in
             [('e', ["bad ", "busy", "slow"]), ('p', ["slow", "bad ", "busy"]), ('n', ["bad ", "busy", "slow"])]
         {
-            press(&mut state, KeyCode::Char(key));
+            press(&mut state, Key::Char(key));
             assert_eq!(order(&state), sorted, "{key}");
         }
         let lines = drawn(&state, 80, 24);
@@ -315,8 +313,8 @@ mod tests {
     #[test]
     fn enter_leads_to_routes_to_requests_to_a_trace_and_escape_back() {
         let mut state = state();
-        press(&mut state, KeyCode::Char('e'));
-        assert_eq!(press(&mut state, KeyCode::Enter), Next::Ask);
+        press(&mut state, Key::Char('e'));
+        assert_eq!(press(&mut state, Key::Enter), Next::Ask);
         assert_eq!(*state.view(), View::Service { name: "bad".to_owned(), namespace: String::new() });
         let route = |name: &str| Route { name: name.to_owned(), rates: rates(5.0, 1), sparkline: vec![1.0, 2.0] };
         let over_time = OverTime {
@@ -347,17 +345,17 @@ mod tests {
             failing: vec![],
         }))));
         assert!(drawn(&state, 80, 24)[2].contains("asked by users; asks -"));
-        press(&mut state, KeyCode::End);
+        press(&mut state, Key::End);
         assert!(drawn(&state, 80, 24).iter().any(|line| line.starts_with("> GET /49 ")), "what is chosen is shown");
-        press(&mut state, KeyCode::Enter);
+        press(&mut state, Key::Enter);
         let View::Requests { name, kind, .. } = state.view() else { panic!() };
         assert_eq!((name.as_deref(), *kind), (Some("GET /49"), Some("server")));
-        let span = crate::commands::waterfall::tests::span("a", None, "back", "SERVER", 0.0, 12.5);
+        let span = waterfall::tests::span("a", None, "back", "SERVER", 0.0, 12.5);
         state.take(Ok(Data::Requests(vec![span.summary.clone()])));
         let lines = drawn(&state, 80, 24);
         assert!(lines[3].starts_with(">    12.500ms 500    SERVER back"), "{}", lines[3]);
-        assert_eq!(press(&mut state, KeyCode::Char('f')), Next::Ask);
-        press(&mut state, KeyCode::Enter);
+        assert_eq!(press(&mut state, Key::Char('f')), Next::Ask);
+        press(&mut state, Key::Enter);
         assert!(matches!(state.view(), View::Trace { id } if *id == span.summary.trace_id));
         state.take(Ok(Data::Trace(Box::new(Trace {
             trace_id: span.summary.trace_id.clone(),
@@ -368,10 +366,10 @@ mod tests {
         }))));
         assert!(drawn(&state, 80, 24).iter().any(|line| line.contains("back GET /slow") && line.contains('█')));
         for _ in 0..3 {
-            press(&mut state, KeyCode::Esc);
+            press(&mut state, Key::Escape);
         }
         assert_eq!(*state.view(), View::Services);
-        assert_eq!(press(&mut state, KeyCode::Esc), Next::Stay);
-        assert_eq!(press(&mut state, KeyCode::Char('q')), Next::Quit);
+        assert_eq!(press(&mut state, Key::Escape), Next::Stay);
+        assert_eq!(press(&mut state, Key::Char('q')), Next::Quit);
     }
 }

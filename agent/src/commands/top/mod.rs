@@ -2,26 +2,24 @@
 //! answers to the same questions that the page asks; [`view`] knows what is looked at, [`draw`] how it is drawn.
 
 mod draw;
+mod tty;
 mod view;
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     time::Duration,
 };
 
-use crossterm::{
-    cursor, event, execute, queue,
-    style::Print,
-    terminal::{self, Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen},
-};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
     task::JoinHandle,
     time::MissedTickBehavior,
 };
 
-use self::view::{Data, Next, State, View};
+use self::{
+    tty::Taken,
+    view::{Data, Next, State, View},
+};
 use super::client::{Client, NoAnswer, path};
 use crate::{cli::Exit, terminal::Paint};
 
@@ -33,7 +31,8 @@ const REQUESTS: usize = 200;
 const WINDOW: &str = "60s";
 
 pub(super) async fn top(client: &Client) -> Result<Exit, NoAnswer> {
-    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() || is_dumb {
         tracing::error!("top needs a terminal; `curl {}/api/v1/services` gives what it shows", client.url());
         return Ok(Exit::Usage);
     }
@@ -52,13 +51,15 @@ pub(super) async fn top(client: &Client) -> Result<Exit, NoAnswer> {
 async fn show(client: &Client, mut state: State) -> io::Result<()> {
     let _screen = Taken::take()?;
     let paint = Paint::for_stdout();
-    let mut keys = keys();
+    let mut keys = tty::keys();
     let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    let mut resized = signal(SignalKind::window_change())?;
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut asked: Option<JoinHandle<Result<Data, NoAnswer>>> = None;
     loop {
-        draw_on(&mut io::stdout().lock(), &state, paint)?;
+        let (columns, rows) = tty::size()?;
+        tty::draw(&draw::lines(&state, columns, rows, paint))?;
         let answered = async {
             match &mut asked {
                 Some(asked) => asked.await,
@@ -72,8 +73,8 @@ async fn show(client: &Client, mut state: State) -> io::Result<()> {
                     state.take(answer);
                 }
             }
-            event = keys.recv() => match event {
-                Some(event::Event::Key(key)) if key.kind != event::KeyEventKind::Release => match state.press(key) {
+            key = keys.recv() => match key {
+                Some(key) => match state.press(key) {
                     Next::Quit => return Ok(()),
                     Next::Stay => {}
                     Next::Ask => {
@@ -84,60 +85,17 @@ async fn show(client: &Client, mut state: State) -> io::Result<()> {
                         asked = Some(tokio::spawn(fetch(client.clone(), state.view().clone())));
                     }
                 },
-                // Another size: it is drawn anew.
-                Some(_) => {}
                 None => return Ok(()),
             },
             _ = ticks.tick() => if asked.is_none() && state.is_live() {
                 asked = Some(tokio::spawn(fetch(client.clone(), state.view().clone())));
             },
+            // It is drawn anew.
+            _ = resized.recv() => {}
             _ = terminate.recv() => return Ok(()),
             _ = hangup.recv() => return Ok(()),
         }
     }
-}
-
-/// The terminal as it is while it is drawn on; given back however it ends.
-struct Taken;
-
-impl Taken {
-    fn take() -> io::Result<Self> {
-        terminal::enable_raw_mode()?;
-        let taken = Self;
-        execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
-        Ok(taken)
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        let _gone = execute!(io::stdout(), cursor::Show, LeaveAlternateScreen);
-        let _gone = terminal::disable_raw_mode();
-    }
-}
-
-/// Keys and changes of the size, read by a thread that ends with the process.
-fn keys() -> mpsc::Receiver<event::Event> {
-    let (tell, told) = mpsc::channel(64);
-    std::thread::spawn(move || {
-        while let Ok(event) = event::read() {
-            if tell.blocking_send(event).is_err() {
-                return;
-            }
-        }
-    });
-    told
-}
-
-fn draw_on(out: &mut impl io::Write, state: &State, paint: Paint) -> io::Result<()> {
-    let (columns, rows) = terminal::size()?;
-    let lines = draw::lines(state, usize::from(columns), usize::from(rows), paint);
-    queue!(out, terminal::BeginSynchronizedUpdate)?;
-    for (row, line) in (0..rows).zip(lines.iter().map(String::as_str).chain(std::iter::repeat(""))) {
-        queue!(out, cursor::MoveTo(0, row), Print(line), Clear(ClearType::UntilNewLine))?;
-    }
-    queue!(out, terminal::EndSynchronizedUpdate)?;
-    out.flush()
 }
 
 /// Asks for what a view shows.

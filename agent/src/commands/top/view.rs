@@ -1,8 +1,6 @@
 //! What is looked at, and what keys do to it.
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-
-use super::super::client::NoAnswer;
+use super::{super::client::NoAnswer, tty::Key};
 use crate::api::answers::{Service, ServiceDetail, Services, SpanSummary, Trace};
 
 /// What can be looked at.
@@ -171,14 +169,11 @@ impl State {
     }
 
     /// What a key does.
-    pub(super) fn press(&mut self, key: KeyEvent) -> Next {
+    pub(super) fn press(&mut self, key: Key) -> Next {
         let row = self.row();
-        if key.modifiers.contains(KeyModifiers::CONTROL) {
-            return if matches!(key.code, KeyCode::Char('c' | 'd')) { Next::Quit } else { Next::Stay };
-        }
-        match key.code {
-            KeyCode::Char('q') => Next::Quit,
-            KeyCode::Esc | KeyCode::Backspace | KeyCode::Left | KeyCode::Char('h') => {
+        match key {
+            Key::Interrupt | Key::Char('q') => Next::Quit,
+            Key::Escape | Key::Backspace | Key::Left | Key::Char('h') => {
                 if self.views.len() == 1 {
                     return Next::Stay;
                 }
@@ -186,19 +181,18 @@ impl State {
                 self.data = None;
                 Next::Ask
             }
-            KeyCode::Up | KeyCode::Char('k') => self.choose(row.saturating_sub(1)),
-            KeyCode::Down | KeyCode::Char('j') => self.choose(row + 1),
-            KeyCode::PageUp => self.choose(row.saturating_sub(10)),
-            KeyCode::PageDown => self.choose(row + 10),
-            KeyCode::Home | KeyCode::Char('g') => self.choose(0),
-            KeyCode::End | KeyCode::Char('G') => self.choose(usize::MAX),
-            KeyCode::Enter | KeyCode::Right => self.open(),
-            KeyCode::Char(' ') => {
+            Key::Up | Key::Char('k') => self.choose(row.saturating_sub(1)),
+            Key::Down | Key::Char('j') => self.choose(row + 1),
+            Key::PageUp => self.choose(row.saturating_sub(10)),
+            Key::PageDown => self.choose(row + 10),
+            Key::Home | Key::Char('g') => self.choose(0),
+            Key::End | Key::Char('G') => self.choose(usize::MAX),
+            Key::Enter | Key::Right => self.open(),
+            Key::Char(' ') => {
                 self.is_paused = !self.is_paused;
                 Next::Stay
             }
-            KeyCode::Char(letter) => self.letter(letter),
-            _ => Next::Stay,
+            Key::Char(letter) => self.letter(letter),
         }
     }
 
