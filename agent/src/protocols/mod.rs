@@ -51,42 +51,6 @@ pub(crate) static REGISTRY: &[Entry] = &[
         samples: http2::samples,
     },
     Entry {
-        name: http1::NAME,
-        recognise: http1::recognise,
-        is_likely: http1::is_likely,
-        may_be_torn: http1::may_be_torn,
-        open: http1::open,
-        proves_itself: false,
-        capture: http1::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: http1::samples,
-    },
-    Entry {
-        name: postgresql::NAME,
-        recognise: postgresql::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        open: postgresql::open,
-        proves_itself: false,
-        capture: postgresql::CAPTURE,
-        memory_max: 6 << 20,
-        #[cfg(test)]
-        samples: postgresql::samples,
-    },
-    Entry {
-        name: mysql::NAME,
-        recognise: mysql::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        open: mysql::open,
-        proves_itself: false,
-        capture: mysql::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: mysql::samples,
-    },
-    Entry {
         name: amqp::NAME,
         recognise: amqp::recognise,
         is_likely: |_| true,
@@ -133,6 +97,42 @@ pub(crate) static REGISTRY: &[Entry] = &[
         memory_max: 6 << 20,
         #[cfg(test)]
         samples: nats::samples,
+    },
+    Entry {
+        name: http1::NAME,
+        recognise: http1::recognise,
+        is_likely: http1::is_likely,
+        may_be_torn: http1::may_be_torn,
+        open: http1::open,
+        proves_itself: false,
+        capture: http1::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: http1::samples,
+    },
+    Entry {
+        name: postgresql::NAME,
+        recognise: postgresql::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: postgresql::open,
+        proves_itself: false,
+        capture: postgresql::CAPTURE,
+        memory_max: 6 << 20,
+        #[cfg(test)]
+        samples: postgresql::samples,
+    },
+    Entry {
+        name: mysql::NAME,
+        recognise: mysql::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: mysql::open,
+        proves_itself: false,
+        capture: mysql::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: mysql::samples,
     },
     Entry {
         name: redis::NAME,

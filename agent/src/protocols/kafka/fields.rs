@@ -17,10 +17,6 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn i8(&mut self) -> Option<i8> {
-        self.cursor.u8().map(u8::cast_signed)
-    }
-
     pub(super) fn i16(&mut self) -> Option<i16> {
         self.cursor.u16().map(u16::cast_signed)
     }

@@ -143,7 +143,8 @@ impl<'a> Line<'a> {
             }
             (Word::Sub, [subject, group @ .., subscription]) if group.len() <= 1 => {
                 (read.subject, read.subscription, read.reply) = (subject, subscription, group.first().copied());
-                return is_subject(subject).then_some(read);
+                let is_number = subscription.bytes().all(|byte| byte.is_ascii_alphanumeric());
+                return (is_number && is_subject(subject)).then_some(read);
             }
             (Word::Unsub, [subscription, ..]) if words.len() <= 2 => {
                 read.subscription = subscription;

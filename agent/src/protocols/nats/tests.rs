@@ -136,8 +136,14 @@ fn large_payloads_are_passed_over() {
 
 #[test]
 fn other_lines_are_no_commands() {
-    for text in ["PUBLISH x 1\r\n", "PUB a b c 5\r\nhello\r\n", "PUB a 5\r\nhello!!", "GET / HTTP/1.1\r\n", "PUB a\r\n"]
-    {
+    for text in [
+        "PUBLISH x 1\r\n",
+        "PUB a b c 5\r\nhello\r\n",
+        "PUB a 5\r\nhello!!",
+        "GET / HTTP/1.1\r\n",
+        "PUB a\r\n",
+        "SUB /a HTTP/1.1\r\n",
+    ] {
         assert_eq!(recognise(text.as_bytes()), Recognition::No, "{text}");
     }
     assert_eq!(recognise(with("PUB a", "hello").as_bytes()), Recognition::Request);
