@@ -1,6 +1,8 @@
 //! The command line. Parses arguments and environment into a [`Command`] and touches nothing but the configuration file:
 //! printing, logging and exiting are the caller's.
 
+mod asking;
+
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -10,6 +12,7 @@ use std::{
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use thiserror::Error;
 
+pub use self::asking::{Question, Smoke, Trace, Whom};
 use crate::config::{self, ConfigError, Environment, Loaded, Sources};
 
 /// Exit status of the program.
@@ -24,6 +27,8 @@ pub enum Exit {
     Usage = 2,
     /// A capability is missing.
     NotPermitted = 3,
+    /// Nothing was seen that would answer what was asked.
+    NothingSeen = 4,
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -62,6 +67,15 @@ pub enum Command {
     Survey {
         /// As JSON.
         json: bool,
+        /// The configuration.
+        config: Box<Loaded>,
+    },
+    /// Ask a running agent, or one of its own.
+    Ask {
+        /// What.
+        question: Question,
+        /// Whom.
+        whom: Whom,
         /// The configuration.
         config: Box<Loaded>,
     },
@@ -106,6 +120,9 @@ Examples:
   sudo beyla-rs --port 8080 --endpoint http://collector:4317
   sudo beyla-rs --exe '*/nginx' --print json --duration 30s
   sudo beyla-rs exec -- node server.js
+  sudo beyla-rs top                              the same, live in the terminal
+  beyla-rs trace --slow 200ms                    what slow requests were made of
+  beyla-rs smoke --service shop --for 60s --max-error-rate 1% --max-p99 300ms
 
 Flags win over the environment (OTEL_*, OTEL_EBPF_*, BEYLA_*), the environment over the file.";
 
@@ -147,6 +164,25 @@ enum Verb {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Watch a service for a while and say whether it works: exits with 0 if it does, 1 if not, 4 where nothing was seen
+    Smoke {
+        #[command(flatten)]
+        what: Smoke,
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Show traces as waterfalls: all that a request caused
+    Trace {
+        #[command(flatten)]
+        what: Trace,
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Services, routes, requests and traces, live in the terminal
+    Top {
+        #[command(flatten)]
+        whom: Whom,
     },
     /// Check, describe or show the configuration
     #[command(subcommand)]
@@ -286,13 +322,14 @@ where
     if let Some(Verb::Config(ConfigVerb::Check { file })) = &cli.verb {
         return check_file(file, readable(environment)?, flags.strict);
     }
+    let environment = readable(environment)?;
     if let Some(Verb::Config(ConfigVerb::Migrate { file })) = &cli.verb {
-        return Ok(Command::Print(config::migrate(file, &readable(environment)?)?));
+        return Ok(Command::Print(config::migrate(file, &environment)?));
     }
     let load = || -> Result<Box<Loaded>, UsageError> {
         let sources = Sources {
             file: flags.config.clone(),
-            environment: readable(environment)?,
+            environment: environment.clone(),
             flags: flags.layer(),
             is_strict: flags.strict,
             is_check: false,
@@ -303,7 +340,24 @@ where
         return Err(refuse("--record does something for run and exec only".to_owned()));
     }
     let record = flags.record.clone();
+    let ask = |question: Question, whom: Whom, load: &dyn Fn() -> Result<Box<Loaded>, UsageError>| {
+        let name = question.name();
+        if let (Some(selecting), Some(_)) = (selecting, &whom.agent) {
+            return Err(refuse(format!("{selecting} contradicts --agent, which watches what it was told to")));
+        }
+        if flags.print.is_some() {
+            return Err(refuse(format!("--print does nothing for {name}")));
+        }
+        if flags.duration.is_some() && matches!(question, Question::Smoke(_)) {
+            return Err(refuse("--duration does nothing for smoke: give --for".to_owned()));
+        }
+        let whom = Whom { alone: whom.alone || selecting.is_some(), ..whom };
+        Ok(Command::Ask { question, whom, config: load()? })
+    };
     match cli.verb {
+        Some(Verb::Smoke { what, whom }) => ask(Question::Smoke(what), whom, &load),
+        Some(Verb::Trace { what, whom }) => ask(Question::Trace(what), whom, &load),
+        Some(Verb::Top { whom }) => ask(Question::Top, whom, &load),
         None | Some(Verb::Run) => Ok(Command::Run { config: load()?, record }),
         Some(Verb::Exec { command }) => match selecting {
             Some(name) => Err(refuse(format!("{name} contradicts exec, which watches the program it starts"))),
@@ -461,6 +515,26 @@ mod tests {
         assert!(serde_json::from_str::<serde_json::Value>(&schema).unwrap()["properties"]["routes"].is_object());
         let Ok(Command::Print(shown)) = run(&["config", "show", "--backend", "sock"]) else { panic!() };
         assert!(shown.contains("backend: sock  # flag --backend\n"));
+    }
+
+    #[test]
+    fn who_asks_says_what_and_whom() {
+        let smoke = ["smoke", "--service", "shop", "--for", "30s", "--max-error-rate", "1%", "--max-p99", "300ms"];
+        let Ok(Command::Ask { question: Question::Smoke(what), whom, .. }) = run(&smoke) else { panic!() };
+        assert_eq!((what.length.as_secs(), what.max_error_rate), (30, Some(0.01)));
+        assert_eq!((what.max_p99.map(|it| it.as_millis()), whom.agent, whom.alone), (Some(300), None, false));
+        let Ok(Command::Ask { question: Question::Trace(what), whom, .. }) =
+            run(&["trace", "--slow", "200ms", "--port", "80"])
+        else {
+            panic!()
+        };
+        assert_eq!((what.slow.map(|it| it.as_millis()), whom.alone), (Some(200), true));
+        assert!(refused(&["smoke", "--service", "shop"]).contains("--max-error-rate"));
+        assert!(refused(&["smoke", "--max-p99", "1s"]).contains("--service"));
+        assert!(refused(&["smoke", "--service", "x", "--max-error-rate", "1"]).contains("`1%`"));
+        assert!(refused(&["trace", "--port", "80", "--agent", "http://h:9464"]).contains("contradicts --agent"));
+        assert!(refused(&["trace", "--print", "json"]).contains("--print does nothing for trace"));
+        assert!(refused(&["trace", "0af7651916cd43dd8448eb211c80319c", "--errors"]).contains("cannot be used"));
     }
 
     #[test]

@@ -8,7 +8,10 @@ pub use crate::{
         Chunk, Output,
         http2::{self, blocks::Blocks},
     },
-    recording::replay::replay,
+    recording::{
+        cost::{Bed, Cost, Stage},
+        replay::replay,
+    },
     tls::{Attachments, Finder},
 };
 

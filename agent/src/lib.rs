@@ -4,6 +4,7 @@
 mod api;
 mod capture;
 pub mod cli;
+mod commands;
 mod config;
 mod conn;
 mod export;
@@ -22,5 +23,6 @@ mod server;
 mod store;
 mod sys;
 mod telemetry;
+mod terminal;
 mod tls;
 mod trace;

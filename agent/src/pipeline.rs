@@ -524,12 +524,17 @@ impl Worker {
             round.settled
         });
         // Then a connection at rest is known to be.
-        let is_settled = settled && watched.elapsed() > AT_REST;
+        let is_settled = settled && units.is_settled() && watched.elapsed() > AT_REST;
         if is_settled && let Some(ready) = ready.take() {
             // Nobody listens any more if that took too long.
             let _unheard = ready.send(());
         }
         units.tell(capture, &mut stages.tracer);
+        if units.take_tls_seen() {
+            let at_ns = monotonic_ns();
+            recorder.write(|| Entry::TlsProbed { at_ns });
+            connections.on_tls_probed(at_ns);
+        }
         harvests.tell(stages);
         discovery.tell(capture);
         for tgid in discovery.take_resumed() {

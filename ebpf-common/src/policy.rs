@@ -26,6 +26,8 @@ pub const TLS_INCOMPLETE: u32 = 2;
 /// The number that stands for all files together: its word is 0 where none has probes, and how far the probes of all are
 /// where the kernel knows no cookies.
 pub const TLS_ALL_FILES: u32 = 0;
+/// Index that stands for programs of Go, each of which is told from others by its plan.
+pub const TLS_OF_GO: u32 = TLS_FILES_MAX + 1;
 
 /// Index into the array of programs: carries on where `sys_exit` finds a `sendmmsg` or `recvmmsg`.
 pub const MANY_MESSAGES: u32 = 0;

@@ -61,8 +61,8 @@ pub struct GoLayout {
     pub stream: u16,
     /// `http.http2stream.id`.
     pub stream_id: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// Where a call of `tls.Conn.Read` has its connection, seen from the stack pointer at the probe; 0: nothing is seen of `crypto/tls`.
+    pub tls_connection: u16,
 }
 
 impl GoLayout {
@@ -79,7 +79,7 @@ impl GoLayout {
         server2: 0,
         stream: 0,
         stream_id: 0,
-        reserved: 0,
+        tls_connection: 0,
     };
 }
 

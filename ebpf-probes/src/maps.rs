@@ -12,7 +12,7 @@ use ebpf_common::{
         SHARES_MAX, TLS_CALLS_MAX, TLS_CARRIERS_MAX, TLS_SCRATCH_SLOTS, TLS_STREAMS_MAX, TLS_THREADS_MAX,
         UNDECIDED_LOSSES_MAX,
     },
-    policy::{CLAIMS_CHUNK, COUNTERS, PORT_WORDS, TLS_FILES_MAX},
+    policy::{CLAIMS_CHUNK, COUNTERS, PORT_WORDS, TLS_OF_GO},
     work::{GIVEN_MAX, GO_CALLS_MAX, GO_UNITS_MAX, PLANS_MAX, Plan, TASKS_MAX},
 };
 
@@ -128,7 +128,7 @@ pub static MMSG: LruHashMap<u64, Mmsg> = LruHashMap::with_max_entries(MMSG_THREA
 /// By number of a file with a TLS library: how far its probes are, see `ebpf_common::policy`. Written by the loader; nobody
 /// pays for TLS before the first.
 #[map]
-pub static TLS_PROBED: Array<u32> = Array::with_max_entries(TLS_FILES_MAX + 1, 0);
+pub static TLS_PROBED: Array<u32> = Array::with_max_entries(TLS_OF_GO + 1, 0);
 
 /// By TLS object. Written by the programs; an entry goes when the object is freed, or as the least recently used.
 #[map]

@@ -246,8 +246,10 @@ pub struct TlsStream {
     pub plaintext: Connection,
     /// The connection that carries it; 0 where that is not known.
     pub carrier: u64,
-    /// The connection that may carry it.
+    /// The connection that may carry it; of Go, the inode of the socket that does.
     pub candidate: u64,
+    /// Of Go: that socket's address.
+    pub sk: u64,
     /// How often that was observed in a row.
     pub observed: u32,
     /// See the constants of `handlers::tls`.

@@ -1,7 +1,10 @@
 //! What the kernel holds, asked for without touching it.
-#![allow(unsafe_code, reason = "aya lists maps by opening each of them, which is not harmless: see `map_ids`")]
+#![allow(
+    unsafe_code,
+    reason = "aya lists maps by opening each of them, which is not harmless: see `map_ids`; terminals are made by ioctl"
+)]
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fs::File, io, os::fd::AsRawFd as _};
 
 /// Numbers of all maps.
 ///
@@ -28,11 +31,25 @@ pub fn map_ids() -> HashSet<u32> {
         // SAFETY: `attr` has the layout that the kernel asks for, and it writes to nothing else.
         let failed = unsafe { libc::syscall(libc::SYS_bpf, MAP_GET_NEXT_ID, &raw mut attr, size_of::<NextId>()) } != 0;
         if failed {
-            let error = std::io::Error::last_os_error();
+            let error = io::Error::last_os_error();
             assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "the maps of the kernel cannot be listed: {error}");
             return found;
         }
         found.insert(attr.next_id);
         attr = NextId { start_id: attr.next_id, ..NextId::default() };
     }
+}
+
+/// A new terminal: the end that stands for screen and keyboard, and the path of the other one.
+///
+/// # Errors
+/// There is none to be had.
+pub fn terminal() -> io::Result<(File, String)> {
+    let master = File::options().read(true).write(true).open("/dev/ptmx")?;
+    let (unlocked, mut number): (libc::c_int, libc::c_uint) = (0, 0);
+    // SAFETY: the kernel reads an `int`, which lives until the call is over.
+    let failed = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) } != 0;
+    // SAFETY: the kernel writes an `unsigned int`, which lives until the call is over.
+    let failed = failed || unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN, &raw mut number) } != 0;
+    if failed { Err(io::Error::last_os_error()) } else { Ok((master, format!("/dev/pts/{number}"))) }
 }

@@ -11,7 +11,9 @@ pub mod own_tls;
 pub mod parents;
 pub mod program;
 pub mod prometheus;
+pub mod queues;
 pub mod receiver;
+pub mod screen;
 pub mod seen;
 pub mod wait;
 

@@ -32,6 +32,8 @@ pub fn program(name: &str) -> PathBuf {
     folders.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
     let package = match name {
         "cc" => "gcc",
+        "mariadb" | "mariadb-slap" => "mariadb-client",
+        "mariadbd" | "mariadb-install-db" => "mariadb-server",
         "nginx" => "nginx-light",
         "go" => "golang-go",
         "java" | "javac" => "default-jdk-headless",
@@ -130,6 +132,40 @@ pub fn built_by_cargo(folder: &str, name: &str, flags: &str) -> PathBuf {
         .expect("cargo can be started");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     target.join("release").join(name)
+}
+
+/// Builds the package in `tests/programs/FOLDER` with a release of Go (`local`: the one that is installed), these arguments and this
+/// environment. Gives the program, which is built once in a run for each `name`.
+///
+/// # Panics
+/// If it cannot be built.
+#[must_use]
+pub fn built_by_go(
+    folder: &str,
+    name: &str,
+    release: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> PathBuf {
+    static BUILT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let out = profile_folder().join("../programs").join(folder).join(name);
+    if !built.contains(&out) {
+        let output = Command::new(program("go"))
+            .current_dir(source(folder))
+            .env("GOTOOLCHAIN", release)
+            .env("GOFLAGS", "-buildvcs=false")
+            .envs(environment.iter().copied())
+            .args(["build", "-o"])
+            .arg(&out)
+            .args(arguments)
+            .arg(".")
+            .output()
+            .expect("go can be started");
+        assert!(output.status.success(), "{release} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        built.push(out.clone());
+    }
+    out
 }
 
 /// Compiles a C program of `tests/programs/` into `folder`.

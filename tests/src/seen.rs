@@ -41,7 +41,7 @@ impl Seen {
         self.spans.iter().filter(|span| span.kind == kind).collect()
     }
 
-    /// The last word on each series of a histogram.
+    /// The last word on each series of a histogram, or of a counter.
     #[must_use]
     pub fn histogram(&self, name: &str) -> Vec<ReceivedPoint> {
         let mut last = BTreeMap::new();
@@ -59,6 +59,15 @@ impl Seen {
     #[must_use]
     pub fn count(&self, name: &str) -> u64 {
         self.histogram(name).iter().map(|point| point.count).sum()
+    }
+
+    /// The last word on all series of a counter that have these attributes, summed up.
+    #[must_use]
+    pub fn counted(&self, name: &str, attributes: &[(&str, &str)]) -> f64 {
+        let is_it = |point: &ReceivedPoint| {
+            attributes.iter().all(|(key, value)| point.attributes.get(*key).is_some_and(|it| it == value))
+        };
+        self.histogram(name).iter().filter(|point| is_it(point)).map(|point| point.value).sum()
     }
 
     /// The sum of all series of a histogram.

@@ -129,6 +129,25 @@ fn spring_boot() {
 }
 
 #[test]
+fn go() {
+    for (name, arguments) in [("as-it-comes", &[][..]), ("stripped", &["-buildmode=pie", "-ldflags=-s -w"])] {
+        let program =
+            Program::start(&mut Command::new(need::built_by_go("frameworks/go", name, "local", arguments, &[])));
+        routes_are(
+            &program,
+            program.port(),
+            &[
+                ("/users/me", "/users/me"),
+                ("/users/anna", "/users/{user}"),
+                ("/users/anna/files/a/b.txt", "/users/{user}/files/{path...}"),
+                ("/api/orders/first/lines/2", "/api/orders/{order}/lines/{line}"),
+                ("/api/orders/", "/api/orders/{$}"),
+            ],
+        );
+    }
+}
+
+#[test]
 fn what_is_switched_off_is_not_read() {
     let files = tests::program::folder();
     let config = files.path().join("config.yaml");

@@ -72,6 +72,7 @@ fn converse(input: &[u8], open: fn(Role) -> Box<dyn Session>, memory_max: usize)
     out.set_propagation(Propagation {
         formats: vec![Format::TraceContext, Format::B3, Format::B3Multi, Format::Jaeger],
         baggage: vec!["tenant"],
+        ..Propagation::default()
     });
     let mut speaks_on = true;
     while let [control, length, rest @ ..] = input {

@@ -101,6 +101,38 @@ pub(crate) struct ServiceDetail {
     pub failing: Vec<SpanSummary>,
 }
 
+/// Requests, counted since a time. What a later answer with the same `since` has more came between.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Counts {
+    /// Since when is counted, in s since the Unix epoch: what was asked for, or up to ten seconds before.
+    pub since_unix_s: u64,
+    /// One for each name of each service.
+    pub counted: Vec<Counted>,
+}
+
+/// Requests of one name.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Counted {
+    /// `service.name`.
+    pub service: String,
+    /// `service.namespace`; empty where there is none.
+    pub namespace: String,
+    /// Whether it makes them; else it answers them.
+    pub is_client: bool,
+    /// Method and route, or what else calls are named by.
+    pub name: String,
+    /// Of those that it makes: who is asked; else empty.
+    pub target: String,
+    /// Requests.
+    pub requests: u64,
+    /// Those that failed.
+    pub errors: u64,
+    /// Their durations together.
+    pub sum_s: f64,
+    /// Durations: number of a bucket, and how many are in it. Bucket `i` ends at `2^((i - 119) / 4)` s, where the next one begins.
+    pub buckets: Vec<(u8, u32)>,
+}
+
 /// Series of one value for each step.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct OverTime {
@@ -308,6 +340,8 @@ pub(crate) struct Trace {
     pub start_unix_ms: f64,
     /// From its first span's start to its last one's end.
     pub duration_ms: f64,
+    /// What of it is not here, or may not be; absent where it is whole as far as is known.
+    pub missing: Option<String>,
     /// By their start.
     pub spans: Vec<SpanDetail>,
 }
@@ -372,6 +406,10 @@ impl SpanDetail {
 pub(crate) struct LiveSpans {
     /// The earliest first.
     pub spans: Vec<SpanSummary>,
+    /// How many more were asked for and are left out, since more come than anybody reads.
+    pub left_out: u64,
+    /// How many spans, of all services, were not kept since the agent began: more come than there is room for. Rates are of all.
+    pub thinned: u64,
     /// Where to go on (`after`), should the connection end.
     pub next: u64,
 }

@@ -11,9 +11,9 @@ use axum::http::StatusCode;
 use super::{
     Answer, Api,
     answers::{
-        Agent, GraphAnswer, GraphEdge, GraphNode, Loss, MetricPoint, NodeKind, NodeName, OverTime, Peer, Process,
-        Processes, Rates, Route, Service, ServiceDetail, Services, SpanDetail, SpanSummary, StoreInfo, Trace,
-        TraceSummary, Traces, ms, round,
+        Agent, Counted, Counts, GraphAnswer, GraphEdge, GraphNode, Loss, MetricPoint, NodeKind, NodeName, OverTime,
+        Peer, Process, Processes, Rates, Route, Service, ServiceDetail, Services, SpanDetail, SpanSummary, StoreInfo,
+        Trace, TraceSummary, Traces, ms, round,
     },
     query::Query,
     unix_ns, wrong,
@@ -241,6 +241,30 @@ pub(super) fn graph(api: &Api, query: &Query) -> Answer<GraphAnswer> {
     })
 }
 
+/// `GET /api/v1/counts`
+pub(super) fn counts(api: &Api, query: &Query) -> Answer<Counts> {
+    let filter = query.filter().map_err(wrong)?;
+    let since = filter.since_unix_ns.unwrap_or_else(|| unix_ns().saturating_sub(60_000_000_000)) / 1_000_000_000;
+    api.collector.collect_for_count();
+    let window = api.store.since(since);
+    let is_asked = |key: &Key| {
+        filter.service.as_ref().is_none_or(|service| key.service == *service)
+            && filter.namespace.as_ref().is_none_or(|namespace| key.namespace == *namespace)
+    };
+    let counted = api.store.red(window, is_asked).into_iter().map(|(key, red)| Counted {
+        service: key.service.into(),
+        namespace: key.namespace.into(),
+        is_client: key.side == Side::Client,
+        name: key.name.into(),
+        target: key.target.into(),
+        requests: red.count,
+        errors: red.errors,
+        sum_s: red.sum_s,
+        buckets: red.buckets(),
+    });
+    Ok(Counts { since_unix_s: window.from * STEP_S, counted: counted.collect() })
+}
+
 /// `GET /api/v1/spans`: single spans, the latest or (`sort=slowest`) the slowest first.
 pub(super) fn spans(api: &Api, query: &Query) -> Answer<Vec<SpanSummary>> {
     let (filter, limit) = (query.filter().map_err(wrong)?, query.limit(50).map_err(wrong)?);
@@ -312,6 +336,7 @@ pub(super) fn trace_id(text: &str) -> Answer<TraceId> {
 pub(super) fn trace(api: &Api, id: &str, _query: &Query) -> Answer<Trace> {
     let id = trace_id(id)?;
     let mut spans = api.store.snapshot().trace(id);
+    let is_cut = spans.len() > SPANS_MAX;
     spans.truncate(SPANS_MAX);
     let start = spans.iter().map(|span| span.start_unix_ns).min();
     let end = spans.iter().map(|span| span.end_unix_ns).max();
@@ -323,8 +348,36 @@ pub(super) fn trace(api: &Api, id: &str, _query: &Query) -> Answer<Trace> {
         trace_id: id.to_string(),
         start_unix_ms: ms(start),
         duration_ms: ms(end.saturating_sub(start)),
+        missing: missing(&spans, is_cut, api.store.thinned_at(id, start, end)),
         spans: spans.iter().map(|span| SpanDetail::of(span, start)).collect(),
     })
+}
+
+/// What of a trace is not there. `share`: of the traces that are kept, where it was not among these.
+fn missing(spans: &[Kept], is_cut: bool, share: Option<f64>) -> Option<String> {
+    // What was made by a request of a service that is watched; what another header or SDK says was elsewhere.
+    const HERE: [&str; 4] = ["connection", "task", "thread", "sole_request"];
+    let ids: HashSet<_> = spans.iter().map(|span| span.span_id).collect();
+    let is_left = |span: &&Kept| {
+        let evidence = span.text("beyla.parent.evidence");
+        span.parent.is_some_and(|parent| !ids.contains(&parent))
+            && evidence.is_some_and(|evidence| HERE.contains(&evidence.as_str()))
+    };
+    let left = spans.iter().filter(is_left).count();
+    let mut reasons = Vec::new();
+    if is_cut {
+        reasons.push(format!("only the first {SPANS_MAX} spans are shown"));
+    }
+    if left > 0 {
+        reasons.push(format!("the parents of {left} of its spans are not kept, or not over yet"));
+    }
+    if let Some(share) = share {
+        let percent = round(share * 100.0);
+        reasons.push(format!(
+            "it is not among the {percent} % of traces that were kept then: what came of it before a span failed or was slow is not there"
+        ));
+    }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// `GET /api/v1/processes`
@@ -460,6 +513,11 @@ const LOSSES: &[(&str, &str, &str, &str)] = &[
     ("beyla_rs.processes.unanswered", "", "files of processes that were not read", "a file system does not answer"),
     ("beyla_rs.anomalies", "evicted_connection", "connections given up for room", "watch less"),
 ];
+
+/// What is lost as the agent's metrics of itself tell it.
+pub(crate) fn losses_of(metrics: &[Metric]) -> Vec<Loss> {
+    losses(&metrics.iter().flat_map(points_of).collect::<Vec<_>>())
+}
 
 fn losses(points: &[MetricPoint]) -> Vec<Loss> {
     let sum = |name: &str, word: &str| -> f64 {

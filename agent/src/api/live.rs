@@ -26,7 +26,7 @@ pub(super) const STREAMS_MAX: usize = 128;
 const LOOK: Duration = Duration::from_millis(300);
 /// How long a stream lasts.
 const LASTS: Duration = Duration::from_secs(15);
-/// Most spans of an event. What is beyond is left out: nobody reads it.
+/// Most spans of an event. What is beyond is left out, and counted: nobody reads it.
 const SPANS_MAX: usize = 200;
 /// After so long without spans an empty event shows that the stream is alive.
 const ALIVE: Duration = Duration::from_secs(5);
@@ -53,12 +53,13 @@ pub(super) async fn live(State(api): State<Arc<Api>>, headers: HeaderMap, RawQue
                 if started.elapsed() > LASTS {
                     return None;
                 }
-                let (found, after) = api.store.after(next, &filter, SPANS_MAX);
-                // Where more come than are shown the rest is passed over.
-                next = if found.len() == SPANS_MAX { api.store.next() } else { after };
-                if !found.is_empty() || told.elapsed() > ALIVE {
+                let found = api.store.after(next, &filter, SPANS_MAX);
+                next = found.next;
+                if !found.spans.is_empty() || told.elapsed() > ALIVE {
                     told = Instant::now();
-                    let data = LiveSpans { spans: found.iter().map(SpanSummary::of).collect(), next };
+                    let spans = found.spans.iter().map(SpanSummary::of).collect();
+                    let thinned = api.store.stats().thinned;
+                    let data = LiveSpans { spans, left_out: found.left_out, thinned, next };
                     let data = serde_json::to_string(&data).unwrap_or_default();
                     let event = format!("retry: 300\nid: {next}\ndata: {data}\n\n");
                     return Some((Ok::<_, Infallible>(Bytes::from(event)), (next, started, told, permit)));

@@ -56,6 +56,8 @@ const FRESH: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(10);
 /// Taking them takes at most one part in so many of the time.
 const SHARE: u32 = 200;
+/// The same for somebody who counts, which is done twice and not all the time.
+const COUNT_SHARE: u32 = 10;
 
 /// Takes what the metrics of requests say into the store, when it is asked for and every ten seconds.
 pub(crate) struct Collector {
@@ -90,10 +92,20 @@ impl Collector {
         self.collect(FRESH);
     }
 
+    /// The same for somebody who counts what comes between two looks: of now, as nearly as it costs little.
+    fn collect_for_count(&self) {
+        self.source.keep_native_histograms(unix_ns());
+        self.collect_at(FRESH / 5, COUNT_SHARE);
+    }
+
     /// Does it, unless that was done in the time given, or takes long.
     fn collect(&self, within: Duration) {
+        self.collect_at(within, SHARE);
+    }
+
+    fn collect_at(&self, within: Duration, share: u32) {
         let mut last = self.last.lock();
-        let within = within.max((last.1 * SHARE).min(EVERY));
+        let within = within.max((last.1 * share).min(EVERY));
         if last.0.is_some_and(|at| at.elapsed() < within) {
             return;
         }
@@ -104,6 +116,7 @@ impl Collector {
     }
 }
 
+pub(crate) use self::{answers::Loss, ask::losses_of};
 pub(crate) use crate::telemetry::clock::unix_ns;
 
 /// What the pages are made of.
@@ -147,6 +160,7 @@ fn routes(api: &Arc<Api>, access: Access) -> Router {
     let questions = Router::new()
         .route("/api/v1/services", get(ask_query!(ask::services)))
         .route("/api/v1/services/{name}", get(ask_path!(ask::service)))
+        .route("/api/v1/counts", get(ask_query!(ask::counts)))
         .route("/api/v1/graph", get(ask_query!(ask::graph)))
         .route("/api/v1/traces", get(ask_query!(ask::traces)))
         .route("/api/v1/traces/{trace_id}", get(ask_path!(ask::trace)))

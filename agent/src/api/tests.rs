@@ -261,6 +261,42 @@ async fn live_spans_come_and_go_on_where_they_ended() {
 }
 
 #[tokio::test]
+async fn what_a_stream_leaves_out_and_what_was_thinned_out_is_said() {
+    let parts = parts("127.0.0.1:0", None);
+    let store = Arc::clone(&parts.store);
+    let router = pages(parts, Vec::new()).remove(0);
+    let request = Request::get("/api/v1/live").header("host", "localhost").body(Body::empty()).unwrap();
+    let mut body = router.clone().call(request).await.unwrap().into_body().into_data_stream();
+    body.next().await.unwrap().unwrap();
+    let many =
+        (100..650).map(|number| Span { resource: testing::resource("many", ProcessId(1)), ..testing::span(number) });
+    store.push(&Arc::new(many.collect()));
+    let event = String::from_utf8(body.next().await.unwrap().unwrap().to_vec()).unwrap();
+    let data: Json = serde_json::from_str(event.lines().find_map(|line| line.strip_prefix("data: ")).unwrap()).unwrap();
+    assert_eq!((data["spans"].as_array().unwrap().len(), data["left_out"].as_u64()), (200, Some(350)));
+    assert_eq!(data["thinned"], 0);
+    let counts = asked(&router, "/api/v1/counts?service=front&since=0").await;
+    let requests: u64 = counts["counted"].as_array().unwrap().iter().map(|it| it["requests"].as_u64().unwrap()).sum();
+    assert_eq!(requests, 200, "answered and made: {counts}");
+}
+
+#[tokio::test]
+async fn a_trace_whose_parents_are_not_kept_says_so() {
+    let parts = parts("127.0.0.1:0", None);
+    let orphan = |number, evidence| Span {
+        parent: Some(SpanId([9; 8])),
+        attributes: vec![text("beyla.parent.evidence", evidence)],
+        ..testing::span(number)
+    };
+    parts.store.push(&Arc::new(vec![orphan(31, "thread"), orphan(32, "header")]));
+    let router = pages(parts, Vec::new()).remove(0);
+    let of = |number| format!("/api/v1/traces/{}", testing::span(number).trace_id);
+    let missing = asked(&router, &of(31)).await["missing"].clone();
+    assert!(missing.as_str().is_some_and(|text| text.contains("parents of 1 of its spans")), "{missing}");
+    assert!(asked(&router, &of(32)).await["missing"].is_null(), "its parent was elsewhere");
+}
+
+#[tokio::test]
 async fn beyond_loopback_nothing_is_told_without_the_token() {
     let (open, shut) = (router("0.0.0.0:9464", Some("secret")), router("0.0.0.0:9464", None));
     for path in ["/api/v1/services", "/api/v1/live", "/api/v3/services", "/api/traces", "/api/v1/agent"] {
@@ -384,6 +420,12 @@ fn questions(schemas: &mut schemars::SchemaGenerator) -> Vec<Question> {
             "One service: over time, its routes, who asks it, whom it asks.",
             &["window", "namespace"],
             of::<answers::ServiceDetail>(schemas),
+        ),
+        question(
+            "/api/v1/counts",
+            "Requests, counted since a time: what came between two answers is what the later one has more.",
+            &["service", "namespace", "since"],
+            of::<answers::Counts>(schemas),
         ),
         question("/api/v1/graph", "Who asks whom.", &["window"], of::<answers::GraphAnswer>(schemas)),
         question("/api/v1/traces", "Traces with a span that is asked for.", found, of::<answers::Traces>(schemas)),

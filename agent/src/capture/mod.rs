@@ -231,6 +231,8 @@ pub struct Capture {
     uprobes_have_cookies: bool,
     /// What they continue in was put in place, or refused.
     uprobes_continue: bool,
+    /// The kernel side was told that TLS is seen at all.
+    says_tls: bool,
     /// Probes on their way out.
     detached: DropQueue<Uprobe>,
     standby: Standby,
@@ -330,6 +332,7 @@ impl Capture {
             uprobes,
             uprobes_have_cookies: uprobes::have_cookies(),
             uprobes_continue: false,
+            says_tls: false,
             detached: DropQueue::default(),
             standby,
         })

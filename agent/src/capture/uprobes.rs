@@ -16,7 +16,9 @@ use aya::{
     },
     sys::{BpfHelper, is_helper_supported},
 };
-use ebpf_common::policy::{TLS_ALL_FILES, TLS_BY_RECORD, TLS_COMPLETE, TLS_DEPTH_SHIFT, TLS_FILES_MAX, TLS_INCOMPLETE};
+use ebpf_common::policy::{
+    TLS_ALL_FILES, TLS_BY_RECORD, TLS_COMPLETE, TLS_DEPTH_SHIFT, TLS_FILES_MAX, TLS_INCOMPLETE, TLS_OF_GO,
+};
 use object::{Object as _, ObjectSegment as _, ReadCache};
 use thiserror::Error;
 
@@ -43,9 +45,18 @@ pub enum OfRuntime {
     GoCalls2,
     /// A goroutine begins to answer a request over HTTP/2.
     GoHandles2,
+    /// `crypto/tls` of Go gives bytes to who reads.
+    GoTlsRead,
+    /// It is given bytes by who writes.
+    GoTlsWrite,
 }
 
 impl OfRuntime {
+    /// Plaintext is seen there.
+    pub(crate) const fn is_of_tls(self) -> bool {
+        matches!(self, Self::GoTlsRead | Self::GoTlsWrite)
+    }
+
     const fn program(self) -> &'static str {
         match self {
             Self::AsyncioTask => "asyncio_task",
@@ -54,6 +65,8 @@ impl OfRuntime {
             Self::GoCalls => "go_calls",
             Self::GoCalls2 => "go_calls2",
             Self::GoHandles2 => "go_handles2",
+            Self::GoTlsRead => "go_tls_read",
+            Self::GoTlsWrite => "go_tls_write",
         }
     }
 }
@@ -141,8 +154,9 @@ impl Probes for Capture {
             // All libraries count as one.
             say(&mut self.object, TLS_ALL_FILES, word)
         };
-        if let Err(error) = said {
-            tracing::warn!(%error, "TLS traffic is not seen");
+        match said {
+            Ok(()) => self.says_tls = true,
+            Err(error) => tracing::warn!(%error, "TLS traffic is not seen"),
         }
     }
 
@@ -191,15 +205,31 @@ impl Capture {
         }
         let places: Vec<(u64, u32)> = offsets.iter().map(|&offset| (offset, 0)).collect();
         // Not by its path, which may mean another file by now.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        if what.is_of_tls() {
+            return self.put(what.program(), &path, &places, TLS_ALL_FILES);
+        }
         self.choose_how();
-        self.attach_all(what.program(), &format!("/proc/self/fd/{}", file.as_raw_fd()), &places, TLS_ALL_FILES)
+        self.attach_all(what.program(), &path, &places, TLS_ALL_FILES)
+    }
+
+    /// From here on plaintext of Go's is taken up, and of connections with TLS it is asked whose they carry.
+    ///
+    /// # Errors
+    /// When its map cannot be written.
+    pub fn begin_tls(&mut self) -> Result<(), ProbeError> {
+        if !std::mem::replace(&mut self.says_tls, true) {
+            // Where libraries are not told from each other it says of all of them whether they have their probes.
+            say(&mut self.object, TLS_ALL_FILES, TLS_INCOMPLETE)?;
+        }
+        say(&mut self.object, TLS_OF_GO, TLS_COMPLETE)
     }
 
     /// Takes up no more TLS objects: sockets are told of no longer, and what is met now could not be bound to its
     /// connection.
     pub(super) fn leave_new_streams_out(&mut self) {
         let numbers = if self.uprobes_have_cookies { 1..=TLS_FILES_MAX } else { TLS_ALL_FILES..=TLS_ALL_FILES };
-        for number in numbers {
+        for number in numbers.chain([TLS_OF_GO]) {
             if let Err(error) = say(&mut self.object, number, TLS_INCOMPLETE) {
                 tracing::debug!(%error, "TLS connections that begin while probes are taken away may come out unbound");
                 return;

@@ -119,6 +119,19 @@ pub struct SensitiveQueryParams {
     pub remove: Vec<String>,
 }
 
+/// `attributes.query_text`: how much of a statement's text is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum QueryText {
+    /// Nothing.
+    Off,
+    /// All but values, comments and passwords.
+    #[default]
+    Sanitized,
+    /// All of it, unless it speaks of a password.
+    Full,
+}
+
 /// `attributes.inside`: what is told of what happens to a request below its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -178,6 +191,8 @@ pub struct Attributes {
     pub baggage_keys: Vec<String>,
     /// Whether `client.address` and `client.port` are those that a proxy names (PROXY protocol), not the proxy's own.
     pub client_from_proxy_protocol: bool,
+    /// How much of a statement's text is told (`db.query.text`).
+    pub query_text: QueryText,
     /// What is told of what happens to a request below its protocol.
     pub inside: InsideAttributes,
     /// Most names of a service's spans in metrics of spans; others are counted under `AGGREGATED`. 0: no limit but that of series.
@@ -197,6 +212,7 @@ impl Default for Attributes {
             process_command_line: false,
             baggage_keys: Vec::new(),
             client_from_proxy_protocol: true,
+            query_text: QueryText::default(),
             inside: InsideAttributes::default(),
             metric_span_names_limit: 100,
             select: BTreeMap::new(),

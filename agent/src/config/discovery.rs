@@ -50,7 +50,7 @@ pub enum RouteHarvester {
     Ruby,
     /// Laravel's `routes/*.php`.
     Php,
-    /// Nothing is read of Go's yet.
+    /// Patterns of Go's `net/http`, as they are written in the program's code.
     Go,
 }
 

@@ -93,6 +93,8 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_TRACE_PRINTER", "trace_printer", Form::Text),
     ("OTEL_EBPF_SHUTDOWN_TIMEOUT", "shutdown_timeout", Form::Text),
     ("OTEL_EBPF_LISTEN", "listen", Form::Text),
+    ("OTEL_EBPF_LISTEN_TLS_CERTIFICATE", "listen_tls.certificate", Form::Text),
+    ("OTEL_EBPF_LISTEN_TLS_KEY", "listen_tls.key", Form::Text),
     ("OTEL_EBPF_BACKEND", "backend", Form::Text),
     ("OTEL_EBPF_EXCLUDE_OTEL_INSTRUMENTED_SERVICES", "discovery.exclude_otel_instrumented_services", Form::Text),
     (
@@ -106,6 +108,7 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_KUBE_META_RESTRICT_LOCAL_NODE", "attributes.kubernetes.meta_restrict_local_node", Form::Text),
     ("OTEL_EBPF_KUBE_INFORMERS_SYNC_TIMEOUT", "attributes.kubernetes.informers_sync_timeout", Form::Text),
     ("OTEL_EBPF_KUBE_RECONNECT_INITIAL_INTERVAL", "attributes.kubernetes.reconnect_initial_interval", Form::Text),
+    ("OTEL_EBPF_QUERY_TEXT", "attributes.query_text", Form::Text),
     ("OTEL_EBPF_CLIENT_FROM_PROXY_PROTOCOL", "attributes.client_from_proxy_protocol", Form::Text),
     ("OTEL_EBPF_INSIDE_QUEUE_DURATION", "attributes.inside.queue_duration", Form::Text),
     ("OTEL_EBPF_INSIDE_CONNECT_DURATION", "attributes.inside.connect_duration", Form::Text),

@@ -49,7 +49,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use attributes::{
-    Attributes, Enable, HostId, InclusionLists, InsideAttributes, InstanceId, Kubernetes, PersonalData, Redaction,
+    Attributes, Enable, HostId, InclusionLists, InsideAttributes, InstanceId, Kubernetes, PersonalData, QueryText,
+    Redaction,
 };
 pub(crate) use discovery::{Criterion, Discovery, RouteHarvester, Sdk, Selection, Signal};
 pub use env::Environment;
@@ -61,6 +62,7 @@ pub(crate) use limits::Limits;
 pub(crate) use load::check_file;
 pub use load::{FlagLayer, Loaded, Sources};
 pub(crate) use migrate::migrate;
+pub(crate) use node::Origin;
 pub use otlp::Temporality;
 pub(crate) use otlp::{
     BATCH_MAX_SIZE, Compression, Endpoint, ExponentialHistogram, HistogramAggregation, MetricsExport, Otlp, OtlpTarget,
@@ -77,7 +79,7 @@ pub(crate) use ports::{Pids, Ports};
 pub(crate) use routes::{IgnoreMode, Routes, ServiceRoutes, Unmatched};
 pub(crate) use sampler::{HealthChecks, Sampler, SamplerName, Sampling, Tail};
 pub(crate) use schema::schema;
-pub(crate) use store::{Api, Store, Token};
+pub(crate) use store::{Api, ListenTls, Store, Token};
 pub(crate) use told::{Filter, Instrumentation, Matches, Protocols};
 pub(crate) use watch::{Changes, watch};
 
@@ -132,6 +134,8 @@ pub struct Config {
     pub prometheus_export: PrometheusExport,
     /// Address of `/metrics`, `/healthz` and `/readyz`, or `off`.
     pub listen: Listen,
+    /// Its certificate; not given: in the clear.
+    pub listen_tls: ListenTls,
     /// What the agent remembers for its web page and its API.
     pub store: Store,
     /// Who may ask it.
@@ -193,6 +197,7 @@ impl Default for Config {
             exporters: Exporters::default(),
             prometheus_export: PrometheusExport::default(),
             listen: Listen::On((std::net::Ipv4Addr::LOCALHOST, 9464).into()),
+            listen_tls: ListenTls::default(),
             store: Store::default(),
             api: Api::default(),
             print: None,
@@ -272,7 +277,7 @@ impl Config {
         Selection { pids, criteria }
     }
 
-    /// What is read of the context that requests carry.
+    /// What is read of the context that requests carry, and of statements.
     pub fn propagation(&self) -> Propagation {
         let format = |propagator: &Propagator| match propagator {
             Propagator::TraceContext => Some(Format::TraceContext),
@@ -291,6 +296,11 @@ impl Config {
                 .filter(|_| is_read)
                 .map(|name| propagation::key(name))
                 .collect(),
+            query_text: match self.attributes.query_text {
+                QueryText::Off => propagation::QueryText::Off,
+                QueryText::Sanitized => propagation::QueryText::Sanitized,
+                QueryText::Full => propagation::QueryText::Full,
+            },
         }
     }
 

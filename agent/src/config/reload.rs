@@ -95,7 +95,7 @@ impl Config {
                 reload.redaction = true;
             } else if is_in("attributes.http_headers") || is_in("ebpf.payload_extraction") {
                 reload.headers = true;
-            } else if is_in("propagators") || is_in("attributes.baggage_keys") {
+            } else if ["propagators", "attributes.baggage_keys", "attributes.query_text"].iter().any(|s| is_in(s)) {
                 reload.propagation = true;
             } else if is_in("otel_traces_export.sampler") || is_in("sampling") {
                 reload.sampling = true;

@@ -29,6 +29,16 @@ pub struct Api {
     pub token_file: Option<PathBuf>,
 }
 
+/// `listen_tls`: what is served at `listen` is served over TLS.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenTls {
+    /// File with the certificate chain (PEM).
+    pub certificate: Option<PathBuf>,
+    /// File with its private key (PEM).
+    pub key: Option<PathBuf>,
+}
+
 /// A secret: it is not shown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -1,8 +1,8 @@
 //! Options that are right by themselves and wrong together, or out of their range.
 
 use super::{
-    Config, Criterion, Exporter, Feature, Features, Limits, Listen, Node, OtlpTarget, Period, Print, Problem,
-    Propagator, Protocol, Sampler, Signal, Spool, Tail, node::Origin,
+    Config, Criterion, Exporter, Feature, Features, Limits, Listen, ListenTls, Node, OtlpTarget, Period, Print,
+    Problem, Propagator, Protocol, Sampler, Signal, Spool, Tail, node::Origin,
 };
 
 use crate::model::baggage;
@@ -115,6 +115,9 @@ impl Check<'_> {
         let is_chosen = exporters.metrics == [Exporter::Prometheus];
         let is_served = config.listen != Listen::Off || config.prometheus_export.port != 0;
         self.require(!is_chosen || is_served, "exporters.metrics", "`prometheus` contradicts `listen: off`");
+        let ListenTls { certificate, key } = &config.listen_tls;
+        let is_right = certificate.is_some() == key.is_some();
+        self.require(is_right, "listen_tls", "`certificate` and `key` go together");
         let is_right = config.propagators.len() < 2 || !config.propagators.contains(&Propagator::None);
         self.require(is_right, "propagators", "`none` contradicts the other propagators");
         for key in &config.attributes.baggage_keys {

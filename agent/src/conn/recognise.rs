@@ -2,7 +2,7 @@
 //!
 //! | how the connection was met | what it takes to speak a protocol of ours |
 //! | --- | --- |
-//! | with its first byte | its first bytes are a request; a connection that begins otherwise is left alone |
+//! | with its first byte | its first bytes are a request, or what servers greet with; a connection that begins otherwise is left alone |
 //! | in its midst, or unknown | a request that begins a turn, and a response that begins the next; or frames of HTTP/2 |
 //!
 //! So what another protocol carries as its payload never becomes a request.
@@ -125,9 +125,12 @@ impl Undecided {
                     // It may be the rest of one.
                     continue;
                 }
+                if recognition == Recognition::Greeting && self.from_beginning {
+                    return self.speaks(entry, requests(piece.direction.other()));
+                }
                 let (role, is_request) = match recognition {
                     Recognition::Request => (requests(piece.direction), true),
-                    Recognition::Response => (requests(piece.direction.other()), false),
+                    Recognition::Response | Recognition::Greeting => (requests(piece.direction.other()), false),
                     Recognition::Either | Recognition::Maybe => {
                         maybe = true;
                         if (entry.recognise)(piece.head) == Recognition::Either {

@@ -22,12 +22,16 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{runtime::Handle, time::Instant};
 
-pub(crate) use self::{config::ConfigError, otlp::TransportError, self_metrics::Counters};
+pub(crate) use self::{
+    config::ConfigError,
+    otlp::{SpanQueue, TransportError},
+    self_metrics::Counters,
+};
 pub use self::{
     config::ExportConfig,
     ledger::{Fate, Ledger},
 };
-use self::{consumer::SpanConsumer, health::Readiness};
+use self::{config::ListenTls, consumer::SpanConsumer, health::Readiness};
 use crate::{
     model::{
         metric::Metric,
@@ -166,9 +170,15 @@ impl Exporters {
         let shown = &config.prometheus;
         sources.retain(|source| shown.has_requests || !source.is_of_requests());
         let routes = prometheus::routes(shown, sources).merge(health::routes(Arc::clone(&readiness)));
+        let tls = match &config.listen_tls {
+            ListenTls { certificate: Some(certificate), key: Some(key) } => {
+                Some(Arc::new(otlp::server_config(certificate, key)?))
+            }
+            _ => None,
+        };
         let servers = config.listen.iter().filter_map(|&listen| {
             let routes = pages.next().map_or_else(|| routes.clone(), |pages| routes.clone().merge(pages));
-            Server::start(listen, runtime, routes.fallback(nothing_here(&shown.path)))
+            Server::start(listen, runtime, routes.fallback(nothing_here(&shown.path)), tls.clone())
         });
         let servers = servers.collect();
         Ok(Self { sink: SpanSink { consumers, counters }, metrics, printed_metrics, servers, readiness })

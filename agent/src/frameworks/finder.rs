@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Start, files::OfProcess, harvester, routes};
+use super::{Start, each_once, files::OfProcess, go, harvester, routes};
 use crate::{
     config::RouteHarvester,
     model::{ids::ProcessId, route::ProgramRoute},
@@ -47,6 +47,9 @@ impl RouteFinder {
             while let Ok((pid, exe)) = incoming.recv() {
                 let proc = of.clone();
                 let found = pool.call(Place::of(&of, pid), PATIENCE, move || {
+                    if harvester(&exe).is_none() {
+                        return each_once(go::routes(&proc, pid));
+                    }
                     let start = Start { exe, args: proc.cmdline(pid), cwd: proc.cwd(pid).unwrap_or_default() };
                     routes(&OfProcess::new(proc, pid), &start)
                 });
@@ -63,7 +66,8 @@ impl RouteFinder {
     pub(crate) fn look(&self, pid: ProcessId) {
         let path = self.proc.exe(pid).unwrap_or_default();
         let exe = path.rsplit('/').next().unwrap_or_default();
-        let is_read = harvester(exe).is_some_and(|harvester| !self.disabled.contains(&harvester));
+        // Programs in Go are called anything.
+        let is_read = !self.disabled.contains(&harvester(exe).unwrap_or(RouteHarvester::Go));
         if is_read && self.requests.try_send((pid, exe.to_owned())).is_err() {
             tracing::debug!(pid = pid.0, "too many programs at once to read the routes of all of them");
         }

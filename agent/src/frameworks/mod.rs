@@ -1,10 +1,11 @@
 //! Routes that a program's own files tell, read without running anything in it: the sources of web frameworks in Python, Node, Ruby and PHP,
-//! annotations in a jar. Only what is certain is a route: written as it is, and of an application that the program is seen to start with. Files are
+//! annotations in a jar, the code of programs in Go. Only what is certain is a route: written as it is, and of an application that the program is seen to start with. Files are
 //! another's: what is read of them is bounded in bytes, number and depth.
 
 mod express;
 mod files;
 mod finder;
+mod go;
 mod jar;
 mod java;
 mod javascript;
@@ -47,7 +48,7 @@ fn harvester(exe: &str) -> Option<RouteHarvester> {
 
 /// The routes of a program, in the order in which its framework tries them.
 fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
-    let mut routes = match harvester(&start.exe) {
+    let routes = match harvester(&start.exe) {
         Some(RouteHarvester::Python) => python::routes(files, start),
         Some(RouteHarvester::Nodejs) => match next::routes(files, start) {
             routes if routes.is_empty() => express::routes(files, start),
@@ -58,6 +59,11 @@ fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
         Some(RouteHarvester::Php) => laravel::routes(files, start),
         Some(RouteHarvester::Go) | None => Vec::new(),
     };
+    each_once(routes)
+}
+
+/// The first of those that are made of the same parts.
+fn each_once(mut routes: Vec<ProgramRoute>) -> Vec<ProgramRoute> {
     let mut seen = HashSet::new();
     routes.retain(|route| seen.insert(route.parts.clone()));
     routes.truncate(ROUTES_MAX);

@@ -249,6 +249,14 @@ impl Operation {
             Self::Db(_) | Self::Messaging(_) => Baggage::default(),
         }
     }
+
+    /// Takes out the contexts that it is linked to.
+    pub fn take_links(&mut self) -> Vec<TraceParent> {
+        match self {
+            Self::Messaging(messaging) => std::mem::take(&mut messaging.links),
+            Self::Http(_) | Self::Rpc(_) | Self::Db(_) => Vec::new(),
+        }
+    }
 }
 
 /// What of a request's baggage becomes attributes.
@@ -391,6 +399,8 @@ pub struct Db {
     pub summary: Option<CompactString>,
     /// `db.query.text`, without literals.
     pub text: Option<CompactString>,
+    /// What was asked is not known: it was prepared before anything was seen of the connection.
+    pub text_unknown: bool,
     /// `db.stored_procedure.name`.
     pub procedure: Option<CompactString>,
     /// `db.response.status_code`: the code of an error, as the system has it.
@@ -421,10 +431,26 @@ pub struct Messaging {
     pub client_id: Option<CompactString>,
     /// `messaging.message.id`, of a single message.
     pub message_id: Option<CompactString>,
-    /// `messaging.batch.message_count`, where there are several.
+    /// Messages; `messaging.batch.message_count`, where there are several.
     pub messages: Option<u64>,
     /// `messaging.message.body.size`, of a single message.
     pub body_bytes: Option<u64>,
+    /// `messaging.destination.template`: of low cardinality.
+    pub template: Option<CompactString>,
+    /// The destination's name may be one of many.
+    pub varies: bool,
+    /// The destination was made up for one client: `messaging.destination.temporary`.
+    pub is_temporary: bool,
+    /// `messaging.rabbitmq.destination.routing_key`.
+    pub routing_key: Option<CompactString>,
+    /// `messaging.rabbitmq.message.delivery_tag`.
+    pub delivery_tag: Option<u64>,
+    /// `messaging.kafka.offset`, of a single message.
+    pub offset: Option<i64>,
+    /// Contexts that messages carry and that are not the exchange's parent.
+    pub links: Vec<TraceParent>,
+    /// A message carries the context of who made it.
+    pub carries_context: bool,
     /// `error.type`: the code of an error, as the system has it.
     pub error: Option<CompactString>,
 }

@@ -1,4 +1,4 @@
-//! Which of what requests carry of their callers is read.
+//! What is read of requests: of what they carry of their callers, and of statements.
 
 use std::{
     collections::BTreeSet,
@@ -18,6 +18,18 @@ pub enum Format {
     Jaeger,
 }
 
+/// How much is told of a statement's text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueryText {
+    /// Nothing.
+    Off,
+    /// All but values, comments and passwords.
+    #[default]
+    Sanitized,
+    /// All of it, unless it speaks of a password.
+    Full,
+}
+
 /// What is read of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Propagation {
@@ -26,12 +38,14 @@ pub struct Propagation {
     pub formats: Vec<Format>,
     /// Keys of baggage that become attributes.
     pub baggage: Vec<&'static str>,
+    /// What is told of statements.
+    pub query_text: QueryText,
 }
 
 impl Default for Propagation {
     /// That of W3C.
     fn default() -> Self {
-        Self { formats: vec![Format::TraceContext], baggage: Vec::new() }
+        Self { formats: vec![Format::TraceContext], baggage: Vec::new(), query_text: QueryText::default() }
     }
 }
 

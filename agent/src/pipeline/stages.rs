@@ -97,7 +97,7 @@ impl Stages {
             tracer,
             telemetry,
             changes,
-            propagation: Propagation { formats: Vec::new(), baggage: Vec::new() },
+            propagation: Propagation { formats: Vec::new(), ..Propagation::default() },
             earlier: Vec::new(),
             sink,
             spans: Vec::new(),

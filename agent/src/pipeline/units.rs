@@ -12,7 +12,7 @@ use crate::{
     capture::{Capture, OfRuntime, Uprobe},
     model::ids::ProcessId,
     procs::fs::{FileId, ProcFs},
-    runtimes::{Asyncio, Finder, Found, Go, Tokio},
+    runtimes::{Asyncio, Finder, Found, Go, Tls, Tokio},
     tls::Probes,
     trace::{Runtime, Tracer},
 };
@@ -40,6 +40,10 @@ pub(super) struct Units {
     /// What the trace stage is to be told, in this order.
     news: Vec<News>,
     probed: HashMap<FileId, Probed>,
+    /// Processes that are being looked at.
+    open: usize,
+    /// A program of Go has come to have its plaintext seen, since that was last asked.
+    sees_tls: bool,
 }
 
 /// What the trace stage is to be told of processes.
@@ -53,6 +57,8 @@ enum News {
 /// A file at whose functions there are probes.
 struct Probed {
     probes: Vec<Uprobe>,
+    /// Those of TLS are among them.
+    sees_tls: bool,
     users: HashSet<ProcessId>,
 }
 
@@ -72,7 +78,19 @@ impl Units {
             threaded: Vec::new(),
             news: Vec::new(),
             probed: HashMap::new(),
+            open: 0,
+            sees_tls: false,
         }
+    }
+
+    /// Whether all that was to be looked at was.
+    pub(super) fn is_settled(&self) -> bool {
+        self.finder.is_none() || self.open == 0 && self.due.first().is_none_or(|(at, _)| *at > Instant::now())
+    }
+
+    /// Whether a program of Go has come to have its plaintext seen, since the last call.
+    pub(super) const fn take_tls_seen(&mut self) -> bool {
+        std::mem::replace(&mut self.sees_tls, false)
     }
 
     /// A process is watched from now on.
@@ -139,13 +157,18 @@ impl Units {
                 capture.forget_plan(tgid);
             } else if capture.plan(tgid, plan) {
                 self.planned.insert(tgid, plan);
+                if plan.go.tls_connection != 0 {
+                    tracing::debug!(%tgid, "TLS library attached: crypto/tls of Go");
+                }
             }
         }
     }
 
     /// Looks at the processes that are due, and takes up what was found in others.
     fn look(&mut self, capture: &mut Capture) {
-        let Self { finder: Some(finder), looked, due, planned, found, news, probed, .. } = self else { return };
+        let Self { finder: Some(finder), looked, due, planned, found, news, probed, open, sees_tls, .. } = self else {
+            return;
+        };
         let now = Instant::now();
         while let Some(&(at, tgid)) = due.first()
             && at <= now
@@ -155,8 +178,10 @@ impl Units {
                 due.insert((now + AGAIN_AFTER, tgid));
                 break;
             }
+            *open += 1;
         }
         while let Some((tgid, what)) = finder.next() {
+            *open = open.saturating_sub(1);
             // It may have ended meanwhile.
             let Some(after) = looked.get_mut(&tgid) else { continue };
             let runtime = match what {
@@ -165,7 +190,7 @@ impl Units {
                 Found::Asyncio(..) | Found::Tokio(..) | Found::Go(..) => Runtime::Tasks,
             };
             news.push(News::Runtime(tgid, runtime));
-            let (plan, probes) = match what {
+            let (mut plan, probes) = match what {
                 Found::Nothing => continue,
                 // All of it is there from the beginning on.
                 Found::Tokio(tokio, file) => {
@@ -176,9 +201,19 @@ impl Units {
                     (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
                 }
                 Found::Go(go, file) => {
-                    let Go { plan, calls, calls2, handles2 } = go;
-                    let of =
-                        [(OfRuntime::GoCalls, calls), (OfRuntime::GoCalls2, calls2), (OfRuntime::GoHandles2, handles2)];
+                    let Go { plan, calls, calls2, handles2, tls } = go;
+                    let (reads, writes) = match tls {
+                        Tls::Seen { reads, writes } => (vec![reads], vec![writes]),
+                        Tls::None | Tls::Unexpected => (Vec::new(), Vec::new()),
+                    };
+                    // Those of TLS first: what is not in its place then leaves out no more than it must.
+                    let of = [
+                        (OfRuntime::GoTlsRead, reads),
+                        (OfRuntime::GoTlsWrite, writes),
+                        (OfRuntime::GoCalls, calls),
+                        (OfRuntime::GoCalls2, calls2),
+                        (OfRuntime::GoHandles2, handles2),
+                    ];
                     (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
                 }
                 _ => {
@@ -192,12 +227,19 @@ impl Units {
             if planned.get(&tgid) == Some(&plan) {
                 continue;
             }
-            let places = probes.iter().flat_map(|(.., of)| of).map(|(what, places)| (what, places.len()));
-            tracing::debug!(%tgid, ?plan, probes = ?places.collect::<Vec<_>>(), "tasks are told apart");
+            let places = probes.iter().flat_map(|(.., of)| of).map(|(what, places)| (*what, places.len()));
+            let places = places.collect::<Vec<_>>();
             // The probes first: what begins then is seen.
-            if let Some((id, file, places)) = probes {
-                probe(probed, capture, id, &file, &places).insert(tgid);
+            let has_tls = probes.is_some_and(|(id, file, places)| {
+                let probed = probe(probed, capture, id, &file, &places);
+                probed.users.insert(tgid);
+                probed.sees_tls
+            });
+            if !has_tls {
+                plan.go.tls_connection = 0;
             }
+            tracing::debug!(%tgid, ?plan, probes = ?places, "tasks are told apart");
+            *sees_tls |= has_tls;
             found.push((tgid, plan));
         }
         let gone = |_: &FileId, probed: &mut Probed| probed.users.is_empty();
@@ -205,27 +247,38 @@ impl Units {
     }
 }
 
-/// Who uses a file, which has its probes from now on.
+/// A file that has its probes from now on.
 fn probe<'a>(
     probed: &'a mut HashMap<FileId, Probed>,
     capture: &mut Capture,
     id: FileId,
     file: &File,
     places: &[(OfRuntime, Vec<u64>)],
-) -> &'a mut HashSet<ProcessId> {
-    let probed = probed.entry(id).or_insert_with(|| {
+) -> &'a mut Probed {
+    probed.entry(id).or_insert_with(|| {
         let mut probes = Vec::new();
+        let mut of_tls = 0;
         for (what, offsets) in places {
             match capture.probe_runtime(*what, file, offsets) {
-                Ok(new) => probes.extend(new),
+                Ok(new) => {
+                    of_tls += if what.is_of_tls() { offsets.len() } else { 0 };
+                    probes.extend(new);
+                }
+                Err(error) if what.is_of_tls() => {
+                    tracing::warn!(%error, "TLS traffic of this program of Go is not seen");
+                }
                 Err(error) => {
                     tracing::warn!(%error, "calls of tasks that a request begins, or is given to, have no parent");
                 }
             }
         }
-        Probed { probes, users: HashSet::new() }
-    });
-    &mut probed.users
+        let sees_tls = of_tls == 2
+            && capture
+                .begin_tls()
+                .inspect_err(|error| tracing::warn!(%error, "TLS traffic of programs of Go is not seen"))
+                .is_ok();
+        Probed { probes, sees_tls, users: HashSet::new() }
+    })
 }
 
 fn plan_of(asyncio: &Asyncio) -> Plan {

@@ -110,7 +110,6 @@ impl TlsLibrary {
             }
             Self::Nss | Self::WolfSsl | Self::MbedTls => Some("the functions of this library are not probed"),
             Self::Jsse => Some("Java encrypts by itself, in code that is compiled as it runs"),
-            Self::GoTls => Some("Go programs encrypt by themselves, on stacks that move"),
             Self::RustlsInlined => Some("the compiler has inlined the functions away"),
             _ => None,
         }

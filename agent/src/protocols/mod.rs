@@ -11,6 +11,7 @@ use crate::model::{
     net::{Direction, Role, Thread},
 };
 
+mod amqp;
 mod capture;
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -18,11 +19,20 @@ mod grpc;
 mod http;
 pub(crate) mod http1;
 pub mod http2;
+mod kafka;
 mod matching;
+mod mqtt;
+mod mysql;
+mod names;
+mod nats;
 mod output;
+mod postgresql;
 mod redis;
+mod sized;
+mod sql;
 #[cfg(test)]
 mod testing;
+mod told;
 #[cfg(any(test, fuzzing))]
 mod toy;
 
@@ -41,6 +51,54 @@ pub(crate) static REGISTRY: &[Entry] = &[
         samples: http2::samples,
     },
     Entry {
+        name: amqp::NAME,
+        recognise: amqp::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: amqp::open,
+        proves_itself: true,
+        capture: amqp::CAPTURE,
+        memory_max: 6 << 20,
+        #[cfg(test)]
+        samples: amqp::samples,
+    },
+    Entry {
+        name: kafka::NAME,
+        recognise: kafka::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: kafka::open,
+        proves_itself: false,
+        capture: kafka::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: kafka::samples,
+    },
+    Entry {
+        name: mqtt::NAME,
+        recognise: mqtt::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: mqtt::open,
+        proves_itself: false,
+        capture: mqtt::CAPTURE,
+        memory_max: 8 << 20,
+        #[cfg(test)]
+        samples: mqtt::samples,
+    },
+    Entry {
+        name: nats::NAME,
+        recognise: nats::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: nats::open,
+        proves_itself: true,
+        capture: nats::CAPTURE,
+        memory_max: 6 << 20,
+        #[cfg(test)]
+        samples: nats::samples,
+    },
+    Entry {
         name: http1::NAME,
         recognise: http1::recognise,
         is_likely: http1::is_likely,
@@ -51,6 +109,30 @@ pub(crate) static REGISTRY: &[Entry] = &[
         memory_max: 4 << 20,
         #[cfg(test)]
         samples: http1::samples,
+    },
+    Entry {
+        name: postgresql::NAME,
+        recognise: postgresql::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: postgresql::open,
+        proves_itself: false,
+        capture: postgresql::CAPTURE,
+        memory_max: 6 << 20,
+        #[cfg(test)]
+        samples: postgresql::samples,
+    },
+    Entry {
+        name: mysql::NAME,
+        recognise: mysql::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: mysql::open,
+        proves_itself: false,
+        capture: mysql::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: mysql::samples,
     },
     Entry {
         name: redis::NAME,
@@ -110,6 +192,8 @@ pub enum Recognition {
     Request,
     /// The beginning of a response.
     Response,
+    /// What a server says before anything is asked, and others do not begin with.
+    Greeting,
     /// Of this protocol, and what either side may send.
     Either,
     /// Could become one with more bytes.

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
+use super::names::Names;
 use crate::model::{
     exchange::{Event, Exchange, Http, IsHealthCheck, Key, Keys, Opened},
+    ids::ProcessId,
     net::Thread,
     propagation::Propagation,
 };
@@ -17,6 +21,7 @@ pub struct Output {
     health_checks: Option<Arc<dyn IsHealthCheck>>,
     /// Most bytes that are captured from the beginning of a turn; `None`: what the protocol asks for.
     head_max: Option<u32>,
+    names: Names,
 }
 
 impl Output {
@@ -52,6 +57,16 @@ impl Output {
     #[must_use]
     pub const fn propagation(&self) -> &Propagation {
         &self.propagation
+    }
+
+    /// A process was told the name behind a number that is the same on all of its connections.
+    pub(super) fn learn_name(&mut self, tgid: ProcessId, number: [u8; 16], name: CompactString) {
+        self.names.learn(tgid, number, name);
+    }
+
+    /// That name, if it was.
+    pub(super) fn name_of(&self, tgid: ProcessId, number: [u8; 16]) -> Option<&CompactString> {
+        self.names.get(tgid, number)
     }
 
     /// A request has begun: one that was told. Gives its key, by which it is [finished](Self::finish) in the end. `opened` has

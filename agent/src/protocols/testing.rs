@@ -77,14 +77,17 @@ pub(super) fn summary(exchange: &Exchange) -> Asked {
             (method.as_ref().map(ToString::to_string), status.map(|status| status.to_string()))
         }
         Operation::Db(db) => {
-            let Db { operation, collection, text: query, status, failed, returned_rows, .. } = &**db;
+            let Db { operation, collection, text: query, text_unknown, status, failed, returned_rows, .. } = &**db;
             let answered = exchange.first_byte_ns.map(|_| format!("{} {failed} {returned_rows:?}", text(status)));
-            (operation.as_ref().map(|name| format!("{name} {} {}", text(collection), text(query))), answered)
+            // Of a text that is cut it is not known whose it is.
+            let whole = operation.as_ref().filter(|_| !text_unknown && !text(query).ends_with("..."));
+            (whole.map(|name| format!("{name} {} {}", text(collection), text(query))), answered)
         }
         Operation::Messaging(messaging) => {
-            let Messaging { operation, destination, message_id, error, messages, .. } = &**messaging;
+            let Messaging { operation, destination, partition, message_id, error, messages, .. } = &**messaging;
             let answered = exchange.first_byte_ns.map(|_| format!("{} {messages:?}", text(error)));
-            (Some(format!("{operation} {} {}", text(destination), text(message_id))), answered)
+            let asked = format!("{operation} {} {} {}", text(destination), text(partition), text(message_id));
+            (Some(asked), answered)
         }
     };
     Asked { asked, answered }

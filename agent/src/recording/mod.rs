@@ -4,6 +4,7 @@
 //! It stands between capture and connections, where the pipeline puts what it tells them; what was left out before (processes
 //! that are not watched) is in no recording.
 
+pub(crate) mod cost;
 pub(crate) mod entry;
 pub(crate) mod recorder;
 pub(crate) mod replay;

@@ -98,7 +98,8 @@ pub(super) fn listening(proc: &ProcFs) -> Option<String> {
     in_time(move || shown(listeners(&proc).iter()))?
 }
 
-fn in_time<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// What looking gives, unless that takes too long.
+pub(super) fn in_time<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (tell, found) = mpsc::channel();
     let look = move || {
         // Nobody listens any more if it took too long.
@@ -109,7 +110,7 @@ fn in_time<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Opti
 }
 
 /// `nginx (3 processes, :8080), shop (process 4711)`; `None`: nothing.
-fn services(watched: &[Watched]) -> Option<String> {
+pub(super) fn services(watched: &[Watched]) -> Option<String> {
     let mut by_name: BTreeMap<&str, (Vec<ProcessId>, Vec<u16>)> = BTreeMap::new();
     for process in watched {
         let (pids, ports) = by_name.entry(&process.service_name).or_default();

@@ -1,11 +1,13 @@
 //! The commands: each puts together what it needs of the configuration and the stages.
 
 mod announce;
+mod ask;
 mod check;
 mod child;
 mod json_lines;
 mod log;
 mod metadata;
+mod people;
 mod permission;
 mod reload;
 mod remember;
@@ -46,6 +48,10 @@ pub fn run(command: Command) -> ExitCode {
         Command::Run { config, record } => logged(&config, || watch::run(&config, record.as_deref()).into()),
         Command::Exec { command, config, record } => {
             logged(&config, || watch::exec(&command, &config, record.as_deref()))
+        }
+        Command::Ask { question, whom, config } => {
+            let config = ask::quieter(&question, &config);
+            logged(&config, || ask::ask(&question, &whom, &config).into())
         }
         Command::Check { json, config } => logged(&config, || check::check(json).into()),
         Command::Survey { json, config } => logged(&config, || survey::survey(json, &config).into()),

@@ -29,7 +29,10 @@ use crate::{
     conn,
     export::{
         ConfigError, ExportConfig,
-        config::{BatchConfig, Endpoint, Headers, OtlpConfig, PrometheusConfig, RetryConfig, SpoolConfig, TlsConfig},
+        config::{
+            BatchConfig, Endpoint, Headers, ListenTls, OtlpConfig, PrometheusConfig, RetryConfig, SpoolConfig,
+            TlsConfig,
+        },
     },
     model::{
         ids::ProcessId,
@@ -146,6 +149,7 @@ impl Settings {
             sdk_disabled: _,
             prometheus_export,
             listen,
+            listen_tls: ListenTls { certificate: listen_certificate, key: listen_key },
             store,
             api: config::Api { token, token_file },
             name_resolver,
@@ -175,6 +179,8 @@ impl Settings {
             http_headers: _,
             // `Config::propagation`
             baggage_keys: _,
+            // `Config::propagation`
+            query_text: _,
             client_from_proxy_protocol,
             inside,
             metric_span_names_limit,
@@ -351,6 +357,7 @@ impl Settings {
                 print: config.print_mode(),
                 print_metrics: config.prints_metrics(),
                 listen: addresses(*listen, *port),
+                listen_tls: ListenTls { certificate: listen_certificate.clone(), key: listen_key.clone() },
                 prometheus: PrometheusConfig {
                     path: path.clone(),
                     ttl: shown_ttl.0,

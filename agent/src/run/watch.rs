@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fmt, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::Path,
     process::{ExitCode, ExitStatus},
     sync::{Arc, mpsc},
@@ -19,9 +19,11 @@ use tokio::{
 };
 
 use super::{
-    announce,
+    announce, ask,
     child::Started,
-    metadata, permission,
+    metadata,
+    people::{self, Figures, People},
+    permission,
     reload::{self, Reloader},
     remember,
     settings::{self, Settings, SettingsError},
@@ -30,7 +32,7 @@ use super::{
 use crate::{
     capture::{self, Capture, CaptureError},
     cli::Exit,
-    config::{Config, Features, Loaded, NameOrigin},
+    config::{Config, Features, Loaded, NameOrigin, Naming},
     conn::Limits,
     export::{Exporters, MetricSource},
     kernel::capabilities::Capabilities,
@@ -60,6 +62,27 @@ const FOR_THE_REST: Duration = Duration::from_secs(2);
 /// How long it goes on to say that it is not ready when they are still being looked for.
 const LIBRARIES_AT_MOST: Duration = Duration::from_secs(30);
 
+/// Watches until a question is answered that is asked of the agent's own address. `otherwise`: what it exits with where it has
+/// to stop before.
+pub(super) fn until_answered<F: Future<Output = Exit>>(
+    config: &Loaded,
+    otherwise: Exit,
+    answer: impl FnOnce(SocketAddr) -> F,
+) -> Exit {
+    let pids: Vec<ProcessId> = config.selection().pids.into_iter().map(ProcessId).collect();
+    if let Some(pid) = pids.iter().find(|&&pid| !exists(pid)) {
+        tracing::error!("--pid {pid}: there is no such process");
+        return Exit::Usage;
+    }
+    match Agent::start(config, None, Targets::Chosen(pids)) {
+        Ok(agent) => match agent.exporters.listen_addr() {
+            Some(addr) => agent.until_told_to_stop(None, answer(addr), otherwise),
+            None => Exit::Failed,
+        },
+        Err(error) => explain(&error),
+    }
+}
+
 /// `beyla-rs run`.
 pub(super) fn run(config: &Loaded, record: Option<&Path>) -> Exit {
     let pids: Vec<ProcessId> = config.selection().pids.into_iter().map(ProcessId).collect();
@@ -74,7 +97,7 @@ pub(super) fn run(config: &Loaded, record: Option<&Path>) -> Exit {
         return Exit::Usage;
     }
     match Agent::start(config, record, Targets::Chosen(pids)) {
-        Ok(agent) => agent.until_told_to_stop(None),
+        Ok(agent) => agent.until_told_to_stop(None, std::future::pending(), Exit::Ok),
         Err(error) => explain(&error),
     }
 }
@@ -97,7 +120,7 @@ pub(super) fn exec(command: &[OsString], config: &Loaded, record: Option<&Path>)
         }
     };
     // The program's status says more.
-    let _exit = agent.until_told_to_stop(Some(&mut child));
+    let _exit = agent.until_told_to_stop(Some(&mut child), std::future::pending(), Exit::Ok);
     match child.status() {
         Ok(Some(status)) => status_of(status),
         Ok(None) => {
@@ -171,6 +194,8 @@ struct Agent {
     pipeline: Pipeline,
     ended: mpsc::Receiver<Ended>,
     hung_up: Arc<Notify>,
+    /// Where spans are shown at a terminal.
+    people: Option<People>,
     /// How long it runs, if not until it is told to stop.
     duration: Option<Duration>,
     /// How long stopping may take.
@@ -195,7 +220,10 @@ impl Agent {
             .context("cannot wait for signals")?;
         let is_open =
             matches!(&targets, Targets::Chosen(pids) if pids.is_empty() || !config.selection().criteria.is_empty());
-        let settings = Settings::of(config)?;
+        let mut settings = Settings::of(config)?;
+        let has_people = people::are_watching(config);
+        // Their summary is made of what the store is given.
+        settings.telemetry.metrics.readers.has_store |= has_people;
         headers::set(config.header_rules());
         let mut process_settings = settings.processes;
         let mut capture = Capture::start(&capture::Options { watch_all: is_open, ..settings.capture })?;
@@ -279,6 +307,18 @@ impl Agent {
         let remembered = remembered.transpose()?.flatten();
         let has_page = remembered.is_some();
         let exporters = Exporters::start(&settings.export, runtime.handle(), sources, agent, remembered)?;
+        let figures = has_people.then(|| Figures {
+            requests: Arc::new(RedSource {
+                metrics: red.clone(),
+                naming: Naming::Semconv,
+                reader: Reader::Store,
+                select: Arc::default(),
+                of_resource: Vec::new(),
+            }),
+            itself: Arc::clone(&gauges) as _,
+            sink: exporters.sink(),
+            processes: Arc::clone(&processes),
+        });
         let backend = capture.backend();
         let chosen = targets.clone();
         let (tell, ended) = mpsc::channel();
@@ -320,23 +360,31 @@ impl Agent {
             exporters.set_ready(true);
         }
         let path = &settings.export.prometheus.path;
-        let pages: Vec<String> = exporters.listen_addrs().map(|addr| format!("http://{addr}{path}")).collect();
+        let scheme = if settings.export.listen_tls.certificate.is_some() { "https" } else { "http" };
+        let pages: Vec<String> = exporters.listen_addrs().map(|addr| format!("{scheme}://{addr}{path}")).collect();
         let metrics = if pages.is_empty() { String::new() } else { format!("; metrics {}", pages.join(" and ")) };
-        let page = exporters.listen_addr().filter(|_| has_page).map(reachable);
-        let page = page.map_or_else(String::new, |addr| format!("; look at http://{addr}/"));
+        let page = exporters.listen_addr().filter(|_| has_page).map(ask::reachable);
+        let page = page.map_or_else(String::new, |addr| format!("; look at {scheme}://{addr}/"));
         let sends = !(settings.export.traces.is_empty() && settings.export.metrics.is_empty());
         let hint = if sends { "" } else { "; no OTLP endpoint is set, so nothing is sent: give --endpoint URL" };
         let rest =
             format!("(backend {backend}, ready after {} ms){page}{metrics}{hint}", started.elapsed().as_millis());
         announce::watching(table, chosen, Config::clone(config), rest);
+        let people = figures.map(People::at_terminal);
         let Settings { duration, shutdown_timeout, .. } = settings;
-        Ok(Self { runtime, signals, exporters, pipeline, ended, hung_up, duration, shutdown_timeout })
+        Ok(Self { runtime, signals, exporters, pipeline, ended, hung_up, people, duration, shutdown_timeout })
     }
 
-    /// Runs until a signal, the end of `--duration`, or the end of all targets; then detaches and flushes. A program that
-    /// was started is watched while it stops.
-    fn until_told_to_stop(self, mut child: Option<&mut Started>) -> Exit {
-        let Self { runtime, mut signals, exporters, pipeline, ended, hung_up, duration, shutdown_timeout } = self;
+    /// Runs until a signal, the end of `--duration`, the end of all targets, or until what is done meanwhile is; then detaches and
+    /// flushes. A program that was started is watched while it stops. `otherwise`: the exit status where it was not done.
+    fn until_told_to_stop(
+        self,
+        mut child: Option<&mut Started>,
+        done: impl Future<Output = Exit>,
+        otherwise: Exit,
+    ) -> Exit {
+        let Self { runtime, mut signals, exporters, pipeline, ended, hung_up, people, duration, shutdown_timeout } =
+            self;
         let gone = Arc::new(Notify::new());
         let notify = Arc::clone(&gone);
         // The channel is the pipeline's, which knows nothing of the runtime.
@@ -350,6 +398,7 @@ impl Agent {
                 why = signals.wait_for_end(duration, &gone) => why,
                 () = hung_up.notified() => StopReason::HungUp,
                 () = exporters.reader_gone() => StopReason::ReaderGone,
+                exit = done => StopReason::Done(exit),
             }
         });
         tracing::info!("stopping: {why}");
@@ -362,21 +411,19 @@ impl Agent {
         let detaching = pipeline.stop();
         let panicked = waiter.join().map_or(true, |outcome| outcome.is_err());
         runtime.block_on(exporters.shutdown(deadline));
+        if let Some(people) = people {
+            people.say_goodbye();
+        }
         if let (Some(child), None) = (&mut child, why.signal()) {
             runtime.block_on(signals.outlast(child, None, shutdown_timeout));
         }
         runtime.shutdown_timeout(Duration::from_millis(100));
         detaching.wait();
-        if panicked { Exit::Failed } else { Exit::Ok }
-    }
-}
-
-/// An address of this machine that leads to what is listened on.
-fn reachable(addr: SocketAddr) -> SocketAddr {
-    match addr.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, addr.port()).into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, addr.port()).into(),
-        _ => addr,
+        match why {
+            _ if panicked => Exit::Failed,
+            StopReason::Done(exit) => exit,
+            _ => otherwise,
+        }
     }
 }
 
@@ -390,6 +437,8 @@ enum StopReason {
     HungUp,
     /// Spans are printed for nobody, and sent nowhere.
     ReaderGone,
+    /// What it was started for is done.
+    Done(Exit),
 }
 
 impl StopReason {
@@ -398,7 +447,7 @@ impl StopReason {
         match self {
             Self::Signal(signal) => Some(signal),
             Self::HungUp => Some(Signal::HUP),
-            Self::TimeIsOver | Self::AllGone | Self::ReaderGone => None,
+            Self::TimeIsOver | Self::AllGone | Self::ReaderGone | Self::Done(_) => None,
         }
     }
 }
@@ -412,6 +461,7 @@ impl fmt::Display for StopReason {
             Self::AllGone => "nothing is left to watch",
             Self::HungUp => "the terminal was closed",
             Self::ReaderGone => "nobody reads standard output any more",
+            Self::Done(_) => "what it was started for is done",
         })
     }
 }

@@ -8,12 +8,13 @@ use std::{
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
+    time::Duration,
 };
 
 use rustix::fs::fstatfs;
 
 use super::{
-    go::{self, Go},
+    go::{self, Go, Tls},
     memory::Memory,
     python::{self, Asyncio, Outcome},
     tokio::{self, Tokio},
@@ -21,13 +22,15 @@ use super::{
 use crate::{
     model::ids::ProcessId,
     procs::{
-        blocking::{BlockingPool, PATIENCE, Place},
+        blocking::{BlockingPool, Place},
         fs::{FileId, ProcFs},
     },
 };
 
 /// Requests and answers that wait at most.
 const WAITING_MAX: usize = 4096;
+/// How long it is waited for one process; programs of some 100 MB take a while when they are not in memory.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// `f_type` of file systems that are another program (FUSE): whoever puts a probe on a file there may hang with it.
 const FUSE: i64 = 0x6573_5546;
 
@@ -103,10 +106,15 @@ fn look(proc: &ProcFs, pid: ProcessId) -> Found {
 /// What is compiled into a program.
 fn compiled(memory: &Memory, pid: ProcessId) -> Found {
     match go::look(memory) {
-        Some(Ok((go, file))) => Found::Go(go, probed(file)),
+        Some(Ok((go, file))) => {
+            if go.tls == Tls::Unexpected {
+                tracing::warn!(%pid, "TLS traffic of this program of Go is not seen: its code is not as expected");
+            }
+            Found::Go(go, probed(file))
+        }
         Some(Err(unseen)) => {
             let why = unseen.why();
-            tracing::info!(%pid, "calls of its goroutines have no parents, which all else does without: {why}");
+            tracing::info!(%pid, "calls of its goroutines have no parents, and what it encrypts is not seen: {why}");
             Found::Nothing
         }
         None => tokio::look(memory).map_or(Found::Nothing, |(tokio, file)| Found::Tokio(tokio, probed(file))),

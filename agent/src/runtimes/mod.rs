@@ -10,7 +10,7 @@ mod tokio;
 
 pub(crate) use self::{
     finder::{Finder, Found},
-    go::Go,
+    go::{Go, Takes, Tls, texts},
     python::Asyncio,
     tokio::Tokio,
 };

@@ -23,15 +23,18 @@ pub(crate) use self::{
     block::{Kept, Whose, text_of},
     graph::{Graph, Name, Node},
     series::{Key, Red, STEP_S, Side, Window},
-    spans::{Filter, Snapshot},
+    spans::{Filter, Followed, Snapshot},
 };
 use self::{series::Series, spans::Spans};
-use crate::model::{metric::Metric, span::Span};
+use crate::model::{metric::Metric, span::Span, trace_context::TraceId};
 
 /// Share of the memory that is for series.
 const SERIES_SHARE: f64 = 0.25;
 /// Batches that wait while somebody reads; a reader is done in a few µs.
 const WAITING_MAX: usize = 256;
+
+/// What is counted apart, with its requests of a time.
+pub(crate) type Summed = (Key, Red);
 
 /// See the module.
 pub(crate) struct Store {
@@ -127,9 +130,15 @@ impl Store {
 
     /// Spans from this number on that are asked for, and the number to go on with.
     #[must_use]
-    pub(crate) fn after(&self, number: u64, filter: &Filter, limit: usize) -> (Vec<Kept>, u64) {
+    pub(crate) fn after(&self, number: u64, filter: &Filter, limit: usize) -> Followed {
         let blocks = self.read(|spans| spans.since(number));
         spans::after(&blocks, number, filter, limit)
+    }
+
+    /// The share of traces that was kept of this time, where a trace was not among them and may so lack spans.
+    #[must_use]
+    pub(crate) fn thinned_at(&self, trace: TraceId, from_unix_ns: u64, until_unix_ns: u64) -> Option<f64> {
+        self.read(|spans| spans.thinned_at(trace, from_unix_ns, until_unix_ns))
     }
 
     /// Says since when requests are counted.
@@ -144,7 +153,7 @@ impl Store {
 
     /// Rates, errors and durations of a window of time, one row for each series that `is_wanted`.
     #[must_use]
-    pub(crate) fn red(&self, window: Window, is_wanted: impl Fn(&Key) -> bool) -> Vec<(Key, Red)> {
+    pub(crate) fn red(&self, window: Window, is_wanted: impl Fn(&Key) -> bool) -> Vec<Summed> {
         self.series.lock().sums(window, is_wanted)
     }
 
@@ -158,6 +167,12 @@ impl Store {
     #[must_use]
     pub(crate) fn last(&self, length: Duration) -> Window {
         self.series.lock().last(length)
+    }
+
+    /// The window from this time on, to be told of as far as there are metrics of it.
+    #[must_use]
+    pub(crate) fn since(&self, unix_s: u64) -> Window {
+        self.series.lock().since(unix_s)
     }
 
     /// Who asks whom.

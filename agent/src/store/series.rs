@@ -86,6 +86,33 @@ impl Red {
         self.buckets.iter_mut().zip(other.buckets.iter()).for_each(|(own, more)| *own += more);
     }
 
+    /// What is counted here and not there, where this is the same at a later time.
+    pub(crate) fn without(&self, before: &Self) -> Self {
+        let mut rest = self.clone();
+        rest.count = rest.count.saturating_sub(before.count);
+        rest.errors = rest.errors.saturating_sub(before.errors);
+        rest.sum_s = (rest.sum_s - before.sum_s).max(0.0);
+        rest.buckets.iter_mut().zip(before.buckets.iter()).for_each(|(own, less)| *own = own.saturating_sub(*less));
+        rest
+    }
+
+    /// Its durations: bucket `i` ends at `2^((i - 119) / 4)` s, and begins where the one before ends.
+    pub(crate) fn buckets(&self) -> Vec<(u8, u32)> {
+        let all = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+        all.filter_map(|(index, count)| Some((u8::try_from(index).ok()?, *count))).collect()
+    }
+
+    /// Of counts that were given.
+    pub(crate) fn of_counts(count: u64, errors: u64, sum_s: f64, buckets: &[(u8, u32)]) -> Self {
+        let mut red = Self { count, errors, sum_s, ..Self::default() };
+        for &(index, count) in buckets {
+            if let Some(bucket) = red.buckets.get_mut(usize::from(index)) {
+                *bucket = bucket.saturating_add(count);
+            }
+        }
+        red
+    }
+
     /// A duration that this share of the requests did not take longer than, in s; `None`: there were none.
     pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         let all: u64 = self.buckets.iter().map(|count| u64::from(*count)).sum();
@@ -249,10 +276,17 @@ impl Series {
     }
 
     pub(super) fn last(&self, length: Duration) -> Window {
-        let now_s = self.taken_unix_ns / 1_000_000_000;
-        let slot = now_s / STEP_S;
+        let slot = self.taken_unix_ns / 1_000_000_000 / STEP_S;
         let slots = length.as_secs().div_ceil(STEP_S).max(1);
-        let from = (slot + 1).saturating_sub(slots);
+        self.window((slot + 1).saturating_sub(slots), slot)
+    }
+
+    pub(super) fn since(&self, unix_s: u64) -> Window {
+        let slot = self.taken_unix_ns / 1_000_000_000 / STEP_S;
+        self.window((unix_s / STEP_S).clamp(slot.saturating_sub(SLOTS_MAX), slot), slot)
+    }
+
+    fn window(&self, from: u64, slot: u64) -> Window {
         let begins_s = (from * STEP_S) as f64;
         let started_s = self.started_unix_ns as f64 / 1e9;
         let covered_s = self.taken_unix_ns as f64 / 1e9 - begins_s.max(started_s);

@@ -27,6 +27,10 @@ const NOTABLE_SHARE: f64 = 0.3;
 const NOTABLE_MAX: usize = 50_000;
 /// How often it is looked at how much comes.
 const WINDOW: Duration = Duration::from_secs(1);
+/// Changes of the share that is kept that are known: an hour of them.
+const SHARES_MAX: usize = 3600;
+/// How long after its end a span may come.
+const ARRIVES_WITHIN_NS: u64 = 2_000_000_000;
 /// Fewer spans a second are never thinned out.
 const LEAST_PER_SECOND: f64 = 200.0;
 
@@ -92,6 +96,12 @@ impl Spans {
         self.thinning.share
     }
 
+    /// The share of traces that was kept of this time, where a trace was not among them and may so lack spans.
+    pub(super) fn thinned_at(&self, trace: TraceId, from_unix_ns: u64, until_unix_ns: u64) -> Option<f64> {
+        let share = self.thinning.least(from_unix_ns, until_unix_ns.saturating_add(ARRIVES_WITHIN_NS));
+        (!is_among(trace, share)).then_some(share)
+    }
+
     /// Bytes that a span takes.
     pub(super) fn bytes_per_span(&self) -> f64 {
         self.bytes_per_span
@@ -99,7 +109,8 @@ impl Spans {
 
     pub(super) fn insert(&mut self, spans: &[Span], now: Instant) {
         let per_second = self.recent_limit() as f64 / RETENTION.as_secs_f64() / self.bytes_per_span;
-        self.thinning.look(now, per_second.max(LEAST_PER_SECOND));
+        let unix_ns = spans.last().map_or(0, |span| span.end_unix_ns);
+        self.thinning.look(now, unix_ns, per_second.max(LEAST_PER_SECOND));
         for span in spans {
             let duration_us = span.end_unix_ns.saturating_sub(span.start_unix_ns) / 1000;
             let known = self.resources.get(&span.resource);
@@ -198,14 +209,56 @@ struct Thinning {
     kept: u64,
     notable: u64,
     per_second: f64,
+    /// From when on which share was kept, and which one before.
+    shares: VecDeque<(u64, f64)>,
+    before_shares: f64,
 }
 
 impl Thinning {
     const fn new(now: Instant) -> Self {
-        Self { share: 1.0, since: now, offered: 0, kept: 0, notable: 0, per_second: f64::MAX }
+        let shares = VecDeque::new();
+        Self {
+            share: 1.0,
+            since: now,
+            offered: 0,
+            kept: 0,
+            notable: 0,
+            per_second: f64::MAX,
+            shares,
+            before_shares: 1.0,
+        }
     }
 
-    fn look(&mut self, now: Instant, per_second: f64) {
+    /// `unix_ns`: when that is, as spans have it.
+    fn look(&mut self, now: Instant, unix_ns: u64, per_second: f64) {
+        let before = self.share;
+        self.adjust(now, per_second);
+        if self.share != before {
+            self.shares.push_back((unix_ns, self.share));
+            if self.shares.len() > SHARES_MAX
+                && let Some((_, oldest)) = self.shares.pop_front()
+            {
+                self.before_shares = oldest;
+            }
+        }
+    }
+
+    /// The least share that was kept at any moment of this time.
+    fn least(&self, from_unix_ns: u64, until_unix_ns: u64) -> f64 {
+        let (mut least, mut then) = (f64::MAX, self.before_shares);
+        for &(at, share) in &self.shares {
+            if at > until_unix_ns {
+                break;
+            }
+            if at > from_unix_ns {
+                least = least.min(then);
+            }
+            then = share;
+        }
+        least.min(then)
+    }
+
+    fn adjust(&mut self, now: Instant, per_second: f64) {
         self.per_second = per_second;
         let passed = now.saturating_duration_since(self.since);
         if passed >= WINDOW {
@@ -222,9 +275,7 @@ impl Thinning {
 
     fn takes(&mut self, trace: TraceId) -> bool {
         self.offered += 1;
-        // The last bytes are random by the specification of trace context, level 2; ours all are.
-        let [.., a, b, c, d] = trace.0;
-        let is_taken = f64::from(u32::from_le_bytes([a, b, c, d])) < self.share * 4_294_967_296.0;
+        let is_taken = is_among(trace, self.share);
         self.kept += u64::from(is_taken);
         is_taken
     }
@@ -234,6 +285,13 @@ impl Thinning {
         self.notable += 1;
         (self.notable as f64) <= self.per_second / 2.0
     }
+}
+
+/// Whether a trace is one of those that are kept where this share is.
+fn is_among(trace: TraceId, share: f64) -> bool {
+    // The last bytes are random by the specification of trace context, level 2; ours all are.
+    let [.., a, b, c, d] = trace.0;
+    f64::from(u32::from_le_bytes([a, b, c, d])) < share * 4_294_967_296.0
 }
 
 /// All spans as they were at a moment.
@@ -413,18 +471,30 @@ impl Snapshot {
     }
 }
 
-/// Spans from this number on that are asked for, the earliest first, and the number to go on with.
-pub(super) fn after(blocks: &[Arc<Block>], number: u64, filter: &Filter, limit: usize) -> (Vec<Kept>, u64) {
-    let (mut found, mut next) = (Vec::new(), number);
+/// Spans from a number on.
+#[derive(Default)]
+pub(crate) struct Followed {
+    /// Those that are asked for, the earliest first.
+    pub(crate) spans: Vec<Kept>,
+    /// How many more are asked for that are left out.
+    pub(crate) left_out: u64,
+    /// The number to go on with.
+    pub(crate) next: u64,
+}
+
+/// Spans from this number on that are asked for. Those beyond the limit are counted.
+pub(super) fn after(blocks: &[Arc<Block>], number: u64, filter: &Filter, limit: usize) -> Followed {
+    let (mut found, mut left_out, mut next) = (Vec::new(), 0, number);
     for block in blocks {
         let from = usize::try_from(number.saturating_sub(block.first)).unwrap_or(usize::MAX);
         for index in from..block.heads.len() {
-            if found.len() == limit {
-                return (found, next);
+            match filter.has(&BlockRef(block), index) {
+                Some(_) if found.len() == limit => left_out += 1,
+                Some(kept) => found.push(kept),
+                None => {}
             }
-            found.extend(filter.has(&BlockRef(block), index));
             next = block.number(index) + 1;
         }
     }
-    (found, next)
+    Followed { spans: found, left_out, next }
 }

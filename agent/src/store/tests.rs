@@ -107,15 +107,18 @@ fn who_follows_gets_each_span_once() {
     for round in 0..50 {
         store.push(&batch((0..97).map(|number| testing::span(1 + round * 97 + number)).collect()));
         loop {
-            let (spans, after) = store.after(next, &Filter::default(), 40);
-            next = after;
-            if spans.is_empty() {
+            let found = store.after(next, &Filter::default(), 100);
+            next = found.next;
+            assert_eq!(found.left_out, 0);
+            if found.spans.is_empty() {
                 break;
             }
-            seen.extend(spans.iter().map(|span| span.number));
+            seen.extend(found.spans.iter().map(|span| span.number));
         }
     }
     assert_eq!(seen, (1..=50 * 97).collect::<Vec<u64>>());
+    let found = store.after(1, &Filter::default(), 40);
+    assert_eq!((found.spans.len(), found.left_out, found.next), (40, 50 * 97 - 40, next), "and the rest is counted");
 }
 
 /// An id as random as ids are.
@@ -156,6 +159,48 @@ fn memory_is_bounded_and_what_failed_outlives_the_rest() {
     assert!((1000..20_000).contains(&left), "{left}");
     println!("{:.0} bytes per span of 16 attributes", spans.bytes_per_span());
     assert!(spans.bytes_per_span() < 260.0, "{}", spans.bytes_per_span());
+}
+
+#[test]
+fn a_trace_that_may_lack_what_was_thinned_out_is_told_from_one_that_does_not() {
+    let mut spans = Spans::new(2 * MIB, None);
+    let now = Instant::now();
+    let second = |number: u64| number * 1_000_000_000;
+    // Few, then far too many, then few again.
+    for round in 0..30_u64 {
+        let count = if (10..20).contains(&round) { 5000 } else { 10 };
+        let span = |number: u64| Span {
+            trace_id: trace_id(round * 5000 + number + 1),
+            start_unix_ns: second(round),
+            end_unix_ns: second(round) + 1,
+            ..testing::span(1)
+        };
+        spans.insert(&(0..count).map(span).collect::<Vec<_>>(), now + Duration::from_secs(round));
+    }
+    let all = (1..1000).map(trace_id);
+    let lacking =
+        |from: u64, until: u64| all.clone().filter(|id| spans.thinned_at(*id, second(from), second(until)).is_some());
+    assert_eq!(lacking(0, 5).count(), 0, "all were kept");
+    let many = lacking(12, 13).count();
+    assert!(
+        (500..1000).contains(&many),
+        "{many} of 999 at a share of {:?}",
+        spans.thinned_at(trace_id(1), second(12), second(13))
+    );
+    assert!(lacking(0, 29).count() >= many, "one that lasted so long met the least share");
+    for id in all.clone().filter(|id| spans.thinned_at(*id, second(12), second(13)).is_none()) {
+        assert!(spans.thinned_at(id, second(3), second(4)).is_none());
+    }
+}
+
+#[test]
+fn counts_of_two_times_tell_what_came_between() {
+    let red = Red::of_counts(10, 2, 1.0, &[(100, 4), (110, 6)]);
+    let later = Red::of_counts(15, 3, 2.0, &[(100, 4), (110, 6), (120, 5)]);
+    let between = later.without(&red);
+    assert_eq!((between.count, between.errors, between.buckets()), (5, 1, vec![(120, 5)]));
+    let p50 = between.quantile(0.5).unwrap();
+    assert!((1.0..=1.19).contains(&p50), "bucket 120 begins at a second: {p50}");
 }
 
 #[test]

@@ -5,7 +5,13 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::{
-    attributes::Attributes, endpoint::Server, methods::Methods, outcome, red::Labels, redact::Redactor, semconv,
+    attributes::Attributes,
+    endpoint::Server,
+    methods::Methods,
+    outcome,
+    red::{Family, Labels},
+    redact::Redactor,
+    semconv,
 };
 use crate::model::{
     exchange::{Group, Outcome},
@@ -51,6 +57,16 @@ pub(super) trait Conventions: Clone {
     /// Bytes of the bodies of request and response, where that is an instrument's.
     fn body_sizes(&self) -> [Option<u64>; 2] {
         [None; 2]
+    }
+
+    /// Messages that were sent, and that were received.
+    fn messages(&self) -> [u64; 2] {
+        [0; 2]
+    }
+
+    /// Which metrics it goes into.
+    fn family(&self) -> Family {
+        Family::Exchange(Self::GROUP, self.role())
     }
 
     /// Which end of it is described.

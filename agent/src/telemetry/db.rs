@@ -92,6 +92,7 @@ impl Conventions for Facts {
             address,
             port,
             self.error().map(|label| (semconv::ERROR_TYPE, label)),
+            None,
         ]
     }
 
@@ -106,6 +107,7 @@ impl Conventions for Facts {
         out.push_int(semconv::DB_OPERATION_BATCH_SIZE, db.batch_size);
         out.push_str(semconv::DB_QUERY_SUMMARY, db.summary);
         out.push_str(semconv::DB_QUERY_TEXT, db.text.map(|text| policy.redactor.owned(text)));
+        out.push_flag(semconv::BEYLA_NAME_UNKNOWN, db.text_unknown);
         out.push_str(semconv::DB_STORED_PROCEDURE_NAME, db.procedure);
         out.push_str(semconv::DB_RESPONSE_STATUS_CODE, db.status);
         out.push_count(semconv::DB_RESPONSE_RETURNED_ROWS, db.returned_rows);

@@ -204,6 +204,7 @@ impl Node {
             None,
             None,
             None,
+            None,
         ]
     }
 }
@@ -250,7 +251,7 @@ pub(super) fn common_attributes(family: Family, resource: &Resource, extra: &[&'
     let named = |key, name: &str| find(resource, name).map(|value| attribute(key, value));
     let source = Attribute { key: "source", value: Value::Static(SOURCE) };
     match family {
-        Family::Exchange(..) => Vec::new(),
+        Family::Exchange(..) | Family::Process => Vec::new(),
         Family::Edge(role) => {
             let keys = keys(role);
             let rest = [

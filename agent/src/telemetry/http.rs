@@ -192,6 +192,7 @@ impl Conventions for Facts {
             address,
             port,
             self.error.map(|error| (semconv::ERROR_TYPE, error.to_label())),
+            None,
         ]
     }
 

@@ -260,6 +260,7 @@ mod tests {
         let sample = Sample {
             duration_s: 0.1,
             body_bytes: [None; 2],
+            messages: [0; 2],
             start_unix_ns: 1,
             end_unix_ns: 1,
             exemplar: None,

@@ -36,6 +36,10 @@ pub(super) enum Measure {
     RequestBytes,
     /// Bytes of the response's body, summed up.
     ResponseBytes,
+    /// Messages that were sent.
+    Sent,
+    /// Messages that were received.
+    Received,
 }
 
 impl Measure {
@@ -43,7 +47,13 @@ impl Measure {
     pub(super) const HISTOGRAMS: [Self; 3] = [Self::Duration, Self::RequestSize, Self::ResponseSize];
 
     /// Those that go into counters.
-    pub(super) const COUNTERS: [Self; 4] = [Self::Calls, Self::Failed, Self::RequestBytes, Self::ResponseBytes];
+    pub(super) const COUNTERS: [Self; 6] =
+        [Self::Calls, Self::Failed, Self::RequestBytes, Self::ResponseBytes, Self::Sent, Self::Received];
+
+    /// Whether messages are counted.
+    pub(super) const fn is_of_messages(self) -> bool {
+        matches!(self, Self::Sent | Self::Received)
+    }
 }
 
 /// A line of the table.
@@ -67,14 +77,14 @@ const fn instrument(name: &'static str, description: &'static str, family: Famil
         (Measure::Duration, _) => DURATION_BOUNDS_S,
         (Measure::RequestSize | Measure::ResponseSize, _) => SIZE_BOUNDS_BYTES,
         (Measure::Active | Measure::Calls | Measure::Failed, _) => &[],
-        (Measure::RequestBytes | Measure::ResponseBytes, _) => &[],
+        (Measure::RequestBytes | Measure::ResponseBytes | Measure::Sent | Measure::Received, _) => &[],
     };
     let features = match (measure, family) {
         (_, Family::Edge(_)) => Features::SERVICE_GRAPH,
         (Measure::RequestBytes | Measure::ResponseBytes, _) => Features::SPAN_SIZES,
         (_, Family::Span) => Features::SPAN,
         (Measure::RequestSize | Measure::ResponseSize, _) => Features::SIZES,
-        (_, Family::Exchange(..)) => Features::RED,
+        (_, Family::Exchange(..) | Family::Process) => Features::RED,
     };
     let unit = match measure {
         // Tempo's names have no unit, and Prometheus would add it.
@@ -82,6 +92,7 @@ const fn instrument(name: &'static str, description: &'static str, family: Famil
         Measure::Duration => "s",
         Measure::RequestSize | Measure::ResponseSize | Measure::RequestBytes | Measure::ResponseBytes => "By",
         Measure::Active => "{request}",
+        Measure::Sent | Measure::Received => "{message}",
         Measure::Calls | Measure::Failed => "",
     };
     Instrument { name, unit, description, family, measure, features, bounds }
@@ -94,6 +105,9 @@ const fn otel(instrument: Instrument, unit: &'static str) -> Instrument {
 
 const HTTP_SERVER: Family = Family::Exchange(Group::Http, Role::Server);
 const HTTP_CLIENT: Family = Family::Exchange(Group::Http, Role::Client);
+const MESSAGING_CLIENT: Family = Family::Exchange(Group::Messaging, Role::Client);
+/// Messages are consumed where they are asked for, and where they are dealt with.
+const CONSUMED: &str = semconv::MESSAGING_CLIENT_CONSUMED_MESSAGES;
 
 /// The table.
 pub(super) static INSTRUMENTS: &[Instrument] = &[
@@ -158,9 +172,39 @@ pub(super) static INSTRUMENTS: &[Instrument] = &[
         Measure::Duration,
     ),
     instrument(
+        semconv::DB_SERVER_OPERATION_DURATION,
+        "Duration of operations at a database that is watched.",
+        Family::Exchange(Group::Db, Role::Server),
+        Measure::Duration,
+    ),
+    instrument(
         semconv::MESSAGING_CLIENT_OPERATION_DURATION,
         "Duration of messaging operation initiated by a producer or consumer client.",
-        Family::Exchange(Group::Messaging, Role::Client),
+        MESSAGING_CLIENT,
+        Measure::Duration,
+    ),
+    instrument(
+        semconv::MESSAGING_CLIENT_SENT_MESSAGES,
+        "Number of messages producer attempted to send to the broker.",
+        MESSAGING_CLIENT,
+        Measure::Sent,
+    ),
+    instrument(
+        CONSUMED,
+        "Number of messages that were delivered to the application.",
+        MESSAGING_CLIENT,
+        Measure::Received,
+    ),
+    instrument(
+        CONSUMED,
+        "Number of messages that were delivered to the application.",
+        Family::Process,
+        Measure::Received,
+    ),
+    instrument(
+        semconv::MESSAGING_PROCESS_DURATION,
+        "Duration of processing operation.",
+        Family::Process,
         Measure::Duration,
     ),
     instrument(GRAPH_TOTAL, "Requests between two services.", Family::Edge(Role::Client), Measure::Calls),
@@ -229,7 +273,8 @@ mod tests {
         for (at, one) in INSTRUMENTS.iter().enumerate() {
             for other in INSTRUMENTS.get(at + 1..).unwrap() {
                 let are_sides = matches!((one.family, other.family), (Family::Edge(a), Family::Edge(b)) if a != b);
-                assert!(one.name != other.name || are_sides, "{}", one.name);
+                let is_of_both = one.name == CONSUMED && one.family != other.family;
+                assert!(one.name != other.name || are_sides || is_of_both, "{}", one.name);
                 let measured = |it: &Instrument| (it.family, it.measure, it.features);
                 assert_ne!(measured(one), measured(other));
             }

@@ -7,7 +7,7 @@ use super::{
     conventions::{Conventions, Described, Policy, push_end},
     endpoint::{self, Remote, Server},
     outcome::{self, Error},
-    red::{Label, Labels},
+    red::{Family, Label, Labels},
     semconv,
 };
 use crate::model::{
@@ -65,6 +65,22 @@ impl Conventions for Facts {
         self.role
     }
 
+    fn messages(&self) -> [u64; 2] {
+        let messages = self.messaging.messages.unwrap_or_default();
+        match (self.role, self.messaging.step) {
+            (Role::Client, MessagingStep::Send) => [messages, 0],
+            (Role::Client, MessagingStep::Receive | MessagingStep::Process) => [0, messages],
+            (Role::Client, MessagingStep::Settle) | (Role::Server, _) => [0; 2],
+        }
+    }
+
+    fn family(&self) -> Family {
+        match (self.role, self.messaging.step) {
+            (Role::Client, MessagingStep::Process) => Family::Process,
+            (role, _) => Family::Exchange(Group::Messaging, role),
+        }
+    }
+
     fn status(&self) -> Status {
         self.status
     }
@@ -76,6 +92,8 @@ impl Conventions for Facts {
     fn kind(&self) -> Kind {
         match (self.role, self.messaging.step) {
             (Role::Server, _) => Kind::Server,
+            // Who has made a message is its producer.
+            (Role::Client, MessagingStep::Send) if self.messaging.carries_context => Kind::Client,
             (Role::Client, MessagingStep::Send) => Kind::Producer,
             (Role::Client, MessagingStep::Process) => Kind::Consumer,
             (Role::Client, MessagingStep::Receive | MessagingStep::Settle) => Kind::Client,
@@ -85,6 +103,11 @@ impl Conventions for Facts {
     fn name(&self, _policy: &Policy) -> CompactString {
         let it = &self.messaging;
         match &it.destination {
+            Some(_) if it.template.is_some() || it.varies && !it.is_temporary => match &it.template {
+                Some(template) => compact_str::format_compact!("{} {template}", it.operation),
+                None => it.operation.clone(),
+            },
+            Some(_) if it.is_temporary => compact_str::format_compact!("{} (temporary)", it.operation),
             Some(destination) => compact_str::format_compact!("{} {destination}", it.operation),
             None => it.operation.clone(),
         }
@@ -97,7 +120,12 @@ impl Conventions for Facts {
         [
             Some((semconv::MESSAGING_SYSTEM, Label::Str(it.system))),
             Some((semconv::MESSAGING_OPERATION_NAME, Label::Str(&it.operation))),
-            text(semconv::MESSAGING_DESTINATION_NAME, &it.destination),
+            Some((semconv::MESSAGING_OPERATION_TYPE, Label::Str(word(it.step)))),
+            match &it.template {
+                Some(template) => Some((semconv::MESSAGING_DESTINATION_TEMPLATE, Label::Str(template))),
+                None => text(semconv::MESSAGING_DESTINATION_NAME, &it.destination)
+                    .filter(|_| !it.is_temporary && !it.varies),
+            },
             text(semconv::MESSAGING_CONSUMER_GROUP_NAME, &it.consumer_group),
             text(semconv::MESSAGING_DESTINATION_PARTITION_ID, &it.partition),
             address,
@@ -110,16 +138,25 @@ impl Conventions for Facts {
         let (kind, error) = (self.kind(), self.error().map(|label| label.own().to_value()));
         let name = self.name(policy);
         let it = *self.messaging;
+        let is_unnamed = it.destination.is_none() && matches!(it.step, MessagingStep::Send | MessagingStep::Receive);
         out.push(semconv::MESSAGING_SYSTEM, Value::Static(it.system));
         out.push(semconv::MESSAGING_OPERATION_NAME, Value::Str(it.operation));
         out.push(semconv::MESSAGING_OPERATION_TYPE, Value::Static(word(it.step)));
         out.push_str(semconv::MESSAGING_DESTINATION_NAME, it.destination);
+        out.push_str(semconv::MESSAGING_DESTINATION_TEMPLATE, it.template);
+        out.push_flag(semconv::MESSAGING_DESTINATION_TEMPORARY, it.is_temporary);
         out.push_str(semconv::MESSAGING_DESTINATION_PARTITION_ID, it.partition);
         out.push_str(semconv::MESSAGING_CONSUMER_GROUP_NAME, it.consumer_group);
         out.push_str(semconv::MESSAGING_CLIENT_ID, it.client_id);
         out.push_str(semconv::MESSAGING_MESSAGE_ID, it.message_id);
-        out.push_count(semconv::MESSAGING_BATCH_MESSAGE_COUNT, it.messages);
+        out.push_count(semconv::MESSAGING_BATCH_MESSAGE_COUNT, it.messages.filter(|messages| *messages != 1));
         out.push_count(semconv::MESSAGING_MESSAGE_BODY_SIZE, it.body_bytes);
+        out.push_str(semconv::MESSAGING_RABBITMQ_DESTINATION_ROUTING_KEY, it.routing_key);
+        out.push_count(semconv::MESSAGING_RABBITMQ_MESSAGE_DELIVERY_TAG, it.delivery_tag);
+        if let Some(offset) = it.offset {
+            out.push(semconv::MESSAGING_KAFKA_OFFSET, Value::Int(offset));
+        }
+        out.push_flag(semconv::BEYLA_NAME_UNKNOWN, is_unnamed);
         self.server.push(&mut out);
         endpoint::push_peer(connection, endpoint::address(&connection.remote), &mut out);
         push_end(error, self.outcome, &mut out);

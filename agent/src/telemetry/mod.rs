@@ -421,6 +421,7 @@ impl Telemetry {
             end_unix_ns,
         };
         let (trace_state, baggage) = (operation.take_trace_state(), operation.take_baggage());
+        let carried_links = operation.take_links();
         // It belongs to the caller's span: to no other.
         let trace_state = trace_state.filter(|_| context.parent.is_some());
         let (policy, router, red, free) = (&self.policy, &mut self.router, &mut self.red, &mut self.free);
@@ -473,7 +474,11 @@ impl Telemetry {
             start_unix_ns,
             end_unix_ns,
             status,
-            links: context.link.map(|span_id| Link { trace_id: context.trace_id, span_id }).into_iter().collect(),
+            links: {
+                let own = context.link.map(|span_id| Link { trace_id: context.trace_id, span_id });
+                let carried = carried_links.iter().map(|it| Link { trace_id: it.trace_id, span_id: it.span_id });
+                own.into_iter().chain(carried).collect()
+            },
             attributes: attributes.into_vec(),
             resource: Arc::clone(resource),
             pid: if thread.tgid.is_some() { thread.tgid } else { resource.pid },
@@ -554,6 +559,7 @@ impl Common<'_> {
         let sample = Sample {
             duration_s: self.duration_s,
             body_bytes: facts.body_sizes(),
+            messages: facts.messages(),
             start_unix_ns: self.start_unix_ns,
             end_unix_ns: at_unix_ns,
             exemplar: span.map(|(trace_id, span_id)| Exemplar { at_unix_ns, value: 0.0, trace_id, span_id }),
@@ -583,7 +589,7 @@ impl Common<'_> {
         let measured = is_counted.then(|| {
             let has_sizes = self.features.has(Features::SIZES);
             let body_bytes = if has_sizes { sample.body_bytes } else { [None; 2] };
-            (Family::Exchange(C::GROUP, role), facts.labels(policy), Sample { body_bytes, ..sample })
+            (facts.family(), facts.labels(policy), Sample { body_bytes, ..sample })
         });
         let is_unsampled = !self.context.is_sampled();
         let (of_rule, is_left_edge) = (self.settings.features, share == Some(Share::Left));

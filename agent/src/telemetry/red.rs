@@ -122,7 +122,7 @@ impl OwnedLabel {
 }
 
 /// The attributes of one value, each in its place (places are fixed per metric), `None` where absent.
-pub(super) const MAX_LABELS: usize = 8;
+pub(super) const MAX_LABELS: usize = 9;
 pub(super) type Labels<'a> = [Option<(&'static str, Label<'a>)>; MAX_LABELS];
 
 /// One exchange's values.
@@ -131,6 +131,8 @@ pub(super) struct Sample {
     pub(super) duration_s: f64,
     /// Bytes of the bodies of request and response.
     pub(super) body_bytes: [Option<u64>; 2],
+    /// Messages that were sent, and that were received.
+    pub(super) messages: [u64; 2],
     /// When the exchange began, and when it ended.
     pub(super) start_unix_ns: u64,
     pub(super) end_unix_ns: u64,
@@ -147,6 +149,8 @@ pub(super) struct Sample {
 pub(super) enum Family {
     /// Those of one kind of exchange: whose conventions describe it, and which side is measured.
     Exchange(Group, Role),
+    /// Those of messages that are dealt with.
+    Process,
     /// Edges of the service graph, by what the service is there.
     Edge(Role),
     /// Spans.
@@ -154,12 +158,12 @@ pub(super) enum Family {
 }
 
 impl Family {
-    const COUNT: usize = 2 * Group::ALL.len() + 3;
+    const COUNT: usize = 2 * Group::ALL.len() + 4;
 
     pub(super) fn all() -> impl Iterator<Item = Self> {
         const ROLES: [Role; 2] = [Role::Server, Role::Client];
         let exchanges = Group::ALL.into_iter().flat_map(|group| ROLES.map(|role| Self::Exchange(group, role)));
-        exchanges.chain(ROLES.map(Self::Edge)).chain([Self::Span])
+        exchanges.chain(ROLES.map(Self::Edge)).chain([Self::Span, Self::Process])
     }
 
     /// Its place in [`Family::all`].
@@ -168,6 +172,7 @@ impl Family {
             Self::Exchange(group, role) => 2 * group as usize + role as usize,
             Self::Edge(role) => 2 * Group::ALL.len() + role as usize,
             Self::Span => 2 * Group::ALL.len() + 2,
+            Self::Process => 2 * Group::ALL.len() + 3,
         }
     }
 
@@ -210,13 +215,13 @@ struct Series {
     /// Of the bodies of request and response.
     sizes: [Option<Box<Histogram>>; 2],
     /// In the order of [`Measure::COUNTERS`].
-    counts: [u64; 4],
+    counts: [u64; 6],
 }
 
 impl Series {
     fn new(hash: u64, labels: Option<&Labels<'_>>, start_unix_ns: u64, duration: Histogram) -> Self {
         let owned = labels.into_iter().flatten().flatten().map(|(key, label)| (*key, label.own())).collect();
-        let (overflow, sizes, counts, measures) = (labels.is_none(), [None, None], [0; 4], [false; MEASURES]);
+        let (overflow, sizes, counts, measures) = (labels.is_none(), [None, None], [0; 6], [false; MEASURES]);
         Self {
             hash,
             labels: owned,
@@ -254,11 +259,14 @@ impl Series {
         let bytes = sample.body_bytes.map(Option::unwrap_or_default);
         let is_failure = sample.is_call && sample.is_failed;
         let of = |is: bool, more: u64| if is { more } else { 0 };
+        let [sent, received] = sample.messages;
         let more = [
             of(duration, u64::from(sample.is_call)),
             of(duration, u64::from(is_failure)),
             of(sizes[0], bytes[0]),
             of(sizes[1], bytes[1]),
+            of(duration, sent),
+            of(duration, received),
         ];
         self.counts.iter_mut().zip(more).for_each(|(count, more)| *count = count.saturating_add(more));
         let measures = [Measure::RequestSize, Measure::ResponseSize];
@@ -307,7 +315,7 @@ impl Series {
             Family::Exchange(Group::Http, _) => Protocols::HTTP,
             Family::Exchange(Group::Rpc, _) => Protocols::CALLS,
             Family::Exchange(Group::Db, _) => system(semconv::DB_SYSTEM_NAME),
-            Family::Exchange(Group::Messaging, _) => system(semconv::MESSAGING_SYSTEM),
+            Family::Exchange(Group::Messaging, _) | Family::Process => system(semconv::MESSAGING_SYSTEM),
             Family::Edge(_) | Family::Span => Protocols::ALL,
         }
     }
@@ -448,7 +456,7 @@ impl Red {
     ) {
         for (family, table) in Family::all().zip(&mut self.tables) {
             let mut points = <[Collected; 3]>::default();
-            let mut counters = <[Vec<NumberPoint>; 4]>::default();
+            let mut counters = <[Vec<NumberPoint>; 6]>::default();
             let is_used = !table.series.is_empty() || table.overflow.is_some();
             let common =
                 if is_used { graph::common_attributes(family, resource, shown.of_resource) } else { Vec::new() };
@@ -462,12 +470,15 @@ impl Red {
                 }
                 let start_unix_ns = series.start_unix_ns.min(now_unix_ns);
                 let (attributes, updated_unix_ns) = (series.attributes(&common), series.updated_unix_ns);
+                let has_messages = matches!(family, Family::Exchange(..) | Family::Process);
                 // An edge is counted at one of its ends.
                 let [duration, requests, responses] = series.measures;
-                let is_counted = !matches!(family, Family::Exchange(..)) && (series.counts[0] > 0 || !duration);
-                if is_counted {
-                    let of = [duration, duration, requests, responses];
-                    for ((points, count), _) in counters.iter_mut().zip(series.counts).zip(of).filter(|(_, is)| *is) {
+                let is_call = series.counts[0] > 0 || !duration;
+                let of = [duration, duration, requests, responses, duration, duration];
+                let all = counters.iter_mut().zip(series.counts).zip(Measure::COUNTERS).zip(of);
+                for (((points, count), measure), is_of_it) in all {
+                    let is_there = is_of_it && if has_messages { count > 0 } else { is_call };
+                    if is_there && has_messages == measure.is_of_messages() {
                         let attributes = attributes.clone();
                         points.push(NumberPoint { attributes, start_unix_ns, value: count as f64 });
                     }
@@ -597,8 +608,8 @@ mod tests {
 
     fn sample(duration_s: f64) -> Sample {
         let (start_unix_ns, end_unix_ns, exemplar) = (100, 150, None);
-        let (body_bytes, is_call, is_failed) = ([Some(0), None], true, false);
-        Sample { duration_s, body_bytes, start_unix_ns, end_unix_ns, exemplar, is_call, is_failed }
+        let (body_bytes, messages, is_call, is_failed) = ([Some(0), None], [0; 2], true, false);
+        Sample { duration_s, body_bytes, messages, start_unix_ns, end_unix_ns, exemplar, is_call, is_failed }
     }
 
     /// (attributes, start, count) of the durations.

@@ -127,6 +127,7 @@ impl Conventions for Facts {
             self.error.map(|error| (semconv::ERROR_TYPE, error.to_label())),
             None,
             None,
+            None,
         ]
     }
 

@@ -3,6 +3,8 @@
 //! A [`Finder`] looks at what processes have mapped, on a thread of its own; [`Attachments`] keeps one set of probes per
 //! file, for as long as a process uses it. Whatever fails here costs the sight of one library's plaintext and nothing
 //! else.
+//!
+//! Go encrypts by itself: what is looked for in its programs is in [`go`], and who looks is `runtimes`, which knows them.
 
 mod attachments;
 mod code;
@@ -10,6 +12,7 @@ mod emulated;
 mod exits;
 mod finder;
 mod function;
+pub(crate) mod go;
 mod installed;
 mod library;
 mod mapped;

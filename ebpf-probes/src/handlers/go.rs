@@ -17,12 +17,12 @@ use ebpf_common::{
 use super::{
     capture::{opaque, read_user, read_user_value},
     emit::emit,
-    sockets::{self, Socket},
+    sockets,
 };
 use crate::{
     kernel::{file_table, socket, task},
-    maps::{GO_CALLS, GO_UNITS, NO_GO_UNIT, WORK_PLANS, WORK_TASKS},
-    state::{CALLS, Connection, END_ASKED, GoCall, GoUnit, TaskKey, TaskOrigin},
+    maps::{GO_CALLS, GO_UNITS, NO_GO_UNIT, TLS_STREAMS, WORK_PLANS, WORK_TASKS},
+    state::{CALLS, Connection, END_ASKED, GoCall, GoUnit, TaskKey, TaskOrigin, TlsKey},
 };
 
 /// Interfaces within interfaces that are looked through for a connection's socket: of TLS, of what counts bytes.
@@ -50,7 +50,7 @@ const fn unit(number: u64) -> u64 {
 }
 
 #[inline(always)]
-fn plan(tgid: u32) -> Option<&'static Plan> {
+pub(super) fn plan(tgid: u32) -> Option<&'static Plan> {
     // SAFETY: a value of the map; at worst another's, if it is removed at this moment.
     let plan = unsafe { &*WORK_PLANS.get_ptr(&tgid)? };
     (plan.kind == GO).then_some(plan)
@@ -194,11 +194,12 @@ fn answers(tgid: u32, unit: u64) -> Option<()> {
     Some(())
 }
 
-/// Of a piece that moves over a socket: the unit, and when what moves it was begun by that; as `work::of_socket`.
+/// Of a piece that moves over the socket `sk`, or of plaintext that it carries: the unit, and when what moves it was begun by that; as
+/// `work::of_socket`. The socket is asked for where it is needed: what is kept meanwhile would lie on a stack that is full.
 #[inline(always)]
-pub(super) fn of_socket<S: Socket>(connection: &mut Connection, socket: S, direction: u32) -> (u64, u64) {
+pub(super) fn of_socket(connection: &mut Connection, sk: impl Fn() -> u64, direction: u32) -> (u64, u64) {
     if connection.flags & END_ASKED == 0 {
-        connection.flags |= END_ASKED | go_end(socket.number(), direction);
+        connection.flags |= END_ASKED | go_end(sk(), direction);
     }
     let calls = connection.flags & CALLS != 0;
     // Of answers nothing is asked, and of what is asked only where it begins.
@@ -210,11 +211,11 @@ pub(super) fn of_socket<S: Socket>(connection: &mut Connection, socket: S, direc
         let _known_or_not = go_answers(connection.tgid, connection.work);
         return (connection.work, 0);
     }
-    let work = go_writer(connection.tgid, socket.number());
+    let work = go_writer(connection.tgid, sk());
     if work & HANDED_OVER == 0 {
         return (work, 0);
     }
-    (work & !(HANDED_OVER | BY_TASK), go_begun(connection.tgid, socket.number(), work))
+    (work & !(HANDED_OVER | BY_TASK), go_begun(connection.tgid, sk(), work))
 }
 
 /// [`CALLS`] of a socket over which something moves for the first time, if its process is the one that calls.
@@ -312,8 +313,14 @@ pub fn handles2(tgid: u32, g: u64, connection: u64, writer: u64) -> Option<()> {
     let stream = read_user_value::<u64>(state.wrapping_add(plan.go.stream.into()))?;
     let stream = read_user_value::<u32>(stream.wrapping_add(plan.go.stream_id.into()))?;
     let [_, data] = read_user_value::<[u64; 2]>(connection.wrapping_add(plan.go.server2.into()))?;
-    let socket = file_table::socket(descriptor(plan, data)?)?;
-    let conn = sockets::identity(socket.sk, socket.inode)?;
+    let conn = match TLS_STREAMS.get_ptr(&TlsKey { object: data, tgid: tgid.into() }) {
+        // SAFETY: a value of the map; at worst another's, if it is evicted at this moment.
+        Some(stream) => unsafe { (*stream).plaintext.id },
+        None => {
+            let socket = file_table::socket(descriptor(plan, data)?)?;
+            sockets::identity(socket.sk, socket.inode)?
+        }
+    };
     // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
     let key = key(tgid, unit);
@@ -328,7 +335,7 @@ pub fn handles2(tgid: u32, g: u64, connection: u64, writer: u64) -> Option<()> {
 
 /// The descriptor of a connection (`net.TCPConn`, `net.UnixConn`, or what has one as its first member, as `tls.Conn` has).
 #[inline(always)]
-fn descriptor(plan: &Plan, data: u64) -> Option<u64> {
+pub(super) fn descriptor(plan: &Plan, data: u64) -> Option<u64> {
     let mut data = data;
     let mut step = 0;
     while step < NESTED_MAX {

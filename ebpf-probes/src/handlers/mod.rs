@@ -7,6 +7,7 @@ pub mod dns;
 pub mod emit;
 pub mod frames;
 pub mod go;
+pub mod go_tls;
 pub mod losses;
 pub mod meet;
 pub mod messages;

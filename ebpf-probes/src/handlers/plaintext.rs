@@ -145,7 +145,7 @@ fn met(stream: &mut TlsStream, thread: u64, direction: u32, len: u32) -> Option<
     stream.plaintext.tgid = tgid_of(thread);
     let is_announced = announce(stream).is_some();
     let side = (direction & 1) as usize;
-    let carrier = stream.carrier;
+    let (carrier, sk) = (stream.carrier, stream.sk);
     let plaintext = &mut stream.plaintext;
     let position = plaintext.position[side];
     let other_position = plaintext.position[1 - side];
@@ -158,9 +158,10 @@ fn met(stream: &mut TlsStream, thread: u64, direction: u32, len: u32) -> Option<
         socket_io::missed(plaintext, direction);
         return None;
     }
-    let work = work::of_plaintext(plaintext, carrier);
+    // Before its unit of work: what that is found to have begun for a request has begun behind it.
     // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
+    let work = work::of_plaintext(plaintext, carrier, sk, direction);
     let Some(scratch) = scratch::claim(thread) else {
         passes(plaintext, side, len);
         socket_io::missed(plaintext, direction);

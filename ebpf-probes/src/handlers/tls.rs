@@ -596,7 +596,7 @@ pub(super) fn stream(key: &TlsKey, file: impl FnOnce() -> u32) -> Option<*mut Tl
 /// stack, of which its callers need the rest.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn remember_stream(object: u64, tgid: u64) -> u32 {
+pub(super) extern "C" fn remember_stream(object: u64, tgid: u64) -> u32 {
     fresh_stream(&TlsKey { object, tgid }, 0).is_some().into()
 }
 
@@ -608,6 +608,7 @@ pub(super) fn fresh_stream(key: &TlsKey, traits: u32) -> Option<*mut TlsStream> 
         plaintext: plaintext(key.tgid as u32),
         carrier: 0,
         candidate: 0,
+        sk: 0,
         observed: 0,
         traits,
         written_at: 0,
@@ -624,7 +625,7 @@ pub(super) fn fresh_stream(key: &TlsKey, traits: u32) -> Option<*mut TlsStream> 
 
 /// A new stream of plaintext.
 #[inline(always)]
-fn plaintext(tgid: u32) -> Connection {
+pub(super) fn plaintext(tgid: u32) -> Connection {
     // SAFETY: the helpers only return numbers.
     let (now, processor) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
     Connection {

@@ -58,7 +58,7 @@ pub(super) fn of_socket<S: Socket>(connection: &mut Connection, socket: S, direc
     }
     cold_path();
     if connection.flags & WORK_OF_GO != 0 {
-        return go::of_socket(connection, socket, direction);
+        return go::of_socket(connection, || socket.number(), direction);
     }
     if connection.flags & WORK_OF_NGINX == 0 {
         let work = if direction != RECEIVED {
@@ -163,11 +163,14 @@ pub(super) fn carries(connection: &Connection, work: u64) {
     }
 }
 
-/// Of a piece of plaintext.
+/// Of a piece of plaintext. `sk`: the socket that carries it, where Go encrypts; else 0.
 #[inline(always)]
-pub(super) fn of_plaintext(plaintext: &Connection, carrier: u64) -> (u64, u64) {
+pub(super) fn of_plaintext(plaintext: &mut Connection, carrier: u64, sk: u64, direction: u32) -> (u64, u64) {
     if plaintext.flags & HAS_WORK == 0 {
         return (0, 0);
+    }
+    if plaintext.flags & WORK_OF_GO != 0 {
+        return if sk == 0 { (0, 0) } else { go::of_socket(plaintext, || sk, direction) };
     }
     let work = unit_of_work(plaintext.tgid, 0);
     if work != 0 {

@@ -2,7 +2,7 @@
 //! probes: the kernel would keep the return addresses by thread, last in, first out, and a program that switches stacks within
 //! a function, or unwinds through it, would return to the wrong place.
 //! OpenSSL's and GnuTLS's have their arguments in the same places; rustls's are those
-//! of `MessageEncrypter`, the algorithms that make one, and `CommonState`.
+//! of `MessageEncrypter`, the algorithms that make one, and `CommonState`. Those of Go have an order of registers of their own.
 
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_attach_cookie, macros::uprobe, programs::ProbeContext};
 use ebpf_common::policy::{TLS_ALL_FILES, TLS_BY_RECORD, TLS_DEPTH_SHIFT};
@@ -10,7 +10,7 @@ use ebpf_common::policy::{TLS_ALL_FILES, TLS_BY_RECORD, TLS_DEPTH_SHIFT};
 use crate::{
     globals::{HAS_COOKIES, hooks_only},
     handlers::{
-        frames, plaintext, rustls, socket_io, tls,
+        frames, go_tls, plaintext, rustls, socket_io, tls,
         tls_calls::{Begun, HANDSHAKE, READ, READ_PACKET, UNCORK},
     },
     maps::TAIL_CALLS_TLS,
@@ -247,5 +247,31 @@ fn rustls_decrypted(ctx: ProbeContext) -> u32 {
     if let Some(payload) = ctx.arg(1) {
         go_on(&ctx, rustls::decrypted(payload));
     }
+    0
+}
+
+/// `(*Conn).writeRecordLocked` of Go's `crypto/tls`: connection, kind, bytes and how many, in Go's own order of registers.
+#[uprobe]
+#[inline(always)]
+fn go_tls_write(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    // SAFETY: the registers of the thread that has come by.
+    let (object, kind, address, len) = unsafe { ((*ctx.regs).rax, (*ctx.regs).rbx, (*ctx.regs).rcx, (*ctx.regs).rdi) };
+    go_on(&ctx, go_tls::writes(object, kind as u8, address, len));
+    0
+}
+
+/// Where `(*Conn).Read` of Go's `crypto/tls` copies: from where, and how many bytes.
+#[uprobe]
+#[inline(always)]
+fn go_tls_read(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    // SAFETY: as above.
+    let (stack, address, len) = unsafe { ((*ctx.regs).rsp, (*ctx.regs).rbx, (*ctx.regs).rcx) };
+    go_on(&ctx, go_tls::reads(stack, address, len));
     0
 }

@@ -34,6 +34,8 @@ pub struct ReceivedSpan {
     pub parent_span_id: String,
     /// Flags, as sent.
     pub flags: u32,
+    /// Trace and span id of what it is linked to, in hex.
+    pub links: Vec<(String, String)>,
     /// `tracestate`; empty for none.
     pub trace_state: String,
     /// Name.
@@ -171,6 +173,7 @@ fn span(span: Span, resource: &Attributes, scope: (&str, &str), check: &mut Chec
         trace_id: hex(&span.trace_id),
         span_id: hex(&span.span_id),
         parent_span_id: hex(&span.parent_span_id),
+        links: span.links.iter().map(|link| (hex(&link.trace_id), hex(&link.span_id))).collect(),
         trace_state: span.trace_state,
         flags: span.flags,
         name: span.name,

@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 use tests::{
     agent::{Backend, Watch},
     need, on_both_backends,
-    program::Program,
+    own_tls::certificate,
+    program::{Program, folder},
     receiver::ReceivedSpan,
     seen::{Seen, assert_attributes, assert_lasted},
 };
 
 use super::orders;
 
-on_both_backends!(a_grpc_service_and_its_client, connect_grpc_web_and_grpc);
+on_both_backends!(a_grpc_service_and_its_client, a_grpc_service_and_its_client_over_tls, connect_grpc_web_and_grpc,);
 
 fn orders_of_go(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Program {
     Program::start(Command::new(need::made("go").join("orders")).args(arguments))
@@ -22,6 +23,15 @@ fn orders_of_go(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Progr
 fn a_grpc_service_and_its_client(backend: Backend) {
     let seen = orders::are_seen(backend, &orders_of_go(["server"]), |port| orders_of_go(["client", &port.to_string()]));
     assert!(seen.spans.iter().all(|span| span.resource["telemetry.sdk.language"] == "go"), "{}", seen.summary());
+}
+
+fn a_grpc_service_and_its_client_over_tls(backend: Backend) {
+    let files = folder();
+    let [certificate, key] = certificate(files.path()).map(|path| path.to_str().unwrap().to_owned());
+    let service = orders_of_go(["server", "127.0.0.1:0", &certificate, &key]);
+    let seen = orders::are_seen(backend, &service, |port| orders_of_go(["client", &port.to_string(), &certificate]));
+    let unbound = seen.spans.iter().filter(|span| span.attributes.contains_key("beyla.connection.unbound"));
+    assert_eq!(unbound.count(), 0, "{}", seen.summary());
 }
 
 /// What connect-go's client asks of its service, in this order, and how each call ends.

@@ -32,6 +32,7 @@ fn span(port: u16, more: (&str, Value)) -> ReceivedSpan {
         end_unix_nano: 20,
         status: "UNSET",
         attributes: named(&attributes),
+        links: Vec::new(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! HTTP/2 in the clear by prior knowledge: nghttpd, and a gRPC service in Go.
+//! HTTP/2: nghttpd in the clear by prior knowledge, and a gRPC service in Go, plain and behind TLS.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::measure;
 use super::scenario::{Bars, LOAD_CORE, Load, SERVER_CORE, Scenario, Server};
+use super::{measure, nginx};
 use xtask::child::{self, Running};
 use xtask::http;
 use xtask::shell;
@@ -25,9 +25,17 @@ pub(crate) const NGHTTPD: Scenario = Scenario {
 pub(crate) const GRPC: Scenario = Scenario {
     name: "grpc",
     title: "grpc-go, unary calls, one processor, 8 connections with 10 streams, every call traced, OTLP on",
-    start: |folder| Ok(Box::new(orders(folder)?)),
+    start: |folder| Ok(Box::new(orders(folder, false)?)),
     uses_uprobes: false,
     bars: Bars::of(1.5, 6.0),
+};
+
+pub(crate) const GRPC_TLS: Scenario = Scenario {
+    name: "grpc-tls",
+    title: "grpc-go behind TLS (crypto/tls), unary calls, one processor, 8 connections with 10 streams, every call traced, OTLP on",
+    start: |folder| Ok(Box::new(orders(folder, true)?)),
+    uses_uprobes: true,
+    bars: Bars { server_us: None, of_hooks_only: Some(0.95), ..Bars::of(0.0, 6.0) },
 };
 
 const CONNECTIONS: u32 = 8;
@@ -53,28 +61,32 @@ fn nghttpd(folder: &Path) -> Result<Http2> {
     let mut command = child::command(program, Some(SERVER_CORE));
     command.args(["--no-tls", "--workers=1", "-a", &address.ip().to_string(), "-d"]).arg(folder);
     command.arg(address.port().to_string());
-    Http2::of(Running::start("nghttpd", &mut command)?, address, "/api", Vec::new())
+    Http2::of(Running::start("nghttpd", &mut command)?, address, "http", "/api", Vec::new())
 }
 
 /// The service `shop.Orders` of the end-to-end tests.
-fn orders(folder: &Path) -> Result<Http2> {
+fn orders(folder: &Path, tls: bool) -> Result<Http2> {
     let program = shell::target_dir().join("programs/go/orders");
     let address = http::free_address()?;
     let mut command = child::command(program, Some(SERVER_CORE));
     command.args(["server", &address.to_string()]).env("GOMAXPROCS", "1").stdout(Stdio::null());
+    if tls {
+        nginx::certify(folder)?;
+        command.arg(folder.join("cert.pem")).arg(folder.join("key.pem"));
+    }
     let running = Running::start("the service in Go", &mut command)?;
     // No compression, five bytes.
     let message = folder.join("message");
     fs::write(&message, b"\0\0\0\0\x05order").context("cannot write a message")?;
     let arguments = ["-H", "content-type: application/grpc", "-H", "te: trailers", "-d"].map(str::to_owned);
     let arguments = arguments.into_iter().chain([message.display().to_string()]).collect();
-    Http2::of(running, address, "/shop.Orders/Get", arguments)
+    Http2::of(running, address, if tls { "https" } else { "http" }, "/shop.Orders/Get", arguments)
 }
 
 impl Http2 {
-    fn of(mut running: Running, address: SocketAddr, path: &str, arguments: Vec<String>) -> Result<Self> {
+    fn of(mut running: Running, address: SocketAddr, scheme: &str, path: &str, arguments: Vec<String>) -> Result<Self> {
         running.wait_until(Duration::from_secs(10), || std::net::TcpStream::connect(address).ok())?;
-        let mut this = Self { running, url: format!("http://{address}{path}"), arguments, rate: 0.0 };
+        let mut this = Self { running, url: format!("{scheme}://{address}{path}"), arguments, rate: 0.0 };
         let started = Instant::now();
         measure::run_load(this.requests(TRIAL, None))?;
         this.rate = f64::from(TRIAL) / started.elapsed().as_secs_f64();

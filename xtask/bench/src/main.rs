@@ -3,6 +3,7 @@
 
 mod agent;
 mod forks;
+mod go;
 mod http2;
 mod measure;
 mod nginx;
@@ -26,7 +27,7 @@ use xtask::{build, setup, shell};
 
 #[derive(clap::Args)]
 struct Args {
-    /// What to measure: nginx, tls, h2c, grpc, or parents, forks and scrape (which take of the options only seconds, agent and backend)
+    /// What to measure: nginx, tls, h2c, grpc, grpc-tls, go, go-tls, or parents, forks and scrape (which take of the options only seconds, agent and backend)
     #[arg(default_value = "nginx")]
     scenario: String,
     /// Pairs of a run without and a run with the agent, per load
@@ -131,7 +132,7 @@ fn measure(args: &Args) -> Result<()> {
         return Err(shell::NotPermitted { what: "the agent".into(), command }.into());
     }
     setup::ensure_with(packages::BENCH)?;
-    if args.scenario == http2::GRPC.name {
+    if [http2::GRPC, http2::GRPC_TLS, go::PLAIN, go::TLS].iter().any(|scenario| scenario.name == args.scenario) {
         setup::ensure_go()?;
     }
     if args.scenario == parents::NAME {

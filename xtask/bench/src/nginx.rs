@@ -51,9 +51,7 @@ impl Nginx {
         let (address, status) = (http::free_address()?, http::free_address()?);
         let file = folder.join("nginx.conf");
         if tls {
-            let key = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
-                       -keyout key.pem -out cert.pem";
-            shell::run(Command::new("openssl").args(key.split_whitespace()).current_dir(folder).stderr(Stdio::null()))?;
+            certify(folder)?;
         }
         fs::write(&file, configuration(folder, address, status, tls)).context("cannot write nginx's configuration")?;
         let program = shell::which("nginx").context("no nginx")?;
@@ -89,22 +87,7 @@ impl Server for Nginx {
     }
 
     fn load(&self, load: Load, length: Duration) -> Command {
-        let url = format!("{}://{}/api", self.scheme, self.address);
-        let seconds = length.as_secs().to_string();
-        let mut command;
-        match load {
-            Load::Full => {
-                command = child::command("wrk", Some(LOAD_CORE));
-                command.args(["-t1", "-c", &CONNECTIONS.to_string(), "-d", &seconds, &url]);
-            }
-            Load::PerSecond(rate) => {
-                let connections = CONNECTIONS_AT_RATE.min(rate);
-                command = child::command("h2load", Some(LOAD_CORE));
-                command.args(["--h1", "-t1", "-c", &connections.to_string(), "-D", &seconds, "--rps"]);
-                command.args([&(rate / connections).to_string(), &url]);
-            }
-        }
-        command
+        self::load(&format!("{}://{}/api", self.scheme, self.address), load, length)
     }
 
     fn served(&mut self) -> Result<Option<u64>> {
@@ -119,6 +102,32 @@ impl Server for Nginx {
     fn running(&mut self) -> &mut Running {
         &mut self.running
     }
+}
+
+/// The load on a server that speaks HTTP/1.1.
+pub(crate) fn load(url: &str, load: Load, length: Duration) -> Command {
+    let seconds = length.as_secs().to_string();
+    let mut command;
+    match load {
+        Load::Full => {
+            command = child::command("wrk", Some(LOAD_CORE));
+            command.args(["-t1", "-c", &CONNECTIONS.to_string(), "-d", &seconds, url]);
+        }
+        Load::PerSecond(rate) => {
+            let connections = CONNECTIONS_AT_RATE.min(rate);
+            command = child::command("h2load", Some(LOAD_CORE));
+            command.args(["--h1", "-t1", "-c", &connections.to_string(), "-D", &seconds, "--rps"]);
+            command.args([&(rate / connections).to_string(), url]);
+        }
+    }
+    command
+}
+
+/// Makes a key and a certificate in a folder.
+pub(crate) fn certify(folder: &Path) -> Result<()> {
+    let key = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+               -keyout key.pem -out cert.pem";
+    shell::run(Command::new("openssl").args(key.split_whitespace()).current_dir(folder).stderr(Stdio::null()))
 }
 
 /// Copies the TLS library that a program is linked with into a folder.

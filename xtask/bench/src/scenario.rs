@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{http2, nginx};
+use super::{go, http2, nginx};
 use xtask::child::Running;
 
 /// The core of the server.
@@ -76,7 +76,8 @@ pub(crate) trait Server {
 }
 
 /// All of them.
-pub(crate) const ALL: &[Scenario] = &[nginx::PLAIN, nginx::TLS, http2::NGHTTPD, http2::GRPC];
+pub(crate) const ALL: &[Scenario] =
+    &[nginx::PLAIN, nginx::TLS, http2::NGHTTPD, http2::GRPC, http2::GRPC_TLS, go::PLAIN, go::TLS];
 
 /// How much is asked of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 18] = [
+const RUNTIMES: [Runtime; 23] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -53,6 +53,7 @@ const RUNTIMES: [Runtime; 18] = [
             "orders/main.go",
             "torture/main.go",
             "upgrade/main.go",
+            "web/main.go",
         ],
         commands: go,
         of: Of::Tests,
@@ -79,10 +80,20 @@ const RUNTIMES: [Runtime; 18] = [
         commands: spring_boot,
         of: Of::Tests,
     },
+    Runtime { name: "queues/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
+    Runtime { name: "queues/node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
+    Runtime {
+        name: "queues/java",
+        made_from: &["pom.xml", "KafkaClient.java"],
+        commands: |from, to| java_with_libraries(from, to, &["KafkaClient.java"]),
+        of: Of::Tests,
+    },
     Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "sdk-node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "sdk-java", made_from: &["pom.xml", "Shop.java"], commands: java_with_sdk, of: Of::Tests },
     Runtime { name: "sdk-go", made_from: &["go.mod", "go.sum", "main.go"], commands: go_with_sdk, of: Of::Tests },
+    Runtime { name: "sql", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
+    Runtime { name: "sql-node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "parents/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Parents },
     Runtime {
         name: "parents/node",
@@ -238,6 +249,7 @@ fn go(from: &Path, to: &Path) -> Vec<Command> {
         "./orders",
         "./torture",
         "./upgrade",
+        "./web",
     ]);
     vec![build]
 }

@@ -37,6 +37,8 @@ const fn layer(module: &'static str, may_import: &'static [&'static str]) -> Lay
 pub(super) const LAYERS: &[Layer] = &[
     layer("model", &[]),
     layer("sys", &[]),
+    // What people read on a terminal.
+    layer("terminal", &[]),
     layer("config", &["model"]),
     layer("protocols", &["model"]),
     layer("kernel", &["model", "sys"]),
@@ -49,19 +51,21 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("kube", &["model", "sys", "config", "procs"]),
     layer("runtimes", &["model", "procs", "tls"]),
     // Reads what a program's files tell; telemetry is given it.
-    layer("frameworks", &["model", "config", "procs"]),
+    layer("frameworks", &["model", "config", "procs", "runtimes"]),
     layer("trace", &["model", "config"]),
     layer("telemetry", &["model", "config", "conn", "procs", "kube", "trace"]),
     layer("server", &[]),
     // What the agent remembers for who asks it.
     layer("store", &["model"]),
-    layer("export", &["model", "sys", "config", "telemetry", "server", "store"]),
+    layer("export", &["model", "sys", "terminal", "config", "telemetry", "server", "store"]),
     // Who asks: the query API and the web page.
     layer("api", &["model", "telemetry", "store", "export"]),
     // What connections are told, and what becomes of it.
     layer("recording", &["model", "capture", "conn", "telemetry", "trace"]),
     layer("pipeline", ALL_STAGES),
     layer("cli", &["config"]),
+    // Commands that ask what was seen.
+    layer("commands", &["model", "terminal", "config", "telemetry", "store", "api", "cli"]),
     // The commands: put the stages together as the configuration says.
     layer(
         "run",
@@ -70,6 +74,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "cli",
             "model",
             "sys",
+            "terminal",
             "config",
             "kernel",
             "probes",
@@ -84,6 +89,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "export",
             "store",
             "api",
+            "commands",
         ],
     ),
     // What tests and benches look into.
@@ -107,6 +113,7 @@ pub(super) const KERNEL_SIDE_LAYERS: &[Layer] = &[
 const ALL_STAGES: &[&str] = &[
     "model",
     "sys",
+    "terminal",
     "config",
     "protocols",
     "kernel",

@@ -23,6 +23,8 @@ export function view(root, query) {
   let isPaused = false;
   let held = [];
   let count = 0;
+  let leftOut = 0;
+  let thinnedBefore = null;
   let ended = false;
 
   function line(span) {
@@ -72,7 +74,13 @@ export function view(root, query) {
             const answer = JSON.parse(data.slice(6));
             next = answer.next;
             add(answer.spans);
-            if (count) summary.textContent = `connected, ${count} so far`;
+            leftOut += answer.left_out;
+            thinnedBefore ??= answer.thinned;
+            const notShown = [
+              leftOut ? `${leftOut} more are not shown: more come than can be read` : "",
+              answer.thinned > thinnedBefore ? `${answer.thinned - thinnedBefore} of all services were not kept, rates are of all` : "",
+            ].filter(Boolean);
+            summary.textContent = [count ? `connected, ${count} so far` : "connected", ...notShown].join("; ");
           }
         }
       } catch (error) {
@@ -80,6 +88,7 @@ export function view(root, query) {
         summary.textContent = error.status ? short(error.message, 100) : "the agent does not answer; trying again";
         // Another agent counts from the beginning.
         next = null;
+        thinnedBefore = null;
         await new Promise((done) => setTimeout(done, 1000));
       }
     }

@@ -137,7 +137,8 @@ export function view(root, id, query) {
       show(tags, status(first), h("span", { class: "tag" }, duration(trace.duration_ms)), h("span", { class: "tag" }, `${trace.spans.length} spans`), errors ? h("span", { class: "tag bad" }, `${errors} failed`) : null, services.map((service) => h("span", { class: "tag" }, swatch(service), " ", short(service, 30))));
       const whole = Math.max(trace.duration_ms, 0.001);
       const scale = h("div", { class: "scale" }, h("div", {}), h("div", {}, [0, 0.25, 0.5, 0.75, 1].map((share) => h("span", { style: { left: `${share * 100}%` } }, duration(whole * share)))));
-      body.replaceChildren(scale, ...rows.flatMap(([span, depth]) => {
+      const missing = trace.missing ? [h("p", { class: "quiet missing" }, `Not whole: ${trace.missing}`)] : [];
+      body.replaceChildren(...missing, scale, ...rows.flatMap(([span, depth]) => {
         const [left, width] = [(span.offset_ms / whole) * 100, (span.duration_ms / whole) * 100];
         const paint = span.is_error ? "var(--bad)" : colour(span.service);
         const inside = parts(span).filter((part) => part.kind === "first").map((part) => h("i", { style: { left: `${Math.min(100, (part.ms / Math.max(span.duration_ms, 0.001)) * 100)}%`, right: "0" }, title: `first byte after ${duration(part.ms)}` }));

@@ -7,7 +7,7 @@ pub(crate) use endpoint::{Endpoint, Headers};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::config::BATCH_MAX_SIZE;
-pub(crate) use crate::config::{Compression, Protocol};
+pub(crate) use crate::config::{Compression, ListenTls, Protocol};
 pub use crate::config::{Print, Temporality};
 
 /// Where finished telemetry goes and how.
@@ -37,6 +37,8 @@ pub struct ExportConfig {
     pub print_metrics: bool,
     /// Addresses of `/metrics`, `/healthz` and `/readyz`; none: no server.
     pub listen: Vec<SocketAddr>,
+    /// With TLS, where there is a certificate.
+    pub listen_tls: ListenTls,
     /// What is shown there.
     pub prometheus: PrometheusConfig,
 }
@@ -80,6 +82,7 @@ impl Default for ExportConfig {
             print: Print::Text,
             print_metrics: false,
             listen: vec![Self::DEFAULT_LISTEN],
+            listen_tls: ListenTls::default(),
             prometheus: PrometheusConfig::default(),
         }
     }

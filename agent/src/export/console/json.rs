@@ -9,10 +9,10 @@ use serde::{
 };
 use serde_json::ser::Formatter;
 
-use super::text::acts_on_terminal;
 use crate::{
     model::span::{Link, Span, Status, Value},
     telemetry::semconv::PROCESS_PID,
+    terminal::acts_on_terminal,
 };
 
 /// Appends the line.

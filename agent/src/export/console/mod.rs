@@ -1,12 +1,13 @@
 //! Spans on standard output, written by a thread of its own: a reader that does not read stops nobody else.
 
+mod columns;
 mod json;
 mod metrics;
 mod text;
 
 use std::{
     collections::VecDeque,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -20,14 +21,18 @@ use tokio::{
 
 pub(super) use metrics::Metrics;
 
+use self::columns::Columns;
 use super::{
     config::Print,
     consumer::{Pending, SpanConsumer},
     ledger::{Fate, Ledger},
 };
-use crate::model::{
-    self_metric::{self, SelfMetric},
-    span::{Span, Value},
+use crate::{
+    model::{
+        self_metric::{self, SelfMetric},
+        span::{Span, Value},
+    },
+    terminal::{self, Paint},
 };
 
 /// Most bytes of spans that wait to be printed; the newest beyond it are dropped and counted.
@@ -72,13 +77,17 @@ impl Console {
         let zone = TimeZone::system();
         let line: Line = match print {
             Print::Off => return None,
+            Print::Text if io::stdout().is_terminal() => {
+                let mut columns = Columns::new(zone, Paint::for_stdout());
+                Box::new(move |span, out| columns.line(span, terminal::columns(), out))
+            }
             Print::Text => Box::new(move |span, out| text::line(span, &zone, out)),
             Print::Json => Box::new(json::line),
         };
         Self::start_on(line, io::stdout())
     }
 
-    fn start_on(line: Line, mut to: impl Write + Send + 'static) -> Option<Self> {
+    fn start_on(mut line: Line, mut to: impl Write + Send + 'static) -> Option<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             ledger: Mutex::default(),
@@ -87,7 +96,7 @@ impl Console {
             reader_gone: Notify::new(),
         });
         let its = Arc::clone(&shared);
-        let run = move || its.run(&line, &mut to);
+        let run = move || its.run(&mut line, &mut to);
         if let Err(error) = thread::Builder::new().name("print".into()).spawn(run) {
             tracing::warn!(%error, "spans are not printed: cannot start a thread");
             return None;
@@ -149,10 +158,10 @@ impl SpanConsumer for Console {
     }
 }
 
-type Line = Box<dyn Fn(&Span, &mut String) + Send>;
+type Line = Box<dyn FnMut(&Span, &mut String) + Send>;
 
 impl Shared {
-    fn run(&self, line: &Line, to: &mut impl Write) {
+    fn run(&self, line: &mut Line, to: &mut impl Write) {
         let mut lines = String::new();
         let mut warned = false;
         while let Some(batches) = self.next() {

@@ -5,9 +5,12 @@ use std::fmt::Write as _;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::model::{
-    net::Endpoint,
-    span::{Kind, Span, Value},
+use crate::{
+    model::{
+        net::Endpoint,
+        span::{Kind, Span, Value},
+    },
+    terminal::escape,
 };
 
 /// Characters of a path that are shown; a scanner's would fill the screen.
@@ -33,27 +36,27 @@ fn write(span: &Span, zone: &TimeZone, out: &mut String) -> std::fmt::Result {
     write!(out, "/{}] ", span.pid)?;
     match span.kind {
         Kind::Server | Kind::Internal => {
-            address(span, &[PEER, CLIENT], out)?;
+            other_end(span, out)?;
             out.push_str(" → ");
             local(span, &[SERVER], out)?;
         }
         Kind::Client | Kind::Producer | Kind::Consumer => {
             local(span, &[], out)?;
             out.push_str(" → ");
-            address(span, &[PEER, SERVER], out)?;
+            other_end(span, out)?;
         }
     }
     writeln!(out, " trace={}", span.trace_id)
 }
 
-fn time(unix_ns: u64, zone: &TimeZone, out: &mut String) -> std::fmt::Result {
+pub(super) fn time(unix_ns: u64, zone: &TimeZone, out: &mut String) -> std::fmt::Result {
     let Ok(timestamp) = Timestamp::from_nanosecond(unix_ns.into()) else { return write!(out, "{unix_ns}") };
     let at = zone.to_datetime(timestamp);
     let micros = at.subsec_nanosecond() / 1000;
     write!(out, "{:02}:{:02}:{:02}.{micros:06}", at.hour(), at.minute(), at.second())
 }
 
-fn protocol(span: &Span) -> String {
+pub(super) fn protocol(span: &Span) -> String {
     match find(span, "rpc.system.name") {
         Some(system) => shown(system).to_uppercase(),
         None if find(span, "http.request.method").is_some() => "HTTP".to_owned(),
@@ -66,7 +69,7 @@ fn protocol(span: &Span) -> String {
 
 /// The span's name; where it has no path of its own (a client's, or no route is known), the path as it was asked for. A name
 /// that is not known says why.
-fn name(span: &Span, out: &mut String) {
+pub(super) fn name(span: &Span, out: &mut String) {
     escape(&span.name, out);
     if find(span, "beyla.name.unknown").is_some() {
         out.push_str(" (name sent before the agent saw the connection)");
@@ -88,7 +91,7 @@ fn path_of(url: &str) -> String {
     path.split(['?', '#']).next().unwrap_or_default().to_owned()
 }
 
-fn status(span: &Span, out: &mut String) -> std::fmt::Result {
+pub(super) fn status(span: &Span, out: &mut String) -> std::fmt::Result {
     let keys = ["rpc.status_code", "http.response.status_code", "error.type", "beyla.outcome"];
     match keys.iter().find_map(|key| find(span, key)) {
         Some(value) => escape(&shown(value), out),
@@ -111,6 +114,14 @@ fn local(span: &Span, places: Places, out: &mut String) -> std::fmt::Result {
             escape(&known.to_string(), out);
             Ok(())
         }
+    }
+}
+
+/// Who asked, or was asked.
+pub(super) fn other_end(span: &Span, out: &mut String) -> std::fmt::Result {
+    match span.kind {
+        Kind::Server | Kind::Internal => address(span, &[PEER, CLIENT], out),
+        Kind::Client | Kind::Producer | Kind::Consumer => address(span, &[PEER, SERVER], out),
     }
 }
 
@@ -145,24 +156,6 @@ fn shown(value: &Value) -> String {
         Value::Double(value) => value.to_string(),
         Value::Bool(value) => value.to_string(),
         Value::List(texts) => texts.join(","),
-    }
-}
-
-/// Whether a terminal would act on it: control characters; separators of lines and paragraphs; marks that reorder or hide.
-pub(super) fn acts_on_terminal(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// Appends `text` with what a terminal would act on as `\u{1b}`.
-fn escape(text: &str, out: &mut String) {
-    for c in text.chars() {
-        if acts_on_terminal(c) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
     }
 }
 

@@ -15,13 +15,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time::Instant};
 
-pub(crate) use transport::TransportError;
-
 use self::{
     delivery::{Delivery, StopAt},
-    queue::SpanQueue,
     spool::Spool,
     transport::Signal,
+};
+pub(crate) use self::{
+    queue::SpanQueue,
+    transport::{TransportError, server_config},
 };
 use super::{
     MetricSource,

@@ -218,6 +218,16 @@ impl SpanQueue {
         })
     }
 
+    /// Makes requests of all that waits, as if a receiver took each at once. Gives their bytes.
+    pub(crate) fn drain(self: &Arc<Self>) -> usize {
+        let mut bytes = 0;
+        while let Some(mut batch) = self.take() {
+            bytes += batch.request().message.len();
+            batch.settle(Fate::Sent, 0);
+        }
+        bytes
+    }
+
     /// Drops what waits and refuses what comes.
     pub(super) fn close(&self) {
         let mut state = self.lock();

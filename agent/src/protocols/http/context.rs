@@ -161,7 +161,7 @@ mod tests {
         let mut carried = Carried::default();
         fields.iter().for_each(|(field, value)| carried.take(*field, value, false));
         let mut http = Http { trace_state: Some("a=1".into()), ..Http::default() };
-        let propagation = Propagation { formats: formats.to_vec(), baggage: vec!["tenant"] };
+        let propagation = Propagation { formats: formats.to_vec(), baggage: vec!["tenant"], ..Propagation::default() };
         (carried.settle(&mut http, &propagation), http)
     }
 
@@ -246,7 +246,7 @@ mod tests {
         carried.take(Field::B3, B3, true);
         carried.take(Field::UberTraceId, JAEGER, false);
         carried.on_continued(Field::UberTraceId, b"");
-        let propagation = Propagation { formats: ALL.to_vec(), baggage: Vec::new() };
+        let propagation = Propagation { formats: ALL.to_vec(), ..Propagation::default() };
         assert_eq!(carried.settle(&mut Http::default(), &propagation), None);
     }
 }

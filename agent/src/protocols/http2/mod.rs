@@ -125,7 +125,7 @@ impl Http2 {
         let is_other_role = match recognise(chunk.data) {
             Recognition::Request => direction != self.role.requests(),
             Recognition::Response => direction == self.role.requests(),
-            Recognition::Either | Recognition::Maybe | Recognition::No => false,
+            Recognition::Either | Recognition::Maybe | Recognition::Greeting | Recognition::No => false,
         };
         if is_other_role {
             let anomalies = self.take_anomalies();

@@ -1,11 +1,13 @@
 //! Go: where the goroutine is found that a thread runs, whose child it is, and the functions at which it hands a request to another one. All of it
 //! from outside: release and modules from the program's own account of itself, functions from the table that no linker option leaves out, where the
-//! runtime keeps things from the code of its functions, and that what is found is what it was taken for, from the process's memory.
+//! runtime keeps things from the code of its functions, and that what is found is what it was taken for, from the process's memory. Where its `crypto/tls` is probed is
+//! looked for here as well, since all of that is needed for it.
 
 mod code;
 mod layout;
 mod offsets;
 mod pclntab;
+mod texts;
 
 use std::{fs::File, os::unix::fs::FileExt};
 
@@ -16,12 +18,16 @@ use object::{
     elf::{PF_W, PF_X},
 };
 
+pub(crate) use self::texts::{Takes, texts};
 use self::{
     layout::Layout,
     pclntab::{Function, Table, Unreadable},
 };
 use super::memory::{Memory, Program};
-use crate::procs::executable::{build_info, is_packed};
+use crate::{
+    procs::executable::{build_info, is_packed},
+    tls::go as tls,
+};
 
 /// Longest code of a function that is looked at.
 const CODE_MAX: u64 = 64 << 10;
@@ -41,7 +47,7 @@ const NUMBERS: u64 = 16;
 const THREAD_MAX: u64 = 1 << 20;
 
 /// Functions that are looked for.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 12] = [
     "runtime.mcall",
     "runtime.procresize",
     "net/http.(*persistConn).roundTrip",
@@ -51,6 +57,9 @@ const NAMES: [&str; 9] = [
     "golang.org/x/net/http2.(*ClientConn).RoundTrip",
     "net/http.(*http2serverConn).runHandler",
     "golang.org/x/net/http2.(*serverConn).runHandler",
+    tls::FUNCTIONS[0],
+    tls::FUNCTIONS[1],
+    tls::FUNCTIONS[2],
 ];
 
 /// Where a process's Go is.
@@ -64,6 +73,24 @@ pub(crate) struct Go {
     pub calls2: Vec<u64>,
     /// Where a goroutine begins to answer a request of HTTP/2: connection, what it answers with.
     pub handles2: Vec<u64>,
+    /// Where plaintext is seen of what it encrypts, if it does.
+    pub tls: Tls,
+}
+
+/// Whether plaintext of a program's `crypto/tls` is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tls {
+    /// It has none.
+    None,
+    /// At these places of its file.
+    Seen {
+        /// Where bytes are read.
+        reads: u64,
+        /// Where they are written.
+        writes: u64,
+    },
+    /// Its code is not as Go's compiler writes it, as with `-race`.
+    Unexpected,
 }
 
 /// Why goroutines of a program of Go are not told apart.
@@ -109,26 +136,26 @@ pub(super) fn look(memory: &Memory) -> Option<Result<(Go, File), Unseen>> {
 
 fn found(memory: &Memory, program: &Program<'_>, file: &File, layout: &Layout) -> Result<Go, Unseen> {
     let incomplete = Unseen::Incomplete;
-    let section =
-        [".gopclntab", ".data.rel.ro.gopclntab"].into_iter().find_map(|name| program.elf().section_by_name(name));
-    let section = section.ok_or(incomplete)?;
-    let (offset, len) = section.file_range().ok_or(incomplete)?;
-    let read = |at: u64, bytes: &mut [u8]| file.read_exact_at(bytes, offset.checked_add(at)?).ok();
-    let table = Table::open(read, len).map_err(|why| match why {
-        Unreadable::Unknown => Unseen::Garbled,
-        Unreadable::Broken => incomplete,
-    })?;
-    let text = if table.is_relative() {
-        let first = table.first().ok_or(incomplete)?;
-        code_begins(memory, program, section.address(), first).ok_or(incomplete)?
-    } else {
-        0
-    };
+    let (table, address) = table(program, file)?;
+    let text = start_of_code(memory, program, &table, address).ok_or(incomplete)?;
     let functions = table.find(&NAMES).map(|function| {
         let Function { start, size } = function?;
         Some(Function { start: text.wrapping_add(start), size })
     });
-    let [mcall, resize, call, call2, call2_older, x_call2, x_call2_older, handle2, x_handle2] = functions;
+    let [
+        mcall,
+        resize,
+        call,
+        call2,
+        call2_older,
+        x_call2,
+        x_call2_older,
+        handle2,
+        x_handle2,
+        tls_read,
+        tls_write,
+        copies,
+    ] = functions;
     let code = |function: Function| {
         let offset = program.offset_of(function.start)?;
         let mut code = vec![0; usize::try_from(function.size.min(CODE_MAX)).ok()?];
@@ -151,6 +178,15 @@ fn found(memory: &Memory, program: &Program<'_>, file: &File, layout: &Layout) -
         };
         functions.iter().flatten().filter_map(|function| site(*function)).collect()
     };
+    let encrypts = || {
+        let (read, write, copies) = (tls_read?, tls_write?, copies?);
+        let reads = tls::reads(&code(read)?, read.start, copies.start)?;
+        let writes = tls::writes(&code(write)?, write.start)?;
+        let place = |function: Function, at| program.offset_of(function.start.checked_add(at)?);
+        Some((Tls::Seen { reads: place(read, reads.at)?, writes: place(write, writes)? }, reads.connection))
+    };
+    let has_tls = tls_read.is_some() && tls_write.is_some();
+    let (encrypts, tls_connection) = encrypts().unwrap_or((if has_tls { Tls::Unexpected } else { Tls::None }, 0));
     let &Layout {
         thread,
         number,
@@ -182,14 +218,39 @@ fn found(memory: &Memory, program: &Program<'_>, file: &File, layout: &Layout) -
                 server2,
                 stream,
                 stream_id,
-                reserved: 0,
+                tls_connection,
             },
         },
         calls: sites(&[call]),
         // The newer one, which the older one calls where both are there.
         calls2: sites(&[call2.or(call2_older), x_call2.or(x_call2_older)]),
         handles2: sites(&[handle2, x_handle2]),
+        tls: encrypts,
     })
+}
+
+/// Reads a table of functions.
+trait ReadTable: Fn(u64, &mut [u8]) -> Option<()> {}
+impl<F: Fn(u64, &mut [u8]) -> Option<()>> ReadTable for F {}
+
+/// A program's table of functions, and at which address it stands.
+fn table<'a>(program: &Program<'_>, file: &'a File) -> Result<(Table<impl ReadTable + use<'a>>, u64), Unseen> {
+    let incomplete = Unseen::Incomplete;
+    let section =
+        [".gopclntab", ".data.rel.ro.gopclntab"].into_iter().find_map(|name| program.elf().section_by_name(name));
+    let section = section.ok_or(incomplete)?;
+    let (offset, len) = section.file_range().ok_or(incomplete)?;
+    let read = move |at: u64, bytes: &mut [u8]| file.read_exact_at(bytes, offset.checked_add(at)?).ok();
+    let table = Table::open(read, len).map_err(|why| match why {
+        Unreadable::Unknown => Unseen::Garbled,
+        Unreadable::Broken => incomplete,
+    })?;
+    Ok((table, section.address()))
+}
+
+/// What is added to addresses of a table that stands at this address, without what is added in the process.
+fn start_of_code(memory: &Memory, program: &Program<'_>, table: &Table<impl ReadTable>, address: u64) -> Option<u64> {
+    if table.is_relative() { code_begins(memory, program, address, table.first()?) } else { Some(0) }
 }
 
 /// Where the code begins that addresses are counted from, without what is added in the process: as the runtime's description of the program

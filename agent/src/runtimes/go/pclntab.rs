@@ -105,6 +105,32 @@ impl<R: Fn(u64, &mut [u8]) -> Option<()>> Table<R> {
         self.entry(&mut list, 0).map(|(start, _)| start)
     }
 
+    /// Where the last function ends.
+    pub(crate) fn end(&self) -> Option<u64> {
+        let mut list = Window::new(&self.read, self.len);
+        self.entry(&mut list, self.count).map(|(end, _)| end)
+    }
+
+    /// The functions that these addresses lie in, which stand in order.
+    pub(crate) fn containing(&self, addresses: &[u64]) -> Vec<Function> {
+        let mut found = Vec::new();
+        let mut list = Window::new(&self.read, self.len);
+        let mut addresses = addresses.iter().peekable();
+        for at in 0..self.count {
+            let Some(&&next) = addresses.peek() else { break };
+            let (Some((start, _)), Some((end, _))) = (self.entry(&mut list, at), self.entry(&mut list, at + 1)) else {
+                break;
+            };
+            if next < end {
+                if next >= start {
+                    found.push(Function { start, size: end.saturating_sub(start) });
+                }
+                while addresses.next_if(|address| **address < end).is_some() {}
+            }
+        }
+        found
+    }
+
     /// The functions with these names; `None` for one that is not there.
     pub(crate) fn find<const N: usize>(&self, names: &[&str; N]) -> [Option<Function>; N] {
         let mut found = [None; N];
@@ -277,6 +303,10 @@ mod tests {
             let found = table.find(&["main.main", "main", "runtime.main"]);
             let at = |start| Some(Function { start, size: 0x80 });
             assert_eq!(found, [at(0x180), None, at(0x100)], "{magic:x}");
+            let function = |start| Function { start, size: 0x80 };
+            assert_eq!(table.end(), Some(0x200));
+            assert_eq!(table.containing(&[0x10, 0x17f, 0x180, 0x190, 0x200]), [function(0x100), function(0x180)]);
+            assert_eq!(table.containing(&[0x1ff]), [function(0x180)]);
             assert_eq!(table.is_relative(), magic < 0xffff_fffa);
         }
     }
@@ -301,6 +331,7 @@ mod tests {
                 bytes.truncate(cut.max(16));
                 if let Ok(table) = Table::open(reader(&bytes), bytes.len() as u64) {
                     let _any = table.find(&["main.main", "runtime.main"]);
+                    let _any = table.containing(&[0x100, 0x180]);
                 }
             }
         }

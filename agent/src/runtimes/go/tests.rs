@@ -86,6 +86,14 @@ fn assert_found(folder: &Path, what: &str, is_before_21: bool) {
         let is_emulated = if is_before_21 { code == [0x0f, 0x86] || code[0] == 0x76 } else { code[0] == 0x55 };
         assert!(is_emulated, "{what}: {name}: {code:x?}");
     }
+    let Tls::Seen { reads, writes } = go.tls else { panic!("{what}: {:?}", go.tls) };
+    let mut code = [[0; 2]; 2];
+    file.read_exact_at(&mut code[0], reads).unwrap();
+    file.read_exact_at(&mut code[1], writes).unwrap();
+    // je; push %rbp, or before that was how functions begin `sub` of the stack's pointer
+    let begins = if is_before_21 { code[1] == [0x48, 0x81] } else { code[1][0] == 0x55 };
+    assert!(code[0][0] == 0x74 && begins, "{what}: {code:x?}");
+    assert!(matches!(go.plan.go.tls_connection, 0x60..0x80), "{what}: {}", go.plan.go.tls_connection);
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn edges_say_what_kind_of_node_is_at_the_other_end() {
 #[test]
 fn services_that_ask_themselves_are_shown_to_who_wants_that() {
     let mut config = config(GRAPH);
-    config.metrics.readers.each[1] = Wanted { own: None, self_references: true };
+    config.metrics.readers.each[1] = Wanted { self_references: true, ..config.metrics.readers.each[1] };
     let mut stage = stage(config);
     let shop = shop();
     stage.on_seen(called(get("/")), &connection(), &shop, &shop);

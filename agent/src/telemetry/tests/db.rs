@@ -2,6 +2,7 @@ use super::*;
 use crate::model::{
     exchange::{Db, Messaging, MessagingStep},
     span::{Kind, Status},
+    trace_context::TraceParent,
 };
 
 fn query(change: impl FnOnce(&mut Db)) -> Exchange {
@@ -107,5 +108,67 @@ fn what_is_done_with_a_message_says_its_kind() {
     stage.on_exchange(message(MessagingStep::Send, Role::Server), &connection(), &resource, None);
     let metrics = stage.collect(9);
     assert_eq!(points(&metrics, "messaging.client.operation.duration")[0].count, 1);
-    assert_eq!(metrics.len(), 1);
+    assert_eq!(counted(&metrics, "messaging.client.sent.messages"), [2.0]);
+    assert_eq!(metrics.len(), 2);
+}
+
+/// The values of a counter.
+fn counted(metrics: &[Metric], name: &str) -> Vec<f64> {
+    let metric = metrics.iter().find(|metric| metric.name == name);
+    match metric.map(|metric| &metric.points) {
+        Some(Points::Counter(points)) => points.iter().map(|point| point.value).collect(),
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[test]
+fn dealing_with_messages_is_measured_by_itself() {
+    let mut stage = stage(Config::default());
+    let resource = resource();
+    stage.on_exchange(message(MessagingStep::Process, Role::Client), &connection(), &resource, None);
+    let metrics = stage.collect(9);
+    assert_eq!(points(&metrics, "messaging.process.duration")[0].count, 1);
+    assert_eq!(counted(&metrics, "messaging.client.consumed.messages"), [2.0]);
+    assert_eq!(metrics.len(), 2);
+}
+
+/// Name, attribute of the metrics, and of the span.
+fn destination(change: impl Fn(&mut Messaging)) -> (String, Option<String>, Option<String>) {
+    let mut stage = stage(Config::default());
+    let resource = resource();
+    let mut exchange = message(MessagingStep::Send, Role::Client);
+    if let Operation::Messaging(messaging) = &mut exchange.operation {
+        change(messaging);
+    }
+    let span = stage.on_exchange(exchange, &connection(), &resource, None).unwrap();
+    let metrics = stage.collect(9);
+    let labels = shown(&points(&metrics, "messaging.client.operation.duration")[0].attributes);
+    let label = labels.iter().find_map(|label| label.strip_prefix("messaging.destination.").map(str::to_owned));
+    (
+        span.name.to_string(),
+        label.filter(|it| !it.starts_with("partition")),
+        attribute(&span, "messaging.destination.name"),
+    )
+}
+
+#[test]
+fn a_destination_that_is_one_of_many_is_on_the_span_alone() {
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(destination(|_| {}), ("send orders".to_owned(), some("name=orders"), some("orders")));
+    assert_eq!(destination(|it| it.varies = true), ("send".to_owned(), None, some("orders")));
+    assert_eq!(destination(|it| it.is_temporary = true), ("send (temporary)".to_owned(), None, some("orders")));
+    let of_pattern = destination(|it| (it.varies, it.template) = (true, Some("o.*".into())));
+    assert_eq!(of_pattern, ("send o.*".to_owned(), some("template=o.*"), some("orders")));
+}
+
+#[test]
+fn who_has_made_a_message_is_its_producer_and_contexts_of_others_are_linked() {
+    let mut exchange = message(MessagingStep::Send, Role::Client);
+    let context = TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+    if let Operation::Messaging(messaging) = &mut exchange.operation {
+        (messaging.carries_context, messaging.links) = (true, vec![context]);
+    }
+    let span = span(exchange);
+    assert_eq!(span.kind, Kind::Client);
+    assert_eq!((span.links[0].trace_id, span.links[0].span_id), (context.trace_id, context.span_id));
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::telemetry::{Scheme, red};
+use crate::telemetry::{Scheme, red, select::Select};
 
 fn collected(exchanges: impl IntoIterator<Item = Exchange>) -> (Stage, Vec<Metric>) {
     let mut stage = stage(Config::default());
@@ -104,7 +104,7 @@ fn older_names_are_given_where_asked_for() {
     use crate::{config::Naming, telemetry::naming::named};
     let (_, metrics) = collected([rpc(Role::Server, Some(13)), rpc(Role::Client, Some(99)), served(get("/"))]);
     let names = |naming| -> Vec<&str> {
-        let all = named(metrics.clone(), naming);
+        let all = named(metrics.clone(), naming, &Select::default());
         let mut names: Vec<&str> =
             all.iter().map(|metric| metric.name).filter(|name| name.ends_with("duration")).collect();
         names.sort_unstable();
@@ -114,7 +114,7 @@ fn older_names_are_given_where_asked_for() {
     assert_eq!(names(Naming::Semconv), [http, "rpc.client.call.duration", "rpc.server.call.duration"]);
     assert_eq!(names(Naming::Beyla), [http, "rpc.client.duration", "rpc.server.duration"]);
     assert_eq!(names(Naming::Both).len(), 5);
-    let older = named(metrics.clone(), Naming::Both);
+    let older = named(metrics.clone(), Naming::Both, &Select::default());
     let server = &points(&older, "rpc.server.duration")[0].attributes;
     assert_eq!(shown(server)[..3], ["rpc.system=grpc", "rpc.method=shop.Cart/Add", "rpc.grpc.status_code=13"]);
     assert_eq!(server[2].value, Value::Int(13));

@@ -184,6 +184,7 @@ pub(super) fn shown(attributes: &[Attribute]) -> Vec<String> {
         Value::Int(value) => value.to_string(),
         Value::Double(value) => value.to_string(),
         Value::Bool(value) => value.to_string(),
+        Value::List(texts) => texts.join(","),
     };
     attributes.iter().map(|attribute| format!("{}={}", attribute.key, text(&attribute.value))).collect()
 }

@@ -59,7 +59,7 @@ fn each_exchange_of_a_sample_becomes_a_span_and_is_counted_once() {
         for (connection, exchange) in told {
             let protocol = exchange.protocol;
             let span = stage.on_exchange(exchange, &connection, &resource(), None).unwrap();
-            assert_eq!(span.kind, Kind::Client);
+            assert!(matches!(span.kind, Kind::Client | Kind::Producer | Kind::Consumer), "{span:?}");
             assert!(!span.name.is_empty() && span.start_unix_ns <= span.end_unix_ns, "{span:?}");
             assert!(attribute(&span, "server.address").is_some(), "{protocol}: {span:?}");
         }

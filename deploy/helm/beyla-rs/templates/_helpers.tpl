@@ -39,6 +39,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{/* How the agent's own pages are asked. */}}
+{{- define "beyla-rs.scheme" -}}
+{{- if dig "listen_tls" "certificate" "" .Values.config -}}HTTPS{{- else -}}HTTP{{- end -}}
+{{- end -}}
+
 {{/* The configuration file: what the user wrote, and over it what values of their own name set. */}}
 {{- define "beyla-rs.config" -}}
 {{- $set := dict "listen" (printf "%s:%d" .Values.listenAddress (int .Values.port)) -}}

@@ -1,4 +1,5 @@
-// Command orders is the gRPC service `shop.Orders` (`orders server [ADDRESS]`) and a client of it (`orders client PORT`).
+// Command orders is the gRPC service `shop.Orders` (`orders server [ADDRESS [CERTIFICATE KEY]]`) and a client of it (`orders client PORT
+// [CERTIFICATE]`), with TLS if there is a certificate.
 //
 // On a line of its standard input the client makes its calls, and says of each its method, status and nanoseconds.
 package main
@@ -16,6 +17,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 )
@@ -140,7 +142,15 @@ func serve() {
 			}),
 		},
 	}
-	server := grpc.NewServer(grpc.ForceServerCodec(plain{}))
+	options := []grpc.ServerOption{grpc.ForceServerCodec(plain{})}
+	if len(os.Args) > 4 {
+		encrypted, err := credentials.NewServerTLSFromFile(os.Args[3], os.Args[4])
+		if err != nil {
+			panic(err)
+		}
+		options = append(options, grpc.Creds(encrypted))
+	}
+	server := grpc.NewServer(options...)
 	server.RegisterService(service, struct{}{})
 	address := "127.0.0.1:0"
 	if len(os.Args) > 2 {
@@ -186,7 +196,15 @@ var names = map[codes.Code]string{
 
 func call(port string) {
 	codec := grpc.WithDefaultCallOptions(grpc.ForceCodec(plain{}))
-	channel, err := grpc.NewClient("127.0.0.1:"+port, grpc.WithTransportCredentials(insecure.NewCredentials()), codec)
+	transport := insecure.NewCredentials()
+	if len(os.Args) > 3 {
+		encrypted, err := credentials.NewClientTLSFromFile(os.Args[3], "localhost")
+		if err != nil {
+			panic(err)
+		}
+		transport = encrypted
+	}
+	channel, err := grpc.NewClient("127.0.0.1:"+port, grpc.WithTransportCredentials(transport), codec)
 	if err != nil {
 		panic(err)
 	}

@@ -4,6 +4,8 @@ mod grpc;
 mod http;
 mod tls;
 
+pub(crate) use tls::server_config;
+
 use std::{error::Error, time::Duration};
 
 use bytes::Bytes;

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
@@ -46,6 +46,21 @@ fn client_config(config: &OtlpConfig) -> Result<ClientConfig, TransportError> {
         }
         _ => Ok(builder.with_no_client_auth()),
     }
+}
+
+/// What this side serves with.
+pub(crate) fn server_config(certificate: &Path, key: &Path) -> Result<ServerConfig, TransportError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = certificates("listen_tls.certificate", certificate)?;
+    let own_key = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("listen_tls.key", key, error))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TransportError::Tls)?
+        .with_no_client_auth()
+        .with_single_cert(chain, own_key)
+        .map_err(|error| unusable("listen_tls.certificate", certificate, error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, TransportError> {

@@ -62,7 +62,7 @@ fn start(series: usize) -> (Runtime, Server, Arc<Source>, mpsc::Sender<()>) {
     let sources: Vec<Arc<dyn MetricSource>> = vec![Arc::clone(&source) as _];
     let listen = "127.0.0.1:0".parse().unwrap();
     let routes = routes(&PrometheusConfig::default(), sources).route("/healthz", get_page("ok\n"));
-    let server = Server::start(listen, runtime.handle(), routes).unwrap();
+    let server = Server::start(listen, runtime.handle(), routes, None).unwrap();
     (runtime, server, source, allow)
 }
 
@@ -195,7 +195,8 @@ fn ten_thousand_series_are_scraped_within_a_tenth_of_a_second() {
     let resources = (0..200).map(|number| testing::resource(&format!("service-{number}"), ProcessId(number)));
     let sources: Vec<Arc<dyn MetricSource>> = vec![Arc::new(Many(resources.collect()))];
     let listen = "127.0.0.1:0".parse().unwrap();
-    let server = Server::start(listen, runtime.handle(), routes(&PrometheusConfig::default(), sources)).unwrap();
+    let routes = routes(&PrometheusConfig::default(), sources);
+    let server = Server::start(listen, runtime.handle(), routes, None).unwrap();
     runtime.block_on(async {
         for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
             let mut stream = TcpStream::connect(server.addr()).await.unwrap();

@@ -339,7 +339,7 @@ fn contexts_are_read_in_the_formats_that_are_wanted() {
                 b3: a3ce929d0e0e4736-\r\n -00f067aa0ba902b7\r\n\r\n";
     let read = |formats: &[Format]| {
         let mut wire = Wire::server();
-        let propagation = Propagation { formats: formats.to_vec(), baggage: vec!["tenant"] };
+        let propagation = Propagation { formats: formats.to_vec(), baggage: vec!["tenant"], ..Propagation::default() };
         wire.out.of(|out| out.set_propagation(propagation));
         wire.ask(head).answer(OK);
         let exchange = &wire.out[0];

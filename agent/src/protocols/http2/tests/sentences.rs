@@ -75,7 +75,11 @@ fn a_context_in_b3_is_read_in_http2_too_and_what_is_missing_of_it_makes_none() {
     }
     let mut reader = Reader::new(Role::Server);
     reader.out.of(|out| {
-        out.set_propagation(Propagation { formats: vec![Format::B3Multi], baggage: vec!["tenant"] });
+        out.set_propagation(Propagation {
+            formats: vec![Format::B3Multi],
+            baggage: vec!["tenant"],
+            ..Propagation::default()
+        });
     });
     reader.feed_all(&wire.pieces);
     let parents: Vec<_> = reader.out.iter().map(|exchange| exchange.parent.map(|parent| parent.is_sampled())).collect();

@@ -1,0 +1,237 @@
+use std::io::Write as _;
+
+use super::{samples::*, *};
+use crate::{
+    model::{
+        exchange::{Exchange, Messaging, Operation, Outcome, Pattern},
+        ids::ProcessId,
+        net::{Direction, Thread},
+        trace_context::TraceParent,
+    },
+    protocols::{
+        Chunk, End, Interest,
+        testing::{Random, Told},
+    },
+};
+
+const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const OTHER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b8-01";
+
+/// A client's connection.
+struct Client {
+    session: Box<dyn Session>,
+    told: Told,
+    moved: [u64; 2],
+    now: u64,
+}
+
+impl Client {
+    fn new() -> Self {
+        Self { session: open(Role::Client), told: Told::default(), moved: [0; 2], now: 0 }
+    }
+
+    fn piece(&mut self, direction: Direction, data: &[u8], skipped: u64, lost: bool) {
+        self.now += 1000;
+        let thread = Thread { tgid: ProcessId(7), ..Thread::default() };
+        let [position, other_position] = [direction, direction.other()].map(|it| self.moved[it.index()]);
+        let (at_ns, tail, frames, quiet_ns) = (self.now, &[][..], None, 0);
+        let chunk = Chunk { at_ns, thread, data, skipped, tail, frames, lost, quiet_ns, position, other_position };
+        self.moved[direction.index()] += chunk.len();
+        assert_eq!(self.told.of(|out| self.session.on_data(direction, &chunk, out)), Interest::Parse);
+    }
+
+    fn asks(&mut self, data: &[u8]) -> &mut Self {
+        self.piece(Direction::Sent, data, 0, false);
+        self
+    }
+
+    fn hears(&mut self, data: &[u8]) -> &mut Self {
+        self.piece(Direction::Received, data, 0, false);
+        self
+    }
+
+    fn end(&mut self, end: End) -> Vec<(Exchange, Messaging)> {
+        self.told.of(|out| self.session.on_end(end, self.now, out));
+        let all = std::mem::take(&mut self.told).finished();
+        all.into_iter()
+            .map(|exchange| {
+                let Operation::Messaging(messaging) = &exchange.operation else { panic!("{exchange:?}") };
+                let messaging = (**messaging).clone();
+                (exchange, messaging)
+            })
+            .collect()
+    }
+}
+
+fn context(text: &str) -> TraceParent {
+    TraceParent::parse(text.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_batch_has_its_partition_and_a_message_its_offset_and_size() {
+    let mut client = Client::new();
+    client.asks(&produce(9, 1, -1, "orders", &[(3, plain(0, &[b"secret"])), (4, plain(0, &[b"secret", b"secret"]))]));
+    client.hears(&produced(9, 1, "orders", &[(3, 0, 41), (4, 0, 17)]));
+    let told = client.end(End::Closed);
+    let [(one, first), (_, second)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((one.outcome, one.pattern), (Outcome::Complete, Pattern::RequestResponse));
+    assert_eq!((first.destination.as_deref(), first.partition.as_deref()), (Some("orders"), Some("3")));
+    assert_eq!((first.messages, first.body_bytes, first.offset), (Some(1), Some(6), Some(41)));
+    assert_eq!((second.messages, second.body_bytes, second.offset), (Some(2), None, None));
+    assert_eq!(first.client_id.as_deref(), Some("shop"));
+    assert!(!format!("{told:?}").contains("secret"));
+}
+
+#[test]
+fn without_acknowledgements_sending_is_one_way() {
+    let mut client = Client::new();
+    client.asks(&produce(9, 1, 0, "orders", &[(0, plain(0, &[b"1"]))]));
+    client.asks(&produce(9, 2, 1, "orders", &[(0, plain(0, &[b"2", b"3"]))]));
+    client.hears(&produced(9, 2, "orders", &[(0, 0, 1)]));
+    let told: Vec<_> = client.end(End::Closed).into_iter().map(|(it, _)| (it.pattern, it.outcome)).collect();
+    assert_eq!(told, [(Pattern::OneWay, Outcome::Complete), (Pattern::RequestResponse, Outcome::Complete)]);
+}
+
+#[test]
+fn a_fetch_that_waits_in_vain_is_not_told_and_a_session_goes_on() {
+    let mut client = Client::new();
+    client.asks(&fetch(1, (0, 0), &[("orders", 0, 5), ("orders", 1, 0)])).hears(&fetched(1, 9, 0, &[]));
+    // Batches come whole, also where a part was asked for.
+    let given =
+        fetched(2, 9, 0, &[("orders", 0, 0, [plain(3, &[b"a", b"b", b"c", b"d"]), plain(7, &[b"e"])].concat())]);
+    client.asks(&fetch(2, (9, 1), &[])).hears(&given);
+    client.asks(&fetch(3, (9, 2), &[("orders", 0, 8)])).hears(&fetched(3, 9, 0, &[("orders", 1, 1, Vec::new())]));
+    client.asks(&fetch(4, (9, 3), &[])).hears(&fetched(4, 0, 70, &[]));
+    client.asks(&fetch(5, (0, 0), &[("orders", 0, 8)]));
+    let told: Vec<_> = client
+        .end(End::Closed)
+        .into_iter()
+        .map(|(_, it)| (it.partition.unwrap_or_default(), it.messages, it.offset, it.error.unwrap_or_default()))
+        .collect();
+    let expected: [(&str, Option<u64>, Option<i64>, &str); 3] = [
+        ("0", Some(3), None, ""),
+        ("1", Some(0), None, "OFFSET_OUT_OF_RANGE"),
+        ("", None, None, "FETCH_SESSION_ID_NOT_FOUND"),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert_eq!((&*told.0, told.1, told.2, &*told.3), expected);
+    }
+}
+
+#[test]
+fn the_context_of_a_message_is_the_parent_of_sending_it_and_linked_to_where_it_is_fetched() {
+    let headers = [("other", "x"), ("traceparent", CONTEXT)];
+    let one = records(&[Message(b"v", &headers)]);
+    let two = records(&[Message(b"v", &headers), Message(b"w", &[("traceparent", OTHER)]), Message(b"x", &headers)]);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&two).unwrap();
+    let packed = packed.finish().unwrap();
+    let mut client = Client::new();
+    client.asks(&produce(9, 1, 1, "orders", &[(0, batch(0, 0, 1, &one)), (1, batch(0, 1, 3, &packed))]));
+    client.hears(&produced(9, 1, "orders", &[(0, 0, 0), (1, 0, 0)]));
+    client.asks(&fetch(2, (0, -1), &[("orders", 0, 0)]));
+    client.hears(&fetched(2, 0, 0, &[("orders", 0, 0, batch(0, 0, 1, &one))]));
+    let told = client.end(End::Closed);
+    let [(send, sent), (sends, sent_many), (poll, polled)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((send.parent, sent.links.len(), sent.carries_context), (Some(context(CONTEXT)), 0, true));
+    assert_eq!((sends.parent, sent_many.messages), (None, Some(3)));
+    assert_eq!(sent_many.links, [context(CONTEXT), context(OTHER)]);
+    assert_eq!((poll.parent, &polled.links[..]), (None, &[context(CONTEXT)][..]));
+}
+
+#[test]
+fn ends_of_transactions_are_no_messages() {
+    let mark = batch(3, 1 << 5, 1, &records(&[Message(b"", &[])]));
+    let mut client = Client::new();
+    client.asks(&fetch(1, (0, -1), &[("orders", 0, 0)]));
+    client.hears(&fetched(1, 0, 0, &[("orders", 0, 0, [plain(0, &[b"a", b"b"]), mark.clone()].concat())]));
+    client.asks(&fetch(2, (0, -1), &[("orders", 0, 3)]));
+    client.hears(&fetched(2, 0, 0, &[("orders", 0, 0, mark)]));
+    let told: Vec<_> = client.end(End::Closed).into_iter().map(|(_, it)| it.messages).collect();
+    assert_eq!(told, [Some(2)]);
+}
+
+#[test]
+fn a_topic_by_its_number_has_the_name_that_the_process_was_told() {
+    let id = [7; 16];
+    let asks = |correlation: i32, version: i16| {
+        let body =
+            [head(0, version, correlation), vec![0, 0, 1, 0, 0, 0, 9, 2], id.to_vec(), vec![2, 0, 0, 0, 0]].concat();
+        let records = plain(0, &[b"v"]);
+        framed(&[&body, &varint(records.len() as u64 + 1), &records, &[0, 0, 0]])
+    };
+    let answers = |correlation: i32| {
+        let body =
+            [&correlation.to_be_bytes()[..], &[0, 2], &id, &[2, 0, 0, 0, 0, 0, 0], &[0; 24], &[1, 0, 0, 0]].concat();
+        framed(&[&body, &[0; 4], &[0]])
+    };
+    let mut client = Client::new();
+    client.asks(&asks(1, 13)).hears(&answers(1));
+    let metadata = [head(3, 12, 2), vec![0, 1, 0, 0]].concat();
+    let broker = [&[0, 0, 0, 1][..], &compact("host"), &[0, 0, 1, 1, 0, 0]].concat();
+    let partition = [&[0; 10][..], &[0; 4], &[2, 0, 0, 0, 1], &[1], &[1], &[0]].concat();
+    let topic = [&[0, 0][..], &compact("orders"), &id, &[0, 2], &partition, &[0; 4], &[0]].concat();
+    let told =
+        [&[0, 0, 0, 2, 0][..], &[0; 4], &[2], &broker, &compact("cluster"), &[0, 0, 0, 1], &[2], &topic, &[0]].concat();
+    client.asks(&framed(&[&metadata])).hears(&framed(&[&told]));
+    client.asks(&asks(3, 13)).hears(&answers(3));
+    let told: Vec<_> = client.end(End::Closed).into_iter().map(|(_, it)| (it.destination, it.messages)).collect();
+    assert_eq!(told, [(None, Some(1)), (Some("orders".into()), Some(1))]);
+}
+
+#[test]
+fn what_is_left_out_of_a_batch_is_passed_over() {
+    let mut client = Client::new();
+    let large = produce(9, 1, 1, "orders", &[(0, plain(0, &[&[b'v'; 50_000]])), (1, plain(0, &[b"1", b"2"]))]);
+    client.piece(Direction::Sent, &large[..300], 40_000, false);
+    client.asks(&large[40_300..]).hears(&produced(9, 1, "orders", &[(0, 0, 5), (1, 6, -1)]));
+    let told: Vec<_> = client.end(End::Closed).into_iter().map(|(_, it)| (it.messages, it.error.is_some())).collect();
+    assert_eq!(told, [(Some(1), false), (Some(2), true)]);
+    let mut client = Client::new();
+    client.piece(Direction::Sent, &large[..30], large.len() as u64 - 30, false);
+    client.hears(&produced(9, 1, "orders", &[(0, 0, 5), (1, 6, -1)]));
+    let told = client.end(End::Closed);
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].0.outcome, &told[0].1.destination), (Outcome::Unseen, &None), "{told:?}");
+}
+
+#[test]
+fn it_goes_on_behind_what_was_lost() {
+    let mut client = Client::new();
+    client.asks(&produce(9, 1, 1, "a", &[(0, plain(0, &[b"1"]))]));
+    client.piece(Direction::Sent, &[], 500, true);
+    client.asks(&[9; 20]);
+    client.asks(&produce(9, 8, 1, "b", &[(0, plain(0, &[b"1"]))]));
+    client.hears(&produced(9, 1, "a", &[(0, 0, 0)])).hears(&produced(9, 7, "lost", &[(0, 0, 0)]));
+    client.hears(&produced(9, 8, "b", &[(0, 0, 0)]));
+    let told: Vec<_> = client.end(End::Closed).into_iter().map(|(it, _)| it.outcome).collect();
+    assert_eq!(told, [Outcome::Complete; 2]);
+}
+
+#[test]
+fn random_bytes_are_no_request() {
+    let mut random = Random(0xaffe);
+    let mut taken = 0;
+    for _ in 0..3_000_000 {
+        let head: [u8; 24] = std::array::from_fn(|_| random.next() as u8);
+        taken += u32::from(recognise(&head) == Recognition::Request);
+    }
+    assert_eq!(taken, 0);
+}
+
+#[test]
+fn junk_in_records_neither_panics_nor_counts_more_than_there_is() {
+    let mut random = Random(0xbad);
+    let clean = plain(5, &[b"one", b"two", b"three"]);
+    for _ in 0..20_000 {
+        let mut bytes = clean.clone();
+        for _ in 0..=random.below(4) {
+            let at = random.below(bytes.len());
+            bytes[at] = random.next() as u8;
+        }
+        let from = random.one_in(2).then(|| random.next().cast_signed());
+        let read = batch::read(crate::protocols::sized::Cursor::of(&bytes), from);
+        assert!(read.messages.is_none_or(|messages| messages <= 1 << 32), "{read:?}");
+    }
+}

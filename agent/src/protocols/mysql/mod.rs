@@ -1,0 +1,39 @@
+//! MySQL, MariaDB and what speaks as they do: a statement that is executed is an exchange.
+//!
+//! That is each statement of a query's text that is answered, each execution of a prepared statement, and what else the server counts
+//! in `Questions`; preparing is told where it fails. Answers come in the order of what was asked, and each begins with the number that follows
+//! the question's. Where bytes were lost that are not within one packet, what is open ends unseen, and so does each statement
+//! until an exchange was seen whole. Rows beyond what is captured of an answer are left out on purpose: it ends where a piece does,
+//! which is always captured. Of parameters, rows and passwords nothing is kept.
+
+mod answered;
+mod asked;
+mod kept;
+mod packet;
+mod recognise;
+#[cfg(test)]
+mod samples;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub(super) use recognise::recognise;
+#[cfg(test)]
+pub(super) use samples::samples;
+
+use super::{Capture, Mode, Session};
+use crate::model::net::Role;
+
+/// The protocol's name.
+pub(super) const NAME: &str = "mysql";
+/// `db.system.name` of servers that say so.
+const MARIADB: &str = "mariadb";
+
+/// Of a large result the end is enough.
+pub(super) const CAPTURE: Capture =
+    Capture { mode: Mode::Turns, requests: 8192, responses: 4096, tails: true, whole: 0, beginnings: &[] };
+
+/// See [`super::Entry::open`].
+pub(super) fn open(role: Role) -> Box<dyn Session> {
+    Box::new(session::Mysql::new(role))
+}

@@ -1,0 +1,99 @@
+//! Messages that are told: what brokers' protocols have in common.
+
+use super::Output;
+use crate::model::{
+    exchange::{Exchange, Inside, Key, Messaging, Opened, Operation, Outcome, Pattern, Place},
+    ids::ThreadId,
+    net::{Role, Thread},
+    trace_context::TraceParent,
+};
+
+/// Where something began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Began {
+    pub(super) at_ns: u64,
+    pub(super) thread: Thread,
+    pub(super) place: Place,
+}
+
+/// An exchange that has begun.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) key: Key,
+    pub(super) began: Began,
+    pub(super) parent: Option<TraceParent>,
+    pub(super) messaging: Box<Messaging>,
+}
+
+/// How one is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    outcome: Outcome,
+    pattern: Pattern,
+    first_byte_ns: Option<u64>,
+    end_ns: u64,
+}
+
+impl Ended {
+    /// Nobody answers.
+    pub(super) const fn one_way(end_ns: u64) -> Self {
+        Self { outcome: Outcome::Complete, pattern: Pattern::OneWay, first_byte_ns: None, end_ns }
+    }
+
+    /// An answer was seen.
+    pub(super) const fn answered(first_byte_ns: u64, end_ns: u64) -> Self {
+        let (outcome, pattern) = (Outcome::Complete, Pattern::RequestResponse);
+        Self { outcome, pattern, first_byte_ns: Some(first_byte_ns), end_ns }
+    }
+
+    /// None was.
+    pub(super) const fn without_answer(outcome: Outcome, end_ns: u64) -> Self {
+        Self { outcome, pattern: Pattern::RequestResponse, first_byte_ns: None, end_ns }
+    }
+
+    /// What was seen of it is not all.
+    pub(super) const fn unseen(end_ns: u64) -> Self {
+        Self::without_answer(Outcome::Unseen, end_ns)
+    }
+}
+
+impl Told {
+    /// Tells that an exchange has begun.
+    pub(super) fn open(
+        role: Role,
+        messaging: Messaging,
+        began: Began,
+        parent: Option<TraceParent>,
+        out: &mut Output,
+    ) -> Self {
+        let Began { at_ns: start_ns, thread, place } = began;
+        let key = out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check: false, place });
+        Self { key, began, parent, messaging: Box::new(messaging) }
+    }
+
+    /// Tells that it is over.
+    pub(super) fn finish(self, role: Role, protocol: &'static str, ended: Ended, out: &mut Output) {
+        let Self { key, began, parent, messaging } = self;
+        let Ended { outcome, pattern, first_byte_ns, end_ns } = ended;
+        let exchange = Exchange {
+            role,
+            thread: began.thread,
+            start_ns: began.at_ns,
+            first_byte_ns: first_byte_ns.map(|at_ns| at_ns.max(began.at_ns)),
+            response_tid: ThreadId::NONE,
+            end_ns: end_ns.max(began.at_ns),
+            outcome,
+            parent,
+            protocol,
+            pattern,
+            operation: Operation::Messaging(messaging),
+            inside: Inside::default(),
+        };
+        out.finish(key, exchange);
+    }
+
+    /// Heap bytes held, about: names have 255 bytes at most.
+    pub(super) const fn memory() -> usize {
+        size_of::<Self>() + size_of::<Messaging>() + 512
+    }
+}

@@ -1,0 +1,3 @@
+module beyla-rs/routes
+
+go 1.22

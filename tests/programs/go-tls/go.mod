@@ -1,0 +1,3 @@
+module beyla-rs/go-tls
+
+go 1.18

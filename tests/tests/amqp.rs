@@ -1,0 +1,147 @@
+//! AMQP 0-9-1: RabbitMQ and clients of two languages. Messages as the clients count them are messages as they are told, at both ends, and
+//! nothing of bodies and headers.
+#![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::json;
+use tests::{
+    LONG,
+    agent::{Backend, Setup, Watch},
+    need, on_both_backends,
+    program::{Program, folder, free_port},
+    queues::{self, messages, number, told},
+    receiver::{ReceivedSpan, Receiver},
+    seen::assert_attributes,
+    wait::poll,
+};
+
+on_both_backends!(clients_of_two_languages_and_what_they_count);
+
+/// The context that a message carries.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const SPAN: &str = "00f067aa0ba902b7";
+
+/// A broker of its own, with nothing in it, and the daemon that its name is kept by.
+struct Broker {
+    program: Program,
+    port: u16,
+    names: u16,
+    _files: tempfile::TempDir,
+}
+
+impl Broker {
+    fn start() -> Self {
+        let (files, port, names) = (folder(), free_port(), free_port());
+        let at = |name: &str| files.path().join(name);
+        fs::write(at("plugins"), "[].\n").unwrap();
+        fs::write(at("rabbitmq.conf"), "loopback_users = none\n").unwrap();
+        let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
+        assert!(Path::new(command.get_program()).is_file(), "install the Debian package rabbitmq-server");
+        command.env("HOME", files.path()).env("ERL_EPMD_PORT", names.to_string());
+        command.env("RABBITMQ_NODENAME", format!("test-{port}@localhost"));
+        command.env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1").env("RABBITMQ_NODE_PORT", port.to_string());
+        command.env("RABBITMQ_DIST_PORT", free_port().to_string()).env("RABBITMQ_MNESIA_BASE", at("data"));
+        command.env("RABBITMQ_LOGS", "-").env("RABBITMQ_ENABLED_PLUGINS_FILE", at("plugins"));
+        command.env("RABBITMQ_CONFIG_FILE", at("rabbitmq")).env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
+        command.env("RABBITMQ_PID_FILE", at("pid")).env("OTEL_SERVICE_NAME", "broker");
+        let program = Program::start(&mut command);
+        let listens = |lines: &[String]| lines.iter().any(|line| line.contains("started TCP listener")).then_some(());
+        let broker = Self { program, port, names, _files: files };
+        let started = broker.program.stdout.until(LONG, listens);
+        assert!(started.is_some(), "the broker does not start: {:#?}", broker.program.stdout.so_far());
+        broker
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // It leaves the group of who starts it, and ends when it is told so and no broker is there any more.
+        let _gone = rustix::process::kill_process_group(
+            rustix::process::Pid::from_raw(self.program.pid().cast_signed()).unwrap(),
+            rustix::process::Signal::KILL,
+        );
+        let end = || {
+            let mut command = Command::new(need::program("epmd"));
+            let said = command.args(["-port", &self.names.to_string(), "-kill"]).output().ok()?;
+            said.status.success().then_some(())
+        };
+        poll("the daemon of names ends", end);
+    }
+}
+
+fn clients_of_two_languages_and_what_they_count(backend: Backend) {
+    let broker = Broker::start();
+    let port = broker.port.to_string();
+    let mut programs =
+        [queues::python("amqp_client.py", &[&port, "python"]), queues::node("amqp_client.js", &[&port, "node"])];
+    programs.iter().for_each(|client| drop(client.says("ready")));
+    let pids = [broker.program.pid(), programs[0].pid(), programs[1].pid()];
+    let receiver = Receiver::start();
+    let features = "application,application_service_graph";
+    let setup = Setup::pids(&pids).backend(backend).env("OTEL_EBPF_METRICS_FEATURES", features);
+    let agent = setup.to(&receiver).start();
+    let watch = Watch { agent, receiver };
+    let counts = programs.each_mut().map(|client| {
+        client.tell("go");
+        let counts = (number(client, "sent"), number(client, "received"));
+        let _done = client.says("done");
+        counts
+    });
+    assert_eq!(counts, [(26, 27), (100, 100)]);
+    let to_broker = ["server=\"broker\"", "connection_type=\"messaging_system\""];
+    poll("edges to the broker", || {
+        (watch.agent.metric("traces_service_graph_request_total", &to_broker) >= 2.0).then_some(())
+    });
+    let seen = watch.stop_when(|state| {
+        let of = |name: &str| state.spans.iter().filter(|span| span.name == name).count();
+        of("deliver python") >= 52 && of("deliver node:paid.here") >= 200 && of("publish node:paid.here") >= 200
+    });
+    for is_broker in [false, true] {
+        let what = format!("{is_broker}: {}", seen.summary());
+        let of = |destination: &str, step: &str| told(&seen, destination, is_broker, step);
+        let (sends, delivered, got) = (of("python", "send"), of("python", "process"), of("python", "receive"));
+        assert_eq!((messages(&sends), delivered.len(), messages(&got)), (26, 26, 1), "{what}");
+        assert_eq!(of("python", "settle").len(), 1, "{what}");
+        // It was not seen on which connection each queue is consumed that is older than the agent.
+        assert_eq!(messages(&of("node:paid.here", "send")), 100, "{what}");
+        assert_eq!(messages(&of("node:paid.here", "receive")), 100, "{what}");
+        assert_attributes(
+            sends[6],
+            &json!({
+                "messaging.system": "rabbitmq",
+                "messaging.operation.name": "publish",
+                "messaging.rabbitmq.destination.routing_key": "python",
+                "messaging.message.body.size": 6,
+                "messaging.message.id": "message-1",
+                "error.type": null,
+                "beyla.outcome": null,
+            }),
+        );
+        assert!(sends.iter().any(|span| span.attributes["messaging.message.body.size"] == 60_000), "{what}");
+        let refused = of("nowhere:python", "send");
+        assert_eq!(refused.len(), 1, "{what}");
+        assert_attributes(refused[0], &json!({"error.type": "404"}));
+        let nacked: Vec<_> = delivered.iter().filter(|span| span.attributes.get("error.type").is_some()).collect();
+        assert_eq!(nacked.len(), 1, "{what}");
+        assert_attributes(nacked[0], &json!({"error.type": "nack", "messaging.operation.name": "deliver"}));
+        let carrying: Vec<_> = sends.iter().filter(|span| span.trace_id == TRACE).collect();
+        assert_eq!(carrying.len(), 1, "{what}");
+        let kinds = if is_broker { ("SERVER", "SERVER", "SERVER") } else { ("CLIENT", "PRODUCER", "CONSUMER") };
+        assert_eq!((carrying[0].kind, sends[6].kind, delivered[0].kind), kinds, "{what}");
+        assert!(is_broker || carrying[0].parent_span_id == SPAN, "{what}");
+        let link = (TRACE.to_owned(), SPAN.to_owned());
+        assert_eq!(delivered.iter().filter(|span| span.links == [link.clone()]).count(), 1, "{what}");
+    }
+    let unseen = |span: &&ReceivedSpan| span.attributes.contains_key("beyla.outcome");
+    assert_eq!(seen.spans.iter().filter(unseen).count(), 0, "{}", seen.summary());
+    for (destination, sent, received) in [("python", 26.0, 27.0), ("node:paid.here", 100.0, 100.0)] {
+        let of_it = [("messaging.destination.name", destination)];
+        assert_eq!(seen.counted("messaging.client.sent.messages", &of_it), sent);
+        assert_eq!(seen.counted("messaging.client.consumed.messages", &of_it), received);
+    }
+    assert_eq!(seen.count("messaging.process.duration"), 26);
+    // What was sent, refused, fetched, settled, and received without acknowledgements.
+    assert_eq!(seen.count("messaging.client.operation.duration"), 26 + 1 + 1 + 1 + 200);
+    assert!(!format!("{:?}", seen.spans).contains("secret"), "{}", seen.summary());
+}

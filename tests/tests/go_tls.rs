@@ -1,0 +1,265 @@
+//! Go's `crypto/tls`: `net/http` over it, both ends at once, with several releases of Go and however a program is linked; what was sent is what the agent
+//! tells, exactly.
+#![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::json;
+use tests::{
+    agent::{Backend, Setup, Watch},
+    need, on_both_backends,
+    own_tls::certificate,
+    program::{Program, folder},
+    receiver::{ReceivedSpan, Receiver},
+    seen::{Seen, assert_attributes, assert_lasted, path},
+    wait::poll,
+};
+
+on_both_backends!(
+    both_ends_of_the_newest_release,
+    both_ends_of_older_releases,
+    both_ends_of_programs_that_are_linked_otherwise,
+    connections_that_are_older_than_the_agent,
+    a_chain_of_servers_is_one_trace,
+);
+
+/// How long the server takes for what is called slow, and the size of what is called big: `tests/programs/go-tls`.
+const NAP: Duration = Duration::from_millis(60);
+const BIG: u64 = 300_000;
+/// Requests in all.
+const REQUESTS: usize = 180;
+
+fn program(name: &str, release: &str, arguments: &[&str], environment: &[(&str, &str)]) -> PathBuf {
+    need::built_by_go("go-tls", name, release, arguments, environment)
+}
+
+fn newest() -> PathBuf {
+    program("newest", "local", &[], &[])
+}
+
+fn both_ends_of_the_newest_release(backend: Backend) {
+    both_ends_are_seen(backend, &newest());
+}
+
+fn both_ends_of_older_releases(backend: Backend) {
+    for release in ["go1.18.10", "go1.21.13", "go1.23.12"] {
+        both_ends_are_seen(backend, &program(release, release, &[], &[]));
+    }
+}
+
+fn both_ends_of_programs_that_are_linked_otherwise(backend: Backend) {
+    both_ends_are_seen(
+        backend,
+        &program("stripped", "local", &["-trimpath", "-ldflags=-s -w"], &[("CGO_ENABLED", "0")]),
+    );
+    both_ends_are_seen(backend, &program("pie", "local", &["-buildmode=pie", "-ldflags=-s -w"], &[]));
+    let external = ["-ldflags=-linkmode=external"];
+    both_ends_are_seen(backend, &program("cgo", "local", &external, &[("CGO_ENABLED", "1")]));
+}
+
+struct Server {
+    program: Program,
+    port: u16,
+    files: tempfile::TempDir,
+}
+
+/// What the client says of a request.
+struct Said {
+    status: u64,
+    own_port: u64,
+    took: Duration,
+}
+
+fn said(lines: &[String]) -> BTreeMap<String, Said> {
+    let mut said = BTreeMap::new();
+    for line in lines {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ["http", path, status, own_port, took] = words[..] else { continue };
+        let of = Said {
+            status: status.parse().unwrap(),
+            own_port: own_port.parse().unwrap(),
+            took: Duration::from_micros(took.parse().unwrap()),
+        };
+        assert!(said.insert(path.to_owned(), of).is_none(), "{path} twice");
+    }
+    said
+}
+
+/// Watches a client and its server from when the client says that it is ready until it is done.
+fn watch(backend: Backend, binary: &Path, verb: &str) -> (Server, Program, Watch) {
+    let files = folder();
+    let [certificate, key] = certificate(files.path());
+    let program = Program::start(Command::new(binary).arg("serve").arg(&certificate).arg(&key));
+    let port = program.port();
+    let server = Server { program, port, files };
+    let arguments = [certificate.as_os_str(), key.as_os_str()];
+    let mut client = Program::start(Command::new(binary).arg(verb).args(arguments).arg(port.to_string()));
+    let _started = client.says("ready");
+    let receiver = Receiver::start();
+    let agent = Setup::pids(&[server.program.pid(), client.pid()])
+        .args(["--log-level", "debug"])
+        .backend(backend)
+        .to(&receiver)
+        .start();
+    let attached = || agent.log().iter().filter(|line| line.contains("TLS library attached: crypto/tls")).count();
+    poll("both are seen", || (attached() == 2).then_some(()));
+    let watch = Watch { agent, receiver };
+    client.tell("go");
+    let _finished = client.says("done");
+    (server, client, watch)
+}
+
+fn both_ends_are_seen(backend: Backend, binary: &Path) {
+    let (server, client, watch) = watch(backend, binary, "call");
+    let said = said(&client.stdout.so_far());
+    assert_eq!(said.len(), REQUESTS);
+    let seen = watch.finish(2 * REQUESTS);
+    for (path, said) in &said {
+        for kind in ["SERVER", "CLIENT"] {
+            check(one(&seen, kind, path), kind, path, said, server.port);
+        }
+    }
+    for side in ["server", "client"] {
+        assert_eq!(seen.count(&format!("http.{side}.request.duration")), REQUESTS as u64);
+    }
+    drop(server.files);
+}
+
+/// From the first request on that either end is asked with the agent there all are told over HTTP/1; of HTTP/2, which is believed by what is answered, from
+/// the third on.
+fn connections_that_are_older_than_the_agent(backend: Backend) {
+    const BEFORE: usize = 3;
+    const BELIEVED_FROM: usize = BEFORE + 2;
+    let (server, client, watch) = watch(backend, &newest(), "continue");
+    let said = said(&client.stdout.so_far());
+    assert_eq!(said.len(), REQUESTS);
+    let number = |path: &str| path.rsplit_once('-').unwrap().1.parse::<usize>().unwrap();
+    let is_last = |span: &ReceivedSpan| path(span).is_some_and(|path| path.contains('/') && number(path) == 29);
+    let seen = watch.stop_when(|state| state.spans.iter().filter(|span| is_last(span)).count() == 2 * 6);
+    for (at, said) in &said {
+        let is_http2 = at.split('/').nth(2) == Some("2");
+        for kind in ["SERVER", "CLIENT"] {
+            let told: Vec<_> = seen.all_at(at).into_iter().filter(|span| span.kind == kind).collect();
+            let expected = match number(at) {
+                early if early < BEFORE => 0,
+                early if is_http2 && early < BELIEVED_FROM => continue,
+                _ => 1,
+            };
+            assert_eq!(told.len(), expected, "{kind} {at}: {}", seen.summary());
+            if let [span] = told[..]
+                && !(is_http2 && number(at) <= BELIEVED_FROM)
+            {
+                check_rest(span, kind, at, said, server.port);
+            }
+        }
+    }
+    drop(server.files);
+}
+
+/// What a server asks of the next while it answers, by itself and by goroutines that it begins, is below its request: 16 at a time of each version of HTTP.
+fn a_chain_of_servers_is_one_trace(backend: Backend) {
+    const CHAINS: usize = 2 * 16 * 20;
+    let binary = newest();
+    let files = folder();
+    let [certificate, key] = certificate(files.path());
+    let start = |verb: &str, port: Option<u16>| {
+        let mut command = Command::new(&binary);
+        command.arg(verb).arg(&certificate).arg(&key).args(port.map(|port| port.to_string()));
+        Program::start(&mut command)
+    };
+    let last = start("serve", None);
+    let first = start("serve", Some(last.port()));
+    let mut client = start("chain", Some(first.port()));
+    let _started = client.says("ready");
+    let watch = Watch::pids(backend, &[last.pid(), first.pid(), client.pid()]);
+    client.tell("go");
+    let _finished = client.says("done");
+    let seen = watch.finish(2 * CHAINS + 2 * 3 * CHAINS);
+    let mut right = BTreeMap::<_, usize>::new();
+    let by_id: BTreeMap<_, _> = seen.spans.iter().map(|span| (&span.span_id, span)).collect();
+    for span in &seen.spans {
+        let above = by_id.get(&span.parent_span_id).copied();
+        let at = path(span).unwrap();
+        let (expected_kind, expected_path) = match (span.kind.as_str(), at.strip_prefix("/link")) {
+            ("SERVER", _) => ("CLIENT", at),
+            (_, Some(link)) => ("SERVER", link.rsplit_once('.').unwrap().0),
+            (_, None) => {
+                assert!(above.is_none(), "{span:?} is below {above:?}");
+                continue;
+            }
+        };
+        let what = format!(
+            "{} {}",
+            span.kind,
+            at.split('/').take(4).filter(|word| word.len() < 6).collect::<Vec<_>>().join("/")
+        );
+        match above {
+            Some(above) => {
+                assert_eq!(
+                    (above.kind.as_str(), path(above).unwrap()),
+                    (expected_kind, expected_path),
+                    "{span:?} is below {above:?}"
+                );
+                *right.entry(what).or_default() += 1;
+            }
+            None => *right.entry(format!("{what}, none")).or_default() += 1,
+        }
+    }
+    let missing: usize = right.iter().filter(|(what, _)| what.ends_with("none")).map(|(_, count)| count).sum();
+    eprintln!("{right:#?}");
+    // On a machine whose processors are all busy.
+    assert!(missing * 100 <= 7 * CHAINS, "{right:#?}");
+}
+
+fn one<'a>(seen: &'a Seen, kind: &str, path: &str) -> &'a ReceivedSpan {
+    match seen.all_at(path).into_iter().filter(|span| span.kind == kind).collect::<Vec<_>>()[..] {
+        [one] => one,
+        ref several => panic!("{} {kind} spans have the path {path}: {}", several.len(), seen.summary()),
+    }
+}
+
+fn check(span: &ReceivedSpan, kind: &str, path: &str, said: &Said, port: u16) {
+    check_rest(span, kind, path, said, port);
+    let connection = path.rsplit('/').next().unwrap().split('-').next().unwrap();
+    assert_attributes(span, &json!({ "tls.protocol.version": if connection == "0" { "1.2" } else { "1.3" } }));
+    if kind == "CLIENT" {
+        let url = span.attributes["url.full"].as_str().unwrap();
+        assert!(url.starts_with(&format!("https://localhost:{port}/")), "{url}");
+    }
+}
+
+/// What is known of older connections too.
+fn check_rest(span: &ReceivedSpan, kind: &str, path: &str, said: &Said, port: u16) {
+    let words: Vec<&str> = path.split('/').collect();
+    let ["", what, version, number] = words[..] else { panic!("a wrong name: {path}") };
+    let number: u64 = number.rsplit('-').next().unwrap().parse().unwrap();
+    let is_post = number % 5 == 2;
+    let mut expected = json!({
+        "http.request.method": if is_post { "POST" } else { "GET" },
+        "http.response.status_code": said.status,
+        "network.protocol.version": if version == "1" { "1.1" } else { "2" },
+        "beyla.connection.unbound": null,
+    });
+    if is_post {
+        expected["http.request.body.size"] = json!(BIG);
+    }
+    if what == "big" {
+        expected["http.response.body.size"] = json!(BIG);
+    }
+    if kind == "SERVER" {
+        expected["url.scheme"] = json!("https");
+        expected["client.port"] = json!(said.own_port);
+        expected["client.address"] = json!("127.0.0.1");
+        expected["server.port"] = json!(port);
+    } else {
+        expected["network.peer.port"] = json!(port);
+        expected["network.peer.address"] = json!("127.0.0.1");
+    }
+    assert_attributes(span, &expected);
+    assert_lasted(span, if what == "slow" { NAP } else { Duration::ZERO }, said.took);
+}

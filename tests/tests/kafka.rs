@@ -1,0 +1,162 @@
+//! Kafka: a real broker, clients of three languages from old versions of requests to the newest. Messages as the clients count them
+//! are messages as they are told, at both ends, and nothing of keys and values.
+#![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpStream},
+    process::Command,
+};
+
+use serde_json::json;
+use tests::{
+    agent::{Backend, Setup, Watch},
+    need, on_both_backends,
+    program::{Program, folder, free_port},
+    queues::{self, messages, number, told},
+    receiver::{ReceivedSpan, Receiver},
+    seen::assert_attributes,
+    wait::poll,
+};
+
+on_both_backends!(clients_of_three_languages_and_what_they_count);
+
+/// The context that a message of each client carries.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const SPAN: &str = "00f067aa0ba902b7";
+
+/// A broker of its own, with nothing in it.
+struct Broker {
+    program: Program,
+    port: u16,
+    _files: tempfile::TempDir,
+}
+
+impl Broker {
+    fn start() -> Self {
+        let (files, port, controller) = (folder(), free_port(), free_port());
+        let settings = files.path().join("server.properties");
+        let lines = [
+            "process.roles=broker,controller".to_owned(),
+            "node.id=1".to_owned(),
+            format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
+            format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+            "controller.listener.names=CONTROLLER".to_owned(),
+            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned(),
+            format!("log.dirs={}", files.path().join("log").display()),
+            "num.partitions=2".to_owned(),
+            "message.max.bytes=100000".to_owned(),
+            "offsets.topic.num.partitions=1".to_owned(),
+            "offsets.topic.replication.factor=1".to_owned(),
+            "group.initial.rebalance.delay.ms=0".to_owned(),
+        ];
+        fs::write(&settings, lines.join("\n")).unwrap();
+        let format = ["format", "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg", "--config"];
+        let formatted = java("kafka.tools.StorageTool").args(format).arg(&settings).output().unwrap();
+        assert!(formatted.status.success(), "{formatted:?}");
+        let program = Program::start(java("kafka.Kafka").arg(&settings).env("OTEL_SERVICE_NAME", "broker"));
+        poll("the broker listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
+        Self { program, port, _files: files }
+    }
+}
+
+fn java(class: &str) -> Command {
+    let made = need::made("queues/java");
+    let path = format!("{}/*:{}", made.join("lib").display(), made.join("classes").display());
+    let mut command = Command::new(need::program("java"));
+    command.args(["-Xmx256m", "-cp", &path, class]);
+    command
+}
+
+/// Those that were not refused.
+fn taken<'a>(spans: &[&'a ReceivedSpan]) -> Vec<&'a ReceivedSpan> {
+    spans.iter().filter(|span| span.status != "ERROR").copied().collect()
+}
+
+fn clients_of_three_languages_and_what_they_count(backend: Backend) {
+    let broker = Broker::start();
+    let port = broker.port.to_string();
+    // What each calls itself, and whether it asks the broker to take too large a message.
+    let clients = [("python", "shop", true), ("node", "bill", true), ("java", "mill", false)];
+    let mut programs = clients.map(|(topic, ..)| match topic {
+        "python" => queues::python("kafka_client.py", &[&port, topic]),
+        "node" => queues::node("kafka_client.js", &[&port, topic]),
+        _ => Program::start(java("KafkaClient").args([&port, topic])),
+    });
+    programs.iter().for_each(|client| drop(client.says("ready")));
+    let pids = [broker.program.pid(), programs[0].pid(), programs[1].pid(), programs[2].pid()];
+    let receiver = Receiver::start();
+    let features = "application,application_service_graph";
+    let setup = Setup::pids(&pids).backend(backend).env("OTEL_EBPF_METRICS_FEATURES", features);
+    let agent = setup.to(&receiver).start();
+    let watch = Watch { agent, receiver };
+    let counts = programs.each_mut().map(|client| {
+        client.tell("go");
+        let counts = (number(client, "sent"), number(client, "received"));
+        let _done = client.says("done");
+        counts
+    });
+    let to_broker = ["server=\"broker\"", "connection_type=\"messaging_system\""];
+    poll("edges to the broker", || {
+        (watch.agent.metric("traces_service_graph_request_total", &to_broker) >= 3.0).then_some(())
+    });
+    let is_commit = |span: &ReceivedSpan, topic: &str| {
+        span.name == format!("commit {topic}") && span.attributes["messaging.operation.type"] == "settle"
+    };
+    let seen = watch.stop_when(|state| {
+        clients.iter().all(|(topic, ..)| state.spans.iter().filter(|span| is_commit(span, topic)).count() >= 2)
+    });
+    for ((topic, client, has_refused), (sent, received)) in clients.into_iter().zip(counts) {
+        assert_eq!((sent, received), (41, 42));
+        for is_broker in [false, true] {
+            let (sends, polls) = (told(&seen, topic, is_broker, "send"), told(&seen, topic, is_broker, "receive"));
+            let what = format!("{topic}, {is_broker}: {}", seen.summary());
+            assert_eq!((messages(&sends), messages(&polls)), (sent, received), "{what}");
+            assert!(polls.iter().all(|span| span.status != "ERROR" && span.name == format!("poll {topic}")), "{what}");
+            let refused: Vec<_> = sends.iter().filter(|span| span.status == "ERROR").collect();
+            assert_eq!(refused.len(), usize::from(has_refused), "{what}");
+            for span in refused {
+                assert_attributes(span, &json!({"error.type": "MESSAGE_TOO_LARGE", "messaging.client.id": client}));
+            }
+            // Each of the first ten was sent by itself.
+            let single = |span: &&&ReceivedSpan| !span.attributes.contains_key("messaging.batch.message_count");
+            let alone: Vec<_> = taken(&sends).into_iter().filter(|span| single(&span)).collect();
+            assert!(alone.len() >= 11, "{what}");
+            assert_attributes(
+                alone[3],
+                &json!({
+                    "messaging.system": "kafka",
+                    "messaging.operation.name": "send",
+                    "messaging.destination.name": topic,
+                    "messaging.destination.partition.id": "0",
+                    "messaging.client.id": client,
+                    "messaging.kafka.offset": 4,
+                    "messaging.message.body.size": 8,
+                    "error.type": null,
+                    "beyla.name.unknown": null,
+                }),
+            );
+            // What a message carries is the parent of sending it, and linked to where it is fetched.
+            let carrying: Vec<_> = sends.iter().filter(|span| span.trace_id == TRACE).collect();
+            assert_eq!(carrying.len(), 1, "{what}");
+            let kind = if is_broker { "SERVER" } else { "CLIENT" };
+            assert_eq!(carrying[0].kind, kind, "{what}");
+            assert!(is_broker || carrying[0].parent_span_id == SPAN, "{what}");
+            assert!(is_broker || taken(&sends).iter().filter(|span| span.kind == "PRODUCER").count() >= 11, "{what}");
+            let link = (TRACE.to_owned(), SPAN.to_owned());
+            assert_eq!(polls.iter().filter(|span| span.links == [link.clone()]).count(), 1, "{what}");
+            let commits = told(&seen, topic, is_broker, "settle");
+            assert!(!commits.is_empty(), "{what}");
+            assert_attributes(commits[0], &json!({"messaging.consumer.group.name": format!("group-{topic}")}));
+        }
+        let of_topic = [("messaging.destination.name", topic)];
+        let failed = u64::from(has_refused);
+        assert_eq!(seen.counted("messaging.client.sent.messages", &of_topic), (sent + failed) as f64);
+        assert_eq!(seen.counted("messaging.client.consumed.messages", &of_topic), received as f64);
+    }
+    let is_client = |span: &&ReceivedSpan| span.kind != "SERVER" && !span.attributes.contains_key("beyla.outcome");
+    let operations = seen.spans.iter().filter(is_client).count() as u64;
+    assert_eq!(seen.count("messaging.client.operation.duration"), operations, "{}", seen.summary());
+    assert!(!format!("{:?}", seen.spans).contains("secret"), "{}", seen.summary());
+    assert!(seen.spans.iter().all(|span| span.attributes.contains_key("messaging.system")), "{}", seen.summary());
+}
