@@ -35,6 +35,7 @@ pub fn program(name: &str) -> PathBuf {
         "nginx" => "nginx-light",
         "go" => "golang-go",
         "java" | "javac" => "default-jdk-headless",
+        "memcslap" => "libmemcached-tools",
         "nghttp" | "h2load" => "nghttp2-client",
         "nghttpd" => "nghttp2-server",
         "node" => "nodejs",

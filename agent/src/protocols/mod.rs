@@ -18,7 +18,9 @@ mod grpc;
 mod http;
 pub(crate) mod http1;
 pub mod http2;
+mod in_use;
 mod matching;
+mod memcached;
 mod output;
 mod redis;
 #[cfg(test)]
@@ -63,6 +65,18 @@ pub(crate) static REGISTRY: &[Entry] = &[
         memory_max: 4 << 20,
         #[cfg(test)]
         samples: redis::samples,
+    },
+    Entry {
+        name: memcached::NAME,
+        recognise: memcached::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: memcached::open,
+        proves_itself: false,
+        capture: memcached::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: memcached::samples,
     },
     #[cfg(any(test, fuzzing))]
     Entry {

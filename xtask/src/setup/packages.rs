@@ -27,6 +27,8 @@ pub const TESTS: &[Program] = &[
     program("python3", "python3"),
     program("pip3", "python3-pip"),
     program("gunicorn", "gunicorn"),
+    program("memcached", "memcached"),
+    program("memcslap", "libmemcached-tools"),
     program("php", "php-cli"),
     program("prometheus", "prometheus"),
     program("promtool", "prometheus"),
