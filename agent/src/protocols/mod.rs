@@ -14,6 +14,7 @@ use crate::model::{
 mod capture;
 #[cfg(test)]
 pub(crate) mod conformance;
+mod framed;
 mod grpc;
 mod http;
 pub(crate) mod http1;
@@ -21,6 +22,7 @@ pub mod http2;
 mod in_use;
 mod matching;
 mod memcached;
+mod mongodb;
 mod output;
 mod redis;
 #[cfg(test)]
@@ -77,6 +79,18 @@ pub(crate) static REGISTRY: &[Entry] = &[
         memory_max: 4 << 20,
         #[cfg(test)]
         samples: memcached::samples,
+    },
+    Entry {
+        name: mongodb::NAME,
+        recognise: mongodb::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: mongodb::open,
+        proves_itself: false,
+        capture: mongodb::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: mongodb::samples,
     },
     #[cfg(any(test, fuzzing))]
     Entry {
