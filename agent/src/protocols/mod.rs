@@ -14,6 +14,7 @@ use crate::model::{
 mod capture;
 #[cfg(test)]
 pub(crate) mod conformance;
+mod fastcgi;
 mod framed;
 mod grpc;
 mod http;
@@ -91,6 +92,18 @@ pub(crate) static REGISTRY: &[Entry] = &[
         memory_max: 4 << 20,
         #[cfg(test)]
         samples: mongodb::samples,
+    },
+    Entry {
+        name: fastcgi::NAME,
+        recognise: fastcgi::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: fastcgi::open,
+        proves_itself: false,
+        capture: fastcgi::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: fastcgi::samples,
     },
     #[cfg(any(test, fuzzing))]
     Entry {

@@ -30,6 +30,7 @@ pub const TESTS: &[Program] = &[
     program("memcached", "memcached"),
     program("memcslap", "libmemcached-tools"),
     program("php", "php-cli"),
+    program("/usr/share/doc/php-fpm", "php-fpm"),
     program("prometheus", "prometheus"),
     program("promtool", "prometheus"),
     program("redis-cli", "redis-tools"),
