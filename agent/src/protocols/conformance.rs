@@ -185,7 +185,7 @@ fn assert_true(told: &[Exchange], truth: &[Exchange], what: &dyn Fn() -> String)
 #[test]
 fn the_protocols_that_there_are_stand_in_the_registry() {
     let names: Vec<_> = REGISTRY.iter().map(|entry| entry.name).collect();
-    assert_eq!(names, ["http2", "http1", "redis", "memcached", "mongodb", "fastcgi", "toy"]);
+    assert_eq!(names, ["http2", "http1", "redis", "memcached", "mongodb", "fastcgi", "cassandra", "toy"]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::model::{
 mod capture;
 #[cfg(test)]
 pub(crate) mod conformance;
+mod cql;
 mod fastcgi;
 mod framed;
 mod grpc;
@@ -104,6 +105,18 @@ pub(crate) static REGISTRY: &[Entry] = &[
         memory_max: 4 << 20,
         #[cfg(test)]
         samples: fastcgi::samples,
+    },
+    Entry {
+        name: cql::NAME,
+        recognise: cql::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: cql::open,
+        proves_itself: false,
+        capture: cql::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: cql::samples,
     },
     #[cfg(any(test, fuzzing))]
     Entry {
