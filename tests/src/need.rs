@@ -37,6 +37,7 @@ pub fn program(name: &str) -> PathBuf {
         "nginx" => "nginx-light",
         "go" => "golang-go",
         "java" | "javac" => "default-jdk-headless",
+        "memcslap" => "libmemcached-tools",
         "nghttp" | "h2load" => "nghttp2-client",
         "nghttpd" => "nghttp2-server",
         "node" => "nodejs",
@@ -64,6 +65,17 @@ pub fn python() -> PathBuf {
         PathBuf::from(String::from_utf8_lossy(&asked.stdout).trim())
     })
     .clone()
+}
+
+/// php-fpm, whose name has its version.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn php_fpm() -> PathBuf {
+    let programs = fs::read_dir("/usr/sbin").into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_it = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("php-fpm"));
+    programs.filter(is_it).max().expect("there is no php-fpm in /usr/sbin: install the Debian package php-fpm")
 }
 
 /// A program of `tests/programs/`, by file name.

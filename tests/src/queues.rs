@@ -40,12 +40,13 @@ pub fn told<'a>(seen: &'a Seen, destination: &str, is_broker: bool, step: &str) 
     seen.spans.iter().filter(is_it).collect()
 }
 
-/// Messages of those that did not fail.
+/// Messages of those that did not fail. Where all is done in batches a number is said, unless it is not known.
 #[must_use]
 pub fn messages(spans: &[&ReceivedSpan]) -> u64 {
     let of = |span: &&&ReceivedSpan| {
         let count = span.attributes.get("messaging.batch.message_count");
-        count.map_or(1, |count| count.as_u64().unwrap_or_default())
+        let is_known = span.attributes.get("messaging.system").is_some_and(|system| system != "kafka");
+        count.map_or(u64::from(is_known), |count| count.as_u64().unwrap_or_default())
     };
     spans.iter().filter(|span| !span.attributes.contains_key("error.type")).map(|span| of(&span)).sum()
 }

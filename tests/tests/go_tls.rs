@@ -185,7 +185,7 @@ fn a_chain_of_servers_is_one_trace(backend: Backend) {
     for span in &seen.spans {
         let above = by_id.get(&span.parent_span_id).copied();
         let at = path(span).unwrap();
-        let (expected_kind, expected_path) = match (span.kind.as_str(), at.strip_prefix("/link")) {
+        let (expected_kind, expected_path) = match (span.kind, at.strip_prefix("/link")) {
             ("SERVER", _) => ("CLIENT", at),
             (_, Some(link)) => ("SERVER", link.rsplit_once('.').unwrap().0),
             (_, None) => {
@@ -201,7 +201,7 @@ fn a_chain_of_servers_is_one_trace(backend: Backend) {
         match above {
             Some(above) => {
                 assert_eq!(
-                    (above.kind.as_str(), path(above).unwrap()),
+                    (above.kind, path(above).unwrap()),
                     (expected_kind, expected_path),
                     "{span:?} is below {above:?}"
                 );

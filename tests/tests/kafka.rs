@@ -111,7 +111,10 @@ fn clients_of_three_languages_and_what_they_count(backend: Backend) {
         for is_broker in [false, true] {
             let (sends, polls) = (told(&seen, topic, is_broker, "send"), told(&seen, topic, is_broker, "receive"));
             let what = format!("{topic}, {is_broker}: {}", seen.summary());
-            assert_eq!((messages(&sends), messages(&polls)), (sent, received), "{what}");
+            assert_eq!(messages(&sends), sent, "{what}");
+            // What the broker gives out of its files it has never had in its memory (`sendfile`).
+            assert!(is_broker || messages(&polls) == received, "{what}");
+            assert!(!polls.is_empty(), "{what}");
             assert!(polls.iter().all(|span| span.status != "ERROR" && span.name == format!("poll {topic}")), "{what}");
             let refused: Vec<_> = sends.iter().filter(|span| span.status == "ERROR").collect();
             assert_eq!(refused.len(), usize::from(has_refused), "{what}");
@@ -119,8 +122,8 @@ fn clients_of_three_languages_and_what_they_count(backend: Backend) {
                 assert_attributes(span, &json!({"error.type": "MESSAGE_TOO_LARGE", "messaging.client.id": client}));
             }
             // Each of the first ten was sent by itself.
-            let single = |span: &&&ReceivedSpan| !span.attributes.contains_key("messaging.batch.message_count");
-            let alone: Vec<_> = taken(&sends).into_iter().filter(|span| single(&span)).collect();
+            let single = |span: &&ReceivedSpan| span.attributes["messaging.batch.message_count"] == 1;
+            let alone: Vec<_> = taken(&sends).into_iter().filter(single).collect();
             assert!(alone.len() >= 11, "{what}");
             assert_attributes(
                 alone[3],
@@ -144,7 +147,8 @@ fn clients_of_three_languages_and_what_they_count(backend: Backend) {
             assert!(is_broker || carrying[0].parent_span_id == SPAN, "{what}");
             assert!(is_broker || taken(&sends).iter().filter(|span| span.kind == "PRODUCER").count() >= 11, "{what}");
             let link = (TRACE.to_owned(), SPAN.to_owned());
-            assert_eq!(polls.iter().filter(|span| span.links == [link.clone()]).count(), 1, "{what}");
+            let linked = polls.iter().filter(|span| span.links == [link.clone()]).count();
+            assert!(is_broker || linked == 1, "{what}");
             let commits = told(&seen, topic, is_broker, "settle");
             assert!(!commits.is_empty(), "{what}");
             assert_attributes(commits[0], &json!({"messaging.consumer.group.name": format!("group-{topic}")}));

@@ -431,8 +431,10 @@ pub struct Messaging {
     pub client_id: Option<CompactString>,
     /// `messaging.message.id`, of a single message.
     pub message_id: Option<CompactString>,
-    /// Messages; `messaging.batch.message_count`, where there are several.
+    /// Messages; `messaging.batch.message_count`, where there are several, or could be.
     pub messages: Option<u64>,
+    /// What is done is always done with a batch.
+    pub is_batch: bool,
     /// `messaging.message.body.size`, of a single message.
     pub body_bytes: Option<u64>,
     /// `messaging.destination.template`: of low cardinality.

@@ -185,7 +185,25 @@ fn assert_true(told: &[Exchange], truth: &[Exchange], what: &dyn Fn() -> String)
 #[test]
 fn the_protocols_that_there_are_stand_in_the_registry() {
     let names: Vec<_> = REGISTRY.iter().map(|entry| entry.name).collect();
-    assert_eq!(names, ["http2", "amqp", "kafka", "mqtt", "nats", "http1", "postgresql", "mysql", "redis", "toy"]);
+    assert_eq!(
+        names,
+        [
+            "http2",
+            "amqp",
+            "kafka",
+            "mqtt",
+            "nats",
+            "http1",
+            "postgresql",
+            "mysql",
+            "redis",
+            "memcached",
+            "mongodb",
+            "fastcgi",
+            "cassandra",
+            "toy"
+        ]
+    );
 }
 
 #[test]

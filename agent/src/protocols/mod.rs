@@ -15,12 +15,18 @@ mod amqp;
 mod capture;
 #[cfg(test)]
 pub(crate) mod conformance;
+mod cql;
+mod fastcgi;
+mod framed;
 mod grpc;
 mod http;
 pub(crate) mod http1;
 pub mod http2;
+mod in_use;
 mod kafka;
 mod matching;
+mod memcached;
+mod mongodb;
 mod mqtt;
 mod mysql;
 mod names;
@@ -145,6 +151,54 @@ pub(crate) static REGISTRY: &[Entry] = &[
         memory_max: 4 << 20,
         #[cfg(test)]
         samples: redis::samples,
+    },
+    Entry {
+        name: memcached::NAME,
+        recognise: memcached::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: memcached::open,
+        proves_itself: false,
+        capture: memcached::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: memcached::samples,
+    },
+    Entry {
+        name: mongodb::NAME,
+        recognise: mongodb::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: mongodb::open,
+        proves_itself: false,
+        capture: mongodb::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: mongodb::samples,
+    },
+    Entry {
+        name: fastcgi::NAME,
+        recognise: fastcgi::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: fastcgi::open,
+        proves_itself: false,
+        capture: fastcgi::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: fastcgi::samples,
+    },
+    Entry {
+        name: cql::NAME,
+        recognise: cql::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: cql::open,
+        proves_itself: false,
+        capture: cql::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: cql::samples,
     },
     #[cfg(any(test, fuzzing))]
     Entry {

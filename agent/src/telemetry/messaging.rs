@@ -149,7 +149,10 @@ impl Conventions for Facts {
         out.push_str(semconv::MESSAGING_CONSUMER_GROUP_NAME, it.consumer_group);
         out.push_str(semconv::MESSAGING_CLIENT_ID, it.client_id);
         out.push_str(semconv::MESSAGING_MESSAGE_ID, it.message_id);
-        out.push_count(semconv::MESSAGING_BATCH_MESSAGE_COUNT, it.messages.filter(|messages| *messages != 1));
+        out.push_count(
+            semconv::MESSAGING_BATCH_MESSAGE_COUNT,
+            it.messages.filter(|messages| it.is_batch || *messages != 1),
+        );
         out.push_count(semconv::MESSAGING_MESSAGE_BODY_SIZE, it.body_bytes);
         out.push_str(semconv::MESSAGING_RABBITMQ_DESTINATION_ROUTING_KEY, it.routing_key);
         out.push_count(semconv::MESSAGING_RABBITMQ_MESSAGE_DELIVERY_TAG, it.delivery_tag);

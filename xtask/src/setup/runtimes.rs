@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 23] = [
+const RUNTIMES: [Runtime; 26] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -88,6 +88,9 @@ const RUNTIMES: [Runtime; 23] = [
         commands: |from, to| java_with_libraries(from, to, &["KafkaClient.java"]),
         of: Of::Tests,
     },
+    Runtime { name: "stores/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
+    Runtime { name: "stores/node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
+    Runtime { name: "stores/java", made_from: &["pom.xml", "Documents.java"], commands: java_store, of: Of::Tests },
     Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "sdk-node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "sdk-java", made_from: &["pom.xml", "Shop.java"], commands: java_with_sdk, of: Of::Tests },
@@ -275,6 +278,10 @@ fn go_with_sdk(from: &Path, to: &Path) -> Vec<Command> {
 
 fn java(from: &Path, to: &Path) -> Vec<Command> {
     java_with_libraries(from, to, &["Orders.java", "Web.java"])
+}
+
+fn java_store(from: &Path, to: &Path) -> Vec<Command> {
+    java_with_libraries(from, to, &["Documents.java"])
 }
 
 fn java_of_parents(from: &Path, to: &Path) -> Vec<Command> {

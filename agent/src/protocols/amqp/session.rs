@@ -413,7 +413,7 @@ impl Session for Amqp {
             let recognition = recognise(chunk.data);
             let is_its = match recognition {
                 Recognition::Request => is_request,
-                Recognition::Response => !is_request,
+                Recognition::Response | Recognition::Greeting => !is_request,
                 Recognition::Either => true,
                 Recognition::Maybe | Recognition::No => false,
             };

@@ -269,6 +269,7 @@ impl Kafka {
             step,
             destination,
             client_id: head.client_id.clone(),
+            is_batch: step != MessagingStep::Settle,
             ..Messaging::default()
         }
     }

@@ -23,7 +23,7 @@ const url = `amqp://127.0.0.1:${port}`;
   readline.createInterface({ input: process.stdin }).once('line', async () => {
     const channel = await (await amqp.connect(url)).createConfirmChannel();
     for (let round = 0; round < 4; round += 1) {
-      for (let number = 0; number < 25; number += 1) {
+      for (let number = 0; number < 10; number += 1) {
         channel.publish(name, 'paid.here', Buffer.from('secret'));
         sent += 1;
       }

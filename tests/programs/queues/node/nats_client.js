@@ -20,7 +20,7 @@ const [port, name] = process.argv.slice(2);
   console.log('ready');
   readline.createInterface({ input: process.stdin }).once('line', async () => {
     for (let number = 0; number < 40; number += 1) {
-      client.publish(`${name}.4711.paid`, StringCodec().encode('secret'.repeat(number % 20 === 0 ? 10000 : 1)));
+      client.publish(`${name}.4711.paid`, StringCodec().encode('secret'.repeat(number === 39 ? 10000 : 1)));
       sent += 1;
     }
     await client.flush();

@@ -35,8 +35,8 @@ channel.confirm_delivery()
 for _ in range(19):
     publish(channel)
     sent += 1
-publish(channel, body=b"secret" * 10_000)
 publish(channel, headers={"other": "secret", "traceparent": CONTEXT})
+publish(channel, body=b"secret" * 10_000)
 sent += 2
 wrong = connection.channel()
 wrong.confirm_delivery()

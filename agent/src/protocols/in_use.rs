@@ -1,0 +1,127 @@
+//! What answers what, where answers come in the order of requests and something was missed: a connection that was in use before it
+//! was met, or of which bytes were lost.
+//!
+//! It is known again by a quiet time behind an answer, or by an exchange that was seen whole: requests of one turn, as many answers
+//! in the next, and behind these the next request, with nothing in between that was not seen.
+
+use super::Chunk;
+use crate::model::net::{Direction, Role};
+
+/// After so long without a byte in either direction behind an answer nothing is open.
+pub(crate) const QUIET_NS: u64 = 20_000_000;
+
+/// Knows whether it is known what answers what.
+#[derive(Debug)]
+pub(crate) struct InUse {
+    role: Role,
+    /// The direction that moved last.
+    last: Option<Direction>,
+    /// When answers came last.
+    answered_ns: u64,
+    /// `None`: each answer is that of the first request that is open.
+    trial: Option<Trial>,
+}
+
+/// An exchange that may prove it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trial {
+    /// Requests of the last turn; `None` where not all of it could be read.
+    asked: Option<u64>,
+    /// How far requests have come.
+    asked_to: u64,
+    /// Answers to them.
+    answered: u64,
+    /// How far answers had come when the last of as many was whole.
+    answered_to: Option<u64>,
+}
+
+/// What a piece means that comes while it is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// It follows what came before it.
+    GoesOn,
+    /// Its direction begins anew with it.
+    Anew,
+    /// Both directions do: from here on it is known.
+    Known,
+}
+
+impl InUse {
+    /// Of a connection's beginning.
+    pub(crate) const fn new(role: Role) -> Self {
+        Self { role, last: None, answered_ns: 0, trial: None }
+    }
+
+    /// Whether it is not known what answers what.
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// Something was missed.
+    pub(crate) fn lose(&mut self) {
+        self.trial = Some(Trial::default());
+    }
+
+    fn is_request(&self, direction: Direction) -> bool {
+        direction == self.role.requests()
+    }
+
+    /// To be asked before a piece is read. `begins`: by its bytes it begins with a request.
+    pub(crate) fn before(&mut self, direction: Direction, chunk: &Chunk<'_>, begins: bool) -> Start {
+        let begins_turn = self.last != Some(direction);
+        let quiet_ns = chunk.quiet_ns.min(chunk.at_ns.saturating_sub(self.answered_ns));
+        let is_quiet = self.last == Some(self.role.requests().other()) && quiet_ns >= QUIET_NS;
+        let is_request = self.is_request(direction);
+        let Some(trial) = &mut self.trial else { return Start::GoesOn };
+        if !begins_turn {
+            return Start::GoesOn;
+        }
+        if !is_request {
+            (trial.answered, trial.answered_to) = (0, None);
+            return Start::Anew;
+        }
+        let is_next = trial.asked.is_some()
+            && trial.answered_to == Some(chunk.other_position)
+            && trial.asked_to == chunk.position;
+        let begins = begins && !chunk.lost;
+        if begins && (is_next || is_quiet) {
+            self.trial = None;
+            return Start::Known;
+        }
+        *trial = Trial { asked: begins.then_some(0), ..Trial::default() };
+        Start::Anew
+    }
+
+    /// A request was read. `is_answered_once`: exactly one answer comes to it.
+    pub(crate) fn asked(&mut self, is_answered_once: bool) {
+        if let Some(trial) = &mut self.trial {
+            trial.asked = trial.asked.filter(|_| is_answered_once).map(|asked| asked + 1);
+        }
+    }
+
+    /// An answer was read.
+    pub(crate) fn answered(&mut self) {
+        if let Some(trial) = &mut self.trial {
+            trial.answered += 1;
+        }
+    }
+
+    /// To be told behind each piece. `is_between`: it ends where a message does. `is_read`: all of it could be read.
+    pub(crate) fn after(&mut self, direction: Direction, chunk: &Chunk<'_>, is_between: bool, is_read: bool) {
+        let is_request = self.is_request(direction);
+        self.last = Some(direction);
+        if !is_request {
+            self.answered_ns = chunk.at_ns;
+        }
+        let Some(trial) = &mut self.trial else { return };
+        let end = chunk.position.saturating_add(chunk.len());
+        if is_request {
+            trial.asked_to = end;
+            trial.asked = trial.asked.filter(|_| is_read && !chunk.lost);
+            return;
+        }
+        trial.asked = trial.asked.filter(|asked| is_read && !chunk.lost && trial.answered <= *asked);
+        let is_answered = is_between && trial.asked == Some(trial.answered);
+        trial.answered_to = is_answered.then_some(end);
+    }
+}
