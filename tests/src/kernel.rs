@@ -31,7 +31,7 @@ pub fn map_ids() -> HashSet<u32> {
         // SAFETY: `attr` has the layout that the kernel asks for, and it writes to nothing else.
         let failed = unsafe { libc::syscall(libc::SYS_bpf, MAP_GET_NEXT_ID, &raw mut attr, size_of::<NextId>()) } != 0;
         if failed {
-            let error = std::io::Error::last_os_error();
+            let error = io::Error::last_os_error();
             assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "the maps of the kernel cannot be listed: {error}");
             return found;
         }
