@@ -29,6 +29,8 @@ impl Mysql {
     pub(super) fn on_asked(&mut self, packet: Packet<'_>, at_ns: u64, out: &mut Output) -> Option<()> {
         match self.phase {
             // The server speaks first, but for what it says before TLS.
+            // Older than what is seen of it, and nothing was open.
+            Phase::Greets if packet.sequence == 0 => self.phase = Phase::Commands,
             Phase::Greets | Phase::Login => return self.on_login(packet),
             Phase::Proves => return Some(()),
             Phase::Commands => {}

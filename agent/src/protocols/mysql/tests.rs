@@ -107,6 +107,16 @@ fn results_with_and_without_an_eof_behind_columns() {
 }
 
 #[test]
+fn a_connection_that_was_quiet_when_it_was_met_is_known_from_its_first_statement_on() {
+    let mut it = Conversation::bare();
+    it.ask(&[query("SELECT a FROM t")]);
+    it.answer(&[older_result(&["a"])]);
+    it.ask(&[execute(3)]);
+    it.answer(&[ok(1, 0)]);
+    assert_eq!(it.end(), ["SELECT t 1 rows @?", "? @?"]);
+}
+
+#[test]
 fn a_mariadb_says_so_and_databases_are_followed() {
     let mut it = Conversation::bare();
     it.answer(&[greeting("5.5.5-10.11.6-MariaDB", CAPS)]);

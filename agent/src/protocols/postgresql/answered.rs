@@ -287,7 +287,7 @@ impl Postgres {
     }
 
     /// Rows were left out, and the answer's end shows that all went well: what was asked up to the Sync is over.
-    pub(super) fn on_unseen_end(&mut self, tag: Option<Tag<'_>>, at_ns: u64, out: &mut Output) {
+    pub(super) fn on_unseen_end(&mut self, ended: Option<Ended<'_>>, at_ns: u64, out: &mut Output) {
         let mut last: Option<Execute> = None;
         while let Some(item) = self.open.pop() {
             let executes: Vec<Execute> = match item {
@@ -303,11 +303,14 @@ impl Postgres {
             }
         }
         let Some(mut last) = last else { return };
-        if tag.is_none() {
-            return self.tell_unseen(last, at_ns, out);
+        let Some(ended) = ended else { return self.tell_unseen(last, at_ns, out) };
+        let is_suspended = matches!(ended, Ended::Suspended);
+        // How many rows there were only the statement's end says.
+        last.rows = if is_suspended { None } else { last.rows.or(Some(0)) };
+        if let Some(portal) = self.portals.get_mut(&last.portal) {
+            portal.is_suspended = is_suspended;
         }
-        last.rows = last.rows.or(Some(0));
-        self.tell_ended(last, Ended::With(tag), at_ns, out);
+        self.tell_ended(last, ended, at_ns, out);
     }
 
     /// The statements of a query, each opened.

@@ -136,6 +136,11 @@ impl Tail {
         matches!(ready, [b'Z', 0, 0, 0, 5, b'I' | b'T' | b'E']).then_some(before)
     }
 
+    /// Whether it ends with there being more rows.
+    fn is_suspended(&self) -> bool {
+        self.ready().is_some_and(|before| before.ends_with(&[b's', 0, 0, 0, 4]))
+    }
+
     /// The tag of the statement that has ended last.
     fn tag(&self) -> Option<Tag<'_>> {
         let before = self.ready()?;
@@ -197,9 +202,8 @@ impl Postgres {
             self.is_client_lost = false;
         }
         if self.client.is_untyped() && self.client.is_between() && chunk.data.first().is_some_and(|first| *first != 0) {
-            // It does not begin as connections do.
-            self.interest = Interest::Nothing;
-            return Some(());
+            // It is older than what is seen of it, and nothing was open.
+            self.client.reset();
         }
         let gap = chunk.skipped.saturating_sub(chunk.tail.len() as u64);
         self.client_bytes(chunk.data, 0, chunk, out)?;
@@ -304,22 +308,26 @@ impl Postgres {
     fn look_at_tail(&mut self, at_ns: u64, out: &mut Output) -> Option<()> {
         let Some(tail) = self.blind else { return Some(()) };
         let is_one = self.open.iter().filter(|item| matches!(item, Item::Sync)).count() == 1;
-        if let Some(tag) = tail.tag()
+        let ended = match tail.tag() {
+            Some(tag) => Some(Ended::With(Some(tag))),
+            None => tail.is_suspended().then_some(Ended::Suspended),
+        };
+        if let Some(ended) = ended
             && is_one
         {
-            self.end_blind(Some(tag), at_ns, out);
+            self.end_blind(Some(ended), at_ns, out);
         }
         Some(())
     }
 
-    fn end_blind(&mut self, tag: Option<Tag<'_>>, at_ns: u64, out: &mut Output) {
+    fn end_blind(&mut self, ended: Option<Ended<'_>>, at_ns: u64, out: &mut Output) {
         self.blind = None;
         self.server.reset();
         if self.copy == Copy::Blind {
             self.is_client_lost = true;
         }
         self.copy = Copy::None;
-        self.on_unseen_end(tag, at_ns, out);
+        self.on_unseen_end(ended, at_ns, out);
     }
 
     /// The client asks while rows were left out: the answer has ended, or others are under way.

@@ -259,6 +259,11 @@ fn of_a_large_result_the_end_is_seen() {
     assert_eq!(it.told.len(), 1, "it is told at once");
     it.ask(&[query("SELECT 1")]);
     it.answer(&[tag("SELECT 1"), ready()]);
+    // More can be fetched.
+    it.ask(&[parse("", "SELECT 1 FROM u"), bind("c", "", &[]), execute("c", 1000), sync()]);
+    it.answer_large(&[message(b'1'), message(b'2'), rows.concat(), message(b's'), ready()], 1000);
+    it.ask(&[execute("c", 1000), sync()]);
+    it.answer(&[tag("SELECT 0"), ready()]);
     // The end in two pieces.
     it.ask(&[query("SELECT 2 FROM t")]);
     it.answer_large(&rows, 1000);
@@ -272,7 +277,15 @@ fn of_a_large_result_the_end_is_seen() {
     it.answer(&[tag("SELECT 4"), ready()]);
     assert_eq!(
         it.end(),
-        ["SELECT large 2001 rows", "SELECT 1 rows", "SELECT t 1000 rows", "SELECT t Unseen", "SELECT t 4 rows"]
+        [
+            "SELECT large 2001 rows",
+            "SELECT 1 rows",
+            "SELECT u",
+            "FETCH u 0 rows",
+            "SELECT t 1000 rows",
+            "SELECT t Unseen",
+            "SELECT t 4 rows"
+        ]
     );
 }
 
@@ -311,6 +324,16 @@ fn on_a_connection_met_in_its_midst_statements_prepared_before_are_unknown() {
     it.ask(&[query("SELECT 1 FROM t")]);
     it.answer(&[tag("SELECT 1"), ready()]);
     assert_eq!(it.end(), ["? Unseen", "UPDATE?", "SELECT t 1 rows"]);
+}
+
+#[test]
+fn a_connection_that_was_quiet_when_it_was_met_is_known_from_its_first_statement_on() {
+    let mut it = Conversation { session: open(Role::Server), ..Conversation::in_midst() };
+    it.ask(&[bind("", "s1", &["5"]), execute("", 0), sync()]);
+    it.answer(&[message(b'2'), tag("SELECT 1"), ready()]);
+    it.ask(&[query("SELECT 1 FROM t")]);
+    it.answer(&[tag("SELECT 1"), ready()]);
+    assert_eq!(it.end(), ["SELECT? 1 rows", "SELECT t 1 rows"]);
 }
 
 #[test]
