@@ -32,7 +32,7 @@ struct Conversation {
 impl Conversation {
     fn new() -> Self {
         let mut told = Told::default();
-        let propagation = Propagation { formats: vec![Format::TraceContext], baggage: vec![] };
+        let propagation = Propagation { formats: vec![Format::TraceContext], ..Propagation::default() };
         told.of(|out| out.set_propagation(propagation));
         Self { session: open(Role::Server), told, moved: [0; 2], now: 0 }
     }
