@@ -32,7 +32,7 @@ pub(crate) enum Captured {
 pub(crate) type Rules = Box<dyn Fn(&str) -> [Option<Captured>; 2] + Send + Sync>;
 
 /// Values of captured fields, each with its name's number.
-pub type Values = Vec<(u8, CompactString)>;
+pub(crate) type Values = Vec<(u8, CompactString)>;
 
 /// Captured fields of an exchange.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::{
 
 /// See the module. Names as Prometheus writes them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Filter(Vec<(String, Matches)>);
+pub(crate) struct Filter(Vec<(String, Matches)>);
 
 impl Filter {
     /// By the configuration; `None`: all are told.

@@ -321,10 +321,7 @@ pub(super) fn recognise(head: &[u8]) -> Recognition {
         _ if is_packed || header.flags & CUSTOM_PAYLOAD != 0 => Some(false),
         STARTUP => is_startup(parts, len),
         QUERY | PREPARE => is_statement(parts, len),
-        EXECUTE => match parts.short() {
-            Some(id) => Some(id == 16 && len >= 18),
-            None => None,
-        },
+        EXECUTE => parts.short().map(|id| id == 16 && len >= 18),
         BATCH => match (parts.byte(), parts.short(), parts.byte()) {
             (Some(0..=2), Some(1..), Some(0..=1)) => Some(len >= 7),
             (None | Some(0..=2), None | Some(1..), None) => None,

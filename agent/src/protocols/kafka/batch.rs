@@ -66,7 +66,7 @@ fn offset_and_length(head: &mut Cursor<'_>) -> Option<(i64, u64)> {
 
 /// One batch, or a message of the format before batches; gives how many messages of it count.
 fn one(mut batch: Cursor<'_>, base: i64, length: u64, from: Option<i64>, records: &mut Records) -> Option<u64> {
-    let _epoch_or_checksum = batch.skip(4)?;
+    batch.skip(4)?;
     match batch.u8()? {
         2 => {}
         0 | 1 => {
@@ -77,10 +77,10 @@ fn one(mut batch: Cursor<'_>, base: i64, length: u64, from: Option<i64>, records
         }
         _ => return None,
     }
-    let _checksum = batch.skip(4)?;
+    batch.skip(4)?;
     let attributes = batch.u16()?;
     let last_offset_delta = i64::from(batch.u32()?.cast_signed());
-    let _times_and_producer = batch.skip(8 + 8 + 8 + 2 + 4)?;
+    batch.skip(8 + 8 + 8 + 2 + 4)?;
     let count = u64::from(batch.u32()?);
     if attributes & CONTROL != 0 {
         return Some(0);
@@ -130,7 +130,7 @@ fn look_into(mut cursor: Cursor<'_>, count: u64, skipped: u64, records: &mut Rec
         if nth < skipped {
             continue;
         }
-        let _attributes = record.skip(1)?;
+        record.skip(1)?;
         let _time = varint(&mut record)?;
         let _offset = varint(&mut record)?;
         let _key = skip_bytes(&mut record)?;

@@ -71,7 +71,7 @@ pub(super) struct Commit {
 
 /// Reads the beginning of a request behind its length; gives what follows.
 pub(super) fn head(mut cursor: Cursor<'_>) -> Option<(Head, Fields<'_>)> {
-    let _length = cursor.skip(4)?;
+    cursor.skip(4)?;
     let mut fields = Fields { cursor, is_flexible: false };
     let (key, version, correlation) = (fields.i16()?, fields.i16()?, fields.i32()?);
     let api = Api::of(key, version)?;

@@ -25,8 +25,11 @@ enum Has {
     Maybe,
 }
 
-/// The commands that there are: number, name, lengths that extras may have, key, value, whether it is quiet.
-const COMMANDS: &[(u8, &str, &[u8], Has, Has, bool)] = &[
+/// A command: number, name, lengths that extras may have, key, value, whether it is quiet.
+type Known = (u8, &'static str, &'static [u8], Has, Has, bool);
+
+/// The commands that there are.
+const COMMANDS: &[Known] = &[
     (0x00, "get", &[0], Has::Yes, Has::No, false),
     (0x01, "set", &[8], Has::Yes, Has::Maybe, false),
     (0x02, "add", &[8], Has::Yes, Has::Maybe, false),

@@ -108,7 +108,7 @@ impl Mysql {
             // MariaDB's own stand where others have zeros, and so for its clients alone.
             self.caches_metadata = u32::from_le_bytes([*a, *b, *c, *d]) & caps::CACHE_METADATA != 0;
         }
-        self.namespace = database(packet.body, flags).map(|name| CompactString::from_utf8_lossy(name));
+        self.namespace = database(packet.body, flags).map(CompactString::from_utf8_lossy);
         self.is_compressed = agreed & (caps::COMPRESS | caps::ZSTD) != 0;
         Some(())
     }
@@ -157,7 +157,7 @@ impl Mysql {
         let operation = Some(CompactString::const_new(operation));
         let statement = Statement { summary: operation.clone(), operation, ..Statement::default() };
         let execute = self.open_execute(self.began, Some(Arc::new(statement)), None, out);
-        let name = name.map(|name| CompactString::from_utf8_lossy(name));
+        let name = name.map(CompactString::from_utf8_lossy);
         self.ask(Asked::Database(name), execute, 0, at_ns, out);
     }
 

@@ -108,7 +108,7 @@ impl Postgres {
                 }
                 // Without one it is called as the user.
                 let name = database.or(user.filter(|_| !message.is_cut()));
-                self.namespace = name.map(|name| CompactString::from_utf8_lossy(name));
+                self.namespace = name.map(CompactString::from_utf8_lossy);
                 self.open.push(Item::Startup);
             }
             _ => self.interest = Interest::Nothing,

@@ -503,11 +503,11 @@ impl Reader {
         if self.verb.is_none() {
             return self.first_word(upper);
         }
-        if self.object.is_none() && self.tokens <= 12 && matches!(self.verb, Some("CREATE" | "ALTER" | "DROP")) {
-            if let Some(object) = upper.among(OBJECTS) {
-                self.on_object(object);
-                return true;
-            }
+        let is_object_next =
+            self.object.is_none() && self.tokens <= 12 && matches!(self.verb, Some("CREATE" | "ALTER" | "DROP"));
+        if is_object_next && let Some(object) = upper.among(OBJECTS) {
+            self.on_object(object);
+            return true;
         }
         match word {
             b"SELECT" => self.on_query("SELECT"),

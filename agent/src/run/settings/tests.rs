@@ -45,12 +45,15 @@ fn given(config: &Config) -> Option<String> {
         store,
         duration,
         shutdown_timeout,
+        of_shown_resource,
+        limits,
     } = Settings::of(config).ok()?;
     let ProcessConfig { selector, env, command_line, host, cluster, pod_attributes, .. } = processes;
     let processes = (disabled_harvesters, selector, env, command_line, host, cluster, pod_attributes);
     let sampling = (sampler, has_several_samplers, health_checks, tail);
     let stages = (capture, propagation, sampling, telemetry, naming, processes);
-    let text = format!("{stages:?} {:?}", (export, metadata, process_interval, store, duration, shutdown_timeout));
+    let rest = (export, metadata, process_interval, store, duration, shutdown_timeout, of_shown_resource, limits);
+    let text = format!("{stages:?} {rest:?}");
     // Hash sets are shown in another order each time.
     let mut words: Vec<&str> = text.split([',', '{', '}', '[', ']', '(', ')']).map(str::trim).collect();
     words.sort_unstable();

@@ -28,6 +28,7 @@ fn config(common: Features) -> Config {
         span_names: 2,
         leaves_spans: false,
         watched_clients: vec![Network::Private],
+        ..Metrics::default()
     };
     Config { metrics, ..Config::default() }
 }

@@ -199,7 +199,7 @@ fn card(text: &[u8]) -> Option<usize> {
             }
         })
         .sum();
-    (sum % 10 == 0).then_some(end)
+    sum.is_multiple_of(10).then_some(end)
 }
 
 /// `+` or `00`, then the country's code and the number.
