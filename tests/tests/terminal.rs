@@ -100,7 +100,7 @@ fn smoke_says_whether_a_service_works() {
     let agent = Setup::pid(shop.pid()).args(["--print", "off"]).start();
     let url = format!("http://127.0.0.1:{}", agent.listen());
     let smoke = |service: &str, more: &[&str]| {
-        run(&[&["smoke", "--agent", &url, "--service", service, "--for", "2s"], more].concat())
+        run(&[&["smoke", "--agent", &url, "--service", service, "--for", "2s"][..], more].concat())
     };
     // What was before does not count.
     (0..5).for_each(|_| ask(port, "/fail"));
