@@ -248,13 +248,12 @@ pub struct TlsStream {
     pub carrier: u64,
     /// The connection that may carry it; of Go, the inode of the socket that does.
     pub candidate: u64,
-    /// Of Go: that socket's address.
-    pub sk: u64,
     /// How often that was observed in a row.
     pub observed: u32,
     /// See the constants of `handlers::tls`.
     pub traits: u32,
-    /// Where the bytes of the last write lie in the process, and how many there are.
+    /// Where the bytes of the last write lie in the process, and how many there are. Of Go, whose writes are not repeated, the first is the address of
+    /// the socket that carries it: where one is made on the stack there is no room for more.
     pub written_at: u64,
     pub written_len: u64,
     /// The first of these bytes, and those where the next TLS record begins.

@@ -223,6 +223,17 @@ impl Connections {
                 other.info.is_paired = true;
             }
         }
+        // It was said before that it carries this stream: by who finds sockets without having met them.
+        if !info.tls
+            && let Some(stream) = self.carriers.get(&open.id)
+            && let Some(stream) = self.by_id.get_mut(stream)
+            && stream.info.remote == Endpoint::Unknown
+        {
+            let is_beginning = info.origin.is_beginning && stream.info.origin.is_beginning;
+            let origin = Origin { is_beginning, sequence: None };
+            stream.info = ConnectionInfo { id: stream.info.id, tls: true, origin, ..info };
+            return;
+        }
         let inode = match open.ends {
             Ends::Unix { inode, .. } => Some(inode),
             Ends::Tcp { .. } | Ends::Unknown => None,

@@ -81,7 +81,8 @@ fn follows(object: u64) -> Option<()> {
             stream.plaintext = tls::plaintext(tgid_of(thread_id));
             stream.carrier = 0;
         }
-        (stream.candidate, stream.sk) = (socket.inode, socket.sk);
+        (stream.candidate, stream.written_at) = (socket.inode, socket.sk);
+        stream.traits |= tls::OF_GO;
     }
     // Of one that is older, and over which nothing was seen to move yet, it becomes known later.
     if stream.carrier == 0

@@ -9,7 +9,7 @@ use super::{
     frames, scratch,
     socket_io::{self, FOLLOW, NOTHING},
     sockets::Socket,
-    tls::announce,
+    tls::{OF_GO, announce},
     work,
 };
 use crate::{
@@ -145,7 +145,8 @@ fn met(stream: &mut TlsStream, thread: u64, direction: u32, len: u32) -> Option<
     stream.plaintext.tgid = tgid_of(thread);
     let is_announced = announce(stream).is_some();
     let side = (direction & 1) as usize;
-    let (carrier, sk) = (stream.carrier, stream.sk);
+    let carrier = stream.carrier;
+    let sk = if stream.traits & OF_GO != 0 { stream.written_at } else { 0 };
     let plaintext = &mut stream.plaintext;
     let position = plaintext.position[side];
     let other_position = plaintext.position[1 - side];

@@ -63,6 +63,8 @@ const SHAKES: u32 = 1 << 7;
 const CORKED: u32 = 1 << 9;
 /// A socket may have been tried within such a call.
 const MAY_HAVE_TRIED: u32 = 1 << 8;
+/// It is one of Go's: [`TlsStream::written_at`] is the address of its socket.
+pub(super) const OF_GO: u32 = 1 << 10;
 
 /// A thread that has done nothing yet.
 pub(super) const NOTHING_DONE: TlsThread = TlsThread {
@@ -608,7 +610,6 @@ pub(super) fn fresh_stream(key: &TlsKey, traits: u32) -> Option<*mut TlsStream> 
         plaintext: plaintext(key.tgid as u32),
         carrier: 0,
         candidate: 0,
-        sk: 0,
         observed: 0,
         traits,
         written_at: 0,

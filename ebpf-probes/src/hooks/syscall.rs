@@ -50,7 +50,6 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
 
 /// Called by `sys_exit` and by itself, once for each message; never attached.
 #[btf_tracepoint(function = "sys_exit")]
-#[inline(always)]
 fn sys_exit_many(ctx: BtfTracePointContext) -> i32 {
     many(&ctx);
     0

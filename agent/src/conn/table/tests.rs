@@ -214,6 +214,19 @@ fn tls_within_tls_has_the_ends_of_the_connection_that_carries_both() {
 }
 
 #[test]
+fn a_carrier_that_is_met_behind_its_stream_gives_it_its_ends() {
+    let stream = ConnectionId(PLAINTEXT | 5);
+    let mut connections = Connections::new(Limits::default(), 0);
+    open_as(&mut connections, 1, stream, MetAt::Unknown);
+    connections.on_bind(&Bind { stream, carrier: Carrier::Connection(CONN), at_ns: 1 });
+    assert_eq!(connections.by_id[&stream].info.remote, Endpoint::Unknown);
+    open_as(&mut connections, 1, CONN, MetAt::Unknown);
+    let info = &connections.by_id[&stream].info;
+    assert!(info.id == stream && info.tls && info.remote != Endpoint::Unknown);
+    assert!(!connections.by_id.contains_key(&CONN));
+}
+
+#[test]
 fn a_time_that_nobody_watched_is_no_quiet_time() {
     const SECOND: u64 = 1_000_000_000;
     assert_eq!(told(&mut Connections::new(Limits::default(), 0), SECOND), 1, "nothing moved for a second");
