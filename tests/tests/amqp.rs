@@ -122,7 +122,7 @@ fn clients_of_two_languages_and_what_they_count(backend: Backend) {
         let refused = of("nowhere:python", "send");
         assert_eq!(refused.len(), 1, "{what}");
         assert_attributes(refused[0], &json!({"error.type": "404"}));
-        let nacked: Vec<_> = delivered.iter().filter(|span| span.attributes.get("error.type").is_some()).collect();
+        let nacked: Vec<_> = delivered.iter().filter(|span| span.attributes.contains_key("error.type")).collect();
         assert_eq!(nacked.len(), 1, "{what}");
         assert_attributes(nacked[0], &json!({"error.type": "nack", "messaging.operation.name": "deliver"}));
         let carrying: Vec<_> = sends.iter().filter(|span| span.trace_id == TRACE).collect();

@@ -142,7 +142,7 @@ fn what_their_documentation_shows_does_what_it_says() {
         for (key, expected) in *values {
             let expected: serde_json::Value = serde_json::from_str(expected).unwrap();
             let found = at(&json, key).unwrap_or(&serde_json::Value::Null);
-            let is_same = *found == expected || found.as_str().is_some_and(|text| text == expected.to_string());
+            let is_same = *found == expected || found.as_str() == Some(expected.to_string().as_str());
             assert!(is_same, "{name}: {key} is {found}");
         }
         let warnings: Vec<String> = loaded.warnings.iter().map(Problem::to_string).collect();

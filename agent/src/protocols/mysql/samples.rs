@@ -103,7 +103,7 @@ pub(in crate::protocols) fn samples() -> Vec<Sample> {
                 (CLIENT, prepare("SELECT id FROM orders WHERE id = ?")),
                 (SERVER, prepared(1)),
                 (CLIENT, execute(1)),
-                (SERVER, result(1, &[&"\0\0x"], 0)),
+                (SERVER, result(1, &["\0\0x"], 0)),
                 (CLIENT, prepare("SELECT nothing FROM stock")),
                 (SERVER, error(1, 1054)),
                 (CLIENT, [packet(0, &[0x19, 1, 0, 0, 0]), query("INSERT INTO stock VALUES (1)")].concat()),

@@ -89,7 +89,7 @@ fn results_with_and_without_an_eof_behind_columns() {
     for (caps, result) in [(CAPS, older_result(&["a", "b"])), (CAPS | caps::DEPRECATE_EOF, result(1, &["a", "b"], 0))] {
         let mut it = Conversation::new(caps);
         it.ask(&[query("SELECT a FROM t")]);
-        it.answer(&[result.clone()]);
+        it.answer(std::slice::from_ref(&result));
         it.ask(&[query("COMMIT")]);
         it.answer(&[ok(1, 0)]);
         assert_eq!(it.end(), ["SELECT t 2 rows @shop", "COMMIT @shop"]);
@@ -98,7 +98,7 @@ fn results_with_and_without_an_eof_behind_columns() {
         it.session.begin_in_use(false);
         for _ in 0..2 {
             it.ask(&[query("SELECT a FROM t")]);
-            it.answer(&[result.clone()]);
+            it.answer(std::slice::from_ref(&result));
         }
         it.ask(&[execute(1)]);
         it.answer(&[result]);
