@@ -25,7 +25,6 @@ fn span(port: u16, more: (&str, Value)) -> ReceivedSpan {
         span_id: text(),
         parent_span_id: text(),
         flags: 0,
-        links: Vec::new(),
         trace_state: text(),
         name: "GET".to_owned(),
         kind: "SERVER",
