@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tests::{
     agent::{Backend, Setup, Watch},
     need, on_both_backends,
+    own_tls::certificate,
     program::{Program, folder, free_port},
     receiver::{ReceivedSpan, Receiver},
     seen::{Seen, assert_attributes},
@@ -40,9 +41,14 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Self {
+    fn start(with_tls: bool) -> Self {
         let (files, port) = (folder(), free_port());
         let own = files.path().display().to_string();
+        if with_tls {
+            for file in certificate(files.path()) {
+                chown(&file, Some(id("-u")), Some(id("-g"))).unwrap();
+            }
+        }
         chown(files.path(), Some(id("-u")), Some(id("-g"))).unwrap();
         let data = format!("--datadir={own}/data");
         let mut init = Command::new(need::program("mariadb-install-db"));
@@ -64,6 +70,9 @@ impl Server {
             "--innodb-flush-log-at-trx-commit=0",
         ]);
         command.args(["--skip-log-bin", "--log-output=TABLE"]);
+        if with_tls {
+            command.args([&format!("--ssl-cert={own}/cert.pem"), &format!("--ssl-key={own}/key.pem")]);
+        }
         let program = Program::start(&mut command);
         let is_ready = |lines: &[String]| lines.iter().any(|line| line.contains("ready for connections")).then_some(());
         let ready = program.stderr.until(tests::LONG, is_ready);
@@ -145,7 +154,7 @@ fn clients(port: &str) -> [Program; 2] {
 }
 
 fn drivers_of_two_languages_and_what_the_server_counts(backend: Backend) {
-    let server = Server::start();
+    let server = Server::start(false);
     let mut clients = clients(&server.port.to_string());
     clients.iter().for_each(|client| drop(client.says("ready")));
     server.forget();
@@ -218,7 +227,7 @@ fn drivers_of_two_languages_and_what_the_server_counts(backend: Backend) {
 }
 
 fn every_statement_of_a_benchmark_is_counted(backend: Backend) {
-    let server = Server::start();
+    let server = Server::start(false);
     server.forget();
     let client: PathBuf = server.files.path().join("slap-of-a-test");
     fs::copy(need::program("mariadb-slap"), &client).unwrap();
@@ -245,4 +254,22 @@ fn every_statement_of_a_benchmark_is_counted(backend: Backend) {
         assert_eq!(spans.iter().filter(odd).count(), 0, "{}", seen.summary());
     }
     assert_eq!(seen.count("db.client.operation.duration"), all);
+}
+
+fn statements_over_tls(backend: Backend) {
+    let server = Server::start(true);
+    let watch = Watch::tls(backend, &[server.program.pid()]);
+    let mut command = Command::new(need::program("mariadb"));
+    command.args(["--no-defaults", "-h127.0.0.1", &format!("-P{}", server.port), "-ushop", "-ps3cr3t-0", "--ssl"]);
+    let said = done(command.args(["-N", "-B", "shop", "-e", "SELECT 's3cr3t', 5"]));
+    assert_eq!(said.lines().count(), 1);
+    let is_it = |span: &ReceivedSpan| span.attributes.get("db.query.text").is_some_and(|text| text == "SELECT ?, ?");
+    let seen = watch.stop_when(|state| state.spans.iter().any(is_it));
+    let span = seen.spans.iter().find(|span| is_it(span)).unwrap();
+    assert_eq!((span.kind, &*span.name), ("SERVER", "SELECT"));
+    assert_attributes(
+        span,
+        &json!({"db.namespace": "shop", "db.response.returned_rows": 1, "network.peer.address": "127.0.0.1"}),
+    );
+    assert!(!format!("{:?}", seen.spans).contains("s3cr3t"), "{}", seen.summary());
 }

@@ -30,6 +30,8 @@ pub(in crate::protocols) fn recognise(head: &[u8]) -> Recognition {
         0 => command(first, body, len, is_whole, behind),
         1 | 2 if is_login(body, len, is_whole, behind) != Recognition::No => is_login(body, len, is_whole, behind),
         1 => answer(first, body, is_whole, behind),
+        // To who has said who it is.
+        2..=6 if behind.is_empty() => welcome(first, body, is_whole, behind),
         _ => Recognition::No,
     }
 }
@@ -158,6 +160,23 @@ fn statement(text: &[u8], is_whole: bool) -> Recognition {
         Some(_) => Recognition::Maybe,
         None if !is_whole && behind.is_empty() && word.len() < 20 => Recognition::Maybe,
         None => Recognition::No,
+    }
+}
+
+/// What follows a client's first packet: it may come in, or not, or is asked for more.
+fn welcome(first: u8, body: &[u8], is_whole: bool, behind: &[u8]) -> Recognition {
+    match first {
+        0x00 | 0xff => answer(first, body, is_whole, behind),
+        0xfe => match text(body.get(1..).unwrap_or_default()) {
+            Some((plugin, _))
+                if plugin.len() > 4 && plugin.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') =>
+            {
+                Recognition::Response
+            }
+            None if !is_whole => Recognition::Maybe,
+            _ => Recognition::No,
+        },
+        _ => Recognition::No,
     }
 }
 

@@ -219,7 +219,14 @@ fn what_is_recognised() {
             assert!(matches!(part, Recognition::Maybe | Recognition::Request), "{len} of {}", request.escape_ascii());
         }
     }
-    for response in [ok(1, 0), error(1, 1146), result(1, &["a"], 0), prepared(1)] {
+    for response in [
+        ok(3, 0),
+        packet(3, b"\xfemysql_native_password\0xxxx"),
+        ok(1, 0),
+        error(1, 1146),
+        result(1, &["a"], 0),
+        prepared(1),
+    ] {
         assert_eq!(recognise(&response), Recognition::Response, "{}", response.escape_ascii());
     }
     for other in [
