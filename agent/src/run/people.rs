@@ -207,7 +207,7 @@ mod tests {
             target: if side == Side::Client { "127.0.0.1:90".into() } else { "".into() },
             group: "http",
         };
-        (key, Red { count, errors, ..Red::default() })
+        (key, Red::of_counts(count, errors, 0.0, &[]))
     }
 
     #[test]
