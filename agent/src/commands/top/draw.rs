@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     api::answers::{Rates, ServiceDetail, Services, SpanSummary, Trace},
-    terminal::{Colour, Paint, cut, duration, fit, harmless, short_ms},
+    terminal::{Colour, Paint, cut, duration, fit, harmless, short_ms, width},
 };
 
 /// Columns of the figures: rate, share of errors, two durations.
@@ -25,6 +25,7 @@ pub(super) fn lines(state: &State, columns: usize, rows: usize, paint: Paint) ->
         Some(Data::Trace(trace)) => one_trace(state, trace, columns, room, paint),
     };
     body.truncate(room);
+    body.iter_mut().for_each(|line| *line = clipped(line, columns));
     let mut all = Vec::with_capacity(rows);
     let mut head = String::new();
     paint.add(Colour::Bold, &cut(&format!("beyla-rs top  {title}"), columns), &mut head);
@@ -47,6 +48,27 @@ pub(super) fn lines(state: &State, columns: usize, rows: usize, paint: Paint) ->
     all.push(keys);
     all.truncate(rows);
     all
+}
+
+/// A line as far as it fits: colours take no room, and end with it.
+fn clipped(line: &str, columns: usize) -> String {
+    let mut out = String::with_capacity(line.len());
+    let (mut taken, mut in_colour, mut has_colour) = (0, false, false);
+    for c in line.chars() {
+        if in_colour || c == '\x1b' {
+            has_colour = true;
+            in_colour = c != 'm';
+            out.push(c);
+            continue;
+        }
+        taken += width(c.encode_utf8(&mut [0; 4]));
+        if taken > columns {
+            out.push_str(if has_colour { "\x1b[0m" } else { "" });
+            return out;
+        }
+        out.push(c);
+    }
+    out
 }
 
 const fn keys_of(view: &View) -> &'static str {
@@ -233,7 +255,6 @@ mod tests {
     use crate::{
         api::answers::{NodeKind, NodeName, OverTime, Peer, Route, Service},
         commands::top::{tty::Key, view::Next},
-        terminal::width,
     };
 
     fn rates(rate: f64, errors: u64) -> Rates {
@@ -311,6 +332,13 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_is_clipped_and_its_colour_with_it() {
+        assert_eq!(clipped("\x1b[31mred\x1b[0m and more", 5), "\x1b[31mred\x1b[0m a\x1b[0m");
+        assert_eq!(clipped("\x1b[31mred\x1b[0m", 3), "\x1b[31mred\x1b[0m");
+        assert_eq!(clipped("日本", 3), "日");
+    }
+
+    #[test]
     fn enter_leads_to_routes_to_requests_to_a_trace_and_escape_back() {
         let mut state = state();
         press(&mut state, Key::Char('e'));
@@ -353,7 +381,7 @@ mod tests {
         let span = waterfall::tests::span("a", None, "back", "SERVER", 0.0, 12.5);
         state.take(Ok(Data::Requests(vec![span.summary.clone()])));
         let lines = drawn(&state, 80, 24);
-        assert!(lines[3].starts_with(">    12.500ms 500    SERVER back"), "{}", lines[3]);
+        assert!(lines[3].starts_with(">   12.500ms 500    SERVER back"), "{}", lines[3]);
         assert_eq!(press(&mut state, Key::Char('f')), Next::Ask);
         press(&mut state, Key::Enter);
         assert!(matches!(state.view(), View::Trace { id } if *id == span.summary.trace_id));
