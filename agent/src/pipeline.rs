@@ -573,7 +573,7 @@ impl Worker {
         self.capture.settle_losses(false);
         if let Some(level) = self.guard.as_mut().and_then(Guard::look) {
             self.connections.set_head_max((level > Level::default()).then(|| level.head_max()));
-            self.stages.tracer.set_bound(level.share());
+            self.stages.tracer.sampling.set_bound(level.share());
         }
         self.publish();
         self.discovery.do_housekeeping();

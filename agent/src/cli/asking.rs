@@ -46,6 +46,7 @@ impl Question {
 
 /// Whether a service works: requests of a while held against limits.
 #[derive(Args, Clone, Debug)]
+#[group(id = "smoke_arguments")]
 pub struct Smoke {
     /// The service (service.name)
     #[arg(long, value_name = "NAME")]
@@ -69,6 +70,7 @@ pub struct Smoke {
 
 /// Which traces are shown.
 #[derive(Args, Clone, Debug, Default)]
+#[group(id = "trace_arguments")]
 pub struct Trace {
     /// One trace, by its id: 32 hexadecimal digits
     #[arg(value_name = "ID", conflicts_with_all = ["service", "name", "slow", "errors", "follow", "attribute"])]

@@ -191,7 +191,7 @@ fn what_another_protocol_carries_never_becomes_a_request() {
         // The payload is a response, or the client waits before it sends it.
         let mut wire = Wire::new(met);
         for _ in 0..20 {
-            wire.receives("set k 0 0 44\r\n").receives(OK).sends("STORED\r\n").receives("get k\r\n").sends(OK);
+            wire.receives("keep k 44\r\n").receives(OK).sends("KEPT\r\n").receives("show k\r\n").sends(OK);
             wire.receives("DATA\r\n").sends("354 go on\r\n").receives(GET).sends("250 taken\r\n");
         }
         assert_eq!((wire.closes().told().len(), wire.anomalies()), (0, 0), "{met:?}");

@@ -231,7 +231,7 @@ pub(crate) struct Met {
 #[derive(Debug)]
 pub(crate) struct Tracer {
     ids: Ids,
-    sampling: HeadSampling,
+    pub(crate) sampling: HeadSampling,
     /// What processes describe by themselves.
     pub sdks: Sdks,
     /// By the slot of their key: as many as were ever open at a time.
@@ -288,11 +288,6 @@ impl Tracer {
     /// Takes up another sampler. `has_several`: services have samplers of their own.
     pub(crate) fn set_sampler(&mut self, sampler: Sampler, has_several: bool) {
         self.sampling.set(sampler, has_several);
-    }
-
-    /// Of what samplers keep, this share is kept from now on.
-    pub(crate) fn set_bound(&mut self, share: f64) {
-        self.sampling.set_bound(share);
     }
 
     /// Requests that are open.

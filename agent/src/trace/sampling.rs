@@ -148,7 +148,7 @@ impl HeadSampling {
     }
 
     /// Of what samplers keep, this share is kept from now on. What was decided about traces before holds.
-    pub(super) fn set_bound(&mut self, share: f64) {
+    pub(crate) fn set_bound(&mut self, share: f64) {
         self.bound = if share >= 1.0 { Threshold::ALWAYS } else { Threshold::of_share(share) };
     }
 

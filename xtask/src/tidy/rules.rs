@@ -61,7 +61,7 @@ pub(super) const LAYERS: &[Layer] = &[
     // Who asks: the query API and the web page.
     layer("api", &["model", "telemetry", "store", "export"]),
     // What connections are told, and what becomes of it.
-    layer("recording", &["model", "capture", "conn", "telemetry", "trace"]),
+    layer("recording", &["model", "capture", "conn", "telemetry", "trace", "export", "store"]),
     layer("pipeline", ALL_STAGES),
     layer("cli", &["config"]),
     // Commands that ask what was seen.
@@ -134,8 +134,16 @@ const ALL_STAGES: &[&str] = &[
 ];
 
 /// Folders of protocols that build on another: the first may import the second.
-pub(super) const PROTOCOL_IMPORTS: &[(&str, &str)] =
-    &[("http", "grpc"), ("http1", "http"), ("http1", "grpc"), ("http2", "http"), ("http2", "grpc")];
+pub(super) const PROTOCOL_IMPORTS: &[(&str, &str)] = &[
+    ("http", "grpc"),
+    ("http1", "http"),
+    ("http1", "grpc"),
+    ("http2", "http"),
+    ("http2", "grpc"),
+    ("fastcgi", "http"),
+    ("mysql", "sql"),
+    ("postgresql", "sql"),
+];
 
 /// A module and what of the outside it must not name: protocols read bytes and nothing else.
 pub(super) const FORBIDDEN: &[(&str, &[&str])] = &[

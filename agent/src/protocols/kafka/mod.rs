@@ -33,6 +33,8 @@ pub(super) const CAPTURE: Capture =
 
 /// Longest request or response: what brokers take at most is 100 MB, unless it is set otherwise.
 const LENGTH_MAX: u32 = 1 << 28;
+/// The same of requests that carry no records.
+const OTHERS_MAX: u32 = 1 << 23;
 /// Bytes of a request without anything of its own.
 const HEAD: u32 = 10;
 
@@ -69,6 +71,9 @@ fn request(head: &[u8]) -> Recognition {
     };
     let Some(api) = Api::of(key, version) else { return Recognition::No };
     if head.get(8).is_some_and(|byte| byte & 0x80 != 0) {
+        return Recognition::No;
+    }
+    if length > OTHERS_MAX && key != api::PRODUCE {
         return Recognition::No;
     }
     let Some(client) = bytes(12) else { return Recognition::Maybe };

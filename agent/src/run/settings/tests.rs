@@ -147,7 +147,12 @@ fn with(path: &str, value: &Value) -> Value {
     let mut place = &mut tree;
     for segment in path.split('.') {
         place = match segment.parse::<usize>() {
-            Ok(index) => &mut place[index],
+            Ok(index) => {
+                if place.is_null() {
+                    *place = json!([null]);
+                }
+                &mut place[index]
+            }
             Err(_) => &mut place[segment],
         };
     }

@@ -117,14 +117,14 @@ impl<R: Fn(u64, &mut [u8]) -> Option<()>> Table<R> {
         let mut list = Window::new(&self.read, self.len);
         let mut addresses = addresses.iter().peekable();
         for at in 0..self.count {
-            let Some(&&next) = addresses.peek() else { break };
             let (Some((start, _)), Some((end, _))) = (self.entry(&mut list, at), self.entry(&mut list, at + 1)) else {
                 break;
             };
-            if next < end {
-                if next >= start {
-                    found.push(Function { start, size: end.saturating_sub(start) });
-                }
+            // In none.
+            while addresses.next_if(|address| **address < start).is_some() {}
+            let Some(&&next) = addresses.peek() else { break };
+            if next < end && next >= start {
+                found.push(Function { start, size: end.saturating_sub(start) });
                 while addresses.next_if(|address| **address < end).is_some() {}
             }
         }
