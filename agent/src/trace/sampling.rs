@@ -124,7 +124,7 @@ fn followed(remote: Option<&TraceParent>) -> Option<&TraceParent> {
 
 /// Samplers at work: rates, and what was decided.
 #[derive(Debug)]
-pub(super) struct HeadSampling {
+pub(crate) struct HeadSampling {
     sampler: Sampler,
     /// Services have samplers of their own: what is decided where a trace begins holds for the others too.
     has_several: bool,
