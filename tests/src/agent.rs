@@ -46,13 +46,15 @@ impl Backend {
 /// Makes a test per backend of each of these functions.
 #[macro_export]
 macro_rules! on_both_backends {
-    ($($test:ident),+ $(,)?) => {$(
+    ($($(#[$attribute:meta])* $test:ident),+ $(,)?) => {$(
         mod $test {
             #[test]
+            $(#[$attribute])*
             fn sock() {
                 super::$test($crate::agent::Backend::Sock);
             }
             #[test]
+            $(#[$attribute])*
             fn syscall() {
                 super::$test($crate::agent::Backend::Syscall);
             }

@@ -408,7 +408,8 @@ fn no_random_head_is_taken_for_what_is_asked() {
         }
         // Two or three bytes may be a whole message, a ping of MQTT such as; an answer proves it.
         let head = &head[..4 + random.below(head.len() - 3)];
-        for entry in REGISTRY {
+        // What may be HEADERS of HTTP/2 in its midst is held to more than their beginning (`http2/proof.rs`).
+        for entry in REGISTRY.iter().filter(|entry| entry.name != "http2") {
             let taken = (entry.recognise)(head);
             let is_certain = matches!(taken, Recognition::Request | Recognition::Greeting);
             assert!(!is_certain, "{} takes {} for its own", entry.name, head.escape_ascii());

@@ -318,40 +318,47 @@ impl Series {
     fn take_one(&mut self, metric: &Metric, slot: u64) {
         let Some((group, side)) = family(metric.name) else { return };
         let whose = foldhash_of(&(std::sync::Arc::as_ptr(&metric.resource).addr(), metric.name));
-        let mut each = |attributes: &[Attribute], start_unix_ns, count, sum: f64, buckets: Box<[u32; BUCKETS]>| {
-            let point = point_hash(whose, attributes);
-            let round = self.round;
-            let before = self.before.get(&point).filter(|before| before.start_unix_ns == start_unix_ns);
-            let begins_anew = before.is_none_or(|before| before.count > count);
-            let more = if begins_anew { count } else { count - before.map_or(0, |before| before.count) };
-            if more > 0 {
-                let (old_sum, old) = match before.filter(|_| !begins_anew) {
-                    Some(before) => (before.sum, Some(&before.buckets)),
-                    None => (0.0, None),
-                };
-                let is_error = attributes.iter().any(|attribute| attribute.key == "error.type");
-                // Native histograms begin anew now and then.
-                let is_less = old.is_some_and(|old| buckets.iter().zip(old.iter()).any(|(new, old)| new < old));
-                let old = old.filter(|_| !is_less);
-                let key = key_of(metric, group, side, attributes);
-                if self.all.len() < SERIES_MAX || self.all.contains_key(&key) {
-                    let red = self.all.entry(key).or_default().at(slot, &mut self.bytes);
-                    red.count += more;
-                    red.errors += if is_error { more } else { 0 };
-                    red.sum_s += (sum - old_sum).max(0.0);
-                    for (index, (own, new)) in red.buckets.iter_mut().zip(buckets.iter()).enumerate() {
-                        *own += new - old.and_then(|old| old.get(index)).copied().unwrap_or(0).min(*new);
+        let mut each =
+            |attributes: &[Attribute], start_unix_ns, count, sum: f64, [before_them, buckets]: [Counts; 2]| {
+                let point = point_hash(whose, attributes);
+                let round = self.round;
+                let before = self.before.get(&point).filter(|before| before.start_unix_ns == start_unix_ns);
+                let begins_anew = before.is_none_or(|before| before.count > count);
+                let more = if begins_anew { count } else { count - before.map_or(0, |before| before.count) };
+                if more > 0 {
+                    let (old_sum, old) = match before.filter(|_| !begins_anew) {
+                        Some(before) => (before.sum, Some(&before.buckets)),
+                        None => (0.0, None),
+                    };
+                    let is_error = attributes.iter().any(|attribute| attribute.key == "error.type");
+                    // Native histograms begin anew now and then.
+                    let is_less = old.is_some_and(|old| buckets.iter().zip(old.iter()).any(|(new, old)| new < old));
+                    let old = if is_less { Some(&before_them) } else { old };
+                    let key = key_of(metric, group, side, attributes);
+                    if self.all.len() < SERIES_MAX || self.all.contains_key(&key) {
+                        let red = self.all.entry(key).or_default().at(slot, &mut self.bytes);
+                        red.count += more;
+                        red.errors += if is_error { more } else { 0 };
+                        red.sum_s += (sum - old_sum).max(0.0);
+                        for (index, (own, new)) in red.buckets.iter_mut().zip(buckets.iter()).enumerate() {
+                            *own += new - old.and_then(|old| old.get(index)).copied().unwrap_or(0).min(*new);
+                        }
                     }
                 }
-            }
-            self.before.insert(point, Before { count, sum, start_unix_ns, buckets, seen: round });
-        };
+                self.before.insert(point, Before { count, sum, start_unix_ns, buckets, seen: round });
+            };
         match &metric.points {
             Points::Histogram(points) => {
                 for point in points {
                     let buckets = match &point.native {
-                        Some(native) => exponential(native.schema, native.zero_count, native.offset, &native.buckets),
-                        None => explicit(&point.bounds, &point.buckets),
+                        Some(native) => {
+                            let mut all = exponential(native.schema, native.zero_count, native.offset, &native.buckets);
+                            // They are kept from when somebody has asked for them: what was before is known less exactly.
+                            let before = explicit(&point.bounds, &native.before);
+                            all.iter_mut().zip(before.iter()).for_each(|(own, more)| *own += more);
+                            [before, all]
+                        }
+                        None => [none(), explicit(&point.bounds, &point.buckets)],
                     };
                     each(&point.attributes, point.start_unix_ns, point.count, point.sum, buckets);
                 }
@@ -359,7 +366,7 @@ impl Series {
             Points::ExponentialHistogram(points) => {
                 for point in points {
                     let buckets = exponential(point.scale, point.zero_count, point.offset, &point.buckets);
-                    each(&point.attributes, point.start_unix_ns, point.count, point.sum, buckets);
+                    each(&point.attributes, point.start_unix_ns, point.count, point.sum, [none(), buckets]);
                 }
             }
             Points::Counter(_) | Points::UpDownCounter(_) | Points::Gauge(_) => {}
@@ -521,6 +528,13 @@ fn exponential(scale: i32, zero: u64, offset: i32, counts: &[u64]) -> Box<[u32; 
 }
 
 /// Buckets with given bounds as ours: what is in one is spread evenly over those of ours that it covers.
+/// Durations by bucket.
+type Counts = Box<[u32; BUCKETS]>;
+
+fn none() -> Counts {
+    Box::new([0; BUCKETS])
+}
+
 fn explicit(bounds: &[f64], counts: &[u64]) -> Box<[u32; BUCKETS]> {
     let mut buckets = Box::new([0; BUCKETS]);
     let index = |bound: f64| (bound.log2() * f64::from(PER_OCTAVE)).ceil() as i32 + ZERO - 1;

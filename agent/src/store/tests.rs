@@ -9,7 +9,7 @@ use crate::{
     export::testing,
     model::{
         ids::ProcessId,
-        metric::{Bounds, HistogramPoint, Points},
+        metric::{Bounds, HistogramPoint, NativeHistogram, Points},
         net::Endpoint,
         span::{Attribute, Kind, Link, Resource, Status, Value},
         trace_context::{SpanId, TraceId},
@@ -269,6 +269,38 @@ fn what_takes_longer_than_nearly_all_is_kept_longer() {
     });
     let slow = spans.blocks().slowest(&Filter::default(), 1);
     assert_eq!(slow[0].duration_ns(), 900_000_000);
+}
+
+#[test]
+fn what_was_before_native_buckets_were_kept_has_its_durations() {
+    let mut series = Series::new(1 << 20);
+    let resource = testing::span(1).resource;
+    let mut of = metric(&resource, "http.server.request.duration", &[], [5, 1, 0]);
+    let Points::Histogram(points) = &mut of.points else { panic!() };
+    let native = |before: &[u64], buckets: &[u64]| {
+        let buckets = buckets.to_vec();
+        let count = buckets.iter().sum();
+        let before = before.to_vec();
+        Some(Box::new(NativeHistogram {
+            start_unix_ns: 1,
+            count,
+            sum: 0.0,
+            schema: 0,
+            zero_count: 0,
+            offset: -7,
+            buckets,
+            before,
+        }))
+    };
+    points[0].native = native(&[5, 0, 0], &[1]);
+    series.take(std::slice::from_ref(&of), 1_000_000_000);
+    let all = |series: &Series| series.sums(series.last(Duration::from_secs(60)), |_| true)[0].1.clone();
+    assert_eq!(all(&series).buckets().iter().map(|(_, count)| count).sum::<u32>(), 6);
+    // They begin anew: what was told is not told again.
+    let Points::Histogram(points) = &mut of.points else { panic!() };
+    (points[0].count, points[0].native) = (7, native(&[6, 0, 0], &[0, 1]));
+    series.take(&[of], 2_000_000_000);
+    assert_eq!(all(&series).buckets().iter().map(|(_, count)| count).sum::<u32>(), 7);
 }
 
 fn metric(

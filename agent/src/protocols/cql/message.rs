@@ -370,12 +370,21 @@ fn is_startup(mut parts: Parts<'_>, len: usize) -> Option<bool> {
     Some(!key.is_empty() && key.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_'))
 }
 
+/// Longer ones prove nothing.
+const STATEMENT_MAX: usize = 1 << 24;
+
+/// Whether it may be UTF-8 that is cut.
+fn is_utf8(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true)
+}
+
 fn is_statement(mut parts: Parts<'_>, len: usize) -> Option<bool> {
     let text = usize::try_from(parts.int()?).unwrap_or(usize::MAX);
-    if !(3..=len.saturating_sub(4)).contains(&text) {
+    if !(3..=len.saturating_sub(4)).contains(&text) || text > STATEMENT_MAX {
         return Some(false);
     }
     let begins = parts.0.first().copied()?;
     let is_text = parts.0.iter().take(text.min(64)).all(|byte| *byte >= b' ' || matches!(byte, b'\t' | b'\r' | b'\n'));
+    let is_text = is_text && is_utf8(parts.0.get(..text.min(parts.0.len()))?);
     Some(is_text && (begins.is_ascii_alphabetic() || matches!(begins, b' ' | b'\t' | b'\r' | b'\n' | b'-' | b'/')))
 }

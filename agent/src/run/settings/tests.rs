@@ -6,6 +6,11 @@ use super::*;
 
 const EXCLUDED: &str = "config::validate warns of it: what it would set is not watched";
 
+/// Rules become a function, which nothing shows: `config`'s and `protocols`' tests ask it.
+const HEADERS: &str = "what is captured of header fields, asked by name";
+/// One alone says nothing: `config`'s tests give all.
+const TOGETHER: &str = "a receiver only where zone, instance and key are given";
+
 /// Keys that are read where this module's functions do not see it, and where that is.
 const READ_ELSEWHERE: &[(&str, &str)] = &[
     ("discovery.exclude_instrument.0.name", EXCLUDED),
@@ -23,6 +28,26 @@ const READ_ELSEWHERE: &[(&str, &str)] = &[
     ("discovery.default_exclude_instrument.0.routes", EXCLUDED),
     ("discovery.default_exclude_instrument.0.sdk", EXCLUDED),
     ("log_level", "run: the log is set up before all else"),
+    ("attributes.http_headers.request", HEADERS),
+    ("attributes.http_headers.response", HEADERS),
+    ("attributes.http_headers.hide", HEADERS),
+    ("attributes.http_headers.force", HEADERS),
+    ("ebpf.payload_extraction.http.enrichment.enabled", HEADERS),
+    ("ebpf.payload_extraction.http.enrichment.policy.default_action.headers", HEADERS),
+    ("ebpf.payload_extraction.http.enrichment.policy.match_order", HEADERS),
+    ("ebpf.payload_extraction.http.enrichment.policy.obfuscation_string", HEADERS),
+    ("ebpf.payload_extraction.http.enrichment.rules.0.action", HEADERS),
+    ("ebpf.payload_extraction.http.enrichment.rules.0.type", HEADERS),
+    ("ebpf.payload_extraction.http.enrichment.rules.0.scope", HEADERS),
+    ("ebpf.payload_extraction.http.enrichment.rules.0.match.patterns", HEADERS),
+    ("ebpf.payload_extraction.http.enrichment.rules.0.match.case_sensitive", HEADERS),
+    ("ebpf.payload_extraction.http.enrichment.rules.0.match.obfuscation_json_paths", HEADERS),
+    ("grafana.otlp.cloud_submit", TOGETHER),
+    ("grafana.otlp.cloud_zone", TOGETHER),
+    ("grafana.otlp.cloud_instance_id", TOGETHER),
+    ("grafana.otlp.cloud_api_key", TOGETHER),
+    ("log_format", "run: the log is set up before all else"),
+    ("log_config", "run: the log is set up before all else"),
     ("target_pids", "run::watch, and the selector"),
 ];
 
