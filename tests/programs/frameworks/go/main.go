@@ -10,7 +10,7 @@ import (
 func main() {
 	answer := func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, r.URL.Path) }
 	http.HandleFunc("GET /users/{user}", answer)
-	http.Handle("/users/me", http.HandlerFunc(answer))
+	http.Handle("GET /users/me", http.HandlerFunc(answer))
 	http.HandleFunc("/users/{user}/files/{path...}", answer)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/orders/{order}/lines/{line}", answer)
