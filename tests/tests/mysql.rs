@@ -14,7 +14,11 @@ use tests::{
     seen::{Seen, assert_attributes},
 };
 
-on_both_backends!(drivers_of_two_languages_and_what_the_server_counts, every_statement_of_a_benchmark_is_counted,);
+on_both_backends!(
+    drivers_of_two_languages_and_what_the_server_counts,
+    every_statement_of_a_benchmark_is_counted,
+    statements_over_tls,
+);
 
 /// How often statements were executed, by their first word.
 type Calls = BTreeMap<String, u64>;
