@@ -14,7 +14,12 @@ use tests::{
 
 use super::orders;
 
-on_both_backends!(a_grpc_service_and_its_client, a_grpc_service_and_its_client_over_tls, connect_grpc_web_and_grpc,);
+on_both_backends!(
+    a_grpc_service_and_its_client,
+    #[ignore = "fails (docs/half-done.md, Go)"]
+    a_grpc_service_and_its_client_over_tls,
+    connect_grpc_web_and_grpc,
+);
 
 fn orders_of_go(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Program {
     Program::start(Command::new(need::made("go").join("orders")).args(arguments))
