@@ -1,6 +1,7 @@
 //! What is captured of connections, as the kernel side knows it: budgets and modes. Which protocol needs what is said by its
 //! entry in the agent's registry.
 
+use crate::limits::WHOLE_MAX;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What is captured of a connection from here on: what user space says of one, once it knows it.
@@ -10,11 +11,19 @@ pub struct Capture {
     /// One of the modes; and in bits 8 and 9, where user space says it, which direction responses take: received, sent.
     pub mode: u32,
     /// Most bytes from the beginning of the pieces of a turn (bytes moved in one direction without any in the other): received,
-    /// sent.
+    /// sent. Up to [`HEAD_MAX`](crate::limits::HEAD_MAX) for the kernel side's programs of every kind; more where a piece can be
+    /// walked, up to [`WHOLE_MAX`](crate::limits::WHOLE_MAX).
     pub head: [u32; 2],
+    /// To how many that grows with what was moved in the other direction, see [`GROWS_BY`](crate::limits::GROWS_BY), in units of
+    /// [`GROWN_UNIT`]; 0: it does not.
+    pub grown: [u8; 2],
     /// Most bytes from the end of a piece that is longer than its captured beginning: [`TAIL_MAX`](crate::limits::TAIL_MAX), or 0.
-    pub tail: u32,
+    pub tail: u16,
 }
+
+/// Bytes that [`Capture::grown`] counts in: what is remembered of a connection is put together on a small stack.
+pub const GROWN_UNIT: u32 = 4096;
+const _: () = assert!(WHOLE_MAX / GROWN_UNIT <= u8::MAX as u32);
 
 /// Where in [`Capture::mode`] the direction of responses stands.
 pub const RESPONSES_SHIFT: u32 = 8;

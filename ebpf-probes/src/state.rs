@@ -462,4 +462,4 @@ pub struct Losses {
 }
 
 /// What is captured of a connection whose budgets are still to be set.
-pub const AT_FIRST: Capture = Capture { mode: MODE_TURNS, head: [HEAD_MAX; 2], tail: TAIL_MAX };
+pub const AT_FIRST: Capture = Capture { mode: MODE_TURNS, head: [HEAD_MAX; 2], grown: [0; 2], tail: TAIL_MAX as u16 };

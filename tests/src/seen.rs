@@ -104,6 +104,14 @@ impl Seen {
     #[must_use]
     pub fn summary(&self) -> String {
         let mut text = String::new();
+        let mut counts = BTreeMap::<_, usize>::new();
+        for span in &self.spans {
+            let outcome = span.attributes.get("beyla.outcome").and_then(Value::as_str).unwrap_or_default();
+            *counts.entry((&span.kind, &span.name, outcome)).or_default() += 1;
+        }
+        for ((kind, name, outcome), count) in counts.iter().take(60) {
+            let _infallible = write!(text, "\n  {count} x {kind} {name} {outcome}");
+        }
         for span in self.spans.iter().take(40) {
             let _infallible = writeln!(
                 text,

@@ -455,9 +455,13 @@ impl Capture {
 
     /// What is needed of a connection from here on.
     pub fn capture_connection(&mut self, id: ConnectionId, needed: Needed) {
-        let Needed { mode, head: [received, sent], tail } = needed;
-        let [received, sent] = [received, sent].map(|most| most.min(self.head_limit));
-        if let Err(error) = self.captures.insert(id.0, [mode, received, sent, tail], 0) {
+        let Needed { head, grown, .. } = needed;
+        // Where less is wanted than protocols need, no more of anything.
+        let is_less = self.head_limit < limits::HEAD_MAX;
+        let head = head.map(|most| most.min(if is_less { self.head_limit } else { limits::WHOLE_MAX }));
+        let told = Needed { head, grown: if is_less { [0; 2] } else { grown }, ..needed };
+        let told: [u32; 4] = zerocopy::transmute!(told);
+        if let Err(error) = self.captures.insert(id.0, told, 0) {
             tracing::debug!(%error, %id, "a connection goes on being captured as any other; some of it may be missed");
         }
     }
@@ -579,6 +583,7 @@ impl Counts {
 fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, standby: u32) -> Result<Ebpf, CaptureError> {
     let watch_all = u32::from(options.watch_all);
     let head_limit = options.head_limit();
+    let first_limit = if head_limit < limits::HEAD_MAX { head_limit } else { limits::FIRST_MAX };
     let (beginnings, beginnings_count, whole_limit) = options.beginnings();
     let ring_bytes = ring_bytes(options.ring_bytes);
     let wake_at = ring_bytes / 4;
@@ -591,6 +596,7 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
         .override_global("OFFSETS", offsets.as_bytes(), true)
         .override_global("WATCH_ALL", &watch_all, true)
         .override_global("HEAD_LIMIT", &head_limit, true)
+        .override_global("FIRST_LIMIT", &first_limit, true)
         .override_global("WHOLE_LIMIT", &whole_limit, true)
         .override_global("BEGINNINGS", &beginnings[..], true)
         .override_global("BEGINNINGS_COUNT", &beginnings_count, true)

@@ -2,7 +2,8 @@
 
 use ebpf_common::{
     capture::{
-        BEGINNINGS_MAX, Beginning, Capture, MODE_HTTP1_MESSAGES, MODE_HTTP2_FRAMES, MODE_TURNS, RESPONSES_SHIFT, begins,
+        BEGINNINGS_MAX, Beginning, Capture, GROWN_UNIT, MODE_HTTP1_MESSAGES, MODE_HTTP2_FRAMES, MODE_TURNS,
+        RESPONSES_SHIFT, begins,
     },
     events::{RECEIVED, SENT},
     limits::{HEAD_MAX, TAIL_MAX, WHOLE_MAX},
@@ -16,19 +17,26 @@ use crate::{
 
 /// What is captured of a connection once it is known to carry a protocol, and no more than `head_max` of the beginning of a turn.
 pub(super) fn of(entry: &Entry, role: Role, head_max: Option<u32>) -> Capture {
-    let protocols::Capture { mode, requests, responses, tails, .. } = entry.capture;
-    let (received, answers) = match role {
-        Role::Server => ([requests, responses], SENT),
-        Role::Client => ([responses, requests], RECEIVED),
+    of_requests(entry, role, head_max, entry.capture.requests)
+}
+
+/// The same, with most bytes of a turn of requests.
+pub(super) fn of_requests(entry: &Entry, role: Role, head_max: Option<u32>, requests: u32) -> Capture {
+    let protocols::Capture { mode, responses, answers, tails, .. } = entry.capture;
+    let (head, grown, direction) = match role {
+        Role::Server => ([requests, responses], [0, answers], SENT),
+        Role::Client => ([responses, requests], [answers, 0], RECEIVED),
     };
     let mode = match mode {
         Mode::Turns => MODE_TURNS,
         Mode::Http1Messages => MODE_HTTP1_MESSAGES,
         Mode::Http2Frames => MODE_HTTP2_FRAMES,
     };
-    let mode = mode | 1 << (RESPONSES_SHIFT + answers);
-    let bound = head_max.unwrap_or(HEAD_MAX).min(HEAD_MAX);
-    Capture { mode, head: received.map(|most| most.min(bound)), tail: if tails { TAIL_MAX } else { 0 } }
+    let mode = mode | 1 << (RESPONSES_SHIFT + direction);
+    let bound = head_max.unwrap_or(WHOLE_MAX).min(WHOLE_MAX);
+    // The table of connections is asked for less where the agent takes too much.
+    let grown = if head_max.is_some() { [0; 2] } else { grown.map(|most| (most.min(WHOLE_MAX) / GROWN_UNIT) as u8) };
+    Capture { mode, head: head.map(|most| most.min(bound)), grown, tail: if tails { TAIL_MAX as u16 } else { 0 } }
 }
 
 /// What is captured of connections of which nothing is known yet.
@@ -68,14 +76,23 @@ mod tests {
     #[test]
     fn budgets_go_to_the_direction_that_requests_take() {
         let entry = Entry {
-            capture: protocols::Capture { requests: 100_000, responses: 7, tails: true, ..entry("toy").capture },
+            capture: protocols::Capture {
+                requests: 1_000_000,
+                responses: 7,
+                answers: 2_000_000,
+                tails: true,
+                ..entry("toy").capture
+            },
             ..*entry("toy")
         };
-        let told = Capture { mode: MODE_TURNS | 2 << RESPONSES_SHIFT, head: [HEAD_MAX, 7], tail: TAIL_MAX };
-        assert_eq!(of(&entry, Role::Server, Some(10)).head, [10, 7]);
+        let (head, grown) = ([WHOLE_MAX, 7], [0, 128]);
+        let told = Capture { mode: MODE_TURNS | 2 << RESPONSES_SHIFT, head, grown, tail: TAIL_MAX as u16 };
+        let less = of(&entry, Role::Server, Some(10));
+        assert_eq!((less.head, less.grown), ([10, 7], [0, 0]));
         assert_eq!(of(&entry, Role::Server, None), told, "and no bound is exceeded");
         let mode = MODE_TURNS | 1 << RESPONSES_SHIFT;
-        assert_eq!(of(&entry, Role::Client, None), Capture { mode, head: [7, HEAD_MAX], ..told });
+        let (head, grown) = ([7, WHOLE_MAX], [128, 0]);
+        assert_eq!(of(&entry, Role::Client, None), Capture { mode, head, grown, ..told });
         let http2 = REGISTRY.iter().find(|entry| entry.name == "http2").unwrap();
         assert_eq!(of(http2, Role::Client, None).mode, MODE_HTTP2_FRAMES | 1 << RESPONSES_SHIFT);
     }

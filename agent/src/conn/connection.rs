@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU64};
 
-use ebpf_common::{capture::Capture, events};
+use ebpf_common::{capture::Capture, events, limits::HEAD_MAX};
 
 use super::{
     capture,
@@ -10,15 +10,16 @@ use super::{
     inside::Below,
     order::{Kept, Order, PATIENCE_NS, Piece},
     recognise::{Decision, Undecided},
+    turns::Turns,
 };
 use crate::{
     capture::event::DataFlags,
     model::{
-        exchange::Group,
+        exchange::{Event, Group},
         ids::{ProcessId, ThreadId},
         net::{ConnectionInfo, Direction, Role, Thread},
     },
-    protocols::{Anomalies, Chunk, End, Entry, Frames, Handover, Interest, Output, REGISTRY},
+    protocols::{Anomalies, Chunk, End, Entry, Frames, Handover, Interest, Output, REGISTRY, Recognition},
 };
 
 enum ProtocolState {
@@ -30,6 +31,9 @@ enum ProtocolState {
     /// Nothing (more) that is understood.
     Foreign,
 }
+
+/// Longest head of a message that is held until its rest comes.
+const HEAD_HELD_MAX: usize = 64;
 
 /// What the trace stage holds of a request that is open, about.
 const OPEN_BYTES: usize = 400;
@@ -105,6 +109,10 @@ struct Flow {
     found_encrypted: bool,
     /// What is known of its requests below their protocol.
     below: Below,
+    /// The head of a message, perhaps, that was moved by itself while the session waits for one.
+    held: Option<Box<Kept>>,
+    /// How much its requests are.
+    turns: Turns,
     /// What was just found to be needed of it.
     needs: Option<Capture>,
     /// The client that a proxy was just found to name.
@@ -134,6 +142,8 @@ impl Connection {
             anomalies: Anomalies::default(),
             found_encrypted: false,
             below: Below::default(),
+            held: None,
+            turns: Turns::default(),
             needs: None,
             found_client: None,
         };
@@ -261,6 +271,7 @@ impl Connection {
                 flow.anomalies.requests_lost += 1;
             }
         }
+        flow.release(out);
         if let ProtocolState::Speaks { session, .. } = &mut flow.protocol_state {
             let mark = out.mark();
             session.on_end(end, at_ns, out);
@@ -354,6 +365,7 @@ impl Flow {
 
     /// No more comes in a direction.
     fn end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
+        self.release(out);
         if let ProtocolState::Speaks { session, .. } = &mut self.protocol_state {
             let mark = out.mark();
             session.on_end_of_stream(direction, at_ns, out);
@@ -379,6 +391,8 @@ impl Flow {
         let mut session = Guarded::new(entry.name, (entry.open)(role));
         if self.in_use {
             session.begin_in_use(asks_ahead);
+        } else if !self.from_beginning {
+            session.begin_older();
         }
         self.protocol_state = ProtocolState::Speaks { entry, session };
         if entry.capture.beginnings.is_empty() {
@@ -470,6 +484,53 @@ impl Flow {
     }
 
     fn feed(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Output) {
+        if let Some(held) = self.held.take() {
+            let before = held.piece();
+            if !lost && before.direction == piece.direction && before.position + before.len == piece.position {
+                let (position, other_position, quiet_ns) = (before.position, before.other_position, before.quiet_ns);
+                let is_request = self.requests() == Some(piece.direction);
+                let at_ns = if is_request { before.at_ns } else { piece.at_ns };
+                let (head, len) = ([before.head, piece.head].concat(), before.len + piece.len);
+                let frames = None;
+                let both = Piece { at_ns, position, other_position, quiet_ns, head: &head, len, frames, ..*piece };
+                return self.feed_or_hold(&both, lost, out);
+            }
+            self.tell_session(&before, false, out);
+        }
+        self.feed_or_hold(piece, lost, out);
+    }
+
+    /// Where a session waits for a message to begin, a head that comes by itself says nothing: who reads it so reads the rest next.
+    fn feed_or_hold(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Output) {
+        if let ProtocolState::Speaks { entry, session } = &self.protocol_state
+            && !lost
+            && piece.head.len() <= HEAD_HELD_MAX
+            && piece.head.len() as u64 == piece.len
+            && session.seeks(piece.direction)
+            && (entry.recognise)(piece.head) == Recognition::Maybe
+        {
+            self.held = Some(Box::new(Kept::of(piece)));
+            return;
+        }
+        self.tell_session(piece, lost, out);
+    }
+
+    /// Nothing comes behind what is held.
+    fn release(&mut self, out: &mut Output) {
+        if let Some(held) = self.held.take() {
+            self.tell_session(&held.piece(), false, out);
+        }
+    }
+
+    /// The direction that requests take.
+    fn requests(&self) -> Option<Direction> {
+        match &self.protocol_state {
+            ProtocolState::Speaks { session, .. } => Some(session.role().requests()),
+            _ => None,
+        }
+    }
+
+    fn tell_session(&mut self, piece: &Piece<'_>, lost: bool, out: &mut Output) {
         let frames = self.frames_in(piece);
         let ProtocolState::Speaks { entry, session } = &mut self.protocol_state else { return };
         let chunk = Chunk {
@@ -487,7 +548,16 @@ impl Flow {
         self.below.on_piece(piece);
         let mark = out.mark();
         let interest = session.on_data(piece.direction, &chunk, out);
-        self.below.on_told(out.since(mark));
+        let told = out.since(mark);
+        let begun = told.iter().filter(|event| matches!(event, Event::Opened(_))).count();
+        self.below.on_told(told);
+        if entry.capture.requests > HEAD_MAX {
+            let is_request = piece.direction == session.role().requests();
+            if self.turns.on_piece(is_request, piece.len, u32::try_from(begun).unwrap_or(u32::MAX)) {
+                let requests = self.turns.most(entry.capture.requests);
+                self.needs = Some(capture::of_requests(entry, session.role(), out.head_max(), requests));
+            }
+        }
         match interest {
             Interest::Parse => {}
             Interest::Follow => self.needs = Some(capture::of(entry, session.role(), out.head_max())),

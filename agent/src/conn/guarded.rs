@@ -73,12 +73,20 @@ impl Guarded {
         self.session.begin_in_use(asks_ahead);
     }
 
+    pub(super) fn begin_older(&mut self) {
+        self.session.begin_older();
+    }
+
     pub(super) fn hand_over(&mut self) -> Handover {
         self.session.hand_over()
     }
 
     pub(super) fn role(&self) -> Role {
         self.session.role()
+    }
+
+    pub(super) fn seeks(&self, direction: Direction) -> bool {
+        !self.is_broken && self.session.seeks(direction)
     }
 
     pub(super) fn open_requests(&self) -> usize {

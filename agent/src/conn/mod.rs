@@ -14,6 +14,7 @@ mod recognise;
 mod table;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub(crate) use capture::at_first;
 pub(crate) use connection::Wanted;

@@ -22,6 +22,8 @@ use crate::{
 const TURNS_MAX: u32 = 16;
 /// Most bytes kept while a beginning could become one of several protocols.
 const PENDING_MAX: usize = 16 << 10;
+/// Most pieces that are looked at again where an answer shows that they were no request of the protocol they were taken for.
+const AGAIN_MAX: usize = 16;
 /// Bytes that are looked at.
 const LOOK_MAX: usize = 4 << 10;
 
@@ -45,6 +47,8 @@ pub(super) struct Undecided {
     asks_ahead: bool,
     /// A request stands in `pending` that needs an answer to be believed.
     asked: Option<(&'static Entry, Role)>,
+    /// Of which protocol what stood there was no request, while it is looked at again.
+    refuted: Option<&'static str>,
 }
 
 /// What a piece tells.
@@ -76,16 +80,21 @@ impl Undecided {
 
     /// Takes the next piece. `lost`: its bytes, or some, are missing that were not left out on purpose.
     pub(super) fn look(&mut self, piece: &Piece<'_>, lost: bool) -> Decision {
-        let begins_turn = self.last != Some(piece.direction);
-        if begins_turn {
-            self.last = Some(piece.direction);
-            self.turns += 1;
-        }
         // Since when nothing had moved in either direction, of which a session that begins here sees one only.
         let quiet_ns = piece.at_ns.saturating_sub(self.moved_ns[piece.direction.other().index()]);
         let piece = &Piece { quiet_ns: piece.quiet_ns.min(quiet_ns), ..*piece };
         self.moved_ns[piece.direction.index()] = piece.at_ns;
         self.note_asked(piece);
+        self.consider(piece, lost)
+    }
+
+    /// The same, of a piece that may have been looked at before.
+    fn consider(&mut self, piece: &Piece<'_>, lost: bool) -> Decision {
+        let begins_turn = self.last != Some(piece.direction);
+        if begins_turn {
+            self.last = Some(piece.direction);
+            self.turns += 1;
+        }
         let after_unseen =
             !self.from_beginning && !std::mem::replace(&mut self.follows[piece.direction.index()], !lost);
         // What cannot be read says nothing against it.
@@ -111,7 +120,7 @@ impl Undecided {
             if let Some(verdict) = self.look_for_prologue(piece, head) {
                 return verdict;
             }
-            for entry in REGISTRY {
+            for entry in REGISTRY.iter().filter(|entry| self.refuted != Some(entry.name)) {
                 let spans_turns = begins_turn && is_joined && !self.from_beginning && !entry.proves_itself;
                 // A request is not asked over several turns: what was moved in the one before is of something else. Unless a server
                 // tries to read while it answers (Go), and gets the first byte of what is asked next.
@@ -207,15 +216,50 @@ impl Undecided {
             }
             return self.speaks(entry, role);
         }
+        if (entry.is_answer)(&self.kept(role.requests()), piece.head) {
+            return self.speaks(entry, role);
+        }
         match (entry.recognise)(piece.head) {
             Recognition::Response => self.speaks(entry, role),
             _ if piece.head.is_empty() => self.speaks(entry, role),
             Recognition::Maybe if piece.head.len() as u64 == piece.len => self.speaks(entry, role),
+            _ if self.refuted.is_none() && self.pending.len() <= AGAIN_MAX => self.reconsider(entry, piece),
             _ => {
                 (self.asked, self.pending_bytes) = (None, 0);
                 self.pending.clear();
                 self.undecided()
             }
+        }
+    }
+
+    /// What was taken for a request is not answered as one: it may be another protocol's, or have one of another behind it.
+    fn reconsider(&mut self, entry: &'static Entry, piece: &Piece<'_>) -> Decision {
+        let (pending, turns) = (std::mem::take(&mut self.pending), self.turns);
+        (self.asked, self.pending_bytes, self.last, self.follows) = (None, 0, None, [false; 2]);
+        self.refuted = Some(entry.name);
+        let mut kept = pending.into_iter();
+        let mut decision = Decision::Undecided;
+        while let Some(next) = kept.next() {
+            decision = match self.consider(&next.piece(), false) {
+                Decision::Undecided | Decision::Prologue(..) => continue,
+                Decision::Speaks(entry, role, mut before) => {
+                    before.push(next);
+                    before.extend(kept.by_ref());
+                    Decision::Speaks(entry, role, before)
+                }
+                other => other,
+            };
+            break;
+        }
+        if matches!(decision, Decision::Undecided) {
+            // An answer may look like a request, and a request like what asks in the other direction.
+            self.refuted = self.refuted.filter(|_| self.asked.is_some());
+            decision = self.consider(piece, false);
+        }
+        (self.turns, self.refuted) = (turns, None);
+        match decision {
+            Decision::Undecided => self.undecided(),
+            decision => decision,
         }
     }
 
@@ -268,11 +312,16 @@ impl Undecided {
     }
 
     fn joined(&self, piece: &Piece<'_>) -> Vec<u8> {
-        let mut bytes: Vec<u8> = Vec::new();
-        for kept in self.pending.iter().filter(|kept| kept.piece().direction == piece.direction) {
-            bytes.extend_from_slice(kept.piece().head);
-        }
+        let mut bytes = self.kept(piece.direction);
         bytes.extend_from_slice(piece.head);
+        bytes
+    }
+
+    fn kept(&self, direction: Direction) -> Vec<u8> {
+        let mut bytes: Vec<u8> = Vec::new();
+        for kept in self.pending.iter().map(Kept::piece).filter(|kept| kept.direction == direction) {
+            bytes.extend_from_slice(kept.head);
+        }
         bytes
     }
 

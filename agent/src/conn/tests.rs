@@ -16,7 +16,7 @@ use crate::{
     model::{
         exchange::{Event, Exchange, Key, Operation, Outcome},
         ids::ConnectionId,
-        net::{ConnectionInfo, Direction},
+        net::{ConnectionInfo, Direction, Role},
     },
 };
 
@@ -334,7 +334,7 @@ fn what_a_protocol_needs_is_told_once_it_is_recognised_where_its_first_bytes_do_
         needed
     };
     let told = |head, answers: u32| {
-        Wanted::Captured(Capture { mode: MODE_TURNS | 1 << (RESPONSES_SHIFT + answers), head, tail: 0 })
+        Wanted::Captured(Capture { mode: MODE_TURNS | 1 << (RESPONSES_SHIFT + answers), head, grown: [0; 2], tail: 0 })
     };
     assert_eq!((needed(false), needed(true)), (told([512, 64], 1), told([64, 512], 0)));
     let mut wire = Wire::new(Met::AtBeginning);
@@ -574,4 +574,67 @@ fn a_client_that_was_seen_to_pipeline_does_so_behind_a_loss() {
         let told = wire.told();
         assert!(told.len() > 5 && told.iter().all(|told| told.contains("Unseen")), "{position} {ahead} {told:?}");
     }
+}
+
+#[test]
+fn what_one_protocol_asks_with_another_may_begin_with() {
+    // To Redis the first line is a command.
+    for answer in [&["PONG\r\n", "MSG a 1 1\r\nx\r\n"][..], &["PONG\r\nMSG a 1 1\r\nx\r\n"]] {
+        let mut wire = Wire::new(Met::InMidst);
+        wire.sends("PING\r\n").sends("SUB a 1\r\nPUB a 1\r\nx\r\n");
+        for piece in answer {
+            wire.receives(piece);
+        }
+        let told: Vec<_> = wire.told.finished.iter().map(|(_, exchange)| exchange.protocol).collect();
+        assert_eq!(told, ["nats"; 2], "{answer:?}");
+    }
+    // Nor is it one of anybody's where nothing fits.
+    let mut wire = Wire::new(Met::InMidst);
+    wire.sends("PING\r\n").sends("PING\r\n").receives("PONG\r\n").receives("PONG\r\n");
+    assert!(wire.told.finished.is_empty());
+}
+
+#[test]
+fn an_answer_that_looks_like_a_request_is_known_by_what_was_asked() {
+    let framed = |parts: &[&[u8]]| {
+        let body = parts.concat();
+        [&(body.len() as u32).to_be_bytes()[..], &body].concat()
+    };
+    // Produce, version 7, of a client; and what is said to it: a topic whose name stands where a client's would.
+    let asks = |number: u8| {
+        let batch = [&[0; 16][..], &[2], &[0; 40], &[0, 0, 0, 0]].concat();
+        let partition = [&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, batch.len() as u8][..], &batch].concat();
+        let head = [&[0, 0, 0, 7, 0, 0, 0, number, 0, 4][..], b"bill", &[0xff; 4], &[0, 0, 0x75, 0x30]].concat();
+        framed(&[&head, &[0, 0, 0, 1, 0, 4], b"node", &partition])
+    };
+    let says = |number: u8| {
+        let taken = [&[0; 9][..], &[1], &[0xff; 8], &[0; 8], &[0; 4]].concat();
+        framed(&[&[0, 0, 0, number, 0, 0, 0, 1, 0, 4], b"node", &[0, 0, 0, 1, 0, 0, 0, 0], &taken])
+    };
+    for is_met_by_answer in [false, true] {
+        let mut wire = Wire::new(Met::InMidst);
+        if is_met_by_answer {
+            wire.receives(says(4));
+        }
+        wire.sends(asks(5)).receives(says(5)).sends(asks(6)).receives(says(6));
+        let told: Vec<_> = wire.told.finished.iter().map(|(_, it)| (it.protocol, it.role)).collect();
+        assert!(!told.is_empty() && told.iter().all(|it| *it == ("kafka", Role::Client)), "{told:?}");
+    }
+    // A broker reads the length by itself.
+    let mut wire = Wire::new(Met::InMidst);
+    for number in [5, 6] {
+        wire.receives(&asks(number)[..4]).receives(&asks(number)[4..]).sends(says(number));
+    }
+    let told: Vec<_> = wire.told.finished.iter().map(|(_, it)| (it.protocol, it.role)).collect();
+    assert_eq!(told, [("kafka", Role::Server); 2]);
+}
+
+#[test]
+fn a_server_that_reads_heads_by_themselves_is_known_again_on_a_connection_that_was_in_use() {
+    let mut wire = Wire::in_use();
+    for _ in 0..4 {
+        wire.receives(b"\x10\0\0\0").receives(b"\x03SELECT 1 FROM t").sends(b"\x07\0\0\x01\0\0\0\x02\0\0\0");
+    }
+    let told: Vec<_> = wire.told.finished.iter().map(|(_, it)| (it.protocol, it.outcome)).collect();
+    assert_eq!(told[told.len() - 2..], [("mysql", Outcome::Complete); 2], "{told:?}");
 }

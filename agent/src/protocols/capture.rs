@@ -6,10 +6,14 @@
 pub(crate) struct Capture {
     /// How its bytes are followed on the kernel side.
     pub mode: Mode,
-    /// Most bytes from the beginning of a turn of requests: what one end sends without anything of the other in between.
+    /// Most bytes from the beginning of a turn of requests: what one end sends without anything of the other in between. Of more
+    /// than 8 KiB a piece that would exceed it is captured as far as 8 KiB.
     pub requests: u32,
     /// The same of responses.
     pub responses: u32,
+    /// To how many that of responses grows with what was asked before, 128 for each byte: where many may be asked for at a time; 0
+    /// where it does not. A long answer to a short question is still cut.
+    pub answers: u32,
     /// The last bytes (32) of a piece that is longer than its captured beginning are captured.
     pub tails: bool,
     /// Most bytes of a turn that is captured whole, see [`Begins::Whole`]; at most 512 KiB, and 0 where there is none.

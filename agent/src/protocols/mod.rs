@@ -49,6 +49,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: http2::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: |_, _| false,
         open: http2::open,
         proves_itself: true,
         capture: http2::CAPTURE,
@@ -61,6 +62,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: amqp::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: |_, _| false,
         open: amqp::open,
         proves_itself: true,
         capture: amqp::CAPTURE,
@@ -73,6 +75,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: kafka::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: kafka::is_answer,
         open: kafka::open,
         proves_itself: false,
         capture: kafka::CAPTURE,
@@ -85,6 +88,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: mqtt::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: |_, _| false,
         open: mqtt::open,
         proves_itself: false,
         capture: mqtt::CAPTURE,
@@ -97,6 +101,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: nats::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: |_, _| false,
         open: nats::open,
         proves_itself: true,
         capture: nats::CAPTURE,
@@ -109,6 +114,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: http1::recognise,
         is_likely: http1::is_likely,
         may_be_torn: http1::may_be_torn,
+        is_answer: |_, _| false,
         open: http1::open,
         proves_itself: false,
         capture: http1::CAPTURE,
@@ -121,6 +127,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: postgresql::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: |_, _| false,
         open: postgresql::open,
         proves_itself: false,
         capture: postgresql::CAPTURE,
@@ -133,6 +140,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: mysql::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: |_, _| false,
         open: mysql::open,
         proves_itself: false,
         capture: mysql::CAPTURE,
@@ -145,6 +153,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: redis::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: |_, _| false,
         open: redis::open,
         proves_itself: false,
         capture: redis::CAPTURE,
@@ -157,6 +166,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: memcached::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: |_, _| false,
         open: memcached::open,
         proves_itself: false,
         capture: memcached::CAPTURE,
@@ -169,6 +179,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: mongodb::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: |_, _| false,
         open: mongodb::open,
         proves_itself: false,
         capture: mongodb::CAPTURE,
@@ -181,6 +192,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: fastcgi::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: |_, _| false,
         open: fastcgi::open,
         proves_itself: false,
         capture: fastcgi::CAPTURE,
@@ -193,6 +205,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: cql::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: |_, _| false,
         open: cql::open,
         proves_itself: false,
         capture: cql::CAPTURE,
@@ -206,6 +219,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
         recognise: toy::recognise,
         is_likely: |_| true,
         may_be_torn: |_| false,
+        is_answer: |_, _| false,
         open: toy::open,
         proves_itself: false,
         capture: toy::CAPTURE,
@@ -225,6 +239,8 @@ pub(crate) struct Entry {
     pub is_likely: fn(&[u8]) -> bool,
     /// Whether bytes that would begin a request may as well be the rest of one, of which the first were read before.
     pub may_be_torn: fn(&[u8]) -> bool,
+    /// Whether bytes (the second) are known to answer a request that begins so, though by themselves they may be something else.
+    pub is_answer: fn(&[u8], &[u8]) -> bool,
     /// A new session, for a connection on which the watched process has the given role.
     pub open: fn(Role) -> Box<dyn Session>,
     /// Met in its midst, a session tells nothing until it has seen proof that it is this protocol.
@@ -342,6 +358,16 @@ pub trait Session: Send {
     /// To be called before anything else: it is known that the connection was in use when what is told begins, so requests may be
     /// open. `asks_ahead`: the client was seen to ask before it was answered.
     fn begin_in_use(&mut self, _asks_ahead: bool) {}
+
+    /// To be called before anything else: bytes may have moved before the connection was met, though nothing is open of it. What was
+    /// agreed upon by them is not known.
+    fn begin_older(&mut self) {}
+
+    /// Whether it waits for a piece of this direction that begins with a message, since its place there, or what answers what, was lost.
+    /// It is then given a message's head together with what comes behind it, where that was moved by itself.
+    fn seeks(&self, _direction: Direction) -> bool {
+        false
+    }
 
     /// No more bytes will come in this direction (end of file, half-close).
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output);

@@ -200,8 +200,8 @@ struct Last {
 }
 
 /// The last of `count` buffers, if those behind the first `IOV_MAX` hold `rest` bytes. If they hold more, only a part was
-/// moved, which ends somewhere else.
-#[inline(always)]
+/// moved, which ends somewhere else. Not within its caller, whose stack is full.
+#[inline(never)]
 fn last_buffer(scratch: *mut Scratch, iov: u64, count: u64, rest: u64) -> Last {
     let mut last = Last { end: 0, len: 0 };
     let (mut sum, mut at, mut left) = (0u64, iov, count);

@@ -4,9 +4,9 @@ use core::hint::cold_path;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use ebpf_common::{
-    capture::{Capture, MODE_HTTP2_FRAMES, MODE_NOTHING, MODE_TURNS, RESPONSES_SHIFT, begins},
+    capture::{Capture, GROWN_UNIT, MODE_HTTP2_FRAMES, MODE_NOTHING, MODE_TURNS, RESPONSES_SHIFT, begins},
     events::{Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, Tcp, flags},
-    limits::{LATER_HEAD, SMALL_PIECE},
+    limits::{GROWS_BY, GROWS_MAX, HEAD_MAX, LATER_HEAD, SMALL_PIECE},
     policy::{Counter, UNDECIDED},
 };
 
@@ -20,7 +20,7 @@ use super::{
     tls, tls_threads, work,
 };
 use crate::{
-    globals::{HEAD_LIMIT, WHOLE_LIMIT},
+    globals::{FIRST_LIMIT, HEAD_LIMIT, WHOLE_LIMIT},
     kernel::{
         socket::{self, Sequences},
         task::{self, tgid_of},
@@ -42,7 +42,7 @@ const PEEKED: u64 = 7;
 /// What is captured of a connection as long as it is not known what it carries.
 #[inline(always)]
 pub fn at_first() -> Capture {
-    Capture { head: [HEAD_LIMIT.load(); 2], ..AT_FIRST }
+    Capture { head: [FIRST_LIMIT.load(); 2], grown: [(WHOLE_LIMIT.load() / GROWN_UNIT) as u8; 2], ..AT_FIRST }
 }
 
 /// The connection of a socket that the current process has used, if it is watched and of interest. One that is `IGNORED`
@@ -204,6 +204,8 @@ pub fn moved<S: Socket>(
         if goes_on && header.flags == 0 && frames::prepare_whole(scratch, socket, buffer, len.into()) {
             connection.budget[side] -= len;
             connection.flags &= !TURN;
+            // Of a turn of so many bytes the answers may have all that there is.
+            connection.budget[1 - side] = u32::max(connection.budget[1 - side], grown(connection, 1 - side) as u32);
             describe(header, connection, thread, direction, len);
             return Some(FOLLOW);
         }
@@ -382,6 +384,9 @@ pub fn send(
             let is_final = may_follow && !beginnings::is_interim(scratch, what);
             connection.flags |= (RESPONSES << side) | (u32::from(is_final) * (RESPONDED << side));
             connection.capture.head[side] = beginnings::head(number);
+            connection.capture.head[1 - side] = HEAD_LIMIT.load();
+            connection.capture.grown = [0; 2];
+            connection.budget[side] = capture::least(connection.budget[side].into(), HEAD_LIMIT.load().into()) as u32;
         } else if may_follow && what & begins::HTTP1_MESSAGES != 0 {
             cold_path();
             // Not where the piece's place is uncertain.
@@ -405,11 +410,10 @@ pub fn send(
         {
             cold_path();
             beginning = FRAME;
-        } else if may_follow && wants_all(connection, side, what, header.flags) {
-            connection.flags |= WHOLE << side;
-            connection.budget[side] = WHOLE_LIMIT.load();
-            let is_beyond = copied.head_len < u64::from(len) && len <= WHOLE_LIMIT.load();
-            if is_beyond && is_certain(header) {
+        } else if may_follow {
+            let room = whole_turn(connection, side as u32, what, header.flags);
+            // Not a piece for which there is no room, and what comes behind it.
+            if copied.head_len < u64::from(len) && len <= room && is_certain(header) {
                 cold_path();
                 beginning = OF_WHOLE;
             }
@@ -426,6 +430,20 @@ pub fn send(
         count_request(connection, direction);
     }
     beginning
+}
+
+/// How many bytes of this turn are still wanted of one of which all is; 0 of any other. Not within its callers, whose stack is full.
+#[inline(never)]
+fn whole_turn(connection: &mut Connection, side: u32, what: u32, of: u32) -> u32 {
+    let side = (side & 1) as usize;
+    if wants_all(connection, side, what, of) {
+        connection.flags |= WHOLE << side;
+        connection.budget[side] = WHOLE_LIMIT.load();
+    }
+    if connection.flags & TURN != 0 && connection.budget[side] > HEAD_MAX {
+        connection.flags |= WHOLE << side;
+    }
+    if connection.flags & (WHOLE << side) != 0 { connection.budget[side] } else { 0 }
 }
 
 /// Whether a piece begins a turn that is wanted whole: such as requests without a body, of which there may be many; or, behind
@@ -651,21 +669,43 @@ pub(super) fn count_requests(connection: &Connection, direction: u32, messages: 
     }
 }
 
-/// How many bytes of the beginning of this piece to copy.
-#[inline(always)]
+/// How many bytes of the beginning of this piece to copy. Not within its callers, whose stack is full.
+#[inline(never)]
 pub fn share(connection: &mut Connection, direction: u32, len: u32) -> u32 {
     let side = (direction & 1) as usize;
     if !turn(connection, direction) {
         connection.flags &= !TURN;
     } else {
         connection.flags &= !(WHOLE << side);
-        connection.budget[side] = connection.capture.head[side];
+        let head = connection.capture.head[side];
+        // What it has grown to, at least the head.
+        let left = capture::least(connection.budget[side].into(), grown(connection, side));
+        let more = u64::from(head).wrapping_sub(capture::least(left, head.into()));
+        connection.budget[side] = (left + more) as u32;
     }
+    grow(connection, side, len);
     if len <= SMALL_PIECE {
         return len;
     }
     let budget = connection.budget[side];
     if budget < LATER_HEAD { LATER_HEAD } else { budget }
+}
+
+/// To how many bytes the budget of a direction grows.
+#[inline(always)]
+fn grown(connection: &Connection, side: usize) -> u64 {
+    u64::from(connection.capture.grown[side]) * u64::from(GROWN_UNIT)
+}
+
+/// What is captured of answers grows with what is asked. Without branches: each would double the paths that the verifier follows.
+#[inline(always)]
+fn grow(connection: &mut Connection, side: usize, len: u32) {
+    let other = 1 - side;
+    let budget = u64::from(connection.budget[other]);
+    let by = capture::least(len.into(), GROWS_MAX.into()) << GROWS_BY;
+    let grown = capture::least(budget + by, grown(connection, other));
+    // It may be more already, as the rest of a turn that does not grow.
+    connection.budget[other] = grown.wrapping_add(budget).wrapping_sub(capture::least(grown, budget)) as u32;
 }
 
 #[inline(always)]

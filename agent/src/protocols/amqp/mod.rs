@@ -25,7 +25,7 @@ pub(super) const NAME: &str = "amqp";
 
 /// Bodies are passed over by their length.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, tails: true, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, answers: 0, tails: true, whole: 0, beginnings: &[] };
 
 /// What a client begins with: the protocol, and its version.
 const PREAMBLE: &[u8; 8] = b"AMQP\x00\x00\x09\x01";
@@ -57,8 +57,23 @@ fn length(head: &[u8]) -> Length {
     if size <= FRAME_MAX { Length::Is(FRAME_HEAD as u64 + u64::from(size) + 1) } else { Length::No }
 }
 
-/// See [`super::Entry::recognise`]. A whole frame with a method that there is, and its end where it is to be, is proof.
+/// See [`super::Entry::recognise`]. A whole frame with a method that there is, and its end where it is to be, is proof. Behind one
+/// that either end may send the next tells.
 pub(super) fn recognise(head: &[u8]) -> Recognition {
+    let mut rest = head;
+    while frame(rest) == Recognition::Either
+        && let Length::Is(len) = length(rest)
+        && let Some(behind) = usize::try_from(len).ok().and_then(|len| rest.get(len..))
+    {
+        match frame(behind) {
+            told @ (Recognition::Request | Recognition::Response) => return told,
+            _ => rest = behind,
+        }
+    }
+    frame(head)
+}
+
+fn frame(head: &[u8]) -> Recognition {
     const IDLE: &[u8] = &[HEARTBEAT, 0, 0, 0, 0, 0, 0, FRAME_END];
     match head {
         [b'A', ..] if head.starts_with(PREAMBLE) => Recognition::Request,

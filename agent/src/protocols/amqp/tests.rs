@@ -175,6 +175,17 @@ fn on_an_older_connection_nothing_is_taken_for_a_confirm() {
 }
 
 #[test]
+fn behind_frames_of_either_end_the_next_tells() {
+    let idle = [8, 0, 0, 0, 0, 0, 0, 0xce];
+    let behind = |bytes: &[u8]| recognise(&[&idle[..], &ack(80, 1, false), &idle, bytes].concat());
+    assert_eq!(behind(&publish("", "a", b"1", &[])), Recognition::Request);
+    assert_eq!(behind(&deliver("one", 3, "a", b"1", &[])), Recognition::Response);
+    for nothing in [&[][..], &idle[..3], b"GET / HTTP/1.1"] {
+        assert_eq!(behind(nothing), Recognition::Either);
+    }
+}
+
+#[test]
 fn random_bytes_are_no_request() {
     let mut random = Random(0xaffe);
     let mut taken = 0;

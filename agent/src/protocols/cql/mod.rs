@@ -25,7 +25,7 @@ pub(super) const NAME: &str = "cassandra";
 
 /// Statements stand at the beginnings of messages, whose length is known.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 4096, tails: false, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 8192, responses: 4096, answers: 0, tails: false, whole: 0, beginnings: &[] };
 
 /// See [`super::Entry::recognise`].
 pub(super) fn recognise(head: &[u8]) -> Recognition {

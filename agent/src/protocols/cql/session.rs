@@ -375,6 +375,10 @@ impl Session for Cql {
         self.sides.iter_mut().for_each(|side| side.is_lost = true);
     }
 
+    fn seeks(&self, direction: Direction) -> bool {
+        self.sides[usize::from(direction != self.role.requests())].is_lost
+    }
+
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
         if direction != self.role.requests() {
             self.end_all(End::Closed, at_ns, out);

@@ -22,7 +22,7 @@ pub(super) const NAME: &str = "fastcgi";
 
 /// What is told stands in the parameters, and in the beginning of what comes back; its end at the end of a piece.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 2048, tails: true, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 8192, responses: 2048, answers: 0, tails: true, whole: 0, beginnings: &[] };
 
 /// See [`super::Entry::recognise`].
 pub(super) fn recognise(head: &[u8]) -> Recognition {

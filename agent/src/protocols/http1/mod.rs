@@ -45,6 +45,7 @@ pub(super) const CAPTURE: Capture = Capture {
     mode: Mode::Http1Messages,
     requests: 8192,
     responses: 2048,
+    answers: 0,
     tails: true,
     whole: 512 * 1024,
     beginnings: &[

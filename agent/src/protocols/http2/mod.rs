@@ -48,6 +48,7 @@ pub(super) const CAPTURE: Capture = Capture {
     mode: Mode::Http2Frames,
     requests: 8192,
     responses: 8192,
+    answers: 0,
     tails: true,
     whole: 512 * 1024,
     beginnings: &[

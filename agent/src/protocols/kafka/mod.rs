@@ -29,7 +29,7 @@ pub(super) const NAME: &str = "kafka";
 
 /// Batches are passed over by their length; what stands before them names topic, partition and how many messages there are.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, tails: true, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, answers: 0, tails: true, whole: 0, beginnings: &[] };
 
 /// Longest request or response: what brokers take at most is 100 MB, unless it is set otherwise.
 const LENGTH_MAX: u32 = 1 << 28;
@@ -100,6 +100,14 @@ fn request(head: &[u8]) -> Recognition {
         Some(0) => Recognition::Request,
         Some(_) => Recognition::No,
     }
+}
+
+/// See [`super::Entry::is_answer`]. A response begins with the number of its request, and one that says where a message was put goes on
+/// like a request of a client that is called as the topic.
+pub(super) fn is_answer(asked: &[u8], head: &[u8]) -> bool {
+    request(asked) == Recognition::Request
+        && matches!(length(head), Length::Is(_))
+        && asked.get(8..12).is_some_and(|number| head.get(4..8) == Some(number))
 }
 
 /// A response that is all there.

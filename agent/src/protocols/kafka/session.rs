@@ -500,6 +500,10 @@ impl Session for Kafka {
         (self.requests.is_lost, self.responses.is_lost) = (true, true);
     }
 
+    fn seeks(&self, direction: Direction) -> bool {
+        if direction == self.role.requests() { self.requests.is_lost } else { self.responses.is_lost }
+    }
+
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
         if direction != self.role.requests() {
             self.end_all(End::Closed, at_ns, out);

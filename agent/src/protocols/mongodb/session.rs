@@ -253,6 +253,10 @@ impl Session for MongoDb {
         self.lost = [true; 2];
     }
 
+    fn seeks(&self, direction: Direction) -> bool {
+        self.lost[usize::from(direction != self.role.requests())]
+    }
+
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
         if direction != self.role.requests() {
             self.end_all(End::Closed, at_ns, out);

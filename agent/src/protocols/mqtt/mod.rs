@@ -27,7 +27,7 @@ pub(super) const NAME: &str = "mqtt";
 
 /// Payloads are passed over by their length.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, tails: true, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, answers: 0, tails: true, whole: 0, beginnings: &[] };
 
 /// How long a packet is: its first byte, a length of up to four, and what that counts.
 fn length(head: &[u8]) -> Length {

@@ -251,6 +251,10 @@ impl Session for Mqtt {
         self.halves.iter_mut().for_each(|half| half.is_lost = true);
     }
 
+    fn seeks(&self, direction: Direction) -> bool {
+        self.halves[usize::from(direction != self.role.requests())].is_lost
+    }
+
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
         if direction != self.role.requests() {
             self.end_all(End::Closed, at_ns, out);

@@ -30,8 +30,15 @@ pub(super) const NAME: &str = "mysql";
 const MARIADB: &str = "mariadb";
 
 /// Of a large result the end is enough.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 4096, tails: true, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture {
+    mode: Mode::Turns,
+    requests: 64 << 10,
+    responses: 4096,
+    answers: 512 << 10,
+    tails: true,
+    whole: 0,
+    beginnings: &[],
+};
 
 /// See [`super::Entry::open`].
 pub(super) fn open(role: Role) -> Box<dyn Session> {

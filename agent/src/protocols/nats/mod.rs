@@ -25,7 +25,7 @@ pub(super) const NAME: &str = "nats";
 
 /// Payloads are passed over by their length.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, tails: true, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, answers: 0, tails: true, whole: 0, beginnings: &[] };
 
 /// Longest line: what a server tells of itself names every server of its cluster.
 const LINE_MAX: usize = 16 << 10;
@@ -43,32 +43,31 @@ fn length(head: &[u8]) -> Length {
 }
 
 /// See [`super::Entry::recognise`]. A server speaks first, and says nothing that a client could not be told; a message with its
-/// payload's end where it is to be is proof.
+/// payload's end where it is to be is proof. Of lines that either end may send, or that prove nothing, those behind them tell.
 pub(super) fn recognise(head: &[u8]) -> Recognition {
-    let look = head.get(..head.len().min(LINE_MAX)).unwrap_or(head);
-    let Some(end) = memchr::memchr(b'\n', look) else {
-        let may_be = Word::ALL.iter().any(|word| word.may_begin(look));
-        return if may_be { Recognition::Maybe } else { Recognition::No };
-    };
-    let Some(line) = look.get(..end).and_then(Line::read) else { return Recognition::No };
-    let is_whole = match line.payload.map(|payload| usize::try_from(payload).ok()) {
-        None => true,
-        Some(payload) => {
-            let at = payload.and_then(|payload| payload.checked_add(end + 1));
-            match at.and_then(|at| head.get(at..)) {
-                None | Some([] | [b'\r']) => false,
-                Some([b'\r', b'\n', ..]) => true,
+    let mut rest = head.get(..head.len().min(LINE_MAX)).unwrap_or(head);
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        let Some((line, behind)) = rest.split_at_checked(end + 1) else { return Recognition::Maybe };
+        let Some(line) = line.get(..end).and_then(Line::read) else { return Recognition::No };
+        rest = match line.payload.map(|payload| usize::try_from(payload).unwrap_or(usize::MAX)) {
+            None => behind,
+            Some(payload) => match behind.get(payload..) {
+                None | Some([] | [b'\r']) => return Recognition::Maybe,
+                Some([b'\r', b'\n', rest @ ..]) => rest,
                 Some(_) => return Recognition::No,
-            }
+            },
+        };
+        match line.word {
+            Word::Connect | Word::Sub | Word::Pub | Word::HPub => return Recognition::Request,
+            Word::Msg | Word::HMsg => return Recognition::Response,
+            Word::Ping | Word::Pong | Word::Info | Word::Ok | Word::Err | Word::Unsub => {}
         }
-    };
-    match line.word {
-        Word::Connect | Word::Sub => Recognition::Request,
-        Word::Pub | Word::HPub if is_whole => Recognition::Request,
-        Word::Msg | Word::HMsg if is_whole => Recognition::Response,
-        Word::Ping | Word::Pong | Word::Info | Word::Ok | Word::Err | Word::Unsub => Recognition::Maybe,
-        Word::Pub | Word::HPub | Word::Msg | Word::HMsg => Recognition::Maybe,
+        if rest.is_empty() {
+            return Recognition::Maybe;
+        }
     }
+    let may_be = Word::ALL.iter().any(|word| word.may_begin(rest));
+    if may_be { Recognition::Maybe } else { Recognition::No }
 }
 
 /// See [`super::Entry::open`].

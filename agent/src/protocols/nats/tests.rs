@@ -148,6 +148,10 @@ fn other_lines_are_no_commands() {
     }
     assert_eq!(recognise(with("PUB a", "hello").as_bytes()), Recognition::Request);
     assert_eq!(recognise(with("MSG a 1", "hello").as_bytes()), Recognition::Response);
+    assert_eq!(recognise(b"PING\r\nSUB a 1\r\n"), Recognition::Request, "the first says nothing");
+    assert_eq!(recognise((with("PONG\r\nMSG a 1", "hello") + "MSG").as_bytes()), Recognition::Response);
+    assert_eq!(recognise(b"PING\r\nPONG\r\nPU"), Recognition::Maybe);
+    assert_eq!(recognise(b"PING\r\nPOST / HTTP/1.1\r\n"), Recognition::No);
     assert_eq!(recognise(INFO.as_bytes()), Recognition::Maybe, "a server speaks first, and a client answers");
     let mut random = Random(0xaffe);
     for _ in 0..1_000_000 {

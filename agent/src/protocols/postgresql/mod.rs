@@ -32,8 +32,15 @@ use crate::model::net::Role;
 pub(super) const NAME: &str = "postgresql";
 
 /// Of a pipeline every statement counts: its beginning is captured far. Of a large result the end is enough.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, tails: true, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture {
+    mode: Mode::Turns,
+    requests: 64 << 10,
+    responses: 8192,
+    answers: 512 << 10,
+    tails: true,
+    whole: 0,
+    beginnings: &[],
+};
 
 /// See [`super::Entry::open`].
 pub(super) fn open(role: Role) -> Box<dyn Session> {

@@ -524,6 +524,10 @@ impl Session for Postgres {
         self.pairing = Pairing::Lost(Trial::default());
     }
 
+    fn seeks(&self, _direction: Direction) -> bool {
+        self.is_lost()
+    }
+
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
         if direction != self.role.requests() {
             self.end_all(End::Closed, at_ns, out);

@@ -23,8 +23,15 @@ use crate::model::net::Role;
 pub(super) const NAME: &str = "redis";
 
 /// Of a pipeline every command counts: its beginning is captured far, and values that are longer are passed over by their length.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, tails: true, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture {
+    mode: Mode::Turns,
+    requests: 64 << 10,
+    responses: 8192,
+    answers: 512 << 10,
+    tails: true,
+    whole: 0,
+    beginnings: &[],
+};
 
 /// Longest name of a command.
 const MAX_NAME: usize = 32;

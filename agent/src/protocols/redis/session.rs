@@ -539,6 +539,10 @@ impl Session for Redis {
         (self.namespace, self.pairing) = (None, Pairing::Lost(Trial::default()));
     }
 
+    fn begin_older(&mut self) {
+        self.namespace = None;
+    }
+
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
         if direction != self.role.requests() {
             self.end_all(End::Closed, at_ns, out);

@@ -109,6 +109,19 @@ fn commands_are_told_with_their_replies_and_the_database_that_was_selected() {
 }
 
 #[test]
+fn the_database_of_an_older_connection_is_not_known_until_one_is_selected() {
+    let mut it = Conversation::new();
+    it.session.begin_older();
+    it.ask(&["GET", "a"]);
+    it.answer("$-1\r\n");
+    it.ask(&["SELECT", "3"]);
+    it.answer("+OK\r\n");
+    it.ask(&["GET", "a"]);
+    it.answer("$-1\r\n");
+    assert_eq!(it.end(), ["GET @?", "SELECT @3", "GET @3"]);
+}
+
+#[test]
 fn a_database_that_is_selected_within_a_transaction_is_not_known_to_be() {
     let mut it = Conversation::new();
     for (words, reply) in [

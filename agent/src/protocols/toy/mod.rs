@@ -35,7 +35,7 @@ pub(super) const NAME: &str = "toy";
 
 /// Lines are short, and nothing is told of bodies.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 512, responses: 64, tails: false, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 512, responses: 64, answers: 0, tails: false, whole: 0, beginnings: &[] };
 
 /// Requests that may wait for their answer at a time.
 const LIMITS: Limits = Limits { requests: 1024, bytes: 256 * 1024 };
