@@ -1,6 +1,9 @@
 //! A request and its response, in the terms all protocols share. What protocols yield.
 
-use std::num::{NonZeroU32, NonZeroU64};
+use std::{
+    net::IpAddr,
+    num::{NonZeroU32, NonZeroU64},
+};
 
 use compact_str::CompactString;
 
@@ -202,6 +205,8 @@ pub enum Operation {
     Db(Box<Db>),
     /// A message to or from a broker.
     Messaging(Box<Messaging>),
+    /// A look-up of a name.
+    Dns(Box<Dns>),
 }
 
 /// One of these groups.
@@ -215,11 +220,13 @@ pub enum Group {
     Db,
     /// See [`Operation::Messaging`].
     Messaging,
+    /// See [`Operation::Dns`].
+    Dns,
 }
 
 impl Group {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Http, Self::Rpc, Self::Db, Self::Messaging];
+    pub const ALL: [Self; 5] = [Self::Http, Self::Rpc, Self::Db, Self::Messaging, Self::Dns];
 }
 
 impl Operation {
@@ -228,7 +235,7 @@ impl Operation {
         match self {
             Self::Http(http) => http.trace_state.take(),
             Self::Rpc(rpc) => rpc.trace_state.take(),
-            Self::Db(_) | Self::Messaging(_) => self.carrier()?.trace_state.take(),
+            Self::Db(_) | Self::Messaging(_) | Self::Dns(_) => self.carrier()?.trace_state.take(),
         }
     }
 
@@ -237,7 +244,7 @@ impl Operation {
         match self {
             Self::Http(http) => (http.trace_state, http.baggage) = (state, wanted),
             Self::Rpc(rpc) => (rpc.trace_state, rpc.baggage) = (state, wanted),
-            Self::Db(_) | Self::Messaging(_) => {
+            Self::Db(_) | Self::Messaging(_) | Self::Dns(_) => {
                 if let Some(http) = self.carrier() {
                     (http.trace_state, http.baggage) = (state, wanted);
                 }
@@ -250,7 +257,7 @@ impl Operation {
         match self {
             Self::Http(http) => std::mem::take(&mut http.baggage),
             Self::Rpc(rpc) => std::mem::take(&mut rpc.baggage),
-            Self::Db(_) | Self::Messaging(_) => {
+            Self::Db(_) | Self::Messaging(_) | Self::Dns(_) => {
                 self.carrier().map(|http| std::mem::take(&mut http.baggage)).unwrap_or_default()
             }
         }
@@ -260,7 +267,7 @@ impl Operation {
     fn carrier(&mut self) -> Option<&mut Http> {
         match self {
             Self::Http(http) => Some(http),
-            Self::Rpc(_) => None,
+            Self::Rpc(_) | Self::Dns(_) => None,
             Self::Db(db) => db.http.as_deref_mut(),
             Self::Messaging(messaging) => messaging.http.as_deref_mut(),
         }
@@ -270,7 +277,7 @@ impl Operation {
     pub fn take_links(&mut self) -> Vec<TraceParent> {
         match self {
             Self::Messaging(messaging) => std::mem::take(&mut messaging.links),
-            Self::Http(_) | Self::Rpc(_) | Self::Db(_) => Vec::new(),
+            Self::Http(_) | Self::Rpc(_) | Self::Db(_) | Self::Dns(_) => Vec::new(),
         }
     }
 }
@@ -440,6 +447,23 @@ pub struct Db {
     pub returned_rows: Option<u64>,
     /// The request that it was carried in.
     pub http: Option<Box<Http>>,
+}
+
+/// An address of a host.
+pub(crate) type Address = IpAddr;
+
+/// A look-up of a name
+/// (<https://opentelemetry.io/docs/specs/semconv/dns/dns-metrics/>).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// `dns.question.name`.
+    pub question: CompactString,
+    /// What is looked up of it: `A`, `AAAA`.
+    pub kind: CompactString,
+    /// `dns.answers`.
+    pub answers: Vec<Address>,
+    /// The word of the response code, where that is an error: `NXDOMAIN`.
+    pub code: Option<CompactString>,
 }
 
 /// A message to or from a broker

@@ -314,7 +314,7 @@ impl Settings {
                         has_store: has_store(config, store),
                     },
                     span_names: *metric_span_names_limit as usize,
-                    spans_of: Protocols::of(span_protocols),
+                    spans_of: Protocols::of_spans(span_protocols),
                     filter: Filter::new(filter.application.iter()),
                     watched_clients: watched_clients.clone(),
                     leaves_spans: *exclude_otel_instrumented_services_span_metrics,

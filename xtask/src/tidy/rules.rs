@@ -136,6 +136,11 @@ const ALL_STAGES: &[&str] = &[
 /// Folders of protocols that build on another: the first may import the second.
 pub(super) const PROTOCOL_IMPORTS: &[(&str, &str)] = &[
     ("http", "grpc"),
+    ("http", "carried"),
+    ("http1", "carried"),
+    ("carried", "grpc"),
+    ("carried", "sql"),
+    ("tds", "sql"),
     ("http1", "http"),
     ("http1", "grpc"),
     ("http2", "http"),

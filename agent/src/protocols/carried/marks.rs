@@ -216,17 +216,11 @@ impl Marks {
         self.answer.unchunk();
     }
 
-    /// Takes bytes of the request's body.
-    pub(in crate::protocols) fn take_body(&mut self, bytes: &[u8]) {
-        if self.wants[0] {
-            self.body.add(bytes);
-        }
-    }
-
-    /// Takes bytes of the response's.
-    pub(in crate::protocols) fn take_answer(&mut self, bytes: &[u8]) {
-        if self.wants[1] {
-            self.answer.add(bytes);
+    /// Takes bytes of the request's body, or of the response's.
+    pub(in crate::protocols) fn take(&mut self, is_answer: bool, bytes: &[u8]) {
+        let body = if is_answer { &mut self.answer } else { &mut self.body };
+        if self.wants[usize::from(is_answer)] {
+            body.add(bytes);
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
     framing::{Asked, is_bodyless, request_body, response_body},
     head::{Framing, HTTP_0_9, Head as _, Length, RequestHead, ResponseHead, Upgrade},
     open::Open,
-    side::{EndHint, Gap, Moment, Place, QUIET_NS, Side, Step},
+    side::{EndHint, Gap, Missing, Moment, Place, QUIET_NS, Side, Step},
 };
 use crate::{
     model::{
@@ -17,6 +17,7 @@ use crate::{
     },
     protocols::{
         Anomalies, Chunk, End, Handover, Interest, Output, Recognition, Session,
+        carried::Marks,
         http::{Answer, exports_spans, kinds_of},
         matching::{InOrder, Limits},
     },
@@ -138,8 +139,8 @@ impl Http1 {
             }
             let is_body = matches!(self.requests.place, Place::Body { .. });
             let step = self.requests.bytes(rest, at_start, moment);
-            if is_body {
-                self.on_body_bytes(rest, &step);
+            if is_body && let Some(marks) = self.marks_of_body() {
+                marks.take(false, step.of_body(rest));
             }
             let used = match step {
                 Step::More => {
@@ -176,36 +177,20 @@ impl Http1 {
         }
     }
 
-    /// Bytes of a request's body came: those before the next step.
-    fn on_body_bytes<H>(&mut self, bytes: &[u8], step: &Step<H>) {
-        let used = match step {
-            Step::More => bytes.len(),
-            Step::BodyEnd { used, .. } => *used,
-            _ => return,
-        };
-        if let Some(marks) = self.open.get_mut(self.body_of).and_then(|open| open.marks.as_mut()) {
-            marks.take_body(bytes.get(..used).unwrap_or(bytes));
-        }
+    /// What is known of what the request carries whose body is read.
+    fn marks_of_body(&mut self) -> Option<&mut Marks> {
+        self.open.get_mut(self.body_of)?.marks.as_deref_mut()
     }
 
-    /// The same of a response's.
-    fn on_answer_bytes<H>(&mut self, bytes: &[u8], step: &Step<H>) {
-        let used = match step {
-            Step::More => bytes.len(),
-            Step::BodyEnd { used, .. } => *used,
-            _ => return,
-        };
-        if self.answering
-            && let Some(marks) = self.open.front_mut().and_then(|open| open.marks.as_mut())
-        {
-            marks.take_answer(bytes.get(..used).unwrap_or(bytes));
-        }
+    /// The same of that whose answer is.
+    fn marks_of_answer(&mut self) -> Option<&mut Marks> {
+        self.open.front_mut().filter(|_| self.answering)?.marks.as_deref_mut()
     }
 
     fn on_request_gap(&mut self, count: u64, lost: bool, moment: Moment, out: &mut Output) {
         self.carries_spans = false;
         if matches!(self.requests.place, Place::Body { .. })
-            && let Some(marks) = self.open.get_mut(self.body_of).and_then(|open| open.marks.as_mut())
+            && let Some(marks) = self.marks_of_body()
         {
             marks.cut(false);
         }
@@ -360,8 +345,8 @@ impl Http1 {
             let was_endless = self.responses.is_endless();
             let was_body = matches!(self.responses.place, Place::Body { .. });
             let step = self.responses.bytes(rest, at_start, moment);
-            if was_body {
-                self.on_answer_bytes(rest, &step);
+            if was_body && let Some(marks) = self.marks_of_answer() {
+                marks.take(true, step.of_body(rest));
             }
             if let Step::Head { used, .. } | Step::BodyEnd { used, .. } = step {
                 self.response_at = (moment.position.saturating_add(used as u64), moment.other_position);
@@ -414,9 +399,8 @@ impl Http1 {
     }
 
     fn on_response_gap(&mut self, count: u64, missing: Missing, moment: Moment, out: &mut Output) {
-        if self.answering
-            && matches!(self.responses.place, Place::Body { .. })
-            && let Some(marks) = self.open.front_mut().and_then(|open| open.marks.as_mut())
+        if matches!(self.responses.place, Place::Body { .. })
+            && let Some(marks) = self.marks_of_answer()
         {
             marks.cut(true);
         }
@@ -708,15 +692,6 @@ impl Http1 {
         let unanswered = if self.stray { Outcome::Unseen } else { Outcome::NoResponse };
         self.end_all(unanswered, at_ns, out);
     }
-}
-
-/// What is known of bytes that were not captured.
-#[derive(Clone, Copy)]
-struct Missing {
-    /// They were not left out on purpose.
-    lost: bool,
-    /// Captured bytes stand before them in their piece.
-    behind: bool,
 }
 
 impl Session for Http1 {
