@@ -652,7 +652,8 @@ impl Worker {
         if self.usage.is_wanted() {
             let traffic = self.traffic.get_or_insert_default();
             let watched = self.discovery.all_watched().into_iter();
-            self.usage.publish(watched.map(|tgid| (tgid, traffic.of(tgid))).collect());
+            let units = &self.units;
+            self.usage.publish(watched.map(|tgid| (tgid, traffic.of(tgid), units.statistics(tgid))).collect());
         }
         self.gauges.publish_shed(self.shed.by_service());
         self.gauges.publish_parents(self.stages.telemetry.parents());

@@ -1,6 +1,6 @@
 // Command go-offsets says where members of structures of Go's runtime and standard library, and of grpc-go, lie, by their sources alone: nothing is built.
 // For each argument (a folder with a release of Go, or `grpc@RELEASE=FOLDER` with one of grpc-go), a line: the release, and the offsets in the order
-// of `members` or `grpcMembers`; -1 for one that is not there.
+// of `members`, a bar and `statistics`, or of `grpcMembers`; -1 for one that is not there.
 package main
 
 import (
@@ -33,6 +33,38 @@ var members = [][3]string{
 	{"net/http", "http2stream", "id"},
 }
 
+// statistics are those of what the runtime counts. Alternatives are of different releases; a member within a member stands behind a dot, and `*` is for
+// how large the structure is.
+var statistics = [][3]string{
+	{"runtime", "gcControllerState", "memoryLimit"},
+	{"runtime", "gcControllerState", "gcPercentHeapGoal"},
+	{"runtime", "gcControllerState", "sweepDistMinTrigger"},
+	{"runtime", "gcControllerState", "triggered"},
+	{"runtime", "heapStatsDelta", "*"},
+	{"runtime", "heapStatsDelta", "committed"},
+	{"runtime", "heapStatsDelta", "inStacks"},
+	{"runtime", "mstats", "heapStats.stats"},
+	{"runtime", "mstats", "stacks_sys"},
+	{"runtime", "mstats", "mspan_sys"},
+	{"runtime", "mstats", "mcache_sys"},
+	{"runtime", "mstats", "buckhash_sys"},
+	{"runtime", "mstats", "gcMiscSys"},
+	{"runtime", "mstats", "other_sys"},
+	{"runtime", "mstats", "last_gc_unix"},
+	{"runtime", "mstats", "pause_total_ns"},
+	{"runtime", "mstats", "numgc"},
+	{"runtime", "mstats", "last_gc_nanotime"},
+	{"runtime", "schedt", "nmidle"},
+	{"runtime", "schedt", "nmidlelocked"},
+	{"runtime", "schedt", "mnext"},
+	{"runtime", "schedt", "nmfreed"},
+	{"runtime", "schedt", "nmsys"},
+	{"runtime", "schedt", "ngsys"},
+	{"runtime", "schedt", "gFree.n|gFree.stack.size"},
+	{"runtime", "schedt", "gFree.noStack.size"},
+	{"runtime", "p", "gFree.n|gFree.size"},
+}
+
 func main() {
 	sizes := types.SizesFor("gc", "amd64")
 	standard := importer.ForCompiler(token.NewFileSet(), "source", nil)
@@ -53,6 +85,10 @@ func main() {
 		for _, member := range members {
 			fmt.Print(" ", offset(packages, sizes, member))
 		}
+		fmt.Print(" |")
+		for _, member := range statistics {
+			fmt.Print(" ", offset(packages, sizes, member))
+		}
 		fmt.Println()
 	}
 }
@@ -66,12 +102,15 @@ func offset(packages types.Importer, sizes types.Sizes, member [3]string) int64 
 	if object == nil {
 		return -1
 	}
-	structure, ok := object.Type().Underlying().(*types.Struct)
-	if !ok {
-		return -1
+	for _, way := range strings.Split(member[2], "|") {
+		if way == "*" {
+			return sizes.Sizeof(object.Type())
+		}
+		if at := offsetOnWay(of, sizes, append([]string{member[1]}, strings.Split(way, ".")...)); at >= 0 {
+			return at
+		}
 	}
-	at, _ := offsetOf(structure, sizes, member[2])
-	return at
+	return -1
 }
 
 // offsetOf gives where a member lies, and the member; -1 if there is none of that name.

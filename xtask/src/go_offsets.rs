@@ -14,13 +14,19 @@ const TABLE: &str = "agent/src/runtimes/go/offsets.rs";
 const HEAD: &str = "\
 //! Where members of structures of Go's runtime and library, and of grpc-go, lie, by release. Written by `cargo xtask go-offsets`.
 
-use super::layout::{GrpcOffsets, Offsets};
+use super::layout::{GrpcOffsets, Offsets, StatisticsOffsets};
 
 /// By the second number of a release.
 #[rustfmt::skip]
 pub(super) const TABLE: &[(u32, Offsets)] = &[
 ";
 
+/// What stands before the lines of what the runtime counts.
+const STATISTICS_HEAD: &str = "
+/// By the second number of a release, what the runtime counts.
+#[rustfmt::skip]
+pub(super) const STATISTICS: &[(u32, StatisticsOffsets)] = &[
+";
 /// What stands before the lines of grpc-go.
 const GRPC_HEAD: &str = "
 /// Second and third number of the release of grpc-go from which on they lie so.
@@ -60,10 +66,15 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             bail!("go1.{minor} is not laid out alike in all of its releases: the table has to tell them apart");
         }
     }
-    let mut text = HEAD.to_owned();
+    let (mut text, mut statistics) = (HEAD.to_owned(), STATISTICS_HEAD.to_owned());
     for (minor, offsets) in table {
-        writeln!(text, "    ({minor}, [{}]),", offsets.split(' ').collect::<Vec<_>>().join(", "))?;
+        let (members, counts) = offsets.split_once(" | ").with_context(|| format!("not understood: {offsets}"))?;
+        for (text, offsets) in [(&mut text, members), (&mut statistics, counts)] {
+            writeln!(text, "    ({minor}, [{}]),", offsets.split(' ').collect::<Vec<_>>().join(", "))?;
+        }
     }
+    text.push_str("];\n");
+    text.push_str(&statistics);
     text.push_str("];\n");
     text.push_str(&of_grpc()?);
     let path = shell::root().join(TABLE);

@@ -64,6 +64,27 @@ pub(super) fn addresses(code: &[u8], address: u64) -> Vec<u64> {
     found
 }
 
+/// The addresses that code gives to a function that it calls, as the first argument.
+pub(super) fn given_as_first(code: &[u8], address: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    let mut given = None;
+    for instruction in decoded(code, address) {
+        if instruction.flow_control() == FlowControl::Call {
+            found.extend(given.filter(|given| !found.contains(given)));
+        }
+        if instruction.flow_control() != FlowControl::Next {
+            given = None;
+        } else if instruction.op0_kind() == OpKind::Register
+            && instruction.op0_register().full_register() == Register::RAX
+            && !matches!(instruction.mnemonic(), Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Push)
+        {
+            let is_address = instruction.mnemonic() == Mnemonic::Lea && instruction.is_ip_rel_memory_operand();
+            given = is_address.then(|| instruction.ip_rel_memory_address());
+        }
+    }
+    found
+}
+
 /// Where in a function's code a probe is placed so that arguments are still in their registers: at an instruction that the kernel emulates
 /// rather than steps over, behind the check of the stack's size where there is one; a function whose stack has to grow begins anew.
 /// `None` where the code is none of a function of Go.
@@ -173,6 +194,15 @@ mod tests {
         // xor %ebx,%ebx; xor %ecx,%ecx; call; ret
         code.extend_from_slice(b"\x31\xdb\x31\xc9\xe8\x00\x00\x00\x00\xc3");
         assert_eq!(returns_without_error(&code, 0x1000), [first + 9]);
-        assert_eq!(returns_without_error(&[0x06, 0xc3], 0x1000), []);
+        assert!(returns_without_error(&[0x06, 0xc3], 0x1000).is_empty());
+    }
+
+    #[test]
+    fn what_is_given_to_a_function_is_in_the_first_register() {
+        // lea 0x10(%rip),%rax; mov $1,%ebx; call; lea 0x10(%rip),%rax; mov %rcx,%rax; call; lea 0x10(%rip),%rcx; call
+        let code = b"\x48\x8d\x05\x10\x00\x00\x00\xbb\x01\x00\x00\x00\xe8\x00\x00\x00\x00\
+            \x48\x8d\x05\x10\x00\x00\x00\x48\x89\xc8\xe8\x00\x00\x00\x00\
+            \x48\x8d\x0d\x10\x00\x00\x00\xe8\x00\x00\x00\x00";
+        assert_eq!(given_as_first(code, 0x1000), [0x1017]);
     }
 }

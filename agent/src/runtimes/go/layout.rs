@@ -1,6 +1,6 @@
 //! How structures of a release of Go are laid out.
 
-use super::offsets::{GRPC, GRPC_NEWEST, TABLE};
+use super::offsets::{GRPC, GRPC_NEWEST, STATISTICS, TABLE};
 
 /// Offsets of members, in the order in which `cargo xtask go-offsets` tells them; -1 for one that there is not.
 pub(super) type Offsets = [i16; 14];
@@ -78,6 +78,83 @@ impl Layout {
             stream: stream?,
             stream_id: stream_id?,
         })
+    }
+}
+
+/// Offsets of what the runtime counts, in the order in which `cargo xtask go-offsets` tells them; -1 for one that there is not.
+pub(super) type StatisticsOffsets = [i16; 27];
+
+/// The first release whose `runtime/metrics` counts goroutines of the runtime itself as well.
+const COUNTS_ALL: u32 = 26;
+
+/// How what the runtime counts is laid out in a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StatisticsLayout {
+    /// `gcControllerState.memoryLimit`.
+    pub(super) limit: u64,
+    /// `gcControllerState.gcPercentHeapGoal`.
+    pub(super) goal: u64,
+    /// `gcControllerState.sweepDistMinTrigger`.
+    pub(super) least_trigger: u64,
+    /// `gcControllerState.triggered`.
+    pub(super) triggered: u64,
+    /// How large `heapStatsDelta` is.
+    pub(super) heap_slot: u64,
+    /// `heapStatsDelta.committed`.
+    pub(super) committed: u64,
+    /// `heapStatsDelta.inStacks`.
+    pub(super) stacks: u64,
+    /// `mstats.heapStats`.
+    pub(super) heap: u64,
+    /// What else of memory is counted in `mstats`.
+    pub(super) other_memory: [u64; 6],
+    /// Other members of `mstats`.
+    memory_marks: [u64; 4],
+    /// Members of `schedt`.
+    scheduler_marks: [u64; 5],
+    /// `schedt.ngsys`, the runtime's own goroutines, where `runtime/metrics` leaves those out: before 1.26.
+    pub(super) system_goroutines: Option<u64>,
+    /// How many goroutines the scheduler keeps for later.
+    pub(super) free_goroutines: [Option<u64>; 2],
+    /// The same of a processor.
+    pub(super) free_of_processor: u64,
+}
+
+impl StatisticsLayout {
+    /// That of a release; `None` where it is not known.
+    pub(super) fn of(release: &str) -> Option<Self> {
+        let minor = minor(release)?;
+        let (_, offsets) = STATISTICS.iter().find(|(known, _)| *known == minor)?;
+        let [limit, goal, least, triggered, slot, committed, stacks, heap, rest @ ..] =
+            offsets.map(|offset| u64::try_from(offset).ok());
+        let [a, b, c, d, e, f, unix, pause, collections, nanotime, rest @ ..] = rest;
+        let [idle, idle_locked, next, freed, system, goroutines, free, free_too, of_processor] = rest;
+        Some(Self {
+            limit: limit?,
+            goal: goal?,
+            least_trigger: least?,
+            triggered: triggered?,
+            heap_slot: slot?,
+            committed: committed?,
+            stacks: stacks?,
+            heap: heap?,
+            other_memory: [a?, b?, c?, d?, e?, f?],
+            memory_marks: [unix?, pause?, collections?, nanotime?],
+            scheduler_marks: [idle?, idle_locked?, next?, freed?, system?],
+            system_goroutines: goroutines.filter(|_| minor < COUNTS_ALL),
+            free_goroutines: [Some(free?), free_too],
+            free_of_processor: of_processor?,
+        })
+    }
+
+    /// What the end of a collection writes to in `mstats`.
+    pub(super) const fn memory_marks(&self) -> [u64; 4] {
+        self.memory_marks
+    }
+
+    /// What is looked at in `schedt` to see whether all threads sleep for ever.
+    pub(super) const fn scheduler_marks(&self) -> [u64; 5] {
+        self.scheduler_marks
     }
 }
 

@@ -7,6 +7,7 @@ mod code;
 mod layout;
 mod offsets;
 mod pclntab;
+mod statistics;
 mod texts;
 
 use std::{fs::File, os::unix::fs::FileExt};
@@ -18,10 +19,13 @@ use object::{
     elf::{PF_W, PF_X},
 };
 
-pub(crate) use self::texts::{Takes, texts};
 use self::{
-    layout::{Grpc, Layout},
+    layout::{Grpc, Layout, StatisticsLayout},
     pclntab::{Function, Table, Unreadable},
+};
+pub(crate) use self::{
+    statistics::Statistics,
+    texts::{Doer, Does, texts},
 };
 use super::memory::{Memory, Program};
 use crate::{
@@ -47,7 +51,7 @@ const NUMBERS: u64 = 16;
 const THREAD_MAX: u64 = 1 << 20;
 
 /// Functions that are looked for.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 19] = [
     "runtime.mcall",
     "runtime.procresize",
     "net/http.(*persistConn).roundTrip",
@@ -62,6 +66,11 @@ const NAMES: [&str; 14] = [
     tls::FUNCTIONS[0],
     tls::FUNCTIONS[1],
     tls::FUNCTIONS[2],
+    statistics::FUNCTIONS[0],
+    statistics::FUNCTIONS[1],
+    statistics::FUNCTIONS[2],
+    statistics::FUNCTIONS[3],
+    statistics::FUNCTIONS[4],
 ];
 
 /// Where a process's Go is.
@@ -81,6 +90,8 @@ pub(crate) struct Go {
     pub asks: Vec<u64>,
     /// Where plaintext is seen of what it encrypts, if it does.
     pub tls: Tls,
+    /// What its runtime counts, where that is found.
+    pub statistics: Option<Statistics>,
 }
 
 /// Whether plaintext of a program's `crypto/tls` is seen.
@@ -142,15 +153,15 @@ pub(super) fn look(memory: &Memory) -> Option<Result<(Go, File), Unseen>> {
         let release = &info.grpc;
         tracing::info!(%release, "calls over grpc-go have no parents: the layout of this release of it is not known");
     }
-    Some(found(memory, &program, &file, &layout, grpc).map(|go| (go, file)))
+    let statistics = StatisticsLayout::of(&info.release);
+    Some(found(memory, &program, &file, (&layout, grpc, statistics)).map(|go| (go, file)))
 }
 
 fn found(
     memory: &Memory,
     program: &Program<'_>,
     file: &File,
-    layout: &Layout,
-    grpc: Option<Grpc>,
+    (layout, grpc, statistics): (&Layout, Option<Grpc>, Option<StatisticsLayout>),
 ) -> Result<Go, Unseen> {
     let incomplete = Unseen::Incomplete;
     let (table, address) = table(program, file)?;
@@ -174,6 +185,7 @@ fn found(
         tls_read,
         tls_write,
         copies,
+        counting @ ..,
     ] = functions;
     let code = |function: Function| {
         let offset = program.offset_of(function.start)?;
@@ -215,6 +227,10 @@ fn found(
         None => (Vec::new(), Vec::new()),
     };
     let grpc = grpc.unwrap_or_default();
+    let statistics = statistics.map(|layout| {
+        let counting = counting.map(|function| Some((code(function?)?, function?.start)));
+        statistics::find(memory, layout, processors.unwrap_or(0), program.bias(), &counting)
+    });
     let &Layout {
         thread,
         number,
@@ -262,6 +278,7 @@ fn found(
         handles2: sites(&[handle2, x_handle2]),
         handles_grpc,
         asks,
+        statistics: statistics.filter(|statistics| !statistics.is_empty()),
         tls: encrypts,
     })
 }
