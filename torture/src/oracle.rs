@@ -289,9 +289,11 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
     // too short.
     let others = found_again(round, happened).saturating_add(verdict.spans_dropped());
     // Several of HTTP/1 that go in one write are lost as one; and a connection may have to be found again many times, about once in so
-    // many losses. Those of HTTP/2 are counted one by one from the connection's beginning on, or once it is found.
+    // many losses. Those of HTTP/2 are counted one by one from the connection's beginning on, or once it is found; unless that
+    // beginning was shed, as may be before its process is judged.
+    let may_miss_beginnings = happened.lives.iter().any(|life| is_undecided_shed(&life.state));
     let each = |counted: u64| {
-        if round.wire.is_http2() && round.age == Age::Younger {
+        if round.wire.is_http2() && round.age == Age::Younger && !may_miss_beginnings {
             counted
         } else {
             counted * round.streams as u64 + counted / 10
@@ -324,6 +326,11 @@ fn found_again(round: &Round, happened: &Happened) -> u64 {
     let of = |party| of_each(party).saturating_mul(connections) as u64;
     let server = if round.side.has_server() { of(Party::Server) } else { 0 };
     server.saturating_add(if round.side.has_client() { of(Party::Client) } else { 0 })
+}
+
+/// Whether records of a process that was not judged yet were given up.
+fn is_undecided_shed(state: &State) -> bool {
+    figures(state, "beyla_rs.capture.lost").iter().any(|(labels, value)| labels.contains("undecided") && *value > 0.0)
 }
 
 /// How many requests were lost at most, as the agents say.
