@@ -301,7 +301,8 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
     };
     verdict.untold = counted.map(|counted| (without_span.len() as u64, counted));
     // Each loss may cost a connection of rustls its plaintext, which has to be found again then (docs/limitations.md).
-    let found_again_each = |counted: u64| if is_rustls_watched(round) { counted.saturating_mul(LEARNED_AFTER) } else { 0 };
+    let found_again_each =
+        |counted: u64| if is_rustls_watched(round) { counted.saturating_mul(LEARNED_AFTER) } else { 0 };
     let counted = counted.map(|counted| each(counted).saturating_add(found_again_each(counted)).saturating_add(others));
     if counted.is_some_and(|counted| without_span.len() as u64 > counted) {
         let count = without_span.len();
@@ -384,7 +385,8 @@ fn is_rustls(round: &Round, party: Party) -> bool {
 
 /// Whether one that is watched does.
 fn is_rustls_watched(round: &Round) -> bool {
-    round.side.has_server() && is_rustls(round, Party::Server) || round.side.has_client() && is_rustls(round, Party::Client)
+    round.side.has_server() && is_rustls(round, Party::Server)
+        || round.side.has_client() && is_rustls(round, Party::Client)
 }
 
 /// Within this time it has seen it, on a machine however busy.

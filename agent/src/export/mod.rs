@@ -5,6 +5,7 @@
 pub(crate) mod config;
 pub(crate) mod console;
 mod consumer;
+mod consumers;
 mod health;
 mod kept;
 pub(crate) mod ledger;
@@ -149,7 +150,7 @@ impl Exporters {
         remembered: Option<Remembered>,
     ) -> Result<Self, TransportError> {
         let store = remembered.as_ref().map(|remembered| Arc::clone(&remembered.store));
-        let consumers: Arc<[_]> = consumer::start_all(config, runtime, store)?.into();
+        let consumers: Arc<[_]> = consumers::start_all(config, runtime, store)?.into();
         let points: Vec<_> = config.metrics.iter().map(|to| (to.endpoint.to_string().into(), Arc::default())).collect();
         let counters = Arc::new(Counters::new(agent, Arc::clone(&consumers), points.clone()));
         sources.push(Arc::clone(&counters) as _);
