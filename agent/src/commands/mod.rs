@@ -10,6 +10,14 @@ mod waterfall;
 pub(crate) use self::client::{Client, NoAnswer};
 use crate::cli::{Exit, Question};
 
+/// Why a question cannot be answered here, whoever is asked.
+pub(crate) fn objection(question: &Question) -> Option<&'static str> {
+    match question {
+        Question::Top => top::objection(),
+        Question::Smoke(_) | Question::Trace(_) => None,
+    }
+}
+
 /// Answers a question. `is_own`: the agent was started for it, and has nothing to tell of before.
 pub(crate) async fn answer(question: &Question, client: &Client, is_own: bool) -> Exit {
     let answered = match question {
