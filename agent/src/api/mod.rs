@@ -6,6 +6,7 @@ mod ask;
 mod guard;
 mod jaeger;
 mod live;
+pub(crate) mod mcp;
 mod page;
 pub(crate) mod query;
 #[cfg(test)]
@@ -153,7 +154,7 @@ pub(crate) fn pages(parts: Parts, of_itself: Vec<Arc<dyn MetricSource>>) -> Page
 
 /// Whether there is something of ours at a path.
 pub(crate) fn is_page(path: &str) -> bool {
-    path == "/" || ["/api/", "/ui/"].iter().any(|folder| path.starts_with(folder))
+    matches!(path, "/" | "/mcp") || ["/api/", "/ui/"].iter().any(|folder| path.starts_with(folder))
 }
 
 fn routes(api: &Arc<Api>, access: Access) -> Router {
@@ -177,7 +178,10 @@ fn routes(api: &Arc<Api>, access: Access) -> Router {
         .route("/api/traces", get(ask_query!(jaeger::old_find)))
         .route("/api/traces/{trace_id}", get(ask_path!(jaeger::old_trace)))
         .route("/api/dependencies", get(ask_query!(jaeger::old_dependencies)))
-        .with_state(Arc::clone(api))
+        .with_state(Arc::clone(api));
+    let questions = questions
+        .clone()
+        .merge(mcp::http::routes(questions))
         .layer(middleware::from_fn_with_state(Arc::new(access), guard::guard));
     page::routes().merge(questions).layer(middleware::map_response(guard::with_headers))
 }

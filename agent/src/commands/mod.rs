@@ -2,6 +2,7 @@
 //! [`crate::cli`]; each command is a file here.
 
 mod client;
+mod mcp;
 mod smoke;
 mod top;
 mod trace;
@@ -14,7 +15,7 @@ use crate::cli::{Exit, Question};
 pub(crate) fn objection(question: &Question) -> Option<&'static str> {
     match question {
         Question::Top => top::objection(),
-        Question::Smoke(_) | Question::Trace(_) => None,
+        Question::Smoke(_) | Question::Trace(_) | Question::Mcp => None,
     }
 }
 
@@ -24,6 +25,7 @@ pub(crate) async fn answer(question: &Question, client: &Client, is_own: bool) -
         Question::Smoke(what) => smoke::smoke(what, client).await,
         Question::Trace(what) => trace::trace(what, client, is_own).await,
         Question::Top => top::top(client).await,
+        Question::Mcp => Ok(mcp::mcp(client).await),
     };
     answered.unwrap_or_else(|error| {
         tracing::error!("{error}");
@@ -36,7 +38,7 @@ pub(crate) const fn given_up(question: &Question) -> Exit {
     match question {
         // A pipeline that goes on with what was not looked at would be told wrong.
         Question::Smoke(_) => Exit::NothingSeen,
-        Question::Trace(_) | Question::Top => Exit::Ok,
+        Question::Trace(_) | Question::Top | Question::Mcp => Exit::Ok,
     }
 }
 
