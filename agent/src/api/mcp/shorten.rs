@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn an_answer_has_no_more_than_can_be_read_and_says_so() {
         let answer = json!({ "services": (0..500).map(|n| json!({ "name": "x".repeat(1000), "n": n, "namespace": "", "p50_ms": null,
-                             "sparkline": [0.0; 30] })).collect::<Vec<_>>(), "start_unix_ms": 1_796_014_758_976.5 });
+                             "sparkline": vec![0.0; 30] })).collect::<Vec<_>>(), "start_unix_ms": 1_796_014_758_976.5 });
         let short = shorten(&answer, &["sparkline"], 50);
         let services = short["services"].as_array().unwrap();
         assert_eq!(services.len(), 50);
