@@ -55,6 +55,8 @@ macro_rules! ask_path {
 /// How often the metrics of requests are taken, at least, while somebody asks; and while nobody does.
 const FRESH: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(10);
+/// The same where it goes to the disk: what is lost where the agent is killed.
+const EVERY_ON_DISK: Duration = Duration::from_secs(5);
 /// Taking them takes at most one part in so many of the time.
 const SHARE: u32 = 200;
 /// The same for somebody who counts, which is done twice and not all the time.
@@ -75,15 +77,21 @@ impl Collector {
         Self { store, source, last: Mutex::new((None, Duration::ZERO)) }
     }
 
-    /// Does it every ten seconds, until nobody asks the store any more.
+    /// Does it every ten seconds, or five where what is taken goes to the disk, until nobody asks the store any more.
     pub(crate) async fn run(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval(EVERY);
+        let every = if self.store.disk_stats().is_some() { EVERY_ON_DISK } else { EVERY };
+        let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let collector = Arc::clone(&self);
             // A series of thousands takes some ms.
-            let _done = tokio::task::spawn_blocking(move || collector.collect(EVERY / 2)).await.is_ok();
+            let _done = tokio::task::spawn_blocking(move || {
+                collector.collect(every / 2);
+                collector.store.flush();
+            })
+            .await
+            .is_ok();
         }
     }
 
@@ -97,6 +105,11 @@ impl Collector {
     fn collect_for_count(&self) {
         self.source.keep_native_histograms(unix_ns());
         self.collect_at(FRESH / 5, COUNT_SHARE);
+    }
+
+    /// Does it whatever was done before.
+    pub(crate) fn collect_now(&self) {
+        self.collect_at(Duration::ZERO, 0);
     }
 
     /// Does it, unless that was done in the time given, or takes long.

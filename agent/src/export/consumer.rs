@@ -7,7 +7,7 @@ use tokio::{runtime::Handle, time::Instant};
 use super::{TransportError, config::ExportConfig, console::Console, kept::Keeper, ledger::Ledger, otlp};
 use crate::{
     model::{self_metric::SelfMetric, span::Span},
-    store::Store,
+    store::{DiskStats, Store},
 };
 
 /// A future of a consumer, which lives as long as that.
@@ -47,6 +47,11 @@ pub(super) trait SpanConsumer: Send + Sync {
     /// Whether what it takes is told to somebody: those that only remember keep no agent running.
     fn tells(&self) -> bool {
         true
+    }
+
+    /// What of it is kept on disk by itself.
+    fn on_disk(&self) -> Option<DiskStats> {
+        None
     }
 
     /// Whether it still works.

@@ -113,6 +113,7 @@ fn alone(config: &Loaded) -> rustix::io::Result<Loaded> {
     its.exporters.metrics = vec![Exporter::Prometheus];
     its.export.endpoints.clear();
     its.export.spool.dir = None;
+    its.store.dir = None;
     if its.store.memory == 0 {
         its.store = Store::default();
     }
