@@ -30,6 +30,8 @@ pub enum Question {
     Trace(Trace),
     /// `top`.
     Top,
+    /// `mcp`.
+    Mcp,
 }
 
 impl Question {
@@ -40,6 +42,7 @@ impl Question {
             Self::Smoke(_) => "smoke",
             Self::Trace(_) => "trace",
             Self::Top => "top",
+            Self::Mcp => "mcp",
         }
     }
 }

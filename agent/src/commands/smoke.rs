@@ -26,6 +26,7 @@ pub(super) async fn smoke(what: &Smoke, client: &Client) -> Result<Exit, NoAnswe
         &[("service", Some(what.service.clone())), ("namespace", what.namespace.clone()), ("since", Some(since))],
     );
     let before: Counts = client.get(&asked).await?;
+    tracing::info!("counting requests of {} for {}", harmless(&what.service), Length(what.length));
     tokio::time::sleep(what.length + UNTIL_TOLD).await;
     let after: Counts = client.get(&asked).await?;
     let (exit, sentence) = judge(what, &before, &after);

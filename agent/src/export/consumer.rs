@@ -5,7 +5,10 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use tokio::time::Instant;
 
 use super::ledger::Ledger;
-use crate::model::{self_metric::SelfMetric, span::Span};
+use crate::{
+    model::{self_metric::SelfMetric, span::Span},
+    store::DiskStats,
+};
 
 /// A future of a consumer, which lives as long as that.
 pub(super) type Pending<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -44,6 +47,11 @@ pub(super) trait SpanConsumer: Send + Sync {
     /// Whether what it takes is told to somebody: those that only remember keep no agent running.
     fn tells(&self) -> bool {
         true
+    }
+
+    /// What of it is kept on disk by itself.
+    fn on_disk(&self) -> Option<DiskStats> {
+        None
     }
 
     /// Whether it still works.

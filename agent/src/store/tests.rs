@@ -95,7 +95,7 @@ fn what_is_asked_for_is_found_and_nothing_else() {
     let slowest = spans.slowest(&Filter::default(), 2);
     assert_eq!(slowest.iter().map(Kept::duration_ns).collect::<Vec<_>>(), [1_000_000_000, 999_000_000]);
     assert_eq!(spans.trace(testing::span(7).trace_id).len(), 1);
-    assert_eq!(spans.traces(&HashSet::from([testing::span(7).trace_id, TraceId([1; 16])])).len(), 1);
+    assert_eq!(spans.traces(&HashSet::from([testing::span(7).trace_id, TraceId([1; 16])]), None).len(), 1);
     assert_eq!(spans.names("shop-api").len(), 1);
 }
 

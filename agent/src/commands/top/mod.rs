@@ -30,12 +30,14 @@ const REQUESTS: usize = 200;
 /// The time that rates are of.
 const WINDOW: &str = "60s";
 
-pub(super) async fn top(client: &Client) -> Result<Exit, NoAnswer> {
+/// Why it cannot be shown here.
+pub(super) fn objection() -> Option<&'static str> {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    if !io::stdin().is_terminal() || !io::stdout().is_terminal() || is_dumb {
-        tracing::error!("top needs a terminal; `curl {}/api/v1/services` gives what it shows", client.url());
-        return Ok(Exit::Usage);
-    }
+    (!io::stdin().is_terminal() || !io::stdout().is_terminal() || is_dumb)
+        .then_some("top needs a terminal; the agent's /api/v1/services gives what it shows")
+}
+
+pub(super) async fn top(client: &Client) -> Result<Exit, NoAnswer> {
     let mut state = State::new(client.url());
     // What is wrong with the agent is said before the screen is taken.
     let first = fetch(client.clone(), state.view().clone()).await?;
