@@ -92,6 +92,7 @@ const RUNTIMES: [Runtime; 27] = [
     Runtime { name: "stores/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "stores/node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "stores/java", made_from: &["pom.xml", "Documents.java"], commands: java_store, of: Of::Tests },
+    Runtime { name: "wire/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "sdk-node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "sdk-java", made_from: &["pom.xml", "Shop.java"], commands: java_with_sdk, of: Of::Tests },
