@@ -238,7 +238,11 @@ impl Tracer {
         let span_id = self.ids.span_id();
         let request = Request::of(connection, opened);
         let open = match opened.role {
-            Role::Client => self.on_call(opened, span_id, request, connection.is_blocking, environment),
+            Role::Client => {
+                let mut opened = *opened;
+                self.parents.asks(connection.id, &mut opened);
+                self.on_call(&opened, span_id, request, connection.is_blocking, environment)
+            }
             Role::Server => self.on_request(connection, opened, span_id, request),
         };
         add_open(&mut self.open_of, open.trace_id);

@@ -106,7 +106,7 @@ const RUNTIMES: [Runtime; 27] = [
         commands: node,
         of: Of::Parents,
     },
-    Runtime { name: "parents/go", made_from: &["go.mod", "main.go"], commands: go_alone, of: Of::Tests },
+    Runtime { name: "parents/go", made_from: &["go.mod", "go.sum", "grpc.go", "main.go"], commands: go_alone, of: Of::Tests },
     Runtime {
         name: "parents/java",
         made_from: &["pom.xml", "Parents.java", "Servers.java"],
