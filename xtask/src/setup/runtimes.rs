@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 27] = [
+const RUNTIMES: [Runtime; 28] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -106,7 +106,12 @@ const RUNTIMES: [Runtime; 27] = [
         commands: node,
         of: Of::Parents,
     },
-    Runtime { name: "parents/go", made_from: &["go.mod", "go.sum", "grpc.go", "main.go"], commands: go_alone, of: Of::Tests },
+    Runtime {
+        name: "parents/go",
+        made_from: &["go.mod", "go.sum", "grpc.go", "main.go"],
+        commands: go_alone,
+        of: Of::Tests,
+    },
     Runtime {
         name: "parents/java",
         made_from: &["pom.xml", "Parents.java", "Servers.java"],

@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 
-use crate::model::exchange::{Http, Messaging, MessagingStep, Rpc};
+use crate::model::exchange::{Http, Messaging, MessagingStep, Operation, Rpc};
 
 /// Its methods that have to do with messages.
 const METHODS: &[(&str, &str, MessagingStep)] = &[
@@ -12,10 +12,10 @@ const METHODS: &[(&str, &str, MessagingStep)] = &[
     ("google.pubsub.v1.Subscriber/ModifyAckDeadline", "modack", MessagingStep::Settle),
 ];
 
-/// What a call does with messages; it is given back where that is nothing.
-pub(in crate::protocols) fn of_call(rpc: Rpc) -> Result<Messaging, Rpc> {
-    let Some(method) = rpc.method.as_deref() else { return Err(rpc) };
-    let Some((_, operation, step)) = METHODS.iter().find(|(name, _, _)| *name == method) else { return Err(rpc) };
+/// What a call does with messages, or the call.
+pub(in crate::protocols) fn of_call(rpc: Rpc) -> Operation {
+    let found = rpc.method.as_deref().and_then(|method| METHODS.iter().find(|(name, _, _)| *name == method));
+    let Some((_, operation, step)) = found else { return Operation::Rpc(Box::new(rpc)) };
     let http = Http {
         version: rpc.version,
         host: rpc.host,
@@ -24,12 +24,12 @@ pub(in crate::protocols) fn of_call(rpc: Rpc) -> Result<Messaging, Rpc> {
         baggage: rpc.baggage,
         ..Http::default()
     };
-    Ok(Messaging {
+    Operation::Messaging(Box::new(Messaging {
         system: "gcp_pubsub",
         operation: CompactString::const_new(operation),
         step: *step,
         call_status: rpc.status,
         http: Some(Box::new(http)),
         ..Messaging::default()
-    })
+    }))
 }

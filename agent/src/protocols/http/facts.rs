@@ -238,11 +238,7 @@ impl Answer {
         let Some(call) = call else {
             return (plain, carried::read(http, marks, self.product).unwrap_or_else(Operation::Http));
         };
-        let operation = match carried::of_call(self.rpc(*http, call)) {
-            Ok(messaging) => Operation::Messaging(Box::new(messaging)),
-            Err(rpc) => Operation::Rpc(Box::new(rpc)),
-        };
-        (call.system, operation)
+        (call.system, carried::of_call(self.rpc(*http, call)))
     }
 
     fn rpc(self, http: Http, call: Call) -> Rpc {
