@@ -188,7 +188,8 @@ fn config(port: u16, protocol: &str, compression: &str) -> Result<ExportConfig, 
     flags.set("--endpoint", "otlp.endpoint", Some(format!("http://127.0.0.1:{port}")));
     flags.set("--protocol", "otlp.protocol", Some(protocol.to_owned()));
     let environment = Environment::from_pairs([("OTEL_EXPORTER_OTLP_COMPRESSION", compression)]);
-    let mut config = export_settings(&Loaded::load(Sources { flags, ..Sources::from_environment(environment) })?)?;
+    let loaded = Loaded::load(Sources { flags, ..Sources::from_environment(environment) })?;
+    let mut config = export_settings(&loaded)?;
     config.listen = vec![];
     Ok(config)
 }
