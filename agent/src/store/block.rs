@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use crate::model::{
     ids::ProcessId,
     net::Endpoint,
-    span::{Attribute, Kind, Link, Resource, Span, Status, Value},
+    span::{Attribute, Kind, Link, Resource, Span, Value},
     trace_context::{SpanId, TraceId},
 };
 
@@ -292,7 +292,7 @@ impl<'a> Written<'a> {
             span_id: span.span_id,
             parent: span.parent,
             kind: span.kind,
-            is_error: span.status == Status::Error,
+            is_error: span.has_failed(),
             name: &span.name,
             start_unix_ns: span.start_unix_ns,
             end_unix_ns: span.end_unix_ns,

@@ -16,7 +16,7 @@ use super::{
     disk::{Disk, Entry},
 };
 use crate::model::{
-    span::{Kind, Span, Status},
+    span::{Kind, Span},
     trace_context::TraceId,
 };
 
@@ -140,7 +140,7 @@ impl Spans {
             let known = self.resources.get(&span.resource);
             let is_slow = known.is_slow(span.kind, duration_us);
             let is_long = self.slower_than.is_some_and(|than| u128::from(duration_us) >= than.as_micros());
-            let is_error = span.status == Status::Error;
+            let is_error = span.has_failed();
             let is_notable = (is_error || is_slow || is_long) && self.thinning.takes_notable();
             if is_notable && self.notable_traces.insert(span.trace_id) {
                 self.in_order.push_back(span.trace_id);
