@@ -7,6 +7,7 @@ pub mod cli;
 mod commands;
 mod config;
 mod conn;
+mod disk;
 mod export;
 mod frameworks;
 pub mod internals;

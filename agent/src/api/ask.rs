@@ -11,9 +11,9 @@ use axum::http::StatusCode;
 use super::{
     Answer, Api,
     answers::{
-        Agent, Counted, Counts, GraphAnswer, GraphEdge, GraphNode, Loss, MetricPoint, NodeKind, NodeName, OverTime,
-        Peer, Process, Processes, Rates, Route, Service, ServiceDetail, Services, SpanDetail, SpanSummary, StoreInfo,
-        Trace, TraceSummary, Traces, ms, round,
+        Agent, Counted, Counts, DiskInfo, GraphAnswer, GraphEdge, GraphNode, Loss, MetricPoint, NodeKind, NodeName,
+        OverTime, Peer, Process, Processes, Rates, Route, Service, ServiceDetail, Services, SpanDetail, SpanSummary,
+        StoreInfo, Trace, TraceSummary, Traces, ms, round,
     },
     query::Query,
     unix_ns, wrong,
@@ -268,7 +268,7 @@ pub(super) fn counts(api: &Api, query: &Query) -> Answer<Counts> {
 /// `GET /api/v1/spans`: single spans, the latest or (`sort=slowest`) the slowest first.
 pub(super) fn spans(api: &Api, query: &Query) -> Answer<Vec<SpanSummary>> {
     let (filter, limit) = (query.filter().map_err(wrong)?, query.limit(50).map_err(wrong)?);
-    let spans = api.store.snapshot();
+    let spans = api.store.everything();
     let found =
         if query.get("sort") == Some("slowest") { spans.slowest(&filter, limit) } else { spans.find(&filter, limit).0 };
     Ok(found.iter().map(SpanSummary::of).collect())
@@ -277,7 +277,7 @@ pub(super) fn spans(api: &Api, query: &Query) -> Answer<Vec<SpanSummary>> {
 /// `GET /api/v1/traces`
 pub(super) fn traces(api: &Api, query: &Query) -> Answer<Traces> {
     let (filter, limit) = (query.filter().map_err(wrong)?, query.limit(20).map_err(wrong)?);
-    let spans = api.store.snapshot();
+    let spans = api.store.everything();
     let is_slowest = query.get("sort") == Some("slowest");
     let (found, mut has_more) = if is_slowest {
         (spans.slowest(&filter, limit * SPANS_PER_TRACE), false)
@@ -289,7 +289,9 @@ pub(super) fn traces(api: &Api, query: &Query) -> Answer<Traces> {
     has_more |= first.len() > limit;
     first.truncate(limit);
     let ids: HashSet<TraceId> = first.iter().map(|span| span.trace_id).collect();
-    let mut all = spans.traces(&ids);
+    let between =
+        first.iter().map(|span| span.start_unix_ns).min().zip(first.iter().map(|span| span.end_unix_ns).max());
+    let mut all = spans.traces(&ids, between);
     let traces = first.iter().filter_map(|found| trace_summary(found, all.remove(&found.trace_id)?)).collect();
     Ok(Traces {
         traces,
@@ -335,7 +337,7 @@ pub(super) fn trace_id(text: &str) -> Answer<TraceId> {
 /// `GET /api/v1/traces/{trace_id}`
 pub(super) fn trace(api: &Api, id: &str, _query: &Query) -> Answer<Trace> {
     let id = trace_id(id)?;
-    let mut spans = api.store.snapshot().trace(id);
+    let mut spans = api.store.everything().trace(id);
     let is_cut = spans.len() > SPANS_MAX;
     spans.truncate(SPANS_MAX);
     let start = spans.iter().map(|span| span.start_unix_ns).min();
@@ -420,7 +422,8 @@ pub(super) fn agent(api: &Api, _query: &Query) -> Answer<Agent> {
             thinned: stats.thinned,
             bytes_per_span: round(stats.bytes_per_span),
             kept_share: round(stats.share),
-            since_unix_ms: api.store.snapshot().since_unix_ns().map(ms),
+            since_unix_ms: api.store.everything().since_unix_ns().map(ms),
+            disk: api.store.disk_stats().as_ref().map(DiskInfo::of),
         },
         losses: losses(&points),
         metrics: points,
@@ -497,6 +500,13 @@ const LOSSES: &[(&str, &str, &str, &str)] = &[
         "spans not printed: the terminal is too slow",
         "--print off, or write to a file",
     ),
+    (
+        "beyla_rs.store.disk.spans",
+        "dropped",
+        "spans that are not kept on disk",
+        "the disk of store.dir is full, fails or is too slow: see the agent's log",
+    ),
+    ("beyla_rs.store.disk.spans", "torn", "spans of earlier runs that cannot be read", "nothing: the agent was killed"),
     ("beyla_rs.store.spans", "dropped_queue_full", "spans that the store lost", "report it: that does not happen"),
     (
         "beyla_rs.metrics.overflowed",

@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 26] = [
+const RUNTIMES: [Runtime; 28] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -88,9 +88,11 @@ const RUNTIMES: [Runtime; 26] = [
         commands: |from, to| java_with_libraries(from, to, &["KafkaClient.java"]),
         of: Of::Tests,
     },
+    Runtime { name: "mcp", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "stores/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "stores/node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "stores/java", made_from: &["pom.xml", "Documents.java"], commands: java_store, of: Of::Tests },
+    Runtime { name: "wire/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "sdk-node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "sdk-java", made_from: &["pom.xml", "Shop.java"], commands: java_with_sdk, of: Of::Tests },
