@@ -104,10 +104,8 @@ fn main() -> ExitCode {
 
 /// What was measured of a way to send.
 struct Row {
-    name: &'static str,
     cpu_us: f64,
     allocations: f64,
-    bytes: f64,
     longest_push: Duration,
     pushed: u64,
     sent: u64,
@@ -144,9 +142,9 @@ fn measure(length: Duration, rate: u64) -> Result<(), Box<dyn Error>> {
     ] {
         let config = config(port, protocol, compression)?;
         let before = received()?;
-        let row = spans(name, &config, length, rate, alone)?;
+        let row = spans(&config, length, rate, alone)?;
         let bytes = (received()? - before) as f64 / row.sent.max(1) as f64;
-        let Row { cpu_us, allocations, longest_push, pushed, sent, .. } = Row { bytes, ..row };
+        let Row { cpu_us, allocations, longest_push, pushed, sent } = row;
         println!(
             "| {name} | {cpu_us:.2} us | {allocations:.2} | {bytes:.0} | {:.2} ms | {sent} / {pushed} |",
             longest_push.as_secs_f64() * 1e3
@@ -268,7 +266,6 @@ fn ledger(exporters: &Exporters) -> Ledger {
 }
 
 fn spans(
-    name: &'static str,
     config: &ExportConfig,
     length: Duration,
     rate: u64,
@@ -302,10 +299,8 @@ fn spans(
     let ledger = ledger(&exporters);
     drop(runtime.block_on(exporters.shutdown(tokio::time::Instant::now() + Duration::from_secs(5))));
     Ok(Row {
-        name,
         cpu_us: cpu - making.0.max(alone.0),
         allocations: allocations - making.1,
-        bytes: 0.0,
         longest_push: longest,
         pushed: ledger.pushed,
         sent: ledger.count(Fate::Sent),
