@@ -464,8 +464,12 @@ impl Worker {
                 connections.on_bind(&bind);
             }
             Event::Handles(handles) => {
-                let Handles { tgid, id, stream, work } = handles;
-                shared.borrow_mut().tracer.on_handled(tgid, id, stream, work);
+                let Handles { tgid, id, stream, work, asks } = handles;
+                let tracer = &mut shared.borrow_mut().tracer;
+                match asks {
+                    None => tracer.on_handled(tgid, id, stream, work),
+                    Some(begun_ns) => tracer.on_asked(tgid, id, stream, (work, begun_ns)),
+                }
             }
             Event::State(state) => {
                 recorder.write(|| Entry::State(entry::State::new(&state)));

@@ -1,5 +1,6 @@
-// Command go-offsets says where members of structures of Go's runtime and standard library lie, by its sources alone: nothing is built.
-// For each argument (a folder with a release of Go), a line: the release, and the offsets in the order of `members`; -1 for one that is not there.
+// Command go-offsets says where members of structures of Go's runtime and standard library, and of grpc-go, lie, by their sources alone: nothing is built.
+// For each argument (a folder with a release of Go, or `grpc@RELEASE=FOLDER` with one of grpc-go), a line: the release, and the offsets in the order
+// of `members` or `grpcMembers`; -1 for one that is not there.
 package main
 
 import (
@@ -33,7 +34,13 @@ var members = [][3]string{
 }
 
 func main() {
+	sizes := types.SizesFor("gc", "amd64")
+	standard := importer.ForCompiler(token.NewFileSet(), "source", nil)
 	for _, root := range os.Args[1:] {
+		if grpc, folder, isGrpc := strings.Cut(root, "="); isGrpc {
+			fmt.Println(grpc, strings.Trim(fmt.Sprint(grpcOffsets(folder, standard, sizes)), "[]"))
+			continue
+		}
 		said, err := os.ReadFile(filepath.Join(root, "VERSION"))
 		if err != nil {
 			log.Fatal(err)
@@ -42,7 +49,6 @@ func main() {
 		build.Default.GOROOT = root
 		build.Default.GOOS, build.Default.GOARCH, build.Default.CgoEnabled = "linux", "amd64", false
 		packages := importer.ForCompiler(token.NewFileSet(), "source", nil)
-		sizes := types.SizesFor("gc", "amd64")
 		fmt.Print(strings.TrimSpace(version))
 		for _, member := range members {
 			fmt.Print(" ", offset(packages, sizes, member))
@@ -64,14 +70,20 @@ func offset(packages types.Importer, sizes types.Sizes, member [3]string) int64 
 	if !ok {
 		return -1
 	}
+	at, _ := offsetOf(structure, sizes, member[2])
+	return at
+}
+
+// offsetOf gives where a member lies, and the member; -1 if there is none of that name.
+func offsetOf(structure *types.Struct, sizes types.Sizes, name string) (int64, *types.Var) {
 	var fields []*types.Var
 	for at := range structure.NumFields() {
 		fields = append(fields, structure.Field(at))
 	}
 	for at, place := range sizes.Offsetsof(fields) {
-		if fields[at].Name() == member[2] {
-			return place
+		if fields[at].Name() == name {
+			return place, fields[at]
 		}
 	}
-	return -1
+	return -1, nil
 }

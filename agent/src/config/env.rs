@@ -298,7 +298,7 @@ pub(crate) fn layer(environment: &Environment, problems: &mut Vec<Problem>, warn
             }
         }
     }
-    stability::read(environment, &mut tree, warnings);
+    stability::read(environment.get(stability::NAME).unwrap_or_default(), &mut tree, warnings);
     for (name, path, form) in TABLE {
         read(environment, name, path, *form, &mut tree, problems);
     }

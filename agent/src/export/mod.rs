@@ -5,6 +5,7 @@
 pub(crate) mod config;
 pub(crate) mod console;
 mod consumer;
+mod consumers;
 mod health;
 mod kept;
 pub(crate) mod ledger;
@@ -158,7 +159,7 @@ impl Exporters {
             tracing::warn!(%endpoint, "the receiver's certificate is not checked (insecure_skip_verify): who stands between can read all");
         }
         let store = remembered.as_ref().map(|remembered| Arc::clone(&remembered.store));
-        let consumers: Arc<[_]> = consumer::start_all(config, runtime, store)?.into();
+        let consumers: Arc<[_]> = consumers::start_all(config, runtime, store)?.into();
         let points: Vec<_> = config.metrics.iter().map(|to| (to.endpoint.to_string().into(), Arc::default())).collect();
         let counters = Arc::new(Counters::new(agent, Arc::clone(&consumers), points.clone()));
         sources.push(Arc::clone(&counters) as _);

@@ -228,7 +228,7 @@ impl Operation {
         match self {
             Self::Http(http) => http.trace_state.take(),
             Self::Rpc(rpc) => rpc.trace_state.take(),
-            Self::Db(_) | Self::Messaging(_) => None,
+            Self::Db(_) | Self::Messaging(_) => self.carrier()?.trace_state.take(),
         }
     }
 
@@ -237,7 +237,11 @@ impl Operation {
         match self {
             Self::Http(http) => (http.trace_state, http.baggage) = (state, wanted),
             Self::Rpc(rpc) => (rpc.trace_state, rpc.baggage) = (state, wanted),
-            Self::Db(_) | Self::Messaging(_) => {}
+            Self::Db(_) | Self::Messaging(_) => {
+                if let Some(http) = self.carrier() {
+                    (http.trace_state, http.baggage) = (state, wanted);
+                }
+            }
         }
     }
 
@@ -246,7 +250,19 @@ impl Operation {
         match self {
             Self::Http(http) => std::mem::take(&mut http.baggage),
             Self::Rpc(rpc) => std::mem::take(&mut rpc.baggage),
-            Self::Db(_) | Self::Messaging(_) => Baggage::default(),
+            Self::Db(_) | Self::Messaging(_) => {
+                self.carrier().map(|http| std::mem::take(&mut http.baggage)).unwrap_or_default()
+            }
+        }
+    }
+
+    /// The request of HTTP that carries it.
+    fn carrier(&mut self) -> Option<&mut Http> {
+        match self {
+            Self::Http(http) => Some(http),
+            Self::Rpc(_) => None,
+            Self::Db(db) => db.http.as_deref_mut(),
+            Self::Messaging(messaging) => messaging.http.as_deref_mut(),
         }
     }
 
@@ -320,6 +336,17 @@ pub struct Http {
     pub exported_kinds: ExportedKinds,
     /// Header fields that the configuration asks for.
     pub headers: Option<Box<Headers>>,
+    /// The operation of GraphQL that it asks for.
+    pub graphql: Option<Box<Graphql>>,
+}
+
+/// An operation of GraphQL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graphql {
+    /// `graphql.operation.type`.
+    pub kind: Option<&'static str>,
+    /// `graphql.operation.name`.
+    pub name: Option<CompactString>,
 }
 
 /// Kinds of spans that were seen to be exported, as OTLP numbers them.
@@ -357,9 +384,9 @@ impl ExportedKinds {
 /// A remote procedure call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rpc {
-    /// `rpc.system.name`: `grpc`, `grpc_web`, `connectrpc`.
+    /// `rpc.system.name`: `grpc`, `grpc_web`, `connectrpc`, `jsonrpc`.
     pub system: &'static str,
-    /// HTTP version it ran over: `1.1` or `2`.
+    /// HTTP version it ran over: `1.1` or `2`; empty where it was none.
     pub version: &'static str,
     /// `package.Service/Method`; `None` where it cannot be known.
     pub method: Option<CompactString>,
@@ -373,6 +400,8 @@ pub struct Rpc {
     pub baggage: Baggage,
     /// gRPC status code; `None` where none was seen.
     pub status: Option<u32>,
+    /// The code of an error, in a system other than gRPC and Connect.
+    pub code: Option<CompactString>,
     /// HTTP status, where it says more than `status` (a proxy's 502).
     pub http_status: Option<u16>,
     /// The deadline the client set (`grpc-timeout`), in ns.
@@ -409,6 +438,8 @@ pub struct Db {
     pub failed: bool,
     /// `db.response.returned_rows`.
     pub returned_rows: Option<u64>,
+    /// The request that it was carried in.
+    pub http: Option<Box<Http>>,
 }
 
 /// A message to or from a broker
@@ -455,6 +486,10 @@ pub struct Messaging {
     pub carries_context: bool,
     /// `error.type`: the code of an error, as the system has it.
     pub error: Option<CompactString>,
+    /// The request that it was carried in.
+    pub http: Option<Box<Http>>,
+    /// The status of the call of gRPC that it was.
+    pub call_status: Option<u32>,
 }
 
 /// `messaging.operation.type`: what is done with messages.

@@ -201,7 +201,7 @@ impl Units {
                     (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
                 }
                 Found::Go(go, file) => {
-                    let Go { plan, calls, calls2, handles2, tls } = go;
+                    let Go { plan, calls, calls2, handles2, handles_grpc, asks, tls } = go;
                     let (reads, writes) = match tls {
                         Tls::Seen { reads, writes } => (vec![reads], vec![writes]),
                         Tls::None | Tls::Unexpected => (Vec::new(), Vec::new()),
@@ -213,6 +213,8 @@ impl Units {
                         (OfRuntime::GoCalls, calls),
                         (OfRuntime::GoCalls2, calls2),
                         (OfRuntime::GoHandles2, handles2),
+                        (OfRuntime::GoHandlesGrpc, handles_grpc),
+                        (OfRuntime::GoAsks, asks),
                     ];
                     (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
                 }

@@ -13,6 +13,7 @@ use crate::model::{
 
 mod amqp;
 mod capture;
+mod carried;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod cql;

@@ -447,19 +447,20 @@ fn names(list: &[String]) -> Vec<CompactString> {
     list.iter().map(CompactString::from).collect()
 }
 
-/// How values are put into buckets. There are native histograms where somebody can ask for them.
+/// How values are put into buckets. There are native histograms where somebody can ask for them, or is told percentiles.
 fn histograms(config: &Config) -> histogram::Config {
     let (otlp, shown) = (&config.otel_metrics_export, &config.prometheus_export);
     let bounds = |its: Option<&[f64]>, shown: Option<&[f64]>| its.or(shown).map(Arc::from);
     let mut all = otlp.buckets.all().into_iter().zip(shown.buckets.all()).map(|(its, shown)| bounds(its.1, shown.1));
     let is_served = config.serves_prometheus() && !addresses(config.listen, shown.port).is_empty();
+    let is_asked = is_served || config.print_mode() == config::Print::Text;
     let NativeHistogram { bucket_factor: _, max_bucket_number, min_reset_duration } = shown.native_histogram;
     let ExponentialHistogram { max_scale, max_size } = otlp.exponential_histogram;
     histogram::Config {
         aggregation: otlp.histogram_aggregation,
         bounds: std::array::from_fn(|_| all.next().flatten()),
         exponential: exponential::Size { max_scale, max_buckets: max_size as usize },
-        native: shown.native_histogram.schema().filter(|_| is_served).map(|max_scale| histogram::Native {
+        native: shown.native_histogram.schema().filter(|_| is_asked).map(|max_scale| histogram::Native {
             size: exponential::Size { max_scale, max_buckets: max_bucket_number as usize },
             min_reset: min_reset_duration.0,
         }),

@@ -126,13 +126,12 @@ impl Red {
         let wanted = share * all as f64;
         let mut below = 0.0;
         for (index, &count) in self.buckets.iter().enumerate() {
-            let count = f64::from(count);
-            if count > 0.0 && below + count >= wanted {
-                let within = ((wanted - below) / count).clamp(0.0, 1.0);
-                let exponent = f64::from(index as i32 - ZERO) + within;
+            below += f64::from(count);
+            if count > 0 && below >= wanted {
+                // The middle of its bucket: nothing in it is further off than a tenth.
+                let exponent = f64::from(index as i32 - ZERO) + 0.5;
                 return Some((exponent / f64::from(PER_OCTAVE)).exp2());
             }
-            below += count;
         }
         None
     }

@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 27] = [
+const RUNTIMES: [Runtime; 28] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -92,6 +92,7 @@ const RUNTIMES: [Runtime; 27] = [
     Runtime { name: "stores/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "stores/node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "stores/java", made_from: &["pom.xml", "Documents.java"], commands: java_store, of: Of::Tests },
+    Runtime { name: "wire/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "sdk-node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "sdk-java", made_from: &["pom.xml", "Shop.java"], commands: java_with_sdk, of: Of::Tests },
@@ -105,7 +106,12 @@ const RUNTIMES: [Runtime; 27] = [
         commands: node,
         of: Of::Parents,
     },
-    Runtime { name: "parents/go", made_from: &["go.mod", "main.go"], commands: go_alone, of: Of::Tests },
+    Runtime {
+        name: "parents/go",
+        made_from: &["go.mod", "go.sum", "grpc.go", "main.go"],
+        commands: go_alone,
+        of: Of::Tests,
+    },
     Runtime {
         name: "parents/java",
         made_from: &["pom.xml", "Parents.java", "Servers.java"],

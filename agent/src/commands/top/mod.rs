@@ -55,6 +55,8 @@ async fn show(client: &Client, mut state: State) -> io::Result<()> {
     let paint = Paint::for_stdout();
     let mut keys = tty::keys();
     let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    // The key sends none while the terminal is taken, but others may.
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut resized = signal(SignalKind::window_change())?;
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -95,6 +97,7 @@ async fn show(client: &Client, mut state: State) -> io::Result<()> {
             // It is drawn anew.
             _ = resized.recv() => {}
             _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => return Ok(()),
         }
     }

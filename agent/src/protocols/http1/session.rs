@@ -136,7 +136,12 @@ impl Http1 {
             if self.carries_spans {
                 self.on_exported(rest);
             }
-            let used = match self.requests.bytes(rest, at_start, moment) {
+            let is_body = matches!(self.requests.place, Place::Body { .. });
+            let step = self.requests.bytes(rest, at_start, moment);
+            if is_body {
+                self.on_body_bytes(rest, &step);
+            }
+            let used = match step {
                 Step::More => {
                     self.on_request_body_begun();
                     return;
@@ -171,8 +176,39 @@ impl Http1 {
         }
     }
 
+    /// Bytes of a request's body came: those before the next step.
+    fn on_body_bytes<H>(&mut self, bytes: &[u8], step: &Step<H>) {
+        let used = match step {
+            Step::More => bytes.len(),
+            Step::BodyEnd { used, .. } => *used,
+            _ => return,
+        };
+        if let Some(marks) = self.open.get_mut(self.body_of).and_then(|open| open.marks.as_mut()) {
+            marks.take_body(bytes.get(..used).unwrap_or(bytes));
+        }
+    }
+
+    /// The same of a response's.
+    fn on_answer_bytes<H>(&mut self, bytes: &[u8], step: &Step<H>) {
+        let used = match step {
+            Step::More => bytes.len(),
+            Step::BodyEnd { used, .. } => *used,
+            _ => return,
+        };
+        if self.answering
+            && let Some(marks) = self.open.front_mut().and_then(|open| open.marks.as_mut())
+        {
+            marks.take_answer(bytes.get(..used).unwrap_or(bytes));
+        }
+    }
+
     fn on_request_gap(&mut self, count: u64, lost: bool, moment: Moment, out: &mut Output) {
         self.carries_spans = false;
+        if matches!(self.requests.place, Place::Body { .. })
+            && let Some(marks) = self.open.get_mut(self.body_of).and_then(|open| open.marks.as_mut())
+        {
+            marks.cut(false);
+        }
         match self.requests.gap(count) {
             // Where framing is lost already, capture is taken to begin with each head, loss is not.
             Gap::Within if lost && matches!(self.requests.place, Place::Seek(_)) => self.on_missed_request(moment, out),
@@ -244,7 +280,12 @@ impl Http1 {
         let key = out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, place });
         let answer = Answer::default();
         let (first_byte_ns, response_tid) = (None, ThreadId::NONE);
-        let open = Open { key, began, unproved, first_byte_ns, response_tid, parent, upgrade, call, answer, http };
+        let mut marks = facts.take_marks(&http, out.propagation());
+        if let Some(marks) = &mut marks {
+            marks.begin(false, framing.chunked);
+        }
+        let open =
+            Open { key, began, unproved, first_byte_ns, response_tid, parent, upgrade, call, answer, http, marks };
         self.body_of = self.open.push(open);
     }
 
@@ -317,7 +358,11 @@ impl Http1 {
             let was_head = self.responses.place == Place::Head;
             let was_due = was_head && self.is_answer_due(moment);
             let was_endless = self.responses.is_endless();
+            let was_body = matches!(self.responses.place, Place::Body { .. });
             let step = self.responses.bytes(rest, at_start, moment);
+            if was_body {
+                self.on_answer_bytes(rest, &step);
+            }
             if let Step::Head { used, .. } | Step::BodyEnd { used, .. } = step {
                 self.response_at = (moment.position.saturating_add(used as u64), moment.other_position);
             }
@@ -369,6 +414,12 @@ impl Http1 {
     }
 
     fn on_response_gap(&mut self, count: u64, missing: Missing, moment: Moment, out: &mut Output) {
+        if self.answering
+            && matches!(self.responses.place, Place::Body { .. })
+            && let Some(marks) = self.open.front_mut().and_then(|open| open.marks.as_mut())
+        {
+            marks.cut(true);
+        }
         match self.responses.gap(count) {
             // Where framing is lost already, capture is taken to begin with each head, loss is not.
             Gap::Within if missing.lost && matches!(self.responses.place, Place::Seek(_)) => {
@@ -429,7 +480,10 @@ impl Http1 {
         } else if let Some(open) = self.open.front_mut().filter(|_| answering) {
             asked = Asked::of(&open.http);
             open.http.status = Some(status);
-            open.answer = Answer { media: facts.media, grpc_status: facts.grpc_status };
+            open.answer = facts.answer();
+            if let Some(marks) = &mut open.marks {
+                marks.begin(true, framing.chunked);
+            }
             facts.give_captured(&mut open.http);
             open.http.headers_truncated |= cut;
             (open.first_byte_ns, open.response_tid) = (Some(first_byte_ns), began.thread.tid);

@@ -86,6 +86,35 @@ pub(super) fn site(code: &[u8], address: u64) -> Option<u64> {
     Some(branch.unwrap_or(0))
 }
 
+/// Where a function that gives a pointer and an error returns without an error: the two registers of the error are set to zero, and
+/// nothing else happens until the `ret`.
+pub(super) fn returns_without_error(code: &[u8], address: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    // Of the error's type and value, whether they are known to be none.
+    let mut is_none = [false; 2];
+    for instruction in decoded(code, address) {
+        if instruction.flow_control() == FlowControl::Return {
+            if is_none == [true; 2] && !instruction.is_invalid() {
+                found.push(instruction.ip() - address);
+            }
+            is_none = [false; 2];
+            continue;
+        }
+        if instruction.flow_control() != FlowControl::Next {
+            is_none = [false; 2];
+            continue;
+        }
+        for (register, is_none) in [Register::RBX, Register::RCX].into_iter().zip(&mut is_none) {
+            if instruction.op0_kind() == OpKind::Register && instruction.op0_register().full_register() == register {
+                *is_none = instruction.mnemonic() == Mnemonic::Xor
+                    && instruction.op1_kind() == OpKind::Register
+                    && instruction.op1_register() == instruction.op0_register();
+            }
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,5 +159,20 @@ mod tests {
         // lea 0x10(%rip),%rax; mov 0x9(%rip),%rcx; mov %rax,0x100(%rip)
         let code = [0x48, 0x8d, 0x05, 0x10, 0, 0, 0, 0x48, 0x8b, 0x0d, 9, 0, 0, 0, 0x48, 0x89, 0x05, 0, 1, 0, 0];
         assert_eq!(addresses(&code, 0x1000), [0x1017, 0x1115]);
+    }
+
+    #[test]
+    fn returns_without_an_error_are_told_by_both_of_its_words() {
+        // lea 0(%rip),%rbx; mov %rax,%rcx; xor %eax,%eax; add $0x30,%rsp; pop %rbp; ret
+        let mut code = b"\x48\x8d\x1d\x00\x00\x00\x00\x48\x89\xc1\x31\xc0\x48\x83\xc4\x30\x5d\xc3".to_vec();
+        let first = code.len() as u64;
+        // xor %ebx,%ebx; xor %ecx,%ecx; add $0x30,%rsp; pop %rbp; ret
+        code.extend_from_slice(b"\x31\xdb\x31\xc9\x48\x83\xc4\x30\x5d\xc3");
+        // xor %ebx,%ebx; xor %ecx,%ecx; mov %rax,%rcx; ret
+        code.extend_from_slice(b"\x31\xdb\x31\xc9\x48\x89\xc1\xc3");
+        // xor %ebx,%ebx; xor %ecx,%ecx; call; ret
+        code.extend_from_slice(b"\x31\xdb\x31\xc9\xe8\x00\x00\x00\x00\xc3");
+        assert_eq!(returns_without_error(&code, 0x1000), [first + 9]);
+        assert!(returns_without_error(&[0x06, 0xc3], 0x1000).is_empty());
     }
 }

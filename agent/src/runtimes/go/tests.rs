@@ -147,7 +147,7 @@ fn what_cannot_be_looked_into_says_why() {
     garbled.write_all_at(&0x1234_5678_u32.to_le_bytes(), section.file_range().unwrap().0).unwrap();
     let release = build_info(&garbled).unwrap().release;
     let layout = Layout::of(&release).unwrap();
-    assert_eq!(found(&memory, &program, &garbled, &layout).err(), Some(Unseen::Garbled));
+    assert_eq!(found(&memory, &program, &garbled, &layout, None).err(), Some(Unseen::Garbled));
     let mut packed = b"\x7fELF\x02\x01\x01".to_vec();
     packed.resize(200, 0);
     packed.extend_from_slice(b"UPX!");
