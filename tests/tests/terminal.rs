@@ -8,7 +8,7 @@ use tests::{
     agent::{self, Setup},
     client::Connection,
     need,
-    program::{Program, free_port},
+    program::{Program, folder, free_port},
     screen::Screen,
     wait::poll,
 };
@@ -271,4 +271,41 @@ fn top_leads_from_services_to_a_trace_at_any_size() {
     assert!(screen.ended().success());
     let (status, said) = run(&["top", "--agent", &url]);
     assert_eq!(status, 2, "it needs a terminal: {said}");
+}
+
+/// A certificate as it is made by hand most often: a server's and an authority's at once.
+fn certify(folder: &std::path::Path, name: &str) -> String {
+    let [key, certificate] = ["key", "pem"].map(|suffix| folder.join(name).with_extension(suffix));
+    let made = Command::new(need::program("openssl"))
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+        .arg("-keyout")
+        .arg(key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    certificate.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_certificate_as_openssl_makes_it_is_trusted_where_it_is_named() {
+    let (shop, port) = service("shop-of-tls", None);
+    let files = folder();
+    let [own, other] = ["own", "other"].map(|name| certify(files.path(), name));
+    let config = files.path().join("agent.yaml");
+    let key = own.replace(".pem", ".key");
+    std::fs::write(&config, format!("listen_tls: {{certificate: {own}, key: {key}}}\n")).unwrap();
+    let agent = Setup::pid(shop.pid()).args(["--print", "off", "--config", config.to_str().unwrap()]).launch();
+    agent.until_logged("watching ");
+    let url = format!("https://localhost:{}", agent.listen());
+    ask(port, "/ok");
+    poll("its trace", || {
+        let (status, said) = run(&["trace", "--agent", &url, "--ca", &own, "--service", "shop-of-tls"]);
+        (status == 0 && said.contains("shop-of-tls GET")).then_some(())
+    });
+    let (status, said) = run(&["trace", "--agent", &url, "--ca", &other]);
+    assert!(status == 4 && said.contains("certificate"), "{status} {said}");
+    drop(agent.stop());
 }

@@ -56,6 +56,7 @@ fn per_second(steps: &[Red], window: Window) -> Vec<f64> {
 
 /// `GET /api/v1/services`
 pub(super) fn services(api: &Api, query: &Query) -> Answer<Services> {
+    query.only(&["window"]).map_err(wrong)?;
     let length = query.window().map_err(wrong)?;
     api.collector.collect_for_answer();
     let window = api.store.last(length);
@@ -102,6 +103,7 @@ fn language_of(whose: &[Arc<crate::store::Whose>], name: &Name) -> Option<String
 
 /// `GET /api/v1/services/{name}`
 pub(super) fn service(api: &Api, name: &str, query: &Query) -> Answer<ServiceDetail> {
+    query.only(&["window", "namespace"]).map_err(wrong)?;
     let length = query.window().map_err(wrong)?;
     let filter = query.filter().map_err(wrong)?;
     api.collector.collect_for_answer();
@@ -222,6 +224,7 @@ fn node_name(node: &Node) -> NodeName {
 
 /// `GET /api/v1/graph`
 pub(super) fn graph(api: &Api, query: &Query) -> Answer<GraphAnswer> {
+    query.only(&["window"]).map_err(wrong)?;
     let length = query.window().map_err(wrong)?;
     api.collector.collect_for_answer();
     let window = api.store.last(length);
@@ -243,6 +246,7 @@ pub(super) fn graph(api: &Api, query: &Query) -> Answer<GraphAnswer> {
 
 /// `GET /api/v1/counts`
 pub(super) fn counts(api: &Api, query: &Query) -> Answer<Counts> {
+    query.only(&["service", "namespace", "since"]).map_err(wrong)?;
     let filter = query.filter().map_err(wrong)?;
     let since = filter.since_unix_ns.unwrap_or_else(|| unix_ns().saturating_sub(60_000_000_000)) / 1_000_000_000;
     api.collector.collect_for_count();
@@ -267,18 +271,20 @@ pub(super) fn counts(api: &Api, query: &Query) -> Answer<Counts> {
 
 /// `GET /api/v1/spans`: single spans, the latest or (`sort=slowest`) the slowest first.
 pub(super) fn spans(api: &Api, query: &Query) -> Answer<Vec<SpanSummary>> {
+    query.only_spans(&["limit", "sort"]).map_err(wrong)?;
     let (filter, limit) = (query.filter().map_err(wrong)?, query.limit(50).map_err(wrong)?);
     let spans = api.store.everything();
-    let found =
-        if query.get("sort") == Some("slowest") { spans.slowest(&filter, limit) } else { spans.find(&filter, limit).0 };
+    let is_slowest = query.is_slowest_first().map_err(wrong)?;
+    let found = if is_slowest { spans.slowest(&filter, limit) } else { spans.find(&filter, limit).0 };
     Ok(found.iter().map(SpanSummary::of).collect())
 }
 
 /// `GET /api/v1/traces`
 pub(super) fn traces(api: &Api, query: &Query) -> Answer<Traces> {
+    query.only_spans(&["limit", "sort"]).map_err(wrong)?;
     let (filter, limit) = (query.filter().map_err(wrong)?, query.limit(20).map_err(wrong)?);
     let spans = api.store.everything();
-    let is_slowest = query.get("sort") == Some("slowest");
+    let is_slowest = query.is_slowest_first().map_err(wrong)?;
     let (found, mut has_more) = if is_slowest {
         (spans.slowest(&filter, limit * SPANS_PER_TRACE), false)
     } else {
@@ -335,7 +341,8 @@ pub(super) fn trace_id(text: &str) -> Answer<TraceId> {
 }
 
 /// `GET /api/v1/traces/{trace_id}`
-pub(super) fn trace(api: &Api, id: &str, _query: &Query) -> Answer<Trace> {
+pub(super) fn trace(api: &Api, id: &str, query: &Query) -> Answer<Trace> {
+    query.only(&[]).map_err(wrong)?;
     let id = trace_id(id)?;
     let mut spans = api.store.everything().trace(id);
     let is_cut = spans.len() > SPANS_MAX;
@@ -383,7 +390,8 @@ fn missing(spans: &[Kept], is_cut: bool, share: Option<f64>) -> Option<String> {
 }
 
 /// `GET /api/v1/processes`
-pub(super) fn processes(api: &Api, _query: &Query) -> Answer<Processes> {
+pub(super) fn processes(api: &Api, query: &Query) -> Answer<Processes> {
+    query.only(&[]).map_err(wrong)?;
     let mut then = api.processes_then.lock();
     let is_fresh = |(at, _): &&(Instant, Vec<Process>)| at.elapsed() < PROCESSES_FOR;
     if let Some((_, processes)) = then.as_ref().filter(is_fresh) {
@@ -399,7 +407,8 @@ pub(super) fn processes(api: &Api, _query: &Query) -> Answer<Processes> {
 }
 
 /// `GET /api/v1/agent`
-pub(super) fn agent(api: &Api, _query: &Query) -> Answer<Agent> {
+pub(super) fn agent(api: &Api, query: &Query) -> Answer<Agent> {
+    query.only(&[]).map_err(wrong)?;
     let now = unix_ns();
     let metrics: Vec<Metric> = api.of_itself.iter().flat_map(|source| source.collect(now)).collect();
     let points: Vec<MetricPoint> =

@@ -24,7 +24,7 @@ use axum::{
     extract::{Path, RawQuery, State},
     http::{HeaderValue, Response, StatusCode, header},
     middleware,
-    routing::get,
+    routing::{any, get},
 };
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -191,12 +191,19 @@ fn routes(api: &Arc<Api>, access: Access) -> Router {
         .route("/api/traces", get(ask_query!(jaeger::old_find)))
         .route("/api/traces/{trace_id}", get(ask_path!(jaeger::old_trace)))
         .route("/api/dependencies", get(ask_query!(jaeger::old_dependencies)))
+        .route("/api/{*rest}", any(nothing_here))
         .with_state(Arc::clone(api));
     let questions = questions
         .clone()
         .merge(mcp::http::routes(questions))
         .layer(middleware::from_fn_with_state(Arc::new(access), guard::guard));
     page::routes().merge(questions).layer(middleware::map_response(guard::with_headers))
+}
+
+/// What is answered where there is no question of that name.
+async fn nothing_here() -> Response<Body> {
+    let error = "there is no such question: /api/v1/openapi.json has all of /api/v1; the page is at /".to_owned();
+    json(StatusCode::NOT_FOUND, &Problem { error })
 }
 
 /// What a question is answered with.

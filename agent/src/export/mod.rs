@@ -191,8 +191,10 @@ impl Exporters {
             _ => None,
         };
         let servers = config.listen.iter().filter_map(|&listen| {
-            let routes = pages.next().map_or_else(|| routes.clone(), |pages| routes.clone().merge(pages));
-            Server::start(listen, runtime, routes.fallback(nothing_here(&shown.path)), tls.clone())
+            let pages = pages.next();
+            let nothing_here = nothing_here(&shown.path, pages.is_some());
+            let routes = pages.map_or_else(|| routes.clone(), |pages| routes.clone().merge(pages));
+            Server::start(listen, runtime, routes.fallback(nothing_here), tls.clone())
         });
         let own = own_page.and_then(|(listen, page)| Server::start(listen, runtime, page, tls.clone()));
         let servers = servers.chain(own).collect();
@@ -286,8 +288,9 @@ impl Exporters {
 }
 
 /// What is answered where there is nothing.
-fn nothing_here(metrics: &str) -> impl axum::handler::Handler<((),), ()> {
-    let message = format!("there are {metrics}, /healthz and /readyz\n");
+fn nothing_here(metrics: &str, has_page: bool) -> impl axum::handler::Handler<((),), ()> {
+    let page = if has_page { "/ (web page), /api/v1/openapi.json (what can be asked), " } else { "" };
+    let message = format!("there are {page}{metrics}, /healthz and /readyz\n");
     move || std::future::ready((http::StatusCode::NOT_FOUND, message))
 }
 

@@ -24,6 +24,8 @@ use crate::model::{
 const RETENTION: Duration = Duration::from_secs(300);
 /// What a span is taken to need before any was kept.
 const FIRST_BYTES_PER_SPAN: f64 = 220.0;
+/// Spans of a block that say what one needs.
+const ENOUGH: usize = 100;
 /// Share of the room for spans that is for those of traces with errors and slow spans, once they are old.
 const NOTABLE_SHARE: f64 = 0.3;
 /// Most traces that are known to have some.
@@ -167,7 +169,10 @@ impl Spans {
     fn seal(&mut self) {
         let block = self.recent.take();
         let bytes = block.bytes();
-        self.bytes_per_span = bytes as f64 / block.heads.len().max(1) as f64;
+        // One that was sealed for the disk says little of those that are full.
+        if block.heads.len() >= ENOUGH {
+            self.bytes_per_span = bytes as f64 / block.heads.len() as f64;
+        }
         self.full_bytes += bytes;
         let block = Arc::new(block);
         if let Some(disk) = &self.disk {

@@ -1,15 +1,17 @@
 //! Blocks as bytes, for the disk. What is read back may be of another version of the agent, or damaged in a way that no checksum tells:
 //! every number is held against what is there.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use compact_str::CompactString;
 use hashbrown::HashMap;
 
 use super::{
     Block, DOUBLE, FALSE, Head, INT, Reader, STR, TRUE, Whose, Word, put, put_text, text_of, unzigzag, zigzag,
 };
-use crate::model::{span::Value, trace_context::TraceId};
+use crate::model::{propagation, span::Value, trace_context::TraceId};
 
 /// Most names of attributes that are known of what is read.
 const KEYS_MAX: usize = 4096;
@@ -18,17 +20,16 @@ const ENTRIES_MAX: u64 = 65_536;
 
 /// Names of attributes, which live as long as the agent. There are as many as there are in its own code, and in that of those before.
 fn key_of(text: &str) -> Option<&'static str> {
-    static KEYS: Mutex<Option<HashMap<CompactString, &'static str>>> = Mutex::new(None);
+    static KEYS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut keys = KEYS.lock().unwrap_or_else(PoisonError::into_inner);
-    let keys = keys.get_or_insert_with(HashMap::new);
     if let Some(key) = keys.get(text) {
         return Some(key);
     }
     if keys.len() >= KEYS_MAX {
         return None;
     }
-    let key: &'static str = Box::leak(text.to_owned().into_boxed_str());
-    keys.insert(text.into(), key);
+    let key = propagation::key(text);
+    keys.insert(key);
     Some(key)
 }
 

@@ -15,7 +15,10 @@ use rustls::{
 };
 
 use super::TransportError;
-use crate::export::config::{OtlpConfig, Protocol, TlsConfig};
+use crate::{
+    export::config::{OtlpConfig, Protocol, TlsConfig},
+    trust,
+};
 
 /// Connects by TCP and, for `https`, TLS.
 pub(super) fn connector(config: &OtlpConfig) -> Result<HttpsConnector<HttpConnector>, TransportError> {
@@ -42,7 +45,11 @@ fn client_config(config: &OtlpConfig) -> Result<ClientConfig, TransportError> {
         return with_own_certificate(builder.dangerous().with_custom_certificate_verifier(unchecked), tls);
     }
     let builder = match &tls.certificate {
-        Some(path) => builder.with_root_certificates(roots(path)?),
+        Some(path) => {
+            let trusted = trust::by(certificates("certificate", path)?, provider_of_signatures);
+            let trusted = trusted.map_err(|error| unusable("certificate", path, error))?;
+            builder.dangerous().with_custom_certificate_verifier(trusted)
+        }
         // A receiver that is spoken to in the clear needs no authorities, and reading them all takes milliseconds.
         None if !config.endpoint.is_https() => builder.with_root_certificates(RootCertStore::empty()),
         None => builder.with_native_roots().map_err(|_| TransportError::NoRoots)?,
@@ -118,14 +125,6 @@ pub(crate) fn server_config(certificate: &Path, key: &Path) -> Result<ServerConf
         .map_err(|error| unusable("listen_tls.certificate", certificate, error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, TransportError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("certificate", path)? {
-        roots.add(certificate).map_err(|error| unusable("certificate", path, error))?;
-    }
-    Ok(roots)
 }
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TransportError> {
