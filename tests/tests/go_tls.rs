@@ -212,7 +212,7 @@ fn a_chain_of_servers_is_one_trace(backend: Backend) {
 /// Kind and path of what a span of a chain belongs below; `None` for what the client asks.
 fn above_in_chain(span: &ReceivedSpan) -> Option<(&str, &str)> {
     let at = path(span).unwrap();
-    match (&*span.kind, at.strip_prefix("/link")) {
+    match (span.kind, at.strip_prefix("/link")) {
         ("SERVER", _) => Some(("CLIENT", at)),
         (_, Some(link)) => Some(("SERVER", link.rsplit_once('.').unwrap().0)),
         (_, None) => None,
@@ -243,7 +243,7 @@ fn nothing_fails_under_agents_that_come_and_go(backend: Backend) {
         let by_id: BTreeMap<_, _> = seen.spans.iter().map(|span| (&span.span_id, span)).collect();
         for span in seen.spans.iter().filter(|span| path(span).is_some()) {
             if let Some(above) = by_id.get(&span.parent_span_id).filter(|above| path(above).is_some()) {
-                let is_there = Some((&*above.kind, path(above).unwrap()));
+                let is_there = Some((above.kind, path(above).unwrap()));
                 assert_eq!(is_there, above_in_chain(span), "{span:?} is below {above:?}");
                 placed += 1;
             }

@@ -213,7 +213,7 @@ impl Units {
                     (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
                 }
                 Found::Go(go, file) => {
-                    let Go { plan, calls, calls2, handles2, handles_grpc, asks, tls, statistics: counts } = go;
+                    let Go { plan, calls, calls2, handles2, handles_grpc, asks, tls, statistics: counts } = *go;
                     statistics.extend(counts.map(|counts| (tgid, counts)));
                     let (reads, writes) = match tls {
                         Tls::Seen { reads, writes } => (vec![reads], vec![writes]),
