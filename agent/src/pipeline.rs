@@ -473,8 +473,12 @@ impl Worker {
                 connections.on_bind(&bind);
             }
             Event::Handles(handles) => {
-                let Handles { tgid, id, stream, work } = handles;
-                shared.borrow_mut().tracer.on_handled(tgid, id, stream, work);
+                let Handles { tgid, id, stream, work, asks } = handles;
+                let tracer = &mut shared.borrow_mut().tracer;
+                match asks {
+                    None => tracer.on_handled(tgid, id, stream, work),
+                    Some(begun_ns) => tracer.on_asked(tgid, id, stream, (work, begun_ns)),
+                }
             }
             Event::State(state) => {
                 recorder.write(|| Entry::State(entry::State::new(&state)));
@@ -658,7 +662,8 @@ impl Worker {
         if self.usage.is_wanted() {
             let traffic = self.traffic.get_or_insert_default();
             let watched = self.discovery.all_watched().into_iter();
-            self.usage.publish(watched.map(|tgid| (tgid, traffic.of(tgid))).collect());
+            let units = &self.units;
+            self.usage.publish(watched.map(|tgid| (tgid, traffic.of(tgid), units.statistics(tgid))).collect());
         }
         self.gauges.publish_shed(self.shed.by_service());
         self.gauges.publish_parents(self.stages.telemetry.parents());

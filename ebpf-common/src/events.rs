@@ -23,7 +23,7 @@ pub enum EventKind {
     DnsMessage = 6,
     /// [`Met`]: a process that is not judged yet uses a connection.
     Met = 7,
-    /// [`Handles`]: a unit of work begins to answer a request.
+    /// [`Handles`]: a unit of work begins to answer a request, or has one sent.
     Handles = 8,
 }
 
@@ -412,7 +412,7 @@ pub struct DnsMessage {
     pub server: [u8; 16],
 }
 
-/// A unit of work begins to answer one of the requests of a connection, which another one has read.
+/// A unit of work begins to answer one of the requests of a connection, which another one has read; or has one sent over it, which another one writes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Handles {
@@ -422,14 +422,14 @@ pub struct Handles {
     pub tgid: u32,
     /// See [`Open::conn`].
     pub conn: u64,
-    /// When, in ns of `CLOCK_MONOTONIC`.
+    /// When, in ns of `CLOCK_MONOTONIC`; of one that asks, as [`Data::begun_ns`].
     pub at_ns: u64,
     /// The unit, as in [`Data::work`].
     pub work: u64,
     /// The request's stream.
     pub stream: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Not 0: it asks.
+    pub asks: u32,
 }
 
 const _: () = assert!(size_of::<Handles>() == 40);

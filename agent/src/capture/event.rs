@@ -37,7 +37,7 @@ pub enum Event<'a> {
     Met(Met<'a>),
     /// It became known which connection carries a stream of plaintext.
     Bind(Bind),
-    /// A unit of work begins to answer a request.
+    /// A unit of work begins to answer a request, or has one sent.
     Handles(Handles),
     /// A process asked a DNS server, or received what that answered.
     DnsMessage(DnsMessage<'a>),
@@ -223,7 +223,7 @@ pub struct Bind {
     pub at_ns: u64,
 }
 
-/// A unit of work begins to answer a request that another one has read.
+/// A unit of work begins to answer a request that another one has read, or has one sent that another one writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handles {
     /// The process.
@@ -234,6 +234,8 @@ pub struct Handles {
     pub stream: u64,
     /// The unit.
     pub work: u64,
+    /// Of one that asks: as [`Thread::begun_ns`].
+    pub asks: Option<u64>,
 }
 
 /// What carries a stream of plaintext.
@@ -493,8 +495,9 @@ impl Bind {
 
 impl Handles {
     fn of(handles: &events::Handles) -> Self {
-        let &events::Handles { tgid, conn, work, stream, kind: _, at_ns: _, reserved: _ } = handles;
-        Self { tgid: ProcessId(tgid), id: ConnectionId(conn), stream: stream.into(), work }
+        let &events::Handles { tgid, conn, work, stream, kind: _, at_ns, asks } = handles;
+        let asks = (asks != 0).then_some(at_ns);
+        Self { tgid: ProcessId(tgid), id: ConnectionId(conn), stream: stream.into(), work, asks }
     }
 }
 

@@ -63,7 +63,13 @@ impl Facts {
             Role::Client => *status >= 400,
         });
         let (status, error) = outcome::evaluate(outcome, role, failed.map(|status| Error::Digits(status.into())));
-        let server = Server::of(authority, role, connection).named(remote, role, connection);
+        let mut server = Server::of(authority, role, connection);
+        if target.form == Form::Absolute && target.authority(text).is_some() {
+            // The URL says it all: the connection may be one to a proxy.
+            let by_scheme = || target.scheme(text).and_then(known_scheme).map(default_port);
+            server.port = authority.and_then(endpoint::split_authority).and_then(|(_, port)| port.or_else(by_scheme));
+        }
+        let server = server.named(remote, role, connection);
         Self {
             role,
             outcome,
