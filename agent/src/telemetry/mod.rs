@@ -435,7 +435,7 @@ impl Telemetry {
                 common.tell(facts, policy, router, service, red, free)
             }
             Operation::Rpc(rpc) => {
-                let facts = rpc::Facts::of(rpc, role, outcome, duration_ns, connection, remote);
+                let facts = rpc::Facts::of(rpc, role, outcome, connection, remote);
                 common.tell(facts, policy, router, service, red, free)
             }
             Operation::Db(db) => {

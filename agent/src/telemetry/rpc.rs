@@ -51,15 +51,6 @@ pub(super) fn grpc_number(name: &str) -> Option<i64> {
 }
 
 const CONNECT: &str = "connectrpc";
-const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
-
-/// Whether a call that was cancelled after so long had used up the time it was given. What is sent of that is rounded up, and counts from
-/// before it is written.
-const fn has_passed(timeout_ns: u64, duration_ns: u64) -> bool {
-    const ROUNDED: u64 = 50;
-    const WRITTEN_NS: u64 = 1_000_000;
-    duration_ns.saturating_add(timeout_ns / ROUNDED + WRITTEN_NS) >= timeout_ns
-}
 /// Calls of whom are named as an operation of a service.
 const AWS: &str = "aws-api";
 /// Where the code of an error says more.
@@ -83,7 +74,6 @@ impl Facts {
         rpc: Box<Rpc>,
         role: Role,
         outcome: Outcome,
-        duration_ns: u64,
         connection: &ConnectionInfo,
         remote: Remote<'_>,
     ) -> Self {
@@ -107,10 +97,6 @@ impl Facts {
                 Role::Server => (status >= 500).then_some(Error::Digits(status.into())),
             }),
         };
-        // Client and server take this status by themselves; nobody sends it.
-        let is_late = matches!(outcome, Outcome::Cancelled(_))
-            && rpc.timeout_ns.is_some_and(|most| has_passed(most, duration_ns));
-        let failed = failed.or_else(|| (is_late && code.is_none()).then_some(Error::Word(DEADLINE_EXCEEDED)));
         let failed = failed.or_else(|| rpc.code.is_some().then_some(Error::Word(OTHER)));
         // A call with a status is over, however its stream ended then.
         let end = if rpc.status.is_some() && outcome != Outcome::Unseen { Outcome::Complete } else { outcome };

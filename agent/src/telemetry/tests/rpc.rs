@@ -133,25 +133,3 @@ fn an_unknown_method_is_not_guessed_and_says_so() {
     assert_eq!(attribute(&span, "beyla.name.unknown").as_deref(), Some("true"));
     assert_eq!(attribute(&span, "beyla.name.unknown_entry").as_deref(), Some("3"));
 }
-
-#[test]
-fn a_call_that_was_cancelled_when_its_time_was_up_has_exceeded_its_deadline() {
-    const MS: u64 = 1_000_000;
-    for role in [Role::Client, Role::Server] {
-        let error = |timeout_ns: Option<u64>, lasted_ns: u64, outcome: Outcome| {
-            let call = ended(outcome, with(rpc(role, None), |rpc| rpc.timeout_ns = timeout_ns));
-            let span = span(Exchange { end_ns: call.start_ns + lasted_ns, ..call });
-            (span.status == Status::Error, attribute(&span, "error.type"), attribute(&span, "rpc.status_code"))
-        };
-        let exceeded = (true, Some("DEADLINE_EXCEEDED".to_owned()), None);
-        let cancelled = (role == Role::Client, Some("cancelled".to_owned()), None);
-        let reset = Outcome::Cancelled(8);
-        assert_eq!(error(Some(200 * MS), 200 * MS, reset), exceeded, "{role:?}");
-        // It is written a moment after it has begun to count, and rounded up.
-        assert_eq!(error(Some(200 * MS), 198 * MS, reset), exceeded, "{role:?}");
-        assert_eq!(error(Some(200 * MS), 100 * MS, reset), cancelled, "{role:?}");
-        assert_eq!(error(None, 200 * MS, reset), cancelled, "{role:?}");
-        let cut = (role == Role::Client, Some("cut".to_owned()), None);
-        assert_eq!(error(Some(200 * MS), 300 * MS, Outcome::Cut), cut, "the connection ended, whoever ended it");
-    }
-}
