@@ -184,6 +184,11 @@ enum Verb {
         #[command(flatten)]
         whom: Whom,
     },
+    /// Answer an assistant's questions over standard input and output (Model Context Protocol)
+    Mcp {
+        #[command(flatten)]
+        whom: Whom,
+    },
     /// Check, describe or show the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -358,6 +363,7 @@ where
         Some(Verb::Smoke { what, whom }) => ask(Question::Smoke(what), whom, &load),
         Some(Verb::Trace { what, whom }) => ask(Question::Trace(what), whom, &load),
         Some(Verb::Top { whom }) => ask(Question::Top, whom, &load),
+        Some(Verb::Mcp { whom }) => ask(Question::Mcp, whom, &load),
         None | Some(Verb::Run) => Ok(Command::Run { config: load()?, record }),
         Some(Verb::Exec { command }) => match selecting {
             Some(name) => Err(refuse(format!("{name} contradicts exec, which watches the program it starts"))),

@@ -4,6 +4,7 @@
 mod discovery;
 mod harvests;
 mod limits;
+mod lookups;
 mod pairing;
 mod pauses;
 mod plaintext;
@@ -36,6 +37,7 @@ use self::{
     discovery::Discovery,
     harvests::Harvests,
     limits::{Guard, Level},
+    lookups::Lookups,
     pauses::Pauses,
     plaintext::Plaintext,
     self_metrics::Snapshot,
@@ -55,7 +57,7 @@ pub(crate) use self::{
 use crate::{
     capture::{
         Capture, Uprobe,
-        event::{DnsResponse, Event, Handles, ProcessChange},
+        event::{DnsMessage, Event, Handles, ProcessChange},
     },
     config::{Naming, RouteHarvester, Tail},
     conn::{Connections, Limits, Wanted},
@@ -64,7 +66,7 @@ use crate::{
         exchange::{Event as Told, Group},
         ids::{ConnectionId, ProcessId},
         metric::Metric,
-        net::ConnectionInfo,
+        net::{ConnectionInfo, Direction},
         propagation::Propagation,
         span::Resource,
     },
@@ -240,6 +242,8 @@ struct Worker {
     stages: Stages,
     /// What processes were answered by DNS servers.
     dns_cache: DnsCache,
+    /// What they look up.
+    lookups: Lookups,
     /// Requests being answered, by process, whether over TLS, and method.
     being_answered: HashMap<(ProcessId, bool, Method), u64>,
     /// Probes of TLS libraries, where there can be any.
@@ -339,6 +343,7 @@ impl Worker {
             discovery,
             stages,
             dns_cache: DnsCache::default(),
+            lookups: Lookups::default(),
             being_answered: HashMap::new(),
             shed: Shed::default(),
             exited: Vec::new(),
@@ -388,6 +393,7 @@ impl Worker {
             discovery,
             stages,
             dns_cache,
+            lookups,
             plaintext,
             units,
             harvests,
@@ -441,9 +447,12 @@ impl Worker {
                 }
             }
             // The process may not be evaluated yet: it is by its first connection, before which it asks for names.
-            Event::DnsResponse(response) => {
-                let DnsResponse { tgid, started_at_ns, at_ns, message } = response;
-                dns_cache.on_response(tgid, started_at_ns, at_ns, message);
+            Event::DnsMessage(response) => {
+                let DnsMessage { tgid, started_at_ns, at_ns, message, .. } = response;
+                if response.direction == Direction::Received {
+                    dns_cache.on_response(tgid, started_at_ns, at_ns, message);
+                }
+                lookups.on_message(&response);
             }
             Event::Data(data) => {
                 // The kernel side goes on for a while with a connection that was met before its process was left out. A program that a
@@ -464,8 +473,12 @@ impl Worker {
                 connections.on_bind(&bind);
             }
             Event::Handles(handles) => {
-                let Handles { tgid, id, stream, work } = handles;
-                shared.borrow_mut().tracer.on_handled(tgid, id, stream, work);
+                let Handles { tgid, id, stream, work, asks } = handles;
+                let tracer = &mut shared.borrow_mut().tracer;
+                match asks {
+                    None => tracer.on_handled(tgid, id, stream, work),
+                    Some(begun_ns) => tracer.on_asked(tgid, id, stream, (work, begun_ns)),
+                }
             }
             Event::State(state) => {
                 recorder.write(|| Entry::State(entry::State::new(&state)));
@@ -510,6 +523,7 @@ impl Worker {
             recorder.write(|| Entry::Tick { at_ns: now_ns });
         }
         connections.on_tick(now_ns, &mut sink);
+        lookups.tell(now_ns, |tgid| discovery.wants(tgid), connections.output(), &mut sink);
         exited.drain(..).for_each(|tgid| stages.tracer.on_exit(tgid));
         stages.end_round();
         discovery.read_executed();
@@ -648,7 +662,8 @@ impl Worker {
         if self.usage.is_wanted() {
             let traffic = self.traffic.get_or_insert_default();
             let watched = self.discovery.all_watched().into_iter();
-            self.usage.publish(watched.map(|tgid| (tgid, traffic.of(tgid))).collect());
+            let units = &self.units;
+            self.usage.publish(watched.map(|tgid| (tgid, traffic.of(tgid), units.statistics(tgid))).collect());
         }
         self.gauges.publish_shed(self.shed.by_service());
         self.gauges.publish_parents(self.stages.telemetry.parents());

@@ -19,11 +19,11 @@ pub enum EventKind {
     Process = 4,
     /// [`Bind`]: it became known which connection carries a stream of plaintext.
     Bind = 5,
-    /// [`DnsResponse`]: a process received what a DNS server answered.
-    DnsResponse = 6,
+    /// [`DnsMessage`]: a process asked a DNS server, or received what that answered.
+    DnsMessage = 6,
     /// [`Met`]: a process that is not judged yet uses a connection.
     Met = 7,
-    /// [`Handles`]: a unit of work begins to answer a request.
+    /// [`Handles`]: a unit of work begins to answer a request, or has one sent.
     Handles = 8,
 }
 
@@ -37,7 +37,7 @@ impl EventKind {
             3 => Some(Self::State),
             4 => Some(Self::Process),
             5 => Some(Self::Bind),
-            6 => Some(Self::DnsResponse),
+            6 => Some(Self::DnsMessage),
             7 => Some(Self::Met),
             8 => Some(Self::Handles),
             _ => None,
@@ -386,25 +386,33 @@ pub struct Met {
     pub args: [u8; ARGS_ROOM],
 }
 
-/// A process received what a DNS server answered. `len` bytes of the message follow this record.
+/// A process asked a DNS server, or received what that answered. `len` bytes of the message follow this record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct DnsResponse {
-    /// [`EventKind::DnsResponse`].
+pub struct DnsMessage {
+    /// [`EventKind::DnsMessage`].
     pub kind: u32,
     /// Captured bytes of the message, from its beginning.
     pub len: u32,
     /// The process. Where nothing is chosen it may be one that is not known yet: names come before connections.
     pub tgid: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// [`RECEIVED`] or [`SENT`].
+    pub direction: u32,
     /// When the call returned, in ns of `CLOCK_MONOTONIC`.
     pub at_ns: u64,
     /// When the process was started, in ns of `CLOCK_BOOTTIME`: with `tgid`, its identity. 0 where unknown.
     pub started_at_ns: u64,
+    /// The thread.
+    pub tid: u32,
+    /// Family of the server's address; 0 where the socket is not connected, so that it is not known.
+    pub family: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// The server's address; of IPv4 the first four bytes.
+    pub server: [u8; 16],
 }
 
-/// A unit of work begins to answer one of the requests of a connection, which another one has read.
+/// A unit of work begins to answer one of the requests of a connection, which another one has read; or has one sent over it, which another one writes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Handles {
@@ -414,18 +422,18 @@ pub struct Handles {
     pub tgid: u32,
     /// See [`Open::conn`].
     pub conn: u64,
-    /// When, in ns of `CLOCK_MONOTONIC`.
+    /// When, in ns of `CLOCK_MONOTONIC`; of one that asks, as [`Data::begun_ns`].
     pub at_ns: u64,
     /// The unit, as in [`Data::work`].
     pub work: u64,
     /// The request's stream.
     pub stream: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Not 0: it asks.
+    pub asks: u32,
 }
 
 const _: () = assert!(size_of::<Handles>() == 40);
-const _: () = assert!(size_of::<DnsResponse>() == 32);
+const _: () = assert!(size_of::<DnsMessage>() == 56);
 const _: () = assert!(size_of::<Data>() == 96);
 const _: () = assert!(size_of::<Open>() == 256);
 const _: () = assert!(size_of::<State>() == 48);

@@ -47,8 +47,9 @@ pub const MMSG_MAX: u32 = 8;
 /// Most bytes read of a DNS answer: what servers send over UDP without being fragmented (the size that DNS flag day 2020
 /// agreed on). Of a longer one the records that are whole are used.
 pub const ANSWER_MAX: u32 = 1232;
-/// Most DNS answers read of one process in [`ANSWERS_EVERY`]: a resolver of others receives as many as it is asked for.
-pub const ANSWERS_MAX: u64 = 128;
+/// Most DNS messages read of one process in [`ANSWERS_EVERY`], questions and answers: a resolver of others receives as many as it is
+/// asked for.
+pub const ANSWERS_MAX: u64 = 256;
 /// The bits of a time in ns that are left out to count in windows: about a second.
 pub const ANSWERS_EVERY: u32 = 30;
 /// Processes whose DNS answers are counted at once; the least recently used goes first.

@@ -63,6 +63,20 @@ pub struct GoLayout {
     pub stream_id: u16,
     /// Where a call of `tls.Conn.Read` has its connection, seen from the stack pointer at the probe; 0: nothing is seen of `crypto/tls`.
     pub tls_connection: u16,
+    /// `conn` of grpc-go's `transport.http2Server`.
+    pub grpc_server: u16,
+    /// The number of a stream that one has.
+    pub grpc_server_stream: u16,
+    /// `conn` of grpc-go's `transport.http2Client`.
+    pub grpc_client: u16,
+    /// That client, in a stream that it has.
+    pub grpc_client_of_stream: u16,
+    /// The number of that stream.
+    pub grpc_client_stream: u16,
+    /// Not 0: either number is behind a pointer, the stream's first member.
+    pub grpc_is_behind: u16,
+    /// Zero.
+    pub reserved: [u16; 2],
 }
 
 impl GoLayout {
@@ -80,6 +94,13 @@ impl GoLayout {
         stream: 0,
         stream_id: 0,
         tls_connection: 0,
+        grpc_server: 0,
+        grpc_server_stream: 0,
+        grpc_client: 0,
+        grpc_client_of_stream: 0,
+        grpc_client_stream: 0,
+        grpc_is_behind: 0,
+        reserved: [0; 2],
     };
 }
 

@@ -409,7 +409,7 @@ pub struct Walk {
     pub iov_left: Slot,
     /// Bytes of the piece that were neither copied nor left out yet; of messages: not recorded yet.
     pub rest: Slot,
-    /// Bytes of the record: copied, walked of these, and left out after them.
+    /// Bytes of the record: copied, walked of these, and left out after them; of messages: not 0 where what was copied is a body's.
     pub head: Slot,
     pub walked: Slot,
     pub skipped: Slot,

@@ -278,7 +278,10 @@ impl Agent {
     /// If it does not answer.
     #[must_use]
     pub fn page(&self, path: &str) -> (u16, String) {
-        let response = Connection::to(self.listen).request("GET", path, &["Connection: close"], b"");
+        let mut connection = Connection::to(self.listen);
+        // Its API answers who asks for this machine by name only.
+        connection.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+        let response = connection.response(false);
         (response.status, response.text().to_owned())
     }
 

@@ -147,6 +147,40 @@ fn go() {
     }
 }
 
+/// Of groups a function's code says which part of all paths they are for where they are not handed to another function.
+#[test]
+fn routers_of_go() {
+    const ROUTERS: [(&str, &[(&str, &str)]); 4] = [
+        ("chi", &[("/chi", "/chi"), ("/chi/7", "/chi/{id}"), ("/chi/7/parts/3", "/chi/{id}/parts/{part:[0-9]+}")]),
+        (
+            "gin",
+            &[
+                ("/gin", "/gin"),
+                ("/gin/7", "/gin/:id"),
+                ("/gin/7/parts/3", "/gin/:id/parts/:part"),
+                ("/gin-v1/users/anna", "/gin-v1/users/:name"),
+            ],
+        ),
+        ("echo", &[("/echo", "/echo"), ("/echo/7", "/echo/:id"), ("/echo/7/parts/3", "/echo/:id/parts/:part")]),
+        (
+            "gorilla",
+            &[
+                ("/gorilla", "/gorilla"),
+                ("/gorilla/7", "/gorilla/{id}"),
+                ("/gorilla/7/parts/3", "/gorilla/{id}/parts/{part:[0-9]+}"),
+            ],
+        ),
+    ];
+    for (name, arguments) in [("as-it-comes", &[][..]), ("stripped", &["-ldflags=-s -w"])] {
+        let arguments = [&["-tags=nomsgpack"], arguments].concat();
+        let built = need::built_by_go("frameworks/go-routers", name, "local", &arguments, &[]);
+        for (router, expected) in ROUTERS {
+            let program = Program::start(Command::new(&built).arg(router));
+            routes_are(&program, program.port(), expected);
+        }
+    }
+}
+
 #[test]
 fn what_is_switched_off_is_not_read() {
     let files = tests::program::folder();

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
@@ -26,6 +26,7 @@ on_both_backends!(
     both_ends_of_programs_that_are_linked_otherwise,
     connections_that_are_older_than_the_agent,
     a_chain_of_servers_is_one_trace,
+    nothing_fails_under_agents_that_come_and_go,
 );
 
 /// How long the server takes for what is called slow, and the size of what is called big: `tests/programs/go-tls`.
@@ -185,13 +186,9 @@ fn a_chain_of_servers_is_one_trace(backend: Backend) {
     for span in &seen.spans {
         let above = by_id.get(&span.parent_span_id).copied();
         let at = path(span).unwrap();
-        let (expected_kind, expected_path) = match (span.kind, at.strip_prefix("/link")) {
-            ("SERVER", _) => ("CLIENT", at),
-            (_, Some(link)) => ("SERVER", link.rsplit_once('.').unwrap().0),
-            (_, None) => {
-                assert!(above.is_none(), "{span:?} is below {above:?}");
-                continue;
-            }
+        let Some(expected) = above_in_chain(span) else {
+            assert!(above.is_none(), "{span:?} is below {above:?}");
+            continue;
         };
         let what = format!(
             "{} {}",
@@ -200,11 +197,7 @@ fn a_chain_of_servers_is_one_trace(backend: Backend) {
         );
         match above {
             Some(above) => {
-                assert_eq!(
-                    (above.kind, path(above).unwrap()),
-                    (expected_kind, expected_path),
-                    "{span:?} is below {above:?}"
-                );
+                assert_eq!((above.kind, path(above).unwrap()), expected, "{span:?} is below {above:?}");
                 *right.entry(what).or_default() += 1;
             }
             None => *right.entry(format!("{what}, none")).or_default() += 1,
@@ -214,6 +207,56 @@ fn a_chain_of_servers_is_one_trace(backend: Backend) {
     eprintln!("{right:#?}");
     // On a machine whose processors are all busy.
     assert!(missing * 100 <= 7 * CHAINS, "{right:#?}");
+}
+
+/// Kind and path of what a span of a chain belongs below; `None` for what the client asks.
+fn above_in_chain(span: &ReceivedSpan) -> Option<(&str, &str)> {
+    let at = path(span).unwrap();
+    match (span.kind, at.strip_prefix("/link")) {
+        ("SERVER", _) => Some(("CLIENT", at)),
+        (_, Some(link)) => Some(("SERVER", link.rsplit_once('.').unwrap().0)),
+        (_, None) => None,
+    }
+}
+
+/// Agents come and go while servers whose stacks grow in each handler, and whose memory is collected all the time, ask each other. `STORM_SECONDS` says for how long.
+fn nothing_fails_under_agents_that_come_and_go(backend: Backend) {
+    const SECONDS: u64 = 4;
+    const SPANS: usize = 400;
+    let seconds = std::env::var("STORM_SECONDS").map_or(SECONDS, |seconds| seconds.parse().unwrap());
+    let binary = newest();
+    let files = folder();
+    let [certificate, key] = certificate(files.path());
+    let start = |verb: &str, port: Option<u16>| {
+        let mut command = Command::new(&binary);
+        command.arg(verb).arg(&certificate).arg(&key).args(port.map(|port| port.to_string()));
+        Program::start(command.env("GOGC", "1").env("GODEBUG", "asyncpreemptoff=0"))
+    };
+    let mut last = start("serve", None);
+    let mut first = start("serve", Some(last.port()));
+    let mut client = start("storm", Some(first.port()));
+    let _started = client.says("ready");
+    let (began, mut agents, mut spans, mut placed) = (Instant::now(), 0, 0, 0);
+    while agents == 0 || began.elapsed() < Duration::from_secs(seconds) {
+        let watch = Watch::pids(backend, &[last.pid(), first.pid(), client.pid()]);
+        let seen = watch.stop_when(|state| state.spans.len() >= SPANS);
+        let by_id: BTreeMap<_, _> = seen.spans.iter().map(|span| (&span.span_id, span)).collect();
+        for span in seen.spans.iter().filter(|span| path(span).is_some()) {
+            if let Some(above) = by_id.get(&span.parent_span_id).filter(|above| path(above).is_some()) {
+                let is_there = Some((above.kind, path(above).unwrap()));
+                assert_eq!(is_there, above_in_chain(span), "{span:?} is below {above:?}");
+                placed += 1;
+            }
+        }
+        agents += 1;
+        spans += seen.spans.len();
+    }
+    client.tell("stop");
+    let said = client.says("done ");
+    eprintln!("{agents} agents, {spans} spans, {placed} below others; requests and failures: {said}");
+    let (_, failed) = said.split_once(' ').unwrap();
+    assert_eq!(failed, "0", "{:?}", client.stdout.so_far());
+    assert!(last.is_running() && first.is_running() && client.is_running());
 }
 
 fn one<'a>(seen: &'a Seen, kind: &str, path: &str) -> &'a ReceivedSpan {

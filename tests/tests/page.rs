@@ -8,7 +8,7 @@ use std::{
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -109,4 +109,72 @@ fn each_view_shows_what_was_sent() {
         }
     }
     assert!(browser.wait().success());
+}
+
+/// A service of the shop that `cargo xtask demo` shows, by a file of its own name as there.
+fn of_demo(folder: &Path, role: &str, ports: &[u16]) -> Program {
+    let script = folder.join(role).with_extension("py");
+    std::fs::copy(root().join("xtask/demo/shop.py"), &script).unwrap();
+    let mut command = Command::new(need::python());
+    command.arg("-u").arg(script).arg(role).args(ports.iter().map(ToString::to_string));
+    let program = Program::start(&mut command);
+    let first = ports[0];
+    poll("it listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, first)).ok());
+    program
+}
+
+#[test]
+fn the_demos_map_is_there_within_ten_seconds_and_has_what_was_sent() {
+    let folder = tests::program::folder();
+    let [catalog_port, payment_port, port] = [free_port(), free_port(), free_port()];
+    let catalog = of_demo(folder.path(), "catalog", &[catalog_port]);
+    let payment = of_demo(folder.path(), "payment", &[payment_port]);
+    let storefront = of_demo(folder.path(), "storefront", &[port, catalog_port, payment_port]);
+    let began = Instant::now();
+    let agent = Setup::pids(&[catalog.pid(), payment.pid(), storefront.pid()]).args(["--print", "off"]).start();
+    let mut failed = 0;
+    for _ in 0..20 {
+        ask(port, "/items");
+        ask(port, "/items/1");
+        ask(port, "/items/9");
+        let ordered = Connection::to(port).request("POST", "/orders/2", &["Connection: close"], b"");
+        failed += u64::from(ordered.status == 502);
+    }
+    let edge = |graph: &Value, from: &str, to: &str| {
+        let edges = graph["edges"].as_array().unwrap();
+        let edge = edges.iter().find(|edge| edge["from"] == from && edge["to"] == to)?;
+        Some((edge["rates"]["requests"].as_u64()?, edge["rates"]["errors"].as_u64()?))
+    };
+    // What the page draws.
+    let graph = poll("the map", || {
+        let graph = asked(agent.listen(), "/api/v1/graph?window=60s");
+        let found = [
+            edge(&graph, "users", "service:/storefront")?,
+            edge(&graph, "service:/storefront", "service:/catalog")?,
+            edge(&graph, "service:/storefront", "service:/payment")?,
+        ];
+        // Each order asks both; what there is not is a client's error.
+        (found == [(80, failed), (80, 20), (20, failed)]).then_some(graph)
+    });
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    let node = graph["nodes"].as_array().unwrap().iter().find(|node| node["name"] == "storefront").unwrap();
+    let (rate, window) = (node["rates"]["rate"].as_f64().unwrap(), graph["window_s"].as_f64().unwrap());
+    assert!((rate * window - 80.0).abs() < 0.2, "{rate} a second for {window} s");
+    drop(agent.stop());
+}
+
+/// How long a map of 200 services and 400 edges takes to be drawn, and to be drawn anew: `cargo test -p tests --test page -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, whose figures are those of the machine: run by hand"]
+fn a_map_of_two_hundred_services_is_drawn_in_time() {
+    let (shop, _port) = service("shop-of-map", None);
+    let agent = Setup::pid(shop.pid()).args(["--print", "off"]).start();
+    let modules = root().join("target/programs/browser");
+    let mut command = Command::new(need::program("node"));
+    command.arg(need::source("browser/map.mjs")).arg(&modules).arg(format!("http://127.0.0.1:{}/", agent.listen()));
+    let mut browser = Program::start(&mut command);
+    let status = browser.wait();
+    println!("{}", browser.stdout.all().join("\n"));
+    assert!(status.success(), "{:#?}", browser.stderr.so_far());
+    drop(agent.stop());
 }

@@ -5,16 +5,17 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    process::Command,
 };
 
 use tests::{
     agent::{Agent, Backend, Setup},
-    on_both_backends,
+    need, on_both_backends,
     program::Program,
     wait::poll,
 };
 
-on_both_backends!(processes_are_told_of_as_the_kernel_and_the_wire_have_them);
+on_both_backends!(processes_are_told_of_as_the_kernel_and_the_wire_have_them, go_is_told_of_as_its_runtime_counts,);
 
 /// Sends a request on a connection of its own. Gives the bytes that went and came.
 fn ask(port: u16, target: &str) -> [usize; 2] {
@@ -88,4 +89,66 @@ fn there_are_none_unless_they_are_asked_for() {
         (agent.metric("http_server_request_duration_seconds_count", &[]) == 1.0).then_some(())
     });
     assert!(!agent.page("/metrics").1.contains("\nprocess_"));
+}
+
+/// A program of Go with so many goroutines, built with a release and arguments, and with this environment.
+fn counting(name: &str, release: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
+    let built = need::built_by_go("go-metrics", name, release, arguments, &[]);
+    let program = Program::start(Command::new(built).arg("30").envs(environment.iter().copied()));
+    assert_eq!(program.says("ready"), "");
+    program
+}
+
+/// What the agent says of it is what it says of itself.
+fn is_told_of_as_it_counts(backend: Backend, what: &str, program: &mut Program) {
+    let pid = program.pid();
+    let agent = Setup::pid(pid)
+        .backend(backend)
+        .env("OTEL_EBPF_METRICS_FEATURES", "application_process")
+        .env("OTEL_EBPF_PROCESSES_INTERVAL", "100ms")
+        .start();
+    let mut counted = |name: &str| -> f64 {
+        let from = program.stdout.so_far().len();
+        program.tell("count");
+        assert_eq!(program.says_after(from, "done"), "");
+        let said = program.stdout.so_far();
+        let figure = said.iter().skip(from).find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        figure.unwrap_or_else(|| panic!("{what} says nothing of {name}: {said:?}"))
+    };
+    let total = |counted: &mut dyn FnMut(&str) -> f64| {
+        counted("/memory/classes/total:bytes") - counted("/memory/classes/heap/released:bytes")
+    };
+    let limit = counted("/gc/gomemlimit:bytes");
+    let is_limited = limit < i64::MAX as f64;
+    for (name, label, of_runtime) in [
+        ("go_goroutine_count", "", "/sched/goroutines:goroutines"),
+        ("go_processor_limit", "", "/sched/gomaxprocs:threads"),
+        ("go_config_gogc_percent", "", "/gc/gogc:percent"),
+        ("go_memory_used_bytes", "go_memory_type=\"stack\"", "/memory/classes/heap/stacks:bytes"),
+    ] {
+        poll(&format!("{what}: {name} is {of_runtime}"), || {
+            (figure(&agent, name, pid, label) == counted(of_runtime)).then_some(())
+        });
+    }
+    poll(&format!("{what}: all memory is told"), || {
+        let told = figure(&agent, "go_memory_used_bytes", pid, "");
+        (told == total(&mut counted)).then_some(())
+    });
+    // Of a heap that is limited the goal is not told, and no limit where there is none.
+    let (told, otherwise) = ("go_memory_gc_goal_bytes", "go_memory_limit_bytes");
+    let (told, otherwise) = if is_limited { (otherwise, told) } else { (told, otherwise) };
+    let of_runtime = if is_limited { "/gc/gomemlimit:bytes" } else { "/gc/heap/goal:bytes" };
+    poll(&format!("{what}: {told}"), || (figure(&agent, told, pid, "") == counted(of_runtime)).then_some(()));
+    assert_eq!(figure(&agent, otherwise, pid, ""), 0.0, "{what}");
+}
+
+fn go_is_told_of_as_its_runtime_counts(backend: Backend) {
+    for (name, release, arguments, environment) in [
+        ("as-it-comes", "local", &[][..], &[][..]),
+        ("stripped", "local", &["-ldflags=-s -w", "-trimpath"], &[("GOMEMLIMIT", "200MiB"), ("GOGC", "150")]),
+        ("pie", "go1.23.12", &["-buildmode=pie", "-ldflags=-s -w"], &[("GOMAXPROCS", "3")]),
+        ("older", "go1.21.13", &[], &[]),
+    ] {
+        is_told_of_as_it_counts(backend, name, &mut counting(name, release, arguments, environment));
+    }
 }

@@ -289,16 +289,21 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
     // too short.
     let others = found_again(round, happened).saturating_add(verdict.spans_dropped());
     // Several of HTTP/1 that go in one write are lost as one; and a connection may have to be found again many times, about once in so
-    // many losses. Those of HTTP/2 are counted one by one from the connection's beginning on, or once it is found.
+    // many losses. Those of HTTP/2 are counted one by one from the connection's beginning on, or once it is found; unless that
+    // beginning was shed, as may be before its process is judged.
+    let may_miss_beginnings = happened.lives.iter().any(|life| is_undecided_shed(&life.state));
     let each = |counted: u64| {
-        if round.wire.is_http2() && round.age == Age::Younger {
+        if round.wire.is_http2() && round.age == Age::Younger && !may_miss_beginnings {
             counted
         } else {
             counted * round.streams as u64 + counted / 10
         }
     };
     verdict.untold = counted.map(|counted| (without_span.len() as u64, counted));
-    let counted = counted.map(|counted| each(counted).saturating_add(others));
+    // Each loss may cost a connection of rustls its plaintext, which has to be found again then (docs/limitations.md).
+    let found_again_each =
+        |counted: u64| if is_rustls_watched(round) { counted.saturating_mul(LEARNED_AFTER) } else { 0 };
+    let counted = counted.map(|counted| each(counted).saturating_add(found_again_each(counted)).saturating_add(others));
     if counted.is_some_and(|counted| without_span.len() as u64 > counted) {
         let count = without_span.len();
         verdict.missing.push(format!("{count} requests without a span, at most {counted:?} counted as lost"));
@@ -326,6 +331,11 @@ fn found_again(round: &Round, happened: &Happened) -> u64 {
     server.saturating_add(if round.side.has_client() { of(Party::Client) } else { 0 })
 }
 
+/// Whether records of a process that was not judged yet were given up.
+fn is_undecided_shed(state: &State) -> bool {
+    figures(state, "beyla_rs.capture.lost").iter().any(|(labels, value)| labels.contains("undecided") && *value > 0.0)
+}
+
 /// How many requests were lost at most, as the agents say.
 fn most_requests_lost(happened: &Happened) -> Option<u64> {
     let of = |life: &Life| figures(&life.state, "beyla_rs.requests.lost").into_iter().map(|(_, value)| value as u64);
@@ -340,11 +350,7 @@ fn leave(round: &Round, party: Party) -> usize {
 
 /// The same, of connections that are so old.
 fn leave_of(age: Age, round: &Round, party: Party) -> usize {
-    let is_rustls = round.wire.is_tls()
-        && match party {
-            Party::Server => round.server == ServerKind::Hyper,
-            Party::Client => round.client == ClientKind::Rust,
-        };
+    let is_rustls = is_rustls(round, party);
     if round.wire.is_pipelined() && (age != Age::OlderResting || is_rustls) {
         // Which response answers what was asked before cannot be known, until it is quiet for a second.
         return usize::MAX;
@@ -361,8 +367,26 @@ fn leave_of(age: Age, round: &Round, party: Party) -> usize {
         _ => 2 * round.streams,
     };
     // On a thread that serves several connections it may take a few pieces until it is known which bytes are whose.
-    let unlearned = if is_rustls { 4 } else { 0 };
+    let unlearned = if is_rustls { LEARNED_AFTER as usize } else { 0 };
     2 + unlearned + in_flight + if round.wire.is_tls() { 2 * round.streams } else { 0 }
+}
+
+/// Exchanges that go by until it is known which bytes of rustls are whose.
+const LEARNED_AFTER: u64 = 4;
+
+/// Whether this party speaks TLS by rustls.
+fn is_rustls(round: &Round, party: Party) -> bool {
+    round.wire.is_tls()
+        && match party {
+            Party::Server => round.server == ServerKind::Hyper,
+            Party::Client => round.client == ClientKind::Rust,
+        }
+}
+
+/// Whether one that is watched does.
+fn is_rustls_watched(round: &Round) -> bool {
+    round.side.has_server() && is_rustls(round, Party::Server)
+        || round.side.has_client() && is_rustls(round, Party::Client)
 }
 
 /// Within this time it has seen it, on a machine however busy.

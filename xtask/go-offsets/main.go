@@ -1,5 +1,6 @@
-// Command go-offsets says where members of structures of Go's runtime and standard library lie, by its sources alone: nothing is built.
-// For each argument (a folder with a release of Go), a line: the release, and the offsets in the order of `members`; -1 for one that is not there.
+// Command go-offsets says where members of structures of Go's runtime and standard library, and of grpc-go, lie, by their sources alone: nothing is built.
+// For each argument (a folder with a release of Go, or `grpc@RELEASE=FOLDER` with one of grpc-go), a line: the release, and the offsets in the order
+// of `members`, a bar and `statistics`, or of `grpcMembers`; -1 for one that is not there.
 package main
 
 import (
@@ -32,8 +33,46 @@ var members = [][3]string{
 	{"net/http", "http2stream", "id"},
 }
 
+// statistics are those of what the runtime counts. Alternatives are of different releases; a member within a member stands behind a dot, and `*` is for
+// how large the structure is.
+var statistics = [][3]string{
+	{"runtime", "gcControllerState", "memoryLimit"},
+	{"runtime", "gcControllerState", "gcPercentHeapGoal"},
+	{"runtime", "gcControllerState", "sweepDistMinTrigger"},
+	{"runtime", "gcControllerState", "triggered"},
+	{"runtime", "heapStatsDelta", "*"},
+	{"runtime", "heapStatsDelta", "committed"},
+	{"runtime", "heapStatsDelta", "inStacks"},
+	{"runtime", "mstats", "heapStats.stats"},
+	{"runtime", "mstats", "stacks_sys"},
+	{"runtime", "mstats", "mspan_sys"},
+	{"runtime", "mstats", "mcache_sys"},
+	{"runtime", "mstats", "buckhash_sys"},
+	{"runtime", "mstats", "gcMiscSys"},
+	{"runtime", "mstats", "other_sys"},
+	{"runtime", "mstats", "last_gc_unix"},
+	{"runtime", "mstats", "pause_total_ns"},
+	{"runtime", "mstats", "numgc"},
+	{"runtime", "mstats", "last_gc_nanotime"},
+	{"runtime", "schedt", "nmidle"},
+	{"runtime", "schedt", "nmidlelocked"},
+	{"runtime", "schedt", "mnext"},
+	{"runtime", "schedt", "nmfreed"},
+	{"runtime", "schedt", "nmsys"},
+	{"runtime", "schedt", "ngsys"},
+	{"runtime", "schedt", "gFree.n|gFree.stack.size"},
+	{"runtime", "schedt", "gFree.noStack.size"},
+	{"runtime", "p", "gFree.n|gFree.size"},
+}
+
 func main() {
+	sizes := types.SizesFor("gc", "amd64")
+	standard := importer.ForCompiler(token.NewFileSet(), "source", nil)
 	for _, root := range os.Args[1:] {
+		if grpc, folder, isGrpc := strings.Cut(root, "="); isGrpc {
+			fmt.Println(grpc, strings.Trim(fmt.Sprint(grpcOffsets(folder, standard, sizes)), "[]"))
+			continue
+		}
 		said, err := os.ReadFile(filepath.Join(root, "VERSION"))
 		if err != nil {
 			log.Fatal(err)
@@ -42,9 +81,12 @@ func main() {
 		build.Default.GOROOT = root
 		build.Default.GOOS, build.Default.GOARCH, build.Default.CgoEnabled = "linux", "amd64", false
 		packages := importer.ForCompiler(token.NewFileSet(), "source", nil)
-		sizes := types.SizesFor("gc", "amd64")
 		fmt.Print(strings.TrimSpace(version))
 		for _, member := range members {
+			fmt.Print(" ", offset(packages, sizes, member))
+		}
+		fmt.Print(" |")
+		for _, member := range statistics {
 			fmt.Print(" ", offset(packages, sizes, member))
 		}
 		fmt.Println()
@@ -60,18 +102,27 @@ func offset(packages types.Importer, sizes types.Sizes, member [3]string) int64 
 	if object == nil {
 		return -1
 	}
-	structure, ok := object.Type().Underlying().(*types.Struct)
-	if !ok {
-		return -1
+	for _, way := range strings.Split(member[2], "|") {
+		if way == "*" {
+			return sizes.Sizeof(object.Type())
+		}
+		if at := offsetOnWay(of, sizes, append([]string{member[1]}, strings.Split(way, ".")...)); at >= 0 {
+			return at
+		}
 	}
+	return -1
+}
+
+// offsetOf gives where a member lies, and the member; -1 if there is none of that name.
+func offsetOf(structure *types.Struct, sizes types.Sizes, name string) (int64, *types.Var) {
 	var fields []*types.Var
 	for at := range structure.NumFields() {
 		fields = append(fields, structure.Field(at))
 	}
 	for at, place := range sizes.Offsetsof(fields) {
-		if fields[at].Name() == member[2] {
-			return place
+		if fields[at].Name() == name {
+			return place, fields[at]
 		}
 	}
-	return -1
+	return -1, nil
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask go-offsets`: writes where members of structures of Go's runtime lie into the table of the agent, by the sources of its releases,
-//! which Go's own module proxy serves.
+//! `cargo xtask go-offsets`: writes where members of structures of Go's runtime, and of grpc-go, lie into the tables of the agent, by the sources of their
+//! releases, which Go's own module proxy serves.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, process::Command};
 
@@ -12,14 +12,30 @@ const RELEASES: [&str; 8] = ["1.18.10", "1.19.13", "1.20.14", "1.21.13", "1.22.1
 const TABLE: &str = "agent/src/runtimes/go/offsets.rs";
 /// What stands before and behind its lines.
 const HEAD: &str = "\
-//! Where members of structures of Go's runtime and library lie, by release. Written by `cargo xtask go-offsets`.
+//! Where members of structures of Go's runtime and library, and of grpc-go, lie, by release. Written by `cargo xtask go-offsets`.
 
-use super::layout::Offsets;
+use super::layout::{GrpcOffsets, Offsets, StatisticsOffsets};
 
 /// By the second number of a release.
 #[rustfmt::skip]
 pub(super) const TABLE: &[(u32, Offsets)] = &[
 ";
+
+/// What stands before the lines of what the runtime counts.
+const STATISTICS_HEAD: &str = "
+/// By the second number of a release, what the runtime counts.
+#[rustfmt::skip]
+pub(super) const STATISTICS: &[(u32, StatisticsOffsets)] = &[
+";
+/// What stands before the lines of grpc-go.
+const GRPC_HEAD: &str = "
+/// Second and third number of the release of grpc-go from which on they lie so.
+#[rustfmt::skip]
+pub(super) const GRPC: &[((u32, u32), GrpcOffsets)] = &[
+";
+/// grpc-go, and the second number of its first release that is looked at.
+const GRPC: &str = "google.golang.org/grpc";
+const GRPC_FIRST: u32 = 40;
 
 /// The verb's flags.
 #[derive(clap::Args)]
@@ -39,8 +55,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     for release in RELEASES.into_iter().chain(given) {
         folders.push(fetched(release)?);
     }
-    let mut command = Command::new("go");
-    command.current_dir(shell::root().join("xtask/go-offsets")).args(["run", "."]).args(&folders);
+    let mut command = go_here();
+    command.args(["run", "."]).args(&folders);
     let mut table: BTreeMap<u32, String> = BTreeMap::new();
     for line in said(&mut command)?.lines() {
         let (release, offsets) = line.split_once(' ').with_context(|| format!("not understood: {line}"))?;
@@ -50,11 +66,17 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             bail!("go1.{minor} is not laid out alike in all of its releases: the table has to tell them apart");
         }
     }
-    let mut text = HEAD.to_owned();
+    let (mut text, mut statistics) = (HEAD.to_owned(), STATISTICS_HEAD.to_owned());
     for (minor, offsets) in table {
-        writeln!(text, "    ({minor}, [{}]),", offsets.split(' ').collect::<Vec<_>>().join(", "))?;
+        let (members, counts) = offsets.split_once(" | ").with_context(|| format!("not understood: {offsets}"))?;
+        for (text, offsets) in [(&mut text, members), (&mut statistics, counts)] {
+            writeln!(text, "    ({minor}, [{}]),", offsets.split(' ').collect::<Vec<_>>().join(", "))?;
+        }
     }
     text.push_str("];\n");
+    text.push_str(&statistics);
+    text.push_str("];\n");
+    text.push_str(&of_grpc()?);
     let path = shell::root().join(TABLE);
     if args.check {
         if fs::read_to_string(&path)? != text {
@@ -65,12 +87,56 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// The lines of grpc-go: where a release is laid out otherwise than the one before. Each is looked at: patches have changed it, too.
+fn of_grpc() -> Result<String> {
+    let mut releases = Vec::new();
+    for version in
+        said(go_here().args(["list", "-m", "-versions", GRPC]).env("GOFLAGS", "-mod=mod"))?.split(' ').skip(1)
+    {
+        let numbers = version.trim().strip_prefix("v1.").and_then(|rest| rest.split_once('.'));
+        // Those that are no releases have a word behind their number.
+        let numbers: Option<(u32, u32)> =
+            numbers.and_then(|(minor, patch)| Some((minor.parse().ok()?, patch.parse().ok()?)));
+        releases.extend(numbers.filter(|(minor, _)| *minor >= GRPC_FIRST));
+    }
+    releases.sort_unstable();
+    let mut command = go_here();
+    command.args(["run", "."]);
+    for (minor, patch) in &releases {
+        command.arg(format!("grpc@{minor}.{patch}={}", downloaded(&format!("{GRPC}@v1.{minor}.{patch}"))?));
+    }
+    let mut text = GRPC_HEAD.to_owned();
+    let mut before = String::new();
+    for (line, (minor, patch)) in said(&mut command)?.lines().zip(&releases) {
+        let (_, offsets) = line.split_once(' ').with_context(|| format!("not understood: {line}"))?;
+        if offsets != before {
+            writeln!(text, "    (({minor}, {patch}), [{}]),", offsets.split(' ').collect::<Vec<_>>().join(", "))?;
+            offsets.clone_into(&mut before);
+        }
+    }
+    let (newest, _) = releases.last().context("grpc-go has no releases")?;
+    write!(
+        text,
+        "];\n\n/// The second number of its newest release that was looked at.\npub(super) const GRPC_NEWEST: u32 = {newest};\n"
+    )?;
+    Ok(text)
+}
+
+/// `go`, in the folder of the program that reads sources.
+fn go_here() -> Command {
+    let mut command = Command::new("go");
+    command.current_dir(shell::root().join("xtask/go-offsets"));
+    command
+}
+
 /// The folder of a release, fetched if it is not there.
 fn fetched(release: &str) -> Result<String> {
-    let module = format!("golang.org/toolchain@v0.0.1-go{release}.linux-amd64");
-    let mut command = Command::new("go");
-    command.current_dir(shell::root().join("xtask/go-offsets")).args(["mod", "download", "-json", &module]);
-    let said = said(&mut command)?;
+    downloaded(&format!("golang.org/toolchain@v0.0.1-go{release}.linux-amd64"))
+}
+
+/// The folder of a module, fetched if it is not there.
+fn downloaded(module: &str) -> Result<String> {
+    let said = said(go_here().args(["mod", "download", "-json", module]))?;
     let folder = said.lines().find_map(|line| line.trim().strip_prefix("\"Dir\": \"")?.strip_suffix("\","));
     folder.map(str::to_owned).with_context(|| format!("no folder of {module}: {said}"))
 }

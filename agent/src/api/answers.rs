@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::span::Kind,
-    store::{Kept, Red, Window, text_of},
+    store::{DiskStats, Kept, Red, Window, text_of},
 };
 
 /// Rate, errors and durations.
@@ -490,6 +490,42 @@ pub(crate) struct StoreInfo {
     pub kept_share: f64,
     /// Since when spans are there, in ms since the Unix epoch.
     pub since_unix_ms: Option<f64>,
+    /// What of it is on disk, where `store.dir` is set.
+    pub disk: Option<DiskInfo>,
+}
+
+/// What is remembered on disk.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct DiskInfo {
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Most that they may have.
+    pub max_bytes: u64,
+    /// Spans that are there, of earlier runs too.
+    pub spans: u64,
+    /// Spans that this run has written.
+    pub written: u64,
+    /// Spans that it could not write.
+    pub dropped: u64,
+    /// Spans that earlier runs have left unreadable.
+    pub torn: u64,
+    /// Until when all requests that were counted are there, in ms since the Unix epoch.
+    pub until_unix_ms: Option<f64>,
+}
+
+impl DiskInfo {
+    pub(crate) fn of(stats: &DiskStats) -> Self {
+        let DiskStats { bytes, max_bytes, spans, written, dropped, torn, until_unix_ns } = *stats;
+        Self {
+            bytes,
+            max_bytes,
+            spans,
+            written,
+            dropped,
+            torn,
+            until_unix_ms: (until_unix_ns > 0).then(|| ms(until_unix_ns)),
+        }
+    }
 }
 
 /// Something that was lost.

@@ -11,9 +11,9 @@ use axum::http::StatusCode;
 use super::{
     Answer, Api,
     answers::{
-        Agent, Counted, Counts, GraphAnswer, GraphEdge, GraphNode, Loss, MetricPoint, NodeKind, NodeName, OverTime,
-        Peer, Process, Processes, Rates, Route, Service, ServiceDetail, Services, SpanDetail, SpanSummary, StoreInfo,
-        Trace, TraceSummary, Traces, ms, round,
+        Agent, Counted, Counts, DiskInfo, GraphAnswer, GraphEdge, GraphNode, Loss, MetricPoint, NodeKind, NodeName,
+        OverTime, Peer, Process, Processes, Rates, Route, Service, ServiceDetail, Services, SpanDetail, SpanSummary,
+        StoreInfo, Trace, TraceSummary, Traces, ms, round,
     },
     query::Query,
     unix_ns, wrong,
@@ -56,6 +56,7 @@ fn per_second(steps: &[Red], window: Window) -> Vec<f64> {
 
 /// `GET /api/v1/services`
 pub(super) fn services(api: &Api, query: &Query) -> Answer<Services> {
+    query.only(&["window"]).map_err(wrong)?;
     let length = query.window().map_err(wrong)?;
     api.collector.collect_for_answer();
     let window = api.store.last(length);
@@ -102,6 +103,7 @@ fn language_of(whose: &[Arc<crate::store::Whose>], name: &Name) -> Option<String
 
 /// `GET /api/v1/services/{name}`
 pub(super) fn service(api: &Api, name: &str, query: &Query) -> Answer<ServiceDetail> {
+    query.only(&["window", "namespace"]).map_err(wrong)?;
     let length = query.window().map_err(wrong)?;
     let filter = query.filter().map_err(wrong)?;
     api.collector.collect_for_answer();
@@ -222,6 +224,7 @@ fn node_name(node: &Node) -> NodeName {
 
 /// `GET /api/v1/graph`
 pub(super) fn graph(api: &Api, query: &Query) -> Answer<GraphAnswer> {
+    query.only(&["window"]).map_err(wrong)?;
     let length = query.window().map_err(wrong)?;
     api.collector.collect_for_answer();
     let window = api.store.last(length);
@@ -243,6 +246,7 @@ pub(super) fn graph(api: &Api, query: &Query) -> Answer<GraphAnswer> {
 
 /// `GET /api/v1/counts`
 pub(super) fn counts(api: &Api, query: &Query) -> Answer<Counts> {
+    query.only(&["service", "namespace", "since"]).map_err(wrong)?;
     let filter = query.filter().map_err(wrong)?;
     let since = filter.since_unix_ns.unwrap_or_else(|| unix_ns().saturating_sub(60_000_000_000)) / 1_000_000_000;
     api.collector.collect_for_count();
@@ -267,18 +271,20 @@ pub(super) fn counts(api: &Api, query: &Query) -> Answer<Counts> {
 
 /// `GET /api/v1/spans`: single spans, the latest or (`sort=slowest`) the slowest first.
 pub(super) fn spans(api: &Api, query: &Query) -> Answer<Vec<SpanSummary>> {
+    query.only_spans(&["limit", "sort"]).map_err(wrong)?;
     let (filter, limit) = (query.filter().map_err(wrong)?, query.limit(50).map_err(wrong)?);
-    let spans = api.store.snapshot();
-    let found =
-        if query.get("sort") == Some("slowest") { spans.slowest(&filter, limit) } else { spans.find(&filter, limit).0 };
+    let spans = api.store.everything();
+    let is_slowest = query.is_slowest_first().map_err(wrong)?;
+    let found = if is_slowest { spans.slowest(&filter, limit) } else { spans.find(&filter, limit).0 };
     Ok(found.iter().map(SpanSummary::of).collect())
 }
 
 /// `GET /api/v1/traces`
 pub(super) fn traces(api: &Api, query: &Query) -> Answer<Traces> {
+    query.only_spans(&["limit", "sort"]).map_err(wrong)?;
     let (filter, limit) = (query.filter().map_err(wrong)?, query.limit(20).map_err(wrong)?);
-    let spans = api.store.snapshot();
-    let is_slowest = query.get("sort") == Some("slowest");
+    let spans = api.store.everything();
+    let is_slowest = query.is_slowest_first().map_err(wrong)?;
     let (found, mut has_more) = if is_slowest {
         (spans.slowest(&filter, limit * SPANS_PER_TRACE), false)
     } else {
@@ -289,7 +295,9 @@ pub(super) fn traces(api: &Api, query: &Query) -> Answer<Traces> {
     has_more |= first.len() > limit;
     first.truncate(limit);
     let ids: HashSet<TraceId> = first.iter().map(|span| span.trace_id).collect();
-    let mut all = spans.traces(&ids);
+    let between =
+        first.iter().map(|span| span.start_unix_ns).min().zip(first.iter().map(|span| span.end_unix_ns).max());
+    let mut all = spans.traces(&ids, between);
     let traces = first.iter().filter_map(|found| trace_summary(found, all.remove(&found.trace_id)?)).collect();
     Ok(Traces {
         traces,
@@ -333,9 +341,10 @@ pub(super) fn trace_id(text: &str) -> Answer<TraceId> {
 }
 
 /// `GET /api/v1/traces/{trace_id}`
-pub(super) fn trace(api: &Api, id: &str, _query: &Query) -> Answer<Trace> {
+pub(super) fn trace(api: &Api, id: &str, query: &Query) -> Answer<Trace> {
+    query.only(&[]).map_err(wrong)?;
     let id = trace_id(id)?;
-    let mut spans = api.store.snapshot().trace(id);
+    let mut spans = api.store.everything().trace(id);
     let is_cut = spans.len() > SPANS_MAX;
     spans.truncate(SPANS_MAX);
     let start = spans.iter().map(|span| span.start_unix_ns).min();
@@ -381,7 +390,8 @@ fn missing(spans: &[Kept], is_cut: bool, share: Option<f64>) -> Option<String> {
 }
 
 /// `GET /api/v1/processes`
-pub(super) fn processes(api: &Api, _query: &Query) -> Answer<Processes> {
+pub(super) fn processes(api: &Api, query: &Query) -> Answer<Processes> {
+    query.only(&[]).map_err(wrong)?;
     let mut then = api.processes_then.lock();
     let is_fresh = |(at, _): &&(Instant, Vec<Process>)| at.elapsed() < PROCESSES_FOR;
     if let Some((_, processes)) = then.as_ref().filter(is_fresh) {
@@ -397,7 +407,8 @@ pub(super) fn processes(api: &Api, _query: &Query) -> Answer<Processes> {
 }
 
 /// `GET /api/v1/agent`
-pub(super) fn agent(api: &Api, _query: &Query) -> Answer<Agent> {
+pub(super) fn agent(api: &Api, query: &Query) -> Answer<Agent> {
+    query.only(&[]).map_err(wrong)?;
     let now = unix_ns();
     let metrics: Vec<Metric> = api.of_itself.iter().flat_map(|source| source.collect(now)).collect();
     let points: Vec<MetricPoint> =
@@ -420,7 +431,8 @@ pub(super) fn agent(api: &Api, _query: &Query) -> Answer<Agent> {
             thinned: stats.thinned,
             bytes_per_span: round(stats.bytes_per_span),
             kept_share: round(stats.share),
-            since_unix_ms: api.store.snapshot().since_unix_ns().map(ms),
+            since_unix_ms: api.store.everything().since_unix_ns().map(ms),
+            disk: api.store.disk_stats().as_ref().map(DiskInfo::of),
         },
         losses: losses(&points),
         metrics: points,
@@ -497,6 +509,13 @@ const LOSSES: &[(&str, &str, &str, &str)] = &[
         "spans not printed: the terminal is too slow",
         "--print off, or write to a file",
     ),
+    (
+        "beyla_rs.store.disk.spans",
+        "dropped",
+        "spans that are not kept on disk",
+        "the disk of store.dir is full, fails or is too slow: see the agent's log",
+    ),
+    ("beyla_rs.store.disk.spans", "torn", "spans of earlier runs that cannot be read", "nothing: the agent was killed"),
     ("beyla_rs.store.spans", "dropped_queue_full", "spans that the store lost", "report it: that does not happen"),
     (
         "beyla_rs.metrics.overflowed",

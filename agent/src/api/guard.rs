@@ -32,7 +32,11 @@ impl Access {
         // What a browser says of where a request comes from; others do not say it.
         let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
         if matches!(site, Some(b"cross-site" | b"same-site")) {
-            return Some((StatusCode::FORBIDDEN, "pages of other sites get no answer"));
+            return Some((StatusCode::FORBIDDEN, OTHER_SITES));
+        }
+        // Older browsers say only this, and only sometimes.
+        if headers.get(header::ORIGIN).is_some_and(|origin| !is_own(origin, headers)) {
+            return Some((StatusCode::FORBIDDEN, OTHER_SITES));
         }
         match &self.token {
             Some(token) => {
@@ -53,6 +57,15 @@ impl Access {
             }
         }
     }
+}
+
+const OTHER_SITES: &str = "pages of other sites get no answer";
+
+/// Whether an `Origin` is that of the host that is asked.
+fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let origin = origin.as_bytes();
+    let host = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+    host.is_some() && host == headers.get(header::HOST).map(HeaderValue::as_bytes)
 }
 
 /// Takes as long wherever they differ.
@@ -128,6 +141,16 @@ mod tests {
             assert_eq!(objection(local, None, &[("host", "localhost"), ("sec-fetch-site", site)]), Some(403));
         }
         assert_eq!(objection(local, None, &[("host", "localhost"), ("sec-fetch-site", "same-origin")]), None);
+        for (origin, expected) in [
+            ("http://localhost:9464", None),
+            ("https://localhost:9464", None),
+            ("http://evil.example", Some(403)),
+            ("http://localhost:80", Some(403)),
+            ("null", Some(403)),
+        ] {
+            let said = objection(local, None, &[("host", "localhost:9464"), ("origin", origin)]);
+            assert_eq!(said, expected, "{origin}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ const TRACES: usize = 20;
 const SPANS_PER_TRACE: usize = 20;
 
 fn names(api: &Api) -> Vec<String> {
-    let mut names: Vec<String> = api.store.snapshot().whose().iter().map(|whose| whose.service.to_string()).collect();
+    let mut names: Vec<String> = api.store.everything().whose().iter().map(|whose| whose.service.to_string()).collect();
     names.sort();
     names.dedup();
     names
@@ -74,15 +74,18 @@ fn found(api: &Api, mut filter: Filter, tags: Vec<(String, String)>, limit: usiz
             _ => filter.attributes.push((key, value)),
         }
     }
-    let spans = api.store.snapshot();
+    let spans = api.store.everything();
     let limit = limit.clamp(1, TRACES_MAX);
     let mut ids = HashSet::new();
+    let mut between: Option<(u64, u64)> = None;
     for span in spans.find(&filter, limit * SPANS_PER_TRACE).0 {
         if ids.len() < limit {
             ids.insert(span.trace_id);
+            let (from, until) = between.unwrap_or((span.start_unix_ns, span.end_unix_ns));
+            between = Some((from.min(span.start_unix_ns), until.max(span.end_unix_ns)));
         }
     }
-    spans.traces(&ids)
+    spans.traces(&ids, between)
 }
 
 /// `GET /api/v3/traces`
@@ -111,7 +114,7 @@ pub(super) fn find(api: &Api, query: &Query) -> Answer<Json> {
 }
 
 fn one(api: &Api, id: &str) -> Answer<Vec<Kept>> {
-    let spans = api.store.snapshot().trace(trace_id(id)?);
+    let spans = api.store.everything().trace(trace_id(id)?);
     if spans.is_empty() { Err((StatusCode::NOT_FOUND, "trace not found".to_owned())) } else { Ok(spans) }
 }
 

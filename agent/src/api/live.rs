@@ -34,7 +34,7 @@ const ALIVE: Duration = Duration::from_secs(5);
 /// `GET /api/v1/live`.
 pub(super) async fn live(State(api): State<Arc<Api>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response<Body> {
     let query = Query::of(query.as_deref());
-    let filter = match query.filter() {
+    let filter = match query.only_spans(&["after"]).and_then(|()| query.filter()) {
         Ok(filter) => filter,
         Err(error) => return json(StatusCode::BAD_REQUEST, &Problem { error }),
     };

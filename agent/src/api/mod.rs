@@ -6,6 +6,7 @@ mod ask;
 mod guard;
 mod jaeger;
 mod live;
+pub(crate) mod mcp;
 mod page;
 pub(crate) mod query;
 #[cfg(test)]
@@ -23,7 +24,7 @@ use axum::{
     extract::{Path, RawQuery, State},
     http::{HeaderValue, Response, StatusCode, header},
     middleware,
-    routing::get,
+    routing::{any, get},
 };
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -54,6 +55,8 @@ macro_rules! ask_path {
 /// How often the metrics of requests are taken, at least, while somebody asks; and while nobody does.
 const FRESH: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(10);
+/// The same where it goes to the disk: what is lost where the agent is killed.
+const EVERY_ON_DISK: Duration = Duration::from_secs(5);
 /// Taking them takes at most one part in so many of the time.
 const SHARE: u32 = 200;
 /// The same for somebody who counts, which is done twice and not all the time.
@@ -74,15 +77,21 @@ impl Collector {
         Self { store, source, last: Mutex::new((None, Duration::ZERO)) }
     }
 
-    /// Does it every ten seconds, until nobody asks the store any more.
+    /// Does it every ten seconds, or five where what is taken goes to the disk, until nobody asks the store any more.
     pub(crate) async fn run(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval(EVERY);
+        let every = if self.store.disk_stats().is_some() { EVERY_ON_DISK } else { EVERY };
+        let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let collector = Arc::clone(&self);
             // A series of thousands takes some ms.
-            let _done = tokio::task::spawn_blocking(move || collector.collect(EVERY / 2)).await.is_ok();
+            let _done = tokio::task::spawn_blocking(move || {
+                collector.collect(every / 2);
+                collector.store.flush();
+            })
+            .await
+            .is_ok();
         }
     }
 
@@ -96,6 +105,11 @@ impl Collector {
     fn collect_for_count(&self) {
         self.source.keep_native_histograms(unix_ns());
         self.collect_at(FRESH / 5, COUNT_SHARE);
+    }
+
+    /// Does it whatever was done before.
+    pub(crate) fn collect_now(&self) {
+        self.collect_at(Duration::ZERO, 0);
     }
 
     /// Does it, unless that was done in the time given, or takes long.
@@ -153,7 +167,7 @@ pub(crate) fn pages(parts: Parts, of_itself: Vec<Arc<dyn MetricSource>>) -> Page
 
 /// Whether there is something of ours at a path.
 pub(crate) fn is_page(path: &str) -> bool {
-    path == "/" || ["/api/", "/ui/"].iter().any(|folder| path.starts_with(folder))
+    matches!(path, "/" | "/mcp") || ["/api/", "/ui/"].iter().any(|folder| path.starts_with(folder))
 }
 
 fn routes(api: &Arc<Api>, access: Access) -> Router {
@@ -177,9 +191,19 @@ fn routes(api: &Arc<Api>, access: Access) -> Router {
         .route("/api/traces", get(ask_query!(jaeger::old_find)))
         .route("/api/traces/{trace_id}", get(ask_path!(jaeger::old_trace)))
         .route("/api/dependencies", get(ask_query!(jaeger::old_dependencies)))
-        .with_state(Arc::clone(api))
+        .route("/api/{*rest}", any(nothing_here))
+        .with_state(Arc::clone(api));
+    let questions = questions
+        .clone()
+        .merge(mcp::http::routes(questions))
         .layer(middleware::from_fn_with_state(Arc::new(access), guard::guard));
     page::routes().merge(questions).layer(middleware::map_response(guard::with_headers))
+}
+
+/// What is answered where there is no question of that name.
+async fn nothing_here() -> Response<Body> {
+    let error = "there is no such question: /api/v1/openapi.json has all of /api/v1; the page is at /".to_owned();
+    json(StatusCode::NOT_FOUND, &Problem { error })
 }
 
 /// What a question is answered with.

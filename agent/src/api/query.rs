@@ -9,6 +9,20 @@ use crate::store::Filter;
 const WINDOW_MAX_S: u64 = 24 * 3600;
 /// Most traces of an answer.
 pub(super) const TRACES_MAX: usize = 200;
+/// Those by which spans are asked for.
+pub(super) const SPANS: [&str; 11] = [
+    "service",
+    "namespace",
+    "name",
+    "kind",
+    "status",
+    "min_duration",
+    "max_duration",
+    "since",
+    "until",
+    "attribute",
+    "q",
+];
 /// Most parameters that are read.
 const PARAMETERS_MAX: usize = 64;
 
@@ -32,6 +46,29 @@ impl Query {
         self.0.iter().filter(move |(its, _)| its == key).map(|(_, value)| value.as_str())
     }
 
+    /// Whether there are no others than these: one that is misspelt would leave out nothing.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Wrong> {
+        match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some((key, _)) if known.is_empty() => Err(format!("`{key}`: this question has no parameters")),
+            Some((key, _)) => Err(format!("`{key}` is no parameter of this question; it has: {}", known.join(", "))),
+        }
+    }
+
+    /// The same for spans, with some more.
+    pub(super) fn only_spans(&self, more: &[&str]) -> Result<(), Wrong> {
+        self.only(&[&SPANS[..], more].concat())
+    }
+
+    /// Whether the slowest are to be first.
+    pub(super) fn is_slowest_first(&self) -> Result<bool, Wrong> {
+        match self.get("sort") {
+            None | Some("latest") => Ok(false),
+            Some("slowest") => Ok(true),
+            Some(other) => Err(format!("sort: `{other}` is neither `latest` nor `slowest`")),
+        }
+    }
+
     fn number(&self, key: &str) -> Result<Option<f64>, Wrong> {
         let parse = |text: &str| match text.parse::<f64>() {
             Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
@@ -49,8 +86,11 @@ impl Query {
     }
 
     pub(super) fn limit(&self, default: usize) -> Result<usize, Wrong> {
-        let limit = self.number("limit")?.map_or(default, |limit| limit as usize);
-        Ok(limit.clamp(1, TRACES_MAX))
+        match self.number("limit")? {
+            Some(limit) if limit < 1.0 => Err(format!("limit: it is from 1 to {TRACES_MAX}")),
+            Some(limit) => Ok((limit as usize).min(TRACES_MAX)),
+            None => Ok(default),
+        }
     }
 
     pub(super) fn length(&self, key: &str) -> Result<Option<u64>, Wrong> {
@@ -141,6 +181,11 @@ mod tests {
         assert_eq!(Query::of(Some("window=1000d")).window(), Ok(Duration::from_secs(86400)));
         assert!(Query::of(Some("window=x")).window().is_err());
         assert_eq!(Query::of(Some("limit=1e9")).limit(20), Ok(TRACES_MAX));
+        assert!(Query::of(Some("limit=0")).limit(20).is_err());
+        assert_eq!(Query::of(Some("sort=slowest")).is_slowest_first(), Ok(true));
+        assert!(Query::of(Some("sort=foo")).is_slowest_first().is_err());
+        let wrong = Query::of(Some("service=a&servce=b")).only(&["service"]).unwrap_err();
+        assert_eq!(wrong, "`servce` is no parameter of this question; it has: service");
     }
 
     #[test]

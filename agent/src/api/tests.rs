@@ -230,6 +230,20 @@ async fn traces_are_found_and_read() {
     let (status, _, body) = get_with(&router, "/api/v1/traces?min_duration=x", &[]).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(String::from_utf8_lossy(&body).contains("min_duration"));
+    for (asked, why) in [
+        ("services?bogus=1", "`bogus` is no parameter of this question; it has: window"),
+        ("agent?window=60s", "`window`: this question has no parameters"),
+        ("traces?sort=foo", "sort: `foo` is neither `latest` nor `slowest`"),
+        ("spans?limit=0", "limit: it is from 1 to 200"),
+        ("live?limit=5", "`limit` is no parameter of this question"),
+    ] {
+        let (status, _, body) = get_with(&router, &format!("/api/v1/{asked}"), &[]).await;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        assert!(status == StatusCode::BAD_REQUEST && body.contains(why), "{asked}: {status} {body}");
+    }
+    let (status, _, body) = get_with(&router, "/api/v1/nope", &[]).await;
+    let problem: Problem = serde_json::from_slice(&body).unwrap();
+    assert!(status == StatusCode::NOT_FOUND && problem.error.contains("/api/v1/openapi.json"), "{}", problem.error);
 }
 
 #[tokio::test]
@@ -374,20 +388,6 @@ struct Question {
     schema: Json,
 }
 
-const SPANS: &[&str] = &[
-    "service",
-    "namespace",
-    "name",
-    "kind",
-    "status",
-    "min_duration",
-    "max_duration",
-    "since",
-    "until",
-    "attribute",
-    "q",
-];
-
 const PARAMETERS: &[(&str, &str)] = &[
     ("window", "The time that rates are of, such as `60s`, `15m`, `6h`; at most a day."),
     ("service", "`service.name`."),
@@ -410,8 +410,8 @@ fn questions(schemas: &mut schemars::SchemaGenerator) -> Vec<Question> {
     fn of<T: JsonSchema>(schemas: &mut schemars::SchemaGenerator) -> Json {
         schemas.subschema_for::<T>().to_value()
     }
-    let found = [SPANS, &["limit", "sort"]].concat().leak();
-    let followed = [SPANS, &["after"]].concat().leak();
+    let found = [&query::SPANS[..], &["limit", "sort"]].concat().leak();
+    let followed = [&query::SPANS[..], &["after"]].concat().leak();
     let question = |path, summary, parameters, schema| Question { path, summary, parameters, schema };
     vec![
         question("/api/v1/services", "All services with their rates.", &["window"], of::<answers::Services>(schemas)),

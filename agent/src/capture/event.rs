@@ -37,10 +37,10 @@ pub enum Event<'a> {
     Met(Met<'a>),
     /// It became known which connection carries a stream of plaintext.
     Bind(Bind),
-    /// A unit of work begins to answer a request.
+    /// A unit of work begins to answer a request, or has one sent.
     Handles(Handles),
-    /// A process received what a DNS server answered.
-    DnsResponse(DnsResponse<'a>),
+    /// A process asked a DNS server, or received what that answered.
+    DnsMessage(DnsMessage<'a>),
 }
 
 /// A connection of a watched process, met for the first time.
@@ -223,7 +223,7 @@ pub struct Bind {
     pub at_ns: u64,
 }
 
-/// A unit of work begins to answer a request that another one has read.
+/// A unit of work begins to answer a request that another one has read, or has one sent that another one writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handles {
     /// The process.
@@ -234,6 +234,8 @@ pub struct Handles {
     pub stream: u64,
     /// The unit.
     pub work: u64,
+    /// Of one that asks: as [`Thread::begun_ns`].
+    pub asks: Option<u64>,
 }
 
 /// What carries a stream of plaintext.
@@ -291,13 +293,19 @@ pub struct Met<'a> {
     pub seen: &'a events::Met,
 }
 
-/// A process received what a DNS server answered.
+/// A process asked a DNS server, or received what that answered.
 #[derive(Clone, Copy, Debug)]
-pub struct DnsResponse<'a> {
+pub struct DnsMessage<'a> {
     /// The process. It may be one that is not known yet: names come before connections.
     pub tgid: ProcessId,
     /// When it was started.
     pub started_at_ns: u64,
+    /// The thread.
+    pub tid: ThreadId,
+    /// Which way the message went.
+    pub direction: Direction,
+    /// The server, where that is known.
+    pub server: Option<IpAddr>,
     /// When the call returned.
     pub at_ns: u64,
     /// The beginning of the message.
@@ -317,7 +325,7 @@ impl<'a> Event<'a> {
             EventKind::Met => Self::Met(Met::of(events::Met::ref_from_prefix(record).ok()?.0)),
             EventKind::Bind => Self::Bind(Bind::of(events::Bind::ref_from_prefix(record).ok()?.0)),
             EventKind::Handles => Self::Handles(Handles::of(events::Handles::ref_from_prefix(record).ok()?.0)),
-            EventKind::DnsResponse => Self::DnsResponse(DnsResponse::parse(record)?),
+            EventKind::DnsMessage => Self::DnsMessage(DnsMessage::parse(record)?),
         })
     }
 
@@ -332,7 +340,7 @@ impl<'a> Event<'a> {
             | Self::Process(_)
             | Self::Bind(_)
             | Self::Handles(_)
-            | Self::DnsResponse(_) => false,
+            | Self::DnsMessage(_) => false,
         }
     }
 }
@@ -487,8 +495,9 @@ impl Bind {
 
 impl Handles {
     fn of(handles: &events::Handles) -> Self {
-        let &events::Handles { tgid, conn, work, stream, kind: _, at_ns: _, reserved: _ } = handles;
-        Self { tgid: ProcessId(tgid), id: ConnectionId(conn), stream: stream.into(), work }
+        let &events::Handles { tgid, conn, work, stream, kind: _, at_ns, asks } = handles;
+        let asks = (asks != 0).then_some(at_ns);
+        Self { tgid: ProcessId(tgid), id: ConnectionId(conn), stream: stream.into(), work, asks }
     }
 }
 
@@ -536,12 +545,19 @@ impl<'a> Met<'a> {
     }
 }
 
-impl<'a> DnsResponse<'a> {
+impl<'a> DnsMessage<'a> {
     fn parse(record: &'a [u8]) -> Option<Self> {
-        let (header, rest) = events::DnsResponse::ref_from_prefix(record).ok()?;
+        let (header, rest) = events::DnsMessage::ref_from_prefix(record).ok()?;
         let message = rest.get(..usize::try_from(header.len).ok()?)?;
-        let &events::DnsResponse { tgid, at_ns, started_at_ns, .. } = header;
-        Some(Self { tgid: ProcessId(tgid), started_at_ns, at_ns, message })
+        let &events::DnsMessage { tgid, tid, at_ns, started_at_ns, family, server, .. } = header;
+        let direction = match header.direction {
+            RECEIVED => Direction::Received,
+            SENT => Direction::Sent,
+            _ => return None,
+        };
+        let server = matches!(family, AF_INET | AF_INET6).then(|| ip(family, server));
+        let (tgid, tid) = (ProcessId(tgid), ThreadId(tid));
+        Some(Self { tgid, started_at_ns, tid, direction, server, at_ns, message })
     }
 }
 
@@ -632,19 +648,26 @@ mod tests {
 
     #[test]
     fn an_answer_comes_with_its_message_or_not_at_all() {
-        let mut answer = events::DnsResponse::new_zeroed();
-        (answer.kind, answer.len, answer.tgid) = (EventKind::DnsResponse as u32, 5, 7);
+        let mut answer = events::DnsMessage::new_zeroed();
+        (answer.kind, answer.len, answer.tgid) = (EventKind::DnsMessage as u32, 5, 7);
+        const SIZE: usize = size_of::<events::DnsMessage>();
         let mut bytes = Aligned([b'x'; HEADER + 64]);
-        let mut parsed_of = |len: u32, record: usize| {
-            answer.len = len;
-            bytes.0[..32].copy_from_slice(answer.as_bytes());
+        let mut parsed_of = |len: u32, direction: u32, record: usize| {
+            (answer.len, answer.direction) = (len, direction);
+            bytes.0[..SIZE].copy_from_slice(answer.as_bytes());
             match Event::parse(&bytes.0[..record]) {
-                Some(Event::DnsResponse(DnsResponse { tgid, message, .. })) => Some((tgid.0, message.len())),
+                Some(Event::DnsMessage(DnsMessage { tgid, direction, message, server: None, .. })) => {
+                    Some((tgid.0, direction, message.len()))
+                }
                 _ => None,
             }
         };
-        assert_eq!((parsed_of(5, 40), parsed_of(0, 32)), (Some((7, 5)), Some((7, 0))));
-        assert_eq!((parsed_of(5, 36), parsed_of(u32::MAX, 128), parsed_of(0, 31)), (None, None, None));
+        assert_eq!(parsed_of(5, RECEIVED, SIZE + 8), Some((7, Direction::Received, 5)));
+        assert_eq!(parsed_of(0, SENT, SIZE), Some((7, Direction::Sent, 0)));
+        let short =
+            [parsed_of(5, RECEIVED, SIZE + 4), parsed_of(u32::MAX, RECEIVED, 128), parsed_of(0, RECEIVED, SIZE - 1)];
+        assert_eq!(short, [None; 3]);
+        assert_eq!(parsed_of(0, 2, SIZE), None);
     }
 
     #[test]

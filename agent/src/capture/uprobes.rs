@@ -45,6 +45,10 @@ pub enum OfRuntime {
     GoCalls2,
     /// A goroutine begins to answer a request over HTTP/2.
     GoHandles2,
+    /// A goroutine begins to answer a call of grpc-go.
+    GoHandlesGrpc,
+    /// A goroutine has had a stream made for a call of grpc-go.
+    GoAsks,
     /// `crypto/tls` of Go gives bytes to who reads.
     GoTlsRead,
     /// It is given bytes by who writes.
@@ -65,6 +69,8 @@ impl OfRuntime {
             Self::GoCalls => "go_calls",
             Self::GoCalls2 => "go_calls2",
             Self::GoHandles2 => "go_handles2",
+            Self::GoHandlesGrpc => "go_handles_grpc",
+            Self::GoAsks => "go_asks",
             Self::GoTlsRead => "go_tls_read",
             Self::GoTlsWrite => "go_tls_write",
         }

@@ -30,6 +30,8 @@ pub enum Question {
     Trace(Trace),
     /// `top`.
     Top,
+    /// `mcp`.
+    Mcp,
 }
 
 impl Question {
@@ -40,6 +42,7 @@ impl Question {
             Self::Smoke(_) => "smoke",
             Self::Trace(_) => "trace",
             Self::Top => "top",
+            Self::Mcp => "mcp",
         }
     }
 }
@@ -73,7 +76,7 @@ pub struct Smoke {
 #[group(id = "trace_arguments")]
 pub struct Trace {
     /// One trace, by its id: 32 hexadecimal digits
-    #[arg(value_name = "ID", conflicts_with_all = ["service", "name", "slow", "errors", "follow", "attribute"])]
+    #[arg(value_name = "ID", value_parser = trace_id, conflicts_with_all = ["service", "name", "slow", "errors", "follow", "attribute"])]
     pub id: Option<String>,
     /// With a request of this service (service.name)
     #[arg(long, value_name = "NAME")]
@@ -123,6 +126,17 @@ fn share(text: &str) -> Result<f64, String> {
     if (0.0..=100.0).contains(&percent) { Ok(percent / 100.0) } else { Err(wrong()) }
 }
 
+/// 32 hexadecimal digits, not all of them 0 (W3C Trace Context), in small letters.
+fn trace_id(text: &str) -> Result<String, String> {
+    let is_id =
+        text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) && text.bytes().any(|byte| byte != b'0');
+    if is_id {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("a trace's id has 32 hexadecimal digits, not all of them 0".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +147,15 @@ mod tests {
         assert_eq!(address("https://[::1]:9464"), Ok("https://[::1]:9464".to_owned()));
         for wrong in ["localhost:9464", "ftp://x", "http://", "http://h/page", ""] {
             assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_trace_is_named_by_its_whole_id() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace_id(&id.to_uppercase()).as_deref(), Ok(id));
+        for wrong in ["xyz", "4bf92f35", "00000000000000000000000000000000", "4bf92f3577b34da6a3ce929d0e0e473g"] {
+            assert!(trace_id(wrong).is_err(), "{wrong}");
         }
     }
 

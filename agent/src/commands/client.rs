@@ -13,7 +13,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
 use serde::de::DeserializeOwned;
 
-use crate::{api::answers::Problem, cli::Exit};
+use crate::{api::answers::Problem, cli::Exit, trust};
 
 /// Most bytes of an answer.
 const ANSWER_MAX: usize = 64 << 20;
@@ -70,16 +70,15 @@ impl Client {
         let own: Arc<str> = url.into();
         let fail = |reason: String| NoAnswer::NoClient { url: Arc::clone(&own), reason };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| fail(error.to_string()))?;
         let tls = match certificate {
             Some(path) => {
-                let mut roots = RootCertStore::empty();
+                let of_file = |error: &dyn std::fmt::Display| fail(format!("{}: {error}", path.display()));
                 let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-                for certificate in found.map_err(|error| fail(format!("{}: {error}", path.display())))? {
-                    roots.add(certificate).map_err(|error| fail(format!("{}: {error}", path.display())))?;
-                }
-                builder.with_root_certificates(roots)
+                let trusted = trust::by(found.map_err(|error| of_file(&error))?, provider);
+                let trusted = trusted.map_err(|error| of_file(&error))?;
+                builder.dangerous().with_custom_certificate_verifier(trusted)
             }
             // Reading all authorities takes milliseconds.
             None if !url.starts_with("https:") => builder.with_root_certificates(RootCertStore::empty()),

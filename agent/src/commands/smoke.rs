@@ -26,6 +26,7 @@ pub(super) async fn smoke(what: &Smoke, client: &Client) -> Result<Exit, NoAnswe
         &[("service", Some(what.service.clone())), ("namespace", what.namespace.clone()), ("since", Some(since))],
     );
     let before: Counts = client.get(&asked).await?;
+    tracing::info!("counting requests of {} for {}", harmless(&what.service), Length(what.length));
     tokio::time::sleep(what.length + UNTIL_TOLD).await;
     let after: Counts = client.get(&asked).await?;
     let (exit, sentence) = judge(what, &before, &after);
@@ -170,10 +171,7 @@ mod tests {
         let after = counts(vec![counted(false, "GET /a", 200, 101), counted(true, "GET", 50, 50)]);
         let (exit, sentence) = judge(&what(Some(0.01), Some(300)), &before, &after);
         assert_eq!(exit, Exit::Ok);
-        assert_eq!(
-            sentence,
-            "ok: shop answered 100 requests in 60s, 1% failed (at most 1%), p99 105ms (at most 300ms)"
-        );
+        assert_eq!(sentence, "ok: shop answered 100 requests in 60s, 1% failed (at most 1%), p99 96ms (at most 300ms)");
     }
 
     #[test]
@@ -183,11 +181,11 @@ mod tests {
         assert_eq!(exit, Exit::Failed);
         assert_eq!(
             sentence,
-            "failed: shop answered 100 requests in 60s, 3% failed (at most 1%), most of them GET /\\u{1b}b (3 of 10); p99 105ms (at most 300ms)"
+            "failed: shop answered 100 requests in 60s, 3% failed (at most 1%), most of them GET /\\u{1b}b (3 of 10); p99 96ms (at most 300ms)"
         );
         let (exit, sentence) = judge(&what(None, Some(50)), &counts(Vec::new()), &after);
         assert_eq!(exit, Exit::Failed);
-        assert!(sentence.contains("p99 105ms (at most 50ms), slowest GET /"), "{sentence}");
+        assert!(sentence.contains("p99 96ms (at most 50ms), slowest GET /"), "{sentence}");
     }
 
     #[test]

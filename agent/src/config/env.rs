@@ -174,13 +174,20 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("OTEL_EBPF_BACKOFF_INITIAL_INTERVAL", "otel_traces_export.backoff_initial_interval", Form::Text),
     ("OTEL_EBPF_BACKOFF_MAX_INTERVAL", "otel_traces_export.backoff_max_interval", Form::Text),
     ("OTEL_EBPF_BACKOFF_MAX_ELAPSED_TIME", "otel_traces_export.backoff_max_elapsed_time", Form::Text),
+    ("OTEL_EBPF_INSECURE_SKIP_VERIFY", "otel_traces_export.insecure_skip_verify", Form::Text),
+    ("OTEL_EBPF_INSECURE_SKIP_VERIFY", "otel_metrics_export.insecure_skip_verify", Form::Text),
     ("OTEL_EBPF_EXPORT_SPOOL_DIR", "export.spool.dir", Form::Text),
     ("OTEL_EBPF_EXPORT_SPOOL_MAX_BYTES", "export.spool.max_bytes", Form::Text),
     ("OTEL_EBPF_STORE_MEMORY", "store.memory", Form::Text),
+    ("OTEL_EBPF_STORE_DIR", "store.dir", Form::Text),
+    ("OTEL_EBPF_STORE_MAX_BYTES", "store.max_bytes", Form::Text),
+    ("OTEL_EBPF_STORE_MAX_AGE", "store.max_age", Form::Text),
     ("OTEL_EBPF_API_TOKEN", "api.token", Form::Text),
     ("OTEL_EBPF_API_TOKEN_FILE", "api.token_file", Form::Text),
     ("BEYLA_RS_EXPORT_SPOOL_DIR", "export.spool.dir", Form::Text),
     ("BEYLA_RS_EXPORT_SPOOL_MAX_BYTES", "export.spool.max_bytes", Form::Text),
+    ("OTEL_EBPF_INTERNAL_METRICS_PROMETHEUS_PORT", "internal_metrics.prometheus.port", Form::Text),
+    ("OTEL_EBPF_INTERNAL_METRICS_PROMETHEUS_PATH", "internal_metrics.prometheus.path", Form::Text),
     ("OTEL_EBPF_PROMETHEUS_PORT", "prometheus_export.port", Form::Text),
     ("OTEL_EBPF_PROMETHEUS_PATH", "prometheus_export.path", Form::Text),
     ("OTEL_EBPF_PROMETHEUS_TTL", "prometheus_export.ttl", Form::Text),
@@ -291,7 +298,7 @@ pub(crate) fn layer(environment: &Environment, problems: &mut Vec<Problem>, warn
             }
         }
     }
-    stability::read(environment, &mut tree, warnings);
+    stability::read(environment.get(stability::NAME).unwrap_or_default(), &mut tree, warnings);
     for (name, path, form) in TABLE {
         read(environment, name, path, *form, &mut tree, problems);
     }

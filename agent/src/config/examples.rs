@@ -56,8 +56,8 @@ const EXAMPLES: &[Example] = &[
     (
         "the agent's own metrics",
         "internal_metrics: {exporter: prometheus, prometheus: {port: 6060, path: /internal/metrics}}\n",
+        &[("internal_metrics.prometheus.port", "6060"), ("internal_metrics.prometheus.path", r#""/internal/metrics""#)],
         &[],
-        &["internal_metrics.prometheus.port"],
     ),
     (
         "attributes of metrics and spans",

@@ -51,6 +51,9 @@ pub struct Receiver {
     /// PEM file of the client's certificate.
     #[serde(default)]
     pub client_certificate: Option<PathBuf>,
+    /// The collector's certificate is not checked, as `otlp.insecure_skip_verify`.
+    #[serde(default)]
+    pub insecure_skip_verify: bool,
 }
 
 fn both() -> Vec<Signal> {
@@ -70,6 +73,7 @@ impl Receiver {
             certificate,
             client_key,
             client_certificate,
+            insecure_skip_verify,
         } = self;
         let default = Otlp::default();
         let otlp = Otlp {
@@ -81,6 +85,7 @@ impl Receiver {
             certificate: certificate.clone(),
             client_key: client_key.clone(),
             client_certificate: client_certificate.clone(),
+            insecure_skip_verify: *insecure_skip_verify,
         };
         let target = match signal {
             Signal::Traces => TracesExport::default().target(&otlp),

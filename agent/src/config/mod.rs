@@ -70,8 +70,9 @@ pub(crate) use otlp::{
 };
 pub use output::Print;
 pub(crate) use output::{
-    Backend, Ebpf, ExemplarFilter, Exporter, Exporters, Listen, LogConfig, LogFormat, LogLevel, NameOrigin,
-    NameResolver, Naming, NativeHistogram, Processes, PrometheusExport, Propagator, Telemetry,
+    Backend, Ebpf, ExemplarFilter, Exporter, Exporters, InternalMetrics, InternalPrometheus, Listen, LogConfig,
+    LogFormat, LogLevel, NameOrigin, NameResolver, Naming, NativeHistogram, Processes, PrometheusExport, Propagator,
+    Telemetry,
 };
 pub(crate) use pattern::{Glob, GlobError};
 pub(crate) use period::Period;
@@ -132,6 +133,8 @@ pub struct Config {
     pub exporters: Exporters,
     /// Metrics on a port of their own.
     pub prometheus_export: PrometheusExport,
+    /// The agent's own metrics on a port of their own.
+    pub internal_metrics: InternalMetrics,
     /// Address of `/metrics`, `/healthz` and `/readyz`, or `off`.
     pub listen: Listen,
     /// Its certificate; not given: in the clear.
@@ -196,6 +199,7 @@ impl Default for Config {
             service_graph: ServiceGraph::default(),
             exporters: Exporters::default(),
             prometheus_export: PrometheusExport::default(),
+            internal_metrics: InternalMetrics::default(),
             listen: Listen::On((std::net::Ipv4Addr::LOCALHOST, 9464).into()),
             listen_tls: ListenTls::default(),
             store: Store::default(),

@@ -157,6 +157,8 @@ pub struct Otlp {
     pub client_key: Option<PathBuf>,
     /// PEM file of the client's certificate.
     pub client_certificate: Option<PathBuf>,
+    /// The collector's certificate is not checked: who stands between can read all, credentials too. For trying things out.
+    pub insecure_skip_verify: bool,
 }
 
 impl Default for Otlp {
@@ -170,6 +172,7 @@ impl Default for Otlp {
             certificate: None,
             client_key: None,
             client_certificate: None,
+            insecure_skip_verify: false,
         }
     }
 }
@@ -201,6 +204,8 @@ macro_rules! signal {
             pub client_key: Option<PathBuf>,
             /// As in `otlp`.
             pub client_certificate: Option<PathBuf>,
+            /// As in `otlp`.
+            pub insecure_skip_verify: Option<bool>,
             $($(#[$doc])* pub $field: $type,)*
         }
 
@@ -215,6 +220,7 @@ macro_rules! signal {
                     certificate: None,
                     client_key: None,
                     client_certificate: None,
+                    insecure_skip_verify: None,
                     $($field: $default,)*
                 }
             }
@@ -226,6 +232,7 @@ macro_rules! signal {
                 // Both without `..`: a key that is not used does not compile.
                 let Self {
                     endpoint, protocol, headers, timeout, compression, certificate, client_key, client_certificate,
+                    insecure_skip_verify,
                     $($field: _,)*
                 } = self;
                 let Otlp {
@@ -237,6 +244,7 @@ macro_rules! signal {
                     certificate: common_certificate,
                     client_key: common_key,
                     client_certificate: common_client_certificate,
+                    insecure_skip_verify: common_skip,
                 } = common;
                 let (base, is_own) = match (endpoint, common_endpoint) {
                     (Some(endpoint), _) => (endpoint, true),
@@ -262,6 +270,7 @@ macro_rules! signal {
                     certificate: path(certificate, common_certificate),
                     client_key: path(client_key, common_key),
                     client_certificate: path(client_certificate, common_client_certificate),
+                    insecure_skip_verify: insecure_skip_verify.unwrap_or(*common_skip),
                 })
             }
         }
@@ -422,6 +431,8 @@ pub struct OtlpTarget {
     pub client_key: Option<PathBuf>,
     /// PEM file of the client's certificate.
     pub client_certificate: Option<PathBuf>,
+    /// The collector's certificate is not checked.
+    pub insecure_skip_verify: bool,
 }
 
 #[cfg(test)]

@@ -180,6 +180,30 @@ impl Default for PrometheusExport {
     }
 }
 
+/// `internal_metrics`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct InternalMetrics {
+    /// What the agent says of itself by itself, besides `/metrics`.
+    pub prometheus: InternalPrometheus,
+}
+
+/// `internal_metrics.prometheus`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct InternalPrometheus {
+    /// A port on every address; 0: none.
+    pub port: u16,
+    /// Its path there.
+    pub path: String,
+}
+
+impl Default for InternalPrometheus {
+    fn default() -> Self {
+        Self { port: 0, path: "/internal/metrics".to_owned() }
+    }
+}
+
 /// Which spans buckets name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

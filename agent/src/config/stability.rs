@@ -3,20 +3,19 @@
 //! who asks for the older ones beside them (`/dup`) is given something else.
 
 use super::{
-    env::Environment,
     error::Problem,
     node::{Node, Origin},
 };
 
-const NAME: &str = "OTEL_SEMCONV_STABILITY_OPT_IN";
+pub(super) const NAME: &str = "OTEL_SEMCONV_STABILITY_OPT_IN";
 /// Conventions that it speaks of.
 const CATEGORIES: [&str; 8] =
     ["http", "rpc", "database", "messaging", "code", "k8s", "gen_ai_latest_experimental", "service.peer"];
 
-/// Takes up what it says: of remote calls, metrics have their older names too.
-pub(super) fn read(environment: &Environment, tree: &mut Node, warnings: &mut Vec<Problem>) {
+/// Takes up what it `says`: of remote calls, metrics have their older names too.
+pub(super) fn read(says: &str, tree: &mut Node, warnings: &mut Vec<Problem>) {
     let origin = || Origin::env(NAME);
-    for word in environment.get(NAME).unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty()) {
+    for word in says.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         let mut warn = |message: String| warnings.push(Problem::at(origin(), "", message));
         match word.strip_suffix("/dup") {
             Some("rpc") => tree.set("telemetry.naming", Node::text("both", origin())),
@@ -37,7 +36,7 @@ mod tests {
     fn older_names_are_had_where_there_are_some() {
         let asked = |value: &str| {
             let (mut tree, mut warnings) = (Node::empty_map(Origin::Default), Vec::new());
-            read(&Environment::from_pairs([(NAME, value)]), &mut tree, &mut warnings);
+            read(value, &mut tree, &mut warnings);
             let naming = tree.get("telemetry.naming").map(|node| format!("{:?}", node.value));
             (naming.is_some_and(|text| text.contains("both")), warnings.len())
         };

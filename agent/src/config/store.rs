@@ -1,9 +1,11 @@
 //! `store` and `api`: what the agent remembers itself, and who may ask it.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::period::Period;
 
 /// `store`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -11,11 +13,17 @@ use serde::{Deserialize, Serialize};
 pub struct Store {
     /// Most bytes of memory for the spans of the last minutes and the rates of the last hours; 0: neither is kept, and there is no web page.
     pub memory: u64,
+    /// Folder for the same on disk, where it outlasts the agent and what memory has room for. Not given: memory only.
+    pub dir: Option<PathBuf>,
+    /// Most bytes on disk; the oldest makes room.
+    pub max_bytes: u64,
+    /// How long it is there.
+    pub max_age: Period,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { memory: 64 << 20 }
+        Self { memory: 64 << 20, dir: None, max_bytes: 256 << 20, max_age: Period(Duration::from_secs(24 * 3600)) }
     }
 }
 

@@ -235,7 +235,7 @@ fn files_like_those_of_obi_and_beyla_start_and_what_is_ignored_is_named() {
     for (name, ignored) in [
         ("obi_globs.yaml", &["`*server*` is no regular expression"][..]),
         ("obi_options.yaml", &["ebpf.buffer_sizes.http", "network.enable"]),
-        ("beyla_options.yaml", &["grafana.otlp.submit", "internal_metrics.prometheus.port"]),
+        ("beyla_options.yaml", &["grafana.otlp.submit"]),
         ("obi_2_0.yaml", &["extensions.obi.capture.network.capture.enabled", "rules: is left out", "routes.unmatched"]),
     ] {
         let sources = Sources { file: Some(fixture(name)), ..Sources::from_environment(Environment::default()) };

@@ -67,6 +67,16 @@ impl Protocols {
     /// Remote calls.
     pub(crate) const CALLS: Self = Self::of_one(Instrumentation::Grpc);
 
+    /// Look-ups of names.
+    pub(crate) const DNS: Self = Self::of_one(Instrumentation::Dns);
+
+    /// Those of a list, of spans: names are looked up more often than is worth a span, so that they have some only where they are named.
+    #[must_use]
+    pub(crate) fn of_spans(list: &[Instrumentation]) -> Self {
+        let all = Self::of(list);
+        if list.contains(&Instrumentation::Dns) { all } else { Self(all.0 & !Self::DNS.0) }
+    }
+
     const fn of_one(one: Instrumentation) -> Self {
         match one {
             Instrumentation::All => Self::ALL,
@@ -197,6 +207,10 @@ mod tests {
         let all = Protocols::of(&serde_json::from_str::<Vec<_>>(r#"["*"]"#).unwrap());
         assert!(all.is_all() && all.has(Protocols::of_system("else")));
         assert!(!Protocols::of(&[]).has(Protocols::ALL));
+        // Look-ups have spans where they are named.
+        let spans = |list: &str| Protocols::of_spans(&serde_json::from_str::<Vec<_>>(list).unwrap());
+        assert!(!spans(r#"["*"]"#).has(Protocols::DNS) && spans(r#"["*"]"#).with(Protocols::DNS).is_all());
+        assert!(spans(r#"["*", "dns"]"#).is_all() && spans(r#"["dns"]"#).has(Protocols::DNS));
     }
 
     #[test]

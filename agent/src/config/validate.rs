@@ -193,6 +193,9 @@ impl Check<'_> {
         self.require(path.starts_with('/'), "prometheus_export.path", format!("`{path}` must begin with `/`"));
         let is_free = !matches!(path.as_str(), "/healthz" | "/readyz");
         self.require(is_free, "prometheus_export.path", format!("`{path}` is taken by the agent's own health check"));
+        let path = &config.internal_metrics.prometheus.path;
+        let is_path = path.starts_with('/');
+        self.require(is_path, "internal_metrics.prometheus.path", format!("`{path}` must begin with `/`"));
         let ring = config.ebpf.ring_buffer_bytes;
         self.require(
             ring.is_power_of_two() && ring >= MIN_RING_BYTES,
@@ -216,6 +219,14 @@ impl Check<'_> {
             "export.spool.max_bytes",
             format!("{} is less than {least}, which holds a few requests", spool.max_bytes),
         );
+        let store = &config.store;
+        self.require(
+            store.max_bytes >= least,
+            "store.max_bytes",
+            format!("{} is less than {least}, which holds a few blocks", store.max_bytes),
+        );
+        let is_right = store.dir.as_ref().is_none_or(|dir| dir.is_absolute());
+        self.require(is_right, "store.dir", "must begin with `/`");
         let is_right = spool.dir.as_ref().is_none_or(|dir| dir.is_absolute());
         self.require(is_right, "export.spool.dir", "must begin with `/`");
         let (copies, most) = (config.ebpf.standby_programs.unwrap_or(0), ebpf_common::policy::STANDBY_MAX);

@@ -136,6 +136,11 @@ impl Connections {
         }
     }
 
+    /// Names requests, those of others too.
+    pub(crate) const fn output(&mut self) -> &mut Output {
+        &mut self.told
+    }
+
     /// Bounds what is captured of connections that are recognised from now on.
     pub(crate) fn set_head_max(&mut self, head_max: Option<u32>) {
         self.told.set_head_max(head_max);

@@ -1,13 +1,13 @@
-//! What takes finished spans: each kind is a folder of this stage and a line of [`start_all`].
+//! What takes finished spans: each kind is a folder of this stage and a line of [`super::consumers`].
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use tokio::{runtime::Handle, time::Instant};
+use tokio::time::Instant;
 
-use super::{TransportError, config::ExportConfig, console::Console, kept::Keeper, ledger::Ledger, otlp};
+use super::ledger::Ledger;
 use crate::{
     model::{self_metric::SelfMetric, span::Span},
-    store::Store,
+    store::DiskStats,
 };
 
 /// A future of a consumer, which lives as long as that.
@@ -49,6 +49,11 @@ pub(super) trait SpanConsumer: Send + Sync {
         true
     }
 
+    /// What of it is kept on disk by itself.
+    fn on_disk(&self) -> Option<DiskStats> {
+        None
+    }
+
     /// Whether it still works.
     fn is_alive(&self) -> bool {
         true
@@ -61,22 +66,4 @@ pub(super) trait SpanConsumer: Send + Sync {
 
     /// Hands on what waits, until the deadline, and takes no more. All that was ever pushed is accounted for afterwards.
     fn shutdown(&self, deadline: Instant) -> Pending<'_>;
-}
-
-/// All consumers that `config` asks for, running.
-///
-/// # Errors
-/// Certificate files that cannot be used.
-pub(super) fn start_all(
-    config: &ExportConfig,
-    runtime: &Handle,
-    store: Option<Arc<Store>>,
-) -> Result<Vec<Arc<dyn SpanConsumer>>, TransportError> {
-    let mut consumers: Vec<Arc<dyn SpanConsumer>> = Vec::new();
-    for to in &config.traces {
-        consumers.push(Arc::new(otlp::Spans::start(to, config, runtime)?));
-    }
-    consumers.extend(Console::start(config.print).map(|it| Arc::new(it) as Arc<dyn SpanConsumer>));
-    consumers.extend(store.map(|store| Arc::new(Keeper::new(store)) as Arc<dyn SpanConsumer>));
-    Ok(consumers)
 }

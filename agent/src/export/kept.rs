@@ -16,7 +16,7 @@ use crate::{
         self_metric::{self, SelfMetric},
         span::Span,
     },
-    store::Store,
+    store::{DiskStats, Store},
 };
 
 /// See the module.
@@ -72,8 +72,18 @@ impl SpanConsumer for Keeper {
         false
     }
 
-    fn shutdown(&self, _deadline: Instant) -> Pending<'_> {
+    fn on_disk(&self) -> Option<DiskStats> {
+        self.store.disk_stats()
+    }
+
+    fn shutdown(&self, deadline: Instant) -> Pending<'_> {
         self.has_stopped.store(true, Ordering::Relaxed);
-        Box::pin(std::future::ready(()))
+        let store = Arc::clone(&self.store);
+        Box::pin(async move {
+            let closed = tokio::task::spawn_blocking(move || store.close());
+            if tokio::time::timeout_at(deadline, closed).await.is_err() {
+                tracing::warn!("stopped before all that is remembered was on disk (store.dir)");
+            }
+        })
     }
 }

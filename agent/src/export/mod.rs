@@ -5,12 +5,14 @@
 pub(crate) mod config;
 pub(crate) mod console;
 mod consumer;
+mod consumers;
 mod health;
 mod kept;
 pub(crate) mod ledger;
 mod otlp;
 mod prometheus;
 mod self_metrics;
+mod served_tls;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -31,7 +33,11 @@ pub use self::{
     config::ExportConfig,
     ledger::{Fate, Ledger},
 };
-use self::{config::ListenTls, consumer::SpanConsumer, health::Readiness};
+use self::{
+    config::{ListenTls, PrometheusConfig},
+    consumer::SpanConsumer,
+    health::Readiness,
+};
 use crate::{
     model::{
         metric::Metric,
@@ -148,8 +154,12 @@ impl Exporters {
         agent: Arc<Resource>,
         remembered: Option<Remembered>,
     ) -> Result<Self, TransportError> {
+        for to in config.traces.iter().chain(&config.metrics).filter(|to| to.tls.is_unchecked) {
+            let endpoint = &to.endpoint;
+            tracing::warn!(%endpoint, "the receiver's certificate is not checked (insecure_skip_verify): who stands between can read all");
+        }
         let store = remembered.as_ref().map(|remembered| Arc::clone(&remembered.store));
-        let consumers: Arc<[_]> = consumer::start_all(config, runtime, store)?.into();
+        let consumers: Arc<[_]> = consumers::start_all(config, runtime, store)?.into();
         let points: Vec<_> = config.metrics.iter().map(|to| (to.endpoint.to_string().into(), Arc::default())).collect();
         let counters = Arc::new(Counters::new(agent, Arc::clone(&consumers), points.clone()));
         sources.push(Arc::clone(&counters) as _);
@@ -164,7 +174,11 @@ impl Exporters {
         let printed_metrics = config
             .print_metrics
             .then(|| console::Metrics::start(config.metric_interval, runtime, read_by(Reader::Console)));
-        let of_itself = sources.iter().filter(|source| !source.is_of_requests()).cloned().collect();
+        let of_itself: Vec<_> = sources.iter().filter(|source| !source.is_of_requests()).cloned().collect();
+        let own_page = config.own_metrics.as_ref().map(|own| {
+            let page = PrometheusConfig { path: own.path.clone(), ..config.prometheus.clone() };
+            (own.listen, prometheus::routes(&page, of_itself.clone()))
+        });
         let mut pages = remembered.map(|remembered| (remembered.pages)(of_itself)).unwrap_or_default().into_iter();
         let mut sources = read_by(Reader::Prometheus);
         let shown = &config.prometheus;
@@ -172,15 +186,18 @@ impl Exporters {
         let routes = prometheus::routes(shown, sources).merge(health::routes(Arc::clone(&readiness)));
         let tls = match &config.listen_tls {
             ListenTls { certificate: Some(certificate), key: Some(key) } => {
-                Some(Arc::new(otlp::server_config(certificate, key)?))
+                Some(served_tls::start(certificate, key, served_tls::EVERY, runtime)?)
             }
             _ => None,
         };
         let servers = config.listen.iter().filter_map(|&listen| {
-            let routes = pages.next().map_or_else(|| routes.clone(), |pages| routes.clone().merge(pages));
-            Server::start(listen, runtime, routes.fallback(nothing_here(&shown.path)), tls.clone())
+            let pages = pages.next();
+            let nothing_here = nothing_here(&shown.path, pages.is_some());
+            let routes = pages.map_or_else(|| routes.clone(), |pages| routes.clone().merge(pages));
+            Server::start(listen, runtime, routes.fallback(nothing_here), tls.clone())
         });
-        let servers = servers.collect();
+        let own = own_page.and_then(|(listen, page)| Server::start(listen, runtime, page, tls.clone()));
+        let servers = servers.chain(own).collect();
         Ok(Self { sink: SpanSink { consumers, counters }, metrics, printed_metrics, servers, readiness })
     }
 
@@ -271,8 +288,9 @@ impl Exporters {
 }
 
 /// What is answered where there is nothing.
-fn nothing_here(metrics: &str) -> impl axum::handler::Handler<((),), ()> {
-    let message = format!("there are {metrics}, /healthz and /readyz\n");
+fn nothing_here(metrics: &str, has_page: bool) -> impl axum::handler::Handler<((),), ()> {
+    let page = if has_page { "/ (web page), /api/v1/openapi.json (what can be asked), " } else { "" };
+    let message = format!("there are {page}{metrics}, /healthz and /readyz\n");
     move || std::future::ready((http::StatusCode::NOT_FOUND, message))
 }
 

@@ -81,6 +81,11 @@ impl MetricSource for Counters {
                 let points = outcomes(&ledger).map(|(outcome, count)| ([outcome], count));
                 metrics.push(reporter.by(consumer.counted_as(), points));
                 metrics.push(reporter.count(consumer.waits_as(), ledger.queued_bytes));
+                if let Some(disk) = consumer.on_disk() {
+                    let spans = [("written", disk.written), ("dropped", disk.dropped), ("torn", disk.torn)];
+                    metrics.push(reporter.by_word(&self_metric::STORE_DISK_SPANS, &spans));
+                    metrics.push(reporter.count(&self_metric::STORE_DISK_BYTES, disk.bytes));
+                }
                 continue;
             };
             let at = || [Value::Shared(Arc::clone(endpoint))];

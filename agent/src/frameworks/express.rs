@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use super::{
     Start,
     files::{Files, folder, joined},
-    javascript::{Token, items, tokens, within},
+    javascript::tokens,
     template::{self, Style, under},
+    tokens::{Token, items, within},
 };
 use crate::model::route::{Part, ProgramRoute};
 

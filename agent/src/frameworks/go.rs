@@ -1,5 +1,6 @@
-//! Patterns of Go's `net/http`, as a program's code hands them to `http.ServeMux`: `[METHOD ][HOST]/[PATH]`. Patterns that end with a slash are
-//! for all that lies below, which mostly another router divides: what comes there is left to be learnt.
+//! Patterns that a program's code in Go hands to its router: those of `net/http` to `http.ServeMux` (`[METHOD ][HOST]/[PATH]`), and those of chi, gin, echo, gorilla and
+//! fiber, each in its own words. Patterns that end with a slash are for all that lies below, which mostly another router divides: what comes there is left to be learnt, as is what
+//! a router is given in a function that does not say which part of all paths it is for.
 
 use std::cmp::Reverse;
 
@@ -9,26 +10,98 @@ use crate::{
         route::{Part, ProgramRoute},
     },
     procs::fs::ProcFs,
-    runtimes::{Takes, texts},
+    runtimes::{Doer, Does, texts},
 };
 
-/// Who takes a pattern. The last of them is what the others end in, which the compiler may have put in their place.
-const TAKES: [Takes; 5] = [
-    Takes { name: "net/http.Handle", argument: 0 },
-    Takes { name: "net/http.HandleFunc", argument: 0 },
-    Takes { name: "net/http.(*ServeMux).Handle", argument: 1 },
-    Takes { name: "net/http.(*ServeMux).HandleFunc", argument: 1 },
-    Takes { name: "net/http.(*ServeMux).register", argument: 1 },
+/// How a framework writes patterns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Syntax {
+    /// `/{name}`, `/{name...}`, with a method and a host before it.
+    ServeMux,
+    /// `/{name}`, `/{name:EXPRESSION}`, `/*`.
+    Braces,
+    /// `/:name`, `/*name`.
+    Colons,
+}
+
+/// Who takes a pattern. Of those of `ServeMux` the last is what the others end in, which the compiler may have put in their place; so it is with `handle` of chi and gin,
+/// `add` of echo and `register` of fiber.
+const DOERS: &[(Doer, Syntax)] = &[
+    (("net/http.Handle", Does::Takes(0)), Syntax::ServeMux),
+    (("net/http.HandleFunc", Does::Takes(0)), Syntax::ServeMux),
+    (("net/http.(*ServeMux).Handle", Does::Takes(1)), Syntax::ServeMux),
+    (("net/http.(*ServeMux).HandleFunc", Does::Takes(1)), Syntax::ServeMux),
+    (("net/http.(*ServeMux).register", Does::Takes(1)), Syntax::ServeMux),
+    (("github.com/go-chi/chi/v5.NewMux", Does::Makes), Syntax::Braces),
+    (("github.com/go-chi/chi/v5.NewRouter", Does::Makes), Syntax::Braces),
+    (("github.com/go-chi/chi/v5.(*Mux).handle", Does::TakesForNew(2)), Syntax::Braces),
+    (("github.com/go-chi/chi/v5.(*Mux).Get", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi/v5.(*Mux).Post", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi/v5.(*Mux).Put", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi/v5.(*Mux).Patch", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi/v5.(*Mux).Delete", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi/v5.(*Mux).Handle", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi/v5.(*Mux).HandleFunc", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi.NewMux", Does::Makes), Syntax::Braces),
+    (("github.com/go-chi/chi.NewRouter", Does::Makes), Syntax::Braces),
+    (("github.com/go-chi/chi.(*Mux).handle", Does::TakesForNew(2)), Syntax::Braces),
+    (("github.com/go-chi/chi.(*Mux).Get", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi.(*Mux).Post", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi.(*Mux).Put", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi.(*Mux).Patch", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi.(*Mux).Delete", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi.(*Mux).Handle", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/go-chi/chi.(*Mux).HandleFunc", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/gin-gonic/gin.New", Does::Makes), Syntax::Colons),
+    (("github.com/gin-gonic/gin.Default", Does::Makes), Syntax::Colons),
+    (("github.com/gin-gonic/gin.(*RouterGroup).Group", Does::Groups(1)), Syntax::Colons),
+    (("github.com/gin-gonic/gin.(*RouterGroup).handle", Does::TakesFor(3)), Syntax::Colons),
+    (("github.com/gin-gonic/gin.(*RouterGroup).GET", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/gin-gonic/gin.(*RouterGroup).POST", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/gin-gonic/gin.(*RouterGroup).PUT", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/gin-gonic/gin.(*RouterGroup).PATCH", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/gin-gonic/gin.(*RouterGroup).DELETE", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/gin-gonic/gin.(*RouterGroup).Any", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/gin-gonic/gin.(*RouterGroup).Handle", Does::TakesFor(3)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.New", Does::Makes), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Echo).Group", Does::Groups(1)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Group).Group", Does::Groups(1)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Echo).add", Does::TakesFor(5)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Echo).GET", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Echo).POST", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Echo).PUT", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Echo).PATCH", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Echo).DELETE", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Echo).Add", Does::TakesFor(3)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Group).Add", Does::TakesFor(3)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Group).GET", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Group).POST", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Group).PUT", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Group).PATCH", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/labstack/echo/v4.(*Group).DELETE", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/gorilla/mux.NewRouter", Does::Makes), Syntax::Braces),
+    (("github.com/gorilla/mux.(*Router).HandleFunc", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/gorilla/mux.(*Router).Handle", Does::TakesForNew(1)), Syntax::Braces),
+    (("github.com/gofiber/fiber/v2.New", Does::Makes), Syntax::Colons),
+    (("github.com/gofiber/fiber/v2.(*App).register", Does::TakesFor(3)), Syntax::Colons),
+    (("github.com/gofiber/fiber/v2.(*App).Add", Does::TakesFor(3)), Syntax::Colons),
+    (("github.com/gofiber/fiber/v2.(*App).Get", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/gofiber/fiber/v2.(*App).Post", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/gofiber/fiber/v2.(*App).Put", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/gofiber/fiber/v2.(*App).Patch", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/gofiber/fiber/v2.(*App).Delete", Does::TakesFor(1)), Syntax::Colons),
+    (("github.com/gofiber/fiber/v2.(*App).All", Does::TakesFor(1)), Syntax::Colons),
 ];
 
 /// Those of a process's program.
 pub(super) fn routes(proc: &ProcFs, pid: ProcessId) -> Vec<ProgramRoute> {
-    of_patterns(&texts(proc, pid, TAKES).unwrap_or_default())
+    let doers: Vec<Doer> = DOERS.iter().map(|(doer, _)| *doer).collect();
+    let given = texts(proc, pid, &doers).unwrap_or_default();
+    in_order(given.iter().filter_map(|(text, which)| DOERS.get(*which)?.1.route(text)).collect())
 }
 
-/// In the order in which `ServeMux` prefers them: who says more of a path goes before who says less.
-fn of_patterns(patterns: &[String]) -> Vec<ProgramRoute> {
-    let mut routes: Vec<ProgramRoute> = patterns.iter().filter_map(|pattern| route(pattern)).collect();
+/// In the order in which `ServeMux` prefers them, and others do mostly: who says more of a path goes before who says less.
+fn in_order(mut routes: Vec<ProgramRoute>) -> Vec<ProgramRoute> {
     routes.sort_by_key(|route| {
         let values = route.parts.iter().filter(|part| !matches!(part, Part::Word(_))).count();
         (route.parts.contains(&Part::RestOrNone), Reverse(route.parts.len()), values)
@@ -36,7 +109,47 @@ fn of_patterns(patterns: &[String]) -> Vec<ProgramRoute> {
     routes
 }
 
-fn route(pattern: &str) -> Option<ProgramRoute> {
+impl Syntax {
+    fn route(self, pattern: &str) -> Option<ProgramRoute> {
+        if self == Self::ServeMux {
+            return of_serve_mux(pattern);
+        }
+        let segments: Vec<&str> = pattern.strip_prefix('/')?.split('/').collect();
+        let (last, before) = segments.split_last()?;
+        let mut parts = before.iter().map(|segment| self.part(segment)).collect::<Option<Vec<Part>>>()?;
+        let is_rest = match self {
+            Self::Colons => last.starts_with('*'),
+            _ => *last == "*",
+        };
+        match *last {
+            "" if before.is_empty() => parts.push(Part::Word(String::new())),
+            "" => return None,
+            _ if is_rest => parts.push(Part::RestOrNone),
+            last => parts.push(self.part(last)?),
+        }
+        // What is for all paths may be a part of a router that is mounted somewhere else.
+        matches!(parts.first(), Some(Part::Word(_))).then(|| ProgramRoute { text: pattern.to_owned(), parts })
+    }
+
+    fn part(self, segment: &str) -> Option<Part> {
+        let name = match self {
+            Self::Colons => segment.strip_prefix(':'),
+            _ => segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')),
+        };
+        match name {
+            Some(name) => {
+                let (name, expression) = name.split_once(':').map_or((name, ""), |(name, rest)| (name, rest));
+                (is_name(name) && !expression.contains(['{', '}'])).then_some(Part::Value)
+            }
+            None => {
+                let is_word = !segment.is_empty() && !segment.contains(['{', '}', '*', ':', '+', '?']);
+                is_word.then(|| Part::Word(segment.to_owned()))
+            }
+        }
+    }
+}
+
+fn of_serve_mux(pattern: &str) -> Option<ProgramRoute> {
     let rest = match pattern.split_once([' ', '\t']) {
         None => pattern,
         Some((method, rest)) => {
@@ -96,7 +209,7 @@ mod tests {
             ("no method /a", None),
             ("", None),
         ] {
-            let route = route(pattern).map(|route| (route.text, route.parts));
+            let route = Syntax::ServeMux.route(pattern).map(|route| (route.text, route.parts));
             let expected = expected.map(|(text, parts): (&str, _)| (text.to_owned(), parts));
             assert_eq!(route, expected, "{pattern:?}");
         }
@@ -105,7 +218,36 @@ mod tests {
     #[test]
     fn who_says_more_goes_first() {
         let patterns = ["/a/{x}/c", "/{rest...}", "/a/b/c", "/a/{rest...}", "/{x}/b/{y}"].map(str::to_owned);
-        let texts: Vec<String> = of_patterns(&patterns).into_iter().map(|route| route.text).collect();
+        let routes = patterns.iter().filter_map(|pattern| Syntax::ServeMux.route(pattern)).collect();
+        let texts: Vec<String> = in_order(routes).into_iter().map(|route| route.text).collect();
         assert_eq!(texts, ["/a/b/c", "/a/{x}/c", "/{x}/b/{y}", "/a/{rest...}", "/{rest...}"]);
+    }
+
+    #[test]
+    fn patterns_of_other_routers_are_in_their_own_words() {
+        let word = |text: &str| Part::Word(text.to_owned());
+        for (syntax, pattern, expected) in [
+            (Syntax::Braces, "/items", Some(vec![word("items")])),
+            (Syntax::Braces, "/", Some(vec![word("")])),
+            (
+                Syntax::Braces,
+                "/items/{id}/p/{part:[0-9]+}",
+                Some(vec![word("items"), Part::Value, word("p"), Part::Value]),
+            ),
+            (Syntax::Braces, "/files/*", Some(vec![word("files"), Part::RestOrNone])),
+            (Syntax::Braces, "/a/{x:[0-9]{2}}", None),
+            (Syntax::Braces, "/a/x-{y}", None),
+            (Syntax::Braces, "/{id}", None),
+            (Syntax::Braces, "/a/", None),
+            (Syntax::Colons, "/items/:id/parts", Some(vec![word("items"), Part::Value, word("parts")])),
+            (Syntax::Colons, "/files/*path", Some(vec![word("files"), Part::RestOrNone])),
+            (Syntax::Colons, "/a/:id?", None),
+            (Syntax::Colons, "/a/:x-:y", None),
+            (Syntax::Colons, "/a/x:y", None),
+            (Syntax::Colons, "a", None),
+        ] {
+            let route = syntax.route(pattern).map(|route| (route.text, route.parts));
+            assert_eq!(route, expected.map(|parts| (pattern.to_owned(), parts)), "{pattern}");
+        }
     }
 }

@@ -3,8 +3,9 @@
 use super::{
     Start,
     files::{Files, joined},
-    javascript::{Token, items, tokens, within},
+    javascript::tokens,
     template::{self, Style, singular, under},
+    tokens::{Token, items, within},
 };
 use crate::model::route::ProgramRoute;
 

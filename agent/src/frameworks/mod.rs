@@ -15,6 +15,7 @@ mod python;
 mod python_syntax;
 mod rails;
 mod template;
+mod tokens;
 
 use std::collections::HashSet;
 

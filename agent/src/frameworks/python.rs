@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use super::{
     Start,
     files::{Files, folder, joined},
-    python_syntax::{Arguments, Statement, Token, dotted, items, literal, statements, within},
+    python_syntax::{Arguments, Statement, dotted, literal, statements},
     template::{self, Style, under},
+    tokens::{Token, items, within},
 };
 use crate::model::route::{Part, ProgramRoute};
 

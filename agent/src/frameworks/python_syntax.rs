@@ -1,15 +1,6 @@
 //! As much of Python's syntax as is needed to see what stands at which place: statements, calls and literal strings.
 
-/// A token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Token {
-    Name(String),
-    /// A literal string; `None`: one that is put together when the program runs.
-    Text(Option<String>),
-    /// A number, or whatever else is no operator.
-    Other,
-    Operator(char),
-}
+use super::tokens::{Token, items};
 
 /// A statement, without its block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,43 +121,6 @@ fn text(bytes: &[u8], at: usize, prefix: &str) -> (Option<String>, usize) {
     (is_plain.then(|| String::from_utf8(out).ok()).flatten(), at)
 }
 
-/// The tokens within the parenthesis that opens at `at`, and where it closes.
-pub(super) fn within(tokens: &[Token], at: usize) -> (&[Token], usize) {
-    let mut depth = 0_usize;
-    for (offset, token) in tokens.iter().enumerate().skip(at) {
-        match token {
-            Token::Operator('(' | '[' | '{') => depth += 1,
-            Token::Operator(')' | ']' | '}') => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 {
-                    return (tokens.get(at + 1..offset).unwrap_or_default(), offset);
-                }
-            }
-            _ => {}
-        }
-    }
-    (tokens.get(at + 1..).unwrap_or_default(), tokens.len())
-}
-
-/// What stands between the commas of a list.
-pub(super) fn items(tokens: &[Token]) -> Vec<&[Token]> {
-    let (mut items, mut from, mut depth) = (Vec::new(), 0, 0_usize);
-    for (at, token) in tokens.iter().enumerate() {
-        match token {
-            Token::Operator('(' | '[' | '{') => depth += 1,
-            Token::Operator(')' | ']' | '}') => depth = depth.saturating_sub(1),
-            Token::Operator(',') if depth == 0 => {
-                items.push(tokens.get(from..at).unwrap_or_default());
-                from = at + 1;
-            }
-            _ => {}
-        }
-    }
-    items.push(tokens.get(from..).unwrap_or_default());
-    items.retain(|item| !item.is_empty());
-    items
-}
-
 /// The arguments of a call.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Arguments<'a> {
@@ -221,7 +175,7 @@ pub(super) fn literal(tokens: &[Token]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::tokens::within, *};
 
     #[test]
     fn statements_are_taken_apart() {

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use super::namespaces;
+
 /// A capability that the agent uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capability {
@@ -45,6 +47,9 @@ pub(crate) fn advice() -> String {
     let names: Vec<String> = USED.iter().map(|capability| capability.name.to_lowercase()).collect();
     let own =
         std::env::current_exe().map_or_else(|_| "/path/to/beyla-rs".to_owned(), |path| path.display().to_string());
+    if !namespaces::is_hosts_user_namespace() {
+        return "those of a user namespace of its own, as in a rootless container, do not count: run as root of the host".to_owned();
+    }
     format!("run with sudo, or `sudo setcap {}+ep {own}`", names.join(","))
 }
 
@@ -55,9 +60,12 @@ const CAP_SYS_ADMIN: u8 = 21;
 pub(crate) struct Capabilities(u64);
 
 impl Capabilities {
-    /// Those of this process.
+    /// Those of this process that count for the kernel.
     #[must_use]
     pub(crate) fn of_this_process() -> Self {
+        if !namespaces::is_hosts_user_namespace() {
+            return Self::default();
+        }
         Self::parse(&fs::read_to_string("/proc/self/status").unwrap_or_default())
     }
 

@@ -2,5 +2,6 @@
 
 pub(crate) mod btf;
 pub(crate) mod capabilities;
+pub(crate) mod namespaces;
 pub(crate) mod release;
 pub(crate) mod tick;

@@ -1,6 +1,9 @@
 //! A request and its response, in the terms all protocols share. What protocols yield.
 
-use std::num::{NonZeroU32, NonZeroU64};
+use std::{
+    net::IpAddr,
+    num::{NonZeroU32, NonZeroU64},
+};
 
 use compact_str::CompactString;
 
@@ -202,6 +205,8 @@ pub enum Operation {
     Db(Box<Db>),
     /// A message to or from a broker.
     Messaging(Box<Messaging>),
+    /// A look-up of a name.
+    Dns(Box<Dns>),
 }
 
 /// One of these groups.
@@ -215,11 +220,13 @@ pub enum Group {
     Db,
     /// See [`Operation::Messaging`].
     Messaging,
+    /// See [`Operation::Dns`].
+    Dns,
 }
 
 impl Group {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Http, Self::Rpc, Self::Db, Self::Messaging];
+    pub const ALL: [Self; 5] = [Self::Http, Self::Rpc, Self::Db, Self::Messaging, Self::Dns];
 }
 
 impl Operation {
@@ -228,7 +235,7 @@ impl Operation {
         match self {
             Self::Http(http) => http.trace_state.take(),
             Self::Rpc(rpc) => rpc.trace_state.take(),
-            Self::Db(_) | Self::Messaging(_) => None,
+            Self::Db(_) | Self::Messaging(_) | Self::Dns(_) => self.carrier()?.trace_state.take(),
         }
     }
 
@@ -237,7 +244,11 @@ impl Operation {
         match self {
             Self::Http(http) => (http.trace_state, http.baggage) = (state, wanted),
             Self::Rpc(rpc) => (rpc.trace_state, rpc.baggage) = (state, wanted),
-            Self::Db(_) | Self::Messaging(_) => {}
+            Self::Db(_) | Self::Messaging(_) | Self::Dns(_) => {
+                if let Some(http) = self.carrier() {
+                    (http.trace_state, http.baggage) = (state, wanted);
+                }
+            }
         }
     }
 
@@ -246,7 +257,19 @@ impl Operation {
         match self {
             Self::Http(http) => std::mem::take(&mut http.baggage),
             Self::Rpc(rpc) => std::mem::take(&mut rpc.baggage),
-            Self::Db(_) | Self::Messaging(_) => Baggage::default(),
+            Self::Db(_) | Self::Messaging(_) | Self::Dns(_) => {
+                self.carrier().map(|http| std::mem::take(&mut http.baggage)).unwrap_or_default()
+            }
+        }
+    }
+
+    /// The request of HTTP that carries it.
+    fn carrier(&mut self) -> Option<&mut Http> {
+        match self {
+            Self::Http(http) => Some(http),
+            Self::Rpc(_) | Self::Dns(_) => None,
+            Self::Db(db) => db.http.as_deref_mut(),
+            Self::Messaging(messaging) => messaging.http.as_deref_mut(),
         }
     }
 
@@ -254,7 +277,7 @@ impl Operation {
     pub fn take_links(&mut self) -> Vec<TraceParent> {
         match self {
             Self::Messaging(messaging) => std::mem::take(&mut messaging.links),
-            Self::Http(_) | Self::Rpc(_) | Self::Db(_) => Vec::new(),
+            Self::Http(_) | Self::Rpc(_) | Self::Db(_) | Self::Dns(_) => Vec::new(),
         }
     }
 }
@@ -320,6 +343,17 @@ pub struct Http {
     pub exported_kinds: ExportedKinds,
     /// Header fields that the configuration asks for.
     pub headers: Option<Box<Headers>>,
+    /// The operation of GraphQL that it asks for.
+    pub graphql: Option<Box<Graphql>>,
+}
+
+/// An operation of GraphQL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graphql {
+    /// `graphql.operation.type`.
+    pub kind: Option<&'static str>,
+    /// `graphql.operation.name`.
+    pub name: Option<CompactString>,
 }
 
 /// Kinds of spans that were seen to be exported, as OTLP numbers them.
@@ -357,9 +391,9 @@ impl ExportedKinds {
 /// A remote procedure call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rpc {
-    /// `rpc.system.name`: `grpc`, `grpc_web`, `connectrpc`.
+    /// `rpc.system.name`: `grpc`, `grpc_web`, `connectrpc`, `jsonrpc`.
     pub system: &'static str,
-    /// HTTP version it ran over: `1.1` or `2`.
+    /// HTTP version it ran over: `1.1` or `2`; empty where it was none.
     pub version: &'static str,
     /// `package.Service/Method`; `None` where it cannot be known.
     pub method: Option<CompactString>,
@@ -373,6 +407,8 @@ pub struct Rpc {
     pub baggage: Baggage,
     /// gRPC status code; `None` where none was seen.
     pub status: Option<u32>,
+    /// The code of an error, in a system other than gRPC and Connect.
+    pub code: Option<CompactString>,
     /// HTTP status, where it says more than `status` (a proxy's 502).
     pub http_status: Option<u16>,
     /// The deadline the client set (`grpc-timeout`), in ns.
@@ -409,6 +445,25 @@ pub struct Db {
     pub failed: bool,
     /// `db.response.returned_rows`.
     pub returned_rows: Option<u64>,
+    /// The request that it was carried in.
+    pub http: Option<Box<Http>>,
+}
+
+/// An address of a host.
+pub(crate) type Address = IpAddr;
+
+/// A look-up of a name
+/// (<https://opentelemetry.io/docs/specs/semconv/dns/dns-metrics/>).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// `dns.question.name`.
+    pub question: CompactString,
+    /// What is looked up of it: `A`, `AAAA`.
+    pub kind: CompactString,
+    /// `dns.answers`.
+    pub answers: Vec<Address>,
+    /// The word of the response code, where that is an error: `NXDOMAIN`.
+    pub code: Option<CompactString>,
 }
 
 /// A message to or from a broker
@@ -455,6 +510,10 @@ pub struct Messaging {
     pub carries_context: bool,
     /// `error.type`: the code of an error, as the system has it.
     pub error: Option<CompactString>,
+    /// The request that it was carried in.
+    pub http: Option<Box<Http>>,
+    /// The status of the call of gRPC that it was.
+    pub call_status: Option<u32>,
 }
 
 /// `messaging.operation.type`: what is done with messages.

@@ -3,6 +3,7 @@
 pub(crate) mod b3;
 pub(crate) mod baggage;
 pub(crate) mod exchange;
+pub(crate) mod go;
 pub(crate) mod headers;
 pub(crate) mod ids;
 pub(crate) mod jaeger;

@@ -69,7 +69,7 @@ list! {
     LIMITS_USED Gauge "beyla_rs.limits.used" "1" ["resource"]
         "Part of `limits.memory` and `limits.cpu` that the agent uses.";
     REQUESTS_LOST Counter "beyla_rs.requests.lost" "{request}" []
-        "Requests that are not told since their bytes were lost: at most so many, but for several of HTTP/1 in one turn.";
+        "Requests that are not told since their bytes were lost: at most so many, but for several in one turn of HTTP/1, or of a connection whose beginning was lost.";
     EXCHANGES Counter "beyla_rs.exchanges" "{exchange}" ["protocol", "outcome"]
         "Requests with what became of them.";
     ANOMALIES Counter "beyla_rs.anomalies" "{anomaly}" ["kind"]
@@ -118,6 +118,10 @@ list! {
         "Spans given to the agent's own store, by what became of them: `sent` are those that it took.";
     STORE_BYTES UpDownCounter "beyla_rs.store.bytes" "By" []
         "Bytes that the store takes, series too; at most `store.memory`.";
+    STORE_DISK_SPANS Counter "beyla_rs.store.disk.spans" "{span}" ["outcome"]
+        "Spans that were written to `store.dir`, that were not since the disk is full, fails or is too slow (`dropped`), and that earlier runs left unreadable (`torn`); only where it is set, as is the next.";
+    STORE_DISK_BYTES UpDownCounter "beyla_rs.store.disk.bytes" "By" []
+        "Bytes of the files in `store.dir`; at most `store.max_bytes`.";
 }
 
 impl SelfMetric {

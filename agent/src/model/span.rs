@@ -130,3 +130,12 @@ pub struct Span {
     /// Its end of the connection, for print: the conventions have no attribute for it.
     pub local: Endpoint,
 }
+
+impl Span {
+    /// Whether its request counts as failed: those of servers that were not answered do so without the status ERROR, as who broke off is
+    /// not known.
+    #[must_use]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.status == Status::Error || self.attributes.iter().any(|attribute| attribute.key == "error.type")
+    }
+}

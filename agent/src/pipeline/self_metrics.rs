@@ -205,6 +205,7 @@ mod tests {
             ExportConfig, Exporters,
             config::{Endpoint, OtlpConfig, SpoolConfig},
         },
+        store::DiskConfig,
         telemetry::{
             Config, Telemetry,
             clock::{Clock, Offset},
@@ -227,6 +228,10 @@ mod tests {
             ..ExportConfig::default()
         };
         let store = Arc::new(crate::store::Store::new(1 << 20, None));
+        let on_disk = tempfile::tempdir().unwrap();
+        let day = Duration::from_secs(86_400);
+        let disk = DiskConfig { dir: on_disk.path().to_owned(), max_bytes: 16 << 20, max_age: day };
+        store.keep_on_disk(disk, 1).unwrap();
         let remembered = crate::export::Remembered { store, pages: Box::new(|_| Vec::new()) };
         let runtime = tokio::runtime::Handle::current();
         let exporters = Exporters::start(&everything, &runtime, Vec::new(), agent, Some(remembered)).unwrap();

@@ -222,7 +222,10 @@ impl Stages {
                 self.add_environment(&mut exchange, &context);
                 let settles_ns = self.tracer.settles_ns(&context);
                 let settled = match settles_ns.or_else(|| self.meets_ns(connection, &exchange, &context)) {
-                    Some(until_ns) => self.settling.hold(until_ns, connection, exchange, context),
+                    Some(until_ns) => self
+                        .settling
+                        .hold(until_ns, connection, exchange, context)
+                        .inspect(|_| self.tracer.let_go(&context)),
                     None => Some(exchange),
                 };
                 if let Some(exchange) = settled {

@@ -11,7 +11,7 @@ use crate::{
     config::Tail,
     model::{
         probability::Sampled,
-        span::{Kind, Span, Status, Value},
+        span::{Kind, Span, Value},
         trace_context::TraceId,
     },
     telemetry::semconv,
@@ -181,7 +181,7 @@ fn facts(span: &Span) -> Facts<'_> {
         route: routes.into_iter().map(text).find(|route| !route.is_empty()).unwrap_or_default(),
         path: text(semconv::URL_PATH),
         duration_ns: span.end_unix_ns.saturating_sub(span.start_unix_ns),
-        is_error: span.status == Status::Error,
+        is_error: span.has_failed(),
         is_server: matches!(span.kind, Kind::Server | Kind::Consumer),
         is_wanted: false,
     }
@@ -194,7 +194,12 @@ mod tests {
     use super::*;
     use crate::{
         config::Period,
-        model::{ids::ProcessId, net::Endpoint, span::Resource, trace_context::SpanId},
+        model::{
+            ids::ProcessId,
+            net::Endpoint,
+            span::{Resource, Status},
+            trace_context::SpanId,
+        },
     };
 
     const SECOND: u64 = 1_000_000_000;

@@ -12,7 +12,7 @@ use crate::{
     capture::{Capture, OfRuntime, Uprobe},
     model::ids::ProcessId,
     procs::fs::{FileId, ProcFs},
-    runtimes::{Asyncio, Finder, Found, Go, Tls, Tokio},
+    runtimes::{Asyncio, Finder, Found, Go, GoStatistics, Tls, Tokio},
     tls::Probes,
     trace::{Runtime, Tracer},
 };
@@ -35,6 +35,8 @@ pub(super) struct Units {
     looked: HashMap<ProcessId, Duration>,
     due: BTreeSet<(Instant, ProcessId)>,
     planned: HashMap<ProcessId, Plan>,
+    /// What runtimes count.
+    statistics: HashMap<ProcessId, GoStatistics>,
     found: Vec<(ProcessId, Plan)>,
     threaded: Vec<ProcessId>,
     /// What the trace stage is to be told, in this order.
@@ -74,6 +76,7 @@ impl Units {
             looked: HashMap::new(),
             due: BTreeSet::new(),
             planned: HashMap::new(),
+            statistics: HashMap::new(),
             found: Vec::new(),
             threaded: Vec::new(),
             news: Vec::new(),
@@ -91,6 +94,11 @@ impl Units {
     /// Whether a program of Go has come to have its plaintext seen, since the last call.
     pub(super) const fn take_tls_seen(&mut self) -> bool {
         std::mem::replace(&mut self.sees_tls, false)
+    }
+
+    /// What the runtime of a process counts, where that can be read.
+    pub(super) fn statistics(&self, tgid: ProcessId) -> Option<GoStatistics> {
+        self.statistics.get(&tgid).copied()
     }
 
     /// A process is watched from now on.
@@ -126,6 +134,7 @@ impl Units {
     /// A process carries out another program, or has ended.
     pub(super) fn on_gone(&mut self, tgid: ProcessId) {
         self.looked.remove(&tgid);
+        self.statistics.remove(&tgid);
         self.news.push(News::Runtime(tgid, Runtime::NotRead));
         self.due.retain(|(_, due)| *due != tgid);
         self.found.retain(|(found, _)| *found != tgid);
@@ -166,7 +175,10 @@ impl Units {
 
     /// Looks at the processes that are due, and takes up what was found in others.
     fn look(&mut self, capture: &mut Capture) {
-        let Self { finder: Some(finder), looked, due, planned, found, news, probed, open, sees_tls, .. } = self else {
+        let Self {
+            finder: Some(finder), looked, due, planned, statistics, found, news, probed, open, sees_tls, ..
+        } = self
+        else {
             return;
         };
         let now = Instant::now();
@@ -201,7 +213,8 @@ impl Units {
                     (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
                 }
                 Found::Go(go, file) => {
-                    let Go { plan, calls, calls2, handles2, tls } = go;
+                    let Go { plan, calls, calls2, handles2, handles_grpc, asks, tls, statistics: counts } = *go;
+                    statistics.extend(counts.map(|counts| (tgid, counts)));
                     let (reads, writes) = match tls {
                         Tls::Seen { reads, writes } => (vec![reads], vec![writes]),
                         Tls::None | Tls::Unexpected => (Vec::new(), Vec::new()),
@@ -213,6 +226,8 @@ impl Units {
                         (OfRuntime::GoCalls, calls),
                         (OfRuntime::GoCalls2, calls2),
                         (OfRuntime::GoHandles2, handles2),
+                        (OfRuntime::GoHandlesGrpc, handles_grpc),
+                        (OfRuntime::GoAsks, asks),
                     ];
                     (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
                 }

@@ -16,7 +16,11 @@ use crate::{
     config::Features,
     export::MetricSource,
     model::{ids::ProcessId, metric::Metric},
-    procs::{ProcessTable, Usage},
+    procs::{
+        ProcessTable, Usage,
+        blocking::{PATIENCE, Place},
+    },
+    runtimes::GoStatistics,
     telemetry::{
         ProcessSample,
         clock::{boot_ns, unix_ns},
@@ -35,11 +39,14 @@ const NS_PER_TICK: u64 = 10_000_000;
 pub(crate) struct ProcessUsage {
     processes: Arc<ProcessTable>,
     readers: Mutex<Readers>,
-    watched: Mutex<Vec<(ProcessId, Option<Moved>)>>,
+    watched: Mutex<Vec<Watched>>,
     looked: Mutex<Looked>,
     thread: OnceLock<Thread>,
     is_wanted: AtomicBool,
 }
+
+/// A process, with what moved over its connections, and where its runtime keeps what it counts.
+type Watched = (ProcessId, Option<Moved>, Option<GoStatistics>);
 
 /// A process with the features of the rule that it is watched by.
 type Sample = (Option<Features>, ProcessSample);
@@ -91,9 +98,10 @@ impl ProcessUsage {
     }
 
     /// These are watched at the moment. Others than before are looked at at once.
-    pub(super) fn publish(&self, watched: Vec<(ProcessId, Option<Moved>)>) {
+    pub(super) fn publish(&self, watched: Vec<Watched>) {
         let mut known = lock(&self.watched);
-        let are_others = known.len() != watched.len() || known.iter().zip(&watched).any(|(a, b)| a.0 != b.0);
+        let are_others =
+            known.len() != watched.len() || known.iter().zip(&watched).any(|(a, b)| (a.0, a.2) != (b.0, b.2));
         *known = watched;
         drop(known);
         if are_others && let Some(thread) = self.thread.get() {
@@ -116,13 +124,19 @@ impl ProcessUsage {
         drop(looked);
         let mut samples = Vec::with_capacity(watched.len());
         let mut known = HashMap::with_capacity(watched.len());
-        for (pid, network) in watched {
+        for (pid, network, statistics) in watched {
             let service = self.processes.service(pid);
             let features = service.rule.as_ref().and_then(|rule| rule.features);
             if !readers.kept(features).has(Features::PROCESS) {
                 continue;
             }
             let Some(usage) = Usage::read(self.processes.proc(), pid) else { continue };
+            // Its memory need not answer.
+            let go = statistics.and_then(|statistics| {
+                let proc = self.processes.proc().clone();
+                let place = Place::of(&proc, pid);
+                self.processes.pool().call(place, PATIENCE, move || statistics.read(&proc, pid)).flatten()
+            });
             let now = Instant::now();
             let last = before.remove(&pid).filter(|(start, _, _)| *start == usage.start_ticks);
             let utilization = last.and_then(|(_, cpu_s, at)| {
@@ -143,6 +157,7 @@ impl ProcessUsage {
                     usage,
                     utilization,
                     network,
+                    go,
                     start_unix_ns: unix_ns().saturating_sub(age_ns),
                     uptime_s: age_ns as f64 / 1e9,
                 },

@@ -68,7 +68,9 @@ impl FactsReader {
         let exe = exe.unwrap_or_default();
         let cwd = self.proc.cwd(pid);
         let read = |path: &str| self.proc.read_in_root(pid, path, 64 << 10).ok().map(lossy);
-        let mut name = name::of(Program { exe: &exe, args: &args, cwd: cwd.as_deref() }, &read);
+        let stat = self.proc.stat(pid);
+        let comm = stat.as_ref().map(|stat| stat.comm.as_str());
+        let mut name = name::of(Program { exe: &exe, args: &args, cwd: cwd.as_deref(), comm }, &read);
         if name.len() > NAME_MAX || name.chars().any(char::is_control) {
             name = name::base(&exe).to_owned();
         }
@@ -121,7 +123,7 @@ impl FactsReader {
     /// The facts of a process that is gone, from what the kernel side saw when it was met.
     pub(crate) fn of_seen(&self, seen: &Seen) -> Facts {
         let Seen { exe, args, cgroup, .. } = seen;
-        let mut name = name::of(Program { exe, args, cwd: None }, &|_| None);
+        let mut name = name::of(Program { exe, args, cwd: None, comm: None }, &|_| None);
         if name.len() > NAME_MAX || name.chars().any(char::is_control) {
             name = name::base(exe).to_owned();
         }

@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use serde::Serialize;
 
 use super::{executable::Tls, instrumentation::Vendor};
-use crate::model::ids::ProcessId;
+use crate::{model::ids::ProcessId, terminal::harmless};
 
 /// A process that would be watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -111,7 +111,7 @@ pub(crate) fn text(rows: &[Row]) -> String {
             row.matched_by.join(", "),
             row.executable.clone(),
         ];
-        cells.map(|cell| cell.chars().filter(|c| !c.is_control()).collect())
+        cells.map(|cell| harmless(&cell).into_owned())
     }));
     let width = |column: usize| cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..HEAD.len()).map(|column| width(column).unwrap_or(0)).collect();
@@ -172,7 +172,7 @@ mod tests {
         let expected = "\
 PID   SERVICE      LANGUAGE  PORTS    TLS        INSTRUMENTED BY           MATCHED BY  EXECUTABLE
 7     shop/orders  python    80,8080  openssl 3  opentelemetry, new_relic  a, b        /usr/bin/python3
-4711  x[2J         go1.26.8  -        -          -                         default     /x
+4711  x\\u{1b}[2J   go1.26.8  -        -          -                         default     /x
 ";
         assert_eq!(text(&rows()), expected);
     }

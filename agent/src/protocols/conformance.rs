@@ -201,6 +201,13 @@ fn the_protocols_that_there_are_stand_in_the_registry() {
             "mongodb",
             "fastcgi",
             "cassandra",
+            "dns_tcp",
+            "ldap",
+            "thrift",
+            "smtp",
+            "zookeeper",
+            "tds",
+            "amqp1",
             "toy"
         ]
     );
@@ -229,7 +236,8 @@ fn a_conversation_begins_with_a_request_of_its_protocol_and_of_no_other() {
         for len in 1..=answered.len() {
             let part = (entry.recognise)(&answered[..len]);
             let answers = [Recognition::Maybe, Recognition::Either, Recognition::Response, Recognition::Greeting];
-            let fits = answers.contains(&part);
+            // Where both sides begin alike, who has connected tells them apart.
+            let fits = answers.contains(&part) || part == Recognition::Request && asked.starts_with(&answered[..len]);
             assert!(fits, "{part:?} of {len} bytes");
         }
         for other in REGISTRY.iter().filter(|other| other.name != entry.name) {
@@ -391,6 +399,30 @@ fn junk_neither_panics_nor_grows_nor_leaves_anything_open() {
 /// How many random heads: a share of what was tried by hand (a hundred million, `RANDOM_HEADS`).
 fn random_heads() -> usize {
     std::env::var("RANDOM_HEADS").ok().and_then(|count| count.parse().ok()).unwrap_or(200_000)
+}
+
+/// Not its first alone: connections are met in their midst too. What two bytes may be a message of are asked about by their answers.
+#[test]
+fn no_piece_of_a_conversation_is_what_another_protocol_asks() {
+    let mut taken = Vec::new();
+    each(|entry, _, sample| {
+        for (sender, data) in sample.pieces.iter().filter(|(_, data)| data.len() > 4) {
+            for other in REGISTRY.iter().filter(|other| other.name != entry.name) {
+                let found = (other.recognise)(data);
+                if matches!(found, Recognition::Request | Recognition::Greeting) {
+                    taken.push(format!(
+                        "{} of {} ({sender:?}) by {}: {}",
+                        sample.name,
+                        entry.name,
+                        other.name,
+                        data.escape_ascii()
+                    ));
+                }
+            }
+        }
+    });
+    taken.dedup();
+    assert!(taken.is_empty(), "{taken:#?}");
 }
 
 #[test]

@@ -12,10 +12,13 @@ use crate::model::{
 };
 
 mod amqp;
+mod amqp1;
 mod capture;
+mod carried;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod cql;
+pub(crate) mod dns;
 mod fastcgi;
 mod framed;
 mod grpc;
@@ -24,6 +27,7 @@ pub(crate) mod http1;
 pub mod http2;
 mod in_use;
 mod kafka;
+mod ldap;
 mod matching;
 mod memcached;
 mod mongodb;
@@ -32,15 +36,21 @@ mod mysql;
 mod names;
 mod nats;
 mod output;
+mod paired;
 mod postgresql;
+mod probe;
 mod redis;
 mod sized;
+mod smtp;
 mod sql;
+mod tds;
 #[cfg(test)]
 mod testing;
+mod thrift;
 mod told;
 #[cfg(any(test, fuzzing))]
 mod toy;
+mod zookeeper;
 
 /// Every protocol the agent speaks, in the order in which they are asked: the strictest first.
 pub(crate) static REGISTRY: &[Entry] = &[
@@ -212,6 +222,90 @@ pub(crate) static REGISTRY: &[Entry] = &[
         memory_max: 4 << 20,
         #[cfg(test)]
         samples: cql::samples,
+    },
+    Entry {
+        name: dns::NAME,
+        recognise: dns::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: dns::open,
+        proves_itself: false,
+        capture: dns::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: dns::samples,
+    },
+    Entry {
+        name: ldap::NAME,
+        recognise: ldap::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: ldap::open,
+        proves_itself: false,
+        capture: ldap::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: ldap::samples,
+    },
+    Entry {
+        name: thrift::NAME,
+        recognise: thrift::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: thrift::open,
+        proves_itself: false,
+        capture: thrift::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: thrift::samples,
+    },
+    Entry {
+        name: smtp::NAME,
+        recognise: smtp::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: smtp::open,
+        proves_itself: false,
+        capture: smtp::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: smtp::samples,
+    },
+    Entry {
+        name: zookeeper::NAME,
+        recognise: zookeeper::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: zookeeper::open,
+        proves_itself: false,
+        capture: zookeeper::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: zookeeper::samples,
+    },
+    Entry {
+        name: tds::NAME,
+        recognise: tds::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: tds::open,
+        proves_itself: false,
+        capture: tds::CAPTURE,
+        memory_max: 4 << 20,
+        #[cfg(test)]
+        samples: tds::samples,
+    },
+    Entry {
+        name: amqp1::NAME,
+        recognise: amqp1::recognise,
+        is_likely: |_| true,
+        may_be_torn: |_| false,
+        open: amqp1::open,
+        proves_itself: false,
+        capture: amqp1::CAPTURE,
+        memory_max: 6 << 20,
+        #[cfg(test)]
+        samples: amqp1::samples,
     },
     #[cfg(any(test, fuzzing))]
     Entry {

@@ -3,8 +3,12 @@
 
 use std::{collections::HashSet, ops::Deref};
 
-use super::Output;
-use crate::model::exchange::{Db, Event, Exchange, Http, Key, Messaging, Operation, Rpc};
+use super::{Chunk, End, Interest, Output, Session, conformance::Sender};
+use crate::model::{
+    exchange::{Db, Event, Exchange, Http, Key, Messaging, Operation, Outcome, Rpc},
+    ids::{ProcessId, ThreadId},
+    net::Thread,
+};
 
 /// The exchanges that were told to be over.
 #[derive(Debug, Default)]
@@ -73,24 +77,52 @@ pub(super) fn summary(exchange: &Exchange) -> Asked {
             (asked.map(|(method, target)| format!("{method} {target}")), status.map(|status| status.to_string()))
         }
         Operation::Rpc(rpc) => {
-            let Rpc { method, status, .. } = &**rpc;
-            (method.as_ref().map(ToString::to_string), status.map(|status| status.to_string()))
+            let Rpc { method, status, code, .. } = &**rpc;
+            let has_answer =
+                exchange.first_byte_ns.filter(|_| rpc.version.is_empty() && exchange.outcome != Outcome::Cut);
+            let own = code.as_ref().map(ToString::to_string).or_else(|| has_answer.map(|_| String::new()));
+            (method.as_ref().map(ToString::to_string), status.map(|status| status.to_string()).or(own))
         }
         Operation::Db(db) => {
             let Db { operation, collection, text: query, text_unknown, status, failed, returned_rows, .. } = &**db;
-            let answered = exchange.first_byte_ns.map(|_| format!("{} {failed} {returned_rows:?}", text(status)));
+            // What became of one that was cut is not said.
+            let has_answer = exchange.first_byte_ns.filter(|_| exchange.outcome != Outcome::Cut);
+            let answered = has_answer.map(|_| format!("{} {failed} {returned_rows:?}", text(status)));
             // Of a text that is cut it is not known whose it is.
             let whole = operation.as_ref().filter(|_| !text_unknown && !text(query).ends_with("..."));
             (whole.map(|name| format!("{name} {} {}", text(collection), text(query))), answered)
+        }
+        Operation::Dns(dns) => {
+            let answered = exchange.first_byte_ns.map(|_| format!("{} {:?}", text(&dns.code), dns.answers));
+            (Some(format!("{} {}", dns.kind, dns.question)), answered)
         }
         Operation::Messaging(messaging) => {
             let Messaging { operation, destination, partition, message_id, error, messages, .. } = &**messaging;
             let answered = exchange.first_byte_ns.map(|_| format!("{} {messages:?}", text(error)));
             let asked = format!("{operation} {} {} {}", text(destination), text(partition), text(message_id));
-            (Some(asked), answered)
+            (destination.as_ref().map(|_| asked), answered)
         }
     };
     Asked { asked, answered }
+}
+
+/// What a session tells of a connection, from its first byte to its end. Every piece takes a microsecond.
+pub(super) fn converse(mut session: Box<dyn Session>, pieces: &[(Sender, Vec<u8>)]) -> Vec<Exchange> {
+    let (mut told, mut moved, mut at_ns) = (Told::default(), [0; 2], 0);
+    let thread = Thread { tgid: ProcessId(1), tid: ThreadId(1), work: 0, begun_ns: 0 };
+    for (sender, data) in pieces {
+        let requests = session.role().requests();
+        let direction = if *sender == Sender::Client { requests } else { requests.other() };
+        let [position, other_position] = [direction, direction.other()].map(|direction| moved[direction.index()]);
+        (at_ns, moved[direction.index()]) = (at_ns + 1000, position + data.len() as u64);
+        let (skipped, tail, frames, lost, quiet_ns) = (0, &[][..], None, false, 0);
+        let chunk = Chunk { at_ns, thread, data, skipped, tail, frames, lost, quiet_ns, position, other_position };
+        if told.of(|out| session.on_data(direction, &chunk, out)) == Interest::Nothing {
+            break;
+        }
+    }
+    told.of(|out| session.on_end(End::Closed, at_ns, out));
+    told.finished()
 }
 
 /// Random numbers that are the same in every run (xorshift).

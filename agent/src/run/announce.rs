@@ -14,6 +14,7 @@ use crate::{
     config::Config,
     model::ids::ProcessId,
     procs::{ProcessTable, Watched, fs::ProcFs, ports::Ports},
+    terminal,
 };
 
 /// How long is looked.
@@ -150,7 +151,7 @@ fn listed(ports: &[u16]) -> String {
 
 /// Names are other programs': none drives the terminal, and none is longer than a name.
 fn harmless(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(64).collect()
+    terminal::harmless(name).chars().take(64).collect()
 }
 
 fn listeners(proc: &ProcFs) -> Vec<Listener> {
@@ -247,7 +248,7 @@ mod tests {
         ];
         assert_eq!(
             services(&all).unwrap(),
-            "nginx (2 processes, :8080), sh[31mop (process 4, :1, :2, :3, :4 …), batch (process 1)"
+            "nginx (2 processes, :8080), sh\\u{1b}[31mop (process 4, :1, :2, :3, :4 …), batch (process 1)"
         );
         assert_eq!(services(&[]), None);
         let many: Vec<Watched> = (0..8).map(|pid| process(ProcessId(pid), &format!("s{pid}"), &[])).collect();

@@ -26,6 +26,10 @@ pub(super) fn quieter(question: &Question, config: &Loaded) -> Loaded {
 
 /// Asks the agent that is named; the one that listens where the configuration says; or one that is started for it.
 pub(super) fn ask(question: &Question, whom: &Whom, config: &Loaded) -> Exit {
+    if let Some(objection) = commands::objection(question) {
+        tracing::error!("{objection}");
+        return Exit::Usage;
+    }
     if !whom.alone {
         let runtime = match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -109,6 +113,7 @@ fn alone(config: &Loaded) -> rustix::io::Result<Loaded> {
     its.exporters.metrics = vec![Exporter::Prometheus];
     its.export.endpoints.clear();
     its.export.spool.dir = None;
+    its.store.dir = None;
     if its.store.memory == 0 {
         its.store = Store::default();
     }

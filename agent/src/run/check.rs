@@ -1,6 +1,6 @@
 //! `beyla-rs check`: what this host offers.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use crate::{
     kernel::{
         btf::{self, Btf},
         capabilities::{self, Capabilities, USED},
+        namespaces,
     },
 };
 
@@ -73,6 +74,7 @@ fn report() -> Report {
             advice: (!ok).then(capabilities::advice),
         });
     }
+    items.push(numbers_item());
     items.push(lockdown_item());
     items.push(tracefs_item());
     let mut chosen = None;
@@ -149,7 +151,19 @@ fn btf_item() -> Item {
         advice: Some(
             "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of current distributions are".to_owned(),
         )
-        .filter(|_| !std::path::Path::new(btf::VMLINUX).exists()),
+        .filter(|_| !Path::new(btf::VMLINUX).exists()),
+    }
+}
+
+fn numbers_item() -> Item {
+    let found = namespaces::same_numbers(Path::new("/proc"));
+    Item {
+        name: "host's processes".to_owned(),
+        ok: found.is_ok(),
+        required: true,
+        found: if found.is_ok() { "seen" } else { "not seen: a PID namespace of its own" }.to_owned(),
+        enables: "everything: the kernel tells processes by the host's numbers".to_owned(),
+        advice: found.err().map(|_| namespaces::ADVICE.to_owned()),
     }
 }
 
@@ -168,7 +182,7 @@ fn lockdown_item() -> Item {
 }
 
 fn tracefs_item() -> Item {
-    let ok = std::path::Path::new("/sys/kernel/tracing/events").exists();
+    let ok = Path::new("/sys/kernel/tracing/events").exists();
     Item {
         name: "tracefs".to_owned(),
         ok,

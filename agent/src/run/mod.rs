@@ -17,11 +17,7 @@ mod survey;
 mod terminal;
 mod watch;
 
-use std::{
-    io::{IsTerminal, Write},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
@@ -35,6 +31,7 @@ use self::{json_lines::JsonLines, log::Log};
 use crate::{
     cli::{Command, Exit},
     config::{Loaded, LogConfig, LogFormat, LogLevel},
+    terminal::Paint,
 };
 
 /// How long the last lines of the log may take.
@@ -96,7 +93,7 @@ fn start_log(config: &Loaded) -> Log {
     let lines = fmt::layer().with_writer(move || writer.clone()).log_internal_errors(false);
     let set_up = match config.log_format {
         LogFormat::Text => {
-            let lines = lines.with_ansi(std::io::stderr().is_terminal()).with_target(false);
+            let lines = lines.with_ansi(Paint::for_stderr().has_colour).with_target(false);
             tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
         }
         LogFormat::Json => {

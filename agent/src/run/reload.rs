@@ -94,12 +94,6 @@ impl Reloader {
                 return;
             }
         };
-        if changes.discovery {
-            if let Some(key) = needs_another_kernel_side(&self.current, &new) {
-                tracing::warn!("{key}: takes effect at the next start");
-            }
-            self.processes.set_selector(settings.processes.selector);
-        }
         let mut taken_up = vec![Change::Sdk(settings.telemetry.sdk)];
         if changes.routes {
             taken_up.push(Change::Routes(settings.telemetry.routes));
@@ -126,6 +120,13 @@ impl Reloader {
         for change in taken_up {
             // Nobody listens any more when the agent stops.
             let _unheard = self.telemetry.send(change);
+        }
+        // Last: what is named anew has the rest as it is from now on.
+        if changes.discovery {
+            if let Some(key) = needs_another_kernel_side(&self.current, &new) {
+                tracing::warn!("{key}: takes effect at the next start");
+            }
+            self.processes.set_selector(settings.processes.selector);
         }
         for changed in &changes.changed {
             if changes.needs_restart.contains(&changed.key) {

@@ -48,7 +48,18 @@ pub(super) fn start(
         select: Arc::default(),
         of_resource: Vec::new(),
     });
+    if let Some(disk) = &settings.disk
+        && let Err(error) = store.keep_on_disk(disk.clone(), api::unix_ns())
+    {
+        tracing::warn!(%error, "no thread for store.dir: what is seen is remembered in memory alone");
+    }
     let collector = Arc::new(Collector::new(Arc::clone(&store), source));
+    let last = Arc::downgrade(&collector);
+    store.before_close(move || {
+        if let Some(collector) = last.upgrade() {
+            collector.collect_now();
+        }
+    });
     runtime.spawn(Arc::clone(&collector).run());
     let table = Arc::clone(processes);
     let parts = api::Parts {

@@ -22,16 +22,16 @@ use crate::{
     },
     config::{
         self, Attributes, Config, Discovery, Ebpf, ExemplarFilter, ExponentialHistogram, Export, Feature, Features,
-        GlobError, HostId, IgnoreMode, InstanceId, Instrumentation, Kubernetes, MetricsExport, NameOrigin,
-        NameResolver, Naming, NativeHistogram, OtlpTarget, PrometheusExport, Protocols, RouteHarvester, Sampling,
-        ServiceGraph, Tail, TracesExport, Unmatched,
+        GlobError, HostId, IgnoreMode, InstanceId, Instrumentation, InternalMetrics, InternalPrometheus, Kubernetes,
+        MetricsExport, NameOrigin, NameResolver, Naming, NativeHistogram, OtlpTarget, PrometheusExport, Protocols,
+        RouteHarvester, Sampling, ServiceGraph, Tail, TracesExport, Unmatched,
     },
     conn,
     export::{
         ConfigError, ExportConfig,
         config::{
-            BatchConfig, Endpoint, Headers, ListenTls, OtlpConfig, PrometheusConfig, RetryConfig, SpoolConfig,
-            TlsConfig,
+            BatchConfig, Endpoint, Headers, ListenTls, OtlpConfig, OwnMetrics, PrometheusConfig, RetryConfig,
+            SpoolConfig, TlsConfig,
         },
     },
     model::{
@@ -45,6 +45,7 @@ use crate::{
         host::{Host, HostSource},
         selector::{InvalidGlob, Selector},
     },
+    store::DiskConfig,
     telemetry::{
         self, exponential,
         filter::Filter,
@@ -148,6 +149,7 @@ impl Settings {
             print: _,
             sdk_disabled: _,
             prometheus_export,
+            internal_metrics: InternalMetrics { prometheus: InternalPrometheus { port: own_port, path: own_path } },
             listen,
             listen_tls: ListenTls { certificate: listen_certificate, key: listen_key },
             store,
@@ -207,6 +209,7 @@ impl Settings {
             certificate: _,
             client_key: _,
             client_certificate: _,
+            insecure_skip_verify: _,
             sampler,
             instrumentations: span_protocols,
             queue_size,
@@ -229,6 +232,7 @@ impl Settings {
             certificate: _,
             client_key: _,
             client_certificate: _,
+            insecure_skip_verify: _,
             interval,
             export_timeout: metric_timeout,
             ttl: metric_ttl,
@@ -314,7 +318,7 @@ impl Settings {
                         has_store: has_store(config, store),
                     },
                     span_names: *metric_span_names_limit as usize,
-                    spans_of: Protocols::of(span_protocols),
+                    spans_of: Protocols::of_spans(span_protocols),
                     filter: Filter::new(filter.application.iter()),
                     watched_clients: watched_clients.clone(),
                     leaves_spans: *exclude_otel_instrumented_services_span_metrics,
@@ -358,6 +362,8 @@ impl Settings {
                 print_metrics: config.prints_metrics(),
                 listen: addresses(*listen, *port),
                 listen_tls: ListenTls { certificate: listen_certificate.clone(), key: listen_key.clone() },
+                own_metrics: (*own_port != 0)
+                    .then(|| OwnMetrics { listen: (Ipv4Addr::UNSPECIFIED, *own_port).into(), path: own_path.clone() }),
                 prometheus: PrometheusConfig {
                     path: path.clone(),
                     ttl: shown_ttl.0,
@@ -378,6 +384,11 @@ impl Settings {
             limits: *limits,
             store: has_store(config, store).then(|| StoreSettings {
                 memory: usize::try_from(store.memory).unwrap_or(usize::MAX),
+                disk: store.dir.clone().map(|dir| DiskConfig {
+                    dir,
+                    max_bytes: store.max_bytes,
+                    max_age: store.max_age.0,
+                }),
                 slower_than: tail.slower_than.map(|period| period.0),
                 token: token.clone(),
                 token_file: token_file.clone(),
@@ -392,6 +403,8 @@ impl Settings {
 #[derive(Debug)]
 pub(super) struct StoreSettings {
     pub(super) memory: usize,
+    /// What is kept on disk too.
+    pub(super) disk: Option<DiskConfig>,
     /// What takes longer is slow.
     pub(super) slower_than: Option<Duration>,
     pub(super) token: Option<config::Token>,
@@ -434,19 +447,20 @@ fn names(list: &[String]) -> Vec<CompactString> {
     list.iter().map(CompactString::from).collect()
 }
 
-/// How values are put into buckets. There are native histograms where somebody can ask for them.
+/// How values are put into buckets. There are native histograms where somebody can ask for them, or is told percentiles.
 fn histograms(config: &Config) -> histogram::Config {
     let (otlp, shown) = (&config.otel_metrics_export, &config.prometheus_export);
     let bounds = |its: Option<&[f64]>, shown: Option<&[f64]>| its.or(shown).map(Arc::from);
     let mut all = otlp.buckets.all().into_iter().zip(shown.buckets.all()).map(|(its, shown)| bounds(its.1, shown.1));
     let is_served = config.serves_prometheus() && !addresses(config.listen, shown.port).is_empty();
+    let is_asked = is_served || config.print_mode() == config::Print::Text;
     let NativeHistogram { bucket_factor: _, max_bucket_number, min_reset_duration } = shown.native_histogram;
     let ExponentialHistogram { max_scale, max_size } = otlp.exponential_histogram;
     histogram::Config {
         aggregation: otlp.histogram_aggregation,
         bounds: std::array::from_fn(|_| all.next().flatten()),
         exponential: exponential::Size { max_scale, max_buckets: max_size as usize },
-        native: shown.native_histogram.schema().filter(|_| is_served).map(|max_scale| histogram::Native {
+        native: shown.native_histogram.schema().filter(|_| is_asked).map(|max_scale| histogram::Native {
             size: exponential::Size { max_scale, max_buckets: max_bucket_number as usize },
             min_reset: min_reset_duration.0,
         }),
@@ -547,8 +561,17 @@ fn spool(spool: &config::Spool) -> Option<SpoolConfig> {
 }
 
 fn otlp(target: OtlpTarget) -> Result<OtlpConfig, SettingsError> {
-    let OtlpTarget { endpoint, protocol, headers, timeout, compression, certificate, client_key, client_certificate } =
-        target;
+    let OtlpTarget {
+        endpoint,
+        protocol,
+        headers,
+        timeout,
+        compression,
+        certificate,
+        client_key,
+        client_certificate,
+        insecure_skip_verify: is_unchecked,
+    } = target;
     let headers = headers.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     Ok(OtlpConfig {
         endpoint: Endpoint::parse("endpoint", endpoint.as_str())?,
@@ -556,7 +579,7 @@ fn otlp(target: OtlpTarget) -> Result<OtlpConfig, SettingsError> {
         headers: Headers::new("headers", headers)?,
         timeout: timeout.0,
         compression,
-        tls: TlsConfig { certificate, client_key, client_certificate },
+        tls: TlsConfig { certificate, client_key, client_certificate, is_unchecked },
     })
 }
 

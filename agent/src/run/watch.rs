@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fmt, io,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{ExitCode, ExitStatus},
     sync::{Arc, mpsc},
     time::{Duration, Instant},
@@ -35,7 +35,7 @@ use crate::{
     config::{Config, Features, Loaded, NameOrigin, Naming},
     conn::Limits,
     export::{Exporters, MetricSource},
-    kernel::capabilities::Capabilities,
+    kernel::{capabilities::Capabilities, namespaces},
     model::{
         headers,
         ids::{ProcessId, ThreadId},
@@ -137,6 +137,14 @@ pub(super) fn exec(command: &[OsString], config: &Loaded, record: Option<&Path>)
 /// Exit status of `exec` where its program goes on, which has none yet: that of `timeout`.
 const TIMED_OUT: u8 = 124;
 
+/// The file of `--record` cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("--record {}", .file.display())]
+struct NoRecording {
+    file: PathBuf,
+    source: io::Error,
+}
+
 /// The program of `exec` does not run.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {}", .program.display())]
@@ -174,7 +182,7 @@ fn explain(error: &anyhow::Error) -> Exit {
     tracing::error!("{error:#}");
     match error.downcast_ref::<CaptureError>() {
         Some(CaptureError::NotPermitted { .. }) => Exit::NotPermitted,
-        _ if error.downcast_ref::<SettingsError>().is_some() => Exit::Usage,
+        _ if error.is::<SettingsError>() || error.is::<NoRecording>() => Exit::Usage,
         _ => Exit::Failed,
     }
 }
@@ -221,6 +229,7 @@ impl Agent {
         let is_open =
             matches!(&targets, Targets::Chosen(pids) if pids.is_empty() || !config.selection().criteria.is_empty());
         let mut settings = Settings::of(config)?;
+        namespaces::same_numbers(&settings.processes.proc_root)?;
         let has_people = people::are_watching(config);
         // Their summary is made of what the store is given.
         settings.telemetry.metrics.readers.has_store |= has_people;
@@ -366,7 +375,11 @@ impl Agent {
         let page = exporters.listen_addr().filter(|_| has_page).map(ask::reachable);
         let page = page.map_or_else(String::new, |addr| format!("; look at {scheme}://{addr}/"));
         let sends = !(settings.export.traces.is_empty() && settings.export.metrics.is_empty());
-        let hint = if sends { "" } else { "; no OTLP endpoint is set, so nothing is sent: give --endpoint URL" };
+        let hint = match (sends, config.sdk_disabled) {
+            (true, _) => "",
+            (false, true) => "; OTEL_SDK_DISABLED is true, so nothing is sent",
+            (false, false) => "; no OTLP endpoint is set, so nothing is sent: give --endpoint URL",
+        };
         let rest =
             format!("(backend {backend}, ready after {} ms){page}{metrics}{hint}", started.elapsed().as_millis());
         announce::watching(table, chosen, Config::clone(config), rest);
@@ -528,7 +541,7 @@ async fn next(terminate: &mut unix::Signal, interrupt: &mut unix::Signal) -> Sig
 }
 
 fn start_recording(file: &Path) -> anyhow::Result<Recorder> {
-    let recorder = Recorder::create(file).with_context(|| format!("cannot make the recording {}", file.display()))?;
+    let recorder = Recorder::create(file).map_err(|source| NoRecording { file: file.to_owned(), source })?;
     tracing::warn!(
         "what the watched processes send and receive in the clear is written to {}, secrets too, up to {} MiB: look it \
          through before you pass it on",

@@ -46,7 +46,7 @@ pub(crate) enum Found {
     /// tokio; and its program's file, if probes can be put there.
     Tokio(Tokio, Option<(FileId, Arc<File>)>),
     /// Go; likewise.
-    Go(Go, Option<(FileId, Arc<File>)>),
+    Go(Box<Go>, Option<(FileId, Arc<File>)>),
 }
 
 /// Looks for language runtimes in processes.
@@ -110,7 +110,7 @@ fn compiled(memory: &Memory, pid: ProcessId) -> Found {
             if go.tls == Tls::Unexpected {
                 tracing::warn!(%pid, "TLS traffic of this program of Go is not seen: its code is not as expected");
             }
-            Found::Go(go, probed(file))
+            Found::Go(Box::new(go), probed(file))
         }
         Some(Err(unseen)) => {
             let why = unseen.why();

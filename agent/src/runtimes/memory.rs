@@ -45,6 +45,12 @@ impl Memory {
         Some(Self { proc: proc.clone(), pid, file, mappings, reads_left: Cell::new(READS_MAX) })
     }
 
+    /// The same where it is known which addresses are to be read; of what is mapped nothing is.
+    pub(super) fn open_bare(proc: &ProcFs, pid: ProcessId) -> Option<Self> {
+        let file = File::open(proc.path(pid, "mem")).ok()?;
+        Some(Self { proc: proc.clone(), pid, file, mappings: Vec::new(), reads_left: Cell::new(READS_MAX) })
+    }
+
     /// What is mapped for execution.
     pub(super) fn mappings(&self) -> &[Mapping] {
         &self.mappings

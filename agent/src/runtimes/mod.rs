@@ -10,7 +10,7 @@ mod tokio;
 
 pub(crate) use self::{
     finder::{Finder, Found},
-    go::{Go, Takes, Tls, texts},
+    go::{Doer, Does, Go, Statistics as GoStatistics, Tls, texts},
     python::Asyncio,
     tokio::Tokio,
 };

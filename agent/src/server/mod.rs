@@ -19,6 +19,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     runtime::Handle,
+    sync::watch,
     task::{AbortHandle, JoinHandle},
 };
 use tokio_rustls::TlsAcceptor;
@@ -33,6 +34,9 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
 /// Most bytes of a request's head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
+/// What connections are answered over: the latest.
+pub(crate) type Tls = watch::Receiver<Arc<ServerConfig>>;
+
 /// The running server.
 pub(crate) struct Server {
     addr: SocketAddr,
@@ -41,22 +45,16 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts it; an address that cannot be bound is a warning, and the agent goes on without.
-    pub(crate) fn start(
-        listen: SocketAddr,
-        runtime: &Handle,
-        routes: Router,
-        tls: Option<Arc<ServerConfig>>,
-    ) -> Option<Self> {
+    pub(crate) fn start(listen: SocketAddr, runtime: &Handle, routes: Router, tls: Option<Tls>) -> Option<Self> {
         let _entered = runtime.enter();
         let bound = std::net::TcpListener::bind(listen)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .and_then(TcpListener::from_std)
             .and_then(|listener| Ok((listener.local_addr()?, listener)));
         match bound {
-            Ok((addr, listener)) => Some(Self {
-                addr,
-                task: runtime.spawn(serve(listener, routes, tls.map(TlsAcceptor::from))).abort_handle(),
-            }),
+            Ok((addr, listener)) => {
+                Some(Self { addr, task: runtime.spawn(serve(listener, routes, tls)).abort_handle() })
+            }
             Err(error) => {
                 tracing::warn!(%listen, %error, "no /metrics: cannot listen; choose another address or `off` with --listen");
                 None
@@ -79,11 +77,14 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listener: TcpListener, routes: Router, tls: Option<TlsAcceptor>) {
+async fn serve(listener: TcpListener, routes: Router, tls: Option<Tls>) {
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => connections.add(stream, &routes, tls.as_ref()),
+            Ok((stream, _)) => {
+                let tls = tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.borrow())));
+                connections.add(stream, &routes, tls);
+            }
             // Out of descriptors, or the client is gone already: the next may fare better, but not at once.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
@@ -100,14 +101,14 @@ struct Open {
 }
 
 impl Connections {
-    fn add(&mut self, stream: TcpStream, routes: &Router, tls: Option<&TlsAcceptor>) {
+    fn add(&mut self, stream: TcpStream, routes: &Router, tls: Option<TlsAcceptor>) {
         self.0.retain(|open| !open.task.is_finished());
         if self.0.len() >= MAX_CONNECTIONS {
             let idle = self.0.iter().position(|open| !open.has_asked.load(Ordering::Relaxed));
             self.0.remove(idle.unwrap_or(0)).task.abort();
         }
         let has_asked = Arc::new(AtomicBool::new(false));
-        let (routes, asked, tls) = (routes.clone(), Arc::clone(&has_asked), tls.cloned());
+        let (routes, asked) = (routes.clone(), Arc::clone(&has_asked));
         let task = tokio::spawn(greet(stream, routes, asked, tls));
         self.0.push(Open { task, has_asked });
     }
@@ -192,8 +193,13 @@ mod tests {
             .unwrap();
         let runtime = Runtime::new().unwrap();
         let routes = Router::new().route("/", get("here"));
-        let server =
-            Server::start("127.0.0.1:0".parse().unwrap(), runtime.handle(), routes, Some(Arc::new(config))).unwrap();
+        let server = Server::start(
+            "127.0.0.1:0".parse().unwrap(),
+            runtime.handle(),
+            routes,
+            Some(watch::channel(Arc::new(config)).1),
+        )
+        .unwrap();
         let mut roots = rustls::RootCertStore::empty();
         roots.add(own.cert.der().clone()).unwrap();
         let client = rustls::ClientConfig::builder_with_provider(provider)

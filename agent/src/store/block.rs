@@ -1,15 +1,18 @@
 //! Spans in few bytes: what queries look at first stands in a row per span, the rest is written one behind the other, with words
 //! that recur (keys, names, values of the program's own) as numbers. A block is never changed once it is full.
 
+mod wire;
+
 use std::sync::{Arc, Weak};
 
+pub(super) use self::wire::Known as KnownWhose;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 
 use crate::model::{
     ids::ProcessId,
     net::Endpoint,
-    span::{Attribute, Kind, Link, Resource, Span, Status, Value},
+    span::{Attribute, Kind, Link, Resource, Span, Value},
     trace_context::{SpanId, TraceId},
 };
 
@@ -289,7 +292,7 @@ impl<'a> Written<'a> {
             span_id: span.span_id,
             parent: span.parent,
             kind: span.kind,
-            is_error: span.status == Status::Error,
+            is_error: span.has_failed(),
             name: &span.name,
             start_unix_ns: span.start_unix_ns,
             end_unix_ns: span.end_unix_ns,
@@ -478,7 +481,7 @@ fn cut(text: &str) -> &str {
     text.get(..text.floor_char_boundary(VALUE_MAX)).unwrap_or_default()
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     let text = cut(text);
     put(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
@@ -530,7 +533,7 @@ impl<'a> Reader<'a> {
         Some(*array)
     }
 
-    fn text(&mut self) -> Option<&'a str> {
+    pub(super) fn text(&mut self) -> Option<&'a str> {
         let length = usize::try_from(self.number()?).ok()?;
         let (text, rest) = self.bytes.split_at_checked(length)?;
         self.bytes = rest;

@@ -1,11 +1,12 @@
 //! What the agent remembers for whoever asks it: the spans of the last minutes, and rate, errors and durations of the last hours. In
-//! memory, and bounded in bytes.
+//! memory, and bounded in bytes; on disk for longer, where there is a folder for it ([`disk`]).
 //!
 //! Spans come from the pipeline, which never waits: where somebody reads just then, they wait, and readers hold the lock only to
 //! copy what is not shared. Rates do not come from spans, of which not all are kept, but from the metrics,
 //! which count every request anyway.
 
 mod block;
+mod disk;
 mod graph;
 mod series;
 mod spans;
@@ -19,8 +20,10 @@ use std::{
 
 use parking_lot::Mutex;
 
+use self::disk::Disk;
 pub(crate) use self::{
     block::{Kept, Whose, text_of},
+    disk::{DiskConfig, DiskStats},
     graph::{Graph, Name, Node},
     series::{Key, Red, STEP_S, Side, Window},
     spans::{Filter, Followed, Snapshot},
@@ -43,6 +46,8 @@ pub(crate) struct Store {
     waiting: Mutex<Vec<Arc<Vec<Span>>>>,
     series: Mutex<Series>,
     graph: Mutex<graph::Resolved>,
+    disk: std::sync::OnceLock<Arc<Disk>>,
+    before_close: std::sync::OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Spans for which there was no room to wait.
     dropped: std::sync::atomic::AtomicU64,
     started: Instant,
@@ -78,9 +83,61 @@ impl Store {
             waiting: Mutex::default(),
             series: Mutex::new(Series::new(for_series)),
             graph: Mutex::default(),
+            disk: std::sync::OnceLock::new(),
+            before_close: std::sync::OnceLock::new(),
             dropped: std::sync::atomic::AtomicU64::new(0),
             started: Instant::now(),
         }
+    }
+
+    /// Keeps all on disk too, and remembers what earlier runs have left there.
+    ///
+    /// # Errors
+    /// There is no thread for it. That the folder cannot be used is only told.
+    pub(crate) fn keep_on_disk(self: &Arc<Self>, config: DiskConfig, now_unix_ns: u64) -> std::io::Result<()> {
+        let own = Arc::downgrade(self);
+        let restore = move |earlier: Vec<series::More>, on_disk: Vec<Arc<disk::Entry>>| {
+            if let Some(store) = own.upgrade() {
+                store.series.lock().restore(earlier, now_unix_ns);
+                // Who was at which address.
+                store.graph.lock().learn(&Snapshot::of_disk(on_disk));
+            }
+        };
+        let disk = Arc::new(Disk::start(config, restore)?);
+        self.series.lock().tell_more();
+        // Later runs have higher ones; they are exact in JavaScript.
+        self.spans.lock().keep_on(Arc::clone(&disk), now_unix_ns / 1000);
+        let _is_first = self.disk.set(disk).is_ok();
+        Ok(())
+    }
+
+    /// What is done before it is closed: the metrics are taken a last time.
+    pub(crate) fn before_close(&self, take: impl Fn() + Send + Sync + 'static) {
+        let _is_first = self.before_close.set(Box::new(take)).is_ok();
+    }
+
+    /// Hands to the disk what it does not have yet; done every few seconds.
+    pub(crate) fn flush(&self) {
+        let Some(disk) = self.disk.get() else { return };
+        {
+            let mut spans = self.spans.lock();
+            self.catch_up(&mut spans, Instant::now());
+            spans.flush();
+        }
+        let more = self.series.lock().more();
+        if let Err(more) = disk.offer_series(more) {
+            self.series.lock().take_back(more);
+        }
+    }
+
+    /// The same, and waits until it is written. Nothing is written afterwards.
+    pub(crate) fn close(&self) {
+        let Some(disk) = self.disk.get() else { return };
+        if let Some(take) = self.before_close.get() {
+            take();
+        }
+        self.flush();
+        disk.end();
     }
 
     /// Bytes that it takes at most.
@@ -122,6 +179,22 @@ impl Store {
         self.read(Spans::blocks)
     }
 
+    /// The same with those that are on disk alone, which takes longer to be asked.
+    #[must_use]
+    pub(crate) fn everything(&self) -> Snapshot {
+        let snapshot = self.snapshot();
+        match self.disk.get() {
+            Some(disk) => snapshot.with_disk(disk),
+            None => snapshot,
+        }
+    }
+
+    /// What is said of what is on disk; `None`: nothing is.
+    #[must_use]
+    pub(crate) fn disk_stats(&self) -> Option<DiskStats> {
+        self.disk.get().map(|disk| disk.stats())
+    }
+
     /// The number of the next span.
     #[must_use]
     pub(crate) fn next(&self) -> u64 {
@@ -138,7 +211,8 @@ impl Store {
     /// The share of traces that was kept of this time, where a trace was not among them and may so lack spans.
     #[must_use]
     pub(crate) fn thinned_at(&self, trace: TraceId, from_unix_ns: u64, until_unix_ns: u64) -> Option<f64> {
-        self.read(|spans| spans.thinned_at(trace, from_unix_ns, until_unix_ns))
+        let own = self.read(|spans| spans.thinned_at(trace, from_unix_ns, until_unix_ns));
+        own.or_else(|| self.disk.get()?.thinned_at(trace, from_unix_ns, until_unix_ns))
     }
 
     /// Says since when requests are counted.
@@ -195,6 +269,7 @@ impl Store {
     #[must_use]
     pub(crate) fn stats(&self) -> Stats {
         let of_series = self.series.lock().bytes();
+        let of_disk = self.disk.get().map_or(0, |disk| disk.memory());
         let dropped = self.dropped.load(std::sync::atomic::Ordering::Relaxed);
         self.read(|spans| {
             let (kept, thinned) = (spans.counts.kept, spans.counts.thinned);
@@ -203,7 +278,7 @@ impl Store {
                 kept,
                 thinned,
                 dropped,
-                bytes: (spans.bytes() + of_series) as u64,
+                bytes: (spans.bytes() + of_series + of_disk) as u64,
                 bytes_per_span: spans.bytes_per_span(),
                 share: spans.share(),
             }

@@ -18,6 +18,10 @@ pub(crate) const STEP_S: u64 = 10;
 const CHUNK_SLOTS: u64 = 60;
 /// Slots beyond which the earliest go whatever they take: a day.
 const SLOTS_MAX: u64 = 24 * 3600 / STEP_S;
+/// Most slots of a series that wait to be told: a minute and more.
+const UNTOLD_MAX: usize = 16;
+/// Most runs of earlier agents that are known.
+const EARLIER_MAX: usize = 1000;
 /// Most series; what is beyond is not kept.
 const SERIES_MAX: usize = 4000;
 /// Buckets of durations: four to an octave, so that what is read of them is at most a tenth off. Bucket `i` ends at
@@ -122,18 +126,17 @@ impl Red {
         let wanted = share * all as f64;
         let mut below = 0.0;
         for (index, &count) in self.buckets.iter().enumerate() {
-            let count = f64::from(count);
-            if count > 0.0 && below + count >= wanted {
-                let within = ((wanted - below) / count).clamp(0.0, 1.0);
-                let exponent = f64::from(index as i32 - ZERO) + within;
+            below += f64::from(count);
+            if count > 0 && below >= wanted {
+                // The middle of its bucket: nothing in it is further off than a tenth.
+                let exponent = f64::from(index as i32 - ZERO) + 0.5;
                 return Some((exponent / f64::from(PER_OCTAVE)).exp2());
             }
-            below += count;
         }
         None
     }
 
-    fn write(&self, slot_in_chunk: u64, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, slot_in_chunk: u64, out: &mut Vec<u8>) {
         put(out, slot_in_chunk);
         put(out, self.count);
         put(out, self.errors);
@@ -145,7 +148,7 @@ impl Red {
         }
     }
 
-    fn read(reader: &mut Reader<'_>) -> Option<(u64, Self)> {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<(u64, Self)> {
         let slot = reader.number()?;
         let mut red = Self { count: reader.number()?, errors: reader.number()?, ..Self::default() };
         red.sum_s = f64::from(f32::from_le_bytes(reader.array()?));
@@ -178,23 +181,52 @@ impl Window {
     }
 }
 
+/// What came of series since the last time that it was asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct More {
+    /// When this agent has begun to count, and until when it has.
+    pub(crate) started_unix_ns: u64,
+    pub(crate) until_unix_ns: u64,
+    /// Series, slot, and what came in it.
+    pub(crate) rows: Vec<(Key, u64, Red)>,
+}
+
 #[derive(Default)]
 struct One {
     chunks: VecDeque<(u64, Vec<u8>)>,
     /// The slot that is not over.
     open: Option<(u64, Red)>,
+    /// What of that was told as more already.
+    told: Option<Red>,
+    /// What of slots that are over was not.
+    untold: Vec<(u64, Red)>,
 }
 
 impl One {
-    fn at(&mut self, slot: u64, bytes: &mut usize) -> &mut Red {
+    fn at(&mut self, slot: u64, bytes: &mut usize, is_told: bool) -> &mut Red {
         if let Some((open, red)) = self.open.take() {
             if open < slot {
                 self.close(open, &red, bytes);
+                let told = self.told.take();
+                if is_told && self.untold.len() < UNTOLD_MAX {
+                    self.untold.push((open, told.map_or_else(|| red.clone(), |told| red.without(&told))));
+                }
             } else {
                 self.open = Some((open, red));
             }
         }
         &mut self.open.get_or_insert_with(|| (slot, Red::default())).1
+    }
+
+    /// What was not told yet.
+    fn more(&mut self) -> Vec<(u64, Red)> {
+        let mut more = std::mem::take(&mut self.untold);
+        if let Some((slot, red)) = &self.open {
+            let told = self.told.replace(red.clone());
+            more.push((*slot, told.map_or_else(|| red.clone(), |told| red.without(&told))));
+        }
+        more.retain(|(_, red)| red.count > 0);
+        more
     }
 
     fn close(&mut self, slot: u64, red: &Red, bytes: &mut usize) {
@@ -254,6 +286,10 @@ pub(super) struct Series {
     taken_unix_ns: u64,
     /// How often was taken.
     round: u64,
+    /// Somebody asks for more now and then.
+    is_told: bool,
+    /// When earlier agents counted: from when until when.
+    earlier: Vec<(u64, u64)>,
 }
 
 impl Series {
@@ -266,11 +302,72 @@ impl Series {
             started_unix_ns: 0,
             taken_unix_ns: 0,
             round: 0,
+            is_told: false,
+            earlier: Vec::new(),
         }
     }
 
+    /// From now on somebody asks for more.
+    pub(super) fn tell_more(&mut self) {
+        self.is_told = true;
+    }
+
+    /// What came since this was asked for last.
+    pub(super) fn more(&mut self) -> More {
+        let of = |(key, one): (&Key, &mut One)| {
+            one.more().into_iter().map(|(slot, red)| (key.clone(), slot, red)).collect::<Vec<_>>()
+        };
+        let rows = self.all.iter_mut().flat_map(of).collect();
+        More { started_unix_ns: self.started_unix_ns, until_unix_ns: self.taken_unix_ns, rows }
+    }
+
+    /// Takes more back, which nobody has taken: it is told with the next.
+    pub(super) fn take_back(&mut self, more: More) {
+        for (key, slot, red) in more.rows {
+            if let Some(one) = self.all.get_mut(&key).filter(|one| one.untold.len() < UNTOLD_MAX) {
+                one.untold.push((slot, red));
+            }
+        }
+    }
+
+    /// Takes what earlier agents have told, in its order.
+    pub(super) fn restore(&mut self, earlier: Vec<More>, now_unix_ns: u64) {
+        let slot = now_unix_ns / 1_000_000_000 / STEP_S;
+        let oldest = slot.saturating_sub(SLOTS_MAX);
+        let mut restored: HashMap<Key, One, foldhash::fast::RandomState> = HashMap::default();
+        for More { started_unix_ns, until_unix_ns, rows } in earlier {
+            match self.earlier.last_mut() {
+                Some((started, until)) if *started == started_unix_ns => *until = until_unix_ns.max(*until),
+                _ => self.earlier.push((started_unix_ns, until_unix_ns)),
+            }
+            // A clock that was put back has counted in slots that are still to come.
+            for (key, its, red) in rows.into_iter().filter(|(_, its, _)| (oldest..=slot).contains(its)) {
+                if restored.len() < SERIES_MAX || restored.contains_key(&key) {
+                    restored.entry(key).or_default().at(its, &mut self.bytes, false).add(&red);
+                }
+            }
+        }
+        let excess = self.earlier.len().saturating_sub(EARLIER_MAX);
+        self.earlier.drain(..excess);
+        for (key, mut one) in restored {
+            if let Some((open, red)) = one.open.take() {
+                one.close(open, &red, &mut self.bytes);
+            }
+            if self.all.len() >= SERIES_MAX && !self.all.contains_key(&key) {
+                self.bytes -=
+                    one.chunks.iter().map(|(_, text)| text.capacity() + size_of::<(u64, Vec<u8>)>()).sum::<usize>();
+                continue;
+            }
+            let own = self.all.entry(key).or_default();
+            one.chunks.append(&mut own.chunks);
+            own.chunks = one.chunks;
+        }
+        self.make_room(slot);
+    }
+
     pub(super) fn bytes(&self) -> usize {
-        let per_one = size_of::<Key>() + size_of::<One>() + size_of::<Red>() + BUCKETS * 4;
+        let per_one =
+            size_of::<Key>() + size_of::<One>() + size_of::<Red>() + BUCKETS * 4 * (1 + usize::from(self.is_told));
         let per_before = size_of::<Before>() + BUCKETS * 4;
         self.bytes + self.all.len() * per_one + self.before.len() * per_before
     }
@@ -288,9 +385,10 @@ impl Series {
 
     fn window(&self, from: u64, slot: u64) -> Window {
         let begins_s = (from * STEP_S) as f64;
-        let started_s = self.started_unix_ns as f64 / 1e9;
-        let covered_s = self.taken_unix_ns as f64 / 1e9 - begins_s.max(started_s);
-        Window { from, until: slot + 1, covered_s: covered_s.max(0.0) }
+        let since = |(started, until): (u64, u64)| (until as f64 / 1e9 - begins_s.max(started as f64 / 1e9)).max(0.0);
+        let own = since((self.started_unix_ns, self.taken_unix_ns));
+        let earlier: f64 = self.earlier.iter().map(|&one| since(one)).sum();
+        Window { from, until: slot + 1, covered_s: own + earlier }
     }
 
     pub(super) fn take(&mut self, metrics: &[Metric], now_unix_ns: u64) {
@@ -336,7 +434,7 @@ impl Series {
                     let old = if is_less { Some(&before_them) } else { old };
                     let key = key_of(metric, group, side, attributes);
                     if self.all.len() < SERIES_MAX || self.all.contains_key(&key) {
-                        let red = self.all.entry(key).or_default().at(slot, &mut self.bytes);
+                        let red = self.all.entry(key).or_default().at(slot, &mut self.bytes, self.is_told);
                         red.count += more;
                         red.errors += if is_error { more } else { 0 };
                         red.sum_s += (sum - old_sum).max(0.0);

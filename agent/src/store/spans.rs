@@ -11,9 +11,12 @@ use std::{
 use compact_str::CompactString;
 use hashbrown::HashSet;
 
-use super::block::{Block, Builder, Kept, Local, Resources, Whose, Written, text_of};
+use super::{
+    block::{Block, Builder, Kept, Local, Resources, Whose, Written, text_of},
+    disk::{Disk, Entry},
+};
 use crate::model::{
-    span::{Kind, Span, Status},
+    span::{Kind, Span},
     trace_context::TraceId,
 };
 
@@ -21,6 +24,8 @@ use crate::model::{
 const RETENTION: Duration = Duration::from_secs(300);
 /// What a span is taken to need before any was kept.
 const FIRST_BYTES_PER_SPAN: f64 = 220.0;
+/// Spans of a block that say what one needs.
+const ENOUGH: usize = 100;
 /// Share of the room for spans that is for those of traces with errors and slow spans, once they are old.
 const NOTABLE_SHARE: f64 = 0.3;
 /// Most traces that are known to have some.
@@ -31,6 +36,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 const SHARES_MAX: usize = 3600;
 /// How long after its end a span may come.
 const ARRIVES_WITHIN_NS: u64 = 2_000_000_000;
+/// Longest trace that is put together from what is on disk, where it is known when it was.
+const TRACE_MAX_NS: u64 = 600_000_000_000;
 /// Fewer spans a second are never thinned out.
 const LEAST_PER_SECOND: f64 = 200.0;
 
@@ -60,6 +67,9 @@ pub(super) struct Spans {
     slower_than: Option<Duration>,
     pub(super) counts: Counts,
     bytes_per_span: f64,
+    disk: Option<Arc<Disk>>,
+    /// The least share that was kept since a block was last full.
+    share_of_block: f64,
 }
 
 impl Spans {
@@ -79,6 +89,21 @@ impl Spans {
             slower_than,
             counts: Counts::default(),
             bytes_per_span: FIRST_BYTES_PER_SPAN,
+            disk: None,
+            share_of_block: 1.0,
+        }
+    }
+
+    /// What is full goes to the disk too. Spans have numbers from `first` on, since there are others of earlier runs.
+    pub(super) fn keep_on(&mut self, disk: Arc<Disk>, first: u64) {
+        self.disk = Some(disk);
+        self.recent = Builder::new(first.max(self.next()));
+    }
+
+    /// What is there goes to the disk, though its block is not full.
+    pub(super) fn flush(&mut self) {
+        if self.disk.is_some() && !self.recent.block.heads.is_empty() {
+            self.seal();
         }
     }
 
@@ -111,12 +136,13 @@ impl Spans {
         let per_second = self.recent_limit() as f64 / RETENTION.as_secs_f64() / self.bytes_per_span;
         let unix_ns = spans.last().map_or(0, |span| span.end_unix_ns);
         self.thinning.look(now, unix_ns, per_second.max(LEAST_PER_SECOND));
+        self.share_of_block = self.share_of_block.min(self.thinning.share);
         for span in spans {
             let duration_us = span.end_unix_ns.saturating_sub(span.start_unix_ns) / 1000;
             let known = self.resources.get(&span.resource);
             let is_slow = known.is_slow(span.kind, duration_us);
             let is_long = self.slower_than.is_some_and(|than| u128::from(duration_us) >= than.as_micros());
-            let is_error = span.status == Status::Error;
+            let is_error = span.has_failed();
             let is_notable = (is_error || is_slow || is_long) && self.thinning.takes_notable();
             if is_notable && self.notable_traces.insert(span.trace_id) {
                 self.in_order.push_back(span.trace_id);
@@ -143,9 +169,17 @@ impl Spans {
     fn seal(&mut self) {
         let block = self.recent.take();
         let bytes = block.bytes();
-        self.bytes_per_span = bytes as f64 / block.heads.len().max(1) as f64;
+        // One that was sealed for the disk says little of those that are full.
+        if block.heads.len() >= ENOUGH {
+            self.bytes_per_span = bytes as f64 / block.heads.len() as f64;
+        }
         self.full_bytes += bytes;
-        self.full.push_back(Arc::new(block));
+        let block = Arc::new(block);
+        if let Some(disk) = &self.disk {
+            disk.offer(&block, self.share_of_block);
+        }
+        self.share_of_block = self.thinning.share;
+        self.full.push_back(block);
         while self.full_bytes > self.recent_limit() {
             let Some(oldest) = self.full.pop_front() else { break };
             self.full_bytes -= oldest.bytes();
@@ -181,7 +215,7 @@ impl Spans {
         let recent = std::iter::once(current).chain(self.full.iter().rev().cloned()).collect();
         let saved = Arc::new(self.notable.block.clone());
         let notable = std::iter::once(saved).chain(self.notable_full.iter().rev().cloned()).collect();
-        Snapshot { recent, notable }
+        Snapshot { recent, notable, disk: Vec::new(), turn: Arc::default() }
     }
 
     /// The number of the next span.
@@ -288,7 +322,7 @@ impl Thinning {
 }
 
 /// Whether a trace is one of those that are kept where this share is.
-fn is_among(trace: TraceId, share: f64) -> bool {
+pub(super) fn is_among(trace: TraceId, share: f64) -> bool {
     // The last bytes are random by the specification of trace context, level 2; ours all are.
     let [.., a, b, c, d] = trace.0;
     f64::from(u32::from_le_bytes([a, b, c, d])) < share * 4_294_967_296.0
@@ -299,6 +333,10 @@ pub(crate) struct Snapshot {
     /// The latest first.
     recent: Vec<Arc<Block>>,
     notable: Vec<Arc<Block>>,
+    /// Blocks that are on disk alone; empty where they are not asked for.
+    disk: Vec<Arc<Entry>>,
+    /// Whose turn it is to read them.
+    turn: Arc<parking_lot::Mutex<()>>,
 }
 
 /// Which spans are asked for. What is `None` or empty asks for nothing.
@@ -382,26 +420,66 @@ fn contains(kept: &Kept, text: &str) -> bool {
 }
 
 impl Snapshot {
+    /// Of what is on disk, the latest first.
+    pub(super) fn of_disk(disk: Vec<Arc<Entry>>) -> Self {
+        Self { recent: Vec::new(), notable: Vec::new(), disk, turn: Arc::default() }
+    }
+
+    /// With what is on disk alone.
+    pub(super) fn with_disk(mut self, disk: &Disk) -> Self {
+        let oldest = self.recent.last().map_or(u64::MAX, |block| block.first);
+        self.disk = disk.before(oldest);
+        self.turn = Arc::clone(&disk.turn);
+        self
+    }
+
+    /// The block that is being filled.
+    #[cfg(test)]
+    pub(super) fn newest(&self) -> &Block {
+        &self.recent[0]
+    }
+
+    fn in_memory(&self) -> impl Iterator<Item = &Arc<Block>> {
+        self.recent.iter().chain(&self.notable)
+    }
+
+    /// Blocks on disk that may have what is asked for, read one after the other.
+    fn on_disk(&self, filter: &Filter) -> impl Iterator<Item = Block> {
+        let (since, until) = (filter.since_unix_ns.unwrap_or(0), filter.until_unix_ns.unwrap_or(u64::MAX));
+        let may_have = move |entry: &&Arc<Entry>| {
+            entry.is_of(since, until)
+                && (filter.is_error != Some(true) || entry.has_errors)
+                && entry.whose.iter().any(|whose| filter.of_whose(whose))
+        };
+        self.disk.iter().filter(may_have).filter_map(|entry| entry.load())
+    }
+
     /// The latest spans that are asked for, the latest first, and whether there are more.
     pub(crate) fn find(&self, filter: &Filter, limit: usize) -> (Vec<Kept>, bool) {
-        let mut found = Vec::new();
-        for block in self.recent.iter().chain(&self.notable) {
-            for index in (0..block.heads.len()).rev() {
-                if let Some(kept) = filter.has(&BlockRef(block), index) {
-                    if found.len() == limit {
-                        return (found, true);
-                    }
-                    found.push(kept);
-                }
+        let mut found = Found { spans: Vec::new(), saved: HashSet::new(), limit };
+        for block in &self.recent {
+            if found.is_more(block, filter, false) {
+                return (found.spans, true);
             }
         }
-        (found, false)
+        for block in &self.notable {
+            if found.is_more(block, filter, true) {
+                return (found.spans, true);
+            }
+        }
+        let _turn = self.turn.lock();
+        for block in self.on_disk(filter) {
+            if found.is_more(&block, filter, false) {
+                return (found.spans, true);
+            }
+        }
+        (found.spans, false)
     }
 
     /// The slowest of those that are asked for, the slowest first.
     pub(crate) fn slowest(&self, filter: &Filter, limit: usize) -> Vec<Kept> {
         let mut found: Vec<(u32, &Block, usize)> = Vec::new();
-        for block in self.recent.iter().chain(&self.notable) {
+        for block in self.in_memory() {
             let of_block = block.heads.iter().enumerate().filter(|(_, head)| filter.of_head(block, head));
             found.extend(of_block.map(|(index, head)| (head.duration_us, &**block, index)));
             if found.len() > 64 * limit {
@@ -411,31 +489,55 @@ impl Snapshot {
         }
         found.sort_by_key(|(duration_us, ..)| std::cmp::Reverse(*duration_us));
         let kept = found.into_iter().filter_map(|(_, block, index)| filter.has(&BlockRef(block), index));
-        kept.take(limit).collect()
+        let mut kept: Vec<Kept> = kept.take(limit).collect();
+        let _turn = self.turn.lock();
+        for block in self.on_disk(filter) {
+            // The slowest of each, so that a block is not held longer.
+            let mut of_block: Vec<(u32, usize)> =
+                block.heads.iter().enumerate().map(|(index, head)| (head.duration_us, index)).collect();
+            of_block.sort_unstable_by_key(|(duration_us, _)| std::cmp::Reverse(*duration_us));
+            let fits = of_block.into_iter().filter_map(|(_, index)| filter.has(&BlockRef(&block), index));
+            for span in fits.take(limit) {
+                if !kept.iter().any(|other| other.number == span.number && other.span_id == span.span_id) {
+                    kept.push(span);
+                }
+            }
+            kept.sort_by_key(|span| std::cmp::Reverse(span.duration_ns()));
+            kept.truncate(limit);
+        }
+        kept
     }
 
     /// All spans of a trace, by their start.
     pub(crate) fn trace(&self, id: TraceId) -> Vec<Kept> {
-        let mut spans = Vec::new();
-        for block in self.recent.iter().chain(&self.notable) {
-            let of_trace = block.heads.iter().enumerate().filter(|(_, head)| head.trace_id == id);
-            spans.extend(of_trace.filter_map(|(index, _)| block.read(index)));
-        }
+        let ids = std::iter::once(id).collect();
+        let mut spans = self.traces(&ids, None).remove(&id).unwrap_or_default();
         spans.sort_by_key(|span| (span.start_unix_ns, span.number));
         spans
     }
 
-    /// The spans of several traces.
+    /// The spans of several traces, which have some between these times, where that is known.
     pub(crate) fn traces(
         &self,
         ids: &std::collections::HashSet<TraceId>,
+        between: Option<(u64, u64)>,
     ) -> std::collections::HashMap<TraceId, Vec<Kept>> {
         let mut traces: std::collections::HashMap<TraceId, Vec<Kept>> = std::collections::HashMap::new();
-        for block in self.recent.iter().chain(&self.notable) {
+        let mut seen = HashSet::new();
+        let mut add = |block: &Block| {
             for (index, head) in block.heads.iter().enumerate().filter(|(_, head)| ids.contains(&head.trace_id)) {
-                traces.entry(head.trace_id).or_default().extend(block.read(index));
+                // What was saved in memory is on disk too.
+                let span = block.read(index).filter(|span| seen.insert((span.number, span.span_id.0)));
+                traces.entry(head.trace_id).or_default().extend(span);
             }
-        }
+        };
+        self.in_memory().for_each(|block| add(block));
+        let (since, until) = between.map_or((None, None), |(from, until)| {
+            (Some(from.saturating_sub(TRACE_MAX_NS)), Some(until.saturating_add(TRACE_MAX_NS)))
+        });
+        let of_then = Filter { since_unix_ns: since, until_unix_ns: until, ..Filter::default() };
+        let _turn = self.turn.lock();
+        self.on_disk(&of_then).for_each(|block| add(&block));
         traces
     }
 
@@ -444,7 +546,7 @@ impl Snapshot {
         let filter = Filter { service: Some(service.to_owned()), ..Filter::default() };
         let mut names: HashSet<(&str, u8)> = HashSet::new();
         let mut found = Vec::new();
-        for block in self.recent.iter().chain(&self.notable) {
+        for block in self.in_memory() {
             for head in &block.heads {
                 if block.whose(head).is_some_and(|whose| filter.of_whose(whose))
                     && let Some(name) = block.name(head)
@@ -461,13 +563,45 @@ impl Snapshot {
     /// Whose spans there are.
     pub(crate) fn whose(&self) -> Vec<Arc<Whose>> {
         let mut seen = HashSet::new();
-        let all = self.recent.iter().chain(&self.notable).flat_map(|block| &block.whose);
+        let in_memory = self.in_memory().flat_map(|block| &block.whose);
+        let all = in_memory.chain(self.disk.iter().flat_map(|entry| &entry.whose));
         all.filter(|whose| seen.insert(Arc::as_ptr(whose).addr())).cloned().collect()
     }
 
     /// When the earliest span began that is there (of those that are not saved).
     pub(crate) fn since_unix_ns(&self) -> Option<u64> {
-        self.recent.iter().rev().find_map(|block| block.heads.first()).map(|head| head.start_unix_ns)
+        let on_disk = self.disk.last().map(|entry| entry.from_unix_ns);
+        on_disk
+            .or_else(|| self.recent.iter().rev().find_map(|block| block.heads.first()).map(|head| head.start_unix_ns))
+    }
+}
+
+/// What [`Snapshot::find`] has so far.
+struct Found {
+    spans: Vec<Kept>,
+    /// Numbers of those that were saved in memory: they are on disk too.
+    saved: HashSet<(u64, [u8; 8])>,
+    limit: usize,
+}
+
+impl Found {
+    /// Takes what is asked for of a block; whether there is more than is asked for.
+    fn is_more(&mut self, block: &Block, filter: &Filter, is_saved: bool) -> bool {
+        for index in (0..block.heads.len()).rev() {
+            let Some(kept) = filter.has(&BlockRef(block), index) else { continue };
+            let key = (kept.number, kept.span_id.0);
+            if self.saved.contains(&key) {
+                continue;
+            }
+            if self.spans.len() == self.limit {
+                return true;
+            }
+            if is_saved {
+                self.saved.insert(key);
+            }
+            self.spans.push(kept);
+        }
+        false
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     attributes::Attributes,
     conventions::{Conventions, Described, Policy, kind, push_end},
     endpoint::{self, Remote, Server},
+    http::push_carrier,
     outcome::{self, Error},
     red::{Label, Labels},
     semconv,
@@ -40,7 +41,8 @@ impl Facts {
         remote: Remote<'_>,
     ) -> Self {
         let (status, error) = outcome::evaluate(outcome, role, db.failed.then_some(Error::Word(OTHER)));
-        let server = Server::of(None, role, connection).named(remote, role, connection);
+        let authority = db.http.as_ref().and_then(|http| http.host.as_deref());
+        let server = Server::of(authority, role, connection).named(remote, role, connection);
         Self { db, role, outcome, server, status, error }
     }
 
@@ -113,6 +115,9 @@ impl Conventions for Facts {
         out.push_count(semconv::DB_RESPONSE_RETURNED_ROWS, db.returned_rows);
         self.server.push(&mut out);
         endpoint::push_peer(connection, endpoint::address(&connection.remote), &mut out);
+        if let Some(http) = db.http {
+            push_carrier(http, self.role, connection, policy, &mut out);
+        }
         push_end(error, self.outcome, &mut out);
         Described { name, kind: kind(self.role), status: self.status, attributes: out }
     }

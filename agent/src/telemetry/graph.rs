@@ -193,7 +193,7 @@ impl Node {
         let kind = match group {
             Group::Db => Some("database"),
             Group::Messaging => Some("messaging_system"),
-            Group::Http | Group::Rpc => self.is_outside.then_some(VIRTUAL_NODE),
+            Group::Http | Group::Rpc | Group::Dns => self.is_outside.then_some(VIRTUAL_NODE),
         };
         [
             Some((keys.name, Label::Str(&self.name))),

@@ -63,7 +63,13 @@ impl Facts {
             Role::Client => *status >= 400,
         });
         let (status, error) = outcome::evaluate(outcome, role, failed.map(|status| Error::Digits(status.into())));
-        let server = Server::of(authority, role, connection).named(remote, role, connection);
+        let mut server = Server::of(authority, role, connection);
+        if target.form == Form::Absolute && target.authority(text).is_some() {
+            // The URL says it all: the connection may be one to a proxy.
+            let by_scheme = || target.scheme(text).and_then(known_scheme).map(default_port);
+            server.port = authority.and_then(endpoint::split_authority).and_then(|(_, port)| port.or_else(by_scheme));
+        }
+        let server = server.named(remote, role, connection);
         Self {
             role,
             outcome,
@@ -244,6 +250,12 @@ impl Conventions for Facts {
                 });
             }
         }
+        if let Some(graphql) = http.graphql.as_deref() {
+            out.push_str(semconv::GRAPHQL_OPERATION_NAME, graphql.name.clone());
+            if let Some(kind) = graphql.kind {
+                out.push(semconv::GRAPHQL_OPERATION_TYPE, Value::Static(kind));
+            }
+        }
         push_end(self.error.map(Error::to_value), self.outcome, &mut out);
         out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
         out.push_count(semconv::BEYLA_NAME_UNKNOWN_ENTRY, http.unknown_name.filter(|_| name_unknown));
@@ -251,6 +263,32 @@ impl Conventions for Facts {
         out.push_flag(semconv::BEYLA_HEADERS_TRUNCATED, http.headers_truncated);
         Described { name, kind: kind(self.role), status: self.status, attributes: out }
     }
+}
+
+/// What is told of a request that carries something else: its method, the address without the query, in which values may stand,
+/// and the status.
+pub(super) fn push_carrier(
+    mut http: Box<Http>,
+    role: Role,
+    connection: &ConnectionInfo,
+    policy: &Policy,
+    out: &mut Attributes,
+) {
+    if let Some(target) = &mut http.target
+        && let Some(at) = memchr::memchr(b'?', target.as_bytes())
+    {
+        target.truncate(at);
+    }
+    let mut facts = Facts::of(http, role, Outcome::Complete, connection, policy, Remote::default());
+    let target = facts.http.target.take();
+    if let Some(value) = policy.methods.value(facts.method) {
+        out.push(semconv::HTTP_REQUEST_METHOD, value);
+    }
+    match role {
+        Role::Server => facts.push_url(target, &policy.redactor, out),
+        Role::Client => facts.push_full_url(target, &policy.redactor, out),
+    }
+    out.push_int(semconv::HTTP_RESPONSE_STATUS_CODE, facts.http.status);
 }
 
 /// Text that is free to hold URLs.

@@ -207,6 +207,12 @@ pub(super) static INSTRUMENTS: &[Instrument] = &[
         Family::Process,
         Measure::Duration,
     ),
+    instrument(
+        semconv::DNS_LOOKUP_DURATION,
+        "Measures the time taken to perform a DNS lookup.",
+        Family::Exchange(Group::Dns, Role::Client),
+        Measure::Duration,
+    ),
     instrument(GRAPH_TOTAL, "Requests between two services.", Family::Edge(Role::Client), Measure::Calls),
     instrument(GRAPH_TOTAL, "Requests between two services.", Family::Edge(Role::Server), Measure::Calls),
     instrument(GRAPH_FAILED, "Requests between two services that failed.", Family::Edge(Role::Client), Measure::Failed),

@@ -6,9 +6,10 @@ use super::{
     attributes::Attributes,
     conventions::{Conventions, Described, Policy, push_end},
     endpoint::{self, Remote, Server},
+    http::push_carrier,
     outcome::{self, Error},
     red::{Family, Label, Labels},
-    semconv,
+    rpc, semconv,
 };
 use crate::model::{
     exchange::{Group, Messaging, MessagingStep, Outcome},
@@ -36,9 +37,11 @@ impl Facts {
         connection: &ConnectionInfo,
         remote: Remote<'_>,
     ) -> Self {
-        let failed = messaging.error.is_some().then_some(Error::Word("_OTHER"));
+        let of_call = messaging.call_status.filter(|status| *status > 0).map(rpc::code);
+        let failed = of_call.or_else(|| messaging.error.is_some().then_some(Error::Word("_OTHER")));
         let (status, error) = outcome::evaluate(outcome, role, failed);
-        let server = Server::of(None, role, connection).named(remote, role, connection);
+        let authority = messaging.http.as_ref().and_then(|http| http.host.as_deref());
+        let server = Server::of(authority, role, connection).named(remote, role, connection);
         Self { messaging, role, outcome, server, status, error }
     }
 
@@ -162,6 +165,9 @@ impl Conventions for Facts {
         out.push_flag(semconv::BEYLA_NAME_UNKNOWN, is_unnamed);
         self.server.push(&mut out);
         endpoint::push_peer(connection, endpoint::address(&connection.remote), &mut out);
+        if let Some(http) = it.http.filter(|http| http.target.is_some()) {
+            push_carrier(http, self.role, connection, policy, &mut out);
+        }
         push_end(error, self.outcome, &mut out);
         Described { name, kind, status: self.status, attributes: out }
     }

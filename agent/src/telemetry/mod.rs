@@ -9,6 +9,7 @@ mod attributes;
 pub(crate) mod clock;
 mod conventions;
 mod db;
+mod dns;
 mod endpoint;
 pub(crate) mod exponential;
 pub(crate) mod filter;
@@ -124,7 +125,8 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     fn are_of_all_protocols(&self) -> bool {
-        self.spans_of.is_all() && self.readers.protocols().is_all()
+        // Look-ups are asked about one by one.
+        [self.spans_of, self.readers.protocols()].iter().all(|of| of.with(Protocols::DNS).is_all())
     }
 }
 
@@ -135,6 +137,7 @@ fn protocols(operation: &Operation) -> Protocols {
         Operation::Rpc(_) => Protocols::CALLS,
         Operation::Db(db) => Protocols::of_system(db.system),
         Operation::Messaging(messaging) => Protocols::of_system(messaging.system),
+        Operation::Dns(_) => Protocols::DNS,
     }
 }
 
@@ -385,7 +388,7 @@ impl Telemetry {
         let is_described = matches!(context.paired, Paired::Described | Paired::Excluded) || is_export;
         let features = self.metrics.readers.kept(settings.features);
         // Mostly all are, and nothing is to be looked up.
-        let (has_metrics, has_span) = if self.of_all_protocols {
+        let (has_metrics, has_span) = if self.of_all_protocols && !matches!(operation, Operation::Dns(_)) {
             (true, true)
         } else {
             let its = protocols(&operation);
@@ -441,6 +444,10 @@ impl Telemetry {
             }
             Operation::Messaging(messaging) => {
                 let facts = messaging::Facts::of(messaging, role, outcome, connection, remote);
+                common.tell(facts, policy, router, service, red, free)
+            }
+            Operation::Dns(dns) => {
+                let facts = dns::Facts::of(dns, role, outcome, connection, remote);
                 common.tell(facts, policy, router, service, red, free)
             }
         };

@@ -69,7 +69,7 @@ fn destination(operation: &Operation) -> Option<Signal> {
             let method = rpc.method.as_deref()?;
             SIGNALS.iter().find(|(_, _, export)| *export == method)
         }
-        Operation::Db(_) | Operation::Messaging(_) => None,
+        Operation::Db(_) | Operation::Messaging(_) | Operation::Dns(_) => None,
     };
     found.map(|(signal, ..)| *signal)
 }
@@ -82,7 +82,7 @@ fn exported(outcome: Outcome, operation: &Operation) -> Option<Signal> {
     let is_taken = match operation {
         Operation::Http(http) => matches!(http.status, Some(200..300)),
         Operation::Rpc(rpc) => rpc.status == Some(0),
-        Operation::Db(_) | Operation::Messaging(_) => false,
+        Operation::Db(_) | Operation::Messaging(_) | Operation::Dns(_) => false,
     };
     destination(operation).filter(|_| is_taken)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{select::Select, semconv};
 use crate::{
     model::{
+        go::Counted,
         ids::ProcessId,
         metric::{Metric, NumberPoint, Points},
         span::{Attribute, Resource, Value},
@@ -23,6 +24,8 @@ pub(crate) struct ProcessSample {
     pub(crate) utilization: Option<[f64; 2]>,
     /// Bytes that it was seen to receive and to send, and since when.
     pub(crate) network: Option<([u64; 2], u64)>,
+    /// What Go's runtime counts.
+    pub(crate) go: Option<Counted>,
     pub(crate) start_unix_ns: u64,
     pub(crate) uptime_s: f64,
 }
@@ -36,7 +39,7 @@ type Value3 = (Option<(&'static str, &'static str)>, u64, f64);
 type Values = fn(&ProcessSample) -> Vec<Value3>;
 
 /// The table: name, unit, description, kind, and values.
-const METRICS: [(&str, &str, &str, Kind, Values); 9] = [
+const METRICS: [(&str, &str, &str, Kind, Values); 15] = [
     (semconv::PROCESS_CPU_TIME, "s", "Total CPU seconds broken down by different CPU modes.", Points::Counter, |it| {
         by_mode(it.usage.cpu_s, it.start_unix_ns)
     }),
@@ -84,6 +87,40 @@ const METRICS: [(&str, &str, &str, Kind, Values); 9] = [
     (semconv::PROCESS_UPTIME, "s", "The time the process has been running.", Points::Gauge, |it| {
         vec![(None, it.start_unix_ns, it.uptime_s)]
     }),
+    (semconv::GO_GOROUTINE_COUNT, "{goroutine}", "Count of live goroutines.", Points::UpDownCounter, |it| {
+        of_go(it, |go| go.goroutines)
+    }),
+    (semconv::GO_MEMORY_USED, "By", "Memory used by the Go runtime.", Points::UpDownCounter, |it| {
+        let used = it.go.and_then(|go| go.memory);
+        used.map_or_else(Vec::new, |used| {
+            let used = used.map(|bytes| bytes as f64);
+            by_word(semconv::GO_MEMORY_TYPE, ["stack", "other"], used, it.start_unix_ns)
+        })
+    }),
+    (
+        semconv::GO_MEMORY_LIMIT,
+        "By",
+        "Go runtime memory limit configured by the user, if a limit exists.",
+        Points::UpDownCounter,
+        |it| of_go(it, |go| go.limit),
+    ),
+    (semconv::GO_MEMORY_GC_GOAL, "By", "Heap size target for the end of the GC cycle.", Points::UpDownCounter, |it| {
+        of_go(it, |go| go.goal)
+    }),
+    (
+        semconv::GO_PROCESSOR_LIMIT,
+        "{thread}",
+        "The number of OS threads that can execute user-level Go code simultaneously.",
+        Points::UpDownCounter,
+        |it| of_go(it, |go| go.processors),
+    ),
+    (
+        semconv::GO_CONFIG_GOGC,
+        "%",
+        "Heap size target percentage configured by the user, otherwise 100.",
+        Points::UpDownCounter,
+        |it| of_go(it, |go| go.growth),
+    ),
 ];
 
 /// Names of all of them.
@@ -96,6 +133,10 @@ pub(super) const NAMES: [&str; METRICS.len()] = {
     }
     names
 };
+
+fn of_go(it: &ProcessSample, value: impl FnOnce(Counted) -> Option<u64>) -> Vec<Value3> {
+    it.go.and_then(value).map_or_else(Vec::new, |value| vec![(None, it.start_unix_ns, value as f64)])
+}
 
 fn by_mode(values: [f64; 2], since: u64) -> Vec<Value3> {
     by_word(semconv::CPU_MODE, ["user", "system"], values, since)
@@ -162,6 +203,14 @@ mod tests {
             },
             utilization: Some([0.5, 0.25]),
             network: Some(([100, 200], 50)),
+            go: Some(Counted {
+                goroutines: Some(11),
+                processors: Some(4),
+                memory: Some([300, 700]),
+                limit: None,
+                goal: Some(4 << 20),
+                growth: Some(100),
+            }),
             start_unix_ns: 30,
             uptime_s: 9.0,
         }
@@ -173,6 +222,7 @@ mod tests {
         let unknown = ProcessSample {
             utilization: None,
             network: None,
+            go: None,
             usage: Usage { disk_bytes: None, descriptors: None, ..sample(&resource, 3).usage },
             ..sample(&resource, 3)
         };
@@ -199,6 +249,11 @@ mod tests {
                 ("process.thread.count", 2, 4.0, 30),
                 ("process.unix.file_descriptor.count", 1, 7.0, 30),
                 ("process.uptime", 2, 9.0, 30),
+                ("go.goroutine.count", 1, 11.0, 30),
+                ("go.memory.used", 2, 300.0, 30),
+                ("go.memory.gc.goal", 1, 4_194_304.0, 30),
+                ("go.processor.limit", 1, 4.0, 30),
+                ("go.config.gogc", 1, 100.0, 30),
             ]
         );
     }

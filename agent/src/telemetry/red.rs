@@ -314,6 +314,7 @@ impl Series {
         match family {
             Family::Exchange(Group::Http, _) => Protocols::HTTP,
             Family::Exchange(Group::Rpc, _) => Protocols::CALLS,
+            Family::Exchange(Group::Dns, _) => Protocols::DNS,
             Family::Exchange(Group::Db, _) => system(semconv::DB_SYSTEM_NAME),
             Family::Exchange(Group::Messaging, _) | Family::Process => system(semconv::MESSAGING_SYSTEM),
             Family::Edge(_) | Family::Span => Protocols::ALL,

@@ -39,6 +39,11 @@ static CODES: [(&str, bool, &str); 17] = [
     ("UNAUTHENTICATED", false, "unauthenticated"),
 ];
 
+/// A status of gRPC as it is told.
+pub(super) fn code(status: u32) -> Error {
+    CODES.get(status as usize).map_or(Error::Digits(status), |(word, _, _)| Error::Word(word))
+}
+
 /// The number of a gRPC status by its name; of one without a name, as written.
 pub(super) fn grpc_number(name: &str) -> Option<i64> {
     let known = CODES.iter().position(|(word, _, _)| *word == name).and_then(|at| i64::try_from(at).ok());
@@ -46,6 +51,10 @@ pub(super) fn grpc_number(name: &str) -> Option<i64> {
 }
 
 const CONNECT: &str = "connectrpc";
+/// Calls of whom are named as an operation of a service.
+const AWS: &str = "aws-api";
+/// Where the code of an error says more.
+const OTHER: &str = "_OTHER";
 
 /// What both the span and the metrics need to know of a call.
 #[derive(Clone)]
@@ -88,11 +97,21 @@ impl Facts {
                 Role::Server => (status >= 500).then_some(Error::Digits(status.into())),
             }),
         };
+        let failed = failed.or_else(|| rpc.code.is_some().then_some(Error::Word(OTHER)));
         // A call with a status is over, however its stream ended then.
         let end = if rpc.status.is_some() && outcome != Outcome::Unseen { Outcome::Complete } else { outcome };
         let (status, error) = outcome::evaluate(end, role, failed);
         let server = Server::of_call(rpc.host.as_deref(), role, connection).named(remote, role, connection);
         Self { rpc, role, outcome, code, server, status, error }
+    }
+
+    fn code(&self) -> Option<Label<'_>> {
+        self.rpc.code.as_deref().map(Label::Str).or_else(|| self.code.map(Error::to_label))
+    }
+
+    /// The system's own code goes before what HTTP says.
+    fn error(&self) -> Option<Label<'_>> {
+        self.rpc.code.as_deref().map(Label::Str).or_else(|| self.error.map(Error::to_label))
     }
 }
 
@@ -112,7 +131,11 @@ impl Conventions for Facts {
     }
 
     fn name(&self, _policy: &Policy) -> CompactString {
-        self.rpc.method.clone().unwrap_or(CompactString::const_new(self.rpc.system))
+        match &self.rpc.method {
+            Some(method) if self.rpc.system == AWS => method.replacen('/', ".", 1).into(),
+            Some(method) => method.clone(),
+            None => CompactString::const_new(self.rpc.system),
+        }
     }
 
     fn labels<'a>(&'a self, _policy: &'a Policy) -> Labels<'a> {
@@ -121,10 +144,10 @@ impl Conventions for Facts {
         [
             Some((semconv::RPC_SYSTEM_NAME, Label::Str(rpc.system))),
             rpc.method.as_deref().map(|method| (semconv::RPC_METHOD, Label::Str(method))),
-            self.code.map(|code| (semconv::RPC_STATUS_CODE, code.to_label())),
+            self.code().map(|code| (semconv::RPC_STATUS_CODE, code)),
             address,
             port,
-            self.error.map(|error| (semconv::ERROR_TYPE, error.to_label())),
+            self.error().map(|error| (semconv::ERROR_TYPE, error)),
             None,
             None,
             None,
@@ -133,18 +156,19 @@ impl Conventions for Facts {
 
     fn describe(self, connection: &ConnectionInfo, policy: &Policy, mut out: Attributes) -> Described {
         let name = self.name(policy);
+        let [code, error] = [self.code(), self.error()].map(|it| it.map(|label| label.own().to_value()));
         let rpc = *self.rpc;
         let name_unknown = rpc.method.is_none();
         out.push(semconv::RPC_SYSTEM_NAME, Value::Static(rpc.system));
         out.push_str(semconv::RPC_METHOD, rpc.method);
-        if let Some(code) = self.code {
-            out.push(semconv::RPC_STATUS_CODE, code.to_value());
+        if let Some(code) = code {
+            out.push(semconv::RPC_STATUS_CODE, code);
         }
         out.push_int(semconv::HTTP_RESPONSE_STATUS_CODE, rpc.http_status);
         self.server.push(&mut out);
         endpoint::push_peer(connection, endpoint::address(&connection.remote), &mut out);
         out.push_str(semconv::USER_AGENT_ORIGINAL, rpc.user_agent.map(without_user_info));
-        push_end(self.error.map(Error::to_value), self.outcome, &mut out);
+        push_end(error, self.outcome, &mut out);
         out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
         out.push_count(semconv::BEYLA_NAME_UNKNOWN_ENTRY, rpc.unknown_name.filter(|_| name_unknown));
         Described { name, kind: kind(self.role), status: self.status, attributes: out }

@@ -69,9 +69,18 @@ pub(crate) struct Paint {
 impl Paint {
     /// On a terminal: as <https://no-color.org> and `TERM` say. Elsewhere: none.
     pub(crate) fn for_stdout() -> Self {
+        Self::on(std::io::stdout().is_terminal())
+    }
+
+    /// The same of standard error.
+    pub(crate) fn for_stderr() -> Self {
+        Self::on(std::io::stderr().is_terminal())
+    }
+
+    fn on(is_terminal: bool) -> Self {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        Self { has_colour: std::io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb }
+        Self { has_colour: is_terminal && !is_set("NO_COLOR") && !is_dumb }
     }
 
     /// Appends `text` in a colour.

@@ -5,6 +5,7 @@
 //! the process ([`parents`]), and the process that answers a call on the same host ([`joins`]). What is told of both ends need not
 //! come in the order in which it happened, so a span may have to wait until its place is [settled](Tracer::settles_ns).
 
+mod context;
 pub(crate) mod health;
 pub(crate) mod ids;
 mod joins;
@@ -21,7 +22,10 @@ use std::collections::{VecDeque, hash_map::Entry};
 
 use rustc_hash::FxHashMap;
 
-pub(crate) use self::parents::Runtime;
+pub(crate) use self::{
+    context::{Context, Evidence, Joined, Met},
+    parents::Runtime,
+};
 use self::{
     ids::Ids,
     joins::{Asked, End, Joins, Request, WAITING_MAX},
@@ -47,74 +51,6 @@ pub(crate) const MEETING_NS: u64 = joins::PATIENCE_NS;
 const ANSWERED_MAX: usize = 16_384;
 /// Answered requests that are remembered for calls whose place is found behind their end, at the beginning of a process.
 const OVER_MAX: usize = 256;
-
-/// Where a span belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Context {
-    /// Its trace.
-    pub trace_id: TraceId,
-    /// Its own id.
-    pub span_id: SpanId,
-    /// Its parent, and what says that it is.
-    pub parent: Option<(SpanId, Evidence)>,
-    /// The request that it was begun for, and went on behind the end of: a span of the same trace.
-    pub link: Option<SpanId>,
-    /// What came from elsewhere with the first request of the trace's part on this host.
-    pub remote: Option<TraceParent>,
-    /// Trace flags (W3C); bit 0: the span is kept.
-    pub flags: u8,
-    /// What is said of how it came to be kept.
-    pub sampled: Sampled,
-    /// It is a health check, or for one, and so is kept in no case.
-    pub is_health_check: bool,
-    /// What an SDK of its process makes of it.
-    pub paired: Paired,
-    /// The process at its other end, where the same request was seen there.
-    pub other_end: Option<ProcessId>,
-}
-
-impl Context {
-    /// Whether the span is exported.
-    #[must_use]
-    pub(crate) const fn is_sampled(&self) -> bool {
-        self.flags & 1 != 0
-    }
-
-    /// What says that its parent is its parent, as `beyla.parent.evidence` has it.
-    #[must_use]
-    pub(crate) fn evidence(&self) -> &'static str {
-        Evidence::WORDS[self.evidence_index()]
-    }
-
-    /// Which of [`Evidence::WORDS`] that is.
-    #[must_use]
-    pub(crate) fn evidence_index(&self) -> usize {
-        self.parent.map_or(Evidence::WORDS.len() - 1, |(_, evidence)| evidence as usize)
-    }
-}
-
-/// What says that a span's parent is its parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Evidence {
-    /// The request carried it (`traceparent`, B3 …), or the environment of its process did.
-    Header,
-    /// The request that a call is made for is described by its process's SDK: the parent is the one that this has.
-    Sdk,
-    /// Both ends of the connection were seen: a server's parent is the client that asked.
-    Connection,
-    /// A call was made by the unit of work that answers the request.
-    Task,
-    /// A call was made by the thread that answers the request, and does nothing else meanwhile.
-    Thread,
-    /// No other request was open that the call could be made for.
-    SoleRequest,
-}
-
-impl Evidence {
-    /// The words of `beyla.parent.evidence`, that for none last.
-    pub(crate) const WORDS: [&'static str; 7] =
-        ["header", "sdk", "connection", "task", "thread", "sole_request", "none"];
-}
 
 /// A request that is open.
 #[derive(Clone, Copy, Debug)]
@@ -181,52 +117,6 @@ impl Adopter {
     }
 }
 
-/// The place of a span turned out to be another than was said when it began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Joined {
-    /// The span.
-    pub span_id: SpanId,
-    /// Its parent.
-    pub parent: (SpanId, Evidence),
-    /// The trace that it and all below it were said to be of.
-    pub before: TraceId,
-    /// The trace that they are of.
-    pub trace_id: TraceId,
-    /// See [`Context::remote`].
-    pub remote: Option<TraceParent>,
-    /// Until when that may turn out to be otherwise in turn; 0 where it is certain.
-    pub settles_ns: u64,
-    /// See [`Context::is_health_check`].
-    pub is_health_check: bool,
-    /// See [`Context::other_end`]; `None` where the span's parent is of its own process.
-    pub other_end: Option<ProcessId>,
-}
-
-impl Joined {
-    /// Corrects what was said.
-    pub(crate) fn correct(&self, context: &mut Context) {
-        if context.trace_id == self.before {
-            (context.trace_id, context.remote) = (self.trace_id, self.remote);
-            context.is_health_check |= self.is_health_check;
-        }
-        if context.span_id == self.span_id {
-            context.parent = Some(self.parent);
-            context.other_end = self.other_end.or(context.other_end);
-        }
-    }
-}
-
-/// A call was over before the request was told which it is at its other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Met {
-    /// The call's trace.
-    pub trace_id: TraceId,
-    /// Its span.
-    pub span_id: SpanId,
-    /// See [`Context::other_end`].
-    pub other_end: ProcessId,
-}
-
 /// The stage.
 #[derive(Debug)]
 pub(crate) struct Tracer {
@@ -247,6 +137,8 @@ pub(crate) struct Tracer {
     unsettled: FxHashMap<TraceId, u64>,
     /// When it was last looked which of them need not wait any more.
     swept_ns: u64,
+    /// Spans that need not wait at this moment may have been let go.
+    now_ns: u64,
     /// When requests were answered that calls were made for.
     answered: FxHashMap<Key, u64>,
     answered_order: VecDeque<Key>,
@@ -275,6 +167,7 @@ impl Tracer {
             served: FxHashMap::default(),
             unsettled: FxHashMap::default(),
             swept_ns: 0,
+            now_ns: 0,
             answered: FxHashMap::default(),
             answered_order: VecDeque::new(),
             orphans: Orphans::default(),
@@ -345,7 +238,11 @@ impl Tracer {
         let span_id = self.ids.span_id();
         let request = Request::of(connection, opened);
         let open = match opened.role {
-            Role::Client => self.on_call(opened, span_id, request, connection.is_blocking, environment),
+            Role::Client => {
+                let mut opened = *opened;
+                self.parents.asks(connection.id, &mut opened);
+                self.on_call(&opened, span_id, request, connection.is_blocking, environment)
+            }
             Role::Server => self.on_request(connection, opened, span_id, request),
         };
         add_open(&mut self.open_of, open.trace_id);
@@ -391,27 +288,6 @@ impl Tracer {
             }
         };
         let is_health_check = is_health_check || cause.is_some_and(|(cause, _)| cause.is_health_check);
-        let mut other_end = None;
-        if let Some(request) = request {
-            let context = Context {
-                trace_id,
-                span_id,
-                parent,
-                link: None,
-                remote,
-                flags: 0,
-                sampled: Sampled::NOTHING,
-                is_health_check,
-                paired,
-                other_end,
-            };
-            let end = End { key, tgid: thread.tgid };
-            if let Some(server) = self.joins.on_asked(request, context, end, carried) {
-                other_end = Some(server.tgid);
-                self.meet(server.key, thread.tgid);
-                self.join_served(server.key, &context, thread.tgid);
-            }
-        }
         if parent.is_none() && cause.is_none() {
             let is_late = self.parents.may_come(opened);
             let is_doubtful = self.parents.is_doubtful(thread);
@@ -421,6 +297,26 @@ impl Tracer {
             if let Some(until_ns) = until_ns {
                 self.unsettle(trace_id, until_ns);
             }
+        }
+        // Behind that: what its server has asked in turn waits as long as it does.
+        let context = Context {
+            trace_id,
+            span_id,
+            parent,
+            link: None,
+            remote,
+            flags: 0,
+            sampled: Sampled::NOTHING,
+            is_health_check,
+            paired,
+            other_end: None,
+        };
+        let end = End { key, tgid: thread.tgid };
+        let server = request.and_then(|request| self.joins.on_asked(request, context, end, carried));
+        let other_end = server.map(|server| server.tgid);
+        if let Some(server) = server {
+            self.meet(server.key, thread.tgid);
+            self.join_served(server.key, &context, thread.tgid);
         }
         let cause = cause.map(|(cause, _)| cause.key);
         let has_calls = false;
@@ -493,6 +389,9 @@ impl Tracer {
     /// A client was told after its server: that and all below it are of its trace.
     fn join_served(&mut self, server: Key, client: &Context, client_tgid: ProcessId) {
         let Some((before, span_id)) = self.served.remove(&server) else { return };
+        if !self.waits(before) && self.get(server).is_none_or(|open| open.has_calls) {
+            return;
+        }
         let Context { trace_id, span_id: parent, remote, is_health_check, .. } = *client;
         let (parent, other_end) = ((parent, Evidence::Connection), Some(client_tgid));
         self.join(
@@ -514,7 +413,7 @@ impl Tracer {
         let has_calls = !adopted.is_empty();
         for (orphan, evidence) in adopted {
             let Orphan { trace_id: before, span_id, .. } = orphan;
-            let Some(parent) = adopter.parent(evidence) else { continue };
+            let Some(parent) = adopter.parent(evidence).filter(|_| self.waits(before)) else { continue };
             let (settles_ns, other_end) = (0, None);
             let joined = Joined { span_id, parent, before, trace_id, remote, settles_ns, is_health_check, other_end };
             self.join(joined, Some(request.key));
@@ -543,6 +442,7 @@ impl Tracer {
                 let over = self.over.iter().find(|over| over.key == key);
                 over.map(|over| over.adopter)
             });
+            let adopter = adopter.filter(|_| self.waits(before));
             let Some((parent, adopter)) = adopter.and_then(|it| Some((it.parent(Evidence::Task)?, it))) else {
                 self.settle(before);
                 continue;
@@ -555,6 +455,17 @@ impl Tracer {
         if !self.parents.looks_back(tgid) {
             self.over.retain(|over| over.tgid != tgid);
         }
+    }
+
+    /// Whether a trace may be made part of another: all of its spans are here still, so that none is left behind with the number that it
+    /// had before.
+    fn waits(&self, trace_id: TraceId) -> bool {
+        self.unsettled.get(&trace_id).is_some_and(|until_ns| *until_ns > self.now_ns)
+    }
+
+    /// A span is let go, as there is no room for it to wait: its trace is what was said.
+    pub(crate) fn let_go(&mut self, context: &Context) {
+        self.unsettled.remove(&context.trace_id);
     }
 
     /// A trace is no part of another.
@@ -624,8 +535,9 @@ impl Tracer {
             self.unsettle(open.trace_id, until_ns);
         }
         let (mut trace_id, mut parent, mut remote) = (open.trace_id, open.parent, open.remote);
-        // It may have been found to carry a context only when all of it was known.
-        if let (None, Some(carried)) = (parent, carried) {
+        // It may have been found to carry a context only when all of it was known: not where others have taken up what was said before.
+        let is_alone = !open.has_calls && open.other_end.is_none();
+        if let (None, Some(carried), true) = (parent, carried, is_alone) {
             (trace_id, parent) = (carried.trace_id, Some((carried.span_id, Evidence::Header)));
             remote = Some(carried);
         }
@@ -708,6 +620,7 @@ impl Tracer {
 
     /// Ends the waiting of those who have waited long enough. To be called in each round.
     pub(crate) fn on_time(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
         let Self { joins, served, .. } = self;
         joins.on_time(now_ns, |key| {
             served.remove(&key);

@@ -34,6 +34,8 @@ const UNITS_PROVEN: u32 = 16;
 const OVER_MAX: usize = 8;
 /// Most requests that are answered before they were told.
 const HANDLED_MAX: usize = 1024;
+/// Most calls of which it is told who has them sent before they are told themselves.
+const ASKED_MAX: usize = 4096;
 /// Most units of work that are remembered.
 const UNITS_MAX: usize = 16_384;
 /// Threads that are remembered without a request, before those without are forgotten.
@@ -167,6 +169,8 @@ pub(super) struct Parents {
     by_place: FxHashMap<(ConnectionId, u64), Key>,
     /// By such a number: which unit of work answers one that was not told yet.
     handled: FxHashMap<(ConnectionId, u64), (ProcessId, u64)>,
+    /// By such a number of a call: which unit of work has it sent that another one writes, and when what asked for it was begun.
+    asked: FxHashMap<(ConnectionId, u64), (ProcessId, (u64, u64))>,
     /// Those that were known from a response on.
     units: FxHashMap<(ProcessId, u64), Unit>,
     units_order: VecDeque<(ProcessId, u64)>,
@@ -178,6 +182,11 @@ impl super::Tracer {
     /// A unit of work begins to answer a request that another one has read.
     pub(crate) fn on_handled(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, work: u64) {
         self.parents.on_handled(tgid, connection, number, work);
+    }
+
+    /// A unit of work, begun then for another as `Thread::begun_ns` says, has a call sent that another one writes.
+    pub(crate) fn on_asked(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, by: (u64, u64)) {
+        self.parents.on_asked(tgid, connection, number, by);
     }
 }
 
@@ -289,6 +298,28 @@ impl Parents {
         served.shares_unit = false;
         remove(&mut self.by_work, (tgid, reads), key);
         self.by_work.entry((tgid, work)).or_default().push(key);
+    }
+
+    /// See [`Tracer::on_asked`](super::Tracer::on_asked).
+    fn on_asked(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, by: (u64, u64)) {
+        // Of those that are never told, or were before, nothing is left to be expected.
+        if self.asked.len() >= ASKED_MAX {
+            self.asked.clear();
+        }
+        self.asked.insert((connection, number), (tgid, by));
+    }
+
+    /// Puts right which unit of work a call is made by, where that is not the one that has written it.
+    pub(super) fn asks(&mut self, connection: ConnectionId, call: &mut Opened) {
+        let Place::Id(number) = call.place else { return };
+        if self.asked.is_empty() {
+            return;
+        }
+        if let Some((_, (work, begun_ns))) =
+            self.asked.remove(&(connection, number)).filter(|(tgid, _)| *tgid == call.thread.tgid)
+        {
+            (call.thread.work, call.thread.begun_ns) = (work, begun_ns);
+        }
     }
 
     /// A request is over. `response_tid`: the thread that answered, if that is known.

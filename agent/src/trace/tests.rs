@@ -177,6 +177,17 @@ fn a_context_that_is_found_late_counts() {
 }
 
 #[test]
+fn a_context_that_is_found_behind_calls_does_not_part_them_from_their_request() {
+    let mut bed = Bed::new();
+    let (conn, back) = (bed.conn(true), bed.conn(true));
+    let request = bed.open(&conn, Role::Server, thread(1), 1);
+    let call = bed.open(&back, Role::Client, thread(1), 2);
+    let call = bed.finish(call, 3);
+    let request = bed.finish(Request { carried: carried(), ..request }, 4);
+    assert!(is_child(call, request, Evidence::Thread) && request.parent.is_none(), "{call:?}");
+}
+
+#[test]
 fn the_caller_decides_unless_the_service_has_a_sampler_of_its_own() {
     let mut bed = Bed::new();
     let conn = bed.conn(true);

@@ -1,4 +1,4 @@
-//! What DNS servers answer to processes: the names of the addresses that they connect to next.
+//! What processes ask DNS servers, and what those answer: the names of the addresses that they connect to next.
 
 use core::hint::cold_path;
 
@@ -7,7 +7,7 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns},
 };
 use ebpf_common::{
-    events::{DnsResponse, EventKind, RECEIVED},
+    events::{DnsMessage, EventKind},
     limits::{ANSWER_MAX, ANSWERS_EVERY, ANSWERS_MAX},
     policy::Counter,
 };
@@ -18,7 +18,10 @@ use super::{
     emit::emit_bytes,
 };
 use crate::{
-    kernel::task::{self, tgid_of},
+    kernel::{
+        socket,
+        task::{self, tgid_of},
+    },
     maps::{ANSWERED, SCRATCH},
     state::Buffer,
 };
@@ -31,11 +34,12 @@ const MASK: u64 = 2047;
 const _: () = assert!(ANSWER_MAX as u64 <= MASK);
 const COUNT_BITS: u32 = 16;
 
-/// The current process received `moved` bytes from a DNS server. They are handed to user space, of several buffers what the
+/// The current process moved `moved` bytes of a DNS message over a socket. They are handed to user space, of several buffers what the
 /// first one holds.
 #[inline(always)]
-pub fn answered(moved: u32, buffer: Buffer) -> Option<()> {
-    let tgid = tgid_of(bpf_get_current_pid_tgid());
+pub fn passed(sk: u64, direction: u32, moved: u32, buffer: Buffer) -> Option<()> {
+    let thread = bpf_get_current_pid_tgid();
+    let tgid = tgid_of(thread);
     // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
     if !is_within_share(tgid, at_ns) {
@@ -49,26 +53,36 @@ pub fn answered(moved: u32, buffer: Buffer) -> Option<()> {
         let [base, size] = read_user_value::<[u64; 2]>(memory.iov)?;
         (at, len) = (base, least(size, moved.into()));
     }
-    let scratch = SCRATCH.get_ptr_mut(RECEIVED)?;
+    let scratch = SCRATCH.get_ptr_mut(direction & 1)?;
     let record = room(scratch, 0);
     let len = opaque(least(len, ANSWER_MAX.into())) & MASK;
-    if !read_user(room(scratch, size_of::<DnsResponse>() as u64), len, at) {
+    if !read_user(room(scratch, size_of::<DnsMessage>() as u64), len, at) {
         count(Counter::LostReadFault);
         return None;
     }
     // SAFETY: the helper only returns an address.
     let task = unsafe { bpf_get_current_task() };
-    let answer = DnsResponse {
-        kind: EventKind::DnsResponse as u32,
+    let (family, [low, high]) = socket::datagram_server(sk, PORT);
+    let message = DnsMessage {
+        kind: EventKind::DnsMessage as u32,
         len: len as u32,
         tgid,
-        reserved: 0,
+        direction,
         at_ns,
         started_at_ns: task::started_at_ns(task).unwrap_or(0),
+        tid: thread as u32,
+        family,
+        reserved: 0,
+        server: [0; 16],
     };
     // SAFETY: within the payload, which has room for more.
-    unsafe { record.cast::<DnsResponse>().write_unaligned(answer) };
-    let len = size_of::<DnsResponse>() as u64 + len;
+    unsafe {
+        record.cast::<DnsMessage>().write_unaligned(message);
+        let server = record.add(core::mem::offset_of!(DnsMessage, server)).cast::<u64>();
+        server.write_unaligned(low);
+        server.add(1).write_unaligned(high);
+    }
+    let len = size_of::<DnsMessage>() as u64 + len;
     emit_bytes(record, len, BPF_RB_NO_WAKEUP.into())
 }
 

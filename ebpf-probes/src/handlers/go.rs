@@ -6,7 +6,8 @@
 //! whether one was given before or behind the moment when a request came.
 //!
 //! Clients of `net/http` write from another goroutine than the one that asks. A probe where it hands its request over tells by which socket that
-//! goes, or of HTTP/2 that a goroutine is begun for it.
+//! goes, or of HTTP/2 that a goroutine is begun for it. grpc-go writes all calls of a connection from one goroutine: who asks is told with the number of
+//! the stream, once it has that.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use ebpf_common::{
@@ -321,16 +322,93 @@ pub fn handles2(tgid: u32, g: u64, connection: u64, writer: u64) -> Option<()> {
             sockets::identity(socket.sk, socket.inode)?
         }
     };
+    begins_to_answer(tgid, unit, conn, stream)
+}
+
+/// The goroutine `g` begins to answer a call that a connection of grpc-go (`transport.http2Server`) was asked by a stream.
+#[inline(always)]
+pub fn handles_grpc(tgid: u32, g: u64, connection: u64, stream: u64) -> Option<()> {
+    let plan = plan(tgid)?;
+    let unit = goroutine(plan, g)?.unit;
+    let number = number_of(plan, stream, plan.go.grpc_server_stream)?;
+    let conn = go_connection(tgid, connection.wrapping_add(plan.go.grpc_server.into()));
+    begins_to_answer(tgid, unit, conn, number)
+}
+
+/// The goroutine `g` has had a stream made of a connection of grpc-go (`transport.http2Client`), which another writes.
+#[inline(always)]
+pub fn asks(tgid: u32, g: u64, stream: u64) -> Option<()> {
+    let plan = plan(tgid)?;
+    let TaskOrigin { unit, begun_ns } = origin(tgid, goroutine(plan, g)?);
+    // For nobody: so it is without a word.
+    GO_UNITS.get_ptr(&key(tgid, unit))?;
+    let number = number_of(plan, stream, plan.go.grpc_client_stream)?;
+    let client = read_user_value::<u64>(stream.wrapping_add(plan.go.grpc_client_of_stream.into()))?;
+    let conn = go_connection(tgid, client.wrapping_add(plan.go.grpc_client.into()));
+    if conn == 0 {
+        return None;
+    }
+    emit(Handles { kind: EventKind::Handles as u32, tgid, conn, at_ns: begun_ns, work: unit, stream: number, asks: 1 })
+}
+
+/// The number of a stream of grpc-go, of those that clients begin.
+#[inline(always)]
+fn number_of(plan: &Plan, stream: u64, at: u16) -> Option<u32> {
+    let stream = if plan.go.grpc_is_behind == 0 { stream } else { read_user_value::<u64>(stream)? };
+    read_user_value::<u32>(stream.wrapping_add(at.into())).filter(|number| number & 1 != 0)
+}
+
+/// Which connection the `net.Conn` at `address` is: its plaintext, where it encrypts; 0 for none that is known.
+///
+/// A function of its own for the verifier, as `work::unit_of_work`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn go_connection(tgid: u32, address: u64) -> u64 {
+    connection(tgid, address).unwrap_or(0)
+}
+
+#[inline(always)]
+fn connection(tgid: u32, address: u64) -> Option<u64> {
+    let plan = plan(tgid)?;
+    let [_, mut data] = read_user_value::<[u64; 2]>(address)?;
+    let mut step = 0;
+    while step < NESTED_MAX {
+        if let Some(stream) = TLS_STREAMS.get_ptr(&TlsKey { object: data, tgid: tgid.into() }) {
+            // SAFETY: a value of the map; at worst another's, if it is evicted at this moment.
+            return Some(unsafe { (*stream).plaintext.id });
+        }
+        let [first, second] = read_user_value::<[u64; 2]>(data)?;
+        if let Some(descriptor) = own_descriptor(plan, first) {
+            let socket = file_table::socket(descriptor)?;
+            return sockets::identity(socket.sk, socket.inode);
+        }
+        data = second;
+        step += 1;
+    }
+    None
+}
+
+/// A goroutine begins to answer the request of a stream, and what it begins from here on is for that.
+#[inline(always)]
+fn begins_to_answer(tgid: u32, unit: u64, conn: u64, stream: u32) -> Option<()> {
+    if conn == 0 {
+        return None;
+    }
     // SAFETY: the helper only returns a number.
     let at_ns = unsafe { bpf_ktime_get_ns() };
     let key = key(tgid, unit);
-    // SAFETY: the value is copied at once.
-    let _least_recent_goes = GO_UNITS.insert(&key, unsafe { &*NO_GO_UNIT.get_ptr(0)? }, 0);
-    // SAFETY: a value of the map; at worst another's, if it is evicted at this moment.
-    let answers = unsafe { &mut *GO_UNITS.get_ptr_mut(&key)? };
-    // It answers this one only: all that it begins is for it.
-    (answers.at_ns, answers.is_complete) = (at_ns, 1);
-    emit(Handles { kind: EventKind::Handles as u32, tgid, conn, at_ns, work: unit, stream, reserved: 0 })
+    if GO_UNITS.get_ptr(&key).is_some() {
+        // One that answers one after the other: what it has begun before goes on.
+        let _known_or_not = go_answers(tgid, unit);
+    } else {
+        // SAFETY: the value is copied at once.
+        let _least_recent_goes = GO_UNITS.insert(&key, unsafe { &*NO_GO_UNIT.get_ptr(0)? }, 0);
+        // SAFETY: a value of the map; at worst another's, if it is evicted at this moment.
+        let answers = unsafe { &mut *GO_UNITS.get_ptr_mut(&key)? };
+        // All that it has begun so far is for this one.
+        (answers.at_ns, answers.is_complete) = (at_ns, 1);
+    }
+    emit(Handles { kind: EventKind::Handles as u32, tgid, conn, at_ns, work: unit, stream, asks: 0 })
 }
 
 /// The descriptor of a connection (`net.TCPConn`, `net.UnixConn`, or what has one as its first member, as `tls.Conn` has).
@@ -340,16 +418,23 @@ pub(super) fn descriptor(plan: &Plan, data: u64) -> Option<u64> {
     let mut step = 0;
     while step < NESTED_MAX {
         let [first, second] = read_user_value::<[u64; 2]>(data)?;
-        // An interface begins with a table of functions; a connection with its `net.netFD`, which has family and kind.
-        if let Some([family, kind]) = read_user_value::<[u64; 2]>(first.wrapping_add(plan.go.family.into()))
-            && (family == AF_INET.into() || family == AF_INET6.into() || family == AF_UNIX.into())
-            && kind == 1
-        {
-            return read_user_value::<u64>(first.wrapping_add(plan.go.descriptor.into()))
-                .filter(|&fd| fd <= i32::MAX as u64);
+        if let Some(descriptor) = own_descriptor(plan, first) {
+            return Some(descriptor);
         }
         data = second;
         step += 1;
     }
     None
+}
+
+/// The descriptor of what begins with this word, if that is a connection and not an interface.
+#[inline(always)]
+fn own_descriptor(plan: &Plan, first: u64) -> Option<u64> {
+    // An interface begins with a table of functions; a connection with its `net.netFD`, which has family and kind.
+    let [family, kind] = read_user_value::<[u64; 2]>(first.wrapping_add(plan.go.family.into()))?;
+    let is_socket = family == AF_INET.into() || family == AF_INET6.into() || family == AF_UNIX.into();
+    if !is_socket || kind != 1 {
+        return None;
+    }
+    read_user_value::<u64>(first.wrapping_add(plan.go.descriptor.into())).filter(|&fd| fd <= i32::MAX as u64)
 }

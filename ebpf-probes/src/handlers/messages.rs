@@ -1,5 +1,5 @@
 //! HTTP/1 requests with a body of a known length: one that stands behind such a body reaches user space wherever in a piece it
-//! begins, and what reaches it of the body is its length.
+//! begins, and what reaches it of the body is its beginning, in which calls are named, and its length.
 //!
 //! Runs in the program that walks over frames, see `frames`: from a piece on that begins with such a request, until one ends
 //! with a piece. Where a request says that its length is not known beforehand, or that its body may be left out (`Expect`),
@@ -47,6 +47,9 @@ const MASK: u64 = HEAD_MAX as u64 - 1;
 const TAKE_MASK: u64 = 2 * HEAD_MAX as u64 - 1;
 const TAIL_MASK: u64 = 2 * TAIL_MAX as u64 - 1;
 
+/// Most bytes of a body that are told: of one that begins in the same piece as its head, or in the next.
+const BODY_HEAD: u64 = 1024;
+
 /// What stands behind the method in an export of spans (OTLP): what was copied of its body is told as well, since it says what
 /// the program describes by itself.
 const EXPORT: u64 = u64::from_ne_bytes(*b"/v1/trac");
@@ -59,7 +62,15 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 pub(super) fn walk(walk: &Walk, scratch: *mut Scratch) -> u32 {
     if walk.head.get() == 0 {
         let (left, rest) = (walk.left.get(), walk.rest.get());
+        // Of a body of which nothing has come yet, see `behind_head`.
+        let wanted = if left > 0 { walk.word.get() } else { 0 };
+        if left > 0 {
+            walk.word.set(0);
+        }
         if left >= rest {
+            if wanted > 0 {
+                copy_body(walk, scratch);
+            }
             return DONE;
         }
         if !is_plain(walk) {
@@ -100,6 +111,7 @@ pub(super) fn finish(
     let side = (direction & 1) as usize;
     let (head, rest) = (walk.head.get(), walk.rest.get());
     let is_first = walk.is_copied.get() != 0;
+    let is_body = walk.skipped.get() != 0;
     if !is_first {
         socket_io::turn(connection, direction);
         connection.flags &= !TURN;
@@ -107,7 +119,7 @@ pub(super) fn finish(
     let mut left = walk.left.get();
     // SAFETY: per-CPU memory that no other program uses meanwhile.
     let header: &mut Data = unsafe { &mut (*scratch).header };
-    if head == 0 {
+    if head == 0 || is_body {
         left = left.saturating_sub(rest);
         header.tail_len = 0;
     }
@@ -130,7 +142,7 @@ pub(super) fn finish(
     let recorded = emit_piece(scratch, head + tail);
     if recorded.is_none() && is_first {
         socket_io::count_request(connection, direction);
-    } else if recorded.is_none() && head > 0 {
+    } else if recorded.is_none() && head > 0 && !is_body {
         let _counted = losses::lose_requests(connection.tgid, 1);
     }
     recorded
@@ -169,6 +181,20 @@ fn copy(walk: &Walk, scratch: *mut Scratch) -> bool {
     walk.head.set(head);
     walk.walked.set(0);
     true
+}
+
+/// Copies the beginning of a body, with which the piece begins and which goes on to its end: as much as is told of it, or lies in
+/// its first buffer.
+#[inline(always)]
+fn copy_body(walk: &Walk, scratch: *mut Scratch) {
+    if walk.here.get() == 0 && !next_buffer(walk) {
+        return;
+    }
+    let len = opaque(least(least(walk.rest.get(), walk.here.get()), BODY_HEAD)) & TAKE_MASK;
+    if read_user(room(scratch, 0), len, walk.at.get()) {
+        walk.head.set(len);
+        walk.skipped.set(1);
+    }
 }
 
 /// Records the next `len` bytes of the piece, of which the first `head` were copied and are told.
@@ -218,7 +244,10 @@ fn behind_head(walk: &Walk, scratch: *mut Scratch) -> u32 {
         walk.left.set(next.wrapping_sub(rest));
         // The head tells how long the body is.
         if load(room(scratch, 5)) != EXPORT {
-            walk.head.set(end);
+            walk.head.set(least(walk.head.get(), end.wrapping_add(BODY_HEAD)));
+        }
+        if end >= rest {
+            walk.word.set(BODY_HEAD);
         }
         // SAFETY: per-CPU memory that no other program uses meanwhile.
         unsafe { (*scratch).header.tail_len = 0 };

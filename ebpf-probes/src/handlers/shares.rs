@@ -1,5 +1,6 @@
 //! Who may take how much of the ring, so that nobody blinds another. Given up first are records of processes that are not
-//! judged yet, where processes are chosen by rules: they have a quarter of the ring. Beyond half of it, each process may take as much as is free (Choudhury and
+//! judged yet, where processes are chosen by rules: they have a quarter of the ring, and half of it for what says that a connection is
+//! there, without which what is lost of it later could be counted by turns only. Beyond half of it, each process may take as much as is free (Choudhury and
 //! Hahne's dynamic threshold): of N busy ones each gets an N-th of the rest, and as much stays for one that is quiet.
 
 use core::hint::cold_path;
@@ -24,12 +25,30 @@ use crate::{
 #[inline(always)]
 pub fn may_take(scratch: *mut Scratch, tgid: u32, len: u64) -> bool {
     // SAFETY: per-CPU memory.
-    let (pressed, undecided) = unsafe { (&mut (*scratch).pressed, (*scratch).undecided) };
-    if *pressed | undecided == 0 {
+    let undecided = unsafe { (*scratch).undecided };
+    may_take_as(scratch, tgid, len, if undecided == 0 { DECIDED } else { UNDECIDED_PART })
+}
+
+/// The same of what says that a connection is there.
+#[inline(always)]
+pub fn may_announce(scratch: *mut Scratch, tgid: u32, len: u64) -> bool {
+    // SAFETY: per-CPU memory.
+    let undecided = unsafe { (*scratch).undecided };
+    may_take_as(scratch, tgid, len, if undecided == 0 { DECIDED } else { UNSHARED_PART })
+}
+
+/// The part of the ring of a process that is judged: nothing is kept from it before the ring is shared out.
+const DECIDED: u32 = 0;
+
+#[inline(always)]
+fn may_take_as(scratch: *mut Scratch, tgid: u32, len: u64, part: u32) -> bool {
+    // SAFETY: per-CPU memory.
+    let pressed = unsafe { &mut (*scratch).pressed };
+    if *pressed | u64::from(part) == 0 {
         return true;
     }
     cold_path();
-    let answer = share_of_ring(tgid, len, undecided);
+    let answer = share_of_ring(tgid, len, part);
     if answer == UNSHARED {
         *pressed = 0;
     }
@@ -42,15 +61,15 @@ const GRANTED: u32 = 1;
 /// Granted, and the ring is not so full that it is shared out.
 const UNSHARED: u32 = 2;
 
-/// Whether a record of `len` bytes of the process `tgid`, which is `undecided` unless that is 0, may go into a ring that is
-/// shared out.
+/// Whether a record of `len` bytes of the process `tgid` may go into a ring that is shared out. As long as the process is not judged,
+/// only a part of the ring is for such records: `part` is the shift of its size.
 ///
 /// A function of its own, which is exported so that the verifier follows it by itself: see `meet::meet_process`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn share_of_ring(tgid: u32, len: u64, undecided: u64) -> u32 {
+pub extern "C" fn share_of_ring(tgid: u32, len: u64, part: u32) -> u32 {
     let waiting = waiting();
-    if undecided != 0 && SELECTIVE.load() != 0 && waiting > u64::from(RING.load() >> UNDECIDED_PART) {
+    if part != DECIDED && SELECTIVE.load() != 0 && waiting > u64::from(RING.load() >> (part & 31)) {
         losses::shed_undecided(tgid);
         return REFUSED;
     }

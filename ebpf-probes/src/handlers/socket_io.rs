@@ -177,7 +177,7 @@ pub fn moved<S: Socket>(
     if connection.flags & ANNOUNCED == 0 {
         cold_path();
         let first = if connection.flags & TCP != 0 { len } else { 0 };
-        if !shares::may_take(scratch, tgid_of(thread), size_of::<Open>() as u64)
+        if !shares::may_announce(scratch, tgid_of(thread), size_of::<Open>() as u64)
             || announce(socket, connection, tgid_of(thread), at_ns, first).is_none()
         {
             missed(connection, direction);

@@ -79,3 +79,27 @@ fn go_handles2(ctx: ProbeContext) -> u32 {
     let _none_that_is_known = go::handles2(task::current_tgid(), g, connection, writer);
     0
 }
+
+/// `(*Server).handleStream` of grpc-go: server, transport (an interface), stream.
+#[uprobe]
+fn go_handles_grpc(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    // SAFETY: as above.
+    let (g, transport, stream) = unsafe { ((*ctx.regs).r14, (*ctx.regs).rcx, (*ctx.regs).rdi) };
+    let _none_that_is_known = go::handles_grpc(task::current_tgid(), g, transport, stream);
+    0
+}
+
+/// Where `(*http2Client).NewStream` of grpc-go returns without an error: a stream.
+#[uprobe]
+fn go_asks(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    // SAFETY: as above.
+    let (g, stream) = unsafe { ((*ctx.regs).r14, (*ctx.regs).rax) };
+    let _none_that_is_known = go::asks(task::current_tgid(), g, stream);
+    0
+}

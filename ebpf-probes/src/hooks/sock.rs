@@ -80,12 +80,24 @@ fn sock_recv_frames(ctx: BtfTracePointContext) -> i32 {
 /// the process's memory yet when the hook runs; so what is asked of a DNS server over a socket without a connection marks it.
 #[btf_tracepoint(function = "sock_send_length")]
 fn sock_send_datagram(ctx: BtfTracePointContext) -> i32 {
+    let moved: i32 = ctx.arg(1);
     let socket = Typed(ctx.arg::<*mut c_void>(0));
-    if socket::datagram_peer(socket.address()) == Some(0)
-        && let Some(regs) = call_of(task::current())
-        && call::receiver_port(regs, regs.number()) == Some(dns::PORT)
-    {
-        socket.mark_asking();
+    let to_dns = match socket::datagram_peer(socket.address()) {
+        Some(dns::PORT) => true,
+        Some(0) => {
+            let regs = call_of(task::current());
+            let asks = regs.is_some_and(|regs| call::receiver_port(regs, regs.number()) == Some(dns::PORT));
+            if asks {
+                socket.mark_asking();
+            }
+            asks
+        }
+        _ => false,
+    };
+    if to_dns {
+        let task = task::current();
+        let buffer = buffer(task, task::thread(task), call::sending, regs::SENDMMSG);
+        dns::passed(socket.address(), SENT, moved as u32, buffer);
     }
     0
 }
@@ -104,7 +116,7 @@ fn sock_recv_datagram(ctx: BtfTracePointContext) -> i32 {
         && how & MSG_TRUNC == 0
         && let Some(regs) = call_of(task::current())
     {
-        dns::answered(moved as u32, call::receiving(regs, regs.number()));
+        dns::passed(socket.address(), RECEIVED, moved as u32, call::receiving(regs, regs.number()));
     }
     0
 }

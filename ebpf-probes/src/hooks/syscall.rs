@@ -213,12 +213,8 @@ fn one(
     if moved == 0 {
         return if direction == RECEIVED { socket_io::ended(socket, thread) } else { None };
     }
-    let on_datagrams = || {
-        if direction == RECEIVED {
-            // SAFETY: the context is this program's.
-            unsafe { TAIL_CALLS.tail_call(ctx, READ_DATAGRAM) };
-        }
-    };
+    // SAFETY: the context is this program's.
+    let on_datagrams = || unsafe { TAIL_CALLS.tail_call(ctx, READ_DATAGRAM) };
     let regs = Regs(ctx.arg::<*const u8>(0));
     let call = || if direction == RECEIVED { regs.stack_pointer() } else { call::to_send(regs) };
     if socket_io::moved(socket, thread, direction, moved as u32, buffer, on_datagrams, call)? == socket_io::FOLLOW {
@@ -229,7 +225,7 @@ fn one(
     Some(())
 }
 
-/// `sys_exit` has seen that it is a call that received, and is not to be left out because of how it did.
+/// `sys_exit` has seen that it is a call that moved datagrams, and is not to be left out because of how it did.
 #[inline(always)]
 fn datagram(ctx: &BtfTracePointContext) -> Option<()> {
     let regs = Regs(ctx.arg::<*const u8>(0));
@@ -243,16 +239,35 @@ fn datagram(ctx: &BtfTracePointContext) -> Option<()> {
         return None;
     }
     let found = file_table::socket(regs.arg0())?;
-    let from_dns = match socket::datagram_peer(found.sk)? {
+    let is_received = receives(number);
+    let is_dns = match socket::datagram_peer(found.sk)? {
         dns::PORT => true,
-        0 => call::sender_port(regs, number)? == dns::PORT,
+        0 if is_received => call::sender_port(regs, number)? == dns::PORT,
+        0 => call::receiver_port(regs, number)? == dns::PORT,
         _ => false,
     };
-    if !from_dns {
+    if !is_dns {
         return None;
     }
-    dns::answered(moved as u32, call::receiving(regs, number))
+    if is_received {
+        return dns::passed(found.sk, RECEIVED, moved as u32, call::receiving(regs, number));
+    }
+    if number != SENDMMSG {
+        return dns::passed(found.sk, SENT, moved as u32, call::sending(regs, number));
+    }
+    // The C library asks for both kinds of addresses at once.
+    let mut index = 0;
+    while index < QUESTIONS_MAX && (index as i64) < moved {
+        let address = regs.arg1() + index * MMSGHDR;
+        let len = read_user_value::<u32>(address + MMSGHDR - 8)?;
+        dns::passed(found.sk, SENT, len, Buffer::message(address));
+        index += 1;
+    }
+    None
 }
+
+/// Questions of one `sendmmsg` that are read.
+const QUESTIONS_MAX: u64 = 2;
 
 /// `sendmmsg` and `recvmmsg` return how many messages they moved; each has its length behind it.
 #[inline(always)]
@@ -281,7 +296,13 @@ fn many(ctx: &BtfTracePointContext) -> Option<()> {
     if len != 0 {
         let call = || if direction == RECEIVED { regs.stack_pointer() } else { 0 };
         let buffer = || if how & MSG_TRUNC != 0 { call::HIDDEN } else { Buffer::message(address) };
-        socket_io::moved(socket, bpf_get_current_pid_tgid(), direction, len, buffer, || {}, call);
+        // SAFETY: the context is this program's.
+        let on_datagrams = || {
+            if direction == SENT {
+                unsafe { TAIL_CALLS.tail_call(ctx, READ_DATAGRAM) };
+            }
+        };
+        socket_io::moved(socket, bpf_get_current_pid_tgid(), direction, len, buffer, on_datagrams, call);
     }
     read_afresh(state);
     state.next += 1;

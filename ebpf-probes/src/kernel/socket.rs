@@ -67,6 +67,18 @@ pub fn datagram_peer(sk: u64) -> Option<u16> {
     }
 }
 
+/// Family and address of the other side that a socket for datagrams is connected to, at this port; 0 where it is not.
+#[inline(always)]
+pub fn datagram_server(sk: u64, port: u16) -> (u16, [u64; 2]) {
+    if datagram_peer(sk) != Some(port) {
+        return (0, [0; 2]);
+    }
+    if read::<u16>(sk, OFFSETS.sock_family.load()) == Some(AF_INET) {
+        return read::<u32>(sk, OFFSETS.sock_daddr.load()).map_or((0, [0; 2]), |ip| (AF_INET, [ip.into(), 0]));
+    }
+    read::<[u64; 2]>(sk, OFFSETS.sock_v6_daddr.load()).map_or((0, [0; 2]), |ip| (AF_INET6, ip))
+}
+
 /// The port on this side; 0 where there is none.
 #[inline(always)]
 pub fn local_port(sk: u64) -> u16 {

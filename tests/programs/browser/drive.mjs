@@ -71,6 +71,13 @@ assert.equal(Number(await page.locator(".kpis").getAttribute("data-requests")), 
 assert.equal(Number(await page.locator(".kpis").getAttribute("data-errors")), expected.failed);
 assert.equal(await page.locator(".chart svg").count(), 3);
 await picture(page, "page-service");
+// From a route to its failed traces, and to its slowest.
+await page.locator('tbody tr a[href*="status=error"]').first().click();
+await page.locator("h1", { hasText: "Traces" }).waitFor();
+await page.waitForFunction((failed) => document.querySelectorAll("tbody tr").length === failed, expected.failed);
+await page.goBack();
+await page.locator('tbody tr a[href*="sort=slowest"]').first().waitFor();
+assert.ok(await page.locator('header a[href*="sort=slowest"]').count() === 1, "all of the slowest");
 await page.locator(".panel", { hasText: "Failing" }).last().locator("tbody tr a").first().click();
 await page.locator(".water .row").first().waitFor();
 // front answers, asks, back answers: one trace.

@@ -1,7 +1,7 @@
 // Command go-tls serves and asks over HTTPS with Go's own library: `go-tls serve CERTIFICATE KEY [NEXT]`, which wants a client's certificate too, and
-// asks the server at port NEXT for what is called a chain, and `go-tls call|continue|chain CERTIFICATE KEY PORT`. On a line of its standard input the client makes its requests, three connections of HTTP/1.1 and three of
+// asks the server at port NEXT for what is called a chain, and `go-tls call|continue|chain|storm CERTIFICATE KEY PORT`. On a line of its standard input the client makes its requests, three connections of HTTP/1.1 and three of
 // HTTP/2 at once, the first of each over TLS 1.2; with `continue` the first requests of each were made before that. Of each request it
-// says path, status, its own port and microseconds. It is built with old releases of Go as well.
+// says path, status, its own port and microseconds. With `storm` it asks for chains until there is a line, and says how many there were and how many failed. It is built with old releases of Go as well.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -44,6 +45,8 @@ func main() {
 		serve(pair)
 	case "chain":
 		chain(pair, os.Args[4])
+	case "storm":
+		storm(pair, os.Args[4])
 	default:
 		call(pair, os.Args[4], os.Args[1] == "continue")
 	}
@@ -103,6 +106,40 @@ func chain(pair tls.Certificate, port string) {
 	}
 	group.Wait()
 	fmt.Println("done")
+	select {}
+}
+
+// storm asks for chains, eight at a time of each version.
+func storm(pair tls.Certificate, port string) {
+	var group sync.WaitGroup
+	var isOver, total, failed int64
+	for version := 1; version <= 2; version++ {
+		client := asking(trusting(pair), version)
+		for at := 0; at < 8; at++ {
+			group.Add(1)
+			go func(version, at int) {
+				defer group.Done()
+				for number := 0; atomic.LoadInt64(&isOver) == 0; number++ {
+					atomic.AddInt64(&total, 1)
+					deep(200)
+					response, err := client.Get(fmt.Sprintf("https://localhost:%s/chain/%d/%d-%d", port, version, at, number))
+					if err == nil {
+						_, err = io.Copy(io.Discard, response.Body)
+						_ = response.Body.Close()
+					}
+					if err != nil || response.StatusCode != http.StatusOK {
+						atomic.AddInt64(&failed, 1)
+						fmt.Println("failed", err)
+					}
+				}
+			}(version, at)
+		}
+	}
+	fmt.Println("ready")
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+	atomic.StoreInt64(&isOver, 1)
+	group.Wait()
+	fmt.Println("done", total, failed)
 	select {}
 }
 

@@ -197,9 +197,15 @@ pub static RUNTIMES: &[Runtime] = &[
     },
     Runtime {
         load: Load::Http2,
-        ..runtime("go-asked-http2", || services::version("go", "version"), services::go, Pattern::ALL, LOOPS)
+        ..runtime("go-asked-http2", go_version, |at| services::go(at, &[]), Pattern::ALL, LOOPS)
     },
-    runtime("go", || services::version("go", "version"), services::go, Pattern::ALL, LOOPS),
+    runtime("go", go_version, |at| services::go(at, &[]), Pattern::ALL, LOOPS),
+    Runtime {
+        load: Load::Grpc,
+        back_end: services::BackEnd::Tonic,
+        has_background: false,
+        ..runtime("go-grpc", go_version, |at| services::go(at, &["grpc"]), Pattern::ALL, LOOPS)
+    },
     runtime(
         "java-17-url",
         java_version,
@@ -280,6 +286,10 @@ fn node_of(version: &str) -> String {
 
 fn like_node_of(name: &str) -> String {
     services::version_of(&services::like_node_program(name), "--version")
+}
+
+fn go_version() -> String {
+    services::version("go", "version")
 }
 
 fn java_version() -> String {

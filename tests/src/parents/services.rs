@@ -228,8 +228,9 @@ pub(super) fn axum(at: &At, runtime: &str, http: &str) -> Service {
     at.says(at.command(rust_program()).args([runtime, http]))
 }
 
-pub(super) fn go(at: &At) -> Service {
-    at.says(&mut at.command(made("go").join("parents")))
+/// `net/http`, or with the argument `grpc` grpc-go.
+pub(super) fn go(at: &At, arguments: &[&str]) -> Service {
+    at.says(at.command(made("go").join("parents")).args(arguments))
 }
 
 /// A Java 21, which Debian's stable release has not: one that a package of Python brings.

@@ -97,6 +97,7 @@ fn a_hangup_takes_up_names_and_routes_and_loses_no_request() {
     wait_for_service(&watch, "before");
     config(&file, port, "after", "routes: {patterns: ['/reload/:number']}\n");
     watch.agent.program().signal(Signal::HUP);
+    wait_for_log(&mut watch.agent, 0, &["configuration: routes.patterns: ", "→ [\"/reload/:number\"]"]);
     wait_for_log(&mut watch.agent, 0, &["read again", "discovery, routes"]);
     wait_for_service(&watch, "after");
     let count = load.finish();

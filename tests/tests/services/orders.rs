@@ -65,6 +65,16 @@ pub(super) fn count() -> usize {
 
 /// Starts a service, then its client with the service's port, watches both, and lets the client make its calls.
 pub(super) fn are_seen(backend: Backend, service: &Program, client: impl FnOnce(u16) -> Program) -> Seen {
+    are_seen_called(backend, service, None, client)
+}
+
+/// The same where the client calls the service by this name, without a port.
+pub(super) fn are_seen_called(
+    backend: Backend,
+    service: &Program,
+    called: Option<&str>,
+    client: impl FnOnce(u16) -> Program,
+) -> Seen {
     let port = service.port();
     let mut client = client(port);
     let watch = Watch::pids(backend, &[service.pid(), client.pid()]);
@@ -84,7 +94,7 @@ pub(super) fn are_seen(backend: Backend, service: &Program, client: impl FnOnce(
             let spans: Vec<_> = seen.of_kind(kind).into_iter().filter(|span| span.name == name).collect();
             assert_eq!(spans.len(), calls.count, "{kind} {name}: {}", seen.summary());
             for span in spans {
-                is_as_expected(span, calls, port, &client_ports);
+                is_as_expected(span, calls, (called, port), &client_ports);
                 // The service reads of a reset when it gets round to it.
                 let is_reset = kind == "SERVER" && matches!(calls.end, End::Deadline | End::Cancelled);
                 let outside = if is_reset { longest + Duration::from_secs(2) } else { longest };
@@ -96,13 +106,16 @@ pub(super) fn are_seen(backend: Backend, service: &Program, client: impl FnOnce(
     seen
 }
 
-fn is_as_expected(span: &ReceivedSpan, calls: &Calls, port: u16, client_ports: &[u16]) {
+fn is_as_expected(span: &ReceivedSpan, calls: &Calls, (called, port): (Option<&str>, u16), client_ports: &[u16]) {
+    // A service's own socket does not say what it is called by: of a name without a port there is none.
+    let named_port = (span.kind == "CLIENT" || called.is_none()).then_some(port);
     assert_attributes(
         span,
         &json!({
             "rpc.system.name": "grpc",
             "rpc.method": format!("shop.Orders/{}", calls.method),
-            "server.port": port,
+            "server.address": called.unwrap_or("127.0.0.1"),
+            "server.port": named_port,
             "network.peer.address": "127.0.0.1",
             "network.protocol.name": null,
             "network.protocol.version": null,

@@ -88,6 +88,11 @@ impl Agent {
         Ok(Self { running, sink, listen, sink_address })
     }
 
+    /// Where its pages are.
+    pub(crate) const fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.running.pid()

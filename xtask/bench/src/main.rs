@@ -2,11 +2,13 @@
 //! with the agent in turn. What is compared was measured in the same minute on the same machine.
 
 mod agent;
+mod export;
 mod forks;
 mod go;
 mod http2;
 mod measure;
 mod nginx;
+mod pages;
 mod parents;
 mod procfs;
 mod report;
@@ -27,7 +29,7 @@ use xtask::{build, setup, shell};
 
 #[derive(clap::Args)]
 struct Args {
-    /// What to measure: nginx, tls, h2c, grpc, grpc-tls, go, go-tls, or parents, forks and scrape (which take of the options only seconds, agent and backend)
+    /// What to measure: nginx, tls, h2c, grpc, grpc-tls, go, go-tls, or parents, forks, pages and scrape (which take of the options only seconds, agent and backend), or export (only seconds)
     #[arg(default_value = "nginx")]
     scenario: String,
     /// Pairs of a run without and a run with the agent, per load
@@ -67,6 +69,7 @@ struct Other {
 const OTHERS: &[Other] = &[
     Other { name: parents::NAME, measure: parents::main, least: None },
     Other { name: "forks", measure: forks::main, least: None },
+    Other { name: pages::NAME, measure: pages::main, least: None },
     Other { name: "scrape", measure: scrape::main, least: Some(scrape::LEAST) },
 ];
 
@@ -116,11 +119,18 @@ fn main() -> ExitCode {
 }
 
 fn measure(args: &Args) -> Result<()> {
+    if args.scenario == export::NAME {
+        return export::main(length(args.seconds, None)?);
+    }
     let other = OTHERS.iter().find(|other| other.name == args.scenario);
     let scenario = scenario::ALL.iter().find(|scenario| scenario.name == args.scenario);
     if scenario.is_none() && other.is_none() {
-        let names: Vec<&str> =
-            scenario::ALL.iter().map(|scenario| scenario.name).chain(OTHERS.iter().map(|other| other.name)).collect();
+        let names: Vec<&str> = scenario::ALL
+            .iter()
+            .map(|scenario| scenario.name)
+            .chain(OTHERS.iter().map(|other| other.name))
+            .chain([export::NAME])
+            .collect();
         bail!("no benchmark {:?}; there are: {}", args.scenario, names.join(", "));
     }
     let length = length(args.seconds, other)?;

@@ -21,6 +21,8 @@ pub const TESTS: &[Program] = &[
     program("/usr/include/gnutls/gnutls.h", "libgnutls28-dev"),
     program("chromium", "chromium"),
     program("curl", "curl"),
+    program("dnsmasq", "dnsmasq-base"),
+    program("ldapsearch", "ldap-utils"),
     program("mariadb-slap", "mariadb-client"),
     program("mariadbd", "mariadb-server"),
     program("nginx", "nginx-light"),
@@ -59,6 +61,7 @@ pub const TESTS: &[Program] = &[
     program("ip", "iproute2"),
     program("nft", "nftables"),
     program("setpriv", "util-linux"),
+    program("slapd", "slapd"),
     program("taskset", "util-linux"),
     program("chrt", "util-linux"),
     // What a server of the torture is compiled with, and a library that a client of it loads.

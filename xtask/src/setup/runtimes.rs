@@ -35,7 +35,7 @@ enum Of {
     Parents,
 }
 
-const RUNTIMES: [Runtime; 26] = [
+const RUNTIMES: [Runtime; 29] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -88,9 +88,12 @@ const RUNTIMES: [Runtime; 26] = [
         commands: |from, to| java_with_libraries(from, to, &["KafkaClient.java"]),
         of: Of::Tests,
     },
+    Runtime { name: "mcp", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "stores/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "stores/node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "stores/java", made_from: &["pom.xml", "Documents.java"], commands: java_store, of: Of::Tests },
+    Runtime { name: "wire/node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
+    Runtime { name: "wire/python", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "sdk", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },
     Runtime { name: "sdk-node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime { name: "sdk-java", made_from: &["pom.xml", "Shop.java"], commands: java_with_sdk, of: Of::Tests },
@@ -104,7 +107,12 @@ const RUNTIMES: [Runtime; 26] = [
         commands: node,
         of: Of::Parents,
     },
-    Runtime { name: "parents/go", made_from: &["go.mod", "main.go"], commands: go_alone, of: Of::Tests },
+    Runtime {
+        name: "parents/go",
+        made_from: &["go.mod", "go.sum", "grpc.go", "main.go"],
+        commands: go_alone,
+        of: Of::Tests,
+    },
     Runtime {
         name: "parents/java",
         made_from: &["pom.xml", "Parents.java", "Servers.java"],

@@ -13,6 +13,8 @@ pub(super) const MAX_LINES: usize = 800;
 /// kernel wrote, the kernel side itself, the script that builds it, and what the tests ask the kernel. (`Cargo.toml` denies it everywhere; a module lifts that with its reason.)
 pub(super) const UNSAFE_ALLOWED: &[&str] = &[
     "agent/build.rs",
+    // Counts allocations.
+    "agent/benches/export.rs",
     "agent/src/sys",
     "agent/src/sys.rs",
     "agent/src/probes",
@@ -55,9 +57,13 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("trace", &["model", "config"]),
     layer("telemetry", &["model", "config", "conn", "procs", "kube", "trace"]),
     layer("server", &[]),
+    // Certificates of servers.
+    layer("trust", &[]),
+    // Records in files.
+    layer("disk", &[]),
     // What the agent remembers for who asks it.
-    layer("store", &["model"]),
-    layer("export", &["model", "sys", "terminal", "config", "telemetry", "server", "store"]),
+    layer("store", &["model", "disk"]),
+    layer("export", &["model", "sys", "terminal", "config", "telemetry", "server", "trust", "disk", "store"]),
     // Who asks: the query API and the web page.
     layer("api", &["model", "telemetry", "store", "export"]),
     // What connections are told, and what becomes of it.
@@ -65,7 +71,7 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("pipeline", ALL_STAGES),
     layer("cli", &["config"]),
     // Commands that ask what was seen.
-    layer("commands", &["model", "terminal", "config", "telemetry", "store", "api", "cli"]),
+    layer("commands", &["model", "terminal", "config", "telemetry", "trust", "store", "api", "cli"]),
     // The commands: put the stages together as the configuration says.
     layer(
         "run",
@@ -136,6 +142,11 @@ const ALL_STAGES: &[&str] = &[
 /// Folders of protocols that build on another: the first may import the second.
 pub(super) const PROTOCOL_IMPORTS: &[(&str, &str)] = &[
     ("http", "grpc"),
+    ("http", "carried"),
+    ("http1", "carried"),
+    ("carried", "grpc"),
+    ("carried", "sql"),
+    ("tds", "sql"),
     ("http1", "http"),
     ("http1", "grpc"),
     ("http2", "http"),

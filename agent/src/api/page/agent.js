@@ -24,7 +24,8 @@ export function view(root) {
       const { store } = it;
       show(tags, h("span", { class: "tag" }, `version ${it.version}`), h("span", { class: "tag" }, `backend ${it.backend}`), h("span", { class: "tag" }, `process ${it.pid}`), h("span", { class: `tag ${it.losses.length ? "warn" : "ok"}` }, it.losses.length ? "something was lost" : "nothing lost"));
       show(figures, kpi(percent(cpu), "of a processor"), kpi(bytes(it.memory_bytes), "memory"), kpi(span(it.uptime_s), "running"), kpi(figure(store.offered), "spans seen"),
-        kpi(`${bytes(store.bytes)}`, `of ${bytes(store.max_bytes)} for what it remembers`), kpi(store.kept_share < 1 ? percent(store.kept_share) : "all", store.since_unix_ms ? `of the traces kept, since ${ago(store.since_unix_ms)}` : "traces kept"));
+        kpi(`${bytes(store.bytes)}`, `of ${bytes(store.max_bytes)} for what it remembers`), kpi(store.kept_share < 1 ? percent(store.kept_share) : "all", store.since_unix_ms ? `of the traces kept, since ${ago(store.since_unix_ms)}` : "traces kept"),
+        store.disk && kpi(bytes(store.disk.bytes), `of ${bytes(store.disk.max_bytes)} on disk`, store.disk.dropped > 0));
       show(losses, h("header", {}, h("h2", {}, "Lost, or unseen"), h("span", { class: "quiet" }, "each is counted; nothing is guessed")),
         it.losses.length ? h("div", { class: "scroll" }, h("table", {}, h("tbody", {}, it.losses.map((loss) => h("tr", {}, h("td", {}, loss.what), h("td", { class: "num bad" }, figure(loss.count)), h("td", { class: "quiet" }, loss.advice)))))) : h("div", { class: "body ok" }, "Nothing was lost."));
       const rows = watched.processes;

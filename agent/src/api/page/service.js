@@ -3,7 +3,10 @@
 import { ask, clock, duration, empty, figure, h, name, percent, rate, row, serviceLink, short, show, span, state, status, traceLink } from "./lib.js";
 import { chart, spark } from "./charts.js";
 
-const failed = (rates) => h("td", { class: `num ${rates.error_share >= 0.005 ? "bad" : ""}` }, percent(rates.error_share));
+function failed(rates, href) {
+  const share = percent(rates.error_share);
+  return h("td", { class: `num ${rates.error_share >= 0.005 ? "bad" : ""}` }, href ? h("a", { href, title: "Its failed traces", "data-key": href }, share) : share);
+}
 
 export function list(root) {
   const summary = h("span", { class: "quiet" });
@@ -35,8 +38,8 @@ export function list(root) {
 
 const kpi = (value, unit, label, isBad) => h("div", { class: "kpi" }, h("b", { class: isBad ? "bad" : undefined }, value, unit ? h("small", {}, unit) : null), h("span", {}, label));
 
-function spans(title, note, found, none) {
-  return h("section", { class: "panel" }, h("header", {}, h("h2", {}, title), h("span", { class: "quiet" }, note)),
+function spans(title, note, found, none, all) {
+  return h("section", { class: "panel" }, h("header", {}, h("h2", {}, title), h("span", { class: "quiet" }, note), found.length ? h("a", { class: "end", href: all, "data-key": all }, "All traces of them") : null),
     found.length ? h("div", { class: "scroll" }, h("table", {}, h("tbody", {}, found.map((one) => {
       const href = traceLink(one.trace_id, one.span_id);
       return row(href, h("td", { class: "path" }, h("a", { href, "data-key": `${title}${one.number}` }, name(one.path ? `${one.name} ${one.path}` : one.name))),
@@ -63,11 +66,12 @@ function instances(all) {
 
 export function view(root, service, query) {
   const namespace = query.has("namespace") ? query.get("namespace") : undefined;
+  // What of its traces: of a route, those that failed, the slowest first.
+  const traces = (more = {}) => `#/traces?${new URLSearchParams({ service, ...(namespace === undefined ? {} : { namespace }), ...more })}`;
   const tags = h("span", { class: "tags" });
   const body = h("div", { class: "grid" });
-  const parameters = { service, kind: undefined };
   root.append(h("div", { class: "head" }, h("h1", {}, name(service, 100)), tags, h("span", { class: "grow" }),
-    h("a", { class: "button", href: `#/traces?service=${encodeURIComponent(parameters.service)}` }, "Traces"), h("a", { class: "button", href: `#/live?service=${encodeURIComponent(service)}` }, "Live")), body);
+    h("a", { class: "button", href: traces() }, "Traces"), h("a", { class: "button", href: `#/live?service=${encodeURIComponent(service)}` }, "Live")), body);
   return {
     every: 4000,
     title: short(service, 60),
@@ -88,9 +92,11 @@ export function view(root, service, query) {
         h("div", { class: "scroll" }, h("table", {},
           h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Route"), ["Requests", "Failed", "p50", "p95", "p99"].map((text, index) => h("th", { scope: "col", class: `num ${index === 2 || index === 4 ? "hide-small" : ""}` }, text)), h("th", { scope: "col" }, "Last 5 min"))),
           h("tbody", {}, it.routes.slice(0, 200).map((route) => {
-            const href = `#/traces?service=${encodeURIComponent(service)}&name=${encodeURIComponent(route.name)}`;
-            return row(href, h("td", {}, h("a", { href, "data-key": href }, name(route.name))), h("td", { class: "num", title: `${route.requests} requests` }, `${rate(route.rate)}/s`), failed(route),
-              h("td", { class: "num hide-small" }, duration(route.p50_ms)), h("td", { class: "num" }, duration(route.p95_ms)), h("td", { class: "num hide-small" }, duration(route.p99_ms)), h("td", {}, spark(route.sparkline, "Requests a second in the last five minutes")));
+            const its = { name: route.name, kind: it.is_client ? "client" : "server" };
+            const href = traces(its);
+            const [failing, slowest] = [traces({ ...its, status: "error" }), traces({ ...its, sort: "slowest" })];
+            return row(href, h("td", {}, h("a", { href, "data-key": href }, name(route.name))), h("td", { class: "num", title: `${route.requests} requests` }, `${rate(route.rate)}/s`), failed(route, route.errors ? failing : null),
+              h("td", { class: "num hide-small" }, duration(route.p50_ms)), h("td", { class: "num" }, duration(route.p95_ms)), h("td", { class: "num hide-small" }, h("a", { href: slowest, title: "Its slowest traces", "data-key": slowest }, duration(route.p99_ms))), h("td", {}, spark(route.sparkline, "Requests a second in the last five minutes")));
           })))));
       show(body,
         h("section", { class: "panel kpis", "data-requests": rates.requests, "data-errors": rates.errors },
@@ -98,7 +104,7 @@ export function view(root, service, query) {
           kpi(duration(rates.p50_ms), "", "p50"), kpi(duration(rates.p95_ms), "", "p95"), kpi(duration(rates.p99_ms), "", "p99"), kpi(figure(rates.requests), "", `in the last ${span(it.window_s)}`)),
         charts, routes,
         h("div", { class: "grid two" }, peers("Who asks it", it.callers, it.is_client ? "Nobody: it answers nothing." : "Nobody in this time."), peers("Whom it asks", it.calls, "Nobody in this time.")),
-        h("div", { class: "grid two" }, spans("Slowest", "of those that are kept", it.slowest, "Nothing is kept of it."), spans("Failing", "the latest first", it.failing, "Nothing failed, of what is kept.")),
+        h("div", { class: "grid two" }, spans("Slowest", "of those that are kept", it.slowest, "Nothing is kept of it.", traces({ kind: it.is_client ? "client" : "server", sort: "slowest" })), spans("Failing", "the latest first", it.failing, "Nothing failed, of what is kept.", traces({ kind: it.is_client ? "client" : "server", status: "error" }))),
         instances(it.instances));
     },
   };

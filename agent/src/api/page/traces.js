@@ -19,9 +19,12 @@ export function list(root, query) {
   failing.value = query.get("status") ?? "";
   const sort = h("select", { name: "sort" }, h("option", { value: "" }, "latest"), h("option", { value: "slowest" }, "slowest"));
   sort.value = query.get("sort") ?? "";
-  const form = h("form", { class: "filter", role: "search" }, FIELDS.map((field, index) => h("label", {}, field.label, inputs[index])), h("label", {}, "Status", failing), h("label", {}, "First", sort), h("button", { type: "submit" }, "Find"));
+  // What a link has asked for besides stays, and is said.
+  const besides = ["namespace", "kind"].filter((key) => query.has(key));
+  const hidden = besides.map((key) => h("input", { type: "hidden", name: key, value: query.get(key) }));
+  const form = h("form", { class: "filter", role: "search" }, hidden, FIELDS.map((field, index) => h("label", {}, field.label, inputs[index])), h("label", {}, "Status", failing), h("label", {}, "First", sort), h("button", { type: "submit" }, "Find"));
   const go = () => {
-    const found = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
+    const found = new URLSearchParams([...new FormData(form)].filter(([key, value]) => value || key === "namespace"));
     const text = (found.get("q") ?? "").trim();
     if (/^[0-9a-f]{32}$/i.test(text)) location.hash = traceLink(text.toLowerCase());
     else location.hash = `#/traces${found.size ? `?${found}` : ""}`;
@@ -30,7 +33,7 @@ export function list(root, query) {
   [failing, sort].forEach((element) => element.addEventListener("change", go));
   const summary = h("span", { class: "quiet" });
   const body = h("div");
-  root.append(h("div", { class: "head" }, h("h1", {}, "Traces"), summary), form, h("section", { class: "panel" }, body));
+  root.append(h("div", { class: "head" }, h("h1", {}, "Traces"), besides.map((key) => query.get(key) && h("span", { class: "tag" }, `${key} ${short(query.get(key), 40)}`)), summary), form, h("section", { class: "panel" }, body));
   return {
     every: 5000,
     title: "Traces",

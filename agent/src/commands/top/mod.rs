@@ -30,12 +30,14 @@ const REQUESTS: usize = 200;
 /// The time that rates are of.
 const WINDOW: &str = "60s";
 
-pub(super) async fn top(client: &Client) -> Result<Exit, NoAnswer> {
+/// Why it cannot be shown here.
+pub(super) fn objection() -> Option<&'static str> {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    if !io::stdin().is_terminal() || !io::stdout().is_terminal() || is_dumb {
-        tracing::error!("top needs a terminal; `curl {}/api/v1/services` gives what it shows", client.url());
-        return Ok(Exit::Usage);
-    }
+    (!io::stdin().is_terminal() || !io::stdout().is_terminal() || is_dumb)
+        .then_some("top needs a terminal; the agent's /api/v1/services gives what it shows")
+}
+
+pub(super) async fn top(client: &Client) -> Result<Exit, NoAnswer> {
     let mut state = State::new(client.url());
     // What is wrong with the agent is said before the screen is taken.
     let first = fetch(client.clone(), state.view().clone()).await?;
@@ -53,6 +55,8 @@ async fn show(client: &Client, mut state: State) -> io::Result<()> {
     let paint = Paint::for_stdout();
     let mut keys = tty::keys();
     let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    // The key sends none while the terminal is taken, but others may.
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut resized = signal(SignalKind::window_change())?;
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -93,6 +97,7 @@ async fn show(client: &Client, mut state: State) -> io::Result<()> {
             // It is drawn anew.
             _ = resized.recv() => {}
             _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => return Ok(()),
         }
     }

@@ -41,6 +41,17 @@ pub struct ExportConfig {
     pub listen_tls: ListenTls,
     /// What is shown there.
     pub prometheus: PrometheusConfig,
+    /// What the agent says of itself, by itself.
+    pub own_metrics: Option<OwnMetrics>,
+}
+
+/// A page with what the agent says of itself alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnMetrics {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// Its path.
+    pub path: String,
 }
 
 /// Metrics for Prometheus.
@@ -84,6 +95,7 @@ impl Default for ExportConfig {
             listen: vec![Self::DEFAULT_LISTEN],
             listen_tls: ListenTls::default(),
             prometheus: PrometheusConfig::default(),
+            own_metrics: None,
         }
     }
 }
@@ -129,6 +141,8 @@ pub struct TlsConfig {
     pub client_key: Option<PathBuf>,
     /// Our certificate chain, with `client_key`.
     pub client_certificate: Option<PathBuf>,
+    /// The receiver's certificate is not checked.
+    pub is_unchecked: bool,
 }
 
 /// How spans wait and travel. When the queue is full the *newest* spans are dropped (and counted), as OpenTelemetry's

@@ -4,6 +4,7 @@ use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hasher},
     os::unix::fs::MetadataExt as _,
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -379,14 +380,16 @@ impl Delivery {
 }
 
 /// What tells a file from one that has replaced it: when it was written, its inode, its length.
-type Version = (std::time::SystemTime, u64, u64);
+pub(crate) type Version = (std::time::SystemTime, u64, u64);
+
+/// That of a file now; `None`: it is not there.
+pub(crate) fn version(file: &Path) -> Option<Version> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))
+}
 
 fn versions(tls: &TlsConfig) -> Vec<Option<Version>> {
-    let version = |file: &std::path::PathBuf| {
-        let metadata = std::fs::metadata(file).ok()?;
-        Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))
-    };
-    [&tls.certificate, &tls.client_certificate, &tls.client_key].map(|file| file.as_ref().and_then(version)).into()
+    [&tls.certificate, &tls.client_certificate, &tls.client_key].map(|file| file.as_deref().and_then(version)).into()
 }
 
 /// There is none left for what was to be done.

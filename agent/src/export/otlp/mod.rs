@@ -21,6 +21,7 @@ use self::{
     transport::Signal,
 };
 pub(crate) use self::{
+    delivery::{Version, version},
     queue::SpanQueue,
     transport::{TransportError, server_config},
 };

@@ -21,6 +21,21 @@ pub(crate) struct Program<'a> {
     pub args: &'a [String],
     /// Working directory.
     pub cwd: Option<&'a str>,
+    /// What the kernel calls it: the beginning of the last part of the path that was started.
+    pub comm: Option<&'a str>,
+}
+
+/// Bytes that the kernel keeps of a program's name (`TASK_COMM_LEN` without its end).
+const COMM_MAX: usize = 15;
+
+impl<'a> Program<'a> {
+    /// The name of the link by which it was started, where one program answers to several (Debian's `redis-server` is one to
+    /// `redis-check-rdb`): what it calls itself, if the kernel calls it so too.
+    fn link(&self) -> Option<&'a str> {
+        let called = base(self.args.first()?.split_whitespace().next()?).trim_end_matches(':');
+        let kept = called.get(..called.floor_char_boundary(COMM_MAX)).unwrap_or(called);
+        (!called.is_empty() && called != base(self.exe) && self.comm == Some(kept)).then_some(called)
+    }
 }
 
 /// Reads a file of the process's file system; at most some 64 KiB.
@@ -45,6 +60,9 @@ pub(crate) fn of(program: Program<'_>, read: ReadFile<'_>) -> String {
         None => None,
     };
     named.filter(|name| !name.is_empty()).unwrap_or_else(|| {
+        if let Some(link) = program.link() {
+            return link.to_owned();
+        }
         let exe = exe.strip_prefix("memfd:").unwrap_or(exe);
         if exe.is_empty() { program.args.first().map(|arg| base(arg)).unwrap_or_default() } else { exe }.to_owned()
     })

@@ -6,7 +6,7 @@ use super::*;
 fn check(exe: &str, cwd: &str, command: &str, expected: &str) {
     let args: Vec<String> = command.split('|').map(str::to_owned).collect();
     let nothing = |_: &str| None;
-    assert_eq!(of(Program { exe, args: &args, cwd: Some(cwd) }, &nothing), expected, "{command}");
+    assert_eq!(of(Program { exe, args: &args, cwd: Some(cwd), comm: None }, &nothing), expected, "{command}");
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn node_is_named_by_script_folder_or_package() {
     check(node, "/", "node|-e|x", "node");
     check(node, "/srv/web", "next-server (v14.1.0)", "next-server");
     let args: Vec<String> = ["node", "dist/server.js"].map(str::to_owned).into();
-    let program = Program { exe: node, args: &args, cwd: Some("/app") };
+    let program = Program { exe: node, args: &args, cwd: Some("/app"), comm: None };
     let package = |path: &str| (path == "/app/package.json").then(|| r#"{"name":"@shop/cart"}"#.to_owned());
     assert_eq!(of(program, &package), "cart");
     let broken = |_: &str| Some("{".to_owned());
@@ -103,8 +103,24 @@ fn hostile_command_lines_do_no_harm() {
             "gunicorn: ][",
         ] {
             let args: Vec<String> = command.split('|').map(str::to_owned).collect();
-            let name = of(Program { exe, args: &args, cwd: None }, &|_| None);
+            let name = of(Program { exe, args: &args, cwd: None, comm: None }, &|_| None);
             assert!(name.len() < 64, "{exe} {command}");
         }
+    }
+}
+
+#[test]
+fn a_program_is_called_as_the_link_that_it_was_started_by() {
+    for (exe, argument, comm, expected) in [
+        ("/usr/bin/redis-check-rdb", "/usr/bin/redis-server 127.0.0.1:6379", "redis-server", "redis-server"),
+        ("/usr/bin/a-multi-call-binary", "a-very-long-name-of-a-link", "a-very-long-nam", "a-very-long-name-of-a-link"),
+        // What only calls itself so, and what only the kernel is told.
+        ("/usr/sbin/sshd", "sshd-session: user", "sshd", "sshd"),
+        ("/usr/bin/tool", "/usr/bin/tool", "worker", "tool"),
+        ("/usr/sbin/nginx", "nginx: worker process", "nginx", "nginx"),
+    ] {
+        let args = [argument.to_owned()];
+        let program = Program { exe, args: &args, cwd: None, comm: Some(comm) };
+        assert_eq!(of(program, &|_| None), expected, "{argument}");
     }
 }

@@ -10,7 +10,10 @@ use crate::{
         propagation::Propagation,
         trace_context::{TraceParent, add_trace_state},
     },
-    protocols::grpc::{self, Media},
+    protocols::{
+        carried::{self, Kind, Marks, Product},
+        grpc::{self, Media},
+    },
 };
 
 /// Bytes kept of `Host`.
@@ -38,6 +41,10 @@ pub(crate) struct HeaderFacts {
     parent: Option<TraceParent>,
     /// Values of fields that the configuration asks for.
     captured: Option<Box<Values>>,
+    /// What a request says of what it carries.
+    marks: Option<Box<Marks>>,
+    /// What a server says that it is.
+    product: Option<Product>,
 }
 
 impl HeaderFacts {
@@ -66,6 +73,41 @@ impl HeaderFacts {
             Field::ConnectTimeoutMs => self.timeout_ns = grpc::parse_connect_timeout(value),
             Field::Wanted(number) => self.capture(number, value),
             _ => {}
+        }
+    }
+
+    /// Takes a line of a request of HTTP/1 whose name matters to nobody else.
+    #[inline]
+    pub(crate) fn take_other(&mut self, line: &[u8]) {
+        let is = |at: usize, letter: u8| line.get(at).is_some_and(|byte| byte | 0x20 == letter);
+        let may_be = match line.first().map_or(0, |first| first | 0x20) {
+            // X-Amz-Target, X-ClickHouse-Database
+            b'x' => is(2, b'a') && is(3, b'm') || is(2, b'c') && is(3, b'l'),
+            // Authorization, SOAPAction, Content-Encoding
+            b'a' => is(1, b'u'),
+            b's' => is(1, b'o'),
+            b'c' => is(8, b'e') && is(2, b'n'),
+            _ => false,
+        };
+        if may_be {
+            Marks::read_line(&mut self.marks, line);
+        }
+    }
+
+    /// Takes what kind a request's body is, besides what calls ask of it.
+    #[inline]
+    pub(crate) fn take_kind(&mut self, content_type: &[u8]) {
+        let kind = Kind::parse(content_type);
+        if kind != Kind::Other {
+            Marks::read_type(&mut self.marks, kind, content_type);
+        }
+    }
+
+    /// Takes such a line of a response.
+    #[inline]
+    pub(crate) fn take_other_of_answer(&mut self, line: &[u8]) {
+        if line.first().is_some_and(|first| first | 0x20 == b'x') {
+            self.product = Product::of_line(line, self.product);
         }
     }
 
@@ -108,6 +150,18 @@ impl HeaderFacts {
         }
     }
 
+    /// Takes out what a request of HTTP/1 says of what it carries.
+    #[inline]
+    pub(crate) fn take_marks(&mut self, http: &Http, propagation: &Propagation) -> Option<Box<Marks>> {
+        Marks::settle(self.marks.take(), http, propagation.query_text)
+    }
+
+    /// What a response says.
+    #[inline]
+    pub(crate) const fn answer(&self) -> Answer {
+        Answer { media: self.media, grpc_status: self.grpc_status, product: self.product }
+    }
+
     /// The context that a request carries, once that is [settled](Self::settle).
     #[inline]
     pub(crate) const fn parent(&self) -> Option<TraceParent> {
@@ -117,7 +171,10 @@ impl HeaderFacts {
     /// Heap bytes held.
     pub(crate) fn heap(&self) -> usize {
         let captured = self.captured.iter().flat_map(|values| values.iter());
-        self.carried.heap() + captured.map(|(_, value)| size_of::<(u8, CompactString)>() + value.len()).sum::<usize>()
+        let marks = self.marks.as_ref().map_or(0, |marks| marks.heap_max());
+        marks
+            + self.carried.heap()
+            + captured.map(|(_, value)| size_of::<(u8, CompactString)>() + value.len()).sum::<usize>()
     }
 
     /// The call that a request certainly begins. `is_http2`: gRPC itself needs that.
@@ -164,16 +221,24 @@ pub(crate) struct Answer {
     pub(crate) media: Option<Media>,
     /// `Grpc-Status`, in its head or its trailers.
     pub(crate) grpc_status: Option<u32>,
+    /// What its server is.
+    pub(crate) product: Option<Product>,
 }
 
 impl Answer {
     /// What is told of the exchange, and the name of the protocol it was: that of the call, else `plain`.
     #[inline]
-    pub(crate) fn tell(self, http: Box<Http>, call: Option<Call>, plain: &'static str) -> (&'static str, Operation) {
-        match call {
-            Some(call) => (call.system, Operation::Rpc(Box::new(self.rpc(*http, call)))),
-            None => (plain, Operation::Http(http)),
-        }
+    pub(crate) fn tell(
+        self,
+        http: Box<Http>,
+        call: Option<Call>,
+        marks: Option<&Marks>,
+        plain: &'static str,
+    ) -> (&'static str, Operation) {
+        let Some(call) = call else {
+            return (plain, carried::read(http, marks, self.product).unwrap_or_else(Operation::Http));
+        };
+        (call.system, carried::of_call(self.rpc(*http, call)))
     }
 
     fn rpc(self, http: Http, call: Call) -> Rpc {
@@ -197,6 +262,7 @@ impl Answer {
                 // That of gRPC-Web stands here only where there is no message: else it is in the body.
                 _ => self.grpc_status,
             },
+            code: None,
             http_status: http.status.filter(|&status| status != 200),
             timeout_ns: call.timeout_ns,
         }
@@ -272,13 +338,13 @@ mod tests {
         let status = |fields: &[(Field, &[u8])], answer: Answer, http_status| {
             let http = Http { target: Some("/p.S/Do".into()), status: Some(http_status), ..Http::default() };
             let call = facts(fields).call(&http, true);
-            match answer.tell(Box::new(http), call, "plain") {
+            match answer.tell(Box::new(http), call, None, "plain") {
                 (system, Operation::Rpc(rpc)) => (system, rpc.status, rpc.method),
                 (protocol, _) => (protocol, None, None),
             }
         };
         let method = || Some("p.S/Do".into());
-        let ended = Answer { media: None, grpc_status: Some(5) };
+        let ended = Answer { grpc_status: Some(5), ..Answer::default() };
         assert_eq!(status(&[(Field::ContentType, b"application/grpc")], ended, 200), ("grpc", Some(5), method()));
         let streams = [(Field::ContentType, &b"application/connect+proto"[..])];
         assert_eq!(status(&streams, Answer::default(), 200), ("connectrpc", None, method()));

@@ -210,11 +210,15 @@ impl Head for RequestHead {
             self.facts.take_wanted(line);
         }
         match field {
-            Field::Other => {}
+            Field::Other => self.facts.take_other(line),
             Field::Host | Field::UserAgent | Field::TraceState => {
                 if !take_text(&mut self.http, field, value, false) {
                     self.last = Field::Other;
                 }
+            }
+            Field::ContentType => {
+                self.facts.take(field, value, false);
+                self.facts.take_kind(value);
             }
             _ if field.frames() => self.framing.take(field, value),
             _ => self.facts.take(field, value, false),
@@ -276,7 +280,7 @@ impl Head for ResponseHead {
             self.facts.take_wanted(line);
         }
         match field {
-            Field::Other => {}
+            Field::Other => self.facts.take_other_of_answer(line),
             _ if field.frames() => self.framing.take(field, value),
             _ => self.facts.take(field, value, false),
         }

@@ -9,6 +9,7 @@ use crate::{
         trace_context::TraceParent,
     },
     protocols::{
+        carried::Marks,
         http::{Answer, Call},
         matching::Kept,
     },
@@ -28,13 +29,18 @@ pub(super) struct Open {
     pub(super) call: Option<Call>,
     pub(super) answer: Answer,
     pub(super) http: Box<Http>,
+    /// What it says of what it carries.
+    pub(super) marks: Option<Box<Marks>>,
 }
 
 impl Open {
     /// Its exchange, once it is over.
-    pub(super) fn end(self, role: Role, outcome: Outcome, end_ns: u64) -> Exchange {
+    pub(super) fn end(mut self, role: Role, outcome: Outcome, end_ns: u64) -> Exchange {
         let outcome = if self.unproved { Outcome::Unseen } else { outcome };
-        let (protocol, operation) = self.answer.tell(self.http, self.call, NAME);
+        if let Some(marks) = &mut self.marks {
+            marks.end();
+        }
+        let (protocol, operation) = self.answer.tell(self.http, self.call, self.marks.as_deref(), NAME);
         Exchange {
             role,
             thread: self.began.thread,
@@ -61,5 +67,6 @@ impl Kept for Open {
             + text(&self.http.user_agent)
             + text(&self.http.trace_state)
             + self.http.baggage.heap()
+            + self.marks.as_ref().map_or(0, |marks| marks.heap_max())
     }
 }

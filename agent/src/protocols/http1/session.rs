@@ -7,7 +7,7 @@ use super::{
     framing::{Asked, is_bodyless, request_body, response_body},
     head::{Framing, HTTP_0_9, Head as _, Length, RequestHead, ResponseHead, Upgrade},
     open::Open,
-    side::{EndHint, Gap, Moment, Place, QUIET_NS, Side, Step},
+    side::{EndHint, Gap, Missing, Moment, Place, QUIET_NS, Side, Step},
 };
 use crate::{
     model::{
@@ -17,6 +17,7 @@ use crate::{
     },
     protocols::{
         Anomalies, Chunk, End, Handover, Interest, Output, Recognition, Session,
+        carried::Marks,
         http::{Answer, exports_spans, kinds_of},
         matching::{InOrder, Limits},
     },
@@ -136,7 +137,12 @@ impl Http1 {
             if self.carries_spans {
                 self.on_exported(rest);
             }
-            let used = match self.requests.bytes(rest, at_start, moment) {
+            let is_body = matches!(self.requests.place, Place::Body { .. });
+            let step = self.requests.bytes(rest, at_start, moment);
+            if is_body && let Some(marks) = self.marks_of_body() {
+                marks.take(false, step.of_body(rest));
+            }
+            let used = match step {
                 Step::More => {
                     self.on_request_body_begun();
                     return;
@@ -171,8 +177,23 @@ impl Http1 {
         }
     }
 
+    /// What is known of what the request carries whose body is read.
+    fn marks_of_body(&mut self) -> Option<&mut Marks> {
+        self.open.get_mut(self.body_of)?.marks.as_deref_mut()
+    }
+
+    /// The same of that whose answer is.
+    fn marks_of_answer(&mut self) -> Option<&mut Marks> {
+        self.open.front_mut().filter(|_| self.answering)?.marks.as_deref_mut()
+    }
+
     fn on_request_gap(&mut self, count: u64, lost: bool, moment: Moment, out: &mut Output) {
         self.carries_spans = false;
+        if matches!(self.requests.place, Place::Body { .. })
+            && let Some(marks) = self.marks_of_body()
+        {
+            marks.cut(false);
+        }
         match self.requests.gap(count) {
             // Where framing is lost already, capture is taken to begin with each head, loss is not.
             Gap::Within if lost && matches!(self.requests.place, Place::Seek(_)) => self.on_missed_request(moment, out),
@@ -244,7 +265,12 @@ impl Http1 {
         let key = out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, place });
         let answer = Answer::default();
         let (first_byte_ns, response_tid) = (None, ThreadId::NONE);
-        let open = Open { key, began, unproved, first_byte_ns, response_tid, parent, upgrade, call, answer, http };
+        let mut marks = facts.take_marks(&http, out.propagation());
+        if let Some(marks) = &mut marks {
+            marks.begin(false, framing.chunked);
+        }
+        let open =
+            Open { key, began, unproved, first_byte_ns, response_tid, parent, upgrade, call, answer, http, marks };
         self.body_of = self.open.push(open);
     }
 
@@ -317,7 +343,11 @@ impl Http1 {
             let was_head = self.responses.place == Place::Head;
             let was_due = was_head && self.is_answer_due(moment);
             let was_endless = self.responses.is_endless();
+            let was_body = matches!(self.responses.place, Place::Body { .. });
             let step = self.responses.bytes(rest, at_start, moment);
+            if was_body && let Some(marks) = self.marks_of_answer() {
+                marks.take(true, step.of_body(rest));
+            }
             if let Step::Head { used, .. } | Step::BodyEnd { used, .. } = step {
                 self.response_at = (moment.position.saturating_add(used as u64), moment.other_position);
             }
@@ -369,6 +399,11 @@ impl Http1 {
     }
 
     fn on_response_gap(&mut self, count: u64, missing: Missing, moment: Moment, out: &mut Output) {
+        if matches!(self.responses.place, Place::Body { .. })
+            && let Some(marks) = self.marks_of_answer()
+        {
+            marks.cut(true);
+        }
         match self.responses.gap(count) {
             // Where framing is lost already, capture is taken to begin with each head, loss is not.
             Gap::Within if missing.lost && matches!(self.responses.place, Place::Seek(_)) => {
@@ -429,7 +464,10 @@ impl Http1 {
         } else if let Some(open) = self.open.front_mut().filter(|_| answering) {
             asked = Asked::of(&open.http);
             open.http.status = Some(status);
-            open.answer = Answer { media: facts.media, grpc_status: facts.grpc_status };
+            open.answer = facts.answer();
+            if let Some(marks) = &mut open.marks {
+                marks.begin(true, framing.chunked);
+            }
             facts.give_captured(&mut open.http);
             open.http.headers_truncated |= cut;
             (open.first_byte_ns, open.response_tid) = (Some(first_byte_ns), began.thread.tid);
@@ -654,15 +692,6 @@ impl Http1 {
         let unanswered = if self.stray { Outcome::Unseen } else { Outcome::NoResponse };
         self.end_all(unanswered, at_ns, out);
     }
-}
-
-/// What is known of bytes that were not captured.
-#[derive(Clone, Copy)]
-struct Missing {
-    /// They were not left out on purpose.
-    lost: bool,
-    /// Captured bytes stand before them in their piece.
-    behind: bool,
 }
 
 impl Session for Http1 {

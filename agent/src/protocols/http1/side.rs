@@ -81,6 +81,26 @@ pub(super) enum Step<H> {
     Lost { used: usize },
 }
 
+impl<H> Step<H> {
+    /// Those of the bytes that were of a body.
+    pub(super) fn of_body<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::More => bytes,
+            Self::BodyEnd { used, .. } => bytes.get(..*used).unwrap_or(bytes),
+            Self::Head { .. } | Self::Found | Self::Lost { .. } => &[],
+        }
+    }
+}
+
+/// What is known of bytes that were not captured.
+#[derive(Clone, Copy)]
+pub(super) struct Missing {
+    /// They were not left out on purpose.
+    pub(super) lost: bool,
+    /// Captured bytes stand before them in their piece.
+    pub(super) behind: bool,
+}
+
 /// What came of bytes that were not captured.
 pub(super) enum Gap<H> {
     /// They belong to the message that is open, or to none.

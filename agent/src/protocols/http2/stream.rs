@@ -295,7 +295,7 @@ impl Stream {
         http.request_body_bytes = self.request_body.0.filter(|_| self.request_ended).or(content_length);
         http.response_body_bytes = self.response_body.0.filter(|_| outcome == Outcome::Complete);
         http.headers_truncated = cut;
-        let (protocol, operation) = self.answer.tell(Box::new(http), call, super::NAME);
+        let (protocol, operation) = self.answer.tell(Box::new(http), call, None, super::NAME);
         Exchange {
             role,
             thread: self.thread,

@@ -120,10 +120,13 @@ fn may_be_response(head: &[u8]) -> bool {
     }
 }
 
-/// One that is longer than what is looked at: nobody is throttled.
+/// One that is longer than what is looked at: nobody is throttled. Much of it has come at once, or it may be a question of DNS over TCP.
 fn is_long_response(head: &[u8]) -> bool {
     let is_long = matches!(length(head), Length::Is(length) if length > 8192 && length > head.len() as u64);
-    is_long && head.get(4).is_some_and(|byte| byte & 0x80 == 0) && head.get(8..12) == Some(&[0; 4][..])
+    is_long
+        && head.len() >= 512
+        && head.get(4).is_some_and(|byte| byte & 0x80 == 0)
+        && head.get(8..12) == Some(&[0; 4][..])
 }
 
 /// See [`super::Entry::open`].

@@ -160,6 +160,8 @@ fn with(path: &str, value: &Value) -> Value {
         "otlp": { "endpoint": "http://localhost:4318" },
         "export": { "spool": { "dir": "/spool" }, "endpoints": [{ "endpoint": "https://c:4318" }] },
         "otel_traces_export": { "sampler": { "name": "traceidratio" } },
+        "store": { "dir": "/store" },
+        "internal_metrics": { "prometheus": { "port": 6060 } },
         // Served, since there are native histograms where somebody can ask for them.
         "prometheus_export": { "port": 9090 },
         "routes": { "unmatched": "low-cardinality" },

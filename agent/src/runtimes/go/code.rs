@@ -64,6 +64,27 @@ pub(super) fn addresses(code: &[u8], address: u64) -> Vec<u64> {
     found
 }
 
+/// The addresses that code gives to a function that it calls, as the first argument.
+pub(super) fn given_as_first(code: &[u8], address: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    let mut given = None;
+    for instruction in decoded(code, address) {
+        if instruction.flow_control() == FlowControl::Call {
+            found.extend(given.filter(|given| !found.contains(given)));
+        }
+        if instruction.flow_control() != FlowControl::Next {
+            given = None;
+        } else if instruction.op0_kind() == OpKind::Register
+            && instruction.op0_register().full_register() == Register::RAX
+            && !matches!(instruction.mnemonic(), Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Push)
+        {
+            let is_address = instruction.mnemonic() == Mnemonic::Lea && instruction.is_ip_rel_memory_operand();
+            given = is_address.then(|| instruction.ip_rel_memory_address());
+        }
+    }
+    found
+}
+
 /// Where in a function's code a probe is placed so that arguments are still in their registers: at an instruction that the kernel emulates
 /// rather than steps over, behind the check of the stack's size where there is one; a function whose stack has to grow begins anew.
 /// `None` where the code is none of a function of Go.
@@ -84,6 +105,35 @@ pub(super) fn site(code: &[u8], address: u64) -> Option<u64> {
         }
     }
     Some(branch.unwrap_or(0))
+}
+
+/// Where a function that gives a pointer and an error returns without an error: the two registers of the error are set to zero, and
+/// nothing else happens until the `ret`.
+pub(super) fn returns_without_error(code: &[u8], address: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    // Of the error's type and value, whether they are known to be none.
+    let mut is_none = [false; 2];
+    for instruction in decoded(code, address) {
+        if instruction.flow_control() == FlowControl::Return {
+            if is_none == [true; 2] && !instruction.is_invalid() {
+                found.push(instruction.ip() - address);
+            }
+            is_none = [false; 2];
+            continue;
+        }
+        if instruction.flow_control() != FlowControl::Next {
+            is_none = [false; 2];
+            continue;
+        }
+        for (register, is_none) in [Register::RBX, Register::RCX].into_iter().zip(&mut is_none) {
+            if instruction.op0_kind() == OpKind::Register && instruction.op0_register().full_register() == register {
+                *is_none = instruction.mnemonic() == Mnemonic::Xor
+                    && instruction.op1_kind() == OpKind::Register
+                    && instruction.op1_register() == instruction.op0_register();
+            }
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -130,5 +180,29 @@ mod tests {
         // lea 0x10(%rip),%rax; mov 0x9(%rip),%rcx; mov %rax,0x100(%rip)
         let code = [0x48, 0x8d, 0x05, 0x10, 0, 0, 0, 0x48, 0x8b, 0x0d, 9, 0, 0, 0, 0x48, 0x89, 0x05, 0, 1, 0, 0];
         assert_eq!(addresses(&code, 0x1000), [0x1017, 0x1115]);
+    }
+
+    #[test]
+    fn returns_without_an_error_are_told_by_both_of_its_words() {
+        // lea 0(%rip),%rbx; mov %rax,%rcx; xor %eax,%eax; add $0x30,%rsp; pop %rbp; ret
+        let mut code = b"\x48\x8d\x1d\x00\x00\x00\x00\x48\x89\xc1\x31\xc0\x48\x83\xc4\x30\x5d\xc3".to_vec();
+        let first = code.len() as u64;
+        // xor %ebx,%ebx; xor %ecx,%ecx; add $0x30,%rsp; pop %rbp; ret
+        code.extend_from_slice(b"\x31\xdb\x31\xc9\x48\x83\xc4\x30\x5d\xc3");
+        // xor %ebx,%ebx; xor %ecx,%ecx; mov %rax,%rcx; ret
+        code.extend_from_slice(b"\x31\xdb\x31\xc9\x48\x89\xc1\xc3");
+        // xor %ebx,%ebx; xor %ecx,%ecx; call; ret
+        code.extend_from_slice(b"\x31\xdb\x31\xc9\xe8\x00\x00\x00\x00\xc3");
+        assert_eq!(returns_without_error(&code, 0x1000), [first + 9]);
+        assert!(returns_without_error(&[0x06, 0xc3], 0x1000).is_empty());
+    }
+
+    #[test]
+    fn what_is_given_to_a_function_is_in_the_first_register() {
+        // lea 0x10(%rip),%rax; mov $1,%ebx; call; lea 0x10(%rip),%rax; mov %rcx,%rax; call; lea 0x10(%rip),%rcx; call
+        let code = b"\x48\x8d\x05\x10\x00\x00\x00\xbb\x01\x00\x00\x00\xe8\x00\x00\x00\x00\
+            \x48\x8d\x05\x10\x00\x00\x00\x48\x89\xc8\xe8\x00\x00\x00\x00\
+            \x48\x8d\x0d\x10\x00\x00\x00\xe8\x00\x00\x00\x00";
+        assert_eq!(given_as_first(code, 0x1000), [0x1017]);
     }
 }

@@ -1,6 +1,6 @@
 //! How structures of a release of Go are laid out.
 
-use super::offsets::TABLE;
+use super::offsets::{GRPC, GRPC_NEWEST, STATISTICS, TABLE};
 
 /// Offsets of members, in the order in which `cargo xtask go-offsets` tells them; -1 for one that there is not.
 pub(super) type Offsets = [i16; 14];
@@ -81,6 +81,123 @@ impl Layout {
     }
 }
 
+/// Offsets of what the runtime counts, in the order in which `cargo xtask go-offsets` tells them; -1 for one that there is not.
+pub(super) type StatisticsOffsets = [i16; 27];
+
+/// The first release whose `runtime/metrics` counts goroutines of the runtime itself as well.
+const COUNTS_ALL: u32 = 26;
+
+/// How what the runtime counts is laid out in a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StatisticsLayout {
+    /// `gcControllerState.memoryLimit`.
+    pub(super) limit: u64,
+    /// `gcControllerState.gcPercentHeapGoal`.
+    pub(super) goal: u64,
+    /// `gcControllerState.sweepDistMinTrigger`.
+    pub(super) least_trigger: u64,
+    /// `gcControllerState.triggered`.
+    pub(super) triggered: u64,
+    /// How large `heapStatsDelta` is.
+    pub(super) heap_slot: u64,
+    /// `heapStatsDelta.committed`.
+    pub(super) committed: u64,
+    /// `heapStatsDelta.inStacks`.
+    pub(super) stacks: u64,
+    /// `mstats.heapStats`.
+    pub(super) heap: u64,
+    /// What else of memory is counted in `mstats`.
+    pub(super) other_memory: [u64; 6],
+    /// Other members of `mstats`.
+    memory_marks: [u64; 4],
+    /// Members of `schedt`.
+    scheduler_marks: [u64; 5],
+    /// `schedt.ngsys`, the runtime's own goroutines, where `runtime/metrics` leaves those out: before 1.26.
+    pub(super) system_goroutines: Option<u64>,
+    /// How many goroutines the scheduler keeps for later.
+    pub(super) free_goroutines: [Option<u64>; 2],
+    /// The same of a processor.
+    pub(super) free_of_processor: u64,
+}
+
+impl StatisticsLayout {
+    /// That of a release; `None` where it is not known.
+    pub(super) fn of(release: &str) -> Option<Self> {
+        let minor = minor(release)?;
+        let (_, offsets) = STATISTICS.iter().find(|(known, _)| *known == minor)?;
+        let [limit, goal, least, triggered, slot, committed, stacks, heap, rest @ ..] =
+            offsets.map(|offset| u64::try_from(offset).ok());
+        let [a, b, c, d, e, f, unix, pause, collections, nanotime, rest @ ..] = rest;
+        let [idle, idle_locked, next, freed, system, goroutines, free, free_too, of_processor] = rest;
+        Some(Self {
+            limit: limit?,
+            goal: goal?,
+            least_trigger: least?,
+            triggered: triggered?,
+            heap_slot: slot?,
+            committed: committed?,
+            stacks: stacks?,
+            heap: heap?,
+            other_memory: [a?, b?, c?, d?, e?, f?],
+            memory_marks: [unix?, pause?, collections?, nanotime?],
+            scheduler_marks: [idle?, idle_locked?, next?, freed?, system?],
+            system_goroutines: goroutines.filter(|_| minor < COUNTS_ALL),
+            free_goroutines: [Some(free?), free_too],
+            free_of_processor: of_processor?,
+        })
+    }
+
+    /// What the end of a collection writes to in `mstats`.
+    pub(super) const fn memory_marks(&self) -> [u64; 4] {
+        self.memory_marks
+    }
+
+    /// What is looked at in `schedt` to see whether all threads sleep for ever.
+    pub(super) const fn scheduler_marks(&self) -> [u64; 5] {
+        self.scheduler_marks
+    }
+}
+
+/// Offsets of members of grpc-go's transport, in the order in which `cargo xtask go-offsets` tells them.
+pub(super) type GrpcOffsets = [i16; 6];
+
+/// The layout of a release of grpc-go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Grpc {
+    /// `http2Server.conn`.
+    pub(super) server: u16,
+    /// The number of a stream that a server has.
+    pub(super) server_stream: u16,
+    /// `http2Client.conn`.
+    pub(super) client: u16,
+    /// The client's connection, in a stream that it has.
+    pub(super) client_of_stream: u16,
+    /// The number of that.
+    pub(super) client_stream: u16,
+    /// Either number is behind a pointer, the stream's first member.
+    pub(super) is_behind: bool,
+}
+
+impl Grpc {
+    /// That of a release such as `v1.85.0`; `None` where it is not known.
+    pub(super) fn of(release: &str) -> Option<Self> {
+        let (minor, rest) = release.strip_prefix("v1.")?.split_once('.')?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let release = (minor.parse().ok().filter(|minor| *minor <= GRPC_NEWEST)?, rest.get(..digits)?.parse().ok()?);
+        let (_, offsets) = GRPC.iter().rev().find(|(from, _)| *from <= release)?;
+        let [server, server_stream, client, client_of_stream, client_stream, is_behind] =
+            offsets.map(|offset| u16::try_from(offset).ok());
+        Some(Self {
+            server: server?,
+            server_stream: server_stream?,
+            client: client?,
+            client_of_stream: client_of_stream?,
+            client_stream: client_stream?,
+            is_behind: is_behind? != 0,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +219,18 @@ mod tests {
         assert_eq!((minors.first(), minors.is_sorted()), (Some(&18), true));
         assert_eq!(Layout::of("go1.20.14").map(|layout| layout.parent), Some(0));
         assert!(Layout::of("go1.17").is_none() && Layout::of("go1.99").is_none());
+    }
+
+    #[test]
+    fn releases_of_grpc_are_laid_out_by_both_of_their_numbers() {
+        let of = |release| Grpc::of(release).map(|grpc| (grpc.client_of_stream, grpc.is_behind));
+        assert_eq!(of("v1.83.0"), Some((328, false)));
+        assert_eq!(of("v1.83.1"), Some((360, false)));
+        assert_eq!(of("v1.70.0"), Some((8, true)));
+        assert_eq!(of("v1.68.2-0.20240101000000-abcdef"), Some((24, false)));
+        for unknown in ["", "(devel)", "v1.39.9", "v1.999.0", "v2.1.0", "v1.85", "v1.x.0"] {
+            assert_eq!(of(unknown), None, "{unknown}");
+        }
+        assert!(GRPC.is_sorted());
     }
 }

@@ -7,6 +7,7 @@ mod code;
 mod layout;
 mod offsets;
 mod pclntab;
+mod statistics;
 mod texts;
 
 use std::{fs::File, os::unix::fs::FileExt};
@@ -18,10 +19,13 @@ use object::{
     elf::{PF_W, PF_X},
 };
 
-pub(crate) use self::texts::{Takes, texts};
 use self::{
-    layout::Layout,
+    layout::{Grpc, Layout, StatisticsLayout},
     pclntab::{Function, Table, Unreadable},
+};
+pub(crate) use self::{
+    statistics::Statistics,
+    texts::{Doer, Does, texts},
 };
 use super::memory::{Memory, Program};
 use crate::{
@@ -47,7 +51,7 @@ const NUMBERS: u64 = 16;
 const THREAD_MAX: u64 = 1 << 20;
 
 /// Functions that are looked for.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 19] = [
     "runtime.mcall",
     "runtime.procresize",
     "net/http.(*persistConn).roundTrip",
@@ -57,9 +61,16 @@ const NAMES: [&str; 12] = [
     "golang.org/x/net/http2.(*ClientConn).RoundTrip",
     "net/http.(*http2serverConn).runHandler",
     "golang.org/x/net/http2.(*serverConn).runHandler",
+    "google.golang.org/grpc.(*Server).handleStream",
+    "google.golang.org/grpc/internal/transport.(*http2Client).NewStream",
     tls::FUNCTIONS[0],
     tls::FUNCTIONS[1],
     tls::FUNCTIONS[2],
+    statistics::FUNCTIONS[0],
+    statistics::FUNCTIONS[1],
+    statistics::FUNCTIONS[2],
+    statistics::FUNCTIONS[3],
+    statistics::FUNCTIONS[4],
 ];
 
 /// Where a process's Go is.
@@ -73,8 +84,14 @@ pub(crate) struct Go {
     pub calls2: Vec<u64>,
     /// Where a goroutine begins to answer a request of HTTP/2: connection, what it answers with.
     pub handles2: Vec<u64>,
+    /// The same of a call of grpc-go: transport, stream.
+    pub handles_grpc: Vec<u64>,
+    /// Where a goroutine has had a stream made for a call of grpc-go.
+    pub asks: Vec<u64>,
     /// Where plaintext is seen of what it encrypts, if it does.
     pub tls: Tls,
+    /// What its runtime counts, where that is found.
+    pub statistics: Option<Statistics>,
 }
 
 /// Whether plaintext of a program's `crypto/tls` is seen.
@@ -131,10 +148,21 @@ pub(super) fn look(memory: &Memory) -> Option<Result<(Go, File), Unseen>> {
     let cache = ReadCache::new(file.try_clone().ok()?);
     let program = Program::of(mapping, &cache)?;
     let Some(layout) = Layout::of(&info.release) else { return Some(Err(Unseen::Release)) };
-    Some(found(memory, &program, &file, &layout).map(|go| (go, file)))
+    let grpc = Grpc::of(&info.grpc);
+    if grpc.is_none() && !info.grpc.is_empty() {
+        let release = &info.grpc;
+        tracing::info!(%release, "calls over grpc-go have no parents: the layout of this release of it is not known");
+    }
+    let statistics = StatisticsLayout::of(&info.release);
+    Some(found(memory, &program, &file, (&layout, grpc, statistics)).map(|go| (go, file)))
 }
 
-fn found(memory: &Memory, program: &Program<'_>, file: &File, layout: &Layout) -> Result<Go, Unseen> {
+fn found(
+    memory: &Memory,
+    program: &Program<'_>,
+    file: &File,
+    (layout, grpc, statistics): (&Layout, Option<Grpc>, Option<StatisticsLayout>),
+) -> Result<Go, Unseen> {
     let incomplete = Unseen::Incomplete;
     let (table, address) = table(program, file)?;
     let text = start_of_code(memory, program, &table, address).ok_or(incomplete)?;
@@ -152,9 +180,12 @@ fn found(memory: &Memory, program: &Program<'_>, file: &File, layout: &Layout) -
         x_call2_older,
         handle2,
         x_handle2,
+        handle_grpc,
+        new_stream,
         tls_read,
         tls_write,
         copies,
+        counting @ ..,
     ] = functions;
     let code = |function: Function| {
         let offset = program.offset_of(function.start)?;
@@ -187,6 +218,19 @@ fn found(memory: &Memory, program: &Program<'_>, file: &File, layout: &Layout) -
     };
     let has_tls = tls_read.is_some() && tls_write.is_some();
     let (encrypts, tls_connection) = encrypts().unwrap_or((if has_tls { Tls::Unexpected } else { Tls::None }, 0));
+    let makes_streams = |function: Function| -> Vec<u64> {
+        let returns = code(function).map(|code| code::returns_without_error(&code, function.start)).unwrap_or_default();
+        returns.into_iter().filter_map(|at| program.offset_of(function.start.checked_add(at)?)).collect()
+    };
+    let (handles_grpc, asks) = match grpc {
+        Some(_) => (sites(&[handle_grpc]), new_stream.map(makes_streams).unwrap_or_default()),
+        None => (Vec::new(), Vec::new()),
+    };
+    let grpc = grpc.unwrap_or_default();
+    let statistics = statistics.map(|layout| {
+        let counting = counting.map(|function| Some((code(function?)?, function?.start)));
+        statistics::find(memory, layout, processors.unwrap_or(0), program.bias(), &counting)
+    });
     let &Layout {
         thread,
         number,
@@ -219,12 +263,22 @@ fn found(memory: &Memory, program: &Program<'_>, file: &File, layout: &Layout) -
                 stream,
                 stream_id,
                 tls_connection,
+                grpc_server: grpc.server,
+                grpc_server_stream: grpc.server_stream,
+                grpc_client: grpc.client,
+                grpc_client_of_stream: grpc.client_of_stream,
+                grpc_client_stream: grpc.client_stream,
+                grpc_is_behind: grpc.is_behind.into(),
+                reserved: [0; 2],
             },
         },
         calls: sites(&[call]),
         // The newer one, which the older one calls where both are there.
         calls2: sites(&[call2.or(call2_older), x_call2.or(x_call2_older)]),
         handles2: sites(&[handle2, x_handle2]),
+        handles_grpc,
+        asks,
+        statistics: statistics.filter(|statistics| !statistics.is_empty()),
         tls: encrypts,
     })
 }

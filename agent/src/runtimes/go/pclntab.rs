@@ -134,6 +134,13 @@ impl<R: Fn(u64, &mut [u8]) -> Option<()>> Table<R> {
     /// The functions with these names; `None` for one that is not there.
     pub(crate) fn find<const N: usize>(&self, names: &[&str; N]) -> [Option<Function>; N] {
         let mut found = [None; N];
+        found.iter_mut().zip(self.find_all(names)).for_each(|(place, function)| *place = function);
+        found
+    }
+
+    /// The same of any number.
+    pub(crate) fn find_all(&self, names: &[&str]) -> Vec<Option<Function>> {
+        let mut found = vec![None; names.len()];
         let Some(offsets) = self.offsets_of(names) else { return found };
         if offsets.is_empty() {
             return found;

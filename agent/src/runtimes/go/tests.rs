@@ -63,14 +63,10 @@ fn started(program: &Path) -> (Running, Memory) {
     (Running(child), memory)
 }
 
-fn looked_at(folder: &Path) -> Option<Result<(Go, File), Unseen>> {
-    let (_child, memory) = started(&folder.join("out"));
-    look(&memory)
-}
-
 /// What is found in a program of that release.
 fn assert_found(folder: &Path, what: &str, is_before_21: bool) {
-    let (go, file) = looked_at(folder)
+    let (child, memory) = started(&folder.join("out"));
+    let (go, file) = look(&memory)
         .unwrap_or_else(|| panic!("{what}: none of Go"))
         .unwrap_or_else(|unseen| panic!("{what}: {unseen:?}"));
     let [slot, processors, ..] = go.plan.offsets;
@@ -85,6 +81,17 @@ fn assert_found(folder: &Path, what: &str, is_before_21: bool) {
         // push %rbp, or before that was how functions begin the jump to where the stack grows
         let is_emulated = if is_before_21 { code == [0x0f, 0x86] || code[0] == 0x76 } else { code[0] == 0x55 };
         assert!(is_emulated, "{what}: {name}: {code:x?}");
+    }
+    // Before 1.19 the runtime keeps it otherwise.
+    assert_eq!(go.statistics.is_none(), what.starts_with("go1.18"), "{what}");
+    if let Some(statistics) = go.statistics {
+        let counted = statistics.read(&ProcFs::new("/proc"), ProcessId(child.0.id())).unwrap();
+        let is_counted = counted.goroutines.is_some_and(|count| (2..20).contains(&count))
+            && counted.memory.is_some_and(|[stacks, other]| (1..1 << 24).contains(&stacks) && other > 1 << 20)
+            && counted.processors.is_some_and(|count| count >= 1)
+            && (counted.limit, counted.growth) == (None, Some(100))
+            && counted.goal.is_some_and(|goal| (1 << 20..1 << 28).contains(&goal));
+        assert!(is_counted, "{what}: {counted:?}");
     }
     let Tls::Seen { reads, writes } = go.tls else { panic!("{what}: {:?}", go.tls) };
     let mut code = [[0; 2]; 2];
@@ -147,7 +154,7 @@ fn what_cannot_be_looked_into_says_why() {
     garbled.write_all_at(&0x1234_5678_u32.to_le_bytes(), section.file_range().unwrap().0).unwrap();
     let release = build_info(&garbled).unwrap().release;
     let layout = Layout::of(&release).unwrap();
-    assert_eq!(found(&memory, &program, &garbled, &layout).err(), Some(Unseen::Garbled));
+    assert_eq!(found(&memory, &program, &garbled, (&layout, None, None)).err(), Some(Unseen::Garbled));
     let mut packed = b"\x7fELF\x02\x01\x01".to_vec();
     packed.resize(200, 0);
     packed.extend_from_slice(b"UPX!");

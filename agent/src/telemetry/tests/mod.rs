@@ -78,6 +78,7 @@ fn exchange(role: Role, operation: Operation) -> Exchange {
             Operation::Rpc(rpc) => rpc.system,
             Operation::Db(db) => db.system,
             Operation::Messaging(messaging) => messaging.system,
+            Operation::Dns(_) => "dns_udp",
         },
         pattern: Pattern::RequestResponse,
         operation,

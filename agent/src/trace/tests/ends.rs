@@ -59,3 +59,39 @@ fn none_of_another_connection() {
     let served = bed.open(&other, Role::Server, SERVER, 11);
     assert_eq!((bed.finish(served, 20).other_end, bed.finish(asked, 21).other_end), (None, None));
 }
+
+#[test]
+fn a_client_that_is_told_too_late_leaves_its_server_where_it_was_told() {
+    for has_call in [true, false] {
+        let mut bed = Bed::new();
+        // It waits for longer, so that nobody looks whether the other has waited long enough.
+        let (_, other) = bed.pair();
+        bed.open(&other, Role::Server, Thread { tgid: ProcessId(3), ..SERVER }, 10);
+        let (client, mut server) = bed.pair();
+        (server.is_paired, server.is_blocking) = (false, true);
+        bed.tracer.set_runtime(SERVER.tgid, Runtime::Other);
+        let served = bed.open(&server, Role::Server, SERVER, 11);
+        let back = bed.conn(true);
+        if has_call {
+            let call = bed.open(&back, Role::Client, SERVER, 12);
+            bed.finish(call, 13);
+        }
+        bed.tracer.on_time(SECOND / 2);
+        bed.open(&client, Role::Client, CLIENT, 10);
+        let joined = bed.tracer.take_joined();
+        assert_eq!(joined.is_empty(), has_call, "what it has asked may have been let go");
+        let served = bed.finish(served, SECOND);
+        assert_eq!(served.parent.is_none(), has_call);
+    }
+}
+
+#[test]
+fn one_that_had_no_room_to_wait_stays_what_it_was_told_to_be() {
+    let mut bed = Bed::new();
+    let (client, server) = bed.pair();
+    let served = bed.open(&server, Role::Server, SERVER, 11);
+    let served = bed.finish(served, 20);
+    bed.tracer.let_go(&served);
+    bed.open(&client, Role::Client, CLIENT, 10);
+    assert!(bed.tracer.take_joined().is_empty());
+}

@@ -180,3 +180,26 @@ fn a_request_without_an_answer_is_not_waited_for_for_ever() {
     it.answers(request, 11, 12 * SECOND);
     assert!(it.bed.tracer.joined.is_empty());
 }
+
+#[test]
+fn who_answers_a_call_goes_with_it_when_that_finds_its_request() {
+    let mut it = Service::new();
+    let (front, other) = (it.bed.conn(false), it.bed.conn(false));
+    let requests = [it.asked(&front, 1), it.asked(&other, 2)];
+    // The database is told of what it was asked, and is done with it, before the call is told that asked.
+    let (client, server) = it.bed.pair();
+    let database = Thread { tgid: ProcessId(2), tid: ThreadId(2), work: 0, begun_ns: 0 };
+    let served = it.bed.open(&server, Role::Server, database, 3);
+    let served = it.bed.finish(served, 4);
+    let call = it.bed.open(&client, Role::Client, work(11), 3);
+    let call = it.bed.finish(call, 5);
+    let joined = it.bed.tracer.take_joined();
+    assert!(joined.iter().all(|joined| joined.settles_ns > 5), "it waits as long as the call does: {joined:?}");
+    let mut served = [served];
+    joined.iter().for_each(|joined| joined.correct(&mut served[0]));
+    let first = it.answers(requests[0], 11, 10);
+    it.answers(requests[1], 12, 12);
+    let [call, served] = it.corrected([call, served[0]]);
+    assert!(is_child(call, first, Evidence::Task), "{call:?}");
+    assert!(is_child(served, call, Evidence::Connection), "{served:?}");
+}

@@ -1,5 +1,5 @@
-// Command parents is a service of net/http whose calls go through a transport with a bounded pool. How it is told what to call:
-// see tests/src/parents/mod.rs.
+// Command parents is a service of net/http whose calls go through a transport with a bounded pool; with the argument `grpc` one of grpc-go. How it is
+// told what to call: see tests/src/parents/mod.rs.
 package main
 
 import (
@@ -103,6 +103,9 @@ func main() {
 		panic(err)
 	}
 	fmt.Println("listening", listener.Addr().(*net.TCPAddr).Port)
+	if len(os.Args) > 1 && os.Args[1] == "grpc" {
+		panic(serveGrpc(listener))
+	}
 	go background(number(setting("BACKGROUND", "0")))
 	server := &http.Server{Handler: http.HandlerFunc(answer), Protocols: new(http.Protocols)}
 	server.Protocols.SetHTTP1(true)

@@ -1,7 +1,6 @@
 //! Requests that the receiver does not take now, on disk: they outlast the agent, and an outage for which memory is too
 //! small. Only what is in trouble is put there: while the receiver is well nothing is written.
 
-mod segment;
 mod store;
 #[cfg(test)]
 mod tests;

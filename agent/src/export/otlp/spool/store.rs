@@ -5,15 +5,15 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::File,
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
-
-use super::segment::{Found, HEADER, Read, Segment, number_of};
+use crate::disk::{
+    self,
+    segment::{Found, HEADER, Read, Segment},
+};
 
 /// Into so many files what is kept is cut, at least: the oldest goes as a whole where room is needed.
 const SEGMENTS: u64 = 8;
@@ -70,18 +70,7 @@ pub(super) struct Taken {
 impl Store {
     /// Opens the folder, which is made if need be.
     pub(super) fn open(folder: &Path, max_bytes: u64) -> io::Result<(Self, Recovered)> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "another process uses it"))?;
-        let mut found = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if let Some(number) = entry.file_name().to_str().and_then(number_of) {
-                found.push((number, entry.path()));
-            }
-        }
-        found.sort_unstable();
+        let disk::Folder { lock, segments: found } = disk::Folder::open(folder)?;
         let next_number = found.last().map_or(1, |(number, _)| number + 1);
         let mut segments = VecDeque::new();
         let mut recovered = Recovered::default();

@@ -1,4 +1,4 @@
-//! One file of the spool: records behind one another.
+//! One file: records behind one another.
 //!
 //! A record is a header of 24 bytes and a request's message. Both have a checksum, so that a torn write and a damaged
 //! length are told from a record. The last bytes of the header say whether it is settled, are written over in place and are
@@ -35,7 +35,7 @@ struct Header {
 }
 
 /// Bytes of a record besides its message.
-pub(super) const HEADER: u64 = size_of::<Header>() as u64;
+pub(crate) const HEADER: u64 = size_of::<Header>() as u64;
 const STATE_AT: u64 = HEADER - 4;
 
 impl Header {
@@ -69,29 +69,44 @@ impl Header {
 }
 
 /// See the module.
-pub(super) struct Segment {
-    pub(super) number: u64,
+pub(crate) struct Segment {
+    pub(crate) number: u64,
     path: PathBuf,
     file: File,
     /// End of its last whole record.
-    pub(super) len: u64,
+    pub(crate) len: u64,
     /// Where the next record begins that was not handed out.
     next: u64,
     /// Items of records that are not handed out and not settled.
-    pub(super) waiting_items: u64,
+    pub(crate) waiting_items: u64,
     /// Records that are not settled.
-    pub(super) unsettled: u64,
+    pub(crate) unsettled: u64,
+}
+
+/// See [`Segment::reader`].
+pub(crate) struct Reader(File);
+
+impl Reader {
+    /// The record at this place; `None`: it is damaged.
+    pub(crate) fn read(&self, at: u64) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = [0; size_of::<Header>()];
+        self.0.read_exact_at(&mut bytes, at)?;
+        let Some(header) = Header::read_from_bytes(&bytes).ok().filter(Header::is_whole) else { return Ok(None) };
+        let mut message = vec![0; header.len.get() as usize];
+        self.0.read_exact_at(&mut message, at + HEADER)?;
+        Ok((crc32fast::hash(&message) == header.message_checksum.get()).then_some(message))
+    }
 }
 
 /// What was found in a file of an earlier run.
-pub(super) struct Found {
-    pub(super) segment: Segment,
+pub(crate) struct Found {
+    pub(crate) segment: Segment,
     /// Bytes behind the last record that can be read, and items of which a header among them tells.
-    pub(super) torn: (u64, u64),
+    pub(crate) torn: (u64, u64),
 }
 
 /// What stands at the place of a record.
-pub(super) enum Read {
+pub(crate) enum Read {
     /// It waits: its place, its items, its message.
     Record(u64, u64, Vec<u8>),
     /// It is damaged: so many items are lost.
@@ -102,7 +117,7 @@ pub(super) enum Read {
 
 impl Segment {
     /// A new one. Others on the machine may not read it.
-    pub(super) fn create(folder: &Path, number: u64) -> io::Result<Self> {
+    pub(crate) fn create(folder: &Path, number: u64) -> io::Result<Self> {
         let path = folder.join(file_name(number));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         // That it is there has to be as lasting as what is in it.
@@ -111,7 +126,7 @@ impl Segment {
     }
 
     /// One of an earlier run. Reads the headers only: messages are checked when it is their turn.
-    pub(super) fn open(path: PathBuf, number: u64) -> io::Result<Found> {
+    pub(crate) fn open(path: PathBuf, number: u64) -> io::Result<Found> {
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         let file_len = file.metadata()?.len();
         let mut segment = Self { number, path, file, len: 0, next: 0, waiting_items: 0, unsettled: 0 };
@@ -144,27 +159,42 @@ impl Segment {
     }
 
     /// Adds a record, and sees to it that it outlasts the machine's fall. Where that does not work it is not there.
-    pub(super) fn append(&mut self, message: &[u8], items: u64) -> io::Result<()> {
+    pub(crate) fn append(&mut self, message: &[u8], items: u64) -> io::Result<()> {
+        self.add(message, items, true).map(drop)
+    }
+
+    /// Adds a record that outlasts this process, but perhaps not the machine's fall: where it is.
+    pub(crate) fn write(&mut self, message: &[u8], items: u64) -> io::Result<u64> {
+        self.add(message, items, false)
+    }
+
+    fn add(&mut self, message: &[u8], items: u64, outlasts_the_machine: bool) -> io::Result<u64> {
         let items = u32::try_from(items).map_err(|_| io::Error::other("too many items"))?;
         let header = Header::new(message, items)?;
         let written = self
             .file
             .write_all_at(header.as_bytes(), self.len)
             .and_then(|()| self.file.write_all_at(message, self.len + HEADER))
-            .and_then(|()| self.file.sync_data());
+            .and_then(|()| if outlasts_the_machine { self.file.sync_data() } else { Ok(()) });
         if let Err(error) = written {
             // What was written of it is cut off; where even that fails the next record is written over it.
             let _is_cut = self.file.set_len(self.len).is_ok();
             return Err(error);
         }
+        let at = self.len;
         self.len += header.record_len();
         self.waiting_items += u64::from(items);
         self.unsettled += 1;
-        Ok(())
+        Ok(at)
+    }
+
+    /// What reads its records at any time, by where they are; also when the file is removed.
+    pub(crate) fn reader(&self) -> io::Result<Reader> {
+        Ok(Reader(self.file.try_clone()?))
     }
 
     /// Hands out the next record that waits.
-    pub(super) fn take(&mut self) -> io::Result<Read> {
+    pub(crate) fn take(&mut self) -> io::Result<Read> {
         while self.next < self.len {
             let at = self.next;
             let Some(header) = self.header(at, self.len)? else {
@@ -194,30 +224,30 @@ impl Segment {
     }
 
     /// Leaves out all that was not handed out; the items that are lost thereby.
-    pub(super) fn give_up(&mut self) -> u64 {
+    pub(crate) fn give_up(&mut self) -> u64 {
         self.next = self.len;
         self.unsettled = 0;
         std::mem::take(&mut self.waiting_items)
     }
 
     /// Notes that the record at this place is settled.
-    pub(super) fn settle(&mut self, at: u64) -> io::Result<()> {
+    pub(crate) fn settle(&mut self, at: u64) -> io::Result<()> {
         self.unsettled = self.unsettled.saturating_sub(1);
         self.file.write_all_at(&SETTLED, at + STATE_AT)?;
         self.file.sync_data()
     }
 
     /// Whether nothing in it is needed any more.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.unsettled == 0
     }
 
     /// Whether it has no record that was not handed out.
-    pub(super) fn is_read(&self) -> bool {
+    pub(crate) fn is_read(&self) -> bool {
         self.next >= self.len
     }
 
-    pub(super) fn remove(&self) -> io::Result<()> {
+    pub(crate) fn remove(&self) -> io::Result<()> {
         std::fs::remove_file(&self.path)
     }
 }
@@ -230,7 +260,7 @@ fn file_name(number: u64) -> String {
 }
 
 /// The number of the segment that is called so; `None`: it is none.
-pub(super) fn number_of(name: &str) -> Option<u64> {
+pub(crate) fn number_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX)?;
     (digits.len() == 20).then(|| digits.parse().ok())?
 }

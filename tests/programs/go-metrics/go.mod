@@ -1,0 +1,3 @@
+module beyla-rs/go-metrics
+
+go 1.21

@@ -1,0 +1,232 @@
+//! What is told because it was asked for, and what is not: header fields, personal data, filters, and the agent's own bounds, near which spans
+//! are shed and requests are counted.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tests::{
+    agent::{Backend, Setup, Watch},
+    client::Connection,
+    need, on_both_backends,
+    program::{Program, folder, free_port},
+    receiver::{ReceivedSpan, Receiver},
+    wait::poll,
+};
+
+on_both_backends!(headers_are_told_by_list_and_what_is_personal_is_not);
+
+/// An agent that watches processes by a configuration.
+fn configured(backend: Backend, pids: &[u32], text: &str) -> Watch {
+    let files = folder();
+    let file = files.path().join("agent.yaml");
+    fs::write(&file, text).unwrap();
+    let receiver = Receiver::start();
+    let agent = Setup::pids(pids).backend(backend).to(&receiver).args(["--config", file.to_str().unwrap()]).start();
+    Watch { agent, receiver }
+}
+
+fn http1() -> (Program, u16) {
+    let server = Program::python("server.py", [""; 0]);
+    let port = server.port();
+    (server, port)
+}
+
+fn http2(files: &tempfile::TempDir) -> (Program, u16) {
+    let port = free_port();
+    fs::write(files.path().join("small.txt"), "hello").unwrap();
+    let mut command = Command::new(need::program("nghttpd"));
+    command.arg("--no-tls").arg("-a").arg("127.0.0.1").arg("-d").arg(files.path()).arg(port.to_string());
+    let mut server = Program::start(&mut command);
+    poll("nghttpd listens", || {
+        assert!(server.is_running(), "nghttpd ended: {:#?}", server.stderr.so_far());
+        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    (server, port)
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(need::program(program)).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn of_protocol<'a>(spans: &'a [ReceivedSpan], version: &str) -> &'a ReceivedSpan {
+    spans.iter().find(|span| span.attributes["network.protocol.version"] == version).unwrap()
+}
+
+fn headers_are_told_by_list_and_what_is_personal_is_not(backend: Backend) {
+    let files = folder();
+    let ((old, port), (new, port_of_new)) = (http1(), http2(&files));
+    let watch = configured(
+        backend,
+        &[old.pid(), new.pid()],
+        "attributes:\n  http_headers: {request: [X-Tenant-ID, x-forwarded-*, x-session-id, authorization], response: [server], hide: [x-session-id]}\n\
+         redaction: {personal_data: [all]}\n",
+    );
+    let path = "/users/anna%40example.org/cards/4111111111111111?phone=%2B4915112345678&page=2";
+    let headers = [
+        "x-tenant-id: blue",
+        "x-forwarded-for: 10.1.2.3",
+        "x-forwarded-user: anna@example.org",
+        "authorization: Bearer s3cret-one",
+        "x-session-id: s3cret-two",
+        "x-other: not-asked-for",
+    ];
+    assert_eq!(Connection::to(port).request("GET", path, &headers, b"").status, 200);
+    let url = format!("http://127.0.0.1:{port_of_new}{path}");
+    let mut arguments = vec!["-s", "-o", "/dev/null", "--http2-prior-knowledge", &url];
+    headers.iter().for_each(|header| arguments.extend(["-H", header]));
+    run("curl", &arguments);
+    let seen = watch.finish(2);
+    for version in ["1.1", "2"] {
+        let span = of_protocol(&seen.spans, version);
+        let told: Vec<(&str, &Value)> = span
+            .attributes
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix("http.request.header.")?, value)))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("x-forwarded-for", &json!(["10.1.2.3"])),
+                ("x-forwarded-user", &json!(["REDACTED"])),
+                ("x-session-id", &json!(["***"])),
+                ("x-tenant-id", &json!(["blue"])),
+            ],
+            "{version}"
+        );
+        let server = span.attributes["http.response.header.server"].to_string();
+        assert!(server.contains(if version == "2" { "nghttpd" } else { "BaseHTTP" }), "{server}");
+        assert_eq!(span.attributes["url.path"], "/users/REDACTED/cards/REDACTED");
+        let all = format!("{span:?}");
+        for secret in ["anna", "4111", "49151", "s3cret", "not-asked-for"] {
+            assert!(!all.contains(secret), "{secret} is in {all}");
+        }
+        assert!(span.attributes["url.query"].as_str().unwrap().contains("page=2"), "{all}");
+    }
+}
+
+#[test]
+fn what_a_filter_leaves_out_is_in_no_metric_and_is_counted() {
+    let (server, port) = http1();
+    let watch = configured(
+        Backend::Sock,
+        &[server.pid()],
+        "filter:\n  application:\n    url.path: {not_match: /internal/*}\n    http.response.status_code: {greater_equals: 400}\n",
+    );
+    let mut connection = Connection::to(port);
+    for path in ["/internal/a", "/status/404", "/hello", "/status/500", "/internal/b"] {
+        assert!(connection.get(path).status >= 200);
+    }
+    poll("all have been seen", || {
+        (watch.agent.metric("beyla_rs_exchanges_total", &["protocol=\"http1\""]) == 5.0).then_some(())
+    });
+    let seen = watch.finish(2);
+    assert!(!seen.all_at("/status/404").is_empty() && !seen.all_at("/status/500").is_empty());
+    assert_eq!(seen.count("http.server.request.duration"), 2);
+}
+
+/// What became of requests: spans that came, spans that were left out, and requests that the metrics count.
+fn accounts(watch: &Watch) -> (f64, f64, f64) {
+    let spans = watch.receiver.state().spans.len() as f64;
+    let unsampled = watch.agent.metric("beyla_rs_spans_unsampled_total", &[]);
+    (spans, unsampled, watch.agent.metric("http_server_request_duration_seconds_count", &[]))
+}
+
+/// Whether it becomes so in a while.
+fn settled(mut is_so: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < until {
+        if is_so() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+#[test]
+fn near_its_processors_it_sheds_spans_and_counts_every_request_and_comes_back() {
+    let files = folder();
+    let (server, port) = http2(&files);
+    let watch = configured(Backend::Sock, &[server.pid()], "limits: {cpu: 0.05}\n");
+    let url = format!("http://127.0.0.1:{port}/small.txt");
+    // For a second; all of them have an answer.
+    let ask = |per_second: usize| {
+        let (all, each) = (per_second.to_string(), (per_second / 4).to_string());
+        run("h2load", &["-n", &all, "-c", "4", "-m", "10", "--rps", &each, &url]);
+        per_second
+    };
+    let (mut sent, mut per_second) = (0, 400);
+    // So much more each time that it sheds before it loses anything, however fast the machine is.
+    while !watch.agent.log().iter().any(|line| line.contains("of limits.cpu): less is captured")) {
+        assert!(per_second < 100_000, "it does not shed: {:#?}", watch.agent.log());
+        sent += ask(per_second);
+        per_second = per_second * 3 / 2 / 4 * 4;
+    }
+    // Spans are kept by halves from the second step on.
+    poll("it sheds spans", || {
+        sent += ask(per_second);
+        (watch.agent.metric("beyla_rs_spans_unsampled_total", &[]) > 0.0).then_some(())
+    });
+    let mut last = (0.0, 0.0, 0.0);
+    let is_exact = settled(|| {
+        last = accounts(&watch);
+        let (spans, unsampled, counted) = last;
+        counted == sent as f64 && spans + unsampled == counted
+    });
+    let lost = watch.agent.metric("beyla_rs_capture_lost_total", &[]);
+    assert!(is_exact, "spans, left out, counted: {last:?} of {sent}; records lost: {lost}");
+    poll("it is back", || {
+        watch.agent.log().iter().any(|line| line.contains("well below its bounds again")).then_some(())
+    });
+    assert_eq!(watch.agent.metric("beyla_rs_limits_level", &[]), 0.0);
+    let before = watch.receiver.state().spans.len();
+    run("h2load", &["-n", "50", "-c", "1", "-m", "1", &url]);
+    sent += 50;
+    // Each has its span again.
+    let seen = watch.stop_when(|state| state.spans.len() == before + 50);
+    assert_eq!(seen.count("http.server.request.duration"), sent as u64);
+    let told = |text: &str| seen.log.iter().filter(|line| line.contains(text)).count();
+    assert_eq!((told("near its bounds"), told("well below its bounds again")), (1, 1), "each is told once");
+}
+
+#[test]
+fn beyond_its_memory_no_span_is_kept_and_every_request_is_counted() {
+    let (server, port) = http1();
+    // It takes more as soon as it runs.
+    let watch = configured(Backend::Sock, &[server.pid()], "limits: {memory: 33554432}\n");
+    watch.agent.until_logged("of limits.memory): less is captured");
+    poll("the last step", || (watch.agent.metric("beyla_rs_limits_level", &[]) == 9.0).then_some(()));
+    let before = accounts(&watch);
+    let mut connection = Connection::to(port);
+    (0..100).for_each(|number| assert_eq!(connection.get(&format!("/number/{number}")).status, 200));
+    poll("all are counted", || {
+        let (spans, unsampled, counted) = accounts(&watch);
+        (spans == before.0 && unsampled == before.1 + 100.0 && counted == before.2 + 100.0).then_some(())
+    });
+    drop(watch.agent.stop());
+}
+
+#[test]
+fn the_agents_own_metrics_have_a_port_of_their_own_where_it_is_asked_for() {
+    let (server, port) = http1();
+    let own = free_port();
+    let text = format!("internal_metrics: {{prometheus: {{port: {own}, path: /own/figures}}}}\n");
+    let watch = configured(Backend::Sock, &[server.pid()], &text);
+    assert_eq!(Connection::to(port).get("/hello").status, 200);
+    let ask = |path: &str| Connection::to(own).request("GET", path, &["Connection: close"], b"");
+    let page = ask("/own/figures");
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("beyla_rs_build_info{") && !page.text().contains("http_server_"), "{}", page.text());
+    assert_eq!(ask("/metrics").status, 404);
+    poll("where they always are", || {
+        (watch.agent.metric("http_server_request_duration_seconds_count", &[]) == 1.0).then_some(())
+    });
+    assert_eq!(watch.agent.metric("beyla_rs_build_info", &[]), 1.0);
+    drop(watch.agent.stop());
+}
