@@ -26,7 +26,7 @@ pub(super) const NAME: &str = "amqp1";
 
 /// Bodies are passed over by their length.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, tails: true, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, answers: 0, tails: true, whole: 0, beginnings: &[] };
 
 /// Size, where the body begins, kind, channel.
 const FRAME_HEAD: u64 = 8;

@@ -26,7 +26,7 @@ pub(super) const NAME: &str = "dns_tcp";
 
 /// Messages are short, but for transfers of zones.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 2048, responses: 2048, tails: false, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 2048, responses: 2048, answers: 0, tails: false, whole: 0, beginnings: &[] };
 
 /// Bytes of a message's header, behind its length.
 const HEADER: u16 = 12;

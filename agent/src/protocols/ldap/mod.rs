@@ -31,7 +31,7 @@ pub(super) const NAME: &str = "ldap";
 
 /// What is asked and what became of it stands at the beginnings of messages, whose length is known.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 4096, responses: 4096, tails: true, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 4096, responses: 4096, answers: 0, tails: true, whole: 0, beginnings: &[] };
 
 /// Longest message that is taken for one.
 const MAX: u64 = 1 << 30;

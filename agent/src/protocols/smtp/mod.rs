@@ -26,7 +26,7 @@ pub(super) const NAME: &str = "smtp";
 
 /// Lines are short; of messages nothing is told.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 2048, responses: 1024, tails: false, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 2048, responses: 1024, answers: 0, tails: false, whole: 0, beginnings: &[] };
 
 /// Commands that are told by their names.
 const COMMANDS: &[&str] = &[

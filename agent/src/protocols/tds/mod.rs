@@ -32,7 +32,7 @@ const SYSTEM: &str = "microsoft.sql_server";
 
 /// Statements stand at the beginnings of messages, outcomes at their ends.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 2048, tails: true, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 8192, responses: 2048, answers: 0, tails: true, whole: 0, beginnings: &[] };
 
 /// Bytes of a packet's header.
 const HEADER: usize = 8;

@@ -30,7 +30,7 @@ pub(super) const NAME: &str = "thrift";
 
 /// What is called stands at the beginnings of messages, whose length is known.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 1024, responses: 512, tails: false, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 1024, responses: 512, answers: 0, tails: false, whole: 0, beginnings: &[] };
 
 /// Shortest frame: a message without anything. Longest: the libraries' own bound is 16 MB.
 const MIN_FRAME: u32 = 5;

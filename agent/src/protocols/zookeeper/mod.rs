@@ -27,7 +27,7 @@ pub(super) const NAME: &str = "zookeeper";
 
 /// What is asked and what became of it stands at the beginnings of messages, whose length is known.
 pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 512, responses: 256, tails: false, whole: 0, beginnings: &[] };
+    Capture { mode: Mode::Turns, requests: 512, responses: 256, answers: 0, tails: false, whole: 0, beginnings: &[] };
 
 /// Longest message: much more than `jute.maxbuffer` mostly is.
 const MAX: u32 = 1 << 26;
