@@ -85,6 +85,7 @@ fn named(metric: &Metric, kind: Kind) -> (String, &'static str) {
         "us" => "microseconds",
         "ns" => "nanoseconds",
         "By" => "bytes",
+        "%" => "percent",
         "1" if matches!(metric.points, Points::Gauge(_)) => "ratio",
         _ => "",
     };
