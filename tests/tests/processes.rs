@@ -115,25 +115,17 @@ fn is_told_of_as_it_counts(backend: Backend, what: &str, program: &mut Program) 
         let figure = said.iter().skip(from).find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         figure.unwrap_or_else(|| panic!("{what} says nothing of {name}: {said:?}"))
     };
-    let total = |counted: &mut dyn FnMut(&str) -> f64| {
-        counted("/memory/classes/total:bytes") - counted("/memory/classes/heap/released:bytes")
-    };
     let limit = counted("/gc/gomemlimit:bytes");
     let is_limited = limit < i64::MAX as f64;
     for (name, label, of_runtime) in [
         ("go_goroutine_count", "", "/sched/goroutines:goroutines"),
         ("go_processor_limit", "", "/sched/gomaxprocs:threads"),
         ("go_config_gogc_percent", "", "/gc/gogc:percent"),
-        ("go_memory_used_bytes", "go_memory_type=\"stack\"", "/memory/classes/heap/stacks:bytes"),
     ] {
         poll(&format!("{what}: {name} is {of_runtime}"), || {
             (figure(&agent, name, pid, label) == counted(of_runtime)).then_some(())
         });
     }
-    poll(&format!("{what}: all memory is told"), || {
-        let told = figure(&agent, "go_memory_used_bytes", pid, "");
-        (told == total(&mut counted)).then_some(())
-    });
     // Of a heap that is limited the goal is not told, and no limit where there is none.
     let (told, otherwise) = ("go_memory_gc_goal_bytes", "go_memory_limit_bytes");
     let (told, otherwise) = if is_limited { (otherwise, told) } else { (told, otherwise) };
