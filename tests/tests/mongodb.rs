@@ -13,10 +13,7 @@ use tests::{
     seen::assert_attributes,
 };
 
-on_both_backends!(
-    #[ignore = "fails: rows of a find whose answer is longer than what is captured (docs/half-done.md, Caches and documents)"]
-    drivers_of_two_languages_and_what_they_count,
-);
+on_both_backends!(drivers_of_two_languages_and_what_they_count);
 
 /// How often each command was sent.
 type Counts = BTreeMap<String, u64>;
@@ -88,22 +85,26 @@ fn drivers_of_two_languages_and_what_they_count(backend: Backend) {
         };
         // One, the first of 25, and one whose answer is longer than what is captured.
         assert_eq!((rows(&found), rows(&of("getMore", "orders"))), (11, 15), "{}", seen.summary());
-        assert_eq!(rows(&of("find", "people")), 47);
+        // Twenty of forty that were asked for one by one, and seven at a time of the same twenty.
+        assert_eq!((rows(&of("find", "people")), rows(&of("getMore", "people"))), (27, 13), "{}", seen.summary());
         let mut failed: Vec<(&str, &str)> = spans
             .iter()
             .filter(|span| span.status == "ERROR")
-            .map(|span| (&*span.name, span.attributes["db.response.status_code"].as_str().unwrap()))
+            .map(|span| {
+                let code = span.attributes.get("db.response.status_code").and_then(|code| code.as_str());
+                (&*span.name, code.unwrap_or("none"))
+            })
             .collect();
         failed.sort_unstable();
-        assert_eq!(
-            failed,
-            [
-                ("insert orders", "11000"),
-                ("insert orders", "11000"),
-                ("insert people", "11000"),
-                ("nosuchcommand shop", "59")
-            ]
-        );
+        // This server answers what is not to be answered: the driver, which asks for something else meanwhile, hangs up and asks again.
+        let asked_again = (kind == "CLIENT").then_some(("aggregate orders", "none"));
+        let refused = [
+            ("insert orders", "11000"),
+            ("insert orders", "11000"),
+            ("insert people", "11000"),
+            ("nosuchcommand shop", "59"),
+        ];
+        assert_eq!(failed, asked_again.into_iter().chain(refused).collect::<Vec<_>>(), "{}", seen.summary());
         let batch = |collection: &str| -> Vec<u64> {
             of("insert", collection)
                 .iter()
@@ -113,6 +114,6 @@ fn drivers_of_two_languages_and_what_they_count(backend: Backend) {
         assert_eq!((batch("orders"), batch("people")), (vec![30, 2], vec![20]), "{}", seen.summary());
     }
     assert!(!format!("{:?}", seen.spans).contains("secret"), "{}", seen.summary());
-    let unseen = seen.spans.iter().filter(|span| span.attributes.contains_key("beyla.outcome")).count();
-    assert_eq!(unseen, 0, "{}", seen.summary());
+    let outcomes: Vec<_> = seen.spans.iter().filter_map(|span| span.attributes.get("beyla.outcome")).collect();
+    assert_eq!(outcomes, ["no_response"; 2], "{}", seen.summary());
 }

@@ -11,6 +11,7 @@ mod nginx;
 mod pages;
 mod parents;
 mod procfs;
+mod redis;
 mod report;
 mod scenario;
 mod scrape;
@@ -29,7 +30,7 @@ use xtask::{build, setup, shell};
 
 #[derive(clap::Args)]
 struct Args {
-    /// What to measure: nginx, tls, h2c, grpc, grpc-tls, go, go-tls, or parents, forks, pages and scrape (which take of the options only seconds, agent and backend), or export (only seconds)
+    /// What to measure: nginx, tls, h2c, grpc, grpc-tls, go, go-tls, redis, redis-pipelined, or parents, forks, pages and scrape (which take of the options only seconds, agent and backend), or export (only seconds)
     #[arg(default_value = "nginx")]
     scenario: String,
     /// Pairs of a run without and a run with the agent, per load
@@ -38,7 +39,7 @@ struct Args {
     /// Seconds of load per run; default: 5, and as many as it needs for scrape
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: Option<u32>,
-    /// Only this load: `full` or requests per second; default: full and 10000
+    /// Only this load: `full` or requests per second; default: full, and 10000 where the load's program knows rates
     #[arg(long)]
     load: Vec<scenario::Load>,
     /// No agent in either run of a pair: how far the machine's noise goes
@@ -162,11 +163,15 @@ fn measure(args: &Args) -> Result<()> {
     }
     let Some(scenario) = scenario else { return Ok(()) };
     let agent = (!args.noise).then_some(launch);
-    let loads = if args.load.is_empty() {
-        vec![scenario::Load::Full, scenario::Load::PerSecond(10_000)]
-    } else {
-        args.load.clone()
+    let has_rates = redis::has_rates(scenario.name);
+    let loads = match &args.load[..] {
+        [] if has_rates => vec![scenario::Load::Full, scenario::Load::PerSecond(10_000)],
+        [] => vec![scenario::Load::Full],
+        loads => loads.to_vec(),
     };
+    if !has_rates && loads.iter().any(|load| *load != scenario::Load::Full) {
+        bail!("--load: redis-benchmark knows no rate, only `full`");
+    }
     let mut columns = Vec::new();
     for load in loads {
         let mut pairs = Vec::new();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{go, http2, nginx};
+use super::{go, http2, nginx, redis};
 use xtask::child::Running;
 
 /// The core of the server.
@@ -76,8 +76,17 @@ pub(crate) trait Server {
 }
 
 /// All of them.
-pub(crate) const ALL: &[Scenario] =
-    &[nginx::PLAIN, nginx::TLS, http2::NGHTTPD, http2::GRPC, http2::GRPC_TLS, go::PLAIN, go::TLS];
+pub(crate) const ALL: &[Scenario] = &[
+    nginx::PLAIN,
+    nginx::TLS,
+    http2::NGHTTPD,
+    http2::GRPC,
+    http2::GRPC_TLS,
+    go::PLAIN,
+    go::TLS,
+    redis::PLAIN,
+    redis::PIPELINED,
+];
 
 /// How much is asked of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -77,6 +77,8 @@ pub const BENCH: &[Program] = &[
     program("h2load", "nghttp2-client"),
     program("nghttpd", "nghttp2-server"),
     program("openssl", "openssl"),
+    program("redis-benchmark", "redis-tools"),
+    program("redis-server", "redis-server"),
     program("setpriv", "util-linux"),
     program("taskset", "util-linux"),
 ];
