@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use serde::Serialize;
 
 use super::{executable::Tls, instrumentation::Vendor};
-use crate::{model::ids::ProcessId, terminal::harmless};
+use crate::model::ids::ProcessId;
 
 /// A process that would be watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -82,9 +82,9 @@ pub(crate) fn json(rows: &[Row]) -> serde_json::Result<String> {
     serde_json::to_string_pretty(rows)
 }
 
-/// A table for people. Control characters of other programs' names are left out.
+/// A table for people. `written_out` is what becomes of other programs' names, so that none drives the terminal.
 #[must_use]
-pub(crate) fn text(rows: &[Row]) -> String {
+pub(crate) fn text(rows: &[Row], written_out: impl Fn(&str) -> String) -> String {
     const HEAD: [&str; 8] =
         ["PID", "SERVICE", "LANGUAGE", "PORTS", "TLS", "INSTRUMENTED BY", "MATCHED BY", "EXECUTABLE"];
     let mut cells: Vec<[String; 8]> = vec![HEAD.map(str::to_owned)];
@@ -111,7 +111,7 @@ pub(crate) fn text(rows: &[Row]) -> String {
             row.matched_by.join(", "),
             row.executable.clone(),
         ];
-        cells.map(|cell| harmless(&cell).into_owned())
+        cells.map(|cell| written_out(&cell))
     }));
     let width = |column: usize| cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..HEAD.len()).map(|column| width(column).unwrap_or(0)).collect();
@@ -131,6 +131,10 @@ pub(crate) fn text(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn written_out(name: &str) -> String {
+        name.replace('\u{1b}', "\\u{1b}")
+    }
 
     fn rows() -> Vec<Row> {
         let tls = RowTls {
@@ -174,7 +178,7 @@ PID   SERVICE      LANGUAGE  PORTS    TLS        INSTRUMENTED BY           MATCH
 7     shop/orders  python    80,8080  openssl 3  opentelemetry, new_relic  a, b        /usr/bin/python3
 4711  x\\u{1b}[2J   go1.26.8  -        -          -                         default     /x
 ";
-        assert_eq!(text(&rows()), expected);
+        assert_eq!(text(&rows(), written_out), expected);
     }
 
     #[test]
@@ -182,7 +186,7 @@ PID   SERVICE      LANGUAGE  PORTS    TLS        INSTRUMENTED BY           MATCH
         let unseen =
             |library, unseen| RowTls { library, version: None, path: None, unseen: Some(unseen), also: Vec::new() };
         let row = Row { tls: Some(unseen("rustls", "the program is stripped")), ..rows().remove(1) };
-        let text = text(std::slice::from_ref(&row));
+        let text = text(std::slice::from_ref(&row), written_out);
         assert!(text.contains("  rustls, not seen: the program is stripped  -                default"), "{text}");
         let value: serde_json::Value = serde_json::from_str(&json(&[row]).unwrap()).unwrap();
         assert_eq!(value[0]["tls"]["unseen"], "the program is stripped");
@@ -191,7 +195,7 @@ PID   SERVICE      LANGUAGE  PORTS    TLS        INSTRUMENTED BY           MATCH
         if let Some(tls) = &mut row.tls {
             tls.also.push(unseen("nss", "it is not probed"));
         }
-        let text = super::text(std::slice::from_ref(&row));
+        let text = super::text(std::slice::from_ref(&row), written_out);
         assert!(
             text.contains("  openssl 3; nss, not seen: it is not probed  opentelemetry, new_relic  a, b"),
             "{text}"

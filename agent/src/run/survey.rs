@@ -5,6 +5,7 @@ use crate::{
     cli::Exit,
     config::Loaded,
     procs::{ProcessTable, survey},
+    terminal,
 };
 
 /// Prints the list.
@@ -20,6 +21,10 @@ pub(super) fn survey(json: bool, config: &Loaded) -> Exit {
         tracing::warn!("of other users' processes nothing can be read without root: they are missing");
     }
     let rows = processes.survey();
-    let text = if json { survey::json(&rows).unwrap_or_default() + "\n" } else { survey::text(&rows) };
+    let text = if json {
+        survey::json(&rows).unwrap_or_default() + "\n"
+    } else {
+        survey::text(&rows, |name| terminal::harmless(name).into_owned())
+    };
     print(&text)
 }
