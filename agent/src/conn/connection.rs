@@ -102,6 +102,8 @@ struct Flow {
     in_use: bool,
     /// Its first byte is the one that it was met with.
     from_beginning: bool,
+    /// Something may have moved before it was met.
+    is_older: bool,
     /// What sessions could not make sense of that are not asked any more, and requests that were seen, and dropped since what
     /// answers them was lost before it was known to be HTTP.
     anomalies: Anomalies,
@@ -131,6 +133,8 @@ impl Connection {
         quiet_since_ns: u64,
     ) -> Self {
         let expected = if whole { [Some(0); 2] } else { [None; 2] };
+        // Plaintext of TLS is not told from its first byte on, but that it was met in its midst is.
+        let is_older = !from_beginning && !(info.tls && info.origin.is_beginning);
         let flow = Flow {
             protocol_state: ProtocolState::Undecided(Box::new(Undecided::new(from_beginning))),
             expected,
@@ -139,6 +143,7 @@ impl Connection {
             // Given up earlier, or its announcement was lost.
             in_use: !whole,
             from_beginning,
+            is_older,
             anomalies: Anomalies::default(),
             found_encrypted: false,
             below: Below::default(),
@@ -391,7 +396,7 @@ impl Flow {
         let mut session = Guarded::new(entry.name, (entry.open)(role));
         if self.in_use {
             session.begin_in_use(asks_ahead);
-        } else if !self.from_beginning {
+        } else if self.is_older {
             session.begin_older();
         }
         self.protocol_state = ProtocolState::Speaks { entry, session };
