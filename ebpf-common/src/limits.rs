@@ -8,8 +8,6 @@ pub const SMALL_PIECE: u32 = 512;
 /// Most bytes of a turn that is copied whole, whatever a protocol asks for: one of requests without bodies (pipelining), or one that
 /// goes on with a body that was answered before it had come (the next request stands somewhere behind it).
 pub const WHOLE_MAX: u32 = 512 << 10;
-/// Most bytes of a turn as long as it is not known what a connection carries: a client that pipelines does so from the first.
-pub const FIRST_MAX: u32 = 64 << 10;
 /// By how many bytes, as a shift, what is copied of answers grows with each byte that was asked: many questions may have many answers,
 /// while a long one to a short question is still cut.
 pub const GROWS_BY: u32 = 7;

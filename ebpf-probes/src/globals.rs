@@ -43,11 +43,7 @@ pub static STANDBY: Global<u32> = Global::new(0);
 pub static THREADS: Global<u32> = Global::new(0);
 
 /// Most bytes copied from the beginning of the pieces of a turn as long as it is not known what a connection carries; at most
-/// `FIRST_MAX`.
-#[unsafe(no_mangle)]
-pub static FIRST_LIMIT: Global<u32> = Global::new(HEAD_MAX);
-
-/// The same of what begins with what is known; at most `HEAD_MAX`.
+/// `HEAD_MAX`.
 #[unsafe(no_mangle)]
 pub static HEAD_LIMIT: Global<u32> = Global::new(HEAD_MAX);
 

@@ -158,12 +158,9 @@ fn every_command_of_a_benchmark_is_counted(backend: Backend) {
     let arguments = ["--pid", &pid, "--exe", client.to_str().unwrap()];
     let agent = Setup::with(arguments).backend(backend).to(&receiver).start();
     let watch = Watch { agent, receiver };
-    // Of the last each turn has 16 kB in either direction.
-    for (pipelined, length, count, commands) in [
-        ("1", "3", "1000", "ping_mbulk,set,get,lpush,mset"),
-        ("16", "3", "1000", "ping_mbulk,set,get,lpush,mset"),
-        ("16", "1000", "160", "set,get,lpush"),
-    ] {
+    for (pipelined, length, count, commands) in
+        [("1", "3", "1000", "ping_mbulk,set,get,lpush,mset"), ("16", "3", "1000", "ping_mbulk,set,get,lpush,mset")]
+    {
         let mut command = Command::new(&client);
         command.args(["-p", &server.port.to_string(), "-n", count, "-c", "5", "-P", pipelined, "-d", length, "-q"]);
         let ran = command.args(["-t", commands]).output().unwrap();
@@ -177,7 +174,7 @@ fn every_command_of_a_benchmark_is_counted(backend: Backend) {
     assert_eq!(of_server.remove("INFO"), Some(1));
     assert_eq!(of_server, counted);
     assert_eq!(told(callers), counted);
-    assert!(counted["SET"] >= 2160, "{counted:?}");
+    assert!(counted["SET"] >= 2000, "{counted:?}");
     let unseen = seen.spans.iter().filter(|span| span.attributes.contains_key("beyla.outcome")).count();
     assert_eq!(unseen, 0, "{}", seen.summary());
     assert_eq!(seen.count("db.client.operation.duration"), all);

@@ -583,7 +583,6 @@ impl Counts {
 fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, standby: u32) -> Result<Ebpf, CaptureError> {
     let watch_all = u32::from(options.watch_all);
     let head_limit = options.head_limit();
-    let first_limit = if head_limit < limits::HEAD_MAX { head_limit } else { limits::FIRST_MAX };
     let (beginnings, beginnings_count, whole_limit) = options.beginnings();
     let ring_bytes = ring_bytes(options.ring_bytes);
     let wake_at = ring_bytes / 4;
@@ -596,7 +595,6 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
         .override_global("OFFSETS", offsets.as_bytes(), true)
         .override_global("WATCH_ALL", &watch_all, true)
         .override_global("HEAD_LIMIT", &head_limit, true)
-        .override_global("FIRST_LIMIT", &first_limit, true)
         .override_global("WHOLE_LIMIT", &whole_limit, true)
         .override_global("BEGINNINGS", &beginnings[..], true)
         .override_global("BEGINNINGS_COUNT", &beginnings_count, true)

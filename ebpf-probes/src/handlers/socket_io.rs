@@ -20,7 +20,7 @@ use super::{
     tls, tls_threads, work,
 };
 use crate::{
-    globals::{FIRST_LIMIT, HEAD_LIMIT, WHOLE_LIMIT},
+    globals::{HEAD_LIMIT, WHOLE_LIMIT},
     kernel::{
         socket::{self, Sequences},
         task::{self, tgid_of},
@@ -42,7 +42,7 @@ const PEEKED: u64 = 7;
 /// What is captured of a connection as long as it is not known what it carries.
 #[inline(always)]
 pub fn at_first() -> Capture {
-    Capture { head: [FIRST_LIMIT.load(); 2], grown: [(WHOLE_LIMIT.load() / GROWN_UNIT) as u8; 2], ..AT_FIRST }
+    Capture { head: [HEAD_LIMIT.load(); 2], ..AT_FIRST }
 }
 
 /// The connection of a socket that the current process has used, if it is watched and of interest. One that is `IGNORED`
