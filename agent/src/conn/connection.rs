@@ -134,7 +134,7 @@ impl Connection {
     ) -> Self {
         let expected = if whole { [Some(0); 2] } else { [None; 2] };
         // Plaintext of TLS is not told from its first byte on, but that it was met in its midst is.
-        let is_older = !from_beginning && !(info.tls && info.origin.is_beginning);
+        let is_older = !(from_beginning || info.tls && info.origin.is_beginning);
         let flow = Flow {
             protocol_state: ProtocolState::Undecided(Box::new(Undecided::new(from_beginning))),
             expected,
