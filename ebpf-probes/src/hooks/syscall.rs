@@ -296,9 +296,9 @@ fn many(ctx: &BtfTracePointContext) -> Option<()> {
     if len != 0 {
         let call = || if direction == RECEIVED { regs.stack_pointer() } else { 0 };
         let buffer = || if how & MSG_TRUNC != 0 { call::HIDDEN } else { Buffer::message(address) };
-        // SAFETY: the context is this program's.
         let on_datagrams = || {
             if direction == SENT {
+                // SAFETY: the context is this program's.
                 unsafe { TAIL_CALLS.tail_call(ctx, READ_DATAGRAM) };
             }
         };
