@@ -259,7 +259,14 @@ impl Amqp {
     fn on_header(&mut self, is_request: bool, number: u16, header: &Header, frame: &Frame<'_>, out: &mut Output) {
         let Some(channel) = self.channel(number) else { return };
         let place = if is_request { &mut channel.sent } else { &mut channel.received };
-        let Some(mut content) = place.take().filter(|content| content.left.is_none()) else { return };
+        let Some(mut content) = place.take() else { return };
+        // A second header: what was to come of the first did not, or was missed.
+        if content.left.is_some() {
+            if let Some(told) = content.told {
+                self.tell(told, Ended::unseen(frame.end_ns), out);
+            }
+            return;
+        }
         content.left = Some(header.body_bytes);
         if self.has_room().is_some() {
             content.told = self.begin(&content, header, out);

@@ -165,6 +165,17 @@ fn a_message_may_have_a_body_of_several_frames_of_which_some_is_left_out() {
 }
 
 #[test]
+fn a_second_header_ends_what_the_first_began() {
+    let mut client = Client::new();
+    let header = [&60_u16.to_be_bytes()[..], &[0, 0], &9000_u64.to_be_bytes(), &[0, 0]].concat();
+    let publish = method(60, 40, &[&[0, 0], &text("shop"), &text("a"), &[0]]);
+    client.asks(&publish).asks(&frame(HEADER, 1, &header)).asks(&frame(HEADER, 1, &header));
+    client.asks(&frame(BODY, 1, b"x"));
+    assert_eq!(client.session.open_requests(), 0);
+    assert_eq!(client.said(), ["publish shop:a OneWay Unseen"]);
+}
+
+#[test]
 fn on_an_older_connection_nothing_is_taken_for_a_confirm() {
     let mut client = Client::older();
     client.asks(b"body of a message").asks(&publish("", "a", b"1", &[])).hears(&ack(80, 7, false));

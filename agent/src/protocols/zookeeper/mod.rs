@@ -106,7 +106,7 @@ fn look(mut probe: Probe<'_>) -> Result<Recognition, Recognition> {
     let operation = second as i32;
     if first > 0 && OF_PATHS.contains(&operation) {
         let path = probe.u32()?;
-        Probe::holds(path > 0 && path <= len - 12)?;
+        Probe::holds(path > 0 && len.checked_sub(12).is_some_and(|most| path <= most))?;
         probe.is(b'/')?;
         probe.each((path as usize - 1).min(64), |byte| byte >= b' ' && byte != 0x7f)?;
         return Ok(Recognition::Request);

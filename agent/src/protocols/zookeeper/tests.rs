@@ -37,6 +37,8 @@ fn what_is_recognised() {
         (ask(9, 4, "/a"), Recognition::Request),
         (ask(9, 4, "a"), Recognition::No),
         (ask(9, 99, "/a"), Recognition::No),
+        // Shorter than what stands before a path.
+        (b"\0\0\0\x08\x01\x97\0\0\0\0\0\x02\x84\0\x02\0/a".to_vec(), Recognition::No),
         (answer(9, 0, &[0; 4]), Recognition::Maybe),
         (answer(9, 5, &[0; 4]), Recognition::No),
     ] {
