@@ -8,6 +8,7 @@ mod lookups;
 mod pairing;
 mod pauses;
 mod plaintext;
+mod pressure;
 mod self_metrics;
 mod settling;
 mod shed;
@@ -40,6 +41,7 @@ use self::{
     lookups::Lookups,
     pauses::Pauses,
     plaintext::Plaintext,
+    pressure::Pressure,
     self_metrics::Snapshot,
     shed::Shed,
     stages::Stages,
@@ -278,6 +280,8 @@ struct Worker {
     traffic: Option<Traffic>,
     /// Where the agent has bounds of its own.
     guard: Option<Guard>,
+    /// What is given up where records come faster than they are read.
+    pressure: Pressure,
 }
 
 impl Worker {
@@ -356,6 +360,7 @@ impl Worker {
             pauses: Pauses::new(Instant::now()),
             traffic: usage.is_wanted().then(Traffic::default),
             guard: Guard::new(own_limits),
+            pressure: Pressure::default(),
             usage,
             capture,
             processes,
@@ -370,6 +375,10 @@ impl Worker {
             self.capture.wait(wait);
             self.pauses.resume(Instant::now());
             let taken = self.round();
+            let waiting = self.capture.waiting();
+            if self.pressure.on_round(taken >= EVENTS_PER_ROUND, waiting, Instant::now()).is_some() {
+                self.bound_spans();
+            }
             wait = if taken > 0 { WAIT_BUSY } else { (wait * 2).min(WAIT_IDLE) };
             if self.housekeeping.elapsed() > HOUSEKEEPING {
                 self.do_housekeeping();
@@ -587,10 +596,16 @@ impl Worker {
         self.capture.settle_losses(false);
         if let Some(level) = self.guard.as_mut().and_then(Guard::look) {
             self.connections.set_head_max((level > Level::default()).then(|| level.head_max()));
-            self.stages.tracer.sampling.set_bound(level.share());
+            self.bound_spans();
         }
         self.publish();
         self.discovery.do_housekeeping();
+    }
+
+    /// Keeps as many traces as the agent's own bounds and the ring leave room for.
+    fn bound_spans(&mut self) {
+        let of_limits = self.guard.as_ref().map_or(1.0, |guard| guard.level().share());
+        self.stages.tracer.sampling.set_bound(of_limits.min(self.pressure.share()));
     }
 
     /// Ends connections over unix sockets that are closed, and asks about those that are idle.
@@ -656,6 +671,7 @@ impl Worker {
             unanswered: self.processes.pool().unanswered(),
             unknown: self.discovery.unknown(),
             pause: self.pauses.longest(),
+            kept_share: Some(self.pressure.share()),
             own: self.guard.as_ref().map(|guard| (guard.level(), guard.used())),
         });
         self.pauses.on_second();

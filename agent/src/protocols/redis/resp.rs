@@ -248,7 +248,9 @@ mod tests {
                 piece = rest;
                 match step {
                     Step::Read(Item::Line(kind, line)) => items.push(Item::Line(kind, line.into_owned().into())),
-                    Step::Read(Item::Text(kind, text)) => items.push(Item::Text(kind, text.map(|text| text.into_owned().into()))),
+                    Step::Read(Item::Text(kind, text)) => {
+                        items.push(Item::Text(kind, text.map(|text| text.into_owned().into())))
+                    }
                     Step::Read(Item::Many(kind, count)) => items.push(Item::Many(kind, count)),
                     Step::Read(Item::Null) => items.push(Item::Null),
                     Step::More => {}
