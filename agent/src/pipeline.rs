@@ -90,7 +90,7 @@ use crate::{
 };
 
 /// Events taken from the ring before spans are handed on.
-const EVENTS_PER_ROUND: usize = 8192;
+const EVENTS_PER_ROUND: usize = 2048;
 /// How long the reader waits for more when the last round found something, and when nothing happens.
 const WAIT_BUSY: Duration = Duration::from_millis(4);
 const WAIT_IDLE: Duration = Duration::from_millis(20);
