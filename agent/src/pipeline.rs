@@ -80,7 +80,7 @@ use crate::{
         clock::{Offset, monotonic_ns},
         methods::Method,
         naming,
-        select::Select,
+        select::SharedSelect,
         wanted::Reader,
     },
     tls::Attachments,
@@ -206,14 +206,15 @@ pub(crate) struct RedSource {
     pub naming: Naming,
     pub reader: Reader,
     /// Which attributes metrics have.
-    pub select: Arc<Select>,
+    pub select: SharedSelect,
     /// Attributes of the resource that are put on each series.
     pub of_resource: Vec<&'static str>,
 }
 
 impl MetricSource for RedSource {
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
-        let mut metrics = naming::named(self.metrics.collect(self.reader, now_unix_ns), self.naming, &self.select);
+        let select = self.select.get();
+        let mut metrics = naming::named(self.metrics.collect(self.reader, now_unix_ns), self.naming, &select);
         if !self.of_resource.is_empty() {
             naming::add_of_resource(&mut metrics, &self.of_resource);
         }
@@ -231,6 +232,14 @@ impl MetricSource for RedSource {
     fn is_of_requests(&self) -> bool {
         true
     }
+}
+
+/// Sheds as much as the agent's own bounds ask for just now.
+fn shed(guard: Option<&Guard>, connections: &mut Connections, stages: &mut Stages) {
+    let level = guard.map(Guard::level).unwrap_or_default();
+    connections.set_head_max((level > Level::default()).then(|| level.head_max()));
+    stages.tracer.sampling.set_bound(level.share());
+    stages.set_room(guard.map_or(1.0, Guard::room));
 }
 
 struct Worker {
@@ -407,6 +416,7 @@ impl Worker {
             pauses,
             traffic,
             usage,
+            guard,
             ..
         } = self;
         stages.begin_round();
@@ -414,7 +424,17 @@ impl Worker {
             match change {
                 Change::Propagation(propagation) => connections.set_propagation(propagation),
                 Change::HealthChecks(rules) => connections.set_health_checks(rules.map(|rules| Arc::new(rules) as _)),
-                Change::Sampler(..) | Change::Tail(_) | Change::Routes(_) | Change::Redactor(_) | Change::Sdk(_) => {}
+                Change::Sampler(..)
+                | Change::Tail(_)
+                | Change::Routes(_)
+                | Change::Redactor(_)
+                | Change::Sdk(_)
+                | Change::Select(_)
+                | Change::Below(..) => {}
+                Change::Limits(limits) => {
+                    *guard = Guard::with(guard.take(), limits);
+                    shed(guard.as_ref(), connections, stages);
+                }
                 Change::Metrics(metrics) => usage.set_readers(metrics.readers),
             }
         }
@@ -585,9 +605,8 @@ impl Worker {
         self.count_open_requests();
         self.count_shed();
         self.capture.settle_losses(false);
-        if let Some(level) = self.guard.as_mut().and_then(Guard::look) {
-            self.connections.set_head_max((level > Level::default()).then(|| level.head_max()));
-            self.stages.tracer.sampling.set_bound(level.share());
+        if self.guard.as_mut().and_then(Guard::look).is_some() {
+            shed(self.guard.as_ref(), &mut self.connections, &mut self.stages);
         }
         self.publish();
         self.discovery.do_housekeeping();
