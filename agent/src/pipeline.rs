@@ -82,7 +82,7 @@ use crate::{
         clock::{Offset, monotonic_ns},
         methods::Method,
         naming,
-        select::Select,
+        select::SharedSelect,
         wanted::Reader,
     },
     tls::Attachments,
@@ -208,14 +208,15 @@ pub(crate) struct RedSource {
     pub naming: Naming,
     pub reader: Reader,
     /// Which attributes metrics have.
-    pub select: Arc<Select>,
+    pub select: SharedSelect,
     /// Attributes of the resource that are put on each series.
     pub of_resource: Vec<&'static str>,
 }
 
 impl MetricSource for RedSource {
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
-        let mut metrics = naming::named(self.metrics.collect(self.reader, now_unix_ns), self.naming, &self.select);
+        let select = self.select.get();
+        let mut metrics = naming::named(self.metrics.collect(self.reader, now_unix_ns), self.naming, &select);
         if !self.of_resource.is_empty() {
             naming::add_of_resource(&mut metrics, &self.of_resource);
         }
@@ -233,6 +234,14 @@ impl MetricSource for RedSource {
     fn is_of_requests(&self) -> bool {
         true
     }
+}
+
+/// Sheds as much as the agent's own bounds, and what fills the ring, ask for just now.
+fn shed(guard: Option<&Guard>, pressure: &Pressure, connections: &mut Connections, stages: &mut Stages) {
+    let level = guard.map(Guard::level).unwrap_or_default();
+    connections.set_head_max((level > Level::default()).then(|| level.head_max()));
+    stages.tracer.sampling.set_bound(level.share().min(pressure.share()));
+    stages.set_room(guard.map_or(1.0, Guard::room));
 }
 
 struct Worker {
@@ -377,7 +386,7 @@ impl Worker {
             let taken = self.round();
             let waiting = self.capture.waiting();
             if self.pressure.on_round(taken >= EVENTS_PER_ROUND, waiting, Instant::now()).is_some() {
-                self.bound_spans();
+                shed(self.guard.as_ref(), &self.pressure, &mut self.connections, &mut self.stages);
             }
             wait = if taken > 0 { WAIT_BUSY } else { (wait * 2).min(WAIT_IDLE) };
             if self.housekeeping.elapsed() > HOUSEKEEPING {
@@ -416,6 +425,8 @@ impl Worker {
             pauses,
             traffic,
             usage,
+            guard,
+            pressure,
             ..
         } = self;
         stages.begin_round();
@@ -423,7 +434,17 @@ impl Worker {
             match change {
                 Change::Propagation(propagation) => connections.set_propagation(propagation),
                 Change::HealthChecks(rules) => connections.set_health_checks(rules.map(|rules| Arc::new(rules) as _)),
-                Change::Sampler(..) | Change::Tail(_) | Change::Routes(_) | Change::Redactor(_) | Change::Sdk(_) => {}
+                Change::Sampler(..)
+                | Change::Tail(_)
+                | Change::Routes(_)
+                | Change::Redactor(_)
+                | Change::Sdk(_)
+                | Change::Select(_)
+                | Change::Below(..) => {}
+                Change::Limits(limits) => {
+                    *guard = Guard::with(guard.take(), limits);
+                    shed(guard.as_ref(), pressure, connections, stages);
+                }
                 Change::Metrics(metrics) => usage.set_readers(metrics.readers),
             }
         }
@@ -594,18 +615,11 @@ impl Worker {
         self.count_open_requests();
         self.count_shed();
         self.capture.settle_losses(false);
-        if let Some(level) = self.guard.as_mut().and_then(Guard::look) {
-            self.connections.set_head_max((level > Level::default()).then(|| level.head_max()));
-            self.bound_spans();
+        if self.guard.as_mut().and_then(Guard::look).is_some() {
+            shed(self.guard.as_ref(), &self.pressure, &mut self.connections, &mut self.stages);
         }
         self.publish();
         self.discovery.do_housekeeping();
-    }
-
-    /// Keeps as many traces as the agent's own bounds and the ring leave room for.
-    fn bound_spans(&mut self) {
-        let of_limits = self.guard.as_ref().map_or(1.0, |guard| guard.level().share());
-        self.stages.tracer.sampling.set_bound(of_limits.min(self.pressure.share()));
     }
 
     /// Ends connections over unix sockets that are closed, and asks about those that are idle.

@@ -367,16 +367,21 @@ impl Connections {
 
     /// A TCP connection changed its state.
     pub(crate) fn on_state(&mut self, state: &State, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
-        let part = match state.state {
-            TcpState::FinWait1 | TcpState::LastAck => Part::One(Direction::Sent),
+        let (part, ends) = match state.state {
+            TcpState::FinWait1 | TcpState::LastAck => (Some(Part::One(Direction::Sent)), Direction::Sent),
+            TcpState::CloseWait => (None, Direction::Received),
             TcpState::Close => {
                 self.carriers.remove(&state.id);
-                let reset = matches!(state.error, ECONNRESET | EPIPE);
-                Part::All(if reset { End::Reset } else { End::Closed })
+                match state.error {
+                    ECONNRESET | EPIPE => (Some(Part::All(End::Reset)), Direction::Received),
+                    _ => (Some(Part::All(End::Closed)), Direction::Sent),
+                }
             }
             _ => return,
         };
         let Some(connection) = self.by_id.get_mut(&state.id) else { return };
+        connection.ends(ends);
+        let Some(part) = part else { return };
         let moved = [state.received, state.sent];
         let mut awaits = [state.received.saturating_add(state.unread.into()), state.sent];
         if connection.info.tls && moved == [0; 2] && connection.may_have_open_requests() {

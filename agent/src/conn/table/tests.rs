@@ -182,6 +182,44 @@ fn an_end_does_not_wait_for_ever() {
 }
 
 #[test]
+fn who_was_the_first_to_go_says_whose_fault_a_missing_response_is() {
+    const CUT: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+    use TcpState::{Close, CloseWait, FinWait1, LastAck};
+    let outcome_of = |[asks, answers]: [Direction; 2], answer: &[u8], states: &[(TcpState, u32)]| {
+        let mut connections = Connections::new(Limits::default(), 0);
+        open_as(&mut connections, 1, CONN, MetAt::Beginning);
+        let pieces = [(asks, GET), (answers, answer)];
+        let mut told = told_of(&mut connections, 1, if answer.is_empty() { &pieces[..1] } else { &pieces });
+        let [received, sent] = if asks == Received { [GET.len(), answer.len()] } else { [answer.len(), GET.len()] };
+        for (its, error) in states {
+            told.extend(state(&mut connections, *its, *error, [received as u64, sent as u64]));
+        }
+        let [exchange] = &told[..] else { panic!("one exchange expected: {told:?}") };
+        exchange.outcome
+    };
+    let served = |answer: &[u8], states: &[(TcpState, u32)]| outcome_of([Received, Sent], answer, states);
+    for (states, is_client) in [
+        (&[(CloseWait, 0), (LastAck, 0), (Close, 0)][..], true),
+        (&[(Close, ECONNRESET)], true),
+        (&[(CloseWait, 0), (Close, EPIPE)], true),
+        (&[(FinWait1, 0), (Close, 0)], false),
+        // What comes behind its own end is an answer to that.
+        (&[(FinWait1, 0), (Close, ECONNRESET)], false),
+        // A close with bytes unread, or a time that ran out.
+        (&[(Close, 0)], false),
+        (&[(Close, 110)], false),
+    ] {
+        let expected = if is_client { Outcome::ClientLeft { is_answered: true } } else { Outcome::Cut };
+        assert_eq!(served(CUT, states), expected, "{states:?}");
+        let expected = if is_client { Outcome::ClientLeft { is_answered: false } } else { Outcome::NoResponse };
+        assert_eq!(served(b"", states), expected, "{states:?}");
+        // To a client, the server's going away is what it is.
+        assert_eq!(outcome_of([Sent, Received], CUT, states), Outcome::Cut, "{states:?}");
+        assert_eq!(served(OK, states), Outcome::Complete);
+    }
+}
+
+#[test]
 fn what_is_told_of_a_connection_after_its_end_takes_up_nothing() {
     let mut connections = Connections::new(Limits::default(), 0);
     open(&mut connections, 1);
