@@ -503,11 +503,12 @@ impl Worker {
                 connections.on_bind(&bind);
             }
             Event::Handles(handles) => {
-                let Handles { tgid, id, stream, work, asks } = handles;
+                let Handles { tgid, id, stream, work, begun_ns, asks } = handles;
                 let tracer = &mut shared.borrow_mut().tracer;
-                match asks {
-                    None => tracer.on_handled(tgid, id, stream, work),
-                    Some(begun_ns) => tracer.on_asked(tgid, id, stream, (work, begun_ns)),
+                if asks {
+                    tracer.on_asked(tgid, id, stream, (work, begun_ns));
+                } else {
+                    tracer.on_handled(tgid, id, stream, (work, begun_ns));
                 }
             }
             Event::State(state) => {

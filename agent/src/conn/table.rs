@@ -234,8 +234,7 @@ impl Connections {
             && let Some(stream) = self.by_id.get_mut(stream)
             && stream.info.remote == Endpoint::Unknown
         {
-            let is_beginning = info.origin.is_beginning && stream.info.origin.is_beginning;
-            let origin = Origin { is_beginning, sequence: None };
+            let origin = origin_within(&info, &stream.info, self.probed_ns);
             stream.info = ConnectionInfo { id: stream.info.id, tls: true, origin, ..info };
             return;
         }
@@ -285,11 +284,11 @@ impl Connections {
             }
             Carrier::Connection(carrier_id) => {
                 let carrier = self.remove(carrier_id);
+                let probed_ns = self.probed_ns;
                 let Some(stream) = self.by_id.get_mut(&id) else { return };
                 stream.info = match carrier {
                     Some(carrier) => {
-                        let is_beginning = carrier.info.origin.is_beginning && stream.info.origin.is_beginning;
-                        let origin = Origin { is_beginning, sequence: None };
+                        let origin = origin_within(&carrier.info, &stream.info, probed_ns);
                         ConnectionInfo { id, tls: true, origin, ..carrier.info }
                     }
                     None => unknown(id, true),
@@ -590,6 +589,12 @@ fn add(totals: &mut Totals, connection: &mut Connection) {
     if connection.protocol().is_some() {
         totals.bytes_lost += lost;
     }
+}
+
+/// What positions of plaintext are counted from. Of a connection that is older than the probes some of it may have moved unseen.
+fn origin_within(carrier: &ConnectionInfo, stream: &ConnectionInfo, probed_ns: u64) -> Origin {
+    let is_seen = carrier.met_ns >= probed_ns;
+    Origin { is_beginning: is_seen && carrier.origin.is_beginning && stream.origin.is_beginning, sequence: None }
 }
 
 /// A connection of which nothing is known.

@@ -290,6 +290,29 @@ fn plaintext_was_not_seen_before_the_probes() {
 }
 
 #[test]
+fn plaintext_is_not_counted_from_its_beginning_where_its_connection_is_older_than_the_probes() {
+    let stream = ConnectionId(PLAINTEXT | 5);
+    let is_beginning = |carrier_first: bool, met_ns: u64| {
+        let mut connections = Connections::new(Limits::default(), 0);
+        connections.on_tls_probed(10);
+        let ids = if carrier_first { [CONN, stream] } else { [stream, CONN] };
+        open_as(&mut connections, if carrier_first { met_ns } else { 20 }, ids[0], MetAt::Beginning);
+        let bind = Bind { stream, carrier: Carrier::Connection(CONN), at_ns: 20 };
+        if carrier_first {
+            open_as(&mut connections, 20, ids[1], MetAt::Beginning);
+            connections.on_bind(&bind);
+        } else {
+            connections.on_bind(&bind);
+            open_as(&mut connections, met_ns, ids[1], MetAt::Beginning);
+        }
+        connections.by_id[&stream].info.origin.is_beginning
+    };
+    for carrier_first in [true, false] {
+        assert_eq!([9, 10].map(|met_ns| is_beginning(carrier_first, met_ns)), [false, true]);
+    }
+}
+
+#[test]
 fn both_ends_know_that_the_other_was_met() {
     let mut connections = Connections::new(Limits::default(), 0);
     let [a, b] = [1, 2].map(|host| SocketAddr::new(Ipv4Addr::new(10, 0, 0, host).into(), 80));
