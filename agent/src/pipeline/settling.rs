@@ -70,7 +70,7 @@ impl Settling {
         for met in met {
             for at in self.by_trace.get(&met.trace_id).into_iter().flatten() {
                 if let Some(held) = self.held.get_mut(at).filter(|held| held.2.span_id == met.span_id) {
-                    held.2.other_end = Some(met.other_end);
+                    (held.2.other_end, held.2.read_ns) = (Some(met.other_end), Some(met.read_ns));
                 }
             }
         }
@@ -122,10 +122,10 @@ mod tests {
             let held = settling.hold(10, &samples::connection(), samples::exchange(1), context);
             assert!(held.is_none());
         }
-        let met = Met { trace_id: call.trace_id, span_id: call.span_id, other_end: ProcessId(7) };
+        let met = Met { trace_id: call.trace_id, span_id: call.span_id, other_end: ProcessId(7), read_ns: 5 };
         assert!(settling.release(&[], &[met], &[], 9).is_empty());
         let released = settling.release(&[], &[], &[], 10);
-        let ends: Vec<_> = released.into_iter().map(|(_, _, context)| (context.span_id, context.other_end)).collect();
-        assert_eq!(ends, [(call.span_id, Some(ProcessId(7))), (other.span_id, None)]);
+        let ends = released.into_iter().map(|(_, _, it)| (it.span_id, it.other_end, it.read_ns)).collect::<Vec<_>>();
+        assert_eq!(ends, [(call.span_id, Some(ProcessId(7)), Some(5)), (other.span_id, None, None)]);
     }
 }

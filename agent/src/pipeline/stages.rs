@@ -327,11 +327,13 @@ impl Stages {
     fn record(
         &mut self,
         connection: &ConnectionInfo,
-        exchange: Box<Exchange>,
+        mut exchange: Box<Exchange>,
         mut context: Context,
         service: &Service,
     ) {
         let Service { resource, rule } = service;
+        // What was read was sent by then.
+        exchange.start_ns = exchange.start_ns.min(context.read_ns.unwrap_or(u64::MAX));
         let settings = self.telemetry.settings(rule.as_ref());
         self.tracer.sample(&mut context, settings.sampler.as_ref(), &resource.service_name, exchange.start_ns);
         let end_ns = exchange.end_ns;

@@ -92,6 +92,7 @@ pub(super) mod tests {
         is_health_check: false,
         paired: crate::trace::sdks::Paired::Alone,
         other_end: None,
+        read_ns: None,
     };
 
     fn resource(keys: &[&'static str]) -> Resource {

@@ -532,6 +532,7 @@ fn family(name: &str) -> Option<(&'static str, Side)> {
         "rpc.server.call.duration" => ("rpc", Side::Server),
         "rpc.client.call.duration" => ("rpc", Side::Client),
         "db.client.operation.duration" => ("db", Side::Client),
+        "db.server.operation.duration" => ("db", Side::Server),
         "messaging.client.operation.duration" => ("messaging", Side::Client),
         _ => return None,
     })

@@ -345,6 +345,18 @@ const S: u64 = 1_000_000_000;
 const HTTP: &str = "http.server.request.duration";
 
 #[test]
+fn a_database_that_is_watched_answers_as_other_servers_do() {
+    let store = Store::new(8 * MIB, None);
+    let resource = testing::resource("redis-server", ProcessId(1));
+    store.start_at(1000 * S);
+    let of = [("db.system.name", "redis"), ("db.operation.name", "GET")];
+    store.take(&[metric(&resource, "db.server.operation.duration", &of, [7, 0, 0])], 1005 * S);
+    let sums = store.red(store.last(Duration::from_secs(60)), |_| true);
+    let [(key, red)] = sums.as_slice() else { panic!("{sums:?}") };
+    assert_eq!((key.name.as_str(), key.side, key.group, red.count), ("GET", Side::Server, "db", 7));
+}
+
+#[test]
 fn rates_are_what_the_metrics_say_since_they_said_it_last() {
     let store = Store::new(8 * MIB, None);
     let resource = testing::resource("shop", ProcessId(1));

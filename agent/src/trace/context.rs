@@ -30,6 +30,8 @@ pub(crate) struct Context {
     pub paired: Paired,
     /// The process at its other end, where the same request was seen there.
     pub other_end: Option<ProcessId>,
+    /// Of a call: when its other end had begun to read it, where that is known. A thread that has sent may come to write that down later.
+    pub read_ns: Option<u64>,
 }
 
 impl Context {
@@ -119,4 +121,6 @@ pub(crate) struct Met {
     pub span_id: SpanId,
     /// See [`Context::other_end`].
     pub other_end: ProcessId,
+    /// See [`Context::read_ns`].
+    pub read_ns: u64,
 }

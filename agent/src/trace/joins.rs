@@ -66,6 +66,7 @@ impl Request {
 pub(super) struct End {
     pub(super) key: Key,
     pub(super) tgid: ProcessId,
+    pub(super) start_ns: u64,
 }
 
 /// The client's end of a request.

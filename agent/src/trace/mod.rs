@@ -70,6 +70,8 @@ struct Open {
     paired: Paired,
     /// See [`Context::other_end`].
     other_end: Option<ProcessId>,
+    /// See [`Context::read_ns`].
+    read_ns: Option<u64>,
 }
 
 impl Open {
@@ -310,23 +312,39 @@ impl Tracer {
             is_health_check,
             paired,
             other_end: None,
+            read_ns: None,
         };
-        let end = End { key, tgid: thread.tgid };
+        let end = End { key, tgid: thread.tgid, start_ns: opened.start_ns };
         let server = request.and_then(|request| self.joins.on_asked(request, context, end, carried));
-        let other_end = server.map(|server| server.tgid);
+        let (other_end, read_ns) = (server.map(|server| server.tgid), server.map(|server| server.start_ns));
         if let Some(server) = server {
-            self.meet(server.key, thread.tgid);
+            self.meet(server.key, end);
             self.join_served(server.key, &context, thread.tgid);
         }
         let cause = cause.map(|(cause, _)| cause.key);
         let has_calls = false;
-        Open { key, trace_id, span_id, parent, cause, remote, request, has_calls, is_health_check, paired, other_end }
+        Open {
+            key,
+            trace_id,
+            span_id,
+            parent,
+            cause,
+            remote,
+            request,
+            has_calls,
+            is_health_check,
+            paired,
+            other_end,
+            read_ns,
+        }
     }
 
     /// The other end of a request is told. Gives whether that is open still.
-    fn meet(&mut self, key: Key, other_end: ProcessId) -> bool {
+    fn meet(&mut self, key: Key, other_end: End) -> bool {
         let open = self.open.get_mut(key.slot()).and_then(|open| open.as_mut());
-        open.filter(|open| open.key == key).map(|open| open.other_end = Some(other_end)).is_some()
+        let Some(open) = open.filter(|open| open.key == key) else { return false };
+        (open.other_end, open.read_ns) = (Some(other_end.tgid), Some(other_end.start_ns));
+        true
     }
 
     fn on_request(
@@ -339,14 +357,14 @@ impl Tracer {
         let Opened { key, start_ns, parent: carried, is_health_check, .. } = *opened;
         self.parents.on_request(connection, opened);
         self.servers.insert(opened.thread.tgid);
-        let end = End { key, tgid: opened.thread.tgid };
+        let end = End { key, tgid: opened.thread.tgid, start_ns };
         let asked = request.and_then(|request| self.joins.on_served(request, end, start_ns, connection));
         let other_end = asked.map(|asked| asked.end.tgid);
         if let Some(Asked { end: client, context: Context { trace_id, span_id, .. }, .. }) = asked
-            && !self.meet(client.key, end.tgid)
+            && !self.meet(client.key, end)
             && self.met.len() < WAITING_MAX
         {
-            self.met.push(Met { trace_id, span_id, other_end: end.tgid });
+            self.met.push(Met { trace_id, span_id, other_end: end.tgid, read_ns: end.start_ns });
         }
         // A client that hands on what it was given stands in between; else what it has written is its own span, or its SDK's.
         // What is described is not told, and what may be perhaps not: its span is the SDK's, by the header.
@@ -373,6 +391,7 @@ impl Tracer {
             is_health_check,
             paired,
             other_end,
+            read_ns: None,
         };
         open.has_calls = self.adopt(opened, open.adopter());
         if parent.is_none()
@@ -545,9 +564,10 @@ impl Tracer {
         let outlives = open.cause.is_some_and(|cause| self.was_answered(cause, exchange.end_ns));
         let link = if outlives { parent.take().map(|(cause, _)| cause) } else { None };
         let flags = remote.map_or(0, |remote| remote.flags & !1);
-        let Open { span_id, is_health_check, paired, other_end, .. } = open;
+        let Open { span_id, is_health_check, paired, other_end, read_ns, .. } = open;
+        let read_ns = read_ns.filter(|_| exchange.role == Role::Client);
         let sampled = Sampled::NOTHING;
-        Context { trace_id, span_id, parent, link, remote, flags, sampled, is_health_check, paired, other_end }
+        Context { trace_id, span_id, parent, link, remote, flags, sampled, is_health_check, paired, other_end, read_ns }
     }
 
     /// A request is over whose process had not proven yet that its units of work are not shared. Calls may be found to have been made for
@@ -581,6 +601,7 @@ impl Tracer {
             is_health_check: false,
             paired: Paired::Alone,
             other_end: None,
+            read_ns: None,
         }
     }
 

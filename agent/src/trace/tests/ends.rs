@@ -20,6 +20,7 @@ fn of_what_is_open_at_the_same_time() {
         let served = bed.finish(served, 20);
         let asked = bed.finish(asked, 21);
         assert_eq!((asked.other_end, served.other_end), (Some(SERVER.tgid), Some(CLIENT.tgid)), "{server_first}");
+        assert_eq!((asked.read_ns, served.read_ns), (Some(11), None), "a call has begun by then");
     }
 }
 
@@ -47,7 +48,7 @@ fn of_a_client_that_was_done_before_its_server_was_told() {
     assert_eq!(asked.other_end, None);
     let served = bed.open(&server, Role::Server, SERVER, 11);
     assert_eq!(bed.finish(served, 19).other_end, Some(CLIENT.tgid));
-    let met = Met { trace_id: asked.trace_id, span_id: asked.span_id, other_end: SERVER.tgid };
+    let met = Met { trace_id: asked.trace_id, span_id: asked.span_id, other_end: SERVER.tgid, read_ns: 11 };
     assert_eq!(bed.tracer.take_met(), [met]);
 }
 
