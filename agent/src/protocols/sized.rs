@@ -20,6 +20,15 @@ pub(super) enum Length {
     No,
 }
 
+/// Of messages that begin with the number of bytes behind it: four, the highest first, from `MIN` to below `MAX`.
+pub(super) fn prefixed<const MIN: u32, const MAX: u32>(head: &[u8]) -> Length {
+    match head.first_chunk().map(|len| u32::from_be_bytes(*len)) {
+        Some(len) if (MIN..MAX).contains(&len) => Length::Is(u64::from(len) + 4),
+        Some(_) => Length::No,
+        None => Length::Part,
+    }
+}
+
 /// A message.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
