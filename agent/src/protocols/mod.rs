@@ -15,16 +15,19 @@ mod amqp;
 mod amqp1;
 mod capture;
 mod carried;
+mod clickhouse;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod cql;
 pub(crate) mod dns;
+mod dubbo;
 mod fastcgi;
 mod framed;
 mod grpc;
 mod http;
 pub(crate) mod http1;
 pub mod http2;
+mod imap;
 mod in_use;
 mod kafka;
 mod lanes;
@@ -40,6 +43,8 @@ mod output;
 mod paired;
 mod postgresql;
 mod probe;
+mod protobuf;
+mod pulsar;
 mod redis;
 mod sized;
 mod smtp;
@@ -48,6 +53,7 @@ mod tds;
 #[cfg(test)]
 mod testing;
 mod thrift;
+mod tns;
 mod told;
 #[cfg(any(test, fuzzing))]
 mod toy;
@@ -94,6 +100,11 @@ pub(crate) static REGISTRY: &[Entry] = &[
     entry!(ldap, 4 << 20),
     entry!(thrift, 4 << 20),
     entry!(smtp, 4 << 20),
+    entry!(dubbo, 4 << 20),
+    entry!(pulsar, 6 << 20),
+    entry!(clickhouse, 4 << 20),
+    entry!(tns, 4 << 20),
+    entry!(imap, 4 << 20),
     entry!(zookeeper, 4 << 20),
     entry!(tds, 4 << 20),
     entry!(amqp1, 6 << 20),

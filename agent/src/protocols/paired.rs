@@ -51,6 +51,11 @@ pub(super) trait Grammar: Send + 'static {
         true
     }
 
+    /// The server has let the client go on with so many bytes, which are no message; said once.
+    fn lets_pass(&mut self) -> Option<u64> {
+        None
+    }
+
     /// From here on the connection speaks something else.
     fn is_over(&self) -> bool {
         false
@@ -424,13 +429,16 @@ impl<G: Grammar> Session for Paired<G> {
             return Interest::Parse;
         }
         let Self { sides: [requests, answers], core, in_use, .. } = self;
-        let side = if is_request { requests } else { answers };
+        let side = if is_request { &mut *requests } else { &mut *answers };
         let is_read = lanes::read(side, chunk, &mut |frame| core.on_frame(is_request, frame, in_use, out));
         // Behind what turned reading off the rest of the piece is content.
         let is_between = side.is_between() || !core.grammar.reads(is_request);
         let is_read = is_read || !core.grammar.reads(is_request) && !core.is_lost;
         if !core.grammar.reads(is_request) {
             side.reset();
+        }
+        if let Some(count) = core.grammar.lets_pass() {
+            requests.expect(count);
         }
         if self.core.is_over {
             self.core.end_all(End::Forgotten, chunk.at_ns, out);

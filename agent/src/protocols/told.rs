@@ -46,6 +46,11 @@ impl Ended {
         Self { outcome, pattern, first_byte_ns: Some(first_byte_ns), end_ns }
     }
 
+    /// The end of one was not.
+    pub(super) const fn cut(first_byte_ns: u64, end_ns: u64) -> Self {
+        Self { outcome: Outcome::Cut, ..Self::answered(first_byte_ns, end_ns) }
+    }
+
     /// None was.
     pub(super) const fn without_answer(outcome: Outcome, end_ns: u64) -> Self {
         Self { outcome, pattern: Pattern::RequestResponse, first_byte_ns: None, end_ns }
