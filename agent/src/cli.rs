@@ -3,11 +3,7 @@
 
 mod asking;
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{ffi::OsString, path::PathBuf, str::FromStr};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use thiserror::Error;
@@ -78,6 +74,15 @@ pub enum Command {
         whom: Whom,
         /// The configuration.
         config: Box<Loaded>,
+    },
+    /// Say what is doubtful in a file that was read.
+    ConfigCheck {
+        /// Which.
+        file: PathBuf,
+        /// What it says.
+        config: Box<Loaded>,
+        /// Whether what is doubtful is wrong.
+        is_strict: bool,
     },
     /// Print this to stdout and exit with 0: the answer of `config …`.
     Print(String),
@@ -325,7 +330,8 @@ where
         return Err(refuse("--exe with a regular expression can be given only once".to_owned()));
     }
     if let Some(Verb::Config(ConfigVerb::Check { file })) = &cli.verb {
-        return check_file(file, readable(environment)?, flags.strict);
+        let config = Box::new(config::check_file(file, readable(environment)?, flags.strict)?);
+        return Ok(Command::ConfigCheck { file: file.clone(), config, is_strict: flags.strict });
     }
     let environment = readable(environment)?;
     if let Some(Verb::Config(ConfigVerb::Migrate { file })) = &cli.verb {
@@ -383,14 +389,6 @@ where
             Ok(Command::Print(format!("{warnings}{}", loaded.show())))
         }
     }
-}
-
-/// `config check`.
-fn check_file(file: &Path, environment: Environment, is_strict: bool) -> Result<Command, UsageError> {
-    let warnings = config::check_file(file, environment, is_strict)?;
-    let mut report: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-    report.push_str(&format!("{}: ok\n", file.display()));
-    Ok(Command::Print(report))
 }
 
 /// Variables that are no text can still be somebody else's; ours must be text.
@@ -547,10 +545,11 @@ mod tests {
     fn a_file_is_checked_by_itself() {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/fixtures");
         let file = format!("{directory}/full.yaml");
-        let Ok(Command::Print(report)) = run(&["config", "check", &file]) else { panic!() };
-        assert_eq!(report.lines().last(), Some(format!("{file}: ok").as_str()));
+        let Ok(Command::ConfigCheck { file: checked, .. }) = run(&["config", "check", &file]) else { panic!() };
+        assert_eq!(checked.to_str(), Some(file.as_str()));
         let file = format!("{directory}/beyla_kubernetes.yaml");
-        let Ok(Command::Print(report)) = run(&["config", "check", &file]) else { panic!() };
+        let Ok(Command::ConfigCheck { config, .. }) = run(&["config", "check", &file]) else { panic!() };
+        let report = config.warnings.iter().map(ToString::to_string).collect::<String>();
         assert!(report.contains(":43:3: network.enable: is an option of OBI that is not supported yet"), "{report}");
         assert!(refused(&["config", "check", "--strict", &file]).contains("network.enable"));
     }

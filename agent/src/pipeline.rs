@@ -8,6 +8,7 @@ mod lookups;
 mod pairing;
 mod pauses;
 mod plaintext;
+mod pressure;
 mod self_metrics;
 mod settling;
 mod shed;
@@ -40,6 +41,7 @@ use self::{
     lookups::Lookups,
     pauses::Pauses,
     plaintext::Plaintext,
+    pressure::Pressure,
     self_metrics::Snapshot,
     shed::Shed,
     stages::Stages,
@@ -80,7 +82,7 @@ use crate::{
         clock::{Offset, monotonic_ns},
         methods::Method,
         naming,
-        select::Select,
+        select::SharedSelect,
         wanted::Reader,
     },
     tls::Attachments,
@@ -88,7 +90,7 @@ use crate::{
 };
 
 /// Events taken from the ring before spans are handed on.
-const EVENTS_PER_ROUND: usize = 8192;
+const EVENTS_PER_ROUND: usize = 2048;
 /// How long the reader waits for more when the last round found something, and when nothing happens.
 const WAIT_BUSY: Duration = Duration::from_millis(4);
 const WAIT_IDLE: Duration = Duration::from_millis(20);
@@ -206,14 +208,15 @@ pub(crate) struct RedSource {
     pub naming: Naming,
     pub reader: Reader,
     /// Which attributes metrics have.
-    pub select: Arc<Select>,
+    pub select: SharedSelect,
     /// Attributes of the resource that are put on each series.
     pub of_resource: Vec<&'static str>,
 }
 
 impl MetricSource for RedSource {
     fn collect(&self, now_unix_ns: u64) -> Vec<Metric> {
-        let mut metrics = naming::named(self.metrics.collect(self.reader, now_unix_ns), self.naming, &self.select);
+        let select = self.select.get();
+        let mut metrics = naming::named(self.metrics.collect(self.reader, now_unix_ns), self.naming, &select);
         if !self.of_resource.is_empty() {
             naming::add_of_resource(&mut metrics, &self.of_resource);
         }
@@ -231,6 +234,14 @@ impl MetricSource for RedSource {
     fn is_of_requests(&self) -> bool {
         true
     }
+}
+
+/// Sheds as much as the agent's own bounds, and what fills the ring, ask for just now.
+fn shed(guard: Option<&Guard>, pressure: &Pressure, connections: &mut Connections, stages: &mut Stages) {
+    let level = guard.map(Guard::level).unwrap_or_default();
+    connections.set_head_max((level > Level::default()).then(|| level.head_max()));
+    stages.tracer.sampling.set_bound(level.share().min(pressure.share()));
+    stages.set_room(guard.map_or(1.0, Guard::room));
 }
 
 struct Worker {
@@ -278,6 +289,8 @@ struct Worker {
     traffic: Option<Traffic>,
     /// Where the agent has bounds of its own.
     guard: Option<Guard>,
+    /// What is given up where records come faster than they are read.
+    pressure: Pressure,
 }
 
 impl Worker {
@@ -356,6 +369,7 @@ impl Worker {
             pauses: Pauses::new(Instant::now()),
             traffic: usage.is_wanted().then(Traffic::default),
             guard: Guard::new(own_limits),
+            pressure: Pressure::default(),
             usage,
             capture,
             processes,
@@ -370,6 +384,10 @@ impl Worker {
             self.capture.wait(wait);
             self.pauses.resume(Instant::now());
             let taken = self.round();
+            let waiting = self.capture.waiting();
+            if self.pressure.on_round(taken >= EVENTS_PER_ROUND, waiting, Instant::now()).is_some() {
+                shed(self.guard.as_ref(), &self.pressure, &mut self.connections, &mut self.stages);
+            }
             wait = if taken > 0 { WAIT_BUSY } else { (wait * 2).min(WAIT_IDLE) };
             if self.housekeeping.elapsed() > HOUSEKEEPING {
                 self.do_housekeeping();
@@ -407,6 +425,8 @@ impl Worker {
             pauses,
             traffic,
             usage,
+            guard,
+            pressure,
             ..
         } = self;
         stages.begin_round();
@@ -414,7 +434,17 @@ impl Worker {
             match change {
                 Change::Propagation(propagation) => connections.set_propagation(propagation),
                 Change::HealthChecks(rules) => connections.set_health_checks(rules.map(|rules| Arc::new(rules) as _)),
-                Change::Sampler(..) | Change::Tail(_) | Change::Routes(_) | Change::Redactor(_) | Change::Sdk(_) => {}
+                Change::Sampler(..)
+                | Change::Tail(_)
+                | Change::Routes(_)
+                | Change::Redactor(_)
+                | Change::Sdk(_)
+                | Change::Select(_)
+                | Change::Below(..) => {}
+                Change::Limits(limits) => {
+                    *guard = Guard::with(guard.take(), limits);
+                    shed(guard.as_ref(), pressure, connections, stages);
+                }
                 Change::Metrics(metrics) => usage.set_readers(metrics.readers),
             }
         }
@@ -473,11 +503,12 @@ impl Worker {
                 connections.on_bind(&bind);
             }
             Event::Handles(handles) => {
-                let Handles { tgid, id, stream, work, asks } = handles;
+                let Handles { tgid, id, stream, work, begun_ns, asks } = handles;
                 let tracer = &mut shared.borrow_mut().tracer;
-                match asks {
-                    None => tracer.on_handled(tgid, id, stream, work),
-                    Some(begun_ns) => tracer.on_asked(tgid, id, stream, (work, begun_ns)),
+                if asks {
+                    tracer.on_asked(tgid, id, stream, (work, begun_ns));
+                } else {
+                    tracer.on_handled(tgid, id, stream, (work, begun_ns));
                 }
             }
             Event::State(state) => {
@@ -585,9 +616,8 @@ impl Worker {
         self.count_open_requests();
         self.count_shed();
         self.capture.settle_losses(false);
-        if let Some(level) = self.guard.as_mut().and_then(Guard::look) {
-            self.connections.set_head_max((level > Level::default()).then(|| level.head_max()));
-            self.stages.tracer.sampling.set_bound(level.share());
+        if self.guard.as_mut().and_then(Guard::look).is_some() {
+            shed(self.guard.as_ref(), &self.pressure, &mut self.connections, &mut self.stages);
         }
         self.publish();
         self.discovery.do_housekeeping();
@@ -656,6 +686,7 @@ impl Worker {
             unanswered: self.processes.pool().unanswered(),
             unknown: self.discovery.unknown(),
             pause: self.pauses.longest(),
+            kept_share: Some(self.pressure.share()),
             own: self.guard.as_ref().map(|guard| (guard.level(), guard.used())),
         });
         self.pauses.on_second();

@@ -93,7 +93,8 @@ pub struct Data {
     /// The task, goroutine or virtual thread that ran on it, of those that one has begun the first; 0 where there is none, or none
     /// is known.
     pub work: u64,
-    /// When what that does here was begun by it (a task of its own), in ns of `CLOCK_MONOTONIC`; 0: nothing else was.
+    /// When what that does here was begun by it (a task of its own), in ns of `CLOCK_MONOTONIC`; 0: nothing else was. Of a goroutine that answers requests,
+    /// here and where it has read: when the last of them came.
     pub begun_ns: u64,
     /// The connection: see [`Open::conn`].
     pub conn: u64,

@@ -90,6 +90,8 @@ pub const WORK_OF_TOKIO: u32 = 1 << 23;
 
 /// Units of work are goroutines.
 pub const WORK_OF_GO: u32 = 1 << 24;
+/// What was sent last began with an interim response, behind which the rest of the same request comes.
+pub const INTERIM: u32 = 1 << 25;
 
 /// What a process has taken of a ring that is filling up.
 #[repr(C)]
@@ -188,7 +190,7 @@ pub struct Given {
 pub struct TaskOrigin {
     /// The first in the row of tasks of which each has begun the next.
     pub unit: u64,
-    /// When that one began what this one belongs to; 0: this is the first.
+    /// When that one began what this one belongs to; 0: this is the first. Of a goroutine that answers requests, when the last of them came.
     pub begun_ns: u64,
 }
 

@@ -4,12 +4,15 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::PathBuf,
     process::Command,
-    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use tests::{
+    LONG,
     agent::{self, Backend, Setup, Watch},
     client::Connection,
     need, on_both_backends,
@@ -22,12 +25,20 @@ on_both_backends!(headers_are_told_by_list_and_what_is_personal_is_not);
 
 /// An agent that watches processes by a configuration.
 fn configured(backend: Backend, pids: &[u32], text: &str) -> Watch {
-    let files = folder();
-    let file = files.path().join("agent.yaml");
+    configured_in(&folder(), backend, pids, text)
+}
+
+/// The same with a file that may change.
+fn configured_in(files: &tempfile::TempDir, backend: Backend, pids: &[u32], text: &str) -> Watch {
+    let file = file_in(files);
     fs::write(&file, text).unwrap();
     let receiver = Receiver::start();
     let agent = Setup::pids(pids).backend(backend).to(&receiver).args(["--config", file.to_str().unwrap()]).start();
     Watch { agent, receiver }
+}
+
+fn file_in(files: &tempfile::TempDir) -> PathBuf {
+    files.path().join("agent.yaml")
 }
 
 fn http1() -> (Program, u16) {
@@ -137,18 +148,6 @@ fn accounts(watch: &Watch) -> (f64, f64, f64) {
     (spans, unsampled, watch.agent.metric("http_server_request_duration_seconds_count", &[]))
 }
 
-/// Whether it becomes so in a while.
-fn settled(mut is_so: impl FnMut() -> bool) -> bool {
-    let until = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < until {
-        if is_so() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    false
-}
-
 #[test]
 fn near_its_processors_it_sheds_spans_and_counts_every_request_and_comes_back() {
     let files = folder();
@@ -176,14 +175,17 @@ fn near_its_processors_it_sheds_spans_and_counts_every_request_and_comes_back() 
         sent += ask(per_second);
         (watch.agent.metric("beyla_rs_spans_unsampled_total", &[]) > 0.0).then_some(())
     });
-    let mut last = (0.0, 0.0, 0.0);
-    let is_exact = settled(|| {
-        last = accounts(&watch);
-        let (spans, unsampled, counted) = last;
-        counted == sent as f64 && spans + unsampled == counted
+    // Each that was answered is counted, and has a span or is counted as left out: once the spans are here that are on their way.
+    poll("all are counted", || {
+        let (_, unsampled, counted) = accounts(&watch);
+        let lost = watch.agent.metric("beyla_rs_capture_lost_total", &[]);
+        assert!(counted <= sent as f64 && lost == 0.0, "{counted} of {sent} are counted; records lost: {lost}");
+        (counted == sent as f64).then_some(unsampled)
     });
-    let lost = watch.agent.metric("beyla_rs_capture_lost_total", &[]);
-    assert!(is_exact, "spans, left out, counted: {last:?} of {sent}; records lost: {lost}");
+    let unsampled = watch.agent.metric("beyla_rs_spans_unsampled_total", &[]);
+    let kept = sent - unsampled as usize;
+    let come = watch.receiver.wait_for(|state| state.spans.len() == kept, LONG);
+    assert!(come.is_ok(), "{:?} (spans, left out, counted) of {sent}", accounts(&watch));
     poll("it is back", || {
         watch.agent.log().iter().any(|line| line.contains("well below its bounds again")).then_some(())
     });
@@ -201,8 +203,9 @@ fn near_its_processors_it_sheds_spans_and_counts_every_request_and_comes_back() 
 #[test]
 fn beyond_its_memory_no_span_is_kept_and_every_request_is_counted() {
     let (server, port) = http1();
+    let files = folder();
     // It takes more as soon as it runs.
-    let watch = configured(Backend::Sock, &[server.pid()], "limits: {memory: 33554432}\n");
+    let watch = configured_in(&files, Backend::Sock, &[server.pid()], "limits: {memory: 33554432}\n");
     watch.agent.until_logged("of limits.memory): less is captured");
     poll("the last step", || (watch.agent.metric("beyla_rs_limits_level", &[]) == 9.0).then_some(()));
     let before = accounts(&watch);
@@ -212,14 +215,28 @@ fn beyond_its_memory_no_span_is_kept_and_every_request_is_counted() {
         let (spans, unsampled, counted) = accounts(&watch);
         (spans == before.0 && unsampled == before.1 + 100.0 && counted == before.2 + 100.0).then_some(())
     });
-    drop(watch.agent.stop());
+    // What waits has less room too: the queue of what is sent, and the spans that are remembered.
+    let room = |consumer: &str| {
+        watch.agent.metric("beyla_rs_export_queue_limit_bytes", &[&format!("consumer=\"{consumer}\"")])
+    };
+    let mib = f64::from(1 << 20);
+    poll("it is made smaller", || (room("otlp") == mib && room("store") == 19.0 * mib).then_some(()));
+    // Other bounds are taken up while it runs; without any all is as before.
+    fs::write(file_in(&files), "limits: {}\n").unwrap();
+    poll("the room is back", || (room("otlp") == 16.0 * mib && room("store") == 64.0 * mib).then_some(()));
+    let before = watch.receiver.state().spans.len();
+    (0..20).for_each(|number| assert_eq!(connection.get(&format!("/again/{number}")).status, 200));
+    let seen = watch.stop_when(|state| state.spans.len() == before + 20);
+    assert!(seen.log.iter().any(|line| line.contains("limits.memory: 33554432 → null")), "{:#?}", seen.log);
 }
 
 #[test]
 fn the_agents_own_metrics_have_a_port_of_their_own_where_it_is_asked_for() {
     let (server, port) = http1();
-    let own = free_port();
-    let text = format!("internal_metrics: {{prometheus: {{port: {own}, path: /own/figures}}}}\n");
+    let (own, health) = (free_port(), free_port());
+    let text = format!(
+        "internal_metrics: {{prometheus: {{port: {own}, path: /own/figures}}}}\nhealth_check: {{port: {health}}}\n"
+    );
     let watch = configured(Backend::Sock, &[server.pid()], &text);
     assert_eq!(Connection::to(port).get("/hello").status, 200);
     let ask = |path: &str| Connection::to(own).request("GET", path, &["Connection: close"], b"");
@@ -227,9 +244,83 @@ fn the_agents_own_metrics_have_a_port_of_their_own_where_it_is_asked_for() {
     assert_eq!(page.status, 200);
     assert!(page.text().contains("beyla_rs_build_info{") && !page.text().contains("http_server_"), "{}", page.text());
     assert_eq!(ask("/metrics").status, 404);
+    let health = |path: &str| Connection::to(health).request("GET", path, &["Connection: close"], b"");
+    let alive: Value = serde_json::from_str(health("/healthz").text()).unwrap();
+    assert!(alive["unix_time"].as_u64() > Some(1_700_000_000) && alive["uptime_seconds"].is_u64(), "{alive}");
+    assert_eq!([health("/readyz").status, health("/metrics").status], [200, 404]);
     poll("where they always are", || {
         (watch.agent.metric("http_server_request_duration_seconds_count", &[]) == 1.0).then_some(())
     });
     assert_eq!(watch.agent.metric("beyla_rs_build_info", &[]), 1.0);
     drop(watch.agent.stop());
+}
+
+#[test]
+fn a_unix_socket_tells_whether_it_works_and_goes_with_it() {
+    let (server, _) = http1();
+    let files = folder();
+    let socket = files.path().join("health.sock");
+    let text = format!("health_check: {{unix_socket_path: {}}}\n", socket.display());
+    let watch = configured(Backend::Sock, &[server.pid()], &text);
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    drop(watch.agent.stop());
+    assert!(!socket.exists());
+}
+
+#[test]
+fn receivers_headers_and_attributes_of_metrics_change_while_it_runs() {
+    let (server, port) = http1();
+    let files = folder();
+    let (first, second) = (Receiver::start(), Receiver::start());
+    let file = file_in(&files);
+    let write = |receiver: &Receiver, tenant: &str, rest: &str| {
+        let endpoint = receiver.grpc_endpoint();
+        let text = format!("otlp: {{endpoint: '{endpoint}', protocol: grpc, headers: {{x-tenant: {tenant}}}}}\n{rest}");
+        fs::write(&file, text).unwrap();
+    };
+    write(&first, "blue", "");
+    let agent = Setup::pid(server.pid()).args(["--config", file.to_str().unwrap()]).start();
+    let mut connection = Connection::to(port);
+    let mut get = |path: &str| assert_eq!(connection.get(path).status, 200);
+    let tenants = |receiver: &Receiver| -> Vec<String> {
+        let of_spans = |path: &str| path.contains("Trace") || path.contains("trace");
+        let requests = receiver.state().requests;
+        let of_spans = requests.iter().filter(|request| of_spans(&request.path));
+        of_spans.map(|request| request.header("x-tenant").unwrap_or_default().to_owned()).collect()
+    };
+    get("/one/1");
+    first.wait_for(|state| state.spans.len() == 1, LONG).unwrap();
+    write(&first, "green", "");
+    agent.until_logged("otlp.headers.x-tenant: \"***\" → another \"***\"");
+    agent.until_logged("configuration read again: receivers");
+    get("/two/1");
+    first.wait_for(|state| state.spans.len() == 2, LONG).unwrap();
+    assert_eq!(tenants(&first), ["blue", "green"]);
+    write(&second, "red", "attributes: {select: {http.server.*: {exclude: [http.route]}}}\n");
+    agent.until_logged("configuration read again: attributes of metrics, receivers");
+    assert_eq!(agent.metric("http_server_request_duration_seconds_count", &["http_route="]), 2.0);
+    get("/three/1");
+    second.wait_for(|state| state.spans.len() == 1, LONG).unwrap();
+    assert_eq!((tenants(&second), first.state().spans.len()), (vec!["red".to_owned()], 2));
+    // Each request is counted, the last one without its route; and each span, by its receiver.
+    poll("all are counted", || {
+        let counted = agent.metric("http_server_request_duration_seconds_count", &[]);
+        (counted == 3.0).then_some(())
+    });
+    assert_eq!(agent.metric("http_server_request_duration_seconds_count", &["http_route="]), 2.0);
+    let sent = |receiver: &Receiver| {
+        let endpoint = format!("endpoint=\"{}", receiver.grpc_endpoint());
+        agent.metric("beyla_rs_export_spans_total", &["outcome=\"sent\"", &endpoint])
+    };
+    poll("what was sent is counted", || ((sent(&first), sent(&second)) == (2.0, 1.0)).then_some(()));
+    // A file of certificates that there is not: nothing changes.
+    fs::write(&file, "otlp: {endpoint: 'https://127.0.0.1:1', certificate: /no/such/file}\n").unwrap();
+    agent.until_logged("the changed configuration is not used");
+    get("/four/1");
+    second.wait_for(|state| state.spans.len() == 2, LONG).unwrap();
+    drop(agent.stop());
 }

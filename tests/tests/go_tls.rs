@@ -26,7 +26,6 @@ on_both_backends!(
     both_ends_of_programs_that_are_linked_otherwise,
     connections_that_are_older_than_the_agent,
     a_chain_of_servers_is_one_trace,
-    #[ignore = "a call may be below an earlier request whose answer was lost (docs/half-done.md, Go)"]
     nothing_fails_under_agents_that_come_and_go,
 );
 

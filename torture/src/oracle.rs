@@ -45,10 +45,13 @@ pub(crate) struct Verdict {
     pub(crate) complaints: Vec<String>,
 }
 
+/// Requests that were counted, and have no span.
+const UNSAMPLED: &str = "beyla_rs.spans.unsampled";
+
 impl Verdict {
-    /// Spans that exporters had no room for.
+    /// Spans that exporters had no room for, and those that were not made since requests came too fast.
     fn spans_dropped(&self) -> u64 {
-        let is_it = |name: &str| name.starts_with("beyla_rs.export.spans");
+        let is_it = |name: &str| name.starts_with("beyla_rs.export.spans") || name.starts_with(UNSAMPLED);
         self.lost.iter().filter(|(name, _)| is_it(name)).map(|(_, count)| count).sum()
     }
 
@@ -216,7 +219,8 @@ pub(crate) fn judge(round: &Round, happened: &Happened) -> Verdict {
         let has_dropped_spans = figures(&life.state, "beyla_rs.export.spans")
             .iter()
             .any(|(labels, count)| labels.contains("dropped") && *count > 0.0);
-        if !has_dropped_spans {
+        let has_unsampled = figures(&life.state, UNSAMPLED).iter().any(|(_, count)| *count > 0.0);
+        if !has_dropped_spans && !has_unsampled {
             histograms(&life.state, &whose, &mut verdict.histograms);
         }
     }
@@ -672,7 +676,7 @@ fn count_lost(life: &Life, lost: &mut BTreeMap<String, u64>) {
             let labels: Vec<_> = point.attributes.values().filter_map(Value::as_str).collect();
             let is_dropped =
                 name.starts_with("beyla_rs.export") && labels.iter().any(|label| label.contains("dropped"));
-            if (is_loss || is_dropped) && point.value > 0.0 {
+            if (is_loss || is_dropped || name == UNSAMPLED) && point.value > 0.0 {
                 *lost.entry(format!("{name}{labels:?}")).or_default() += point.value as u64;
             }
         }

@@ -234,8 +234,10 @@ pub struct Handles {
     pub stream: u64,
     /// The unit.
     pub work: u64,
-    /// Of one that asks: as [`Thread::begun_ns`].
-    pub asks: Option<u64>,
+    /// As [`Thread::begun_ns`].
+    pub begun_ns: u64,
+    /// It asks.
+    pub asks: bool,
 }
 
 /// What carries a stream of plaintext.
@@ -496,8 +498,8 @@ impl Bind {
 impl Handles {
     fn of(handles: &events::Handles) -> Self {
         let &events::Handles { tgid, conn, work, stream, kind: _, at_ns, asks } = handles;
-        let asks = (asks != 0).then_some(at_ns);
-        Self { tgid: ProcessId(tgid), id: ConnectionId(conn), stream: stream.into(), work, asks }
+        let (tgid, id, stream) = (ProcessId(tgid), ConnectionId(conn), stream.into());
+        Self { tgid, id, stream, work, begun_ns: at_ns, asks: asks != 0 }
     }
 }
 

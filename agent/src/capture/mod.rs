@@ -4,6 +4,7 @@ pub(crate) mod backend;
 mod bpf;
 mod drop_queue;
 pub(crate) mod event;
+mod fill;
 mod standby;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -40,6 +41,7 @@ use self::{
     backend::{Attach, Backend, Continuation, Hook, NotAttached, Reason, Refusal},
     drop_queue::DropQueue,
     event::Event,
+    fill::Fill,
     standby::Standby,
     undecided::UndecidedLosses,
 };
@@ -237,6 +239,7 @@ pub struct Capture {
     detached: DropQueue<Uprobe>,
     standby: Standby,
     ring: RingBuf<MapData>,
+    fill: Option<Fill>,
     processes: HashMap<MapData, u32, u32>,
     ports: Array<MapData, u64>,
     shares: HashMap<MapData, u32, [u64; SHARE_WORDS]>,
@@ -313,8 +316,14 @@ impl Capture {
         let uprobes = uprobes::How::of(OBJECT, &object);
         let mut map = |name: &'static str| object.take_map(name).ok_or(CaptureError::NoMap { name });
         let wrong = |name| move |_| CaptureError::NoMap { name };
+        let events = map("EVENTS")?;
+        let fill = bpf::fd(&events).map(|fd| Fill::new(fd, ring_bytes(options.ring_bytes))).and_then(|fill| {
+            fill.inspect_err(|error| tracing::warn!(%error, "it is not seen how full the ring is: spans are not given up before records"))
+                .ok()
+        });
         Ok(Self {
-            ring: RingBuf::try_from(map("EVENTS")?).map_err(wrong("EVENTS"))?,
+            ring: RingBuf::try_from(events).map_err(wrong("EVENTS"))?,
+            fill,
             processes: HashMap::try_from(map("PROCESSES")?).map_err(wrong("PROCESSES"))?,
             ports: Array::try_from(map("PORTS")?).map_err(wrong("PORTS"))?,
             shares: HashMap::try_from(map("SHARES")?).map_err(wrong("SHARES"))?,
@@ -498,6 +507,12 @@ impl Capture {
             }
         }
         at_most
+    }
+
+    /// The part of the ring that waits to be taken, of 1.
+    #[must_use]
+    pub fn waiting(&self) -> f64 {
+        self.fill.as_ref().map_or(0.0, Fill::part)
     }
 
     /// Records that were to be written and were not, whatever the reason.

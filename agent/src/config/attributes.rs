@@ -199,6 +199,13 @@ pub struct Attributes {
     pub metric_span_names_limit: u32,
     /// Attributes of metrics, by their names or patterns of these, and of spans (`traces`).
     pub select: BTreeMap<String, InclusionLists>,
+    /// What other sides of requests that have an address but no name are called in the service graph (`client`, `server`), where their
+    /// direction has no word of its own. Not given, or empty: by the address.
+    pub rename_unresolved_hosts: Option<String>,
+    /// The same of those that the watched services ask.
+    pub rename_unresolved_hosts_outgoing: Option<String>,
+    /// The same of those that ask the watched services.
+    pub rename_unresolved_hosts_incoming: Option<String>,
 }
 
 impl Default for Attributes {
@@ -216,6 +223,9 @@ impl Default for Attributes {
             inside: InsideAttributes::default(),
             metric_span_names_limit: 100,
             select: BTreeMap::new(),
+            rename_unresolved_hosts: None,
+            rename_unresolved_hosts_outgoing: None,
+            rename_unresolved_hosts_incoming: None,
         }
     }
 }

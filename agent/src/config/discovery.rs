@@ -203,7 +203,8 @@ impl Criterion {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Discovery {
-    /// What is watched; the first entry that matches decides. Nothing given: everything not excluded.
+    /// What is watched. Of several entries that match, each value is that of the last one that sets it. Nothing given: everything not
+    /// excluded.
     pub instrument: Vec<Criterion>,
     /// What is never watched, whatever `instrument` says.
     pub exclude_instrument: Vec<Criterion>,
@@ -265,7 +266,7 @@ fn default_excludes() -> Vec<Criterion> {
 pub struct Selection {
     /// These processes and their children, whatever else is said.
     pub pids: Vec<u32>,
-    /// Any process that matches one of them; the first match decides what is set for it.
+    /// Any process that matches one of them; what is set for it is what the last match says that says anything.
     pub criteria: Vec<Criterion>,
 }
 

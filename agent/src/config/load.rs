@@ -210,10 +210,10 @@ impl Loaded {
 ///
 /// # Errors
 /// Everything that is wrong in it.
-pub(crate) fn check_file(path: &Path, environment: Environment, is_strict: bool) -> Result<Vec<Problem>, ConfigError> {
+pub(crate) fn check_file(path: &Path, environment: Environment, is_strict: bool) -> Result<Loaded, ConfigError> {
     let file = Some(path.to_owned());
     let sources = Sources { file, is_strict, is_check: true, ..Sources::from_environment(environment) };
-    Loaded::load(sources).map(|loaded| loaded.warnings)
+    Loaded::load(sources)
 }
 
 /// Rewrites what other programs call otherwise, and takes out what is no key of ours: what is told of those that are near to nothing

@@ -10,6 +10,7 @@ mod export;
 mod features;
 mod grafana;
 mod headers;
+mod health;
 mod keys;
 mod limits;
 mod load;
@@ -58,6 +59,7 @@ pub(crate) use error::{ConfigError, Problem};
 pub(crate) use export::{Export, Spool};
 pub(crate) use features::{Feature, Features, Metrics, Network, ServiceGraph, ServiceMetrics, is_private};
 pub(crate) use grafana::Grafana;
+pub(crate) use health::HealthCheck;
 pub(crate) use limits::Limits;
 pub(crate) use load::check_file;
 pub use load::{FlagLayer, Loaded, Sources};
@@ -135,6 +137,8 @@ pub struct Config {
     pub prometheus_export: PrometheusExport,
     /// The agent's own metrics on a port of their own.
     pub internal_metrics: InternalMetrics,
+    /// Whether the agent works, on a port of its own.
+    pub health_check: HealthCheck,
     /// Address of `/metrics`, `/healthz` and `/readyz`, or `off`.
     pub listen: Listen,
     /// Its certificate; not given: in the clear.
@@ -200,6 +204,7 @@ impl Default for Config {
             exporters: Exporters::default(),
             prometheus_export: PrometheusExport::default(),
             internal_metrics: InternalMetrics::default(),
+            health_check: HealthCheck::default(),
             listen: Listen::On((std::net::Ipv4Addr::LOCALHOST, 9464).into()),
             listen_tls: ListenTls::default(),
             store: Store::default(),
@@ -266,17 +271,18 @@ impl Config {
     }
 
     /// What is to be watched, from all the ways of saying it. Process ids alone keep `discovery.instrument` from choosing.
+    /// The short ways come first: what an entry sets goes before them.
     pub fn selection(&self) -> Selection {
         let pids = self.target_pids.0.clone();
-        let mut criteria = if pids.is_empty() { self.discovery.instrument.clone() } else { Vec::new() };
         let shortcut = Criterion {
             open_ports: self.open_port.clone(),
             exe_path: self.auto_target_exe.clone(),
             languages: self.auto_target_language.clone(),
             ..Criterion::default()
         };
-        if shortcut.chooses() {
-            criteria.push(shortcut);
+        let mut criteria = Vec::from_iter(Some(shortcut).filter(Criterion::chooses));
+        if pids.is_empty() {
+            criteria.extend(self.discovery.instrument.iter().cloned());
         }
         Selection { pids, criteria }
     }

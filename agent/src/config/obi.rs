@@ -12,9 +12,26 @@ pub(crate) fn canonical_variable(name: &str) -> Option<String> {
     Some(format!("OTEL_EBPF_{}", rest.strip_prefix("OTEL_").unwrap_or(rest)))
 }
 
+/// Keys that have another name since, of the same meaning.
+const RENAMED: &[(&str, &str, &str)] = &[
+    ("otel_traces_export", "max_queue_size", "queue_size"),
+    ("otel_traces_export", "max_export_batch_size", "batch_max_size"),
+];
+
 /// Rewrites the older spellings of one layer: `trace_printer`, `executable_name`, and `discovery.services` with its kin.
 /// What is said in both spellings is a contradiction; what OBI itself ignores is a warning.
 pub(crate) fn modernise(layer: &mut Node, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
+    for (section, older, newer) in RENAMED {
+        let Some(section_node) = layer.get_mut(section) else { continue };
+        let Some((key, node)) = take(section_node, older) else { continue };
+        if section_node.get(newer).is_some_and(|node| node.value != Value::Null) {
+            problems.push(contradiction(&key, &format!("{section}.{older}"), &format!("{section}.{newer}")));
+        } else {
+            section_node.set(newer, node);
+        }
+    }
+    print_traces(layer, problems);
+    system_wide(layer, problems, warnings);
     if let Some((key, printer)) = take(layer, "trace_printer") {
         let mode = match text_of(&printer).map(str::to_ascii_lowercase).as_deref() {
             Some("disabled" | "off" | "false" | "") | None => Some("off"),
@@ -77,6 +94,44 @@ pub(crate) fn modernise(layer: &mut Node, problems: &mut Vec<Problem>, warnings:
             items.iter_mut().for_each(|item| expressions(item, problems, warnings));
         }
         entries.push((Key { name: newer.to_owned(), origin: key.origin }, list));
+    }
+}
+
+/// `print_traces` of Beyla 1.x: what `trace_printer` says goes before it, as it did there.
+fn print_traces(layer: &mut Node, problems: &mut Vec<Problem>) {
+    let Some((_, printed)) = take(layer, "print_traces") else { return };
+    let said = |name: &str| layer.get(name).and_then(text_of).is_some_and(|text| !text.is_empty());
+    let mode = match text_of(&printed).unwrap_or_default().to_ascii_lowercase().as_str() {
+        "true" | "1" | "t" => "text",
+        "false" | "0" | "f" | "" => "off",
+        other => {
+            let message = format!("`{other}` is neither true nor false; write `print: text` or `print: off` instead");
+            return problems.push(Problem::at(printed.origin, "print_traces", message));
+        }
+    };
+    if !said("trace_printer") && !said("print") {
+        layer.set("print", Node::text(mode, printed.origin));
+    }
+}
+
+/// `discovery.system_wide` of Beyla 1.x, once also at the top: all is watched, which is what happens where nothing is chosen.
+fn system_wide(layer: &mut Node, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
+    let at_top = take(layer, "system_wide").map(|found| ("system_wide", found));
+    let of_discovery = || Some(("discovery.system_wide", take(layer.section_mut("discovery")?, "system_wide")?));
+    let Some((name, (_, node))) = at_top.or_else(of_discovery) else { return };
+    match text_of(&node).unwrap_or_default().to_ascii_lowercase().as_str() {
+        "false" | "0" | "f" | "" => return,
+        "true" | "1" | "t" => {}
+        other => {
+            let message =
+                format!("`{other}` is neither true nor false; leave it out, and choose nothing, to watch all");
+            return problems.push(Problem::at(node.origin, name, message));
+        }
+    }
+    let chosen = ["open_port", "executable_name", "auto_target_exe", "discovery.services", "discovery.instrument"];
+    if let Some(chosen) = chosen.into_iter().find(|key| layer.get(key).is_some_and(|node| !node.is_empty())) {
+        let message = format!("is not used, because `{chosen}` chooses what is watched; leave that out to watch all");
+        warnings.push(Problem::at(node.origin, name, message));
     }
 }
 
@@ -185,6 +240,40 @@ mod tests {
         assert_eq!(canonical_variable("BEYLA_OPEN_PORT").unwrap(), "OTEL_EBPF_OPEN_PORT");
         assert_eq!(canonical_variable("BEYLA_OTEL_METRICS_TTL").unwrap(), "OTEL_EBPF_METRICS_TTL");
         assert_eq!(canonical_variable("OTEL_EBPF_OPEN_PORT"), None);
+    }
+
+    #[test]
+    fn keys_of_beyla_1_are_read_as_those_of_today() {
+        let read = |text: &str| {
+            let environment = super::super::env::Environment::default();
+            let mut tree = super::super::yaml::parse("a.yaml", text, &environment, &mut Vec::new()).unwrap();
+            let (mut problems, mut warnings) = (vec![], vec![]);
+            modernise(&mut tree, &mut problems, &mut warnings);
+            let shown = |list: Vec<Problem>| list.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let print = tree.get("print").and_then(text_of).map(str::to_owned);
+            (print, tree, shown(problems), shown(warnings))
+        };
+        let print = |text: &str| read(text).0;
+        assert_eq!(print("print_traces: true\n").as_deref(), Some("text"));
+        assert_eq!(print("print_traces: false\n").as_deref(), Some("off"));
+        assert_eq!(print("print_traces: true\ntrace_printer: json\n").as_deref(), Some("json"));
+        assert!(read("print_traces: maybe\n").2.contains("write `print: text`"));
+        for text in ["system_wide: true\n", "discovery: {system_wide: true}\n", "system_wide: false\nopen_port: 80\n"] {
+            let (_, tree, problems, warnings) = read(text);
+            assert_eq!((problems.as_str(), warnings.as_str()), ("", ""), "{text}");
+            assert!(tree.get("system_wide").is_none() && tree.get("discovery.system_wide").is_none(), "{text}");
+        }
+        let (.., warnings) = read("system_wide: true\nopen_port: 80\n");
+        assert!(warnings.contains("`open_port` chooses what is watched"), "{warnings}");
+        let (_, tree, problems, _) = read("otel_traces_export: {max_queue_size: 100, max_export_batch_size: 10}\n");
+        let text = |key: &str| tree.get(key).and_then(text_of);
+        assert_eq!(
+            (text("otel_traces_export.queue_size"), text("otel_traces_export.batch_max_size")),
+            (Some("100"), Some("10"))
+        );
+        assert_eq!(problems, "");
+        let both = read("otel_traces_export: {max_queue_size: 100, queue_size: 10}\n").2;
+        assert!(both.contains("contradicts `otel_traces_export.queue_size`"), "{both}");
     }
 
     #[test]

@@ -91,6 +91,10 @@ pub struct NameResolver {
     /// What is asked, in the order `k8s`, `hosts`, `rdns`, `dns` whatever the order here; none: other sides are shown by
     /// their addresses.
     pub sources: Vec<NameOrigin>,
+    /// Most names that the machine's resolver has given that are remembered (`dns`).
+    pub cache_len: u32,
+    /// How long they are, and that there is none; 0: until there is no room.
+    pub cache_expiry: Period,
 }
 
 impl NameResolver {
@@ -103,7 +107,8 @@ impl NameResolver {
 
 impl Default for NameResolver {
     fn default() -> Self {
-        Self { sources: vec![NameOrigin::K8s, NameOrigin::Hosts, NameOrigin::Rdns] }
+        let sources = vec![NameOrigin::K8s, NameOrigin::Hosts, NameOrigin::Rdns];
+        Self { sources, cache_len: 1024, cache_expiry: Period::seconds(300) }
     }
 }
 

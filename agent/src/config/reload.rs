@@ -21,6 +21,16 @@ pub struct Reload {
     pub metrics: bool,
     /// Which header fields are captured.
     pub headers: bool,
+    /// Which attributes metrics and spans have.
+    pub select: bool,
+    /// Where what is sent goes to.
+    pub receivers: bool,
+    /// What is told of what happens below a request, and who its client is.
+    pub below: bool,
+    /// How much is logged.
+    pub log: bool,
+    /// What the agent itself may use.
+    pub limits: bool,
     /// Dotted keys that changed and take effect only at the next start.
     pub needs_restart: Vec<String>,
     /// All that changed.
@@ -53,7 +63,7 @@ impl Reload {
 }
 
 /// Keys that say which metrics there are.
-const METRICS: [&str; 12] = [
+const METRICS: [&str; 15] = [
     "metrics",
     "filter",
     "otel_traces_export.instrumentations",
@@ -61,11 +71,30 @@ const METRICS: [&str; 12] = [
     "prometheus_export.instrumentations",
     "service_graph",
     "attributes.metric_span_names_limit",
+    "attributes.rename_unresolved_hosts",
+    "attributes.rename_unresolved_hosts_incoming",
+    "attributes.rename_unresolved_hosts_outgoing",
     "discovery.exclude_otel_instrumented_services_span_metrics",
     "otel_metrics_export.features",
     "otel_metrics_export.allow_service_graph_self_references",
     "prometheus_export.features",
     "prometheus_export.allow_service_graph_self_references",
+];
+
+/// Keys that say where what is sent goes to, and how.
+const RECEIVERS: [&str; 3] = ["otlp", "grafana", "export.endpoints"];
+
+/// The same of one signal, below its section.
+const OF_RECEIVERS: [&str; 9] = [
+    "endpoint",
+    "protocol",
+    "headers",
+    "timeout",
+    "compression",
+    "certificate",
+    "client_key",
+    "client_certificate",
+    "insecure_skip_verify",
 ];
 
 impl Config {
@@ -97,6 +126,20 @@ impl Config {
                 reload.headers = true;
             } else if ["propagators", "attributes.baggage_keys", "attributes.query_text"].iter().any(|s| is_in(s)) {
                 reload.propagation = true;
+            } else if is_in("attributes.inside") || is_in("attributes.client_from_proxy_protocol") {
+                reload.below = true;
+            } else if is_in("log_level") {
+                reload.log = true;
+            } else if is_in("limits") {
+                reload.limits = true;
+            } else if is_in("attributes.select") {
+                reload.select = true;
+            } else if RECEIVERS.iter().any(|section| is_in(section))
+                || ["otel_traces_export", "otel_metrics_export"]
+                    .iter()
+                    .any(|section| OF_RECEIVERS.iter().any(|name| is_in(&format!("{section}.{name}"))))
+            {
+                reload.receivers = true;
             } else if is_in("otel_traces_export.sampler") || is_in("sampling") {
                 reload.sampling = true;
             } else {
@@ -240,11 +283,40 @@ mod tests {
         assert_eq!(diff(&old, &new), Reload { discovery: true, ..Reload::default() });
 
         let mut new = old.clone();
+        new.limits.cpu = Some(0.5);
+        new.attributes.inside.rtt = false;
+        assert_eq!(diff(&old, &new), Reload { limits: true, below: true, ..Reload::default() });
+
+        let mut new = old.clone();
+        new.attributes.select.insert("http.*".into(), super::super::InclusionLists::default());
+        assert_eq!(diff(&old, &new), Reload { select: true, ..Reload::default() });
+
+        let mut new = old.clone();
+        new.otel_traces_export.timeout = Some(super::super::Period::seconds(3));
+        new.otel_metrics_export.endpoint = Some("http://c:4318".parse().unwrap());
+        new.export.endpoints = serde_json::from_str(r#"[{"endpoint": "http://d:4317"}]"#).unwrap();
+        assert_eq!(diff(&old, &new), Reload { receivers: true, ..Reload::default() });
+        // How what is sent waits is set up at the start.
+        let mut new = old.clone();
+        new.otel_traces_export.batch_timeout = super::super::Period::seconds(3);
+        new.export.spool.dir = Some("/spool".into());
+        let needs_restart = vec!["otel_traces_export.batch_timeout".into(), "export.spool.dir".into()];
+        assert_eq!(diff(&old, &new), Reload { needs_restart, ..Reload::default() });
+
+        let mut new = old.clone();
         new.otlp.endpoint = Some("http://c:4317".parse().unwrap());
         new.otlp.headers.0.insert("a".into(), "secret".into());
         new.log_level = super::super::LogLevel::Debug;
+        new.log_format = super::super::LogFormat::Json;
         let reload = old.diff_reloadable(&new);
-        assert_eq!(reload.needs_restart, ["otlp.endpoint", "otlp.headers.a", "log_level"]);
-        assert!(!reload.discovery && !reload.routes && !reload.redaction && !reload.sampling);
+        assert_eq!(reload.needs_restart, ["log_format"]);
+        assert!(
+            reload.receivers
+                && reload.log
+                && !reload.discovery
+                && !reload.routes
+                && !reload.redaction
+                && !reload.sampling
+        );
     }
 }

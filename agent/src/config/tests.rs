@@ -266,11 +266,14 @@ fn files_of_obi_s_configuration_2_0_mean_what_they_say() {
     let environment = Environment::from_pairs([("COLLECTOR", "collector:4317")]);
     let sources = Sources { file: Some(fixture("obi_2_0.yaml")), ..Sources::from_environment(environment) };
     let loaded = Loaded::load(sources).unwrap();
-    let [demo, ports] = loaded.discovery.instrument.as_slice() else { panic!("{:?}", loaded.discovery) };
+    // The first one that matches counts there, the last one here.
+    let [ports, demo] = loaded.discovery.instrument.as_slice() else { panic!("{:?}", loaded.discovery) };
     let exe = demo.exe_path.as_ref().unwrap();
     assert!(exe.is_match("/opt/demo/a") && exe.is_match("/srv/b,c/d") && !exe.is_match("/usr/bin/a"));
     assert_eq!(demo.exports, Some(vec![Signal::Traces]));
     assert_eq!(demo.routes.as_ref().unwrap().incoming, ["/items/{id}"]);
+    assert_eq!(ports.exports, Some(vec![Signal::Traces, Signal::Metrics]), "nothing is inherited");
+    assert_eq!(ports.routes, Some(ServiceRoutes::default()));
     assert!(ports.open_ports.contains(8080) && ports.open_ports.contains(9090) && !ports.open_ports.contains(8081));
     assert!(ports.k8s_namespace.as_ref().unwrap().is_match("shop-a"));
     assert!(ports.k8s_deployment_name.as_ref().unwrap().is_match("checkout"));
@@ -299,7 +302,7 @@ fn files_of_obi_s_configuration_2_0_mean_what_they_say() {
         "file_format: '1.0'\nextensions: {obi: {capture: {rules: [\
          {action: include, match: {process: {exe_path_glob: [/a]}}, refine: {exports: {metrics: false}}}]}}}\n",
     );
-    let [first, all] = rest.discovery.instrument.as_slice() else { panic!("{:?}", rest.discovery) };
+    let [all, first] = rest.discovery.instrument.as_slice() else { panic!("{:?}", rest.discovery) };
     assert!(first.exports.is_some() && all.exports.is_none() && all.exe_path.as_ref().unwrap().is_match("/b"));
 }
 
@@ -475,8 +478,8 @@ fn a_selecting_flag_replaces_what_file_and_environment_choose() {
     let loaded = load(file, &[("BEYLA_AUTO_TARGET_EXE", "*/x")], &[]).unwrap();
     let selection = loaded.selection();
     assert_eq!(selection.criteria.len(), 2);
-    assert_eq!(selection.criteria[0].name.as_deref(), Some("x"));
-    let shortcut = &selection.criteria[1];
+    assert_eq!(selection.criteria[1].name.as_deref(), Some("x"));
+    let shortcut = &selection.criteria[0];
     assert!(shortcut.open_ports.contains(80) && shortcut.exe_path.as_ref().is_some_and(|exe| exe.is_match("/x")));
 
     let loaded = load(file, &[("BEYLA_AUTO_TARGET_EXE", "*/x")], &[("--pid", "target_pids", "7")]).unwrap();
@@ -517,7 +520,8 @@ fn a_kubernetes_file_of_beyla_loads_and_each_option_we_lack_is_named() {
 fn a_host_file_with_older_spellings_loads() {
     let sources = Sources { file: Some(fixture("obi_host.yaml")), ..Sources::from_environment(Environment::default()) };
     let loaded = Loaded::load(sources).unwrap();
-    let [front, shortcut] = &loaded.selection().criteria[..] else { panic!("{:?}", loaded.selection()) };
+    // The short way counts as the first.
+    let [shortcut, front] = &loaded.selection().criteria[..] else { panic!("{:?}", loaded.selection()) };
     assert_eq!(front.name.as_deref(), Some("front"));
     assert!(front.exe_path.as_ref().unwrap().is_match("/usr/sbin/nginx"));
     assert!(!front.exe_path.as_ref().unwrap().is_match("/usr/sbin/nginx-debug"));

@@ -193,6 +193,16 @@ impl Check<'_> {
         self.require(path.starts_with('/'), "prometheus_export.path", format!("`{path}` must begin with `/`"));
         let is_free = !matches!(path.as_str(), "/healthz" | "/readyz");
         self.require(is_free, "prometheus_export.path", format!("`{path}` is taken by the agent's own health check"));
+        if let Some(path) = config.health_check.socket() {
+            let is_right =
+                path.is_absolute() || path.to_str().is_some_and(|path| path.len() > 1 && path.starts_with('@'));
+            self.require(
+                is_right,
+                "health_check.unix_socket_path",
+                "must begin with `/`, or with `@` if it is abstract",
+            );
+        }
+        self.require(config.name_resolver.cache_len > 0, "name_resolver.cache_len", "must be at least 1");
         let path = &config.internal_metrics.prometheus.path;
         let is_path = path.starts_with('/');
         self.require(is_path, "internal_metrics.prometheus.path", format!("`{path}` must begin with `/`"));

@@ -83,6 +83,8 @@ pub(super) struct Connection {
     flow: Flow,
     /// Ends that wait for what moved before them.
     endings: Vec<Ending>,
+    /// Which direction was the first to end, where that is known: sent by this end, or received from the other one.
+    first_ended: Option<Direction>,
     /// When bytes last moved that are told.
     moved_ns: u64,
     /// When records of any connection were last found to have been lost.
@@ -163,6 +165,7 @@ impl Connection {
             order,
             flow,
             endings,
+            first_ended: None,
             moved_ns,
             lost_ns: 0,
             is_over: false,
@@ -221,6 +224,22 @@ impl Connection {
         self.is_over
     }
 
+    /// A direction is known to be over, whatever of it is still to come.
+    pub(super) fn ends(&mut self, direction: Direction) {
+        self.first_ended.get_or_insert(direction);
+    }
+
+    /// What ended just now because the other end went away.
+    fn blame(&self, told: &mut [Event]) {
+        if self.first_ended == Some(Direction::Received) {
+            for event in told {
+                if let Event::Finished(_, exchange) = event {
+                    exchange.outcome = exchange.outcome.where_peer_left(exchange.role);
+                }
+            }
+        }
+    }
+
     pub(super) fn on_ending(&mut self, ending: Ending, out: &mut Output) {
         self.endings.push(ending);
         self.conclude(out);
@@ -253,7 +272,9 @@ impl Connection {
         let flow = &mut self.flow;
         self.order.give_up(|piece| flow.on_piece(piece, out));
         flow.on_moved(direction, moved, at_ns, thread, out);
+        let mark = out.mark();
         flow.end_of_stream(direction, at_ns, out);
+        self.blame(out.since(mark));
     }
 
     /// It has ended. `moved`: bytes received and sent in all, if that is known.
@@ -281,6 +302,7 @@ impl Connection {
             let mark = out.mark();
             session.on_end(end, at_ns, out);
             flow.below.on_told(out.since(mark));
+            self.blame(out.since(mark));
         }
     }
 

@@ -234,8 +234,7 @@ impl Connections {
             && let Some(stream) = self.by_id.get_mut(stream)
             && stream.info.remote == Endpoint::Unknown
         {
-            let is_beginning = info.origin.is_beginning && stream.info.origin.is_beginning;
-            let origin = Origin { is_beginning, sequence: None };
+            let origin = origin_within(&info, &stream.info, self.probed_ns);
             stream.info = ConnectionInfo { id: stream.info.id, tls: true, origin, ..info };
             return;
         }
@@ -285,11 +284,11 @@ impl Connections {
             }
             Carrier::Connection(carrier_id) => {
                 let carrier = self.remove(carrier_id);
+                let probed_ns = self.probed_ns;
                 let Some(stream) = self.by_id.get_mut(&id) else { return };
                 stream.info = match carrier {
                     Some(carrier) => {
-                        let is_beginning = carrier.info.origin.is_beginning && stream.info.origin.is_beginning;
-                        let origin = Origin { is_beginning, sequence: None };
+                        let origin = origin_within(&carrier.info, &stream.info, probed_ns);
                         ConnectionInfo { id, tls: true, origin, ..carrier.info }
                     }
                     None => unknown(id, true),
@@ -367,16 +366,21 @@ impl Connections {
 
     /// A TCP connection changed its state.
     pub(crate) fn on_state(&mut self, state: &State, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
-        let part = match state.state {
-            TcpState::FinWait1 | TcpState::LastAck => Part::One(Direction::Sent),
+        let (part, ends) = match state.state {
+            TcpState::FinWait1 | TcpState::LastAck => (Some(Part::One(Direction::Sent)), Direction::Sent),
+            TcpState::CloseWait => (None, Direction::Received),
             TcpState::Close => {
                 self.carriers.remove(&state.id);
-                let reset = matches!(state.error, ECONNRESET | EPIPE);
-                Part::All(if reset { End::Reset } else { End::Closed })
+                match state.error {
+                    ECONNRESET | EPIPE => (Some(Part::All(End::Reset)), Direction::Received),
+                    _ => (Some(Part::All(End::Closed)), Direction::Sent),
+                }
             }
             _ => return,
         };
         let Some(connection) = self.by_id.get_mut(&state.id) else { return };
+        connection.ends(ends);
+        let Some(part) = part else { return };
         let moved = [state.received, state.sent];
         let mut awaits = [state.received.saturating_add(state.unread.into()), state.sent];
         if connection.info.tls && moved == [0; 2] && connection.may_have_open_requests() {
@@ -585,6 +589,12 @@ fn add(totals: &mut Totals, connection: &mut Connection) {
     if connection.protocol().is_some() {
         totals.bytes_lost += lost;
     }
+}
+
+/// What positions of plaintext are counted from. Of a connection that is older than the probes some of it may have moved unseen.
+fn origin_within(carrier: &ConnectionInfo, stream: &ConnectionInfo, probed_ns: u64) -> Origin {
+    let is_seen = carrier.met_ns >= probed_ns;
+    Origin { is_beginning: is_seen && carrier.origin.is_beginning && stream.origin.is_beginning, sequence: None }
 }
 
 /// A connection of which nothing is known.

@@ -30,6 +30,9 @@ pub(super) trait SpanConsumer: Send + Sync {
     /// Most bytes that wait here or are under way.
     fn max_bytes(&self) -> u64;
 
+    /// Has this part of its room from now on: memory is short, or not any more. May take a moment.
+    fn set_room(&self, _share: f64) {}
+
     /// What it was given, what of it waits, and what became of the rest.
     fn ledger(&self) -> Ledger;
 

@@ -1,26 +1,33 @@
 //! Whether the agent works: `/healthz` and `/readyz`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Instant, SystemTime},
 };
 
-use axum::{Router, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    http::{StatusCode, header},
+    routing::get,
+};
 
-use super::{consumer::SpanConsumer, otlp};
+use super::{consumers::Consumers, receivers::Receivers};
 
 /// What `/readyz` says.
 pub(super) struct Readiness {
     /// The agent says that it works.
     ready: AtomicBool,
-    consumers: Arc<[Arc<dyn SpanConsumer>]>,
-    metrics: Arc<[otlp::Metrics]>,
+    consumers: Consumers,
+    receivers: Receivers,
 }
 
 impl Readiness {
     /// Not ready yet.
-    pub(super) const fn new(consumers: Arc<[Arc<dyn SpanConsumer>]>, metrics: Arc<[otlp::Metrics]>) -> Self {
-        Self { ready: AtomicBool::new(false), consumers, metrics }
+    pub(super) const fn new(consumers: Consumers, receivers: Receivers) -> Self {
+        Self { ready: AtomicBool::new(false), consumers, receivers }
     }
 
     pub(super) fn set(&self, ready: bool) {
@@ -28,7 +35,7 @@ impl Readiness {
     }
 
     fn exporters_work(&self) -> bool {
-        self.consumers.iter().all(|consumer| consumer.is_alive()) && self.metrics.iter().all(otlp::Metrics::is_alive)
+        self.consumers.active().iter().all(|consumer| consumer.is_alive()) && self.receivers.metrics_work()
     }
 
     /// Why the agent does not do its work; `None` if it does.
@@ -43,16 +50,29 @@ impl Readiness {
     }
 }
 
+/// Both pages, where nothing else is: there `/healthz` is answered with JSON, as OBI does.
+pub(super) fn own_routes(readiness: Arc<Readiness>) -> Router {
+    let started = Instant::now();
+    let health = move || async move {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let uptime = started.elapsed().as_secs();
+        let body = format!("{{\"schema_version\":1,\"unix_time\":{now},\"uptime_seconds\":{uptime}}}\n");
+        ([(header::CONTENT_TYPE, "application/json")], body)
+    };
+    Router::new().route("/healthz", get(health)).route("/readyz", get(ready(readiness)))
+}
+
 /// Both pages.
 pub(super) fn routes(readiness: Arc<Readiness>) -> Router {
-    let ready = move || {
+    Router::new().route("/healthz", get("ok\n")).route("/readyz", get(ready(readiness)))
+}
+
+fn ready(readiness: Arc<Readiness>) -> impl axum::handler::Handler<((),), ()> {
+    move || {
         let objection = readiness.objection();
-        async move {
-            match objection {
-                None => (StatusCode::OK, "ready\n"),
-                Some(objection) => (StatusCode::SERVICE_UNAVAILABLE, objection),
-            }
-        }
-    };
-    Router::new().route("/healthz", get("ok\n")).route("/readyz", get(ready))
+        std::future::ready(match objection {
+            None => (StatusCode::OK, "ready\n"),
+            Some(objection) => (StatusCode::SERVICE_UNAVAILABLE, objection),
+        })
+    }
 }

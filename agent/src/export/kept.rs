@@ -49,6 +49,10 @@ impl SpanConsumer for Keeper {
         self.store.limit() as u64
     }
 
+    fn set_room(&self, share: f64) {
+        self.store.set_room(share);
+    }
+
     fn ledger(&self) -> Ledger {
         let stats = self.store.stats();
         let mut ledger = Ledger::default();

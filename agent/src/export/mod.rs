@@ -11,6 +11,7 @@ mod kept;
 pub(crate) mod ledger;
 mod otlp;
 mod prometheus;
+mod receivers;
 mod self_metrics;
 mod served_tls;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use tokio::{runtime::Handle, time::Instant};
 pub(crate) use self::{
     config::ConfigError,
     otlp::{SpanQueue, TransportError},
+    receivers::Receivers,
     self_metrics::Counters,
 };
 pub use self::{
@@ -34,9 +36,10 @@ pub use self::{
     ledger::{Fate, Ledger},
 };
 use self::{
-    config::{ListenTls, PrometheusConfig},
-    consumer::SpanConsumer,
+    config::{HealthListen, ListenTls, PrometheusConfig},
+    consumers::Consumers,
     health::Readiness,
+    receivers::Points,
 };
 use crate::{
     model::{
@@ -113,16 +116,18 @@ pub(crate) type Pages = Vec<axum::Router>;
 /// The running exporters.
 pub struct Exporters {
     sink: SpanSink,
-    metrics: Arc<[otlp::Metrics]>,
+    receivers: Receivers,
     printed_metrics: Option<console::Metrics>,
     servers: Vec<Server>,
+    /// Of whether the agent works, where nothing else is.
+    health: Option<Server>,
     readiness: Arc<Readiness>,
 }
 
 /// Takes spans; cheap to clone, usable from any thread.
 #[derive(Clone)]
 pub struct SpanSink {
-    consumers: Arc<[Arc<dyn SpanConsumer>]>,
+    consumers: Consumers,
     counters: Arc<Counters>,
 }
 
@@ -130,8 +135,13 @@ impl SpanSink {
     /// Hands spans to every consumer. Never waits. Gives them back where no consumer keeps them.
     pub fn push(&self, spans: Vec<Span>) -> Vec<Span> {
         let spans = Arc::new(spans);
-        self.consumers.iter().for_each(|consumer| consumer.push(&spans));
+        self.consumers.active().iter().for_each(|consumer| consumer.push(&spans));
         Arc::try_unwrap(spans).unwrap_or_default()
+    }
+
+    /// What waits has this part of its room from now on: memory is short, or not any more. May take a moment.
+    pub(crate) fn set_room(&self, share: f64) {
+        self.consumers.set_room(share);
     }
 
     /// What became of what was pushed.
@@ -158,19 +168,19 @@ impl Exporters {
             let endpoint = &to.endpoint;
             tracing::warn!(%endpoint, "the receiver's certificate is not checked (insecure_skip_verify): who stands between can read all");
         }
+        otlp::tell_of_orphans(config, runtime);
         let store = remembered.as_ref().map(|remembered| Arc::clone(&remembered.store));
-        let consumers: Arc<[_]> = consumers::start_all(config, runtime, store)?.into();
-        let points: Vec<_> = config.metrics.iter().map(|to| (to.endpoint.to_string().into(), Arc::default())).collect();
-        let counters = Arc::new(Counters::new(agent, Arc::clone(&consumers), points.clone()));
+        let (spans, consumers) = consumers::start_all(config, runtime, store)?;
+        let points = Points::default();
+        let counters = Arc::new(Counters::new(agent, consumers.clone(), points.clone()));
         sources.push(Arc::clone(&counters) as _);
         let read_by = |reader| {
             let its_own = sources.iter().filter(|source| source.is_for(reader)).cloned();
             its_own.collect::<Vec<Arc<dyn MetricSource>>>()
         };
         let sent = read_by(Reader::Otlp);
-        let start = |(to, (_, points))| otlp::Metrics::start(to, config, runtime, &sent, points);
-        let metrics: Arc<[_]> = config.metrics.iter().zip(points).map(start).collect::<Result<_, _>>()?;
-        let readiness = Arc::new(Readiness::new(Arc::clone(&consumers), Arc::clone(&metrics)));
+        let receivers = Receivers::start(config, runtime, sent, spans, consumers.clone(), points)?;
+        let readiness = Arc::new(Readiness::new(consumers.clone(), receivers.clone()));
         let printed_metrics = config
             .print_metrics
             .then(|| console::Metrics::start(config.metric_interval, runtime, read_by(Reader::Console)));
@@ -198,13 +208,23 @@ impl Exporters {
         });
         let own = own_page.and_then(|(listen, page)| Server::start(listen, runtime, page, tls.clone()));
         let servers = servers.chain(own).collect();
-        Ok(Self { sink: SpanSink { consumers, counters }, metrics, printed_metrics, servers, readiness })
+        let alone = || health::own_routes(Arc::clone(&readiness));
+        let health = config.health.as_ref().and_then(|listen| match listen {
+            HealthListen::Tcp(address) => Server::start(*address, runtime, alone(), None),
+            HealthListen::Unix(path) => Server::start_unix(path, runtime, alone()),
+        });
+        Ok(Self { sink: SpanSink { consumers, counters }, receivers, printed_metrics, servers, health, readiness })
     }
 
     /// Where spans go in.
     #[must_use]
     pub fn sink(&self) -> SpanSink {
         self.sink.clone()
+    }
+
+    /// Where what is sent goes to, to be changed.
+    pub(crate) fn receivers(&self) -> Receivers {
+        self.receivers.clone()
     }
 
     /// As [`SpanSink::push`].
@@ -231,24 +251,32 @@ impl Exporters {
 
     /// Waits until spans are told to nobody any more (`| head`), where they and nothing else are told; else for ever.
     pub async fn reader_gone(&self) {
-        let mut telling = self.sink.consumers.iter().filter(|consumer| consumer.tells()).peekable();
-        if !self.metrics.is_empty() || telling.peek().is_none() {
+        let telling = || {
+            let active = self.sink.consumers.active();
+            active.iter().filter(|consumer| consumer.tells()).cloned().collect::<Vec<_>>()
+        };
+        let first = telling();
+        if self.receivers.has_metrics() || first.is_empty() {
             return std::future::pending().await;
         }
-        for consumer in telling {
+        for consumer in &first {
             consumer.unheard().await;
+        }
+        // Others may be told by now.
+        if self.receivers.has_metrics() || telling().len() > first.len() {
+            std::future::pending().await
         }
     }
 
     /// The addresses that `/metrics` is served at.
     pub fn listen_addrs(&self) -> impl Iterator<Item = std::net::SocketAddr> {
-        self.servers.iter().map(Server::addr)
+        self.servers.iter().filter_map(Server::addr)
     }
 
     /// The first of them; `None` if there is none.
     #[must_use]
     pub fn listen_addr(&self) -> Option<std::net::SocketAddr> {
-        self.servers.first().map(Server::addr)
+        self.servers.first().and_then(Server::addr)
     }
 
     /// Sends and prints what waits, collects metrics a last time, and stops, all until `deadline`. Spans go first, so that
@@ -256,17 +284,18 @@ impl Exporters {
     /// Spans that are pushed later are dropped (and counted). Returns the final counts; what was not delivered is also
     /// logged.
     pub async fn shutdown(self, deadline: Instant) -> Report {
-        let Self { sink, metrics, printed_metrics, servers, readiness } = self;
+        let Self { sink, receivers, printed_metrics, servers, health, readiness } = self;
         readiness.set(false);
+        let metrics = receivers.stop();
         let has_metrics = !metrics.is_empty() || printed_metrics.is_some();
         let left = deadline.saturating_duration_since(Instant::now());
         let for_spans = if has_metrics { deadline - left / 4 } else { deadline };
-        join_all(sink.consumers.iter().map(|consumer| consumer.shutdown(for_spans))).await;
+        join_all(sink.consumers.all().iter().map(|consumer| consumer.shutdown(for_spans))).await;
         join_all(metrics.iter().map(|metrics| metrics.shutdown(deadline))).await;
         if let Some(metrics) = printed_metrics {
             metrics.shutdown(deadline).await;
         }
-        servers.iter().for_each(Server::stop);
+        servers.iter().chain(&health).for_each(Server::stop);
         let counters = &sink.counters;
         let report = Report { spans: counters.spans().collect(), metric_points: counters.metric_points() };
         for (consumer, ledger) in &report.spans {

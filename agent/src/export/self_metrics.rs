@@ -1,14 +1,12 @@
 //! The stage's own metrics.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use super::{
     MetricSource,
-    consumer::SpanConsumer,
+    consumers::Consumers,
     ledger::{Fate, Ledger},
+    receivers::Points,
 };
 use crate::model::{
     metric::Metric,
@@ -19,25 +17,22 @@ use crate::model::{
 /// What became of what this stage was given: spans by each consumer, metric points by OTLP.
 pub struct Counters {
     reporter: Reporter,
-    consumers: Arc<[Arc<dyn SpanConsumer>]>,
-    /// By the receiver's URL.
-    points: Vec<(Arc<str>, Arc<Mutex<Ledger>>)>,
+    consumers: Consumers,
+    points: Points,
 }
 
 impl Counters {
-    pub(super) fn new(
-        agent: Arc<Resource>,
-        consumers: Arc<[Arc<dyn SpanConsumer>]>,
-        points: Vec<(Arc<str>, Arc<Mutex<Ledger>>)>,
-    ) -> Self {
+    pub(super) fn new(agent: Arc<Resource>, consumers: Consumers, points: Points) -> Self {
         let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let start_unix_ns = u64::try_from(start.as_nanos()).unwrap_or(0);
         Self { reporter: Reporter::new(agent, start_unix_ns), consumers, points }
     }
 
-    /// Spans, by the name of the consumer that they were given to; OTLP has one for each receiver.
+    /// Spans, by the name of the consumer that they were given to; OTLP has one for each receiver, also for those that are none any
+    /// more.
     pub fn spans(&self) -> impl Iterator<Item = (&'static str, Ledger)> {
-        self.consumers.iter().map(|consumer| (consumer.name(), consumer.ledger()))
+        let past = self.consumers.past().into_iter().map(|(_, ledger)| (super::OTLP, ledger));
+        self.consumers.all().into_iter().map(|consumer| (consumer.name(), consumer.ledger())).chain(past)
     }
 
     /// Those of the first consumer of that name; `None` if there is none.
@@ -49,7 +44,7 @@ impl Counters {
     /// Metric points over OTLP, to all receivers; `None` if they are not exported.
     #[must_use]
     pub fn metric_points(&self) -> Option<Ledger> {
-        let all = self.points.iter().map(|(_, ledger)| *ledger.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = self.points.all().into_iter().map(|(_, ledger)| ledger);
         all.reduce(|sum, ledger| sum.and(&ledger))
     }
 }
@@ -71,7 +66,12 @@ impl MetricSource for Counters {
         let mut metrics = Vec::new();
         let (mut spans, mut queued, mut spooled, mut on_disk) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut limits: Vec<([Value; 1], f64)> = Vec::new();
-        for consumer in self.consumers.iter() {
+        // A receiver may be one for the second time.
+        let mut of_receivers: BTreeMap<Arc<str>, (Ledger, Option<u64>)> = BTreeMap::new();
+        for (endpoint, ledger) in self.consumers.past() {
+            of_receivers.insert(endpoint, (ledger, None));
+        }
+        for consumer in self.consumers.all() {
             let ledger = consumer.ledger();
             let limit = ([Value::Static(consumer.name())], consumer.max_bytes() as f64);
             if !limits.contains(&limit) {
@@ -88,12 +88,19 @@ impl MetricSource for Counters {
                 }
                 continue;
             };
-            let at = || [Value::Shared(Arc::clone(endpoint))];
-            spans.extend(outcomes_at(endpoint, &ledger));
-            queued.push((at(), ledger.queued_bytes as f64));
+            let (sum, on_disk) = of_receivers.entry(Arc::clone(endpoint)).or_default();
+            *sum = sum.and(&ledger);
             if let Some(bytes) = consumer.spool_bytes() {
+                *on_disk = Some(on_disk.unwrap_or_default() + bytes);
+            }
+        }
+        for (endpoint, (ledger, bytes)) in &of_receivers {
+            let at = || [Value::Shared(Arc::clone(endpoint))];
+            spans.extend(outcomes_at(endpoint, ledger));
+            queued.push((at(), ledger.queued_bytes as f64));
+            if let Some(bytes) = bytes {
                 spooled.push((at(), ledger.spooled as f64));
-                on_disk.push((at(), bytes as f64));
+                on_disk.push((at(), *bytes as f64));
             }
         }
         let of_receivers = [
@@ -107,10 +114,9 @@ impl MetricSource for Counters {
         let of_receivers = of_receivers.into_iter().filter(|(_, points)| !points.is_empty());
         metrics.extend(of_receivers.map(|(metric, points)| reporter.by(metric, points)));
         metrics.push(reporter.by(&self_metric::EXPORT_QUEUE_LIMIT, limits));
-        if !self.points.is_empty() {
-            let points = self.points.iter().flat_map(|(endpoint, ledger)| {
-                outcomes_at(endpoint, &ledger.lock().unwrap_or_else(PoisonError::into_inner))
-            });
+        let points = self.points.all();
+        if !points.is_empty() {
+            let points = points.iter().flat_map(|(endpoint, ledger)| outcomes_at(endpoint, ledger));
             metrics.push(reporter.by(&self_metric::EXPORT_METRIC_POINTS, points));
         }
         metrics

@@ -108,22 +108,22 @@ mod tests {
         let mut seen = tls.clone();
         let server = Server::start("127.0.0.1:0".parse().unwrap(), runtime.handle(), routes, Some(tls)).unwrap();
         runtime.block_on(async {
-            assert!(is_trusted(server.addr(), &first).await);
+            assert!(is_trusted(server.addr().unwrap(), &first).await);
             let second = renew(&certificate, &key);
-            assert!(!is_trusted(server.addr(), &second).await || seen.has_changed().unwrap());
+            assert!(!is_trusted(server.addr().unwrap(), &second).await || seen.has_changed().unwrap());
             seen.changed().await.unwrap();
-            assert!(is_trusted(server.addr(), &second).await);
-            assert!(!is_trusted(server.addr(), &first).await);
+            assert!(is_trusted(server.addr().unwrap(), &second).await);
+            assert!(!is_trusted(server.addr().unwrap(), &first).await);
             std::fs::write(&certificate, "no certificate").unwrap();
             let mut ticks = tokio::time::interval(Duration::from_millis(10));
             for _ in 0..5 {
                 ticks.tick().await;
             }
-            assert!(is_trusted(server.addr(), &second).await);
+            assert!(is_trusted(server.addr().unwrap(), &second).await);
             // The key first and the certificate later, as some do.
             let third = renew(&certificate, &key);
             seen.changed().await.unwrap();
-            assert!(is_trusted(server.addr(), &third).await);
+            assert!(is_trusted(server.addr().unwrap(), &third).await);
         });
     }
 }

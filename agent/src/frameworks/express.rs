@@ -12,7 +12,7 @@ use super::{
 use crate::model::route::{Part, ProgramRoute};
 
 /// Most modules that are read.
-const MODULES_MAX: usize = 500;
+pub(super) const MODULES_MAX: usize = 500;
 /// How deep routers may be within others.
 const DEPTH_MAX: usize = 16;
 const METHODS: [&str; 8] = ["get", "post", "put", "patch", "delete", "options", "head", "all"];
@@ -65,19 +65,26 @@ pub(super) fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
 
 /// The script that Node was started with.
 fn entry(files: &dyn Files, start: &Start) -> Option<String> {
-    let mut args = start.args.iter().skip(1);
-    let script = loop {
-        let arg = args.next()?;
-        match arg.as_str() {
-            "-r" | "--require" | "--import" | "--loader" | "--experimental-loader" | "-C" | "--conditions" => {
-                args.next();
-            }
-            "-e" | "--eval" | "-p" | "--print" => return None,
-            arg if arg.starts_with('-') => {}
-            arg => break arg,
-        }
-    };
+    let script = scripts(&start.args).next()?;
     module(files, &start.cwd, &joined(&start.cwd, script))
+}
+
+/// Arguments of Node that are no options: the script comes first.
+pub(super) fn scripts(args: &[String]) -> impl Iterator<Item = &str> {
+    let mut args = args.iter().skip(1);
+    std::iter::from_fn(move || {
+        loop {
+            let arg = args.next()?;
+            match arg.as_str() {
+                "-r" | "--require" | "--import" | "--loader" | "--experimental-loader" | "-C" | "--conditions" => {
+                    args.next();
+                }
+                "-e" | "--eval" | "-p" | "--print" => return None,
+                arg if arg.starts_with('-') => {}
+                arg => return Some(arg),
+            }
+        }
+    })
 }
 
 /// The file of a module that is named by a path.
@@ -101,7 +108,7 @@ fn name(token: Option<&Token>) -> Option<&str> {
 }
 
 /// The path of `require("./x")`, at its first token.
-fn required(tokens: &[Token]) -> Option<&str> {
+pub(super) fn required(tokens: &[Token]) -> Option<&str> {
     match tokens {
         [Token::Name(require), Token::Operator('('), Token::Text(Some(path)), Token::Operator(')'), ..]
             if require == "require" =>
@@ -112,7 +119,7 @@ fn required(tokens: &[Token]) -> Option<&str> {
     }
 }
 
-fn is_relative(path: &str) -> bool {
+pub(super) fn is_relative(path: &str) -> bool {
     path.starts_with("./") || path.starts_with("../") || matches!(path, "." | "..")
 }
 

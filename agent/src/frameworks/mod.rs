@@ -10,6 +10,7 @@ mod jar;
 mod java;
 mod javascript;
 mod laravel;
+mod nest;
 mod next;
 mod python;
 mod python_syntax;
@@ -51,10 +52,11 @@ fn harvester(exe: &str) -> Option<RouteHarvester> {
 fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
     let routes = match harvester(&start.exe) {
         Some(RouteHarvester::Python) => python::routes(files, start),
-        Some(RouteHarvester::Nodejs) => match next::routes(files, start) {
-            routes if routes.is_empty() => express::routes(files, start),
-            routes => routes,
-        },
+        Some(RouteHarvester::Nodejs) => [next::routes, nest::routes, express::routes]
+            .into_iter()
+            .map(|read| read(files, start))
+            .find(|routes| !routes.is_empty())
+            .unwrap_or_default(),
         Some(RouteHarvester::Java) => java::routes(files, start),
         Some(RouteHarvester::Ruby) => rails::routes(files, start),
         Some(RouteHarvester::Php) => laravel::routes(files, start),

@@ -188,10 +188,27 @@ pub enum Outcome {
     NoResponse,
     /// The connection (or stream) ended within the response.
     Cut,
+    /// The same as one of these two, at a server whose client went away. Not told by protocols.
+    ClientLeft {
+        /// Whether a response had begun.
+        is_answered: bool,
+    },
     /// The peer or the process itself cancelled it (HTTP/2 `RST_STREAM`), with the protocol's error code.
     Cancelled(u32),
     /// The agent lost sight of it (events lost, connection evicted, agent stopped): left out of the histograms.
     Unseen,
+}
+
+impl Outcome {
+    /// The same where the other end was the first to go.
+    #[must_use]
+    pub const fn where_peer_left(self, role: Role) -> Self {
+        match (self, role) {
+            (Self::NoResponse, Role::Server) => Self::ClientLeft { is_answered: false },
+            (Self::Cut, Role::Server) => Self::ClientLeft { is_answered: true },
+            (outcome, _) => outcome,
+        }
+    }
 }
 
 /// What was asked and answered, by OpenTelemetry's groups of conventions.

@@ -76,7 +76,8 @@ pub struct Thread {
     /// The unit of work that ran on it: a task, goroutine or virtual thread, of those that one has begun the first. 0 where there is
     /// none, or none is known.
     pub work: u64,
-    /// When what ran on it was begun by that (a task of its own), in ns of `CLOCK_MONOTONIC`; 0: the unit itself ran.
+    /// When what ran on it was begun by that (a task of its own), in ns of `CLOCK_MONOTONIC`; 0: the unit itself ran. Where that is told of a unit that
+    /// answers requests (a goroutine), when the last of them came, here and of the one that has read it.
     pub begun_ns: u64,
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Snapshot {
     pub(super) tail_dropped: u64,
     /// The reader's longest pause in the last minute.
     pub(super) pause: Duration,
+    /// Share of the traces that the reader keeps, once it reads.
+    pub(super) kept_share: Option<f64>,
     /// How near the agent is to its own bounds; `None`: it has none.
     pub(super) own: Option<(Level, Used)>,
 }
@@ -118,8 +120,18 @@ impl Gauges {
 
 impl MetricSource for Gauges {
     fn collect(&self, _now_unix_ns: u64) -> Vec<Metric> {
-        let Snapshot { kernel, table, connections, processes, unanswered, unknown, tail_dropped, pause, own } =
-            *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        let Snapshot {
+            kernel,
+            table,
+            connections,
+            processes,
+            unanswered,
+            unknown,
+            tail_dropped,
+            pause,
+            kept_share,
+            own,
+        } = *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let Totals { resyncs, unmatched_responses, bytes_lost, requests_lost, over_limit, panics, evicted, unbound } =
             table;
         let Counts { exchanges, unsampled, overflowed, left_edges } = self.red.counts();
@@ -154,6 +166,7 @@ impl MetricSource for Gauges {
             it.count(&list::CAPTURE_LEFT_OUT, kernel.missed_runs()),
             it.count(&list::CAPTURE_LOST_BYTES, bytes_lost),
             it.one(&list::READER_PAUSE, pause.as_secs_f64()),
+            it.one(&list::READER_KEPT_SHARE, kept_share.unwrap_or(1.0)),
             it.count(&list::REQUESTS_LOST, kernel.get(Counter::LostRequests) + requests_lost),
             it.by(
                 &list::EXCHANGES,

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, mpsc};
 
-use super::{pairing::Pairing, settling::Settling, tail::TailHold, waiting::Waiting};
+use super::{limits::Room, pairing::Pairing, settling::Settling, tail::TailHold, waiting::Waiting};
 use crate::{
-    config::{Sdk, Tail},
+    config::{InsideAttributes, Limits, Sdk, Tail},
     export::SpanSink,
     model::{
         exchange::{Baggage, Event, Exchange, ExportedKinds, Operation},
@@ -15,7 +15,9 @@ use crate::{
         span::{Kind, Span},
     },
     procs::{ProcessTable, Service},
-    telemetry::{Metrics, Record, Telemetry, carries_spans, clock::monotonic_ns, redact::Redactor, route},
+    telemetry::{
+        Metrics, Record, Telemetry, carries_spans, clock::monotonic_ns, redact::Redactor, route, select::Select,
+    },
     trace::{
         Context, Evidence, MEETING_NS, Tracer,
         health::HealthRules,
@@ -47,6 +49,12 @@ pub(crate) enum Change {
     Sdk(Sdk),
     /// Which metrics there are.
     Metrics(Metrics),
+    /// Which attributes metrics and spans have.
+    Select(Select),
+    /// What is told of what happens below a request, and whether its client is the other end of its socket whatever a proxy says.
+    Below(InsideAttributes, bool),
+    /// What the agent itself may use.
+    Limits(Limits),
 }
 
 /// The stages behind protocols.
@@ -66,6 +74,7 @@ pub(super) struct Stages {
     /// What is for the stages before.
     earlier: Vec<Change>,
     sink: SpanSink,
+    room: Room,
     spans: Vec<Span>,
     /// What was asked for last in this round: mostly a process answers many requests in turn.
     last: Option<Asked>,
@@ -100,6 +109,7 @@ impl Stages {
             propagation: Propagation { formats: Vec::new(), ..Propagation::default() },
             earlier: Vec::new(),
             sink,
+            room: Room::default(),
             spans: Vec::new(),
             last: None,
         }
@@ -113,11 +123,13 @@ impl Stages {
                     self.propagation = propagation.clone();
                     self.earlier.push(Change::Propagation(propagation));
                 }
-                change @ Change::HealthChecks(_) => self.earlier.push(change),
+                change @ (Change::HealthChecks(_) | Change::Limits(_)) => self.earlier.push(change),
                 Change::Sampler(sampler, has_several) => self.tracer.set_sampler(sampler, has_several),
                 Change::Tail(tail) => self.set_tail(&tail),
                 Change::Routes(routes) => self.telemetry.set_routes(routes),
                 Change::Redactor(redactor) => self.telemetry.set_redactor(redactor),
+                Change::Select(select) => self.telemetry.set_select(select),
+                Change::Below(inside, ignores_proxies) => self.telemetry.set_below(inside, ignores_proxies),
                 Change::Metrics(metrics) => {
                     self.telemetry.set_metrics(metrics.clone());
                     self.earlier.push(Change::Metrics(metrics));
@@ -167,6 +179,11 @@ impl Stages {
             telemetry.on_verdicts(decided);
         }
         kept.into_iter().for_each(|span| self.hand_on(span));
+    }
+
+    /// What waits for who exports spans has this part of its room from now on. Nobody waits until it is so.
+    pub(super) fn set_room(&self, share: f64) {
+        self.room.set(share, &self.sink);
     }
 
     /// What is for the stages before, since the last call.

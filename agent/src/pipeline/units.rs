@@ -199,7 +199,8 @@ impl Units {
             let runtime = match what {
                 Found::Nothing => Runtime::Other,
                 Found::NotYet => Runtime::MayHaveTasks,
-                Found::Asyncio(..) | Found::Tokio(..) | Found::Go(..) => Runtime::Tasks,
+                Found::Asyncio(..) | Found::Tokio(..) => Runtime::Tasks,
+                Found::Go(..) => Runtime::Goroutines,
             };
             news.push(News::Runtime(tgid, runtime));
             let (mut plan, probes) = match what {

@@ -25,7 +25,7 @@ use crate::{
         ProcessSample,
         clock::{boot_ns, unix_ns},
         process_metrics,
-        select::Select,
+        select::SharedSelect,
         wanted::{Reader, Readers},
     },
 };
@@ -185,7 +185,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Gives a reader what it wants to know.
-pub(crate) struct ProcessSource(pub Arc<ProcessUsage>, pub Reader, pub Arc<Select>);
+pub(crate) struct ProcessSource(pub Arc<ProcessUsage>, pub Reader, pub SharedSelect);
 
 impl MetricSource for ProcessSource {
     fn collect(&self, _now_unix_ns: u64) -> Vec<Metric> {
@@ -194,7 +194,7 @@ impl MetricSource for ProcessSource {
         let samples = Arc::clone(&lock(&usage.looked).samples);
         let shown = |features| readers.shown(*reader, features).has(Features::PROCESS);
         let samples = samples.iter().filter(|(features, _)| shown(*features)).map(|(_, sample)| sample);
-        process_metrics(samples, select)
+        process_metrics(samples, &select.get())
     }
 
     fn is_for(&self, reader: Reader) -> bool {

@@ -53,11 +53,13 @@ impl HostsFiles {
         Self { proc, pool, by_file: Arc::default(), by_process: Mutex::default() }
     }
 
-    fn look_up(&self, pid: ProcessId, ip: IpAddr, now: Instant) -> Option<CompactString> {
+    /// The clock is read where it matters only: this is asked for each request.
+    fn look_up(&self, pid: ProcessId, ip: IpAddr, now: impl FnOnce() -> Instant) -> Option<CompactString> {
         let ip = ip.to_canonical();
         if !is_worth_a_name(ip) {
             return None;
         }
+        let now = now();
         if let Some((read_at, names)) = lock(&self.by_process).get(&pid)
             && now.saturating_duration_since(*read_at) < BELIEVED
         {
@@ -86,7 +88,7 @@ pub(super) fn is_worth_a_name(ip: IpAddr) -> bool {
 
 impl NameSource for HostsFiles {
     fn name(&self, pid: ProcessId, _role: Role, connection: &ConnectionInfo) -> Option<CompactString> {
-        self.look_up(pid, connection.remote.ip()?, Instant::now())
+        self.look_up(pid, connection.remote.ip()?, Instant::now)
     }
 }
 
@@ -149,13 +151,13 @@ mod tests {
         with_hosts(dir.path(), ProcessId(2), "10.0.0.7 two\n");
         let files = HostsFiles::new(ProcFs::new(dir.path()), Arc::default());
         let now = Instant::now();
-        let name = |pid, at| files.look_up(pid, DB, at);
+        let name = |pid, at| files.look_up(pid, DB, || at);
         assert_eq!(
             (name(ProcessId(1), now).as_deref(), name(ProcessId(2), now).as_deref(), name(ProcessId(3), now)),
             (Some("one"), Some("two"), None)
         );
-        assert_eq!(files.look_up(ProcessId(1), "127.0.0.1".parse().unwrap(), now), None);
-        assert_eq!(files.look_up(ProcessId(1), "::ffff:10.0.0.7".parse().unwrap(), now).as_deref(), Some("one"));
+        assert_eq!(files.look_up(ProcessId(1), "127.0.0.1".parse().unwrap(), || now), None);
+        assert_eq!(files.look_up(ProcessId(1), "::ffff:10.0.0.7".parse().unwrap(), || now).as_deref(), Some("one"));
         // A changed file is taken up after a while, and not looked for at each request.
         with_hosts(dir.path(), ProcessId(1), "10.0.0.7 renamed\n");
         with_hosts(dir.path(), ProcessId(3), "10.0.0.7 three\n");
@@ -173,7 +175,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = HostsFiles::new(ProcFs::new(dir.path()), Arc::default());
         for pid in 0..3 * REMEMBERED_MAX as u32 {
-            files.look_up(ProcessId(pid), DB, Instant::now());
+            files.look_up(ProcessId(pid), DB, Instant::now);
         }
         assert!(lock(&files.by_process).len() <= REMEMBERED_MAX);
     }

@@ -29,7 +29,7 @@ pub(crate) use dns::{AskedNames, DnsCache, DnsClient};
 pub(crate) use hosts::{HostsFiles, NameSource};
 pub(crate) use resource::PodAttributes;
 pub(crate) use resource::pod_service_name;
-pub(crate) use reverse::ReverseDns;
+pub(crate) use reverse::{Remembered, ReverseDns};
 pub(crate) use seen::Seen;
 pub(crate) use table::{ProcessConfig, ProcessTable, Service, Watched};
 pub(crate) use usage::Usage;

@@ -20,15 +20,21 @@ use crate::model::{
     net::{ConnectionInfo, Role},
 };
 
-/// Most addresses remembered; then all are asked for again.
-const REMEMBERED_MAX: usize = 1024;
-/// How long an answer, or that there is none, is remembered.
-const BELIEVED: Duration = Duration::from_secs(300);
+/// What is remembered of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    /// Most addresses; then all are asked for again.
+    pub(crate) addresses: usize,
+    /// How long an answer, or that there is none, is; `None`: as long as there is room.
+    pub(crate) period: Option<Duration>,
+}
+
 /// Most addresses that wait to be asked for; the resolver may take seconds for each. Others come again with the next request.
 const WAITING_MAX: usize = 64;
 
 /// Asks the resolver in a thread of its own. Nobody waits: the first requests to an address go without its name.
 pub(crate) struct ReverseDns {
+    remembered: Remembered,
     known: Arc<Mutex<Known>>,
     ask: SyncSender<IpAddr>,
 }
@@ -41,11 +47,14 @@ impl ReverseDns {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub(crate) fn start() -> io::Result<Self> {
-        Self::start_with(|ip| dns_lookup::lookup_addr(&ip).ok())
+    pub(crate) fn start(remembered: Remembered) -> io::Result<Self> {
+        Self::start_with(remembered, |ip| dns_lookup::lookup_addr(&ip).ok())
     }
 
-    fn start_with(resolve: impl Fn(IpAddr) -> Option<String> + Send + 'static) -> io::Result<Self> {
+    fn start_with(
+        remembered: Remembered,
+        resolve: impl Fn(IpAddr) -> Option<String> + Send + 'static,
+    ) -> io::Result<Self> {
         let known = Arc::new(Mutex::new(Known::new()));
         let (ask, asked) = mpsc::sync_channel::<IpAddr>(WAITING_MAX);
         let its = Arc::clone(&known);
@@ -58,7 +67,7 @@ impl ReverseDns {
                 }
             }
         })?;
-        Ok(Self { known, ask })
+        Ok(Self { remembered, known, ask })
     }
 
     fn look_up(&self, ip: IpAddr, now: Instant) -> Option<CompactString> {
@@ -69,11 +78,11 @@ impl ReverseDns {
         let mut known = lock(&self.known);
         let old = known.get(&ip).map(|(at, name)| (*at, name.clone()));
         if let Some((at, name)) = &old
-            && now.saturating_duration_since(*at) < BELIEVED
+            && self.remembered.period.is_none_or(|period| now.saturating_duration_since(*at) < period)
         {
             return name.clone();
         }
-        if known.len() >= REMEMBERED_MAX {
+        if known.len() >= self.remembered.addresses {
             known.clear();
         }
         // An old name goes on until there is another.
@@ -99,6 +108,9 @@ fn lock(known: &Mutex<Known>) -> std::sync::MutexGuard<'_, Known> {
 mod tests {
     use super::*;
 
+    const BELIEVED: Duration = Duration::from_secs(300);
+    const REMEMBERED: Remembered = Remembered { addresses: 1024, period: Some(BELIEVED) };
+
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, last])
     }
@@ -107,7 +119,7 @@ mod tests {
     fn nobody_waits_for_a_name_and_each_is_asked_for_once() {
         let (asked, was_asked) = mpsc::channel();
         let (answer, answers) = mpsc::channel::<Option<String>>();
-        let names = ReverseDns::start_with(move |ip| {
+        let names = ReverseDns::start_with(REMEMBERED, move |ip| {
             asked.send(ip).unwrap();
             answers.recv().unwrap()
         })
@@ -133,10 +145,13 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let names = ReverseDns::start_with(|_| None).unwrap();
+        let few = Remembered { addresses: 3, period: None };
+        let names = ReverseDns::start_with(few, |_| None).unwrap();
         let address = |number: u32| IpAddr::from((0x0a00_0000 + number).to_be_bytes());
         let now = Instant::now();
-        lock(&names.known).extend((1..=REMEMBERED_MAX as u32).map(|number| (address(number), (now, None))));
+        lock(&names.known).extend((1..=3).map(|number| (address(number), (now, None))));
+        names.look_up(address(3), now + 10 * BELIEVED);
+        assert_eq!(lock(&names.known).len(), 3, "for good");
         names.look_up(address(0), now);
         assert_eq!(lock(&names.known).len(), 1);
     }

@@ -1,6 +1,6 @@
 //! Which processes to watch, and what the configuration says of those that match.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use compact_str::CompactString;
 
@@ -98,8 +98,8 @@ pub(crate) struct Rule {
     pub features: Option<config::Features>,
     /// Sampler; `None`: as for all.
     pub sampler: Option<config::Sampler>,
-    /// Route patterns of served and of made requests; empty: as for all.
-    pub routes: Routes,
+    /// Route patterns of served and of made requests; `None` or empty: as for all.
+    pub routes: Option<Routes>,
     /// What is done about its SDK; `None`: as for all.
     pub sdk: Option<config::Sdk>,
 }
@@ -151,7 +151,7 @@ pub(crate) struct Candidate<'a> {
 /// Whether to watch a process.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
-    /// Yes; by the first rule that matches, or by no rule where none is given.
+    /// Yes; by what the rules say that match, or by no rule where none is given.
     Watch(Option<Arc<Rule>>),
     /// No.
     Ignore(Reason),
@@ -192,7 +192,7 @@ impl Verdict {
 /// All that decides which processes are watched.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selector {
-    /// Which to watch; the first that matches wins. Empty: all.
+    /// Which to watch; what a later one sets goes before what an earlier one does. Empty: all.
     pub rules: Vec<Arc<Rule>>,
     /// Which not to watch; stronger than `rules`.
     pub exclude: Vec<Criteria>,
@@ -202,6 +202,66 @@ pub(crate) struct Selector {
     pub own_pid: Option<ProcessId>,
     /// Ports of the endpoints the agent exports to, as far as these are on this host: who listens there is not watched.
     pub collector_ports: Vec<u16>,
+    /// What was put together of several rules.
+    pub merged: Merged,
+}
+
+/// Most sets of rules that are remembered.
+const MERGED_MAX: usize = 256;
+
+/// Several rules as one, made once for each set of them: settings are known by their rule.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Merged(Arc<Mutex<Vec<MergedOf>>>);
+
+/// What is made of which rules.
+type MergedOf = (Vec<Arc<Rule>>, Arc<Rule>);
+
+impl Merged {
+    /// Of each value the last one that is set. `None`: there are no rules.
+    fn of(&self, rules: &[&Arc<Rule>]) -> Option<Arc<Rule>> {
+        let (last, earlier) = rules.split_last()?;
+        if earlier.is_empty() {
+            return Some(Arc::clone(last));
+        }
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |(of, _): &&MergedOf| {
+            of.len() == rules.len() && of.iter().zip(rules).all(|(one, other)| Arc::ptr_eq(one, other))
+        };
+        if let Some((_, merged)) = known.iter().find(is_same) {
+            return Some(Arc::clone(merged));
+        }
+        if known.len() >= MERGED_MAX {
+            known.clear();
+        }
+        let merged = Arc::new(Rule::merged(rules));
+        known.push((rules.iter().map(|rule| Arc::clone(rule)).collect(), Arc::clone(&merged)));
+        Some(merged)
+    }
+}
+
+impl Rule {
+    /// Of each value the last one that is set. No process is asked again whether it matches.
+    fn merged(rules: &[&Arc<Self>]) -> Self {
+        let mut all = Self::default();
+        for rule in rules {
+            let Self { label, criteria: _, name, namespace, exports, features, sampler, routes, sdk } = &***rule;
+            all.label.clone_from(label);
+            set(&mut all.name, name);
+            set(&mut all.namespace, namespace);
+            set(&mut all.exports, exports);
+            set(&mut all.features, features);
+            set(&mut all.sampler, sampler);
+            set(&mut all.routes, routes);
+            set(&mut all.sdk, sdk);
+        }
+        all
+    }
+}
+
+fn set<T: Clone>(value: &mut Option<T>, later: &Option<T>) {
+    if later.is_some() {
+        value.clone_from(later);
+    }
 }
 
 impl Selector {
@@ -214,11 +274,11 @@ impl Selector {
         if self.exclude.iter().any(|criteria| criteria.matches(candidate)) {
             return Verdict::Ignore(Reason::Excluded);
         }
-        let rule = self.rules.iter().find(|rule| rule.criteria.matches(candidate));
-        if rule.is_some_and(|rule| !rule.criteria.pids.is_empty()) {
-            return Verdict::Watch(rule.cloned());
+        let matching: Vec<_> = self.rules.iter().filter(|rule| rule.criteria.matches(candidate)).collect();
+        if matching.iter().any(|rule| !rule.criteria.pids.is_empty()) {
+            return Verdict::Watch(self.merged.of(&matching));
         }
-        if rule.is_none() && !self.rules.is_empty() {
+        if matching.is_empty() && !self.rules.is_empty() {
             return Verdict::Ignore(Reason::NotChosen);
         }
         if self.default_exclude.iter().any(|criteria| criteria.matches(candidate)) {
@@ -229,13 +289,13 @@ impl Selector {
         {
             return Verdict::Ignore(Reason::Collector);
         }
-        Verdict::Watch(rule.cloned())
+        Verdict::Watch(self.merged.of(&matching))
     }
 
-    /// The labels of all rules that match, the one that wins first.
+    /// The labels of all rules that match, the one that goes before the others first.
     #[must_use]
     pub(crate) fn matches(&self, candidate: &Candidate<'_>) -> Vec<CompactString> {
-        let matching = self.rules.iter().filter(|rule| rule.criteria.matches(candidate));
+        let matching = self.rules.iter().rev().filter(|rule| rule.criteria.matches(candidate));
         matching.map(|rule| rule.label.clone()).collect()
     }
 

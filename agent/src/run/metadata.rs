@@ -15,7 +15,7 @@ use crate::{
     config::{Enable, NameOrigin},
     kube::{self, Kubernetes, KubernetesError},
     pipeline::Ready,
-    procs::{AskedNames, HostsFiles, NameSource, PodAttributes, ProcessTable, ReverseDns, cloud},
+    procs::{AskedNames, HostsFiles, NameSource, PodAttributes, ProcessTable, Remembered, ReverseDns, cloud},
 };
 
 /// The longest pause before the API server is tried again.
@@ -38,6 +38,8 @@ pub(super) struct Settings {
     pub(super) pod_attributes: PodAttributes,
     /// Where names of addresses come from.
     pub(super) names: Vec<NameOrigin>,
+    /// What is remembered of the names that the machine's resolver gives.
+    pub(super) remembered: Remembered,
 }
 
 /// Begins to watch the cluster, if this host is part of one and the configuration does not forbid it.
@@ -98,7 +100,7 @@ pub(super) fn names(settings: &Settings, processes: &ProcessTable) -> anyhow::Re
         names.push(Arc::new(AskedNames));
     }
     if asks(NameOrigin::Dns) {
-        names.push(Arc::new(ReverseDns::start().context("cannot start a thread")?));
+        names.push(Arc::new(ReverseDns::start(settings.remembered).context("cannot start a thread")?));
     }
     Ok(names)
 }

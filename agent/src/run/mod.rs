@@ -4,6 +4,7 @@ mod announce;
 mod ask;
 mod check;
 mod child;
+mod config_check;
 mod json_lines;
 mod log;
 mod metadata;
@@ -17,12 +18,14 @@ mod survey;
 mod terminal;
 mod watch;
 
-use std::{io::Write, process::ExitCode, time::Duration};
+use std::{io::Write, process::ExitCode, sync::OnceLock, time::Duration};
 
 use tracing_subscriber::{
+    Registry,
     filter::{LevelFilter, Targets},
     fmt,
     layer::{Layer as _, SubscriberExt as _},
+    reload::{self as reload_filter, Handle},
     util::SubscriberInitExt as _,
 };
 
@@ -42,6 +45,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub fn run(command: Command) -> ExitCode {
     match command {
         Command::Print(text) => print(&text).into(),
+        Command::ConfigCheck { file, config, is_strict } => config_check::check(&file, &config, is_strict).into(),
         Command::Run { config, record } => logged(&config, || watch::run(&config, record.as_deref()).into()),
         Command::Exec { command, config, record } => {
             logged(&config, || watch::exec(&command, &config, record.as_deref()))
@@ -73,9 +77,9 @@ fn print(text: &str) -> Exit {
     }
 }
 
-/// Logs go to standard error; standard output is for spans and answers.
-fn start_log(config: &Loaded) -> Log {
-    let level = match config.log_level {
+/// Which lines there are.
+fn log_filter(level: LogLevel) -> Targets {
+    let level = match level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -87,7 +91,23 @@ fn start_log(config: &Loaded) -> Log {
     let libraries = if level > LevelFilter::DEBUG { level } else { level.min(LevelFilter::WARN) };
     // This one calls it an error when the API server is away; what that means here is said here.
     let kube = if libraries > LevelFilter::WARN { libraries } else { LevelFilter::OFF };
-    let filter = Targets::new().with_default(libraries).with_target("kube_client", kube).with_target("beyla_rs", level);
+    Targets::new().with_default(libraries).with_target("kube_client", kube).with_target("beyla_rs", level)
+}
+
+/// What changes which lines there are; none where a test has set up the log.
+static LOG_FILTER: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
+
+/// Another level from now on.
+fn set_log_level(level: LogLevel) {
+    let set = LOG_FILTER.get().map_or(Ok(()), |filter| filter.reload(log_filter(level)));
+    if let Err(error) = set {
+        tracing::warn!("log_level: {error}; it takes effect at the next start");
+    }
+}
+
+/// Logs go to standard error; standard output is for spans and answers.
+fn start_log(config: &Loaded) -> Log {
+    let (filter, handle) = reload_filter::Layer::new(log_filter(config.log_level));
     let log = Log::start(std::io::stderr());
     let writer = log.clone();
     let lines = fmt::layer().with_writer(move || writer.clone()).log_internal_errors(false);
@@ -105,6 +125,7 @@ fn start_log(config: &Loaded) -> Log {
         // A test has set one up already.
         return log;
     }
+    let _is_the_first = LOG_FILTER.set(handle).is_ok();
     match config.log_config {
         LogConfig::Off => {}
         LogConfig::Yaml => tracing::info!("configuration:\n{}", config.show()),

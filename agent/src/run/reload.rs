@@ -13,9 +13,11 @@ use super::{
 };
 use crate::{
     config::{self, Changes, Config, Loaded},
+    export::Receivers,
     model::headers,
     pipeline::Change,
     procs::ProcessTable,
+    telemetry::select::SharedSelect,
 };
 
 /// What takes up changes.
@@ -26,6 +28,9 @@ pub(super) struct Reloader {
     terminal: Terminal,
     /// Told when the terminal is gone.
     hung_up: Arc<Notify>,
+    receivers: Receivers,
+    /// What readers of metrics are shown.
+    select: SharedSelect,
 }
 
 impl Reloader {
@@ -35,8 +40,10 @@ impl Reloader {
         telemetry: mpsc::Sender<Change>,
         terminal: Terminal,
         hung_up: Arc<Notify>,
+        receivers: Receivers,
+        select: SharedSelect,
     ) -> Self {
-        Self { current, processes, telemetry, terminal, hung_up }
+        Self { current, processes, telemetry, terminal, hung_up, receivers, select }
     }
 
     /// Takes up changes as they come. `hangups` is made before the agent says that it is ready: until then the signal
@@ -94,6 +101,12 @@ impl Reloader {
                 return;
             }
         };
+        if changes.receivers
+            && let Err(error) = self.receivers.take_up(&settings.export)
+        {
+            tracing::error!("the changed configuration is not used: {error}");
+            return;
+        }
         let mut taken_up = vec![Change::Sdk(settings.telemetry.sdk)];
         if changes.routes {
             taken_up.push(Change::Routes(settings.telemetry.routes));
@@ -111,6 +124,24 @@ impl Reloader {
         if changes.redaction {
             taken_up.push(Change::Redactor(settings.telemetry.redactor));
         }
+        if changes.select {
+            let select = settings.telemetry.red.select;
+            for doubt in select.doubts() {
+                tracing::warn!("{doubt}");
+            }
+            self.select.set(select.clone());
+            taken_up.push(Change::Select(select));
+        }
+        if changes.below {
+            let (inside, ignores_proxies) = (settings.telemetry.inside, settings.telemetry.ignores_proxied_clients);
+            taken_up.push(Change::Below(inside, ignores_proxies));
+        }
+        if changes.limits {
+            taken_up.push(Change::Limits(settings.limits));
+        }
+        if changes.log {
+            super::set_log_level(new.log_level);
+        }
         if changes.headers {
             headers::set(new.header_rules());
         }
@@ -122,7 +153,8 @@ impl Reloader {
             let _unheard = self.telemetry.send(change);
         }
         // Last: what is named anew has the rest as it is from now on.
-        if changes.discovery {
+        // Who receives what is sent is not watched.
+        if changes.discovery || changes.receivers {
             if let Some(key) = needs_another_kernel_side(&self.current, &new) {
                 tracing::warn!("{key}: takes effect at the next start");
             }
@@ -143,6 +175,11 @@ impl Reloader {
             (changes.sampling, "sampling"),
             (changes.metrics, "metrics"),
             (changes.headers, "headers"),
+            (changes.select, "attributes of metrics"),
+            (changes.receivers, "receivers"),
+            (changes.below, "what is told of what happens below a request"),
+            (changes.log, "log"),
+            (changes.limits, "limits"),
         ];
         let changed: Vec<&str> = parts.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
         let changed = if changed.is_empty() { "nothing to take up".to_owned() } else { changed.join(", ") };

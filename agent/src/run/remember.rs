@@ -12,7 +12,7 @@ use crate::{
     pipeline::RedSource,
     procs::{ProcessTable, survey::Row},
     store::Store,
-    telemetry::{RedMetrics, wanted::Reader},
+    telemetry::{RedMetrics, select::SharedSelect, wanted::Reader},
 };
 
 /// The store, and what takes the metrics of requests into it; none where nobody may ask for it.
@@ -45,7 +45,7 @@ pub(super) fn start(
         metrics: red,
         naming: Naming::Semconv,
         reader: Reader::Store,
-        select: Arc::default(),
+        select: SharedSelect::default(),
         of_resource: Vec::new(),
     });
     if let Some(disk) = &settings.disk

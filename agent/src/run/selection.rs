@@ -35,6 +35,7 @@ pub(super) fn selector(config: &Config) -> Result<Selector, InvalidGlob> {
         default_exclude: all(&config.discovery.default_exclude_instrument)?,
         own_pid: Some(ProcessId(std::process::id())),
         collector_ports: on_this_host.filter_map(|endpoint| endpoint.port()).collect(),
+        ..Selector::default()
     })
 }
 
@@ -57,14 +58,14 @@ fn rule(criterion: &Criterion, index: usize) -> Result<Rule, InvalidGlob> {
         criteria,
         name: name.map(Into::into),
         namespace: namespace.map(Into::into),
-        exports: Some(Exports {
+        exports: criterion.exports.as_ref().map(|_| Exports {
             traces: criterion.exports(Signal::Traces),
             metrics: criterion.exports(Signal::Metrics),
         }),
         features: metrics.and_then(|ServiceMetrics { features }| features.as_deref().map(Features::of)),
         sampler: sampler.cloned(),
         sdk,
-        routes: routes.map_or_else(Routes::default, |ServiceRoutes { incoming, outgoing }| {
+        routes: routes.map(|ServiceRoutes { incoming, outgoing }| {
             let list = |list: &[String]| list.iter().map(Into::into).collect();
             Routes { incoming: list(incoming), outgoing: list(outgoing) }
         }),

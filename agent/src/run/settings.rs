@@ -30,8 +30,8 @@ use crate::{
     export::{
         ConfigError, ExportConfig,
         config::{
-            BatchConfig, Endpoint, Headers, ListenTls, OtlpConfig, OwnMetrics, PrometheusConfig, RetryConfig,
-            SpoolConfig, TlsConfig,
+            BatchConfig, Endpoint, Headers, HealthListen, ListenTls, OtlpConfig, OwnMetrics, PrometheusConfig,
+            RetryConfig, SpoolConfig, TlsConfig,
         },
     },
     model::{
@@ -39,7 +39,7 @@ use crate::{
         propagation::{self, Propagation},
     },
     procs::{
-        PodAttributes, ProcessConfig,
+        PodAttributes, ProcessConfig, Remembered,
         env::OtelEnv,
         fs::ProcFs,
         host::{Host, HostSource},
@@ -149,6 +149,7 @@ impl Settings {
             print: _,
             sdk_disabled: _,
             prometheus_export,
+            health_check,
             internal_metrics: InternalMetrics { prometheus: InternalPrometheus { port: own_port, path: own_path } },
             listen,
             listen_tls: ListenTls { certificate: listen_certificate, key: listen_key },
@@ -187,6 +188,9 @@ impl Settings {
             inside,
             metric_span_names_limit,
             select,
+            rename_unresolved_hosts,
+            rename_unresolved_hosts_outgoing,
+            rename_unresolved_hosts_incoming,
         } = attributes;
         let Discovery {
             // `Config::selection`, and `run::selection`
@@ -278,7 +282,11 @@ impl Settings {
             pod_labels,
             pod_annotations,
         } = kubernetes;
-        let NameResolver { sources } = name_resolver;
+        let NameResolver { sources, cache_len, cache_expiry } = name_resolver;
+        let unresolved = |of_direction: &Option<String>| {
+            let word = of_direction.as_ref().or(rename_unresolved_hosts.as_ref());
+            word.filter(|word| !word.is_empty()).map(CompactString::from)
+        };
         let selector = selection::selector(config)?;
         let pod_attributes = PodAttributes {
             labels: names(pod_labels),
@@ -322,6 +330,10 @@ impl Settings {
                     filter: Filter::new(filter.application.iter()),
                     watched_clients: watched_clients.clone(),
                     leaves_spans: *exclude_otel_instrumented_services_span_metrics,
+                    unresolved: telemetry::Unresolved {
+                        outgoing: unresolved(rename_unresolved_hosts_outgoing),
+                        incoming: unresolved(rename_unresolved_hosts_incoming),
+                    },
                 },
                 ..telemetry::Config::default()
             },
@@ -364,6 +376,7 @@ impl Settings {
                 listen_tls: ListenTls { certificate: listen_certificate.clone(), key: listen_key.clone() },
                 own_metrics: (*own_port != 0)
                     .then(|| OwnMetrics { listen: (Ipv4Addr::UNSPECIFIED, *own_port).into(), path: own_path.clone() }),
+                health: health(health_check),
                 prometheus: PrometheusConfig {
                     path: path.clone(),
                     ttl: shown_ttl.0,
@@ -379,6 +392,10 @@ impl Settings {
                 first_pause: reconnect_initial_interval.0,
                 pod_attributes,
                 names: sources.clone(),
+                remembered: Remembered {
+                    addresses: *cache_len as usize,
+                    period: Some(cache_expiry.0).filter(|period| !period.is_zero()),
+                },
             },
             process_interval: process_interval.0,
             limits: *limits,
@@ -553,6 +570,20 @@ fn addresses(listen: config::Listen, port: u16) -> Vec<SocketAddr> {
     // The same port on every address serves the one that is named too.
     let named = listen.filter(|address| port != Some(address.port()));
     named.into_iter().chain(port.map(|port| (Ipv4Addr::UNSPECIFIED, port).into())).collect()
+}
+
+/// Where nothing but health is served.
+fn health(health: &config::HealthCheck) -> Option<HealthListen> {
+    let config::HealthCheck {
+        port,
+        listen_address,
+        // `HealthCheck::socket`
+        unix_socket_path: _,
+    } = health;
+    match health.socket() {
+        Some(path) => Some(HealthListen::Unix(path.to_owned())),
+        None => (*port != 0).then(|| HealthListen::Tcp((*listen_address, *port).into())),
+    }
 }
 
 fn spool(spool: &config::Spool) -> Option<SpoolConfig> {

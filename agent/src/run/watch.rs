@@ -47,6 +47,7 @@ use crate::{
     telemetry::{
         Telemetry,
         clock::{Clock, Offset},
+        select::SharedSelect,
         wanted::Reader,
     },
     tls::{self, Attachments, Finding},
@@ -273,8 +274,8 @@ impl Agent {
         let mut tracer = Tracer::new(ids, settings.sampler.clone());
         tracer.set_sampler(settings.sampler, settings.has_several_samplers);
         let readers = settings.telemetry.metrics.readers;
-        let select = Arc::new(settings.telemetry.red.select.clone());
-        for doubt in select.doubts() {
+        let select = SharedSelect::new(settings.telemetry.red.select.clone());
+        for doubt in select.get().doubts() {
             tracing::warn!("{doubt}");
         }
         let mut telemetry = Telemetry::new(settings.telemetry, Clock::new(Offset::sample()));
@@ -286,8 +287,6 @@ impl Agent {
         let (change, changes) = mpsc::channel();
         let table = Arc::clone(&processes);
         let hung_up = Arc::new(Notify::new());
-        let its_processes = Arc::clone(&processes);
-        let reloader = Reloader::new(config.clone(), its_processes, change, terminal, Arc::clone(&hung_up));
         let agent = settings::agent_resource(&processes);
         let cluster = kubernetes.clone().map(|it| Box::new(move || it.counts()) as KubernetesCounts);
         let gauges = Arc::new(Gauges::new(red.clone(), Arc::clone(&agent), capture.backend().name(), cluster));
@@ -296,7 +295,7 @@ impl Agent {
                 metrics: red.clone(),
                 naming: settings.naming,
                 reader,
-                select: Arc::clone(&select),
+                select: select.clone(),
                 of_resource: if reader == Reader::Prometheus { settings.of_shown_resource.clone() } else { Vec::new() },
             }) as Arc<dyn MetricSource>
         };
@@ -306,9 +305,8 @@ impl Agent {
             config.discovery.instrument.iter().filter_map(|entry| entry.metrics.as_ref()?.features.as_deref());
         let of_rules = of_rules.fold(Features::default(), |all, features| all.with(Features::of(features)));
         let usage = ProcessUsage::start(Arc::clone(&processes), settings.process_interval, readers, of_rules);
-        sources.extend(
-            Reader::ALL.map(|reader| Arc::new(ProcessSource(Arc::clone(&usage), reader, Arc::clone(&select))) as _),
-        );
+        sources
+            .extend(Reader::ALL.map(|reader| Arc::new(ProcessSource(Arc::clone(&usage), reader, select.clone())) as _));
         let remembered = settings
             .store
             .as_ref()
@@ -316,12 +314,21 @@ impl Agent {
         let remembered = remembered.transpose()?.flatten();
         let has_page = remembered.is_some();
         let exporters = Exporters::start(&settings.export, runtime.handle(), sources, agent, remembered)?;
+        let reloader = Reloader::new(
+            config.clone(),
+            Arc::clone(&processes),
+            change,
+            terminal,
+            Arc::clone(&hung_up),
+            exporters.receivers(),
+            select,
+        );
         let figures = has_people.then(|| Figures {
             requests: Arc::new(RedSource {
                 metrics: red.clone(),
                 naming: Naming::Semconv,
                 reader: Reader::Store,
-                select: Arc::default(),
+                select: SharedSelect::default(),
                 of_resource: Vec::new(),
             }),
             itself: Arc::clone(&gauges) as _,

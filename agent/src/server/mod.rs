@@ -2,8 +2,12 @@
 //! its own: a connection is good for one request and a short time, and where there are too many, those go first that have
 //! asked for nothing.
 
+mod unix;
+
 use std::{
+    io,
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     runtime::Handle,
     sync::watch,
     task::{AbortHandle, JoinHandle},
@@ -39,7 +43,9 @@ pub(crate) type Tls = watch::Receiver<Arc<ServerConfig>>;
 
 /// The running server.
 pub(crate) struct Server {
-    addr: SocketAddr,
+    addr: Option<SocketAddr>,
+    /// Of a Unix socket, to be removed.
+    path: Option<PathBuf>,
     task: AbortHandle,
 }
 
@@ -53,7 +59,8 @@ impl Server {
             .and_then(|listener| Ok((listener.local_addr()?, listener)));
         match bound {
             Ok((addr, listener)) => {
-                Some(Self { addr, task: runtime.spawn(serve(listener, routes, tls)).abort_handle() })
+                let task = runtime.spawn(serve(listener, routes, tls)).abort_handle();
+                Some(Self { addr: Some(addr), path: None, task })
             }
             Err(error) => {
                 tracing::warn!(%listen, %error, "no /metrics: cannot listen; choose another address or `off` with --listen");
@@ -62,12 +69,33 @@ impl Server {
         }
     }
 
-    pub(crate) fn addr(&self) -> SocketAddr {
+    /// The same at a Unix socket, which is named by its path, or by `@` and the name of an abstract one.
+    pub(crate) fn start_unix(path: &Path, runtime: &Handle, routes: Router) -> Option<Self> {
+        let _entered = runtime.enter();
+        match unix::bind(path).and_then(UnixListener::from_std) {
+            Ok(listener) => {
+                let task = runtime.spawn(serve(listener, routes, None)).abort_handle();
+                let path = unix::abstract_name(path).is_none().then(|| path.to_owned());
+                Some(Self { addr: None, path, task })
+            }
+            Err(error) => {
+                tracing::warn!(socket = %path.display(), %error, "cannot listen at the Unix socket");
+                None
+            }
+        }
+    }
+
+    /// `None`: of a Unix socket.
+    pub(crate) fn addr(&self) -> Option<SocketAddr> {
         self.addr
     }
 
     pub(crate) fn stop(&self) {
         self.task.abort();
+        if let Some(path) = &self.path {
+            // Who removed it before was sooner.
+            let _is_gone = std::fs::remove_file(path).is_ok();
+        }
     }
 }
 
@@ -77,11 +105,34 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listener: TcpListener, routes: Router, tls: Option<Tls>) {
+/// What takes connections.
+trait Accept: Send + Sync + 'static {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+async fn serve(listener: impl Accept, routes: Router, tls: Option<Tls>) {
     let mut connections = Connections::default();
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match listener.next().await {
+            Ok(stream) => {
                 let tls = tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.borrow())));
                 connections.add(stream, &routes, tls);
             }
@@ -101,7 +152,10 @@ struct Open {
 }
 
 impl Connections {
-    fn add(&mut self, stream: TcpStream, routes: &Router, tls: Option<TlsAcceptor>) {
+    fn add<S>(&mut self, stream: S, routes: &Router, tls: Option<TlsAcceptor>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         self.0.retain(|open| !open.task.is_finished());
         if self.0.len() >= MAX_CONNECTIONS {
             let idle = self.0.iter().position(|open| !open.has_asked.load(Ordering::Relaxed));
@@ -121,7 +175,12 @@ impl Drop for Connections {
 }
 
 /// Shakes hands, where there is TLS.
-async fn greet(stream: TcpStream, routes: Router, has_asked: Arc<AtomicBool>, tls: Option<TlsAcceptor>) {
+async fn greet(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    routes: Router,
+    has_asked: Arc<AtomicBool>,
+    tls: Option<TlsAcceptor>,
+) {
     match tls {
         None => answer(stream, routes, has_asked).await,
         Some(tls) => {
@@ -168,9 +227,9 @@ mod tests {
         runtime.block_on(async {
             let mut silent = Vec::new();
             for _ in 0..3 * MAX_CONNECTIONS {
-                silent.push(TcpStream::connect(server.addr()).await.unwrap());
+                silent.push(TcpStream::connect(server.addr().unwrap()).await.unwrap());
             }
-            let mut client = TcpStream::connect(server.addr()).await.unwrap();
+            let mut client = TcpStream::connect(server.addr().unwrap()).await.unwrap();
             client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
             let mut answer = String::new();
             client.read_to_string(&mut answer).await.unwrap();
@@ -178,6 +237,37 @@ mod tests {
             // The first to come was the first to go.
             assert_eq!(silent[0].read(&mut [0]).await.unwrap_or(0), 0);
         });
+    }
+
+    #[test]
+    fn a_unix_socket_is_served_and_one_that_is_left_over_is_taken() {
+        let runtime = Runtime::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("health.sock");
+        // Of an agent that was killed.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let named = format!("@beyla-rs-test-{}", std::process::id());
+        let routes = Router::new().route("/", get("here"));
+        for socket in [path.as_path(), Path::new(&named)] {
+            let server = Server::start_unix(socket, runtime.handle(), routes.clone()).unwrap();
+            assert!(Server::start_unix(socket, runtime.handle(), routes.clone()).is_none(), "it is another's");
+            let answer = runtime.block_on(async {
+                let address = unix::address(socket).unwrap();
+                let client = std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
+                client.set_nonblocking(true).unwrap();
+                let mut client = UnixStream::from_std(client).unwrap();
+                client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+                let mut answer = String::new();
+                client.read_to_string(&mut answer).await.unwrap();
+                answer
+            });
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+            drop(server);
+        }
+        assert!(!path.exists());
+        std::fs::write(&path, "a file of somebody's").unwrap();
+        assert!(Server::start_unix(&path, runtime.handle(), routes).is_none());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a file of somebody's");
     }
 
     #[test]
@@ -208,7 +298,7 @@ mod tests {
             .with_root_certificates(roots)
             .with_no_client_auth();
         runtime.block_on(async {
-            let stream = TcpStream::connect(server.addr()).await.unwrap();
+            let stream = TcpStream::connect(server.addr().unwrap()).await.unwrap();
             let name = "localhost".try_into().unwrap();
             let mut stream = tokio_rustls::TlsConnector::from(Arc::new(client)).connect(name, stream).await.unwrap();
             stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
@@ -216,7 +306,7 @@ mod tests {
             // The connection is closed without a word of farewell.
             let _ = stream.read_to_end(&mut answer).await;
             assert!(answer.starts_with(b"HTTP/1.1 200") && answer.ends_with(b"here"));
-            let mut clear = TcpStream::connect(server.addr()).await.unwrap();
+            let mut clear = TcpStream::connect(server.addr().unwrap()).await.unwrap();
             clear.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
             let mut answer = Vec::new();
             let _ = clear.read_to_end(&mut answer).await;

@@ -42,6 +42,8 @@ pub(crate) type Summed = (Key, Red);
 /// See the module.
 pub(crate) struct Store {
     limit: usize,
+    /// Of that, what is for spans: less of it while memory is short.
+    for_spans: std::sync::atomic::AtomicUsize,
     spans: Mutex<Spans>,
     waiting: Mutex<Vec<Arc<Vec<Span>>>>,
     series: Mutex<Series>,
@@ -79,6 +81,7 @@ impl Store {
         let for_series = (limit as f64 * SERIES_SHARE) as usize;
         Self {
             limit,
+            for_spans: (limit - for_series).into(),
             spans: Mutex::new(Spans::new(limit - for_series, slower_than)),
             waiting: Mutex::default(),
             series: Mutex::new(Series::new(for_series)),
@@ -95,6 +98,16 @@ impl Store {
     /// # Errors
     /// There is no thread for it. That the folder cannot be used is only told.
     pub(crate) fn keep_on_disk(self: &Arc<Self>, config: DiskConfig, now_unix_ns: u64) -> std::io::Result<()> {
+        self.keep_on_disk_by(disk::system_clock(), config, now_unix_ns)
+    }
+
+    /// The same by a clock, which says how old what is there is.
+    fn keep_on_disk_by(
+        self: &Arc<Self>,
+        clock: disk::ClockS,
+        config: DiskConfig,
+        now_unix_ns: u64,
+    ) -> std::io::Result<()> {
         let own = Arc::downgrade(self);
         let restore = move |earlier: Vec<series::More>, on_disk: Vec<Arc<disk::Entry>>| {
             if let Some(store) = own.upgrade() {
@@ -103,7 +116,7 @@ impl Store {
                 store.graph.lock().learn(&Snapshot::of_disk(on_disk));
             }
         };
-        let disk = Arc::new(Disk::start(config, restore)?);
+        let disk = Arc::new(Disk::start(config, clock, restore)?);
         self.series.lock().tell_more();
         // Later runs have higher ones; they are exact in JavaScript.
         self.spans.lock().keep_on(Arc::clone(&disk), now_unix_ns / 1000);
@@ -140,9 +153,21 @@ impl Store {
         disk.end();
     }
 
+    fn for_series(&self) -> usize {
+        (self.limit as f64 * SERIES_SHARE) as usize
+    }
+
     /// Bytes that it takes at most.
-    pub(crate) const fn limit(&self) -> usize {
-        self.limit
+    pub(crate) fn limit(&self) -> usize {
+        self.for_series() + self.for_spans.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Spans have this part of their room from now on; the oldest go, and more are thinned out. What requests were counted stays. May
+    /// take a moment, in which spans wait.
+    pub(crate) fn set_room(&self, share: f64) {
+        let room = ((self.limit - self.for_series()) as f64 * share) as usize;
+        self.for_spans.store(room, std::sync::atomic::Ordering::Relaxed);
+        self.spans.lock().set_limit(room);
     }
 
     /// Takes spans; never waits for a reader.

@@ -180,10 +180,30 @@ impl Spans {
         }
         self.share_of_block = self.thinning.share;
         self.full.push_back(block);
+        self.fit();
+    }
+
+    /// Takes no more than this from now on.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        self.fit();
+        self.fit_notable();
+    }
+
+    /// Lets the oldest go where there is no room for all.
+    fn fit(&mut self) {
         while self.full_bytes > self.recent_limit() {
             let Some(oldest) = self.full.pop_front() else { break };
             self.full_bytes -= oldest.bytes();
             self.save(&oldest);
+        }
+    }
+
+    fn fit_notable(&mut self) {
+        let limit = self.limit - self.recent_limit();
+        while self.notable_bytes > limit {
+            let Some(oldest) = self.notable_full.pop_front() else { break };
+            self.notable_bytes -= oldest.bytes();
         }
     }
 
@@ -202,11 +222,7 @@ impl Spans {
                 self.notable_full.push_back(Arc::new(block));
             }
         }
-        let limit = self.limit - self.recent_limit();
-        while self.notable_bytes > limit {
-            let Some(oldest) = self.notable_full.pop_front() else { break };
-            self.notable_bytes -= oldest.bytes();
-        }
+        self.fit_notable();
     }
 
     /// All blocks as of now, the latest first. Full ones are shared, the others copied: whoever reads them holds up nobody.
@@ -445,13 +461,19 @@ impl Snapshot {
 
     /// Blocks on disk that may have what is asked for, read one after the other.
     fn on_disk(&self, filter: &Filter) -> impl Iterator<Item = Block> {
+        self.entries(filter).filter_map(|entry| entry.load())
+    }
+
+    /// The same, to be read.
+    fn entries(&self, filter: &Filter) -> impl Iterator<Item = &Arc<Entry>> {
         let (since, until) = (filter.since_unix_ns.unwrap_or(0), filter.until_unix_ns.unwrap_or(u64::MAX));
         let may_have = move |entry: &&Arc<Entry>| {
             entry.is_of(since, until)
+                && filter.min_us.is_none_or(|least| u64::from(entry.longest_us) >= least)
                 && (filter.is_error != Some(true) || entry.has_errors)
                 && entry.whose.iter().any(|whose| filter.of_whose(whose))
         };
-        self.disk.iter().filter(may_have).filter_map(|entry| entry.load())
+        self.disk.iter().filter(may_have)
     }
 
     /// The latest spans that are asked for, the latest first, and whether there are more.
@@ -491,7 +513,15 @@ impl Snapshot {
         let kept = found.into_iter().filter_map(|(_, block, index)| filter.has(&BlockRef(block), index));
         let mut kept: Vec<Kept> = kept.take(limit).collect();
         let _turn = self.turn.lock();
-        for block in self.on_disk(filter) {
+        let mut entries: Vec<&Arc<Entry>> = self.entries(filter).collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.longest_us));
+        for entry in entries {
+            // What is left has none that is slower.
+            let is_slower = |kept: &Kept| kept.duration_ns() / 1000 > u64::from(entry.longest_us);
+            if kept.len() == limit && kept.last().is_none_or(is_slower) {
+                break;
+            }
+            let Some(block) = entry.load() else { continue };
             // The slowest of each, so that a block is not held longer.
             let mut of_block: Vec<(u32, usize)> =
                 block.heads.iter().enumerate().map(|(index, head)| (head.duration_us, index)).collect();
@@ -537,7 +567,8 @@ impl Snapshot {
         });
         let of_then = Filter { since_unix_ns: since, until_unix_ns: until, ..Filter::default() };
         let _turn = self.turn.lock();
-        self.on_disk(&of_then).for_each(|block| add(&block));
+        let of_them = self.entries(&of_then).filter(|entry| ids.iter().any(|id| entry.may_have(id)));
+        of_them.filter_map(|entry| entry.load()).for_each(|block| add(&block));
         traces
     }
 

@@ -9,6 +9,7 @@ use super::{
     instances::Instances,
     outcome,
     red::{self, Family, Labels, OwnedLabels, Sample},
+    select::Select,
     wanted::{Reader, Readers},
 };
 use crate::{
@@ -167,6 +168,12 @@ impl Writer {
     pub(super) fn set_readers(&mut self, readers: Readers) {
         let state = self.state.take().unwrap_or_else(|| self.shared.lock_arc());
         self.state.insert(state).instances.readers = readers;
+    }
+
+    /// Metrics have other attributes from now on.
+    pub(super) fn set_select(&mut self, select: Select) {
+        let state = self.state.take().unwrap_or_else(|| self.shared.lock_arc());
+        self.state.insert(state).instances.set_select(select);
     }
 
     fn catch_up(&mut self) {

@@ -95,6 +95,33 @@ fn far_ip(connection: &ConnectionInfo) -> Option<IpAddr> {
     (!is_own && !ip.is_loopback() && !connection.is_paired).then_some(ip)
 }
 
+/// What other ends are called that have an address and no name; `None`: by the address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unresolved {
+    /// Those that the watched services ask.
+    pub(crate) outgoing: Option<CompactString>,
+    /// Those that ask them.
+    pub(crate) incoming: Option<CompactString>,
+}
+
+impl Unresolved {
+    /// The other end of a request of `own`, which plays a role. Who has no name of its own is of the namespace of whom it deals with, as
+    /// OBI has it.
+    fn rename(&self, node: Node, role: Role, own: &Resource) -> Node {
+        let (word, is_nobody) = match role {
+            Role::Client => (&self.outgoing, node.name == UNKNOWN),
+            Role::Server => (&self.incoming, node.is_outside && node.name == USER),
+        };
+        match word {
+            Some(word) if is_nobody || node.name.parse::<IpAddr>().is_ok() => {
+                let namespace = find(own, semconv::SERVICE_NAMESPACE).map(CompactString::new);
+                Node { name: word.clone(), namespace, ..node }
+            }
+            _ => node,
+        }
+    }
+}
+
 /// The other end of a request, as a node of the graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Node {
@@ -142,14 +169,18 @@ impl Node {
         remote: Remote<'_>,
         connection: &ConnectionInfo,
         own: &Resource,
+        unresolved: &Unresolved,
     ) -> Self {
         if let Some(seen) = seen.filter(|seen| !seen.service_name.is_empty()) {
             return Self::watched(seen);
         }
         let peer = remote.peer.map(|peer| Self::of_cluster(&peer.name, &peer.namespace, own));
-        peer.unwrap_or_else(|| match role {
-            Role::Client => Self::server(server.shown(), connection, own),
-            Role::Server => Self::client(remote, connection),
+        peer.unwrap_or_else(|| {
+            let node = match role {
+                Role::Client => Self::server(server.shown(), connection, own),
+                Role::Server => Self::client(remote, connection),
+            };
+            unresolved.rename(node, role, own)
         })
     }
 

@@ -10,7 +10,7 @@ use hashbrown::{HashMap, hash_map::Entry};
 use super::{
     Scheme, graph, histogram,
     red::{self, Common, Red, Shown},
-    select::Selected,
+    select::{Select, Selected},
     semconv,
     verdicts::Verdicts,
     wanted::{Reader, Readers, Wanted},
@@ -197,6 +197,12 @@ impl Instances {
         for instance in self.by_address.values_mut().chain(self.rest.as_deref_mut()) {
             instance.red.keep_native(native, now_unix_ns);
         }
+    }
+
+    /// Metrics have other attributes from now on. Series that are there stay as they are until they end.
+    pub(super) fn set_select(&mut self, select: Select) {
+        self.common.selected = Selected::new(select.clone());
+        self.config.select = select;
     }
 
     /// What tail rules say.

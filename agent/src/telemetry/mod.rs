@@ -45,6 +45,7 @@ use compact_str::CompactString;
 
 pub(crate) use self::{
     aggregate::{Counts, RedMetrics},
+    graph::Unresolved,
     own_exports::carries_spans,
     process::{ProcessSample, metrics as process_metrics},
     service::Settings,
@@ -121,6 +122,8 @@ pub(crate) struct Metrics {
     pub watched_clients: Vec<Network>,
     /// Services that send spans themselves have no metrics of spans.
     pub leaves_spans: bool,
+    /// What other ends in the service graph are called that have no name.
+    pub(crate) unresolved: Unresolved,
 }
 
 impl Metrics {
@@ -303,6 +306,17 @@ impl Telemetry {
         self.red.set_readers(metrics.readers);
         self.of_all_protocols = metrics.are_of_all_protocols();
         self.metrics = metrics;
+    }
+
+    /// What is told of what happens below a request from now on.
+    pub(crate) const fn set_below(&mut self, inside: InsideAttributes, ignores_proxied_clients: bool) {
+        (self.inside, self.ignores_proxied_clients) = (inside, ignores_proxied_clients);
+    }
+
+    /// Which attributes metrics and spans have from now on.
+    pub(crate) fn set_select(&mut self, select: Select) {
+        self.select = select.clone();
+        self.red.set_select(select);
     }
 
     /// Whether a service's requests are edges of the service graph.
@@ -587,7 +601,8 @@ impl Common<'_> {
         });
         let node = share.filter(|share| *share != Share::Left).map(|share| {
             let seen = self.seen.map(|seen| &**seen);
-            (Node::of(role, seen, facts.server(), self.remote, connection, resource), share)
+            let unresolved = &self.metrics.unresolved;
+            (Node::of(role, seen, facts.server(), self.remote, connection, resource, unresolved), share)
         });
         if let Some((node, share)) = &node {
             let sample = Sample { is_call: *share == Share::Counted, ..sample.clone() };

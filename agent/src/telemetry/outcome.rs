@@ -5,11 +5,12 @@
 //! | complete | – | by the response's status | by the response's status |
 //! | no response | `no_response` | ERROR | by the status seen, else unset |
 //! | cut | `cut` | ERROR | as above |
+//! | either, and the client went away | `no_response`, `cut`, no `error.type` | – | as above |
 //! | cancelled | `cancelled` | ERROR | as above |
 //! | unseen | `unseen`, no `error.type` | by the status seen, else unset | as above |
 //!
-//! A server span whose response did not get through is not ERROR by that alone: whether the client went away or the
-//! server broke off is not seen. Where the response's status is an error, `error.type` is that status.
+//! A server span whose response did not get through is not ERROR by that alone, and where it was the client that ended the connection
+//! first, or reset it, the server did nothing wrong. Where the response's status is an error, `error.type` is that status.
 
 use super::red::Label;
 use crate::model::{
@@ -22,8 +23,8 @@ use crate::model::{
 pub(super) const fn word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Complete => "complete",
-        Outcome::NoResponse => "no_response",
-        Outcome::Cut => "cut",
+        Outcome::NoResponse | Outcome::ClientLeft { is_answered: false } => "no_response",
+        Outcome::Cut | Outcome::ClientLeft { is_answered: true } => "cut",
         Outcome::Cancelled(_) => "cancelled",
         Outcome::Unseen => "unseen",
     }
@@ -58,7 +59,7 @@ impl Error {
 pub(super) const fn evaluate(outcome: Outcome, role: Role, response: Option<Error>) -> (Status, Option<Error>) {
     match (response, outcome, role) {
         (Some(error), _, _) => (Status::Error, Some(error)),
-        (None, Outcome::Complete | Outcome::Unseen, _) => (Status::Unset, None),
+        (None, Outcome::Complete | Outcome::Unseen | Outcome::ClientLeft { .. }, _) => (Status::Unset, None),
         (None, _, Role::Client) => (Status::Error, Some(Error::Word(word(outcome)))),
         (None, _, Role::Server) => (Status::Unset, Some(Error::Word(word(outcome)))),
     }

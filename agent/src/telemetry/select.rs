@@ -4,6 +4,8 @@
 //! that match its name count, those of broader ones (`*`) first: each adds what it includes and removes what it excludes. What is not
 //! among a metric's attributes cannot be added: it would be without bound.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use smallvec::SmallVec;
 
 use super::{
@@ -27,6 +29,26 @@ pub struct Select {
     metrics: Vec<(Glob, Lists)>,
     /// Attributes that no span has.
     no_span_has: Vec<Glob>,
+}
+
+/// The same for who reads metrics on other threads: what it says may change.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedSelect(Arc<RwLock<Arc<Select>>>);
+
+impl SharedSelect {
+    pub(crate) fn new(select: Select) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(select))))
+    }
+
+    /// As of now.
+    pub(crate) fn get(&self) -> Arc<Select> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on.
+    pub(crate) fn set(&self, select: Select) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(select);
+    }
 }
 
 #[derive(Clone, Debug, Default)]

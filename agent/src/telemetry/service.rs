@@ -30,6 +30,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     fn of(rule: &Rule) -> Self {
+        let routes = rule.routes.clone().unwrap_or_default();
         let patterns = |list: &[compact_str::CompactString]| list.iter().map(|text| Pattern::new(text)).collect();
         Self {
             hides_spans: rule.exports.is_some_and(|exports| !exports.traces),
@@ -37,8 +38,8 @@ impl Settings {
             features: rule.features,
             sdk: rule.sdk,
             sampler: rule.sampler.as_ref().map(Sampler::from),
-            incoming: patterns(&rule.routes.incoming),
-            outgoing: patterns(&rule.routes.outgoing),
+            incoming: patterns(&routes.incoming),
+            outgoing: patterns(&routes.outgoing),
         }
     }
 }

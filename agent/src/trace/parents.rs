@@ -30,6 +30,8 @@ const PROVEN: u32 = 16;
 /// So many requests that overlapped with others of their process were each answered by a unit of work of their connection's own: then
 /// it is not waited for the others to be answered.
 const UNITS_PROVEN: u32 = 16;
+/// Most open requests of a unit of work among which the one is looked for that came when a call says.
+const CAME_MAX: usize = 8;
 /// Most answered requests of a unit of work that are remembered.
 const OVER_MAX: usize = 8;
 /// Most requests that are answered before they were told.
@@ -56,6 +58,8 @@ pub(crate) enum Runtime {
     MayHaveTasks,
     /// Tasks are told apart: what is done by none is done for none that is known.
     Tasks,
+    /// The same of goroutines, whose reading and calls say when the request came that they are for.
+    Goroutines,
     /// None whose tasks could be told apart.
     Other,
 }
@@ -73,8 +77,10 @@ struct Served {
     carried: Option<TraceParent>,
     /// Another was open at some time, of the same process.
     has_overlapped: bool,
-    /// Another was open at some time that the same unit of work has read.
+    /// Another was open at some time that the same unit of work has read, at the same time as far as that is told.
     shares_unit: bool,
+    /// When it came, as calls for it say (`Thread::begun_ns`); 0: they do not.
+    came_ns: u64,
     /// Where it stands among those of its process.
     at: u32,
     /// Its number on its connection; 0 for none.
@@ -167,8 +173,8 @@ pub(super) struct Parents {
     by_trace: FxHashMap<(ProcessId, TraceId), SmallVec<[Key; 1]>>,
     /// Those with a number on their connection that a unit of work has read.
     by_place: FxHashMap<(ConnectionId, u64), Key>,
-    /// By such a number: which unit of work answers one that was not told yet.
-    handled: FxHashMap<(ConnectionId, u64), (ProcessId, u64)>,
+    /// By such a number: which unit of work answers one that was not told yet, and when it began to.
+    handled: FxHashMap<(ConnectionId, u64), (ProcessId, (u64, u64))>,
     /// By such a number of a call: which unit of work has it sent that another one writes, and when what asked for it was begun.
     asked: FxHashMap<(ConnectionId, u64), (ProcessId, (u64, u64))>,
     /// Those that were known from a response on.
@@ -179,9 +185,9 @@ pub(super) struct Parents {
 }
 
 impl super::Tracer {
-    /// A unit of work begins to answer a request that another one has read.
-    pub(crate) fn on_handled(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, work: u64) {
-        self.parents.on_handled(tgid, connection, number, work);
+    /// A unit of work begins to answer a request that another one has read, at a time that all says that it does for it.
+    pub(crate) fn on_handled(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, by: (u64, u64)) {
+        self.parents.on_handled(tgid, connection, number, by);
     }
 
     /// A unit of work, begun then for another as `Thread::begun_ns` says, has a call sent that another one writes.
@@ -194,18 +200,19 @@ impl Parents {
     /// A request has come.
     pub(super) fn on_request(&mut self, connection: &ConnectionInfo, opened: &Opened) {
         let Opened { key, thread, start_ns, parent: carried, place, .. } = *opened;
-        let Thread { tgid, tid, work, .. } = thread;
+        let Thread { tgid, tid, work, begun_ns } = thread;
         self.make_room();
         let number = match place {
             Place::Id(number) if work != 0 => number,
             _ => 0,
         };
-        let mut work = work;
+        let came_ns = if self.runtime(tgid) == Runtime::Goroutines { begun_ns } else { 0 };
+        let (mut work, mut came_ns) = (work, came_ns);
         if number != 0 {
             let place = (connection.id, number);
             self.by_place.insert(place, key);
-            if let Some((_, unit)) = self.handled.remove(&place).filter(|(of, _)| *of == tgid) {
-                work = unit;
+            if let Some((_, by)) = self.handled.remove(&place).filter(|(of, _)| *of == tgid) {
+                (work, came_ns) = by;
             }
         }
         let thread = Thread { work, ..thread };
@@ -227,8 +234,10 @@ impl Parents {
             // Those before the last were told when it came.
             if let Some(other) = same.last().and_then(|last| slot_mut(&mut self.served, *last)) {
                 process.shares_units |= other.connection != connection.id;
-                other.shares_unit = true;
-                shares_unit = true;
+                if other.came_ns == came_ns {
+                    other.shares_unit = true;
+                    shares_unit = true;
+                }
             }
             same.push(key);
         }
@@ -252,6 +261,7 @@ impl Parents {
                 carried,
                 has_overlapped,
                 shares_unit,
+                came_ns,
                 at,
                 number,
             });
@@ -284,18 +294,19 @@ impl Parents {
     }
 
     /// A request is answered by a unit of work of its own, not by the one that has read it.
-    pub(super) fn on_handled(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, work: u64) {
+    fn on_handled(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, by: (u64, u64)) {
         let Some(&key) = self.by_place.get(&(connection, number)) else {
             if self.handled.len() >= HANDLED_MAX {
                 self.handled.clear();
             }
-            self.handled.insert((connection, number), (tgid, work));
+            self.handled.insert((connection, number), (tgid, by));
             return;
         };
+        let (work, came_ns) = by;
         let Some(served) = slot_mut(&mut self.served, key).filter(|served| served.thread.tgid == tgid) else { return };
         let reads = std::mem::replace(&mut served.thread.work, work);
         served.unit = work;
-        served.shares_unit = false;
+        (served.shares_unit, served.came_ns) = (false, came_ns);
         remove(&mut self.by_work, (tgid, reads), key);
         self.by_work.entry((tgid, work)).or_default().push(key);
     }
@@ -441,7 +452,7 @@ impl Parents {
             let Some(same) = self.by_work.get(&(tgid, work)) else {
                 return self.of_late_call(opened).map(|key| (key, Evidence::Task));
             };
-            let served = self.get(only(same)?)?;
+            let served = self.of_unit(same, begun_ns)?;
             // What was begun before is for an earlier request of its connection, and may be for another that was open then.
             let is_for_it = if begun_ns == 0 {
                 served.start_ns <= start_ns
@@ -481,6 +492,16 @@ impl Parents {
         // Another thread may be at work of its own.
         let is_sole = is_quiet && served.thread.tid == tid && is_within(served, start_ns);
         is_sole.then_some((served.key, Evidence::SoleRequest))
+    }
+
+    /// The one of a unit's open requests that it works for, where it is told when that came: others seem to be open whose answers were lost.
+    fn of_unit(&self, keys: &[Key], begun_ns: u64) -> Option<&Served> {
+        if keys.len() > CAME_MAX {
+            return None;
+        }
+        let open = keys.iter().filter_map(|key| self.get(*key));
+        let mut meant = open.filter(|served| served.came_ns == 0 || served.came_ns == begun_ns);
+        meant.next().filter(|_| meant.next().is_none())
     }
 
     /// Whether the thread that makes a call has a request.

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     kernel::{file_table, socket, task},
     maps::{GO_CALLS, GO_UNITS, NO_GO_UNIT, TLS_STREAMS, WORK_PLANS, WORK_TASKS},
-    state::{CALLS, Connection, END_ASKED, GoCall, GoUnit, TaskKey, TaskOrigin, TlsKey},
+    state::{CALLS, Connection, END_ASKED, GoCall, GoUnit, INTERIM, TaskKey, TaskOrigin, TlsKey},
 };
 
 /// Interfaces within interfaces that are looked through for a connection's socket: of TLS, of what counts bytes.
@@ -89,8 +89,10 @@ fn key(tgid: u32, unit: u64) -> TaskKey {
 #[inline(always)]
 fn origin(tgid: u32, of: Goroutine) -> TaskOrigin {
     let own = TaskOrigin { unit: of.unit, begun_ns: 0 };
-    if GO_UNITS.get_ptr(&key(tgid, of.unit)).is_some() {
-        return own;
+    if let Some(answers) = GO_UNITS.get_ptr(&key(tgid, of.unit)) {
+        // What it does since the last request came is for that, whatever user space has heard of.
+        // SAFETY: a value of the map; at worst another's, if it is evicted at this moment.
+        return TaskOrigin { unit: of.unit, begun_ns: unsafe { (*answers).at_ns } };
     }
     // SAFETY: the value is copied out at once.
     if let Some(known) = unsafe { WORK_TASKS.get(&key(tgid, of.unit)) }.copied() {
@@ -144,12 +146,22 @@ fn is_below(number: u64, other: u64) -> u64 {
 /// A function of its own for the verifier, as `work::unit_of_work`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn go_answers(tgid: u32, unit: u64) -> u64 {
-    u64::from(answers(tgid, unit).is_some())
+pub extern "C" fn go_answers(tgid: u32, unit: u64, at_ns: u64) -> u64 {
+    u64::from(answers(tgid, unit, at_ns).is_some())
+}
+
+/// When the last request came that a unit answers; 0 where it answers none.
+///
+/// A function of its own for the verifier, as `work::unit_of_work`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn go_came(tgid: u32, unit: u64) -> u64 {
+    // SAFETY: a value of the map; at worst another's, if it is evicted at this moment.
+    GO_UNITS.get_ptr(&key(tgid, unit)).map_or(0, |answers| unsafe { (*answers).at_ns })
 }
 
 #[inline(always)]
-fn answers(tgid: u32, unit: u64) -> Option<()> {
+fn answers(tgid: u32, unit: u64, at_ns: u64) -> Option<()> {
     if unit == 0 {
         return None;
     }
@@ -160,8 +172,7 @@ fn answers(tgid: u32, unit: u64) -> Option<()> {
     }
     // SAFETY: a value of the map; at worst another's, if it is evicted at this moment.
     let answers = unsafe { &mut *GO_UNITS.get_ptr_mut(&key)? };
-    // SAFETY: the helper only returns a number.
-    answers.at_ns = unsafe { bpf_ktime_get_ns() };
+    answers.at_ns = at_ns;
     (answers.last, answers.is_complete) = (0, 0);
     let plan = plan(tgid)?;
     let processors = plan.offsets[1];
@@ -196,7 +207,8 @@ fn answers(tgid: u32, unit: u64) -> Option<()> {
 }
 
 /// Of a piece that moves over the socket `sk`, or of plaintext that it carries: the unit, and when what moves it was begun by that; as
-/// `work::of_socket`. The socket is asked for where it is needed: what is kept meanwhile would lie on a stack that is full.
+/// `work::of_socket`. Of a unit that answers requests that is when the last of them came: what is read says so, and what is done for it says the same, so that
+/// one is never taken for the other. The socket is asked for where it is needed: what is kept meanwhile would lie on a stack that is full.
 #[inline(always)]
 pub(super) fn of_socket(connection: &mut Connection, sk: impl Fn() -> u64, direction: u32) -> (u64, u64) {
     if connection.flags & END_ASKED == 0 {
@@ -204,17 +216,22 @@ pub(super) fn of_socket(connection: &mut Connection, sk: impl Fn() -> u64, direc
     }
     let calls = connection.flags & CALLS != 0;
     // Of answers nothing is asked, and of what is asked only where it begins.
-    if calls == (direction == RECEIVED) || !calls && connection.last_direction == direction {
+    if calls == (direction == RECEIVED) {
         return (connection.work, 0);
     }
     if !calls {
-        connection.work = go_reader(connection.tgid, connection.work);
-        let _known_or_not = go_answers(connection.tgid, connection.work);
-        return (connection.work, 0);
+        let begins = connection.last_direction != direction && connection.flags & INTERIM == 0;
+        connection.flags &= !INTERIM;
+        if begins {
+            connection.work = go_reader(connection.tgid, connection.work);
+            // SAFETY: the helper only returns a number.
+            let _known_or_not = go_answers(connection.tgid, connection.work, unsafe { bpf_ktime_get_ns() });
+        }
+        return (connection.work, go_came(connection.tgid, connection.work));
     }
     let work = go_writer(connection.tgid, sk());
     if work & HANDED_OVER == 0 {
-        return (work, 0);
+        return (work, go_came(connection.tgid, work));
     }
     (work & !(HANDED_OVER | BY_TASK), go_begun(connection.tgid, sk(), work))
 }
@@ -399,7 +416,7 @@ fn begins_to_answer(tgid: u32, unit: u64, conn: u64, stream: u32) -> Option<()> 
     let key = key(tgid, unit);
     if GO_UNITS.get_ptr(&key).is_some() {
         // One that answers one after the other: what it has begun before goes on.
-        let _known_or_not = go_answers(tgid, unit);
+        let _known_or_not = go_answers(tgid, unit, at_ns);
     } else {
         // SAFETY: the value is copied at once.
         let _least_recent_goes = GO_UNITS.insert(&key, unsafe { &*NO_GO_UNIT.get_ptr(0)? }, 0);

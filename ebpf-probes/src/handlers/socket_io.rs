@@ -27,8 +27,8 @@ use crate::{
     },
     maps::{CAPTURES, SCRATCH},
     state::{
-        ANNOUNCED, AT_FIRST, BOUND, Buffer, CIPHER, Connection, FIN_SENT, FOLLOWED, FrameCursor, IGNORED, RESPONDED,
-        RESPONSES, SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, WHOLE,
+        ANNOUNCED, AT_FIRST, BOUND, Buffer, CIPHER, Connection, FIN_SENT, FOLLOWED, FrameCursor, IGNORED, INTERIM,
+        RESPONDED, RESPONSES, SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, WHOLE,
     },
 };
 
@@ -381,8 +381,10 @@ pub fn send(
         let what = beginnings::what(number);
         if what & begins::RESPONSE != 0 {
             // Behind an interim one the request's body comes.
-            let is_final = may_follow && !beginnings::is_interim(scratch, what);
-            connection.flags |= (RESPONSES << side) | (u32::from(is_final) * (RESPONDED << side));
+            let is_interim = beginnings::is_interim(scratch, what);
+            let is_final = may_follow && !is_interim;
+            connection.flags |=
+                (RESPONSES << side) | (u32::from(is_final) * (RESPONDED << side)) | u32::from(is_interim) * INTERIM;
             connection.capture.head[side] = beginnings::head(number);
             connection.capture.head[1 - side] = HEAD_LIMIT.load();
             connection.capture.grown = [0; 2];

@@ -1,6 +1,6 @@
 // Command go-tls serves and asks over HTTPS with Go's own library: `go-tls serve CERTIFICATE KEY [NEXT]`, which wants a client's certificate too, and
-// asks the server at port NEXT for what is called a chain, and `go-tls call|continue|chain|storm CERTIFICATE KEY PORT`. On a line of its standard input the client makes its requests, three connections of HTTP/1.1 and three of
-// HTTP/2 at once, the first of each over TLS 1.2; with `continue` the first requests of each were made before that. Of each request it
+// asks the server at port NEXT for what is called a chain, and `go-tls call|get|continue|chain|storm CERTIFICATE KEY PORT`. On a line of its standard input the client makes its requests, three connections of HTTP/1.1 and three of
+// HTTP/2 at once, the first of each over TLS 1.2; with `continue` the first requests of each were made before that, and with `get` none has a body. Of each request it
 // says path, status, its own port and microseconds. With `storm` it asks for chains until there is a line, and says how many there were and how many failed. It is built with old releases of Go as well.
 package main
 
@@ -81,10 +81,13 @@ func trusting(pair tls.Certificate) *tls.Config {
 }
 
 func asking(config *tls.Config, version int) *http.Client {
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: version == 2, MaxConnsPerHost: 8}}
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig: config, ForceAttemptHTTP2: version == 2, MaxConnsPerHost: 8, ExpectContinueTimeout: 10 * time.Second,
+	}}
 }
 
-// chain makes sixteen requests at a time of each version, twenty times, on a line of its standard input.
+// chain makes sixteen requests at a time of each version, twenty times, on a line of its standard input. Of those over HTTP/1.1 every fourth has a body that is
+// waited for, so that there is an answer in its midst.
 func chain(pair tls.Certificate, port string) {
 	fmt.Println("ready")
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
@@ -97,7 +100,12 @@ func chain(pair tls.Certificate, port string) {
 				defer group.Done()
 				for number := 0; number < 20; number++ {
 					url := fmt.Sprintf("https://localhost:%s/chain/%d/%d-%d", port, version, at, number)
-					response := must(client.Get(url))
+					request := must(http.NewRequest("GET", url, nil))
+					if version == 1 && number%4 == 3 {
+						request = must(http.NewRequest("POST", url, bytes.NewReader(big[:100])))
+						request.Header.Set("Expect", "100-continue")
+					}
+					response := must(client.Do(request))
 					_ = must(io.Copy(io.Discard, response.Body))
 					_ = response.Body.Close()
 				}
@@ -225,7 +233,7 @@ func ask(client *http.Client, port string, version, connection, number int, sayi
 	what := []string{"small", "slow", "big", "missing", "small"}[number%5]
 	path := fmt.Sprintf("/%s/%d/%d-%d", what, version, connection, number)
 	method, body := "GET", []byte(nil)
-	if number%5 == 2 {
+	if number%5 == 2 && os.Args[1] != "get" {
 		method, body = "POST", big
 	}
 	own := 0

@@ -118,8 +118,8 @@ fn a_changed_file_is_taken_up_by_itself_and_a_broken_one_is_not() {
     fs::write(&file, "discovery: [").expect("a file can be written");
     wait_for_log(&mut watch.agent, 0, &["is not used"]);
     wait_for_service(&watch, "before");
-    config(&file, port, "after", "log_level: debug\n");
-    wait_for_log(&mut watch.agent, 0, &["log_level", "next start"]);
+    config(&file, port, "after", "log_format: json\n");
+    wait_for_log(&mut watch.agent, 0, &["log_format", "next start"]);
     wait_for_log(&mut watch.agent, 0, &["read again", "discovery"]);
     wait_for_service(&watch, "after");
     let count = load.finish();

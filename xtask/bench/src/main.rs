@@ -189,9 +189,14 @@ fn measure(args: &Args) -> Result<()> {
         columns.push(report::Column { load, pairs });
     }
     print!("{}", report::table(scenario, &columns, args.noise)?);
-    if let Some(launch) = agent.as_ref().filter(|_| scenario.uses_uprobes) {
-        println!("\nHits of uprobes per request: {:.2}.", measure::hits(scenario, launch)?);
-        let (added_us, hits) = measure::unwatched(scenario, launch, length, args.pairs)?;
+    let Some(launch) = &agent else { return Ok(()) };
+    let programs = measure::programs(scenario, launch)?;
+    println!("\nThe agent's programs run for {:.2} us per request (kernel.bpf_stats_enabled).", programs.us);
+    if !scenario.uses_uprobes {
+        return Ok(());
+    }
+    println!("Hits of uprobes per request: {:.2}.", programs.uprobe_hits);
+    if let Some((added_us, hits)) = measure::unwatched(scenario, launch, length, args.pairs)? {
         println!(
             "A server with the same library that is not watched: {added_us:+.2} us per request with {hits:.2} hits, {:.2} us per hit.",
             added_us / hits.max(1.0)

@@ -103,15 +103,21 @@ pub(crate) fn pair(
 }
 
 /// What probes on a library that is shared cost a server that is not watched, in microseconds per request: median of `pairs` runs
-/// without any agent and with one that watches another process with the same library. And how often its functions were hit.
-pub(crate) fn unwatched(scenario: &Scenario, launch: &Launch, length: Duration, pairs: u32) -> Result<(f64, f64)> {
+/// without any agent and with one that watches another process with the same library. And how often its functions were hit. `None`
+/// where the server has no such library.
+pub(crate) fn unwatched(
+    scenario: &Scenario,
+    launch: &Launch,
+    length: Duration,
+    pairs: u32,
+) -> Result<Option<(f64, f64)>> {
     let folder = Folder::new()?;
     let mut server = (scenario.start)(&folder.0)?;
     run_load(server.load(Load::Full, Duration::from_secs(1)))?;
-    let library = fs::read_dir(&folder.0)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libssl")))
-        .context("the server has no TLS library of its own")?;
+    let is_library = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libssl"));
+    let Some(library) = fs::read_dir(&folder.0)?.filter_map(|entry| Some(entry.ok()?.path())).find(is_library) else {
+        return Ok(None);
+    };
     let mut added = Vec::new();
     let mut hits = 0.0;
     for _ in 0..pairs {
@@ -135,20 +141,32 @@ pub(crate) fn unwatched(scenario: &Scenario, launch: &Launch, length: Duration, 
     }
     added.sort_by(f64::total_cmp);
     let median = added.get(added.len() / 2).copied().context("no pairs")?;
-    Ok((median, hits))
+    Ok(Some((median, hits)))
 }
 
-/// Hits of uprobes per request, of a short run that counts them.
-pub(crate) fn hits(scenario: &Scenario, launch: &Launch) -> Result<f64> {
+/// What the kernel counts of the agent's programs, per request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Programs {
+    /// For how long they run, in microseconds.
+    pub(crate) us: f64,
+    /// Hits of uprobes.
+    pub(crate) uprobe_hits: f64,
+}
+
+/// The same of a short run, in which it counts. The server's own time says more of what it takes to come to the programs, but also of
+/// who else is busy: where the load shares its processor with an agent, waking it takes the server longer.
+pub(crate) fn programs(scenario: &Scenario, launch: &Launch) -> Result<Programs> {
     let folder = Folder::new()?;
     let mut server = (scenario.start)(&folder.0)?;
     let _counting = procfs::Counting::start()?;
     let before = server.served()?;
     let agent = Agent::start(launch, Selection::Pid(server.watched()))?;
+    let idle_ns = procfs::programs_ns(agent.pid())?;
     let used = under_load(server.as_mut(), Load::Full, Duration::from_secs(1))?;
-    let hits = procfs::uprobe_hits(agent.pid())?;
+    let (hits, ns) = (procfs::uprobe_hits(agent.pid())?, procfs::programs_ns(agent.pid())?);
     agent.stop()?;
-    Ok(hits as f64 / used.sent(before, server.served()?).max(1) as f64)
+    let sent = used.sent(before, server.served()?).max(1) as f64;
+    Ok(Programs { us: ns.saturating_sub(idle_ns) as f64 / 1e3 / sent, uprobe_hits: hits as f64 / sent })
 }
 
 fn without(server: &mut dyn Server, load: Load, length: Duration) -> Result<Run> {

@@ -54,10 +54,18 @@ pub(crate) fn uprobe_hits(pid: u32) -> Result<u64> {
     sum_of_files(pid, uprobe_in)
 }
 
+/// For how long the programs have run that a process holds open, in ns, as far as the kernel counts that.
+pub(crate) fn programs_ns(pid: u32) -> Result<u64> {
+    sum_of_files(pid, |fdinfo| Some((field(fdinfo, "prog_id:")?, field(fdinfo, "run_time_ns:")?)))
+}
+
 /// Id and runs of the program of a uprobe (`BPF_PROG_TYPE_KPROBE`) that a file descriptor stands for.
 fn uprobe_in(fdinfo: &str) -> Option<(u64, u64)> {
-    let field = |key: &str| fdinfo.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
-    (field("prog_type:")? == 2).then_some((field("prog_id:")?, field("run_cnt:")?))
+    (field(fdinfo, "prog_type:")? == 2).then_some((field(fdinfo, "prog_id:")?, field(fdinfo, "run_cnt:")?))
+}
+
+fn field(fdinfo: &str, key: &str) -> Option<u64> {
+    fdinfo.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
 /// Lets the kernel count the runs of BPF programs until this is dropped; that costs each of them a little.

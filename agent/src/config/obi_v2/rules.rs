@@ -65,15 +65,31 @@ pub(super) fn selection(obi: &mut Node, ours: &mut Node, warnings: &mut Vec<Prob
     if included.is_empty() && excludes_rest {
         ours.set("discovery.instrument", nothing(obi));
     } else if !included.is_empty() {
+        if included.len() > 1 {
+            included.iter_mut().for_each(inherits_nothing);
+        }
         if !excludes_rest {
             let mut all = Node::empty_map(origin.clone());
             all.set("exe_path", Node::text("*", origin.clone()));
             included.push(all);
         }
+        // There the last one that matches says what is set.
+        included.reverse();
         ours.set("discovery.instrument", list(included));
     }
     if !excluded.is_empty() {
         ours.set("discovery.exclude_instrument", list(excluded));
+    }
+}
+
+/// What a rule does not set is as for all, whatever another rule sets that matches too: it is set to that.
+fn inherits_nothing(criterion: &mut Node) {
+    let origin = criterion.origin.clone();
+    if criterion.get("exports").is_none() {
+        criterion.set("exports", Node::list(["traces", "metrics"].map(str::to_owned), origin.clone()));
+    }
+    if criterion.get("routes").is_none() {
+        criterion.set("routes.incoming", Node::list([], origin));
     }
 }
 

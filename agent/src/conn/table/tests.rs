@@ -182,6 +182,44 @@ fn an_end_does_not_wait_for_ever() {
 }
 
 #[test]
+fn who_was_the_first_to_go_says_whose_fault_a_missing_response_is() {
+    const CUT: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+    use TcpState::{Close, CloseWait, FinWait1, LastAck};
+    let outcome_of = |[asks, answers]: [Direction; 2], answer: &[u8], states: &[(TcpState, u32)]| {
+        let mut connections = Connections::new(Limits::default(), 0);
+        open_as(&mut connections, 1, CONN, MetAt::Beginning);
+        let pieces = [(asks, GET), (answers, answer)];
+        let mut told = told_of(&mut connections, 1, if answer.is_empty() { &pieces[..1] } else { &pieces });
+        let [received, sent] = if asks == Received { [GET.len(), answer.len()] } else { [answer.len(), GET.len()] };
+        for (its, error) in states {
+            told.extend(state(&mut connections, *its, *error, [received as u64, sent as u64]));
+        }
+        let [exchange] = &told[..] else { panic!("one exchange expected: {told:?}") };
+        exchange.outcome
+    };
+    let served = |answer: &[u8], states: &[(TcpState, u32)]| outcome_of([Received, Sent], answer, states);
+    for (states, is_client) in [
+        (&[(CloseWait, 0), (LastAck, 0), (Close, 0)][..], true),
+        (&[(Close, ECONNRESET)], true),
+        (&[(CloseWait, 0), (Close, EPIPE)], true),
+        (&[(FinWait1, 0), (Close, 0)], false),
+        // What comes behind its own end is an answer to that.
+        (&[(FinWait1, 0), (Close, ECONNRESET)], false),
+        // A close with bytes unread, or a time that ran out.
+        (&[(Close, 0)], false),
+        (&[(Close, 110)], false),
+    ] {
+        let expected = if is_client { Outcome::ClientLeft { is_answered: true } } else { Outcome::Cut };
+        assert_eq!(served(CUT, states), expected, "{states:?}");
+        let expected = if is_client { Outcome::ClientLeft { is_answered: false } } else { Outcome::NoResponse };
+        assert_eq!(served(b"", states), expected, "{states:?}");
+        // To a client, the server's going away is what it is.
+        assert_eq!(outcome_of([Sent, Received], CUT, states), Outcome::Cut, "{states:?}");
+        assert_eq!(served(OK, states), Outcome::Complete);
+    }
+}
+
+#[test]
 fn what_is_told_of_a_connection_after_its_end_takes_up_nothing() {
     let mut connections = Connections::new(Limits::default(), 0);
     open(&mut connections, 1);
@@ -249,6 +287,29 @@ fn plaintext_was_not_seen_before_the_probes() {
     assert_eq!(told(Some(SECOND - 1), SECOND, MetAt::Unknown), 0, "the probes came in its midst, maybe");
     assert_eq!(told(None, SECOND - 1, MetAt::MidStream), 0, "bytes moved just before");
     assert_eq!(told(None, SECOND / 2, MetAt::MidStream), 1);
+}
+
+#[test]
+fn plaintext_is_not_counted_from_its_beginning_where_its_connection_is_older_than_the_probes() {
+    let stream = ConnectionId(PLAINTEXT | 5);
+    let is_beginning = |carrier_first: bool, met_ns: u64| {
+        let mut connections = Connections::new(Limits::default(), 0);
+        connections.on_tls_probed(10);
+        let ids = if carrier_first { [CONN, stream] } else { [stream, CONN] };
+        open_as(&mut connections, if carrier_first { met_ns } else { 20 }, ids[0], MetAt::Beginning);
+        let bind = Bind { stream, carrier: Carrier::Connection(CONN), at_ns: 20 };
+        if carrier_first {
+            open_as(&mut connections, 20, ids[1], MetAt::Beginning);
+            connections.on_bind(&bind);
+        } else {
+            connections.on_bind(&bind);
+            open_as(&mut connections, met_ns, ids[1], MetAt::Beginning);
+        }
+        connections.by_id[&stream].info.origin.is_beginning
+    };
+    for carrier_first in [true, false] {
+        assert_eq!([9, 10].map(|met_ns| is_beginning(carrier_first, met_ns)), [false, true]);
+    }
 }
 
 #[test]

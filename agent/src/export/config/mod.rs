@@ -43,6 +43,17 @@ pub struct ExportConfig {
     pub prometheus: PrometheusConfig,
     /// What the agent says of itself, by itself.
     pub own_metrics: Option<OwnMetrics>,
+    /// Whether it works, by itself.
+    pub health: Option<HealthListen>,
+}
+
+/// Where nothing but `/healthz` and `/readyz` is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthListen {
+    /// An address.
+    Tcp(SocketAddr),
+    /// A Unix socket by its path, or `@` and the name of an abstract one.
+    Unix(PathBuf),
 }
 
 /// A page with what the agent says of itself alone.
@@ -96,6 +107,7 @@ impl Default for ExportConfig {
             listen_tls: ListenTls::default(),
             prometheus: PrometheusConfig::default(),
             own_metrics: None,
+            health: None,
         }
     }
 }

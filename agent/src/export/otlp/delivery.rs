@@ -42,7 +42,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) struct Delivery {
     transport: Mutex<Arc<Transport>>,
     signal: Signal,
-    to: OtlpConfig,
+    to: Mutex<OtlpConfig>,
     /// What the certificate files were when they were read.
     certificates: Mutex<Vec<Option<Version>>>,
     endpoint: String,
@@ -73,6 +73,13 @@ struct Health {
     partial_success: Option<(Instant, String)>,
 }
 
+/// How requests go out from now on, made ready.
+pub(crate) struct Redirected {
+    transport: Transport,
+    certificates: Vec<Option<Version>>,
+    to: OtlpConfig,
+}
+
 /// A request that is to be brought to the receiver.
 pub(super) struct Outgoing {
     pub(super) message: Bytes,
@@ -97,7 +104,7 @@ impl Delivery {
         Ok(Self {
             transport: Mutex::new(Arc::new(Transport::new(signal, config)?)),
             signal,
-            to: config.clone(),
+            to: Mutex::new(config.clone()),
             certificates,
             endpoint: config.endpoint.to_string(),
             retry,
@@ -108,6 +115,29 @@ impl Delivery {
             lane: Arc::new(Semaphore::new(1)),
             health: Mutex::default(),
         })
+    }
+
+    /// How requests go out.
+    pub(super) fn to(&self) -> OtlpConfig {
+        self.to.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes ready that they go out otherwise. To be called with a runtime in reach.
+    ///
+    /// # Errors
+    /// As [`Transport::new`].
+    pub(super) fn prepare(&self, to: &OtlpConfig) -> Result<Redirected, TransportError> {
+        let certificates = versions(&to.tls);
+        Ok(Redirected { transport: Transport::new(self.signal, to)?, certificates, to: to.clone() })
+    }
+
+    /// They go out otherwise from now on, those that wait too.
+    pub(super) fn redirect(&self, Redirected { transport, certificates, to }: Redirected) {
+        *self.to.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        *self.certificates() = certificates;
+        *self.transport.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(transport);
+        // It asked who came otherwise to wait.
+        self.health().not_before = None;
     }
 
     /// Sends until the receiver takes or refuses it, or time is up. Returns the outcome of the items, but for so many
@@ -199,16 +229,21 @@ impl Delivery {
 
     /// Reads certificates and keys anew where their files have changed: they expire, and are replaced while the agent runs.
     async fn renew_certificates(&self) {
-        let tls = &self.to.tls;
+        let to = self.to();
+        let tls = &to.tls;
         if [&tls.certificate, &tls.client_certificate, &tls.client_key].iter().all(|file| file.is_none()) {
             return;
         }
-        let (signal, to, known) = (self.signal, self.to.clone(), self.certificates().clone());
+        let (signal, known, asked) = (self.signal, self.certificates().clone(), to.clone());
         let renewed = tokio::task::spawn_blocking(move || {
             let found = versions(&to.tls);
             (found != known).then(|| (found, Transport::new(signal, &to)))
         });
         let Ok(Some((found, transport))) = renewed.await else { return };
+        // Requests may have come to go out otherwise meanwhile.
+        if self.to() != asked {
+            return;
+        }
         *self.certificates() = found;
         match transport {
             Ok(transport) => {

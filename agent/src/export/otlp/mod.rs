@@ -21,7 +21,7 @@ use self::{
     transport::Signal,
 };
 pub(crate) use self::{
-    delivery::{Version, version},
+    delivery::{Redirected, Version, version},
     queue::SpanQueue,
     transport::{TransportError, server_config},
 };
@@ -65,6 +65,13 @@ impl Task {
     }
 }
 
+/// Tells of what waits on disk for receivers that are none any more.
+pub(super) fn tell_of_orphans(config: &ExportConfig, runtime: &Handle) {
+    if let Some(spool) = &config.spool {
+        spool::tell_of_orphans(spool, &config.traces, runtime);
+    }
+}
+
 /// A delivery to a receiver.
 fn delivery(
     signal: Signal,
@@ -82,8 +89,8 @@ fn delivery(
 /// Spans over OTLP.
 pub(super) struct Spans {
     queue: Arc<SpanQueue>,
+    delivery: Arc<Delivery>,
     endpoint: Arc<str>,
-    max_bytes: u64,
     /// Where there is to be one; set once it is open.
     spool: Option<Arc<OnceLock<Spool>>>,
     task: Task,
@@ -103,14 +110,33 @@ impl Spans {
         let spool = config.spool.as_ref().map(|_| Arc::default());
         let work = spans::Work {
             queue: Arc::clone(&queue),
-            delivery,
+            delivery: Arc::clone(&delivery),
             config: batch.clone(),
             spool: config.spool.clone().zip(spool.clone()).map(|(at, opened)| (at, to.clone(), opened)),
             stop_at,
         };
         let task = Task::new(stop, runtime.spawn(spans::run(work)));
         let endpoint = to.endpoint.to_string().into();
-        Ok(Self { queue, endpoint, max_bytes: batch.max_queue_bytes as u64, spool, task })
+        Ok(Self { queue, delivery, endpoint, spool, task })
+    }
+
+    /// How requests go out.
+    pub(super) fn to(&self) -> OtlpConfig {
+        self.delivery.to()
+    }
+
+    /// Makes ready that they go out otherwise, to the same URL.
+    ///
+    /// # Errors
+    /// Certificate files that cannot be used.
+    pub(super) fn prepare(&self, to: &OtlpConfig, runtime: &Handle) -> Result<Redirected, TransportError> {
+        let _entered = runtime.enter();
+        self.delivery.prepare(to)
+    }
+
+    /// They go out otherwise from now on, those that wait too.
+    pub(super) fn redirect(&self, redirected: Redirected) {
+        self.delivery.redirect(redirected);
     }
 }
 
@@ -128,7 +154,13 @@ impl SpanConsumer for Spans {
     }
 
     fn max_bytes(&self) -> u64 {
-        self.max_bytes
+        self.queue.room() as u64
+    }
+
+    fn set_room(&self, share: f64) {
+        // Where the spool is not open, what is too much goes.
+        let can_be_put_aside = self.spool.as_ref().is_some_and(|spool| spool.get().is_some());
+        self.queue.set_room(share, can_be_put_aside);
     }
 
     fn ledger(&self) -> Ledger {
@@ -157,7 +189,10 @@ impl SpanConsumer for Spans {
 }
 
 /// Metrics over OTLP.
-pub(super) struct Metrics(Task);
+pub(super) struct Metrics {
+    delivery: Arc<Delivery>,
+    task: Task,
+}
 
 impl Metrics {
     /// Starts to send to one receiver. What becomes of them is kept in `points`.
@@ -175,18 +210,37 @@ impl Metrics {
         let limits = [config.metric_interval.min(config.metric_timeout), config.metric_timeout].map(Some);
         let (stop, stop_at) = watch::channel(None);
         let delivery = delivery(Signal::Metrics, to, config, limits, runtime, stop_at.clone())?;
-        let exporter = metrics::Exporter::new(sources.to_vec(), delivery, points, config);
-        Ok(Self(Task::new(stop, runtime.spawn(exporter.run(stop_at)))))
+        let exporter = metrics::Exporter::new(sources.to_vec(), Arc::clone(&delivery), points, config);
+        Ok(Self { delivery, task: Task::new(stop, runtime.spawn(exporter.run(stop_at))) })
+    }
+
+    /// How requests go out.
+    pub(super) fn to(&self) -> OtlpConfig {
+        self.delivery.to()
+    }
+
+    /// Makes ready that they go out otherwise, to the same URL.
+    ///
+    /// # Errors
+    /// Certificate files that cannot be used.
+    pub(super) fn prepare(&self, to: &OtlpConfig, runtime: &Handle) -> Result<Redirected, TransportError> {
+        let _entered = runtime.enter();
+        self.delivery.prepare(to)
+    }
+
+    /// They go out otherwise from now on.
+    pub(super) fn redirect(&self, redirected: Redirected) {
+        self.delivery.redirect(redirected);
     }
 
     /// Whether it still works.
     pub(super) fn is_alive(&self) -> bool {
-        self.0.is_alive()
+        self.task.is_alive()
     }
 
     /// Exports a last time, until the deadline.
     pub(super) async fn shutdown(&self, deadline: Instant) {
-        self.0.shutdown(deadline).await;
+        self.task.shutdown(deadline).await;
     }
 }
 

@@ -5,7 +5,10 @@ use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -34,6 +37,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// See the module.
 pub(crate) struct SpanQueue {
     limits: BatchConfig,
+    /// Most bytes that wait or are under way; `limits.max_queue_bytes`, or less while memory is short.
+    room: AtomicUsize,
     /// What requests are written to.
     buffers: Arc<Buffers>,
     state: Mutex<State>,
@@ -86,7 +91,34 @@ impl SpanQueue {
     pub(crate) fn new(limits: BatchConfig) -> Self {
         // A request is a little more than its spans.
         let buffers = Arc::new(Buffers::new(limits.max_in_flight, 2 * limits.max_batch_bytes));
-        Self { limits, buffers, state: Mutex::default(), changed: Notify::new() }
+        let room = AtomicUsize::new(limits.max_queue_bytes);
+        Self { limits, room, buffers, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Most bytes that wait or are under way.
+    pub(super) fn room(&self) -> usize {
+        self.room.load(Ordering::Relaxed)
+    }
+
+    /// Has this part of its room from now on. What waits beyond that is dropped and counted, the newest first; unless it can be put
+    /// aside, which happens where it is more than half of the room.
+    pub(super) fn set_room(&self, share: f64, can_be_put_aside: bool) {
+        let room = (self.limits.max_queue_bytes as f64 * share) as usize;
+        self.room.store(room, Ordering::Relaxed);
+        let mut state = self.lock();
+        while !can_be_put_aside && state.used_bytes() > room {
+            let Some(chunk) = state.waiting.pop_back() else { break };
+            state.release_resources(&chunk);
+            state.waiting_spans = state.waiting_spans.saturating_sub(chunk.spans);
+            state.waiting_bytes = state.waiting_bytes.saturating_sub(chunk.bytes.len());
+            let cost = chunk.cost() as u64;
+            state.ledger.settle(chunk.spans as u64, cost, Fate::DroppedQueueFull);
+        }
+        if state.waiting.is_empty() {
+            state.oldest = None;
+        }
+        drop(state);
+        self.changed.notify_one();
     }
 
     /// Adds spans. Never waits for the receiver; what finds no room is dropped and counted.
@@ -111,7 +143,7 @@ impl SpanQueue {
         if state.closed {
             return Some(Fate::DroppedShutdown);
         }
-        let full = state.used_bytes() >= self.limits.max_queue_bytes
+        let full = state.used_bytes() >= self.room()
             || self.limits.max_queue_spans.is_some_and(|most| state.in_memory() >= most as u64);
         full.then_some(Fate::DroppedQueueFull)
     }
@@ -148,7 +180,7 @@ impl SpanQueue {
         }
         let (spans, cost) = (chunk.spans as u64, chunk.cost());
         let new_resources = state.hold_resources(&chunk);
-        let fits = state.used_bytes() + new_resources + cost <= self.limits.max_queue_bytes
+        let fits = state.used_bytes() + new_resources + cost <= self.room()
             && self.limits.max_queue_spans.is_none_or(|most| state.in_memory() + spans <= most as u64);
         state.resource_bytes += new_resources;
         if !fits {
@@ -169,11 +201,12 @@ impl SpanQueue {
     }
 
     fn full_batch(&self, state: &State) -> bool {
-        state.waiting_spans >= self.limits.max_batch_spans || state.waiting_bytes >= self.limits.max_batch_bytes
+        state.waiting_spans >= self.limits.max_batch_spans
+            || state.waiting_bytes >= self.limits.max_batch_bytes.min(self.room() / 2)
     }
 
     fn half_full(&self, state: &State) -> bool {
-        state.used_bytes() >= self.limits.max_queue_bytes / 2
+        state.used_bytes() >= self.room() / 2
             || self.limits.max_queue_spans.is_some_and(|most| state.in_memory() >= (most as u64).div_ceil(2))
     }
 
@@ -414,6 +447,33 @@ mod tests {
         assert_eq!(ledger.pushed, 300);
         assert!(ledger.queued > 20, "{ledger:?}");
         assert_eq!(ledger.count(Fate::DroppedQueueFull), 300 - ledger.queued);
+    }
+
+    #[test]
+    fn with_less_room_the_newest_go_and_are_counted_and_it_comes_back() {
+        let queue = queue(1 << 20);
+        (1..=1000).for_each(|number| queue.push(&[testing::span(number)]));
+        let before = queue.ledger();
+        assert_eq!((before.queued, before.count(Fate::DroppedQueueFull)), (1000, 0));
+        let under_way = queue.take().unwrap();
+        queue.set_room(0.0625, false);
+        let ledger = queue.ledger();
+        assert!(ledger.queued_bytes <= 64 << 10 && ledger.queued > 20, "{ledger:?}");
+        assert!(balanced(&ledger) && ledger.count(Fate::DroppedQueueFull) == 1000 - ledger.queued, "{ledger:?}");
+        under_way.settle(Fate::Sent, 0);
+        // What comes finds room again when some is taken, and no more than there is.
+        (0..1000).for_each(|number| queue.push(&[testing::span(number)]));
+        assert!(queue.ledger().queued_bytes <= 64 << 10 && balanced(&queue.ledger()));
+        while let Some(batch) = queue.take() {
+            batch.settle(Fate::Sent, 0);
+        }
+        queue.set_room(1.0, false);
+        let dropped = queue.ledger().count(Fate::DroppedQueueFull);
+        (0..1000).for_each(|number| queue.push(&[testing::span(number)]));
+        assert_eq!((queue.ledger().queued, queue.ledger().count(Fate::DroppedQueueFull)), (1000, dropped));
+        // The spool takes what is too much, where there is one.
+        queue.set_room(0.0625, true);
+        assert!(queue.ledger().queued == 1000 && queue.is_half_full());
     }
 
     #[test]

@@ -109,17 +109,39 @@ fn rule(label: &str, criteria: Criteria) -> Arc<Rule> {
 }
 
 #[test]
-fn the_first_rule_that_matches_wins_and_the_later_ones_are_listed() {
+fn a_later_rule_that_matches_goes_before_an_earlier_one_value_by_value() {
     let rules = vec![
         rule("a", Criteria { open_ports: vec![(1, 1)], ..Criteria::default() }),
         rule("b", Criteria { open_ports: vec![(8080, 8080)], ..Criteria::default() }),
         rule("c", Criteria { exe_path: glob("*"), ..Criteria::default() }),
     ];
-    let selector = Selector { rules, ..Selector::default() };
-    let (verdict, labels) =
-        with_candidate(|_| {}, |candidate| (selector.decide(candidate), selector.matches(candidate)));
-    assert_eq!(verdict.rule().unwrap().label, "b");
-    assert_eq!(labels, ["b", "c"]);
+    let all_of = Exports { traces: true, metrics: true };
+    let set = [
+        Rule { name: Some("never".into()), ..Rule::clone(&rules[0]) },
+        Rule {
+            name: Some("web".into()),
+            namespace: Some("shop".into()),
+            exports: Some(all_of),
+            ..Rule::clone(&rules[1])
+        },
+        Rule { name: Some("all".into()), exports: None, routes: Some(Routes::default()), ..Rule::clone(&rules[2]) },
+    ];
+    let selector = Selector { rules: set.map(Arc::new).to_vec(), ..Selector::default() };
+    let (verdict, again, labels) = with_candidate(
+        |_| {},
+        |candidate| (selector.decide(candidate), selector.decide(candidate), selector.matches(candidate)),
+    );
+    let rule = verdict.rule().unwrap();
+    assert_eq!(
+        (rule.label.as_str(), rule.name.as_deref(), rule.namespace.as_deref()),
+        ("c", Some("all"), Some("shop"))
+    );
+    assert_eq!((rule.exports, &rule.routes, rule.sampler.is_none()), (Some(all_of), &Some(Routes::default()), true));
+    assert!(Arc::ptr_eq(rule, again.rule().unwrap()), "made once, as settings are known by it");
+    assert_eq!(labels, ["c", "b"]);
+    // One alone is itself.
+    let other = with_candidate(|candidate| candidate.ports = &Vec::new, |candidate| selector.decide(candidate));
+    assert!(Arc::ptr_eq(other.rule().unwrap(), &selector.rules[2]));
 }
 
 #[track_caller]

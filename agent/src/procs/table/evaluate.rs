@@ -1,6 +1,6 @@
 //! Judging processes of the table, one by one, all at start, and for `survey`.
 
-use std::{sync::Arc, time::Instant};
+use std::{cell::OnceCell, sync::Arc, time::Instant};
 
 use compact_str::CompactString;
 
@@ -141,6 +141,8 @@ impl ProcessTable {
         let &Subject { tgid, asked, parent, runs_parents, served, args } = subject;
         let info = facts.container_info.as_ref();
         let of_pod = pod.and_then(|pod| pod.container(facts.container.id.as_deref())).map(|container| &container.name);
+        // Rules ask one after the other.
+        let (line, ports, ancestors) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         let candidate = Candidate {
             pid: tgid,
             exe: &facts.exe,
@@ -150,16 +152,19 @@ impl ProcessTable {
             pod,
             container_id: facts.container.id.as_deref(),
             cmdline: &|| {
-                let line = self.cmdline(asked);
-                if line.is_empty() { args.to_vec() } else { line }
+                let ask = || Some(self.cmdline(asked)).filter(|line| !line.is_empty()).unwrap_or_else(|| args.to_vec());
+                line.get_or_init(ask).clone()
             },
             served,
             ports: &|| {
-                let mut ports = self.listening_now(asked, runs_parents.then_some(parent));
-                ports.extend(served);
-                ports
+                let ask = || {
+                    let mut ports = self.listening_now(asked, runs_parents.then_some(parent));
+                    ports.extend(served);
+                    ports
+                };
+                ports.get_or_init(ask).clone()
             },
-            ancestors: &|| self.ancestors(parent),
+            ancestors: &|| ancestors.get_or_init(|| self.ancestors(parent)).clone(),
         };
         evaluate(&self.selector(), &candidate)
     }

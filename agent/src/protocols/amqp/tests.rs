@@ -172,7 +172,7 @@ fn a_second_header_ends_what_the_first_began() {
     client.asks(&publish).asks(&frame(HEADER, 1, &header)).asks(&frame(HEADER, 1, &header));
     client.asks(&frame(BODY, 1, b"x"));
     assert_eq!(client.session.open_requests(), 0);
-    assert_eq!(client.said(), ["publish shop:a OneWay Unseen"]);
+    assert_eq!(client.said(), ["publish shop:a RequestResponse Unseen"]);
 }
 
 #[test]

@@ -2,18 +2,23 @@
 
 use compact_str::CompactString;
 
-use super::resp::KEPT;
+use super::resp::{KEPT, readable};
 
 /// Longest name of a command that is told.
 const MAX_NAME: usize = 32;
-/// Arguments that are told, as a `?` each.
-const MAX_SHOWN: u64 = 16;
+// A word of which more was there than is kept is no name.
+const _: () = assert!(MAX_NAME < KEPT);
 
-/// Commands whose first argument says what they do.
-const CONTAINERS: &[&str] = &[
-    "ACL", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DEBUG", "FUNCTION", "LATENCY", "MEMORY", "MODULE", "OBJECT",
-    "PUBSUB", "SCRIPT", "SENTINEL", "SLOWLOG", "XGROUP", "XINFO",
-];
+/// Whether a command's first argument says what it does.
+fn is_container(name: &str) -> bool {
+    #[rustfmt::skip]
+    let is = matches!(
+        name,
+        "ACL" | "CLIENT" | "CLUSTER" | "COMMAND" | "CONFIG" | "DEBUG" | "FUNCTION" | "LATENCY" | "MEMORY" | "MODULE" | "OBJECT"
+            | "PUBSUB" | "SCRIPT" | "SENTINEL" | "SLOWLOG" | "XGROUP" | "XINFO"
+    );
+    is
+}
 
 /// A command as it was sent.
 #[derive(Debug, Default)]
@@ -22,8 +27,8 @@ pub(super) struct Command {
     pub(super) name: CompactString,
     /// Arguments behind the name.
     pub(super) args: u64,
-    /// The beginnings of the first of these, where they were seen.
-    first: [Option<CompactString>; 2],
+    /// The beginning of the one that changes what those behind it do, where it has one and that was seen.
+    says: Option<CompactString>,
     /// Words that were taken.
     taken: u64,
 }
@@ -59,39 +64,42 @@ pub(super) enum Replies {
 
 impl Command {
     /// Takes its next word; `None` where it was not seen.
-    pub(super) fn take(&mut self, word: Option<CompactString>) {
-        let named = word.as_deref().map(name).unwrap_or_default();
+    pub(super) fn take(&mut self, word: Option<&[u8]>) {
         match self.taken {
-            0 => self.name = named,
+            0 => self.name = word.map(name).unwrap_or_default(),
             at => {
-                if at == 1 && CONTAINERS.contains(&&*self.name) && !named.is_empty() {
-                    self.name = compact_str::format_compact!("{} {named}", self.name);
+                if at == 1 && is_container(&self.name) {
+                    let first = word.map(name).unwrap_or_default();
+                    if !first.is_empty() {
+                        self.name = compact_str::format_compact!("{} {first}", self.name);
+                    }
+                }
+                if matches!((at, &*self.name), (1, "SELECT") | (2, "CLIENT REPLY")) {
+                    self.says = word.map(readable);
                 }
                 self.args += 1;
-                if let Some(first) = usize::try_from(at - 1).ok().and_then(|at| self.first.get_mut(at)) {
-                    *first = word;
-                }
             }
         }
         self.taken += 1;
     }
 
     /// One that stands in a line of its own, its words apart.
-    pub(super) fn inline(line: &str) -> Self {
+    pub(super) fn inline(line: &[u8]) -> Self {
         let mut command = Self::default();
-        line.split_ascii_whitespace().for_each(|word| command.take(Some(word.into())));
+        let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        words.for_each(|word| command.take(Some(word)));
         command
     }
 
-    /// `db.query.text`: a `?` for each argument.
+    /// `db.query.text`: a `?` for each argument, of which 16 are shown.
     pub(super) fn text(name: &str, args: u64) -> CompactString {
-        let mut text = CompactString::new(name);
+        const SHOWN: &str = " ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ?";
         // What follows a container's name is one of its arguments.
-        let args = args - u64::from(name.contains(' ')).min(args);
-        (0..args.min(MAX_SHOWN)).for_each(|_| text.push_str(" ?"));
-        if args > MAX_SHOWN {
-            text.push_str(" ...");
-        }
+        let args = args.saturating_sub(name.contains(' ').into());
+        let shown = usize::try_from(args).ok().and_then(|args| SHOWN.get(..2 * args));
+        let (shown, more) = shown.map_or((SHOWN, " ..."), |shown| (shown, ""));
+        let mut text = CompactString::with_capacity(name.len() + shown.len() + more.len());
+        [name, shown, more].iter().for_each(|part| text.push_str(part));
         text
     }
 
@@ -107,9 +115,9 @@ impl Command {
 
     pub(super) fn change(&self) -> Change {
         match &*self.name {
-            "SELECT" if self.args == 1 => Change::Database(self.first[0].clone()),
+            "SELECT" if self.args == 1 => Change::Database(self.says.clone()),
             "RESET" => Change::Database(Some(CompactString::const_new("0"))),
-            "CLIENT REPLY" => match &*self.first[1].as_deref().unwrap_or_default().to_ascii_uppercase() {
+            "CLIENT REPLY" => match &*self.says.as_deref().unwrap_or_default().to_ascii_uppercase() {
                 "OFF" => Change::Replies(Replies::Off),
                 "SKIP" => Change::Replies(Replies::Skip),
                 _ => Change::Replies(Replies::On),
@@ -120,11 +128,14 @@ impl Command {
 }
 
 /// A word in capitals, if it is one that commands are made of.
-fn name(word: &str) -> CompactString {
-    let is_name = word.len() <= MAX_NAME.min(KEPT - 1)
-        && word.starts_with(|first: char| first.is_ascii_alphabetic())
-        && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-    if is_name { word.chars().map(|letter| letter.to_ascii_uppercase()).collect() } else { CompactString::default() }
+fn name(word: &[u8]) -> CompactString {
+    let mut capitals = [0; MAX_NAME];
+    let is_name = word.first().is_some_and(u8::is_ascii_alphabetic)
+        && word.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    let Some(capitals) = capitals.get_mut(..word.len()).filter(|_| is_name) else { return CompactString::default() };
+    capitals.copy_from_slice(word);
+    capitals.make_ascii_uppercase();
+    readable(capitals)
 }
 
 #[cfg(test)]
@@ -132,7 +143,7 @@ mod tests {
     use super::*;
 
     fn told(line: &str) -> (String, String, Answers, Change) {
-        let command = Command::inline(line);
+        let command = Command::inline(line.as_bytes());
         let text = Command::text(&command.name, command.args);
         (command.name.to_string(), text.to_string(), command.answers(), command.change())
     }

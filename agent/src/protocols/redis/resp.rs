@@ -1,6 +1,8 @@
 //! RESP, versions 2 and 3 (<https://redis.io/docs/latest/develop/reference/protocol-spec/>), as far as it takes to know where
 //! commands and replies begin and end. It reads pieces of any size, and keeps the beginnings of what it reads only.
 
+use std::borrow::Cow;
+
 use compact_str::CompactString;
 use memchr::memchr;
 
@@ -9,15 +11,15 @@ const MAX_LINE: usize = 64 * 1024;
 /// Bytes kept of a line and of a string.
 pub(super) const KEPT: usize = 64;
 /// Longest string, as servers have it by default (`proto-max-bulk-len`).
-const MAX_STRING: u64 = 512 << 20;
+const MAX_STRING: usize = 512 << 20;
 
 /// What a direction is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Item {
+pub(super) enum Item<'a> {
     /// A line that stands for itself: its first byte says what it is, its beginning follows.
-    Line(u8, CompactString),
+    Line(u8, Cow<'a, [u8]>),
     /// A string of bytes has ended: its first byte says of what kind, its beginning follows; `None` where that was not seen.
-    Text(u8, Option<CompactString>),
+    Text(u8, Option<Cow<'a, [u8]>>),
     /// So many items follow: its first byte says what they make.
     Many(u8, u64),
     /// Nothing: `$-1`, `*-1`.
@@ -26,22 +28,31 @@ pub(super) enum Item {
 
 /// What came of some bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Step<'a> {
     /// More has to come.
     More,
     /// An item has been read.
-    Read(Item),
+    Read(Item<'a>),
 }
 
 /// A string of bytes that is being read.
 #[derive(Debug)]
 struct Text {
     kind: u8,
+    /// Its length, without its end of line.
+    len: usize,
     /// Bytes that are still to come, its end of line included.
     left: u64,
     kept: Vec<u8>,
     /// Bytes are missing that would have been kept.
     is_cut: bool,
+}
+
+impl Text {
+    /// The beginning of it, where all of it lies in these bytes.
+    fn whole<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        (bytes.len() == self.len + 2 && bytes.len() as u64 == self.left).then(|| bytes.get(..self.len.min(KEPT)))?
+    }
 }
 
 /// Where in its items a direction stands.
@@ -73,11 +84,17 @@ impl Reader {
         (self.line, self.line_len, self.text) = (Vec::new(), 0, None);
     }
 
-    /// Takes the next step, and gives what is left of the bytes; `None` if they are no RESP.
-    pub(super) fn step<'a>(&mut self, bytes: &'a [u8]) -> Option<(Step, &'a [u8])> {
+    /// Takes the next step, and gives what is left of the bytes; `None` if they are no RESP. What lies in one piece is not copied: mostly
+    /// all of it does.
+    pub(super) fn step<'a>(&mut self, bytes: &'a [u8]) -> Option<(Step<'a>, &'a [u8])> {
         if let Some(text) = &mut self.text {
             let len = usize::try_from(text.left).unwrap_or(usize::MAX).min(bytes.len());
             let (part, rest) = bytes.split_at_checked(len)?;
+            if let Some(kept) = text.whole(part) {
+                let item = Item::Text(text.kind, Some(Cow::Borrowed(kept)));
+                self.text = None;
+                return Some((Step::Read(item), rest));
+            }
             let room = KEPT.saturating_sub(text.kept.len());
             if !text.is_cut {
                 text.kept.extend_from_slice(part.get(..room).unwrap_or(part));
@@ -89,6 +106,17 @@ impl Reader {
             Some(end) => (bytes.get(..end)?, bytes.get(end + 1..)?, true),
             None => (bytes, &[][..], false),
         };
+        if is_whole && self.line_len == 0 {
+            if part.len() > MAX_LINE {
+                return None;
+            }
+            let ends_right = part.last() == Some(&b'\r');
+            let line = match part.get(..KEPT + 1) {
+                Some(_) => part.get(..KEPT)?,
+                None => part.strip_suffix(b"\r").unwrap_or(part),
+            };
+            return Some((self.on_line(line, ends_right)?, rest));
+        }
         self.line_len += part.len();
         if self.line_len > MAX_LINE {
             return None;
@@ -106,16 +134,18 @@ impl Reader {
         if ends_right && line.len() == len {
             line.pop();
         }
-        let step = self.on_line(&line, ends_right)?;
-        if line.capacity() <= 2 * KEPT {
-            line.clear();
-            self.line = line;
-        }
+        let step = match self.on_line(&line, ends_right)? {
+            Step::Read(Item::Line(kind, text)) => Step::Read(Item::Line(kind, Cow::Owned(text.into_owned()))),
+            Step::Read(Item::Many(kind, count)) => Step::Read(Item::Many(kind, count)),
+            Step::Read(Item::Null) => Step::Read(Item::Null),
+            // A line is no string of bytes.
+            Step::More | Step::Read(Item::Text(..)) => Step::More,
+        };
         Some((step, rest))
     }
 
     /// So many bytes were not seen; `None` if they were not all of a string of bytes.
-    pub(super) fn skip(&mut self, count: u64) -> Option<Step> {
+    pub(super) fn skip(&mut self, count: u64) -> Option<Step<'static>> {
         // Of an error it would not be known which it is.
         let text = self.text.as_mut().filter(|text| text.kind != b'!')?;
         text.left = text.left.checked_sub(count)?;
@@ -123,11 +153,11 @@ impl Reader {
         Some(self.end_of_text())
     }
 
-    fn end_of_text(&mut self) -> Step {
+    fn end_of_text(&mut self) -> Step<'static> {
         match self.text.take_if(|text| text.left == 0) {
-            Some(Text { kind, kept, is_cut, .. }) => {
-                let kept = kept.strip_suffix(b"\r\n").or(kept.strip_suffix(b"\r")).unwrap_or(&kept);
-                Step::Read(Item::Text(kind, (!is_cut).then(|| readable(kept))))
+            Some(Text { kind, len, mut kept, is_cut, .. }) => {
+                kept.truncate(len);
+                Step::Read(Item::Text(kind, (!is_cut).then_some(Cow::Owned(kept))))
             }
             None => Step::More,
         }
@@ -146,7 +176,7 @@ impl Reader {
         }
     }
 
-    fn on_line(&mut self, line: &[u8], ends_right: bool) -> Option<Step> {
+    fn on_line<'a>(&mut self, line: &'a [u8], ends_right: bool) -> Option<Step<'a>> {
         let Some((&kind, rest)) = line.split_first() else {
             // Servers pass over an empty line where a command is due.
             return self.takes_inline.then_some(Step::More);
@@ -158,8 +188,8 @@ impl Reader {
             b'$' | b'!' | b'=' => match number(rest)? {
                 -1 if kind == b'$' => Item::Null,
                 len => {
-                    let len = u64::try_from(len).ok().filter(|len| *len <= MAX_STRING)?;
-                    self.text = Some(Text { kind, left: len + 2, kept: Vec::new(), is_cut: false });
+                    let len = usize::try_from(len).ok().filter(|len| *len <= MAX_STRING)?;
+                    self.text = Some(Text { kind, len, left: len as u64 + 2, kept: Vec::new(), is_cut: false });
                     return Some(Step::More);
                 }
             },
@@ -170,11 +200,11 @@ impl Reader {
                     Item::Many(kind, if matches!(kind, b'%' | b'|') { 2 * count } else { count })
                 }
             },
-            b':' | b'(' if is_number(rest) => Item::Line(kind, readable(rest)),
+            b':' | b'(' if is_number(rest) => Item::Line(kind, Cow::Borrowed(rest)),
             b'_' if rest.is_empty() => Item::Null,
-            b'#' if matches!(rest, b"t" | b"f") => Item::Line(kind, readable(rest)),
-            b'+' | b'-' | b',' if !self.takes_inline => Item::Line(kind, readable(rest)),
-            _ if self.takes_inline && kind.is_ascii_alphabetic() => Item::Line(0, readable(line)),
+            b'#' if matches!(rest, b"t" | b"f") => Item::Line(kind, Cow::Borrowed(rest)),
+            b'+' | b'-' | b',' if !self.takes_inline => Item::Line(kind, Cow::Borrowed(rest)),
+            _ if self.takes_inline && kind.is_ascii_alphabetic() => Item::Line(0, Cow::Borrowed(line)),
             _ => return None,
         };
         Some(Step::Read(item))
@@ -200,9 +230,9 @@ fn is_number(text: &[u8]) -> bool {
     !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
-/// The beginning of what was kept; what is no text is replaced.
-fn readable(bytes: &[u8]) -> CompactString {
-    CompactString::from_utf8_lossy(bytes.get(..KEPT).unwrap_or(bytes))
+/// As text; what is none is replaced.
+pub(super) fn readable(bytes: &[u8]) -> CompactString {
+    str::from_utf8(bytes).map_or_else(|_| CompactString::from_utf8_lossy(bytes), CompactString::new)
 }
 
 #[cfg(test)]
@@ -210,14 +240,20 @@ mod tests {
     use super::*;
 
     /// The items of some bytes that come in pieces of a length; `None` if they are none.
-    fn read(mut reader: Reader, bytes: &[u8], piece: usize) -> Option<Vec<Item>> {
+    fn read(mut reader: Reader, bytes: &[u8], piece: usize) -> Option<Vec<Item<'static>>> {
         let mut items = Vec::new();
         for mut piece in bytes.chunks(piece) {
             while !piece.is_empty() {
                 let (step, rest) = reader.step(piece)?;
                 piece = rest;
-                if let Step::Read(item) = step {
-                    items.push(item);
+                match step {
+                    Step::Read(Item::Line(kind, line)) => items.push(Item::Line(kind, line.into_owned().into())),
+                    Step::Read(Item::Text(kind, text)) => {
+                        items.push(Item::Text(kind, text.map(|text| text.into_owned().into())))
+                    }
+                    Step::Read(Item::Many(kind, count)) => items.push(Item::Many(kind, count)),
+                    Step::Read(Item::Null) => items.push(Item::Null),
+                    Step::More => {}
                 }
             }
         }
@@ -228,7 +264,7 @@ mod tests {
     fn items_are_the_same_however_they_fall_into_pieces() {
         let replies = b"+OK\r\n-ERR no\r\n:-12\r\n$5\r\nab\r\nc\r\n$-1\r\n*2\r\n$0\r\n\r\n%1\r\n+a\r\n#t\r\n_\r\n,1.5\r\n(123\r\n=6\r\ntxt:ab\r\n>1\r\n*-1\r\n";
         let expected = read(Reader::default(), replies, replies.len()).unwrap();
-        let text = |text: &str| CompactString::new(text);
+        let text = |text: &'static str| Cow::Borrowed(text.as_bytes());
         assert_eq!(
             expected,
             [
@@ -260,7 +296,7 @@ mod tests {
         let long = [b"$100000\r\n".to_vec(), b"x".repeat(100_000), b"\r\n".to_vec()].concat();
         for piece in [1, 63, 64, 65, 100, 200_000] {
             let items = read(Reader::default(), &long, piece).unwrap();
-            assert_eq!(items, [Item::Text(b'$', Some("x".repeat(KEPT).into()))]);
+            assert_eq!(items, [Item::Text(b'$', Some(b"x".repeat(KEPT).into()))]);
         }
         let mut reader = Reader::default();
         assert_eq!(reader.step(b"$100000\r\nxy"), Some((Step::More, &b"xy"[..])));
@@ -278,7 +314,7 @@ mod tests {
         let long = [b"-".to_vec(), b"e".repeat(1000), b"\r\n".to_vec()].concat();
         for piece in [1, 7, 2000] {
             let items = read(Reader::default(), &long, piece).unwrap();
-            assert_eq!(items, [Item::Line(b'-', "e".repeat(KEPT - 1).into())]);
+            assert_eq!(items, [Item::Line(b'-', b"e".repeat(KEPT - 1).into())]);
         }
         let digits = [b"$".to_vec(), b"0".repeat(100), b"1\r\n".to_vec()].concat();
         assert_eq!(read(Reader::default(), &digits, 1), None);
@@ -301,6 +337,6 @@ mod tests {
         }
         assert_eq!(read(Reader::of_requests(), b"+OK\r\n", 5), None);
         let inline = read(Reader::of_requests(), b"\r\nPING\r\nset a b\n", 3).unwrap();
-        assert_eq!(inline, [Item::Line(0, "PING".into()), Item::Line(0, "set a b".into())]);
+        assert_eq!(inline, [Item::Line(0, b"PING"[..].into()), Item::Line(0, b"set a b"[..].into())]);
     }
 }

@@ -3,12 +3,13 @@
 use std::mem;
 
 use compact_str::CompactString;
+use memchr::memchr;
 
 use super::{
     NAME,
     command::{Answers, Change, Command, Replies},
     recognise,
-    resp::{Item, Reader, Step},
+    resp::{Item, Reader, Step, readable},
 };
 use crate::{
     model::{
@@ -161,7 +162,7 @@ impl Redis {
         Some(())
     }
 
-    fn on_command_step(&mut self, step: Step, at_ns: u64, out: &mut Output) -> Option<()> {
+    fn on_command_step(&mut self, step: Step<'_>, at_ns: u64, out: &mut Output) -> Option<()> {
         let Step::Read(item) = step else { return Some(()) };
         match (item, self.command.take()) {
             (Item::Many(b'*', words), None) => self.command = (words > 0).then(|| (Command::default(), words)),
@@ -169,7 +170,7 @@ impl Redis {
             (Item::Null, None) => {}
             (Item::Line(0, line), None) => self.begin(Command::inline(&line), at_ns, out),
             (Item::Text(b'$', word), Some((mut command, left))) => {
-                command.take(word);
+                command.take(word.as_deref());
                 match left - 1 {
                     0 => self.begin(command, at_ns, out),
                     left => self.command = Some((command, left)),
@@ -244,7 +245,7 @@ impl Redis {
         Some(())
     }
 
-    fn on_reply_step(&mut self, step: Step, at_ns: u64, out: &mut Output) -> Option<()> {
+    fn on_reply_step(&mut self, step: Step<'_>, at_ns: u64, out: &mut Output) -> Option<()> {
         let Step::Read(item) = step else { return Some(()) };
         let mut reply = self.reply.take()?;
         let is_whole = reply.take(item)?;
@@ -466,7 +467,7 @@ impl Redis {
 
 impl Reply {
     /// Takes its next item; whether it was the last, `None` if there cannot be one.
-    fn take(&mut self, item: Item) -> Option<bool> {
+    fn take(&mut self, item: Item<'_>) -> Option<bool> {
         if let Item::Many(b'|', items) = item {
             // It stands before the item that it is about, and is none.
             self.about = self.about.checked_add(items)?;
@@ -481,12 +482,12 @@ impl Reply {
         }
         let (kind, word) = match &item {
             Item::Many(kind, _) => (*kind, None),
-            Item::Text(kind, text) => (*kind, text.as_ref()),
-            Item::Line(kind, text) => (*kind, Some(text)),
+            Item::Text(kind, text) => (*kind, text.as_deref()),
+            Item::Line(kind, text) => (*kind, Some(&**text)),
             Item::Null => (b'_', None),
         };
-        // That of an array is its first item.
-        if self.word.is_none() && (self.kind.is_none() || self.left > 0) {
+        // That of an array is its first item. A value's says nothing.
+        if self.word.is_none() && (self.kind.is_some() && self.left > 0 || matches!(kind, b'+' | b'-' | b'!')) {
             self.word = word.map(first_word);
         }
         self.kind.get_or_insert(kind);
@@ -498,8 +499,8 @@ impl Reply {
     }
 }
 
-fn first_word(text: &CompactString) -> CompactString {
-    text.split(' ').next().map(CompactString::new).unwrap_or_default()
+fn first_word(text: &[u8]) -> CompactString {
+    readable(memchr(b' ', text).and_then(|end| text.get(..end)).unwrap_or(text))
 }
 
 /// The code of an error: the word in capitals that it begins with.

@@ -162,6 +162,7 @@ fn with(path: &str, value: &Value) -> Value {
         "otel_traces_export": { "sampler": { "name": "traceidratio" } },
         "store": { "dir": "/store" },
         "internal_metrics": { "prometheus": { "port": 6060 } },
+        "health_check": { "port": 8081 },
         // Served, since there are native histograms where somebody can ask for them.
         "prometheus_export": { "port": 9090 },
         "routes": { "unmatched": "low-cardinality" },

@@ -6,6 +6,7 @@ mod log;
 mod record;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 use std::{
     collections::VecDeque,
@@ -24,6 +25,7 @@ use parking_lot::Mutex;
 use self::{
     log::{Log, Place, Torn},
     record::{Names, Numbers, ROW_MAX, Record},
+    traces::Traces,
 };
 use super::{
     block::{Block, KnownWhose, Whose},
@@ -59,8 +61,12 @@ enum Job {
     End(SyncSender<()>),
 }
 
+/// Seconds since the epoch.
+pub(super) type ClockS = Box<dyn Fn() -> u64 + Send + Sync>;
+
 struct Shared {
     config: DiskConfig,
+    clock: ClockS,
     /// The oldest first.
     entries: Mutex<VecDeque<Arc<Entry>>>,
     bytes: AtomicU64,
@@ -103,6 +109,9 @@ pub(super) struct Entry {
     written_unix_s: u64,
     share: f64,
     pub(super) whose: Vec<Arc<Whose>>,
+    /// The longest of its spans takes so long.
+    pub(super) longest_us: u32,
+    traces: Traces,
 }
 
 impl Entry {
@@ -118,16 +127,25 @@ impl Entry {
             written_unix_s,
             share,
             whose: block.whose.clone(),
+            longest_us: block.heads.iter().map(|head| head.duration_us).max().unwrap_or(0),
+            traces: Traces::of(block.heads.iter().map(|head| head.trace_id)),
         }
     }
 
     /// Reads it; `None`: that does not work.
     pub(super) fn load(&self) -> Option<Block> {
+        #[cfg(test)]
+        tests::LOADED.with(|loaded| loaded.set(loaded.get() + 1));
         let bytes = self.place.reader.read(self.place.at).ok()??;
         match record::read(&bytes, self.place.segment, &mut Names::default(), &mut KnownWhose::default())? {
             Record::Spans { block, .. } => Some(block),
             Record::Series { .. } => None,
         }
+    }
+
+    /// Whether a span of a trace may be in it.
+    pub(super) fn may_have(&self, trace: &TraceId) -> bool {
+        self.traces.may_have(trace)
     }
 
     /// Whether a span of this time may be in it.
@@ -144,11 +162,13 @@ impl Disk {
     /// There is no thread.
     pub(super) fn start(
         config: DiskConfig,
+        clock: ClockS,
         restore: impl FnOnce(Vec<More>, Vec<Arc<Entry>>) + Send + 'static,
     ) -> io::Result<Self> {
         let (jobs, todo) = sync_channel(WAITING_MAX);
         let shared = Arc::new(Shared {
             config,
+            clock,
             entries: Mutex::default(),
             bytes: AtomicU64::new(0),
             written: AtomicU64::new(0),
@@ -202,7 +222,9 @@ impl Disk {
 
     /// Bytes of memory that it takes to know what is on disk.
     pub(super) fn memory(&self) -> usize {
-        self.shared.entries.lock().len() * (size_of::<Entry>() + 2 * size_of::<usize>())
+        let entries = self.shared.entries.lock();
+        let of_traces: usize = entries.iter().map(|entry| entry.traces.bytes()).sum();
+        of_traces + entries.len() * (size_of::<Entry>() + 2 * size_of::<usize>())
     }
 
     pub(super) fn stats(&self) -> DiskStats {
@@ -219,8 +241,9 @@ impl Disk {
     }
 }
 
-fn now_unix_s() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs()
+/// The system's.
+pub(super) fn system_clock() -> ClockS {
+    Box::new(|| std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 impl Shared {
@@ -257,7 +280,7 @@ impl Shared {
         let DiskConfig { dir, max_bytes, max_age } = &self.config;
         let (mut names, mut known, mut series) = (Names::default(), KnownWhose::default(), Vec::new());
         let mut entries = VecDeque::new();
-        let oldest_unix_s = now_unix_s().saturating_sub(max_age.as_secs());
+        let oldest_unix_s = (self.clock)().saturating_sub(max_age.as_secs());
         let look = |place: Place, bytes: &[u8]| match record::read(bytes, place.segment, &mut names, &mut known)? {
             Record::Spans { block, share, written_unix_s } => {
                 if written_unix_s >= oldest_unix_s {
@@ -291,7 +314,7 @@ impl Shared {
     }
 
     fn write_spans(&self, log: &mut Log, block: &Block, share: f64) {
-        let now = now_unix_s();
+        let now = (self.clock)();
         let spans = block.heads.len() as u64;
         let written = record::of_spans(block, share, now).and_then(|message| {
             log.make_room(message.len(), now)?;
@@ -312,7 +335,7 @@ impl Shared {
     }
 
     fn write_series(&self, log: &mut Log, numbers: &mut Numbers, more: More) {
-        let now = now_unix_s();
+        let now = (self.clock)();
         let More { started_unix_ns, until_unix_ns, rows } = more;
         // Once where there are none: that it ran then is known.
         let mut rest = rows;

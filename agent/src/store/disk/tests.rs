@@ -1,6 +1,7 @@
 //! What is kept on disk through ends of all kinds, and the bounds of it.
 
 use std::{
+    cell::Cell,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,6 +16,18 @@ use crate::{
     model::span::{Span, Status},
 };
 
+thread_local! {
+    /// Blocks that this thread has read.
+    pub(super) static LOADED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many blocks are read for it.
+fn read_for<T>(ask: impl FnOnce() -> T) -> (T, usize) {
+    let before = LOADED.get();
+    let answer = ask();
+    (answer, LOADED.get() - before)
+}
+
 const MIB: u64 = 1 << 20;
 const NOW_NS: u64 = 1_800_000_000_000_000_000;
 
@@ -28,8 +41,12 @@ fn store(config: DiskConfig, now_unix_ns: u64) -> Arc<Store> {
 }
 
 fn store_of(memory: usize, config: DiskConfig, now_unix_ns: u64) -> Arc<Store> {
+    store_by(system_clock(), memory, config, now_unix_ns)
+}
+
+fn store_by(clock: ClockS, memory: usize, config: DiskConfig, now_unix_ns: u64) -> Arc<Store> {
     let store = Arc::new(Store::new(memory, None));
-    store.keep_on_disk(config, now_unix_ns).unwrap();
+    store.keep_on_disk_by(clock, config, now_unix_ns).unwrap();
     // Jobs are carried out behind it.
     let disk = store.disk.get().unwrap();
     let until = Instant::now() + Duration::from_secs(20);
@@ -143,6 +160,42 @@ fn what_went_from_memory_is_on_disk_and_notable_spans_are_told_once() {
 }
 
 #[test]
+fn a_trace_a_list_and_the_slowest_are_told_without_reading_all() {
+    let dir = tempfile::tempdir().unwrap();
+    // With room for all of them, so that none is thinned out.
+    let first = store_of(1 << 30, config(dir.path()), NOW_NS);
+    for part in 0..40_u64 {
+        let batch = (part * 100..part * 100 + 100).map(|number| {
+            let span = testing::span(number);
+            let slow_ns = if number == 1234 { 5_000_000_000 } else { (number % 7) * 1000 };
+            Span { end_unix_ns: span.start_unix_ns + slow_ns, ..span }
+        });
+        first.push(&Arc::new(batch.collect()));
+        first.flush();
+    }
+    first.close();
+    drop(first);
+    // Read by another run: what is known of each block does not stand there by itself.
+    let second = store(config(dir.path()), NOW_NS + 1_000_000_000_000);
+    let blocks = second.everything();
+    let one = testing::span(1234).trace_id;
+    let (trace, read) = read_for(|| blocks.trace(one));
+    assert_eq!(trace.len(), 1);
+    assert!((1..=3).contains(&read), "{read} blocks of 40");
+    let ((latest, is_more), read) = read_for(|| blocks.find(&Filter::default(), 150));
+    assert_eq!((latest.len(), is_more), (150, true));
+    assert_eq!(read, 2);
+    let (slowest, read) = read_for(|| blocks.slowest(&Filter::default(), 1));
+    assert_eq!((slowest[0].trace_id, read), (one, 1));
+    let slow = Filter { min_us: Some(1_000_000), ..Filter::default() };
+    let ((found, is_more), read) = read_for(|| blocks.find(&slow, 10));
+    assert_eq!((found.len(), found[0].trace_id, is_more, read), (1, one, false, 1));
+    let (nothing, read) = read_for(|| blocks.trace(testing::span(1_000_000).trace_id));
+    assert!(nothing.is_empty() && read <= 2, "{read}");
+    second.close();
+}
+
+#[test]
 fn a_torn_end_is_left_out_and_damage_takes_no_more_than_its_record() {
     let dir = tempfile::tempdir().unwrap();
     let first = store(config(dir.path()), NOW_NS);
@@ -195,9 +248,16 @@ fn the_oldest_goes_where_there_is_no_room_and_when_it_is_too_old() {
     assert!(found.len() as u64 >= stats.spans && stats.spans < stats.written);
     drop(first);
 
-    let old = DiskConfig { max_age: Duration::ZERO, ..small };
-    std::thread::sleep(Duration::from_millis(1100));
-    let second = store(old, NOW_NS + 1_000_000_000_000);
+    let now_unix_s = system_clock()();
+    let at = |later_s: u64| {
+        let clock = Box::new(move || now_unix_s + later_s);
+        store_by(clock, 8 << 20, small.clone(), NOW_NS + 1_000_000_000_000)
+    };
+    let second = at(86_300);
+    assert_eq!(second.disk_stats().unwrap().spans, stats.spans);
+    second.close();
+    drop(second);
+    let second = at(86_500);
     assert_eq!(second.disk_stats().unwrap().spans, 0);
     second.close();
 }

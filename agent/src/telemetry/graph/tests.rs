@@ -143,12 +143,41 @@ fn what_is_left_to_another_agent_is_counted_as_that_and_nowhere_else() {
 }
 
 #[test]
+fn other_ends_without_a_name_are_called_as_is_asked_for() {
+    let own = shop();
+    let words = Unresolved { outgoing: Some("outgoing".into()), incoming: Some("incoming".into()) };
+    let server = |host: &str, remote: &str| {
+        let server = Server::of(Some(host), Role::Client, &from(remote));
+        Node::of(Role::Client, None, &server, Remote::default(), &from(remote), &own, &words)
+    };
+    let named = |name: &str| (name.to_owned(), Some("prod".to_owned()));
+    let shown = |node: Node| (node.name.to_string(), node.namespace.map(Into::into));
+    assert_eq!(shown(server("10.0.0.3:1", "10.0.0.3:1")), named("outgoing"));
+    assert_eq!(shown(server("198.51.100.7", "198.51.100.7:443")), named("outgoing"));
+    assert_eq!(shown(server("db.intern", "10.0.0.3:1")), ("db.intern".to_owned(), None));
+    // Whose name this is has one.
+    assert_eq!(shown(server("user", "10.0.0.3:1")), ("user".to_owned(), None));
+    let client = |remote: &str, name| {
+        let remote_end = Remote { name, ..Remote::default() };
+        Node::of(Role::Server, None, &Server::default(), remote_end, &from(remote), &own, &words)
+    };
+    assert_eq!(shown(client("198.51.100.7:1", None)), named("incoming"));
+    assert_eq!(shown(client("10.0.0.2:1", None)), named("incoming"));
+    assert_eq!(shown(client("10.0.0.2:1", Some(&"worker".into()))), ("worker".to_owned(), None));
+    // What was seen there has its name, whatever that is.
+    let user = resource("user", &[]);
+    let seen =
+        Node::of(Role::Server, Some(&user), &Server::default(), Remote::default(), &from("10.0.0.2:1"), &own, &words);
+    assert_eq!(shown(seen), ("user".to_owned(), None));
+}
+
+#[test]
 fn other_ends_are_named_by_cluster_name_and_address() {
     let own = shop();
     let server = |host: &str, remote: &str| {
         let connection = from(remote);
         let server = Server::of(Some(host), Role::Client, &connection);
-        Node::of(Role::Client, None, &server, Remote::default(), &connection, &own)
+        Node::of(Role::Client, None, &server, Remote::default(), &connection, &own, &Unresolved::default())
     };
     let outside = |name: &str| Node { is_outside: true, ..Node::named(name) };
     assert_eq!(server("Api.Example", "198.51.100.7:443"), outside("api.example"));
@@ -163,7 +192,7 @@ fn other_ends_are_named_by_cluster_name_and_address() {
     let name = CompactString::from("worker-3");
     let client = |remote: &str, name, client: Option<&str>| {
         let remote_end = Remote { name, client: client.map(|it| it.parse().unwrap()), ..Remote::default() };
-        Node::of(Role::Server, None, &Server::default(), remote_end, &from(remote), &own)
+        Node::of(Role::Server, None, &Server::default(), remote_end, &from(remote), &own, &Unresolved::default())
     };
     assert_eq!(client("198.51.100.7:1", Some(&name), None), outside("user"));
     assert_eq!(client("127.0.0.1:1", Some(&name), None), outside("user"));
@@ -173,7 +202,8 @@ fn other_ends_are_named_by_cluster_name_and_address() {
 
     let peer = crate::kube::Peer { name: "cart".into(), namespace: "web".into() };
     let remote = Remote { peer: Some(&peer), ..Remote::default() };
-    let node = Node::of(Role::Server, None, &Server::default(), remote, &from("10.0.0.2:1"), &own);
+    let node =
+        Node::of(Role::Server, None, &Server::default(), remote, &from("10.0.0.2:1"), &own, &Unresolved::default());
     let labels: Vec<_> = node.labels(Role::Client, Group::Http).into_iter().flatten().collect();
     assert_eq!(
         labels,

@@ -264,6 +264,12 @@ fn a_response_that_did_not_come_through_invents_no_status() {
 
 #[test]
 fn a_cut_response_keeps_the_status_that_was_seen() {
+    for (is_answered, word) in [(false, "no_response"), (true, "cut")] {
+        let left = span(ended(Outcome::ClientLeft { is_answered }, served(Http { status: None, ..get("/") })));
+        assert_eq!(left.status, Status::Unset);
+        assert_eq!(attribute(&left, "beyla.outcome").as_deref(), Some(word));
+        assert_eq!(attribute(&left, "error.type"), None, "the server did nothing wrong");
+    }
     let good = span(ended(Outcome::Cut, called(get("/"))));
     assert_eq!(attribute(&good, "http.response.status_code").as_deref(), Some("200"));
     assert_eq!((good.status, attribute(&good, "error.type").as_deref()), (Status::Error, Some("cut")));

@@ -94,3 +94,36 @@ fn overlapping_requests_that_stayed_on_their_threads_prove_it_only_of_a_runtime_
         assert_eq!(bed.finish(call, 1002).parent.map(|(_, evidence)| evidence), expected, "{runtime:?}");
     }
 }
+
+/// What says that a call, begun then, is for one of these requests, whose unit says that they came then; and which.
+fn called(runtime: Runtime, came: &[u64], begun_ns: u64) -> Option<(usize, Evidence)> {
+    let mut bed = Bed::new();
+    bed.tracer.set_runtime(ProcessId(1), runtime);
+    let (conn, back) = (bed.conn(false), bed.conn(false));
+    let open = |bed: &mut Bed, (at, came_ns): (usize, &u64)| {
+        bed.open(&conn, Role::Server, Thread { begun_ns: *came_ns, ..work(8) }, 1 + at as u64)
+    };
+    let requests: Vec<_> = came.iter().enumerate().map(|came| open(&mut bed, came)).collect();
+    let call = bed.open(&back, Role::Client, Thread { begun_ns, ..work(8) }, 100);
+    let (parent, evidence) = bed.finish(call, 101).parent?;
+    let spans: Vec<_> = requests.iter().map(|request| bed.finish(*request, 102).span_id).collect();
+    Some((spans.iter().position(|span| *span == parent)?, evidence))
+}
+
+#[test]
+fn a_goroutine_works_for_the_request_that_came_then_though_the_answer_to_another_was_lost() {
+    let found = |which| Some((which, Evidence::Task));
+    assert_eq!(called(Runtime::Goroutines, &[10], 10), found(0));
+    // What came then was lost, as was what answered the one before.
+    assert_eq!(called(Runtime::Goroutines, &[10], 20), None);
+    // Others seem to be open.
+    assert_eq!(called(Runtime::Goroutines, &[10, 20, 30], 20), found(1));
+    // Two that came at a time; begun before any; nothing is said of it.
+    assert_eq!(called(Runtime::Goroutines, &[10, 10], 10), None);
+    assert_eq!(called(Runtime::Goroutines, &[10], 1), None);
+    assert_eq!(called(Runtime::Goroutines, &[10], 0), None);
+    // However many there are.
+    assert_eq!(called(Runtime::Goroutines, &(10..40).collect::<Vec<_>>(), 20), None);
+    // Of a task it says when it was begun.
+    assert_eq!(called(Runtime::Tasks, &[10], 20), found(0));
+}

@@ -1,6 +1,7 @@
 //! Requests that the receiver does not take now, on disk: they outlast the agent, and an outage for which memory is too
 //! small. Only what is in trouble is put there: while the receiver is well nothing is written.
 
+mod orphans;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use std::{
     },
 };
 
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify};
 use tracing::{info, warn};
 
 use self::store::{Place, Recovered, Store, Taken};
@@ -180,6 +181,12 @@ impl Shared {
             info!(folder = %self.folder.display(), "the spool's disk works again");
         }
     }
+}
+
+/// Tells, in the background, of folders that belong to none of the receivers.
+pub(super) fn tell_of_orphans(config: &SpoolConfig, receivers: &[OtlpConfig], runtime: &Handle) {
+    let (config, receivers) = (config.clone(), receivers.to_vec());
+    drop(runtime.spawn_blocking(move || orphans::tell(&config, &receivers)));
 }
 
 /// Receivers have a folder each. Its name can be read, and is another for another URL.

@@ -82,8 +82,8 @@ async fn get_as(addr: SocketAddr, path: &str, accept: &str) -> String {
 fn health_does_not_wait_for_metrics() {
     let (runtime, server, _source, allow) = start(1);
     runtime.block_on(async {
-        let pages: Vec<_> = (0..8).map(|_| tokio::spawn(get(server.addr(), "/metrics"))).collect();
-        assert!(get(server.addr(), "/healthz").await.starts_with("HTTP/1.1 200"));
+        let pages: Vec<_> = (0..8).map(|_| tokio::spawn(get(server.addr().unwrap(), "/metrics"))).collect();
+        assert!(get(server.addr().unwrap(), "/healthz").await.starts_with("HTTP/1.1 200"));
         drop(allow);
         for page in pages {
             assert!(page.await.unwrap().starts_with("HTTP/1.1 200"));
@@ -95,13 +95,13 @@ fn health_does_not_wait_for_metrics() {
 fn who_waits_together_gets_one_page_and_who_comes_later_a_new_one() {
     let (runtime, server, source, allow) = start(1);
     runtime.block_on(async {
-        let pages: Vec<_> = (0..8).map(|_| tokio::spawn(get(server.addr(), "/metrics"))).collect();
+        let pages: Vec<_> = (0..8).map(|_| tokio::spawn(get(server.addr().unwrap(), "/metrics"))).collect();
         drop(allow);
         for page in pages {
             page.await.unwrap();
         }
         let asked = *source.asked.lock().unwrap();
-        assert!(get(server.addr(), "/metrics").await.contains(&format!(" {}\n", asked + 1)));
+        assert!(get(server.addr().unwrap(), "/metrics").await.contains(&format!(" {}\n", asked + 1)));
     });
 }
 
@@ -112,7 +112,7 @@ fn slow_readers_of_a_large_page_share_it() {
     runtime.block_on(async {
         let mut slow = Vec::new();
         for _ in 0..16 {
-            let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+            let mut stream = TcpStream::connect(server.addr().unwrap()).await.unwrap();
             stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
             // The answer has begun: its page is held until all is read.
             stream.read_exact(&mut [0; 12]).await.unwrap();
@@ -129,13 +129,13 @@ fn each_scraper_gets_its_own_format() {
     drop(allow);
     runtime.block_on(async {
         // One is still read while the next asks.
-        let mut slow = TcpStream::connect(server.addr()).await.unwrap();
+        let mut slow = TcpStream::connect(server.addr().unwrap()).await.unwrap();
         slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
         for (accept, kind, end) in [
             ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text; version=1.0.0", "# EOF\n"),
             ("text/plain", "text/plain; version=0.0.4", "\n"),
         ] {
-            let answer = get_as(server.addr(), "/metrics", accept).await;
+            let answer = get_as(server.addr().unwrap(), "/metrics", accept).await;
             assert!(answer.to_ascii_lowercase().contains(&format!("content-type: {kind}")), "{answer}");
             assert!(answer.ends_with(end) && answer.contains("\nasked_total{"), "{answer}");
         }
@@ -199,7 +199,7 @@ fn ten_thousand_series_are_scraped_within_a_tenth_of_a_second() {
     let server = Server::start(listen, runtime.handle(), routes, None).unwrap();
     runtime.block_on(async {
         for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
-            let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+            let mut stream = TcpStream::connect(server.addr().unwrap()).await.unwrap();
             let began = Instant::now();
             let accept = format.content_type();
             let request = format!("GET /metrics HTTP/1.0\r\nAccept: {accept}\r\n\r\n");
