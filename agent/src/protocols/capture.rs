@@ -23,6 +23,18 @@ pub(crate) struct Capture {
     pub beginnings: &'static [Beginning],
 }
 
+impl Capture {
+    /// Beginnings of turns, of requests and of responses.
+    pub(crate) const fn turns(requests: u32, responses: u32) -> Self {
+        Self { mode: Mode::Turns, requests, responses, answers: 0, tails: false, whole: 0, beginnings: &[] }
+    }
+
+    /// And ends of pieces.
+    pub(crate) const fn with_tails(self) -> Self {
+        Self { tails: true, ..self }
+    }
+}
+
 /// How the kernel side follows a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {

@@ -15,18 +15,22 @@ mod amqp;
 mod amqp1;
 mod capture;
 mod carried;
+mod clickhouse;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod cql;
 pub(crate) mod dns;
+mod dubbo;
 mod fastcgi;
 mod framed;
 mod grpc;
 mod http;
 pub(crate) mod http1;
 pub mod http2;
+mod imap;
 mod in_use;
 mod kafka;
+mod lanes;
 mod ldap;
 mod matching;
 mod memcached;
@@ -39,6 +43,8 @@ mod output;
 mod paired;
 mod postgresql;
 mod probe;
+mod protobuf;
+mod pulsar;
 mod redis;
 mod sized;
 mod smtp;
@@ -47,287 +53,63 @@ mod tds;
 #[cfg(test)]
 mod testing;
 mod thrift;
+mod tns;
 mod told;
 #[cfg(any(test, fuzzing))]
 mod toy;
 mod zookeeper;
 
+/// A protocol's entry: its folder, most bytes that a session of it holds, and what is not as of most.
+macro_rules! entry {
+    ($protocol:ident, $memory_max:expr $(, $field:ident: $value:expr)*) => {
+        Entry {
+            $($field: $value,)*
+            ..Entry {
+                name: $protocol::NAME,
+                recognise: $protocol::recognise,
+                is_likely: |_| true,
+                may_be_torn: |_| false,
+                is_answer: |_, _| false,
+                open: $protocol::open,
+                proves_itself: false,
+                capture: $protocol::CAPTURE,
+                memory_max: $memory_max,
+                #[cfg(test)]
+                samples: $protocol::samples,
+            }
+        }
+    };
+}
+
 /// Every protocol the agent speaks, in the order in which they are asked: the strictest first.
 pub(crate) static REGISTRY: &[Entry] = &[
-    Entry {
-        name: http2::NAME,
-        recognise: http2::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: http2::open,
-        proves_itself: true,
-        capture: http2::CAPTURE,
-        memory_max: 6 << 20,
-        #[cfg(test)]
-        samples: http2::samples,
-    },
-    Entry {
-        name: amqp::NAME,
-        recognise: amqp::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: amqp::open,
-        proves_itself: true,
-        capture: amqp::CAPTURE,
-        memory_max: 6 << 20,
-        #[cfg(test)]
-        samples: amqp::samples,
-    },
-    Entry {
-        name: kafka::NAME,
-        recognise: kafka::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: kafka::is_answer,
-        open: kafka::open,
-        proves_itself: false,
-        capture: kafka::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: kafka::samples,
-    },
-    Entry {
-        name: mqtt::NAME,
-        recognise: mqtt::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: mqtt::open,
-        proves_itself: false,
-        capture: mqtt::CAPTURE,
-        memory_max: 8 << 20,
-        #[cfg(test)]
-        samples: mqtt::samples,
-    },
-    Entry {
-        name: nats::NAME,
-        recognise: nats::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: nats::open,
-        proves_itself: true,
-        capture: nats::CAPTURE,
-        memory_max: 6 << 20,
-        #[cfg(test)]
-        samples: nats::samples,
-    },
-    Entry {
-        name: http1::NAME,
-        recognise: http1::recognise,
-        is_likely: http1::is_likely,
-        may_be_torn: http1::may_be_torn,
-        is_answer: |_, _| false,
-        open: http1::open,
-        proves_itself: false,
-        capture: http1::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: http1::samples,
-    },
-    Entry {
-        name: postgresql::NAME,
-        recognise: postgresql::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: postgresql::open,
-        proves_itself: false,
-        capture: postgresql::CAPTURE,
-        memory_max: 6 << 20,
-        #[cfg(test)]
-        samples: postgresql::samples,
-    },
-    Entry {
-        name: mysql::NAME,
-        recognise: mysql::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: mysql::open,
-        proves_itself: false,
-        capture: mysql::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: mysql::samples,
-    },
-    Entry {
-        name: redis::NAME,
-        recognise: redis::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: redis::open,
-        proves_itself: false,
-        capture: redis::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: redis::samples,
-    },
-    Entry {
-        name: memcached::NAME,
-        recognise: memcached::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: memcached::open,
-        proves_itself: false,
-        capture: memcached::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: memcached::samples,
-    },
-    Entry {
-        name: mongodb::NAME,
-        recognise: mongodb::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: mongodb::open,
-        proves_itself: false,
-        capture: mongodb::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: mongodb::samples,
-    },
-    Entry {
-        name: fastcgi::NAME,
-        recognise: fastcgi::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: fastcgi::open,
-        proves_itself: false,
-        capture: fastcgi::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: fastcgi::samples,
-    },
-    Entry {
-        name: cql::NAME,
-        recognise: cql::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: cql::open,
-        proves_itself: false,
-        capture: cql::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: cql::samples,
-    },
-    Entry {
-        name: dns::NAME,
-        recognise: dns::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: dns::open,
-        proves_itself: false,
-        capture: dns::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: dns::samples,
-    },
-    Entry {
-        name: ldap::NAME,
-        recognise: ldap::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: ldap::open,
-        proves_itself: false,
-        capture: ldap::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: ldap::samples,
-    },
-    Entry {
-        name: thrift::NAME,
-        recognise: thrift::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: thrift::open,
-        proves_itself: false,
-        capture: thrift::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: thrift::samples,
-    },
-    Entry {
-        name: smtp::NAME,
-        recognise: smtp::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: smtp::open,
-        proves_itself: false,
-        capture: smtp::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: smtp::samples,
-    },
-    Entry {
-        name: zookeeper::NAME,
-        recognise: zookeeper::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: zookeeper::open,
-        proves_itself: false,
-        capture: zookeeper::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: zookeeper::samples,
-    },
-    Entry {
-        name: tds::NAME,
-        recognise: tds::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: tds::open,
-        proves_itself: false,
-        capture: tds::CAPTURE,
-        memory_max: 4 << 20,
-        #[cfg(test)]
-        samples: tds::samples,
-    },
-    Entry {
-        name: amqp1::NAME,
-        recognise: amqp1::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: amqp1::open,
-        proves_itself: false,
-        capture: amqp1::CAPTURE,
-        memory_max: 6 << 20,
-        #[cfg(test)]
-        samples: amqp1::samples,
-    },
+    entry!(http2, 6 << 20, proves_itself: true),
+    entry!(amqp, 6 << 20, proves_itself: true),
+    entry!(kafka, 4 << 20, is_answer: kafka::is_answer),
+    entry!(mqtt, 8 << 20),
+    entry!(nats, 6 << 20, proves_itself: true),
+    entry!(http1, 4 << 20, is_likely: http1::is_likely, may_be_torn: http1::may_be_torn),
+    entry!(postgresql, 6 << 20),
+    entry!(mysql, 4 << 20),
+    entry!(redis, 4 << 20),
+    entry!(memcached, 4 << 20),
+    entry!(mongodb, 4 << 20),
+    entry!(fastcgi, 4 << 20),
+    entry!(cql, 4 << 20),
+    entry!(dns, 4 << 20),
+    entry!(ldap, 4 << 20),
+    entry!(thrift, 4 << 20),
+    entry!(smtp, 4 << 20),
+    entry!(dubbo, 4 << 20),
+    entry!(pulsar, 6 << 20),
+    entry!(clickhouse, 4 << 20),
+    entry!(tns, 4 << 20),
+    entry!(imap, 4 << 20),
+    entry!(zookeeper, 4 << 20),
+    entry!(tds, 4 << 20),
+    entry!(amqp1, 6 << 20),
     #[cfg(any(test, fuzzing))]
-    Entry {
-        name: toy::NAME,
-        recognise: toy::recognise,
-        is_likely: |_| true,
-        may_be_torn: |_| false,
-        is_answer: |_, _| false,
-        open: toy::open,
-        proves_itself: false,
-        capture: toy::CAPTURE,
-        memory_max: 1 << 20,
-        #[cfg(test)]
-        samples: toy::samples,
-    },
+    entry!(toy, 1 << 20),
 ];
 
 /// A protocol's line in the registry.
@@ -371,6 +153,18 @@ pub enum Recognition {
     Maybe,
     /// Not this protocol.
     No,
+}
+
+impl Recognition {
+    /// Whether what begins so is a message of this direction: a request, or what a server says.
+    const fn fits(self, is_request: bool) -> bool {
+        match self {
+            Self::Request => is_request,
+            Self::Response | Self::Greeting => !is_request,
+            Self::Either => true,
+            Self::Maybe | Self::No => false,
+        }
+    }
 }
 
 /// A piece of one direction of a connection, as one call moved it. Pieces of a direction come in order without

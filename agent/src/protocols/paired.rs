@@ -8,6 +8,7 @@ use compact_str::CompactString;
 use super::{
     Anomalies, Chunk, End, Interest, Output, Recognition, Session,
     in_use::{InUse, Start},
+    lanes,
     matching::{ByKey, InOrder, Kept, Limits},
     sized::{Frame, Framed, Length},
 };
@@ -48,6 +49,11 @@ pub(super) trait Grammar: Send + 'static {
     /// Whether messages are read in this direction; else what comes is content, up to what the other side says next.
     fn reads(&self, _is_request: bool) -> bool {
         true
+    }
+
+    /// The server has let the client go on with so many bytes, which are no message; said once.
+    fn lets_pass(&mut self) -> Option<u64> {
+        None
     }
 
     /// From here on the connection speaks something else.
@@ -192,12 +198,11 @@ impl<G: Grammar> Paired<G> {
     fn find_place(&mut self, direction: Direction, chunk: &Chunk<'_>) -> bool {
         let is_request = direction == self.core.role.requests();
         let side = usize::from(!is_request);
-        let recognised = || G::recognise(chunk.data);
         if G::IN_ORDER {
             if !self.in_use.is_lost() {
                 return true;
             }
-            match self.in_use.before(direction, chunk, matches!(recognised(), Recognition::Request)) {
+            match self.in_use.before(direction, chunk, G::recognise(chunk.data) == Recognition::Request) {
                 Start::GoesOn => {}
                 Start::Known => {
                     self.core.is_lost = false;
@@ -211,12 +216,7 @@ impl<G: Grammar> Paired<G> {
         if !*lost {
             return true;
         }
-        let is_it = match recognised() {
-            Recognition::Request => is_request,
-            Recognition::Response | Recognition::Greeting => !is_request,
-            Recognition::Either => true,
-            Recognition::Maybe | Recognition::No => false,
-        };
+        let is_it = G::recognise(chunk.data).fits(is_request);
         *lost = !is_it;
         is_it
     }
@@ -429,18 +429,16 @@ impl<G: Grammar> Session for Paired<G> {
             return Interest::Parse;
         }
         let Self { sides: [requests, answers], core, in_use, .. } = self;
-        let side = if is_request { requests } else { answers };
-        // What is lost of a message may be what it says: its place is given up with it.
-        let is_lost = chunk.lost && chunk.skipped > 0;
-        let seen = Chunk { skipped: 0, tail: &[], ..*chunk };
-        let piece = if is_lost { &seen } else { chunk };
-        let is_read =
-            side.piece(piece, &mut |frame| core.on_frame(is_request, frame, in_use, out)).is_some() && !is_lost;
+        let side = if is_request { &mut *requests } else { &mut *answers };
+        let is_read = lanes::read(side, chunk, &mut |frame| core.on_frame(is_request, frame, in_use, out));
         // Behind what turned reading off the rest of the piece is content.
         let is_between = side.is_between() || !core.grammar.reads(is_request);
         let is_read = is_read || !core.grammar.reads(is_request) && !core.is_lost;
         if !core.grammar.reads(is_request) {
             side.reset();
+        }
+        if let Some(count) = core.grammar.lets_pass() {
+            requests.expect(count);
         }
         if self.core.is_over {
             self.core.end_all(End::Forgotten, chunk.at_ns, out);

@@ -20,6 +20,15 @@ pub(super) enum Length {
     No,
 }
 
+/// Of messages that begin with the number of bytes behind it: four, the highest first, from `MIN` to below `MAX`.
+pub(super) fn prefixed<const MIN: u32, const MAX: u32>(head: &[u8]) -> Length {
+    match head.first_chunk().map(|len| u32::from_be_bytes(*len)) {
+        Some(len) if (MIN..MAX).contains(&len) => Length::Is(u64::from(len) + 4),
+        Some(_) => Length::No,
+        None => Length::Part,
+    }
+}
+
 /// A message.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
@@ -59,6 +68,8 @@ pub(super) struct Framed {
     /// Most bytes kept of a message.
     keep: usize,
     part: Part,
+    /// The length of the message that comes next, where it does not say it itself.
+    expected: Option<u64>,
 }
 
 /// What has come of a message.
@@ -103,7 +114,7 @@ impl Part {
 
 impl Framed {
     pub(super) fn new(length: fn(&[u8]) -> Length, keep: usize) -> Self {
-        Self { length, keep, part: Part::default() }
+        Self { length, keep, part: Part::default(), expected: None }
     }
 
     /// Whether the next byte begins a message.
@@ -118,7 +129,12 @@ impl Framed {
 
     /// What is under way is no message.
     pub(super) fn reset(&mut self) {
-        self.part = Part::default();
+        (self.part, self.expected) = (Part::default(), None);
+    }
+
+    /// The next so many bytes are a message of their own, whatever they begin with.
+    pub(super) fn expect(&mut self, len: u64) {
+        self.expected = Some(len).filter(|len| *len > 0 && self.is_between());
     }
 
     /// Heap bytes held.
@@ -132,6 +148,10 @@ impl Framed {
         let gap = chunk.skipped.saturating_sub(chunk.tail.len() as u64);
         self.bytes(chunk.data, chunk.position, chunk, each)?;
         if gap > 0 {
+            if self.is_between() {
+                let position = chunk.position.saturating_add(chunk.data.len() as u64);
+                self.part = self.begin(chunk, position);
+            }
             let len = self.part.len.filter(|len| gap <= len - self.part.moved)?;
             self.part.lost |= chunk.lost;
             self.part.leave_out(gap);
@@ -141,6 +161,10 @@ impl Framed {
         }
         let at_tail = chunk.position.saturating_add(chunk.len() - chunk.tail.len() as u64);
         self.bytes(chunk.tail, at_tail, chunk, each)
+    }
+
+    fn begin(&mut self, chunk: &Chunk<'_>, position: u64) -> Part {
+        Part { at_ns: chunk.at_ns, thread: chunk.thread, position, len: self.expected.take(), ..Part::default() }
     }
 
     fn bytes(
@@ -154,7 +178,8 @@ impl Framed {
         while !data.is_empty() {
             if self.is_between() {
                 // Mostly it is whole.
-                if let Length::Is(len) = (self.length)(data)
+                if self.expected.is_none()
+                    && let Length::Is(len) = (self.length)(data)
                     && let Some((bytes, rest)) = usize::try_from(len).ok().and_then(|len| data.split_at_checked(len))
                     && len > 0
                 {
@@ -164,7 +189,7 @@ impl Framed {
                     (data, position) = (rest, position.saturating_add(len));
                     continue;
                 }
-                self.part = Part { at_ns, thread, position, ..Part::default() };
+                self.part = self.begin(chunk, position);
             }
             let taken = match self.part.len {
                 Some(len) => usize::try_from(len - self.part.moved).unwrap_or(usize::MAX).min(data.len()),
@@ -362,6 +387,23 @@ mod tests {
         let some = |bytes: &[u8]| Some(bytes.to_vec());
         assert_eq!(told, [some(&[20, 1, 2]), None, some(&[10, 11]), some(&[15, 16]), some(&[17, 18, 19])]);
         assert_eq!(framed.piece(&chunk(&[5], 5, 20), &mut |_| Some(())), None, "beyond its end nothing is known");
+    }
+
+    #[test]
+    fn what_does_not_say_how_long_it_is_is_a_message_of_its_own_and_need_not_be_there() {
+        for gap in 0..=9 {
+            let (mut framed, mut told) = (Framed::new(length, 1000), Vec::new());
+            framed.expect(9);
+            let seen = 9 - gap as usize;
+            for piece in [chunk(&[0; 9][..seen], gap, 0), chunk(&[2, 7], 0, 9)] {
+                let taken = framed.piece(&piece, &mut |frame| {
+                    told.push((frame.position, frame.len));
+                    Some(())
+                });
+                assert!(taken.is_some());
+            }
+            assert_eq!(told, [(0, 9), (9, 2)], "{gap}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, ops::Deref};
 
-use super::{Chunk, End, Interest, Output, Session, conformance::Sender};
+use super::{Chunk, End, Interest, Output, Recognition, Session, conformance::Sender};
 use crate::model::{
     exchange::{Db, Event, Exchange, Http, Key, Messaging, Operation, Outcome, Rpc},
     ids::{ProcessId, ThreadId},
@@ -123,6 +123,13 @@ pub(super) fn converse(mut session: Box<dyn Session>, pieces: &[(Sender, Vec<u8>
     }
     told.of(|out| session.on_end(End::Closed, at_ns, out));
     told.finished()
+}
+
+/// Holds what a protocol recognises against what it should.
+pub(super) fn assert_recognised(recognise: fn(&[u8]) -> Recognition, cases: &[(Vec<u8>, Recognition)]) {
+    for (bytes, expected) in cases {
+        assert_eq!(recognise(bytes), *expected, "{}", bytes.escape_ascii());
+    }
 }
 
 /// Random numbers that are the same in every run (xorshift).

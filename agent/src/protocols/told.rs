@@ -1,4 +1,4 @@
-//! Messages that are told: what brokers' protocols have in common.
+//! Exchanges that are told, and messages among them: what sessions have in common that do not only pair requests with answers.
 
 use super::Output;
 use crate::model::{
@@ -46,6 +46,11 @@ impl Ended {
         Self { outcome, pattern, first_byte_ns: Some(first_byte_ns), end_ns }
     }
 
+    /// The end of one was not.
+    pub(super) const fn cut(first_byte_ns: u64, end_ns: u64) -> Self {
+        Self { outcome: Outcome::Cut, ..Self::answered(first_byte_ns, end_ns) }
+    }
+
     /// None was.
     pub(super) const fn without_answer(outcome: Outcome, end_ns: u64) -> Self {
         Self { outcome, pattern: Pattern::RequestResponse, first_byte_ns: None, end_ns }
@@ -66,34 +71,54 @@ impl Told {
         parent: Option<TraceParent>,
         out: &mut Output,
     ) -> Self {
-        let Began { at_ns: start_ns, thread, place } = began;
-        let key = out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check: false, place });
+        let key = began.open(role, parent, out);
         Self { key, began, parent, messaging: Box::new(messaging) }
     }
 
     /// Tells that it is over.
     pub(super) fn finish(self, role: Role, protocol: &'static str, ended: Ended, out: &mut Output) {
         let Self { key, began, parent, messaging } = self;
-        let Ended { outcome, pattern, first_byte_ns, end_ns } = ended;
-        let exchange = Exchange {
-            role,
-            thread: began.thread,
-            start_ns: began.at_ns,
-            first_byte_ns: first_byte_ns.map(|at_ns| at_ns.max(began.at_ns)),
-            response_tid: ThreadId::NONE,
-            end_ns: end_ns.max(began.at_ns),
-            outcome,
-            parent,
-            protocol,
-            pattern,
-            operation: Operation::Messaging(messaging),
-            inside: Inside::default(),
-        };
-        out.finish(key, exchange);
+        let operation = Operation::Messaging(messaging);
+        out.finish(key, began.exchange(role, protocol, parent, operation, ended));
     }
 
     /// Heap bytes held, about: names have 255 bytes at most.
     pub(super) const fn memory() -> usize {
         size_of::<Self>() + size_of::<Messaging>() + 512
+    }
+}
+
+impl Began {
+    /// Tells that an exchange has begun.
+    pub(super) fn open(self, role: Role, parent: Option<TraceParent>, out: &mut Output) -> Key {
+        let Self { at_ns: start_ns, thread, place } = self;
+        out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check: false, place })
+    }
+
+    /// One that is over.
+    pub(super) fn exchange(
+        self,
+        role: Role,
+        protocol: &'static str,
+        parent: Option<TraceParent>,
+        operation: Operation,
+        ended: Ended,
+    ) -> Exchange {
+        let Self { at_ns: start_ns, thread, .. } = self;
+        let Ended { outcome, pattern, first_byte_ns, end_ns } = ended;
+        Exchange {
+            role,
+            thread,
+            start_ns,
+            first_byte_ns: first_byte_ns.map(|at_ns| at_ns.max(start_ns)),
+            response_tid: ThreadId::NONE,
+            end_ns: end_ns.max(start_ns).max(first_byte_ns.unwrap_or_default()),
+            outcome,
+            parent,
+            protocol,
+            pattern,
+            operation,
+            inside: Inside::default(),
+        }
     }
 }

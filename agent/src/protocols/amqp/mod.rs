@@ -17,15 +17,14 @@ mod tests;
 pub(super) use samples::samples;
 
 use self::method::{Direction, direction};
-use super::{Capture, Mode, Recognition, Session, sized::Length};
+use super::{Capture, Recognition, Session, sized::Length};
 use crate::model::net::Role;
 
 /// The protocol's name.
 pub(super) const NAME: &str = "amqp";
 
 /// Bodies are passed over by their length.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, answers: 0, tails: true, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(8192, 8192).with_tails();
 
 /// What a client begins with: the protocol, and its version.
 const PREAMBLE: &[u8; 8] = b"AMQP\x00\x00\x09\x01";

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, mem};
 use compact_str::CompactString;
 
 use super::{
-    BODY, FRAME_END, FRAME_HEAD, HEADER, METHOD, NAME,
+    BODY, FRAME_END, HEADER, METHOD, NAME,
     channel::{Channel, Consumer, Content, Get, WAITING_MAX, What, destination, is_made_up},
     content::{self, Header},
     length,
@@ -19,8 +19,9 @@ use crate::{
         trace_context::TraceParent,
     },
     protocols::{
-        Anomalies, Chunk, End, Interest, Output, Recognition, Session,
-        sized::{Frame, Framed},
+        Anomalies, Chunk, End, Interest, Output, Session,
+        lanes::Lanes,
+        sized::Frame,
         told::{Began, Ended, Told},
     },
 };
@@ -37,9 +38,7 @@ const OPEN_MAX: usize = 2048;
 /// One connection.
 pub(super) struct Amqp {
     role: Role,
-    /// Of requests, and of responses.
-    framed: [Framed; 2],
-    is_lost: [bool; 2],
+    lanes: Lanes,
     channels: BTreeMap<u16, Box<Channel>>,
     /// Exchanges that are open.
     open: usize,
@@ -50,8 +49,7 @@ impl Amqp {
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
-            framed: [Framed::new(length, KEEP), Framed::new(length, KEEP)],
-            is_lost: [false; 2],
+            lanes: Lanes::new(length, KEEP, recognise),
             channels: BTreeMap::new(),
             open: 0,
             anomalies: Anomalies::default(),
@@ -415,37 +413,24 @@ fn messaging(operation: &'static str, step: MessagingStep, route: &Route, queue:
 impl Session for Amqp {
     fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
         let is_request = direction == self.role.requests();
-        let which = usize::from(!is_request);
-        if self.is_lost[which] {
-            let recognition = recognise(chunk.data);
-            let is_its = match recognition {
-                Recognition::Request => is_request,
-                Recognition::Response | Recognition::Greeting => !is_request,
-                Recognition::Either => true,
-                Recognition::Maybe | Recognition::No => false,
-            };
-            if !is_its || chunk.lost || chunk.data.len() < FRAME_HEAD {
-                return Interest::Parse;
-            }
-            self.is_lost[which] = false;
+        if !self.lanes.finds(is_request, chunk) {
+            return Interest::Parse;
         }
-        let mut framed = mem::replace(&mut self.framed[which], Framed::new(length, KEEP));
+        let mut framed = self.lanes.take(is_request);
         let taken = framed.piece(chunk, &mut |frame| self.on_frame(is_request, frame, out));
         if taken.is_none() {
-            framed.reset();
-            self.is_lost[which] = true;
             self.lose(is_request, chunk.at_ns, out);
         }
-        self.framed[which] = framed;
+        self.lanes.put(is_request, framed, taken.is_some());
         Interest::Parse
     }
 
     fn begin_in_use(&mut self, _asks_ahead: bool) {
-        self.is_lost = [true; 2];
+        self.lanes.lose_both();
     }
 
     fn seeks(&self, direction: Direction) -> bool {
-        self.is_lost[usize::from(direction != self.role.requests())]
+        self.lanes.seeks(direction == self.role.requests())
     }
 
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
@@ -471,9 +456,8 @@ impl Session for Amqp {
     }
 
     fn memory(&self) -> usize {
-        let framed: usize = self.framed.iter().map(Framed::memory).sum();
         let channels: usize = self.channels.values().map(|channel| channel.memory()).sum();
-        size_of::<Self>() + framed + channels + self.channels.len() * 32
+        size_of::<Self>() + self.lanes.memory() + channels + self.channels.len() * 32
     }
 
     fn take_anomalies(&mut self) -> Anomalies {

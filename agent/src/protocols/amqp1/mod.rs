@@ -15,7 +15,7 @@ mod values;
 pub(super) use samples::samples;
 
 use super::{
-    Capture, Mode, Recognition, Session,
+    Capture, Recognition, Session,
     probe::{Probe, outcome},
     sized::Length,
 };
@@ -25,8 +25,7 @@ use crate::model::net::Role;
 pub(super) const NAME: &str = "amqp1";
 
 /// Bodies are passed over by their length.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, answers: 0, tails: true, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(8192, 8192).with_tails();
 
 /// Size, where the body begins, kind, channel.
 const FRAME_HEAD: u64 = 8;

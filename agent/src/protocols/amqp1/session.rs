@@ -16,8 +16,9 @@ use crate::{
         net::{Direction, Role},
     },
     protocols::{
-        Anomalies, Chunk, End, Interest, Output, Recognition, Session,
-        sized::{Cursor, Frame, Framed},
+        Anomalies, Chunk, End, Interest, Output, Session,
+        lanes::{self, Lanes},
+        sized::{Cursor, Frame},
         told::{Began, Ended, Told},
     },
 };
@@ -38,8 +39,7 @@ type Key = (bool, u16, u32);
 /// One connection.
 pub(super) struct Amqp {
     role: Role,
-    framed: [Framed; 2],
-    is_lost: [bool; 2],
+    lanes: Lanes,
     system: &'static str,
     /// Addresses of links, by who sends over them, its number of the session, and that of the link.
     links: HashMap<(bool, u16, u32), Option<CompactString>, RandomState>,
@@ -61,8 +61,7 @@ impl Amqp {
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
-            framed: [Framed::new(length, KEEP), Framed::new(length, KEEP)],
-            is_lost: [false; 2],
+            lanes: Lanes::new(length, KEEP, recognise),
             system: "amqp",
             links: HashMap::default(),
             sessions: HashMap::default(),
@@ -276,35 +275,20 @@ fn rejection(state: Value<'_>) -> CompactString {
 impl Session for Amqp {
     fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
         let is_client = direction == self.role.requests();
-        let which = usize::from(!is_client);
-        if self.is_lost[which] {
-            let is_its = match recognise(chunk.data) {
-                Recognition::Request => is_client,
-                Recognition::Response | Recognition::Greeting => !is_client,
-                Recognition::Either => true,
-                Recognition::Maybe | Recognition::No => false,
-            };
-            if !is_its || chunk.lost {
-                return Interest::Parse;
-            }
-            self.is_lost[which] = false;
+        if !self.lanes.finds(is_client, chunk) {
+            return Interest::Parse;
         }
-        let mut framed = mem::replace(&mut self.framed[which], Framed::new(length, KEEP));
-        let is_lost = chunk.lost && chunk.skipped > 0;
-        let seen = Chunk { skipped: 0, tail: &[], ..*chunk };
-        let piece = if is_lost { &seen } else { chunk };
-        let taken = framed.piece(piece, &mut |frame| self.on_frame(is_client, frame, out));
-        if taken.is_none() || is_lost {
-            framed.reset();
-            self.is_lost[which] = true;
+        let mut framed = self.lanes.take(is_client);
+        let is_read = lanes::read(&mut framed, chunk, &mut |frame| self.on_frame(is_client, frame, out));
+        if !is_read {
             self.lose(chunk.at_ns, out);
         }
-        self.framed[which] = framed;
+        self.lanes.put(is_client, framed, is_read);
         Interest::Parse
     }
 
     fn begin_in_use(&mut self, _asks_ahead: bool) {
-        self.is_lost = [true; 2];
+        self.lanes.lose_both();
     }
 
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
@@ -331,9 +315,8 @@ impl Session for Amqp {
     }
 
     fn memory(&self) -> usize {
-        let framed: usize = self.framed.iter().map(Framed::memory).sum();
         let links = self.links.len() * 320 + (self.sessions.len() + self.parts.len()) * 64;
-        size_of::<Self>() + framed + links + self.open.len() * (Told::memory() + 64)
+        size_of::<Self>() + self.lanes.memory() + links + self.open.len() * (Told::memory() + 64)
     }
 
     fn take_anomalies(&mut self) -> Anomalies {

@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     model::exchange::{Messaging, MessagingStep, Operation, Outcome, Pattern},
-    protocols::{conformance::Sender, testing::converse},
+    protocols::{
+        conformance::Sender,
+        testing::{assert_recognised, converse},
+    },
 };
 
 fn told(more: Vec<(Sender, Vec<u8>)>) -> Vec<(Messaging, Outcome, Pattern, bool)> {
@@ -65,13 +68,14 @@ fn what_is_settled_before_is_over_at_once_and_frames_of_one_message_are_one() {
 
 #[test]
 fn what_is_recognised() {
-    for (bytes, expected) in [
-        (b"AMQP\0\x01\0\0".to_vec(), Recognition::Request),
-        (b"AMQP\x03\x01\0\0".to_vec(), Recognition::Request),
-        (b"AMQP\0\0\x09\x01".to_vec(), Recognition::No),
-        (transfer(0, 1, true, b""), Recognition::Either),
-        (b"\0\0\0\x10\x02\0\0\0\0\x53\x19\xc0\x02\x01\x40\0".to_vec(), Recognition::No),
-    ] {
-        assert_eq!(recognise(&bytes), expected, "{}", bytes.escape_ascii());
-    }
+    assert_recognised(
+        recognise,
+        &[
+            (b"AMQP\0\x01\0\0".to_vec(), Recognition::Request),
+            (b"AMQP\x03\x01\0\0".to_vec(), Recognition::Request),
+            (b"AMQP\0\0\x09\x01".to_vec(), Recognition::No),
+            (transfer(0, 1, true, b""), Recognition::Either),
+            (b"\0\0\0\x10\x02\0\0\0\0\x53\x19\xc0\x02\x01\x40\0".to_vec(), Recognition::No),
+        ],
+    );
 }

@@ -31,7 +31,7 @@ use crate::{
         exchange::{Db, Http, Operation, Rpc},
         propagation::QueryText,
     },
-    protocols::sql::{self, Statement, Syntax},
+    protocols::sql::{self, Syntax},
 };
 
 /// Longest name that is told.
@@ -89,16 +89,9 @@ fn database(system: &'static str, http: Box<Http>) -> Box<Db> {
     Box::new(Db { system, failed: status.is_some(), status, http: Some(http), ..Db::default() })
 }
 
-/// What a text of statements says of the call.
+/// What a text of statements says of the call. The request's own head goes before a parent that a comment names.
 fn set_statement(db: &mut Db, text: &[u8], is_cut: bool, syntax: Syntax, told: QueryText) {
-    let mut list = sql::read(text, is_cut, syntax, told).list;
-    db.batch_size = u32::try_from(list.len()).ok().filter(|count| *count > 1);
-    if list.is_empty() {
-        return;
-    }
-    let Statement { operation, collection, summary, text, procedure, .. } = list.swap_remove(0);
-    (db.operation, db.collection, db.summary) = (operation, collection, summary);
-    (db.text, db.procedure) = (text, procedure);
+    let _parent = sql::describe(db, text, is_cut, syntax, told);
 }
 
 /// What an exchange over HTTP certainly is besides. It is given back where it is no more than that.

@@ -11,7 +11,7 @@ pub(super) use samples::samples;
 
 pub(crate) use self::message::{Read, read};
 use super::{
-    Capture, Mode, Recognition, Session,
+    Capture, Recognition, Session,
     paired::{Answered, Asked, Grammar, How, Paired, Request},
     probe::{Probe, outcome},
     sized::{Frame, Length},
@@ -25,8 +25,7 @@ use crate::model::{
 pub(super) const NAME: &str = "dns_tcp";
 
 /// Messages are short, but for transfers of zones.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 2048, responses: 2048, answers: 0, tails: false, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(2048, 2048);
 
 /// Bytes of a message's header, behind its length.
 const HEADER: u16 = 12;

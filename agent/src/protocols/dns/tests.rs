@@ -1,6 +1,7 @@
 //! What is read of messages.
 
 use super::{samples::message, *};
+use crate::protocols::testing::assert_recognised;
 
 #[test]
 fn questions_and_answers_are_read() {
@@ -19,13 +20,14 @@ fn questions_and_answers_are_read() {
 
 #[test]
 fn what_is_recognised() {
-    for (bytes, expected) in [
-        (message(1, 0x0100, "a.b", 1, &[]), Recognition::Request),
-        (message(1, 0x8583, "a.b", 1, &[]), Recognition::Response),
-        (message(1, 0x2800, "a.b", 1, &[]), Recognition::No),
-        (message(1, 0x0100, "a.b", 0, &[]), Recognition::No),
-        (b"\x00\x0c\x00\x01\x01\x00".to_vec(), Recognition::No),
-    ] {
-        assert_eq!(recognise(&bytes), expected, "{}", bytes.escape_ascii());
-    }
+    assert_recognised(
+        recognise,
+        &[
+            (message(1, 0x0100, "a.b", 1, &[]), Recognition::Request),
+            (message(1, 0x8583, "a.b", 1, &[]), Recognition::Response),
+            (message(1, 0x2800, "a.b", 1, &[]), Recognition::No),
+            (message(1, 0x0100, "a.b", 0, &[]), Recognition::No),
+            (b"\x00\x0c\x00\x01\x01\x00".to_vec(), Recognition::No),
+        ],
+    );
 }

@@ -14,15 +14,14 @@ mod tests;
 #[cfg(test)]
 pub(super) use samples::samples;
 
-use super::{Capture, Mode, Recognition, Session};
+use super::{Capture, Recognition, Session};
 use crate::model::net::Role;
 
 /// The protocol's name.
 pub(super) const NAME: &str = "fastcgi";
 
 /// What is told stands in the parameters, and in the beginning of what comes back; its end at the end of a piece.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 2048, answers: 0, tails: true, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(8192, 2048).with_tails();
 
 /// See [`super::Entry::recognise`].
 pub(super) fn recognise(head: &[u8]) -> Recognition {

@@ -5,7 +5,10 @@ use std::io::Read as _;
 use flate2::read::GzDecoder;
 use memchr::memmem;
 
-use crate::model::exchange::{ExportedKinds, Http};
+use crate::{
+    model::exchange::{ExportedKinds, Http},
+    protocols::protobuf::{Fields, Value},
+};
 
 /// Where spans are exported to, by default and behind a collector's own path.
 const TRACES_PATH: &str = "/v1/traces";
@@ -55,46 +58,14 @@ fn in_json(body: &[u8], kinds: &mut ExportedKinds) {
     }
 }
 
-/// Messages that are cut are read as far as they go.
-fn in_message(mut at: &[u8], path: &[u64], kinds: &mut ExportedKinds) {
-    while let Some(tag) = number(&mut at) {
-        let (field, skipped) = (tag >> 3, |bytes: usize| at.get(bytes..).unwrap_or_default());
-        match tag & 7 {
-            0 => {
-                let Some(value) = number(&mut at) else { return };
-                if path.is_empty() && field == KIND {
-                    kinds.add(value);
-                }
-            }
-            1 => at = skipped(8),
-            5 => at = skipped(4),
-            2 => {
-                let Some(len) = number(&mut at) else { return };
-                let (part, rest) = at.split_at(usize::try_from(len).unwrap_or(usize::MAX).min(at.len()));
-                if let Some((due, below)) = path.split_first()
-                    && *due == field
-                {
-                    in_message(part, below, kinds);
-                }
-                at = rest;
-            }
-            _ => return,
+fn in_message(message: &[u8], path: &[u64], kinds: &mut ExportedKinds) {
+    for (field, value) in Fields(message) {
+        match (value, path.split_first()) {
+            (Value::Number(value), None) if field == KIND => kinds.add(value),
+            (Value::Bytes(part), Some((due, below))) if *due == field => in_message(part, below, kinds),
+            _ => {}
         }
     }
-}
-
-/// A number of seven bits per byte; `None` at the end, and of what is none.
-fn number(at: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = at.split_first()?;
-        *at = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -21,15 +21,14 @@ mod tests;
 pub(super) use samples::samples;
 
 use self::api::Api;
-use super::{Capture, Mode, Recognition, Session, sized::Length};
+use super::{Capture, Recognition, Session, sized::Length};
 use crate::model::net::Role;
 
 /// The protocol's name.
 pub(super) const NAME: &str = "kafka";
 
 /// Batches are passed over by their length; what stands before them names topic, partition and how many messages there are.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, answers: 0, tails: true, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(8192, 8192).with_tails();
 
 /// Longest request or response: what brokers take at most is 100 MB, unless it is set otherwise.
 const LENGTH_MAX: u32 = 1 << 28;

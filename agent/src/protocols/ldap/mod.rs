@@ -16,7 +16,7 @@ use compact_str::CompactString;
 
 use self::ber::{Element, element, number};
 use super::{
-    Capture, Mode, Recognition, Session,
+    Capture, Recognition, Session,
     paired::{Answered, Asked, Grammar, How, Paired, Request},
     probe::{Probe, outcome},
     sized::{Frame, Length},
@@ -30,8 +30,7 @@ use crate::model::{
 pub(super) const NAME: &str = "ldap";
 
 /// What is asked and what became of it stands at the beginnings of messages, whose length is known.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 4096, responses: 4096, answers: 0, tails: true, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(4096, 4096).with_tails();
 
 /// Longest message that is taken for one.
 const MAX: u64 = 1 << 30;

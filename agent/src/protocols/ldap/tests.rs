@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     model::exchange::{Exchange, Outcome},
-    protocols::{conformance::Sender, testing::converse},
+    protocols::{
+        conformance::Sender,
+        testing::{assert_recognised, converse},
+    },
 };
 
 fn db(exchange: &Exchange) -> &Db {
@@ -66,13 +69,14 @@ fn behind_the_change_to_tls_nothing_is_read() {
 
 #[test]
 fn what_is_recognised() {
-    for (bytes, expected) in [
-        (search(1, &equals("a", "b")), Recognition::Request),
-        (result(9, 0x65, 0), Recognition::Response),
-        (entry(9, "uid=a"), Recognition::Response),
-        (b"0\x0c\x02\x01\x01`\x07\x02\x01\x09\x04\x00\x80\x00".to_vec(), Recognition::No),
-        (b"0123456789".to_vec(), Recognition::No),
-    ] {
-        assert_eq!(recognise(&bytes), expected, "{}", bytes.escape_ascii());
-    }
+    assert_recognised(
+        recognise,
+        &[
+            (search(1, &equals("a", "b")), Recognition::Request),
+            (result(9, 0x65, 0), Recognition::Response),
+            (entry(9, "uid=a"), Recognition::Response),
+            (b"0\x0c\x02\x01\x01`\x07\x02\x01\x09\x04\x00\x80\x00".to_vec(), Recognition::No),
+            (b"0123456789".to_vec(), Recognition::No),
+        ],
+    );
 }

@@ -15,15 +15,14 @@ mod tests;
 #[cfg(test)]
 pub(super) use samples::samples;
 
-use super::{Capture, Mode, Recognition, Session};
+use super::{Capture, Recognition, Session};
 use crate::model::net::Role;
 
 /// The protocol's name.
 pub(super) const NAME: &str = "mongodb";
 
 /// Commands stand at the beginnings of messages, whose length is known.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 4096, answers: 0, tails: false, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(8192, 4096);
 
 /// See [`super::Entry::recognise`].
 pub(super) fn recognise(head: &[u8]) -> Recognition {

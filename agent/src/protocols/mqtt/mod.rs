@@ -17,7 +17,7 @@ pub(super) use samples::samples;
 
 use self::packet::{CONNACK, CONNECT, PINGREQ, PINGRESP, SUBACK, SUBSCRIBE};
 use super::{
-    Capture, Mode, Recognition, Session,
+    Capture, Recognition, Session,
     sized::{Cursor, Length},
 };
 use crate::model::net::Role;
@@ -26,8 +26,7 @@ use crate::model::net::Role;
 pub(super) const NAME: &str = "mqtt";
 
 /// Payloads are passed over by their length.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, answers: 0, tails: true, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(8192, 8192).with_tails();
 
 /// How long a packet is: its first byte, a length of up to four, and what that counts.
 fn length(head: &[u8]) -> Length {

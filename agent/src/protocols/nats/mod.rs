@@ -17,15 +17,14 @@ mod tests;
 pub(super) use samples::samples;
 
 use self::command::{Line, Word};
-use super::{Capture, Mode, Recognition, Session, sized::Length};
+use super::{Capture, Recognition, Session, sized::Length};
 use crate::model::net::Role;
 
 /// The protocol's name.
 pub(super) const NAME: &str = "nats";
 
 /// Payloads are passed over by their length.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 8192, answers: 0, tails: true, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(8192, 8192).with_tails();
 
 /// Longest line: what a server tells of itself names every server of its cluster.
 const LINE_MAX: usize = 16 << 10;

@@ -12,7 +12,7 @@ pub(super) use samples::samples;
 use compact_str::CompactString;
 
 use super::{
-    Capture, Mode, Recognition, Session,
+    Capture, Recognition, Session,
     paired::{Answered, Asked, Grammar, How, Paired, Request},
     sized::{Frame, Length},
 };
@@ -25,8 +25,7 @@ use crate::model::{
 pub(super) const NAME: &str = "smtp";
 
 /// Lines are short; of messages nothing is told.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 2048, responses: 1024, answers: 0, tails: false, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(2048, 1024);
 
 /// Commands that are told by their names.
 const COMMANDS: &[&str] = &[

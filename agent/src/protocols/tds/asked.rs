@@ -4,7 +4,7 @@ use compact_str::CompactString;
 
 use crate::{
     model::{exchange::Db, propagation::QueryText},
-    protocols::sql::{self, Statement, Syntax},
+    protocols::sql::{self, Syntax},
 };
 
 /// Most characters of a statement that are read.
@@ -45,15 +45,7 @@ fn text(bytes: &[u8]) -> String {
 
 fn set_statement(bytes: &[u8], is_cut: bool, syntax: Syntax, db: &mut Db) {
     let is_cut = is_cut || bytes.len() > 2 * MAX_TEXT;
-    let mut list = sql::read(text(bytes).as_bytes(), is_cut, syntax, QueryText::Sanitized).list;
-    db.batch_size = u32::try_from(list.len()).ok().filter(|count| *count > 1);
-    if list.is_empty() {
-        db.text_unknown = true;
-        return;
-    }
-    let Statement { operation, collection, summary, text, procedure, .. } = list.swap_remove(0);
-    (db.operation, db.collection, db.summary) = (operation, collection, summary);
-    (db.text, db.procedure) = (text, procedure);
+    db.text_unknown = sql::describe(db, text(bytes).as_bytes(), is_cut, syntax, QueryText::Sanitized).is_none();
 }
 
 /// A batch of statements.

@@ -14,7 +14,7 @@ pub(super) use samples::samples;
 use compact_str::CompactString;
 
 use super::{
-    Capture, Mode, Recognition, Session,
+    Capture, Recognition, Session,
     paired::{Answered, Asked, Grammar, How, Paired, Request},
     probe::{Probe, outcome},
     sized::{Frame, Length},
@@ -31,8 +31,7 @@ pub(super) const NAME: &str = "tds";
 const SYSTEM: &str = "microsoft.sql_server";
 
 /// Statements stand at the beginnings of messages, outcomes at their ends.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 8192, responses: 2048, answers: 0, tails: true, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(8192, 2048).with_tails();
 
 /// Bytes of a packet's header.
 const HEADER: usize = 8;

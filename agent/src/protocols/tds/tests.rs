@@ -7,7 +7,10 @@ use super::{
     },
     *,
 };
-use crate::protocols::{conformance::Sender, testing::converse};
+use crate::protocols::{
+    conformance::Sender,
+    testing::{assert_recognised, converse},
+};
 
 fn told(pieces: &[(Sender, Vec<u8>)]) -> Vec<Db> {
     let told = converse(open(Role::Client), pieces);
@@ -81,15 +84,16 @@ fn what_is_broken_off_is_told_so() {
 
 #[test]
 fn what_is_recognised() {
-    for (bytes, expected) in [
-        (prelogin(PRELOGIN), Recognition::Request),
-        (prelogin(RESPONSE), Recognition::Response),
-        (batch("SELECT 1"), Recognition::Request),
-        (answer(&[done(0, 0)]), Recognition::Response),
-        (packet(LOGIN, true, &[1; 90]), Recognition::Maybe),
-        (packet(9, true, &[1; 90]), Recognition::No),
-        (b"\x04\x01\x00\x25\x00\x33\x01\x00\x41".to_vec(), Recognition::No),
-    ] {
-        assert_eq!(recognise(&bytes), expected, "{}", bytes.escape_ascii());
-    }
+    assert_recognised(
+        recognise,
+        &[
+            (prelogin(PRELOGIN), Recognition::Request),
+            (prelogin(RESPONSE), Recognition::Response),
+            (batch("SELECT 1"), Recognition::Request),
+            (answer(&[done(0, 0)]), Recognition::Response),
+            (packet(LOGIN, true, &[1; 90]), Recognition::Maybe),
+            (packet(9, true, &[1; 90]), Recognition::No),
+            (b"\x04\x01\x00\x25\x00\x33\x01\x00\x41".to_vec(), Recognition::No),
+        ],
+    );
 }

@@ -15,10 +15,10 @@ use compact_str::CompactString;
 
 use self::wire::{CALL, EXCEPTION, Message, ONE_WAY, REPLY, read};
 use super::{
-    Capture, Mode, Recognition, Session,
+    Capture, Recognition, Session,
     paired::{Answered, Asked, Grammar, How, Paired, Request},
     probe::{Probe, outcome},
-    sized::{Frame, Length},
+    sized::{Frame, Length, prefixed},
 };
 use crate::model::{
     exchange::{Group, Operation, Rpc},
@@ -29,8 +29,7 @@ use crate::model::{
 pub(super) const NAME: &str = "thrift";
 
 /// What is called stands at the beginnings of messages, whose length is known.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 1024, responses: 512, answers: 0, tails: false, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(1024, 512);
 
 /// Shortest frame: a message without anything. Longest: the libraries' own bound is 16 MB.
 const MIN_FRAME: u32 = 5;
@@ -89,16 +88,6 @@ const fn is_part(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'.' | b'-')
 }
 
-fn length(head: &[u8]) -> Length {
-    match head.first_chunk() {
-        Some(&len) => match u32::from_be_bytes(len) {
-            len if (MIN_FRAME..MAX_FRAME).contains(&len) => Length::Is(u64::from(len) + 4),
-            _ => Length::No,
-        },
-        None => Length::Part,
-    }
-}
-
 /// Reads its messages, which say all there is to know.
 struct Thrift;
 
@@ -116,7 +105,7 @@ impl Grammar for Thrift {
     const KEEP: usize = 1024;
 
     fn length() -> [fn(&[u8]) -> Length; 2] {
-        [length, length]
+        [prefixed::<MIN_FRAME, MAX_FRAME>; 2]
     }
 
     fn recognise(head: &[u8]) -> Recognition {

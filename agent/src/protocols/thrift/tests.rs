@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     model::exchange::{Outcome, Pattern},
-    protocols::{conformance::Sender, testing::converse},
+    protocols::{
+        conformance::Sender,
+        testing::{assert_recognised, converse},
+    },
 };
 
 fn told(pieces: &[(Sender, Vec<u8>)]) -> Vec<(String, Option<String>)> {
@@ -56,14 +59,15 @@ fn what_nobody_answers_is_over_at_once() {
 
 #[test]
 fn what_is_recognised() {
-    for (bytes, expected) in [
-        (binary(CALL, 1, "a", &[0]), Recognition::Request),
-        (log(), Recognition::Request),
-        (compact(REPLY, 1, "a", &[0]), Recognition::Response),
-        (binary(7, 1, "a", &[0]), Recognition::No),
-        (binary(CALL, 1, "a b", &[0]), Recognition::No),
-        (b"\x80\x01\x00\x01\x00\x00\x00\x01a\x00\x00\x00\x00\x00".to_vec(), Recognition::No),
-    ] {
-        assert_eq!(recognise(&bytes), expected, "{}", bytes.escape_ascii());
-    }
+    assert_recognised(
+        recognise,
+        &[
+            (binary(CALL, 1, "a", &[0]), Recognition::Request),
+            (log(), Recognition::Request),
+            (compact(REPLY, 1, "a", &[0]), Recognition::Response),
+            (binary(7, 1, "a", &[0]), Recognition::No),
+            (binary(CALL, 1, "a b", &[0]), Recognition::No),
+            (b"\x80\x01\x00\x01\x00\x00\x00\x01a\x00\x00\x00\x00\x00".to_vec(), Recognition::No),
+        ],
+    );
 }

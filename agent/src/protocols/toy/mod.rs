@@ -21,7 +21,7 @@ use compact_str::CompactString;
 
 use self::message::{Reader, Step};
 use super::{
-    Anomalies, Capture, Chunk, End, Interest, Mode, Output, Recognition, Session,
+    Anomalies, Capture, Chunk, End, Interest, Output, Recognition, Session,
     matching::{InOrder, Kept, Limits},
 };
 use crate::model::{
@@ -34,8 +34,7 @@ use crate::model::{
 pub(super) const NAME: &str = "toy";
 
 /// Lines are short, and nothing is told of bodies.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 512, responses: 64, answers: 0, tails: false, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(512, 64);
 
 /// Requests that may wait for their answer at a time.
 const LIMITS: Limits = Limits { requests: 1024, bytes: 256 * 1024 };

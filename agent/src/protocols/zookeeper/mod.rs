@@ -12,10 +12,10 @@ pub(super) use samples::samples;
 use compact_str::CompactString;
 
 use super::{
-    Capture, Mode, Recognition, Session,
+    Capture, Recognition, Session,
     paired::{Answered, Asked, Grammar, How, Paired, Request},
     probe::{Probe, outcome},
-    sized::{Frame, Length},
+    sized::{Frame, Length, prefixed},
 };
 use crate::model::{
     exchange::{Db, Group, Operation},
@@ -26,8 +26,7 @@ use crate::model::{
 pub(super) const NAME: &str = "zookeeper";
 
 /// What is asked and what became of it stands at the beginnings of messages, whose length is known.
-pub(super) const CAPTURE: Capture =
-    Capture { mode: Mode::Turns, requests: 512, responses: 256, answers: 0, tails: false, whole: 0, beginnings: &[] };
+pub(super) const CAPTURE: Capture = Capture::turns(512, 256);
 
 /// Longest message: much more than `jute.maxbuffer` mostly is.
 const MAX: u32 = 1 << 26;
@@ -131,16 +130,6 @@ fn connect(mut probe: Probe<'_>) -> Result<Recognition, Recognition> {
     Ok(Recognition::Request)
 }
 
-fn length(head: &[u8]) -> Length {
-    match head.first_chunk() {
-        Some(&len) => match u32::from_be_bytes(len) {
-            len if (8..MAX).contains(&len) => Length::Is(u64::from(len) + 4),
-            _ => Length::No,
-        },
-        None => Length::Part,
-    }
-}
-
 /// Reads its messages.
 struct ZooKeeper {
     /// The next of the client begins the session; the next of the server says that it has.
@@ -160,7 +149,7 @@ impl Grammar for ZooKeeper {
     const KEEP: usize = 64;
 
     fn length() -> [fn(&[u8]) -> Length; 2] {
-        [length, length]
+        [prefixed::<8, MAX>; 2]
     }
 
     fn recognise(head: &[u8]) -> Recognition {

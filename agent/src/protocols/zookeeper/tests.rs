@@ -4,7 +4,10 @@ use super::{
     samples::{CLIENT, SERVER, answer, ask, connect, connected},
     *,
 };
-use crate::protocols::{conformance::Sender, testing::converse};
+use crate::protocols::{
+    conformance::Sender,
+    testing::{assert_recognised, converse},
+};
 
 fn told(pieces: &[(Sender, Vec<u8>)]) -> Vec<(String, Option<String>)> {
     let told = converse(open(Role::Client), pieces);
@@ -31,17 +34,18 @@ fn operations_are_told_with_the_code_of_what_went_wrong() {
 
 #[test]
 fn what_is_recognised() {
-    for (bytes, expected) in [
-        (connect(), Recognition::Request),
-        (connected(9), Recognition::Response),
-        (ask(9, 4, "/a"), Recognition::Request),
-        (ask(9, 4, "a"), Recognition::No),
-        (ask(9, 99, "/a"), Recognition::No),
-        // Shorter than what stands before a path.
-        (b"\0\0\0\x08\x01\x97\0\0\0\0\0\x02\x84\0\x02\0/a".to_vec(), Recognition::No),
-        (answer(9, 0, &[0; 4]), Recognition::Maybe),
-        (answer(9, 5, &[0; 4]), Recognition::No),
-    ] {
-        assert_eq!(recognise(&bytes), expected, "{}", bytes.escape_ascii());
-    }
+    assert_recognised(
+        recognise,
+        &[
+            (connect(), Recognition::Request),
+            (connected(9), Recognition::Response),
+            (ask(9, 4, "/a"), Recognition::Request),
+            (ask(9, 4, "a"), Recognition::No),
+            (ask(9, 99, "/a"), Recognition::No),
+            // Shorter than what stands before a path.
+            (b"\0\0\0\x08\x01\x97\0\0\0\0\0\x02\x84\0\x02\0/a".to_vec(), Recognition::No),
+            (answer(9, 0, &[0; 4]), Recognition::Maybe),
+            (answer(9, 5, &[0; 4]), Recognition::No),
+        ],
+    );
 }
