@@ -103,7 +103,8 @@ struct Reply {
 enum Pairing {
     /// Each answers the first command that is open.
     InOrder,
-    /// Something was missed: each command is unseen until there is proof that nothing else is open.
+    /// Something was missed: behind what is open nothing is told until there is proof that nothing else is. What is taken for a command
+    /// may be a part of a value.
     Lost(Trial),
 }
 
@@ -118,6 +119,8 @@ struct Trial {
     answered: u64,
     /// How far replies had come when the last of as many was whole.
     answered_to: Option<u64>,
+    /// The rest of the turn is not read: it goes on within a command.
+    is_blind: bool,
 }
 
 impl Redis {
@@ -197,8 +200,13 @@ impl Redis {
                 true
             }
         };
+        if let Pairing::Lost(trial) = &mut self.pairing {
+            // How many replies others have depends on what was missed.
+            trial.asked = trial.asked.filter(|_| !is_muted && answers == Answers::One).map(|asked| asked + 1);
+            return;
+        }
         let Command { name, args, .. } = command;
-        if !self.open.has_room() && !self.is_lost() {
+        if !self.open.has_room() {
             if !is_muted {
                 self.open.leave_out();
             }
@@ -212,20 +220,26 @@ impl Redis {
         let (role, place) = (self.role, Place::Position(position));
         let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place });
         let open = Open { key, began: self.began, first_byte_ns: None, name, args, answers, change };
-        match &mut self.pairing {
-            Pairing::Lost(trial) => {
-                trial.asked = trial.asked.map(|asked| asked + 1);
-                // How many replies these have depends on what was missed.
-                if is_muted || open.answers != Answers::One {
-                    trial.asked = None;
-                }
-                self.tell(open, Outcome::Unseen, Pattern::RequestResponse, None, at_ns, out);
-            }
-            Pairing::InOrder if is_muted => self.tell(open, Outcome::Complete, Pattern::OneWay, None, at_ns, out),
-            Pairing::InOrder => {
-                self.open.push(open);
-            }
+        if is_muted {
+            self.tell(open, Outcome::Complete, Pattern::OneWay, None, at_ns, out);
+        } else {
+            self.open.push(open);
         }
+    }
+
+    /// The rest of the command that is read was not seen: it is known by its beginning all the same, and nothing of what stands behind it
+    /// in this turn.
+    fn begin_cut(&mut self, at_ns: u64, out: &mut Output) -> Option<()> {
+        let (mut command, left) = self.command.take().filter(|(command, _)| !command.name.is_empty())?;
+        command.args = command.args.saturating_add(left);
+        self.begin(command, at_ns, out);
+        self.commands.reset();
+        if !self.is_lost() {
+            self.anomalies.resyncs += 1;
+            // As many replies as there are commands open prove that nothing else stood there.
+            self.pairing = Pairing::Lost(Trial { asked: Some(0), is_blind: true, ..Trial::default() });
+        }
+        Some(())
     }
 
     // ---- replies
@@ -263,7 +277,9 @@ impl Redis {
         let is_push = reply.kind == Some(b'>');
         let is_message = matches!(word, "message" | "pmessage" | "smessage");
         let is_confirmation = word.ends_with("subscribe");
-        if let Pairing::Lost(trial) = &mut self.pairing {
+        if let Pairing::Lost(trial) = &mut self.pairing
+            && self.open.is_empty()
+        {
             if !(is_push || is_message && reply.kind == Some(b'*')) {
                 trial.answered += 1;
             }
@@ -388,12 +404,16 @@ impl Redis {
         let begins_turn =
             self.last != Some(if is_request { self.role.requests() } else { self.role.requests().other() });
         let quiet_ns = chunk.quiet_ns.min(chunk.at_ns.saturating_sub(self.answered_ns));
-        let behind_replies = self.last == Some(self.role.requests().other()) && quiet_ns >= QUIET_NS;
+        let is_answered = self.open.is_empty();
+        let behind_replies = self.last == Some(self.role.requests().other()) && quiet_ns >= QUIET_NS && is_answered;
         let Pairing::Lost(trial) = &mut self.pairing else { return Some(()) };
         if !is_request {
             if begins_turn {
-                self.replies.reset();
-                self.reply = None;
+                // Where something is open it is known where its reply goes on.
+                if is_answered && !trial.is_blind {
+                    self.replies.reset();
+                    self.reply = None;
+                }
                 (trial.answered, trial.answered_to) = (0, None);
             }
             return Some(());
@@ -403,7 +423,8 @@ impl Redis {
         }
         self.commands.reset();
         self.command = None;
-        let is_next = trial.asked.is_some()
+        let is_next = is_answered
+            && trial.asked.is_some()
             && trial.answered_to == Some(chunk.other_position)
             && trial.asked_to == chunk.position;
         let begins = recognise(chunk.data) == Recognition::Request && !chunk.lost;
@@ -419,8 +440,11 @@ impl Redis {
 
     /// The same, behind the piece.
     fn after_piece_when_lost(&mut self, is_request: bool, is_read: bool, chunk: &Chunk<'_>) {
-        let is_between =
-            if is_request { self.command.is_none() && self.commands.is_between() } else { self.reply.is_none() };
+        let is_between = if is_request {
+            self.command.is_none() && self.commands.is_between()
+        } else {
+            self.reply.is_none() && self.open.is_empty()
+        };
         let Pairing::Lost(trial) = &mut self.pairing else { return };
         let end = chunk.position.saturating_add(chunk.len());
         match is_request {
@@ -448,9 +472,12 @@ impl Redis {
         let gap = chunk.skipped.saturating_sub(chunk.tail.len() as u64);
         let at_tail = chunk.len() - chunk.tail.len() as u64;
         if is_request {
+            if matches!(&self.pairing, Pairing::Lost(trial) if trial.is_blind) {
+                return Some(());
+            }
             self.command_bytes(chunk.data, 0, chunk, out)?;
             if gap > 0 {
-                let step = self.commands.skip(gap)?;
+                let Some(step) = self.commands.skip(gap) else { return self.begin_cut(chunk.at_ns, out) };
                 self.on_command_step(step, chunk.at_ns, out)?;
             }
             self.command_bytes(chunk.tail, at_tail, chunk, out)
@@ -522,6 +549,9 @@ impl Session for Redis {
         // Nothing that stands behind lost bytes is where it is thought to be, unless they are of a value.
         let read = self.piece(is_request, chunk, out);
         if self.is_lost() {
+            if !is_request && read.is_none() {
+                self.end_all(End::Forgotten, chunk.at_ns, out);
+            }
             self.after_piece_when_lost(is_request, read.is_some(), chunk);
         } else if read.is_none() {
             self.lose(chunk.at_ns, out);
