@@ -195,6 +195,8 @@ pub enum Outcome {
     },
     /// The peer or the process itself cancelled it (HTTP/2 `RST_STREAM`), with the protocol's error code.
     Cancelled(u32),
+    /// One end gave it up with an error (the same, with another code): which end, and the code.
+    Reset(Role, u32),
     /// The agent lost sight of it (events lost, connection evicted, agent stopped): left out of the histograms.
     Unseen,
 }

@@ -44,7 +44,7 @@ pub(crate) const OTEL_METRIC_OVERFLOW: &str = "otel.metric.overflow";
 /// Version of TLS, where what carries the request was seen from its beginning.
 pub(crate) const TLS_PROTOCOL_VERSION: &str = "tls.protocol.version";
 
-/// How an exchange ended that was not seen whole: `no_response`, `cut`, `cancelled`, `unseen`.
+/// How an exchange ended that was not seen whole: `no_response`, `cut`, `cancelled`, `reset`, `unseen`.
 pub(crate) const BEYLA_OUTCOME: &str = "beyla.outcome";
 /// What says that the parent is the parent: `header`. Absent on a root.
 pub(crate) const BEYLA_PARENT_EVIDENCE: &str = "beyla.parent.evidence";

@@ -236,9 +236,9 @@ impl Streams {
         }
     }
 
-    pub(super) fn on_reset(&mut self, id: u32, code: u32, at_ns: u64, out: &mut Output) {
+    pub(super) fn on_reset(&mut self, side: Side, id: u32, code: u32, at_ns: u64, out: &mut Output) {
         if let Some(stream) = self.open.get(id) {
-            let outcome = stream.reset(code);
+            let outcome = stream.reset(side, code);
             self.finish(id, outcome, at_ns, out);
         }
     }
