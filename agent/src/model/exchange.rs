@@ -373,6 +373,8 @@ pub struct Graphql {
     pub kind: Option<&'static str>,
     /// `graphql.operation.name`.
     pub name: Option<CompactString>,
+    /// How many operations there are, where there are several.
+    pub batch_size: Option<u32>,
 }
 
 /// Kinds of spans that were seen to be exported, as OTLP numbers them.
@@ -428,6 +430,8 @@ pub struct Rpc {
     pub status: Option<u32>,
     /// The code of an error, in a system other than gRPC and Connect.
     pub code: Option<CompactString>,
+    /// How many calls there are in one request, where there are several.
+    pub batch_size: Option<u32>,
     /// HTTP status, where it says more than `status` (a proxy's 502).
     pub http_status: Option<u16>,
     /// The deadline the client set (`grpc-timeout`), in ns.

@@ -64,6 +64,8 @@ pub(crate) const BEYLA_TCP_RTT: &str = "beyla.tcp.rtt";
 pub(crate) const BEYLA_NAME_UNKNOWN: &str = "beyla.name.unknown";
 /// A number for the unknown name: within a connection the same for the same name.
 pub(crate) const BEYLA_NAME_UNKNOWN_ENTRY: &str = "beyla.name.unknown_entry";
+/// How many calls or operations one request has, where it has several.
+pub(crate) const BEYLA_BATCH_SIZE: &str = "beyla.batch.size";
 /// True where the header block was longer than what was captured.
 pub(crate) const BEYLA_HEADERS_TRUNCATED: &str = "beyla.headers.truncated";
 /// True where the request target was longer than what was captured.
