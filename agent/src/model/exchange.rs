@@ -128,6 +128,8 @@ pub struct Opened {
     pub parent: Option<TraceParent>,
     /// It is of somebody who looks whether the service is well: it is in no trace.
     pub is_health_check: bool,
+    /// It is a message that the process deals with until it is over.
+    pub is_message: bool,
     /// Which of its connection's requests it is.
     pub place: Place,
 }

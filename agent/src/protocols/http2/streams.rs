@@ -99,7 +99,16 @@ impl Streams {
         for (id, exchange, is_health_check) in self.held.drain(..) {
             let Exchange { role, thread, start_ns, parent, .. } = exchange;
             let place = Place::Id(id.into());
-            let key = out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, place });
+            let key = out.open(|key| Opened {
+                key,
+                role,
+                thread,
+                start_ns,
+                parent,
+                is_health_check,
+                is_message: false,
+                place,
+            });
             out.finish(key, exchange);
         }
         for (id, ()) in self.open.select(|id, _| (id >= first).then_some(())) {

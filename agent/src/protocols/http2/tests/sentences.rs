@@ -451,8 +451,16 @@ fn stream_1_after_an_upgrade_belongs_to_the_request_that_http1_saw() {
         };
         let (thread, start_ns) = (request.thread, request.start_ns);
         reader.out.of(|out| {
-            let opened =
-                |key| Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place: Place::Id(1) };
+            let opened = |key| Opened {
+                key,
+                role,
+                thread,
+                start_ns,
+                parent: None,
+                is_health_check: false,
+                is_message: false,
+                place: Place::Id(1),
+            };
             let key = out.open(opened);
             reader.session.take_over(key, request, out);
         });
