@@ -132,6 +132,7 @@ mod tests {
                 start_ns: 1,
                 parent: None,
                 is_health_check: false,
+                is_message: false,
                 place: Place::Position(0),
             }));
             Interest::Parse

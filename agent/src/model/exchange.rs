@@ -128,6 +128,8 @@ pub struct Opened {
     pub parent: Option<TraceParent>,
     /// It is of somebody who looks whether the service is well: it is in no trace.
     pub is_health_check: bool,
+    /// It is a message that the process deals with until it is over.
+    pub is_message: bool,
     /// Which of its connection's requests it is.
     pub place: Place,
 }
@@ -195,6 +197,8 @@ pub enum Outcome {
     },
     /// The peer or the process itself cancelled it (HTTP/2 `RST_STREAM`), with the protocol's error code.
     Cancelled(u32),
+    /// One end gave it up with an error (the same, with another code): which end, and the code.
+    Reset(Role, u32),
     /// The agent lost sight of it (events lost, connection evicted, agent stopped): left out of the histograms.
     Unseen,
 }
@@ -371,6 +375,8 @@ pub struct Graphql {
     pub kind: Option<&'static str>,
     /// `graphql.operation.name`.
     pub name: Option<CompactString>,
+    /// How many operations there are, where there are several.
+    pub batch_size: Option<u32>,
 }
 
 /// Kinds of spans that were seen to be exported, as OTLP numbers them.
@@ -426,6 +432,8 @@ pub struct Rpc {
     pub status: Option<u32>,
     /// The code of an error, in a system other than gRPC and Connect.
     pub code: Option<CompactString>,
+    /// How many calls there are in one request, where there are several.
+    pub batch_size: Option<u32>,
     /// HTTP status, where it says more than `status` (a proxy's 502).
     pub http_status: Option<u16>,
     /// The deadline the client set (`grpc-timeout`), in ns.

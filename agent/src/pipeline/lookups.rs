@@ -185,7 +185,16 @@ impl Lookups {
             connect_ns: None,
         };
         let (role, place) = (Role::Client, Place::Id(self.told));
-        let opened = |key| Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place };
+        let opened = |key| Opened {
+            key,
+            role,
+            thread,
+            start_ns,
+            parent: None,
+            is_health_check: false,
+            is_message: false,
+            place,
+        };
         let key = out.open(opened);
         let is_answered = outcome == Outcome::Complete;
         let exchange = Exchange {

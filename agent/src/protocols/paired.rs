@@ -281,7 +281,16 @@ impl<G: Grammar> Core<G> {
             db.text = None;
         }
         let (role, thread, start_ns, place) = (self.role, frame.thread, frame.at_ns, Place::Position(frame.position));
-        let key = out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check: false, place });
+        let key = out.open(|key| Opened {
+            key,
+            role,
+            thread,
+            start_ns,
+            parent,
+            is_health_check: false,
+            is_message: false,
+            place,
+        });
         Open { key, thread, start_ns, first_byte_ns: None, parent, harmless, how: How::default(), operation }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Output;
 use crate::model::{
-    exchange::{Exchange, Inside, Key, Messaging, Opened, Operation, Outcome, Pattern, Place},
+    exchange::{Exchange, Inside, Key, Messaging, MessagingStep, Opened, Operation, Outcome, Pattern, Place},
     ids::ThreadId,
     net::{Role, Thread},
     trace_context::TraceParent,
@@ -71,7 +71,8 @@ impl Told {
         parent: Option<TraceParent>,
         out: &mut Output,
     ) -> Self {
-        let key = began.open(role, parent, out);
+        let is_message = role == Role::Client && messaging.step == MessagingStep::Process;
+        let key = began.open_as(role, parent, is_message, out);
         Self { key, began, parent, messaging: Box::new(messaging) }
     }
 
@@ -91,8 +92,12 @@ impl Told {
 impl Began {
     /// Tells that an exchange has begun.
     pub(super) fn open(self, role: Role, parent: Option<TraceParent>, out: &mut Output) -> Key {
+        self.open_as(role, parent, false, out)
+    }
+
+    fn open_as(self, role: Role, parent: Option<TraceParent>, is_message: bool, out: &mut Output) -> Key {
         let Self { at_ns: start_ns, thread, place } = self;
-        out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check: false, place })
+        out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check: false, is_message, place })
     }
 
     /// One that is over.

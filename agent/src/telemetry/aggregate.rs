@@ -34,7 +34,7 @@ type Shared<T> = parking_lot::FairMutex<T>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// `beyla_rs.exchanges`: protocol (`http1`, `http2`, `grpc`, `connectrpc`), outcome (`complete`, `no_response`,
-    /// `cut`, `cancelled`, `unseen`), number.
+    /// `cut`, `cancelled`, `reset`, `unseen`), number.
     pub exchanges: Vec<(&'static str, &'static str, u64)>,
     /// Spans left out by the sampler.
     pub unsampled: u64,

@@ -255,6 +255,7 @@ impl Conventions for Facts {
             if let Some(kind) = graphql.kind {
                 out.push(semconv::GRAPHQL_OPERATION_TYPE, Value::Static(kind));
             }
+            out.push_int(semconv::BEYLA_BATCH_SIZE, graphql.batch_size);
         }
         push_end(self.error.map(Error::to_value), self.outcome, &mut out);
         out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);

@@ -7,6 +7,7 @@
 //! | cut | `cut` | ERROR | as above |
 //! | either, and the client went away | `no_response`, `cut`, no `error.type` | – | as above |
 //! | cancelled | `cancelled` | ERROR | as above |
+//! | reset | `reset`; `error.type` is the code: `INTERNAL_ERROR` | ERROR | ERROR if the server gave it up, else as above |
 //! | unseen | `unseen`, no `error.type` | by the status seen, else unset | as above |
 //!
 //! A server span whose response did not get through is not ERROR by that alone, and where it was the client that ended the connection
@@ -26,7 +27,34 @@ pub(super) const fn word(outcome: Outcome) -> &'static str {
         Outcome::NoResponse | Outcome::ClientLeft { is_answered: false } => "no_response",
         Outcome::Cut | Outcome::ClientLeft { is_answered: true } => "cut",
         Outcome::Cancelled(_) => "cancelled",
+        Outcome::Reset(..) => "reset",
         Outcome::Unseen => "unseen",
+    }
+}
+
+/// Codes with which streams of HTTP/2 are reset (RFC 9113, section 7).
+const CODES: [&str; 14] = [
+    "NO_ERROR",
+    "PROTOCOL_ERROR",
+    "INTERNAL_ERROR",
+    "FLOW_CONTROL_ERROR",
+    "SETTINGS_TIMEOUT",
+    "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR",
+    "REFUSED_STREAM",
+    "CANCEL",
+    "COMPRESSION_ERROR",
+    "CONNECT_ERROR",
+    "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY",
+    "HTTP_1_1_REQUIRED",
+];
+
+/// What is wrong with an exchange that ended so.
+fn error_of(outcome: Outcome) -> Error {
+    match outcome {
+        Outcome::Reset(_, code) => Error::Word(CODES.get(code as usize).copied().unwrap_or("_OTHER")),
+        outcome => Error::Word(word(outcome)),
     }
 }
 
@@ -56,12 +84,14 @@ impl Error {
 }
 
 /// Status and `error.type` of a span, given what its response's status says.
-pub(super) const fn evaluate(outcome: Outcome, role: Role, response: Option<Error>) -> (Status, Option<Error>) {
+pub(super) fn evaluate(outcome: Outcome, role: Role, response: Option<Error>) -> (Status, Option<Error>) {
     match (response, outcome, role) {
         (Some(error), _, _) => (Status::Error, Some(error)),
         (None, Outcome::Complete | Outcome::Unseen | Outcome::ClientLeft { .. }, _) => (Status::Unset, None),
-        (None, _, Role::Client) => (Status::Error, Some(Error::Word(word(outcome)))),
-        (None, _, Role::Server) => (Status::Unset, Some(Error::Word(word(outcome)))),
+        (None, _, Role::Client) | (None, Outcome::Reset(Role::Server, _), _) => {
+            (Status::Error, Some(error_of(outcome)))
+        }
+        (None, _, Role::Server) => (Status::Unset, Some(error_of(outcome))),
     }
 }
 
@@ -82,6 +112,16 @@ pub(super) fn decimal(number: u32) -> compact_str::CompactString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_given_up_with_an_error_has_its_code_and_is_an_error_of_who_gave_it_up() {
+        let of = |by, code, role| evaluate(Outcome::Reset(by, code), role, None);
+        let internal = Some(Error::Word("INTERNAL_ERROR"));
+        assert_eq!(of(Role::Server, 2, Role::Client), (Status::Error, internal));
+        assert_eq!(of(Role::Server, 2, Role::Server), (Status::Error, internal));
+        assert_eq!(of(Role::Client, 2, Role::Server), (Status::Unset, internal));
+        assert_eq!(of(Role::Client, 99, Role::Client).1, Some(Error::Word("_OTHER")));
+    }
 
     #[test]
     fn decimals_are_written_as_the_standard_library_does() {

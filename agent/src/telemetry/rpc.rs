@@ -158,12 +158,13 @@ impl Conventions for Facts {
         let name = self.name(policy);
         let [code, error] = [self.code(), self.error()].map(|it| it.map(|label| label.own().to_value()));
         let rpc = *self.rpc;
-        let name_unknown = rpc.method.is_none();
+        let name_unknown = rpc.method.is_none() && rpc.batch_size.is_none();
         out.push(semconv::RPC_SYSTEM_NAME, Value::Static(rpc.system));
         out.push_str(semconv::RPC_METHOD, rpc.method);
         if let Some(code) = code {
             out.push(semconv::RPC_STATUS_CODE, code);
         }
+        out.push_int(semconv::BEYLA_BATCH_SIZE, rpc.batch_size);
         out.push_int(semconv::HTTP_RESPONSE_STATUS_CODE, rpc.http_status);
         self.server.push(&mut out);
         endpoint::push_peer(connection, endpoint::address(&connection.remote), &mut out);

@@ -44,7 +44,7 @@ pub(crate) const OTEL_METRIC_OVERFLOW: &str = "otel.metric.overflow";
 /// Version of TLS, where what carries the request was seen from its beginning.
 pub(crate) const TLS_PROTOCOL_VERSION: &str = "tls.protocol.version";
 
-/// How an exchange ended that was not seen whole: `no_response`, `cut`, `cancelled`, `unseen`.
+/// How an exchange ended that was not seen whole: `no_response`, `cut`, `cancelled`, `reset`, `unseen`.
 pub(crate) const BEYLA_OUTCOME: &str = "beyla.outcome";
 /// What says that the parent is the parent: `header`. Absent on a root.
 pub(crate) const BEYLA_PARENT_EVIDENCE: &str = "beyla.parent.evidence";
@@ -64,6 +64,8 @@ pub(crate) const BEYLA_TCP_RTT: &str = "beyla.tcp.rtt";
 pub(crate) const BEYLA_NAME_UNKNOWN: &str = "beyla.name.unknown";
 /// A number for the unknown name: within a connection the same for the same name.
 pub(crate) const BEYLA_NAME_UNKNOWN_ENTRY: &str = "beyla.name.unknown_entry";
+/// How many calls or operations one request has, where it has several.
+pub(crate) const BEYLA_BATCH_SIZE: &str = "beyla.batch.size";
 /// True where the header block was longer than what was captured.
 pub(crate) const BEYLA_HEADERS_TRUNCATED: &str = "beyla.headers.truncated";
 /// True where the request target was longer than what was captured.

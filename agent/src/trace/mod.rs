@@ -9,6 +9,7 @@ mod context;
 pub(crate) mod health;
 pub(crate) mod ids;
 mod joins;
+mod messages;
 mod orphans;
 mod parents;
 pub(crate) mod sampling;
@@ -29,6 +30,7 @@ pub(crate) use self::{
 use self::{
     ids::Ids,
     joins::{Asked, End, Joins, Request, WAITING_MAX},
+    messages::Messages,
     orphans::{Orphan, Orphans},
     parents::Parents,
     sampling::{HeadSampling, Sampler},
@@ -131,6 +133,7 @@ pub(crate) struct Tracer {
     /// How many of each trace are, if that is asked for.
     open_of: Option<FxHashMap<TraceId, u32>>,
     parents: Parents,
+    messages: Messages,
     servers: Servers,
     joins: Joins,
     /// Servers' spans without a parent whose client may still be told, with their trace.
@@ -164,6 +167,7 @@ impl Tracer {
             open: Vec::new(),
             open_of: None,
             parents: Parents::default(),
+            messages: Messages::default(),
             servers: Servers::default(),
             joins: Joins::default(),
             served: FxHashMap::default(),
@@ -227,6 +231,7 @@ impl Tracer {
         self.servers.remove(tgid);
         self.sdks.remove(tgid);
         self.parents.set_runtime(tgid, Runtime::NotRead);
+        self.messages.on_exit(tgid);
     }
 
     /// A request has begun. `environment`: with what its process was started, which is asked of one that has not answered any request
@@ -243,7 +248,11 @@ impl Tracer {
             Role::Client => {
                 let mut opened = *opened;
                 self.parents.asks(connection.id, &mut opened);
-                self.on_call(&opened, span_id, request, connection.is_blocking, environment)
+                let open = self.on_call(&opened, span_id, request, connection.is_blocking, environment);
+                if opened.is_message && open.cause.is_none() {
+                    self.messages.on_delivered(connection, &opened);
+                }
+                open
             }
             Role::Server => self.on_request(connection, opened, span_id, request),
         };
@@ -269,8 +278,8 @@ impl Tracer {
     ) -> Open {
         let Opened { key, thread, parent: carried, is_health_check, .. } = *opened;
         self.parents.on_call(opened);
-        let cause =
-            self.parents.of_call(opened, is_blocking).and_then(|(key, evidence)| Some((self.cause(key)?, evidence)));
+        let cause = self.parents.of_call(opened, is_blocking).or_else(|| self.of_message(opened, is_blocking));
+        let cause = cause.and_then(|(key, evidence)| Some((self.cause(key)?, evidence)));
         let paired = match carried.filter(|_| cause.is_none()) {
             None => self.sdks.of_bare_call(thread.tgid),
             Some(carried) => {
@@ -337,6 +346,20 @@ impl Tracer {
             other_end,
             read_ns,
         }
+    }
+
+    /// The message that a call is made for.
+    fn of_message(&mut self, call: &Opened, is_blocking: bool) -> Option<(Key, Evidence)> {
+        if self.messages.is_empty() {
+            return None;
+        }
+        let Opened { thread, parent: carried, is_message, .. } = *call;
+        // Tasks share their thread, and a request may be what it is made for.
+        let is_threads = matches!(self.parents.runtime(thread.tgid), Runtime::MayHaveTasks | Runtime::Other);
+        if is_message || carried.is_some() || self.parents.has_request(thread) {
+            return None;
+        }
+        Some((self.messages.of_call(call, is_blocking && is_threads)?, Evidence::Thread))
     }
 
     /// The other end of a request is told. Gives whether that is open still.
@@ -541,6 +564,9 @@ impl Tracer {
             if looks_back {
                 self.look_back(key, open.as_ref(), exchange);
             }
+        }
+        if self.messages.on_over(key, exchange.end_ns) && open.is_some_and(|open| open.has_calls) {
+            self.remember(key, exchange.end_ns);
         }
         let carried = exchange.parent;
         let Some(open) = open else { return self.context_of_unknown(carried) };

@@ -21,10 +21,10 @@ use crate::model::{
 /// and so is nobody's for certain.
 const AFTERMATH_NS: u64 = 1_000_000_000;
 /// A process that has made calls for no request within that time may do so again at any moment.
-const BACKGROUND_NS: u64 = 600_000_000_000;
+pub(super) const BACKGROUND_NS: u64 = 600_000_000_000;
 /// A call that is made so long after the request came is not taken to be for it without a unit of work that says so: a stream that
 /// stays open for hours is not what everything in between is done for.
-const ADOPTION_NS: u64 = 60_000_000_000;
+pub(super) const ADOPTION_NS: u64 = 60_000_000_000;
 /// So many requests that overlapped with others of their process stayed on their threads: then threads are not shared.
 const PROVEN: u32 = 16;
 /// So many requests that overlapped with others of their process were each answered by a unit of work of their connection's own: then

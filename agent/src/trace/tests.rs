@@ -1,6 +1,7 @@
 mod ends;
 mod handled;
 mod late;
+mod messages;
 mod runtimes;
 mod sdks;
 
@@ -94,7 +95,16 @@ impl Bed {
         let place = Place::Position(position);
         self.tracer.on_opened(
             conn,
-            &Opened { key, role, thread, start_ns, parent: carried, is_health_check: self.is_health_check, place },
+            &Opened {
+                key,
+                role,
+                thread,
+                start_ns,
+                parent: carried,
+                is_health_check: self.is_health_check,
+                is_message: false,
+                place,
+            },
             || self.environment,
         );
         Request { key, role, thread, start_ns, carried }
@@ -594,6 +604,7 @@ fn a_trace_is_decided_about_where_it_begins() {
         start_ns: request.start_ns,
         parent: request.carried,
         is_health_check: false,
+        is_message: false,
         place: Place::Position(0),
     };
     let request = bed.open(&conn, Role::Server, thread(1), 1);

@@ -108,7 +108,7 @@ impl Found {
             _ => {
                 let method = compact_str::format_compact!("{}/{}", self.service, self.operation);
                 let code = error(&http, marks);
-                Operation::Rpc(Box::new(Rpc { code, ..call("aws-api", method, *http) }))
+                Operation::Rpc(Box::new(Rpc { code, ..call("aws-api", Some(method), *http) }))
             }
         }
     }

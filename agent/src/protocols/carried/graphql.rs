@@ -22,9 +22,38 @@ pub(super) fn read(http: &Http, marks: &Marks) -> Option<Graphql> {
     }
     match marks.kind {
         Kind::GraphQl => find(body, None),
-        Kind::Json => of_json(body, is_likely),
+        Kind::Json => match json::elements(body) {
+            Some(operations) => of_several(operations, is_likely, !marks.body.is_cut()),
+            None => of_json(body, is_likely),
+        },
         _ => None,
     }
+}
+
+/// Several operations in one request: what all have in common, and how many there are. `None` where one is none.
+fn of_several<'a>(
+    operations: impl Iterator<Item = (&'a [u8], bool)>,
+    is_likely: bool,
+    mut is_whole: bool,
+) -> Option<Graphql> {
+    let (mut count, mut same) = (0_u32, Graphql::default());
+    for (operation, is_all) in operations {
+        is_whole &= is_all;
+        if !is_all {
+            break;
+        }
+        let Graphql { kind, name, .. } = of_json(operation, is_likely)?;
+        if count == 0 {
+            same = Graphql { kind, name, batch_size: None };
+        } else {
+            same.kind = same.kind.filter(|same| Some(*same) == kind);
+            same.name = same.name.filter(|same| Some(same) == name.as_ref());
+        }
+        count += 1;
+    }
+    // Behind what was captured others may stand.
+    let same = if is_whole { same } else { Graphql::default() };
+    (count > 0).then(|| Graphql { batch_size: Some(count).filter(|count| is_whole && *count > 1), ..same })
 }
 
 fn of_json(body: &[u8], mut is_likely: bool) -> Option<Graphql> {
@@ -47,7 +76,7 @@ fn of_json(body: &[u8], mut is_likely: bool) -> Option<Graphql> {
     }
     match document {
         Some(document) => find(document.as_bytes(), asked.as_deref()),
-        None => Some(Graphql { kind: None, name: Some(name_of(asked.as_deref()?)?) }),
+        None => Some(Graphql { name: Some(name_of(asked.as_deref()?)?), ..Graphql::default() }),
     }
 }
 
@@ -66,7 +95,7 @@ fn find(document: &[u8], asked: Option<&str>) -> Option<Graphql> {
         match word {
             b"{" => {
                 if depth == 0 && begins && found.is_none() {
-                    found = Some(Graphql { kind: Some("query"), name: None });
+                    found = Some(Graphql { kind: Some("query"), ..Graphql::default() });
                     if asked.is_none() {
                         return found;
                     }
@@ -93,7 +122,7 @@ fn find(document: &[u8], asked: Option<&str>) -> Option<Graphql> {
                 }
                 let name = name.and_then(|name| name_of(str::from_utf8(name).ok()?));
                 let is_it = asked.is_none() || asked == name.as_deref();
-                let operation = Graphql { kind: Some(kind), name };
+                let operation = Graphql { kind: Some(kind), name, batch_size: None };
                 if is_it {
                     return Some(operation);
                 }
@@ -106,7 +135,7 @@ fn find(document: &[u8], asked: Option<&str>) -> Option<Graphql> {
         }
     }
     // The one that was asked for stands behind what was captured.
-    found.map(|_| Graphql { kind: None, name: asked.and_then(name_of) })
+    found.map(|_| Graphql { name: asked.and_then(name_of), ..Graphql::default() })
 }
 
 /// Names, and whatever stands between them, one by one; without blanks, comments and texts.

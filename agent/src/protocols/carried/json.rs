@@ -33,6 +33,22 @@ pub(super) fn text_of(bytes: &[u8], name: &[u8]) -> Option<CompactString> {
     text(member(bytes, name)?)
 }
 
+/// The values of the array that bytes begin with, as far as they go, each with whether that is all of it.
+pub(super) fn elements(bytes: &[u8]) -> Option<impl Iterator<Item = (&[u8], bool)>> {
+    let mut rest = bytes.trim_ascii_start().strip_prefix(b"[")?;
+    Some(std::iter::from_fn(move || {
+        let value = rest.trim_ascii_start();
+        let value = value.strip_prefix(b",").unwrap_or(value).trim_ascii_start();
+        if value.first()? == &b']' {
+            return None;
+        }
+        let parts = end_of_value(value).and_then(|end| value.split_at_checked(end));
+        let (value, behind) = parts.unwrap_or((value, &[]));
+        rest = behind;
+        Some((value, parts.is_some()))
+    }))
+}
+
 impl<'a> Iterator for Members<'a> {
     type Item = Member<'a>;
 
@@ -152,6 +168,14 @@ mod tests {
         for none in ["", "[]", "[{\"a\":1}]", "{", "{}", "{a:1}", "{\"a\"", "\"a\":1"] {
             assert!(named(none).is_empty(), "{none}");
         }
+    }
+
+    #[test]
+    fn elements_are_given_as_far_as_they_go() {
+        let of = |bytes: &'static str| elements(bytes.as_bytes()).map(|all| all.collect::<Vec<_>>());
+        assert_eq!(of(r#" [{"a":[1]}, 2 ,"#), Some(vec![(&br#"{"a":[1]}"#[..], true), (b"2", true)]));
+        assert_eq!(of(r#"[{"a":1},{"a"#), Some(vec![(&br#"{"a":1}"#[..], true), (br#"{"a"#, false)]));
+        assert_eq!((of("[]"), of("{}")), (Some(vec![]), None));
     }
 
     #[test]

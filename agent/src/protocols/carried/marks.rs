@@ -199,6 +199,8 @@ impl Marks {
         marks.told = told;
         let has_body = !matches!(http.method.as_deref(), Some("GET" | "HEAD") | None) && !marks.is_encoded;
         let is_read = matches!(marks.kind, Kind::Json | Kind::AmzJson | Kind::Form | Kind::GraphQl);
+        // Where the head says what is asked for, the message need not.
+        let is_read = is_read || matches!(marks.kind, Kind::Xml | Kind::Soap) && marks.action.is_none();
         let is_json = matches!(marks.kind, Kind::Json | Kind::AmzJson);
         marks.wants = [has_body && (is_read || may_ask), has_body && is_json];
         Some(marks)
@@ -264,7 +266,7 @@ fn signed_for(authorization: &[u8]) -> Option<CompactString> {
 }
 
 /// What stands behind the last `/`, `#` or `:` of an action.
-fn text_of_action(action: &[u8]) -> Option<CompactString> {
+pub(super) fn text_of_action(action: &[u8]) -> Option<CompactString> {
     let last = action.rsplit(|byte| matches!(byte, b'/' | b'#' | b':')).next()?;
     name(last).filter(|_| is_name(last))
 }

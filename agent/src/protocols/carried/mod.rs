@@ -64,11 +64,11 @@ fn is_post(http: &Http) -> bool {
 }
 
 /// A call over HTTP.
-fn call(system: &'static str, method: CompactString, http: Http) -> Rpc {
+fn call(system: &'static str, method: Option<CompactString>, http: Http) -> Rpc {
     Rpc {
         system,
         version: http.version,
-        method: Some(method),
+        method,
         host: http.host,
         user_agent: http.user_agent,
         trace_state: http.trace_state,
@@ -117,14 +117,14 @@ pub(super) fn read(
         return Ok(found.tell(http, marks));
     }
     if let Some(method) = soap::method(&http, marks) {
-        return Ok(Operation::Rpc(Box::new(call("soap", method, *http))));
+        return Ok(Operation::Rpc(Box::new(call("soap", Some(method), *http))));
     }
     if let Some(found) = couchbase::read(&http, marks) {
         return Ok(Operation::Db(found.tell(http, marks)));
     }
-    if let Some(method) = jsonrpc::method(&http, marks) {
+    if let Some(jsonrpc::Called { method, batch_size }) = jsonrpc::called(&http, marks) {
         let code = jsonrpc::error(marks);
-        return Ok(Operation::Rpc(Box::new(Rpc { code, ..call("jsonrpc", method, *http) })));
+        return Ok(Operation::Rpc(Box::new(Rpc { code, batch_size, ..call("jsonrpc", method, *http) })));
     }
     http.graphql = graphql::read(&http, marks).map(Box::new);
     Err(http)

@@ -188,9 +188,11 @@ fn calls_of_json_rpc_are_told_with_the_code_of_their_error() {
     assert!(!format!("{it:?}").contains("secret"));
     let it = rpc(call(asked, r#"{"jsonrpc":"2.0","id":1,"result":{"error":{"code":1}}}"#));
     assert_eq!(it.code, None);
-    for plain in
-        [r#"{"method":"x","id":1}"#, r#"[{"jsonrpc":"2.0","method":"x"}]"#, r#"{"jsonrpc":"2.0","method":"a b"}"#]
-    {
+    for plain in [
+        r#"{"method":"x","id":1}"#,
+        r#"[{"jsonrpc":"2.0","method":"x"},{"a":1}]"#,
+        r#"{"jsonrpc":"2.0","method":"a b"}"#,
+    ] {
         assert_eq!(http(call(plain, "{}")).target.as_deref(), Some("/rpc"), "{plain}");
     }
     // In chunks.
@@ -198,6 +200,43 @@ fn calls_of_json_rpc_are_told_with_the_code_of_their_error() {
     let (one, two) = asked.split_at(20);
     let chunked = format!("{head}{:x}\r\n{one}\r\n{:x}\r\n{two}\r\n0\r\n\r\n", one.len(), two.len());
     assert_eq!(rpc(told(chunked.as_bytes(), OK.as_bytes())).method.as_deref(), Some("orders.get"));
+}
+
+#[test]
+fn several_calls_in_one_request_are_told_with_their_number_and_what_they_have_in_common() {
+    let call = |body: &str, answer: &str| rpc(told(&request("POST", "/rpc", JSON, body), &response(200, JSON, answer)));
+    let one = |method: &str| format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":["secret"],"id":1}}"#);
+    let answer = r#"[{"jsonrpc":"2.0","id":1,"result":7},{"jsonrpc":"2.0","id":2,"error":{"code":-32601}}]"#;
+    let it = call(&format!("[{},{}]", one("get"), one("get")), answer);
+    assert_eq!((it.method.as_deref(), it.batch_size, it.code.as_deref()), (Some("get"), Some(2), Some("-32601")));
+    let it = call(&format!("[{},{},{}]", one("get"), one("pay"), one("get")), "[]");
+    assert_eq!((it.method.as_deref(), it.batch_size, it.code), (None, Some(3), None));
+    let it = call(&format!("[{}]", one("get")), "[]");
+    assert_eq!((it.method.as_deref(), it.batch_size), (Some("get"), None));
+    // Of what is longer than what was captured it is not known what the rest calls.
+    let it = call(&format!("[{}{}]", one("get"), format!(",{}", one("get")).repeat(90)), "[]");
+    assert_eq!((it.method, it.batch_size), (None, None));
+    let graphql = |body: &str| http(told(&request("POST", "/graphql", JSON, body), OK.as_bytes())).graphql.unwrap();
+    let it = graphql(r#"[{"query":"query A{a}"},{"query":"query B{b}"}]"#);
+    assert_eq!((it.kind, it.name, it.batch_size), (Some("query"), None, Some(2)));
+    let it = graphql(r#"[{"query":"mutation A{a}"},{"query":"query A{a}"},{"query":"query A{a}"}]"#);
+    assert_eq!((it.kind, it.name.as_deref(), it.batch_size), (None, Some("A"), Some(3)));
+}
+
+#[test]
+fn soap_is_told_by_its_message_where_the_head_names_no_action() {
+    let of = |lines: &str, message: &str| told(&request("POST", "/svc", lines, message), OK.as_bytes());
+    let empty = "Content-Type: text/xml\r\nSOAPAction: \"\"\r\n";
+    let message = "<?xml version=\"1.0\"?><!-- <Body><x/> --><s:Envelope xmlns:s='http://schemas.xmlsoap.org/soap/envelope/'>\
+                   <s:Header><a:b c=\">\"/></s:Header>\n<s:Body><o:GetOrder xmlns:o=\"urn:x\"><o:id>secret</o:id></o:GetOrder></s:Body>";
+    assert_eq!(rpc(of(empty, message)).method.as_deref(), Some("GetOrder"));
+    let addressed = "<Envelope xmlns=\"http://www.w3.org/2003/05/soap-envelope\" xmlns:w=\"http://www.w3.org/2005/08/addressing\">\
+                     <Header><w:To>secret</w:To><w:Action>http://shop/IOrders/Pay</w:Action></Header><Body><x/></Body></Envelope>";
+    let it = rpc(of("Content-Type: application/soap+xml\r\n", addressed));
+    assert_eq!((it.system, it.method.as_deref()), ("soap", Some("Pay")));
+    for other in ["<Envelope><Body><x/></Body></Envelope>", "<html><body/></html>", "", "<", &message[..150]] {
+        assert_eq!(http(of(empty, other)).target.as_deref(), Some("/svc"), "{other}");
+    }
 }
 
 #[test]

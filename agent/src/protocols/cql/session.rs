@@ -223,7 +223,16 @@ impl Cql {
         }
         let (role, Began { at_ns: start_ns, thread }) = (self.role, open.began);
         let place = Place::Id(header.stream as u64);
-        let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place });
+        let key = out.open(|key| Opened {
+            key,
+            role,
+            thread,
+            start_ns,
+            parent: None,
+            is_health_check: false,
+            is_message: false,
+            place,
+        });
         if let Some(before) = self.open.insert(header.stream, Box::new(Open { key, ..open })) {
             self.tell(*before, None, Outcome::Unseen, Answer::default(), at_ns, out);
         }

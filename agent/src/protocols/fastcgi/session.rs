@@ -192,7 +192,8 @@ impl FastCgi {
             return;
         }
         let (place, is_health_check) = (Place::Position(position), out.is_health_check(&open.http));
-        open.key = out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, place });
+        open.key =
+            out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, is_message: false, place });
         if let Some(before) = self.open.insert(id, open) {
             self.tell(*before, Outcome::Unseen, start_ns, out);
         }

@@ -252,6 +252,7 @@ impl Answer {
             version: http.version,
             unknown_name: http.unknown_name.filter(|_| method.is_none()),
             method,
+            batch_size: None,
             host: http.host,
             user_agent: http.user_agent,
             trace_state: http.trace_state,

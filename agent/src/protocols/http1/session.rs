@@ -262,7 +262,8 @@ impl Http1 {
         let (role, thread, start_ns) = (self.role, began.thread, began.at_ns);
         let place = exchange::Place::Position(began.position);
         let is_health_check = out.is_health_check(&http);
-        let key = out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, place });
+        let key =
+            out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, is_message: false, place });
         let answer = Answer::default();
         let (first_byte_ns, response_tid) = (None, ThreadId::NONE);
         let mut marks = facts.take_marks(&http, out.propagation());

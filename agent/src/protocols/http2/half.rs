@@ -603,7 +603,7 @@ impl Half {
             },
             Kind::RstStream => match payload.first_chunk() {
                 Some(code) => {
-                    piece.streams.on_reset(header.stream, u32::from_be_bytes(*code), piece.at_ns, piece.out);
+                    piece.streams.on_reset(self.side, header.stream, u32::from_be_bytes(*code), piece.at_ns, piece.out);
                 }
                 None => piece.streams.on_loss(self.side, u32::MAX, piece.at_ns, piece.out),
             },

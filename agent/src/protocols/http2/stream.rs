@@ -126,7 +126,7 @@ impl Stream {
         let http = &self.request.http;
         self.key.get_or_insert_with(|| {
             let is_health_check = out.is_health_check(http);
-            out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, place })
+            out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, is_message: false, place })
         });
     }
 
@@ -239,12 +239,16 @@ impl Stream {
         if self.is_whole() { Outcome::Complete } else { Outcome::Unseen }
     }
 
-    /// How it ended if it was reset.
-    pub(super) const fn reset(&self, code: u32) -> Outcome {
-        match self.is_doubtful() {
+    /// How it ended if it was reset, by whom and with what code.
+    pub(super) const fn reset(&self, side: Side, code: u32) -> Outcome {
+        /// `NO_ERROR`, `CANCEL`: it is not needed any more (RFC 9113, section 7).
+        const WITHOUT_ERROR: [u32; 2] = [0, 8];
+        match (self.is_doubtful(), side) {
             _ if self.is_whole() => Outcome::Complete,
-            true => Outcome::Unseen,
-            false => Outcome::Cancelled(code),
+            (true, _) => Outcome::Unseen,
+            _ if code == WITHOUT_ERROR[0] || code == WITHOUT_ERROR[1] => Outcome::Cancelled(code),
+            (false, Side::Requests) => Outcome::Reset(Role::Client, code),
+            (false, Side::Responses) => Outcome::Reset(Role::Server, code),
         }
     }
 

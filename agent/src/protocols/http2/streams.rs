@@ -99,7 +99,16 @@ impl Streams {
         for (id, exchange, is_health_check) in self.held.drain(..) {
             let Exchange { role, thread, start_ns, parent, .. } = exchange;
             let place = Place::Id(id.into());
-            let key = out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, place });
+            let key = out.open(|key| Opened {
+                key,
+                role,
+                thread,
+                start_ns,
+                parent,
+                is_health_check,
+                is_message: false,
+                place,
+            });
             out.finish(key, exchange);
         }
         for (id, ()) in self.open.select(|id, _| (id >= first).then_some(())) {
@@ -236,9 +245,9 @@ impl Streams {
         }
     }
 
-    pub(super) fn on_reset(&mut self, id: u32, code: u32, at_ns: u64, out: &mut Output) {
+    pub(super) fn on_reset(&mut self, side: Side, id: u32, code: u32, at_ns: u64, out: &mut Output) {
         if let Some(stream) = self.open.get(id) {
-            let outcome = stream.reset(code);
+            let outcome = stream.reset(side, code);
             self.finish(id, outcome, at_ns, out);
         }
     }

@@ -276,7 +276,7 @@ impl Kafka {
 
     fn open_exchange(&self, began: Began, parent: Option<TraceParent>, place: Place, out: &mut Output) -> Key {
         let (role, Began { at_ns: start_ns, thread }) = (self.role, began);
-        out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check: false, place })
+        out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check: false, is_message: false, place })
     }
 
     // ---- responses

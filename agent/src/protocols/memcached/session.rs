@@ -160,7 +160,16 @@ impl Memcached {
         }
         let Began { at_ns: start_ns, thread, position } = self.began;
         let (role, place) = (self.role, Place::Position(position));
-        let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place });
+        let key = out.open(|key| Opened {
+            key,
+            role,
+            thread,
+            start_ns,
+            parent: None,
+            is_health_check: false,
+            is_message: false,
+            place,
+        });
         let (behind_silent, open_silence) = (self.has_silent, command.silence);
         self.has_silent = match open_silence {
             Silence::Never => false,

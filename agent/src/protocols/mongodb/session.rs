@@ -125,7 +125,16 @@ impl MongoDb {
         }
         let (role, Began { at_ns: start_ns, thread }) = (self.role, open.began);
         let place = Place::Id(u64::from(header.id as u32));
-        let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place });
+        let key = out.open(|key| Opened {
+            key,
+            role,
+            thread,
+            start_ns,
+            parent: None,
+            is_health_check: false,
+            is_message: false,
+            place,
+        });
         let open = Box::new(Open { key, ..open });
         if is_one_way {
             self.tell(*open, Outcome::Complete, Answer::default(), at_ns, out);

@@ -245,7 +245,16 @@ impl Postgres {
     ) -> Execute {
         let Began { at_ns: start_ns, thread, position } = began;
         let (role, place) = (self.role, Place::Position(position));
-        let key = out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check: false, place });
+        let key = out.open(|key| Opened {
+            key,
+            role,
+            thread,
+            start_ns,
+            parent,
+            is_health_check: false,
+            is_message: false,
+            place,
+        });
         let portal = CompactString::default();
         Execute { key, began, first_byte_ns: None, statement, parent, fetches: false, portal, rows: None }
     }

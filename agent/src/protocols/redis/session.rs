@@ -218,7 +218,16 @@ impl Redis {
         }
         let Began { at_ns: start_ns, thread, position } = self.began;
         let (role, place) = (self.role, Place::Position(position));
-        let key = out.open(|key| Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place });
+        let key = out.open(|key| Opened {
+            key,
+            role,
+            thread,
+            start_ns,
+            parent: None,
+            is_health_check: false,
+            is_message: false,
+            place,
+        });
         let open = Open { key, began: self.began, first_byte_ns: None, name, args, answers, change };
         if is_muted {
             self.tell(open, Outcome::Complete, Pattern::OneWay, None, at_ns, out);

@@ -123,7 +123,16 @@ impl Toy {
             return;
         }
         let (role, place) = (self.role, Place::Position(position));
-        let opened = |key| Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place };
+        let opened = |key| Opened {
+            key,
+            role,
+            thread,
+            start_ns,
+            parent: None,
+            is_health_check: false,
+            is_message: false,
+            place,
+        };
         let key = out.open(opened);
         self.open.push(Open { key, thread, start_ns, first_byte_ns: None, db });
     }

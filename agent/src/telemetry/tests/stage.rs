@@ -180,6 +180,7 @@ fn what_an_sdk_describes_is_counted_and_has_no_span_of_the_agents() {
         start_ns: 1_000,
         parent: parent("01"),
         is_health_check: false,
+        is_message: false,
         place: Place::Position(0),
     };
     for exchange in [served(get("/")), called(get("/"))] {

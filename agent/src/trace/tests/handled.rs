@@ -5,7 +5,7 @@ use super::*;
 fn asked(bed: &mut Bed, conn: &ConnectionInfo, stream: u64, start_ns: u64) -> Request {
     let (key, role, thread) = (bed.keys.take(), Role::Server, work(4));
     let place = Place::Id(stream);
-    let opened = Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place };
+    let opened = Opened { key, role, thread, start_ns, parent: None, is_health_check: false, is_message: false, place };
     bed.tracer.on_opened(conn, &opened, || None);
     Request { key, role, thread, start_ns, carried: None }
 }

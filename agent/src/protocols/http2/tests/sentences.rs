@@ -268,7 +268,7 @@ fn open_requests_are_bounded_in_bytes() {
 }
 
 #[test]
-fn a_reset_cancels_with_its_code_unless_the_response_was_complete() {
+fn a_reset_ends_with_its_code_unless_the_response_was_complete() {
     let mut wire = Wire::new();
     wire.get(1, "/cancelled");
     let cancelled = wire.request(rst(1, 8));
@@ -280,10 +280,23 @@ fn a_reset_cancels_with_its_code_unless_the_response_was_complete() {
     wire.response(data(END_STREAM, 1, &[0])); // was under way
     let (exchanges, open, anomalies) = open_connection(&wire, Role::Server);
     let outcomes: Vec<_> = exchanges.iter().map(|exchange| exchange.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Cancelled(8), Outcome::Cancelled(7), Outcome::Complete]);
+    assert_eq!(outcomes, [Outcome::Cancelled(8), Outcome::Reset(Role::Server, 7), Outcome::Complete]);
     assert_eq!((exchanges[0].end_ns, exchanges[2].end_ns), (cancelled, complete));
     assert_eq!((open, anomalies), (0, Anomalies::default()));
     assert_eq!(http(&exchanges[2]).request_body_bytes, None, "the request had not ended");
+}
+
+#[test]
+fn who_gives_up_with_an_error_is_told_with_its_code() {
+    let mut wire = Wire::new();
+    for stream in [1, 3, 5] {
+        wire.get(stream, &format!("/{stream}"));
+    }
+    wire.answer(1, 0, &OK);
+    wire.response([rst(1, 2), rst(3, 8)].concat());
+    wire.request(rst(5, 3));
+    let outcomes: Vec<_> = wire.exchanges().iter().map(|exchange| exchange.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Reset(Role::Server, 2), Outcome::Cancelled(8), Outcome::Reset(Role::Client, 3)]);
 }
 
 #[test]
@@ -438,8 +451,16 @@ fn stream_1_after_an_upgrade_belongs_to_the_request_that_http1_saw() {
         };
         let (thread, start_ns) = (request.thread, request.start_ns);
         reader.out.of(|out| {
-            let opened =
-                |key| Opened { key, role, thread, start_ns, parent: None, is_health_check: false, place: Place::Id(1) };
+            let opened = |key| Opened {
+                key,
+                role,
+                thread,
+                start_ns,
+                parent: None,
+                is_health_check: false,
+                is_message: false,
+                place: Place::Id(1),
+            };
             let key = out.open(opened);
             reader.session.take_over(key, request, out);
         });
