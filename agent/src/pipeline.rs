@@ -331,10 +331,12 @@ impl Worker {
         let chosen = if targets.is_empty() { discovery.evaluate_running() } else { targets };
         discovery.tell_running(&mut capture);
         let mut units = Units::new(processes.proc().clone());
-        capture.watched().into_iter().for_each(|tgid| units.on_watched(tgid));
+        // Those that rules have chosen too, which are not met yet: they may be idle.
+        let watched: Vec<ProcessId> = capture.watched().into_iter().chain(discovery.all_watched()).collect();
+        watched.iter().for_each(|tgid| units.on_watched(*tgid));
         units.tell(&mut capture, &mut tracer);
         let mut harvests = Harvests::new(processes.proc().clone(), disabled_harvesters);
-        capture.watched().into_iter().for_each(|tgid| harvests.on_watched(tgid));
+        watched.iter().for_each(|tgid| harvests.on_watched(*tgid));
         if let Some(plaintext) = &mut plaintext {
             chosen.into_iter().for_each(|tgid| plaintext.on_watched(tgid));
         }
@@ -605,6 +607,8 @@ impl Worker {
             self.swept = Instant::now();
             self.discovery.sweep(&mut self.capture);
             self.connections.forget_processes(|tgid| self.processes.is_alive(tgid));
+            self.units.sweep(|tgid| self.processes.is_alive(tgid));
+            self.harvests.sweep(|tgid| self.processes.is_alive(tgid));
             if let Some(traffic) = &mut self.traffic {
                 traffic.sweep(|id| self.connections.follows(id), |tgid| self.processes.is_alive(tgid));
             }

@@ -150,7 +150,7 @@ fn go() {
 /// Of groups a function's code says which part of all paths they are for where they are not handed to another function.
 #[test]
 fn routers_of_go() {
-    const ROUTERS: [(&str, &[(&str, &str)]); 3] = [
+    const ROUTERS: [(&str, &[(&str, &str)]); 5] = [
         ("chi", &[("/chi", "/chi"), ("/chi/7", "/chi/{id}"), ("/chi/7/parts/3", "/chi/{id}/parts/{part:[0-9]+}")]),
         (
             "gin",
@@ -162,6 +162,15 @@ fn routers_of_go() {
             ],
         ),
         ("echo", &[("/echo", "/echo"), ("/echo/7", "/echo/:id"), ("/echo/7/parts/3", "/echo/:id/parts/:part")]),
+        (
+            "gorilla",
+            &[
+                ("/gorilla", "/gorilla"),
+                ("/gorilla/7", "/gorilla/{id}"),
+                ("/gorilla/7/parts/3", "/gorilla/{id}/parts/{part:[0-9]+}"),
+            ],
+        ),
+        ("fiber", &[("/fiber", "/fiber"), ("/fiber/7", "/fiber/:id"), ("/fiber/7/parts/3", "/fiber/:id/parts/:part")]),
     ];
     for (name, arguments) in [("as-it-comes", &[][..]), ("stripped", &["-ldflags=-s -w"])] {
         let arguments = [&["-tags=nomsgpack"], arguments].concat();

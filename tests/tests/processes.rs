@@ -120,25 +120,42 @@ fn is_told_of_as_it_counts(backend: Backend, what: &str, program: &mut Program) 
     for (name, label, of_runtime) in [
         ("go_goroutine_count", "", "/sched/goroutines:goroutines"),
         ("go_processor_limit", "", "/sched/gomaxprocs:threads"),
-        ("go_config_gogc_percent", "", "/gc/gogc:percent"),
+        ("go_memory_used_bytes", "go_memory_type=\"stack\"", "/memory/classes/heap/stacks:bytes"),
+        ("go_memory_allocated_bytes_total", "", "/gc/heap/allocs:bytes"),
+        ("go_memory_allocations_total", "", "/gc/heap/allocs:objects"),
+        ("go_memory_gc_cycles_total", "", "/gc/cycles/total:gc-cycles"),
+        ("go_memory_gc_goal_bytes", "", "/gc/heap/goal:bytes"),
+        ("go_memory_gc_pause_duration_seconds_count", "", "/gc/pauses:seconds"),
     ] {
         poll(&format!("{what}: {name} is {of_runtime}"), || {
             (figure(&agent, name, pid, label) == counted(of_runtime)).then_some(())
         });
     }
-    // Of a heap that is limited the goal is not told, and no limit where there is none.
-    let (told, otherwise) = ("go_memory_gc_goal_bytes", "go_memory_limit_bytes");
-    let (told, otherwise) = if is_limited { (otherwise, told) } else { (told, otherwise) };
-    let of_runtime = if is_limited { "/gc/gomemlimit:bytes" } else { "/gc/heap/goal:bytes" };
-    poll(&format!("{what}: {told}"), || (figure(&agent, told, pid, "") == counted(of_runtime)).then_some(()));
-    assert_eq!(figure(&agent, otherwise, pid, ""), 0.0, "{what}");
+    poll(&format!("{what}: what is used"), || {
+        let told = ["stack", "other"]
+            .map(|of| figure(&agent, "go_memory_used_bytes", pid, &format!("go_memory_type=\"{of}\"")));
+        let [all, released] = ["total", "heap/released"].map(|of| counted(&format!("/memory/classes/{of}:bytes")));
+        (told[0] + told[1] == all - released).then_some(())
+    });
+    let pauses = figure(&agent, "go_memory_gc_pause_duration_seconds_sum", pid, "");
+    assert!((1e-7..10.0).contains(&pauses), "{what}: {pauses}");
+    // No limit is told where there is none.
+    assert_eq!(figure(&agent, "go_memory_limit_bytes", pid, ""), if is_limited { limit } else { 0.0 }, "{what}");
+    let growth = counted("/gc/gogc:percent");
+    let is_off = growth > f64::from(u32::MAX);
+    assert_eq!(figure(&agent, "go_config_gogc_percent", pid, ""), if is_off { 0.0 } else { growth }, "{what}");
 }
 
 fn go_is_told_of_as_its_runtime_counts(backend: Backend) {
     for (name, release, arguments, environment) in [
         ("as-it-comes", "local", &[][..], &[][..]),
         ("stripped", "local", &["-ldflags=-s -w", "-trimpath"], &[("GOMEMLIMIT", "200MiB"), ("GOGC", "150")]),
-        ("pie", "go1.23.12", &["-buildmode=pie", "-ldflags=-s -w"], &[("GOMAXPROCS", "3")]),
+        (
+            "pie",
+            "go1.23.12",
+            &["-buildmode=pie", "-ldflags=-s -w"],
+            &[("GOMAXPROCS", "3"), ("GOMEMLIMIT", "48MiB"), ("GOGC", "off")],
+        ),
         ("older", "go1.21.13", &[], &[]),
     ] {
         is_told_of_as_it_counts(backend, name, &mut counting(name, release, arguments, environment));

@@ -1,12 +1,14 @@
 // Command go-offsets says where members of structures of Go's runtime and standard library, and of grpc-go, lie, by their sources alone: nothing is built.
 // For each argument (a folder with a release of Go, or `grpc@RELEASE=FOLDER` with one of grpc-go), a line: the release, and the offsets in the order
-// of `members`, a bar and `statistics`, or of `grpcMembers`; -1 for one that is not there.
+// of `members`, a bar and `statistics`, a bar and the sizes of classes of objects, or of `grpcMembers`; -1 for one that is not there.
 package main
 
 import (
 	"fmt"
+	"go/ast"
 	"go/build"
 	"go/importer"
+	"go/parser"
 	"go/token"
 	"go/types"
 	"log"
@@ -63,14 +65,28 @@ var statistics = [][3]string{
 	{"runtime", "schedt", "gFree.n|gFree.stack.size"},
 	{"runtime", "schedt", "gFree.noStack.size"},
 	{"runtime", "p", "gFree.n|gFree.size"},
+	{"runtime", "consistentHeapStats", "gen"},
+	{"runtime", "heapStatsDelta", "largeAlloc"},
+	{"runtime", "heapStatsDelta", "largeAllocCount"},
+	{"runtime", "heapStatsDelta", "smallAllocCount"},
+	{"runtime", "schedt", "stwTotalTimeGC"},
+	{"runtime", "mstats", "gcPauseDist"},
+	{"runtime", "gcControllerState", "heapFree"},
+	{"runtime", "gcControllerState", "totalAlloc"},
+	{"runtime", "gcControllerState", "totalFree"},
+	{"runtime", "gcControllerState", "mappedReady"},
+	{"runtime", "gcControllerState", "heapMarked"},
 }
 
+// sizes are where the sizes of classes of small objects are declared, by release.
+var sizes = [][2]string{{"internal/runtime/gc/sizeclasses.go", "SizeClassToSize"}, {"runtime/sizeclasses.go", "class_to_size"}}
+
 func main() {
-	sizes := types.SizesFor("gc", "amd64")
+	machine := types.SizesFor("gc", "amd64")
 	standard := importer.ForCompiler(token.NewFileSet(), "source", nil)
 	for _, root := range os.Args[1:] {
 		if grpc, folder, isGrpc := strings.Cut(root, "="); isGrpc {
-			fmt.Println(grpc, strings.Trim(fmt.Sprint(grpcOffsets(folder, standard, sizes)), "[]"))
+			fmt.Println(grpc, strings.Trim(fmt.Sprint(grpcOffsets(folder, standard, machine)), "[]"))
 			continue
 		}
 		said, err := os.ReadFile(filepath.Join(root, "VERSION"))
@@ -83,14 +99,38 @@ func main() {
 		packages := importer.ForCompiler(token.NewFileSet(), "source", nil)
 		fmt.Print(strings.TrimSpace(version))
 		for _, member := range members {
-			fmt.Print(" ", offset(packages, sizes, member))
+			fmt.Print(" ", offset(packages, machine, member))
 		}
 		fmt.Print(" |")
 		for _, member := range statistics {
-			fmt.Print(" ", offset(packages, sizes, member))
+			fmt.Print(" ", offset(packages, machine, member))
 		}
-		fmt.Println()
+		fmt.Println(" |", strings.Join(classes(root), " "))
 	}
+}
+
+// classes are the sizes of classes of small objects.
+func classes(root string) (found []string) {
+	for _, place := range sizes {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "src", place[0]), nil, parser.SkipObjectResolution)
+		if err != nil {
+			continue
+		}
+		ast.Inspect(file, func(node ast.Node) bool {
+			value, ok := node.(*ast.ValueSpec)
+			if !ok || value.Names[0].Name != place[1] || len(value.Values) != 1 {
+				return true
+			}
+			for _, size := range value.Values[0].(*ast.CompositeLit).Elts {
+				found = append(found, size.(*ast.BasicLit).Value)
+			}
+			return false
+		})
+	}
+	if len(found) == 0 {
+		log.Fatalf("%s: no classes of sizes", root)
+	}
+	return found
 }
 
 func offset(packages types.Importer, sizes types.Sizes, member [3]string) int64 {

@@ -14,7 +14,7 @@ const TABLE: &str = "agent/src/runtimes/go/offsets.rs";
 const HEAD: &str = "\
 //! Where members of structures of Go's runtime and library, and of grpc-go, lie, by release. Written by `cargo xtask go-offsets`.
 
-use super::layout::{GrpcOffsets, Offsets, StatisticsOffsets};
+use super::layout::{CLASSES, GrpcOffsets, Offsets, StatisticsOffsets};
 
 /// By the second number of a release.
 #[rustfmt::skip]
@@ -27,6 +27,11 @@ const STATISTICS_HEAD: &str = "
 #[rustfmt::skip]
 pub(super) const STATISTICS: &[(u32, StatisticsOffsets)] = &[
 ";
+/// What stands before the sizes of objects.
+const SIZES_HEAD: &str = "
+/// Sizes of small objects by their class: the same in all of these releases.
+#[rustfmt::skip]
+pub(super) const SIZES: [u16; CLASSES] = [";
 /// What stands before the lines of grpc-go.
 const GRPC_HEAD: &str = "
 /// Second and third number of the release of grpc-go from which on they lie so.
@@ -67,8 +72,15 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         }
     }
     let (mut text, mut statistics) = (HEAD.to_owned(), STATISTICS_HEAD.to_owned());
+    let mut sizes = String::new();
     for (minor, offsets) in table {
-        let (members, counts) = offsets.split_once(" | ").with_context(|| format!("not understood: {offsets}"))?;
+        let [members, counts, of_it] = offsets.split(" | ").collect::<Vec<_>>()[..] else {
+            bail!("not understood: {offsets}");
+        };
+        if !sizes.is_empty() && sizes != of_it {
+            bail!("go1.{minor} has other sizes of objects than the release before: the table has to tell them apart");
+        }
+        of_it.clone_into(&mut sizes);
         for (text, offsets) in [(&mut text, members), (&mut statistics, counts)] {
             writeln!(text, "    ({minor}, [{}]),", offsets.split(' ').collect::<Vec<_>>().join(", "))?;
         }
@@ -76,6 +88,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     text.push_str("];\n");
     text.push_str(&statistics);
     text.push_str("];\n");
+    write!(text, "{SIZES_HEAD}{}];\n", sizes.replace(' ', ", "))?;
     text.push_str(&of_grpc()?);
     let path = shell::root().join(TABLE);
     if args.check {

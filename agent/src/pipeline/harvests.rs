@@ -35,6 +35,11 @@ impl Harvests {
         self.looked.remove(&tgid);
     }
 
+    /// To be called now and then: forgets processes whose end was not told, as they were never met.
+    pub(super) fn sweep(&mut self, is_alive: impl Fn(ProcessId) -> bool) {
+        self.looked.retain(|tgid| is_alive(*tgid));
+    }
+
     /// Hands on what was found.
     pub(super) fn tell(&self, stages: &mut Stages) {
         while let Some((tgid, routes)) = self.finder.as_ref().and_then(RouteFinder::next) {

@@ -146,6 +146,12 @@ impl Units {
         }
     }
 
+    /// To be called now and then: forgets processes whose end was not told, as they were never met.
+    pub(super) fn sweep(&mut self, is_alive: impl Fn(ProcessId) -> bool) {
+        let gone: Vec<ProcessId> = self.looked.keys().copied().filter(|tgid| !is_alive(*tgid)).collect();
+        gone.into_iter().for_each(|tgid| self.on_gone(tgid));
+    }
+
     /// Tells the kernel side and the trace stage what was found.
     pub(super) fn tell(&mut self, capture: &mut Capture, tracer: &mut Tracer) {
         if !capture.reads_runtimes() {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{select::Select, semconv};
 use crate::{
     model::{
-        go::Counted,
+        go::{Counted, PAUSE_BOUNDS},
         ids::ProcessId,
-        metric::{Metric, NumberPoint, Points},
+        metric::{Bounds, HistogramPoint, Metric, NumberPoint, Points},
         span::{Attribute, Resource, Value},
     },
     procs::Usage,
@@ -39,7 +39,7 @@ type Value3 = (Option<(&'static str, &'static str)>, u64, f64);
 type Values = fn(&ProcessSample) -> Vec<Value3>;
 
 /// The table: name, unit, description, kind, and values.
-const METRICS: [(&str, &str, &str, Kind, Values); 15] = [
+const METRICS: [(&str, &str, &str, Kind, Values); 18] = [
     (semconv::PROCESS_CPU_TIME, "s", "Total CPU seconds broken down by different CPU modes.", Points::Counter, |it| {
         by_mode(it.usage.cpu_s, it.start_unix_ns)
     }),
@@ -104,6 +104,19 @@ const METRICS: [(&str, &str, &str, Kind, Values); 15] = [
         Points::UpDownCounter,
         |it| of_go(it, |go| go.limit),
     ),
+    (semconv::GO_MEMORY_ALLOCATED, "By", "Memory allocated to the heap by the application.", Points::Counter, |it| {
+        of_go(it, |go| go.allocated.map(|[bytes, _]| bytes))
+    }),
+    (
+        semconv::GO_MEMORY_ALLOCATIONS,
+        "{allocation}",
+        "Count of allocations to the heap by the application.",
+        Points::Counter,
+        |it| of_go(it, |go| go.allocated.map(|[_, number]| number)),
+    ),
+    (semconv::GO_MEMORY_GC_CYCLES, "{gc_cycle}", "Number of completed GC cycles.", Points::Counter, |it| {
+        of_go(it, |go| go.collections)
+    }),
     (semconv::GO_MEMORY_GC_GOAL, "By", "Heap size target for the end of the GC cycle.", Points::UpDownCounter, |it| {
         of_go(it, |go| go.goal)
     }),
@@ -123,11 +136,11 @@ const METRICS: [(&str, &str, &str, Kind, Values); 15] = [
     ),
 ];
 
-/// Names of all of them.
-pub(super) const NAMES: [&str; METRICS.len()] = {
-    let mut names = [""; METRICS.len()];
+/// Names of all of them, and of the one that is a distribution.
+pub(super) const NAMES: [&str; METRICS.len() + 1] = {
+    let mut names = [semconv::GO_MEMORY_GC_PAUSE_DURATION; METRICS.len() + 1];
     let mut at = 0;
-    while at < names.len() {
+    while at < METRICS.len() {
         names[at] = METRICS[at].0;
         at += 1;
     }
@@ -166,7 +179,7 @@ pub(crate) fn metrics<'a>(samples: impl Iterator<Item = &'a ProcessSample>, sele
             let points: Vec<NumberPoint> = samples
                 .iter()
                 .flat_map(|sample| {
-                    let pid = Attribute { key: semconv::PROCESS_PID, value: Value::Int(sample.pid.0.into()) };
+                    let pid = of_process(sample);
                     values(sample).into_iter().map(move |(attribute, start_unix_ns, value)| {
                         let word = attribute.map(|(key, word)| Attribute { key, value: Value::Static(word) });
                         let attributes = word.into_iter().chain([pid.clone()]).collect();
@@ -179,13 +192,54 @@ pub(crate) fn metrics<'a>(samples: impl Iterator<Item = &'a ProcessSample>, sele
                 out.push(Metric { name, unit, description, resource: Arc::clone(resource), points: kind(points) });
             }
         }
+        out.extend(pauses(resource, &samples, select));
     }
     out
+}
+
+fn of_process(sample: &ProcessSample) -> Attribute {
+    Attribute { key: semconv::PROCESS_PID, value: Value::Int(sample.pid.0.into()) }
+}
+
+/// How long programs of Go were stopped for collections.
+fn pauses(resource: &Arc<Resource>, samples: &[&ProcessSample], select: &Select) -> Option<Metric> {
+    let name = semconv::GO_MEMORY_GC_PAUSE_DURATION;
+    let mut points: Vec<HistogramPoint> = Vec::new();
+    for sample in samples {
+        let Some(pauses) = sample.go.and_then(|go| go.pauses) else { continue };
+        let attributes: Vec<Attribute> =
+            [of_process(sample)].into_iter().filter(|of| select.keeps(name, of.key)).collect();
+        let count = pauses.buckets.iter().sum();
+        if let Some(same) = points.iter_mut().find(|point| point.attributes == attributes) {
+            same.start_unix_ns = same.start_unix_ns.min(sample.start_unix_ns);
+            (same.count, same.sum) = (same.count + count, same.sum + pauses.sum_s);
+            same.buckets.iter_mut().zip(pauses.buckets).for_each(|(of_all, of_it)| *of_all += of_it);
+            continue;
+        }
+        points.push(HistogramPoint {
+            attributes,
+            start_unix_ns: sample.start_unix_ns,
+            // It is told as long as the process is there.
+            updated_unix_ns: u64::MAX,
+            count,
+            sum: pauses.sum_s,
+            min: f64::NAN,
+            max: f64::NAN,
+            bounds: Bounds::Static(&PAUSE_BOUNDS),
+            buckets: pauses.buckets.to_vec(),
+            native: None,
+            exemplars: Vec::new(),
+        });
+    }
+    let description = "Distribution of individual GC-related stop-the-world pause latencies. This is the time from deciding to stop the world until the world is started again.";
+    let (resource, is_empty) = (Arc::clone(resource), points.is_empty());
+    (!is_empty).then(|| Metric { name, unit: "s", description, resource, points: Points::Histogram(points) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::go::Pauses;
 
     fn sample(resource: &Arc<Resource>, pid: u32) -> ProcessSample {
         ProcessSample {
@@ -207,6 +261,9 @@ mod tests {
                 goroutines: Some(11),
                 processors: Some(4),
                 memory: Some([300, 700]),
+                allocated: Some([9000, 90]),
+                collections: Some(3),
+                pauses: Some(Pauses { buckets: [0, 4, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1], sum_s: 0.5 }),
                 limit: None,
                 goal: Some(4 << 20),
                 growth: Some(100),
@@ -226,7 +283,12 @@ mod tests {
             usage: Usage { disk_bytes: None, descriptors: None, ..sample(&resource, 3).usage },
             ..sample(&resource, 3)
         };
-        let metrics = metrics([sample(&resource, 2), unknown].iter(), &Select::default());
+        let mut metrics = metrics([sample(&resource, 2), unknown].iter(), &Select::default());
+        let pauses = metrics.pop().unwrap();
+        let Points::Histogram(points) = &pauses.points else { panic!("{pauses:?}") };
+        assert_eq!((pauses.name, points.len()), ("go.memory.gc.pause.duration", 1));
+        assert_eq!((points[0].count, points[0].sum, points[0].start_unix_ns), (7, 0.5, 30));
+        assert_eq!(points[0].buckets.len(), points[0].bounds.len() + 1);
         let shown: Vec<_> = metrics
             .iter()
             .map(|metric| {
@@ -251,6 +313,9 @@ mod tests {
                 ("process.uptime", 2, 9.0, 30),
                 ("go.goroutine.count", 1, 11.0, 30),
                 ("go.memory.used", 2, 300.0, 30),
+                ("go.memory.allocated", 1, 9000.0, 30),
+                ("go.memory.allocations", 1, 90.0, 30),
+                ("go.memory.gc.cycles", 1, 3.0, 30),
                 ("go.memory.gc.goal", 1, 4_194_304.0, 30),
                 ("go.processor.limit", 1, 4.0, 30),
                 ("go.config.gogc", 1, 100.0, 30),

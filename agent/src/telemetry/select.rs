@@ -137,7 +137,7 @@ impl Select {
     }
 
     /// Whether a metric has an attribute.
-    fn keeps(&self, metric: &str, key: &str) -> bool {
+    pub(super) fn keeps(&self, metric: &str, key: &str) -> bool {
         let (metric, key) = (plain(metric), as_prometheus(key));
         let mut is_kept = true;
         let lists = self.metrics.iter().filter(|(pattern, _)| pattern.is_match(&metric));

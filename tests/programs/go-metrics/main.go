@@ -1,4 +1,4 @@
-// Command go-metrics says on each line of its standard input what its runtime counts, as runtime/metrics has it: a name and a figure a line. Its argument is how many goroutines it
+// Command go-metrics says on each line of its standard input what its runtime counts, as runtime/metrics has it: a name and a figure a line, of a distribution how many it has. Its argument is how many goroutines it
 // has that wait.
 package main
 
@@ -20,6 +20,10 @@ var names = []string{
 	"/gc/gomemlimit:bytes",
 	"/gc/heap/goal:bytes",
 	"/gc/gogc:percent",
+	"/gc/heap/allocs:bytes",
+	"/gc/heap/allocs:objects",
+	"/gc/cycles/total:gc-cycles",
+	"/gc/pauses:seconds",
 }
 
 var kept [][]byte
@@ -54,7 +58,15 @@ func main() {
 		}
 		metrics.Read(samples)
 		for _, sample := range samples {
-			fmt.Println(sample.Name, sample.Value.Uint64())
+			if sample.Value.Kind() == metrics.KindUint64 {
+				fmt.Println(sample.Name, sample.Value.Uint64())
+				continue
+			}
+			all := uint64(0)
+			for _, count := range sample.Value.Float64Histogram().Counts {
+				all += count
+			}
+			fmt.Println(sample.Name, all)
 		}
 		fmt.Println("done")
 	}

@@ -64,12 +64,13 @@ pub(super) fn addresses(code: &[u8], address: u64) -> Vec<u64> {
     found
 }
 
-/// The addresses that code gives to a function that it calls, as the first argument.
-pub(super) fn given_as_first(code: &[u8], address: u64) -> Vec<u64> {
+/// The addresses that code gives to functions that it calls, as the first argument. `called`: to that one only.
+pub(super) fn given_as_first(code: &[u8], address: u64, called: Option<u64>) -> Vec<u64> {
     let mut found = Vec::new();
     let mut given = None;
     for instruction in decoded(code, address) {
-        if instruction.flow_control() == FlowControl::Call {
+        let is_meant = called.is_none_or(|called| instruction.near_branch_target() == called);
+        if instruction.flow_control() == FlowControl::Call && is_meant {
             found.extend(given.filter(|given| !found.contains(given)));
         }
         if instruction.flow_control() != FlowControl::Next {
@@ -203,6 +204,8 @@ mod tests {
         let code = b"\x48\x8d\x05\x10\x00\x00\x00\xbb\x01\x00\x00\x00\xe8\x00\x00\x00\x00\
             \x48\x8d\x05\x10\x00\x00\x00\x48\x89\xc8\xe8\x00\x00\x00\x00\
             \x48\x8d\x0d\x10\x00\x00\x00\xe8\x00\x00\x00\x00";
-        assert_eq!(given_as_first(code, 0x1000), [0x1017]);
+        assert_eq!(given_as_first(code, 0x1000, None), [0x1017]);
+        assert_eq!(given_as_first(code, 0x1000, Some(0x1011)), [0x1017]);
+        assert!(given_as_first(code, 0x1000, Some(0x1012)).is_empty());
     }
 }

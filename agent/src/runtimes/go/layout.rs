@@ -82,7 +82,14 @@ impl Layout {
 }
 
 /// Offsets of what the runtime counts, in the order in which `cargo xtask go-offsets` tells them; -1 for one that there is not.
-pub(super) type StatisticsOffsets = [i16; 27];
+pub(super) type StatisticsOffsets = [i16; 38];
+
+/// Classes of small objects.
+pub(super) const CLASSES: usize = 68;
+/// The first release that keeps the lengths of pauses as [`StatisticsLayout::pauses`] says.
+const PAUSES: u32 = 20;
+/// The first release that keeps so many percent of a limit free ([`StatisticsLayout::spares_percents`]).
+const SPARES_PERCENTS: u32 = 21;
 
 /// The first release whose `runtime/metrics` counts goroutines of the runtime itself as well.
 const COUNTS_ALL: u32 = 26;
@@ -100,16 +107,26 @@ pub(super) struct StatisticsLayout {
     pub(super) triggered: u64,
     /// How large `heapStatsDelta` is.
     pub(super) heap_slot: u64,
+    /// `consistentHeapStats.gen`, in `mstats.heapStats`.
+    pub(super) generation: u64,
     /// `heapStatsDelta.committed`.
     pub(super) committed: u64,
     /// `heapStatsDelta.inStacks`.
     pub(super) stacks: u64,
+    /// `heapStatsDelta.largeAlloc`, `largeAllocCount` and `smallAllocCount`.
+    pub(super) allocated: [u64; 3],
     /// `mstats.heapStats`.
     pub(super) heap: u64,
     /// What else of memory is counted in `mstats`.
     pub(super) other_memory: [u64; 6],
-    /// Other members of `mstats`.
-    memory_marks: [u64; 4],
+    /// `mstats.numgc`.
+    pub(super) collections: u64,
+    /// How long the world was stopped for collections, as distributions.
+    pub(super) pauses: Option<Pauses>,
+    /// Of `gcControllerState`: `heapFree`, `totalAlloc`, `totalFree`, `mappedReady` and `heapMarked`.
+    pub(super) limited: [u64; 5],
+    /// The goal of a heap that is limited leaves a share of it free, not a number of bytes.
+    pub(super) spares_percents: bool,
     /// Members of `schedt`.
     scheduler_marks: [u64; 5],
     /// `schedt.ngsys`, the runtime's own goroutines, where `runtime/metrics` leaves those out: before 1.26.
@@ -120,6 +137,15 @@ pub(super) struct StatisticsLayout {
     pub(super) free_of_processor: u64,
 }
 
+/// Where the lengths of pauses are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pauses {
+    /// In `schedt`.
+    OfScheduler(u64),
+    /// In `mstats`.
+    OfMemory(u64),
+}
+
 impl StatisticsLayout {
     /// That of a release; `None` where it is not known.
     pub(super) fn of(release: &str) -> Option<Self> {
@@ -127,29 +153,32 @@ impl StatisticsLayout {
         let (_, offsets) = STATISTICS.iter().find(|(known, _)| *known == minor)?;
         let [limit, goal, least, triggered, slot, committed, stacks, heap, rest @ ..] =
             offsets.map(|offset| u64::try_from(offset).ok());
-        let [a, b, c, d, e, f, unix, pause, collections, nanotime, rest @ ..] = rest;
-        let [idle, idle_locked, next, freed, system, goroutines, free, free_too, of_processor] = rest;
+        let [a, b, c, d, e, f, _, _, collections, _, rest @ ..] = rest;
+        let [idle, idle_locked, next, freed, system, goroutines, free, free_too, of_processor, rest @ ..] = rest;
+        let [generation, large, large_count, small_count, of_scheduler, of_memory, rest @ ..] = rest;
+        let [heap_free, all_allocated, all_freed, ready, marked] = rest;
+        let pauses = of_scheduler.map(Pauses::OfScheduler).or(of_memory.map(Pauses::OfMemory));
         Some(Self {
             limit: limit?,
             goal: goal?,
             least_trigger: least?,
             triggered: triggered?,
             heap_slot: slot?,
+            generation: generation?,
             committed: committed?,
             stacks: stacks?,
+            allocated: [large?, large_count?, small_count?],
             heap: heap?,
             other_memory: [a?, b?, c?, d?, e?, f?],
-            memory_marks: [unix?, pause?, collections?, nanotime?],
+            collections: collections?,
+            pauses: pauses.filter(|_| minor >= PAUSES),
+            limited: [heap_free?, all_allocated?, all_freed?, ready?, marked?],
+            spares_percents: minor >= SPARES_PERCENTS,
             scheduler_marks: [idle?, idle_locked?, next?, freed?, system?],
             system_goroutines: goroutines.filter(|_| minor < COUNTS_ALL),
             free_goroutines: [Some(free?), free_too],
             free_of_processor: of_processor?,
         })
-    }
-
-    /// What the end of a collection writes to in `mstats`.
-    pub(super) const fn memory_marks(&self) -> [u64; 4] {
-        self.memory_marks
     }
 
     /// What is looked at in `schedt` to see whether all threads sleep for ever.

@@ -4,6 +4,7 @@
 //! looked for here as well, since all of that is needed for it.
 
 mod code;
+mod heap;
 mod layout;
 mod offsets;
 mod pclntab;
@@ -51,7 +52,7 @@ const NUMBERS: u64 = 16;
 const THREAD_MAX: u64 = 1 << 20;
 
 /// Functions that are looked for.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "runtime.mcall",
     "runtime.procresize",
     "net/http.(*persistConn).roundTrip",
@@ -71,6 +72,7 @@ const NAMES: [&str; 19] = [
     statistics::FUNCTIONS[2],
     statistics::FUNCTIONS[3],
     statistics::FUNCTIONS[4],
+    statistics::FUNCTIONS[5],
 ];
 
 /// Where a process's Go is.

@@ -2,7 +2,11 @@
 //! registers that a text is passed in. Those that are put together when the program runs are not there. Of functions that belong to a router it is followed within a
 //! function which router that is: what one is given for a part of all paths is that part's.
 
-use std::{collections::HashMap, fs::File, os::unix::fs::FileExt};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    os::unix::fs::FileExt,
+};
 
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
@@ -43,6 +47,18 @@ pub(crate) type Doer = (&'static str, Does);
 /// What gives any new object.
 const NEW: &str = "runtime.newobject";
 
+/// What the compiler puts before pointers that are written, which leaves registers as they are (from Go 1.21 on).
+const BARRIERS: [&str; 8] = [
+    "runtime.gcWriteBarrier1",
+    "runtime.gcWriteBarrier2",
+    "runtime.gcWriteBarrier3",
+    "runtime.gcWriteBarrier4",
+    "runtime.gcWriteBarrier5",
+    "runtime.gcWriteBarrier6",
+    "runtime.gcWriteBarrier7",
+    "runtime.gcWriteBarrier8",
+];
+
 /// In which registers Go passes arguments, of which each takes one, and a text two.
 const ARGUMENTS: [Register; 9] = [
     Register::RAX,
@@ -79,10 +95,12 @@ pub(crate) fn texts(proc: &ProcFs, pid: ProcessId, doers: &[Doer]) -> Option<Vec
     let program = Program::of(mapping, &cache)?;
     let (table, address) = table(&program, &file).ok()?;
     let start = start_of_code(&memory, &program, &table, address)?;
-    let names: Vec<&str> = doers.iter().map(|(name, _)| *name).chain([NEW]).collect();
+    let names: Vec<&str> = doers.iter().map(|(name, _)| *name).chain(BARRIERS).chain([NEW]).collect();
     let mut found = table.find_all(&names);
     let new = found.pop().flatten().map(|function| start.wrapping_add(function.start));
-    let mut targets = Targets { new, doers: Vec::new() };
+    let barriers = found.split_off(doers.len());
+    let barriers = barriers.into_iter().flatten().map(|function| start.wrapping_add(function.start)).collect();
+    let mut targets = Targets { new, barriers, doers: Vec::new() };
     for (which, (function, (_, does))) in found.iter().zip(doers).enumerate() {
         targets.doers.extend(function.map(|function| (start.wrapping_add(function.start), *does, which)));
     }
@@ -118,6 +136,8 @@ pub(crate) fn texts(proc: &ProcFs, pid: ProcessId, doers: &[Doer]) -> Option<Vec
 struct Targets {
     /// See [`NEW`].
     new: Option<u64>,
+    /// See [`BARRIERS`].
+    barriers: Vec<u64>,
     /// Those that are asked for, with which each is.
     doers: Vec<(u64, Does, usize)>,
 }
@@ -160,11 +180,17 @@ fn handed_over(
     let mut found = Vec::new();
     let mut prefixes: Vec<String> = vec![String::new()];
     let mut known = [Known::Nothing; ARGUMENTS.len()];
+    let mut ahead = Ahead::of(code, address);
     let mut places = written_once(code, address);
     let mut uses = InstructionInfoFactory::new();
     for instruction in Decoder::with_ip(64, code, address, DecoderOptions::NONE) {
+        known = ahead.arrive(instruction.ip(), known);
         if instruction.flow_control() == FlowControl::Call {
             let to = instruction.near_branch_target();
+            if targets.barriers.contains(&to) {
+                // It touches nothing but a register of its own.
+                continue;
+            }
             let result = match targets.doers.iter().find(|(target, ..)| *target == to) {
                 Some(&(_, does, which)) => done(does, &known, &mut prefixes, &read, |text| found.push((text, which))),
                 None if targets.new == Some(to) => Known::New,
@@ -175,7 +201,10 @@ fn handed_over(
             continue;
         }
         if instruction.flow_control() != FlowControl::Next {
-            known = [Known::Nothing; ARGUMENTS.len()];
+            ahead.leave(&instruction, &known);
+            if instruction.flow_control() != FlowControl::ConditionalBranch {
+                known = [Known::Nothing; ARGUMENTS.len()];
+            }
             continue;
         }
         if let Some(place) = place_written(&instruction)
@@ -191,6 +220,71 @@ fn handed_over(
         }
     }
     found
+}
+
+/// What is known where code is jumped to.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// By address, of those that are jumped to from before only.
+    at: HashMap<u64, [Known; ARGUMENTS.len()]>,
+    /// Those that are jumped to from behind, where anything may be.
+    loops: HashSet<u64>,
+    /// The instruction before does not go on to the next.
+    is_cut: bool,
+    /// Some jumps go by a table, and so to anywhere.
+    has_tables: bool,
+}
+
+impl Ahead {
+    fn of(code: &[u8], address: u64) -> Self {
+        let mut ahead = Self::default();
+        for instruction in Decoder::with_ip(64, code, address, DecoderOptions::NONE) {
+            let to = instruction.near_branch_target();
+            if is_jump(&instruction) && to <= instruction.ip() {
+                ahead.loops.insert(to);
+            }
+            ahead.has_tables |= instruction.flow_control() == FlowControl::IndirectBranch;
+        }
+        ahead
+    }
+
+    /// What is known at an instruction, to which the one before goes on with that.
+    fn arrive(&mut self, at: u64, before: [Known; ARGUMENTS.len()]) -> [Known; ARGUMENTS.len()] {
+        let is_cut = std::mem::replace(&mut self.is_cut, false);
+        if self.loops.contains(&at) {
+            return [Known::Nothing; ARGUMENTS.len()];
+        }
+        match self.at.remove(&at) {
+            None => before,
+            Some(_) if self.has_tables => [Known::Nothing; ARGUMENTS.len()],
+            Some(jumped) if is_cut => jumped,
+            Some(jumped) => both(before, jumped),
+        }
+    }
+
+    /// It jumps, or goes elsewhere.
+    fn leave(&mut self, instruction: &Instruction, known: &[Known; ARGUMENTS.len()]) {
+        self.is_cut = instruction.flow_control() != FlowControl::ConditionalBranch;
+        let to = instruction.near_branch_target();
+        if is_jump(instruction) && to > instruction.ip() {
+            let there = self.at.get(&to).map_or(*known, |there| both(*there, *known));
+            self.at.insert(to, there);
+        }
+    }
+}
+
+/// What is known on either way.
+fn both(mut one: [Known; ARGUMENTS.len()], other: [Known; ARGUMENTS.len()]) -> [Known; ARGUMENTS.len()] {
+    for (one, other) in one.iter_mut().zip(other) {
+        if *one != other {
+            *one = Known::Nothing;
+        }
+    }
+    one
+}
+
+fn is_jump(instruction: &Instruction) -> bool {
+    matches!(instruction.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch)
 }
 
 /// What a call of such a function gives, and hands over.
@@ -299,7 +393,7 @@ mod tests {
     /// What code at 0x1000 hands over, with where each text is in place of the text.
     fn of(code: &[u8], doers: &[(u64, Does)]) -> Vec<String> {
         let doers = doers.iter().enumerate().map(|(which, (at, does))| (*at, *does, which)).collect();
-        let targets = Targets { new: Some(0x3000), doers };
+        let targets = Targets { new: Some(0x3000), barriers: vec![0x3100], doers };
         let read = |at: u64, len: u64| Some(format!("/{at:x}.{len}"));
         handed_over(code, 0x1000, &targets, read).into_iter().map(|(text, _)| text).collect()
     }
@@ -368,6 +462,30 @@ mod tests {
         call(&mut code, 0x2000);
         assert_eq!(of(&code, &[(0x2000, Does::TakesForNew(1))]), ["/100c.3"]);
         assert!(of(&code, &[(0x2000, Does::TakesFor(1))]).is_empty());
+        // What is known on both ways is known where they meet: jne over a jump; jmp over the barrier.
+        let mut code = Vec::new();
+        call(&mut code, 0x3000);
+        code.extend_from_slice(b"\x75\x02\xeb\x05");
+        call(&mut code, 0x3100);
+        code.extend_from_slice(b"\x48\x8d\x1d\x00\x00\x00\x00\xb9\x03\x00\x00\x00");
+        call(&mut code, 0x2000);
+        assert_eq!(of(&code, &[(0x2000, Does::TakesForNew(1))]), ["/1015.3"]);
+        // Not where one of them changes it: jne over xor %eax,%eax; nor where jumps go by a table: jmp *%rcx.
+        let meet = |between: &[u8], behind: &[u8]| {
+            let mut code = Vec::new();
+            call(&mut code, 0x3000);
+            code.extend_from_slice(between);
+            code.extend_from_slice(b"\x48\x8d\x1d\x00\x00\x00\x00\xb9\x03\x00\x00\x00");
+            call(&mut code, 0x2000);
+            code.extend_from_slice(behind);
+            of(&code, &[(0x2000, Does::TakesForNew(1))]).len()
+        };
+        assert_eq!(meet(b"\x75\x02\x90\x90", b""), 1);
+        assert_eq!(meet(b"\x75\x02\x31\xc0", b""), 0);
+        assert_eq!(meet(b"\x75\x02\x90\x90", b"\xff\xe1"), 0);
+        // Nor where it may be come back to: jmp to what stands behind the first call, and to that itself.
+        assert_eq!(meet(b"\x90\x90", b"\xeb\xeb"), 0);
+        assert_eq!(meet(b"\x90\x90", b"\xeb\xe6"), 1);
     }
 
     #[test]
@@ -380,7 +498,7 @@ mod tests {
         }
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&code, 16).unwrap();
-        let targets = Targets { new: None, doers: vec![(0x10_1000, Does::Takes(0), 0)] };
+        let targets = Targets { new: None, barriers: Vec::new(), doers: vec![(0x10_1000, Does::Takes(0), 0)] };
         let found = calls(&file, 16, code.len() as u64, 0x1000, &targets);
         assert_eq!(found, [0x1000, 0x1000 + PIECE as u64 - 2, 0x1000 + PIECE as u64 + 50]);
     }

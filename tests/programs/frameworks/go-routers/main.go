@@ -1,4 +1,4 @@
-// Command go-routers serves by the router that its first argument names: chi, gin, echo or gorilla. Each has paths of its own: what a
+// Command go-routers serves by the router that its first argument names: chi, gin, echo, gorilla or fiber. Each has paths of its own: what a
 // program has in it does not say which of its routers it serves by.
 package main
 
@@ -10,6 +10,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/go-chi/chi/v5"
+	"github.com/gofiber/fiber/v2"
 	"github.com/gorilla/mux"
 	"github.com/labstack/echo/v4"
 )
@@ -60,12 +61,24 @@ func ofGorilla() http.Handler {
 	return router
 }
 
+func ofFiber() *fiber.App {
+	router := fiber.New(fiber.Config{DisableStartupMessage: true})
+	answer := func(context *fiber.Ctx) error { return context.SendString("ok") }
+	router.Get("/fiber", answer)
+	router.Get("/fiber/:id", answer)
+	router.Get("/fiber/:id/parts/:part", answer)
+	return router
+}
+
 func main() {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
 	}
 	fmt.Println("listening", listener.Addr().(*net.TCPAddr).Port)
+	if os.Args[1] == "fiber" {
+		panic(ofFiber().Listener(listener))
+	}
 	handlers := map[string]func() http.Handler{"chi": ofChi, "gin": ofGin, "echo": ofEcho, "gorilla": ofGorilla}
 	panic(http.Serve(listener, handlers[os.Args[1]]()))
 }
