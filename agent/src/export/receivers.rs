@@ -132,6 +132,7 @@ impl Receivers {
         running.metrics.retain(|it| !metrics.gone.iter().any(|gone| Arc::ptr_eq(it, gone)));
         running.metrics.extend(metrics.new);
         drop(running);
+        otlp::tell_of_orphans(&ExportConfig { traces: new.traces.clone(), ..config.clone() }, runtime);
         for it in leaving {
             let consumers = consumers.clone();
             runtime.spawn(async move {

@@ -6,9 +6,12 @@ pub(super) mod http;
 mod shorten;
 #[cfg(test)]
 mod tests;
+mod too_long;
 mod tools;
 
 use serde_json::{Value as Json, json};
+
+pub(crate) use self::too_long::FindId;
 
 /// Revisions of the protocol that are spoken, the latest first. Those before had batches, and the one behind has no `initialize`.
 pub(crate) const REVISIONS: [&str; 2] = ["2025-11-25", "2025-06-18"];
@@ -85,6 +88,15 @@ async fn call<F: Future<Output = Result<Json, String>>>(
         Err(error) => (error, true),
     };
     Ok(json!({ "content": [{ "type": "text", "text": text }], "isError": is_error }))
+}
+
+/// What is answered to a message that is longer than [`MESSAGE_MAX`].
+pub(crate) fn too_long(id: &Json) -> Json {
+    failed(
+        id,
+        INVALID_REQUEST,
+        &format!("the message is longer than {MESSAGE_MAX} bytes, which is the most that is read"),
+    )
 }
 
 fn done(id: &Json, result: Json) -> Json {

@@ -13,7 +13,12 @@ mod transport;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time::Instant};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
 use self::{
     delivery::{Delivery, StopAt},
@@ -41,11 +46,13 @@ struct Task {
     stop: watch::Sender<Option<Instant>>,
     /// `None` once it is stopped.
     handle: Mutex<Option<JoinHandle<()>>>,
+    /// It was stopped, and has ended.
+    has_ended: watch::Sender<bool>,
 }
 
 impl Task {
     fn new(stop: watch::Sender<Option<Instant>>, handle: JoinHandle<()>) -> Self {
-        Self { stop, handle: Mutex::new(Some(handle)) }
+        Self { stop, handle: Mutex::new(Some(handle)), has_ended: watch::channel(false).0 }
     }
 
     /// Whether it still runs, or was stopped.
@@ -57,11 +64,17 @@ impl Task {
     /// Has it flush until the deadline and end.
     async fn shutdown(&self, deadline: Instant) {
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(handle) = handle else { return };
+        let Some(handle) = handle else {
+            // It was told to stop before: its receiver is none any more.
+            let mut ended = self.has_ended.subscribe();
+            let _in_time = timeout_at(deadline, ended.wait_for(|has_ended| *has_ended)).await.is_ok();
+            return;
+        };
         self.stop.send_replace(Some(deadline));
         if let Err(error) = handle.await {
             tracing::error!(%error, "an exporter ended in an unexpected way");
         }
+        self.has_ended.send_replace(true);
     }
 }
 

@@ -74,10 +74,21 @@ struct Shared {
     dropped: AtomicU64,
     torn: AtomicU64,
     until_unix_ns: AtomicU64,
-    is_failing: AtomicBool,
+    failing: Mutex<Option<Failing>>,
     /// What earlier runs have left is known, or cannot be.
     is_open: AtomicBool,
 }
+
+/// What could not be written.
+struct Failing {
+    /// The largest record of it.
+    bytes: usize,
+    /// When one was not for the last time.
+    last_unix_s: u64,
+}
+
+/// For so long all has to be written before the disk is said to work, where no record is as large as one that was not.
+const WORKS_AFTER_S: u64 = 60;
 
 /// What is said of what is on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -175,7 +186,7 @@ impl Disk {
             dropped: AtomicU64::new(0),
             torn: AtomicU64::new(0),
             until_unix_ns: AtomicU64::new(0),
-            is_failing: AtomicBool::new(false),
+            failing: Mutex::default(),
             is_open: AtomicBool::new(false),
         });
         let own = Arc::clone(&shared);
@@ -316,7 +327,9 @@ impl Shared {
     fn write_spans(&self, log: &mut Log, block: &Block, share: f64) {
         let now = (self.clock)();
         let spans = block.heads.len() as u64;
+        let mut bytes = 0;
         let written = record::of_spans(block, share, now).and_then(|message| {
+            bytes = message.len();
             log.make_room(message.len(), now)?;
             log.write(&message, spans, now)
         });
@@ -324,11 +337,11 @@ impl Shared {
             Ok(place) => {
                 self.entries.lock().push_back(Arc::new(Entry::of(block, place, share, now)));
                 self.written.fetch_add(spans, Relaxed);
-                self.works();
+                self.works(bytes, now);
             }
             Err(error) => {
                 self.dropped.fetch_add(spans, Relaxed);
-                self.fails(&error);
+                self.fails(&error, bytes, now);
             }
         }
         self.forget(log, now);
@@ -342,18 +355,21 @@ impl Shared {
         loop {
             let behind = rest.split_off(rest.len().min(ROWS_MAX));
             let part = More { started_unix_ns, until_unix_ns, rows: rest };
+            let mut bytes = 0;
             let written = log.make_room((part.rows.len() + 1) * ROW_MAX, now).and_then(|segment| {
                 if numbers.segment != segment {
                     *numbers = Numbers::of(segment);
                 }
-                log.write(&record::of_series(&part, numbers, now), 0, now)
+                let message = record::of_series(&part, numbers, now);
+                bytes = message.len();
+                log.write(&message, 0, now)
             });
             match written {
-                Ok(_) => self.works(),
+                Ok(_) => self.works(bytes, now),
                 Err(error) => {
                     // What it names is not there: all are named anew.
                     *numbers = Numbers::default();
-                    self.fails(&error);
+                    self.fails(&error, bytes, now);
                     break;
                 }
             }
@@ -378,15 +394,23 @@ impl Shared {
         }
     }
 
-    fn fails(&self, error: &io::Error) {
-        if !self.is_failing.swap(true, Relaxed) {
+    fn fails(&self, error: &io::Error, bytes: usize, now_unix_s: u64) {
+        let mut failing = self.failing.lock();
+        let before = failing.replace(Failing { bytes, last_unix_s: now_unix_s });
+        if let (Some(before), Some(failing)) = (&before, &mut *failing) {
+            failing.bytes = bytes.max(before.bytes);
+        }
+        if before.is_none() {
             let folder = self.config.dir.display();
             tracing::warn!(%error, %folder, "what is seen cannot be written to store.dir, and is remembered in memory alone");
         }
     }
 
-    fn works(&self) {
-        if self.is_failing.swap(false, Relaxed) {
+    /// A record was written. A small one that finds room on a full disk says nothing.
+    fn works(&self, bytes: usize, now_unix_s: u64) {
+        let mut failing = self.failing.lock();
+        let works = |it: &mut Failing| bytes >= it.bytes || now_unix_s.saturating_sub(it.last_unix_s) >= WORKS_AFTER_S;
+        if failing.take_if(works).is_some() {
             tracing::info!(folder = %self.config.dir.display(), "what is seen is written to store.dir again");
         }
     }

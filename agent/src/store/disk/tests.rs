@@ -308,6 +308,31 @@ fn a_folder_that_cannot_be_used_leaves_memory() {
     first.close();
 }
 
+#[test]
+fn a_small_record_that_finds_room_on_a_full_disk_is_no_sign_that_it_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = store(config(dir.path()), NOW_NS);
+    let shared = &own.disk.get().unwrap().shared;
+    let is_failing = || shared.failing.lock().is_some();
+    let full = || io::Error::from(io::ErrorKind::StorageFull);
+    shared.works(10, 100);
+    assert!(!is_failing());
+    shared.fails(&full(), 1000, 100);
+    shared.fails(&full(), 500, 110);
+    shared.works(999, 120);
+    assert!(is_failing());
+    shared.works(1000, 120);
+    assert!(!is_failing());
+    shared.fails(&full(), 1000, 200);
+    shared.works(10, 259);
+    shared.fails(&full(), 400, 259);
+    shared.works(10, 318);
+    assert!(is_failing());
+    shared.works(10, 319);
+    assert!(!is_failing());
+    own.close();
+}
+
 proptest! {
     /// Bytes that no checksum was asked of.
     #[test]
