@@ -297,9 +297,8 @@ impl<G: Grammar> Core<G> {
     fn begin(&mut self, request: Request, frame: &Frame<'_>, in_use: &mut InUse, out: &mut Output) {
         let number = request.key;
         if self.is_lost {
-            in_use.asked(true);
-            let open = self.open(request, frame, out);
-            return self.tell(open, Outcome::Unseen, Pattern::RequestResponse, frame.end_ns, out);
+            // What is taken for a request may be a part of what another carries: nothing of it is told.
+            return in_use.asked(true);
         }
         if G::IN_ORDER {
             if !self.in_order.has_room() {

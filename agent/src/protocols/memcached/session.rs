@@ -151,8 +151,13 @@ impl Memcached {
 
     /// A command was sent, but for its value.
     fn begin(&mut self, command: Command, at_ns: u64, out: &mut Output) {
-        let is_answered = command.silence == Silence::Never;
-        let has_room = command.silence == Silence::Always || self.in_use.is_lost() || self.make_room(at_ns, out);
+        if self.in_use.is_lost() {
+            // What is taken for a command may be a part of a value: nothing of it is told.
+            let is_answered = command.silence == Silence::Never;
+            self.in_use.asked(is_answered && !matches!(command.answers, Answers::Stream));
+            return;
+        }
+        let has_room = command.silence == Silence::Always || self.make_room(at_ns, out);
         if !has_room {
             self.open.leave_out();
             self.anomalies.over_limit += 1;
@@ -177,10 +182,7 @@ impl Memcached {
             Silence::Always => true,
         };
         let open = Open { key, began: self.began, first_byte_ns: None, command, values: Some(0), behind_silent };
-        if self.in_use.is_lost() {
-            self.in_use.asked(is_answered && !matches!(open.command.answers, Answers::Stream));
-            self.tell(open, Outcome::Unseen, Ended::default(), at_ns, out);
-        } else if open.command.silence == Silence::Always {
+        if open.command.silence == Silence::Always {
             self.unanswered = Some(open);
         } else {
             self.open.push(open);
