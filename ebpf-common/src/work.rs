@@ -75,8 +75,10 @@ pub struct GoLayout {
     pub grpc_client_stream: u16,
     /// Not 0: either number is behind a pointer, the stream's first member.
     pub grpc_is_behind: u16,
+    /// Not 0: the probe is at a call of `runtime.slicecopy`, as programs built with `-race` have it, not of `runtime.memmove`.
+    pub tls_slices: u16,
     /// Zero.
-    pub reserved: [u16; 2],
+    pub reserved: u16,
 }
 
 impl GoLayout {
@@ -100,7 +102,8 @@ impl GoLayout {
         grpc_client_of_stream: 0,
         grpc_client_stream: 0,
         grpc_is_behind: 0,
-        reserved: [0; 2],
+        tls_slices: 0,
+        reserved: 0,
     };
 }
 

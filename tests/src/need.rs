@@ -32,6 +32,7 @@ pub fn program(name: &str) -> PathBuf {
     folders.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
     let package = match name {
         "cc" => "gcc",
+        "etcd" => "etcd-server",
         "mariadb" | "mariadb-slap" => "mariadb-client",
         "mariadbd" | "mariadb-install-db" => "mariadb-server",
         "nginx" => "nginx-light",

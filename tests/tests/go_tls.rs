@@ -24,6 +24,7 @@ on_both_backends!(
     both_ends_of_the_newest_release,
     both_ends_of_older_releases,
     both_ends_of_programs_that_are_linked_otherwise,
+    both_ends_of_a_program_that_looks_for_races,
     connections_that_are_older_than_the_agent,
     a_chain_of_servers_is_one_trace,
     nothing_fails_under_agents_that_come_and_go,
@@ -61,6 +62,10 @@ fn both_ends_of_programs_that_are_linked_otherwise(backend: Backend) {
     both_ends_are_seen(backend, &program("pie", "local", &["-buildmode=pie", "-ldflags=-s -w"], &[]));
     let external = ["-ldflags=-linkmode=external"];
     both_ends_are_seen(backend, &program("cgo", "local", &external, &[("CGO_ENABLED", "1")]));
+}
+
+fn both_ends_of_a_program_that_looks_for_races(backend: Backend) {
+    both_ends_are_seen(backend, &program("race", "local", &["-race"], &[("CGO_ENABLED", "1")]));
 }
 
 struct Server {
@@ -228,8 +233,15 @@ fn nothing_fails_under_agents_that_come_and_go(backend: Backend) {
     let files = folder();
     let [certificate, key] = certificate(files.path());
     let start = |verb: &str, port: Option<u16>| {
-        let mut command = Command::new(&binary);
-        command.arg(verb).arg(&certificate).arg(&key).args(port.map(|port| port.to_string()));
+        // So that the agent has its share of the processors, few as they may be.
+        let mut command = Command::new(need::program("nice"));
+        command
+            .args(["-n", "10"])
+            .arg(&binary)
+            .arg(verb)
+            .arg(&certificate)
+            .arg(&key)
+            .args(port.map(|port| port.to_string()));
         Program::start(command.env("GOGC", "1").env("GODEBUG", "asyncpreemptoff=0"))
     };
     let mut last = start("serve", None);

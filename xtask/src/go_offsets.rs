@@ -88,7 +88,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     text.push_str("];\n");
     text.push_str(&statistics);
     text.push_str("];\n");
-    write!(text, "{SIZES_HEAD}{}];\n", sizes.replace(' ', ", "))?;
+    writeln!(text, "{SIZES_HEAD}{}];", sizes.replace(' ', ", "))?;
     text.push_str(&of_grpc()?);
     let path = shell::root().join(TABLE);
     if args.check {

@@ -11,9 +11,9 @@ use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
 };
 
-/// The functions that this is about: what reads, what writes, what copies.
-pub(crate) const FUNCTIONS: [&str; 3] =
-    ["crypto/tls.(*Conn).Read", "crypto/tls.(*Conn).writeRecordLocked", "runtime.memmove"];
+/// The functions that this is about: what reads, what writes, what copies, and what copies in programs built with `-race`.
+pub(crate) const FUNCTIONS: [&str; 4] =
+    ["crypto/tls.(*Conn).Read", "crypto/tls.(*Conn).writeRecordLocked", "runtime.memmove", "runtime.slicecopy"];
 
 /// Instructions between the jump and the call, and at the beginning of a function, that are looked at.
 const BETWEEN_MAX: usize = 4;
@@ -22,22 +22,33 @@ const BEGINNING: usize = 24;
 /// Where a read copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reads {
-    /// Where the jump before the call is, in the function.
+    /// Where the jump before the call is, in the function; or the call.
     pub(crate) at: u64,
+    /// The call is of `slicecopy`.
+    pub(crate) is_of_slices: bool,
     /// Where the connection lies, seen from the stack pointer there.
     pub(crate) connection: u16,
 }
 
-/// In the code of `(*Conn).Read` at `address`, where `memmove` is at `copies`. `None` where it is not as Go's compiler writes it.
-pub(crate) fn reads(code: &[u8], address: u64, copies: u64) -> Option<Reads> {
+/// In the code of `(*Conn).Read` at `address`, where `memmove` is at `copies` and `slicecopy` at `slices`. `None` where it is not as Go's compiler writes it.
+pub(crate) fn reads(code: &[u8], address: u64, copies: u64, slices: Option<u64>) -> Option<Reads> {
     let instructions: Vec<Instruction> =
         Decoder::with_ip(64, code, address, DecoderOptions::NONE).into_iter().collect();
     let connection = kept_argument(&instructions)?;
-    let calls = |instruction: &Instruction| {
-        instruction.flow_control() == FlowControl::Call && instruction.near_branch_target() == copies
+    let call_of = |called: u64| {
+        let calls = |instruction: &Instruction| {
+            instruction.flow_control() == FlowControl::Call && instruction.near_branch_target() == called
+        };
+        let mut calls = instructions.iter().enumerate().filter(|(_, instruction)| calls(instruction)).map(|(at, _)| at);
+        let (call, None) = (calls.next()?, calls.next()) else { return None };
+        Some(call)
     };
-    let mut calls = instructions.iter().enumerate().filter(|(_, instruction)| calls(instruction)).map(|(at, _)| at);
-    let (call, None) = (calls.next()?, calls.next()) else { return None };
+    // The kernel emulates that call itself.
+    if let Some(call) = slices.and_then(call_of) {
+        let at = instructions.get(call)?.ip() - address;
+        return Some(Reads { at, is_of_slices: true, connection });
+    }
+    let call = call_of(copies)?;
     let from = call.checked_sub(BETWEEN_MAX)?;
     let before = instructions.get(from..call)?;
     let jump = from + before.iter().rposition(|instruction| instruction.flow_control() != FlowControl::Next)?;
@@ -56,7 +67,7 @@ pub(crate) fn reads(code: &[u8], address: u64, copies: u64) -> Option<Reads> {
             .iter()
             .any(|&register| writes_to(instruction, register))
     });
-    (is_jump && compares && !touched).then_some(Reads { at: first.ip() - address, connection })
+    (is_jump && compares && !touched).then_some(Reads { at: first.ip() - address, is_of_slices: false, connection })
 }
 
 /// Where the function keeps its first argument, seen from the stack pointer behind its beginning: right above its return address, in its caller's
@@ -142,7 +153,8 @@ mod tests {
 
     #[test]
     fn where_a_read_copies_is_found() {
-        let found = Reads { at: 31, connection: 0x68 };
+        let found = Reads { at: 31, is_of_slices: false, connection: 0x68 };
+        let reads = |code: &[u8], address, copies| reads(code, address, copies, None);
         assert_eq!(reads(&written(JUMP, KEEPS, 0x2000), 0x1000, 0x2000), Some(found));
         assert_eq!(reads(&written(JUMP, KEEPS, 0x3000), 0x1000, 0x2000), None, "a call of something else");
         assert_eq!(reads(&written(b"\x75\x0a", KEEPS, 0x2000), 0x1000, 0x2000), None, "jne");
@@ -159,6 +171,17 @@ mod tests {
         assert_eq!(reads(&elsewhere, 0x1000, 0x2000), None, "the connection is not kept where it should be");
         assert_eq!(reads(&[0x06; 40], 0x1000, 0x2000), None);
         assert_eq!(reads(&[], 0x1000, 0x2000), None);
+    }
+
+    #[test]
+    fn programs_built_with_race_copy_slices() {
+        let code = written(b"\x90\x90", KEEPS, 0x2000);
+        let at = 31 + 2 + KEEPS.len() as u64;
+        assert_eq!(
+            reads(&code, 0x1000, 0x3000, Some(0x2000)),
+            Some(Reads { at, is_of_slices: true, connection: 0x68 })
+        );
+        assert_eq!(reads(&code, 0x1000, 0x3000, Some(0x2008)), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the process ([`parents`]), and the process that answers a call on the same host ([`joins`]). What is told of both ends need not
 //! come in the order in which it happened, so a span may have to wait until its place is [settled](Tracer::settles_ns).
 
+mod behind;
 mod context;
 pub(crate) mod health;
 pub(crate) mod ids;
@@ -23,11 +24,8 @@ use std::collections::{VecDeque, hash_map::Entry};
 
 use rustc_hash::FxHashMap;
 
-pub(crate) use self::{
-    context::{Context, Evidence, Joined, Met},
-    parents::Runtime,
-};
 use self::{
+    behind::{Behind, Followed},
     ids::Ids,
     joins::{Asked, End, Joins, Request, WAITING_MAX},
     messages::Messages,
@@ -36,6 +34,10 @@ use self::{
     sampling::{HeadSampling, Sampler},
     sdks::{Paired, Sdks},
     servers::Servers,
+};
+pub(crate) use self::{
+    context::{Context, Evidence, Joined, Met},
+    parents::Runtime,
 };
 use crate::model::{
     exchange::{Exchange, Key, Opened},
@@ -63,6 +65,8 @@ struct Open {
     /// Its parent where that is known already, and of a call the request that it is made for.
     parent: Option<(SpanId, Evidence)>,
     cause: Option<Key>,
+    /// What it follows from, which was over when it began.
+    link: Option<SpanId>,
     remote: Option<TraceParent>,
     /// Its other end is looked for by that.
     request: Option<Request>,
@@ -154,6 +158,8 @@ pub(crate) struct Tracer {
     settled: Vec<TraceId>,
     /// Requests that are over, and may be found to have made calls.
     over: VecDeque<Over>,
+    /// Requests that are over, whose units of work may go on.
+    behind: Behind,
 }
 
 impl Tracer {
@@ -181,6 +187,7 @@ impl Tracer {
             met: Vec::new(),
             settled: Vec::new(),
             over: VecDeque::new(),
+            behind: Behind::default(),
         }
     }
 
@@ -288,9 +295,11 @@ impl Tracer {
                 self.sdks.of_call(thread.tgid, carried, continues, alone, opened.start_ns)
             }
         };
-        let (trace_id, parent, remote) = match (cause, carried) {
-            (Some((cause, evidence)), _) => (cause.trace_id, cause.below(evidence), cause.remote),
-            (None, carried) => {
+        let followed = if cause.is_none() && carried.is_none() { self.behind.of_call(thread) } else { None };
+        let (trace_id, parent, remote) = match (cause, followed, carried) {
+            (Some((cause, evidence)), ..) => (cause.trace_id, cause.below(evidence), cause.remote),
+            (None, Some(followed), _) => (followed.trace_id, None, followed.remote),
+            (None, None, carried) => {
                 let given = || if self.servers.contains(thread.tgid) { None } else { environment() };
                 match carried.or_else(given) {
                     Some(remote) => (remote.trace_id, Some((remote.span_id, Evidence::Header)), Some(remote)),
@@ -298,8 +307,11 @@ impl Tracer {
                 }
             }
         };
-        let is_health_check = is_health_check || cause.is_some_and(|(cause, _)| cause.is_health_check);
-        if parent.is_none() && cause.is_none() {
+        let is_for_one =
+            cause.map(|(cause, _)| cause.is_health_check).or(followed.map(|followed| followed.is_health_check));
+        let is_health_check = is_health_check || is_for_one == Some(true);
+        let link = followed.map(|followed| followed.span_id);
+        if parent.is_none() && cause.is_none() && link.is_none() {
             let is_late = self.parents.may_come(opened);
             let is_doubtful = self.parents.is_doubtful(thread);
             let had_request = self.parents.has_request(thread);
@@ -314,7 +326,7 @@ impl Tracer {
             trace_id,
             span_id,
             parent,
-            link: None,
+            link,
             remote,
             flags: 0,
             sampled: Sampled::NOTHING,
@@ -338,6 +350,7 @@ impl Tracer {
             span_id,
             parent,
             cause,
+            link,
             remote,
             request,
             has_calls,
@@ -408,6 +421,7 @@ impl Tracer {
             span_id,
             parent,
             cause: None,
+            link: None,
             remote,
             request: None,
             has_calls: false,
@@ -538,6 +552,7 @@ impl Tracer {
             adopter.is_health_check |= is_health_check;
         }
         self.joins.rename(before, trace_id, remote, is_health_check);
+        self.behind.rename(before, trace_id, remote, is_health_check);
         self.joined.push(Joined { settles_ns, ..joined });
     }
 
@@ -557,7 +572,11 @@ impl Tracer {
         let open = self.open.get_mut(key.slot()).and_then(|place| place.take_if(|open| open.key == key));
         if exchange.role == Role::Server {
             let looks_back = self.parents.looks_back(exchange.thread.tgid);
-            self.parents.on_answered(key, exchange.response_tid, exchange.end_ns);
+            let done = self.parents.on_answered(key, exchange.response_tid, exchange.end_ns);
+            if let (Some(done), Some(open)) = (done, open.filter(|open| open.paired == Paired::Alone)) {
+                let Open { trace_id, span_id, remote, is_health_check, .. } = open;
+                self.behind.on_over(done, Followed { trace_id, span_id, remote, is_health_check });
+            }
             if open.is_none_or(|open| open.has_calls) {
                 self.remember(key, exchange.end_ns);
             }
@@ -588,7 +607,7 @@ impl Tracer {
         }
         // What goes on behind the end of its request is not part of it.
         let outlives = open.cause.is_some_and(|cause| self.was_answered(cause, exchange.end_ns));
-        let link = if outlives { parent.take().map(|(cause, _)| cause) } else { None };
+        let link = if outlives { parent.take().map(|(cause, _)| cause) } else { open.link };
         let flags = remote.map_or(0, |remote| remote.flags & !1);
         let Open { span_id, is_health_check, paired, other_end, read_ns, .. } = open;
         let read_ns = read_ns.filter(|_| exchange.role == Role::Client);

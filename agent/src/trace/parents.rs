@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::Evidence;
+use super::{Evidence, behind::Done};
 use crate::model::{
     exchange::{Key, Opened, Place},
     ids::{ConnectionId, ProcessId, ThreadId},
@@ -333,10 +333,10 @@ impl Parents {
         }
     }
 
-    /// A request is over. `response_tid`: the thread that answered, if that is known.
-    pub(super) fn on_answered(&mut self, key: Key, response_tid: ThreadId, end_ns: u64) {
+    /// A request is over. `response_tid`: the thread that answered, if that is known. Gives what all that was done for it says, where that does.
+    pub(super) fn on_answered(&mut self, key: Key, response_tid: ThreadId, end_ns: u64) -> Option<Done> {
         let place = self.served.get_mut(key.slot());
-        let Some(served) = place.and_then(|place| place.take_if(|served| served.key == key)) else { return };
+        let served = place.and_then(|place| place.take_if(|served| served.key == key))?;
         let Thread { tgid, tid, work, .. } = served.thread;
         if let Some(of_thread) = self.by_thread.get_mut(&(tgid, tid)) {
             of_thread.open.remove(key);
@@ -373,6 +373,7 @@ impl Parents {
             process.shares_threads |= response_tid.is_some() && response_tid != tid;
             process.stayed += u32::from(served.has_overlapped && response_tid == tid && process.stayed < PROVEN);
         }
+        (work != 0 && served.came_ns != 0).then_some((tgid, work, served.came_ns))
     }
 
     /// Forgets processes without a request when there are many.

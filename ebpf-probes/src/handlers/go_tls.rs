@@ -10,7 +10,12 @@ use ebpf_common::{
     policy::TLS_OF_GO,
 };
 
-use super::{capture::read_user_value, go, plaintext::plaintext_piece, process, sockets, tls, tls_threads};
+use super::{
+    capture::{self, read_user_value},
+    go,
+    plaintext::plaintext_piece,
+    process, sockets, tls, tls_threads,
+};
 use crate::{
     kernel::{file_table, task::tgid_of},
     maps::{TLS_CARRIERS, TLS_STREAMS},
@@ -30,15 +35,17 @@ pub fn writes(object: u64, kind: u8, address: u64, len: u64) -> Option<u32> {
     piece(object, SENT, address, len)
 }
 
-/// `len` bytes at `address` are handed over to who reads. The stack ends at `stack`. Gives what is to be done next, as above.
+/// Bytes are handed over to who reads, by a call with these arguments: to where and from where, and how many; or, as programs built with `-race` have it, to where and
+/// how many, from where and how many. The stack ends at `stack`. Gives what is to be done next, as above.
 #[inline(always)]
-pub fn reads(stack: u64, address: u64, len: u64) -> Option<u32> {
+pub fn reads(stack: u64, [second, third, fourth]: [u64; 3]) -> Option<u32> {
     let tgid = tgid_of(bpf_get_current_pid_tgid());
     if !process::watched(tgid) {
         return None;
     }
-    let at = go::plan(tgid)?.go.tls_connection;
-    piece(read_user_value(stack.wrapping_add(at.into()))?, RECEIVED, address, len)
+    let layout = &go::plan(tgid)?.go;
+    let (address, len) = if layout.tls_slices == 0 { (second, third) } else { (third, capture::least(second, fourth)) };
+    piece(read_user_value(stack.wrapping_add(layout.tls_connection.into()))?, RECEIVED, address, len)
 }
 
 #[inline(always)]

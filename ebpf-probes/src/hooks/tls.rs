@@ -263,7 +263,7 @@ fn go_tls_write(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// Where `(*Conn).Read` of Go's `crypto/tls` copies: from where, and how many bytes.
+/// Where `(*Conn).Read` of Go's `crypto/tls` copies.
 #[uprobe]
 #[inline(always)]
 fn go_tls_read(ctx: ProbeContext) -> u32 {
@@ -271,7 +271,7 @@ fn go_tls_read(ctx: ProbeContext) -> u32 {
         return 0;
     }
     // SAFETY: as above.
-    let (stack, address, len) = unsafe { ((*ctx.regs).rsp, (*ctx.regs).rbx, (*ctx.regs).rcx) };
-    go_on(&ctx, go_tls::reads(stack, address, len));
+    let (stack, arguments) = unsafe { ((*ctx.regs).rsp, [(*ctx.regs).rbx, (*ctx.regs).rcx, (*ctx.regs).rdi]) };
+    go_on(&ctx, go_tls::reads(stack, arguments));
     0
 }

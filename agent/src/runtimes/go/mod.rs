@@ -52,7 +52,7 @@ const NUMBERS: u64 = 16;
 const THREAD_MAX: u64 = 1 << 20;
 
 /// Functions that are looked for.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "runtime.mcall",
     "runtime.procresize",
     "net/http.(*persistConn).roundTrip",
@@ -67,6 +67,7 @@ const NAMES: [&str; 20] = [
     tls::FUNCTIONS[0],
     tls::FUNCTIONS[1],
     tls::FUNCTIONS[2],
+    tls::FUNCTIONS[3],
     statistics::FUNCTIONS[0],
     statistics::FUNCTIONS[1],
     statistics::FUNCTIONS[2],
@@ -187,6 +188,7 @@ fn found(
         tls_read,
         tls_write,
         copies,
+        slices,
         counting @ ..,
     ] = functions;
     let code = |function: Function| {
@@ -213,13 +215,14 @@ fn found(
     };
     let encrypts = || {
         let (read, write, copies) = (tls_read?, tls_write?, copies?);
-        let reads = tls::reads(&code(read)?, read.start, copies.start)?;
+        let reads = tls::reads(&code(read)?, read.start, copies.start, slices.map(|slices| slices.start))?;
         let writes = tls::writes(&code(write)?, write.start)?;
         let place = |function: Function, at| program.offset_of(function.start.checked_add(at)?);
-        Some((Tls::Seen { reads: place(read, reads.at)?, writes: place(write, writes)? }, reads.connection))
+        Some((Tls::Seen { reads: place(read, reads.at)?, writes: place(write, writes)? }, reads))
     };
     let has_tls = tls_read.is_some() && tls_write.is_some();
-    let (encrypts, tls_connection) = encrypts().unwrap_or((if has_tls { Tls::Unexpected } else { Tls::None }, 0));
+    let (encrypts, reads) = encrypts().unzip();
+    let encrypts = encrypts.unwrap_or(if has_tls { Tls::Unexpected } else { Tls::None });
     let makes_streams = |function: Function| -> Vec<u64> {
         let returns = code(function).map(|code| code::returns_without_error(&code, function.start)).unwrap_or_default();
         returns.into_iter().filter_map(|at| program.offset_of(function.start.checked_add(at)?)).collect()
@@ -264,14 +267,15 @@ fn found(
                 server2,
                 stream,
                 stream_id,
-                tls_connection,
+                tls_connection: reads.map_or(0, |reads| reads.connection),
+                tls_slices: reads.map_or(0, |reads| reads.is_of_slices.into()),
                 grpc_server: grpc.server,
                 grpc_server_stream: grpc.server_stream,
                 grpc_client: grpc.client,
                 grpc_client_of_stream: grpc.client_of_stream,
                 grpc_client_stream: grpc.client_stream,
                 grpc_is_behind: grpc.is_behind.into(),
-                reserved: [0; 2],
+                reserved: 0,
             },
         },
         calls: sites(&[call]),

@@ -127,3 +127,25 @@ fn a_goroutine_works_for_the_request_that_came_then_though_the_answer_to_another
     // Of a task it says when it was begun.
     assert_eq!(called(Runtime::Tasks, &[10], 20), found(0));
 }
+
+#[test]
+fn what_a_goroutine_does_behind_its_answer_is_linked() {
+    let mut bed = Bed::new();
+    bed.tracer.set_runtime(ProcessId(1), Runtime::Goroutines);
+    let (conn, back) = (bed.conn(false), bed.conn(false));
+    let since = |begun_ns| Thread { begun_ns, ..work(8) };
+    let request = bed.open(&conn, Role::Server, since(10), 9);
+    let request = bed.finish(request, 20);
+    let call = bed.open(&back, Role::Client, since(10), 21);
+    let call = bed.finish(call, 22);
+    assert_eq!((call.parent, call.link, call.trace_id), (None, Some(request.span_id), request.trace_id));
+    // Also while the next one is answered; what is done for another is neither.
+    let next = bed.open(&conn, Role::Server, since(30), 29);
+    let calls = [10, 30, 40].map(|begun_ns| bed.open(&back, Role::Client, since(begun_ns), 41));
+    let calls = calls.map(|call| bed.finish(call, 42));
+    let next = bed.finish(next, 43);
+    assert_eq!(calls.map(|call| call.link), [Some(request.span_id), None, None]);
+    assert_eq!(calls.map(|call| call.trace_id == request.trace_id), [true, false, false]);
+    assert!(is_child(calls[1], next, Evidence::Task));
+    assert_eq!(calls[2].parent, None);
+}

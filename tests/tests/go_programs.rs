@@ -1,0 +1,236 @@
+//! Programs in Go as Debian has them, which are asked over TLS: caddy and prometheus over HTTP/1.1 and HTTP/2, etcd over gRPC. Each request is told once at either end, and nothing else is.
+#![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::TcpStream,
+    path::Path,
+    process::Command,
+};
+
+use serde_json::json;
+use tempfile::TempDir;
+use tests::{
+    agent::{Backend, Setup, Watch},
+    need, on_both_backends,
+    own_tls::certificate,
+    program::{Program, folder, free_port},
+    receiver::Receiver,
+    seen::{Seen, assert_attributes},
+    wait::poll,
+};
+
+on_both_backends!(caddy, prometheus, etcd, calls_of_services_that_are_chosen_by_their_ports);
+
+/// Requests of `tests/programs/go-tls`: half of them over either version of HTTP.
+const REQUESTS: usize = 180;
+/// Calls of `tests/programs/go-etcd`.
+const CALLS: usize = 96;
+
+struct Server {
+    program: Program,
+    port: u16,
+    files: TempDir,
+}
+
+impl Server {
+    /// Starts what this makes of a folder with `cert.pem` and `key.pem` in it and a port, and waits until it listens there.
+    fn start(command: impl FnOnce(&Path, u16) -> Command) -> Self {
+        let (files, port) = (folder(), free_port());
+        let _paths = certificate(files.path());
+        let mut command = command(files.path(), port);
+        command.current_dir(&files).env("HOME", files.path()).env("XDG_DATA_HOME", files.path());
+        let mut program = Program::start(&mut command);
+        poll("the server listens", || {
+            assert!(program.is_running(), "{:#?}", program.stderr.so_far());
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        Self { program, port, files }
+    }
+
+    /// Watches it and a client from when that is ready until it is done.
+    fn watch(&self, backend: Backend, client: &mut Command) -> (Program, Watch) {
+        let mut client = Program::start(client);
+        let _started = client.says("ready");
+        let receiver = Receiver::start();
+        let agent = Setup::pids(&[self.program.pid(), client.pid()])
+            .args(["--log-level", "debug"])
+            .backend(backend)
+            .to(&receiver)
+            .start();
+        let attached = || agent.log().iter().filter(|line| line.contains("TLS library attached: crypto/tls")).count();
+        poll("both are seen", || (attached() == 2).then_some(()));
+        client.tell("go");
+        let _finished = client.says("done");
+        (client, Watch { agent, receiver })
+    }
+}
+
+fn caddy(backend: Backend) {
+    let server = Server::start(|files, port| {
+        let config = "{\n admin off\n auto_https disable_redirects\n}\nhttps://localhost:PORT {\n tls cert.pem key.pem\n respond /missing/* 404\n respond hello\n}\n";
+        fs::write(files.join("Caddyfile"), config.replace("PORT", &port.to_string())).unwrap();
+        let mut command = Command::new(need::program("caddy"));
+        command.args(["run", "--config", "Caddyfile"]);
+        command
+    });
+    requests_are_told_once(backend, &server);
+}
+
+fn prometheus(backend: Backend) {
+    let server = Server::start(|files, port| {
+        fs::write(files.join("prometheus.yml"), "scrape_configs: []\n").unwrap();
+        fs::write(files.join("web.yml"), "tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n").unwrap();
+        let mut command = Command::new(need::program("prometheus"));
+        command.args(["--config.file=prometheus.yml", "--web.config.file=web.yml", "--storage.tsdb.path=data"]);
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        command
+    });
+    requests_are_told_once(backend, &server);
+}
+
+fn requests_are_told_once(backend: Backend, server: &Server) {
+    let mut client = Command::new(need::built_by_go("go-tls", "newest", "local", &[], &[]));
+    client
+        .arg("get")
+        .args(["cert.pem", "key.pem"].map(|name| server.files.path().join(name)))
+        .arg(server.port.to_string());
+    let (client, watch) = server.watch(backend, &mut client);
+    // Path, status and port of its own.
+    let said: BTreeMap<String, [u64; 2]> = client
+        .stdout
+        .so_far()
+        .iter()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let ["http", path, status, own_port, _took] = words[..] else { return None };
+            Some((path.to_owned(), [status.parse().unwrap(), own_port.parse().unwrap()]))
+        })
+        .collect();
+    assert_eq!(said.len(), REQUESTS);
+    let seen = watch.finish(2 * REQUESTS);
+    for (path, [status, own_port]) in &said {
+        let version = if path.split('/').nth(2) == Some("1") { "1.1" } else { "2" };
+        let is_first = path.rsplit('/').next().unwrap().starts_with("0-");
+        let expected = json!({
+            "http.request.method": "GET",
+            "http.response.status_code": status,
+            "network.protocol.version": version,
+            "tls.protocol.version": if is_first { "1.2" } else { "1.3" },
+            "beyla.connection.unbound": null,
+        });
+        let at = seen.all_at(path);
+        assert_eq!(at.len(), 2, "{path}: {}", seen.summary());
+        at.iter().for_each(|span| assert_attributes(span, &expected));
+        let of = |kind: &str| at.iter().find(|span| span.kind == kind).copied();
+        let (server_span, client_span) = (of("SERVER").unwrap(), of("CLIENT").unwrap());
+        assert_attributes(
+            server_span,
+            &json!({ "url.scheme": "https", "client.port": own_port, "server.port": server.port }),
+        );
+        assert_attributes(client_span, &json!({ "network.peer.port": server.port }));
+        assert_eq!(server_span.parent_span_id, client_span.span_id, "{path}");
+    }
+    counted(&seen, "http", "request", REQUESTS);
+}
+
+fn etcd(backend: Backend) {
+    let server = Server::start(|_, port| {
+        let (peers, address) = (format!("http://127.0.0.1:{}", free_port()), format!("https://127.0.0.1:{port}"));
+        let mut command = Command::new(need::program("etcd"));
+        command.args(["--data-dir=data", "--cert-file=cert.pem", "--key-file=key.pem", "--name=one"]);
+        for (option, value) in [
+            ("listen-client-urls", &address),
+            ("advertise-client-urls", &address),
+            ("listen-peer-urls", &peers),
+            ("initial-advertise-peer-urls", &peers),
+            ("initial-cluster", &format!("one={peers}")),
+        ] {
+            command.arg(format!("--{option}={value}"));
+        }
+        command
+    });
+    let mut client = Command::new(need::built_by_go("go-etcd", "newest", "local", &[], &[]));
+    client.arg(server.files.path().join("cert.pem")).args([server.port.to_string(), CALLS.to_string()]);
+    let (_client, watch) = server.watch(backend, &mut client);
+    let seen = watch.finish(2 * CALLS);
+    let [servers, clients] = ["SERVER", "CLIENT"].map(|kind| seen.of_kind(kind));
+    assert_eq!([servers.len(), clients.len()], [CALLS; 2], "{}", seen.summary());
+    for span in servers.iter().chain(&clients) {
+        assert_attributes(
+            span,
+            &json!({
+                "rpc.system.name": "grpc",
+                "rpc.method": "etcdserverpb.KV/Put",
+                "rpc.status_code": "OK",
+                "tls.protocol.version": "1.3",
+                "beyla.connection.unbound": null,
+            }),
+        );
+    }
+    let above: BTreeSet<_> = servers.iter().map(|span| &span.parent_span_id).collect();
+    assert_eq!(above, clients.iter().map(|span| &span.span_id).collect(), "each below its own");
+    counted(&seen, "rpc", "call", CALLS);
+}
+
+/// One that is idle when the agent starts is looked through by then; what is found out about one that is started later is so of a connection that is older than that, too.
+fn calls_of_services_that_are_chosen_by_their_ports(backend: Backend) {
+    const REQUESTS: usize = 120;
+    let binary = need::built_by_go("parents/go", "chosen", "local", &[], &[]);
+    let start = |port: u16, back_end: Option<u16>| {
+        let mut command = Command::new(&binary);
+        command.arg("grpc").env("LISTEN", port.to_string());
+        if let Some(back_end) = back_end {
+            command.env("BACKENDS", back_end.to_string()).env("CALLS", "1").env("PATTERN", "pause");
+        }
+        let program = Program::start(&mut command);
+        assert_eq!(program.port(), port);
+        program
+    };
+    let files = folder();
+    let message = files.path().join("message");
+    fs::write(&message, [0; 5]).unwrap();
+    let [last, first, second] = [(); 3].map(|()| free_port());
+    let (_last, idle) = (start(last, None), start(first, Some(last)));
+    let receiver = Receiver::start();
+    let chosen = format!("{first},{second}");
+    let agent = Setup::with(["--port", &chosen, "--log-level", "debug"]).backend(backend).to(&receiver).start();
+    agent.until_logged("tasks are told apart");
+    let later = start(second, Some(last));
+    // The second at a pace at which it is found out about it meanwhile.
+    for (port, pace) in [(first, &[][..]), (second, &["--rps", "40"])] {
+        let (count, url) = (REQUESTS.to_string(), format!("http://127.0.0.1:{port}/shop.Orders/Get"));
+        let mut load = Command::new(need::program("h2load"));
+        load.args([
+            "-n",
+            &count,
+            "-c",
+            "1",
+            "-m",
+            "1",
+            "-H",
+            "content-type: application/grpc",
+            "-H",
+            "te: trailers",
+            "-d",
+        ]);
+        let output = load.arg(&message).args(pace).arg(url).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let seen = Watch { agent, receiver }.finish(2 * 2 * REQUESTS);
+    for (program, without) in [(&idle, 0), (&later, REQUESTS / 4 * 3)] {
+        let mut calls: Vec<_> = seen.of_kind("CLIENT");
+        calls.retain(|span| span.resource["process.pid"] == program.pid());
+        assert_eq!(calls.len(), REQUESTS, "{}", seen.summary());
+        calls.sort_by_key(|span| span.start_unix_nano);
+        let roots = calls.iter().skip(without).filter(|span| span.parent_span_id.is_empty()).count();
+        assert_eq!(roots, 0, "of {without} the first may have none");
+    }
+}
+
+fn counted(seen: &Seen, of: &str, what: &str, expected: usize) {
+    for side in ["server", "client"] {
+        assert_eq!(seen.count(&format!("{of}.{side}.{what}.duration")), expected as u64, "{side}");
+    }
+}
