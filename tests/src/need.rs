@@ -34,6 +34,7 @@ pub fn program(name: &str) -> PathBuf {
         "cc" => "gcc",
         "mariadb" | "mariadb-slap" => "mariadb-client",
         "mariadbd" | "mariadb-install-db" => "mariadb-server",
+        "dovecot" => "dovecot-imapd",
         "nginx" => "nginx-light",
         "go" => "golang-go",
         "java" | "javac" => "default-jdk-headless",

@@ -22,6 +22,7 @@ pub const TESTS: &[Program] = &[
     program("chromium", "chromium"),
     program("curl", "curl"),
     program("dnsmasq", "dnsmasq-base"),
+    program("dovecot", "dovecot-imapd"),
     program("ldapsearch", "ldap-utils"),
     program("mariadb-slap", "mariadb-client"),
     program("mariadbd", "mariadb-server"),
