@@ -35,6 +35,7 @@ pub fn program(name: &str) -> PathBuf {
         "etcd" => "etcd-server",
         "mariadb" | "mariadb-slap" => "mariadb-client",
         "mariadbd" | "mariadb-install-db" => "mariadb-server",
+        "dovecot" => "dovecot-imapd",
         "nginx" => "nginx-light",
         "go" => "golang-go",
         "java" | "javac" => "default-jdk-headless",

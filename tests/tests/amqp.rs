@@ -16,7 +16,10 @@ use tests::{
     wait::poll,
 };
 
-on_both_backends!(clients_of_two_languages_and_what_they_count);
+on_both_backends!(
+    clients_of_two_languages_and_what_they_count,
+    what_a_consumer_asks_is_below_the_message_that_it_deals_with,
+);
 
 /// The context that a message carries.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -144,4 +147,32 @@ fn clients_of_two_languages_and_what_they_count(backend: Backend) {
     // What was sent, refused, fetched, settled, and received without acknowledgements.
     assert_eq!(seen.count("messaging.client.operation.duration"), 26 + 1 + 1 + 1 + 80);
     assert!(!format!("{:?}", seen.spans).contains("secret"), "{}", seen.summary());
+}
+
+fn what_a_consumer_asks_is_below_the_message_that_it_deals_with(backend: Backend) {
+    let broker = Broker::start();
+    let service = Program::python("server.py", ["0"]);
+    let [port, asked] = [broker.port, service.port()].map(|port| port.to_string());
+    let mut worker = queues::python("amqp_worker.py", &[&port, &asked]);
+    let _ready = worker.says("ready");
+    let watch = Watch::pids(backend, &[broker.program.pid(), worker.pid(), service.pid()]);
+    worker.tell("go");
+    let _done = worker.says("done");
+    let of = |spans: &[ReceivedSpan], kind: &str, name: &str| {
+        spans.iter().filter(|span| span.kind == kind && span.name.starts_with(name)).count()
+    };
+    let seen = watch
+        .stop_when(|state| of(&state.spans, "CONSUMER", "deliver") >= 20 && of(&state.spans, "SERVER", "GET") >= 20);
+    let messages: Vec<_> = seen.of_kind("CONSUMER").into_iter().filter(|span| span.name == "deliver work").collect();
+    assert_eq!(messages.len(), 20, "{}", seen.summary());
+    for message in messages {
+        let below: Vec<_> = seen.spans.iter().filter(|span| span.parent_span_id == message.span_id).collect();
+        let [call] = below[..] else { panic!("{message:?}: {below:#?}") };
+        assert_eq!((call.kind, &*call.name, &call.trace_id), ("CLIENT", "GET", &message.trace_id));
+        assert_attributes(call, &json!({"beyla.parent.evidence": "thread"}));
+        assert!(message.start_unix_nano <= call.start_unix_nano && call.end_unix_nano <= message.end_unix_nano);
+        // And what the service does for it.
+        let served: Vec<_> = seen.spans.iter().filter(|span| span.parent_span_id == call.span_id).collect();
+        assert!(matches!(served[..], [served] if served.kind == "SERVER" && served.trace_id == call.trace_id));
+    }
 }

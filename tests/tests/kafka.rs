@@ -19,7 +19,7 @@ use tests::{
     wait::poll,
 };
 
-on_both_backends!(a_client_and_what_it_counts);
+on_both_backends!(clients_of_three_languages_and_what_they_count);
 
 /// The context that a message of each client carries.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -73,14 +73,18 @@ fn taken<'a>(spans: &[&'a ReceivedSpan]) -> Vec<&'a ReceivedSpan> {
     spans.iter().filter(|span| span.status != "ERROR").copied().collect()
 }
 
-fn a_client_and_what_it_counts(backend: Backend) {
+fn clients_of_three_languages_and_what_they_count(backend: Backend) {
     let broker = Broker::start();
     let port = broker.port.to_string();
     // What each calls itself, and whether it asks the broker to take too large a message.
-    let clients = [("python", "shop", true)];
-    let mut programs = clients.map(|(topic, ..)| queues::python("kafka_client.py", &[&port, topic]));
+    let clients = [("python", "shop", true), ("node", "bill", true), ("java", "mill", false)];
+    let mut programs = clients.map(|(topic, ..)| match topic {
+        "python" => queues::python("kafka_client.py", &[&port, topic]),
+        "node" => queues::node("kafka_client.js", &[&port, topic]),
+        _ => Program::start(java("KafkaClient").args([&port, topic])),
+    });
     programs.iter().for_each(|client| drop(client.says("ready")));
-    let pids = [broker.program.pid(), programs[0].pid()];
+    let pids = [broker.program.pid(), programs[0].pid(), programs[1].pid(), programs[2].pid()];
     let receiver = Receiver::start();
     let features = "application,application_service_graph";
     let setup = Setup::pids(&pids).backend(backend).env("OTEL_EBPF_METRICS_FEATURES", features);
@@ -94,7 +98,7 @@ fn a_client_and_what_it_counts(backend: Backend) {
     });
     let to_broker = ["server=\"broker\"", "connection_type=\"messaging_system\""];
     poll("edges to the broker", || {
-        (watch.agent.metric("traces_service_graph_request_total", &to_broker) >= 1.0).then_some(())
+        (watch.agent.metric("traces_service_graph_request_total", &to_broker) >= 3.0).then_some(())
     });
     let is_commit = |span: &ReceivedSpan, topic: &str| {
         span.name == format!("commit {topic}") && span.attributes["messaging.operation.type"] == "settle"

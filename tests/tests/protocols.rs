@@ -1,4 +1,4 @@
-//! LDAP, SMTP and Thrift: real servers, clients of two kinds, on both backends. What the programs count is what is told, at both ends, with
+//! LDAP, SMTP, IMAP and Thrift: real servers, clients of two kinds, on both backends. What the programs count is what is told, at both ends, with
 //! the codes of what failed, and nothing of names, values, mails and passwords.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
@@ -6,6 +6,8 @@ use std::{
     collections::BTreeMap,
     fs,
     net::{Ipv4Addr, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::Path,
     process::Command,
 };
 
@@ -22,6 +24,7 @@ use tests::{
 on_both_backends!(
     operations_of_a_directory_are_told_as_its_clients_count_them,
     commands_of_mails_are_told_as_their_server_counts_them,
+    commands_about_mailboxes_are_told_as_their_clients_count_them,
     calls_of_thrift_are_told_as_their_server_counts_them,
 );
 
@@ -149,6 +152,67 @@ fn commands_of_mails_are_told_as_their_server_counts_them(backend: Backend) {
         assert_eq!(errors(&seen, kind), BTreeMap::from([(("DATA", "554"), 1), (("RCPT", "550"), 1)]), "{kind}");
         let refused = seen.of_kind(kind).into_iter().find(|span| span.status == "ERROR").unwrap();
         assert_attributes(refused, &json!({"rpc.system.name": "smtp", "rpc.method": refused.name}));
+    }
+}
+
+/// A server whose mailboxes everybody may use who knows the password.
+fn dovecot(files: &Path, port: u16) -> Program {
+    // What its own users are to get through to.
+    fs::set_permissions(files, fs::Permissions::from_mode(0o755)).unwrap();
+    let mail = files.join("mail");
+    fs::create_dir(&mail).unwrap();
+    fs::set_permissions(&mail, fs::Permissions::from_mode(0o777)).unwrap();
+    let (files, mail) = (files.display(), mail.display());
+    let configuration = format!(
+        "base_dir = {files}/run\nstate_dir = {files}/run\nlog_path = /dev/stderr\nprotocols = imap\nlisten = 127.0.0.1\nssl = no\n\
+         disable_plaintext_auth = no\nauth_failure_delay = 0\nmail_location = maildir:{mail}/%u\nfirst_valid_uid = 1\n\
+         passdb {{\n  driver = static\n  args = password=secret\n}}\n\
+         userdb {{\n  driver = static\n  args = uid=dovecot gid=dovecot home={mail}/%u\n}}\n\
+         service imap-login {{\n  inet_listener imap {{\n    port = {port}\n  }}\n  inet_listener imaps {{\n    port = 0\n  }}\n}}\n"
+    );
+    let path = format!("{files}/dovecot.conf");
+    fs::write(&path, configuration).unwrap();
+    let server = Program::start(Command::new(need::program("dovecot")).args(["-F", "-c", &path]));
+    poll("the server listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
+    server
+}
+
+fn commands_about_mailboxes_are_told_as_their_clients_count_them(backend: Backend) {
+    let (files, port) = (folder(), free_port());
+    let server = dovecot(files.path(), port);
+    let mut client = python("imap_client.py", port);
+    let curl = files.path().join("curl");
+    fs::copy(need::program("curl"), &curl).unwrap();
+    let receiver = Receiver::start();
+    let [pid, client_pid] = [server.pid(), client.pid()].map(|pid| pid.to_string());
+    let chosen = ["--pid", &pid, "--pid", &client_pid, "--exe", curl.to_str().unwrap()];
+    let agent = Setup::with(chosen).backend(backend).to(&receiver).start();
+    let watch = Watch { agent, receiver };
+    client.tell("go");
+    let counted = parse(&client.says("counted ")).into_iter();
+    let mut counted: Counts = counted.map(|(name, count)| (name.replace("UID_", "UID "), count)).collect();
+    for nth in 1..=5 {
+        let mut read = Command::new(&curl);
+        read.args(["-sv", "-u", "alice:secret", &format!("imap://127.0.0.1:{port}/INBOX;MAILINDEX={nth}")]);
+        let ran = read.output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        // `> A001 CAPABILITY`
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        let commands = said.lines().filter_map(|line| line.strip_prefix("> A0")?.split(' ').nth(1));
+        commands.for_each(|name| *counted.entry(name.trim().to_owned()).or_default() += 1);
+        // That it leaves is not among what it says.
+        *counted.entry("LOGOUT".to_owned()).or_default() += u64::from(!said.contains("LOGOUT"));
+    }
+    assert_eq!((counted["FETCH"], counted["AUTHENTICATE"]), (15, 5));
+    let seen = watch.stop_when(|state| [true, false].iter().all(|end| told(&state.spans, *end) == counted));
+    assert_told(&seen, &counted, ["rpc.server.call.duration", "rpc.client.call.duration"]);
+    for kind in ["SERVER", "CLIENT"] {
+        let expected = BTreeMap::from([(("LOGIN", "NO"), 1), (("SELECT", "NO"), 1), (("_OTHER", "BAD"), 1)]);
+        assert_eq!(errors(&seen, kind), expected, "{kind}");
+        let append = seen.of_kind(kind).into_iter().find(|span| span.name == "APPEND").unwrap();
+        assert_attributes(append, &json!({"rpc.system.name": "imap", "rpc.method": "APPEND"}));
+        let idle = seen.of_kind(kind).into_iter().find(|span| span.name == "IDLE").unwrap();
+        assert!(idle.duration_ns() >= 40_000_000, "it was waited for: {idle:?}");
     }
 }
 

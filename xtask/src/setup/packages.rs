@@ -24,6 +24,7 @@ pub const TESTS: &[Program] = &[
     program("curl", "curl"),
     program("dnsmasq", "dnsmasq-base"),
     program("etcd", "etcd-server"),
+    program("dovecot", "dovecot-imapd"),
     program("ldapsearch", "ldap-utils"),
     program("mariadb-slap", "mariadb-client"),
     program("mariadbd", "mariadb-server"),
