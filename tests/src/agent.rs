@@ -344,6 +344,15 @@ impl Watch {
         Self { agent, receiver }
     }
 
+    /// Watches several, and draws the service graph too.
+    #[must_use]
+    pub fn with_graph(backend: Backend, pids: &[u32]) -> Self {
+        let receiver = Receiver::start();
+        let features = "application,application_service_graph";
+        let setup = Setup::pids(pids).backend(backend).env("OTEL_EBPF_METRICS_FEATURES", features);
+        Self { agent: setup.to(&receiver).start(), receiver }
+    }
+
     /// Watches several that use TLS, and waits until the libraries for it that they have loaded by now are seen.
     #[must_use]
     pub fn tls(backend: Backend, pids: &[u32]) -> Self {

@@ -70,6 +70,20 @@ impl Seen {
         self.histogram(name).iter().filter(|point| is_it(point)).map(|point| point.value).sum()
     }
 
+    /// Each call of `client`, by its spans, is an edge to `server` of this kind, counted once; and failed where its span has.
+    ///
+    /// # Panics
+    /// If they are not.
+    pub fn assert_edges(&self, client: &str, server: &str, kind: &str, calls: &[&ReceivedSpan]) {
+        let calls: Vec<_> =
+            calls.iter().filter(|span| span.attributes.get("beyla.outcome").is_none_or(|it| it != "unseen")).collect();
+        let failed = calls.iter().filter(|span| span.status == "ERROR").count();
+        let edge = [("client", client), ("server", server), ("connection_type", kind)];
+        let counted = |name: &str| self.counted(&format!("traces_service_graph_request_{name}"), &edge) as usize;
+        let found = (counted("total"), counted("failed_total"));
+        assert_eq!(found, (calls.len(), failed), "edges and failures: {}", self.summary());
+    }
+
     /// The sum of all series of a histogram.
     #[must_use]
     pub fn sum(&self, name: &str) -> f64 {

@@ -172,11 +172,12 @@ fn drivers_of_two_languages_and_what_the_server_counts(backend: Backend) {
     let mut node = Command::new(need::program("node"));
     node.env("NODE_PATH", need::made("sql-node").join("node_modules"));
     node.arg(need::source("sql-node").join("postgresql_client.js"));
-    let mut clients = [python, node].map(|mut client| Program::start(client.arg(&port)));
+    let start = |mut client: Command| Program::start(client.arg(&port).env("OTEL_SERVICE_NAME", "shop"));
+    let mut clients = [python, node].map(start);
     clients.iter().for_each(|client| drop(client.says("ready")));
     server.forget();
     let pids = [server.program.pid(), clients[0].pid(), clients[1].pid()];
-    let watch = Watch::pids(backend, &pids);
+    let watch = Watch::with_graph(backend, &pids);
     for client in &mut clients {
         client.tell("go");
         let _said = client.says("done");
@@ -189,6 +190,7 @@ fn drivers_of_two_languages_and_what_the_server_counts(backend: Backend) {
         of("SERVER") >= all && of("CLIENT") >= all
     });
     assert!(!format!("{:?}", seen.spans).contains("s3cr3t"), "{}", seen.summary());
+    seen.assert_edges("shop", "postgres", "database", &seen.of_kind("CLIENT"));
     let [servers, callers] = sides(&seen);
     for spans in [&servers, &callers] {
         assert_eq!(told(spans), counted, "{}", seen.summary());

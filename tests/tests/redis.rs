@@ -79,11 +79,12 @@ fn clients_of_two_languages_and_what_the_server_counts(backend: Backend) {
     python.env("PYTHONPATH", need::made("python")).arg("-u").arg(need::source("python").join("redis_client.py"));
     let mut node = Command::new(need::program("node"));
     node.env("NODE_PATH", need::made("node").join("node_modules")).arg(need::source("node").join("redis_client.js"));
-    let mut clients = [python, node].map(|mut client| Program::start(client.arg(&port)));
+    let start = |mut client: Command| Program::start(client.arg(&port).env("OTEL_SERVICE_NAME", "shop"));
+    let mut clients = [python, node].map(start);
     clients.iter().for_each(|client| drop(client.says("ready")));
     server.ask(&["CONFIG", "RESETSTAT"]);
     let pids = [server.program.pid(), clients[0].pid(), clients[1].pid()];
-    let watch = Watch::pids(backend, &pids);
+    let watch = Watch::with_graph(backend, &pids);
     for client in &mut clients {
         client.tell("go");
         let _said = client.says("done");
@@ -99,6 +100,7 @@ fn clients_of_two_languages_and_what_the_server_counts(backend: Backend) {
     };
     let seen = watch.stop_when(|state| are_told(&state.spans));
     let [servers, callers] = ["SERVER", "CLIENT"].map(|kind| seen.of_kind(kind));
+    seen.assert_edges("shop", "redis-server", "database", &callers);
     // What it does not count it has refused, but for the question.
     for spans in [&servers, &callers] {
         let refused: Vec<_> = spans.iter().filter(|span| !is_counted(span)).collect();
