@@ -168,7 +168,8 @@ fn dovecot(files: &Path, port: u16) -> Program {
          disable_plaintext_auth = no\nauth_failure_delay = 0\nmail_location = maildir:{mail}/%u\nfirst_valid_uid = 1\n\
          passdb {{\n  driver = static\n  args = password=secret\n}}\n\
          userdb {{\n  driver = static\n  args = uid=dovecot gid=dovecot home={mail}/%u\n}}\n\
-         service imap-login {{\n  inet_listener imap {{\n    port = {port}\n  }}\n  inet_listener imaps {{\n    port = 0\n  }}\n}}\n"
+         service imap-login {{\n  service_count = 0\n  process_min_avail = 1\n  inet_listener imap {{\n\
+             port = {port}\n  }}\n  inet_listener imaps {{\n    port = 0\n  }}\n}}\n"
     );
     let path = format!("{files}/dovecot.conf");
     fs::write(&path, configuration).unwrap();
