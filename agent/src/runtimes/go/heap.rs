@@ -151,7 +151,7 @@ mod tests {
         let less: &[(u64, u64)] = &[(committed, (-100_i64).cast_unsigned()), (small + 8, 5)];
         let settled = slots([less, &[], gathered], 0);
         let expected = Heap { committed: 900, stacks: 400, allocated: 70_000 + 5 * 8 + 3 * 16, allocations: 10 };
-        assert_eq!(of(&[settled.clone()]), Some(expected));
+        assert_eq!(of(std::slice::from_ref(&settled)), Some(expected));
         // The next number is set, what was gathered is added to what was written, and then cleared.
         let begun = slots([less, &[], gathered], 1);
         let over = slots([&[(committed, 900)], &[], &[]], 1);
