@@ -442,7 +442,8 @@ impl Worker {
                 | Change::Redactor(_)
                 | Change::Sdk(_)
                 | Change::Select(_)
-                | Change::Below(..) => {}
+                | Change::Below(..)
+                | Change::Selector(_) => {}
                 Change::Limits(limits) => {
                     *guard = Guard::with(guard.take(), limits);
                     shed(guard.as_ref(), pressure, connections, stages);

@@ -102,6 +102,8 @@ pub struct Spool {
     /// Folder for spans that an OTLP receiver does not take; they outlast the agent. Not given: they wait in memory only.
     pub dir: Option<PathBuf>,
     /// Most bytes on disk for one receiver; the oldest spans make room.
+    #[serde(deserialize_with = "super::size::read")]
+    #[schemars(schema_with = "super::size::schema")]
     pub max_bytes: u64,
 }
 

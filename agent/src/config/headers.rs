@@ -14,7 +14,7 @@ pub struct CapturedHeaders {
     pub request: Vec<Glob>,
     /// Of responses, as `http.response.header.NAME`.
     pub response: Vec<Glob>,
-    /// Of these, those whose values are told as `***`.
+    /// Names whose values are told as `***`, of both.
     pub hide: Vec<Glob>,
     /// Names that carry credentials (`authorization`, `cookie` and the like) and are told nevertheless.
     pub force: Vec<String>,
@@ -187,7 +187,7 @@ impl Config {
     pub(crate) fn header_rules(&self) -> Option<Rules> {
         let CapturedHeaders { request, response, hide, force } = self.attributes.http_headers.clone();
         let enrichment = self.ebpf.payload_extraction.http.enrichment.clone();
-        let is_any = !(request.is_empty() && response.is_empty()) || enrichment.enabled;
+        let is_any = !(request.is_empty() && response.is_empty() && hide.is_empty()) || enrichment.enabled;
         if !is_any {
             return None;
         }
@@ -197,9 +197,10 @@ impl Config {
             let is_forced = || force.iter().any(|forced| forced.eq_ignore_ascii_case(name));
             let is_told = !is_sensitive(name) || is_forced();
             let matches = |list: &[Glob]| list.iter().any(|glob| glob.is_match(name));
+            let is_hidden = matches(&hide);
             [0, 1].map(|side: usize| {
                 let own = lists.get(side).is_some_and(|list| matches(list));
-                if own && matches(&hide) {
+                if is_hidden {
                     return Some(Captured::Hidden("***"));
                 }
                 if own && is_told {
@@ -293,8 +294,12 @@ mod tests {
         assert_eq!(asked(&config, "authorization"), [None; 2]);
         assert_eq!(asked(&config, "x-auth-token"), [None; 2]);
         assert_eq!(asked(&config, "cookie"), [Some(Captured::Told); 2]);
-        assert_eq!(asked(&config, "set-cookie"), [None, Some(Captured::Hidden("***"))]);
+        assert_eq!(asked(&config, "set-cookie"), [Some(Captured::Hidden("***")); 2]);
         assert_eq!(config.refused_headers(), ["authorization"]);
+        let hides = serde_json::json!({"attributes": {"http_headers": {"hide": ["x-session-id"]}}});
+        let hides: Config = serde_json::from_value(hides).unwrap();
+        assert_eq!(asked(&hides, "x-session-id"), [Some(Captured::Hidden("***")); 2]);
+        assert_eq!(asked(&hides, "accept"), [None; 2]);
     }
 
     #[test]

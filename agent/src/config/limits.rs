@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Resident memory in bytes. Not given: only what waits is bounded.
+    #[serde(deserialize_with = "super::size::read_optional")]
+    #[schemars(schema_with = "super::size::schema_optional")]
     pub memory: Option<u64>,
     /// Processors, as 0.5 for half of one. Not given: no bound.
     pub cpu: Option<f64>,

@@ -224,7 +224,7 @@ pub(super) fn translate(
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<Problem>,
 ) -> Vec<Problem> {
-    let renamed = obi_v2::modernise(file, schema, warnings);
+    let renamed = obi_v2::modernise(file, schema, problems, warnings);
     obi::modernise(file, problems, warnings);
     let mut unknown = keys::check(file, schema, problems, warnings);
     for list in [problems, warnings, &mut unknown] {

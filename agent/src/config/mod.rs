@@ -29,6 +29,7 @@ mod sampler;
 mod scalar;
 mod schema;
 mod show;
+mod size;
 mod stability;
 mod store;
 mod theirs;

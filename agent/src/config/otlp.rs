@@ -292,6 +292,8 @@ signal! {
         #[schemars(range(min = 1))]
         queue_size: Option<u32> = None,
         /// Most memory of the spans that wait, in bytes.
+        #[serde(deserialize_with = "super::size::read")]
+        #[schemars(schema_with = "super::size::schema")]
         queue_bytes: u64 = 16 << 20,
         /// Most spans in one request; not given: 4096, or a quarter of `queue_size` where that is less.
         #[schemars(range(min = 1))]

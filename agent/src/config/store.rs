@@ -12,10 +12,14 @@ use super::period::Period;
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
     /// Most bytes of memory for the spans of the last minutes and the rates of the last hours; 0: neither is kept, and there is no web page.
+    #[serde(deserialize_with = "super::size::read")]
+    #[schemars(schema_with = "super::size::schema")]
     pub memory: u64,
     /// Folder for the same on disk, where it outlasts the agent and what memory has room for. Not given: memory only.
     pub dir: Option<PathBuf>,
     /// Most bytes on disk; the oldest makes room.
+    #[serde(deserialize_with = "super::size::read")]
+    #[schemars(schema_with = "super::size::schema")]
     pub max_bytes: u64,
     /// How long it is there.
     pub max_age: Period,

@@ -298,6 +298,15 @@ fn files_of_obi_s_configuration_2_0_mean_what_they_say() {
     let nothing = load_text("file_format: '1.0'\nextensions: {obi: {capture: {policy: {default_action: exclude}}}}\n");
     assert!(nothing.discovery.instrument.iter().all(|entry| !entry.exe_path.as_ref().unwrap().is_match("/bin/a")));
     assert_eq!(nothing.discovery.instrument.len(), 1);
+    let size = load_text("limits: {memory: 256MiB}\nstore: {memory: '32 MB'}\n");
+    assert_eq!((size.limits.memory, size.store.memory), (Some(256 << 20), 32_000_000));
+    // What asks for what is not known is refused by its name, as in the first configuration.
+    for action in ["include", "exclude"] {
+        let rule = format!("{{action: {action}, match: {{process: {{signed_by: someone, exe_path_glob: [/a]}}}}}}");
+        let text = format!("file_format: '1.0'\nextensions: {{obi: {{capture: {{rules: [{rule}]}}}}}}\n");
+        let problems = load(&text, &[], &[]).unwrap_err();
+        assert!(problems[0].contains("capture.rules[].match.process.signed_by: is not known"), "{problems:?}");
+    }
     let rest = load_text(
         "file_format: '1.0'\nextensions: {obi: {capture: {rules: [\
          {action: include, match: {process: {exe_path_glob: [/a]}}, refine: {exports: {metrics: false}}}]}}}\n",

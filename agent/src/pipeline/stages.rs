@@ -14,7 +14,7 @@ use crate::{
         route::ProgramRoute,
         span::{Kind, Span},
     },
-    procs::{ProcessTable, Service},
+    procs::{ProcessTable, Service, selector::Selector},
     telemetry::{
         Metrics, Record, Telemetry, carries_spans, clock::monotonic_ns, redact::Redactor, route, select::Select,
     },
@@ -55,6 +55,8 @@ pub(crate) enum Change {
     Below(InsideAttributes, bool),
     /// What the agent itself may use.
     Limits(Limits),
+    /// Which processes are watched, and what they are called.
+    Selector(Selector),
 }
 
 /// The stages behind protocols.
@@ -134,6 +136,7 @@ impl Stages {
                     self.telemetry.set_metrics(metrics.clone());
                     self.earlier.push(Change::Metrics(metrics));
                 }
+                Change::Selector(selector) => self.processes.set_selector(selector),
                 Change::Sdk(sdk) => {
                     if self.telemetry.set_sdk(sdk) {
                         self.tracer.sdks.ask_again();

@@ -16,14 +16,12 @@ use crate::{
     export::Receivers,
     model::headers,
     pipeline::Change,
-    procs::ProcessTable,
     telemetry::select::SharedSelect,
 };
 
 /// What takes up changes.
 pub(super) struct Reloader {
     current: Loaded,
-    processes: Arc<ProcessTable>,
     telemetry: mpsc::Sender<Change>,
     terminal: Terminal,
     /// Told when the terminal is gone.
@@ -36,14 +34,13 @@ pub(super) struct Reloader {
 impl Reloader {
     pub(super) const fn new(
         current: Loaded,
-        processes: Arc<ProcessTable>,
         telemetry: mpsc::Sender<Change>,
         terminal: Terminal,
         hung_up: Arc<Notify>,
         receivers: Receivers,
         select: SharedSelect,
     ) -> Self {
-        Self { current, processes, telemetry, terminal, hung_up, receivers, select }
+        Self { current, telemetry, terminal, hung_up, receivers, select }
     }
 
     /// Takes up changes as they come. `hangups` is made before the agent says that it is ready: until then the signal
@@ -148,17 +145,17 @@ impl Reloader {
         if changes.metrics {
             taken_up.push(Change::Metrics(settings.telemetry.metrics));
         }
-        for change in taken_up {
-            // Nobody listens any more when the agent stops.
-            let _unheard = self.telemetry.send(change);
-        }
         // Last: what is named anew has the rest as it is from now on.
         // Who receives what is sent is not watched.
         if changes.discovery || changes.receivers {
             if let Some(key) = needs_another_kernel_side(&self.current, &new) {
                 tracing::warn!("{key}: takes effect at the next start");
             }
-            self.processes.set_selector(settings.processes.selector);
+            taken_up.push(Change::Selector(settings.processes.selector));
+        }
+        for change in taken_up {
+            // Nobody listens any more when the agent stops.
+            let _unheard = self.telemetry.send(change);
         }
         for changed in &changes.changed {
             if changes.needs_restart.contains(&changed.key) {

@@ -314,15 +314,8 @@ impl Agent {
         let remembered = remembered.transpose()?.flatten();
         let has_page = remembered.is_some();
         let exporters = Exporters::start(&settings.export, runtime.handle(), sources, agent, remembered)?;
-        let reloader = Reloader::new(
-            config.clone(),
-            Arc::clone(&processes),
-            change,
-            terminal,
-            Arc::clone(&hung_up),
-            exporters.receivers(),
-            select,
-        );
+        let reloader =
+            Reloader::new(config.clone(), change, terminal, Arc::clone(&hung_up), exporters.receivers(), select);
         let figures = has_people.then(|| Figures {
             requests: Arc::new(RedSource {
                 metrics: red.clone(),

@@ -112,8 +112,8 @@ fn a_pattern_of_the_executable_chooses() {
 fn rules_name_what_they_match_and_what_is_excluded_is_not_watched() {
     let three = Three::start();
     let config = three._files.path().join("agent.yaml");
-    let text = "discovery:\n  instrument:\n    - exe_path: '*/alpha'\n      name: first\n    \
-                - exe_path: 're:/(alpha|beta|gamma)$'\n      name: others\n  \
+    let text = "discovery:\n  instrument:\n    - exe_path: 're:/(alpha|beta|gamma)$'\n      name: others\n    \
+                - exe_path: '*/alpha'\n      name: first\n  \
                 exclude_instrument:\n    - exe_path: '*/gamma'\n";
     fs::write(&config, text).expect("a file");
     let watch = Discovering::configured(&config);

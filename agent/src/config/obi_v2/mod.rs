@@ -36,7 +36,12 @@ fn is_one(file: &Node) -> bool {
 }
 
 /// Rewrites such a file as one of OBI's first configuration, and ours.
-pub(crate) fn modernise(file: &mut Node, schema: &serde_json::Value, warnings: &mut Vec<Problem>) -> Renamed {
+pub(crate) fn modernise(
+    file: &mut Node,
+    schema: &serde_json::Value,
+    refused: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) -> Renamed {
     let mut renamed = Renamed::default();
     if !is_one(file) {
         return renamed;
@@ -54,7 +59,7 @@ pub(crate) fn modernise(file: &mut Node, schema: &serde_json::Value, warnings: &
         ours.set("sdk_disabled", disabled);
     }
     if let Some(mut obi) = take(file, "extensions.obi") {
-        rules::selection(&mut obi, &mut ours, warnings);
+        rules::selection(&mut obi, &mut ours, refused, warnings);
         one_direction(&mut obi, warnings);
         protocols::enabled(&mut obi, &mut ours, warnings);
         unused_sections(&mut obi);

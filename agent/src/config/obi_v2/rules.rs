@@ -12,7 +12,8 @@ use super::{
 /// Matches no path.
 const NOTHING: &str = "^$";
 
-pub(super) fn selection(obi: &mut Node, ours: &mut Node, warnings: &mut Vec<Problem>) {
+/// A rule that asks for what is not known is refused: without it other processes are watched than were meant.
+pub(super) fn selection(obi: &mut Node, ours: &mut Node, refused: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
     let excludes_rest =
         take(obi, "capture.policy.default_action").is_some_and(|node| text_of(&node) == Some("exclude"));
     let order = take(obi, "capture.policy.match_order");
@@ -43,12 +44,8 @@ pub(super) fn selection(obi: &mut Node, ours: &mut Node, warnings: &mut Vec<Prob
             let message = "excludes also what a rule before it includes";
             warnings.push(Problem::at(place.clone(), "extensions.obi.capture.rules", message));
         }
-        if let Some(unknown) = rule.get("match").filter(|rest| !is_nothing(rest)) {
-            // Without one of its conditions it would match too much.
-            let message = "is left out: not all that it asks for is known";
-            warnings.push(Problem::at(unknown.origin.clone(), "extensions.obi.capture.rules", message));
-            left(&rule, "extensions.obi.capture.rules[]", warnings);
-            continue;
+        if let Some(unknown) = take(&mut rule, "match").filter(|rest| !is_nothing(rest)) {
+            unknown_of(&unknown, "extensions.obi.capture.rules[].match", refused);
         }
         left(&rule, "extensions.obi.capture.rules[]", warnings);
         match (chooses, includes) {
@@ -79,6 +76,21 @@ pub(super) fn selection(obi: &mut Node, ours: &mut Node, warnings: &mut Vec<Prob
     }
     if !excluded.is_empty() {
         ours.set("discovery.exclude_instrument", list(excluded));
+    }
+}
+
+/// Names what is left of what a rule asks for.
+fn unknown_of(node: &Node, path: &str, refused: &mut Vec<Problem>) {
+    match &node.value {
+        Value::Map(entries) if !entries.is_empty() => {
+            entries.iter().for_each(|(key, node)| unknown_of(node, &format!("{path}.{}", key.name), refused));
+        }
+        _ if is_nothing(node) => {}
+        _ => refused.push(Problem::at(
+            node.origin.clone(),
+            path,
+            "is not known: without it the rule would choose other processes",
+        )),
     }
 }
 
