@@ -22,7 +22,10 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// What became of metric points, by the receiver's URL; also of receivers that are none any more.
 #[derive(Clone, Default)]
-pub(super) struct Points(Arc<RwLock<Vec<(Arc<str>, Arc<Mutex<Ledger>>)>>>);
+pub(super) struct Points(Arc<RwLock<Vec<ByUrl>>>);
+
+/// A receiver's URL, and its ledger.
+type ByUrl = (Arc<str>, Arc<Mutex<Ledger>>);
 
 impl Points {
     /// A receiver's ledger: the one that it has had before, if it was one.

@@ -110,7 +110,7 @@ fn rule(label: &str, criteria: Criteria) -> Arc<Rule> {
 
 #[test]
 fn a_later_rule_that_matches_goes_before_an_earlier_one_value_by_value() {
-    let rules = vec![
+    let rules = [
         rule("a", Criteria { open_ports: vec![(1, 1)], ..Criteria::default() }),
         rule("b", Criteria { open_ports: vec![(8080, 8080)], ..Criteria::default() }),
         rule("c", Criteria { exe_path: glob("*"), ..Criteria::default() }),

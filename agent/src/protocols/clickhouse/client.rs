@@ -180,10 +180,13 @@ fn of_client(at: &mut Reader<'_>, revision: Option<u64>) -> Read<(Option<u64>, O
         }
     }
     if known >= REPLICAS {
-        (at.number()?, at.number()?, at.number()?);
+        at.number()?;
+        at.number()?;
+        at.number()?;
     }
     if known >= LINE_NUMBERS {
-        (at.number()?, at.number()?);
+        at.number()?;
+        at.number()?;
     }
     if known >= TOKEN && at.u8()? == 1 {
         at.bytes()?;

@@ -65,7 +65,9 @@ pub(super) fn next(bytes: &[u8], written: Written) -> Read<(Packet, u64)> {
             let code = exception(&mut at)?;
             let rest = || -> Read<usize> {
                 let mut at = at;
-                (at.bytes()?, at.bytes()?, at.bytes()?);
+                at.bytes()?;
+                at.bytes()?;
+                at.bytes()?;
                 holds(at.u8()? <= 1)?;
                 Ok(at.at())
             };
@@ -89,7 +91,9 @@ pub(super) fn next(bytes: &[u8], written: Written) -> Read<(Packet, u64)> {
         PONG => Packet::Pong,
         END => Packet::End,
         PROFILE => {
-            (at.number()?, at.number()?, at.number()?);
+            at.number()?;
+            at.number()?;
+            at.number()?;
             holds(at.u8()? <= 1)?;
             at.number()?;
             holds(at.u8()? <= 1)?;
@@ -100,7 +104,8 @@ pub(super) fn next(bytes: &[u8], written: Written) -> Read<(Packet, u64)> {
             Packet::Progress
         }
         COLUMNS => {
-            (at.bytes()?, at.bytes()?);
+            at.bytes()?;
+            at.bytes()?;
             Packet::Other
         }
         TIME_ZONE => {

@@ -308,9 +308,10 @@ impl ClickHouse {
     fn look_for_end(&mut self, chunk: &Chunk<'_>, out: &mut Output) {
         let Some(open) = &mut self.open else { return };
         let mut rest = chunk.data;
-        let mut before = 0;
-        while chunk.skipped == 0 {
-            let Ok((packet, used)) = server::next(rest, open.written) else { break };
+        let (mut before, is_whole) = (0, chunk.skipped == 0);
+        while let Ok((packet, used)) = server::next(rest, open.written)
+            && is_whole
+        {
             let Some(behind) = usize::try_from(used).ok().and_then(|used| rest.get(used..)) else { break };
             match packet {
                 Packet::End if behind.is_empty() && before > 0 => {

@@ -140,7 +140,7 @@ fn key(tag: &[u8]) -> u64 {
 
 /// The command's name, with the one behind `UID`.
 fn method(rest: &[u8]) -> CompactString {
-    let mut words = rest.split(|byte| matches!(byte, b' ' | b'\r' | b'\n')).map(|word| upper(word));
+    let mut words = rest.split(|byte| matches!(byte, b' ' | b'\r' | b'\n')).map(upper);
     let first = words.next().flatten();
     let Some((name, _)) = COMMANDS.iter().find(|(known, _)| first.as_deref() == Some(*known)) else {
         return CompactString::const_new("_OTHER");
