@@ -9,7 +9,7 @@ use tests::{
     agent::{Agent, Backend, Setup},
     client::Connection,
     need,
-    program::{Program, folder},
+    program::{Program, folder, free_port},
     prometheus::Prometheus,
     receiver::Receiver,
     wait::poll,
@@ -32,7 +32,7 @@ struct Services {
 }
 
 impl Services {
-    fn start(settings: &str) -> Self {
+    fn start(settings: &str, others: &[u32]) -> Self {
         let orders = |source: &str, arguments: &[String]| {
             let mut command = Command::new(need::python());
             command.arg("-u").arg(need::source("python").join(source)).args(arguments);
@@ -45,7 +45,8 @@ impl Services {
         let caller = orders("orders_client.py", &[grpc.port().to_string()]);
         let port = server.port();
         let receiver = Receiver::start();
-        let pids = [&server, &grpc, &client, &caller].map(Program::pid);
+        let mut pids = [&server, &grpc, &client, &caller].map(Program::pid).to_vec();
+        pids.extend(others);
         let setup = Setup::pids(&pids).backend(Backend::Sock).to(&receiver).env("OTEL_METRIC_EXPORT_INTERVAL", "500");
         let files = folder();
         let config = files.path().join("config.yaml");
@@ -76,6 +77,45 @@ impl Services {
     }
 }
 
+/// A database, and two processes of a service that ask it.
+struct Cache {
+    server: Program,
+    clients: [Program; 2],
+    port: String,
+    _files: tempfile::TempDir,
+}
+
+impl Cache {
+    fn start() -> Self {
+        let (files, port) = (folder(), free_port().to_string());
+        let mut command = Command::new(need::program("redis-server"));
+        command.current_dir(files.path()).args(["--save", "", "--bind", "127.0.0.1", "--port", &port]);
+        let server = Program::start(&mut command);
+        let is_ready = |lines: &[String]| lines.iter().any(|line| line.contains("Ready to accept")).then_some(());
+        assert!(server.stdout.until(tests::LONG, is_ready).is_some(), "{:#?}", server.stdout.so_far());
+        let clients = [(); 2].map(|()| {
+            let mut command = Command::new(need::python());
+            command.env("PYTHONPATH", need::made("python")).env("OTEL_SERVICE_NAME", "shop").arg("-u");
+            let client = Program::start(command.arg(need::source("python").join("redis_client.py")).arg(&port));
+            let _ready = client.says("ready");
+            client
+        });
+        Self { server, clients, port, _files: files }
+    }
+
+    fn pids(&self) -> [u32; 3] {
+        [self.server.pid(), self.clients[0].pid(), self.clients[1].pid()]
+    }
+
+    /// One of them asks, which it does once, and finds nothing there before.
+    fn ask(&mut self, client: usize) {
+        let mut flush = Command::new(need::program("redis-cli"));
+        assert!(flush.args(["-p", &self.port, "FLUSHALL"]).status().expect("redis-cli").success());
+        self.clients[client].tell("go");
+        let _done = self.clients[client].says("done");
+    }
+}
+
 /// Waits until each query gives series.
 fn have_series<'a>(prometheus: &Prometheus, queries: impl IntoIterator<Item = (&'a str, String)>) {
     for (what, query) in queries {
@@ -92,7 +132,10 @@ fn selectors(query: &str) -> BTreeSet<String> {
 
 #[test]
 fn each_query_of_the_dashboard_and_each_alert_finds_its_series() {
-    let mut services = Services::start("metrics: {features: [application, application_service_graph]}\n");
+    let mut cache = Cache::start();
+    let mut services =
+        Services::start("metrics: {features: [application, application_service_graph]}\n", &cache.pids());
+    cache.ask(0);
     let alerts = deployed("prometheus/alerts.yaml");
     let rules = format!("global: {{evaluation_interval: 200ms}}\nrule_files: ['{}']", alerts.display());
     let prometheus = Prometheus::of(&services.agent, "exemplar-storage", &rules);
@@ -101,6 +144,10 @@ fn each_query_of_the_dashboard_and_each_alert_finds_its_series() {
     services.ask();
     prometheus.until("sum(http_server_request_duration_seconds_count)", REQUESTS);
     services.ask();
+    let edge =
+        "traces_service_graph_request_total{client=\"shop\",server=\"redis-server\",connection_type=\"database\"}";
+    poll("the edge to the database is counted", || (!prometheus.series(edge).is_empty()).then_some(()));
+    cache.ask(1);
 
     let dashboard: Value =
         serde_json::from_str(&fs::read_to_string(deployed("grafana/dashboard.json")).unwrap()).unwrap();
@@ -130,6 +177,14 @@ fn each_query_of_the_dashboard_and_each_alert_finds_its_series() {
         assert!(!label(edge, "id").is_empty(), "{edge}");
         assert!(["source", "target"].iter().all(|end| nodes.contains(&label(edge, end))), "{edge}: {nodes:?}");
     }
+
+    // A database is one of them, with the edge that leads there.
+    poll("the edge to the database", || {
+        let edges = table("edges");
+        let mut ends = edges.iter().map(|edge| (label(edge, "source"), label(edge, "target")));
+        ends.any(|(source, target)| source == "shop" && target == "redis-server").then_some(())
+    });
+    assert!(table("nodes").iter().any(|node| label(node, "id") == "redis-server"));
 
     // Exemplars name traces.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -174,7 +229,7 @@ const OF_BEYLA: [(&str, &[&str]); 4] = [
 
 #[test]
 fn beylas_public_dashboard_finds_its_series_under_its_naming() {
-    let mut services = Services::start("telemetry: {naming: beyla}\n");
+    let mut services = Services::start("telemetry: {naming: beyla}\n", &[]);
     let prometheus = Prometheus::of(&services.agent, "exemplar-storage", "");
     services.call();
     services.ask();
