@@ -2,7 +2,12 @@
 //! of keys and values.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::{collections::BTreeMap, fs, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tests::{
@@ -152,22 +157,18 @@ fn every_command_of_a_benchmark_is_counted(backend: Backend) {
     let server = Server::start(&[]);
     server.ask(&["CONFIG", "RESETSTAT"]);
     let receiver = Receiver::start();
-    let pid = server.program.pid().to_string();
-    // One that nobody else runs.
-    let files = folder();
-    let client = files.path().join("redis-benchmark");
-    fs::copy(need::program("redis-benchmark"), &client).unwrap();
-    let arguments = ["--pid", &pid, "--exe", client.to_str().unwrap()];
-    let agent = Setup::with(arguments).backend(backend).to(&receiver).start();
+    // Its children are watched from their beginning on: none is to be found out about while it asks at full speed already.
+    let script = "read -r _; for pipelined in 1 16; do redis-benchmark -p $0 -n 1000 -c 5 -P $pipelined -d 3 -q \
+                  -t ping_mbulk,set,get,lpush,mset >/dev/null || exit 1; done";
+    need::program("redis-benchmark");
+    let mut client = Command::new("sh");
+    client.args(["-c", script, &server.port.to_string()]).stdin(Stdio::piped());
+    let mut client = client.spawn().unwrap();
+    let chosen = format!("{},{}", server.program.pid(), client.id());
+    let agent = Setup::with(["--pid", &chosen]).backend(backend).to(&receiver).start();
     let watch = Watch { agent, receiver };
-    for (pipelined, length, count, commands) in
-        [("1", "3", "1000", "ping_mbulk,set,get,lpush,mset"), ("16", "3", "1000", "ping_mbulk,set,get,lpush,mset")]
-    {
-        let mut command = Command::new(&client);
-        command.args(["-p", &server.port.to_string(), "-n", count, "-c", "5", "-P", pipelined, "-d", length, "-q"]);
-        let ran = command.args(["-t", commands]).output().unwrap();
-        assert!(ran.status.success(), "{ran:?}");
-    }
+    drop(client.stdin.take().map(|mut go| go.write_all(b"\n")));
+    assert!(client.wait().unwrap().success());
     let counted = server.calls();
     let all: u64 = counted.values().sum();
     let seen = watch.finish_when(2 * all as usize + 1, |state| state.spans.len() as u64 > 2 * all);

@@ -146,7 +146,8 @@ fn a_disk_that_is_full_is_told_and_stops_nothing() {
     poll("memory has all", || (served(&agent, "shop-of-full").0 == 200).then_some(()));
     let grown = Command::new("mount").args(["-o", "remount,size=4m"]).arg(&disk.0).status().unwrap();
     assert!(grown.success());
-    ask(port, "/ok");
+    // As much as did not find room before.
+    (0..800).for_each(|number| ask(port, &format!("/item-{number}")));
     agent.until_logged("what is seen is written to store.dir again");
     drop(agent.stop());
 }
