@@ -158,11 +158,10 @@ fn every_command_of_a_benchmark_is_counted(backend: Backend) {
     server.ask(&["CONFIG", "RESETSTAT"]);
     let receiver = Receiver::start();
     // Its children are watched from their beginning on: none is to be found out about while it asks at full speed already.
-    let script = "read -r _; for pipelined in 1 16; do redis-benchmark -p $0 -n 1000 -c 5 -P $pipelined -d 3 -q \
+    let script = "read -r _; for pipelined in 1 16; do $1 -p $0 -n 1000 -c 5 -P $pipelined -d 3 -q \
                   -t ping_mbulk,set,get,lpush,mset >/dev/null || exit 1; done";
-    need::program("redis-benchmark");
     let mut client = Command::new("sh");
-    client.args(["-c", script, &server.port.to_string()]).stdin(Stdio::piped());
+    client.args(["-c", script, &server.port.to_string()]).arg(need::program("redis-benchmark")).stdin(Stdio::piped());
     let mut client = client.spawn().unwrap();
     let chosen = format!("{},{}", server.program.pid(), client.id());
     let agent = Setup::with(["--pid", &chosen]).backend(backend).to(&receiver).start();

@@ -291,7 +291,8 @@ impl Connections {
                         let origin = origin_within(&carrier.info, &stream.info, probed_ns);
                         ConnectionInfo { id, tls: true, origin, ..carrier.info }
                     }
-                    None => unknown(id, true),
+                    // It may be told yet.
+                    None => ConnectionInfo { origin: stream.info.origin, ..unknown(id, true) },
                 };
                 if stream.info.tls_version.is_none() {
                     if self.carriers.len() >= CARRIERS_MAX {
