@@ -11,8 +11,8 @@ use crate::model::{
     trace_context::{SpanId, TraceId, TraceParent},
 };
 
-/// Most requests that are remembered.
-const BEHIND_MAX: usize = 8192;
+/// Most requests that are remembered: as many as stay in a processor's cache, since each request of such a program comes by.
+const BEHIND_MAX: usize = 512;
 
 /// A unit of work of a process, and when the request came that it worked for.
 pub(super) type Done = (ProcessId, u64, u64);
