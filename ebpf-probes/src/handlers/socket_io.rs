@@ -384,7 +384,7 @@ pub fn send(
             let is_interim = beginnings::is_interim(scratch, what);
             let is_final = may_follow && !is_interim;
             connection.flags |=
-                (RESPONSES << side) | (u32::from(is_final) * (RESPONDED << side)) | u32::from(is_interim) * INTERIM;
+                (RESPONSES << side) | (u32::from(is_final) * (RESPONDED << side)) | (u32::from(is_interim) * INTERIM);
             connection.capture.head[side] = beginnings::head(number);
             connection.capture.head[1 - side] = HEAD_LIMIT.load();
             connection.capture.grown = [0; 2];
