@@ -255,7 +255,15 @@ impl Agent {
     /// # Panics
     /// If it does not.
     pub fn until_logged(&self, text: &str) {
-        let line = self.program.stderr.after(0, text, LONG);
+        self.until_logged_within(LONG, text);
+    }
+
+    /// The same, where it may take longer than what tests wait for otherwise.
+    ///
+    /// # Panics
+    /// If it does not log it in time.
+    pub fn until_logged_within(&self, timeout: Duration, text: &str) {
+        let line = self.program.stderr.after(0, text, timeout);
         assert!(line.is_some(), "the agent does not say {text:?} but {:#?}", self.log());
     }
 

@@ -53,6 +53,19 @@ pub fn program(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is not on PATH: install the Debian package {package}"))
 }
 
+/// Copies a program, that the copy is told from others of its name, and may be started at once.
+///
+/// Another process writes it: a descriptor of ours would be in whatever another test's thread is just starting, and as long as one
+/// writes a file, the kernel does not start it (`ETXTBSY`).
+///
+/// # Panics
+/// If it cannot be copied.
+pub fn copied(program: &Path, to: &Path) {
+    let said = Command::new("cp").args(["--dereference", "--"]).args([program, to]).output();
+    let said = said.unwrap_or_else(|error| panic!("cp cannot be started: {error}"));
+    assert!(said.status.success(), "{} cannot be copied to {}: {said:?}", program.display(), to.display());
+}
+
 /// The interpreter itself, not a script of a version manager that looks for it.
 ///
 /// # Panics

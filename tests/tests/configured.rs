@@ -154,7 +154,7 @@ fn near_its_processors_it_sheds_spans_and_counts_every_request_and_comes_back() 
     let (server, port) = http2(&files);
     // One that is not optimised takes more, also where there is nothing to do.
     let is_debug = agent::binary().components().any(|part| part.as_os_str() == "debug");
-    let limit = if is_debug { 0.15 } else { 0.03 };
+    let limit = if is_debug { 0.15 } else { 0.05 };
     let watch = configured(Backend::Sock, &[server.pid()], &format!("limits: {{cpu: {limit}}}\n"));
     let url = format!("http://127.0.0.1:{port}/small.txt");
     // For a second; all of them have an answer.
@@ -186,9 +186,8 @@ fn near_its_processors_it_sheds_spans_and_counts_every_request_and_comes_back() 
     let kept = sent - unsampled as usize;
     let come = watch.receiver.wait_for(|state| state.spans.len() == kept, LONG);
     assert!(come.is_ok(), "{:?} (spans, left out, counted) of {sent}", accounts(&watch));
-    poll("it is back", || {
-        watch.agent.log().iter().any(|line| line.contains("well below its bounds again")).then_some(())
-    });
+    // A step back each five seconds, and there may be nine of them. It is not asked meanwhile: to answer takes of what is measured.
+    watch.agent.until_logged_within(3 * LONG, "well below its bounds again");
     assert_eq!(watch.agent.metric("beyla_rs_limits_level", &[]), 0.0);
     let before = watch.receiver.state().spans.len();
     run("h2load", &["-n", "50", "-c", "1", "-m", "1", &url]);

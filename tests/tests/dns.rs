@@ -30,7 +30,7 @@ fn each_lookup_is_told_with_its_answer(backend: Backend) {
     let of = |name: &str| files.path().join(name);
     fs::write(of("resolv.conf"), "nameserver 127.0.0.53\n").unwrap();
     // One that nobody else runs.
-    fs::copy(need::program("dnsmasq"), of("dnsmasq")).unwrap();
+    need::copied(&need::program("dnsmasq"), &of("dnsmasq"));
     // A network of its own, in which the port is free.
     let prepare =
         format!("ip link set lo up && mount --bind {} /etc/resolv.conf && exec \"$@\"", of("resolv.conf").display());

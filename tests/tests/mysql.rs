@@ -2,7 +2,7 @@
 //! what is told, at both ends, and no values.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::{collections::BTreeMap, fs, os::unix::fs::chown, path::PathBuf, process::Command, time::Duration};
+use std::{collections::BTreeMap, os::unix::fs::chown, path::PathBuf, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use tests::{
@@ -234,7 +234,7 @@ fn every_statement_of_a_benchmark_is_counted(backend: Backend) {
     let server = Server::start(false);
     server.forget();
     let client: PathBuf = server.files.path().join("slap-of-a-test");
-    fs::copy(need::program("mariadb-slap"), &client).unwrap();
+    need::copied(&need::program("mariadb-slap"), &client);
     let receiver = Receiver::start();
     let pid = server.program.pid().to_string();
     let agent = Setup::with(["--pid", &pid, "--exe", client.to_str().unwrap()]).backend(backend).to(&receiver).start();

@@ -47,7 +47,7 @@ fn as_user(program: PathBuf) -> Command {
 }
 
 fn done(command: &mut Command) -> String {
-    let said = command.output().unwrap();
+    let said = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(said.status.success(), "{command:?}: {said:?}");
     String::from_utf8(said.stdout).unwrap()
 }
@@ -133,7 +133,7 @@ impl Server {
     /// A program of a name of its own, that agents are told to watch.
     fn copy_of(&self, name: &str) -> PathBuf {
         let copy = self.files.path().join(format!("{name}-of-a-test"));
-        fs::copy(program(name), &copy).unwrap();
+        need::copied(&program(name), &copy);
         copy
     }
 }

@@ -91,7 +91,7 @@ fn operations_of_a_directory_are_told_as_its_clients_count_them(backend: Backend
     let mut client = python("ldap_client.py", port);
     // One that nobody else runs.
     let ldapsearch = of("ldapsearch");
-    fs::copy(need::program("ldapsearch"), &ldapsearch).unwrap();
+    need::copied(&need::program("ldapsearch"), &ldapsearch);
     let receiver = Receiver::start();
     let [pid, client_pid] = [server.pid(), client.pid()].map(|pid| pid.to_string());
     let chosen = ["--pid", &pid, "--pid", &client_pid, "--exe", ldapsearch.to_str().unwrap()];
@@ -127,7 +127,7 @@ fn commands_of_mails_are_told_as_their_server_counts_them(backend: Backend) {
     let mut client = python("smtp_client.py", port);
     let files = folder();
     let curl = files.path().join("curl");
-    fs::copy(need::program("curl"), &curl).unwrap();
+    need::copied(&need::program("curl"), &curl);
     fs::write(files.path().join("mail"), format!("Subject: secret\r\n\r\n{}\r\n", "secret words\r\n".repeat(5000)))
         .unwrap();
     let receiver = Receiver::start();
@@ -183,7 +183,7 @@ fn commands_about_mailboxes_are_told_as_their_clients_count_them(backend: Backen
     let server = dovecot(files.path(), port);
     let mut client = python("imap_client.py", port);
     let curl = files.path().join("curl");
-    fs::copy(need::program("curl"), &curl).unwrap();
+    need::copied(&need::program("curl"), &curl);
     let receiver = Receiver::start();
     let [pid, client_pid] = [server.pid(), client.pid()].map(|pid| pid.to_string());
     let chosen = ["--pid", &pid, "--pid", &client_pid, "--exe", curl.to_str().unwrap()];

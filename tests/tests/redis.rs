@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::{
     agent::{Backend, Setup, Watch},
@@ -17,13 +18,17 @@ use tests::{
     program::{Program, folder, free_port},
     receiver::{ReceivedSpan, Receiver},
     seen::assert_attributes,
+    wait::poll,
 };
 
 on_both_backends!(
     clients_of_two_languages_and_what_the_server_counts,
     every_command_of_a_benchmark_is_counted,
+    where_records_come_too_fast_spans_are_left_out_and_every_command_is_counted,
     commands_over_tls
 );
+
+const COUNT: &str = "db_server_operation_duration_seconds_count";
 
 /// How often each command was called.
 type Calls = BTreeMap<String, u64>;
@@ -180,6 +185,43 @@ fn every_command_of_a_benchmark_is_counted(backend: Backend) {
     let unseen = seen.spans.iter().filter(|span| span.attributes.contains_key("beyla.outcome")).count();
     assert_eq!(unseen, 0, "{}", seen.summary());
     assert_eq!(seen.count("db.client.operation.duration"), all);
+}
+
+/// What comes while it has no processor waits in the ring. So much of it waits at last that it begins to leave out spans: before any record is lost.
+fn where_records_come_too_fast_spans_are_left_out_and_every_command_is_counted(backend: Backend) {
+    let server = Server::start(&[]);
+    let files = folder();
+    let file = files.path().join("config.yaml");
+    // So large that what is read before it first looks is a small part of it.
+    std::fs::write(&file, "ebpf: {ring_buffer_bytes: 16777216}\n").unwrap();
+    let receiver = Receiver::start();
+    let arguments = ["--pid", &server.program.pid().to_string(), "--config", file.to_str().unwrap()];
+    let agent = Setup::with(arguments).backend(backend).to(&receiver).start();
+    let mut watch = Watch { agent, receiver };
+    let (mut sent, mut count) = (0, 25_000);
+    let unsampled = loop {
+        watch.agent.program().signal(Signal::STOP);
+        let mut benchmark = Command::new(need::program("redis-benchmark"));
+        benchmark.args(["-p", &server.port.to_string(), "-c", "4", "-q", "-t", "set", "-n", &count.to_string()]);
+        // It asks for the server's configuration first, whatever it is told.
+        let told = benchmark.output().unwrap();
+        watch.agent.program().signal(Signal::CONT);
+        assert!(told.status.success(), "{told:?}");
+        sent += count;
+        poll("every command is counted", || {
+            let counted = watch.agent.metric(COUNT, &["db_operation_name=\"SET\""]);
+            let lost = watch.agent.metric("beyla_rs_capture_lost_total", &[]);
+            assert!(lost == 0.0 && counted <= sent as f64, "{counted} of {sent} are counted; records lost: {lost}");
+            (counted == sent as f64).then_some(())
+        });
+        let unsampled = watch.agent.metric("beyla_rs_spans_unsampled_total", &[]);
+        if unsampled > 0.0 {
+            break unsampled as usize;
+        }
+        count = count * 9 / 8;
+    };
+    watch.agent.until_logged("fewer traces are kept for now");
+    println!("{unsampled} of {sent} commands have no span: {count} waited at once");
 }
 
 fn commands_over_tls(backend: Backend) {

@@ -35,7 +35,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         lint::all()?;
     }
     let mut tally = Tally::default();
-    let mut parts = vec![if lints { "lint" } else { "no lint" }];
+    let mut parts = Parts { since: started, done: Vec::new() };
+    parts.done(if lints { "set-up and lint" } else { "no lint" });
     if !args.e2e {
         shell::say("unit tests");
         let mut command = shell::cargo();
@@ -62,26 +63,27 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             "--no-fail-fast",
         ]);
         tally.run(command.args(&args.filter))?;
-        parts.push("unit tests");
+        parts.done("unit tests");
         if lints && !args.unit {
             shell::say("fuzzing, briefly");
             if let Err(error) = fuzz::briefly() {
                 tally.broken.push(format!("`cargo xtask fuzz`: {error:#}"));
             }
-            parts.push("fuzzing");
+            parts.done("fuzzing");
         }
     }
     if !args.unit {
         shell::say("end-to-end tests, on the release build");
         build::agent()?;
+        parts.done("release build");
         if lints {
             if let Err(error) = validate::main() {
                 tally.broken.push(format!("`cargo xtask validate`: {error:#}"));
             }
-            parts.push("validation of deploy/");
+            parts.done("validation of deploy/");
         }
         tally.run(&mut end_to_end(args.filter.as_deref())?)?;
-        parts.push("end-to-end tests");
+        parts.done("end-to-end tests");
     }
     if lints && !args.unit {
         shell::say("torture, ten minutes of it");
@@ -89,9 +91,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             Ok(figures) => shell::say(figures),
             Err(error) => tally.broken.push(format!("`cargo xtask torture`: {error:#}")),
         }
-        parts.push("torture");
+        parts.done("torture");
     }
-    tally.report(&parts.join(", "), started)
+    tally.report(&parts.done.join(", "), started)
 }
 
 /// The end-to-end tests: built as who we are, run as root.
@@ -114,6 +116,19 @@ fn end_to_end(filter: Option<&str>) -> Result<Command> {
 /// The variable by which cargo is told what starts a test's binary.
 fn runner_variable() -> String {
     format!("CARGO_TARGET_{}_RUNNER", shell::host_triple().replace('-', "_")).to_uppercase()
+}
+
+/// The parts that were run, each with the time that it took: what makes the whole too long is seen at its end.
+struct Parts {
+    since: Instant,
+    done: Vec<String>,
+}
+
+impl Parts {
+    fn done(&mut self, what: &str) {
+        self.done.push(format!("{what} ({} s)", self.since.elapsed().as_secs()));
+        self.since = Instant::now();
+    }
 }
 
 /// What the test binaries said.

@@ -44,10 +44,12 @@ fn run(args: &Args) -> Result<String> {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut child = child.with_context(|| format!("cannot start `{shown}`"))?;
     let mut figures = String::new();
+    let mut failures = Failures::default();
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
             let line = line.context("cannot read what the torture says")?;
             println!("{line}");
+            failures.take(&line);
             if line.contains(" rounds ") {
                 figures = line;
             }
@@ -55,9 +57,34 @@ fn run(args: &Args) -> Result<String> {
     }
     let status = child.wait()?;
     if !status.success() {
-        bail!("{} ({status})", if figures.is_empty() { shown } else { figures });
+        let what = if figures.is_empty() { shown } else { figures };
+        bail!("{what} ({status})\n{}", failures.said.join("\n"));
     }
     Ok(figures)
+}
+
+/// What was said of rounds that failed: told once more at the end, where whoever reads a long log looks first.
+#[derive(Default)]
+struct Failures {
+    said: Vec<String>,
+    /// Whether the lines that come are of such a round.
+    is_in: bool,
+}
+
+/// Lines of it that are kept, and bytes of each.
+const MAX_SAID: usize = 80;
+const MAX_LINE: usize = 600;
+
+impl Failures {
+    /// A round's first line begins with its number, what there is to say of it is indented.
+    fn take(&mut self, line: &str) {
+        if line.starts_with("round ") {
+            self.is_in = line.contains(": FAILED ");
+        }
+        if self.is_in && self.said.len() < MAX_SAID {
+            self.said.push(line.chars().take(MAX_LINE).collect());
+        }
+    }
 }
 
 /// Builds it; the command runs it as root.
@@ -84,4 +111,21 @@ fn command(args: &Args) -> Result<Command> {
         command.args(["--round", &round.to_string()]);
     }
     Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_failed_rounds_is_kept() {
+        let mut failures = Failures::default();
+        for line in ["torture: seed 1", "round 1: ok 1.0 s", "    2 requests without a span", "round 2: FAILED 1.0 s"] {
+            failures.take(line);
+        }
+        failures.take(&format!("    missing: {}", "x".repeat(1000)));
+        failures.take("round 3: ok 1.0 s");
+        assert_eq!(failures.said.len(), 2, "{:?}", failures.said);
+        assert_eq!((failures.said[0].as_str(), failures.said[1].len()), ("round 2: FAILED 1.0 s", MAX_LINE));
+    }
 }

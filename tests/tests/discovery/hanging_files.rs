@@ -29,7 +29,7 @@ fn a_file_system_that_does_not_answer_blinds_the_agent_to_nobody_else() {
     let root = files.path().join("root");
     fs::create_dir(&root).unwrap();
     let serve = need::compiled("serve.c", &["-static"], files.path());
-    fs::copy(serve, root.join("serve")).unwrap();
+    need::copied(&serve, &root.join("serve"));
     let other = Program::python("server.py", [""; 0]);
     let other_port = other.port();
     let watch = Discovering::with(&[]);

@@ -46,7 +46,7 @@ fn services(at: &Path) -> Vec<Service> {
     let copy = |from: &Path, to: &str| {
         let to = at.join(to);
         fs::create_dir_all(to.parent().expect("a folder")).expect("a folder can be made");
-        fs::copy(from, &to).expect("a program can be copied");
+        need::copied(from, &to);
         to
     };
     built(Command::new(need::program("go")).args(["build", "-o"]).arg(at.join("payments")).arg(source("payments.go")));

@@ -99,7 +99,7 @@ fn without_permission_the_status_is_3_and_the_missing_capability_is_named() {
     // Where the binary lies may be closed to others.
     let folder = folder();
     let copy = folder.path().join("beyla-rs");
-    fs::copy(binary(), &copy).unwrap();
+    need::copied(&binary(), &copy);
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(need::program("setpriv"));
     command.args(NOBODY).arg("--clear-groups").arg(&copy);
