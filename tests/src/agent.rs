@@ -398,7 +398,7 @@ impl Watch {
     /// If the condition is not met, or the agent ended badly.
     #[must_use]
     pub fn stop_when(self, condition: impl Fn(&State) -> bool) -> Seen {
-        let waited = self.receiver.wait_for(condition, Duration::from_secs(10));
+        let waited = self.receiver.wait_for(condition, LONG);
         let page = self.agent.page("/metrics").1;
         let ended = self.agent.stop();
         let state = self.receiver.state();
