@@ -65,10 +65,10 @@ use crate::{
     conn::{Connections, Limits, Wanted},
     export::{MetricSource, SpanSink},
     model::{
-        exchange::{Event as Told, Group},
+        exchange::{Event as Told, Group, Opened},
         ids::{ConnectionId, ProcessId},
         metric::Metric,
-        net::{ConnectionInfo, Direction},
+        net::{ConnectionInfo, Direction, Role},
         propagation::Propagation,
         span::Resource,
     },
@@ -452,7 +452,13 @@ impl Worker {
             }
         }
         let shared = RefCell::new(&mut *stages);
-        let mut sink = |connection: &ConnectionInfo, told: Told| shared.borrow_mut().on_event(connection, told);
+        let shared_units = RefCell::new(&mut *units);
+        let mut sink = |connection: &ConnectionInfo, told: Told| {
+            if let Told::Opened(Opened { role: Role::Client, thread, .. }) = &told {
+                shared_units.borrow_mut().on_calls(thread.tgid);
+            }
+            shared.borrow_mut().on_event(connection, told);
+        };
         pauses.on_look(Instant::now());
         let taken = capture.drain(EVENTS_PER_ROUND, |event| match pauses.on_record(event) {
             // Some hooks are gone by then, and others still tell.
@@ -460,7 +466,12 @@ impl Worker {
             Event::Met(met) => discovery.on_met(&met),
             Event::Open(open) => {
                 if discovery.on_open(&open) {
+                    let mut units = shared_units.borrow_mut();
                     units.on_watched(open.tgid);
+                    if open.connect_ns.is_some() {
+                        units.on_calls(open.tgid);
+                    }
+                    drop(units);
                     harvests.on_watched(open.tgid);
                     if let Some(traffic) = traffic {
                         traffic.on_open(&open);
@@ -512,6 +523,7 @@ impl Worker {
                     tracer.on_asked(tgid, id, stream, (work, begun_ns));
                 } else {
                     tracer.on_handled(tgid, id, stream, (work, begun_ns));
+                    shared_units.borrow_mut().on_handled(tgid);
                 }
             }
             Event::State(state) => {
@@ -524,9 +536,9 @@ impl Worker {
             Event::Process(process) => {
                 discovery.on_process(&process);
                 match process.change {
-                    ProcessChange::Fork { parent } => units.on_fork(parent, process.tgid),
+                    ProcessChange::Fork { parent } => shared_units.borrow_mut().on_fork(parent, process.tgid),
                     ProcessChange::Exec | ProcessChange::Exit => {
-                        units.on_gone(process.tgid);
+                        shared_units.borrow_mut().on_gone(process.tgid);
                         harvests.on_gone(process.tgid);
                     }
                 }

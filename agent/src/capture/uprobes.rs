@@ -61,6 +61,11 @@ impl OfRuntime {
         matches!(self, Self::GoTlsRead | Self::GoTlsWrite)
     }
 
+    /// It is told who answers a request.
+    pub(crate) const fn is_of_answers(self) -> bool {
+        matches!(self, Self::GoHandles2 | Self::GoHandlesGrpc)
+    }
+
     const fn program(self) -> &'static str {
         match self {
             Self::AsyncioTask => "asyncio_task",

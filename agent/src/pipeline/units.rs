@@ -1,19 +1,20 @@
 //! Tells the kernel side how to read which unit of work a thread of a process carries on, where threads are shared among requests.
 
+mod probed;
+
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    fs::File,
+    collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
 use ebpf_common::work::{ASYNCIO, GoLayout, NGINX, Plan, TOKIO};
 
+use self::probed::Files;
 use crate::{
-    capture::{Capture, OfRuntime, Uprobe},
+    capture::{Capture, OfRuntime},
     model::ids::ProcessId,
-    procs::fs::{FileId, ProcFs},
+    procs::fs::ProcFs,
     runtimes::{Asyncio, Finder, Found, Go, GoStatistics, Tls, Tokio},
-    tls::Probes,
     trace::{Runtime, Tracer},
 };
 
@@ -41,7 +42,8 @@ pub(super) struct Units {
     threaded: Vec<ProcessId>,
     /// What the trace stage is to be told, in this order.
     news: Vec<News>,
-    probed: HashMap<FileId, Probed>,
+    /// Files at whose functions there are probes.
+    probed: Files,
     /// Processes that are being looked at.
     open: usize,
     /// A program of Go has come to have its plaintext seen, since that was last asked.
@@ -54,14 +56,6 @@ enum News {
     Runtime(ProcessId, Runtime),
     /// Parent and child.
     Fork(ProcessId, ProcessId),
-}
-
-/// A file at whose functions there are probes.
-struct Probed {
-    probes: Vec<Uprobe>,
-    /// Those of TLS are among them.
-    sees_tls: bool,
-    users: HashSet<ProcessId>,
 }
 
 impl Units {
@@ -80,7 +74,7 @@ impl Units {
             found: Vec::new(),
             threaded: Vec::new(),
             news: Vec::new(),
-            probed: HashMap::new(),
+            probed: Files::default(),
             open: 0,
             sees_tls: false,
         }
@@ -141,9 +135,17 @@ impl Units {
         if self.planned.remove(&tgid).is_some() {
             self.found.push((tgid, Plan::default()));
         }
-        for probed in self.probed.values_mut() {
-            probed.users.remove(&tgid);
-        }
+        self.probed.on_gone(tgid);
+    }
+
+    /// A process makes a call, or has connected to somebody.
+    pub(super) fn on_calls(&mut self, tgid: ProcessId) {
+        self.probed.on_calls(tgid);
+    }
+
+    /// It was told which of a process's units of work answers a request.
+    pub(super) fn on_handled(&mut self, tgid: ProcessId) {
+        self.probed.on_handled(tgid);
     }
 
     /// To be called now and then: forgets processes whose end was not told, as they were never met.
@@ -252,11 +254,7 @@ impl Units {
             let places = probes.iter().flat_map(|(.., of)| of).map(|(what, places)| (*what, places.len()));
             let places = places.collect::<Vec<_>>();
             // The probes first: what begins then is seen.
-            let has_tls = probes.is_some_and(|(id, file, places)| {
-                let probed = probe(probed, capture, id, &file, &places);
-                probed.users.insert(tgid);
-                probed.sees_tls
-            });
+            let has_tls = probes.is_some_and(|(id, file, places)| probed.probe(tgid, capture, id, file, places));
             if !has_tls {
                 plan.go.tls_connection = 0;
             }
@@ -264,43 +262,8 @@ impl Units {
             *sees_tls |= has_tls;
             found.push((tgid, plan));
         }
-        let gone = |_: &FileId, probed: &mut Probed| probed.users.is_empty();
-        probed.extract_if(gone).flat_map(|(_, probed)| probed.probes).for_each(|probe| Probes::detach(capture, probe));
+        probed.settle(capture);
     }
-}
-
-/// A file that has its probes from now on.
-fn probe<'a>(
-    probed: &'a mut HashMap<FileId, Probed>,
-    capture: &mut Capture,
-    id: FileId,
-    file: &File,
-    places: &[(OfRuntime, Vec<u64>)],
-) -> &'a mut Probed {
-    probed.entry(id).or_insert_with(|| {
-        let mut probes = Vec::new();
-        let mut of_tls = 0;
-        for (what, offsets) in places {
-            match capture.probe_runtime(*what, file, offsets) {
-                Ok(new) => {
-                    of_tls += if what.is_of_tls() { offsets.len() } else { 0 };
-                    probes.extend(new);
-                }
-                Err(error) if what.is_of_tls() => {
-                    tracing::warn!(%error, "TLS traffic of this program of Go is not seen");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "calls of tasks that a request begins, or is given to, have no parent");
-                }
-            }
-        }
-        let sees_tls = of_tls == 2
-            && capture
-                .begin_tls()
-                .inspect_err(|error| tracing::warn!(%error, "TLS traffic of programs of Go is not seen"))
-                .is_ok();
-        Probed { probes, sees_tls, users: HashSet::new() }
-    })
 }
 
 fn plan_of(asyncio: &Asyncio) -> Plan {

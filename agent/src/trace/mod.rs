@@ -13,6 +13,7 @@ mod joins;
 mod messages;
 mod orphans;
 mod parents;
+mod recent;
 pub(crate) mod sampling;
 pub(crate) mod sdks;
 mod servers;
@@ -29,7 +30,7 @@ use self::{
     ids::Ids,
     joins::{Asked, End, Joins, Request, WAITING_MAX},
     messages::Messages,
-    orphans::{Orphan, Orphans},
+    orphans::{Orphan, Orphans, Sent},
     parents::Parents,
     sampling::{HeadSampling, Sampler},
     sdks::{Paired, Sdks},
@@ -41,7 +42,7 @@ pub(crate) use self::{
 };
 use crate::model::{
     exchange::{Exchange, Key, Opened},
-    ids::ProcessId,
+    ids::{ConnectionId, ProcessId},
     net::{ConnectionInfo, Role, Thread},
     probability::Sampled,
     trace_context::{SpanId, TraceId, TraceParent},
@@ -255,7 +256,7 @@ impl Tracer {
             Role::Client => {
                 let mut opened = *opened;
                 self.parents.asks(connection.id, &mut opened);
-                let open = self.on_call(&opened, span_id, request, connection.is_blocking, environment);
+                let open = self.on_call(connection, &opened, span_id, request, environment);
                 if opened.is_message && open.cause.is_none() {
                     self.messages.on_delivered(connection, &opened);
                 }
@@ -277,13 +278,14 @@ impl Tracer {
 
     fn on_call(
         &mut self,
+        connection: &ConnectionInfo,
         opened: &Opened,
         span_id: SpanId,
         request: Option<Request>,
-        is_blocking: bool,
         environment: impl FnOnce() -> Option<TraceParent>,
     ) -> Open {
         let Opened { key, thread, parent: carried, is_health_check, .. } = *opened;
+        let is_blocking = connection.is_blocking;
         self.parents.on_call(opened);
         let cause = self.parents.of_call(opened, is_blocking).or_else(|| self.of_message(opened, is_blocking));
         let cause = cause.and_then(|(key, evidence)| Some((self.cause(key)?, evidence)));
@@ -315,7 +317,8 @@ impl Tracer {
             let is_late = self.parents.may_come(opened);
             let is_doubtful = self.parents.is_doubtful(thread);
             let had_request = self.parents.has_request(thread);
-            let orphan = Orphan { opened: *opened, trace_id, span_id, is_doubtful, had_request };
+            let numbered = self.parents.numbered(connection.id, opened);
+            let orphan = Orphan { opened: *opened, trace_id, span_id, is_doubtful, had_request, numbered };
             let until_ns = self.orphans.on_call(orphan, is_late);
             if let Some(until_ns) = until_ns {
                 self.unsettle(trace_id, until_ns);
@@ -493,23 +496,37 @@ impl Tracer {
             let over = over.iter().find(|over| over.key == key);
             over.is_none_or(|over| end_ns.is_some_and(|end_ns| end_ns <= over.end_ns)).then_some(key)
         });
-        for (Orphan { trace_id: before, span_id, .. }, key) in found {
-            let adopter = self.cause(key).as_ref().map(Open::adopter).or_else(|| {
-                let over = self.over.iter().find(|over| over.key == key);
-                over.map(|over| over.adopter)
-            });
-            let adopter = adopter.filter(|_| self.waits(before));
-            let Some((parent, adopter)) = adopter.and_then(|it| Some((it.parent(Evidence::Task)?, it))) else {
-                self.settle(before);
-                continue;
-            };
-            let Adopter { trace_id, remote, is_health_check, .. } = adopter;
-            let (settles_ns, other_end) = (0, None);
-            let joined = Joined { span_id, parent, before, trace_id, remote, settles_ns, is_health_check, other_end };
-            self.join(joined, Some(key));
-        }
+        found.iter().for_each(|(orphan, key)| self.take_up(orphan, *key));
         if !self.parents.looks_back(tgid) {
             self.over.retain(|over| over.tgid != tgid);
+        }
+    }
+
+    /// A call that waited is made for a request, as its unit of work says.
+    fn take_up(&mut self, orphan: &Orphan, key: Key) {
+        let Orphan { trace_id: before, span_id, .. } = *orphan;
+        let adopter = self.cause(key).as_ref().map(Open::adopter).or_else(|| {
+            let over = self.over.iter().find(|over| over.key == key);
+            over.map(|over| over.adopter)
+        });
+        let adopter = adopter.filter(|_| self.waits(before));
+        let Some((parent, adopter)) = adopter.and_then(|it| Some((it.parent(Evidence::Task)?, it))) else {
+            self.settle(before);
+            return;
+        };
+        let Adopter { trace_id, remote, is_health_check, .. } = adopter;
+        let (settles_ns, other_end) = (0, None);
+        let joined = Joined { span_id, parent, before, trace_id, remote, settles_ns, is_health_check, other_end };
+        self.join(joined, Some(key));
+    }
+
+    /// A unit of work, begun then for another as `Thread::begun_ns` says, has a call sent that another one writes, or has written by now.
+    pub(crate) fn on_asked(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, by: (u64, u64)) {
+        let Self { orphans, parents, .. } = self;
+        match orphans.asked(tgid, (connection, number), by, |call| Some(parents.of_call(call, false)?.0)) {
+            Sent::Unknown => self.parents.on_asked(tgid, connection, number, by),
+            Sent::Waits => {}
+            Sent::Found(orphan, key) => self.take_up(&orphan, key),
         }
     }
 

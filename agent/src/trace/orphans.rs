@@ -9,9 +9,12 @@ use smallvec::SmallVec;
 use super::Evidence;
 use crate::model::{
     exchange::{Key, Opened},
-    ids::ProcessId,
+    ids::{ConnectionId, ProcessId},
     trace_context::{SpanId, TraceId},
 };
+
+/// A connection, and a request's number on it.
+pub(super) type Numbered = (ConnectionId, u64);
 
 /// A call that is over waits for so long for its request.
 const PATIENCE_NS: u64 = 50_000_000;
@@ -34,6 +37,19 @@ pub(super) struct Orphan {
     pub(super) is_doubtful: bool,
     /// Its thread had a request.
     pub(super) had_request: bool,
+    /// It may be told later who has it sent, by this.
+    pub(super) numbered: Option<Numbered>,
+}
+
+/// What comes of it when it is told which unit of work has a call sent.
+#[derive(Debug)]
+pub(super) enum Sent {
+    /// The call does not wait: it was not told yet, or has its place.
+    Unknown,
+    /// It waits on.
+    Waits,
+    /// It has found its request.
+    Found(Orphan, Key),
 }
 
 /// One that waits.
@@ -52,6 +68,8 @@ struct Calls {
     by_key: FxHashMap<Key, Waiting>,
     /// Those that wait for a response, by their unit of work.
     by_work: FxHashMap<u64, SmallVec<[Key; 4]>>,
+    /// Those of which it may be told later who has them sent.
+    by_number: FxHashMap<Numbered, Key>,
     /// When the latest of them began.
     latest_ns: u64,
 }
@@ -63,7 +81,20 @@ impl Calls {
         }
     }
 
+    /// One waits.
+    fn enter(&mut self, waiting: Waiting) -> bool {
+        let Opened { key, thread, .. } = waiting.orphan.opened;
+        if waiting.is_late {
+            self.by_work.entry(thread.work).or_default().push(key);
+        }
+        self.by_number.extend(waiting.orphan.numbered.map(|numbered| (numbered, key)));
+        self.by_key.insert(key, waiting).is_none()
+    }
+
     fn leave(&mut self, waiting: &Waiting) {
+        if let Some(numbered) = waiting.orphan.numbered {
+            self.by_number.remove(&numbered);
+        }
         if waiting.is_late
             && let Entry::Occupied(mut entry) = self.by_work.entry(waiting.orphan.opened.thread.work)
         {
@@ -88,16 +119,35 @@ impl Orphans {
         if self.waiting >= WAITING_MAX {
             return None;
         }
-        let Opened { key, thread, start_ns, .. } = orphan.opened;
+        let Opened { thread, start_ns, .. } = orphan.opened;
         let until_ns = start_ns.saturating_add(if is_late { LATE_PATIENCE_NS } else { OPEN_PATIENCE_NS });
         let calls = self.by_process.entry(thread.tgid).or_default();
         calls.latest_ns = calls.latest_ns.max(start_ns);
-        if is_late {
-            calls.by_work.entry(thread.work).or_default().push(key);
-        }
-        let before = calls.by_key.insert(key, Waiting { orphan, until_ns, is_late, end_ns: None });
-        self.waiting += usize::from(before.is_none());
+        self.waiting += usize::from(calls.enter(Waiting { orphan, until_ns, is_late, end_ns: None }));
         Some(until_ns)
+    }
+
+    /// It is told which unit of work, begun then for another, has a call sent that another one has written by now. `of`: the request that it
+    /// is made for.
+    pub(super) fn asked(
+        &mut self,
+        tgid: ProcessId,
+        numbered: Numbered,
+        (work, begun_ns): (u64, u64),
+        of: impl FnOnce(&Opened) -> Option<Key>,
+    ) -> Sent {
+        let Some(calls) = self.by_process.get_mut(&tgid) else { return Sent::Unknown };
+        let key = calls.by_number.get(&numbered).copied();
+        let Some(mut waiting) = key.and_then(|key| calls.by_key.remove(&key)) else { return Sent::Unknown };
+        calls.leave(&waiting);
+        let orphan = &mut waiting.orphan;
+        (orphan.opened.thread.work, orphan.opened.thread.begun_ns, orphan.numbered) = (work, begun_ns, None);
+        if let Some(key) = of(&orphan.opened) {
+            self.waiting -= 1;
+            return Sent::Found(*orphan, key);
+        }
+        calls.enter(waiting);
+        Sent::Waits
     }
 
     /// A call is over. Gives until when it waits, if it does.

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{Evidence, behind::Done};
+use super::{Evidence, behind::Done, orphans::Numbered, recent::Recent};
 use crate::model::{
     exchange::{Key, Opened, Place},
     ids::{ConnectionId, ProcessId, ThreadId},
@@ -34,10 +34,8 @@ const UNITS_PROVEN: u32 = 16;
 const CAME_MAX: usize = 8;
 /// Most answered requests of a unit of work that are remembered.
 const OVER_MAX: usize = 8;
-/// Most requests that are answered before they were told.
-const HANDLED_MAX: usize = 1024;
-/// Most calls of which it is told who has them sent before they are told themselves.
-const ASKED_MAX: usize = 4096;
+/// Most requests and calls of which it is told before they are told themselves who answers them, or has them sent.
+const AHEAD_MAX: usize = 4096;
 /// Most units of work that are remembered.
 const UNITS_MAX: usize = 16_384;
 /// Threads that are remembered without a request, before those without are forgotten.
@@ -172,11 +170,11 @@ pub(super) struct Parents {
     by_work: FxHashMap<(ProcessId, u64), SmallVec<[Key; 1]>>,
     by_trace: FxHashMap<(ProcessId, TraceId), SmallVec<[Key; 1]>>,
     /// Those with a number on their connection that a unit of work has read.
-    by_place: FxHashMap<(ConnectionId, u64), Key>,
+    by_place: FxHashMap<Numbered, Key>,
     /// By such a number: which unit of work answers one that was not told yet, and when it began to.
-    handled: FxHashMap<(ConnectionId, u64), (ProcessId, (u64, u64))>,
+    handled: Recent<Numbered, (ProcessId, (u64, u64)), AHEAD_MAX>,
     /// By such a number of a call: which unit of work has it sent that another one writes, and when what asked for it was begun.
-    asked: FxHashMap<(ConnectionId, u64), (ProcessId, (u64, u64))>,
+    asked: Recent<Numbered, (ProcessId, (u64, u64)), AHEAD_MAX>,
     /// Those that were known from a response on.
     units: FxHashMap<(ProcessId, u64), Unit>,
     units_order: VecDeque<(ProcessId, u64)>,
@@ -188,11 +186,6 @@ impl super::Tracer {
     /// A unit of work begins to answer a request that another one has read, at a time that all says that it does for it.
     pub(crate) fn on_handled(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, by: (u64, u64)) {
         self.parents.on_handled(tgid, connection, number, by);
-    }
-
-    /// A unit of work, begun then for another as `Thread::begun_ns` says, has a call sent that another one writes.
-    pub(crate) fn on_asked(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, by: (u64, u64)) {
-        self.parents.on_asked(tgid, connection, number, by);
     }
 }
 
@@ -296,9 +289,6 @@ impl Parents {
     /// A request is answered by a unit of work of its own, not by the one that has read it.
     fn on_handled(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, by: (u64, u64)) {
         let Some(&key) = self.by_place.get(&(connection, number)) else {
-            if self.handled.len() >= HANDLED_MAX {
-                self.handled.clear();
-            }
             self.handled.insert((connection, number), (tgid, by));
             return;
         };
@@ -312,24 +302,25 @@ impl Parents {
     }
 
     /// See [`Tracer::on_asked`](super::Tracer::on_asked).
-    fn on_asked(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, by: (u64, u64)) {
-        // Of those that are never told, or were before, nothing is left to be expected.
-        if self.asked.len() >= ASKED_MAX {
-            self.asked.clear();
-        }
+    pub(super) fn on_asked(&mut self, tgid: ProcessId, connection: ConnectionId, number: u64, by: (u64, u64)) {
         self.asked.insert((connection, number), (tgid, by));
     }
 
     /// Puts right which unit of work a call is made by, where that is not the one that has written it.
     pub(super) fn asks(&mut self, connection: ConnectionId, call: &mut Opened) {
         let Place::Id(number) = call.place else { return };
-        if self.asked.is_empty() {
-            return;
-        }
         if let Some((_, (work, begun_ns))) =
             self.asked.remove(&(connection, number)).filter(|(tgid, _)| *tgid == call.thread.tgid)
         {
             (call.thread.work, call.thread.begun_ns) = (work, begun_ns);
+        }
+    }
+
+    /// By what it may be told later which unit of work has a call sent, where one writes for all.
+    pub(super) fn numbered(&self, connection: ConnectionId, call: &Opened) -> Option<Numbered> {
+        match call.place {
+            Place::Id(number) if self.runtime(call.thread.tgid) == Runtime::Goroutines => Some((connection, number)),
+            _ => None,
         }
     }
 

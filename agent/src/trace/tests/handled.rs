@@ -77,3 +77,50 @@ fn a_worker_that_answers_one_stream_after_the_other_works_for_the_last_one() {
     assert_eq!(early.parent, None);
     assert!(is_child(call, requests[1], Evidence::Task));
 }
+
+/// grpc-go: one goroutine writes the calls of all.
+#[test]
+fn who_has_a_call_sent_may_be_told_behind_it() {
+    for is_over in [false, true] {
+        let mut bed = Bed::new();
+        bed.tracer.set_runtime(ProcessId(1), Runtime::Goroutines);
+        let (conn, back) = (bed.conn(false), bed.conn(false));
+        let requests = [1, 3].map(|stream| asked(&mut bed, &conn, stream, stream));
+        for (stream, unit) in [(1, 8), (3, 12)] {
+            bed.tracer.on_handled(ProcessId(1), conn.id, stream, (unit, 5));
+        }
+        let mut ask = |stream| {
+            let (key, role, thread) = (bed.keys.take(), Role::Client, work(20));
+            let (parent, place) = (None, Place::Id(stream));
+            let opened =
+                Opened { key, role, thread, start_ns: 6, parent, is_health_check: false, is_message: false, place };
+            bed.tracer.on_opened(&back, &opened, || None);
+            Request { key, role, thread, start_ns: 6, carried: None }
+        };
+        let calls = [1, 3, 5].map(&mut ask);
+        let mut finished: Vec<Context> = Vec::new();
+        if is_over {
+            finished.extend(calls.map(|call| bed.finish(call, 7)));
+        }
+        // Another process's, and another connection's, are others.
+        bed.tracer.on_asked(ProcessId(2), back.id, 1, (12, 5));
+        bed.tracer.on_asked(ProcessId(1), conn.id, 1, (12, 5));
+        for (stream, unit) in [(1, 12), (3, 8)] {
+            bed.tracer.on_asked(ProcessId(1), back.id, stream, (unit, 5));
+        }
+        // It is not told twice.
+        bed.tracer.on_asked(ProcessId(1), back.id, 1, (8, 5));
+        if !is_over {
+            finished.extend(calls.map(|call| bed.finish(call, 7)));
+        }
+        for joined in bed.tracer.take_joined() {
+            finished.iter_mut().for_each(|call| joined.correct(call));
+        }
+        let requests = requests.map(|request| bed.finish(request, 9));
+        assert!(is_child(finished[0], requests[1], Evidence::Task), "{is_over}");
+        assert!(is_child(finished[1], requests[0], Evidence::Task), "{is_over}");
+        assert_eq!(finished[2].parent, None, "{is_over}");
+        bed.tracer.on_time(SECOND * 2);
+        assert_eq!(bed.tracer.orphans.len(), 0);
+    }
+}
