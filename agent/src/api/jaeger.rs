@@ -46,6 +46,8 @@ pub(super) fn operations(api: &Api, query: &Query) -> Answer<Json> {
 }
 
 fn time(text: &str) -> Option<u64> {
+    // Grafana does not escape the sign of an offset, which then reads as a blank.
+    let text = text.replace(' ', "+");
     u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok()
 }
 
@@ -232,8 +234,12 @@ pub(super) fn old_trace(api: &Api, id: &str, _query: &Query) -> Answer<Json> {
 
 /// `GET /api/dependencies`
 pub(super) fn old_dependencies(api: &Api, query: &Query) -> Answer<Json> {
-    let ms = query.get("lookback").and_then(|ms| ms.parse().ok()).unwrap_or(3_600_000);
-    let window = api.store.last(std::time::Duration::from_millis(ms).min(std::time::Duration::from_secs(86_400)));
+    let seconds = |key: &str| query.get(key).and_then(|ms| ms.parse::<u64>().ok()).map(|ms| ms / 1000);
+    let length_s = seconds("lookback").unwrap_or(3600);
+    let window = match seconds("endTs") {
+        Some(end_s) => api.store.since(end_s.saturating_sub(length_s)).before(end_s),
+        None => api.store.last(std::time::Duration::from_secs(length_s.min(86_400))),
+    };
     let name = |node: &Node| match node {
         Node::Service(name) => Some(name.service.to_string()),
         Node::Users | Node::Outside(..) => None,

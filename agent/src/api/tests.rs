@@ -373,10 +373,26 @@ async fn grafana_finds_what_it_asks_jaeger_for() {
     }
     assert_eq!(asked(&router, &format!("/api/traces/{}", id())).await["data"].as_array().unwrap().len(), 1);
     asked(&router, "/api/v1/graph").await;
-    assert_eq!(
-        asked(&router, "/api/dependencies?endTs=1&lookback=3600000").await["data"],
-        json!([{ "parent": "front", "child": "back", "callCount": 100 }])
-    );
+    for (between, expected) in [
+        ("", json!([{ "parent": "front", "child": "back", "callCount": 100 }])),
+        (
+            "?endTs=4102444800000&lookback=4102444800000",
+            json!([{ "parent": "front", "child": "back", "callCount": 100 }]),
+        ),
+        ("?endTs=3600000&lookback=3600000", json!([])),
+    ] {
+        assert_eq!(asked(&router, &format!("/api/dependencies{between}")).await["data"], expected, "{between}");
+    }
+    // With the time of what is shown, as an option of the data source has it.
+    for path in [
+        format!("/api/traces/{}?start=1577836800000&end=4102444800000", id()),
+        format!("/api/v3/traces/{}?start_time=2020-01-01T00:00:00.5+01:00&end_time=2100-01-01T00:00:00Z", id()),
+        "/api/v3/traces?query.service_name=front&query.start_time_min=2020-01-01T00:00:00.5+01:00&query.start_time_max=2100-01-01T00:00:00Z"
+            .to_owned(),
+        "/api/traces?service=front&operation=&limit=20&start=1577836800000000&end=4102444800000000&maxDuration=1.5h".to_owned(),
+    ] {
+        let _answer = asked(&router, &path).await;
+    }
     assert_eq!(get_with(&router, &format!("/api/traces/{}", "1".repeat(32)), &[]).await.0, StatusCode::NOT_FOUND);
 }
 

@@ -16,6 +16,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// With less the agent would shed as soon as it runs.
+    /// With less nothing would be left for what is seen, whatever is shed.
     pub(crate) const LEAST_MEMORY: u64 = 32 << 20;
+    /// With less the agent sheds as soon as it runs: some 50 MiB are resident at rest, and it sheds from 90 % of the bound on.
+    pub(crate) const COMFORTABLE_MEMORY: u64 = 64 << 20;
 }

@@ -642,6 +642,20 @@ fn as_json(node: &Node) -> serde_json::Value {
 }
 
 #[test]
+fn a_bound_on_memory_that_the_agent_is_beyond_at_rest_is_told() {
+    let told = |memory: &str| {
+        let loaded = load(&format!("limits: {{memory: {memory}}}\n"), &[], &[]).unwrap();
+        loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for memory in ["32MiB", "63MiB"] {
+        let warned = told(memory);
+        assert!(warned.len() == 1 && warned[0].contains("limits.memory: is less than 64 MiB"), "{memory}: {warned:?}");
+    }
+    assert_eq!(told("64MiB"), [""; 0]);
+    assert!(problems("limits: {memory: 31MiB}\n")[0].contains("limits.memory"));
+}
+
+#[test]
 fn what_has_no_effect_is_named() {
     let file = "discovery:\n  exclude_instrument:\n    - open_ports: 8080\n      name: shop\n      exports: [traces]\npropagators: [b3]\nattributes: {baggage_keys: [tenant]}\n";
     let loaded = load(file, &[], &[]).unwrap();

@@ -382,6 +382,11 @@ fn doubts(config: &Config, tree: &Node, warnings: &mut Vec<Problem>) {
             doubt(&key, "is http://, so the certificates are not used");
         }
     }
+    if config.limits.memory.is_some_and(|memory| (Limits::LEAST_MEMORY..Limits::COMFORTABLE_MEMORY).contains(&memory)) {
+        let message = "is less than 64 MiB: the agent has about 50 MiB at rest, so that it sheds spans from the start (requests are counted all \
+                       the same)";
+        doubt("limits.memory", message);
+    }
     for (list, entries) in [
         ("discovery.exclude_instrument", &config.discovery.exclude_instrument),
         ("discovery.default_exclude_instrument", &config.discovery.default_exclude_instrument),

@@ -229,12 +229,12 @@ impl Connection {
         self.first_ended.get_or_insert(direction);
     }
 
-    /// What ended just now because the other end went away.
+    /// What ended just now because this end went away. Where that is not known, nobody is to blame.
     fn blame(&self, told: &mut [Event]) {
-        if self.first_ended == Some(Direction::Received) {
+        if self.first_ended == Some(Direction::Sent) {
             for event in told {
                 if let Event::Finished(_, exchange) = event {
-                    exchange.outcome = exchange.outcome.where_peer_left(exchange.role);
+                    exchange.outcome = exchange.outcome.where_it_left(exchange.role);
                 }
             }
         }

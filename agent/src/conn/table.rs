@@ -368,19 +368,23 @@ impl Connections {
     /// A TCP connection changed its state.
     pub(crate) fn on_state(&mut self, state: &State, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         let (part, ends) = match state.state {
-            TcpState::FinWait1 | TcpState::LastAck => (Some(Part::One(Direction::Sent)), Direction::Sent),
-            TcpState::CloseWait => (None, Direction::Received),
+            TcpState::FinWait1 | TcpState::LastAck => (Some(Part::One(Direction::Sent)), Some(Direction::Sent)),
+            TcpState::CloseWait => (None, Some(Direction::Received)),
             TcpState::Close => {
                 self.carriers.remove(&state.id);
                 match state.error {
-                    ECONNRESET | EPIPE => (Some(Part::All(End::Reset)), Direction::Received),
-                    _ => (Some(Part::All(End::Closed)), Direction::Sent),
+                    0 => (Some(Part::All(End::Closed)), Some(Direction::Sent)),
+                    ECONNRESET | EPIPE => (Some(Part::All(End::Reset)), Some(Direction::Received)),
+                    // The network's doing: a time that ran out, a host that is not reached.
+                    _ => (Some(Part::All(End::Closed)), None),
                 }
             }
             _ => return,
         };
         let Some(connection) = self.by_id.get_mut(&state.id) else { return };
-        connection.ends(ends);
+        if let Some(direction) = ends {
+            connection.ends(direction);
+        }
         let Some(part) = part else { return };
         let moved = [state.received, state.sent];
         let mut awaits = [state.received.saturating_add(state.unread.into()), state.sent];

@@ -28,7 +28,11 @@ pub(super) fn tokens(source: &str) -> Vec<Token> {
             _ if is_name(byte) => {
                 let length = bytes.iter().skip(at).take_while(|byte| is_name(**byte)).count();
                 let name = source.get(at..at + length).unwrap_or_default();
-                tokens.push(if byte.is_ascii_digit() { Token::Other } else { Token::Name(name.to_owned()) });
+                tokens.push(match name.parse() {
+                    Ok(number) => Token::Number(number),
+                    Err(_) if byte.is_ascii_digit() => Token::Other,
+                    Err(_) => Token::Name(name.to_owned()),
+                });
                 at += length;
             }
             _ => {

@@ -127,26 +127,61 @@ fn statement(calls: &[(&str, &[Token])], prefix: &str, depth: usize, found: &mut
                     return None;
                 }
                 let one = singular(name.rsplit('/').next()?)?.replace('-', "_");
-                added.push(name.clone());
-                if *name_of(calls) == *"resource" {
-                    added.extend([format!("{name}/create"), format!("{name}/{{{one}}}/edit")]);
+                let actions = actions(calls)?;
+                let has = |any: &[&str]| any.iter().any(|action| actions.contains(action));
+                for (is_there, path) in [
+                    (has(&["index", "store"]), name.clone()),
+                    (has(&["create"]), format!("{name}/create")),
+                    (has(&["edit"]), format!("{name}/{{{one}}}/edit")),
+                    (has(&["show", "update", "destroy"]), format!("{name}/{{{one}}}")),
+                ] {
+                    if is_there {
+                        added.push(path);
+                    }
                 }
-                added.push(format!("{name}/{{{one}}}"));
             }
+            // Read with the resource.
+            "only" | "except" => {}
             neutral if NEUTRAL.contains(&neutral) => {}
-            // `only`, `parameters`, `domain` and what is not known.
+            // `parameters`, `domain` and what is not known.
             _ => return None,
         }
     }
-    found.extend(
-        added.iter().filter_map(|path| template::route(Style::Starlette, &under(&prefix, path.trim_end_matches('/')))),
-    );
+    for path in added {
+        found.extend(written(&under(&prefix, path.trim_end_matches('/'))).into_iter().flatten());
+    }
     None
 }
 
-/// Which kind of resource it is.
-fn name_of<'a>(calls: &[(&'a str, &[Token])]) -> &'a str {
-    calls.iter().map(|(name, _)| *name).find(|name| matches!(*name, "resource" | "apiResource")).unwrap_or_default()
+/// A path's route; two where its end may be missing (`{line?}`), which the framework calls the same.
+fn written(path: &str) -> [Option<ProgramRoute>; 2] {
+    let Some(before) = path.strip_suffix("?}") else { return [template::route(Style::Starlette, path), None] };
+    let whole = template::route(Style::Starlette, &format!("{before}}}"));
+    let named = |route: ProgramRoute| ProgramRoute { text: format!("/{}", path.trim_start_matches('/')), ..route };
+    let shorter = path.rfind('/').and_then(|at| template::route(Style::Starlette, path.get(..at)?));
+    // Only where it is a segment of its own that may be missing.
+    if whole.is_none() { [None, None] } else { [whole.map(named), shorter.map(named)] }
+}
+
+/// What a resource's controller does; `None`: it is not certain.
+fn actions(calls: &[(&str, &[Token])]) -> Option<Vec<&'static str>> {
+    let mut actions = vec!["index", "store", "show", "update", "destroy"];
+    if calls.iter().any(|(name, _)| *name == "resource") {
+        actions.extend(["create", "edit"]);
+    }
+    for (name, arguments) in calls.iter().filter(|(name, _)| matches!(*name, "only" | "except")) {
+        let list = match items(arguments)[..] {
+            [one @ [Token::Operator('['), ..]] => items(within(one, 0).0),
+            _ => items(arguments),
+        };
+        let mut named = Vec::new();
+        for item in list {
+            let [Token::Text(Some(action))] = item else { return None };
+            named.push(action.as_str());
+        }
+        actions.retain(|action| named.contains(action) == (*name == "only"));
+    }
+    Some(actions)
 }
 
 #[cfg(test)]
@@ -168,6 +203,10 @@ Route::middleware(['auth'])->prefix('admin')->group(function () {
 });
 Route::resource('photos', PhotoController::class);
 Route::resource('things', T::class)->only(['index']);
+Route::resource('parts', T::class)->except('create', 'edit', 'index', 'store');
+Route::resource('odd', T::class)->only($some);
+Route::get('/orders/{order}/lines/{line?}', X::class);
+Route::get('/part-{line?}', X::class);
 Route::domain('x.test')->group(function () { Route::get('/d', X::class); });
 if (app()->isLocal()) {
     Route::get('/debug', X::class);
@@ -180,12 +219,18 @@ if (app()->isLocal()) {
         let expected = [
             "/",
             "/users/{user}",
+            "/maybe/{id?}",
+            "/maybe/{id?}",
             "/admin/reports/{year}",
             "/admin/deep/it",
             "/photos",
             "/photos/create",
             "/photos/{photo}/edit",
             "/photos/{photo}",
+            "/things",
+            "/parts/{part}",
+            "/orders/{order}/lines/{line?}",
+            "/orders/{order}/lines/{line?}",
             "/api/posts",
             "/api/posts/{post}",
         ];

@@ -2,6 +2,7 @@
 //! annotations in a jar, the code of programs in Go. Only what is certain is a route: written as it is, and of an application that the program is seen to start with. Files are
 //! another's: what is read of them is bounded in bytes, number and depth.
 
+mod bundle;
 mod express;
 mod files;
 mod finder;

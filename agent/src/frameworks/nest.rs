@@ -1,10 +1,10 @@
-//! Nest: controllers' decorators, as they are written (TypeScript) and as `nest build` emits them (`tsc` and SWC), in the modules that a
-//! program starts with and those that these load. A controller counts where a module of Nest's names it.
+//! Nest: controllers' decorators, as they are written (TypeScript) and as `nest build` emits them (`tsc`, SWC and webpack, or esbuild), in the modules
+//! that a program starts with and those that these load. A controller counts where a module of Nest's names it.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use super::{
-    Start,
+    Start, bundle,
     express::{self, MODULES_MAX, is_relative, required},
     files::{Files, folder, joined},
     javascript::tokens,
@@ -19,6 +19,8 @@ const CORE: &str = "@nestjs/core";
 const RUNNERS: [&str; 4] = ["ts-node", "ts-node-dev", "tsx", "ts-node-esm"];
 const EXTENSIONS: [&str; 4] = [".js", ".cjs", ".mjs", ".ts"];
 const METHODS: [&str; 9] = ["Get", "Post", "Put", "Patch", "Delete", "Options", "Head", "All", "Sse"];
+/// What decorators are applied by: `tsc`'s, SWC's, esbuild's.
+const DECORATE: [&str; 3] = ["__decorate", "_ts_decorate", "__decorateClass"];
 /// With one of these, paths are made of what is not written at controllers alone.
 const ELSEWHERE: [&str; 2] = ["RouterModule", "defaultVersion"];
 
@@ -28,6 +30,8 @@ struct Controller {
     /// Its own paths; `None`: it is no controller, or its paths are not certain.
     prefixes: Option<Vec<String>>,
     paths: Vec<String>,
+    /// Classes that have this name.
+    classes: u32,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +56,7 @@ pub(super) fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
             continue;
         }
         let Some(source) = files.text(&file) else { continue };
-        let tokens = tokens(&source);
+        let tokens = bundle::unbundled(tokens(&source));
         let loaded = loaded(&tokens);
         program.is_nest |= loaded.contains(&CORE);
         waiting.extend(loaded.iter().filter(|path| is_relative(path)).filter_map(|path| {
@@ -143,7 +147,7 @@ impl<'a> Names<'a> {
             // `(0, common_1.Get)(…)`
             [
                 Token::Operator('('),
-                Token::Other,
+                Token::Number(0),
                 Token::Operator(','),
                 Token::Name(whole),
                 Token::Operator('.'),
@@ -233,7 +237,7 @@ impl Program {
                 }
                 // `__decorate([…], CatsController.prototype, "find", null)`
                 [Token::Name(decorate), Token::Operator('('), Token::Operator('['), ..]
-                    if decorate == "__decorate" || decorate == "_ts_decorate" =>
+                    if DECORATE.contains(&decorate.as_str()) =>
                 {
                     let (list, end) = within(rest, 2);
                     let decorators: Vec<_> = items(list).into_iter().filter_map(|it| called(&names, it)).collect();
@@ -300,7 +304,10 @@ impl Program {
     fn class(&mut self, class: &str, decorators: &[(&str, Option<Vec<String>>)]) {
         if let Some((_, paths)) = decorators.iter().find(|(name, _)| *name == "Controller") {
             let has_version = decorators.iter().any(|(name, _)| *name == "Version");
-            self.change(class, |it| it.prefixes = paths.clone().filter(|_| !has_version));
+            self.change(class, |it| {
+                it.classes = it.classes.saturating_add(1);
+                it.prefixes = paths.clone().filter(|_| !has_version);
+            });
         }
     }
 
@@ -322,7 +329,8 @@ impl Program {
         }
         let prefix = prefix.unwrap_or_default();
         let mut out = Vec::new();
-        for (_, controller) in controllers.into_iter().filter(|(class, _)| named.contains(class)) {
+        for (_, controller) in controllers.into_iter().filter(|(class, its)| named.contains(class) && its.classes == 1)
+        {
             for own in controller.prefixes.unwrap_or_default() {
                 for path in &controller.paths {
                     let whole = [prefix.as_str(), &own, path].iter().fold(String::new(), |whole, part| {
@@ -415,6 +423,48 @@ mod tests {
             ("/app/dist/cats/cats.controller.js", cats.as_str()),
         ];
         assert_eq!(found(&files, &["node", "dist/main.js"]).len(), 5);
+    }
+
+    #[test]
+    fn what_webpack_and_esbuild_put_into_one_file_is_read() {
+        let expected = ["/api/cats", "/api/cats/:id", "/api/cats/:id/toys", "/api/cats/:id/games", "/api"];
+        let names =
+            [("@nestjs/core", "1"), ("@nestjs/common", "3"), ("./app.module", "2"), ("./cats/cats.controller", "4")];
+        let within = |source: &str| {
+            names.iter().fold(source.to_owned(), |source, (name, number)| {
+                source.replace(&format!("require(\"{name}\")"), &format!("__webpack_require__({number})"))
+            })
+        };
+        let outside = |name: &str| format!("((module) => {{\n\nmodule.exports = require(\"{name}\");\n\n}})");
+        let module = |source: &str| {
+            format!("(function(__unused_webpack_module, exports, __webpack_require__) {{\n{}\n}})", within(source))
+        };
+        let bundle = format!(
+            "(() => {{ // webpackBootstrap\n\"use strict\";\nvar __webpack_modules__ = ([\n/* 0 */,\n/* 1 */\n{},\n/* 2 */\n{},\n/* 3 */\n{},\n/* 4 */\n{}\n]);\n(() => {{\n{}\n}})();\n}})();\n",
+            outside("@nestjs/core"),
+            module(MODULE),
+            outside("@nestjs/common"),
+            module(CATS),
+            within(MAIN)
+        );
+        assert_eq!(found(&[("/app/dist/main.js", bundle.as_str())], &["node", "dist/main"]), expected);
+        let whole = [MODULE, CATS, MAIN].concat();
+        let whole =
+            whole.replace("require(\"./app.module\")", "{}").replace("require(\"./cats/cats.controller\")", "{}");
+        let whole = whole.replace("__decorate([", "__decorateClass([");
+        assert_eq!(found(&[("/app/dist/main.js", whole.as_str())], &["node", "dist/main"]), expected);
+    }
+
+    #[test]
+    fn of_classes_with_the_same_name_nothing_is_certain() {
+        let cats = [CATS, "let RootController = class RootController {};\nRootController = __decorate([(0, common_1.Controller)('v2')], RootController);\n"].concat();
+        let files = [
+            ("/app/dist/main.js", MAIN),
+            ("/app/dist/app.module.js", MODULE),
+            ("/app/dist/cats/cats.controller.js", cats.as_str()),
+        ];
+        let expected = ["/api/cats", "/api/cats/:id", "/api/cats/:id/toys", "/api/cats/:id/games"];
+        assert_eq!(found(&files, &["node", "dist/main"]), expected);
     }
 
     #[test]

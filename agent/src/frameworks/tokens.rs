@@ -6,7 +6,9 @@ pub(super) enum Token {
     Name(String),
     /// A literal string; `None`: one that is put together when the program runs.
     Text(Option<String>),
-    /// Whatever else is no operator: a number, a regular expression.
+    /// A whole number, where the language's reader tells it.
+    Number(u32),
+    /// Whatever else is no operator: another number, a regular expression.
     Other,
     Operator(char),
 }

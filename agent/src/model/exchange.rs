@@ -190,13 +190,13 @@ pub enum Outcome {
     NoResponse,
     /// The connection (or stream) ended within the response.
     Cut,
-    /// The same as one of these two, at a server whose client went away. Not told by protocols.
-    ClientLeft {
+    /// The same as one of these two, at a server that was itself the first to end the connection. Not told by protocols.
+    ServerLeft {
         /// Whether a response had begun.
         is_answered: bool,
     },
-    /// The peer or the process itself cancelled it (HTTP/2 `RST_STREAM`), with the protocol's error code.
-    Cancelled(u32),
+    /// One end cancelled it (HTTP/2 `RST_STREAM`): which end, and the protocol's error code.
+    Cancelled(Role, u32),
     /// One end gave it up with an error (the same, with another code): which end, and the code.
     Reset(Role, u32),
     /// The agent lost sight of it (events lost, connection evicted, agent stopped): left out of the histograms.
@@ -204,12 +204,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The same where the other end was the first to go.
+    /// The same where its own end was the first to go.
     #[must_use]
-    pub const fn where_peer_left(self, role: Role) -> Self {
+    pub const fn where_it_left(self, role: Role) -> Self {
         match (self, role) {
-            (Self::NoResponse, Role::Server) => Self::ClientLeft { is_answered: false },
-            (Self::Cut, Role::Server) => Self::ClientLeft { is_answered: true },
+            (Self::NoResponse, Role::Server) => Self::ServerLeft { is_answered: false },
+            (Self::Cut, Role::Server) => Self::ServerLeft { is_answered: true },
             (outcome, _) => outcome,
         }
     }

@@ -132,10 +132,9 @@ pub struct Span {
 }
 
 impl Span {
-    /// Whether its request counts as failed: those of servers that were not answered do so without the status ERROR, as who broke off is
-    /// not known.
+    /// Whether its request counts as failed: it has an `error.type` then, as its series have.
     #[must_use]
     pub(crate) fn has_failed(&self) -> bool {
-        self.status == Status::Error || self.attributes.iter().any(|attribute| attribute.key == "error.type")
+        self.status == Status::Error
     }
 }

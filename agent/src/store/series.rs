@@ -175,6 +175,12 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// As much of it as was over by this time.
+    #[must_use]
+    pub(crate) fn before(self, unix_s: u64) -> Self {
+        Self { until: self.until.min((unix_s / STEP_S).saturating_add(1)), ..self }
+    }
+
     /// So many in a second.
     pub(crate) fn per_second(&self, count: u64) -> f64 {
         if self.covered_s > 0.0 { count as f64 / self.covered_s } else { 0.0 }

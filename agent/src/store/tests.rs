@@ -59,21 +59,6 @@ fn a_span_is_read_as_it_was_written() {
 }
 
 #[test]
-fn a_request_that_failed_without_the_status_error_counts_as_failed() {
-    let store = Store::new(8 * MIB, None);
-    let (mut answered, mut unanswered) = (testing::span(1), testing::span(2));
-    for span in [&mut answered, &mut unanswered] {
-        span.status = Status::Unset;
-        span.attributes.retain(|attribute| attribute.key != "error.type");
-    }
-    unanswered.attributes.push(Attribute { key: "error.type", value: Value::Static("no_response") });
-    store.push(&batch(vec![answered, unanswered]));
-    let mut failed: Vec<bool> = all(&store).iter().map(|kept| kept.is_error).collect();
-    failed.sort_unstable();
-    assert_eq!(failed, [false, true]);
-}
-
-#[test]
 fn what_is_asked_for_is_found_and_nothing_else() {
     let store = Store::new(8 * MIB, None);
     let spans = (1..=1000).map(|number| {

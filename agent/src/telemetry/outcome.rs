@@ -3,15 +3,15 @@
 //! | outcome | `beyla.outcome` = `error.type` | status of a client span | of a server span |
 //! | --- | --- | --- | --- |
 //! | complete | – | by the response's status | by the response's status |
-//! | no response | `no_response` | ERROR | by the status seen, else unset |
+//! | no response | `no_response` | ERROR | ERROR where the server is known to have ended the connection first, else by the status seen |
 //! | cut | `cut` | ERROR | as above |
-//! | either, and the client went away | `no_response`, `cut`, no `error.type` | – | as above |
-//! | cancelled | `cancelled` | ERROR | as above |
-//! | reset | `reset`; `error.type` is the code: `INTERNAL_ERROR` | ERROR | ERROR if the server gave it up, else as above |
+//! | cancelled | `cancelled` | ERROR | ERROR if the server cancelled it, else by the status seen |
+//! | reset | `reset`; `error.type` is the code: `INTERNAL_ERROR` | ERROR | ERROR if the server gave it up, else by the status seen |
 //! | unseen | `unseen`, no `error.type` | by the status seen, else unset | as above |
 //!
-//! A server span whose response did not get through is not ERROR by that alone, and where it was the client that ended the connection
-//! first, or reset it, the server did nothing wrong. Where the response's status is an error, `error.type` is that status.
+//! There is an `error.type` exactly where the status is ERROR, so that all who count failures count the same. A server is at fault only for
+//! what it is known to have broken off: a client that hangs up, a network that is down and an end of which nobody knows whose it was are
+//! no failures of it. Where the response's status is an error, `error.type` is that status.
 
 use super::red::Label;
 use crate::model::{
@@ -24,9 +24,9 @@ use crate::model::{
 pub(super) const fn word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Complete => "complete",
-        Outcome::NoResponse | Outcome::ClientLeft { is_answered: false } => "no_response",
-        Outcome::Cut | Outcome::ClientLeft { is_answered: true } => "cut",
-        Outcome::Cancelled(_) => "cancelled",
+        Outcome::NoResponse | Outcome::ServerLeft { is_answered: false } => "no_response",
+        Outcome::Cut | Outcome::ServerLeft { is_answered: true } => "cut",
+        Outcome::Cancelled(..) => "cancelled",
         Outcome::Reset(..) => "reset",
         Outcome::Unseen => "unseen",
     }
@@ -87,11 +87,14 @@ impl Error {
 pub(super) fn evaluate(outcome: Outcome, role: Role, response: Option<Error>) -> (Status, Option<Error>) {
     match (response, outcome, role) {
         (Some(error), _, _) => (Status::Error, Some(error)),
-        (None, Outcome::Complete | Outcome::Unseen | Outcome::ClientLeft { .. }, _) => (Status::Unset, None),
-        (None, _, Role::Client) | (None, Outcome::Reset(Role::Server, _), _) => {
-            (Status::Error, Some(error_of(outcome)))
-        }
-        (None, _, Role::Server) => (Status::Unset, Some(error_of(outcome))),
+        (None, Outcome::Complete | Outcome::Unseen, _) => (Status::Unset, None),
+        (None, _, Role::Client)
+        | (
+            None,
+            Outcome::ServerLeft { .. } | Outcome::Reset(Role::Server, _) | Outcome::Cancelled(Role::Server, _),
+            Role::Server,
+        ) => (Status::Error, Some(error_of(outcome))),
+        (None, _, Role::Server) => (Status::Unset, None),
     }
 }
 
@@ -119,8 +122,36 @@ mod tests {
         let internal = Some(Error::Word("INTERNAL_ERROR"));
         assert_eq!(of(Role::Server, 2, Role::Client), (Status::Error, internal));
         assert_eq!(of(Role::Server, 2, Role::Server), (Status::Error, internal));
-        assert_eq!(of(Role::Client, 2, Role::Server), (Status::Unset, internal));
+        assert_eq!(of(Role::Client, 2, Role::Server), (Status::Unset, None));
         assert_eq!(of(Role::Client, 99, Role::Client).1, Some(Error::Word("_OTHER")));
+    }
+
+    #[test]
+    fn there_is_an_error_type_exactly_where_the_status_is_error() {
+        let ends = [false, true].map(|is_answered| Outcome::ServerLeft { is_answered });
+        let by = [Role::Client, Role::Server].map(|by| [Outcome::Cancelled(by, 8), Outcome::Reset(by, 2)]);
+        let plain = [Outcome::Complete, Outcome::NoResponse, Outcome::Cut, Outcome::Unseen];
+        for outcome in plain.into_iter().chain(ends).chain(by.into_iter().flatten()) {
+            for role in [Role::Client, Role::Server] {
+                for response in [None, Some(Error::Digits(503))] {
+                    let (status, error) = evaluate(outcome, role, response);
+                    assert_eq!(status == Status::Error, error.is_some(), "{outcome:?} {role:?} {response:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_is_at_fault_for_what_it_is_known_to_have_broken_off() {
+        let of = |outcome| evaluate(outcome, Role::Server, None).1;
+        let (cut, cancelled) = (Some(Error::Word("cut")), Some(Error::Word("cancelled")));
+        assert_eq!(of(Outcome::ServerLeft { is_answered: true }), cut);
+        assert_eq!(of(Outcome::ServerLeft { is_answered: false }), Some(Error::Word("no_response")));
+        assert_eq!(of(Outcome::Cancelled(Role::Server, 8)), cancelled);
+        for outcome in [Outcome::Cut, Outcome::NoResponse, Outcome::Cancelled(Role::Client, 8)] {
+            assert_eq!(of(outcome), None, "{outcome:?}");
+        }
+        assert_eq!(evaluate(Outcome::Cut, Role::Client, None), (Status::Error, cut));
     }
 
     #[test]

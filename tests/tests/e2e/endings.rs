@@ -65,6 +65,7 @@ fn closed_before_the_response(backend: Backend) {
         seen.at("/drop"),
         &json!({ "beyla.outcome": "no_response", "error.type": "no_response", "http.response.status_code": null }),
     );
+    assert_eq!(seen.at("/drop").status, "ERROR", "it was the server that broke off");
 }
 
 fn cut_within_the_response(backend: Backend) {
@@ -81,6 +82,7 @@ fn cut_within_the_response(backend: Backend) {
         seen.at("/cut"),
         &json!({ "beyla.outcome": "cut", "error.type": "cut", "http.response.status_code": 200 }),
     );
+    assert_eq!(seen.at("/cut").status, "ERROR", "it was the server that broke off");
 }
 
 fn half_closed_by_the_client(backend: Backend) {

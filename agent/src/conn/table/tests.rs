@@ -182,7 +182,7 @@ fn an_end_does_not_wait_for_ever() {
 }
 
 #[test]
-fn who_was_the_first_to_go_says_whose_fault_a_missing_response_is() {
+fn a_server_that_was_the_first_to_go_is_at_fault_for_a_missing_response() {
     const CUT: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
     use TcpState::{Close, CloseWait, FinWait1, LastAck};
     let outcome_of = |[asks, answers]: [Direction; 2], answer: &[u8], states: &[(TcpState, u32)]| {
@@ -198,20 +198,22 @@ fn who_was_the_first_to_go_says_whose_fault_a_missing_response_is() {
         exchange.outcome
     };
     let served = |answer: &[u8], states: &[(TcpState, u32)]| outcome_of([Received, Sent], answer, states);
-    for (states, is_client) in [
-        (&[(CloseWait, 0), (LastAck, 0), (Close, 0)][..], true),
-        (&[(Close, ECONNRESET)], true),
-        (&[(CloseWait, 0), (Close, EPIPE)], true),
-        (&[(FinWait1, 0), (Close, 0)], false),
+    for (states, is_server) in [
+        (&[(CloseWait, 0), (LastAck, 0), (Close, 0)][..], false),
+        (&[(Close, ECONNRESET)], false),
+        (&[(CloseWait, 0), (Close, EPIPE)], false),
+        (&[(FinWait1, 0), (Close, 0)], true),
         // What comes behind its own end is an answer to that.
-        (&[(FinWait1, 0), (Close, ECONNRESET)], false),
-        // A close with bytes unread, or a time that ran out.
-        (&[(Close, 0)], false),
+        (&[(FinWait1, 0), (Close, ECONNRESET)], true),
+        // A close with bytes unread.
+        (&[(Close, 0)], true),
+        // A time that ran out, a network that is down: nobody ended it.
         (&[(Close, 110)], false),
+        (&[(Close, 100)], false),
     ] {
-        let expected = if is_client { Outcome::ClientLeft { is_answered: true } } else { Outcome::Cut };
+        let expected = if is_server { Outcome::ServerLeft { is_answered: true } } else { Outcome::Cut };
         assert_eq!(served(CUT, states), expected, "{states:?}");
-        let expected = if is_client { Outcome::ClientLeft { is_answered: false } } else { Outcome::NoResponse };
+        let expected = if is_server { Outcome::ServerLeft { is_answered: false } } else { Outcome::NoResponse };
         assert_eq!(served(b"", states), expected, "{states:?}");
         // To a client, the server's going away is what it is.
         assert_eq!(outcome_of([Sent, Received], CUT, states), Outcome::Cut, "{states:?}");

@@ -246,9 +246,11 @@ impl Stream {
         match (self.is_doubtful(), side) {
             _ if self.is_whole() => Outcome::Complete,
             (true, _) => Outcome::Unseen,
-            _ if code == WITHOUT_ERROR[0] || code == WITHOUT_ERROR[1] => Outcome::Cancelled(code),
-            (false, Side::Requests) => Outcome::Reset(Role::Client, code),
-            (false, Side::Responses) => Outcome::Reset(Role::Server, code),
+            (false, side) => {
+                let by = if matches!(side, Side::Requests) { Role::Client } else { Role::Server };
+                let is_error = code != WITHOUT_ERROR[0] && code != WITHOUT_ERROR[1];
+                if is_error { Outcome::Reset(by, code) } else { Outcome::Cancelled(by, code) }
+            }
         }
     }
 

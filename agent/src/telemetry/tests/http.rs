@@ -247,15 +247,17 @@ fn unix_sockets_are_named_as_such() {
 
 #[test]
 fn a_response_that_did_not_come_through_invents_no_status() {
-    for (outcome, word) in
-        [(Outcome::NoResponse, "no_response"), (Outcome::Cut, "cut"), (Outcome::Cancelled(8), "cancelled")]
-    {
+    for (outcome, word) in [
+        (Outcome::NoResponse, "no_response"),
+        (Outcome::Cut, "cut"),
+        (Outcome::Cancelled(Role::Client, 8), "cancelled"),
+    ] {
         let unanswered = Http { status: None, ..get("/") };
         let server = span(ended(outcome, served(unanswered.clone())));
         let client = span(ended(outcome, called(unanswered)));
-        assert_eq!((server.status, client.status), (Status::Unset, Status::Error), "{word}");
+        assert_eq!((server.status, attribute(&server, "error.type")), (Status::Unset, None), "{word}");
+        assert_eq!((client.status, attribute(&client, "error.type").as_deref()), (Status::Error, Some(word)));
         for span in [server, client] {
-            assert_eq!(attribute(&span, "error.type").as_deref(), Some(word));
             assert_eq!(attribute(&span, "beyla.outcome").as_deref(), Some(word));
             assert_eq!(attribute(&span, "http.response.status_code"), None);
         }
@@ -265,10 +267,9 @@ fn a_response_that_did_not_come_through_invents_no_status() {
 #[test]
 fn a_cut_response_keeps_the_status_that_was_seen() {
     for (is_answered, word) in [(false, "no_response"), (true, "cut")] {
-        let left = span(ended(Outcome::ClientLeft { is_answered }, served(Http { status: None, ..get("/") })));
-        assert_eq!(left.status, Status::Unset);
+        let left = span(ended(Outcome::ServerLeft { is_answered }, served(Http { status: None, ..get("/") })));
         assert_eq!(attribute(&left, "beyla.outcome").as_deref(), Some(word));
-        assert_eq!(attribute(&left, "error.type"), None, "the server did nothing wrong");
+        assert_eq!((left.status, attribute(&left, "error.type").as_deref()), (Status::Error, Some(word)));
     }
     let good = span(ended(Outcome::Cut, called(get("/"))));
     assert_eq!(attribute(&good, "http.response.status_code").as_deref(), Some("200"));

@@ -80,7 +80,7 @@ fn an_exchange_whose_end_was_not_seen_is_in_no_histogram() {
 
 #[test]
 fn every_other_end_is() {
-    let outcomes = [Outcome::Complete, Outcome::NoResponse, Outcome::Cut, Outcome::Cancelled(8)];
+    let outcomes = [Outcome::Complete, Outcome::NoResponse, Outcome::Cut, Outcome::Cancelled(Role::Client, 8)];
     let (_, metrics) = collected(outcomes.map(|outcome| ended(outcome, served(get("/")))));
     let counts = points(&metrics, "http.server.request.duration").iter().map(|point| point.count).sum::<u64>();
     assert_eq!(counts, 4);

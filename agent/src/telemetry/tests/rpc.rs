@@ -105,19 +105,19 @@ fn a_proxys_answer_is_an_http_status_and_no_code_of_the_call() {
 
 #[test]
 fn a_call_without_status_invents_none() {
-    let client = span(ended(Outcome::Cancelled(8), rpc(Role::Client, None)));
-    let server = span(ended(Outcome::Cancelled(8), rpc(Role::Server, None)));
-    assert_eq!((client.status, server.status), (Status::Error, Status::Unset));
+    let client = span(ended(Outcome::Cancelled(Role::Client, 8), rpc(Role::Client, None)));
+    let server = span(ended(Outcome::Cancelled(Role::Client, 8), rpc(Role::Server, None)));
+    assert_eq!((client.status, attribute(&client, "error.type").as_deref()), (Status::Error, Some("cancelled")));
+    assert_eq!((server.status, attribute(&server, "error.type")), (Status::Unset, None));
     for span in [client, server] {
         assert_eq!(attribute(&span, "rpc.status_code"), None);
-        assert_eq!(attribute(&span, "error.type").as_deref(), Some("cancelled"));
         assert_eq!(attribute(&span, "beyla.outcome").as_deref(), Some("cancelled"));
     }
 }
 
 #[test]
 fn a_call_that_has_its_status_is_over_however_the_stream_ends() {
-    let span = span(ended(Outcome::Cancelled(0), rpc(Role::Client, Some(0))));
+    let span = span(ended(Outcome::Cancelled(Role::Client, 0), rpc(Role::Client, Some(0))));
     assert_eq!((span.status, attribute(&span, "error.type")), (Status::Unset, None));
     assert_eq!(attribute(&span, "beyla.outcome").as_deref(), Some("cancelled"));
 }

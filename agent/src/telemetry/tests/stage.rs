@@ -132,8 +132,8 @@ fn exchanges_are_counted_by_protocol_and_outcome() {
         called(get("/")),
         served(Http { version: "2", ..get("/") }),
         ended(Outcome::Unseen, served(get("/"))),
-        ended(Outcome::Cancelled(1), rpc(Role::Server, None)),
-        ended(Outcome::Cancelled(2), rpc(Role::Client, None)),
+        ended(Outcome::Cancelled(Role::Client, 1), rpc(Role::Server, None)),
+        ended(Outcome::Cancelled(Role::Client, 2), rpc(Role::Client, None)),
     ] {
         stage.on_exchange(exchange, &connection(), &resource(), None);
     }

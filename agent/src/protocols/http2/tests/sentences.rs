@@ -280,7 +280,7 @@ fn a_reset_ends_with_its_code_unless_the_response_was_complete() {
     wire.response(data(END_STREAM, 1, &[0])); // was under way
     let (exchanges, open, anomalies) = open_connection(&wire, Role::Server);
     let outcomes: Vec<_> = exchanges.iter().map(|exchange| exchange.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Cancelled(8), Outcome::Reset(Role::Server, 7), Outcome::Complete]);
+    assert_eq!(outcomes, [Outcome::Cancelled(Role::Client, 8), Outcome::Reset(Role::Server, 7), Outcome::Complete]);
     assert_eq!((exchanges[0].end_ns, exchanges[2].end_ns), (cancelled, complete));
     assert_eq!((open, anomalies), (0, Anomalies::default()));
     assert_eq!(http(&exchanges[2]).request_body_bytes, None, "the request had not ended");
@@ -296,7 +296,9 @@ fn who_gives_up_with_an_error_is_told_with_its_code() {
     wire.response([rst(1, 2), rst(3, 8)].concat());
     wire.request(rst(5, 3));
     let outcomes: Vec<_> = wire.exchanges().iter().map(|exchange| exchange.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Reset(Role::Server, 2), Outcome::Cancelled(8), Outcome::Reset(Role::Client, 3)]);
+    let expected =
+        [Outcome::Reset(Role::Server, 2), Outcome::Cancelled(Role::Server, 8), Outcome::Reset(Role::Client, 3)];
+    assert_eq!(outcomes, expected);
 }
 
 #[test]
@@ -379,7 +381,7 @@ fn a_reset_of_a_response_whose_head_was_not_seen_is_unseen() {
     wire.response(data(0, 1, &[0; 5]));
     wire.request([rst(1, 8), rst(3, 8)].concat());
     let outcomes: Vec<_> = wire.exchanges().iter().map(|exchange| exchange.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Unseen, Outcome::Cancelled(8)]);
+    assert_eq!(outcomes, [Outcome::Unseen, Outcome::Cancelled(Role::Client, 8)]);
 }
 
 /// The answer is there, though what came of it does not show yet where its frames begin.
@@ -592,7 +594,7 @@ fn a_cancelled_call_has_no_status() {
     wire.response(data(0, 1, &[0; 8]));
     wire.request(rst(1, 8));
     let exchanges = wire.exchanges();
-    assert_eq!((only(&exchanges).outcome, rpc(only(&exchanges)).status), (Outcome::Cancelled(8), None));
+    assert_eq!((only(&exchanges).outcome, rpc(only(&exchanges)).status), (Outcome::Cancelled(Role::Client, 8), None));
 }
 
 #[test]
