@@ -125,6 +125,22 @@ pub(super) fn converse(mut session: Box<dyn Session>, pieces: &[(Sender, Vec<u8>
     told.finished()
 }
 
+/// A piece of a connection's beginning, moved at no time.
+pub(super) fn chunk_of<'a>(data: &'a [u8], skipped: u64, tail: &'a [u8]) -> Chunk<'a> {
+    Chunk {
+        at_ns: 0,
+        thread: Thread::default(),
+        data,
+        skipped,
+        tail,
+        frames: None,
+        lost: false,
+        quiet_ns: 0,
+        position: 0,
+        other_position: 0,
+    }
+}
+
 /// Holds what a protocol recognises against what it should.
 pub(super) fn assert_recognised(recognise: fn(&[u8]) -> Recognition, cases: &[(Vec<u8>, Recognition)]) {
     for (bytes, expected) in cases {

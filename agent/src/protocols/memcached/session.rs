@@ -462,7 +462,7 @@ impl Session for Memcached {
         let is_request = direction == self.role.requests();
         if self.in_use.is_lost() {
             let begins = recognise(chunk.data) == Recognition::Request;
-            match self.in_use.before(direction, chunk, begins) {
+            match self.in_use.before(direction, chunk, begins, false) {
                 Start::GoesOn => {}
                 Start::Known => self.forget_place(),
                 Start::Anew if is_request => self.commands.reset(),

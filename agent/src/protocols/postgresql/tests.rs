@@ -110,6 +110,24 @@ fn short(exchange: &Exchange) -> String {
 }
 
 #[test]
+fn an_error_at_the_end_of_an_implicit_transaction_is_that_of_its_last_statement() {
+    let mut it = Conversation::new();
+    let insert = [parse("", "INSERT INTO c VALUES (1)"), bind("", "", &[]), execute("", 0)].concat();
+    let done = [message(b'1'), message(b'2'), tag("INSERT 0 1")].concat();
+    for end in [vec![error("23503"), ready()], vec![ready()]] {
+        it.ask(&[insert.clone(), insert.clone(), sync()]);
+        it.answer(&[done.clone()]);
+        it.answer(&[done.clone()]);
+        it.answer(&end);
+    }
+    // Without a Sync nothing ends yet; the server's own end is not the statement's.
+    it.ask(&[insert.clone(), message(b'H')]);
+    it.answer(&[done.clone()]);
+    it.answer(&[error("57P01")]);
+    assert_eq!(it.end(), ["INSERT c", "INSERT c failed 23503", "INSERT c", "INSERT c", "INSERT c"]);
+}
+
+#[test]
 fn a_connection_says_its_database_and_each_statement_is_told_once() {
     let mut it = Conversation::new();
     it.ask(&[query("SELECT 1; ; INSERT INTO a.b VALUES (1, 'secret'); -- nothing")]);

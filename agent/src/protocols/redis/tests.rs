@@ -288,7 +288,7 @@ fn what_was_open_when_it_was_met_is_not_answered_by_the_next() {
     // Nothing had moved for a while behind a reply.
     let mut it = Conversation::in_midst();
     it.answer(":1\r\n");
-    it.now += super::session::QUIET_NS;
+    it.now += crate::protocols::in_use::QUIET_NS;
     it.ask(&["GET", "a"]);
     it.answer("-ERR y\r\n");
     assert_eq!(it.end(), ["GET failed ERR @?"]);
