@@ -46,6 +46,8 @@ struct Command {
     name: &'static str,
     /// Keys that it names.
     keys: u32,
+    /// There are more, which were not seen.
+    is_cut: bool,
     answers: Answers,
     silence: Silence,
     /// What an answer to it carries.

@@ -4,23 +4,20 @@ use super::{NAME, open, packet::caps, recognise, samples::*};
 use crate::{
     model::{
         exchange::{Exchange, Operation, Outcome},
-        net::{Role, Thread},
+        net::Role,
     },
-    protocols::{Chunk, End, Interest, Recognition, Session, conformance::Sender, testing::Told},
+    protocols::{End, Interest, Recognition, conformance::Sender, testing::Wire},
 };
 
 const CAPS: u32 = caps::WITH_DB | caps::PROTOCOL_41 | caps::SECURE | 1 << 16 | 1 << 17 | 1 << 19;
 
 struct Conversation {
-    session: Box<dyn Session>,
-    told: Told,
-    moved: [u64; 2],
-    now: u64,
+    wire: Wire,
 }
 
 impl Conversation {
     fn bare() -> Self {
-        Self { session: open(Role::Server), told: Told::default(), moved: [0; 2], now: 0 }
+        Self { wire: Wire::new(open(Role::Server)) }
     }
 
     fn new(caps: u32) -> Self {
@@ -32,14 +29,7 @@ impl Conversation {
     }
 
     fn piece(&mut self, by: Sender, data: &[u8], skipped: u64, tail: &[u8], lost: bool) -> Interest {
-        self.now += 1000;
-        let direction = if by == Sender::Client { Role::Server.requests() } else { Role::Server.requests().other() };
-        let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
-        let (at_ns, thread) = (self.now, Thread::default());
-        let chunk =
-            Chunk { at_ns, thread, data, skipped, tail, frames: None, lost, quiet_ns: 0, position, other_position };
-        self.moved[direction.index()] += chunk.len();
-        self.told.of(|out| self.session.on_data(direction, &chunk, out))
+        self.wire.piece(by, data, skipped, tail, lost)
     }
 
     fn ask(&mut self, packets: &[Vec<u8>]) -> Interest {
@@ -51,9 +41,7 @@ impl Conversation {
     }
 
     fn end(mut self) -> Vec<String> {
-        self.now += 1000;
-        self.told.of(|out| self.session.on_end(End::Closed, self.now, out));
-        self.told.finished().iter().map(short).collect()
+        self.wire.end(End::Closed).iter().map(short).collect()
     }
 }
 
@@ -95,7 +83,7 @@ fn results_with_and_without_an_eof_behind_columns() {
         assert_eq!(it.end(), ["SELECT t 2 rows @shop", "COMMIT @shop"]);
         // The same on a connection older than the agent, behind what cannot be known.
         let mut it = Conversation::bare();
-        it.session.begin_in_use(false);
+        it.wire.session.begin_in_use(false);
         for _ in 0..2 {
             it.ask(&[query("SELECT a FROM t")]);
             it.answer(std::slice::from_ref(&result));
@@ -137,7 +125,7 @@ fn a_mariadb_says_so_and_databases_are_followed() {
         it.ask(&[asked]);
         it.answer(&[answered]);
     }
-    let Operation::Db(db) = &it.told[0].operation else { panic!() };
+    let Operation::Db(db) = &it.wire.told[0].operation else { panic!() };
     assert_eq!(db.system, "mariadb");
     assert_eq!(
         it.end(),
@@ -189,7 +177,7 @@ fn of_a_large_result_the_end_is_seen() {
         it.answer(&[[packet(1, &[1]), column(2)].concat()]);
         it.piece(Sender::Server, b"\x20\0\0\x04xxxx", 1_000_000, b"yyyy", false);
         it.piece(Sender::Server, b"zzzz", 1_000_000, end, false);
-        assert_eq!(it.told.len(), 1, "it is told at once");
+        assert_eq!(it.wire.told.len(), 1, "it is told at once");
         it.ask(&[query("COMMIT")]);
         it.answer(&[ok(1, 0)]);
         assert_eq!(it.end(), ["SELECT large @shop", "COMMIT @shop"]);
