@@ -1,5 +1,5 @@
 use super::{
-    BODY, HEADER, METHOD, Recognition, Role, Session, open, recognise,
+    BODY, HEADER, METHOD, Recognition, Role, open, recognise,
     samples::{
         ack, channel_open, channel_open_ok, consume, deliver, frame, get, get_ok, greeting, method, publish, text,
     },

@@ -171,8 +171,9 @@ impl Mysql {
     ) -> bool {
         let is_request = direction == self.role.requests();
         let [client, server] = &mut *packed;
-        let side = if is_request { client } else { server };
-        if self.is_lost() && self.last != Some(direction) {
+        let (side, other) = if is_request { (client, server) } else { (server, client) };
+        let was_lost = self.is_lost();
+        if was_lost && self.last != Some(direction) {
             // A turn begins with a packet.
             side.begin_turn();
         }
@@ -189,6 +190,10 @@ impl Mysql {
             side.reset();
         }
         side.is_silent = is_silent && read.is_some();
+        if was_lost && !self.is_lost() {
+            // What came of the answer before was read from anywhere.
+            other.reset();
+        }
         let tells = !side.is_silent;
         self.packed = Some(packed);
         if tells {

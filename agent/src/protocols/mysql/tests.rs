@@ -220,6 +220,13 @@ fn what_is_compressed_is_told_and_of_what_is_left_out_only_the_end_is_unseen() {
             it.ask(&[packed(&query(text), how)]);
             it.answer(&[packed(&ok(1, 0), how)]);
         }
+        // Or behind a quiet time, whatever the rest of the answer was taken for.
+        it.ask(&[packed(&query("SELECT a FROM lost"), how)]);
+        it.piece(Sender::Server, &[], 300, &[], true);
+        it.piece(Sender::Server, &[7; 60], 0, &[], false);
+        it.wire.now += 20_000_000;
+        it.ask(&[packed(&query("COMMIT"), how)]);
+        it.answer(&[packed(&ok(1, 0), how)]);
         let told = it.end();
         let expected = [
             "SELECT one 20 rows @shop",
@@ -229,6 +236,8 @@ fn what_is_compressed_is_told_and_of_what_is_left_out_only_the_end_is_unseen() {
             "SELECT lost Unseen @shop",
             "COMMIT Unseen @?",
             "ROLLBACK @?",
+            "SELECT lost Unseen @?",
+            "COMMIT @?",
         ];
         assert_eq!(told, expected, "{how}");
     }

@@ -86,13 +86,13 @@ fn an_error_at_the_end_of_an_implicit_transaction_is_that_of_its_last_statement(
     let done = [message(b'1'), message(b'2'), tag("INSERT 0 1")].concat();
     for end in [vec![error("23503"), ready()], vec![ready()]] {
         it.ask(&[insert.clone(), insert.clone(), sync()]);
-        it.answer(&[done.clone()]);
-        it.answer(&[done.clone()]);
+        it.answer(std::slice::from_ref(&done));
+        it.answer(std::slice::from_ref(&done));
         it.answer(&end);
     }
     // Without a Sync nothing ends yet; the server's own end is not the statement's.
     it.ask(&[insert.clone(), message(b'H')]);
-    it.answer(&[done.clone()]);
+    it.answer(std::slice::from_ref(&done));
     it.answer(&[error("57P01")]);
     assert_eq!(it.end(), ["INSERT c", "INSERT c failed 23503", "INSERT c", "INSERT c", "INSERT c"]);
 }
