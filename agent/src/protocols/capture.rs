@@ -29,6 +29,11 @@ impl Capture {
         Self { mode: Mode::Turns, requests, responses, answers: 0, tails: false, whole: 0, beginnings: &[] }
     }
 
+    /// Where many may be asked at a time: every request of a turn counts, and what is asked says how much is answered.
+    pub(crate) const fn pipelined(responses: u32) -> Self {
+        Self { answers: 512 << 10, tails: true, ..Self::turns(64 << 10, responses) }
+    }
+
     /// And ends of pieces.
     pub(crate) const fn with_tails(self) -> Self {
         Self { tails: true, ..self }

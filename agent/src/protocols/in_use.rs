@@ -33,6 +33,8 @@ struct Trial {
     answered: u64,
     /// How far answers had come when the last of as many was whole.
     answered_to: Option<u64>,
+    /// The rest of the turn of requests is not read.
+    is_blind: bool,
 }
 
 /// What a piece means that comes while it is not known.
@@ -62,12 +64,28 @@ impl InUse {
         self.trial = Some(Trial::default());
     }
 
+    /// The rest of this turn of requests is not read. As many answers as there are requests open prove that nothing else stood there.
+    pub(crate) fn lose_rest(&mut self) {
+        self.trial.get_or_insert(Trial { asked: Some(0), is_blind: true, ..Trial::default() });
+    }
+
+    /// Whether what comes of this turn of requests is not read.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.trial.is_some_and(|trial| trial.is_blind)
+    }
+
+    /// Whether an answer to the last turn of requests was read.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.trial.is_some_and(|trial| trial.answered > 0)
+    }
+
     fn is_request(&self, direction: Direction) -> bool {
         direction == self.role.requests()
     }
 
-    /// To be asked before a piece is read. `begins`: by its bytes it begins with a request.
-    pub(crate) fn before(&mut self, direction: Direction, chunk: &Chunk<'_>, begins: bool) -> Start {
+    /// To be asked before a piece is read. `begins`: by its bytes it begins with a request. `is_open`: requests of which it is known what
+    /// answers them wait for that.
+    pub(crate) fn before(&mut self, direction: Direction, chunk: &Chunk<'_>, begins: bool, is_open: bool) -> Start {
         let begins_turn = self.last != Some(direction);
         let quiet_ns = chunk.quiet_ns.min(chunk.at_ns.saturating_sub(self.answered_ns));
         let is_quiet = self.last == Some(self.role.requests().other()) && quiet_ns >= QUIET_NS;
@@ -78,13 +96,13 @@ impl InUse {
         }
         if !is_request {
             (trial.answered, trial.answered_to) = (0, None);
-            return Start::Anew;
+            return if is_open || trial.is_blind { Start::GoesOn } else { Start::Anew };
         }
-        let is_next = trial.asked.is_some()
+        let is_next = trial.asked.is_some_and(|asked| asked > 0 || trial.is_blind)
             && trial.answered_to == Some(chunk.other_position)
             && trial.asked_to == chunk.position;
         let begins = begins && !chunk.lost;
-        if begins && (is_next || is_quiet) {
+        if begins && !is_open && (is_next || is_quiet) {
             self.trial = None;
             return Start::Known;
         }

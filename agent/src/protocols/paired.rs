@@ -40,6 +40,12 @@ pub(super) trait Grammar: Send + 'static {
     /// See [`super::Entry::recognise`].
     fn recognise(head: &[u8]) -> Recognition;
 
+    /// Where an answer cannot be told from other bytes by itself: the key that it carries, if it is one that begins so. It is where a
+    /// request with that key waits.
+    fn key_of_answer(_head: &[u8]) -> Option<u64> {
+        None
+    }
+
     /// What a client's message asks for; `None` if it is none.
     fn asked(&mut self, message: &Frame<'_>) -> Option<Asked>;
 
@@ -202,7 +208,7 @@ impl<G: Grammar> Paired<G> {
             if !self.in_use.is_lost() {
                 return true;
             }
-            match self.in_use.before(direction, chunk, G::recognise(chunk.data) == Recognition::Request) {
+            match self.in_use.before(direction, chunk, G::recognise(chunk.data) == Recognition::Request, false) {
                 Start::GoesOn => {}
                 Start::Known => {
                     self.core.is_lost = false;
@@ -216,7 +222,8 @@ impl<G: Grammar> Paired<G> {
         if !*lost {
             return true;
         }
-        let is_it = G::recognise(chunk.data).fits(is_request);
+        let is_it = G::recognise(chunk.data).fits(is_request)
+            || !is_request && G::key_of_answer(chunk.data).is_some_and(|key| self.core.by_key.contains(key));
         *lost = !is_it;
         is_it
     }
@@ -469,6 +476,11 @@ impl<G: Grammar> Session for Paired<G> {
             self.lost = [true; 2];
         }
         self.core.grammar.forget();
+    }
+
+    fn seeks(&self, direction: Direction) -> bool {
+        let side = usize::from(direction != self.core.role.requests());
+        if G::IN_ORDER { self.core.is_lost } else { self.lost.get(side).is_some_and(|lost| *lost) }
     }
 
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {

@@ -106,23 +106,91 @@ pub(super) fn summary(exchange: &Exchange) -> Asked {
     Asked { asked, answered }
 }
 
-/// What a session tells of a connection, from its first byte to its end. Every piece takes a microsecond.
-pub(super) fn converse(mut session: Box<dyn Session>, pieces: &[(Sender, Vec<u8>)]) -> Vec<Exchange> {
-    let (mut told, mut moved, mut at_ns) = (Told::default(), [0; 2], 0);
-    let thread = Thread { tgid: ProcessId(1), tid: ThreadId(1), work: 0, begun_ns: 0 };
-    for (sender, data) in pieces {
-        let requests = session.role().requests();
-        let direction = if *sender == Sender::Client { requests } else { requests.other() };
-        let [position, other_position] = [direction, direction.other()].map(|direction| moved[direction.index()]);
-        (at_ns, moved[direction.index()]) = (at_ns + 1000, position + data.len() as u64);
-        let (skipped, tail, frames, lost, quiet_ns) = (0, &[][..], None, false, 0);
+/// A connection of which a session is told piece after piece, a microsecond each.
+pub(super) struct Wire {
+    pub(super) session: Box<dyn Session>,
+    pub(super) told: Told,
+    pub(super) now: u64,
+    pub(super) thread: Thread,
+    moved: [u64; 2],
+    moved_ns: [u64; 2],
+}
+
+impl Wire {
+    pub(super) fn new(session: Box<dyn Session>) -> Self {
+        let (told, thread) = (Told::default(), Thread::default());
+        Self { session, told, now: 0, thread, moved: [0; 2], moved_ns: [0; 2] }
+    }
+
+    /// Of a connection that is older than the agent.
+    pub(super) fn in_midst(session: Box<dyn Session>) -> Self {
+        let mut wire = Self::new(session);
+        wire.session.begin_in_use(false);
+        wire
+    }
+
+    pub(super) fn piece(&mut self, by: Sender, data: &[u8], skipped: u64, tail: &[u8], lost: bool) -> Interest {
+        self.now += 1000;
+        let requests = self.session.role().requests();
+        let direction = if by == Sender::Client { requests } else { requests.other() };
+        let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
+        let quiet_ns = self.now - self.moved_ns[direction.index()];
+        let (at_ns, thread, frames) = (self.now, self.thread, None);
         let chunk = Chunk { at_ns, thread, data, skipped, tail, frames, lost, quiet_ns, position, other_position };
-        if told.of(|out| session.on_data(direction, &chunk, out)) == Interest::Nothing {
+        self.moved[direction.index()] += chunk.len();
+        self.moved_ns[direction.index()] = self.now;
+        self.told.of(|out| self.session.on_data(direction, &chunk, out))
+    }
+
+    /// One of which all was captured.
+    pub(super) fn whole(&mut self, by: Sender, data: &[u8]) -> Interest {
+        self.piece(by, data, 0, &[], false)
+    }
+
+    /// All that was told, once it has ended.
+    pub(super) fn end(&mut self, end: End) -> Vec<Exchange> {
+        self.now += 1000;
+        self.told.of(|out| self.session.on_end(end, self.now, out));
+        std::mem::take(&mut self.told).finished()
+    }
+
+    /// The same of messages.
+    pub(super) fn end_of_messages(&mut self, end: End) -> Vec<(Exchange, Messaging)> {
+        let described = |exchange: Exchange| {
+            let Operation::Messaging(messaging) = &exchange.operation else { panic!("{exchange:?}") };
+            let messaging = (**messaging).clone();
+            (exchange, messaging)
+        };
+        self.end(end).into_iter().map(described).collect()
+    }
+}
+
+/// What a session tells of a connection, from its first byte to its end.
+pub(super) fn converse(session: Box<dyn Session>, pieces: &[(Sender, Vec<u8>)]) -> Vec<Exchange> {
+    let mut wire = Wire::new(session);
+    wire.thread = Thread { tgid: ProcessId(1), tid: ThreadId(1), work: 0, begun_ns: 0 };
+    for (sender, data) in pieces {
+        if wire.whole(*sender, data) == Interest::Nothing {
             break;
         }
     }
-    told.of(|out| session.on_end(End::Closed, at_ns, out));
-    told.finished()
+    wire.end(End::Closed)
+}
+
+/// A piece of a connection's beginning, moved at no time.
+pub(super) fn chunk_of<'a>(data: &'a [u8], skipped: u64, tail: &'a [u8]) -> Chunk<'a> {
+    Chunk {
+        at_ns: 0,
+        thread: Thread::default(),
+        data,
+        skipped,
+        tail,
+        frames: None,
+        lost: false,
+        quiet_ns: 0,
+        position: 0,
+        other_position: 0,
+    }
 }
 
 /// Holds what a protocol recognises against what it should.

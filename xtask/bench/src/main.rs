@@ -10,6 +10,7 @@ mod measure;
 mod nginx;
 mod pages;
 mod parents;
+mod pgbench;
 mod procfs;
 mod redis;
 mod report;
@@ -30,7 +31,7 @@ use xtask::{build, setup, shell};
 
 #[derive(clap::Args)]
 struct Args {
-    /// What to measure: nginx, tls, h2c, grpc, grpc-tls, go, go-tls, redis, redis-pipelined, or parents, forks, pages and scrape (which take of the options only seconds, agent and backend), or export (only seconds)
+    /// What to measure: nginx, tls, h2c, grpc, grpc-tls, go, go-tls, redis, redis-pipelined, pgbench, or parents, forks, pages and scrape (which take of the options only seconds, agent and backend), or export (only seconds)
     #[arg(default_value = "nginx")]
     scenario: String,
     /// Pairs of a run without and a run with the agent, per load

@@ -239,12 +239,12 @@ impl Used {
 }
 
 fn under_load(server: &mut dyn Server, load: Load, length: Duration) -> Result<Used> {
-    let cpu_before = procfs::cpu_ns(server.worker())?;
+    let cpu_before = server.cpu_ns()?;
     let started = Instant::now();
     let said = run_load(server.load(load, length))?;
     let elapsed = started.elapsed();
     server.running().check()?;
-    let cpu_ns = procfs::cpu_ns(server.worker())? - cpu_before;
+    let cpu_ns = server.cpu_ns()?.saturating_sub(cpu_before);
     Ok(Used { cpu_ns, elapsed, requests_guess: requests_said(&said) })
 }
 
@@ -273,11 +273,14 @@ fn trouble(said: &str) -> Option<&str> {
     })
 }
 
-/// About how many requests the load says it made: wrk's `140501 requests in 3.04s`, h2load's `requests: 49856 total`.
+/// About how many requests the load says it made: wrk's `140501 requests in 3.04s`, h2load's `requests: 49856 total`, pgbench's
+/// `number of transactions actually processed: 65536`.
 pub(crate) fn requests_said(said: &str) -> u64 {
     let number = |line: &str| {
         let line = line.trim();
-        let text = line.strip_prefix("requests:").or_else(|| line.contains(" requests in ").then_some(line))?;
+        let said = ["requests:", "number of transactions actually processed:"];
+        let said = said.iter().find_map(|said| line.strip_prefix(said));
+        let text = said.or_else(|| line.contains(" requests in ").then_some(line))?;
         text.split_whitespace().next()?.parse().ok()
     };
     said.lines().find_map(number).unwrap_or(0)
@@ -312,6 +315,9 @@ mod tests {
     fn the_loads_own_figures_are_read() {
         assert_eq!(requests_said("  140501 requests in 3.04s, 22.11MB read\nRequests/sec:  46274.21\n"), 140_501);
         assert_eq!(requests_said("requests: 49856 total, 49888 started, 49856 done\n"), 49_856);
+        let pgbench =
+            "scaling factor: 1\nnumber of transactions actually processed: 65536\nnumber of failed transactions: 0";
+        assert_eq!(requests_said(pgbench), 65_536);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{go, http2, nginx, redis};
+use super::{go, http2, nginx, pgbench, procfs, redis};
 use xtask::child::Running;
 
 /// The core of the server.
@@ -63,6 +63,11 @@ pub(crate) trait Server {
     /// The process whose CPU time counts, tied to [`SERVER_CORE`].
     fn worker(&self) -> u32;
 
+    /// What it has used so far, in nanoseconds. Asked only while there is no load.
+    fn cpu_ns(&mut self) -> Result<u64> {
+        procfs::cpu_ns(self.worker())
+    }
+
     /// The program that makes the load for that long; it is started on [`LOAD_CORE`] as `command` does.
     fn load(&self, load: Load, length: Duration) -> Command;
 
@@ -86,6 +91,7 @@ pub(crate) const ALL: &[Scenario] = &[
     go::TLS,
     redis::PLAIN,
     redis::PIPELINED,
+    pgbench::SELECT,
 ];
 
 /// How much is asked of the server.

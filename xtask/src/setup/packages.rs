@@ -80,6 +80,7 @@ pub const BENCH: &[Program] = &[
     program("h2load", "nghttp2-client"),
     program("nghttpd", "nghttp2-server"),
     program("openssl", "openssl"),
+    program("/usr/share/doc/postgresql", "postgresql"),
     program("redis-benchmark", "redis-tools"),
     program("redis-server", "redis-server"),
     program("setpriv", "util-linux"),

@@ -1,5 +1,5 @@
 use super::{
-    BODY, HEADER, METHOD, Recognition, Role, Session, open, recognise,
+    BODY, HEADER, METHOD, Recognition, Role, open, recognise,
     samples::{
         ack, channel_open, channel_open_ok, consume, deliver, frame, get, get_ok, greeting, method, publish, text,
     },
@@ -7,12 +7,12 @@ use super::{
 use crate::{
     model::{
         exchange::{Exchange, Messaging, MessagingStep, Operation, Outcome, Pattern},
-        net::{self, Thread},
         trace_context::TraceParent,
     },
     protocols::{
-        Chunk, End, Interest,
-        testing::{Random, Told},
+        End, Interest,
+        conformance::Sender,
+        testing::{Random, Wire},
     },
 };
 
@@ -20,15 +20,12 @@ const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// A client's connection.
 struct Client {
-    session: Box<dyn Session>,
-    told: Told,
-    moved: [u64; 2],
-    now: u64,
+    wire: Wire,
 }
 
 impl Client {
     fn new() -> Self {
-        let mut client = Self { session: open(Role::Client), told: Told::default(), moved: [0; 2], now: 0 };
+        let mut client = Self { wire: Wire::new(open(Role::Client)) };
         let [preamble, start] = greeting();
         client.asks(&preamble).hears(&start).asks(&channel_open()).hears(&channel_open_ok());
         client
@@ -36,39 +33,25 @@ impl Client {
 
     /// One that is older than the agent.
     fn older() -> Self {
-        let mut session = open(Role::Client);
-        session.begin_in_use(false);
-        Self { session, told: Told::default(), moved: [0; 2], now: 0 }
+        Self { wire: Wire::in_midst(open(Role::Client)) }
     }
 
-    fn piece(&mut self, direction: net::Direction, data: &[u8], skipped: u64, lost: bool) {
-        self.now += 1000;
-        let [position, other_position] = [direction, direction.other()].map(|it| self.moved[it.index()]);
-        let (at_ns, thread, tail, frames, quiet_ns) = (self.now, Thread::default(), &[][..], None, 0);
-        let chunk = Chunk { at_ns, thread, data, skipped, tail, frames, lost, quiet_ns, position, other_position };
-        self.moved[direction.index()] += chunk.len();
-        assert_eq!(self.told.of(|out| self.session.on_data(direction, &chunk, out)), Interest::Parse);
+    fn piece(&mut self, by: Sender, data: &[u8], skipped: u64, lost: bool) {
+        assert_eq!(self.wire.piece(by, data, skipped, &[], lost), Interest::Parse);
     }
 
     fn asks(&mut self, data: &[u8]) -> &mut Self {
-        self.piece(net::Direction::Sent, data, 0, false);
+        self.piece(Sender::Client, data, 0, false);
         self
     }
 
     fn hears(&mut self, data: &[u8]) -> &mut Self {
-        self.piece(net::Direction::Received, data, 0, false);
+        self.piece(Sender::Server, data, 0, false);
         self
     }
 
     fn end(&mut self) -> Vec<(Exchange, Messaging)> {
-        self.told.of(|out| self.session.on_end(End::Closed, self.now, out));
-        let all = std::mem::take(&mut self.told).finished();
-        let described = |exchange: Exchange| {
-            let Operation::Messaging(messaging) = &exchange.operation else { panic!("{exchange:?}") };
-            let messaging = (**messaging).clone();
-            (exchange, messaging)
-        };
-        all.into_iter().map(described).collect()
+        self.wire.end_of_messages(End::Closed)
     }
 
     /// Name, destination, error, pattern and outcome of each.
@@ -154,7 +137,7 @@ fn a_message_may_have_a_body_of_several_frames_of_which_some_is_left_out() {
     let header = [&60_u16.to_be_bytes()[..], &[0, 0], &9000_u64.to_be_bytes(), &[0, 0]].concat();
     let bodies = [frame(BODY, 1, &[b'x'; 8000]), frame(BODY, 1, &[b'y'; 1000])];
     client.asks(&method(60, 40, &[&[0, 0], &text("shop"), &text("a"), &[0]])).asks(&frame(HEADER, 1, &header));
-    client.piece(net::Direction::Sent, &bodies[0][..64], bodies[0].len() as u64 - 64, false);
+    client.piece(Sender::Client, &bodies[0][..64], bodies[0].len() as u64 - 64, false);
     client.asks(&bodies[1]).asks(&publish("shop", "b", b"1", &[("traceparent", CONTEXT)]));
     let told = client.end();
     let seen: Vec<_> = told.iter().map(|(it, messaging)| (it.outcome, it.pattern, messaging.body_bytes)).collect();
@@ -171,7 +154,7 @@ fn a_second_header_ends_what_the_first_began() {
     let publish = method(60, 40, &[&[0, 0], &text("shop"), &text("a"), &[0]]);
     client.asks(&publish).asks(&frame(HEADER, 1, &header)).asks(&frame(HEADER, 1, &header));
     client.asks(&frame(BODY, 1, b"x"));
-    assert_eq!(client.session.open_requests(), 0);
+    assert_eq!(client.wire.session.open_requests(), 0);
     assert_eq!(client.said(), ["publish shop:a RequestResponse Unseen"]);
 }
 
@@ -180,7 +163,7 @@ fn on_an_older_connection_nothing_is_taken_for_a_confirm() {
     let mut client = Client::older();
     client.asks(b"body of a message").asks(&publish("", "a", b"1", &[])).hears(&ack(80, 7, false));
     client.hears(&deliver("one", 3, "b", b"2", &[])).asks(&ack(80, 3, false));
-    client.piece(net::Direction::Sent, &[], 100, true);
+    client.piece(Sender::Client, &[], 100, true);
     client.asks(b"the rest").asks(&publish("", "c", b"1", &[]));
     assert_eq!(client.said(), ["publish a OneWay Complete", "deliver b OneWay Complete", "publish c OneWay Complete"]);
 }

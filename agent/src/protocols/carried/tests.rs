@@ -5,31 +5,16 @@ use proptest::prelude::*;
 use crate::{
     model::{
         exchange::{Db, Http, Messaging, MessagingStep, Operation, Outcome, Rpc},
-        ids::{ProcessId, ThreadId},
-        net::{Role, Thread},
+        net::Role,
     },
-    protocols::{Chunk, End, http1, testing::Told},
+    protocols::{conformance::Sender, http1, testing::converse},
 };
 
 /// Tells an exchange of these bytes, in pieces of at most so many.
 fn told_in(asked: &[u8], answered: &[u8], most: usize) -> Operation {
-    let (mut session, mut told, mut now) = (http1::open(Role::Client), Told::default(), 0);
-    let thread = Thread { tgid: ProcessId(1), tid: ThreadId(1), work: 0, begun_ns: 0 };
-    for (bytes, is_answer) in [(asked, false), (answered, true)] {
-        let mut position = 0;
-        let direction = if is_answer { Role::Client.requests().other() } else { Role::Client.requests() };
-        let other_position = if is_answer { asked.len() as u64 } else { 0 };
-        for data in bytes.chunks(most) {
-            now += 1000;
-            let (at_ns, quiet_ns, frames) = (now, 0, None);
-            let (skipped, tail, lost) = (0, &[][..], false);
-            let chunk = Chunk { at_ns, thread, data, skipped, tail, frames, lost, quiet_ns, position, other_position };
-            position += data.len() as u64;
-            told.of(|out| session.on_data(direction, &chunk, out));
-        }
-    }
-    told.of(|out| session.on_end(End::Closed, now + 1, out));
-    let mut told = told.finished();
+    let pieces = |by: Sender, bytes: &[u8]| bytes.chunks(most).map(|data| (by, data.to_vec())).collect::<Vec<_>>();
+    let all = [pieces(Sender::Client, asked), pieces(Sender::Server, answered)].concat();
+    let mut told = converse(http1::open(Role::Client), &all);
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].outcome, Outcome::Complete);
     told.remove(0).operation

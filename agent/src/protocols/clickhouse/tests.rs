@@ -5,15 +5,11 @@ use super::{
     *,
 };
 use crate::{
-    model::{
-        exchange::{Db, Exchange, Operation, Outcome},
-        ids::{ProcessId, ThreadId},
-        net::Thread,
-    },
+    model::exchange::{Db, Exchange, Operation, Outcome},
     protocols::{
-        Chunk, End,
+        End,
         conformance::Sender::{self, Client, Server},
-        testing::{Told, assert_recognised, converse},
+        testing::{Wire, assert_recognised, converse},
     },
 };
 
@@ -96,34 +92,17 @@ fn behind_what_cannot_be_read_the_end_is_found_and_else_not_made_up() {
 
 #[test]
 fn a_long_statement_is_told_though_its_end_is_not_there() {
-    let mut session = open(Role::Client);
-    let mut told = Told::default();
-    let thread = Thread { tgid: ProcessId(1), tid: ThreadId(1), work: 0, begun_ns: 0 };
+    let mut wire = Wire::new(open(Role::Client));
     let long = query(&format!("SELECT a FROM orders WHERE b IN ({})", "'secret', ".repeat(3000)), None, 0);
-    let pieces = [
+    for (sender, data, skipped) in [
         (Client, hello(54_468), 0),
         (Server, welcome(54_468), 0),
         (Client, first(long[..9000].to_vec()), 21_100),
         (Server, end(), 0),
-    ];
-    for (nth, (sender, data, skipped)) in pieces.iter().enumerate() {
-        let direction = if *sender == Client { Role::Client.requests() } else { Role::Client.requests().other() };
-        let chunk = Chunk {
-            at_ns: nth as u64,
-            thread,
-            data,
-            skipped: *skipped,
-            tail: &[],
-            frames: None,
-            lost: false,
-            quiet_ns: 0,
-            position: 0,
-            other_position: 0,
-        };
-        told.of(|out| session.on_data(direction, &chunk, out));
+    ] {
+        wire.piece(sender, &data, skipped, &[], false);
     }
-    told.of(|out| session.on_end(End::Closed, 9, out));
-    let told = told.finished();
+    let told = wire.end(End::Closed);
     assert_eq!((db(&told[0]).summary.as_deref(), told[0].outcome), (Some("SELECT orders"), Outcome::Complete));
     assert!(!format!("{told:?}").contains("secret"));
 }

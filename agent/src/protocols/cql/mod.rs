@@ -24,7 +24,7 @@ use crate::model::net::Role;
 pub(super) const NAME: &str = "cassandra";
 
 /// Statements stand at the beginnings of messages, whose length is known.
-pub(super) const CAPTURE: Capture = Capture::turns(8192, 4096);
+pub(super) const CAPTURE: Capture = Capture::pipelined(4096);
 
 /// See [`super::Entry::recognise`].
 pub(super) fn recognise(head: &[u8]) -> Recognition {

@@ -6,56 +6,30 @@ use super::{
 use crate::{
     model::{
         exchange::{Exchange, Operation, Outcome},
-        net::{Role, Thread},
+        net::Role,
     },
     protocols::{
-        Chunk, End, Interest, REGISTRY, Recognition, Session,
-        testing::{Random, Told},
+        End, Interest, REGISTRY, Recognition,
+        conformance::Sender::{self, Client, Server},
+        testing::{Random, Wire},
     },
 };
 
-/// A connection's two ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum By {
-    Client,
-    Server,
-}
-use By::{Client, Server};
-
 struct Conversation {
-    session: Box<dyn Session>,
-    told: Told,
-    moved: [u64; 2],
-    now: u64,
+    wire: Wire,
 }
 
 impl Conversation {
     fn new() -> Self {
-        Self { session: open(Role::Client), told: Told::default(), moved: [0; 2], now: 0 }
+        Self { wire: Wire::new(open(Role::Client)) }
     }
 
-    fn piece(&mut self, by: By, data: &[u8], skipped: u64, lost: bool) -> Interest {
-        self.now += 1000;
-        let direction = if by == Client { Role::Client.requests() } else { Role::Client.requests().other() };
-        let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
-        let chunk = Chunk {
-            at_ns: self.now,
-            thread: Thread::default(),
-            data,
-            skipped,
-            tail: &[],
-            frames: None,
-            lost,
-            quiet_ns: 0,
-            position,
-            other_position,
-        };
-        self.moved[direction.index()] += chunk.len();
-        self.told.of(|out| self.session.on_data(direction, &chunk, out))
+    fn piece(&mut self, by: Sender, data: &[u8], skipped: u64, lost: bool) -> Interest {
+        self.wire.piece(by, data, skipped, &[], lost)
     }
 
     /// As it is captured.
-    fn captured(&mut self, by: By, data: &[u8]) {
+    fn captured(&mut self, by: Sender, data: &[u8]) {
         let head = data.len().min(4096);
         self.piece(by, &data[..head], (data.len() - head) as u64, false);
     }
@@ -69,9 +43,7 @@ impl Conversation {
     }
 
     fn end(mut self) -> Vec<String> {
-        self.now += 1000;
-        self.told.of(|out| self.session.on_end(End::Closed, self.now, out));
-        self.told.finished().iter().map(short).collect()
+        self.wire.end(End::Closed).iter().map(short).collect()
     }
 }
 
@@ -221,7 +193,7 @@ fn what_is_lost_is_found_again_at_the_next_message() {
         it.answer(fails(2));
         assert_eq!(it.end()[1..], ["SELECT ?.a Unseen", "SELECT ?.b failed 0x1100"], "{version}");
         let mut it = Conversation::new();
-        it.session.begin_in_use(false);
+        it.wire.session.begin_in_use(false);
         it.answer(&fails(7)[3..]);
         it.ask(asks(1, "a"));
         it.answer([fails(9), fails(1)].concat());

@@ -29,7 +29,7 @@ use crate::model::{
 pub(super) const NAME: &str = "dubbo";
 
 /// What is called stands at the beginnings of messages, whose length is known; what is carried beside it at their ends.
-pub(super) const CAPTURE: Capture = Capture::turns(8192, 1024);
+pub(super) const CAPTURE: Capture = Capture::pipelined(1024);
 
 /// See [`super::Entry::open`].
 pub(super) fn open(role: Role) -> Box<dyn Session> {

@@ -5,60 +5,34 @@ use super::{
 use crate::{
     model::{
         exchange::{Exchange, Operation, Outcome},
-        net::{Role, Thread},
+        net::Role,
         propagation::{Format, Propagation},
     },
     protocols::{
-        Chunk, End, REGISTRY, Recognition, Session,
-        testing::{Random, Told},
+        End, REGISTRY, Recognition,
+        conformance::Sender::{self, Client, Server},
+        testing::{Random, Wire},
     },
 };
 
-/// A connection's two ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum By {
-    Client,
-    Server,
-}
-use By::{Client, Server};
-
 struct Conversation {
-    session: Box<dyn Session>,
-    told: Told,
-    moved: [u64; 2],
-    now: u64,
+    wire: Wire,
 }
 
 impl Conversation {
     fn new() -> Self {
-        let mut told = Told::default();
+        let mut wire = Wire::new(open(Role::Server));
         let propagation = Propagation { formats: vec![Format::TraceContext], ..Propagation::default() };
-        told.of(|out| out.set_propagation(propagation));
-        Self { session: open(Role::Server), told, moved: [0; 2], now: 0 }
+        wire.told.of(|out| out.set_propagation(propagation));
+        Self { wire }
     }
 
-    fn piece(&mut self, by: By, data: &[u8], skipped: u64, tail: &[u8], lost: bool) {
-        self.now += 1000;
-        let direction = if by == Client { Role::Server.requests() } else { Role::Server.requests().other() };
-        let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
-        let chunk = Chunk {
-            at_ns: self.now,
-            thread: Thread::default(),
-            data,
-            skipped,
-            tail,
-            frames: None,
-            lost,
-            quiet_ns: 0,
-            position,
-            other_position,
-        };
-        self.moved[direction.index()] += chunk.len();
-        self.told.of(|out| self.session.on_data(direction, &chunk, out));
+    fn piece(&mut self, by: Sender, data: &[u8], skipped: u64, tail: &[u8], lost: bool) {
+        self.wire.piece(by, data, skipped, tail, lost);
     }
 
     /// As it is captured: the first 2 KiB, and the last bytes.
-    fn captured(&mut self, by: By, data: &[u8]) {
+    fn captured(&mut self, by: Sender, data: &[u8]) {
         let head = data.len().min(2048);
         self.piece(
             by,
@@ -78,9 +52,7 @@ impl Conversation {
     }
 
     fn exchanges(mut self) -> Vec<Exchange> {
-        self.now += 1000;
-        self.told.of(|out| self.session.on_end(End::Closed, self.now, out));
-        self.told.finished()
+        self.wire.end(End::Closed)
     }
 
     fn end(self) -> Vec<String> {
@@ -193,7 +165,7 @@ fn what_was_lost_is_not_told_to_be_answered() {
     it.answer([record(6, 1, b"Status: 202\r\n\r\n"), end(1, 0)].concat());
     assert_eq!(it.end(), ["GET /a ? ? Unseen", "GET /b 202 0"]);
     let mut it = Conversation::new();
-    it.session.begin_in_use(false);
+    it.wire.session.begin_in_use(false);
     it.answer(&record(6, 1, b"the rest of something")[3..]);
     it.ask(get(1, "/a"));
     it.answer([record(6, 1, b"Status: 202\r\n\r\n"), end(1, 0)].concat());

@@ -5,12 +5,12 @@ use crate::{
     model::{
         exchange::{Exchange, Messaging, Operation, Outcome, Pattern},
         ids::ProcessId,
-        net::{Direction, Thread},
         trace_context::TraceParent,
     },
     protocols::{
-        Chunk, End, Interest,
-        testing::{Random, Told},
+        End, Interest,
+        conformance::Sender,
+        testing::{Random, Wire},
     },
 };
 
@@ -19,47 +19,32 @@ const OTHER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b8-01";
 
 /// A client's connection.
 struct Client {
-    session: Box<dyn Session>,
-    told: Told,
-    moved: [u64; 2],
-    now: u64,
+    wire: Wire,
 }
 
 impl Client {
     fn new() -> Self {
-        Self { session: open(Role::Client), told: Told::default(), moved: [0; 2], now: 0 }
+        let mut wire = Wire::new(open(Role::Client));
+        wire.thread.tgid = ProcessId(7);
+        Self { wire }
     }
 
-    fn piece(&mut self, direction: Direction, data: &[u8], skipped: u64, lost: bool) {
-        self.now += 1000;
-        let thread = Thread { tgid: ProcessId(7), ..Thread::default() };
-        let [position, other_position] = [direction, direction.other()].map(|it| self.moved[it.index()]);
-        let (at_ns, tail, frames, quiet_ns) = (self.now, &[][..], None, 0);
-        let chunk = Chunk { at_ns, thread, data, skipped, tail, frames, lost, quiet_ns, position, other_position };
-        self.moved[direction.index()] += chunk.len();
-        assert_eq!(self.told.of(|out| self.session.on_data(direction, &chunk, out)), Interest::Parse);
+    fn piece(&mut self, by: Sender, data: &[u8], skipped: u64, lost: bool) {
+        assert_eq!(self.wire.piece(by, data, skipped, &[], lost), Interest::Parse);
     }
 
     fn asks(&mut self, data: &[u8]) -> &mut Self {
-        self.piece(Direction::Sent, data, 0, false);
+        self.piece(Sender::Client, data, 0, false);
         self
     }
 
     fn hears(&mut self, data: &[u8]) -> &mut Self {
-        self.piece(Direction::Received, data, 0, false);
+        self.piece(Sender::Server, data, 0, false);
         self
     }
 
     fn end(&mut self, end: End) -> Vec<(Exchange, Messaging)> {
-        self.told.of(|out| self.session.on_end(end, self.now, out));
-        let all = std::mem::take(&mut self.told).finished();
-        all.into_iter()
-            .map(|exchange| {
-                let Operation::Messaging(messaging) = &exchange.operation else { panic!("{exchange:?}") };
-                let messaging = (**messaging).clone();
-                (exchange, messaging)
-            })
-            .collect()
+        self.wire.end_of_messages(end)
     }
 }
 
@@ -184,12 +169,12 @@ fn a_topic_by_its_number_has_the_name_that_the_process_was_told() {
 fn what_is_left_out_of_a_batch_is_passed_over() {
     let mut client = Client::new();
     let large = produce(9, 1, 1, "orders", &[(0, plain(0, &[&[b'v'; 50_000]])), (1, plain(0, &[b"1", b"2"]))]);
-    client.piece(Direction::Sent, &large[..300], 40_000, false);
+    client.piece(Sender::Client, &large[..300], 40_000, false);
     client.asks(&large[40_300..]).hears(&produced(9, 1, "orders", &[(0, 0, 5), (1, 6, -1)]));
     let told: Vec<_> = client.end(End::Closed).into_iter().map(|(_, it)| (it.messages, it.error.is_some())).collect();
     assert_eq!(told, [(Some(1), false), (Some(2), true)]);
     let mut client = Client::new();
-    client.piece(Direction::Sent, &large[..30], large.len() as u64 - 30, false);
+    client.piece(Sender::Client, &large[..30], large.len() as u64 - 30, false);
     client.hears(&produced(9, 1, "orders", &[(0, 0, 5), (1, 6, -1)]));
     let told = client.end(End::Closed);
     assert_eq!(told.len(), 1);
@@ -200,7 +185,7 @@ fn what_is_left_out_of_a_batch_is_passed_over() {
 fn it_goes_on_behind_what_was_lost() {
     let mut client = Client::new();
     client.asks(&produce(9, 1, 1, "a", &[(0, plain(0, &[b"1"]))]));
-    client.piece(Direction::Sent, &[], 500, true);
+    client.piece(Sender::Client, &[], 500, true);
     client.asks(&[9; 20]);
     client.asks(&produce(9, 8, 1, "b", &[(0, plain(0, &[b"1"]))]));
     client.hears(&produced(9, 1, "a", &[(0, 0, 0)])).hears(&produced(9, 7, "lost", &[(0, 0, 0)]));

@@ -30,7 +30,7 @@ use crate::model::{
 pub(super) const NAME: &str = "ldap";
 
 /// What is asked and what became of it stands at the beginnings of messages, whose length is known.
-pub(super) const CAPTURE: Capture = Capture::turns(4096, 4096).with_tails();
+pub(super) const CAPTURE: Capture = Capture::pipelined(4096);
 
 /// Longest message that is taken for one.
 const MAX: u64 = 1 << 30;

@@ -123,7 +123,7 @@ pub(super) fn command(message: &[u8]) -> Option<Command> {
     let carries_key = matches!(header.code, 0x0c | 0x0d | 0x23 | 0x24);
     let tag = Tag { opaque: Some(u64::from(header.opaque)), key: carries_key.then(|| mark(key)) };
     let keys = u32::from(known.is_some_and(|known| known.3 == Has::Yes && !name.starts_with("sasl")));
-    Some(Command { name, keys, answers: Answers::Code(header.code), silence, tag })
+    Some(Command { name, keys, is_cut: false, answers: Answers::Code(header.code), silence, tag })
 }
 
 /// Reads an answer.

@@ -16,22 +16,14 @@ mod text;
 #[cfg(test)]
 pub(super) use samples::samples;
 
-use super::{Capture, Mode, Recognition, Session};
+use super::{Capture, Recognition, Session};
 use crate::model::net::Role;
 
 /// The protocol's name.
 pub(super) const NAME: &str = "memcached";
 
 /// Of a pipeline every command counts: its beginning is captured far, and values that are longer are passed over by their length.
-pub(super) const CAPTURE: Capture = Capture {
-    mode: Mode::Turns,
-    requests: 64 << 10,
-    responses: 8192,
-    answers: 512 << 10,
-    tails: true,
-    whole: 0,
-    beginnings: &[],
-};
+pub(super) const CAPTURE: Capture = Capture::pipelined(8192);
 
 /// See [`super::Entry::recognise`].
 pub(super) fn recognise(head: &[u8]) -> Recognition {
@@ -54,6 +46,8 @@ struct Command {
     name: &'static str,
     /// Keys that it names.
     keys: u32,
+    /// There are more, which were not seen.
+    is_cut: bool,
     answers: Answers,
     silence: Silence,
     /// What an answer to it carries.

@@ -144,6 +144,14 @@ impl Reader {
         Some(if self.value == 0 { Step::End } else { Step::More })
     }
 
+    /// What has come of a line whose end was not seen.
+    pub(super) fn give_up(&mut self) -> Vec<u8> {
+        let line = std::mem::take(&mut self.part);
+        let is_line = self.dialect == Some(Dialect::Text);
+        self.reset();
+        if is_line { line } else { Vec::new() }
+    }
+
     /// Heap bytes held.
     pub(super) fn memory(&self) -> usize {
         self.part.capacity()

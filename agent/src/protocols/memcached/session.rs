@@ -25,7 +25,7 @@ use crate::{
 /// Commands that may wait for their answer at a time.
 const LIMITS: Limits = Limits { requests: 8192, bytes: 1 << 20 };
 /// Keys that are told, as a `?` each.
-const MAX_SHOWN: u32 = 16;
+pub(super) const MAX_SHOWN: u32 = 16;
 
 /// One connection.
 pub(super) struct Memcached {
@@ -198,6 +198,18 @@ impl Memcached {
         self.open.has_room()
     }
 
+    /// The rest of the command that is read was not seen: where it names keys it is known by its beginning all the same, and nothing of
+    /// what stands behind it in this turn.
+    fn begin_cut(&mut self, at_ns: u64, out: &mut Output) -> Option<()> {
+        let command = text::cut(&self.commands.give_up())?;
+        self.begin(command, at_ns, out);
+        if !self.in_use.is_lost() {
+            self.anomalies.resyncs += 1;
+            self.in_use.lose_rest();
+        }
+        Some(())
+    }
+
     // ---- answers
 
     fn answer_bytes(&mut self, mut bytes: &[u8], chunk: &Chunk<'_>, out: &mut Output) -> Option<()> {
@@ -233,7 +245,7 @@ impl Memcached {
     /// An answer, or a part of one, has ended.
     fn on_end_of_value(&mut self, at_ns: u64, out: &mut Output) -> Option<()> {
         let answer = self.answer.take()?;
-        if self.in_use.is_lost() {
+        if self.in_use.is_lost() && self.open.is_empty() {
             if !answer.word.is_part() {
                 self.in_use.answered();
             }
@@ -345,7 +357,7 @@ impl Memcached {
     fn tell(&self, open: Open, outcome: Outcome, ended: Ended, end_ns: u64, out: &mut Output) {
         let Open { key, began, first_byte_ns, command, values, .. } = open;
         let Ended { pattern, error } = ended;
-        let Command { name, keys, answers, .. } = command;
+        let Command { name, keys, is_cut, answers, .. } = command;
         let asks_for_values = match answers {
             Answers::Values => true,
             Answers::Meta => name == "mg",
@@ -356,8 +368,8 @@ impl Memcached {
         let db = Db {
             system: NAME,
             operation: (!name.is_empty()).then(|| CompactString::const_new(name)),
-            text: (!name.is_empty()).then(|| query(name, keys)),
-            batch_size: (keys > 1).then_some(keys),
+            text: (!name.is_empty()).then(|| query(name, keys, is_cut)),
+            batch_size: (keys > 1 && !is_cut).then_some(keys),
             returned_rows: values.filter(|_| is_told && asks_for_values),
             failed: error.is_some(),
             status: error,
@@ -429,9 +441,15 @@ impl Memcached {
         let gap = chunk.skipped.saturating_sub(chunk.tail.len() as u64);
         let at_tail = chunk.len() - chunk.tail.len() as u64;
         if is_request {
+            if self.in_use.is_blind() {
+                return Some(());
+            }
             self.command_bytes(chunk.data, 0, chunk, out)?;
-            if gap > 0 && self.commands.skip(gap)? == Step::End {
-                self.on_end_of_command(chunk.at_ns, out);
+            if gap > 0 {
+                let Some(step) = self.commands.skip(gap) else { return self.begin_cut(chunk.at_ns, out) };
+                if step == Step::End {
+                    self.on_end_of_command(chunk.at_ns, out);
+                }
             }
             self.command_bytes(chunk.tail, at_tail, chunk, out)
         } else {
@@ -445,10 +463,10 @@ impl Memcached {
 }
 
 /// `db.query.text`: a `?` for each key.
-fn query(name: &str, keys: u32) -> CompactString {
+fn query(name: &str, keys: u32, is_cut: bool) -> CompactString {
     let mut text = CompactString::new(name);
     (0..keys.min(MAX_SHOWN)).for_each(|_| text.push_str(" ?"));
-    if keys > MAX_SHOWN {
+    if keys > MAX_SHOWN || is_cut {
         text.push_str(" ...");
     }
     text
@@ -462,7 +480,7 @@ impl Session for Memcached {
         let is_request = direction == self.role.requests();
         if self.in_use.is_lost() {
             let begins = recognise(chunk.data) == Recognition::Request;
-            match self.in_use.before(direction, chunk, begins) {
+            match self.in_use.before(direction, chunk, begins, !self.open.is_empty()) {
                 Start::GoesOn => {}
                 Start::Known => self.forget_place(),
                 Start::Anew if is_request => self.commands.reset(),
@@ -470,13 +488,18 @@ impl Session for Memcached {
             }
         }
         let is_read = self.piece(is_request, chunk, out).is_some();
-        if !is_read {
-            match self.in_use.is_lost() {
-                true => self.forget_place(),
-                false => self.lose(chunk.at_ns, out),
+        match self.in_use.is_lost() {
+            false if !is_read => self.lose(chunk.at_ns, out),
+            true if !is_read => {
+                if !is_request {
+                    self.end_all(End::Forgotten, chunk.at_ns, out);
+                }
+                self.forget_place();
             }
+            _ => {}
         }
-        let is_between = if is_request { self.commands.is_between() } else { self.answers.is_between() };
+        let is_between =
+            if is_request { self.commands.is_between() } else { self.answers.is_between() && self.open.is_empty() };
         self.in_use.after(direction, chunk, is_between, is_read);
         if self.interest == Interest::Nothing {
             self.end_all(End::Forgotten, chunk.at_ns, out);

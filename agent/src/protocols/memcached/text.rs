@@ -145,6 +145,13 @@ pub(super) fn command(line: &[u8]) -> Line<Command> {
     Line { what, value }
 }
 
+/// Reads the beginning of a command that names many keys; `None` of one that does not.
+pub(super) fn cut(line: &[u8]) -> Option<Command> {
+    let (_, form, _) = words(line).next().and_then(find)?;
+    let takes_many = matches!(form, Form::Keys | Form::TimeAndKeys);
+    takes_many.then(|| Command { is_cut: true, ..command(line).what })
+}
+
 /// Reads a line of an answer; `None` if it is none.
 pub(super) fn answer(line: &[u8]) -> Option<Line<Answer>> {
     let mut rest = words(line);

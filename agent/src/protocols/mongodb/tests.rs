@@ -7,53 +7,28 @@ use super::{
 use crate::{
     model::{
         exchange::{Db, Exchange, Operation, Outcome, Pattern},
-        net::{Role, Thread},
+        net::Role,
     },
     protocols::{
-        Chunk, End, REGISTRY, Recognition, Session,
-        testing::{Random, Told},
+        End, REGISTRY, Recognition,
+        conformance::Sender::{self, Client, Server},
+        testing::{Random, Wire},
     },
 };
 
-/// A connection's two ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum By {
-    Client,
-    Server,
-}
 use Bson::{Array, Double, Int, Text};
-use By::{Client, Server};
 
 struct Conversation {
-    session: Box<dyn Session>,
-    told: Told,
-    moved: [u64; 2],
-    now: u64,
+    wire: Wire,
 }
 
 impl Conversation {
     fn new() -> Self {
-        Self { session: open(Role::Client), told: Told::default(), moved: [0; 2], now: 0 }
+        Self { wire: Wire::new(open(Role::Client)) }
     }
 
-    fn piece(&mut self, by: By, data: &[u8], skipped: u64, lost: bool) {
-        self.now += 1000;
-        let direction = if by == Client { Role::Client.requests() } else { Role::Client.requests().other() };
-        let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
-        let chunk = Chunk {
-            at_ns: self.now,
-            thread: Thread::default(),
-            data,
-            skipped,
-            tail: &[],
-            frames: None,
-            lost,
-            quiet_ns: 0,
-            position,
-            other_position,
-        };
-        self.moved[direction.index()] += chunk.len();
-        self.told.of(|out| self.session.on_data(direction, &chunk, out));
+    fn piece(&mut self, by: Sender, data: &[u8], skipped: u64, lost: bool) {
+        self.wire.piece(by, data, skipped, &[], lost);
     }
 
     fn ask(&mut self, bytes: impl AsRef<[u8]>) {
@@ -65,9 +40,7 @@ impl Conversation {
     }
 
     fn end(mut self) -> Vec<String> {
-        self.now += 1000;
-        self.told.of(|out| self.session.on_end(End::Closed, self.now, out));
-        self.told.finished().iter().map(short).collect()
+        self.wire.end(End::Closed).iter().map(short).collect()
     }
 }
 
@@ -175,7 +148,7 @@ fn answers_that_follow_without_being_asked_for_belong_to_who_allowed_it() {
     it.answer(msg(60, 2, 2, ok()));
     it.answer(msg(61, 60, 2, ok()));
     it.answer(msg(62, 61, 2, ok()));
-    assert_eq!(it.session.take_anomalies().unmatched_responses, 0);
+    assert_eq!(it.wire.session.take_anomalies().unmatched_responses, 0);
     assert_eq!(it.end(), ["getMore d.a = 9", "hello admin.?"]);
 }
 
@@ -202,7 +175,7 @@ fn compressed_messages_are_unpacked_or_named() {
         0,
         &[&0_u32.to_le_bytes()[..], &[0], &document(vec![("ok", Double(0.0)), ("code", Int(5))])].concat(),
     ));
-    let mut told = std::mem::take(&mut it.told).finished();
+    let mut told = std::mem::take(&mut it.wire.told).finished();
     let texts: Vec<_> =
         told.iter().map(|exchange| db(exchange).text.as_deref().unwrap_or_default().to_owned()).collect();
     let size = plain.len();
@@ -220,7 +193,7 @@ fn values_are_not_told() {
         let mut it = Conversation::new();
         it.ask(msg(1, 0, 0, elements));
         it.answer(msg(2, 1, 0, ok()));
-        db(&std::mem::take(&mut it.told).finished()[0]).text.as_deref().unwrap_or("-").to_owned()
+        db(&std::mem::take(&mut it.wire.told).finished()[0]).text.as_deref().unwrap_or("-").to_owned()
     };
     let within = || Array(vec![Text("secret"), Text("secret"), Int(7)]);
     let filter = Bson::Document(vec![("name", Text("secret")), ("age", Bson::Document(vec![("$in", within())]))]);
@@ -270,7 +243,7 @@ fn what_is_lost_is_found_again_at_the_next_message() {
     it.answer([msg(51, 3, 0, ok()), msg(52, 4, 0, ok())].concat());
     assert_eq!(it.end(), ["find d.a Unseen", "find d.b", "find d.d"]);
     let mut it = Conversation::new();
-    it.session.begin_in_use(false);
+    it.wire.session.begin_in_use(false);
     it.answer(&msg(49, 7, 0, ok())[3..]);
     it.ask(find(1, "a"));
     it.answer([msg(50, 77, 0, ok()), msg(51, 1, 0, ok())].concat());

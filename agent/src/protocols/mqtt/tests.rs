@@ -5,12 +5,12 @@ use super::{
 use crate::{
     model::{
         exchange::{Exchange, Messaging, MessagingStep, Operation, Outcome, Pattern},
-        net::{Direction, Thread},
         trace_context::TraceParent,
     },
     protocols::{
-        Chunk, End,
-        testing::{Random, Told},
+        End,
+        conformance::Sender,
+        testing::{Random, Wire},
     },
 };
 
@@ -18,54 +18,37 @@ const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// A client's connection.
 struct Client {
-    session: Box<dyn Session>,
-    told: Told,
-    moved: [u64; 2],
-    now: u64,
+    wire: Wire,
 }
 
 impl Client {
     fn new(version: u8) -> Self {
-        let mut client = Self { session: open(Role::Client), told: Told::default(), moved: [0; 2], now: 0 };
+        let mut client = Self { wire: Wire::new(open(Role::Client)) };
         client.asks(&connect(version)).hears(&connack(version));
         client
     }
 
     /// One that is older than the agent.
     fn older() -> Self {
-        let mut session = open(Role::Client);
-        session.begin_in_use(false);
-        Self { session, told: Told::default(), moved: [0; 2], now: 0 }
+        Self { wire: Wire::in_midst(open(Role::Client)) }
     }
 
-    fn piece(&mut self, direction: Direction, data: &[u8], skipped: u64, lost: bool) {
-        self.now += 1000;
-        let [position, other_position] = [direction, direction.other()].map(|it| self.moved[it.index()]);
-        let (at_ns, thread, tail, frames, quiet_ns) = (self.now, Thread::default(), &[][..], None, 0);
-        let chunk = Chunk { at_ns, thread, data, skipped, tail, frames, lost, quiet_ns, position, other_position };
-        self.moved[direction.index()] += chunk.len();
-        self.told.of(|out| self.session.on_data(direction, &chunk, out));
+    fn piece(&mut self, by: Sender, data: &[u8], skipped: u64, lost: bool) {
+        self.wire.piece(by, data, skipped, &[], lost);
     }
 
     fn asks(&mut self, data: &[u8]) -> &mut Self {
-        self.piece(Direction::Sent, data, 0, false);
+        self.piece(Sender::Client, data, 0, false);
         self
     }
 
     fn hears(&mut self, data: &[u8]) -> &mut Self {
-        self.piece(Direction::Received, data, 0, false);
+        self.piece(Sender::Server, data, 0, false);
         self
     }
 
     fn end(&mut self) -> Vec<(Exchange, Messaging)> {
-        self.told.of(|out| self.session.on_end(End::Closed, self.now, out));
-        let all = std::mem::take(&mut self.told).finished();
-        let described = |exchange: Exchange| {
-            let Operation::Messaging(messaging) = &exchange.operation else { panic!("{exchange:?}") };
-            let messaging = (**messaging).clone();
-            (exchange, messaging)
-        };
-        all.into_iter().map(described).collect()
+        self.wire.end_of_messages(End::Closed)
     }
 
     /// Topic, error, pattern and outcome of each.
@@ -142,7 +125,7 @@ fn the_context_of_a_message_is_the_parent_of_publishing_it() {
 fn large_payloads_are_passed_over_and_a_closed_connection_says_why() {
     let mut client = Client::new(5);
     let large = publish5(1, "a", 1, &[], &[b'v'; 200_000]);
-    client.piece(Direction::Sent, &large[..64], large.len() as u64 - 64, false);
+    client.piece(Sender::Client, &large[..64], large.len() as u64 - 64, false);
     client.hears(&packet(0xe0, &[&[0x95, 0]]));
     let told = client.end();
     assert_eq!((told[0].1.body_bytes, told[0].1.error.as_deref()), (Some(200_000), Some("0x95")));
@@ -153,7 +136,7 @@ fn an_older_connection_is_known_from_a_ping_on_and_its_version_is_not() {
     let mut client = Client::older();
     client.asks(b"the rest of something").asks(PINGREQ).hears(PINGRESP);
     client.asks(&publish(1, "a", 1, b"secret")).hears(&ack(0x40, 1, &[]));
-    client.piece(Direction::Sent, &[], 100, true);
+    client.piece(Sender::Client, &[], 100, true);
     client.asks(b"the rest of something").asks(&publish(1, "b", 1, b"secret")).hears(&ack(0x40, 1, &[]));
     let told = client.end();
     let seen: Vec<_> = told.iter().map(|(it, messaging)| (it.outcome, messaging.body_bytes)).collect();

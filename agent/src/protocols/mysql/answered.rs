@@ -6,7 +6,7 @@ use super::{
     asked::nth_of,
     kept::{Asked, At, Command, Execute, Prepared},
     packet::{Packet, status, text},
-    session::{Mysql, Pairing, Phase},
+    session::{Mysql, Phase},
 };
 use crate::protocols::{Interest, Output, sql::Escapes};
 
@@ -30,15 +30,18 @@ impl Mysql {
                     self.on_status(packet.ok(0).unwrap_or_default());
                     if self.is_compressed {
                         // Packets are within others from here on.
-                        self.interest = Interest::Nothing;
+                        self.packed = Some(Box::default());
                     }
                 }
                 return Some(());
             }
             Phase::Commands => {}
         }
-        if let Pairing::Lost(trial) = &mut self.pairing {
-            trial.answered |= packet.sequence == 1;
+        if self.is_lost() {
+            // The numbers of a long answer's packets come again.
+            if packet.sequence == 1 && !self.in_use.is_answered() {
+                self.in_use.answered();
+            }
             return Some(());
         }
         if packet.continues {

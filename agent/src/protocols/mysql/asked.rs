@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use super::{
     kept::{Asked, At, Began, Command, Execute, Known},
     packet::{Packet, caps, number, text},
-    session::{Mysql, Pairing, Phase},
+    session::{Mysql, Phase},
 };
 use crate::{
     model::{
@@ -141,7 +141,7 @@ impl Mysql {
         let mut rest: Vec<_> = statements.collect();
         rest.reverse();
         let execute = self.open_execute(began, first, parent, out);
-        if matches!(self.pairing, Pairing::Lost(_)) {
+        if self.is_lost() {
             self.ask(Asked::Execute, execute, 0, at_ns, out);
             for (statement, nth) in rest.into_iter().rev() {
                 let execute = self.open_execute(nth_of(began, nth), Some(statement), None, out);
@@ -185,7 +185,7 @@ impl Mysql {
     }
 
     fn ask(&mut self, asked: Asked, execute: Execute, heap: usize, at_ns: u64, out: &mut Output) {
-        if matches!(self.pairing, Pairing::Lost(_)) {
+        if self.is_lost() {
             self.push(asked, None, heap, out);
             return self.tell_unseen(execute, at_ns, out);
         }
@@ -195,9 +195,8 @@ impl Mysql {
     /// One more waits for its answer.
     fn push(&mut self, asked: Asked, current: Option<Execute>, heap: usize, out: &mut Output) {
         let at_ns = self.began.at_ns;
-        if let Pairing::Lost(trial) = &mut self.pairing {
-            trial.asked = trial.asked.map(|asked| asked + 1);
-            return;
+        if self.is_lost() {
+            return self.in_use.asked(true);
         }
         if self.open.has_room() {
             self.open.push(Command { asked, current, at: At::First, has_result: false, heap });

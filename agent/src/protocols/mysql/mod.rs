@@ -9,6 +9,7 @@
 mod answered;
 mod asked;
 mod kept;
+mod packed;
 mod packet;
 mod recognise;
 #[cfg(test)]
@@ -21,7 +22,7 @@ pub(super) use recognise::recognise;
 #[cfg(test)]
 pub(super) use samples::samples;
 
-use super::{Capture, Mode, Session};
+use super::{Capture, Session};
 use crate::model::net::Role;
 
 /// The protocol's name.
@@ -30,15 +31,7 @@ pub(super) const NAME: &str = "mysql";
 const MARIADB: &str = "mariadb";
 
 /// Of a large result the end is enough.
-pub(super) const CAPTURE: Capture = Capture {
-    mode: Mode::Turns,
-    requests: 64 << 10,
-    responses: 4096,
-    answers: 512 << 10,
-    tails: true,
-    whole: 0,
-    beginnings: &[],
-};
+pub(super) const CAPTURE: Capture = Capture::pipelined(4096);
 
 /// See [`super::Entry::open`].
 pub(super) fn open(role: Role) -> Box<dyn Session> {

@@ -77,6 +77,25 @@ pub(super) fn prepared(id: u8) -> Vec<u8> {
     [packet(1, &[0, id, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]), column(2), column(3)].concat()
 }
 
+/// Packets within a compressed one: by zlib, by zstd, or as they are.
+pub(super) fn packed(bytes: &[u8], how: &str) -> Vec<u8> {
+    let content = match how {
+        "zlib" => {
+            use std::io::Write as _;
+
+            let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+            zlib.write_all(bytes).unwrap();
+            zlib.finish().unwrap()
+        }
+        "zstd" => zstd::bulk::compress(bytes, 3).unwrap(),
+        _ => bytes.to_vec(),
+    };
+    let [a, b, c, _] = (content.len() as u32).to_le_bytes();
+    let len = if how.is_empty() { 0 } else { bytes.len() as u32 };
+    let [d, e, f, _] = len.to_le_bytes();
+    [&[a, b, c, 0, d, e, f][..], &content].concat()
+}
+
 /// See [`crate::protocols::Entry::samples`].
 pub(in crate::protocols) fn samples() -> Vec<Sample> {
     const CLIENT: Sender = Sender::Client;
@@ -85,7 +104,23 @@ pub(in crate::protocols) fn samples() -> Vec<Sample> {
         let pieces = [&begins(CAPS)[..], pieces].concat();
         Sample { name, pieces, exchanges }
     };
+    let compressed = |how: &'static str| {
+        let asked = |text| (CLIENT, packed(&query(text), how));
+        let answered = |packets: &[u8]| (SERVER, packed(packets, how));
+        let pieces = [
+            asked("SELECT id FROM orders WHERE note = 's3cr3t'"),
+            answered(&result(1, &["one", "two"], 0)),
+            asked("UPDATE stock SET a = 5"),
+            (SERVER, [packed(&error(1, 1146)[..5], how), packed(&error(1, 1146)[5..], "")].concat()),
+            asked("DELETE FROM cart"),
+            answered(&ok(1, 0)),
+        ];
+        let caps = CAPS | if how == "zlib" { 1 << 5 } else { 1 << 26 };
+        Sample { name: how, pieces: [&begins(caps)[..], &pieces].concat(), exchanges: 3 }
+    };
     vec![
+        compressed("zlib"),
+        compressed("zstd"),
         sample(
             "queries, of which one has several statements",
             4,

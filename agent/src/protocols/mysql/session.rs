@@ -8,6 +8,7 @@ use super::{
     NAME,
     answered::Ended,
     kept::{AllPrepared, Asked, Began, Command, Execute},
+    packed::Packed,
     packet::{Read, Reader, status},
     recognise,
 };
@@ -19,6 +20,7 @@ use crate::{
     },
     protocols::{
         Anomalies, Chunk, End, Interest, Output, Recognition, Session,
+        in_use::{InUse, Start},
         matching::{InOrder, Limits},
         sql::{Dialect, Escapes, Syntax},
     },
@@ -26,8 +28,6 @@ use crate::{
 
 /// Commands that may wait for their answer at a time.
 const LIMITS: Limits = Limits { requests: 4096, bytes: 1 << 20 };
-/// After so long without a byte in either direction behind an answer nothing is open.
-const QUIET_NS: u64 = 20_000_000;
 /// Bytes that are kept of a packet of the client's, and of one of the server's.
 const ROOM: [usize; 2] = [8192, 160];
 /// Bytes at its beginning by which it is known what a packet of the server's is.
@@ -46,7 +46,10 @@ pub(super) struct Mysql {
     /// Whether rows end with an `OK`, and columns with nothing.
     pub(super) deprecates_eof: Option<bool>,
     pub(super) caches_metadata: bool,
+    /// Both have agreed to compress what comes behind the login.
     pub(super) is_compressed: bool,
+    /// It has come: packets of the client and of the server are within others.
+    pub(super) packed: Option<Box<[Packed; 2]>>,
     pub(super) system: &'static str,
     /// Where the packet begins that is read of the client's.
     pub(super) began: Began,
@@ -59,9 +62,9 @@ pub(super) struct Mysql {
     is_client_lost: bool,
     /// Rows are left out: the end of what has come.
     blind: Option<Tail>,
-    pub(super) pairing: Pairing,
+    /// Where something was missed each statement is unseen until there is proof that nothing else is open.
+    pub(super) in_use: InUse,
     last: Option<Direction>,
-    answered_ns: u64,
     pub(super) interest: Interest,
     pub(super) anomalies: Anomalies,
 }
@@ -76,25 +79,6 @@ pub(super) enum Phase {
     /// And proves it.
     Proves,
     Commands,
-}
-
-/// How it is known which answer is whose.
-pub(super) enum Pairing {
-    /// Each answers the first that is open.
-    InOrder,
-    /// Something was missed: each statement is unseen until there is proof that nothing else is open.
-    Lost(Trial),
-}
-
-/// An exchange that may prove it: one command, its answer, and nothing else until the next.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Trial {
-    /// Commands of the last turn; `None` where not all of it could be read.
-    pub(super) asked: Option<u64>,
-    asked_to: u64,
-    /// An answer to it has begun.
-    pub(super) answered: bool,
-    answered_to: Option<u64>,
 }
 
 /// The last bytes that came, as far as they follow each other.
@@ -149,6 +133,7 @@ impl Mysql {
             deprecates_eof: None,
             caches_metadata: false,
             is_compressed: false,
+            packed: None,
             system: NAME,
             began: Began::default(),
             open: InOrder::new(LIMITS),
@@ -158,19 +143,64 @@ impl Mysql {
             sends_file: false,
             is_client_lost: false,
             blind: None,
-            pairing: Pairing::InOrder,
+            in_use: InUse::new(role),
             last: None,
-            answered_ns: 0,
             interest: Interest::Parse,
             anomalies: Anomalies::default(),
         }
     }
 
-    const fn is_lost(&self) -> bool {
-        matches!(self.pairing, Pairing::Lost(_))
+    pub(super) const fn is_lost(&self) -> bool {
+        self.in_use.is_lost()
     }
 
     // ---- pieces
+
+    /// Takes a piece of one direction; `None` if the place is lost.
+    fn piece(&mut self, is_request: bool, chunk: &Chunk<'_>, out: &mut Output) -> Option<()> {
+        if is_request { self.client_piece(chunk, out) } else { self.server_piece(chunk, out) }
+    }
+
+    /// Takes one in which packets are compressed. Whether it told anything: of a packet that goes on in the next piece it may not.
+    fn packed_piece(
+        &mut self,
+        mut packed: Box<[Packed; 2]>,
+        direction: Direction,
+        chunk: &Chunk<'_>,
+        out: &mut Output,
+    ) -> bool {
+        let is_request = direction == self.role.requests();
+        let [client, server] = &mut *packed;
+        let (side, other) = if is_request { (client, server) } else { (server, client) };
+        let was_lost = self.is_lost();
+        if was_lost && self.last != Some(direction) {
+            // A turn begins with a packet.
+            side.begin_turn();
+        }
+        let mut is_silent = true;
+        let read = side.piece(chunk, &mut |opened| {
+            let (data, skipped, position) = (opened.bytes, opened.gap, opened.position);
+            let within = Chunk { data, skipped, tail: &[], position, ..*chunk };
+            if std::mem::take(&mut is_silent) {
+                self.on_piece_when_lost(direction, &within);
+            }
+            self.piece(is_request, &within, out)
+        });
+        if read.is_none() {
+            side.reset();
+        }
+        side.is_silent = is_silent && read.is_some();
+        if was_lost && !self.is_lost() {
+            // What came of the answer before was read from anywhere.
+            other.reset();
+        }
+        let tells = !side.is_silent;
+        self.packed = Some(packed);
+        if tells {
+            self.after_piece(direction, read.is_some(), chunk, out);
+        }
+        tells
+    }
 
     /// Takes a piece of what the client sends; `None` if the place is lost.
     fn client_piece(&mut self, chunk: &Chunk<'_>, out: &mut Output) -> Option<()> {
@@ -391,60 +421,65 @@ impl Mysql {
         self.server.reset();
         self.sends_file = false;
         self.phase = Phase::Commands;
-        self.pairing = Pairing::Lost(Trial::default());
+        self.in_use.lose();
         // Which number a statement was given, and which database was chosen, may have been among it.
         self.prepared.clear();
         self.namespace = None;
-        if self.is_compressed {
-            self.interest = Interest::Nothing;
-        }
     }
 
     /// A piece comes while it is not known what answers what.
-    fn on_piece_when_lost(&mut self, is_request: bool, chunk: &Chunk<'_>) {
-        let direction = if is_request { self.role.requests() } else { self.role.requests().other() };
-        let begins_turn = self.last != Some(direction);
-        let quiet_ns = chunk.quiet_ns.min(chunk.at_ns.saturating_sub(self.answered_ns));
-        let behind_answers = self.last == Some(self.role.requests().other()) && quiet_ns >= QUIET_NS;
-        let Pairing::Lost(trial) = &mut self.pairing else { return };
-        if !begins_turn {
+    fn on_piece_when_lost(&mut self, direction: Direction, chunk: &Chunk<'_>) {
+        if !self.is_lost() {
             return;
         }
-        if !is_request {
-            self.server.reset();
-            (trial.answered, trial.answered_to) = (false, None);
-            return;
-        }
-        let is_next = trial.asked == Some(1)
-            && trial.answered_to == Some(chunk.other_position)
-            && trial.asked_to == chunk.position;
+        let is_request = direction == self.role.requests();
         let begins = !chunk.lost && recognise(chunk.data) == Recognition::Request;
-        if begins {
+        let start = self.in_use.before(direction, chunk, begins, false);
+        if start == Start::GoesOn {
+            return;
+        }
+        if !is_request || start == Start::Known {
+            self.server.reset();
+        }
+        if is_request && begins {
             self.client.reset();
             self.is_client_lost = false;
         }
-        if begins && (is_next || behind_answers) {
-            self.server.reset();
-            self.pairing = Pairing::InOrder;
-        } else {
-            *trial = Trial { asked: begins.then_some(0), ..Trial::default() };
-        }
     }
 
-    /// The same, behind the piece.
-    fn after_piece_when_lost(&mut self, is_request: bool, is_read: bool, chunk: &Chunk<'_>) {
-        let Pairing::Lost(trial) = &mut self.pairing else { return };
-        let end = chunk.position.saturating_add(chunk.len());
-        if is_request {
-            trial.asked_to = end;
-            if !is_read || self.is_client_lost {
-                trial.asked = None;
-            }
-        } else {
-            trial.answered_to = trial.answered.then_some(end);
-            if !is_read {
-                self.server.reset();
-            }
+    /// What follows from a piece. While it is not known what answers what it is enough that an answer has begun: rows may be left out of
+    /// it, and nothing else is asked meanwhile.
+    fn after_piece(&mut self, direction: Direction, is_read: bool, chunk: &Chunk<'_>, out: &mut Output) {
+        let is_request = direction == self.role.requests();
+        if is_request && !is_read {
+            self.client.reset();
+            self.is_client_lost = true;
+        }
+        if !is_read && !self.is_lost() {
+            self.lose(chunk.at_ns, out);
+        }
+        if !is_request && !is_read {
+            self.server.reset();
+        }
+        self.in_use.after(direction, chunk, true, !is_request || is_read && !self.is_client_lost);
+    }
+
+    /// The client asks while rows are left out: the answer has ended, in a way that was not seen.
+    fn end_blind(&mut self, at_ns: u64, out: &mut Output) {
+        let is_between = self.packed.as_ref().is_some_and(|packed| packed[1].is_between());
+        let is_alone = self.open.len() == 1
+            && self.open.front().is_some_and(|command| match &command.asked {
+                Asked::Query { rest, .. } => rest.is_empty(),
+                _ => true,
+            });
+        if !is_between || !is_alone {
+            return self.lose(at_ns, out);
+        }
+        // Compressed packets say where they end, so that the next answer is found all the same.
+        self.blind = None;
+        self.server.reset();
+        if let Some(execute) = self.open.pop().and_then(|command| command.current) {
+            self.tell_unseen(execute, at_ns, out);
         }
     }
 }
@@ -456,22 +491,19 @@ impl Session for Mysql {
         }
         let is_request = direction == self.role.requests();
         if is_request && !self.is_lost() && self.blind.is_some() && self.last != Some(direction) && !self.sends_file {
-            // The client asks: the answer has ended, in a way that was not seen.
-            self.lose(chunk.at_ns, out);
+            self.end_blind(chunk.at_ns, out);
         }
-        self.on_piece_when_lost(is_request, chunk);
-        let read = if is_request { self.client_piece(chunk, out) } else { self.server_piece(chunk, out) };
-        if is_request && read.is_none() {
-            self.client.reset();
-            self.is_client_lost = true;
-        }
-        if !self.is_lost() && read.is_none() {
-            self.lose(chunk.at_ns, out);
-        }
-        self.after_piece_when_lost(is_request, read.is_some(), chunk);
-        self.last = Some(direction);
-        if !is_request {
-            self.answered_ns = chunk.at_ns;
+        let tells = match self.packed.take() {
+            Some(packed) => self.packed_piece(packed, direction, chunk, out),
+            None => {
+                self.on_piece_when_lost(direction, chunk);
+                let is_read = self.piece(is_request, chunk, out).is_some();
+                self.after_piece(direction, is_read, chunk, out);
+                true
+            }
+        };
+        if tells {
+            self.last = Some(direction);
         }
         if self.interest != Interest::Parse {
             self.end_all(End::Forgotten, chunk.at_ns, out);
@@ -482,7 +514,7 @@ impl Session for Mysql {
     fn begin_in_use(&mut self, _asks_ahead: bool) {
         self.phase = Phase::Commands;
         self.is_client_lost = true;
-        self.pairing = Pairing::Lost(Trial::default());
+        self.in_use.lose();
     }
 
     fn seeks(&self, _direction: Direction) -> bool {
@@ -512,7 +544,10 @@ impl Session for Mysql {
     }
 
     fn memory(&self) -> usize {
-        size_of::<Self>() + self.client.memory() + self.server.memory() + self.open.memory() + self.prepared.memory()
+        let packed = self.packed.iter().flat_map(|sides| sides.iter());
+        let packed: usize = packed.map(|side| size_of::<Packed>() + side.memory()).sum();
+        let readers = self.client.memory() + self.server.memory() + packed;
+        size_of::<Self>() + readers + self.open.memory() + self.prepared.memory()
     }
 
     fn take_anomalies(&mut self) -> Anomalies {

@@ -5,12 +5,12 @@ use super::{
 use crate::{
     model::{
         exchange::{Exchange, Messaging, MessagingStep, Operation, Outcome, Pattern},
-        net::{Direction, Thread},
         trace_context::TraceParent,
     },
     protocols::{
-        Chunk, End,
-        testing::{Random, Told},
+        End,
+        conformance::Sender,
+        testing::{Random, Wire},
     },
 };
 
@@ -18,47 +18,32 @@ const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// A client's connection.
 struct Client {
-    session: Box<dyn Session>,
-    told: Told,
-    moved: [u64; 2],
-    now: u64,
+    wire: Wire,
 }
 
 impl Client {
     fn new() -> Self {
-        let mut client = Self { session: open(Role::Client), told: Told::default(), moved: [0; 2], now: 0 };
+        let mut client = Self { wire: Wire::new(open(Role::Client)) };
         client.hears(INFO).asks(CONNECT).hears("PONG\r\n");
         client
     }
 
-    fn piece(&mut self, direction: Direction, data: &[u8], skipped: u64, lost: bool) {
-        self.now += 1000;
-        let [position, other_position] = [direction, direction.other()].map(|it| self.moved[it.index()]);
-        let (at_ns, thread, tail, frames, quiet_ns) = (self.now, Thread::default(), &[][..], None, 0);
-        let chunk = Chunk { at_ns, thread, data, skipped, tail, frames, lost, quiet_ns, position, other_position };
-        self.moved[direction.index()] += chunk.len();
-        self.told.of(|out| self.session.on_data(direction, &chunk, out));
+    fn piece(&mut self, by: Sender, data: &[u8], skipped: u64, lost: bool) {
+        self.wire.piece(by, data, skipped, &[], lost);
     }
 
     fn asks(&mut self, text: &str) -> &mut Self {
-        self.piece(Direction::Sent, text.as_bytes(), 0, false);
+        self.piece(Sender::Client, text.as_bytes(), 0, false);
         self
     }
 
     fn hears(&mut self, text: &str) -> &mut Self {
-        self.piece(Direction::Received, text.as_bytes(), 0, false);
+        self.piece(Sender::Server, text.as_bytes(), 0, false);
         self
     }
 
     fn end(&mut self) -> Vec<(Exchange, Messaging)> {
-        self.told.of(|out| self.session.on_end(End::Closed, self.now, out));
-        let all = std::mem::take(&mut self.told).finished();
-        let described = |exchange: Exchange| {
-            let Operation::Messaging(messaging) = &exchange.operation else { panic!("{exchange:?}") };
-            let messaging = (**messaging).clone();
-            (exchange, messaging)
-        };
-        all.into_iter().map(described).collect()
+        self.wire.end_of_messages(End::Closed)
     }
 }
 
@@ -128,7 +113,7 @@ fn questions_to_the_server_and_their_answers_are_no_messages() {
 fn large_payloads_are_passed_over() {
     let mut client = Client::new();
     let large = with("PUB news", &"secret".repeat(100_000)).into_bytes();
-    client.piece(Direction::Sent, &large[..64], large.len() as u64 - 64, false);
+    client.piece(Sender::Client, &large[..64], large.len() as u64 - 64, false);
     client.asks(&with("PUB bills", ""));
     let told: Vec<_> = client.end().into_iter().map(|(_, it)| it.body_bytes).collect();
     assert_eq!(told, [Some(600_000), Some(0)]);

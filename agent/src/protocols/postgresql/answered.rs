@@ -8,10 +8,10 @@ use super::{
     asked::nth_of,
     kept::{Execute, Item, Known, Query},
     message::{Message, Tag, sqlstate, text},
-    session::{Copy, Pairing, Postgres},
+    session::{Copy, Postgres},
 };
 use crate::{
-    model::exchange::Outcome,
+    model::exchange::{Exchange, Operation, Outcome},
     protocols::{
         Interest, Output,
         sql::{Escapes, Statement},
@@ -44,9 +44,17 @@ impl Postgres {
             b'N' | b'A' | b'R' | b'K' | b'v' => return Some(()),
             _ => {}
         }
-        if let Pairing::Lost(trial) = &mut self.pairing {
-            trial.answered += u64::from(kind == b'Z');
+        if self.is_lost() {
+            if kind == b'Z' {
+                self.in_use.answered();
+            }
             return Some(());
+        }
+        if self.held.is_some() {
+            if kind == b'E' && matches!(self.open.front(), Some(Item::Sync)) {
+                self.fail_held(sqlstate(body), at_ns);
+            }
+            self.release(out);
         }
         if kind == b'E' {
             self.on_error(sqlstate(body), at_ns, out);
@@ -142,6 +150,7 @@ impl Postgres {
 
     /// The statement that is answered is over.
     pub(super) fn end_front(&mut self, ended: Ended<'_>, at_ns: u64, out: &mut Output) {
+        let is_extended = matches!(self.open.front(), Some(Item::Execute(_)));
         let execute = match self.open.front_mut() {
             Some(Item::Query(query)) => query.current.take(),
             Some(Item::Execute(_)) => match self.open.pop() {
@@ -161,7 +170,27 @@ impl Postgres {
                 portal.is_suspended = is_suspended;
             }
         }
+        if is_extended && matches!(ended, Ended::With(_)) && matches!(self.open.front(), None | Some(Item::Sync)) {
+            self.release(out);
+            self.held = Some(self.exchange(execute, Outcome::Complete, ended, at_ns));
+            return;
+        }
         self.tell_ended(execute, ended, at_ns, out);
+    }
+
+    /// What ends the transaction of the statement that has ended last has failed: a constraint that is looked at then.
+    fn fail_held(&mut self, code: Option<&str>, at_ns: u64) {
+        if let Some((_, Exchange { operation: Operation::Db(db), end_ns, .. })) = &mut self.held {
+            (db.failed, db.status, db.returned_rows) = (true, code.map(CompactString::new), None);
+            *end_ns = at_ns.max(*end_ns);
+        }
+    }
+
+    /// Nothing of that comes any more.
+    pub(super) fn release(&mut self, out: &mut Output) {
+        if let Some((key, exchange)) = self.held.take() {
+            out.finish(key, exchange);
+        }
     }
 
     fn on_error(&mut self, code: Option<&str>, at_ns: u64, out: &mut Output) {
@@ -189,7 +218,7 @@ impl Postgres {
                 self.on_failed_before_execute(code, at_ns, out);
                 self.skip_to_sync(at_ns, out);
             }
-            // At the end of a transaction, or for no statement's sake (the server is shut down).
+            // For no statement's sake: the server is shut down. At the end of a transaction it is that of the last (`fail_held`).
             Some(Item::Sync) | None => {}
         }
     }

@@ -8,7 +8,7 @@ use super::{
     kept::{Began, Execute, Item, Known, Portal, Prepared, Query},
     message::{Message, text},
     recognise::{CANCEL_REQUEST, GSS_REQUEST, SSL_REQUEST},
-    session::{Copy, Pairing, Phase, Postgres},
+    session::{Copy, Phase, Postgres},
 };
 use crate::{
     model::{
@@ -136,7 +136,7 @@ impl Postgres {
         let mut rest: Vec<_> = statements.collect();
         rest.reverse();
         let current = self.open_execute(began, first, parent, out);
-        self.statements_asked(1);
+        self.in_use.asked(true);
         let Some(current) = self.keep_or_tell(current, at_ns, out) else {
             // Those behind it may be executed, or not.
             for (statement, nth) in rest.into_iter().rev() {
@@ -224,15 +224,8 @@ impl Postgres {
 
     fn on_sync(&mut self, out: &mut Output) {
         self.is_skipping = false;
-        self.statements_asked(1);
+        self.in_use.asked(true);
         self.push(Item::Sync, out);
-    }
-
-    /// So many more answers end with the server being ready.
-    fn statements_asked(&mut self, syncs: u64) {
-        if let Pairing::Lost(trial) = &mut self.pairing {
-            trial.asked = trial.asked.map(|asked| asked + syncs);
-        }
     }
 
     /// A statement begins to be executed.
@@ -261,24 +254,19 @@ impl Postgres {
 
     /// Gives it back if it is to be kept until it is answered.
     fn keep_or_tell(&mut self, execute: Execute, at_ns: u64, out: &mut Output) -> Option<Box<Execute>> {
-        match self.pairing {
-            Pairing::Lost(_) => {
-                self.tell_unseen(execute, at_ns, out);
-                None
-            }
+        match self.is_lost() {
+            true => self.tell_unseen(execute, at_ns, out),
             // The server passes it over until the next Sync.
-            Pairing::InOrder if self.is_skipping => {
-                self.tell_failed(execute, None, at_ns, out);
-                None
-            }
-            Pairing::InOrder => Some(Box::new(execute)),
+            false if self.is_skipping => self.tell_failed(execute, None, at_ns, out),
+            false => return Some(Box::new(execute)),
         }
+        None
     }
 
     /// One more waits for its answer.
     fn push(&mut self, item: Item, out: &mut Output) {
         let at_ns = self.began.at_ns;
-        if matches!(self.pairing, Pairing::Lost(_)) || self.is_skipping {
+        if self.is_lost() || self.is_skipping {
             if let Item::Parse { name, before, .. } = item
                 && self.is_skipping
             {

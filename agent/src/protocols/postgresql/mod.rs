@@ -25,22 +25,14 @@ pub(super) use recognise::recognise;
 #[cfg(test)]
 pub(super) use samples::samples;
 
-use super::{Capture, Mode, Session};
+use super::{Capture, Session};
 use crate::model::net::Role;
 
 /// The protocol's name.
 pub(super) const NAME: &str = "postgresql";
 
 /// Of a pipeline every statement counts: its beginning is captured far. Of a large result the end is enough.
-pub(super) const CAPTURE: Capture = Capture {
-    mode: Mode::Turns,
-    requests: 64 << 10,
-    responses: 8192,
-    answers: 512 << 10,
-    tails: true,
-    whole: 0,
-    beginnings: &[],
-};
+pub(super) const CAPTURE: Capture = Capture::pipelined(8192);
 
 /// See [`super::Entry::open`].
 pub(super) fn open(role: Role) -> Box<dyn Session> {

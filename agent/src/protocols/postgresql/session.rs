@@ -13,12 +13,13 @@ use super::{
 };
 use crate::{
     model::{
-        exchange::{Db, Exchange, Group, Inside, Operation, Outcome, Pattern},
+        exchange::{Db, Exchange, Group, Inside, Key, Operation, Outcome, Pattern},
         ids::ThreadId,
         net::{Direction, Role},
     },
     protocols::{
         Anomalies, Chunk, End, Interest, Output, Recognition, Session,
+        in_use::{InUse, Start},
         matching::{InOrder, Limits},
         sql::{Dialect, Escapes, Syntax},
     },
@@ -26,8 +27,6 @@ use crate::{
 
 /// Messages that may wait for their answer at a time.
 const LIMITS: Limits = Limits { requests: 16_384, bytes: 2 << 20 };
-/// After so long without a byte in either direction behind an answer nothing is open.
-pub(super) const QUIET_NS: u64 = 20_000_000;
 /// Bytes of an answer's end that are remembered.
 const TAIL: usize = 64;
 
@@ -42,6 +41,8 @@ pub(super) struct Postgres {
     /// Where the first of several began that belong to one Execute.
     pub(super) group: Option<Began>,
     pub(super) open: InOrder<Item>,
+    /// One that has ended well so far: at the Sync behind it its transaction ends, which may fail yet.
+    pub(super) held: Option<(Key, Exchange)>,
     /// Something has failed, and the client has sent no Sync since.
     pub(super) is_skipping: bool,
     pub(super) prepared: AllPrepared,
@@ -53,7 +54,8 @@ pub(super) struct Postgres {
     pub(super) is_client_lost: bool,
     /// Rows are left out: the end of what has come.
     blind: Option<Tail>,
-    pub(super) pairing: Pairing,
+    /// Where something was missed each statement is unseen until there is proof that nothing else is open.
+    pub(super) in_use: InUse,
     last: Option<Direction>,
     answered_ns: u64,
     pub(super) interest: Interest,
@@ -75,27 +77,6 @@ pub(super) enum Copy {
     In,
     /// The same, and where its messages begin is not known.
     Blind,
-}
-
-/// How it is known which answer is whose.
-pub(super) enum Pairing {
-    /// Each answers the first that is open.
-    InOrder,
-    /// Something was missed: each statement is unseen until there is proof that nothing else is open.
-    Lost(Trial),
-}
-
-/// An exchange that may prove it: what was asked was seen whole, with as many answers, and nothing else until the next is asked.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Trial {
-    /// Answers that the last turn asks for; `None` where not all of it could be read.
-    pub(super) asked: Option<u64>,
-    /// How far requests have come.
-    asked_to: u64,
-    /// Answers to them.
-    pub(super) answered: u64,
-    /// How far answers had come when the last of as many was whole.
-    answered_to: Option<u64>,
 }
 
 /// The last bytes that came, as far as they follow each other.
@@ -164,6 +145,7 @@ impl Postgres {
             began: Began::default(),
             group: None,
             open: InOrder::new(LIMITS),
+            held: None,
             is_skipping: false,
             prepared: AllPrepared::default(),
             portals: Portals::default(),
@@ -173,7 +155,7 @@ impl Postgres {
             copy: Copy::None,
             is_client_lost: false,
             blind: None,
-            pairing: Pairing::InOrder,
+            in_use: InUse::new(role),
             last: None,
             answered_ns: 0,
             interest: Interest::Parse,
@@ -181,8 +163,8 @@ impl Postgres {
         }
     }
 
-    const fn is_lost(&self) -> bool {
-        matches!(self.pairing, Pairing::Lost(_))
+    pub(super) const fn is_lost(&self) -> bool {
+        self.in_use.is_lost()
     }
 
     // ---- pieces
@@ -349,6 +331,18 @@ impl Postgres {
 
     /// A statement is over.
     pub(super) fn tell(&self, execute: Execute, outcome: Outcome, ended: Ended<'_>, end_ns: u64, out: &mut Output) {
+        let (key, exchange) = self.exchange(execute, outcome, ended, end_ns);
+        out.finish(key, exchange);
+    }
+
+    /// What is told of it.
+    pub(super) fn exchange(
+        &self,
+        execute: Execute,
+        outcome: Outcome,
+        ended: Ended<'_>,
+        end_ns: u64,
+    ) -> (Key, Exchange) {
         let Execute { key, began, first_byte_ns, statement, parent, fetches, rows, .. } = execute;
         let (tag, failed, status) = match ended {
             Ended::With(tag) => (tag, false, None),
@@ -392,11 +386,12 @@ impl Postgres {
             operation: Operation::Db(Box::new(db)),
             inside: Inside::default(),
         };
-        out.finish(key, exchange);
+        (key, exchange)
     }
 
     /// All that is open is over.
     fn end_all(&mut self, end: End, at_ns: u64, out: &mut Output) {
+        self.release(out);
         let is_blind = self.blind.take().is_some_and(|tail| tail.ready().is_some());
         while let Some(item) = self.open.pop() {
             let execute = match item {
@@ -425,7 +420,7 @@ impl Postgres {
         self.server.reset();
         (self.copy, self.is_skipping, self.group) = (Copy::None, false, None);
         self.phase = Phase::Talks;
-        self.pairing = Pairing::Lost(Trial::default());
+        self.in_use.lose();
     }
 
     /// The same, of what the client sends: which statements are prepared is not known any more.
@@ -437,56 +432,33 @@ impl Postgres {
     }
 
     /// A piece comes while it is not known what answers what.
-    fn on_piece_when_lost(&mut self, is_request: bool, chunk: &Chunk<'_>) {
-        let direction = if is_request { self.role.requests() } else { self.role.requests().other() };
-        let begins_turn = self.last != Some(direction);
-        let quiet_ns = chunk.quiet_ns.min(chunk.at_ns.saturating_sub(self.answered_ns));
-        let behind_answers = self.last == Some(self.role.requests().other()) && quiet_ns >= QUIET_NS;
-        let Pairing::Lost(trial) = &mut self.pairing else { return };
-        if !begins_turn {
+    fn on_piece_when_lost(&mut self, direction: Direction, chunk: &Chunk<'_>) {
+        if !self.is_lost() {
             return;
         }
-        if !is_request {
-            self.server.reset();
-            (trial.answered, trial.answered_to) = (0, None);
-            return;
-        }
-        let is_next = trial.asked.is_some_and(|asked| asked > 0)
-            && trial.answered_to == Some(chunk.other_position)
-            && trial.asked_to == chunk.position;
+        let is_request = direction == self.role.requests();
         let begins = !chunk.lost && recognise(chunk.data) == Recognition::Request;
-        if begins && self.is_client_lost {
+        let start = self.in_use.before(direction, chunk, begins, false);
+        if start == Start::GoesOn {
+            return;
+        }
+        if !is_request || start == Start::Known {
+            self.server.reset();
+        }
+        if is_request && begins && self.is_client_lost {
             self.client.reset();
             self.is_client_lost = false;
-        }
-        if begins && (is_next || behind_answers) {
-            self.server.reset();
-            self.pairing = Pairing::InOrder;
-        } else {
-            *trial = Trial { asked: begins.then_some(0), ..Trial::default() };
         }
     }
 
     /// The same, behind the piece.
-    fn after_piece_when_lost(&mut self, is_request: bool, is_read: bool, chunk: &Chunk<'_>) {
+    fn after_piece(&mut self, direction: Direction, is_read: bool, chunk: &Chunk<'_>) {
+        let is_request = direction == self.role.requests();
         let is_between = if is_request { self.client.is_between() } else { self.server.is_between() };
-        let Pairing::Lost(trial) = &mut self.pairing else { return };
-        let end = chunk.position.saturating_add(chunk.len());
-        if is_request {
-            trial.asked_to = end;
-            if !is_read || self.is_client_lost {
-                trial.asked = None;
-            }
-            return;
-        }
-        if !is_read || trial.asked.is_some_and(|asked| trial.answered > asked) {
-            trial.asked = None;
-        }
-        let is_answered = is_between && trial.asked == Some(trial.answered);
-        trial.answered_to = is_answered.then_some(end);
-        if !is_read {
+        if !is_request && !is_read {
             self.server.reset();
         }
+        self.in_use.after(direction, chunk, is_between, is_read && !(is_request && self.is_client_lost));
     }
 }
 
@@ -499,7 +471,7 @@ impl Session for Postgres {
         if is_request && !self.is_lost() {
             self.before_client_piece(chunk, out);
         }
-        self.on_piece_when_lost(is_request, chunk);
+        self.on_piece_when_lost(direction, chunk);
         let read = if is_request { self.client_piece(chunk, out) } else { self.server_piece(chunk, out) };
         if is_request && read.is_none() {
             self.lose_client();
@@ -507,7 +479,7 @@ impl Session for Postgres {
         if !self.is_lost() && read.is_none() {
             self.lose(chunk.at_ns, out);
         }
-        self.after_piece_when_lost(is_request, read.is_some(), chunk);
+        self.after_piece(direction, read.is_some(), chunk);
         self.last = Some(direction);
         if !is_request {
             self.answered_ns = chunk.at_ns;
@@ -521,7 +493,7 @@ impl Session for Postgres {
     fn begin_in_use(&mut self, _asks_ahead: bool) {
         self.client.reset();
         self.is_client_lost = true;
-        self.pairing = Pairing::Lost(Trial::default());
+        self.in_use.lose();
     }
 
     fn seeks(&self, _direction: Direction) -> bool {
@@ -543,11 +515,11 @@ impl Session for Postgres {
     }
 
     fn open_requests(&self) -> usize {
-        self.open.iter().filter(|item| item.is_told()).count()
+        self.open.iter().filter(|item| item.is_told()).count() + usize::from(self.held.is_some())
     }
 
     fn open_methods(&self, each: &mut dyn FnMut(Group, Option<&str>)) {
-        self.open.iter().filter(|item| item.is_told()).for_each(|_| each(Group::Db, None));
+        (0..self.open_requests()).for_each(|_| each(Group::Db, None));
     }
 
     fn memory(&self) -> usize {

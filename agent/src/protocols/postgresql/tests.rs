@@ -7,63 +7,35 @@ use super::{
 use crate::{
     model::{
         exchange::{Exchange, Operation, Outcome},
-        net::{Role, Thread},
+        net::Role,
     },
-    protocols::{Chunk, End, Interest, Recognition, Session, testing::Told},
+    protocols::{
+        End, Interest, Recognition,
+        conformance::Sender::{self, Client, Server},
+        testing::Wire,
+    },
 };
 
-/// A connection's two ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum By {
-    Client,
-    Server,
-}
-use By::{Client, Server};
-
 struct Conversation {
-    session: Box<dyn Session>,
-    told: Told,
-    moved: [u64; 2],
-    now: u64,
-    moved_ns: [u64; 2],
+    wire: Wire,
 }
 
 impl Conversation {
     fn new() -> Self {
-        let mut it =
-            Self { session: open(Role::Server), told: Told::default(), moved: [0; 2], now: 0, moved_ns: [0; 2] };
+        let mut it = Self { wire: Wire::new(open(Role::Server)) };
         it.ask(&[startup("shop", Some("orders"))]);
         it.answer(&[welcome()]);
         it
     }
 
     fn in_midst() -> Self {
-        let mut it =
-            Self { session: open(Role::Server), told: Told::default(), moved: [0; 2], now: 0, moved_ns: [0; 2] };
-        it.session.begin_in_use(false);
+        let mut it = Self { wire: Wire::new(open(Role::Server)) };
+        it.wire.session.begin_in_use(false);
         it
     }
 
-    fn piece(&mut self, by: By, data: &[u8], skipped: u64, tail: &[u8], lost: bool) -> Interest {
-        self.now += 1000;
-        let direction = if by == Client { Role::Server.requests() } else { Role::Server.requests().other() };
-        let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
-        let quiet_ns = self.now - self.moved_ns[direction.index()];
-        let chunk = Chunk {
-            at_ns: self.now,
-            thread: Thread::default(),
-            data,
-            skipped,
-            tail,
-            frames: None,
-            lost,
-            quiet_ns,
-            position,
-            other_position,
-        };
-        self.moved[direction.index()] += chunk.len();
-        self.moved_ns[direction.index()] = self.now;
-        self.told.of(|out| self.session.on_data(direction, &chunk, out))
+    fn piece(&mut self, by: Sender, data: &[u8], skipped: u64, tail: &[u8], lost: bool) -> Interest {
+        self.wire.piece(by, data, skipped, tail, lost)
     }
 
     fn ask(&mut self, messages: &[Vec<u8>]) -> Interest {
@@ -82,9 +54,7 @@ impl Conversation {
     }
 
     fn end(mut self) -> Vec<String> {
-        self.now += 1000;
-        self.told.of(|out| self.session.on_end(End::Closed, self.now, out));
-        self.told.finished().iter().map(short).collect()
+        self.wire.end(End::Closed).iter().map(short).collect()
     }
 }
 
@@ -110,6 +80,24 @@ fn short(exchange: &Exchange) -> String {
 }
 
 #[test]
+fn an_error_at_the_end_of_an_implicit_transaction_is_that_of_its_last_statement() {
+    let mut it = Conversation::new();
+    let insert = [parse("", "INSERT INTO c VALUES (1)"), bind("", "", &[]), execute("", 0)].concat();
+    let done = [message(b'1'), message(b'2'), tag("INSERT 0 1")].concat();
+    for end in [vec![error("23503"), ready()], vec![ready()]] {
+        it.ask(&[insert.clone(), insert.clone(), sync()]);
+        it.answer(std::slice::from_ref(&done));
+        it.answer(std::slice::from_ref(&done));
+        it.answer(&end);
+    }
+    // Without a Sync nothing ends yet; the server's own end is not the statement's.
+    it.ask(&[insert.clone(), message(b'H')]);
+    it.answer(std::slice::from_ref(&done));
+    it.answer(&[error("57P01")]);
+    assert_eq!(it.end(), ["INSERT c", "INSERT c failed 23503", "INSERT c", "INSERT c", "INSERT c"]);
+}
+
+#[test]
 fn a_connection_says_its_database_and_each_statement_is_told_once() {
     let mut it = Conversation::new();
     it.ask(&[query("SELECT 1; ; INSERT INTO a.b VALUES (1, 'secret'); -- nothing")]);
@@ -120,7 +108,7 @@ fn a_connection_says_its_database_and_each_statement_is_told_once() {
     it.answer(&[error("42601"), ready()]);
     it.ask(&[query("INSERT INTO c VALUES (1) RETURNING id")]);
     it.answer(&[columns(), row("1"), tag("INSERT 0 1"), ready()]);
-    let told = it.told.iter().map(|exchange| match &exchange.operation {
+    let told = it.wire.told.iter().map(|exchange| match &exchange.operation {
         Operation::Db(db) => (db.namespace.clone().unwrap(), db.text.clone().unwrap_or_default()),
         other => panic!("{other:?}"),
     });
@@ -144,12 +132,12 @@ fn message(kind: u8) -> Vec<u8> {
 
 #[test]
 fn without_a_database_it_is_called_as_the_user() {
-    let mut it = Conversation { session: open(Role::Server), ..Conversation::in_midst() };
+    let mut it = Conversation { wire: Wire::new(open(Role::Server)) };
     it.ask(&[startup("shop", None)]);
     it.answer(&[welcome()]);
     it.ask(&[query("COMMIT")]);
     it.answer(&[tag("COMMIT"), ready()]);
-    let Operation::Db(db) = &it.told[0].operation else { panic!() };
+    let Operation::Db(db) = &it.wire.told[0].operation else { panic!() };
     assert_eq!(db.namespace.as_deref(), Some("shop"));
 }
 
@@ -158,7 +146,7 @@ fn prepared_statements_are_known_by_their_names_until_they_are_closed() {
     let mut it = Conversation::new();
     it.ask(&[parse("s", "SELECT * FROM t WHERE a = $1"), describe("Ss"), message(b'H')]);
     it.answer(&[message(b'1'), super::samples::message(b't', b"\0\0"), message(b'n')]);
-    assert_eq!(it.told.len(), 0, "it is not executed");
+    assert_eq!(it.wire.told.len(), 0, "it is not executed");
     for _ in 0..2 {
         it.ask(&[bind("", "s", &["secret"]), execute("", 0), sync()]);
         it.answer(&[message(b'2'), tag("SELECT 0"), ready()]);
@@ -256,7 +244,7 @@ fn of_a_large_result_the_end_is_seen() {
     it.answer_large(&rows, 64);
     it.answer(&[row("short")]);
     it.answer_large(&[rows.concat(), tag("SELECT 2001"), ready()], 64);
-    assert_eq!(it.told.len(), 1, "it is told at once");
+    assert_eq!(it.wire.told.len(), 1, "it is told at once");
     it.ask(&[query("SELECT 1")]);
     it.answer(&[tag("SELECT 1"), ready()]);
     // More can be fetched.
@@ -328,7 +316,7 @@ fn on_a_connection_met_in_its_midst_statements_prepared_before_are_unknown() {
 
 #[test]
 fn a_connection_that_was_quiet_when_it_was_met_is_known_from_its_first_statement_on() {
-    let mut it = Conversation { session: open(Role::Server), ..Conversation::in_midst() };
+    let mut it = Conversation { wire: Wire::new(open(Role::Server)) };
     it.ask(&[bind("", "s1", &["5"]), execute("", 0), sync()]);
     it.answer(&[message(b'2'), tag("SELECT 1"), ready()]);
     it.ask(&[query("SELECT 1 FROM t")]);
@@ -339,7 +327,7 @@ fn a_connection_that_was_quiet_when_it_was_met_is_known_from_its_first_statement
 #[test]
 fn encryption_is_asked_for_and_refused_or_begins() {
     let asks = || [8_u32.to_be_bytes(), 80_877_103_u32.to_be_bytes()].concat();
-    let mut it = Conversation { session: open(Role::Server), ..Conversation::in_midst() };
+    let mut it = Conversation { wire: Wire::new(open(Role::Server)) };
     it.ask(&[asks()]);
     it.answer(&[b"N".to_vec()]);
     it.ask(&[startup("u", Some("d"))]);
@@ -347,10 +335,10 @@ fn encryption_is_asked_for_and_refused_or_begins() {
     it.ask(&[query("SELECT 1")]);
     it.answer(&[tag("SELECT 1"), ready()]);
     assert_eq!(it.end(), ["SELECT 1 rows"]);
-    let mut it = Conversation { session: open(Role::Server), ..Conversation::in_midst() };
+    let mut it = Conversation { wire: Wire::new(open(Role::Server)) };
     it.ask(&[asks()]);
     assert_eq!(it.answer(&[b"S".to_vec()]), Interest::Anew);
-    let mut it = Conversation { session: open(Role::Server), ..Conversation::in_midst() };
+    let mut it = Conversation { wire: Wire::new(open(Role::Server)) };
     let cancel = [16_u32.to_be_bytes(), 80_877_102_u32.to_be_bytes(), [0; 4], [1; 4]].concat();
     assert_eq!(it.ask(&[cancel]), Interest::Nothing);
 }
@@ -365,7 +353,7 @@ fn the_parent_that_a_comment_names_is_that_of_the_first_execution() {
     it.answer(&[message(b'2'), tag("SELECT 1"), ready()]);
     it.ask(&[query(text)]);
     it.answer(&[tag("SELECT 1"), ready()]);
-    let parents: Vec<_> = it.told.iter().map(|exchange| exchange.parent.is_some()).collect();
+    let parents: Vec<_> = it.wire.told.iter().map(|exchange| exchange.parent.is_some()).collect();
     assert_eq!(parents, [true, false, true]);
 }
 

@@ -16,22 +16,14 @@ mod tests;
 #[cfg(test)]
 pub(super) use samples::samples;
 
-use super::{Capture, Mode, Recognition, Session};
+use super::{Capture, Recognition, Session};
 use crate::model::net::Role;
 
 /// The protocol's name.
 pub(super) const NAME: &str = "redis";
 
 /// Of a pipeline every command counts: its beginning is captured far, and values that are longer are passed over by their length.
-pub(super) const CAPTURE: Capture = Capture {
-    mode: Mode::Turns,
-    requests: 64 << 10,
-    responses: 8192,
-    answers: 512 << 10,
-    tails: true,
-    whole: 0,
-    beginnings: &[],
-};
+pub(super) const CAPTURE: Capture = Capture::pipelined(8192);
 
 /// Longest name of a command.
 const MAX_NAME: usize = 32;

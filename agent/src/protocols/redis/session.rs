@@ -19,14 +19,13 @@ use crate::{
     },
     protocols::{
         Anomalies, Chunk, End, Interest, Output, Recognition, Session,
+        in_use::{InUse, Start},
         matching::{InOrder, Kept, Limits},
     },
 };
 
 /// Commands that may wait for their reply at a time.
 const LIMITS: Limits = Limits { requests: 8192, bytes: 1 << 20 };
-/// After so long without a byte in either direction behind a reply nothing is open.
-pub(super) const QUIET_NS: u64 = 20_000_000;
 /// Most items that are open at a time within a reply, one within the other.
 const MAX_ITEMS: u64 = 1 << 40;
 
@@ -46,11 +45,9 @@ pub(super) struct Redis {
     muted: Replies,
     /// A channel was subscribed to: arrays may be its messages.
     subscribes: bool,
-    pairing: Pairing,
-    /// The direction that moved last.
-    last: Option<Direction>,
-    /// When replies came last.
-    answered_ns: u64,
+    /// Where something was missed nothing is told behind what is open until there is proof that nothing else is: what is taken for a
+    /// command may be a part of a value.
+    in_use: InUse,
     interest: Interest,
     anomalies: Anomalies,
 }
@@ -99,30 +96,6 @@ struct Reply {
     word: Option<CompactString>,
 }
 
-/// How it is known which reply answers which command.
-enum Pairing {
-    /// Each answers the first command that is open.
-    InOrder,
-    /// Something was missed: behind what is open nothing is told until there is proof that nothing else is. What is taken for a command
-    /// may be a part of a value.
-    Lost(Trial),
-}
-
-/// An exchange that may prove it: commands that were seen whole, with as many replies, and nothing else until the next ones.
-#[derive(Clone, Copy, Debug, Default)]
-struct Trial {
-    /// Commands of the last turn; `None` where not all of it could be read.
-    asked: Option<u64>,
-    /// How far requests have come.
-    asked_to: u64,
-    /// Replies to them.
-    answered: u64,
-    /// How far replies had come when the last of as many was whole.
-    answered_to: Option<u64>,
-    /// The rest of the turn is not read: it goes on within a command.
-    is_blind: bool,
-}
-
 impl Redis {
     pub(super) fn new(role: Role) -> Self {
         Self {
@@ -136,16 +109,10 @@ impl Redis {
             namespace: Some(CompactString::const_new("0")),
             muted: Replies::On,
             subscribes: false,
-            pairing: Pairing::InOrder,
-            last: None,
-            answered_ns: 0,
+            in_use: InUse::new(role),
             interest: Interest::Parse,
             anomalies: Anomalies::default(),
         }
-    }
-
-    fn is_lost(&self) -> bool {
-        matches!(self.pairing, Pairing::Lost(_))
     }
 
     // ---- commands
@@ -200,10 +167,9 @@ impl Redis {
                 true
             }
         };
-        if let Pairing::Lost(trial) = &mut self.pairing {
+        if self.in_use.is_lost() {
             // How many replies others have depends on what was missed.
-            trial.asked = trial.asked.filter(|_| !is_muted && answers == Answers::One).map(|asked| asked + 1);
-            return;
+            return self.in_use.asked(!is_muted && answers == Answers::One);
         }
         let Command { name, args, .. } = command;
         if !self.open.has_room() {
@@ -243,10 +209,9 @@ impl Redis {
         command.args = command.args.saturating_add(left);
         self.begin(command, at_ns, out);
         self.commands.reset();
-        if !self.is_lost() {
+        if !self.in_use.is_lost() {
             self.anomalies.resyncs += 1;
-            // As many replies as there are commands open prove that nothing else stood there.
-            self.pairing = Pairing::Lost(Trial { asked: Some(0), is_blind: true, ..Trial::default() });
+            self.in_use.lose_rest();
         }
         Some(())
     }
@@ -286,11 +251,9 @@ impl Redis {
         let is_push = reply.kind == Some(b'>');
         let is_message = matches!(word, "message" | "pmessage" | "smessage");
         let is_confirmation = word.ends_with("subscribe");
-        if let Pairing::Lost(trial) = &mut self.pairing
-            && self.open.is_empty()
-        {
+        if self.in_use.is_lost() && self.open.is_empty() {
             if !(is_push || is_message && reply.kind == Some(b'*')) {
-                trial.answered += 1;
+                self.in_use.answered();
             }
             return Some(());
         }
@@ -399,81 +362,22 @@ impl Redis {
         self.forget_place();
         // What was changed meanwhile is not known.
         (self.namespace, self.muted) = (None, Replies::On);
-        self.pairing = Pairing::Lost(Trial::default());
+        self.in_use.lose();
     }
 
     fn forget_place(&mut self) {
-        self.commands.reset();
-        self.replies.reset();
-        (self.command, self.reply) = (None, None);
+        self.forget_commands();
+        self.forget_replies();
     }
 
-    /// A piece comes while it is not known what answers what. `None` if it says nothing.
-    fn on_piece_when_lost(&mut self, is_request: bool, chunk: &Chunk<'_>) -> Option<()> {
-        let begins_turn =
-            self.last != Some(if is_request { self.role.requests() } else { self.role.requests().other() });
-        let quiet_ns = chunk.quiet_ns.min(chunk.at_ns.saturating_sub(self.answered_ns));
-        let is_answered = self.open.is_empty();
-        let behind_replies = self.last == Some(self.role.requests().other()) && quiet_ns >= QUIET_NS && is_answered;
-        let Pairing::Lost(trial) = &mut self.pairing else { return Some(()) };
-        if !is_request {
-            if begins_turn {
-                // Where something is open it is known where its reply goes on.
-                if is_answered && !trial.is_blind {
-                    self.replies.reset();
-                    self.reply = None;
-                }
-                (trial.answered, trial.answered_to) = (0, None);
-            }
-            return Some(());
-        }
-        if !begins_turn {
-            return Some(());
-        }
+    fn forget_commands(&mut self) {
         self.commands.reset();
         self.command = None;
-        let is_next = is_answered
-            && trial.asked.is_some()
-            && trial.answered_to == Some(chunk.other_position)
-            && trial.asked_to == chunk.position;
-        let begins = recognise(chunk.data) == Recognition::Request && !chunk.lost;
-        if begins && (is_next || behind_replies) {
-            self.replies.reset();
-            self.reply = None;
-            self.pairing = Pairing::InOrder;
-        } else {
-            *trial = Trial { asked: begins.then_some(0), ..Trial::default() };
-        }
-        Some(())
     }
 
-    /// The same, behind the piece.
-    fn after_piece_when_lost(&mut self, is_request: bool, is_read: bool, chunk: &Chunk<'_>) {
-        let is_between = if is_request {
-            self.command.is_none() && self.commands.is_between()
-        } else {
-            self.reply.is_none() && self.open.is_empty()
-        };
-        let Pairing::Lost(trial) = &mut self.pairing else { return };
-        let end = chunk.position.saturating_add(chunk.len());
-        match is_request {
-            true => {
-                trial.asked_to = end;
-                if !is_read {
-                    trial.asked = None;
-                }
-            }
-            false => {
-                if !is_read || trial.asked.is_some_and(|asked| trial.answered > asked) {
-                    trial.asked = None;
-                }
-                let is_answered = is_between && trial.asked == Some(trial.answered);
-                trial.answered_to = is_answered.then_some(end);
-            }
-        }
-        if !is_read {
-            self.forget_place();
-        }
+    fn forget_replies(&mut self) {
+        self.replies.reset();
+        self.reply = None;
     }
 
     /// Takes a piece; `None` if the place is lost.
@@ -481,7 +385,7 @@ impl Redis {
         let gap = chunk.skipped.saturating_sub(chunk.tail.len() as u64);
         let at_tail = chunk.len() - chunk.tail.len() as u64;
         if is_request {
-            if matches!(&self.pairing, Pairing::Lost(trial) if trial.is_blind) {
+            if self.in_use.is_blind() {
                 return Some(());
             }
             self.command_bytes(chunk.data, 0, chunk, out)?;
@@ -551,24 +455,34 @@ impl Session for Redis {
             return self.interest;
         }
         let is_request = direction == self.role.requests();
-        let was_lost = self.is_lost();
-        if was_lost {
-            self.on_piece_when_lost(is_request, chunk);
+        let is_open = !self.open.is_empty();
+        if self.in_use.is_lost() {
+            let begins = recognise(chunk.data) == Recognition::Request;
+            match self.in_use.before(direction, chunk, begins, is_open) {
+                Start::GoesOn => {}
+                Start::Known => self.forget_place(),
+                Start::Anew if is_request => self.forget_commands(),
+                Start::Anew => self.forget_replies(),
+            }
         }
         // Nothing that stands behind lost bytes is where it is thought to be, unless they are of a value.
-        let read = self.piece(is_request, chunk, out);
-        if self.is_lost() {
-            if !is_request && read.is_none() {
-                self.end_all(End::Forgotten, chunk.at_ns, out);
+        let is_read = self.piece(is_request, chunk, out).is_some();
+        match self.in_use.is_lost() {
+            false if !is_read => self.lose(chunk.at_ns, out),
+            true if !is_read => {
+                if !is_request {
+                    self.end_all(End::Forgotten, chunk.at_ns, out);
+                }
+                self.forget_place();
             }
-            self.after_piece_when_lost(is_request, read.is_some(), chunk);
-        } else if read.is_none() {
-            self.lose(chunk.at_ns, out);
+            _ => {}
         }
-        self.last = Some(direction);
-        if !is_request {
-            self.answered_ns = chunk.at_ns;
-        }
+        let is_between = if is_request {
+            self.command.is_none() && self.commands.is_between()
+        } else {
+            self.reply.is_none() && self.open.is_empty()
+        };
+        self.in_use.after(direction, chunk, is_between, is_read);
         if self.interest == Interest::Nothing {
             self.end_all(End::Forgotten, chunk.at_ns, out);
         }
@@ -576,7 +490,8 @@ impl Session for Redis {
     }
 
     fn begin_in_use(&mut self, _asks_ahead: bool) {
-        (self.namespace, self.pairing) = (None, Pairing::Lost(Trial::default()));
+        self.namespace = None;
+        self.in_use.lose();
     }
 
     fn begin_older(&mut self) {

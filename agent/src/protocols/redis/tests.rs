@@ -4,58 +4,32 @@ use super::{NAME, open, recognise, samples::command};
 use crate::{
     model::{
         exchange::{Exchange, Operation, Outcome, Pattern},
-        net::{Role, Thread},
+        net::Role,
     },
-    protocols::{Chunk, End, Interest, Recognition, Session, testing::Told},
+    protocols::{
+        End, Interest, Recognition,
+        conformance::Sender::{self, Client, Server},
+        testing::Wire,
+    },
 };
 
-/// A connection's two ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum By {
-    Client,
-    Server,
-}
-use By::{Client, Server};
-
 struct Conversation {
-    session: Box<dyn Session>,
-    told: Told,
-    moved: [u64; 2],
-    now: u64,
-    moved_ns: [u64; 2],
+    wire: Wire,
 }
 
 impl Conversation {
     fn new() -> Self {
-        Self { session: open(Role::Server), told: Told::default(), moved: [0; 2], now: 0, moved_ns: [0; 2] }
+        Self { wire: Wire::new(open(Role::Server)) }
     }
 
     fn in_midst() -> Self {
         let mut conversation = Self::new();
-        conversation.session.begin_in_use(false);
+        conversation.wire.session.begin_in_use(false);
         conversation
     }
 
-    fn piece(&mut self, by: By, data: &[u8], skipped: u64, tail: &[u8], lost: bool) -> Interest {
-        self.now += 1000;
-        let direction = if by == Client { Role::Server.requests() } else { Role::Server.requests().other() };
-        let [position, other_position] = [direction, direction.other()].map(|direction| self.moved[direction.index()]);
-        let quiet_ns = self.now - self.moved_ns[direction.index()];
-        let chunk = Chunk {
-            at_ns: self.now,
-            thread: Thread::default(),
-            data,
-            skipped,
-            tail,
-            frames: None,
-            lost,
-            quiet_ns,
-            position,
-            other_position,
-        };
-        self.moved[direction.index()] += chunk.len();
-        self.moved_ns[direction.index()] = self.now;
-        self.told.of(|out| self.session.on_data(direction, &chunk, out))
+    fn piece(&mut self, by: Sender, data: &[u8], skipped: u64, tail: &[u8], lost: bool) -> Interest {
+        self.wire.piece(by, data, skipped, tail, lost)
     }
 
     fn ask(&mut self, words: &[&str]) -> Interest {
@@ -67,9 +41,7 @@ impl Conversation {
     }
 
     fn end(mut self) -> Vec<String> {
-        self.now += 1000;
-        self.told.of(|out| self.session.on_end(End::Closed, self.now, out));
-        self.told.finished().iter().map(short).collect()
+        self.wire.end(End::Closed).iter().map(short).collect()
     }
 }
 
@@ -111,7 +83,7 @@ fn commands_are_told_with_their_replies_and_the_database_that_was_selected() {
 #[test]
 fn the_database_of_an_older_connection_is_not_known_until_one_is_selected() {
     let mut it = Conversation::new();
-    it.session.begin_older();
+    it.wire.session.begin_older();
     it.ask(&["GET", "a"]);
     it.answer("$-1\r\n");
     it.ask(&["SELECT", "3"]);
@@ -142,9 +114,9 @@ fn what_nobody_asked_for_answers_nothing() {
     let mut it = Conversation::new();
     it.ask(&["SUBSCRIBE", "a", "b"]);
     it.answer("*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n");
-    assert_eq!(it.told.len(), 0, "one is not confirmed");
+    assert_eq!(it.wire.told.len(), 0, "one is not confirmed");
     it.answer("*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n");
-    assert_eq!(it.told.len(), 1);
+    assert_eq!(it.wire.told.len(), 1);
     it.ask(&["PING"]);
     it.answer("*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n");
     it.ask(&["UNSUBSCRIBE"]);
@@ -288,7 +260,7 @@ fn what_was_open_when_it_was_met_is_not_answered_by_the_next() {
     // Nothing had moved for a while behind a reply.
     let mut it = Conversation::in_midst();
     it.answer(":1\r\n");
-    it.now += super::session::QUIET_NS;
+    it.wire.now += crate::protocols::in_use::QUIET_NS;
     it.ask(&["GET", "a"]);
     it.answer("-ERR y\r\n");
     assert_eq!(it.end(), ["GET failed ERR @?"]);

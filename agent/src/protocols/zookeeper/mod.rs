@@ -26,7 +26,7 @@ use crate::model::{
 pub(super) const NAME: &str = "zookeeper";
 
 /// What is asked and what became of it stands at the beginnings of messages, whose length is known.
-pub(super) const CAPTURE: Capture = Capture::turns(512, 256);
+pub(super) const CAPTURE: Capture = Capture::pipelined(256);
 
 /// Longest message: much more than `jute.maxbuffer` mostly is.
 const MAX: u32 = 1 << 26;
@@ -110,14 +110,17 @@ fn look(mut probe: Probe<'_>) -> Result<Recognition, Recognition> {
         probe.each((path as usize - 1).min(64), |byte| byte >= b' ' && byte != 0x7f)?;
         return Ok(Recognition::Request);
     }
-    // A number, that of a transaction, and an error's.
-    let is_answer = first >= PING && len >= 16 && second < 1 << 16;
-    Probe::holds(is_answer)?;
+    // A number, that of a transaction, and an error's: so may other protocols' begin.
+    answer(len, first, second, probe).map(|_| Recognition::Maybe)
+}
+
+/// The number of the request that is answered. What is sent without a question has none.
+fn answer(len: u32, xid: i32, transaction: u32, mut probe: Probe<'_>) -> Result<i32, Recognition> {
+    Probe::holds(xid >= PING && len >= 16 && transaction < 1 << 16)?;
     probe.each(4, |_| true)?;
     let error = probe.u32()? as i32;
-    Probe::holds((-200..=0).contains(&error) && first > 0)?;
-    // So may other protocols' begin.
-    Ok(Recognition::Maybe)
+    Probe::holds((-200..=0).contains(&error) && xid > 0)?;
+    Ok(xid)
 }
 
 /// The beginning of a session: how far it has seen changes, how long it may be silent, and its number and password if it goes on.
@@ -154,6 +157,13 @@ impl Grammar for ZooKeeper {
 
     fn recognise(head: &[u8]) -> Recognition {
         recognise(head)
+    }
+
+    fn key_of_answer(head: &[u8]) -> Option<u64> {
+        let mut probe = Probe(head);
+        let (len, xid, transaction) = (probe.u32().ok()?, probe.u32().ok()? as i32, probe.u32().ok()?);
+        let xid = answer(len, xid, transaction, probe).ok()?;
+        (8..MAX).contains(&len).then_some(u64::from(xid as u32))
     }
 
     fn asked(&mut self, frame: &Frame<'_>) -> Option<Asked> {
