@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebpf_common::work::{ASYNCIO, GoLayout, NGINX, Plan, TOKIO};
+use ebpf_common::work::{ASYNCIO, GoLayout, JAVA, NGINX, PUMA, Plan, TASK_IN_PLACE, TOKIO};
 
 use crate::{
     capture::{Capture, OfRuntime, Uprobe},
     model::ids::ProcessId,
     procs::fs::{FileId, ProcFs},
-    runtimes::{Asyncio, Finder, Found, Go, GoStatistics, Tls, Tokio},
+    runtimes::{Asyncio, Finder, Found, Go, GoStatistics, Java, Tasks, Tls, Tokio},
     tls::Probes,
     trace::{Runtime, Tracer},
 };
@@ -59,6 +59,8 @@ enum News {
 /// A file at whose functions there are probes.
 struct Probed {
     probes: Vec<Uprobe>,
+    /// What is told there.
+    tells: Vec<OfRuntime>,
     /// Those of TLS are among them.
     sees_tls: bool,
     users: HashSet<ProcessId>,
@@ -203,21 +205,25 @@ impl Units {
             // It may have ended meanwhile.
             let Some(after) = looked.get_mut(&tgid) else { continue };
             let runtime = match what {
-                Found::Nothing => Runtime::Other,
+                // What Java's threads of the system do is told of those.
+                Found::Nothing | Found::Java(_) | Found::Later => Runtime::Other,
+                Found::Puma => Runtime::Workers,
                 Found::NotYet => Runtime::MayHaveTasks,
                 Found::Asyncio(..) | Found::Tokio(..) => Runtime::Tasks,
                 Found::Go(..) => Runtime::Goroutines,
             };
             news.push(News::Runtime(tgid, runtime));
-            let (mut plan, probes) = match what {
+            let (mut plan, probes): (_, Vec<(_, _, Vec<_>)>) = match what {
                 Found::Nothing => continue,
+                Found::Java(java) => (plan_of_java(java), Vec::new()),
+                Found::Puma => (Plan { kind: PUMA, ..Plan::default() }, Vec::new()),
                 // All of it is there from the beginning on.
                 Found::Tokio(tokio, file) => {
                     let plan = plan_of_tokio(&tokio);
                     let Tokio { begins, gives, .. } = tokio;
                     // In this order: for what something is given is told by how the giver began.
                     let of = [(OfRuntime::TokioTask, begins), (OfRuntime::TokioGives, gives)];
-                    (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
+                    (plan, file.map(|(id, file)| (id, file, Vec::from(of))).into_iter().collect())
                 }
                 Found::Go(go, file) => {
                     let Go { plan, calls, calls2, handles2, handles_grpc, asks, tls, statistics: counts } = *go;
@@ -236,14 +242,18 @@ impl Units {
                         (OfRuntime::GoHandlesGrpc, handles_grpc),
                         (OfRuntime::GoAsks, asks),
                     ];
-                    (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
+                    (plan, file.map(|(id, file)| (id, file, Vec::from(of))).into_iter().collect())
                 }
                 _ => {
                     due.insert((now + *after, tgid));
                     *after = (*after * 2).min(AGAIN_AT_MOST);
-                    let Found::Asyncio(asyncio, begins) = what else { continue };
-                    let of = begins.map(|(id, file, offset)| (id, file, vec![(OfRuntime::AsyncioTask, vec![offset])]));
-                    (plan_of(&asyncio), of)
+                    let Found::Asyncio(asyncio, begins, copies) = what else { continue };
+                    // In this order: whoever copies is told by how it began.
+                    let of = [
+                        begins.map(|(id, file, at)| (id, file, vec![(OfRuntime::AsyncioTask, vec![at])])),
+                        copies.map(|(id, file, places)| (id, file, vec![(OfRuntime::PythonContext, places)])),
+                    ];
+                    (plan_of(&asyncio), of.into_iter().flatten().collect())
                 }
             };
             if planned.get(&tgid) == Some(&plan) {
@@ -252,11 +262,12 @@ impl Units {
             let places = probes.iter().flat_map(|(.., of)| of).map(|(what, places)| (*what, places.len()));
             let places = places.collect::<Vec<_>>();
             // The probes first: what begins then is seen.
-            let has_tls = probes.is_some_and(|(id, file, places)| {
+            let mut has_tls = false;
+            for (id, file, places) in probes {
                 let probed = probe(probed, capture, id, &file, &places);
                 probed.users.insert(tgid);
-                probed.sees_tls
-            });
+                has_tls |= probed.sees_tls;
+            }
             if !has_tls {
                 plan.go.tls_connection = 0;
             }
@@ -277,35 +288,53 @@ fn probe<'a>(
     file: &File,
     places: &[(OfRuntime, Vec<u64>)],
 ) -> &'a mut Probed {
-    probed.entry(id).or_insert_with(|| {
-        let mut probes = Vec::new();
-        let mut of_tls = 0;
-        for (what, offsets) in places {
-            match capture.probe_runtime(*what, file, offsets) {
-                Ok(new) => {
-                    of_tls += if what.is_of_tls() { offsets.len() } else { 0 };
-                    probes.extend(new);
-                }
-                Err(error) if what.is_of_tls() => {
-                    tracing::warn!(%error, "TLS traffic of this program of Go is not seen");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "calls of tasks that a request begins, or is given to, have no parent");
-                }
+    let probed = probed.entry(id).or_insert_with(|| Probed {
+        probes: Vec::new(),
+        tells: Vec::new(),
+        sees_tls: false,
+        users: HashSet::new(),
+    });
+    let mut of_tls = 0;
+    for (what, offsets) in places {
+        if probed.tells.contains(what) {
+            continue;
+        }
+        probed.tells.push(*what);
+        match capture.probe_runtime(*what, file, offsets) {
+            Ok(new) => {
+                of_tls += if what.is_of_tls() { offsets.len() } else { 0 };
+                probed.probes.extend(new);
+            }
+            Err(error) if what.is_of_tls() => {
+                tracing::warn!(%error, "TLS traffic of this program of Go is not seen");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "calls of tasks that a request begins, or is given to, have no parent");
             }
         }
-        let sees_tls = of_tls == 2
-            && capture
-                .begin_tls()
-                .inspect_err(|error| tracing::warn!(%error, "TLS traffic of programs of Go is not seen"))
-                .is_ok();
-        Probed { probes, sees_tls, users: HashSet::new() }
-    })
+    }
+    probed.sees_tls |= of_tls == 2
+        && capture
+            .begin_tls()
+            .inspect_err(|error| tracing::warn!(%error, "TLS traffic of programs of Go is not seen"))
+            .is_ok();
+    probed
 }
 
 fn plan_of(asyncio: &Asyncio) -> Plan {
-    let &Asyncio { tasks, event_loop, thread, is_old_dict, .. } = asyncio;
-    Plan { kind: ASYNCIO, steps: is_old_dict.into(), offsets: [tasks, event_loop, thread, 0], go: GoLayout::EMPTY }
+    let &Asyncio { tasks, event_loop, thread, contexts, .. } = asyncio;
+    let contexts = contexts.map_or(0, |(state, context)| u64::from(state) << 32 | u64::from(context));
+    let (steps, tasks) = match tasks {
+        Tasks::InDict(tasks) => (0, tasks),
+        Tasks::InOldDict(tasks) => (1, tasks),
+        Tasks::InState(task) => (TASK_IN_PLACE, task),
+    };
+    Plan { kind: ASYNCIO, steps, offsets: [tasks, event_loop, thread, contexts], go: GoLayout::EMPTY }
+}
+
+const fn plan_of_java(java: Java) -> Plan {
+    let Java { thread, handles, number } = java;
+    Plan { kind: JAVA, steps: 0, offsets: [thread, handles, number, 0], go: GoLayout::EMPTY }
 }
 
 const fn plan_of_tokio(tokio: &Tokio) -> Plan {

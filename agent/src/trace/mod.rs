@@ -488,18 +488,18 @@ impl Tracer {
         let Self { parents, orphans, over, .. } = self;
         let looks_back = parents.looks_back(tgid) || over.iter().any(|over| over.tgid == tgid);
         let found = orphans.found(tgid, (!looks_back).then_some(work), |call, end_ns| {
-            let (key, _) = parents.of_call(call, false)?;
+            let (key, evidence) = parents.of_call(call, false)?;
             // What went on behind its end is not part of it.
             let over = over.iter().find(|over| over.key == key);
-            over.is_none_or(|over| end_ns.is_some_and(|end_ns| end_ns <= over.end_ns)).then_some(key)
+            over.is_none_or(|over| end_ns.is_some_and(|end_ns| end_ns <= over.end_ns)).then_some((key, evidence))
         });
-        for (Orphan { trace_id: before, span_id, .. }, key) in found {
+        for (Orphan { trace_id: before, span_id, .. }, (key, evidence)) in found {
             let adopter = self.cause(key).as_ref().map(Open::adopter).or_else(|| {
                 let over = self.over.iter().find(|over| over.key == key);
                 over.map(|over| over.adopter)
             });
             let adopter = adopter.filter(|_| self.waits(before));
-            let Some((parent, adopter)) = adopter.and_then(|it| Some((it.parent(Evidence::Task)?, it))) else {
+            let Some((parent, adopter)) = adopter.and_then(|it| Some((it.parent(evidence)?, it))) else {
                 self.settle(before);
                 continue;
             };
