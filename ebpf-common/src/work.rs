@@ -18,8 +18,12 @@ pub const CHAIN: u32 = 1;
 /// to an upstream leads to the request that it is used for, and from there to the client's.
 pub const NGINX: u32 = 2;
 /// [`Plan::kind`]: Python's asyncio. [`Plan::offsets`] are the dictionary of the tasks that run (`asyncio`'s `_current_tasks`), the event
-/// loop, and the thread's pointer (`fs`) of the thread that runs it; where `steps` is not 0, dictionaries are those of Python before 3.11.
+/// loop, and the thread's pointer (`fs`) of the thread that runs it; where `steps` is 1, dictionaries are those of Python before 3.11. Where
+/// it is [`TASK_IN_PLACE`], the first is where the running task itself stands. The fourth says where other threads have the context in which
+/// their code runs: in its upper half where their state stands, seen from the thread's pointer, in its lower one where in that; or 0.
 pub const ASYNCIO: u32 = 3;
+/// [`Plan::steps`] of [`ASYNCIO`] from Python 3.14 on.
+pub const TASK_IN_PLACE: u32 = 2;
 
 /// [`Plan::kind`]: tokio. A [`CHAIN`] of one step to the number of the task that the thread polls. The second of [`Plan::offsets`] is the
 /// address of the table of functions that wakers of tasks have (`WAKER_VTABLE`).
@@ -28,6 +32,12 @@ pub const TOKIO: u32 = 4;
 /// [`Plan::kind`]: Go. The first of [`Plan::offsets`] is where the goroutine lies that the thread runs, seen from the thread's pointer; the second
 /// the address of the list of the runtime's processors, or 0. What else is to be known is [`Plan::go`].
 pub const GO: u32 = 5;
+/// [`Plan::kind`]: Java from 21 on: its virtual threads, by their numbers. [`Plan::offsets`] are where a thread keeps its `JavaThread`, seen
+/// from the thread's pointer; where that has a handle of its own thread object, and behind that one of the object whose code it runs; and
+/// the number in such an object.
+pub const JAVA: u32 = 6;
+/// [`Plan::kind`]: worker threads of Puma, by their names: such a thread writes for one request after the other, whoever has read them.
+pub const PUMA: u32 = 7;
 /// Most processors of a runtime whose numbers of goroutines are looked at.
 pub const PROCESSORS_MAX: usize = 16;
 /// Goroutines that are remembered for answering requests.
@@ -114,7 +124,7 @@ pub const SEEN_TO_BEGIN: u64 = 1 << 63;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Plan {
-    /// [`CHAIN`], [`NGINX`], [`ASYNCIO`], [`TOKIO`] or [`GO`].
+    /// [`CHAIN`], [`NGINX`], [`ASYNCIO`], [`TOKIO`], [`GO`], [`JAVA`] or [`PUMA`].
     pub kind: u32,
     /// Steps of a chain.
     pub steps: u32,

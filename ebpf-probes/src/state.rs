@@ -92,6 +92,8 @@ pub const WORK_OF_TOKIO: u32 = 1 << 23;
 pub const WORK_OF_GO: u32 = 1 << 24;
 /// What was sent last began with an interim response, behind which the rest of the same request comes.
 pub const INTERIM: u32 = 1 << 25;
+/// Units of work are virtual threads of Java, which read and write themselves.
+pub const WORK_OF_JAVA: u32 = 1 << 26;
 
 /// What a process has taken of a ring that is filling up.
 #[repr(C)]

@@ -28,6 +28,7 @@ const FAST: &[&str] = &[
     "nginx",
     "nginx-to-tls",
     "asyncio",
+    "asyncio-threads",
     "node-22",
     "go",
     "go-grpc",
@@ -40,7 +41,8 @@ const FAST: &[&str] = &[
 const FOUND: &[&str] = &["c-threads", "c-fork", "python-threads", "nginx"];
 
 /// The same, where a request's calls are made side by side, too, by tasks that it has begun.
-const FOUND_BY_TASK: &[&str] = &["asyncio", "axum", "axum-current-thread", "go", "go-asked-http2", "go-grpc"];
+const FOUND_BY_TASK: &[&str] =
+    &["asyncio", "asyncio-threads", "axum", "axum-current-thread", "go", "go-asked-http2", "go-grpc"];
 
 /// It takes no more rounds until a service's tasks are told apart on its connections.
 const ROUNDS: usize = 50;

@@ -35,6 +35,8 @@ const CONTINUATIONS: &str = "TAIL_CALLS_TLS";
 pub enum OfRuntime {
     /// A task of Python's asyncio begins.
     AsyncioTask,
+    /// Python has copied the context that code runs in.
+    PythonContext,
     /// A task of tokio does.
     TokioTask,
     /// A task of tokio gives another what to send.
@@ -69,6 +71,7 @@ impl OfRuntime {
     const fn program(self) -> &'static str {
         match self {
             Self::AsyncioTask => "asyncio_task",
+            Self::PythonContext => "python_context",
             Self::TokioTask => "tokio_task",
             Self::TokioGives => "tokio_gives",
             Self::GoCalls => "go_calls",

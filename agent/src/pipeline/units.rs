@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebpf_common::work::{ASYNCIO, GoLayout, NGINX, Plan, TOKIO};
+use ebpf_common::work::{ASYNCIO, GoLayout, JAVA, NGINX, PUMA, Plan, TASK_IN_PLACE, TOKIO};
 
 use self::probed::Files;
 use crate::{
     capture::{Capture, OfRuntime},
     model::ids::ProcessId,
     procs::fs::ProcFs,
-    runtimes::{Asyncio, Finder, Found, Go, GoStatistics, Tls, Tokio},
+    runtimes::{Asyncio, Finder, Found, Go, GoStatistics, Java, Tasks, Tls, Tokio},
     trace::{Runtime, Tracer},
 };
 
@@ -205,21 +205,25 @@ impl Units {
             // It may have ended meanwhile.
             let Some(after) = looked.get_mut(&tgid) else { continue };
             let runtime = match what {
-                Found::Nothing => Runtime::Other,
+                // What Java's threads of the system do is told of those.
+                Found::Nothing | Found::Java(_) | Found::Later => Runtime::Other,
+                Found::Puma => Runtime::Workers,
                 Found::NotYet => Runtime::MayHaveTasks,
                 Found::Asyncio(..) | Found::Tokio(..) => Runtime::Tasks,
                 Found::Go(..) => Runtime::Goroutines,
             };
             news.push(News::Runtime(tgid, runtime));
-            let (mut plan, probes) = match what {
+            let (mut plan, probes): (_, Vec<(_, _, Vec<_>)>) = match what {
                 Found::Nothing => continue,
+                Found::Java(java) => (plan_of_java(java), Vec::new()),
+                Found::Puma => (Plan { kind: PUMA, ..Plan::default() }, Vec::new()),
                 // All of it is there from the beginning on.
                 Found::Tokio(tokio, file) => {
                     let plan = plan_of_tokio(&tokio);
                     let Tokio { begins, gives, .. } = tokio;
                     // In this order: for what something is given is told by how the giver began.
                     let of = [(OfRuntime::TokioTask, begins), (OfRuntime::TokioGives, gives)];
-                    (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
+                    (plan, file.map(|(id, file)| (id, file, Vec::from(of))).into_iter().collect())
                 }
                 Found::Go(go, file) => {
                     let Go { plan, calls, calls2, handles2, handles_grpc, asks, tls, statistics: counts } = *go;
@@ -238,14 +242,18 @@ impl Units {
                         (OfRuntime::GoHandlesGrpc, handles_grpc),
                         (OfRuntime::GoAsks, asks),
                     ];
-                    (plan, file.map(|(id, file)| (id, file, Vec::from(of))))
+                    (plan, file.map(|(id, file)| (id, file, Vec::from(of))).into_iter().collect())
                 }
                 _ => {
                     due.insert((now + *after, tgid));
                     *after = (*after * 2).min(AGAIN_AT_MOST);
-                    let Found::Asyncio(asyncio, begins) = what else { continue };
-                    let of = begins.map(|(id, file, offset)| (id, file, vec![(OfRuntime::AsyncioTask, vec![offset])]));
-                    (plan_of(&asyncio), of)
+                    let Found::Asyncio(asyncio, begins, copies) = what else { continue };
+                    // In this order: whoever copies is told by how it began.
+                    let of = [
+                        begins.map(|(id, file, at)| (id, file, vec![(OfRuntime::AsyncioTask, vec![at])])),
+                        copies.map(|(id, file, places)| (id, file, vec![(OfRuntime::PythonContext, places)])),
+                    ];
+                    (plan_of(&asyncio), of.into_iter().flatten().collect())
                 }
             };
             if planned.get(&tgid) == Some(&plan) {
@@ -254,7 +262,10 @@ impl Units {
             let places = probes.iter().flat_map(|(.., of)| of).map(|(what, places)| (*what, places.len()));
             let places = places.collect::<Vec<_>>();
             // The probes first: what begins then is seen.
-            let has_tls = probes.is_some_and(|(id, file, places)| probed.probe(tgid, capture, id, file, places));
+            let mut has_tls = false;
+            for (id, file, places) in probes {
+                has_tls |= probed.probe(tgid, capture, id, file, places);
+            }
             if !has_tls {
                 plan.go.tls_connection = 0;
             }
@@ -267,8 +278,19 @@ impl Units {
 }
 
 fn plan_of(asyncio: &Asyncio) -> Plan {
-    let &Asyncio { tasks, event_loop, thread, is_old_dict, .. } = asyncio;
-    Plan { kind: ASYNCIO, steps: is_old_dict.into(), offsets: [tasks, event_loop, thread, 0], go: GoLayout::EMPTY }
+    let &Asyncio { tasks, event_loop, thread, contexts, .. } = asyncio;
+    let contexts = contexts.map_or(0, |(state, context)| u64::from(state) << 32 | u64::from(context));
+    let (steps, tasks) = match tasks {
+        Tasks::InDict(tasks) => (0, tasks),
+        Tasks::InOldDict(tasks) => (1, tasks),
+        Tasks::InState(task) => (TASK_IN_PLACE, task),
+    };
+    Plan { kind: ASYNCIO, steps, offsets: [tasks, event_loop, thread, contexts], go: GoLayout::EMPTY }
+}
+
+const fn plan_of_java(java: Java) -> Plan {
+    let Java { thread, handles, number } = java;
+    Plan { kind: JAVA, steps: 0, offsets: [thread, handles, number, 0], go: GoLayout::EMPTY }
 }
 
 const fn plan_of_tokio(tokio: &Tokio) -> Plan {

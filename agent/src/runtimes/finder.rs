@@ -15,7 +15,9 @@ use rustix::fs::fstatfs;
 
 use super::{
     go::{self, Go, Tls},
+    java::{self, Java},
     memory::Memory,
+    puma,
     python::{self, Asyncio, Outcome},
     tokio::{self, Tokio},
 };
@@ -41,12 +43,18 @@ pub(crate) enum Found {
     Nothing,
     /// One that may come to have tasks.
     NotYet,
-    /// Python with an event loop that runs; and where in which file tasks begin, if probes can be put there.
-    Asyncio(Asyncio, Option<(FileId, Arc<File>, u64)>),
+    /// Python with an event loop that runs; and where in which files tasks begin, and contexts are copied, if probes can be put there.
+    Asyncio(Asyncio, Option<(FileId, Arc<File>, u64)>, Option<(FileId, Arc<File>, Vec<u64>)>),
     /// tokio; and its program's file, if probes can be put there.
     Tokio(Tokio, Option<(FileId, Arc<File>)>),
     /// Go; likewise.
     Go(Box<Go>, Option<(FileId, Arc<File>)>),
+    /// Java with virtual threads.
+    Java(Java),
+    /// Nothing that is known so far: Ruby that may come to be Puma, Java.
+    Later,
+    /// Puma.
+    Puma,
 }
 
 /// Looks for language runtimes in processes.
@@ -89,7 +97,16 @@ impl Finder {
 }
 
 fn look(proc: &ProcFs, pid: ProcessId) -> Found {
+    if puma::is_ruby(proc, pid) {
+        return if puma::is_puma(proc, pid) { Found::Puma } else { Found::Later };
+    }
     let Some(memory) = Memory::open(proc, pid) else { return Found::NotYet };
+    match java::look(&memory) {
+        java::Outcome::No => {}
+        java::Outcome::NotYet => return Found::NotYet,
+        java::Outcome::Unclear => return Found::Later,
+        java::Outcome::Runs(java) => return Found::Java(java),
+    }
     match python::look(&memory) {
         Outcome::No => compiled(&memory, pid),
         Outcome::NotYet => Found::NotYet,
@@ -98,7 +115,12 @@ fn look(proc: &ProcFs, pid: ProcessId) -> Found {
                 let (id, file) = probed(file)?;
                 Some((id, file, offset))
             });
-            Found::Asyncio(asyncio, begins)
+            let copies = python::returns(&memory, asyncio.copies).filter(|_| asyncio.contexts.is_some());
+            let copies = copies.and_then(|(file, offsets)| {
+                let (id, file) = probed(file)?;
+                Some((id, file, offsets))
+            });
+            Found::Asyncio(asyncio, begins, copies)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The memory of a process, and the files mapped in it. All of it is another program's: nothing is trusted, everything has a limit.
 
-use std::{cell::Cell, fs::File, os::unix::fs::FileExt};
+use std::{cell::Cell, fs::File, ops::Range, os::unix::fs::FileExt};
 
 use object::{
     Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, ReadCache, SegmentFlags,
@@ -11,7 +11,11 @@ use object::{
 use crate::{
     model::ids::ProcessId,
     procs::fs::ProcFs,
-    tls::{Mapped, unwind},
+    tls::{
+        Mapped,
+        exits::{self, Stretch},
+        unwind,
+    },
 };
 
 /// Most of `/proc/PID/maps` that is read.
@@ -19,6 +23,8 @@ const MAPS_MAX: u64 = 8 << 20;
 /// Most reads of a process's memory: an entry of a dictionary takes one or two. One whose structures lead on and on would
 /// keep a thread busy.
 const READS_MAX: u32 = 200_000;
+/// Longest function that is followed.
+const FUNCTION_MAX: u64 = 64 << 10;
 
 /// A file mapped for execution.
 pub(super) struct Mapping {
@@ -157,6 +163,11 @@ impl<'a> Program<'a> {
         self.bias
     }
 
+    /// Where in the process a section of it lies.
+    pub(super) fn address_of(&self, section: &str) -> Option<u64> {
+        Some(self.elf.section_by_name(section)?.address().wrapping_add(self.bias))
+    }
+
     /// Where in the file an address of it lies.
     pub(super) fn offset_of(&self, address: u64) -> Option<u64> {
         self.elf.segments().find_map(|segment| {
@@ -188,15 +199,33 @@ impl<'a> Program<'a> {
         found
     }
 
-    /// Whether a function begins at this address of the process: by the table by which stacks are unwound.
+    /// Whether a function begins at this address of the process.
     pub(super) fn has_function(&self, file: &File, address: u64) -> bool {
-        let Some(section) = self.elf.section_by_name(".eh_frame_hdr") else { return false };
-        let Some((offset, len)) = section.file_range() else { return false };
-        let table = unwind::Table { address: section.address(), offset, len };
         let address = address.wrapping_sub(self.bias);
-        table
-            .function(file, address, |address| self.offset_of(address))
-            .is_some_and(|function| function.start == address)
+        self.function(file, address).is_some_and(|function| function.start == address)
+    }
+
+    /// The function, or part of one, around an address of the program: by the table by which stacks are unwound.
+    fn function(&self, file: &File, address: u64) -> Option<Range<u64>> {
+        let section = self.elf.section_by_name(".eh_frame_hdr")?;
+        let (offset, len) = section.file_range()?;
+        let table = unwind::Table { address: section.address(), offset, len };
+        table.function(file, address, |address| self.offset_of(address))
+    }
+
+    /// Where in the file the function returns that begins at this address of the process, and those that it ends in.
+    pub(super) fn returns(&self, file: &File, address: u64) -> Option<Vec<u64>> {
+        let address = address.wrapping_sub(self.bias);
+        let stretch = |at: u64| {
+            let range = self.function(file, at)?;
+            let len = range.end.checked_sub(range.start).filter(|len| *len <= FUNCTION_MAX)?;
+            let mut code = vec![0; usize::try_from(len).ok()?];
+            file.read_exact_at(&mut code, self.offset_of(range.start)?).ok()?;
+            Some(Stretch { address: range.start, code })
+        };
+        let begins = stretch(address).filter(|stretch| stretch.address == address)?;
+        let followed = exits::follow(begins, stretch).ok()?;
+        followed.returns.into_iter().map(|at| self.offset_of(at)).collect()
     }
 }
 

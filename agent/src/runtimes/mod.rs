@@ -3,7 +3,9 @@
 
 mod finder;
 mod go;
+mod java;
 mod memory;
+mod puma;
 mod python;
 mod symbols;
 mod tokio;
@@ -11,6 +13,7 @@ mod tokio;
 pub(crate) use self::{
     finder::{Finder, Found},
     go::{Doer, Does, Go, Statistics as GoStatistics, Tls, texts},
-    python::Asyncio,
+    java::Java,
+    python::{Asyncio, Tasks},
     tokio::Tokio,
 };

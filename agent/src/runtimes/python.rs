@@ -1,5 +1,7 @@
 //! CPython's asyncio: which task an event loop runs stands in a dictionary of the module `_asyncio`, from 3.8 to 3.13. It is found from
-//! `_PyRuntime`, which every build exports, by the layout of the release: that which fits is known by what lies where it says.
+//! `_PyRuntime`, which every build exports, by the layout of the release: that which fits is known by what lies where it says. From 3.14 on it
+//! stands in the state of the thread; where, and how structures are laid out, says the program itself, in tables that are meant for that
+//! (`_Py_DebugOffsets` at the beginning of `_PyRuntime`, and the section `AsyncioDebug`).
 
 use std::fs::File;
 
@@ -11,6 +13,10 @@ use super::memory::{Memory, Program};
 const ENTRIES_MAX: u64 = 65_536;
 /// Most threads of an interpreter that are looked at.
 const THREADS_MAX: usize = 4096;
+
+/// Most threads whose places for what the C library keeps for each are looked at, and how much behind a thread's pointer is.
+const SLOT_THREADS: usize = 64;
+const PTHREAD: usize = 0x700;
 
 /// `tp_init` of a `PyTypeObject`.
 const TYPE_INIT: u64 = 296;
@@ -30,6 +36,8 @@ struct Layout {
     /// Of a thread: its dictionary, its `pthread_t`.
     thread_dict: u64,
     thread_id: u64,
+    /// The context that it runs in.
+    context: u64,
     running: Running,
     /// Dictionaries are those of before 3.11.
     has_old_dicts: bool,
@@ -46,6 +54,8 @@ enum Running {
     InDict,
     /// In the thread's state, so far in.
     InState(u64),
+    /// The same, and so far in the task that runs.
+    InStateWithTask(u64, u64),
 }
 
 const LAYOUTS: &[Layout] = &[
@@ -57,6 +67,7 @@ const LAYOUTS: &[Layout] = &[
         thread_dict: 128,
         thread_id: 152,
         running: Running::InState(304),
+        context: 208,
         has_old_dicts: false,
         text: 40,
     },
@@ -68,6 +79,7 @@ const LAYOUTS: &[Layout] = &[
         thread_dict: 112,
         thread_id: 136,
         running: Running::InDict,
+        context: 208,
         has_old_dicts: false,
         text: 40,
     },
@@ -79,6 +91,7 @@ const LAYOUTS: &[Layout] = &[
         thread_dict: 128,
         thread_id: 152,
         running: Running::Held(16),
+        context: 224,
         has_old_dicts: false,
         text: 48,
     },
@@ -90,6 +103,7 @@ const LAYOUTS: &[Layout] = &[
         thread_dict: 152,
         thread_id: 176,
         running: Running::Held(16),
+        context: 240,
         has_old_dicts: true,
         text: 48,
     },
@@ -101,6 +115,7 @@ const LAYOUTS: &[Layout] = &[
         thread_dict: 152,
         thread_id: 176,
         running: Running::Held(16),
+        context: 240,
         has_old_dicts: true,
         text: 48,
     },
@@ -109,24 +124,66 @@ const LAYOUTS: &[Layout] = &[
 /// Where a process's asyncio is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Asyncio {
-    /// The dictionary of the tasks that run, by event loop.
-    pub tasks: u64,
+    /// Where it stands which task runs.
+    pub tasks: Tasks,
     /// The event loop.
     pub event_loop: u64,
     /// The thread that runs it, by its pointer (`pthread_t`).
     pub thread: u64,
-    /// That is a dictionary of before 3.11.
-    pub is_old_dict: bool,
+    /// Where threads have the context that they run in: where their state stands, seen from the thread's pointer, and where in that.
+    pub contexts: Option<(u32, u32)>,
     /// `Task.__init__`.
     pub init: u64,
+    /// `PyContext_CopyCurrent`.
+    pub copies: u64,
+}
+
+/// Where it stands which task runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tasks {
+    /// In a dictionary, by event loop.
+    InDict(u64),
+    /// In one of before 3.11.
+    InOldDict(u64),
+    /// The task itself, or 0, in the state of the thread.
+    InState(u64),
+}
+
+/// Where the module `_asyncio` tells of itself (`Py_AsyncioModuleDebugOffsets`): seven words of tasks, two of interpreters, and of threads
+/// their size, and where the event loop and the task lie that run.
+const SECTION: &str = ".AsyncioDebug";
+const THREAD_STATE: u64 = 8 * 10;
+
+/// What `_PyRuntime` begins with: a mark, the release, whether threads run side by side without a lock, and then of the runtime, of
+/// interpreters and of threads where their members lie, in the order of 3.14.
+fn described(memory: &Memory, runtime: u64) -> Option<Layout> {
+    const COOKIE: u64 = u64::from_le_bytes(*b"xdebugpy");
+    let [cookie, release, is_free_threaded, _, _, main, _, _, _, threads, _, _, modules] = memory.words(runtime)?;
+    if cookie != COOKIE || release >> 16 != 0x30e || is_free_threaded != 0 {
+        return None;
+    }
+    let [_, _, next, interpreter, _, thread_id] = memory.words(runtime.checked_add(8 * 22)?)?;
+    let as_expected = next == THREAD_NEXT && interpreter == THREAD_INTERPRETER;
+    as_expected.then_some(Layout {
+        main,
+        modules,
+        threads,
+        thread_dict: 0,
+        thread_id,
+        context: 208,
+        running: Running::InState(0),
+        has_old_dicts: false,
+        text: 40,
+    })
 }
 
 /// The part of a process's memory that is Python's.
 struct Python<'a> {
     memory: &'a Memory,
-    layout: &'static Layout,
+    layout: &'a Layout,
     dict_type: u64,
     none: u64,
+    copies: u64,
 }
 
 /// What is there of Python.
@@ -147,13 +204,31 @@ pub(super) fn look(memory: &Memory) -> Outcome {
     for mapping in memory.mappings().iter().filter(|mapping| is_python(mapping.name())) {
         let Some(file) = memory.open_mapped(mapping).map(ReadCache::new) else { continue };
         let Some(program) = Program::of(mapping, &file) else { continue };
-        let [Some(runtime), Some(dict_type), Some(none)] =
-            program.symbols(["_PyRuntime", "PyDict_Type", "_Py_NoneStruct"])
+        let [Some(runtime), Some(dict_type), Some(none), Some(copies)] =
+            program.symbols(["_PyRuntime", "PyDict_Type", "_Py_NoneStruct", "PyContext_CopyCurrent"])
         else {
             continue;
         };
         is_there = true;
-        let found = LAYOUTS.iter().find_map(|layout| Python { memory, layout, dict_type, none }.asyncio(runtime));
+        if let Some(layout) = described(memory, runtime) {
+            // Wherever the module lies: in the program, or in a file of its own.
+            let mut mappings =
+                memory.mappings().iter().filter(|it| is_python(it.name()) || it.name().starts_with("_asyncio."));
+            let found = mappings.find_map(|mapping| {
+                let file = memory.open_mapped(mapping).map(ReadCache::new)?;
+                let [event_loop, task] = Program::of(mapping, &file)?
+                    .address_of(SECTION)
+                    .and_then(|at| memory.words(at.checked_add(THREAD_STATE)?))?;
+                let layout = Layout { running: Running::InStateWithTask(event_loop, task), ..layout };
+                Python { memory, layout: &layout, dict_type, none, copies }.asyncio(runtime)
+            });
+            if let Some(found) = found {
+                return Outcome::Runs(found);
+            }
+            continue;
+        }
+        let found =
+            LAYOUTS.iter().find_map(|layout| Python { memory, layout, dict_type, none, copies }.asyncio(runtime));
         if let Some(found) = found {
             return Outcome::Runs(found);
         }
@@ -171,14 +246,52 @@ impl Python<'_> {
         let modules = self.word(interpreter.checked_add(self.layout.modules)?)?;
         let module = self.entry(modules, b"_asyncio")?;
         let names = self.word(module.checked_add(MODULE_DICT)?)?;
-        let tasks = self.entry(names, b"_current_tasks").filter(|&tasks| self.is_dict(tasks))?;
         let task_type = self.entry(names, b"Task")?;
         let init = self.word(task_type.checked_add(TYPE_INIT)?)?;
-        let (event_loop, thread) = self.running(interpreter)?;
-        Some(Asyncio { tasks, event_loop, thread, is_old_dict: self.layout.has_old_dicts, init })
+        let (event_loop, state) = self.running(interpreter)?;
+        let thread = self.word(state.checked_add(self.layout.thread_id)?)?;
+        let tasks = if let Running::InStateWithTask(_, task) = self.layout.running {
+            Tasks::InState(state.checked_add(task)?)
+        } else {
+            let tasks = self.entry(names, b"_current_tasks").filter(|&tasks| self.is_dict(tasks))?;
+            if self.layout.has_old_dicts { Tasks::InOldDict(tasks) } else { Tasks::InDict(tasks) }
+        };
+        let contexts = self.state_slot(interpreter).zip(u32::try_from(self.layout.context).ok());
+        Some(Asyncio { tasks, event_loop, thread, contexts, init, copies: self.copies })
     }
 
-    /// The event loop that runs, and the thread it does so on. Of several the one on the oldest thread: mostly the main one.
+    /// Where the C library keeps its state for each thread (`pthread_getspecific`): the one place where all that are looked at have it.
+    fn state_slot(&self, interpreter: u64) -> Option<u32> {
+        let mut slots: Option<Vec<u32>> = None;
+        let mut state = self.word(interpreter.checked_add(self.layout.threads)?)?;
+        for _ in 0..SLOT_THREADS {
+            if state == 0 {
+                break;
+            }
+            let thread = self.word(state.checked_add(self.layout.thread_id)?)?;
+            let mut bytes = vec![0; PTHREAD];
+            // One that has just begun, or is gone.
+            if thread != 0 && self.memory.read(thread, &mut bytes).is_some() {
+                let words: Vec<u64> =
+                    bytes.chunks_exact(8).filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?))).collect();
+                // A key's number of uses, odd while it is used, and its value.
+                let is_slot = |pair: &[u64]| matches!(pair, [uses, value] if *value == state && uses & 1 == 1 && *uses <= u32::MAX.into());
+                let of_thread: Vec<u32> =
+                    (1_u32..).zip(words.windows(2)).filter(|(_, pair)| is_slot(pair)).map(|(at, _)| 8 * at).collect();
+                match &mut slots {
+                    None => slots = Some(of_thread),
+                    Some(slots) => slots.retain(|slot| of_thread.contains(slot)),
+                }
+            }
+            state = self.word(state.checked_add(THREAD_NEXT)?)?;
+        }
+        match slots?[..] {
+            [slot] => Some(slot),
+            _ => None,
+        }
+    }
+
+    /// The event loop that runs, and the state of the thread that it does so on. Of several the one on the oldest thread: mostly the main one.
     fn running(&self, interpreter: u64) -> Option<(u64, u64)> {
         let mut found = None;
         let mut thread = self.word(interpreter.checked_add(self.layout.threads)?)?;
@@ -191,7 +304,7 @@ impl Python<'_> {
             }
             let event_loop = self.event_loop(thread).filter(|&event_loop| event_loop != 0 && event_loop != self.none);
             if let Some(event_loop) = event_loop {
-                found = Some((event_loop, self.word(thread.checked_add(self.layout.thread_id)?)?));
+                found = Some((event_loop, thread));
             }
             thread = self.word(thread.checked_add(THREAD_NEXT)?)?;
         }
@@ -206,7 +319,7 @@ impl Python<'_> {
         match self.layout.running {
             Running::Held(at) => self.word(in_dict()?.checked_add(at)?),
             Running::InDict => in_dict(),
-            Running::InState(at) => self.word(thread.checked_add(at)?),
+            Running::InState(at) | Running::InStateWithTask(at, _) => self.word(thread.checked_add(at)?),
         }
     }
 
@@ -264,6 +377,15 @@ pub(super) fn function(memory: &Memory, address: u64) -> Option<(File, u64)> {
     let cache = ReadCache::new(file.try_clone().ok()?);
     let is_one = Program::of(mapping, &cache)?.has_function(&file, address);
     is_one.then(|| (file, mapping.offset_of(address)))
+}
+
+/// Where in which file a function of the process returns.
+pub(super) fn returns(memory: &Memory, address: u64) -> Option<(File, Vec<u64>)> {
+    let mapping = memory.mapping(address)?;
+    let file = memory.open_mapped(mapping)?;
+    let cache = ReadCache::new(file.try_clone().ok()?);
+    let returns = Program::of(mapping, &cache)?.returns(&file, address)?;
+    Some((file, returns))
 }
 
 #[cfg(test)]

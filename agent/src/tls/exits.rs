@@ -17,16 +17,16 @@ const RETURNS_MAX: usize = 48;
 
 /// A stretch of code that belongs together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stretch {
+pub(crate) struct Stretch {
     /// Its address.
-    pub(super) address: u64,
+    pub(crate) address: u64,
     /// Its bytes.
-    pub(super) code: Vec<u8>,
+    pub(crate) code: Vec<u8>,
 }
 
 /// Why not all returns of a function are known.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub(super) enum Unknown {
+pub(crate) enum Unknown {
     /// A jump to where a register or memory says: to one of several parts of the function, or to another function.
     #[error("it jumps to an address that only its run tells")]
     Indirect,
@@ -49,13 +49,13 @@ pub(super) enum Unknown {
 
 /// What following a function's code has led to.
 #[derive(Debug)]
-pub(super) struct Followed {
+pub(crate) struct Followed {
     /// The instructions, by their addresses.
-    pub(super) instructions: BTreeMap<u64, Instruction>,
+    pub(crate) instructions: BTreeMap<u64, Instruction>,
     /// The addresses that jumps lead to, and that of its beginning.
-    pub(super) targets: BTreeSet<u64>,
+    pub(crate) targets: BTreeSet<u64>,
     /// The addresses of the `ret` instructions by which it returns.
-    pub(super) returns: Vec<u64>,
+    pub(crate) returns: Vec<u64>,
     stretches: Vec<Stretch>,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Followed {
 ///
 /// # Errors
 /// Why not all of it is known.
-pub(super) fn follow(of: Stretch, mut containing: impl FnMut(u64) -> Option<Stretch>) -> Result<Followed, Unknown> {
+pub(crate) fn follow(of: Stretch, mut containing: impl FnMut(u64) -> Option<Stretch>) -> Result<Followed, Unknown> {
     let mut open = vec![of.address];
     let mut targets = BTreeSet::from([of.address]);
     let mut stretches = vec![of];
@@ -127,7 +127,7 @@ pub(super) fn follow(of: Stretch, mut containing: impl FnMut(u64) -> Option<Stre
 
 impl Followed {
     /// The bytes of a range of addresses.
-    pub(super) fn code(&self, range: &Range<u64>) -> Option<Vec<u8>> {
+    pub(crate) fn code(&self, range: &Range<u64>) -> Option<Vec<u8>> {
         let len = usize::try_from(range.end.checked_sub(range.start)?).ok()?;
         self.stretches.iter().find_map(|stretch| {
             let offset = stretch.offset(range.start)?;
@@ -136,7 +136,7 @@ impl Followed {
     }
 
     /// The addresses of an instruction's bytes.
-    pub(super) fn range(&self, address: u64) -> Option<Range<u64>> {
+    pub(crate) fn range(&self, address: u64) -> Option<Range<u64>> {
         self.instructions.get(&address).map(|instruction| address..instruction.next_ip())
     }
 }

@@ -9,7 +9,7 @@
 mod attachments;
 mod code;
 mod emulated;
-mod exits;
+pub(crate) mod exits;
 mod finder;
 mod function;
 pub(crate) mod go;

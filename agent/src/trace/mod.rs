@@ -491,26 +491,26 @@ impl Tracer {
         let Self { parents, orphans, over, .. } = self;
         let looks_back = parents.looks_back(tgid) || over.iter().any(|over| over.tgid == tgid);
         let found = orphans.found(tgid, (!looks_back).then_some(work), |call, end_ns| {
-            let (key, _) = parents.of_call(call, false)?;
+            let (key, evidence) = parents.of_call(call, false)?;
             // What went on behind its end is not part of it.
             let over = over.iter().find(|over| over.key == key);
-            over.is_none_or(|over| end_ns.is_some_and(|end_ns| end_ns <= over.end_ns)).then_some(key)
+            over.is_none_or(|over| end_ns.is_some_and(|end_ns| end_ns <= over.end_ns)).then_some((key, evidence))
         });
-        found.iter().for_each(|(orphan, key)| self.take_up(orphan, *key));
+        found.iter().for_each(|(orphan, (key, evidence))| self.take_up(orphan, *key, *evidence));
         if !self.parents.looks_back(tgid) {
             self.over.retain(|over| over.tgid != tgid);
         }
     }
 
-    /// A call that waited is made for a request, as its unit of work says.
-    fn take_up(&mut self, orphan: &Orphan, key: Key) {
+    /// A call that waited is made for a request, as is known by its unit of work.
+    fn take_up(&mut self, orphan: &Orphan, key: Key, evidence: Evidence) {
         let Orphan { trace_id: before, span_id, .. } = *orphan;
         let adopter = self.cause(key).as_ref().map(Open::adopter).or_else(|| {
             let over = self.over.iter().find(|over| over.key == key);
             over.map(|over| over.adopter)
         });
         let adopter = adopter.filter(|_| self.waits(before));
-        let Some((parent, adopter)) = adopter.and_then(|it| Some((it.parent(Evidence::Task)?, it))) else {
+        let Some((parent, adopter)) = adopter.and_then(|it| Some((it.parent(evidence)?, it))) else {
             self.settle(before);
             return;
         };
@@ -526,7 +526,7 @@ impl Tracer {
         match orphans.asked(tgid, (connection, number), by, |call| Some(parents.of_call(call, false)?.0)) {
             Sent::Unknown => self.parents.on_asked(tgid, connection, number, by),
             Sent::Waits => {}
-            Sent::Found(orphan, key) => self.take_up(&orphan, key),
+            Sent::Found(orphan, key) => self.take_up(&orphan, key, Evidence::Task),
         }
     }
 

@@ -191,8 +191,8 @@ impl Orphans {
         &mut self,
         tgid: ProcessId,
         work: Option<u64>,
-        mut by: impl FnMut(&Opened, Option<u64>) -> Option<Key>,
-    ) -> Vec<(Orphan, Key)> {
+        mut by: impl FnMut(&Opened, Option<u64>) -> Option<(Key, Evidence)>,
+    ) -> Vec<(Orphan, (Key, Evidence))> {
         let mut found = Vec::new();
         let Some(calls) = self.by_process.get_mut(&tgid) else { return found };
         let mut look = |key: &Key| {

@@ -58,6 +58,8 @@ pub(crate) enum Runtime {
     Tasks,
     /// The same of goroutines, whose reading and calls say when the request came that they are for.
     Goroutines,
+    /// Units of work are threads that do one request after the other, whoever has read it: one is known from its response on.
+    Workers,
     /// None whose tasks could be told apart.
     Other,
 }
@@ -195,11 +197,14 @@ impl Parents {
         let Opened { key, thread, start_ns, parent: carried, place, .. } = *opened;
         let Thread { tgid, tid, work, begun_ns } = thread;
         self.make_room();
+        let runtime = self.runtime(tgid);
+        // Of those who reads a request need not be who does it.
+        let work = if runtime == Runtime::Workers { 0 } else { work };
         let number = match place {
             Place::Id(number) if work != 0 => number,
             _ => 0,
         };
-        let came_ns = if self.runtime(tgid) == Runtime::Goroutines { begun_ns } else { 0 };
+        let came_ns = if runtime == Runtime::Goroutines { begun_ns } else { 0 };
         let (mut work, mut came_ns) = (work, came_ns);
         if number != 0 {
             let place = (connection.id, number);
@@ -211,6 +216,10 @@ impl Parents {
         let thread = Thread { work, ..thread };
         let process = self.processes.entry(tgid).or_default();
         let has_overlapped = !process.open.is_empty();
+        // Told late, on a connection that was met in its midst: what a worker seemed to do for nobody was for this one.
+        if runtime == Runtime::Workers && start_ns <= process.behind_ns {
+            process.behind_ns = 0;
+        }
         if let [first] = process.open[..]
             && let Some(first) = slot_mut(&mut self.served, first)
         {
@@ -270,6 +279,7 @@ impl Parents {
         }
         served.unit = work;
         let connection = served.connection;
+        let are_workers = self.runtime(tgid) == Runtime::Workers;
         let process = self.processes.get_mut(&tgid)?;
         process.unknown = process.unknown.saturating_sub(1);
         let Self { units, units_order, .. } = self;
@@ -277,7 +287,7 @@ impl Parents {
             units_order.push_back((tgid, work));
             Unit { connection, first: key, over: SmallVec::new() }
         });
-        process.shares_units |= unit.connection != connection;
+        process.shares_units |= !are_workers && unit.connection != connection;
         if units_order.len() > UNITS_MAX
             && let Some(oldest) = units_order.pop_front()
         {
@@ -442,6 +452,9 @@ impl Parents {
         }
         if work != 0 {
             let Some(same) = self.by_work.get(&(tgid, work)) else {
+                if self.runtime(tgid) == Runtime::Workers {
+                    return self.of_call_of_worker(opened).map(|key| (key, Evidence::Thread));
+                }
                 return self.of_late_call(opened).map(|key| (key, Evidence::Task));
             };
             let served = self.of_unit(same, begun_ns)?;
@@ -532,12 +545,15 @@ impl Parents {
         if work == 0 {
             return;
         }
+        let runtime = self.runtime(tgid);
         // What a unit does by itself behind its request is not to be taken for the next one's.
         if let Some(Unit { connection, over, .. }) = self.units.get(&(tgid, work))
             && let Some((.., end_ns)) = over.last()
             && (begun_ns == 0 || begun_ns > *end_ns)
             && call.start_ns > *end_ns
-            && self.open_of(tgid).all(|served| served.connection != *connection)
+            && self.open_of(tgid).all(|served| {
+                if runtime == Runtime::Workers { served.unit != 0 } else { served.connection != *connection }
+            })
             && let Some(process) = self.processes.get_mut(&tgid)
         {
             process.behind_ns = process.behind_ns.max(call.start_ns);
@@ -570,6 +586,24 @@ impl Parents {
         // The unit may turn out to answer another one, too.
         let is_proven = process.units_stayed >= UNITS_PROVEN;
         (is_proven || self.oldest_unknown_ns(tgid).is_none_or(|oldest_ns| oldest_ns > call.start_ns)).then_some(key)
+    }
+
+    /// The request that a call is made for by a worker that has begun to answer it: it does one after the other, so it is the one behind
+    /// whose predecessor's end the call was made.
+    fn of_call_of_worker(&self, call: &Opened) -> Option<Key> {
+        let Thread { tgid, work, .. } = call.thread;
+        let process = self.processes.get(&tgid)?;
+        let unit = self.units.get(&(tgid, work))?;
+        let key = if let Some(&(key, start_ns, _)) = unit.over.iter().find(|(.., end_ns)| *end_ns >= call.start_ns) {
+            // What is remembered begins in the midst of it.
+            let is_first = unit.over.len() >= OVER_MAX && unit.over.first().is_some_and(|(first, ..)| *first == key);
+            (start_ns <= call.start_ns && !is_first).then_some(key)?
+        } else {
+            let mut open = self.open_of(tgid).filter(|served| served.unit == work && served.start_ns <= call.start_ns);
+            open.next().filter(|_| open.next().is_none())?.key
+        };
+        let is_behind = process.behind_ns != 0 && process.behind_ns.saturating_add(BACKGROUND_NS) > call.start_ns;
+        (!is_behind).then_some(key)
     }
 
     /// Whether calls of a process may be found to be for requests that are over.

@@ -4,6 +4,7 @@ mod late;
 mod messages;
 mod runtimes;
 mod sdks;
+mod workers;
 
 use super::*;
 use crate::model::{

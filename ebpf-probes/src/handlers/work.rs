@@ -5,19 +5,22 @@ use core::hint::cold_path;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use ebpf_common::{
     events::RECEIVED,
-    work::{ASYNCIO, CHAIN, GO, NGINX, Plan, SEEN_TO_BEGIN, STEPS_MAX, TOKIO},
+    work::{ASYNCIO, CHAIN, GO, JAVA, NGINX, PUMA, Plan, SEEN_TO_BEGIN, STEPS_MAX, TASK_IN_PLACE, TOKIO},
 };
 
 use super::{
     capture::{opaque, read_user_value},
     go,
     sockets::Socket,
-    tokio,
+    threads, tokio,
 };
 use crate::{
     kernel::{socket, task},
     maps::{WORK_OF_CARRIER, WORK_PLANS, WORK_TASKS},
-    state::{CALLS, Connection, END_ASKED, HAS_WORK, TaskKey, TaskOrigin, WORK_OF_GO, WORK_OF_NGINX, WORK_OF_TOKIO},
+    state::{
+        CALLS, Connection, END_ASKED, HAS_WORK, TaskKey, TaskOrigin, WORK_OF_GO, WORK_OF_JAVA, WORK_OF_NGINX,
+        WORK_OF_TOKIO,
+    },
 };
 
 /// Bit of what [`unit_of_work`] gives: the address is that of a task, which may have been begun by another. Addresses are even.
@@ -32,7 +35,8 @@ const NGINX_REQUEST: u32 = u32::from_le_bytes(*b"HTTP");
 #[inline(always)]
 pub(super) fn look(connection: &mut Connection) {
     let of = flags_of_plan(connection.tgid) as u32;
-    connection.flags = connection.flags & !(HAS_WORK | WORK_OF_NGINX | WORK_OF_TOKIO | WORK_OF_GO) | of;
+    const OF: u32 = HAS_WORK | WORK_OF_NGINX | WORK_OF_TOKIO | WORK_OF_GO | WORK_OF_JAVA;
+    connection.flags = connection.flags & !OF | of;
 }
 
 /// What a connection of a process has in its flags. A function of its own for the verifier, as [`unit_of_work`].
@@ -45,6 +49,7 @@ pub extern "C" fn flags_of_plan(tgid: u32) -> u64 {
         NGINX => WORK_OF_NGINX,
         TOKIO => WORK_OF_TOKIO,
         GO => WORK_OF_GO,
+        JAVA => WORK_OF_JAVA,
         _ => 0,
     };
     (HAS_WORK | of).into()
@@ -61,7 +66,7 @@ pub(super) fn of_socket<S: Socket>(connection: &mut Connection, socket: S, direc
         return go::of_socket(connection, || socket.number(), direction);
     }
     if connection.flags & WORK_OF_NGINX == 0 {
-        let work = if direction != RECEIVED {
+        let work = if direction != RECEIVED || connection.flags & WORK_OF_JAVA != 0 {
             unit_of_work(connection.tgid, socket.number())
         } else if connection.flags & WORK_OF_TOKIO != 0 {
             tokio::unit_of_reader(connection.tgid, socket.number())
@@ -121,6 +126,26 @@ pub fn begins(tgid: u32, task: u64) {
         began = begun_by(tgid, by, now_ns);
     }
     let _least_recent_goes = WORK_TASKS.insert(&TaskKey { object: task, tgid: tgid.into() }, &began, 0);
+}
+
+/// The current thread has copied the context that its code runs in: what runs in the copy is done for what it does now.
+#[inline(always)]
+pub fn copies(tgid: u32, context: u64) {
+    let Some(plan) = WORK_PLANS.get_ptr(&tgid) else { return };
+    // SAFETY: a value of the map; at worst another's, if it is removed at this moment.
+    if context == 0 || unsafe { (*plan).kind } != ASYNCIO {
+        return;
+    }
+    let key = TaskKey { object: context, tgid: tgid.into() };
+    let by = unit_of_work(tgid, 0) & !TASK;
+    if by == 0 {
+        // There may be one that lay there before.
+        let _there_is_none = WORK_TASKS.remove(&key);
+        return;
+    }
+    // SAFETY: the helper only returns a number.
+    let copied = begun_by(tgid, by, unsafe { bpf_ktime_get_ns() });
+    let _least_recent_goes = WORK_TASKS.insert(&key, &copied, 0);
 }
 
 /// What is done for what a task is done for, if that task begins it now.
@@ -193,7 +218,9 @@ pub extern "C" fn unit_of_work(tgid: u32, sk: u64) -> u64 {
         CHAIN => chain(plan),
         TOKIO => tokio::task(plan).map(|task| task | GIVEN | TASK),
         NGINX => nginx(sk),
-        ASYNCIO => asyncio(plan),
+        ASYNCIO => asyncio(tgid, plan),
+        JAVA => threads::virtual_thread(plan),
+        PUMA => threads::worker_of_puma(),
         _ => None,
     };
     work.unwrap_or(0)
@@ -237,13 +264,30 @@ fn nginx(sk: u64) -> Option<u64> {
     Some(if begins as u32 == NGINX_REQUEST { client } else { connection })
 }
 
+/// The context that the code of this thread runs in, if it is a copy that was made while a task ran: the event loop has given it to a thread
+/// that waits for work.
+#[inline(always)]
+fn by_context(tgid: u32, thread: u64, contexts: u64) -> Option<u64> {
+    if contexts == 0 {
+        return None;
+    }
+    let state = read_user_value::<u64>(thread.wrapping_add(contexts >> 32))?;
+    let object = read_user_value::<u64>(state.wrapping_add(contexts & 0xffff_ffff))?;
+    let is_known = object & TASK == 0 && WORK_TASKS.get_ptr(&TaskKey { object, tgid: tgid.into() }).is_some();
+    is_known.then_some(object | TASK)
+}
+
 /// The task that the event loop of this thread runs. It is in a dictionary (`PyDictObject`) that has no other entry where one loop runs:
 /// the last that was put in.
 #[inline(always)]
-fn asyncio(plan: &Plan) -> Option<u64> {
-    let [tasks, event_loop, thread, _] = &plan.offsets;
-    if task::thread_pointer()? != *thread {
-        return None;
+fn asyncio(tgid: u32, plan: &Plan) -> Option<u64> {
+    let [tasks, event_loop, thread, contexts] = &plan.offsets;
+    let current = task::thread_pointer()?;
+    if current != *thread {
+        return by_context(tgid, current, *contexts);
+    }
+    if plan.steps == TASK_IN_PLACE {
+        return read_user_value::<u64>(*tasks).filter(|&task| task != 0 && task & TASK == 0).map(|task| task | TASK);
     }
     // Number of entries, the dictionary's version, keys.
     let [used, _, keys] = read_user_value::<[u64; 3]>(tasks.wrapping_add(16))?;

@@ -20,6 +20,18 @@ fn asyncio_task(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// Where `PyContext_CopyCurrent` of Python returns: the copy, or 0.
+#[uprobe]
+fn python_context(ctx: ProbeContext) -> u32 {
+    if hooks_only() {
+        return 0;
+    }
+    // SAFETY: the registers of the thread that has come by.
+    let copy = unsafe { (*ctx.regs).rax };
+    work::copies(task::current_tgid(), copy);
+    0
+}
+
 /// `OwnedTasks::bind_inner` of tokio: the list of a runtime's tasks, and the header of a new one.
 #[uprobe]
 fn tokio_task(ctx: ProbeContext) -> u32 {

@@ -61,6 +61,8 @@ impl Asks {
 /// A file with its probes.
 struct Probed {
     probes: Vec<Uprobe>,
+    /// Of these kinds, those that are asked for calls only among them.
+    tells: Vec<OfRuntime>,
     /// Those of TLS are among them.
     sees_tls: bool,
     users: HashSet<ProcessId>,
@@ -72,15 +74,35 @@ struct Probed {
 }
 
 impl Probed {
-    fn new(capture: &mut Capture, file: Arc<File>, mut places: Places) -> Self {
-        let answers = places.extract_if(.., |(what, offsets)| what.is_of_answers() && !offsets.is_empty()).collect();
-        let mut probes = Vec::new();
+    fn new(file: Arc<File>) -> Self {
+        Self {
+            probes: Vec::new(),
+            tells: Vec::new(),
+            sees_tls: false,
+            users: HashSet::new(),
+            file,
+            answers: Vec::new(),
+            of_answers: Vec::new(),
+            asks: Asks::No,
+        }
+    }
+
+    /// Puts probes in place of kinds that are not there yet: a library may be looked through for one thing first, and for another later.
+    fn add(&mut self, capture: &mut Capture, places: Places) {
         let mut of_tls = 0;
-        for (what, offsets) in &places {
-            match capture.probe_runtime(*what, &file, offsets) {
+        for (what, offsets) in places {
+            if self.tells.contains(&what) {
+                continue;
+            }
+            self.tells.push(what);
+            if what.is_of_answers() {
+                self.answers.extend((!offsets.is_empty()).then_some((what, offsets)));
+                continue;
+            }
+            match capture.probe_runtime(what, &self.file, &offsets) {
                 Ok(new) => {
                     of_tls += if what.is_of_tls() { offsets.len() } else { 0 };
-                    probes.extend(new);
+                    self.probes.extend(new);
                 }
                 Err(error) if what.is_of_tls() => {
                     tracing::warn!(%error, "TLS traffic of this program of Go is not seen");
@@ -88,13 +110,11 @@ impl Probed {
                 Err(error) => not_probed(&error),
             }
         }
-        let sees_tls = of_tls == 2
+        self.sees_tls |= of_tls == 2
             && capture
                 .begin_tls()
                 .inspect_err(|error| tracing::warn!(%error, "TLS traffic of programs of Go is not seen"))
                 .is_ok();
-        let (users, of_answers, asks) = (HashSet::new(), Vec::new(), Asks::No);
-        Self { probes, sees_tls, users, file, answers, of_answers, asks }
     }
 
     /// Puts probes in place where what is asked has changed, or takes them away.
@@ -142,7 +162,8 @@ impl Files {
         file: Arc<File>,
         places: Places,
     ) -> bool {
-        let probed = self.by_id.entry(id).or_insert_with(|| Probed::new(capture, file, places));
+        let probed = self.by_id.entry(id).or_insert_with(|| Probed::new(file));
+        probed.add(capture, places);
         let is_new = probed.users.insert(tgid);
         if is_new && !probed.answers.is_empty() {
             probed.ask(capture, probed.asks.on_user());

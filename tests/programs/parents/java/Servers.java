@@ -6,6 +6,7 @@ import java.nio.file.Files;
 import java.time.Duration;
 import org.apache.catalina.Context;
 import org.apache.catalina.startup.Tomcat;
+import org.apache.tomcat.util.threads.VirtualThreadExecutor;
 import org.eclipse.jetty.io.Content;
 import org.eclipse.jetty.server.Handler;
 import org.eclipse.jetty.server.Request;
@@ -21,7 +22,7 @@ import reactor.netty.http.server.HttpServer;
 import reactor.netty.resources.ConnectionProvider;
 
 /**
- * The same service on servers that others make: {@code Servers SERVER CLIENT} with {@code tomcat} or {@code jetty}, whose threads
+ * The same service on servers that others make: {@code Servers SERVER CLIENT} with {@code tomcat} (or {@code tomcat-virtual}, on virtual threads) or {@code jetty}, whose threads
  * make their calls, or {@code netty}, where Reactor makes them.
  */
 public final class Servers {
@@ -29,18 +30,24 @@ public final class Servers {
         Parents.prepare("pool", arguments[1]);
         int port = Integer.parseInt(Parents.setting("LISTEN", "0"));
         switch (arguments[0]) {
-            case "tomcat" -> tomcat(port);
+            case "tomcat" -> tomcat(port, false);
+            case "tomcat-virtual" -> tomcat(port, true);
             case "jetty" -> jetty(port);
             default -> netty(port);
         }
     }
 
-    private static void tomcat(int port) throws Exception {
+    private static void tomcat(int port, boolean isVirtual) throws Exception {
         Tomcat tomcat = new Tomcat();
         tomcat.setBaseDir(Files.createTempDirectory("tomcat").toString());
         tomcat.setPort(port);
         tomcat.getConnector().setProperty("address", "127.0.0.1");
-        tomcat.getConnector().setProperty("maxThreads", "32");
+        if (isVirtual) {
+            // As Spring Boot has it.
+            tomcat.getConnector().getProtocolHandler().setExecutor(new VirtualThreadExecutor("answer-"));
+        } else {
+            tomcat.getConnector().setProperty("maxThreads", "32");
+        }
         tomcat.getConnector().setProperty("acceptCount", "1024");
         tomcat.getConnector().setProperty("maxKeepAliveRequests", "-1");
         Context context = tomcat.addContext("", null);

@@ -1,9 +1,10 @@
 """asyncio of the standard library alone, for any release: a server of streams, and a pool of connections to back ends. With the
-argument `uvloop` on that loop."""
+argument `uvloop` on that loop, with `threads` calls are made on threads that the loop gives them to (`asyncio.to_thread`)."""
 
 import asyncio
 import sys
 
+import calls
 from calls import BACKENDS, LISTEN, POOL, Ask, background_targets, nap
 
 
@@ -27,6 +28,16 @@ class Pool:
         _, headers = await head(reader)
         await reader.readexactly(int(headers[b"content-length"]))
         self.idle[port].put_nowait(connection)
+
+
+class OnThreads:
+    """The same, where each call waits on a thread."""
+
+    def __init__(self):
+        self.pool = calls.Pool()
+
+    async def call(self, port, target, headers):
+        await asyncio.to_thread(self.pool.call, port, target, headers)
 
 
 async def head(reader):
@@ -68,7 +79,7 @@ async def make_calls(ask, call):
 
 
 async def main():
-    pool = Pool()
+    pool = OnThreads() if sys.argv[1:] == ["threads"] else Pool()
 
     async def serve(reader, writer):
         try:
