@@ -1,4 +1,4 @@
-//! Programs in Go as Debian has them, which are asked over TLS: caddy and prometheus over HTTP/1.1 and HTTP/2, etcd over gRPC. Each request is told once at either end, and nothing else is.
+//! Programs in Go as Debian has them, which are asked over TLS: caddy, prometheus and Docker's registry over HTTP/1.1 and HTTP/2, etcd over gRPC. Each request is told once at either end, and nothing else is.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 use std::{
@@ -21,7 +21,14 @@ use tests::{
     wait::poll,
 };
 
-on_both_backends!(caddy, prometheus, etcd, calls_of_services_that_are_chosen_by_their_ports);
+on_both_backends!(
+    caddy,
+    prometheus,
+    registry,
+    etcd,
+    calls_of_services_that_are_chosen_by_their_ports,
+    who_calls_nobody_is_not_asked_who_answers,
+);
 
 /// Requests of `tests/programs/go-tls`: half of them over either version of HTTP.
 const REQUESTS: usize = 180;
@@ -85,6 +92,17 @@ fn prometheus(backend: Backend) {
         let mut command = Command::new(need::program("prometheus"));
         command.args(["--config.file=prometheus.yml", "--web.config.file=web.yml", "--storage.tsdb.path=data"]);
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        command
+    });
+    requests_are_told_once(backend, &server);
+}
+
+fn registry(backend: Backend) {
+    let server = Server::start(|files, port| {
+        let config = "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\nhttp:\n  addr: 127.0.0.1:PORT\n  tls: {certificate: cert.pem, key: key.pem}\n";
+        fs::write(files.join("config.yml"), config.replace("PORT", &port.to_string())).unwrap();
+        let mut command = Command::new(need::program("docker-registry"));
+        command.args(["serve", "config.yml"]);
         command
     });
     requests_are_told_once(backend, &server);
@@ -177,17 +195,7 @@ fn etcd(backend: Backend) {
 /// One that is idle when the agent starts is looked through by then; what is found out about one that is started later is so of a connection that is older than that, too.
 fn calls_of_services_that_are_chosen_by_their_ports(backend: Backend) {
     const REQUESTS: usize = 120;
-    let binary = need::built_by_go("parents/go", "chosen", "local", &[], &[]);
-    let start = |port: u16, back_end: Option<u16>| {
-        let mut command = Command::new(&binary);
-        command.arg("grpc").env("LISTEN", port.to_string());
-        if let Some(back_end) = back_end {
-            command.env("BACKENDS", back_end.to_string()).env("CALLS", "1").env("PATTERN", "pause");
-        }
-        let program = Program::start(&mut command);
-        assert_eq!(program.port(), port);
-        program
-    };
+    let start = |port: u16, back_end: Option<u16>| started(port, back_end, "1");
     let files = folder();
     let message = files.path().join("message");
     fs::write(&message, [0; 5]).unwrap();
@@ -200,23 +208,7 @@ fn calls_of_services_that_are_chosen_by_their_ports(backend: Backend) {
     let later = start(second, Some(last));
     // The second at a pace at which it is found out about it meanwhile.
     for (port, pace) in [(first, &[][..]), (second, &["--rps", "40"])] {
-        let (count, url) = (REQUESTS.to_string(), format!("http://127.0.0.1:{port}/shop.Orders/Get"));
-        let mut load = Command::new(need::program("h2load"));
-        load.args([
-            "-n",
-            &count,
-            "-c",
-            "1",
-            "-m",
-            "1",
-            "-H",
-            "content-type: application/grpc",
-            "-H",
-            "te: trailers",
-            "-d",
-        ]);
-        let output = load.arg(&message).args(pace).arg(url).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        ask(port, &message, REQUESTS, pace);
     }
     let seen = Watch { agent, receiver }.finish(2 * 2 * REQUESTS);
     for (program, without) in [(&idle, 0), (&later, REQUESTS / 4 * 3)] {
@@ -225,11 +217,59 @@ fn calls_of_services_that_are_chosen_by_their_ports(backend: Backend) {
         assert_eq!(calls.len(), REQUESTS, "{}", seen.summary());
         calls.sort_by_key(|span| span.start_unix_nano);
         let roots = calls.iter().skip(without).filter(|span| span.parent_span_id.is_empty()).count();
-        // Seldom one is missing on a busy machine (docs/half-done.md), and none is wrong.
+        // Those of the first moments may have none (docs/limitations.md), and none is wrong.
         assert!(roots <= 2, "{roots} of {REQUESTS} have no parent, of which the first {without} need none");
         let servers: BTreeSet<_> = seen.of_kind("SERVER").into_iter().map(|span| span.span_id.clone()).collect();
         assert!(calls.iter().all(|span| span.parent_span_id.is_empty() || servers.contains(&span.parent_span_id)));
     }
+}
+
+/// A service over gRPC that makes so many calls for each request, if it is not asked for others.
+fn started(port: u16, back_end: Option<u16>, calls: &str) -> Program {
+    let mut command = Command::new(need::built_by_go("parents/go", "chosen", "local", &[], &[]));
+    command.arg("grpc").env("LISTEN", port.to_string());
+    if let Some(back_end) = back_end {
+        command.env("BACKENDS", back_end.to_string()).env("CALLS", calls).env("PATTERN", "pause");
+    }
+    let program = Program::start(&mut command);
+    assert_eq!(program.port(), port);
+    program
+}
+
+/// Asks it over one connection, one request after the other.
+fn ask(port: u16, message: &Path, count: usize, arguments: &[&str]) {
+    let mut load = Command::new(need::program("h2load"));
+    load.args(["-n", &count.to_string(), "-c", "1", "-m", "1", "-H", "content-type: application/grpc"]);
+    load.args(["-H", "te: trailers", "-d"]).arg(message).args(arguments);
+    let output = load.arg(format!("http://127.0.0.1:{port}/shop.Orders/Get")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// A server that answers and calls nobody has no probe per request after a while, and has it again once it calls.
+fn who_calls_nobody_is_not_asked_who_answers(backend: Backend) {
+    const WITHOUT: usize = 1200;
+    const CALLS: usize = 60;
+    let files = folder();
+    let message = files.path().join("message");
+    fs::write(&message, [0; 5]).unwrap();
+    let [last, first] = [(); 2].map(|()| free_port());
+    let programs = [started(last, None, "0"), started(first, Some(last), "0")];
+    let receiver = Receiver::start();
+    let setup = Setup::pids(&programs.each_ref().map(Program::pid));
+    let agent = setup.args(["--log-level", "debug"]).backend(backend).to(&receiver).start();
+    agent.until_logged("tasks are told apart");
+    ask(first, &message, WITHOUT, &[]);
+    agent.until_logged("it is not asked any more who answers requests");
+    ask(first, &message, CALLS, &["-H", "calls: 1", "--rps", "100"]);
+    let seen = Watch { agent, receiver }.finish(WITHOUT + 3 * CALLS);
+    let mut calls = seen.of_kind("CLIENT");
+    assert_eq!(calls.len(), CALLS, "{}", seen.summary());
+    calls.sort_by_key(|span| span.start_unix_nano);
+    let servers: BTreeSet<_> = seen.of_kind("SERVER").into_iter().map(|span| span.span_id.clone()).collect();
+    assert!(calls.iter().all(|span| span.parent_span_id.is_empty() || servers.contains(&span.parent_span_id)));
+    // Those of the first moments may have none.
+    let roots = calls.iter().skip(CALLS / 2).filter(|span| span.parent_span_id.is_empty()).count();
+    assert!(roots <= 1, "{roots} of the last {} have no parent", CALLS / 2);
 }
 
 fn counted(seen: &Seen, of: &str, what: &str, expected: usize) {

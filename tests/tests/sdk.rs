@@ -30,6 +30,7 @@ on_both_backends!(
     a_chain_with_rusts_sdk,
     what_an_sdk_does_not_describe_is_told,
     what_only_calls_are_described_of_is_told_to_be_asked,
+    what_nobody_reads_of_gos_auto_sdk_is_told,
     what_is_to_be_ignored_or_excluded_is,
 );
 
@@ -243,6 +244,27 @@ fn what_only_calls_are_described_of_is_told_to_be_asked(backend: Backend) {
     let seen = watch.stop_when(|_| true);
     let kinds: Vec<&str> = seen.spans.iter().map(|span| span.kind).collect();
     assert_eq!(kinds, ["SERVER"], "{}", seen.summary());
+}
+
+/// The auto SDK is in each program of Go that has OpenTelemetry's API: as long as nobody outside takes its spans, nothing of such a service is described.
+fn what_nobody_reads_of_gos_auto_sdk_is_told(backend: Backend) {
+    let binary = need::built_by_go("sdk-auto", "shop", "local", &[], &[]);
+    let info = Command::new(need::program("go")).args(["version", "-m"]).arg(&binary).output().unwrap();
+    assert!(String::from_utf8_lossy(&info.stdout).contains("go.opentelemetry.io/auto/sdk"), "{info:?}");
+    let start = |next: Option<u16>| Program::start(Command::new(&binary).args(next.map(|port| port.to_string())));
+    let store = start(None);
+    let shop = start(Some(store.port()));
+    let watch = watch(backend, &[&shop, &store], |setup| setup.args(["--log-level", "debug"]));
+    watch.agent.until_logged("tasks are told apart");
+    assert_eq!(Connection::to(shop.port()).get("/x").status, 200);
+    // Nothing is held until an SDK has exported: that would take longer than it is waited for here.
+    let seen = watch.stop_when(|state| state.spans.len() >= 3);
+    let spans: Vec<_> = seen.spans.iter().map(|span| ("agent", span)).collect();
+    let [server, client] = ["SERVER", "CLIENT"].map(|kind| ("agent", "shop", kind));
+    // Both are of one program.
+    let expected =
+        BTreeMap::from([(server, BTreeSet::from([None, Some(client)])), (client, BTreeSet::from([Some(server)]))]);
+    assert_eq!((tree(&spans), seen.spans.len()), (expected, 3), "{}", seen.summary());
 }
 
 fn what_is_to_be_ignored_or_excluded_is(backend: Backend) {

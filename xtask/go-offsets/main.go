@@ -139,6 +139,10 @@ func offset(packages types.Importer, sizes types.Sizes, member [3]string) int64 
 		log.Fatalf("%v: %v", member, err)
 	}
 	object := of.Scope().Lookup(member[1])
+	if inPackage, ok := strings.CutPrefix(member[1], "http2"); ok && object == nil && member[0] == "net/http" {
+		// From 1.27 on it is a package of its own.
+		return offset(packages, sizes, [3]string{"net/http/internal/http2", inPackage, member[2]})
+	}
 	if object == nil {
 		return -1
 	}

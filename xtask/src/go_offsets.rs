@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use xtask::shell;
 
 /// The last release of each line; others of the same line have to say the same (`--release`).
-const RELEASES: [&str; 8] = ["1.18.10", "1.19.13", "1.20.14", "1.21.13", "1.22.12", "1.23.12", "1.24.11", "1.25.5"];
+const RELEASES: [&str; 10] =
+    ["1.18.10", "1.19.13", "1.20.14", "1.21.13", "1.22.12", "1.23.12", "1.24.11", "1.25.5", "1.26.8", "1.27.0"];
 /// Where the table is.
 const TABLE: &str = "agent/src/runtimes/go/offsets.rs";
 /// What stands before and behind its lines.
@@ -45,7 +46,7 @@ const GRPC_FIRST: u32 = 40;
 /// The verb's flags.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Other releases than the usual ones, such as 1.27.0; may be given again. The Go at hand is always asked
+    /// Other releases than the usual ones, such as 1.28.0; may be given again. The Go at hand is always asked
     #[arg(long)]
     release: Vec<String>,
     /// Only say whether the table is what would be written
@@ -60,8 +61,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     for release in RELEASES.into_iter().chain(given) {
         folders.push(fetched(release)?);
     }
+    // An older one does not understand what is written for a newer one.
+    let newest = args.release.last().map_or(RELEASES[RELEASES.len() - 1], String::as_str);
     let mut command = go_here();
-    command.args(["run", "."]).args(&folders);
+    command.env("GOTOOLCHAIN", format!("go{newest}")).args(["run", "."]).args(&folders);
     let mut table: BTreeMap<u32, String> = BTreeMap::new();
     for line in said(&mut command)?.lines() {
         let (release, offsets) = line.split_once(' ').with_context(|| format!("not understood: {line}"))?;

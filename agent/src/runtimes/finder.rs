@@ -8,7 +8,7 @@ use std::{
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::fs::fstatfs;
@@ -74,8 +74,9 @@ impl Finder {
         thread::Builder::new().name("runtime-finder".to_owned()).spawn(move || {
             let pool = BlockingPool::default();
             while let Ok(pid) = incoming.recv() {
-                let of = proc.clone();
+                let (of, began) = (proc.clone(), Instant::now());
                 let found = pool.call(Place::of(&proc, pid), PATIENCE, move || look(&of, pid));
+                tracing::debug!(%pid, took = ?began.elapsed(), "looked for language runtimes");
                 if outgoing.send((pid, found.unwrap_or(Found::NotYet))).is_err() {
                     return;
                 }

@@ -23,6 +23,7 @@ pub const TESTS: &[Program] = &[
     program("caddy", "caddy"),
     program("curl", "curl"),
     program("dnsmasq", "dnsmasq-base"),
+    program("docker-registry", "docker-registry"),
     program("etcd", "etcd-server"),
     program("dovecot", "dovecot-imapd"),
     program("ldapsearch", "ldap-utils"),

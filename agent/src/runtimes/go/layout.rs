@@ -247,6 +247,11 @@ mod tests {
         let minors: Vec<u32> = TABLE.iter().map(|(minor, _)| *minor).collect();
         assert_eq!((minors.first(), minors.is_sorted()), (Some(&18), true));
         assert_eq!(Layout::of("go1.20.14").map(|layout| layout.parent), Some(0));
+        // Its HTTP/2 is a package of its own.
+        assert_eq!(
+            ["go1.26.8", "go1.27.0"].map(|it| Layout::of(it).map(|layout| layout.server2)),
+            [Some(16), Some(24)]
+        );
         assert!(Layout::of("go1.17").is_none() && Layout::of("go1.99").is_none());
     }
 

@@ -48,19 +48,24 @@ const MODULE_LEN: usize = 184;
 const PROCESSORS_MAX: u64 = 4096;
 /// Numbers of goroutines are given to processors in so many at a time.
 const NUMBERS: u64 = 16;
+/// Where a connection of `golang.org/x/net/http2` has what carries it, as that of `net/http` has up to Go 1.26. From then on it is mostly one of `net/http` itself.
+const X_SERVER2: u16 = 16;
 /// The thread's pointer is not farther away from what the thread has for itself.
 const THREAD_MAX: u64 = 1 << 20;
 
 /// Functions that are looked for.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 23] = [
     "runtime.mcall",
     "runtime.procresize",
     "net/http.(*persistConn).roundTrip",
     "net/http.(*http2ClientConn).roundTrip",
     "net/http.(*http2ClientConn).RoundTrip",
+    // From 1.27 on.
+    "net/http/internal/http2.(*ClientConn).roundTrip",
     "golang.org/x/net/http2.(*ClientConn).roundTrip",
     "golang.org/x/net/http2.(*ClientConn).RoundTrip",
     "net/http.(*http2serverConn).runHandler",
+    "net/http/internal/http2.(*serverConn).runHandler",
     "golang.org/x/net/http2.(*serverConn).runHandler",
     "google.golang.org/grpc.(*Server).handleStream",
     "google.golang.org/grpc/internal/transport.(*http2Client).NewStream",
@@ -150,7 +155,11 @@ pub(super) fn look(memory: &Memory) -> Option<Result<(Go, File), Unseen>> {
     let info = build_info(&file)?;
     let cache = ReadCache::new(file.try_clone().ok()?);
     let program = Program::of(mapping, &cache)?;
-    let Some(layout) = Layout::of(&info.release) else { return Some(Err(Unseen::Release)) };
+    let Some(layout) = Layout::of(&info.release) else {
+        // What hides its names hides its release.
+        let is_garbled = table(&program, &file).is_err_and(|why| why == Unseen::Garbled);
+        return Some(Err(if is_garbled { Unseen::Garbled } else { Unseen::Release }));
+    };
     let grpc = Grpc::of(&info.grpc);
     if grpc.is_none() && !info.grpc.is_empty() {
         let release = &info.grpc;
@@ -179,9 +188,11 @@ fn found(
         call,
         call2,
         call2_older,
+        call2_newer,
         x_call2,
         x_call2_older,
         handle2,
+        handle2_newer,
         x_handle2,
         handle_grpc,
         new_stream,
@@ -280,8 +291,8 @@ fn found(
         },
         calls: sites(&[call]),
         // The newer one, which the older one calls where both are there.
-        calls2: sites(&[call2.or(call2_older), x_call2.or(x_call2_older)]),
-        handles2: sites(&[handle2, x_handle2]),
+        calls2: sites(&[call2.or(call2_older).or(call2_newer), x_call2.or(x_call2_older)]),
+        handles2: sites(&[handle2.or(handle2_newer), x_handle2.filter(|_| server2 == X_SERVER2)]),
         handles_grpc,
         asks,
         statistics: statistics.filter(|statistics| !statistics.is_empty()),

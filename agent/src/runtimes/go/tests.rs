@@ -9,6 +9,8 @@ use std::{
 use super::*;
 use crate::{model::ids::ProcessId, procs::fs::ProcFs};
 
+/// The newest release that is known.
+const NEWEST: &str = "go1.27.0";
 const MODULE: &str = "module example.com/shop\n\ngo 1.18\n";
 const PROGRAM: &str = r#"package main
 
@@ -105,7 +107,7 @@ fn assert_found(folder: &Path, what: &str, is_before_21: bool) {
 
 #[test]
 fn goroutines_are_found_in_programs_of_several_releases() {
-    for (release, is_before_21) in [("go1.18.10", true), ("go1.21.13", false), ("go1.23.12", false)] {
+    for (release, is_before_21) in [("go1.18.10", true), ("go1.21.13", false), ("go1.23.12", false), (NEWEST, false)] {
         let folder = tempfile::tempdir().unwrap();
         built(folder.path(), release, &[], &[]);
         let info = build_info(&File::open(folder.path().join("out")).unwrap()).unwrap();
