@@ -181,7 +181,7 @@ impl Mysql {
         let read = side.piece(chunk, &mut |opened| {
             let (data, skipped, position) = (opened.bytes, opened.gap, opened.position);
             let within = Chunk { data, skipped, tail: &[], position, ..*chunk };
-            if std::mem::take(&mut is_silent) {
+            if mem::take(&mut is_silent) {
                 self.on_piece_when_lost(direction, &within);
             }
             self.piece(is_request, &within, out)
