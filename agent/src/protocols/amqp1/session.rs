@@ -1,6 +1,6 @@
 //! Deliveries, until they are settled.
 
-use std::{collections::HashMap, mem};
+use std::collections::HashMap;
 
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
