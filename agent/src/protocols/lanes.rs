@@ -4,8 +4,12 @@
 use std::mem;
 
 use super::{
-    Chunk, Recognition,
+    Anomalies, Chunk, End, Interest, Output, Recognition, Session,
     sized::{Frame, Framed, Length},
+};
+use crate::model::{
+    exchange::{Group, Outcome},
+    net::{Direction, Role},
 };
 
 /// Where in its messages each direction stands: that of clients, that of servers.
@@ -61,6 +65,98 @@ impl Lanes {
     /// Heap bytes held.
     pub(super) fn memory(&self) -> usize {
         self.framed.iter().map(Framed::memory).sum()
+    }
+}
+
+/// A session of a broker's protocol: what it does with messages. Where they begin, what is lost and how it ends is the same for all.
+pub(super) trait Broker: Send + 'static {
+    /// Bytes that were lost within a message do not make the next one doubtful.
+    const READS_PAST_LOST: bool = false;
+
+    /// Which end the watched process is.
+    fn role(&self) -> Role;
+
+    /// Where in its messages each direction stands.
+    fn lanes(&self) -> &Lanes;
+
+    /// The same, to go on.
+    fn lanes_mut(&mut self) -> &mut Lanes;
+
+    /// Takes a message; `None` if it is none.
+    fn on_frame(&mut self, is_client: bool, frame: &Frame<'_>, out: &mut Output) -> Option<()>;
+
+    /// Something was missed of a direction: what became of messages, and what was agreed upon, may have been among it.
+    fn lose(&mut self, is_client: bool, at_ns: u64, out: &mut Output);
+
+    /// All that is open is over without an answer.
+    fn end_all(&mut self, outcome: Outcome, at_ns: u64, out: &mut Output);
+
+    /// Messages that are open.
+    fn open(&self) -> usize;
+
+    /// Heap bytes held besides, about.
+    fn held(&self) -> usize;
+
+    /// What could not be made sense of.
+    fn anomalies(&mut self) -> &mut Anomalies;
+}
+
+impl<B: Broker> Session for B {
+    fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
+        let is_client = direction == Broker::role(self).requests();
+        if !self.lanes_mut().finds(is_client, chunk) {
+            return Interest::Parse;
+        }
+        let mut framed = self.lanes_mut().take(is_client);
+        let mut each = |frame: &Frame<'_>| self.on_frame(is_client, frame, out);
+        let is_read = match B::READS_PAST_LOST {
+            true => framed.piece(chunk, &mut each).is_some(),
+            false => read(&mut framed, chunk, &mut each),
+        };
+        if !is_read {
+            self.anomalies().resyncs += 1;
+            self.lose(is_client, chunk.at_ns, out);
+        }
+        self.lanes_mut().put(is_client, framed, is_read);
+        Interest::Parse
+    }
+
+    fn begin_in_use(&mut self, _asks_ahead: bool) {
+        self.lanes_mut().lose_both();
+    }
+
+    fn seeks(&self, direction: Direction) -> bool {
+        self.lanes().seeks(direction == Broker::role(self).requests())
+    }
+
+    fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
+        if direction != Broker::role(self).requests() {
+            self.end_all(Outcome::NoResponse, at_ns, out);
+        }
+    }
+
+    fn on_end(&mut self, end: End, at_ns: u64, out: &mut Output) {
+        self.end_all(if end == End::Forgotten { Outcome::Unseen } else { Outcome::NoResponse }, at_ns, out);
+    }
+
+    fn role(&self) -> Role {
+        Broker::role(self)
+    }
+
+    fn open_requests(&self) -> usize {
+        self.open()
+    }
+
+    fn open_methods(&self, each: &mut dyn FnMut(Group, Option<&str>)) {
+        (0..self.open()).for_each(|_| each(Group::Messaging, None));
+    }
+
+    fn memory(&self) -> usize {
+        size_of::<B>() + self.lanes().memory() + self.held()
+    }
+
+    fn take_anomalies(&mut self) -> Anomalies {
+        mem::take(self.anomalies())
     }
 }
 

@@ -38,6 +38,9 @@ assert client.get("large") == large
 began = time.monotonic_ns()
 assert client.blpop(["nothing"], timeout=0.2) is None
 print("took BLPOP", time.monotonic_ns() - began)
+began = time.monotonic_ns()
+client.eval("local sum = 0 for number = 1, 3000000 do sum = sum + number % 7 end return sum", 0)
+print("took EVAL", time.monotonic_ns() - began)
 client.select(5)
 client.exists("name")
 print("done", flush=True)

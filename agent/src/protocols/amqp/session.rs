@@ -14,13 +14,13 @@ use super::{
 };
 use crate::{
     model::{
-        exchange::{Group, Messaging, MessagingStep, Outcome, Place},
-        net::{Direction, Role},
+        exchange::{Messaging, MessagingStep, Outcome, Place},
+        net::Role,
         trace_context::TraceParent,
     },
     protocols::{
-        Anomalies, Chunk, End, Interest, Output, Session,
-        lanes::Lanes,
+        Anomalies, Output,
+        lanes::{Broker, Lanes},
         sized::Frame,
         told::{Began, Ended, Told},
     },
@@ -57,7 +57,7 @@ impl Amqp {
     }
 
     /// Takes a frame; `None` if it is none.
-    fn on_frame(&mut self, is_request: bool, frame: &Frame<'_>, out: &mut Output) -> Option<()> {
+    fn frame(&mut self, is_request: bool, frame: &Frame<'_>, out: &mut Output) -> Option<()> {
         let mut at = frame.reader();
         let Some(kind) = at.u8() else { return self.lose_frame(is_request, frame, out) };
         if kind == b'A' {
@@ -91,6 +91,7 @@ impl Amqp {
 
     /// What a frame says is not known.
     fn lose_frame(&mut self, is_request: bool, frame: &Frame<'_>, out: &mut Output) -> Option<()> {
+        self.anomalies.resyncs += 1;
         self.lose(is_request, frame.end_ns, out);
         Some(())
     }
@@ -376,26 +377,6 @@ impl Amqp {
         self.open -= 1;
         told.finish(self.role, NAME, ended, out);
     }
-
-    /// Something was missed of a direction.
-    fn lose(&mut self, is_request: bool, at_ns: u64, out: &mut Output) {
-        self.anomalies.resyncs += 1;
-        let mut channels = mem::take(&mut self.channels);
-        for channel in channels.values_mut() {
-            for told in channel.lose(is_request) {
-                self.tell(told, Ended::unseen(at_ns), out);
-            }
-        }
-        self.channels = channels;
-    }
-
-    fn end_all(&mut self, end: End, at_ns: u64, out: &mut Output) {
-        let mut channels = mem::take(&mut self.channels);
-        let outcome = if end == End::Forgotten { Outcome::Unseen } else { Outcome::NoResponse };
-        for told in channels.values_mut().flat_map(|channel| channel.take_all()) {
-            self.tell(told, Ended::without_answer(outcome, at_ns), out);
-        }
-    }
 }
 
 fn messaging(operation: &'static str, step: MessagingStep, route: &Route, queue: Option<&str>) -> Messaging {
@@ -410,57 +391,52 @@ fn messaging(operation: &'static str, step: MessagingStep, route: &Route, queue:
     }
 }
 
-impl Session for Amqp {
-    fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
-        let is_request = direction == self.role.requests();
-        if !self.lanes.finds(is_request, chunk) {
-            return Interest::Parse;
-        }
-        let mut framed = self.lanes.take(is_request);
-        let taken = framed.piece(chunk, &mut |frame| self.on_frame(is_request, frame, out));
-        if taken.is_none() {
-            self.lose(is_request, chunk.at_ns, out);
-        }
-        self.lanes.put(is_request, framed, taken.is_some());
-        Interest::Parse
-    }
-
-    fn begin_in_use(&mut self, _asks_ahead: bool) {
-        self.lanes.lose_both();
-    }
-
-    fn seeks(&self, direction: Direction) -> bool {
-        self.lanes.seeks(direction == self.role.requests())
-    }
-
-    fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
-        if direction != self.role.requests() {
-            self.end_all(End::Closed, at_ns, out);
-        }
-    }
-
-    fn on_end(&mut self, end: End, at_ns: u64, out: &mut Output) {
-        self.end_all(end, at_ns, out);
-    }
+impl Broker for Amqp {
+    const READS_PAST_LOST: bool = true;
 
     fn role(&self) -> Role {
         self.role
     }
 
-    fn open_requests(&self) -> usize {
+    fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    fn lanes_mut(&mut self) -> &mut Lanes {
+        &mut self.lanes
+    }
+
+    fn on_frame(&mut self, is_client: bool, frame: &Frame<'_>, out: &mut Output) -> Option<()> {
+        self.frame(is_client, frame, out)
+    }
+
+    fn lose(&mut self, is_client: bool, at_ns: u64, out: &mut Output) {
+        let mut channels = mem::take(&mut self.channels);
+        for channel in channels.values_mut() {
+            for told in channel.lose(is_client) {
+                self.tell(told, Ended::unseen(at_ns), out);
+            }
+        }
+        self.channels = channels;
+    }
+
+    fn end_all(&mut self, outcome: Outcome, at_ns: u64, out: &mut Output) {
+        let mut channels = mem::take(&mut self.channels);
+        for told in channels.values_mut().flat_map(|channel| channel.take_all()) {
+            self.tell(told, Ended::without_answer(outcome, at_ns), out);
+        }
+    }
+
+    fn open(&self) -> usize {
         self.open
     }
 
-    fn open_methods(&self, each: &mut dyn FnMut(Group, Option<&str>)) {
-        (0..self.open).for_each(|_| each(Group::Messaging, None));
-    }
-
-    fn memory(&self) -> usize {
+    fn held(&self) -> usize {
         let channels: usize = self.channels.values().map(|channel| channel.memory()).sum();
-        size_of::<Self>() + self.lanes.memory() + channels + self.channels.len() * 32
+        channels + self.channels.len() * 32
     }
 
-    fn take_anomalies(&mut self) -> Anomalies {
-        mem::take(&mut self.anomalies)
+    fn anomalies(&mut self) -> &mut Anomalies {
+        &mut self.anomalies
     }
 }

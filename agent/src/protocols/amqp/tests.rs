@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     model::{
-        exchange::{Exchange, Messaging, MessagingStep, Operation, Outcome, Pattern},
+        exchange::{Exchange, Messaging, MessagingStep, Outcome, Pattern},
         trace_context::TraceParent,
     },
     protocols::{

@@ -1,6 +1,6 @@
 //! Deliveries, until they are settled.
 
-use std::{collections::HashMap, mem};
+use std::collections::HashMap;
 
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     model::{
-        exchange::{Group, Messaging, MessagingStep, Outcome, Place},
-        net::{Direction, Role},
+        exchange::{Messaging, MessagingStep, Outcome, Place},
+        net::Role,
     },
     protocols::{
-        Anomalies, Chunk, End, Interest, Output, Session,
-        lanes::{self, Lanes},
+        Anomalies, Output,
+        lanes::{Broker, Lanes},
         sized::{Cursor, Frame},
         told::{Began, Ended, Told},
     },
@@ -72,7 +72,7 @@ impl Amqp {
     }
 
     /// Takes a frame; `None` if it is none.
-    fn on_frame(&mut self, is_client: bool, frame: &Frame<'_>, out: &mut Output) -> Option<()> {
+    fn frame(&mut self, is_client: bool, frame: &Frame<'_>, out: &mut Output) -> Option<()> {
         let mut at = frame.reader();
         let first = at.u8()?;
         if first == b'A' || frame.len == FRAME_HEAD {
@@ -85,7 +85,8 @@ impl Amqp {
             return Some(());
         }
         let Some(Value::Described(Some(code), list)) = next(&mut at) else {
-            self.lose(frame.end_ns, out);
+            self.anomalies.resyncs += 1;
+            self.lose(is_client, frame.end_ns, out);
             return Some(());
         };
         let value = next(&mut list.clone())?;
@@ -252,15 +253,6 @@ impl Amqp {
             open.told.finish(self.role, NAME, Ended::without_answer(outcome, at_ns), out);
         }
     }
-
-    /// Something was missed: which links and sessions there are is not known any more.
-    fn lose(&mut self, at_ns: u64, out: &mut Output) {
-        self.anomalies.resyncs += 1;
-        self.end_some(|_| true, Outcome::Unseen, at_ns, out);
-        self.links.clear();
-        self.sessions.clear();
-        self.parts.clear();
-    }
 }
 
 /// The condition of an error that a message was rejected with.
@@ -272,54 +264,45 @@ fn rejection(state: Value<'_>) -> CompactString {
     condition.unwrap_or_else(|| CompactString::const_new("rejected"))
 }
 
-impl Session for Amqp {
-    fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
-        let is_client = direction == self.role.requests();
-        if !self.lanes.finds(is_client, chunk) {
-            return Interest::Parse;
-        }
-        let mut framed = self.lanes.take(is_client);
-        let is_read = lanes::read(&mut framed, chunk, &mut |frame| self.on_frame(is_client, frame, out));
-        if !is_read {
-            self.lose(chunk.at_ns, out);
-        }
-        self.lanes.put(is_client, framed, is_read);
-        Interest::Parse
-    }
-
-    fn begin_in_use(&mut self, _asks_ahead: bool) {
-        self.lanes.lose_both();
-    }
-
-    fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
-        if direction != self.role.requests() {
-            self.end_some(|_| true, Outcome::NoResponse, at_ns, out);
-        }
-    }
-
-    fn on_end(&mut self, end: End, at_ns: u64, out: &mut Output) {
-        let outcome = if end == End::Forgotten { Outcome::Unseen } else { Outcome::NoResponse };
-        self.end_some(|_| true, outcome, at_ns, out);
-    }
-
+impl Broker for Amqp {
     fn role(&self) -> Role {
         self.role
     }
 
-    fn open_requests(&self) -> usize {
+    fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    fn lanes_mut(&mut self) -> &mut Lanes {
+        &mut self.lanes
+    }
+
+    fn on_frame(&mut self, is_client: bool, frame: &Frame<'_>, out: &mut Output) -> Option<()> {
+        self.frame(is_client, frame, out)
+    }
+
+    fn lose(&mut self, _is_client: bool, at_ns: u64, out: &mut Output) {
+        // Which links and sessions there are is not known any more.
+        self.end_some(|_| true, Outcome::Unseen, at_ns, out);
+        self.links.clear();
+        self.sessions.clear();
+        self.parts.clear();
+    }
+
+    fn end_all(&mut self, outcome: Outcome, at_ns: u64, out: &mut Output) {
+        self.end_some(|_| true, outcome, at_ns, out);
+    }
+
+    fn open(&self) -> usize {
         self.open.len()
     }
 
-    fn open_methods(&self, each: &mut dyn FnMut(Group, Option<&str>)) {
-        (0..self.open.len()).for_each(|_| each(Group::Messaging, None));
-    }
-
-    fn memory(&self) -> usize {
+    fn held(&self) -> usize {
         let links = self.links.len() * 320 + (self.sessions.len() + self.parts.len()) * 64;
-        size_of::<Self>() + self.lanes.memory() + links + self.open.len() * (Told::memory() + 64)
+        links + self.open.len() * (Told::memory() + 64)
     }
 
-    fn take_anomalies(&mut self) -> Anomalies {
-        mem::take(&mut self.anomalies)
+    fn anomalies(&mut self) -> &mut Anomalies {
+        &mut self.anomalies
     }
 }

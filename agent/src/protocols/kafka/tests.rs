@@ -3,7 +3,7 @@ use std::io::Write as _;
 use super::{samples::*, *};
 use crate::{
     model::{
-        exchange::{Exchange, Messaging, Operation, Outcome, Pattern},
+        exchange::{Exchange, Messaging, Outcome, Pattern},
         ids::ProcessId,
         trace_context::TraceParent,
     },

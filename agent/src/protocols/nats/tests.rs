@@ -1,10 +1,10 @@
 use super::{
-    Recognition, Role, Session, open, recognise,
+    Recognition, Role, open, recognise,
     samples::{CONNECT, INFO, with, with_headers},
 };
 use crate::{
     model::{
-        exchange::{Exchange, Messaging, MessagingStep, Operation, Outcome, Pattern},
+        exchange::{Exchange, Messaging, MessagingStep, Outcome, Pattern},
         trace_context::TraceParent,
     },
     protocols::{

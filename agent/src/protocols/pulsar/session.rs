@@ -16,12 +16,12 @@ use super::{
 };
 use crate::{
     model::{
-        exchange::{Group, Messaging, MessagingStep, Outcome, Place},
-        net::{Direction, Role},
+        exchange::{Messaging, MessagingStep, Outcome, Place},
+        net::Role,
     },
     protocols::{
-        Anomalies, Chunk, End, Interest, Output, Session,
-        lanes::{self, Lanes},
+        Anomalies, Output,
+        lanes::{Broker, Lanes},
         sized::{Cursor, Frame},
         told::{Began, Ended, Told},
     },
@@ -78,7 +78,7 @@ impl Pulsar {
     }
 
     /// Takes a frame; `None` if it is none.
-    fn on_frame(&mut self, is_client: bool, frame: &Frame<'_>, out: &mut Output) -> Option<()> {
+    fn frame(&mut self, is_client: bool, frame: &Frame<'_>, out: &mut Output) -> Option<()> {
         let mut at = frame.reader();
         at.skip(4)?;
         let len = at.u32()?;
@@ -219,13 +219,6 @@ impl Pulsar {
         let keys: Vec<_> = of_it.map(|(key, _)| *key).filter(|(_, entry)| which(*entry)).collect();
         keys.into_iter().for_each(|key| self.settle(key, error, frame, out));
     }
-
-    fn end_all(&mut self, outcome: Outcome, at_ns: u64, out: &mut Output) {
-        let delivered = mem::take(&mut self.delivered).into_values();
-        for told in mem::take(&mut self.sent).into_values().chain(delivered) {
-            told.finish(self.role, NAME, Ended::without_answer(outcome, at_ns), out);
-        }
-    }
 }
 
 /// The first or the last that there can be.
@@ -265,61 +258,47 @@ fn messaging(
     }
 }
 
-impl Session for Pulsar {
-    fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
-        let is_client = direction == self.role.requests();
-        if !self.lanes.finds(is_client, chunk) {
-            return Interest::Parse;
-        }
-        let mut framed = self.lanes.take(is_client);
-        let is_read = lanes::read(&mut framed, chunk, &mut |frame| self.on_frame(is_client, frame, out));
-        if !is_read {
-            // What became of messages, and who has which number, may be among what was missed.
-            self.anomalies.resyncs += 1;
-            self.end_all(Outcome::Unseen, chunk.at_ns, out);
-            self.producers.clear();
-            self.consumers.clear();
-        }
-        self.lanes.put(is_client, framed, is_read);
-        Interest::Parse
-    }
-
-    fn begin_in_use(&mut self, _asks_ahead: bool) {
-        self.lanes.lose_both();
-    }
-
-    fn seeks(&self, direction: Direction) -> bool {
-        self.lanes.seeks(direction == self.role.requests())
-    }
-
-    fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
-        if direction != self.role.requests() {
-            self.end_all(Outcome::NoResponse, at_ns, out);
-        }
-    }
-
-    fn on_end(&mut self, end: End, at_ns: u64, out: &mut Output) {
-        self.end_all(if end == End::Forgotten { Outcome::Unseen } else { Outcome::NoResponse }, at_ns, out);
-    }
-
+impl Broker for Pulsar {
     fn role(&self) -> Role {
         self.role
     }
 
-    fn open_requests(&self) -> usize {
+    fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    fn lanes_mut(&mut self) -> &mut Lanes {
+        &mut self.lanes
+    }
+
+    fn on_frame(&mut self, is_client: bool, frame: &Frame<'_>, out: &mut Output) -> Option<()> {
+        self.frame(is_client, frame, out)
+    }
+
+    fn lose(&mut self, _is_client: bool, at_ns: u64, out: &mut Output) {
+        // What became of messages, and who has which number, may be among what was missed.
+        self.end_all(Outcome::Unseen, at_ns, out);
+        self.producers.clear();
+        self.consumers.clear();
+    }
+
+    fn end_all(&mut self, outcome: Outcome, at_ns: u64, out: &mut Output) {
+        let delivered = mem::take(&mut self.delivered).into_values();
+        for told in mem::take(&mut self.sent).into_values().chain(delivered) {
+            told.finish(self.role, NAME, Ended::without_answer(outcome, at_ns), out);
+        }
+    }
+
+    fn open(&self) -> usize {
         self.sent.len() + self.delivered.len()
     }
 
-    fn open_methods(&self, each: &mut dyn FnMut(Group, Option<&str>)) {
-        (0..self.open_requests()).for_each(|_| each(Group::Messaging, None));
-    }
-
-    fn memory(&self) -> usize {
+    fn held(&self) -> usize {
         let names = self.producers.capacity() * 300 + self.consumers.capacity() * 560;
-        size_of::<Self>() + self.lanes.memory() + names + self.open_requests() * (Told::memory() + 64)
+        names + self.open() * (Told::memory() + 64)
     }
 
-    fn take_anomalies(&mut self) -> Anomalies {
-        mem::take(&mut self.anomalies)
+    fn anomalies(&mut self) -> &mut Anomalies {
+        &mut self.anomalies
     }
 }
