@@ -281,9 +281,9 @@ fn plan_of(asyncio: &Asyncio) -> Plan {
     let &Asyncio { tasks, event_loop, thread, contexts, .. } = asyncio;
     let contexts = contexts.map_or(0, |(state, context)| u64::from(state) << 32 | u64::from(context));
     let (steps, tasks) = match tasks {
-        Tasks::InDict(tasks) => (0, tasks),
-        Tasks::InOldDict(tasks) => (1, tasks),
-        Tasks::InState(task) => (TASK_IN_PLACE, task),
+        Tasks::ByLoop(tasks) => (0, tasks),
+        Tasks::ByLoopBefore311(tasks) => (1, tasks),
+        Tasks::OfThread(task) => (TASK_IN_PLACE, task),
     };
     Plan { kind: ASYNCIO, steps, offsets: [tasks, event_loop, thread, contexts], go: GoLayout::EMPTY }
 }

@@ -142,11 +142,11 @@ pub(crate) struct Asyncio {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tasks {
     /// In a dictionary, by event loop.
-    InDict(u64),
+    ByLoop(u64),
     /// In one of before 3.11.
-    InOldDict(u64),
+    ByLoopBefore311(u64),
     /// The task itself, or 0, in the state of the thread.
-    InState(u64),
+    OfThread(u64),
 }
 
 /// Where the module `_asyncio` tells of itself (`Py_AsyncioModuleDebugOffsets`): seven words of tasks, two of interpreters, and of threads
@@ -251,10 +251,10 @@ impl Python<'_> {
         let (event_loop, state) = self.running(interpreter)?;
         let thread = self.word(state.checked_add(self.layout.thread_id)?)?;
         let tasks = if let Running::InStateWithTask(_, task) = self.layout.running {
-            Tasks::InState(state.checked_add(task)?)
+            Tasks::OfThread(state.checked_add(task)?)
         } else {
             let tasks = self.entry(names, b"_current_tasks").filter(|&tasks| self.is_dict(tasks))?;
-            if self.layout.has_old_dicts { Tasks::InOldDict(tasks) } else { Tasks::InDict(tasks) }
+            if self.layout.has_old_dicts { Tasks::ByLoopBefore311(tasks) } else { Tasks::ByLoop(tasks) }
         };
         let contexts = self.state_slot(interpreter).zip(u32::try_from(self.layout.context).ok());
         Some(Asyncio { tasks, event_loop, thread, contexts, init, copies: self.copies })
