@@ -16,7 +16,7 @@ use rustix::fs::fstatfs;
 use super::{
     go::{self, Go, Tls},
     memory::Memory,
-    python::{self, Asyncio, Outcome},
+    python::{self, Asyncio, EventLoop},
     tokio::{self, Tokio},
 };
 use crate::{
@@ -91,9 +91,9 @@ impl Finder {
 fn look(proc: &ProcFs, pid: ProcessId) -> Found {
     let Some(memory) = Memory::open(proc, pid) else { return Found::NotYet };
     match python::look(&memory) {
-        Outcome::No => compiled(&memory, pid),
-        Outcome::NotYet => Found::NotYet,
-        Outcome::Runs(asyncio) => {
+        EventLoop::No => compiled(&memory, pid),
+        EventLoop::NotYet => Found::NotYet,
+        EventLoop::Runs(asyncio) => {
             let begins = python::function(&memory, asyncio.init).and_then(|(file, offset)| {
                 let (id, file) = probed(file)?;
                 Some((id, file, offset))
