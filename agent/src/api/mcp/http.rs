@@ -80,7 +80,7 @@ async fn ask(mut questions: Router, path: String) -> Result<Json, AskError> {
 #[derive(Debug, Error)]
 enum AskError {
     #[error(transparent)]
-    Path(#[from] axum::http::Error),
+    Path(#[from] http::Error),
     #[error(transparent)]
     Body(Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
