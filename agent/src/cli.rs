@@ -203,8 +203,8 @@ enum Verb {
 enum ConfigVerb {
     /// Check a file; says what is wrong with line and key
     Check {
-        /// The file
-        file: PathBuf,
+        /// The file; that of --config, too
+        file: Option<PathBuf>,
     },
     /// Write a file of OBI or Beyla (of either version of its format) anew, in this program's keys
     Migrate {
@@ -235,7 +235,7 @@ struct Flags {
     #[arg(long, global = true)]
     strict: bool,
     /// Send spans and metrics to this OTLP receiver, such as http://collector:4317
-    #[arg(long, value_name = "URL", global = true, value_parser = checked::<config::Endpoint>)]
+    #[arg(long, value_name = "URL", global = true, value_parser = checked::<config::OtlpEndpoint>)]
     endpoint: Option<String>,
     /// How to send; default: grpc for port 4317, else http/protobuf
     #[arg(long, value_name = "PROTOCOL", global = true, value_parser = ["grpc", "http/protobuf", "http/json"])]
@@ -330,6 +330,10 @@ where
         return Err(refuse("--exe with a regular expression can be given only once".to_owned()));
     }
     if let Some(Verb::Config(ConfigVerb::Check { file })) = &cli.verb {
+        let Some(file) = file.as_ref().or(flags.config.as_ref()) else {
+            let message = "which file? `beyla-rs config check FILE`";
+            return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message).into());
+        };
         let config = Box::new(config::check_file(file, readable(environment)?, flags.strict)?);
         return Ok(Command::ConfigCheck { file: file.clone(), config, is_strict: flags.strict });
     }
@@ -545,6 +549,11 @@ mod tests {
     fn a_file_is_checked_by_itself() {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/fixtures");
         let file = format!("{directory}/full.yaml");
+        let Ok(Command::ConfigCheck { file: by_flag, .. }) = run(&["config", "check", "--config", &file]) else {
+            panic!()
+        };
+        assert_eq!(by_flag.to_str(), Some(file.as_str()));
+        assert!(refused(&["config", "check"]).contains("FILE"));
         let Ok(Command::ConfigCheck { file: checked, .. }) = run(&["config", "check", &file]) else { panic!() };
         assert_eq!(checked.to_str(), Some(file.as_str()));
         let file = format!("{directory}/beyla_kubernetes.yaml");

@@ -21,7 +21,7 @@ pub enum EventKind {
     Bind = 5,
     /// [`DnsMessage`]: a process asked a DNS server, or received what that answered.
     DnsMessage = 6,
-    /// [`Met`]: a process that is not judged yet uses a connection.
+    /// [`Met`]: a process that is not evaluated yet uses a connection.
     Met = 7,
     /// [`Handles`]: a unit of work begins to answer a request, or has one sent.
     Handles = 8,
@@ -352,7 +352,7 @@ pub const NAME_ROOM: usize = 256;
 /// Most of a command line in [`Met`].
 pub const ARGS_ROOM: usize = 512;
 
-/// A process that is not judged yet uses a connection, and what it is at that moment: it may be gone when this is read. Told
+/// A process that is not evaluated yet uses a connection, and what it is at that moment: it may be gone when this is read. Told
 /// before the connection; again where a connection shows that it serves a port that processes are chosen by.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

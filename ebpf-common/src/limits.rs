@@ -92,11 +92,11 @@ pub const UNDECIDED_PART: u32 = 2;
 pub const UNSHARED_PART: u32 = 1;
 /// Processes whose share of the ring is counted at once; the least recently used goes first.
 pub const SHARES_MAX: u32 = 1024;
-/// Processes that are not judged yet of which it is remembered what was lost; what is lost of others is counted as if they were
+/// Processes that are not evaluated yet of which it is remembered what was lost; what is lost of others is counted as if they were
 /// chosen.
 pub const UNDECIDED_LOSSES_MAX: u32 = 1024;
-/// Least time between two times that user space is woken to judge a process, in ns, on each processor.
-pub const JUDGE_WAKE_NS: u64 = 1_000_000;
+/// Least time between two times that user space is woken to evaluate a process, in ns, on each processor.
+pub const EVALUATION_WAKE_NS: u64 = 1_000_000;
 /// Most names of a path that are followed.
 pub const PATH_NAMES: u32 = 20;
 /// Bytes of the ring buffer unless the user says otherwise: 50 ms of the busiest server measured.

@@ -5,7 +5,7 @@ pub const WATCH: u32 = 1;
 /// Value of the map of watched processes: never look at it, even where all others are watched.
 pub const IGNORE: u32 = 2;
 
-/// Value of the map of watched processes: it uses a connection, and user space has not judged it yet.
+/// Value of the map of watched processes: it uses a connection, and user space has not evaluated it yet.
 pub const UNDECIDED: u32 = 3;
 /// Value of the map of watched processes: as [`IGNORE`], until it uses a connection on a port that processes are chosen by.
 pub const IGNORE_UNLESS_SERVING: u32 = 4;
@@ -71,7 +71,7 @@ pub enum Counter {
     LostRequests = 8,
     /// Pieces that a program of a uprobe found no room to work in: those before it on its processor were all preempted.
     LostPreempted = 9,
-    /// Records of processes that are not judged yet, which found no room in what they may use of the ring.
+    /// Records of processes that are not evaluated yet, which found no room in what they may use of the ring.
     ShedUndecided = 10,
     /// Records of watched processes that had taken more than their share of a ring that was filling up.
     ShedShare = 11,

@@ -16,7 +16,7 @@ pub static OFFSETS: KernelOffsets<Global<u32>> = each_kernel_offset!(Global::new
 #[unsafe(no_mangle)]
 pub static WATCH_ALL: Global<u32> = Global::new(0);
 
-/// 1: processes are chosen by rules, so that most are left out once they are judged; 0: most are watched.
+/// 1: processes are chosen by rules, so that most are left out once they are evaluated; 0: most are watched.
 #[unsafe(no_mangle)]
 pub static SELECTIVE: Global<u32> = Global::new(0);
 

@@ -92,8 +92,8 @@ pub static PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
 #[map]
 pub static SHARES: LruHashMap<u32, Share> = LruHashMap::with_max_entries(SHARES_MAX, 0);
 
-/// What was lost of processes that are not judged yet, by thread group id. Written by the programs; user space takes it away
-/// once it has judged a process, or knows that it never will.
+/// What was lost of processes that are not evaluated yet, by thread group id. Written by the programs; user space takes it away
+/// once it has evaluated a process, or knows that it never will.
 #[map]
 pub static UNDECIDED_LOSSES: HashMap<u32, Losses> = HashMap::with_max_entries(UNDECIDED_LOSSES_MAX, 0);
 

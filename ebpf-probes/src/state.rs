@@ -75,7 +75,7 @@ pub const SENT_FIRST: u32 = 1 << 13;
 pub const WHOLE: u32 = 1 << 14;
 /// The last turn had a response in it, and not an interim one; shifted by the direction.
 pub const RESPONDED: u32 = 1 << 16;
-/// Its process was not judged yet when it last used it.
+/// Its process was not evaluated yet when it last used it.
 pub const UNDECIDED_YET: u32 = 1 << 18;
 /// Its process has a plan how units of work are read.
 pub const HAS_WORK: u32 = 1 << 19;
@@ -124,10 +124,10 @@ pub struct Scratch {
     pub woken: u64,
     /// The ring was more than half full when last looked at.
     pub pressed: u64,
-    /// The process of the piece at hand is not judged yet.
+    /// The process of the piece at hand is not evaluated yet.
     pub undecided: u64,
-    /// When user space was last woken to judge a process.
-    pub judged_at: u64,
+    /// When user space was last woken to evaluate a process.
+    pub evaluation_asked_at: u64,
     /// What is being walked over of a direction that is followed.
     pub walk: Walk,
     /// Of `TLS_SCRATCH`: how many programs claim it, and the thread of the one that has it.

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgAction, Args};
+use thiserror::Error;
 
 use crate::config::Period;
 
@@ -104,14 +105,25 @@ pub struct Trace {
     pub details: bool,
 }
 
-fn address(text: &str) -> Result<String, String> {
+/// What an argument is not.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+enum ArgumentError {
+    #[error("`{0}` is no address of an agent; write it as `http://127.0.0.1:9464`")]
+    Address(String),
+    #[error("`{0}` is no share; write it as `1%` or `0.5%`")]
+    Share(String),
+    #[error("a trace's id has 32 hexadecimal digits, not all of them 0")]
+    TraceId,
+}
+
+fn address(text: &str) -> Result<String, ArgumentError> {
     let url: Option<http::Uri> = text.trim().parse().ok();
     let is_one = |url: &http::Uri| {
         matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() && matches!(url.path(), "" | "/")
     };
     match url.filter(is_one) {
         Some(url) => Ok(url.to_string().trim_end_matches('/').to_owned()),
-        None => Err(format!("`{text}` is no address of an agent; write it as `http://127.0.0.1:9464`")),
+        None => Err(ArgumentError::Address(text.to_owned())),
     }
 }
 
@@ -119,22 +131,18 @@ fn lasting(text: &str) -> Result<Duration, <Period as FromStr>::Err> {
     text.parse::<Period>().map(Duration::from)
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    let wrong = || format!("`{text}` is no share; write it as `1%` or `0.5%`");
+fn share(text: &str) -> Result<f64, ArgumentError> {
+    let wrong = || ArgumentError::Share(text.to_owned());
     let number = text.trim().strip_suffix('%').ok_or_else(wrong)?;
     let percent: f64 = number.trim().parse().map_err(|_| wrong())?;
     if (0.0..=100.0).contains(&percent) { Ok(percent / 100.0) } else { Err(wrong()) }
 }
 
 /// 32 hexadecimal digits, not all of them 0 (W3C Trace Context), in small letters.
-fn trace_id(text: &str) -> Result<String, String> {
+fn trace_id(text: &str) -> Result<String, ArgumentError> {
     let is_id =
         text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) && text.bytes().any(|byte| byte != b'0');
-    if is_id {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err("a trace's id has 32 hexadecimal digits, not all of them 0".to_owned())
-    }
+    if is_id { Ok(text.to_ascii_lowercase()) } else { Err(ArgumentError::TraceId) }
 }
 
 #[cfg(test)]

@@ -23,6 +23,16 @@ pub enum Signal {
     Metrics,
 }
 
+impl Signal {
+    /// For logs.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
 /// What is done about processes that have an SDK of OpenTelemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

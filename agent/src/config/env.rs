@@ -9,7 +9,7 @@ use super::{
     keys::nearest,
     node::{Node, Origin, Value},
     obi,
-    otlp::Endpoint,
+    otlp::OtlpEndpoint,
     period::Period,
     stability, theirs,
 };
@@ -305,7 +305,7 @@ pub(crate) fn layer(environment: &Environment, problems: &mut Vec<Problem>, warn
             if *key == "endpoint"
                 && !infix.is_empty()
                 && let Some(Node { value: Value::Scalar { text, .. }, .. }) = tree.get_mut(&path)
-                && text.parse::<Endpoint>().is_ok_and(|endpoint| endpoint.is_bare())
+                && text.parse::<OtlpEndpoint>().is_ok_and(|endpoint| endpoint.is_bare())
             {
                 text.push('/');
             }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     discovery::Signal,
-    otlp::{Compression, Endpoint, Headers, MetricsExport, Otlp, OtlpTarget, Protocol, TracesExport},
+    otlp::{Compression, Headers, MetricsExport, Otlp, OtlpEndpoint, OtlpTarget, Protocol, TracesExport},
     period::Period,
 };
 
@@ -26,7 +26,7 @@ pub struct Export {
 #[serde(deny_unknown_fields)]
 pub struct Receiver {
     /// Base URL; with an HTTP protocol `/v1/traces` and `/v1/metrics` are added.
-    pub endpoint: Endpoint,
+    pub endpoint: OtlpEndpoint,
     /// What is sent there.
     #[serde(default = "both")]
     pub signals: Vec<Signal>,

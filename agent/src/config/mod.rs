@@ -68,8 +68,8 @@ pub(crate) use migrate::migrate;
 pub(crate) use node::Origin;
 pub use otlp::Temporality;
 pub(crate) use otlp::{
-    BATCH_MAX_SIZE, Compression, Endpoint, ExponentialHistogram, HistogramAggregation, MetricsExport, Otlp, OtlpTarget,
-    Protocol, TracesExport,
+    BATCH_MAX_SIZE, Compression, ExponentialHistogram, HistogramAggregation, MetricsExport, Otlp, OtlpEndpoint,
+    OtlpTarget, Protocol, TracesExport,
 };
 pub use output::Print;
 pub(crate) use output::{

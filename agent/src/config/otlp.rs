@@ -37,10 +37,10 @@ pub enum Compression {
 
 /// `http://` or `https://` URL of a collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint(String);
+pub struct OtlpEndpoint(String);
 
 written_as_text!(
-    Endpoint,
+    OtlpEndpoint,
     "Endpoint",
     "URL of an OTLP receiver",
     ["http://collector:4317", "https://collector.example/otlp"]
@@ -56,7 +56,7 @@ pub struct EndpointError {
     reason: &'static str,
 }
 
-impl Endpoint {
+impl OtlpEndpoint {
     /// The URL as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -88,7 +88,7 @@ impl Endpoint {
     }
 }
 
-impl FromStr for Endpoint {
+impl FromStr for OtlpEndpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
@@ -120,7 +120,7 @@ impl FromStr for Endpoint {
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for OtlpEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -142,7 +142,7 @@ impl fmt::Debug for Headers {
 #[serde(default, deny_unknown_fields)]
 pub struct Otlp {
     /// Base URL; with an HTTP protocol `/v1/traces` and `/v1/metrics` are added. Not given: nothing is sent.
-    pub endpoint: Option<Endpoint>,
+    pub endpoint: Option<OtlpEndpoint>,
     /// Not given: `grpc` for port 4317, else `http/protobuf`.
     pub protocol: Option<Protocol>,
     /// Headers sent with each request.
@@ -189,7 +189,7 @@ macro_rules! signal {
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
             /// URL for this signal, used as it is; one without a path (`http://collector:4318`) gets the signal's.
-            pub endpoint: Option<Endpoint>,
+            pub endpoint: Option<OtlpEndpoint>,
             /// As in `otlp`.
             pub protocol: Option<Protocol>,
             /// As in `otlp`, and instead of those.
@@ -418,7 +418,7 @@ signal! {
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtlpTarget {
     /// Full URL; with an HTTP protocol it includes the signal's path.
-    pub endpoint: Endpoint,
+    pub endpoint: OtlpEndpoint,
     /// Transport and encoding.
     pub protocol: Protocol,
     /// Headers sent with each request.
@@ -441,7 +441,7 @@ pub struct OtlpTarget {
 mod tests {
     use super::*;
 
-    fn endpoint(text: &str) -> Option<Endpoint> {
+    fn endpoint(text: &str) -> Option<OtlpEndpoint> {
         Some(text.parse().unwrap())
     }
 
@@ -457,14 +457,14 @@ mod tests {
             ("http://collector?x=1", "query"),
         ];
         for (text, reason) in cases {
-            let error = text.parse::<Endpoint>().unwrap_err().to_string();
+            let error = text.parse::<OtlpEndpoint>().unwrap_err().to_string();
             assert!(error.contains(reason) && error.contains(text), "{text}: {error}");
             assert!(error.contains("http://collector:4317"), "{error}");
         }
-        let error = "http://u:secret@collector".parse::<Endpoint>().unwrap_err().to_string();
+        let error = "http://u:secret@collector".parse::<OtlpEndpoint>().unwrap_err().to_string();
         assert!(error.contains("headers") && error.contains("`…@collector`") && !error.contains("secret"), "{error}");
         for text in ["http://127.0.0.1:4318", "https://[::1]:4317/x", "https://collector.example"] {
-            assert!(text.parse::<Endpoint>().is_ok(), "{text}");
+            assert!(text.parse::<OtlpEndpoint>().is_ok(), "{text}");
         }
     }
 

@@ -40,14 +40,14 @@ pub(super) struct Peers {
     services: HashMap<Key, Vec<IpAddr>>,
     by_service_ip: HashMap<IpAddr, Arc<Peer>>,
     slices: HashMap<Key, Vec<IpAddr>>,
-    by_endpoint_ip: HashMap<IpAddr, Vec<Endpoint>>,
+    by_endpoint_ip: HashMap<IpAddr, Vec<SliceEndpoint>>,
     endpoints: usize,
     /// Addresses that were left out because there are too many.
     pub(super) dropped: u64,
 }
 
 #[derive(Debug)]
-struct Endpoint {
+struct SliceEndpoint {
     slice: Key,
     peer: Arc<Peer>,
     /// Empty: any.
@@ -66,7 +66,7 @@ impl Peers {
         let endpoints = self.by_endpoint_ip.get(&ip)?;
         match port {
             Some(port) => {
-                let serves = |endpoint: &&Endpoint| endpoint.ports.is_empty() || endpoint.ports.contains(&port);
+                let serves = |endpoint: &&SliceEndpoint| endpoint.ports.is_empty() || endpoint.ports.contains(&port);
                 endpoints.iter().filter(serves).map(|endpoint| &endpoint.peer).min()
             }
             None => {
@@ -120,7 +120,7 @@ impl Peers {
                 }
                 self.endpoints += 1;
                 addresses.push(ip);
-                self.by_endpoint_ip.entry(ip).or_default().push(Endpoint {
+                self.by_endpoint_ip.entry(ip).or_default().push(SliceEndpoint {
                     slice: key.clone(),
                     peer: Arc::clone(&peer),
                     ports: ports.clone(),

@@ -45,7 +45,7 @@ pub(super) struct Discovery {
     /// Processes of which nothing was known any more when they were to be evaluated.
     unknown: u64,
     /// Processes that have started a program since this was last asked for, with when they were started.
-    begun: HashMap<ProcessId, u64>,
+    executed: HashMap<ProcessId, u64>,
     /// Processes that are watched from now on, and were ignored before.
     resumed: Vec<ProcessId>,
     /// What the decisions were made on, see [`ProcessTable::generation`].
@@ -74,7 +74,7 @@ impl Discovery {
             decisions: Vec::new(),
             ports_changed: chosen.is_empty(),
             unknown: 0,
-            begun: HashMap::new(),
+            executed: HashMap::new(),
             resumed: Vec::new(),
         }
     }
@@ -177,10 +177,10 @@ impl Discovery {
                 let comm = String::from_utf8_lossy(event.comm);
                 self.processes.on_exec(event.tgid, event.started_at_ns, &comm);
                 self.evaluated.remove(&event.tgid);
-                self.begun.insert(event.tgid, event.started_at_ns);
+                self.executed.insert(event.tgid, event.started_at_ns);
             }
             ProcessChange::Exit => {
-                self.begun.remove(&event.tgid);
+                self.executed.remove(&event.tgid);
                 self.processes.on_exit(event.tgid, event.started_at_ns);
                 self.evaluated.remove(&event.tgid);
                 self.living.remove(&event.tgid);
@@ -191,7 +191,7 @@ impl Discovery {
     /// Reads what those are that have started a program and were not told to have ended. To be called when all is told: most
     /// of a thousand programs a second are gone by then, and to look at them costs time and finds nothing.
     pub(super) fn read_executed(&mut self) {
-        for (tgid, started_at_ns) in self.begun.drain() {
+        for (tgid, started_at_ns) in self.executed.drain() {
             self.processes.read_executed(tgid, started_at_ns);
         }
     }

@@ -216,7 +216,7 @@ mod tests {
         config::{Print, Protocol},
         export::{
             ExportConfig, Exporters,
-            config::{Endpoint, OtlpConfig, SpoolConfig},
+            config::{OtlpConfig, ReceiverUrl, SpoolConfig},
         },
         store::DiskConfig,
         telemetry::{
@@ -231,7 +231,7 @@ mod tests {
         let red = Telemetry::new(Config::default(), Clock::new(Offset::sample())).metrics();
         let kubernetes = || kube::Counts { pods: 1, dropped: 2, failures: 3 };
         let gauges = Gauges::new(red, Arc::clone(&agent), "sock", Some(Box::new(kubernetes)));
-        let to = OtlpConfig::new(Endpoint::parse("endpoint", "http://127.0.0.1:1").unwrap(), Protocol::HttpProtobuf);
+        let to = OtlpConfig::new(ReceiverUrl::parse("endpoint", "http://127.0.0.1:1").unwrap(), Protocol::HttpProtobuf);
         let everything = ExportConfig {
             traces: vec![to.clone()],
             metrics: vec![to],

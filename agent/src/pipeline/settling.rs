@@ -11,8 +11,8 @@ use crate::{
     trace::{Context, Joined, Met},
 };
 
-/// Most exchanges held, some 500 bytes each; beyond, they go as they are known.
-const HELD_MAX: usize = 20_000;
+/// Most exchanges held, some 1.3 KiB each with what they say; beyond, they go as they are known.
+const HELD_MAX: usize = 8192;
 
 /// One that is held.
 type Held = (ConnectionInfo, Box<Exchange>, Context);

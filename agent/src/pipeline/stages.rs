@@ -179,7 +179,7 @@ impl Stages {
         let kept = tail.release(now_ns, |trace_id| tracer.is_open(trace_id));
         let decided = tail.take_decided();
         if !decided.is_empty() {
-            telemetry.on_verdicts(decided);
+            telemetry.on_tail_decisions(decided);
         }
         kept.into_iter().for_each(|span| self.hand_on(span));
     }

@@ -15,7 +15,7 @@ use crate::{
         trace_context::TraceId,
     },
     telemetry::semconv,
-    trace::tail::{Facts, TailSampler, Verdict},
+    trace::tail::{Facts, TailDecision, TailSampler},
 };
 
 /// After the last span of a trace is over so long is waited for one that is told late.
@@ -34,7 +34,7 @@ pub(super) struct TailHold {
     /// When traces are looked at next. One that was moved is looked at for nothing.
     due: BinaryHeap<Reverse<(u64, TraceId)>>,
     spans: usize,
-    decided: FxHashMap<TraceId, Verdict>,
+    decided: FxHashMap<TraceId, TailDecision>,
     decided_order: VecDeque<TraceId>,
     /// What was decided since it was asked for: whether a trace is kept.
     fresh: Vec<(TraceId, bool)>,
@@ -80,8 +80,8 @@ impl TailHold {
     /// Takes a span. `is_open`: another request of its trace is. Gives it back if its trace is kept already.
     pub(super) fn hold(&mut self, mut span: Span, is_open: bool, now_ns: u64) -> Option<Span> {
         let trace_id = span.trace_id;
-        if let Some(verdict) = self.decided.get(&trace_id) {
-            let is_kept = apply(*verdict, &mut span);
+        if let Some(decision) = self.decided.get(&trace_id) {
+            let is_kept = apply(*decision, &mut span);
             self.dropped += u64::from(!is_kept);
             return is_kept.then_some(span);
         }
@@ -133,9 +133,9 @@ impl TailHold {
             // What is open for so long is slow, however it ends.
             first.is_wanted = true;
         }
-        let verdict = self.sampler.decide(trace_id, given, head, &facts);
-        self.fresh.push((trace_id, verdict != Verdict::Drop));
-        if self.decided.insert(trace_id, verdict).is_none() {
+        let decision = self.sampler.decide(trace_id, given, head, &facts);
+        self.fresh.push((trace_id, decision != TailDecision::Drop));
+        if self.decided.insert(trace_id, decision).is_none() {
             self.decided_order.push_back(trace_id);
         }
         if self.decided_order.len() > DECIDED_MAX
@@ -144,7 +144,7 @@ impl TailHold {
             self.decided.remove(&oldest);
         }
         let before = spans.len();
-        spans.retain_mut(|span| apply(verdict, span));
+        spans.retain_mut(|span| apply(decision, span));
         self.dropped += (before - spans.len()) as u64;
         kept.append(&mut spans);
     }
@@ -155,8 +155,8 @@ const fn is_slow_wanted(tail: &Tail) -> bool {
 }
 
 /// Whether a span is kept; then it says what it stands for, unless who decided before did not say it.
-fn apply(verdict: Verdict, span: &mut Span) -> bool {
-    let Verdict::Keep(threshold) = verdict else { return false };
+fn apply(decision: TailDecision, span: &mut Span) -> bool {
+    let TailDecision::Keep(threshold) = decision else { return false };
     let said = Sampled::of(&span.trace_state);
     if said.threshold.is_some_and(|before| before < threshold) {
         span.trace_state = Sampled { threshold: Some(threshold), ..said }.written_to(&span.trace_state);

@@ -181,43 +181,6 @@ fn assert_true(told: &[Exchange], truth: &[Exchange], what: &dyn Fn() -> String)
     }
 }
 
-/// What is not in the registry is tested by nothing here.
-#[test]
-fn the_protocols_that_there_are_stand_in_the_registry() {
-    let names: Vec<_> = REGISTRY.iter().map(|entry| entry.name).collect();
-    assert_eq!(
-        names,
-        [
-            "http2",
-            "amqp",
-            "kafka",
-            "mqtt",
-            "nats",
-            "http1",
-            "postgresql",
-            "mysql",
-            "redis",
-            "memcached",
-            "mongodb",
-            "fastcgi",
-            "cassandra",
-            "dns_tcp",
-            "ldap",
-            "thrift",
-            "smtp",
-            "dubbo",
-            "pulsar",
-            "clickhouse",
-            "tns",
-            "imap",
-            "zookeeper",
-            "tds",
-            "amqp1",
-            "toy"
-        ]
-    );
-}
-
 #[test]
 fn names_are_unique_and_bounds_are_promised() {
     for (at, entry) in REGISTRY.iter().enumerate() {

@@ -34,6 +34,7 @@ use self::{json_lines::JsonLines, log::Log};
 use crate::{
     cli::{Command, Exit},
     config::{Loaded, LogConfig, LogFormat, LogLevel},
+    sys,
     terminal::Paint,
 };
 
@@ -43,6 +44,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// Carries out a command.
 #[must_use]
 pub fn run(command: Command) -> ExitCode {
+    sys::map_large_buffers();
     match command {
         Command::Print(text) => print(&text).into(),
         Command::ConfigCheck { file, config, is_strict } => config_check::check(&file, &config, is_strict).into(),

@@ -30,7 +30,7 @@ use crate::{
     export::{
         ConfigError, ExportConfig,
         config::{
-            BatchConfig, Endpoint, Headers, HealthListen, ListenTls, OtlpConfig, OwnMetrics, PrometheusConfig,
+            BatchConfig, Headers, HealthListen, ListenTls, OtlpConfig, OwnMetrics, PrometheusConfig, ReceiverUrl,
             RetryConfig, SpoolConfig, TlsConfig,
         },
     },
@@ -605,7 +605,7 @@ fn otlp(target: OtlpTarget) -> Result<OtlpConfig, SettingsError> {
     } = target;
     let headers = headers.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     Ok(OtlpConfig {
-        endpoint: Endpoint::parse("endpoint", endpoint.as_str())?,
+        endpoint: ReceiverUrl::parse("endpoint", endpoint.as_str())?,
         protocol,
         headers: Headers::new("headers", headers)?,
         timeout: timeout.0,

@@ -18,7 +18,7 @@ use super::{
     java::{self, Java},
     memory::Memory,
     puma,
-    python::{self, Asyncio, Outcome},
+    python::{self, Asyncio, EventLoop},
     tokio::{self, Tokio},
 };
 use crate::{
@@ -103,15 +103,15 @@ fn look(proc: &ProcFs, pid: ProcessId) -> Found {
     }
     let Some(memory) = Memory::open(proc, pid) else { return Found::NotYet };
     match java::look(&memory) {
-        java::Outcome::No => {}
-        java::Outcome::NotYet => return Found::NotYet,
-        java::Outcome::Unclear => return Found::Later,
-        java::Outcome::Runs(java) => return Found::Java(java),
+        java::VirtualThreads::No => {}
+        java::VirtualThreads::NotYet => return Found::NotYet,
+        java::VirtualThreads::Unclear => return Found::Later,
+        java::VirtualThreads::Runs(java) => return Found::Java(java),
     }
     match python::look(&memory) {
-        Outcome::No => compiled(&memory, pid),
-        Outcome::NotYet => Found::NotYet,
-        Outcome::Runs(asyncio) => {
+        EventLoop::No => compiled(&memory, pid),
+        EventLoop::NotYet => Found::NotYet,
+        EventLoop::Runs(asyncio) => {
             let begins = python::function(&memory, asyncio.init).and_then(|(file, offset)| {
                 let (id, file) = probed(file)?;
                 Some((id, file, offset))

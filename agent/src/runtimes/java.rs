@@ -35,7 +35,7 @@ pub(crate) struct Java {
 
 /// What is there of Java.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum VirtualThreads {
     /// Nothing, or nothing that is known.
     No,
     /// A virtual machine that is not up yet.
@@ -47,9 +47,9 @@ pub(super) enum Outcome {
 }
 
 /// Looks at a process.
-pub(super) fn look(memory: &Memory) -> Outcome {
+pub(super) fn look(memory: &Memory) -> VirtualThreads {
     let Some(mapping) = memory.mappings().iter().find(|mapping| mapping.name() == "libjvm.so") else {
-        return Outcome::No;
+        return VirtualThreads::No;
     };
     let table = || {
         let file = memory.open_mapped(mapping).map(ReadCache::new)?;
@@ -68,17 +68,17 @@ pub(super) fn look(memory: &Memory) -> Outcome {
         let [entries, stride, kind, member, offset, address] = values;
         Some(Table { entries, stride, kind, member, offset, address })
     };
-    let Some(table) = table() else { return Outcome::No };
+    let Some(table) = table() else { return VirtualThreads::No };
     // Before it is loaded as a whole there is no entry; after that, what is missing will not come.
     let Some(members) = table.members(memory) else {
-        return if memory.word(table.entries).is_some_and(|kind| kind != 0) { Outcome::No } else { Outcome::NotYet };
+        return if memory.word(table.entries).is_some_and(|kind| kind != 0) { VirtualThreads::No } else { VirtualThreads::NotYet };
     };
     if members.vthread.is_none() {
-        return Outcome::No;
+        return VirtualThreads::No;
     }
     match members.threads(memory) {
-        None => Outcome::NotYet,
-        Some(threads) => members.java(memory, &threads).map_or(Outcome::Unclear, Outcome::Runs),
+        None => VirtualThreads::NotYet,
+        Some(threads) => members.java(memory, &threads).map_or(VirtualThreads::Unclear, VirtualThreads::Runs),
     }
 }
 
@@ -350,6 +350,6 @@ mod tests {
         assert_eq!(broken.members(&memory()), None);
         // Java 17.
         assert_eq!(Machine::new(false, |at| at + 9).table().members(&memory()).unwrap().vthread, None);
-        assert_eq!(look(&memory()), Outcome::No);
+        assert_eq!(look(&memory()), VirtualThreads::No);
     }
 }

@@ -188,7 +188,7 @@ struct Python<'a> {
 
 /// What is there of Python.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum EventLoop {
     /// Nothing.
     No,
     /// It may come to run an event loop.
@@ -198,7 +198,7 @@ pub(super) enum Outcome {
 }
 
 /// Looks at a process.
-pub(super) fn look(memory: &Memory) -> Outcome {
+pub(super) fn look(memory: &Memory) -> EventLoop {
     let is_python = |name: &str| name.starts_with("libpython") || name.starts_with("python");
     let mut is_there = false;
     for mapping in memory.mappings().iter().filter(|mapping| is_python(mapping.name())) {
@@ -230,10 +230,10 @@ pub(super) fn look(memory: &Memory) -> Outcome {
         let found =
             LAYOUTS.iter().find_map(|layout| Python { memory, layout, dict_type, none, copies }.asyncio(runtime));
         if let Some(found) = found {
-            return Outcome::Runs(found);
+            return EventLoop::Runs(found);
         }
     }
-    if is_there { Outcome::NotYet } else { Outcome::No }
+    if is_there { EventLoop::NotYet } else { EventLoop::No }
 }
 
 impl Python<'_> {
@@ -396,6 +396,6 @@ mod tests {
     #[test]
     fn a_process_without_python_has_none() {
         let memory = Memory::open(&ProcFs::new("/proc"), ProcessId(std::process::id())).unwrap();
-        assert_eq!(look(&memory), Outcome::No);
+        assert_eq!(look(&memory), EventLoop::No);
     }
 }

@@ -22,9 +22,11 @@ use crate::{
     },
 };
 
-/// Most exchanges that wait while the metrics are collected, some 400 bytes each. With more the reader waits after all: what is
+/// Most exchanges that wait while the metrics are collected, some 600 bytes each. With more the reader waits after all: what is
 /// counted stays exact.
 const WAITING_MAX: usize = 16_384;
+/// Room for so many is kept.
+const WAITING_KEPT: usize = 256;
 
 /// A mutex that is handed to who waits. A plain one is taken by who comes first, and that is who has just given it up:
 /// under load, exporters would wait for seconds for the thread that drains the ring.
@@ -180,9 +182,12 @@ impl Writer {
         let Some(state) = &mut self.state else { return };
         for said in self.said.drain(..) {
             match said {
-                Said::InForce(is_in_force) => state.instances.verdicts().set_in_force(is_in_force),
-                Said::Of(trace_id, is_kept) => state.instances.verdicts().add(trace_id, is_kept),
+                Said::InForce(is_in_force) => state.instances.tail_decisions().set_in_force(is_in_force),
+                Said::Of(trace_id, is_kept) => state.instances.tail_decisions().add(trace_id, is_kept),
             }
+        }
+        if self.waiting.is_empty() {
+            return;
         }
         for waiting in self.waiting.drain(..) {
             let Waiting { resource, protocol, outcome, is_unsampled, of_rule, measured, others, is_left_edge } =
@@ -192,6 +197,8 @@ impl Writer {
             let (resource, others) = (&resource, others.collect());
             state.record(&Entry { resource, protocol, outcome, is_unsampled, of_rule, measured, others, is_left_edge });
         }
+        // One long collection is no reason to keep the room for it.
+        self.waiting.shrink_to(WAITING_KEPT);
     }
 
     /// Whether there are tail rules from now on.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     exponential::{Exponential, Size},
-    verdicts::Verdicts,
+    tail_decisions::TailDecisions,
 };
 use crate::{
     config::HistogramAggregation,
@@ -114,9 +114,9 @@ struct Slot {
 }
 
 impl Slot {
-    fn offer(&mut self, exemplar: Exemplar, verdicts: &Verdicts) {
-        self.settle(exemplar.at_unix_ns, verdicts);
-        match verdicts.of(exemplar.trace_id) {
+    fn offer(&mut self, exemplar: Exemplar, tail_decisions: &TailDecisions) {
+        self.settle(exemplar.at_unix_ns, tail_decisions);
+        match tail_decisions.of(exemplar.trace_id) {
             Some(true) => prefer(&mut self.kept, exemplar),
             Some(false) => {}
             None => prefer(&mut self.undecided, exemplar),
@@ -124,9 +124,9 @@ impl Slot {
     }
 
     /// Takes up what was decided meanwhile.
-    fn settle(&mut self, now_unix_ns: u64, verdicts: &Verdicts) {
+    fn settle(&mut self, now_unix_ns: u64, tail_decisions: &TailDecisions) {
         if let Some(waiting) = &self.undecided {
-            match verdicts.of(waiting.trace_id) {
+            match tail_decisions.of(waiting.trace_id) {
                 Some(true) => {
                     if let Some(decided) = self.undecided.take() {
                         prefer(&mut self.kept, decided);
@@ -184,7 +184,13 @@ impl Histogram {
     }
 
     /// Adds a value, which is finite and not negative.
-    pub(super) fn record(&mut self, value: f64, at_unix_ns: u64, exemplar: Option<&Exemplar>, verdicts: &Verdicts) {
+    pub(super) fn record(
+        &mut self,
+        value: f64,
+        at_unix_ns: u64,
+        exemplar: Option<&Exemplar>,
+        tail_decisions: &TailDecisions,
+    ) {
         self.count += 1;
         self.sum += value;
         self.min = self.min.min(value);
@@ -206,13 +212,13 @@ impl Histogram {
             }
         };
         if let Some(exemplar) = exemplar {
-            self.keep(slot, Exemplar { value, ..exemplar.clone() }, verdicts);
+            self.keep(slot, Exemplar { value, ..exemplar.clone() }, tail_decisions);
         }
     }
 
-    fn keep(&mut self, at: i32, exemplar: Exemplar, verdicts: &Verdicts) {
+    fn keep(&mut self, at: i32, exemplar: Exemplar, tail_decisions: &TailDecisions) {
         if let Some(slot) = self.exemplars.iter_mut().find(|slot| slot.at == at) {
-            return slot.offer(exemplar, verdicts);
+            return slot.offer(exemplar, tail_decisions);
         }
         if self.exemplars.len() >= MAX_EXEMPLARS {
             let latest = |slot: &Slot| slot.kept.iter().chain(&slot.undecided).map(|kept| kept.at_unix_ns).max();
@@ -222,7 +228,7 @@ impl Histogram {
             }
         }
         let mut slot = Slot { at, kept: None, undecided: None };
-        slot.offer(exemplar, verdicts);
+        slot.offer(exemplar, tail_decisions);
         self.exemplars.push(slot);
     }
 
@@ -236,11 +242,11 @@ impl Histogram {
         start_unix_ns: u64,
         updated_unix_ns: u64,
         now_unix_ns: u64,
-        verdicts: &Verdicts,
+        tail_decisions: &TailDecisions,
     ) -> Point {
         let is_new = |kept: &Exemplar| now_unix_ns.saturating_sub(kept.at_unix_ns) <= EXEMPLAR_MAX_AGE_NS;
         self.exemplars.retain_mut(|slot| {
-            slot.settle(now_unix_ns, verdicts);
+            slot.settle(now_unix_ns, tail_decisions);
             slot.kept.take_if(|kept| !is_new(kept));
             slot.kept.is_some() || slot.undecided.is_some()
         });
@@ -301,8 +307,8 @@ mod tests {
         Histogram::new(&Config { aggregation, ..Config::default() }, Bounds::Static(bounds))
     }
 
-    fn kept() -> Verdicts {
-        Verdicts::default()
+    fn kept() -> TailDecisions {
+        TailDecisions::default()
     }
 
     fn explicit(point: Point) -> HistogramPoint {
@@ -379,27 +385,27 @@ mod tests {
 
     #[test]
     fn exemplars_are_of_traces_that_tail_rules_have_kept() {
-        let mut verdicts = Verdicts::default();
-        verdicts.set_in_force(true);
+        let mut tail_decisions = TailDecisions::default();
+        tail_decisions.set_in_force(true);
         let mut histogram = histogram(DURATION_BOUNDS_S);
-        let shown = |histogram: &mut Histogram, verdicts: &Verdicts| -> Vec<u8> {
-            let point = explicit(histogram.point(0, 9, 9, verdicts));
+        let shown = |histogram: &mut Histogram, tail_decisions: &TailDecisions| -> Vec<u8> {
+            let point = explicit(histogram.point(0, 9, 9, tail_decisions));
             point.exemplars.iter().map(|exemplar| exemplar.trace_id.0[0]).collect()
         };
-        histogram.record(0.002, 1, Some(&exemplar(1, 1)), &verdicts);
-        histogram.record(0.2, 1, Some(&exemplar(1, 2)), &verdicts);
-        assert_eq!(shown(&mut histogram, &verdicts), Vec::<u8>::new(), "nothing is decided yet");
-        verdicts.add(TraceId([1; 16]), false);
-        verdicts.add(TraceId([2; 16]), true);
-        assert_eq!(shown(&mut histogram, &verdicts), [2]);
+        histogram.record(0.002, 1, Some(&exemplar(1, 1)), &tail_decisions);
+        histogram.record(0.2, 1, Some(&exemplar(1, 2)), &tail_decisions);
+        assert_eq!(shown(&mut histogram, &tail_decisions), Vec::<u8>::new(), "nothing is decided yet");
+        tail_decisions.add(TraceId([1; 16]), false);
+        tail_decisions.add(TraceId([2; 16]), true);
+        assert_eq!(shown(&mut histogram, &tail_decisions), [2]);
         // A slower one that is undecided takes nothing away, and what comes late is known.
-        histogram.record(0.24, 2, Some(&exemplar(2, 3)), &verdicts);
-        assert_eq!(shown(&mut histogram, &verdicts), [2]);
-        histogram.record(0.22, 2, Some(&exemplar(2, 2)), &verdicts);
-        assert_eq!(shown(&mut histogram, &verdicts), [2]);
+        histogram.record(0.24, 2, Some(&exemplar(2, 3)), &tail_decisions);
+        assert_eq!(shown(&mut histogram, &tail_decisions), [2]);
+        histogram.record(0.22, 2, Some(&exemplar(2, 2)), &tail_decisions);
+        assert_eq!(shown(&mut histogram, &tail_decisions), [2]);
         // What is never decided is forgotten.
         let later = 3 + UNDECIDED_MAX_NS;
-        drop(histogram.point(0, later, later, &verdicts));
+        drop(histogram.point(0, later, later, &tail_decisions));
         assert!(histogram.exemplars.iter().all(|slot| slot.undecided.is_none()));
     }
 

@@ -12,7 +12,7 @@ use super::{
     red::{self, Common, Red, Shown},
     select::{Select, Selected},
     semconv,
-    verdicts::Verdicts,
+    tail_decisions::TailDecisions,
     wanted::{Reader, Readers, Wanted},
 };
 use crate::{
@@ -167,7 +167,7 @@ impl Instances {
     pub(super) fn new(mut config: red::Config, readers: Readers) -> Self {
         let native = config.histograms.native.take();
         let selected = Selected::new(config.select.clone());
-        let common = Common { room: SERIES_MAX, verdicts: Verdicts::default(), selected };
+        let common = Common { room: SERIES_MAX, tail_decisions: TailDecisions::default(), selected };
         Self { config, native, by_address: HashMap::new(), rest: None, common, readers }
     }
 
@@ -206,8 +206,8 @@ impl Instances {
     }
 
     /// What tail rules say.
-    pub(super) const fn verdicts(&mut self) -> &mut Verdicts {
-        &mut self.common.verdicts
+    pub(super) const fn tail_decisions(&mut self) -> &mut TailDecisions {
+        &mut self.common.tail_decisions
     }
 
     pub(super) fn collect(&mut self, reader: Reader, now_unix_ns: u64) -> Vec<Metric> {
@@ -217,7 +217,7 @@ impl Instances {
         let is_tight = self.by_address.len() >= INSTANCES_MAX || self.common.room < SERIES_MAX / 2;
         let idle_ns = u64::try_from(self.config.idle.as_nanos()).unwrap_or(u64::MAX);
         let kept_ns = if is_tight { idle_ns.min(ENDED_KEPT_NS) } else { idle_ns };
-        let (verdicts, select) = (&self.common.verdicts, self.common.selected.select());
+        let (tail_decisions, select) = (&self.common.tail_decisions, self.common.selected.select());
         self.by_address.retain(|_, instance| {
             // Before the metrics refer to it.
             if Arc::strong_count(&instance.resource) == 1 {
@@ -226,13 +226,13 @@ impl Instances {
             let is_over = |ended: u64| now_unix_ns > ended && now_unix_ns - ended >= kept_ns;
             let is_kept = !instance.ended_unix_ns.is_some_and(is_over);
             let features = readers.shown(reader, instance.of_rule);
-            let shown = Shown { features, protocols, of_resource, select, self_references, verdicts };
+            let shown = Shown { features, protocols, of_resource, select, self_references, tail_decisions };
             instance.collect(shown, now_unix_ns, &mut metrics);
             is_kept
         });
         if let Some(rest) = &mut self.rest {
             let features = readers.shown(reader, None);
-            let shown = Shown { features, protocols, of_resource, select, self_references, verdicts };
+            let shown = Shown { features, protocols, of_resource, select, self_references, tail_decisions };
             rest.red.collect(&rest.resource, shown, now_unix_ns, &mut metrics);
         }
         let series: usize = self.by_address.values().map(|instance| instance.red.len()).sum();

@@ -33,10 +33,10 @@ pub(crate) mod select;
 pub(crate) mod semconv;
 mod service;
 mod services;
+mod tail_decisions;
 mod target;
 #[cfg(test)]
 mod tests;
-mod verdicts;
 pub(crate) mod wanted;
 
 use std::sync::Arc;
@@ -60,7 +60,6 @@ use self::{
     filter::Filter,
     graph::{Node, Share},
     methods::{Method, Methods},
-    own_exports::Signal,
     red::{Family, Sample},
     redact::Redactor,
     route::{ProgramRoutes, Router},
@@ -69,7 +68,7 @@ use self::{
     wanted::Readers,
 };
 use crate::{
-    config::{Features, InsideAttributes, Network, Protocols, Sdk},
+    config::{Features, InsideAttributes, Network, Protocols, Sdk, Signal},
     kube::{Peer, PeerSource},
     model::{
         exchange::{Exchange, Operation, Outcome},
@@ -276,7 +275,7 @@ impl Telemetry {
     }
 
     /// Whether traces are kept, as tail rules say.
-    pub(crate) fn on_verdicts(&mut self, traces: impl IntoIterator<Item = (TraceId, bool)>) {
+    pub(crate) fn on_tail_decisions(&mut self, traces: impl IntoIterator<Item = (TraceId, bool)>) {
         self.red.decided(traces);
     }
 

@@ -1,16 +1,12 @@
 //! Services that send spans or metrics over OTLP themselves: what they send is not to be there twice.
 
-use crate::model::{
-    exchange::{Exchange, Operation, Outcome},
-    net::Role,
+use crate::{
+    config::Signal,
+    model::{
+        exchange::{Exchange, Operation, Outcome},
+        net::Role,
+    },
 };
-
-/// A signal that a service may send by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signal {
-    Traces,
-    Metrics,
-}
 
 const SIGNALS: [(Signal, &str, &str); 2] = [
     (Signal::Traces, "/v1/traces", "opentelemetry.proto.collector.trace.v1.TraceService/Export"),

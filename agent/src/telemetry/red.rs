@@ -19,7 +19,7 @@ use super::{
     instruments::{self, Measure},
     select::{MEASURES, Select, Selected},
     semconv,
-    verdicts::Verdicts,
+    tail_decisions::TailDecisions,
 };
 use crate::{
     config::{Features, Protocols},
@@ -197,7 +197,7 @@ pub(super) struct Shown<'a> {
     /// Edges from the service to itself.
     pub(super) self_references: bool,
     /// Which traces were kept.
-    pub(super) verdicts: &'a Verdicts,
+    pub(super) tail_decisions: &'a TailDecisions,
 }
 
 #[derive(Debug)]
@@ -247,14 +247,14 @@ impl Series {
         sample: &Sample,
         measures: [bool; MEASURES],
         config: &histogram::Config,
-        verdicts: &Verdicts,
+        tail_decisions: &TailDecisions,
     ) {
         let (exemplar, at_unix_ns) = (sample.exemplar.as_ref(), sample.end_unix_ns);
         let [duration, sizes @ ..] = measures;
         self.measures.iter_mut().zip(measures).for_each(|(of_it, is)| *of_it |= is);
         self.updated_unix_ns = self.updated_unix_ns.max(at_unix_ns);
         if duration {
-            self.duration.record(sample.duration_s, at_unix_ns, exemplar, verdicts);
+            self.duration.record(sample.duration_s, at_unix_ns, exemplar, tail_decisions);
         }
         let bytes = sample.body_bytes.map(Option::unwrap_or_default);
         let is_failure = sample.is_call && sample.is_failed;
@@ -277,7 +277,7 @@ impl Series {
                 *histogram = family.histogram(measure, config).map(Box::new);
             }
             if let Some(histogram) = histogram {
-                histogram.record(bytes as f64, at_unix_ns, exemplar, verdicts);
+                histogram.record(bytes as f64, at_unix_ns, exemplar, tail_decisions);
             }
         }
     }
@@ -341,7 +341,7 @@ pub(super) struct Common {
     /// Series that there is room for.
     pub(super) room: usize,
     /// Of which spans exemplars may be.
-    pub(super) verdicts: Verdicts,
+    pub(super) tail_decisions: TailDecisions,
     /// Which attributes metrics have.
     pub(super) selected: Selected,
 }
@@ -418,7 +418,7 @@ impl Red {
             return false;
         }
         let Config { histograms, max_series, .. } = &self.config;
-        let Common { room, verdicts, selected: _ } = common;
+        let Common { room, tail_decisions, selected: _ } = common;
         let hash = hash(&self.hasher, labels);
         let Some(table) = self.tables.get_mut(family.index()) else { return false };
         let full = table.series.len() + 1 >= *max_series || *room == 0;
@@ -428,10 +428,12 @@ impl Red {
             Some(Series::new(hash, labels, sample.start_unix_ns, duration))
         };
         match table.series.entry(hash, |series| series.hash == hash && series.is(labels), |series| series.hash) {
-            Entry::Occupied(mut series) => series.get_mut().record(family, sample, measures, histograms, verdicts),
+            Entry::Occupied(mut series) => {
+                series.get_mut().record(family, sample, measures, histograms, tail_decisions)
+            }
             Entry::Vacant(place) if !full => {
                 let Some(mut series) = new(hash, Some(labels)) else { return false };
-                series.record(family, sample, measures, histograms, verdicts);
+                series.record(family, sample, measures, histograms, tail_decisions);
                 place.insert(series);
                 *room -= 1;
             }
@@ -440,7 +442,7 @@ impl Red {
                     table.overflow = new(0, None).map(Box::new);
                 }
                 let Some(series) = &mut table.overflow else { return false };
-                series.record(family, sample, measures, histograms, verdicts);
+                series.record(family, sample, measures, histograms, tail_decisions);
                 return true;
             }
         }
@@ -487,7 +489,7 @@ impl Red {
                 for (histogram, points) in series.histograms().into_iter().zip(&mut points) {
                     let Some(histogram) = histogram.filter(|histogram| !histogram.is_empty()) else { continue };
                     // The wall clock may have been set back since.
-                    let point = histogram.point(start_unix_ns, updated_unix_ns, now_unix_ns, shown.verdicts);
+                    let point = histogram.point(start_unix_ns, updated_unix_ns, now_unix_ns, shown.tail_decisions);
                     points.push(point, attributes.clone());
                 }
             }
@@ -586,10 +588,10 @@ mod tests {
     const HTTP_CLIENT: Family = Family::Exchange(Group::Http, Role::Client);
     const RPC_CLIENT: Family = Family::Exchange(Group::Rpc, Role::Client);
 
-    fn shown(verdicts: &Verdicts) -> Shown<'_> {
+    fn shown(tail_decisions: &TailDecisions) -> Shown<'_> {
         static ALL: std::sync::LazyLock<Select> = std::sync::LazyLock::new(Select::default);
         let (features, protocols) = (Features::RED.with(Features::SIZES), Protocols::ALL);
-        Shown { features, protocols, of_resource: &[], select: &ALL, self_references: false, verdicts }
+        Shown { features, protocols, of_resource: &[], select: &ALL, self_references: false, tail_decisions }
     }
 
     fn resource() -> Arc<Resource> {
@@ -597,7 +599,7 @@ mod tests {
     }
 
     fn common() -> Common {
-        Common { room: 100, verdicts: Verdicts::default(), selected: Selected::default() }
+        Common { room: 100, tail_decisions: TailDecisions::default(), selected: Selected::default() }
     }
 
     fn labels<'a>(route: &'a str, status: i64) -> Labels<'a> {
@@ -616,7 +618,7 @@ mod tests {
     /// (attributes, start, count) of the durations.
     fn durations(red: &mut Red, now_unix_ns: u64) -> Vec<(Vec<Attribute>, u64, u64)> {
         let mut metrics = Vec::new();
-        red.collect(&resource(), shown(&Verdicts::default()), now_unix_ns, &mut metrics);
+        red.collect(&resource(), shown(&TailDecisions::default()), now_unix_ns, &mut metrics);
         let metric = metrics.into_iter().find(|metric| metric.name == semconv::HTTP_SERVER_REQUEST_DURATION);
         match metric.map(|metric| metric.points) {
             Some(Points::Histogram(points)) => {
@@ -692,7 +694,7 @@ mod tests {
         red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.1), &mut common());
         red.record(RPC_CLIENT, &labels("/a", 200), &Sample { body_bytes: [None; 2], ..sample(0.1) }, &mut common());
         let mut metrics = Vec::new();
-        red.collect(&resource(), shown(&Verdicts::default()), 200, &mut metrics);
+        red.collect(&resource(), shown(&TailDecisions::default()), 200, &mut metrics);
         let names: Vec<_> = metrics.iter().map(|metric| (metric.name, metric.unit)).collect();
         assert_eq!(
             names,
@@ -722,7 +724,7 @@ mod tests {
         let mut red = Red::new(Config { histograms, ..Config::default() });
         red.record(HTTP_SERVER, &labels("/a", 200), &sample(0.25), &mut common());
         let mut metrics = Vec::new();
-        red.collect(&resource(), shown(&Verdicts::default()), 200, &mut metrics);
+        red.collect(&resource(), shown(&TailDecisions::default()), 200, &mut metrics);
         let Points::Histogram(durations) = &metrics[0].points else { panic!("{metrics:?}") };
         assert_eq!((&durations[0].bounds[..], &durations[0].buckets[..]), (&[0.2, 0.3][..], &[0, 1, 0][..]));
         let Points::Histogram(sizes) = &metrics[1].points else { panic!("{metrics:?}") };
@@ -740,7 +742,7 @@ mod tests {
         }
         red.record(HTTP_CLIENT, &labels("/a", 200), &sample(0.1), &mut common);
         let mut metrics = Vec::new();
-        red.collect(&resource(), shown(&Verdicts::default()), 200, &mut metrics);
+        red.collect(&resource(), shown(&TailDecisions::default()), 200, &mut metrics);
         let counted: Vec<_> = metrics
             .iter()
             .map(|metric| {
@@ -772,7 +774,7 @@ mod tests {
         });
         red.record(HTTP_CLIENT, &labels("/a", 200), &sample(0.1), &mut common());
         let mut metrics = Vec::new();
-        red.collect(&resource(), shown(&Verdicts::default()), 200, &mut metrics);
+        red.collect(&resource(), shown(&TailDecisions::default()), 200, &mut metrics);
         assert!(matches!(&metrics[0].points, Points::ExponentialHistogram(points) if points[0].count == 1));
     }
 }

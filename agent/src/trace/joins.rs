@@ -23,7 +23,7 @@ const YOUNG_NS: u64 = 100_000_000;
 /// The same of one that has carried so many requests: who asks again has been told of before, if anybody watches it.
 const YOUNG_REQUESTS: u32 = 64;
 /// Most ends of either kind that wait.
-pub(super) const WAITING_MAX: usize = 65_536;
+pub(super) const WAITING_MAX: usize = 32_768;
 
 /// A request on a connection: the same of both its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

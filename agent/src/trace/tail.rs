@@ -50,7 +50,7 @@ pub(crate) struct Facts<'a> {
 
 /// What becomes of all spans of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum TailDecision {
     /// They are kept; of traces like this one that share is that the threshold says.
     Keep(Threshold),
     /// They are not.
@@ -94,7 +94,7 @@ impl TailSampler {
         given: Option<u64>,
         head: Option<Threshold>,
         spans: &[Facts<'_>],
-    ) -> Verdict {
+    ) -> TailDecision {
         // Each is learnt from, whatever is wanted already.
         let mut is_slow = false;
         if let Some(quantile) = self.slow_quantile {
@@ -113,13 +113,13 @@ impl TailSampler {
                     .any(|glob| [span.route, span.path].iter().any(|text| !text.is_empty() && glob.is_match(text)))
         };
         if is_slow || spans.iter().any(is_wanted) {
-            return Verdict::Keep(head.unwrap_or(Threshold::ALWAYS));
+            return TailDecision::Keep(head.unwrap_or(Threshold::ALWAYS));
         }
         let threshold = head.map_or(self.rest, |head| head.max(self.rest));
         if threshold.keeps(given.unwrap_or_else(|| randomness(trace_id))) {
-            Verdict::Keep(threshold)
+            TailDecision::Keep(threshold)
         } else {
-            Verdict::Drop
+            TailDecision::Drop
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
         is_wanted: false,
     };
     const ID: TraceId = TraceId([0x55; 16]);
-    const ALL: Verdict = Verdict::Keep(Threshold::ALWAYS);
+    const ALL: TailDecision = TailDecision::Keep(Threshold::ALWAYS);
 
     #[test]
     fn where_everything_is_kept_there_is_nothing_to_decide() {
@@ -250,24 +250,24 @@ mod tests {
             (sampler(|tail| tail.routes = glob("/pay/*")), Facts { route: "", path: "/pay/7", ..client }),
             (sampler(|tail| tail.services = glob("pay*")), Facts { service: "payments", ..client }),
         ] {
-            assert_eq!(sampler.decide(ID, None, None, &[FAST, client]), Verdict::Drop, "{wanted:?}");
+            assert_eq!(sampler.decide(ID, None, None, &[FAST, client]), TailDecision::Drop, "{wanted:?}");
             assert_eq!(sampler.decide(ID, None, None, &[FAST, wanted]), ALL, "{wanted:?}");
         }
         let mut none = sampler(|tail| tail.errors = false);
-        assert_eq!(none.decide(ID, None, None, &[Facts { is_error: true, ..FAST }]), Verdict::Drop);
+        assert_eq!(none.decide(ID, None, None, &[Facts { is_error: true, ..FAST }]), TailDecision::Drop);
     }
 
     #[test]
     fn of_the_rest_a_share_is_kept_and_says_so() {
         let mut sampler = sampler(|tail| tail.share_of_rest = 0.25);
         let (quarter, mut ids) = (Threshold::of_share(0.25), Ids::from_seed([4; 32]));
-        let verdicts: Vec<_> = (0..10_000).map(|_| sampler.decide(ids.trace_id(), None, None, &[FAST])).collect();
-        let kept = verdicts.iter().filter(|verdict| **verdict == Verdict::Keep(quarter)).count();
+        let decisions: Vec<_> = (0..10_000).map(|_| sampler.decide(ids.trace_id(), None, None, &[FAST])).collect();
+        let kept = decisions.iter().filter(|decision| **decision == TailDecision::Keep(quarter)).count();
         assert!((2_300..2_700).contains(&kept), "{kept}");
-        assert_eq!(verdicts.iter().filter(|verdict| **verdict == Verdict::Drop).count(), 10_000 - kept);
+        assert_eq!(decisions.iter().filter(|decision| **decision == TailDecision::Drop).count(), 10_000 - kept);
         // By the randomness that the trace says it has.
-        assert_eq!(sampler.decide(ID, Some((1 << 56) - 1), None, &[FAST]), Verdict::Keep(quarter));
-        assert_eq!(sampler.decide(ID, Some(0), None, &[FAST]), Verdict::Drop);
+        assert_eq!(sampler.decide(ID, Some((1 << 56) - 1), None, &[FAST]), TailDecision::Keep(quarter));
+        assert_eq!(sampler.decide(ID, Some(0), None, &[FAST]), TailDecision::Drop);
     }
 
     #[test]
@@ -276,9 +276,9 @@ mod tests {
         let (tenth, half) = (Threshold::of_share(0.1), Threshold::of_share(0.5));
         let most = Some((1 << 56) - 1);
         let failed = [Facts { is_error: true, ..FAST }];
-        assert_eq!(sampler.decide(ID, most, Some(half), &failed), Verdict::Keep(half));
-        assert_eq!(sampler.decide(ID, most, Some(half), &[FAST]), Verdict::Keep(Threshold::of_share(0.25)));
-        assert_eq!(sampler.decide(ID, most, Some(tenth), &[FAST]), Verdict::Keep(tenth));
+        assert_eq!(sampler.decide(ID, most, Some(half), &failed), TailDecision::Keep(half));
+        assert_eq!(sampler.decide(ID, most, Some(half), &[FAST]), TailDecision::Keep(Threshold::of_share(0.25)));
+        assert_eq!(sampler.decide(ID, most, Some(tenth), &[FAST]), TailDecision::Keep(tenth));
     }
 
     #[test]
@@ -295,13 +295,17 @@ mod tests {
         // The buckets are 9 % wide: what is in the quantile's own is not slow.
         assert!(kept <= 150, "{kept}");
         assert_eq!(sampler.decide(ID, None, None, &[at("/a", 30_000_000)]), ALL);
-        assert_eq!(sampler.decide(ID, None, None, &[at("/b", 30_000_000)]), Verdict::Drop, "fast for that route");
-        assert_eq!(sampler.decide(ID, None, None, &[at("/new", 30_000_000)]), Verdict::Drop, "nothing is known yet");
+        assert_eq!(sampler.decide(ID, None, None, &[at("/b", 30_000_000)]), TailDecision::Drop, "fast for that route");
+        assert_eq!(
+            sampler.decide(ID, None, None, &[at("/new", 30_000_000)]),
+            TailDecision::Drop,
+            "nothing is known yet"
+        );
         // What was slow becomes usual.
         for _ in 0..20_000 {
             sampler.decide(ID, None, None, &[at("/a", 30_000_000)]);
         }
-        assert_eq!(sampler.decide(ID, None, None, &[at("/a", 30_000_000)]), Verdict::Drop);
+        assert_eq!(sampler.decide(ID, None, None, &[at("/a", 30_000_000)]), TailDecision::Drop);
     }
 
     #[test]

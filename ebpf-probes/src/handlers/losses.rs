@@ -1,4 +1,4 @@
-//! What is lost of processes that are not judged yet is remembered by process: if one turns out not to be chosen, nothing was.
+//! What is lost of processes that are not evaluated yet is remembered by process: if one turns out not to be chosen, nothing was.
 
 use core::{arch::asm, hint::cold_path};
 
@@ -25,7 +25,7 @@ pub extern "C" fn lose_requests(tgid: u32, requests: u64) -> u32 {
     0
 }
 
-/// A record of a process that is not judged yet was shed.
+/// A record of a process that is not evaluated yet was shed.
 #[inline(always)]
 pub(super) fn shed_undecided(tgid: u32) {
     count_many(Counter::ShedUndecided, 1);

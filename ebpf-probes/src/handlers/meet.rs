@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use ebpf_common::{
     events::{ARGS_ROOM, EventKind, Met, NAME_ROOM, PATH_ROOM},
-    limits::{JUDGE_WAKE_NS, PATH_NAMES},
+    limits::{EVALUATION_WAKE_NS, PATH_NAMES},
     offsets::ABSENT,
 };
 
@@ -66,16 +66,16 @@ pub extern "C" fn meet_process(tgid: u32, port: u32) -> u32 {
     TOLD
 }
 
-/// Wakes user space, so that it judges the process; not more often than it can.
+/// Wakes user space, so that it evaluates the process; not more often than it can.
 #[inline(always)]
 fn wake(at_ns: u64) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return BPF_RB_NO_WAKEUP };
     // SAFETY: per-CPU memory; what is lost by an interrupt is a moment of waiting.
-    let judged_at = unsafe { &mut (*scratch).judged_at };
-    if at_ns.wrapping_sub(*judged_at) < JUDGE_WAKE_NS {
+    let evaluation_asked_at = unsafe { &mut (*scratch).evaluation_asked_at };
+    if at_ns.wrapping_sub(*evaluation_asked_at) < EVALUATION_WAKE_NS {
         return BPF_RB_NO_WAKEUP;
     }
-    *judged_at = at_ns;
+    *evaluation_asked_at = at_ns;
     BPF_RB_FORCE_WAKEUP
 }
 

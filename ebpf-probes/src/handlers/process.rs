@@ -49,7 +49,7 @@ pub fn is_chosen(tgid: u32) -> bool {
     policy(tgid) == WATCH
 }
 
-/// Whether a process is watched, or is not judged yet.
+/// Whether a process is watched, or is not evaluated yet.
 #[inline(always)]
 pub fn watched(tgid: u32) -> bool {
     matches!(policy(tgid), WATCH | UNDECIDED | UNKNOWN)
@@ -98,7 +98,7 @@ pub extern "C" fn admit_by_socket(tgid: u32, sk: u64, is_new: u32, policy: u32) 
     if meet::meet_process(tgid, port.into()) != meet::TOLD {
         let _gone_already = PROCESSES.remove(&tgid);
     }
-    // One that serves a chosen port is as good as watched: it need not make do with the room of others that are not judged.
+    // One that serves a chosen port is as good as watched: it need not make do with the room of others that are not evaluated.
     if port == 0 { UNDECIDED } else { WATCH }
 }
 
@@ -120,7 +120,7 @@ pub fn forked(parent: u64, child: u64) -> Option<()> {
     }
     // SAFETY: the value is copied out at once.
     let policy = unsafe { PROCESSES.get(&parent_tgid) }.copied();
-    // What a process that is left out starts (a container runtime its containers) is judged by itself.
+    // What a process that is left out starts (a container runtime its containers) is evaluated by itself.
     let Some(policy) = policy.filter(|&policy| policy == WATCH) else {
         // User space's answer about an earlier process of this number may have come after its end.
         // SAFETY: only whether there is a value is looked at.
@@ -142,13 +142,13 @@ pub fn executed(task: u64) -> Option<()> {
     let tgid = task::tgid(task)?;
     // SAFETY: the value is copied out at once.
     if unsafe { PROCESSES.get(&tgid) }.copied()? != WATCH {
-        // Another program now: it is judged anew when it is met.
+        // Another program now: it is evaluated anew when it is met.
         let _gone_already = PROCESSES.remove(&tgid);
     }
     report(PROCESS_EXEC, tgid, 0, task, 0)
 }
 
-/// The current process begins to listen. If it was left out, it is judged anew: a choice may be by port.
+/// The current process begins to listen. If it was left out, it is evaluated anew: a choice may be by port.
 #[inline(always)]
 pub fn listens() {
     let tgid = task::current_tgid();
@@ -170,7 +170,7 @@ pub fn exited(task: u64) -> Option<()> {
     if policy.is_some() {
         let _gone_already = PROCESSES.remove(&tgid);
     }
-    // Of one that user space has not judged yet it hears too: that what it met is over.
+    // Of one that user space has not evaluated yet it hears too: that what it met is over.
     if !matches!(policy, Some(WATCH | UNDECIDED)) {
         return None;
     }

@@ -1,5 +1,5 @@
 //! Who may take how much of the ring, so that nobody blinds another. Given up first are records of processes that are not
-//! judged yet, where processes are chosen by rules: they have a quarter of the ring, and half of it for what says that a connection is
+//! evaluated yet, where processes are chosen by rules: they have a quarter of the ring, and half of it for what says that a connection is
 //! there, without which what is lost of it later could be counted by turns only. Beyond half of it, each process may take as much as is free (Choudhury and
 //! Hahne's dynamic threshold): of N busy ones each gets an N-th of the rest, and as much stays for one that is quiet.
 
@@ -37,7 +37,7 @@ pub fn may_announce(scratch: *mut Scratch, tgid: u32, len: u64) -> bool {
     may_take_as(scratch, tgid, len, if undecided == 0 { DECIDED } else { UNSHARED_PART })
 }
 
-/// The part of the ring of a process that is judged: nothing is kept from it before the ring is shared out.
+/// The part of the ring of a process that is evaluated: nothing is kept from it before the ring is shared out.
 const DECIDED: u32 = 0;
 
 #[inline(always)]
@@ -61,7 +61,7 @@ const GRANTED: u32 = 1;
 /// Granted, and the ring is not so full that it is shared out.
 const UNSHARED: u32 = 2;
 
-/// Whether a record of `len` bytes of the process `tgid` may go into a ring that is shared out. As long as the process is not judged,
+/// Whether a record of `len` bytes of the process `tgid` may go into a ring that is shared out. As long as the process is not evaluated,
 /// only a part of the ring is for such records: `part` is the shift of its size.
 ///
 /// A function of its own, which is exported so that the verifier follows it by itself: see `meet::meet_process`.

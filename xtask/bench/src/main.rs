@@ -3,6 +3,7 @@
 
 mod agent;
 mod export;
+mod flood;
 mod forks;
 mod go;
 mod http2;
@@ -31,7 +32,7 @@ use xtask::{build, setup, shell};
 
 #[derive(clap::Args)]
 struct Args {
-    /// What to measure: nginx, tls, h2c, grpc, grpc-tls, go, go-tls, redis, redis-pipelined, pgbench, or parents, forks, pages and scrape (which take of the options only seconds, agent and backend), or export (only seconds)
+    /// What to measure: nginx, tls, h2c, grpc, grpc-tls, go, go-tls, redis, redis-pipelined, pgbench, or parents, forks, flood, pages and scrape (which take of the options only seconds, agent and backend), or export (only seconds)
     #[arg(default_value = "nginx")]
     scenario: String,
     /// Pairs of a run without and a run with the agent, per load
@@ -71,6 +72,7 @@ struct Other {
 const OTHERS: &[Other] = &[
     Other { name: parents::NAME, measure: parents::main, least: None },
     Other { name: "forks", measure: forks::main, least: None },
+    Other { name: "flood", measure: flood::main, least: None },
     Other { name: pages::NAME, measure: pages::main, least: None },
     Other { name: "scrape", measure: scrape::main, least: Some(scrape::LEAST) },
 ];
@@ -99,6 +101,12 @@ enum Part {
     /// Serve itself requests that make many series
     #[command(hide = true)]
     ManySeries,
+    /// Answer many HTTP/2 requests in a write
+    #[command(hide = true)]
+    FloodServer(flood::ServerArgs),
+    /// Ask them
+    #[command(hide = true)]
+    FloodClient(flood::ClientArgs),
 }
 
 #[derive(Parser)]
@@ -117,6 +125,8 @@ fn main() -> ExitCode {
         None => measure(&args),
         Some(Part::OtlpSink(args)) => sink::main(&args),
         Some(Part::ManySeries) => scrape::talk(),
+        Some(Part::FloodServer(args)) => flood::serve(&args),
+        Some(Part::FloodClient(args)) => flood::ask(&args),
     })
 }
 

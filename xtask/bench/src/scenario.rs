@@ -6,7 +6,7 @@ use std::process::Command;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::{go, http2, nginx, pgbench, procfs, redis};
 use xtask::child::Running;
@@ -113,12 +113,12 @@ impl fmt::Display for Load {
 }
 
 impl FromStr for Load {
-    type Err = String;
+    type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self> {
         if text == "full" {
             return Ok(Self::Full);
         }
-        text.parse().ok().filter(|rate| *rate > 0).map(Self::PerSecond).ok_or("`full` or requests per second".into())
+        text.parse().ok().filter(|rate| *rate > 0).map(Self::PerSecond).context("`full` or requests per second")
     }
 }

@@ -1,8 +1,9 @@
 //! Rules of this repository that rustc and clippy do not know: how long a file may be, which module may import which,
-//! where `unsafe` may stand, and that what is depended upon is used. They read the text, not the syntax tree: enough for these, and nothing to build.
+//! where `unsafe` may stand, that what is depended upon is used, and that protocols stand in their registry. They read the text, not the syntax tree: enough for these, and nothing to build.
 
 mod dependencies;
 mod imports;
+mod protocols;
 mod rules;
 mod text;
 
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Result<()> {
             used.entry(package).or_default().extend(text::words(source.code()).map(|(_, word)| word.to_owned()));
         }
     }
+    protocols::check(&mut breaks)?;
     for (package, used) in used {
         dependencies::check(package, &used, &mut breaks)?;
     }

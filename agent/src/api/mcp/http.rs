@@ -10,6 +10,7 @@ use axum::{
 };
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value as Json, json};
+use thiserror::Error;
 use tower_service::Service as _;
 
 use super::{MESSAGE_MAX, REVISIONS, answer};
@@ -63,15 +64,29 @@ fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
 }
 
 /// Asks as a client would, without a connection.
-async fn ask(mut questions: Router, path: String) -> Result<Json, String> {
-    let request = Request::get(path).body(Body::empty()).map_err(|error| error.to_string())?;
+async fn ask(mut questions: Router, path: String) -> Result<Json, AskError> {
+    let request = Request::get(path).body(Body::empty())?;
     let Ok(response) = questions.call(request).await;
     let is_answer = response.status().is_success();
-    let body = Limited::new(response.into_body(), ASKED_MAX).collect().await.map_err(|error| error.to_string())?;
+    let body = Limited::new(response.into_body(), ASKED_MAX).collect().await.map_err(AskError::Body)?;
     let body = body.to_bytes();
     if is_answer {
-        return serde_json::from_slice(&body).map_err(|error| error.to_string());
+        return Ok(serde_json::from_slice(&body)?);
     }
-    Err(serde_json::from_slice::<Problem>(&body)
-        .map_or_else(|_| "the question was not understood".to_owned(), |it| it.error))
+    Err(serde_json::from_slice::<Problem>(&body).map_or(AskError::NotUnderstood, |it| AskError::Refused(it.error)))
+}
+
+/// Why the query API gave no answer.
+#[derive(Debug, Error)]
+enum AskError {
+    #[error(transparent)]
+    Path(#[from] http::Error),
+    #[error(transparent)]
+    Body(Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("{0}")]
+    Refused(String),
+    #[error("the question was not understood")]
+    NotUnderstood,
 }

@@ -9,6 +9,8 @@ mod tests;
 mod too_long;
 mod tools;
 
+use std::fmt::Display;
+
 use serde_json::{Value as Json, json};
 
 pub(crate) use self::too_long::FindId;
@@ -27,9 +29,18 @@ const INVALID_REQUEST: i32 = -32600;
 const METHOD_NOT_FOUND: i32 = -32601;
 const INVALID_PARAMS: i32 = -32602;
 
+/// Why no tool was called.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+enum CallError {
+    #[error("`name` is missing: which tool?")]
+    NoName,
+    #[error("there is no such tool: see tools/list")]
+    NoTool,
+}
+
 /// Answers a message; `None`: it wants no answer. `ask` gives the query API's answer to a path with its parameters, or says why there is
 /// none.
-pub(crate) async fn answer<F: Future<Output = Result<Json, String>>>(
+pub(crate) async fn answer<E: Display, F: Future<Output = Result<Json, E>>>(
     message: &[u8],
     ask: impl FnOnce(String) -> F,
 ) -> Option<Json> {
@@ -55,7 +66,7 @@ pub(crate) async fn answer<F: Future<Output = Result<Json, String>>>(
         "tools/list" => done(id, json!({ "tools": tools::list() })),
         "tools/call" => match call(parameters, ask).await {
             Ok(result) => done(id, result),
-            Err(error) => failed(id, INVALID_PARAMS, &error),
+            Err(error) => failed(id, INVALID_PARAMS, &error.to_string()),
         },
         _ => failed(id, METHOD_NOT_FOUND, "there is no such method: this server has tools only"),
     })
@@ -73,19 +84,18 @@ fn initialize(parameters: &Json) -> Json {
 }
 
 /// Calls a tool. What is wrong with its arguments is its result: whoever calls it can then do better.
-async fn call<F: Future<Output = Result<Json, String>>>(
+async fn call<E: Display, F: Future<Output = Result<Json, E>>>(
     parameters: &Json,
     ask: impl FnOnce(String) -> F,
-) -> Result<Json, String> {
-    let name = parameters.get("name").and_then(Json::as_str).ok_or("`name` is missing: which tool?")?;
-    let tool = tools::find(name).ok_or("there is no such tool: see tools/list")?;
-    let answered = match tool.path(parameters.get("arguments").unwrap_or(&Json::Null)) {
-        Ok(path) => ask(path).await.map(|answer| tool.told(answer)),
-        Err(wrong) => Err(wrong),
-    };
-    let (text, is_error) = match answered {
-        Ok(answer) => (answer.to_string(), false),
-        Err(error) => (error, true),
+) -> Result<Json, CallError> {
+    let name = parameters.get("name").and_then(Json::as_str).ok_or(CallError::NoName)?;
+    let tool = tools::find(name).ok_or(CallError::NoTool)?;
+    let (text, is_error) = match tool.path(parameters.get("arguments").unwrap_or(&Json::Null)) {
+        Ok(path) => match ask(path).await {
+            Ok(answer) => (tool.told(answer).to_string(), false),
+            Err(error) => (error.to_string(), true),
+        },
+        Err(error) => (error.to_string(), true),
     };
     Ok(json!({ "content": [{ "type": "text", "text": text }], "isError": is_error }))
 }

@@ -45,6 +45,36 @@ const TEXTS_MAX: usize = 8;
 /// Most traces and requests that are told.
 const FOUND_MAX: u64 = 20;
 
+/// Why a tool cannot be called with the arguments that it was given.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub(super) enum ArgumentError {
+    #[error("`arguments` is no object")]
+    NoObject,
+    #[error("{tool} has no argument {unknown}; it has: {known}")]
+    Unknown { tool: &'static str, unknown: Json, known: String },
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    #[error("{name}: {fault}")]
+    Wrong { name: &'static str, fault: Fault },
+}
+
+/// What is wrong with an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("it is empty")]
+    Empty,
+    #[error("it is longer than {} bytes", ARGUMENT_MAX)]
+    Long,
+    #[error("it is no text")]
+    NoText,
+    #[error("it is no number from 1 to {0}")]
+    NoCount(u64),
+    #[error("it is no list of at most {} texts", TEXTS_MAX)]
+    NoTexts,
+    #[error("it is none of {}", .0.join(", "))]
+    NoneOf(&'static [&'static str]),
+}
+
 const fn optional(name: &'static str, kind: Kind, description: &'static str) -> Parameter {
     Parameter { name, kind, description, is_required: false }
 }
@@ -184,28 +214,24 @@ impl Tool {
     ///
     /// # Errors
     /// What is wrong with one of them.
-    pub(super) fn path(&self, arguments: &Json) -> Result<String, String> {
+    pub(super) fn path(&self, arguments: &Json) -> Result<String, ArgumentError> {
         let none = Map::new();
         let arguments = match arguments {
             Json::Object(arguments) => arguments,
             Json::Null => &none,
-            _ => return Err("`arguments` is no object".to_owned()),
+            _ => return Err(ArgumentError::NoObject),
         };
         if let Some(unknown) = arguments.keys().find(|key| !self.parameters.iter().any(|it| it.name == key.as_str())) {
             let known: Vec<&str> = self.parameters.iter().map(|it| it.name).collect();
-            return Err(format!(
-                "{} has no argument {}; it has: {}",
-                self.name,
-                Json::from(unknown.as_str()),
-                known.join(", ")
-            ));
+            let (tool, unknown, known) = (self.name, Json::from(unknown.as_str()), known.join(", "));
+            return Err(ArgumentError::Unknown { tool, unknown, known });
         }
         let mut path = self.path.to_owned();
         let mut query = form_urlencoded::Serializer::new(String::new());
         for parameter in self.parameters {
             let values = match arguments.get(parameter.name) {
                 None | Some(Json::Null) if parameter.is_required => {
-                    return Err(format!("{} is missing", parameter.name));
+                    return Err(ArgumentError::Missing(parameter.name));
                 }
                 None | Some(Json::Null) => continue,
                 Some(value) => parameter.values(value)?,
@@ -254,27 +280,27 @@ impl Parameter {
         schema
     }
 
-    fn values(&self, value: &Json) -> Result<Vec<String>, String> {
-        let wrong = |what: String| format!("{}: {what}", self.name);
+    fn values(&self, value: &Json) -> Result<Vec<String>, ArgumentError> {
+        let wrong = |fault| ArgumentError::Wrong { name: self.name, fault };
         let text = |value: &Json| match value.as_str() {
-            Some("") if self.is_required => Err(wrong("it is empty".to_owned())),
+            Some("") if self.is_required => Err(wrong(Fault::Empty)),
             Some(text) if text.len() <= ARGUMENT_MAX => Ok(text.to_owned()),
-            Some(_) => Err(wrong(format!("it is longer than {ARGUMENT_MAX} bytes"))),
-            None => Err(wrong("it is no text".to_owned())),
+            Some(_) => Err(wrong(Fault::Long)),
+            None => Err(wrong(Fault::NoText)),
         };
         match self.kind {
             Kind::Text => Ok(vec![text(value)?]),
             Kind::Count(most) => match value.as_u64() {
                 Some(count) if (1..=most).contains(&count) => Ok(vec![count.to_string()]),
-                _ => Err(wrong(format!("it is no number from 1 to {most}"))),
+                _ => Err(wrong(Fault::NoCount(most))),
             },
             Kind::Texts => match value.as_array() {
                 Some(list) if list.len() <= TEXTS_MAX => list.iter().map(text).collect(),
-                _ => Err(wrong(format!("it is no list of at most {TEXTS_MAX} texts"))),
+                _ => Err(wrong(Fault::NoTexts)),
             },
             Kind::OneOf(words) => match value.as_str().filter(|word| words.contains(word)) {
                 Some(word) => Ok(vec![word.to_owned()]),
-                None => Err(wrong(format!("it is none of {}", words.join(", ")))),
+                None => Err(wrong(Fault::NoneOf(words))),
             },
         }
     }

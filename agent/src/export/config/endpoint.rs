@@ -8,11 +8,11 @@ use super::ConfigError;
 
 /// A receiver's `http` or `https` URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct ReceiverUrl {
     uri: Uri,
 }
 
-impl Endpoint {
+impl ReceiverUrl {
     /// Reads the URL that the setting `name` holds.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Endpoint {
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for ReceiverUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.uri.fmt(f)
     }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn problem(value: &str) -> String {
-        Endpoint::parse("--endpoint", value).unwrap_err().to_string()
+        ReceiverUrl::parse("--endpoint", value).unwrap_err().to_string()
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
             "http://a:",
             "http://a?x",
         ] {
-            assert!(Endpoint::parse("X", value).is_err(), "{value}");
+            assert!(ReceiverUrl::parse("X", value).is_err(), "{value}");
         }
     }
 

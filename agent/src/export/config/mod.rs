@@ -2,7 +2,7 @@
 
 mod endpoint;
 
-pub(crate) use endpoint::{Endpoint, Headers};
+pub(crate) use endpoint::{Headers, ReceiverUrl};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -116,7 +116,7 @@ impl Default for ExportConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtlpConfig {
     /// Where to. For HTTP with the signal's path, as requests use it.
-    pub endpoint: Endpoint,
+    pub endpoint: ReceiverUrl,
     /// How it is spoken.
     pub protocol: Protocol,
     /// Sent with each request.
@@ -132,7 +132,7 @@ pub struct OtlpConfig {
 impl OtlpConfig {
     /// With the specification's defaults for all but the endpoint and the protocol.
     #[must_use]
-    pub fn new(endpoint: Endpoint, protocol: Protocol) -> Self {
+    pub fn new(endpoint: ReceiverUrl, protocol: Protocol) -> Self {
         Self {
             endpoint,
             protocol,

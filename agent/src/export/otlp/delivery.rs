@@ -19,10 +19,13 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::transport::{Accepted, Blame, Failure, Signal, Transport, TransportError};
-use crate::export::{
-    config::{OtlpConfig, RetryConfig, TlsConfig},
-    ledger::Fate,
+use super::transport::{Accepted, Blame, Failure, Transport, TransportError};
+use crate::{
+    config::Signal,
+    export::{
+        config::{OtlpConfig, RetryConfig, TlsConfig},
+        ledger::Fate,
+    },
 };
 
 /// When the stage must have stopped; `None` while it runs.

@@ -23,7 +23,6 @@ use tokio::{
 use self::{
     delivery::{Delivery, StopAt},
     spool::Spool,
-    transport::Signal,
 };
 pub(crate) use self::{
     delivery::{Redirected, Version, version},
@@ -36,9 +35,12 @@ use super::{
     consumer::{Pending, SpanConsumer},
     ledger::Ledger,
 };
-use crate::model::{
-    self_metric::{self, SelfMetric},
-    span::Span,
+use crate::{
+    config::Signal,
+    model::{
+        self_metric::{self, SelfMetric},
+        span::Span,
+    },
 };
 
 /// A task that stops when it is told to.

@@ -45,12 +45,12 @@ pub(super) fn tell(config: &SpoolConfig, receivers: &[OtlpConfig]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::config::{Endpoint, Protocol};
+    use crate::export::config::{Protocol, ReceiverUrl};
 
     #[test]
     fn only_folders_of_no_receiver_in_which_something_waits_are_told() {
         let folder = tempfile::tempdir().unwrap();
-        let receiver = |url: &str| OtlpConfig::new(Endpoint::parse("endpoint", url).unwrap(), Protocol::Grpc);
+        let receiver = |url: &str| OtlpConfig::new(ReceiverUrl::parse("endpoint", url).unwrap(), Protocol::Grpc);
         let (here, gone, empty) =
             (receiver("http://here:4317"), receiver("http://gone:4317"), receiver("http://none:4317"));
         for (receiver, bytes) in [(&here, 7), (&gone, 5), (&empty, 0)] {

@@ -15,8 +15,11 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use super::{Accepted, Blame, Failure, Signal, TransportError, USER_AGENT, tls, with_causes};
-use crate::export::config::{Compression, OtlpConfig};
+use super::{Accepted, Blame, Failure, TransportError, USER_AGENT, tls, with_causes};
+use crate::{
+    config::Signal,
+    export::config::{Compression, OtlpConfig},
+};
 
 pub(crate) struct Client {
     channel: Channel,

@@ -22,8 +22,11 @@ use opentelemetry_proto::tonic::collector::{
 use prost::Message;
 use thiserror::Error;
 
-use super::{Accepted, Blame, Failure, Signal, TransportError, USER_AGENT, tls, with_causes};
-use crate::export::config::{Compression, OtlpConfig};
+use super::{Accepted, Blame, Failure, TransportError, USER_AGENT, tls, with_causes};
+use crate::{
+    config::Signal,
+    export::config::{Compression, OtlpConfig},
+};
 
 /// Most bytes of an answer that are read.
 const MAX_ANSWER_BYTES: usize = 64 << 10;

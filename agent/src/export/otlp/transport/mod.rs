@@ -10,26 +10,10 @@ use std::{error::Error, time::Duration};
 
 use bytes::Bytes;
 
-use crate::export::config::{OtlpConfig, Protocol};
-
-/// What is sent; decides paths and the JSON form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
-    /// `ExportTraceServiceRequest`.
-    Traces,
-    /// `ExportMetricsServiceRequest`.
-    Metrics,
-}
-
-impl Signal {
-    /// For logs.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Traces => "traces",
-            Self::Metrics => "metrics",
-        }
-    }
-}
+use crate::{
+    config::Signal,
+    export::config::{OtlpConfig, Protocol},
+};
 
 /// The receiver took the request.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -11,13 +11,13 @@ const REMEMBERED_MAX: usize = 32_768;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Verdicts {
+pub(super) struct TailDecisions {
     is_in_force: bool,
     is_kept: FxHashMap<TraceId, bool>,
     order: VecDeque<TraceId>,
 }
 
-impl Verdicts {
+impl TailDecisions {
     /// Whether there are tail rules; where there are none, every span that is sampled is kept.
     pub(super) const fn set_in_force(&mut self, is_in_force: bool) {
         self.is_in_force = is_in_force;
@@ -46,16 +46,16 @@ mod tests {
 
     #[test]
     fn so_many_are_remembered_and_without_rules_all_are_kept() {
-        let mut verdicts = Verdicts::default();
+        let mut tail_decisions = TailDecisions::default();
         let id = |number: usize| TraceId((number as u128 + 1).to_be_bytes());
-        assert_eq!(verdicts.of(id(0)), Some(true));
-        verdicts.set_in_force(true);
+        assert_eq!(tail_decisions.of(id(0)), Some(true));
+        tail_decisions.set_in_force(true);
         for number in 0..=REMEMBERED_MAX {
-            assert_eq!(verdicts.of(id(number)), None);
-            verdicts.add(id(number), number % 2 == 0);
+            assert_eq!(tail_decisions.of(id(number)), None);
+            tail_decisions.add(id(number), number % 2 == 0);
         }
-        let said = [0, 1, 2].map(|number| verdicts.of(id(number)));
+        let said = [0, 1, 2].map(|number| tail_decisions.of(id(number)));
         assert_eq!(said, [None, Some(false), Some(true)]);
-        assert_eq!((verdicts.order.len(), verdicts.is_kept.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
+        assert_eq!((tail_decisions.order.len(), tail_decisions.is_kept.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
     }
 }
