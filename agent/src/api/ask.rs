@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::http::StatusCode;
+use axum::{body::Bytes, http::StatusCode};
 
 use super::{
-    Answer, Api,
+    Answer, Api, FRESH,
     answers::{
         Agent, Counted, Counts, DiskInfo, GraphAnswer, GraphEdge, GraphNode, Loss, MetricPoint, NodeKind, NodeName,
         OverTime, Peer, Process, Processes, Rates, Route, Service, ServiceDetail, Services, SpanDetail, SpanSummary,
@@ -223,14 +223,21 @@ fn node_name(node: &Node) -> NodeName {
 }
 
 /// `GET /api/v1/graph`
-pub(super) fn graph(api: &Api, query: &Query) -> Answer<GraphAnswer> {
+pub(super) fn graph(api: &Api, query: &Query) -> Answer<Bytes> {
     query.only(&["window"]).map_err(wrong)?;
     let length = query.window().map_err(wrong)?;
+    // Nothing in an answer fails to be written.
+    let make = || Bytes::from(serde_json::to_vec(&graph_now(api, length)).unwrap_or_default());
+    // Metrics are taken no more often.
+    Ok(api.graphs.get(length, FRESH, make))
+}
+
+fn graph_now(api: &Api, length: Duration) -> GraphAnswer {
     api.collector.collect_for_answer();
     let window = api.store.last(length);
     let Graph { nodes, edges } = api.store.graph(window);
     let rates = |red: &Red| Rates::of(red, window);
-    Ok(GraphAnswer {
+    GraphAnswer {
         window_s: round(window.covered_s),
         nodes: nodes.iter().map(|(node, red)| GraphNode { node: node_name(node), rates: rates(red) }).collect(),
         edges: edges
@@ -241,7 +248,7 @@ pub(super) fn graph(api: &Api, query: &Query) -> Answer<GraphAnswer> {
                 rates: rates(&edge.red),
             })
             .collect(),
-    })
+    }
 }
 
 /// `GET /api/v1/counts`

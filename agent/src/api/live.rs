@@ -15,19 +15,16 @@ use axum::{
 
 use super::{
     Api,
-    answers::{LiveSpans, Problem, SpanSummary},
+    answers::Problem,
     json,
     query::Query,
+    shared::{self, LOOK},
 };
 
 /// Streams at once.
 pub(super) const STREAMS_MAX: usize = 128;
-/// How often it is looked for more.
-const LOOK: Duration = Duration::from_millis(300);
 /// How long a stream lasts.
 const LASTS: Duration = Duration::from_secs(15);
-/// Most spans of an event. What is beyond is left out, and counted: nobody reads it.
-const SPANS_MAX: usize = 200;
 /// After so long without spans an empty event shows that the stream is alive.
 const ALIVE: Duration = Duration::from_secs(5);
 
@@ -46,23 +43,21 @@ pub(super) async fn live(State(api): State<Arc<Api>>, headers: HeaderMap, RawQue
     let newest = api.store.next();
     let next = last.and_then(|id| id.parse::<u64>().ok()).map_or(newest, |next| next.min(newest));
     let state = (next, Instant::now(), Instant::now(), permit);
+    let asked: Arc<(String, _)> = Arc::new((format!("{filter:?}"), filter));
     let events = futures_util::stream::unfold(state, move |(mut next, started, mut told, permit)| {
-        let (api, filter) = (Arc::clone(&api), filter.clone());
+        let (api, asked) = (Arc::clone(&api), Arc::clone(&asked));
         async move {
             loop {
                 if started.elapsed() > LASTS {
                     return None;
                 }
-                let found = api.store.after(next, &filter, SPANS_MAX);
-                next = found.next;
-                if !found.spans.is_empty() || told.elapsed() > ALIVE {
+                let (text, filter) = &*asked;
+                let (behind, event) = api.looks.event(&api.store, text, filter, next);
+                next = behind;
+                let alive = || (told.elapsed() > ALIVE).then(|| shared::text_of(&api.store, Vec::new(), 0, next));
+                if let Some(event) = event.or_else(alive) {
                     told = Instant::now();
-                    let spans = found.spans.iter().map(SpanSummary::of).collect();
-                    let thinned = api.store.stats().thinned;
-                    let data = LiveSpans { spans, left_out: found.left_out, thinned, next };
-                    let data = serde_json::to_string(&data).unwrap_or_default();
-                    let event = format!("retry: 300\nid: {next}\ndata: {data}\n\n");
-                    return Some((Ok::<_, Infallible>(Bytes::from(event)), (next, started, told, permit)));
+                    return Some((Ok::<_, Infallible>(event), (next, started, told, permit)));
                 }
                 tokio::time::sleep(LOOK).await;
             }

@@ -9,6 +9,7 @@ mod live;
 pub(crate) mod mcp;
 mod page;
 pub(crate) mod query;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,7 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Path, RawQuery, State},
     http::{HeaderValue, Response, StatusCode, header},
     middleware,
@@ -153,6 +154,9 @@ struct Api {
     processes_then: Mutex<Option<(Instant, Vec<answers::Process>)>>,
     of_itself: Vec<Arc<dyn MetricSource>>,
     streams: Arc<tokio::sync::Semaphore>,
+    /// What pages that are open ask again and again.
+    graphs: shared::Answers,
+    looks: shared::Looks,
 }
 
 /// The pages, for each address that is listened on.
@@ -160,7 +164,8 @@ pub(crate) fn pages(parts: Parts, of_itself: Vec<Arc<dyn MetricSource>>) -> Page
     let Parts { store, collector, processes, token, listen } = parts;
     let streams = Arc::new(tokio::sync::Semaphore::new(live::STREAMS_MAX));
     let processes_then = Mutex::default();
-    let api = Arc::new(Api { store, collector, processes, processes_then, of_itself, streams });
+    let (graphs, looks) = Default::default();
+    let api = Arc::new(Api { store, collector, processes, processes_then, of_itself, streams, graphs, looks });
     let token = token.map(Arc::<str>::from);
     listen.iter().map(|addr| routes(&api, Access::new(*addr, token.clone()))).collect()
 }
@@ -175,7 +180,7 @@ fn routes(api: &Arc<Api>, access: Access) -> Router {
         .route("/api/v1/services", get(ask_query!(ask::services)))
         .route("/api/v1/services/{name}", get(ask_path!(ask::service)))
         .route("/api/v1/counts", get(ask_query!(ask::counts)))
-        .route("/api/v1/graph", get(ask_query!(ask::graph)))
+        .route("/api/v1/graph", get(graph))
         .route("/api/v1/traces", get(ask_query!(ask::traces)))
         .route("/api/v1/traces/{trace_id}", get(ask_path!(ask::trace)))
         .route("/api/v1/spans", get(ask_query!(ask::spans)))
@@ -200,6 +205,15 @@ fn routes(api: &Arc<Api>, access: Access) -> Router {
     page::routes().merge(questions).layer(middleware::map_response(guard::with_headers))
 }
 
+/// `GET /api/v1/graph`
+async fn graph(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Response<Body> {
+    answered(move || match ask::graph(&api, &Query::of(query.as_deref())) {
+        Ok(answer) => of_json(StatusCode::OK, answer),
+        Err((status, error)) => json(status, &Problem { error }),
+    })
+    .await
+}
+
 /// What is answered where there is no question of that name.
 async fn nothing_here() -> Response<Body> {
     let error = "there is no such question: /api/v1/openapi.json has all of /api/v1; the page is at /".to_owned();
@@ -210,18 +224,26 @@ async fn nothing_here() -> Response<Body> {
 type Answer<T> = Result<T, (StatusCode, String)>;
 
 async fn answer<T: Serialize + Send + 'static>(ask: impl FnOnce() -> Answer<T> + Send + 'static) -> Response<Body> {
-    let answered = tokio::task::spawn_blocking(move || match ask() {
+    answered(move || match ask() {
         Ok(answer) => json(StatusCode::OK, &answer),
         Err((status, error)) => json(status, &Problem { error }),
-    });
-    answered.await.unwrap_or_else(|_| {
+    })
+    .await
+}
+
+/// Answers on a thread that may take its time.
+async fn answered(answer: impl FnOnce() -> Response<Body> + Send + 'static) -> Response<Body> {
+    tokio::task::spawn_blocking(answer).await.unwrap_or_else(|_| {
         json(StatusCode::INTERNAL_SERVER_ERROR, &Problem { error: "the question could not be answered".to_owned() })
     })
 }
 
 fn json(status: StatusCode, answer: &impl Serialize) -> Response<Body> {
     // Nothing in an answer fails to be written.
-    let body = serde_json::to_vec(answer).unwrap_or_default();
+    of_json(status, serde_json::to_vec(answer).unwrap_or_default().into())
+}
+
+fn of_json(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -13,8 +13,10 @@ use super::{
 };
 use crate::model::{span::Kind, trace_context::SpanId};
 
-/// Spans that are looked at.
+/// Spans that are looked at, at most.
 const LOOKED_AT: usize = 4000;
+/// Of those that were looked at before, so many are once more: both ends of a call are not told at the same moment.
+const LOOKED_AT_AGAIN: usize = 500;
 /// Most addresses that are known.
 const KNOWN_MAX: usize = 10_000;
 /// Share of a service's requests that may be of nobody without that being told: who asks and who answers are not counted at
@@ -65,12 +67,15 @@ pub(super) struct Resolved {
 impl Resolved {
     /// Learns from spans.
     pub(super) fn learn(&mut self, spans: &Snapshot) {
-        let (kept, _) = spans.find(&Filter::default(), LOOKED_AT);
-        let newest = kept.first().map_or(0, |span| span.number);
-        if newest == self.looked_until {
+        let newest = spans.find(&Filter::default(), 1).0.first().map_or(0, |span| span.number);
+        // Numbers begin anew with each run of the agent.
+        let new =
+            newest.checked_sub(self.looked_until).map_or(LOOKED_AT, |new| usize::try_from(new).unwrap_or(LOOKED_AT));
+        if new == 0 {
             return;
         }
         self.looked_until = newest;
+        let (kept, _) = spans.find(&Filter::default(), new.saturating_add(LOOKED_AT_AGAIN).min(LOOKED_AT));
         let mut servers: HashMap<SpanId, Name> = HashMap::new();
         for span in kept.iter().filter(|span| matches!(span.kind, Kind::Server | Kind::Consumer)) {
             if let Some(parent) = span.parent {

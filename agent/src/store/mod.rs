@@ -226,11 +226,11 @@ impl Store {
         self.read(Spans::next)
     }
 
-    /// Spans from this number on that are asked for, and the number to go on with.
+    /// Spans from this number on and before another that are asked for, and the number to go on with.
     #[must_use]
-    pub(crate) fn after(&self, number: u64, filter: &Filter, limit: usize) -> Followed {
+    pub(crate) fn between(&self, number: u64, until: u64, filter: &Filter, limit: usize) -> Followed {
         let blocks = self.read(|spans| spans.since(number));
-        spans::after(&blocks, number, filter, limit)
+        spans::between(&blocks, number..until, filter, limit)
     }
 
     /// The share of traces that was kept of this time, where a trace was not among them and may so lack spans.

@@ -4,6 +4,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -647,12 +648,12 @@ pub(crate) struct Followed {
     pub(crate) next: u64,
 }
 
-/// Spans from this number on that are asked for. Those beyond the limit are counted.
-pub(super) fn after(blocks: &[Arc<Block>], number: u64, filter: &Filter, limit: usize) -> Followed {
-    let (mut found, mut left_out, mut next) = (Vec::new(), 0, number);
+/// Spans of these numbers that are asked for. Those beyond the limit are counted.
+pub(super) fn between(blocks: &[Arc<Block>], numbers: Range<u64>, filter: &Filter, limit: usize) -> Followed {
+    let (mut found, mut left_out, mut next) = (Vec::new(), 0, numbers.start);
     for block in blocks {
-        let from = usize::try_from(number.saturating_sub(block.first)).unwrap_or(usize::MAX);
-        for index in from..block.heads.len() {
+        let from = usize::try_from(numbers.start.saturating_sub(block.first)).unwrap_or(usize::MAX);
+        for index in (from..block.heads.len()).take_while(|index| block.number(*index) < numbers.end) {
             match filter.has(&BlockRef(block), index) {
                 Some(_) if found.len() == limit => left_out += 1,
                 Some(kept) => found.push(kept),
