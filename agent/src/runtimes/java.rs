@@ -71,7 +71,11 @@ pub(super) fn look(memory: &Memory) -> VirtualThreads {
     let Some(table) = table() else { return VirtualThreads::No };
     // Before it is loaded as a whole there is no entry; after that, what is missing will not come.
     let Some(members) = table.members(memory) else {
-        return if memory.word(table.entries).is_some_and(|kind| kind != 0) { VirtualThreads::No } else { VirtualThreads::NotYet };
+        return if memory.word(table.entries).is_some_and(|kind| kind != 0) {
+            VirtualThreads::No
+        } else {
+            VirtualThreads::NotYet
+        };
     };
     if members.vthread.is_none() {
         return VirtualThreads::No;

@@ -223,7 +223,7 @@ pub(super) fn look(memory: &Memory) -> EventLoop {
                 Python { memory, layout: &layout, dict_type, none, copies }.asyncio(runtime)
             });
             if let Some(found) = found {
-                return Outcome::Runs(found);
+                return EventLoop::Runs(found);
             }
             continue;
         }
