@@ -87,13 +87,21 @@ impl Lines {
 ///
 /// # Panics
 /// If there is none in time; the message says what was waited for.
-pub fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn poll<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    poll_every(Duration::from_millis(5), what, ask)
+}
+
+/// The same at longer intervals, where to answer takes of what is waited for.
+///
+/// # Panics
+/// As [`poll`].
+pub fn poll_every<T>(interval: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + crate::LONG;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
         assert!(Instant::now() < until, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(interval);
     }
 }
