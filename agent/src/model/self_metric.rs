@@ -235,6 +235,8 @@ mod tests {
     fn what_pages_and_deployments_speak_of_is_in_the_list() {
         let pages = [
             include_str!("../../../README.md"),
+            include_str!("../../../docs/costs.md"),
+            include_str!("../../../docs/supported.md"),
             include_str!("../../../docs/architecture.md"),
             include_str!("../../../docs/limitations.md"),
             include_str!("../../../docs/kernel-support.md"),
