@@ -225,7 +225,7 @@ impl Stages {
                     let asked = self.ask(opened.thread.tgid);
                     let Service { resource, rule } = &asked.service;
                     let settings = self.telemetry.settings(rule.as_ref());
-                    self.tracer.on_root(&opened, settings.sampler.as_ref(), &resource.service_name);
+                    self.tracer.on_beginning(&opened, settings.sampler.as_ref(), &resource.service_name);
                     self.last = Some(asked);
                 }
             }
