@@ -179,7 +179,7 @@ mod tests {
             names
         };
         // Workers of service 1 flood, as many as the others have requests.
-        let mut round = |pressure: &mut Pressure, flooding: u32, waiting, ms| {
+        let round = |pressure: &mut Pressure, flooding: u32, waiting, ms| {
             for worker in 0..8 {
                 pressure.on_record(ProcessId(100 * worker + flooding), 4000);
             }
