@@ -182,6 +182,16 @@ impl Connection {
         self.flow.in_use = true;
     }
 
+    /// It is plaintext, and what carries it is known now.
+    pub(super) fn carried_by(&mut self, info: ConnectionInfo) {
+        if info.origin.is_beginning
+            && let ProtocolState::Undecided(undecided) = &mut self.flow.protocol_state
+        {
+            undecided.set_begins();
+        }
+        self.info = info;
+    }
+
     pub(super) fn on_data(&mut self, piece: &Piece<'_>, out: &mut Output) -> Wanted {
         self.tgid = piece.thread.tgid;
         self.active_ns = piece.at_ns;

@@ -235,7 +235,7 @@ impl Connections {
             && stream.info.remote == Endpoint::Unknown
         {
             let origin = origin_within(&info, &stream.info, self.probed_ns);
-            stream.info = ConnectionInfo { id: stream.info.id, tls: true, origin, ..info };
+            stream.carried_by(ConnectionInfo { id: stream.info.id, tls: true, origin, ..info });
             return;
         }
         let inode = match open.ends {
@@ -286,14 +286,14 @@ impl Connections {
                 let carrier = self.remove(carrier_id);
                 let probed_ns = self.probed_ns;
                 let Some(stream) = self.by_id.get_mut(&id) else { return };
-                stream.info = match carrier {
+                match carrier {
                     Some(carrier) => {
                         let origin = origin_within(&carrier.info, &stream.info, probed_ns);
-                        ConnectionInfo { id, tls: true, origin, ..carrier.info }
+                        stream.carried_by(ConnectionInfo { id, tls: true, origin, ..carrier.info });
                     }
                     // It may be told yet.
-                    None => ConnectionInfo { origin: stream.info.origin, ..unknown(id, true) },
-                };
+                    None => stream.info = ConnectionInfo { origin: stream.info.origin, ..unknown(id, true) },
+                }
                 if stream.info.tls_version.is_none() {
                     if self.carriers.len() >= CARRIERS_MAX {
                         // Most of them have been waiting in vain: they were met after their first bytes.
