@@ -213,7 +213,8 @@ fn where_records_come_too_fast_spans_are_left_out_and_every_command_is_counted(b
     std::fs::write(&file, "ebpf: {ring_buffer_bytes: 16777216}\n").unwrap();
     let receiver = Receiver::start();
     let chosen = format!("{},{}", server.program.pid(), quiet.pid());
-    let agent = Setup::with(["--pid", &chosen, "--config", file.to_str().unwrap()]).backend(backend).to(&receiver).start();
+    let agent =
+        Setup::with(["--pid", &chosen, "--config", file.to_str().unwrap()]).backend(backend).to(&receiver).start();
     let mut watch = Watch { agent, receiver };
     let (mut sent, mut count, mut asked) = (0, 25_000, 0);
     let unsampled = loop {

@@ -101,7 +101,7 @@ list! {
     GRAPH_LEFT Counter "beyla_rs.service_graph.left" "{request}" []
         "Requests whose edge in the service graph is left to the agent of the client's host.";
     EXPORT_SPANS Counter "beyla_rs.export.spans" "{span}" ["outcome", "endpoint"]
-        "Spans given to the OTLP exporter, by what became of them and by the receiver.";
+        "Spans given to the OTLP exporter, by what became of them; by the receiver too, here and below, where there are several.";
     EXPORT_QUEUE_BYTES UpDownCounter "beyla_rs.export.queue.bytes" "By" ["endpoint"]
         "Bytes of spans that wait for the OTLP receiver or are under way.";
     EXPORT_QUEUE_LIMIT Gauge "beyla_rs.export.queue.limit" "By" ["consumer"]
