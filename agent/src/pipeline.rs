@@ -540,7 +540,10 @@ impl Worker {
             Event::Process(process) => {
                 discovery.on_process(&process);
                 match process.change {
-                    ProcessChange::Fork { parent } => shared_units.borrow_mut().on_fork(parent, process.tgid),
+                    ProcessChange::Fork { parent } => {
+                        shared_units.borrow_mut().on_fork(parent, process.tgid);
+                        connections.on_fork(parent, process.at_ns);
+                    }
                     ProcessChange::Exec | ProcessChange::Exit => {
                         shared_units.borrow_mut().on_gone(process.tgid);
                         harvests.on_gone(process.tgid);
