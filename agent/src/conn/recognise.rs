@@ -234,10 +234,12 @@ impl Undecided {
             }
             return self.speaks(entry, role);
         }
-        if (entry.is_answer)(&self.kept(role.requests()), piece.head) {
-            return self.speaks(entry, role);
-        }
-        match (entry.recognise)(piece.head) {
+        let recognition = match (entry.is_answer)(&self.kept(role.requests()), piece.head) {
+            Some(true) => return self.speaks(entry, role),
+            Some(false) if !piece.head.is_empty() => Recognition::No,
+            _ => (entry.recognise)(piece.head),
+        };
+        match recognition {
             Recognition::Response => self.speaks(entry, role),
             _ if piece.head.is_empty() => self.speaks(entry, role),
             Recognition::Maybe if piece.head.len() as u64 == piece.len => self.speaks(entry, role),

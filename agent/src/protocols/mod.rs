@@ -69,7 +69,7 @@ macro_rules! entry {
                 recognise: $protocol::recognise,
                 is_likely: |_| true,
                 may_be_torn: |_| false,
-                is_answer: |_, _| false,
+                is_answer: |_, _| None,
                 open: $protocol::open,
                 proves_itself: false,
                 capture: $protocol::CAPTURE,
@@ -122,8 +122,9 @@ pub(crate) struct Entry {
     pub is_likely: fn(&[u8]) -> bool,
     /// Whether bytes that would begin a request may as well be the rest of one, of which the first were read before.
     pub may_be_torn: fn(&[u8]) -> bool,
-    /// Whether bytes (the second) are known to answer a request that begins so, though by themselves they may be something else.
-    pub is_answer: fn(&[u8], &[u8]) -> bool,
+    /// Whether bytes (the second) answer a request that begins so, or one shortly before it, where that shows: by themselves they may be
+    /// something else.
+    pub is_answer: fn(&[u8], &[u8]) -> Option<bool>,
     /// A new session, for a connection on which the watched process has the given role.
     pub open: fn(Role) -> Box<dyn Session>,
     /// Met in its midst, a session tells nothing until it has seen proof that it is this protocol.
