@@ -48,8 +48,9 @@ pub fn holds_back(scratch: *mut Scratch, connection: &mut Connection, side: u32,
     // The other direction's turn is over.
     let_go(connection, 1 - side);
     // SAFETY: per-CPU memory.
-    let Data { len, head_len, tail_len, flags, .. } = unsafe { (*scratch).header };
-    let (head_len, tail_len, run) = (u32::from(head_len), u32::from(tail_len), connection.runs[side]);
+    let header: &Data = unsafe { &(*scratch).header };
+    let (len, flags, run) = (header.len, header.flags, connection.runs[side]);
+    let (head_len, tail_len) = (u32::from(header.head_len), u32::from(header.tail_len));
     // Small ones too, all of which was copied, but only behind others.
     let is_long = head_len == LATER_HEAD && tail_len == TAIL_MAX;
     let is_small = run != 0 && head_len == len && head_len >= TAIL_MAX && head_len <= SMALL_PIECE;
@@ -146,7 +147,14 @@ fn hold(scratch: *mut Scratch, connection: &Connection, at: u64) -> bool {
         }
         tell(place);
     }
-    *before = *header;
+    for word in 0..size_of::<Data>() / 8 {
+        // Word by word: the stack has no room for a copy.
+        // SAFETY: within the records, which are aligned.
+        unsafe {
+            let value = (&raw const *header).cast::<u64>().add(word).read_volatile();
+            (&raw mut *before).cast::<u64>().add(word).write_volatile(value);
+        }
+    }
     (before.head_len, before.tail_len) = (0, TAIL_MAX as u16);
     if goes_on {
         before.position = position;
