@@ -222,6 +222,7 @@ fn pieces_of_large_results_that_are_told_together_change_nothing() {
         let (together, few, ..) = told(CAPTURE.endings.answers);
         assert_eq!(each, together, "{seed} {most} {is_even}");
         assert!(few < 20 || !is_even && few < many, "{few} of {many}: {most} {is_even}");
+        assert!(Conversation::new(caps).wire.session.knows_ends() && !Conversation::bare().wire.session.knows_ends());
         assert!(together[0].0.starts_with("SELECT one @shop") && together.len() == 4, "{together:?}");
     }
 }
@@ -249,6 +250,7 @@ fn what_is_compressed_is_told_and_of_what_is_left_out_only_the_end_is_unseen() {
             it.piece(Sender::Client, &asked[7..], 0, &[], false);
             it.answer(&[packed(&rows[..500], how), packed(&rows[500..], how)]);
         }
+        assert!(!it.wire.session.knows_ends(), "the kernel side is to tell each piece");
         it.ask(&[packed(&query("SELECT a FROM large"), how)]);
         it.answer(&[packed(&rows[..500], how)]);
         let rest = packed(&rows[500..], how);
