@@ -18,8 +18,22 @@ pub struct Capture {
     /// [`GROWN_UNIT`]; 0: it does not.
     pub grown: [u8; 2],
     /// Most bytes from the end of a piece that is longer than its captured beginning: [`TAIL_MAX`](crate::limits::TAIL_MAX), or 0.
-    pub tail: u16,
+    pub tail: u8,
+    /// Numbers of sets of [`Ending`]s: of what is received in the lower half, of what is sent in the upper one, see
+    /// [`Capture::endings_of`]; 0: each piece is told by itself.
+    pub endings: u8,
 }
+
+impl Capture {
+    /// What [`Capture::endings`] says.
+    #[must_use]
+    pub const fn endings_of([received, sent]: [u8; 2]) -> u8 {
+        received & ENDINGS_MAX as u8 | (sent & ENDINGS_MAX as u8) << ENDINGS_SHIFT
+    }
+}
+
+/// Where in [`Capture::endings`] what is sent stands.
+pub const ENDINGS_SHIFT: u32 = 4;
 
 /// Bytes that [`Capture::grown`] counts in: what is remembered of a connection is put together on a small stack.
 pub const GROWN_UNIT: u32 = 4096;
@@ -67,6 +81,40 @@ pub mod begins {
     /// At the beginning of a direction: perhaps what [`MODE_HTTP2_FRAMES`](super::MODE_HTTP2_FRAMES) follows.
     pub const HTTP2_FRAMES: u32 = 1 << 3;
 }
+
+/// Last bytes of a piece with which an answer may end. Of a turn of which nothing more is captured but the last bytes of its pieces, those
+/// that end otherwise are told together, as one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Ending {
+    /// The last eight bytes, as they lie in memory.
+    pub words: [u32; 2],
+    /// Those of their bits that count.
+    pub masks: [u32; 2],
+}
+
+impl Ending {
+    /// The last eight bytes, of which those bits count that are set in `mask`.
+    #[must_use]
+    pub const fn of(bytes: [u8; 8], mask: [u8; 8]) -> Self {
+        let masks = Self::words(mask);
+        let [low, high] = Self::words(bytes);
+        Self { words: [low & masks[0], high & masks[1]], masks }
+    }
+
+    const fn words([a, b, c, d, e, f, g, h]: [u8; 8]) -> [u32; 2] {
+        [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
+    }
+}
+
+/// Endings of a set.
+pub const ENDINGS_IN_SET: usize = 2;
+/// Most sets of endings.
+pub const ENDINGS_MAX: usize = 7;
+/// Words of a set.
+pub const ENDING_WORDS: usize = ENDINGS_IN_SET * size_of::<Ending>() / 4;
+/// Words of the programs' table of endings. The first set is left free: its number stands for none.
+pub const ENDINGS_WORDS: usize = (ENDINGS_MAX + 1) * ENDING_WORDS;
 
 /// Most beginnings.
 pub const BEGINNINGS_MAX: usize = 15;

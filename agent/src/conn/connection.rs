@@ -119,6 +119,8 @@ struct Flow {
     turns: Turns,
     /// What was just found to be needed of it.
     needs: Option<Capture>,
+    /// The kernel side was told that the session knows the ends of answers.
+    knows_ends: bool,
     /// The client that a proxy was just found to name.
     found_client: Option<SocketAddr>,
 }
@@ -152,6 +154,7 @@ impl Connection {
             held: None,
             turns: Turns::default(),
             needs: None,
+            knows_ends: false,
             found_client: None,
         };
         let (endings, order) = (Vec::new(), Order::new(whole));
@@ -431,9 +434,10 @@ impl Flow {
         } else if self.is_older {
             session.begin_older();
         }
+        self.knows_ends = session.knows_ends();
         self.protocol_state = ProtocolState::Speaks { entry, session };
         if entry.capture.beginnings.is_empty() {
-            self.needs = Some(capture::of(entry, role, out.head_max()));
+            self.needs = Some(capture::of(entry, role, out.head_max(), entry.capture.requests, self.knows_ends));
         }
         for kept in pending {
             self.feed(&kept.piece(), false, out);
@@ -456,8 +460,9 @@ impl Flow {
         }
         *due = Some(end);
         let since = std::mem::replace(&mut self.quiet_since_ns[piece.direction.index()], piece.at_ns);
-        // When the bytes moved that are missing before it is not known.
-        let quiet_ns = if piece.position > expected { 0 } else { piece.at_ns.saturating_sub(since) };
+        // When the bytes moved that are missing before it is not known, nor when the first of several did.
+        let quiet_ns =
+            if piece.position > expected || piece.is_merged() { 0 } else { piece.at_ns.saturating_sub(since) };
         let piece = &Piece { quiet_ns, ..*piece };
         if piece.position > expected {
             let (position, len) = (expected, piece.position - expected);
@@ -592,12 +597,20 @@ impl Flow {
             let is_request = piece.direction == session.role().requests();
             if self.turns.on_piece(is_request, piece.len, u32::try_from(begun).unwrap_or(u32::MAX)) {
                 let requests = self.turns.most(entry.capture.requests);
-                self.needs = Some(capture::of_requests(entry, session.role(), out.head_max(), requests));
+                self.needs = Some(capture::of(entry, session.role(), out.head_max(), requests, self.knows_ends));
             }
+        }
+        let knows_ends = session.knows_ends();
+        if std::mem::replace(&mut self.knows_ends, knows_ends) != knows_ends {
+            let requests = self.turns.most(entry.capture.requests);
+            self.needs = Some(capture::of(entry, session.role(), out.head_max(), requests, knows_ends));
         }
         match interest {
             Interest::Parse => {}
-            Interest::Follow => self.needs = Some(capture::of(entry, session.role(), out.head_max())),
+            Interest::Follow => {
+                let requests = self.turns.most(entry.capture.requests);
+                self.needs = Some(capture::of(entry, session.role(), out.head_max(), requests, self.knows_ends));
+            }
             Interest::Nothing => {
                 self.settle_anomalies();
                 self.protocol_state = ProtocolState::Foreign;

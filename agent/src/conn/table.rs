@@ -327,8 +327,8 @@ impl Connections {
             return Wanted::Nothing;
         }
         if !self.by_id.contains_key(&data.id) {
-            if data.len == 0 || self.ended.contains(data.id) {
-                // No more than that it is over.
+            if data.len == 0 || Piece::new(data).is_merged() || self.ended.contains(data.id) {
+                // No more than that it is over, or that something moved: which may have been long ago, where nobody is told of its end.
                 return Wanted::Pieces;
             }
             // Given up earlier, or its announcement was lost.

@@ -367,7 +367,13 @@ fn what_a_protocol_needs_is_told_once_it_is_recognised_where_its_first_bytes_do_
         needed
     };
     let told = |head, answers: u32| {
-        Wanted::Captured(Capture { mode: MODE_TURNS | 1 << (RESPONSES_SHIFT + answers), head, grown: [0; 2], tail: 0 })
+        Wanted::Captured(Capture {
+            mode: MODE_TURNS | 1 << (RESPONSES_SHIFT + answers),
+            head,
+            grown: [0; 2],
+            tail: 0,
+            endings: 0,
+        })
     };
     assert_eq!((needed(false), needed(true)), (told([512, 64], 1), told([64, 512], 0)));
     let mut wire = Wire::new(Met::AtBeginning);

@@ -4,7 +4,7 @@
 //!
 //! To add one, see `docs/adding-a-protocol.md`.
 
-pub(crate) use self::capture::{Beginning, Begins, Capture, Mode};
+pub(crate) use self::capture::{Beginning, Begins, Capture, Ending, Endings, Mode};
 pub use self::output::Output;
 use crate::model::{
     exchange::{Exchange, Group, Key},
@@ -262,6 +262,12 @@ pub trait Session: Send {
     /// Whether it waits for a piece of this direction that begins with a message, since its place there, or what answers what, was lost.
     /// It is then given a message's head together with what comes behind it, where that was moved by itself.
     fn seeks(&self, _direction: Direction) -> bool {
+        false
+    }
+
+    /// Of a turn of which nothing more is captured it needs no pieces but those that end in one of the ways that its protocol's
+    /// [`Capture::endings`] names, and what comes right behind them.
+    fn knows_ends(&self) -> bool {
         false
     }
 

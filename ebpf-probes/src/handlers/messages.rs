@@ -363,7 +363,7 @@ fn to_end_of_line(walk: &Walk, scratch: *mut Scratch) {
 
 /// Eight of the bytes that were copied.
 #[inline(always)]
-fn load(from: *mut u8) -> u64 {
+pub(super) fn load(from: *mut u8) -> u64 {
     let word: u64;
     // SAFETY: the verifier proves that they lie within the payload. x86-64 has no need of alignment.
     unsafe { asm!("{0} = *(u64 *)({1} + 0)", out(reg) word, in(reg) from, options(readonly, nostack)) }

@@ -32,7 +32,7 @@ use self::{
 #[cfg(test)]
 pub(super) use tests::samples::samples;
 
-use super::{Anomalies, Beginning, Begins, Capture, Chunk, End, Interest, Mode, Output, Recognition, Session};
+use super::{Anomalies, Beginning, Begins, Capture, Chunk, End, Endings, Interest, Mode, Output, Recognition, Session};
 use crate::model::{
     exchange::{Exchange, Group, Key, Operation},
     net::{Direction, Role},
@@ -51,6 +51,7 @@ pub(super) const CAPTURE: Capture = Capture {
     answers: 0,
     tails: true,
     whole: 512 * 1024,
+    endings: Endings::NONE,
     beginnings: &[
         Beginning::of(*b"PRI ", Begins::Followed),
         Beginning { bytes: [0, 0, 0, 1], mask: [0xff, 0xc0, 0, 0xff], begins: Begins::WholeInTheClear },
