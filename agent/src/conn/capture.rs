@@ -39,6 +39,20 @@ pub(super) fn of_requests(entry: &Entry, role: Role, head_max: Option<u32>, requ
     Capture { mode, head: head.map(|most| most.min(bound)), grown, tail: if tails { TAIL_MAX as u16 } else { 0 } }
 }
 
+/// What is captured of a connection that is followed, with so many bytes of what its requests carry.
+pub(super) fn with_content(entry: &Entry, role: Role, head_max: Option<u32>, most: u32) -> Capture {
+    let capture = of(entry, role, head_max);
+    if head_max.is_some() {
+        return capture;
+    }
+    let most = (most.min(WHOLE_MAX) / GROWN_UNIT) as u8;
+    let grown = match role {
+        Role::Server => [most, 0],
+        Role::Client => [0, most],
+    };
+    Capture { grown, ..capture }
+}
+
 /// What is captured of connections of which nothing is known yet.
 #[must_use]
 pub(crate) fn at_first() -> AtFirst {
@@ -95,6 +109,15 @@ mod tests {
         assert_eq!(of(&entry, Role::Client, None), Capture { mode, head, grown, ..told });
         let http2 = REGISTRY.iter().find(|entry| entry.name == "http2").unwrap();
         assert_eq!(of(http2, Role::Client, None).mode, MODE_HTTP2_FRAMES | 1 << RESPONSES_SHIFT);
+    }
+
+    #[test]
+    fn what_requests_carry_is_captured_in_their_direction_unless_less_is_wanted() {
+        let http2 = entry("http2");
+        let grown = |role, head_max| with_content(http2, role, head_max, 8192).grown;
+        assert_eq!([grown(Role::Client, None), grown(Role::Server, None)], [[0, 2], [2, 0]]);
+        assert_eq!(grown(Role::Client, Some(1000)), [0, 0]);
+        assert_eq!(with_content(http2, Role::Client, None, 0), of(http2, Role::Client, None));
     }
 
     #[test]

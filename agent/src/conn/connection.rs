@@ -588,6 +588,9 @@ impl Flow {
         match interest {
             Interest::Parse => {}
             Interest::Follow => self.needs = Some(capture::of(entry, session.role(), out.head_max())),
+            Interest::Content(most) => {
+                self.needs = Some(capture::with_content(entry, session.role(), out.head_max(), most));
+            }
             Interest::Nothing => {
                 self.settle_anomalies();
                 self.protocol_state = ProtocolState::Foreign;

@@ -251,6 +251,25 @@ impl Group {
 }
 
 impl Operation {
+    /// The kinds of the spans that it was seen to export.
+    #[must_use]
+    pub fn exported_kinds(&self) -> ExportedKinds {
+        match self {
+            Self::Http(http) => http.exported_kinds,
+            Self::Rpc(rpc) => rpc.exported_kinds,
+            Self::Db(_) | Self::Messaging(_) | Self::Dns(_) => ExportedKinds::default(),
+        }
+    }
+
+    /// It exports spans of these kinds, too.
+    pub fn add_exported_kinds(&mut self, kinds: ExportedKinds) {
+        match self {
+            Self::Http(http) => http.exported_kinds.add_all(kinds),
+            Self::Rpc(rpc) => rpc.exported_kinds.add_all(kinds),
+            Self::Db(_) | Self::Messaging(_) | Self::Dns(_) => {}
+        }
+    }
+
     /// Takes the `tracestate` out.
     pub fn take_trace_state(&mut self) -> Option<CompactString> {
         match self {
@@ -404,6 +423,11 @@ impl ExportedKinds {
         kind <= Self::LAST && self.0 & 1 << kind != 0
     }
 
+    /// And those of others.
+    pub const fn add_all(&mut self, others: Self) {
+        self.0 |= others.0;
+    }
+
     /// No span was seen.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -440,6 +464,8 @@ pub struct Rpc {
     pub timeout_ns: Option<u64>,
     /// As in [`Http::unknown_name`].
     pub unknown_name: Option<u64>,
+    /// As in [`Http::exported_kinds`].
+    pub exported_kinds: ExportedKinds,
 }
 
 /// A call to a database

@@ -7,7 +7,7 @@ use crate::{
     config::{InsideAttributes, Limits, Sdk, Tail},
     export::SpanSink,
     model::{
-        exchange::{Baggage, Event, Exchange, ExportedKinds, Operation},
+        exchange::{Baggage, Event, Exchange},
         ids::ProcessId,
         net::{ConnectionInfo, Role},
         propagation::{Format, Propagation},
@@ -232,10 +232,8 @@ impl Stages {
             Event::Answered(key, thread) => self.tracer.on_answered(key, thread),
             Event::Finished(key, mut exchange) => {
                 if carries_spans(&exchange) {
-                    let kinds = match &exchange.operation {
-                        Operation::Http(http) => http.exported_kinds,
-                        _ => ExportedKinds::default(),
-                    };
+                    let kinds = exchange.operation.exported_kinds();
+                    tracing::debug!(pid = exchange.thread.tgid.0, role = ?exchange.role, ?kinds, "spans are exported");
                     self.tracer.sdks.on_export(exchange.thread.tgid, exchange.role, kinds);
                 }
                 let context = self.tracer.on_finished(key, &exchange);
