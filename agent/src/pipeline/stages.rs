@@ -159,6 +159,12 @@ impl Stages {
         self.telemetry.set_program_routes(&resource, routes);
     }
 
+    /// A process's own files tell that it uses an SDK.
+    pub(super) fn set_uses_sdk(&mut self, tgid: ProcessId) {
+        tracing::debug!(pid = tgid.0, "its code uses OpenTelemetry's SDK");
+        self.tracer.sdks.on_used(tgid);
+    }
+
     /// Takes up tail rules.
     pub(super) fn set_tail(&mut self, tail: &Tail) {
         self.release_tail(u64::MAX);
