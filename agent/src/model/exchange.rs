@@ -12,7 +12,7 @@ use super::{
     headers::Headers,
     ids::ThreadId,
     net::{Role, Thread},
-    trace_context::TraceParent,
+    trace_context::{SpanId, TraceId, TraceParent},
 };
 
 /// A request with the response it got, as one watched process saw it. Times are ns of `CLOCK_MONOTONIC`.
@@ -152,6 +152,9 @@ pub trait IsHealthCheck: std::fmt::Debug + Send + Sync {
 /// What protocols tell, in the order in which it happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// With this context the next request came to be served, and with this list of states beside it, in which others than
+    /// OpenTelemetry say something.
+    Carried(TraceId, SpanId, CompactString),
     /// A request has begun.
     Opened(Opened),
     /// The response to a request that has begun does, written by a thread that carries on a unit of work.
@@ -165,7 +168,7 @@ impl Event {
     #[must_use]
     pub fn finished(self) -> Option<Exchange> {
         match self {
-            Self::Opened(_) | Self::Answered(..) => None,
+            Self::Carried(..) | Self::Opened(_) | Self::Answered(..) => None,
             Self::Finished(_, exchange) => Some(*exchange),
         }
     }

@@ -10,9 +10,11 @@ use crate::{
         exchange::{Baggage, Event, Exchange},
         ids::ProcessId,
         net::{ConnectionInfo, Role},
+        probability::has_others,
         propagation::{Format, Propagation},
         route::ProgramRoute,
         span::{Kind, Span},
+        trace_context::EnvironmentContext,
     },
     procs::{ProcessTable, Service, selector::Selector},
     telemetry::{
@@ -222,11 +224,21 @@ impl Stages {
     /// A request has begun, or is over.
     pub(super) fn on_event(&mut self, connection: &ConnectionInfo, event: Event) {
         match event {
+            Event::Carried(trace_id, span_id, state) => self.tracer.states.insert((trace_id, span_id), state),
             Event::Opened(opened) => {
                 self.look_at_sdk(opened.thread.tgid, opened.start_ns);
                 let (processes, is_read) = (&self.processes, self.reads_environment());
-                let environment = || Some(processes.environment(opened.thread.tgid)?.parent);
-                self.tracer.on_opened(connection, &opened, || if is_read { environment() } else { None });
+                let mut given = None;
+                let environment = || {
+                    given = if is_read { processes.environment(opened.thread.tgid) } else { None };
+                    Some(given.as_ref()?.parent)
+                };
+                self.tracer.on_opened(connection, &opened, environment);
+                if let Some(EnvironmentContext { parent, trace_state: Some(state), .. }) = given.as_deref()
+                    && has_others(state)
+                {
+                    self.tracer.states.insert((parent.trace_id, parent.span_id), state.clone());
+                }
                 if self.tracer.decides_at_beginning(&opened) {
                     let asked = self.ask(opened.thread.tgid);
                     let Service { resource, rule } = &asked.service;
@@ -352,7 +364,17 @@ impl Stages {
             self.telemetry.draws_graph(&settings)
         });
         let seen = seen.as_ref().map(|seen| &seen.resource);
-        let record = Record { exchange, connection, resource, settings: &settings, context, seen, is_counted_there };
+        let handed_down = self.tracer.states.handed_down(&context);
+        let record = Record {
+            exchange,
+            connection,
+            resource,
+            settings: &settings,
+            context,
+            seen,
+            is_counted_there,
+            handed_down,
+        };
         let Some(span) = self.telemetry.on_record(record) else { return };
         if context.paired == Paired::Undecided && self.pairing.holds() {
             return self.pairing.hold(span, context, end_ns);

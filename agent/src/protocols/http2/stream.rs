@@ -129,6 +129,7 @@ impl Stream {
         let http = &self.request.http;
         self.key.get_or_insert_with(|| {
             let is_health_check = out.is_health_check(http);
+            out.carry(role, parent, http.trace_state.as_ref());
             out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, is_message: false, place })
         });
     }
