@@ -549,6 +549,9 @@ impl Worker {
                         harvests.on_gone(process.tgid);
                     }
                 }
+                if process.change == ProcessChange::Exec {
+                    shared.borrow_mut().tracer.sdks.on_other_program(process.tgid);
+                }
                 if let Some(plaintext) = plaintext {
                     match process.change {
                         ProcessChange::Fork { parent } => plaintext.on_fork(parent, process.tgid),

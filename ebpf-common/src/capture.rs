@@ -15,7 +15,7 @@ pub struct Capture {
     /// walked, up to [`WHOLE_MAX`](crate::limits::WHOLE_MAX).
     pub head: [u32; 2],
     /// To how many that grows with what was moved in the other direction, see [`GROWS_BY`](crate::limits::GROWS_BY), in units of
-    /// [`GROWN_UNIT`]; 0: it does not.
+    /// [`GROWN_UNIT`]; 0: it does not. Of frames that are followed: how much of a piece is captured though it is payload of DATA.
     pub grown: [u8; 2],
     /// Most bytes from the end of a piece that is longer than its captured beginning: [`TAIL_MAX`](crate::limits::TAIL_MAX), or 0.
     pub tail: u8,
@@ -49,7 +49,7 @@ pub const MODE_TURNS: u32 = 1;
 /// [`Capture::mode`]: the same, and requests of HTTP/1 with a body are followed by its length. A direction is followed from a piece
 /// on that has such a [`Beginning`].
 pub const MODE_HTTP1_MESSAGES: u32 = 2;
-/// [`Capture::mode`]: frames of HTTP/2 are followed, and all but the payload of DATA is captured. A direction is followed from a
+/// [`Capture::mode`]: frames of HTTP/2 are followed, and all but the payload of DATA is captured, of which [`Capture::grown`] says how much is. A direction is followed from a
 /// connection's [`Beginning`] on, or from the next piece that begins with a header block.
 pub const MODE_HTTP2_FRAMES: u32 = 3;
 

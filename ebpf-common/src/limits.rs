@@ -37,6 +37,9 @@ pub const WINDOW: u32 = 512;
 pub const WINDOW_MAX: u32 = 4096;
 /// HTTP/2: DATA payloads are left out from this length on; to copy fewer costs less than a record.
 pub const LONG_DATA: u32 = 256;
+/// HTTP/2: among so many pieces of a connection the first request is captured with the beginning of its DATA, where the process is the
+/// client: what SDKs export they begin to export on a connection of their own.
+pub const FIRST_PIECES: u32 = 16;
 /// HTTP/2: steps (buffers, windows) that a program walks over a piece before it calls itself, which the
 /// kernel allows 32 times: 256 in all.
 pub const STEPS: u32 = 8;

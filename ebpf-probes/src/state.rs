@@ -440,6 +440,8 @@ pub struct Walk {
     pub skipped: Slot,
     /// How many bytes to copy next, at most.
     pub window: Slot,
+    /// How many more are copied though they may be payload of DATA.
+    pub content: Slot,
     /// See [`FrameCursor`].
     pub left: Slot,
     pub data: Slot,

@@ -56,6 +56,19 @@ fn endings(set: &'static [protocols::Ending]) -> [Ending; ENDINGS_IN_SET] {
     [first, told.next().unwrap_or(first)]
 }
 
+/// What is captured of a connection that is followed, as is usual, with so many bytes of what its requests carry.
+pub(super) fn with_content(capture: Capture, role: Role, head_max: Option<u32>, most: u32) -> Capture {
+    if head_max.is_some() {
+        return capture;
+    }
+    let most = (most.min(WHOLE_MAX) / GROWN_UNIT) as u8;
+    let grown = match role {
+        Role::Server => [most, 0],
+        Role::Client => [0, most],
+    };
+    Capture { grown, ..capture }
+}
+
 /// What is captured of connections of which nothing is known yet.
 #[must_use]
 pub(crate) fn at_first() -> AtFirst {
@@ -134,6 +147,15 @@ mod tests {
         }
         let without = of(entry("toy"), Role::Server, None, 1, true);
         assert_eq!(without.endings, 0);
+    }
+
+    #[test]
+    fn what_requests_carry_is_captured_in_their_direction_unless_less_is_wanted() {
+        let http2 = entry("http2");
+        let grown = |role, head_max| with_content(http2, role, head_max, 8192).grown;
+        assert_eq!([grown(Role::Client, None), grown(Role::Server, None)], [[0, 2], [2, 0]]);
+        assert_eq!(grown(Role::Client, Some(1000)), [0, 0]);
+        assert_eq!(with_content(http2, Role::Client, None, 0), of(http2, Role::Client, None));
     }
 
     #[test]

@@ -607,9 +607,14 @@ impl Flow {
         }
         match interest {
             Interest::Parse => {}
-            Interest::Follow => {
+            Interest::Follow | Interest::Content(_) => {
+                let (role, head_max) = (session.role(), out.head_max());
                 let requests = self.turns.most(entry.capture.requests);
-                self.needs = Some(capture::of(entry, session.role(), out.head_max(), requests, self.knows_ends));
+                let usual = capture::of(entry, role, head_max, requests, self.knows_ends);
+                self.needs = Some(match interest {
+                    Interest::Content(most) => capture::with_content(usual, role, head_max, most),
+                    _ => usual,
+                });
             }
             Interest::Nothing => {
                 self.settle_anomalies();

@@ -50,6 +50,7 @@ struct Told {
 impl Told {
     fn take(&mut self, connection: &ConnectionInfo, event: Event) {
         match event {
+            Event::Carried(..) => {}
             Event::Opened(opened) => assert!(self.open.insert(opened.key), "opened twice: {opened:?}"),
             Event::Answered(key, _) => assert!(self.open.contains(&key), "answered, but not open: {key:?}"),
             Event::Finished(key, exchange) => {

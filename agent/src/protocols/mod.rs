@@ -238,6 +238,9 @@ pub enum Interest {
     /// The same, said once: where messages begin was found in the midst of the connection, so that the kernel side may follow them
     /// in the [mode](Capture::mode) of the protocol from here on.
     Follow,
+    /// The same where it is followed: of each piece of requests so many bytes of what messages carry from here on, which the
+    /// [mode](Capture::mode) leaves out; 0: none any more.
+    Content(u32),
     /// The connection speaks something else now (WebSocket, a tunnel through this process): nothing more is wanted.
     Nothing,
     /// A connection to somebody else begins behind this piece, or within it (the client's end of a CONNECT tunnel).

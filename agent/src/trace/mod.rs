@@ -17,6 +17,7 @@ mod recent;
 pub(crate) mod sampling;
 pub(crate) mod sdks;
 mod servers;
+mod states;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use self::{
     sampling::{HeadSampling, Sampler},
     sdks::{Paired, Sdks},
     servers::Servers,
+    states::States,
 };
 pub(crate) use self::{
     context::{Context, Evidence, Joined, Met},
@@ -133,6 +135,8 @@ pub(crate) struct Tracer {
     pub(crate) sampling: HeadSampling,
     /// What processes describe by themselves.
     pub sdks: Sdks,
+    /// What others have said beside the contexts that came.
+    pub states: States,
     /// By the slot of their key: as many as were ever open at a time.
     open: Vec<Option<Open>>,
     /// How many of each trace are, if that is asked for.
@@ -171,6 +175,7 @@ impl Tracer {
             ids,
             sampling: HeadSampling::new(sampler),
             sdks: Sdks::default(),
+            states: States::default(),
             open: Vec::new(),
             open_of: None,
             parents: Parents::default(),

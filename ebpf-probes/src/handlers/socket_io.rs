@@ -192,6 +192,7 @@ pub fn moved<S: Socket>(
         cold_path();
         let in_place = S::FOLLOWED && header.position == due && header.flags == 0;
         if in_place && frames::prepare(scratch, socket, connection.frames[side], buffer, len.into()) {
+            frames::wants(scratch, connection, side);
             describe(header, connection, thread, direction, len);
             return Some(FOLLOW);
         }
@@ -264,6 +265,7 @@ pub(super) fn follow<S: Socket>(
     };
     connection.frames[side] = stand;
     let _for_certain = frames::prepare(scratch, socket, stand, buffer, len.into());
+    frames::wants(scratch, connection, side);
     if beginning == MESSAGE {
         // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
         frames::has_copied(scratch, unsafe { (*scratch).header.head_len }.into());

@@ -59,6 +59,9 @@ pub(super) const CAPTURE: Capture = Capture {
     ],
 };
 
+/// Bytes of what requests carry that are captured of a piece where that is of interest.
+const CONTENT: u32 = 8192;
+
 /// See [`super::Entry::recognise`]. A client's preface is a request. In mid-life, the first header block decides that
 /// tells by its pseudo-header fields which it is; whole frames that both sides send do not.
 #[must_use]
@@ -100,6 +103,8 @@ struct Http2 {
     was_known: bool,
     /// The kernel side follows frames, from the beginning or since it was told of them.
     is_followed: bool,
+    /// It was told to capture what requests carry.
+    takes_content: bool,
 }
 
 impl Http2 {
@@ -114,6 +119,7 @@ impl Http2 {
             began_quietly: false,
             was_known: false,
             is_followed: false,
+            takes_content: false,
         }
     }
 
@@ -188,6 +194,10 @@ impl Session for Http2 {
         if !self.is_followed && (self.requests.is_known() || self.responses.is_known()) {
             self.is_followed = true;
             return Interest::Follow;
+        }
+        let reads_content = self.streams.reads_content();
+        if self.is_followed && std::mem::replace(&mut self.takes_content, reads_content) != reads_content {
+            return Interest::Content(if reads_content { CONTENT } else { 0 });
         }
         Interest::Parse
     }
