@@ -2,20 +2,14 @@
 //! ends, in each quality of service, and nothing of payloads and of how a client connects.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::{
-    fs,
-    net::{Ipv4Addr, TcpStream},
-    process::Command,
-};
-
 use serde_json::json;
 use tests::{
     agent::{Backend, Setup, Watch},
-    need, on_both_backends,
-    program::{Program, folder, free_port},
+    on_both_backends,
     queues::{self, messages, number, told},
     receiver::{ReceivedSpan, Receiver},
     seen::assert_attributes,
+    servers::mosquitto::Broker,
     wait::poll,
 };
 
@@ -26,24 +20,12 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
 
 fn clients_of_two_versions_and_what_they_count(backend: Backend) {
-    let (files, port) = (folder(), free_port().to_string());
-    let (settings, allowed) = (files.path().join("mosquitto.conf"), files.path().join("allowed"));
-    fs::write(&allowed, "pattern readwrite python/#\npattern readwrite node/#\n").unwrap();
-    let lines = [
-        format!("listener {port} 127.0.0.1"),
-        "allow_anonymous true".to_owned(),
-        format!("acl_file {}", allowed.display()),
-        "persistence false".to_owned(),
-        "user root".to_owned(),
-    ];
-    fs::write(&settings, lines.join("\n")).unwrap();
-    let mut command = Command::new(need::program("mosquitto"));
-    let broker = Program::start(command.arg("-c").arg(&settings).env("OTEL_SERVICE_NAME", "broker"));
-    poll("the broker listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port.parse().unwrap())).ok());
+    let broker = Broker::start(Some("pattern readwrite python/#\npattern readwrite node/#\n"), false);
+    let port = broker.port.to_string();
     let mut programs =
         [queues::python("mqtt_client.py", &[&port, "python"]), queues::node("mqtt_client.js", &[&port, "node"])];
     programs.iter().for_each(|client| drop(client.says("ready")));
-    let pids = [broker.pid(), programs[0].pid(), programs[1].pid()];
+    let pids = [broker.program.pid(), programs[0].pid(), programs[1].pid()];
     let receiver = Receiver::start();
     let features = "application,application_service_graph";
     let setup = Setup::pids(&pids).backend(backend).env("OTEL_EBPF_METRICS_FEATURES", features);
