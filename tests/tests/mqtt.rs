@@ -2,10 +2,13 @@
 //! ends, in each quality of service, and nothing of payloads and of how a client connects.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+use std::process::Command;
+
 use serde_json::json;
 use tests::{
     agent::{Backend, Setup, Watch},
-    on_both_backends,
+    need, on_both_backends,
+    program::Program,
     queues::{self, messages, number, told},
     receiver::{ReceivedSpan, Receiver},
     seen::assert_attributes,
@@ -13,7 +16,7 @@ use tests::{
     wait::poll,
 };
 
-on_both_backends!(clients_of_two_versions_and_what_they_count);
+on_both_backends!(clients_of_two_versions_and_what_they_count, messages_over_tls_at_both_ends);
 
 /// The context that a message carries.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -85,4 +88,34 @@ fn clients_of_two_versions_and_what_they_count(backend: Backend) {
     let unseen = |span: &&ReceivedSpan| span.attributes.contains_key("beyla.outcome");
     assert_eq!(seen.spans.iter().filter(unseen).count(), 0, "{}", seen.summary());
     assert!(!format!("{:?}", seen.spans).contains("secret"), "{}", seen.summary());
+}
+
+/// Mosquitto's own clients, whose TLS is OpenSSL, as the broker's.
+fn messages_over_tls_at_both_ends(backend: Backend) {
+    let broker = Broker::start(None, true);
+    // Children of who is watched are so from their first byte on.
+    let script = "tool() { name=$1; shift; stdbuf -oL \"$name\" -d -h 127.0.0.1 -p $port --cafile \"$file\" --insecure -t news \"$@\"; }; \
+                  port=$1 file=$2 sub=$3 pub=$4; read -r _; tool \"$sub\" -q 1 -C 30 & read -r _; \
+                  seq 10 | tool \"$pub\" -q 0 -l; seq 10 | tool \"$pub\" -q 1 -l; seq 10 | tool \"$pub\" -q 2 -l; wait; echo done";
+    let file = broker.files.path().join("cert.pem");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh", &broker.port.to_string()]).arg(file);
+    let mut clients = Program::start(shell.args(["mosquitto_sub", "mosquitto_pub"].map(need::program)));
+    let watch = Watch::tls(backend, &[broker.program.pid(), clients.pid()]);
+    clients.tell("subscribe");
+    let _subscribed = clients.says("Subscribed");
+    clients.tell("publish");
+    let _done = clients.says("done");
+    let seen = watch.stop_when(|state| state.spans.iter().filter(|span| span.name == "deliver news").count() >= 60);
+    for is_broker in [false, true] {
+        let what = format!("{is_broker}: {}", seen.summary());
+        let of = |step: &str| told(&seen, "news", is_broker, step);
+        let (sends, dealt, heard) = (of("send"), of("process"), of("receive"));
+        assert_eq!((messages(&sends), messages(&dealt), messages(&heard)), (30, 20, 10), "{what}");
+        assert!(sends.iter().all(|span| !span.attributes.contains_key("beyla.outcome")), "{what}");
+        let is_known = |span: &&ReceivedSpan| span.attributes.contains_key("network.peer.address");
+        assert!(sends.iter().copied().all(|span| is_known(&span)), "{what}");
+    }
+    assert_eq!(seen.counted("messaging.client.sent.messages", &[]), 30.0);
+    assert_eq!(seen.counted("messaging.client.consumed.messages", &[]), 30.0);
 }

@@ -21,6 +21,7 @@ on_both_backends!(
     drivers_of_two_languages_and_what_the_server_counts,
     every_statement_of_a_benchmark_is_counted,
     statements_over_tls,
+    statements_over_tls_at_their_client,
 );
 
 fn clients(port: &str) -> [Program; 2] {
@@ -151,4 +152,36 @@ fn statements_over_tls(backend: Backend) {
         &json!({"db.namespace": "shop", "db.response.returned_rows": 1, "network.peer.address": "127.0.0.1"}),
     );
     assert!(!format!("{:?}", seen.spans).contains("s3cr3t"), "{}", seen.summary());
+}
+
+/// A driver whose TLS is Python's: OpenSSL.
+fn statements_over_tls_at_their_client(backend: Backend) {
+    let server = Server::start(true);
+    let mut python = Command::new(need::python());
+    python.env("PYTHONPATH", need::made("sql")).arg("-u").arg(need::source("sql").join("mysql_tls.py"));
+    let mut client = Program::start(python.arg(server.port.to_string()));
+    let _ready = client.says("ready");
+    server.forget();
+    let watch = Watch::tls(backend, &[server.program.pid(), client.pid()]);
+    client.tell("go");
+    let _done = client.says("done");
+    let counted = server.calls();
+    let all: u64 = counted.values().sum();
+    assert!(counted["INSERT"] == 20 && counted["SELECT"] == 2, "{counted:?}");
+    let seen = watch.stop_when(|state| {
+        let of = |kind: &str| state.spans.iter().filter(|span| span.kind == kind && is_over_tcp(span)).count() as u64;
+        of("SERVER") >= all && of("CLIENT") >= all
+    });
+    assert!(!format!("{:?}", seen.spans).contains("s3cr3t"), "{}", seen.summary());
+    for spans in sides(&seen) {
+        assert_eq!(told(&spans), counted, "{}", seen.summary());
+        let named = |name: &str| *spans.iter().find(|span| span.name == name).unwrap();
+        assert_attributes(named("SELECT orders"), &json!({"db.response.returned_rows": 19, "db.namespace": "shop"}));
+        assert_attributes(named("SELECT nowhere"), &json!({"error.type": "1146"}));
+        let odd = |span: &&&ReceivedSpan| {
+            ["beyla.outcome", "beyla.name.unknown"].iter().any(|it| span.attributes.contains_key(*it))
+        };
+        assert_eq!(spans.iter().filter(odd).count(), 0, "{}", seen.summary());
+    }
+    assert_eq!(seen.count("db.client.operation.duration"), all);
 }
