@@ -15,6 +15,7 @@ pub mod queues;
 pub mod receiver;
 pub mod screen;
 pub mod seen;
+pub mod servers;
 pub mod wait;
 
 /// Far more than anything here takes on a busy machine.

@@ -40,6 +40,7 @@ pub fn program(name: &str) -> PathBuf {
         "go" => "golang-go",
         "java" | "javac" => "default-jdk-headless",
         "memcslap" => "libmemcached-tools",
+        "mosquitto_pub" | "mosquitto_sub" => "mosquitto-clients",
         "nghttp" | "h2load" => "nghttp2-client",
         "nghttpd" => "nghttp2-server",
         "node" => "nodejs",

@@ -2,20 +2,15 @@
 //! are messages as they are told, at both ends, and nothing of keys and values.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::{
-    fs,
-    net::{Ipv4Addr, TcpStream},
-    process::Command,
-};
-
 use serde_json::json;
 use tests::{
     agent::{Backend, Setup, Watch},
-    need, on_both_backends,
-    program::{Program, folder, free_port},
+    on_both_backends,
+    program::Program,
     queues::{self, messages, number, told},
     receiver::{ReceivedSpan, Receiver},
     seen::assert_attributes,
+    servers::kafka::{Broker, java},
     wait::poll,
 };
 
@@ -24,49 +19,6 @@ on_both_backends!(clients_of_three_languages_and_what_they_count);
 /// The context that a message of each client carries.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
-
-/// A broker of its own, with nothing in it.
-struct Broker {
-    program: Program,
-    port: u16,
-    _files: tempfile::TempDir,
-}
-
-impl Broker {
-    fn start() -> Self {
-        let (files, port, controller) = (folder(), free_port(), free_port());
-        let settings = files.path().join("server.properties");
-        let lines = [
-            "process.roles=broker,controller".to_owned(),
-            "node.id=1".to_owned(),
-            format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
-            format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
-            "controller.listener.names=CONTROLLER".to_owned(),
-            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned(),
-            format!("log.dirs={}", files.path().join("log").display()),
-            "num.partitions=2".to_owned(),
-            "message.max.bytes=100000".to_owned(),
-            "offsets.topic.num.partitions=1".to_owned(),
-            "offsets.topic.replication.factor=1".to_owned(),
-            "group.initial.rebalance.delay.ms=0".to_owned(),
-        ];
-        fs::write(&settings, lines.join("\n")).unwrap();
-        let format = ["format", "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg", "--config"];
-        let formatted = java("kafka.tools.StorageTool").args(format).arg(&settings).output().unwrap();
-        assert!(formatted.status.success(), "{formatted:?}");
-        let program = Program::start(java("kafka.Kafka").arg(&settings).env("OTEL_SERVICE_NAME", "broker"));
-        poll("the broker listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
-        Self { program, port, _files: files }
-    }
-}
-
-fn java(class: &str) -> Command {
-    let made = need::made("queues/java");
-    let path = format!("{}/*:{}", made.join("lib").display(), made.join("classes").display());
-    let mut command = Command::new(need::program("java"));
-    command.args(["-Xmx256m", "-cp", &path, class]);
-    command
-}
 
 /// Those that were not refused.
 fn taken<'a>(spans: &[&'a ReceivedSpan]) -> Vec<&'a ReceivedSpan> {

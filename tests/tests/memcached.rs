@@ -2,90 +2,19 @@
 //! is told, at both ends, and nothing of keys and values.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::{
-    collections::BTreeMap,
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
-    process::Command,
-};
+use std::process::Command;
 
 use serde_json::json;
 use tests::{
     agent::{Backend, Watch},
     need, on_both_backends,
-    program::{Program, free_port},
+    program::Program,
     receiver::ReceivedSpan,
     seen::assert_attributes,
-    wait::poll,
+    servers::memcached::{Server, operation, told},
 };
 
 on_both_backends!(clients_of_two_languages_and_what_the_server_counts, every_command_of_a_benchmark_is_counted,);
-
-/// How often keys were asked for, values stored, keys deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Counts {
-    get: u64,
-    set: u64,
-    delete: u64,
-}
-
-struct Server {
-    program: Program,
-    port: u16,
-}
-
-impl Server {
-    fn start() -> Self {
-        let port = free_port();
-        let mut command = Command::new(need::program("memcached"));
-        command.args(["-u", "root", "-l", "127.0.0.1", "-U", "0", "-p", &port.to_string()]);
-        let program = Program::start(&mut command);
-        poll("the server listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
-        Self { program, port }
-    }
-
-    /// What it has counted by now.
-    fn counts(&self) -> Counts {
-        let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
-        connection.write_all(b"stats\r\nquit\r\n").unwrap();
-        let mut said = String::new();
-        connection.read_to_string(&mut said).unwrap();
-        let statistics: BTreeMap<&str, u64> = said
-            .lines()
-            .filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '))
-            .filter_map(|(name, value)| Some((name, value.parse().ok()?)))
-            .collect();
-        let delete = statistics["delete_hits"] + statistics["delete_misses"];
-        Counts { get: statistics["cmd_get"], set: statistics["cmd_set"], delete }
-    }
-}
-
-impl std::ops::Sub for Counts {
-    type Output = Self;
-
-    fn sub(self, before: Self) -> Self {
-        Self { get: self.get - before.get, set: self.set - before.set, delete: self.delete - before.delete }
-    }
-}
-
-fn operation(span: &ReceivedSpan) -> &str {
-    span.attributes.get("db.operation.name").and_then(|name| name.as_str()).unwrap_or_default()
-}
-
-/// The same by what was told.
-fn told<'a>(spans: impl IntoIterator<Item = &'a ReceivedSpan>) -> Counts {
-    let mut counts = Counts::default();
-    for span in spans {
-        let keys = span.attributes.get("db.operation.batch.size").map_or(1, |size| size.as_u64().unwrap());
-        match operation(span) {
-            "get" | "gets" | "mg" | "getq" | "getk" | "getkq" => counts.get += keys,
-            "set" | "setq" | "add" | "append" | "prepend" | "cas" | "ms" => counts.set += 1,
-            "delete" | "md" => counts.delete += 1,
-            _ => {}
-        }
-    }
-    counts
-}
 
 fn clients_of_two_languages_and_what_the_server_counts(backend: Backend) {
     let server = Server::start();

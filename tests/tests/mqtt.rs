@@ -2,48 +2,33 @@
 //! ends, in each quality of service, and nothing of payloads and of how a client connects.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::{
-    fs,
-    net::{Ipv4Addr, TcpStream},
-    process::Command,
-};
+use std::process::Command;
 
 use serde_json::json;
 use tests::{
     agent::{Backend, Setup, Watch},
     need, on_both_backends,
-    program::{Program, folder, free_port},
+    program::Program,
     queues::{self, messages, number, told},
     receiver::{ReceivedSpan, Receiver},
     seen::assert_attributes,
+    servers::mosquitto::Broker,
     wait::poll,
 };
 
-on_both_backends!(clients_of_two_versions_and_what_they_count);
+on_both_backends!(clients_of_two_versions_and_what_they_count, messages_over_tls_at_both_ends);
 
 /// The context that a message carries.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
 
 fn clients_of_two_versions_and_what_they_count(backend: Backend) {
-    let (files, port) = (folder(), free_port().to_string());
-    let (settings, allowed) = (files.path().join("mosquitto.conf"), files.path().join("allowed"));
-    fs::write(&allowed, "pattern readwrite python/#\npattern readwrite node/#\n").unwrap();
-    let lines = [
-        format!("listener {port} 127.0.0.1"),
-        "allow_anonymous true".to_owned(),
-        format!("acl_file {}", allowed.display()),
-        "persistence false".to_owned(),
-        "user root".to_owned(),
-    ];
-    fs::write(&settings, lines.join("\n")).unwrap();
-    let mut command = Command::new(need::program("mosquitto"));
-    let broker = Program::start(command.arg("-c").arg(&settings).env("OTEL_SERVICE_NAME", "broker"));
-    poll("the broker listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port.parse().unwrap())).ok());
+    let broker = Broker::start(Some("pattern readwrite python/#\npattern readwrite node/#\n"), false);
+    let port = broker.port.to_string();
     let mut programs =
         [queues::python("mqtt_client.py", &[&port, "python"]), queues::node("mqtt_client.js", &[&port, "node"])];
     programs.iter().for_each(|client| drop(client.says("ready")));
-    let pids = [broker.pid(), programs[0].pid(), programs[1].pid()];
+    let pids = [broker.program.pid(), programs[0].pid(), programs[1].pid()];
     let receiver = Receiver::start();
     let features = "application,application_service_graph";
     let setup = Setup::pids(&pids).backend(backend).env("OTEL_EBPF_METRICS_FEATURES", features);
@@ -103,4 +88,34 @@ fn clients_of_two_versions_and_what_they_count(backend: Backend) {
     let unseen = |span: &&ReceivedSpan| span.attributes.contains_key("beyla.outcome");
     assert_eq!(seen.spans.iter().filter(unseen).count(), 0, "{}", seen.summary());
     assert!(!format!("{:?}", seen.spans).contains("secret"), "{}", seen.summary());
+}
+
+/// Mosquitto's own clients, whose TLS is OpenSSL, as the broker's.
+fn messages_over_tls_at_both_ends(backend: Backend) {
+    let broker = Broker::start(None, true);
+    // Children of who is watched are so from their first byte on.
+    let script = "tool() { name=$1; shift; stdbuf -oL \"$name\" -d -h 127.0.0.1 -p $port --cafile \"$file\" --insecure -t news \"$@\"; }; \
+                  port=$1 file=$2 sub=$3 pub=$4; read -r _; tool \"$sub\" -q 1 -C 30 & read -r _; \
+                  seq 10 | tool \"$pub\" -q 0 -l; seq 10 | tool \"$pub\" -q 1 -l; seq 10 | tool \"$pub\" -q 2 -l; wait; echo done";
+    let file = broker.files.path().join("cert.pem");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh", &broker.port.to_string()]).arg(file);
+    let mut clients = Program::start(shell.args(["mosquitto_sub", "mosquitto_pub"].map(need::program)));
+    let watch = Watch::tls(backend, &[broker.program.pid(), clients.pid()]);
+    clients.tell("subscribe");
+    let _subscribed = clients.says("Subscribed");
+    clients.tell("publish");
+    let _done = clients.says("done");
+    let seen = watch.stop_when(|state| state.spans.iter().filter(|span| span.name == "deliver news").count() >= 60);
+    for is_broker in [false, true] {
+        let what = format!("{is_broker}: {}", seen.summary());
+        let of = |step: &str| told(&seen, "news", is_broker, step);
+        let (sends, dealt, heard) = (of("send"), of("process"), of("receive"));
+        assert_eq!((messages(&sends), messages(&dealt), messages(&heard)), (30, 20, 10), "{what}");
+        assert!(sends.iter().all(|span| !span.attributes.contains_key("beyla.outcome")), "{what}");
+        let is_known = |span: &&ReceivedSpan| span.attributes.contains_key("network.peer.address");
+        assert!(sends.iter().copied().all(|span| is_known(&span)), "{what}");
+    }
+    assert_eq!(seen.counted("messaging.client.sent.messages", &[]), 30.0);
+    assert_eq!(seen.counted("messaging.client.consumed.messages", &[]), 30.0);
 }

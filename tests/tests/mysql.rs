@@ -2,16 +2,19 @@
 //! what is told, at both ends, and no values.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::{collections::BTreeMap, os::unix::fs::chown, path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::{
     agent::{Backend, Setup, Watch},
     need, on_both_backends,
-    own_tls::certificate,
-    program::{Program, folder, free_port},
+    program::Program,
     receiver::{ReceivedSpan, Receiver, State},
-    seen::{Seen, assert_attributes},
+    seen::assert_attributes,
+    servers::{
+        done,
+        mariadb::{Server, is_over_tcp, sides, told},
+    },
     wait::poll,
 };
 
@@ -20,135 +23,8 @@ on_both_backends!(
     every_statement_of_a_benchmark_is_counted,
     statements_over_tls,
     a_large_result_takes_as_many_records_as_a_small_one,
+    statements_over_tls_at_their_client,
 );
-
-/// How often statements were executed, by their first word.
-type Calls = BTreeMap<String, u64>;
-
-/// Who a server runs as.
-const USER: &str = "mysql";
-
-fn id(option: &str) -> u32 {
-    let said = Command::new("id").args([option, USER]).output().unwrap();
-    String::from_utf8(said.stdout).unwrap().trim().parse().unwrap()
-}
-
-fn done(command: &mut Command) -> String {
-    let said = command.output().unwrap();
-    assert!(said.status.success(), "{command:?}: {said:?}");
-    String::from_utf8(said.stdout).unwrap()
-}
-
-/// A server of its own, with the databases `shop` and `other`.
-struct Server {
-    program: Program,
-    port: u16,
-    files: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(with_tls: bool) -> Self {
-        let (files, port) = (folder(), free_port());
-        let own = files.path().display().to_string();
-        if with_tls {
-            for file in certificate(files.path()) {
-                chown(&file, Some(id("-u")), Some(id("-g"))).unwrap();
-            }
-        }
-        chown(files.path(), Some(id("-u")), Some(id("-g"))).unwrap();
-        let data = format!("--datadir={own}/data");
-        let mut init = Command::new(need::program("mariadb-install-db"));
-        init.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
-        init.args([&data, &format!("--user={USER}")]);
-        done(init.current_dir(files.path()).env("TMPDIR", files.path()));
-        let mut command = Command::new(need::program("setpriv"));
-        command.args(["--reuid", USER, "--regid", USER, "--clear-groups", "--"]).arg(need::program("mariadbd"));
-        command.args([
-            "--no-defaults",
-            &data,
-            "--bind-address=127.0.0.1",
-            &format!("--port={port}"),
-            "--local-infile=1",
-        ]);
-        command.args([
-            &format!("--socket={own}/socket"),
-            "--innodb-buffer-pool-size=16M",
-            "--innodb-flush-log-at-trx-commit=0",
-        ]);
-        command.args(["--skip-log-bin", "--log-output=TABLE"]);
-        if with_tls {
-            command.args([&format!("--ssl-cert={own}/cert.pem"), &format!("--ssl-key={own}/key.pem")]);
-        }
-        let program = Program::start(&mut command);
-        let is_ready = |lines: &[String]| lines.iter().any(|line| line.contains("ready for connections")).then_some(());
-        let ready = program.stderr.until(tests::LONG, is_ready);
-        assert!(ready.is_some(), "the server does not start: {:#?}", program.stderr.so_far());
-        let server = Self { program, port, files };
-        server.ask(
-            "CREATE DATABASE shop; CREATE DATABASE other; CREATE USER shop@'%' IDENTIFIED BY 's3cr3t-0'; \
-             GRANT ALL ON *.* TO shop@'%'",
-        );
-        server
-    }
-
-    /// What it answers, over its socket.
-    fn ask(&self, statements: &str) -> String {
-        let mut command = Command::new(need::program("mariadb"));
-        command.args([
-            "--no-defaults",
-            "-uroot",
-            "-N",
-            "-B",
-            &format!("--socket={}/socket", self.files.path().display()),
-        ]);
-        done(command.args(["-e", statements]))
-    }
-
-    /// What comes from now on is logged.
-    fn forget(&self) {
-        self.ask("SET GLOBAL general_log = 1; TRUNCATE mysql.general_log");
-    }
-
-    /// What it has logged since of the user's: statements that were executed, and other commands that are told.
-    fn calls(&self) -> Calls {
-        let logged = self.ask(
-            "SELECT command_type, argument FROM mysql.general_log WHERE user_host LIKE '%shop%' AND command_type IN \
-             ('Query', 'Execute', 'Init DB', 'Change user')",
-        );
-        let mut calls = Calls::new();
-        for line in logged.lines() {
-            let (kind, argument) = line.split_once('\t').unwrap();
-            let word: String = argument.chars().take_while(char::is_ascii_alphabetic).collect();
-            let word = match kind {
-                "Init DB" => "USE".to_owned(),
-                "Change user" => "CHANGE".to_owned(),
-                _ => word.to_uppercase(),
-            };
-            *calls.entry(word).or_default() += 1;
-        }
-        calls
-    }
-}
-
-/// How often the first words of operations were told, of those that are known.
-fn told(spans: &[&ReceivedSpan]) -> Calls {
-    let mut calls = Calls::new();
-    for span in spans {
-        let operation = span.attributes.get("db.operation.name").and_then(Value::as_str);
-        let word = operation.map_or("", |operation| operation.split(' ').next().unwrap());
-        *calls.entry(word.to_owned()).or_default() += 1;
-    }
-    calls
-}
-
-/// Spans over TCP: this test asks over a socket of the server's.
-fn sides(seen: &Seen) -> [Vec<&ReceivedSpan>; 2] {
-    ["SERVER", "CLIENT"].map(|kind| seen.of_kind(kind).into_iter().filter(|span| is_over_tcp(span)).collect())
-}
-
-fn is_over_tcp(span: &ReceivedSpan) -> bool {
-    span.attributes.get("network.peer.address").is_some_and(|address| address == "127.0.0.1")
-}
 
 fn clients(port: &str) -> [Program; 2] {
     let mut python = Command::new(need::python());
@@ -321,4 +197,36 @@ fn a_large_result_takes_as_many_records_as_a_small_one(backend: Backend) {
         assert!(lasted >= Duration::from_millis(299), "{lasted:?}");
     }
     let _seen = watch.stop_when(|_| true);
+}
+
+/// A driver whose TLS is Python's: OpenSSL.
+fn statements_over_tls_at_their_client(backend: Backend) {
+    let server = Server::start(true);
+    let mut python = Command::new(need::python());
+    python.env("PYTHONPATH", need::made("sql")).arg("-u").arg(need::source("sql").join("mysql_tls.py"));
+    let mut client = Program::start(python.arg(server.port.to_string()));
+    let _ready = client.says("ready");
+    server.forget();
+    let watch = Watch::tls(backend, &[server.program.pid(), client.pid()]);
+    client.tell("go");
+    let _done = client.says("done");
+    let counted = server.calls();
+    let all: u64 = counted.values().sum();
+    assert!(counted["INSERT"] == 20 && counted["SELECT"] == 2, "{counted:?}");
+    let seen = watch.stop_when(|state| {
+        let of = |kind: &str| state.spans.iter().filter(|span| span.kind == kind && is_over_tcp(span)).count() as u64;
+        of("SERVER") >= all && of("CLIENT") >= all
+    });
+    assert!(!format!("{:?}", seen.spans).contains("s3cr3t"), "{}", seen.summary());
+    for spans in sides(&seen) {
+        assert_eq!(told(&spans), counted, "{}", seen.summary());
+        let named = |name: &str| *spans.iter().find(|span| span.name == name).unwrap();
+        assert_attributes(named("SELECT orders"), &json!({"db.response.returned_rows": 19, "db.namespace": "shop"}));
+        assert_attributes(named("SELECT nowhere"), &json!({"error.type": "1146"}));
+        let odd = |span: &&&ReceivedSpan| {
+            ["beyla.outcome", "beyla.name.unknown"].iter().any(|it| span.attributes.contains_key(*it))
+        };
+        assert_eq!(spans.iter().filter(odd).count(), 0, "{}", seen.summary());
+    }
+    assert_eq!(seen.count("db.client.operation.duration"), all);
 }

@@ -2,19 +2,14 @@
 //! both ends, and nothing of payloads and of how a client connects.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::{
-    net::{Ipv4Addr, TcpStream},
-    process::Command,
-};
-
 use serde_json::json;
 use tests::{
     agent::{Backend, Setup, Watch},
-    need, on_both_backends,
-    program::{Program, folder, free_port},
+    on_both_backends,
     queues::{self, messages, number, told},
     receiver::{ReceivedSpan, Receiver},
     seen::assert_attributes,
+    servers::nats::Server,
     wait::poll,
 };
 
@@ -25,15 +20,12 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
 
 fn clients_of_two_languages_and_what_they_count(backend: Backend) {
-    let (files, port) = (folder(), free_port().to_string());
-    let mut command = Command::new(need::program("nats-server"));
-    command.args(["-a", "127.0.0.1", "-p", &port, "--user", "user", "--pass", "secret", "-js", "-sd"]);
-    let server = Program::start(command.arg(files.path()).env("OTEL_SERVICE_NAME", "broker"));
-    poll("the server listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port.parse().unwrap())).ok());
+    let server = Server::start();
+    let port = server.port.to_string();
     let mut programs =
         [queues::python("nats_client.py", &[&port, "python"]), queues::node("nats_client.js", &[&port, "node"])];
     programs.iter().for_each(|client| drop(client.says("ready")));
-    let pids = [server.pid(), programs[0].pid(), programs[1].pid()];
+    let pids = [server.program.pid(), programs[0].pid(), programs[1].pid()];
     let receiver = Receiver::start();
     let features = "application,application_service_graph";
     let setup = Setup::pids(&pids).backend(backend).env("OTEL_EBPF_METRICS_FEATURES", features);

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 use std::{
-    collections::BTreeMap,
     io::Write as _,
     process::{Command, Stdio},
     time::Duration,
@@ -19,6 +18,7 @@ use tests::{
     program::{Program, folder, free_port},
     receiver::{ReceivedSpan, Receiver, State},
     seen::{assert_attributes, path},
+    servers::redis::{Server, told},
     wait::poll,
 };
 
@@ -31,58 +31,6 @@ on_both_backends!(
 
 const COUNT: &str = "db_server_operation_duration_seconds_count";
 
-/// How often each command was called.
-type Calls = BTreeMap<String, u64>;
-
-/// A server of its own, with nothing in it.
-struct Server {
-    program: Program,
-    port: u16,
-    _files: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(arguments: &[&str]) -> Self {
-        let (files, port) = (folder(), free_port());
-        let mut command = Command::new(need::program("redis-server"));
-        command.current_dir(files.path()).args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).args(arguments);
-        let program = Program::start(&mut command);
-        let is_ready = |lines: &[String]| lines.iter().any(|line| line.contains("Ready to accept")).then_some(());
-        let ready = program.stdout.until(tests::LONG, is_ready);
-        assert!(ready.is_some(), "the server does not start: {:#?}", program.stdout.so_far());
-        Self { program, port, _files: files }
-    }
-
-    fn ask(&self, words: &[&str]) -> String {
-        let mut command = Command::new(need::program("redis-cli"));
-        let said = command.args(["-p", &self.port.to_string()]).args(words).output().unwrap();
-        assert!(said.status.success(), "{said:?}");
-        String::from_utf8(said.stdout).unwrap()
-    }
-
-    /// What it has counted since it was asked to begin anew, without these questions.
-    fn calls(&self) -> Calls {
-        let counted = self.ask(&["INFO", "commandstats"]);
-        let call = |line: &str| {
-            let (name, figures) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
-            let calls = figures.strip_prefix("calls=")?.split(',').next()?;
-            Some((name.replace('|', " ").to_uppercase(), calls.parse().unwrap()))
-        };
-        counted.lines().filter_map(call).filter(|(name, _)| name != "CONFIG RESETSTAT").collect()
-    }
-}
-
-/// The same by what was told.
-fn told<'a>(spans: impl IntoIterator<Item = &'a ReceivedSpan>) -> Calls {
-    let mut calls = Calls::new();
-    for span in spans {
-        let name = span.attributes["db.operation.name"].as_str().unwrap();
-        *calls.entry(name.to_owned()).or_default() += 1;
-    }
-    calls
-}
-
 fn clients_of_two_languages_and_what_the_server_counts(backend: Backend) {
     let server = Server::start(&[]);
     let port = server.port.to_string();
@@ -93,7 +41,7 @@ fn clients_of_two_languages_and_what_the_server_counts(backend: Backend) {
     let start = |mut client: Command| Program::start(client.arg(&port).env("OTEL_SERVICE_NAME", "shop"));
     let mut clients = [python, node].map(start);
     clients.iter().for_each(|client| drop(client.says("ready")));
-    server.ask(&["CONFIG", "RESETSTAT"]);
+    server.forget();
     let pids = [server.program.pid(), clients[0].pid(), clients[1].pid()];
     let watch = Watch::with_graph(backend, &pids);
     for client in &mut clients {
@@ -171,7 +119,7 @@ fn clients_of_two_languages_and_what_the_server_counts(backend: Backend) {
 
 fn every_command_of_a_benchmark_is_counted(backend: Backend) {
     let server = Server::start(&[]);
-    server.ask(&["CONFIG", "RESETSTAT"]);
+    server.forget();
     let receiver = Receiver::start();
     // Its children are watched from their beginning on: none is to be found out about while it asks at full speed already.
     let script = "read -r _; for pipelined in 1 16; do $1 -p $0 -n 1000 -c 5 -P $pipelined -d 3 -q \

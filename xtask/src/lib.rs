@@ -1,5 +1,5 @@
 //! What the developer's verbs share: the programs behind those that are large are crates of their own beside this one
-//! (`bench`, `kernels`, `kube`, `parents`), so that the others are built in seconds.
+//! (`bench`, `counts`, `kernels`, `kube`, `parents`), so that the others are built in seconds.
 
 pub mod build;
 pub mod child;

@@ -48,6 +48,9 @@ enum Verb {
     /// Whether spans hang where they belong, in services of each runtime, whose true trees are known
     #[command(disable_help_flag = true)]
     Parents(program::Args),
+    /// Whether what servers' own benchmarks count is what is told, in spans and metrics, at both ends
+    #[command(disable_help_flag = true)]
+    Counts(program::Args),
     /// Random traffic under random conditions: nothing wrong, nothing missing but what was counted as lost
     Torture(torture::Args),
     /// Feed the parsers hostile bytes for a while
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::main(&args),
         Verb::Bench(args) => program::main("bench", &args),
         Verb::Parents(args) => program::main("parents", &args),
+        Verb::Counts(args) => program::main("counts", &args),
         Verb::Torture(args) => torture::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
         Verb::GoOffsets(args) => go_offsets::main(&args),

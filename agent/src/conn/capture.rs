@@ -152,10 +152,11 @@ mod tests {
     #[test]
     fn what_requests_carry_is_captured_in_their_direction_unless_less_is_wanted() {
         let http2 = entry("http2");
-        let grown = |role, head_max| with_content(http2, role, head_max, 8192).grown;
+        let usual = |role, head_max| of(http2, role, head_max, http2.capture.requests, false);
+        let grown = |role, head_max| with_content(usual(role, head_max), role, head_max, 8192).grown;
         assert_eq!([grown(Role::Client, None), grown(Role::Server, None)], [[0, 2], [2, 0]]);
         assert_eq!(grown(Role::Client, Some(1000)), [0, 0]);
-        assert_eq!(with_content(http2, Role::Client, None, 0), of(http2, Role::Client, None));
+        assert_eq!(with_content(usual(Role::Client, None), Role::Client, None, 0), usual(Role::Client, None));
     }
 
     #[test]

@@ -4,11 +4,73 @@
 //! It is known again by a quiet time behind an answer, or by an exchange that was seen whole: requests of one turn, as many answers
 //! in the next, and behind these the next request, with nothing in between that was not seen.
 
-use super::Chunk;
+use super::{Chunk, End, Output};
 use crate::model::net::{Direction, Role};
 
 /// After so long without a byte in either direction behind an answer nothing is open.
 pub(crate) const QUIET_NS: u64 = 20_000_000;
+
+/// A session of a protocol whose answers come in order, which is read on where it is not known what answers what, so that it is known again.
+pub(crate) trait Reads {
+    /// Whether bytes begin a request.
+    const BEGINS: fn(&[u8]) -> bool;
+
+    /// What is known of it.
+    fn in_use(&mut self) -> &mut InUse;
+
+    /// Whether requests wait of which it is known what answers them.
+    fn is_open(&self) -> bool;
+
+    /// Whether a direction stands between two messages, and no request waits for the rest of its answer.
+    fn is_between(&self, is_request: bool) -> bool;
+
+    /// Takes a piece; `None` if the place is lost.
+    fn piece(&mut self, is_request: bool, chunk: &Chunk<'_>, out: &mut Output) -> Option<()>;
+
+    /// What is under way in a direction is none.
+    fn forget(&mut self, is_request: bool);
+
+    /// All that is open is over.
+    fn end_all(&mut self, end: End, at_ns: u64, out: &mut Output);
+
+    /// What was missed may have changed more than what is open, and what is under way.
+    fn on_lost(&mut self);
+
+    /// Something was missed.
+    fn lose(&mut self, at_ns: u64, out: &mut Output) {
+        self.end_all(End::Forgotten, at_ns, out);
+        [true, false].into_iter().for_each(|is_request| self.forget(is_request));
+        self.on_lost();
+        self.in_use().lose();
+    }
+
+    /// Takes a piece, and finds out whether it is known again what answers what.
+    fn follow(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) {
+        let is_request = self.in_use().is_request(direction);
+        if self.in_use().is_lost() {
+            let (begins, is_open) = (Self::BEGINS(chunk.data), self.is_open());
+            match self.in_use().before(direction, chunk, begins, is_open) {
+                Start::GoesOn => {}
+                Start::Known => [true, false].into_iter().for_each(|is_request| self.forget(is_request)),
+                Start::Anew => self.forget(is_request),
+            }
+        }
+        // Nothing that stands behind lost bytes is where it is thought to be, unless they are of a value.
+        let is_read = self.piece(is_request, chunk, out).is_some();
+        if !is_read {
+            if self.in_use().is_lost() {
+                if !is_request {
+                    self.end_all(End::Forgotten, chunk.at_ns, out);
+                }
+                [true, false].into_iter().for_each(|is_request| self.forget(is_request));
+            } else {
+                self.lose(chunk.at_ns, out);
+            }
+        }
+        let is_between = self.is_between(is_request);
+        self.in_use().after(direction, chunk, is_between, is_read);
+    }
+}
 
 /// Knows whether it is known what answers what.
 #[derive(Debug)]

@@ -127,6 +127,13 @@ pub fn ensure_for_parents() -> Result<()> {
     runtimes::make_all()
 }
 
+/// Makes this machine able to run all benchmarks of `cargo xtask counts`; what builds is not looked at.
+pub fn ensure_for_counts() -> Result<()> {
+    apt::install(&missing(packages::TESTS).into_iter().chain(missing(packages::COUNTS)).collect::<Vec<_>>())?;
+    runtimes::make_one("queues/java")?;
+    runtimes::make_benchmarks()
+}
+
 /// Makes the programs in Go that the tests watch.
 pub fn ensure_go() -> Result<()> {
     ensure_with(packages::GO)?;

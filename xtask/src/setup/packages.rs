@@ -45,6 +45,7 @@ pub const TESTS: &[Program] = &[
     program("promtool", "prometheus"),
     program("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"),
     program("mosquitto", "mosquitto"),
+    program("mosquitto_pub", "mosquitto-clients"),
     program("nats-server", "nats-server"),
     program("redis-cli", "redis-tools"),
     program("redis-server", "redis-server"),
@@ -96,6 +97,9 @@ pub const PARENTS: &[Program] = &[
     program("/usr/share/doc/php-fpm", "php-fpm"),
     program("/usr/share/doc/php-curl", "php-curl"),
 ];
+
+/// What `cargo xtask counts` starts besides what the tests do.
+pub const COUNTS: &[Program] = &[program("sysbench", "sysbench")];
 
 /// What fuzzing is built with.
 pub const FUZZ: &[Program] = &[program("c++", "g++")];

@@ -33,9 +33,11 @@ enum Of {
     Tests,
     /// `cargo xtask parents` alone: there is much of them.
     Parents,
+    /// `cargo xtask counts` alone, likewise.
+    Benchmarks,
 }
 
-const RUNTIMES: [Runtime; 28] = [
+const RUNTIMES: [Runtime; 32] = [
     Runtime {
         name: "python",
         made_from: &["requirements.txt", "openssl-1.0.2.txt", "openssl-1.1.1.txt"],
@@ -118,6 +120,25 @@ const RUNTIMES: [Runtime; 28] = [
         commands: java_of_parents,
         of: Of::Parents,
     },
+    Runtime {
+        name: "benchmarks/kafka",
+        made_from: &["pom.xml"],
+        commands: |from, to| vec![java_libraries(from, to)],
+        of: Of::Benchmarks,
+    },
+    Runtime {
+        name: "benchmarks/rabbitmq",
+        made_from: &["pom.xml"],
+        commands: |from, to| vec![java_libraries(from, to)],
+        of: Of::Benchmarks,
+    },
+    Runtime {
+        name: "benchmarks/franz",
+        made_from: &["go.mod", "go.sum", "main.go"],
+        commands: |from, to| vec![go_program(from, &to.join("franz"))],
+        of: Of::Benchmarks,
+    },
+    Runtime { name: "benchmarks/go", made_from: &["nats.txt"], commands: go_installed, of: Of::Benchmarks },
 ];
 
 /// Where copies of the sources are kept.
@@ -181,7 +202,15 @@ pub(super) fn make() -> Result<()> {
     make_of(&[Of::Tests])
 }
 
-/// The same of all that there is.
+/// Makes what is missing of the benchmarks.
+///
+/// # Errors
+/// With what each that failed says.
+pub(super) fn make_benchmarks() -> Result<()> {
+    make_of(&[Of::Benchmarks])
+}
+
+/// The same of all that there is but benchmarks.
 ///
 /// # Errors
 /// With what each that failed says.
@@ -271,16 +300,25 @@ fn collector(from: &Path, to: &Path) -> Vec<Command> {
     vec![build]
 }
 
-fn go_alone(from: &Path, to: &Path) -> Vec<Command> {
+/// A program of somebody else's, whose file says which version of what.
+fn go_installed(from: &Path, to: &Path) -> Vec<Command> {
+    let mut install = Command::new("sh");
+    install.args(["-c", "GOBIN=\"$1\" go install \"$(cat \"$0\")\""]).arg(from.join("nats.txt")).arg(to);
+    vec![install]
+}
+
+fn go_program(from: &Path, program_to_be: &Path) -> Command {
     let mut build = program("go");
-    build.current_dir(from).args(["build", "-o"]).arg(to.join("parents")).arg(".");
-    vec![build]
+    build.current_dir(from).args(["build", "-o"]).arg(program_to_be).arg(".");
+    build
+}
+
+fn go_alone(from: &Path, to: &Path) -> Vec<Command> {
+    vec![go_program(from, &to.join("parents"))]
 }
 
 fn go_with_sdk(from: &Path, to: &Path) -> Vec<Command> {
-    let mut build = program("go");
-    build.current_dir(from).args(["build", "-o"]).arg(to.join("shop")).arg(".");
-    vec![build]
+    vec![go_program(from, &to.join("shop"))]
 }
 
 fn java(from: &Path, to: &Path) -> Vec<Command> {
@@ -307,15 +345,18 @@ fn spring_boot(from: &Path, to: &Path) -> Vec<Command> {
 }
 
 fn java_with_libraries(from: &Path, to: &Path, sources: &[&str]) -> Vec<Command> {
-    let lib = to.join("lib");
+    let mut compile = program("javac");
+    compile.args(["-Xlint:all", "-Werror", "-cp"]).arg(to.join("lib/*")).arg("-d").arg(to.join("classes"));
+    compile.args(sources.iter().map(|name| from.join(name)));
+    vec![java_libraries(from, to), compile]
+}
+
+fn java_libraries(from: &Path, to: &Path) -> Command {
     let mut libraries = program("mvn");
     libraries.args(["--quiet", "--batch-mode", "--file"]).arg(from.join("pom.xml"));
     libraries.arg("org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies");
-    libraries.arg(format!("-DoutputDirectory={}", lib.display()));
-    let mut compile = program("javac");
-    compile.args(["-Xlint:all", "-Werror", "-cp"]).arg(lib.join("*")).arg("-d").arg(to.join("classes"));
-    compile.args(sources.iter().map(|name| from.join(name)));
-    vec![libraries, compile]
+    libraries.arg(format!("-DoutputDirectory={}", to.join("lib").display()));
+    libraries
 }
 
 #[cfg(test)]

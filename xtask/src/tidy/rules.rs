@@ -4,7 +4,7 @@
 pub(super) const FOLDERS: &[&str] = &["agent", "ebpf-common", "ebpf-probes", "tests", "torture", "xtask"];
 
 /// Packages within those folders.
-pub(super) const PROGRAMS: &[&str] = &["xtask/bench", "xtask/kernels", "xtask/kube", "xtask/parents"];
+pub(super) const PROGRAMS: &[&str] = &["xtask/bench", "xtask/counts", "xtask/kernels", "xtask/kube", "xtask/parents"];
 
 /// Lines a file may have.
 pub(super) const MAX_LINES: usize = 800;

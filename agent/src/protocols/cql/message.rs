@@ -172,8 +172,11 @@ fn id(bytes: &[u8]) -> Option<Id> {
     bytes.try_into().ok()
 }
 
+/// Finds a statement that was prepared.
+pub(super) type Known<'a> = dyn Fn(Id) -> Option<&'a statement::Statement> + 'a;
+
 /// Reads a request.
-pub(super) fn command(message: &[u8]) -> Option<Command> {
+pub(super) fn command(message: &[u8], known: &Known<'_>) -> Option<Command> {
     let header = Header::read(message)?;
     let command = Command { code: header.code, ..Command::default() };
     let body = message.get(HEADER..).unwrap_or_default();
@@ -185,11 +188,11 @@ pub(super) fn command(message: &[u8]) -> Option<Command> {
         return Some(command);
     }
     let whole = command.clone();
-    Some(read(header, parts, command).unwrap_or(whole))
+    Some(read(header, parts, command, known).unwrap_or(whole))
 }
 
 /// `None` where something of it is missing that has to be known.
-fn read(header: Header, mut parts: Parts<'_>, mut command: Command) -> Option<Command> {
+fn read(header: Header, mut parts: Parts<'_>, mut command: Command, known: &Known<'_>) -> Option<Command> {
     let is_five = header.version == 5;
     match header.code {
         QUERY | PREPARE => {
@@ -216,16 +219,12 @@ fn read(header: Header, mut parts: Parts<'_>, mut command: Command) -> Option<Co
                 let kind = match parts.byte() {
                     Some(0) => match parts.long_string() {
                         Some((text, is_whole)) => {
-                            statements.add(statement::read(text, is_whole));
+                            statements.add(statement::read(text, is_whole).as_ref());
                             is_whole.then_some(())
                         }
                         None => None,
                     },
-                    // Which it is would have to be looked for.
-                    Some(1) => {
-                        statements.add(None);
-                        parts.string().map(|_| ())
-                    }
+                    Some(1) => parts.string().map(|bytes| statements.add(id(bytes).and_then(known))),
                     _ => None,
                 };
                 let values = kind

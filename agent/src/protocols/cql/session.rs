@@ -200,7 +200,8 @@ impl Cql {
             return None;
         }
         if at == 0 {
-            self.begin(header, message::command(&message)?, chunk.at_ns, out);
+            let command = message::command(&message, &|id| self.prepared.get(&id).map(|known| &**known))?;
+            self.begin(header, command, chunk.at_ns, out);
         } else {
             self.answer(header, message::answer(&message)?, chunk.at_ns, out);
         }
@@ -284,14 +285,14 @@ impl Cql {
         let Open { key, began, command, keyspace, .. } = open;
         let Command { code, statement, batch, .. } = command;
         let own = message::name(code);
-        let Statement { operation, keyspace: named, table, text } = statement.unwrap_or_default();
+        let Statement { operation, keyspace: named, table, text, batch: of_text } = statement.unwrap_or_default();
         let is_own = operation.is_empty() || code == PREPARE;
         let db = Db {
             system: NAME,
             namespace: named.or(keyspace),
             collection: table,
             operation: Some(if is_own { CompactString::const_new(own) } else { operation }),
-            batch_size: batch.filter(|count| *count > 1),
+            batch_size: batch.or(of_text.filter(|_| !is_own)).filter(|count| *count > 1),
             text: Some(text).filter(|text| !text.is_empty()),
             failed: answer.failed,
             status: answer.code,

@@ -17,11 +17,13 @@ pub(super) struct Statement {
     pub(super) keyspace: Option<CompactString>,
     pub(super) table: Option<CompactString>,
     pub(super) text: CompactString,
+    /// How many it puts together, where it is a batch of which all is there.
+    pub(super) batch: Option<u32>,
 }
 
 impl Statement {
     pub(super) fn heap(&self) -> usize {
-        let Self { operation, keyspace, table, text } = self;
+        let Self { operation, keyspace, table, text, batch: _ } = self;
         let heap = |text: &CompactString| if text.is_heap_allocated() { text.capacity() } else { 0 };
         let of = |text: &Option<CompactString>| text.as_ref().map_or(0, heap);
         heap(operation) + of(keyspace) + of(table) + heap(text)
@@ -162,8 +164,47 @@ pub(super) fn read(text: &[u8], is_whole: bool) -> Option<Statement> {
     if !is_whole && told.len() < MAX_TEXT {
         told.push_str(" ...");
     }
+    if operation == "BEGIN"
+        && let Some(batch) = batch(text)
+    {
+        return Some(Statement { text: told, ..batch });
+    }
     let (keyspace, table) = target(&operation, text);
-    Some(Statement { operation, keyspace, table, text: told })
+    Some(Statement { operation, keyspace, table, text: told, batch: None })
+}
+
+/// What is told of a batch that is written as text; `None` if it is none. The words that its statements begin with are no names.
+fn batch(text: &str) -> Option<Statement> {
+    let mut tokens = Tokens(text);
+    let mut word = || match tokens.next() {
+        Some(Token::Word(word)) => Some(word.to_ascii_uppercase()),
+        _ => None,
+    };
+    let (begins, kind) = (word()?, word()?);
+    let is_batch = kind == "BATCH" || matches!(&*kind, "UNLOGGED" | "COUNTER") && word()? == "BATCH";
+    if begins != "BEGIN" || !is_batch {
+        return None;
+    }
+    let (mut statements, mut count, mut is_whole) = (Several::default(), 0_u32, false);
+    let mut rest = tokens.0;
+    while let Some(token) = tokens.next() {
+        if let Token::Word(word) = token {
+            match &*word.to_ascii_uppercase() {
+                "APPLY" => is_whole = true,
+                operation @ ("INSERT" | "UPDATE" | "DELETE") => {
+                    let (keyspace, table) = target(operation, rest);
+                    let operation = CompactString::new(operation);
+                    statements.add(Some(&Statement { operation, keyspace, table, ..Statement::default() }));
+                    count = count.saturating_add(1);
+                }
+                _ => {}
+            }
+        }
+        rest = tokens.0;
+    }
+    let unknown = || Statement { operation: CompactString::const_new("BATCH"), ..Statement::default() };
+    let of_all = statements.end().filter(|_| is_whole).unwrap_or_else(unknown);
+    Some(Statement { batch: is_whole.then_some(count), ..of_all })
 }
 
 fn push(told: &mut CompactString, before: Option<Token<'_>>, token: Token<'_>) {
@@ -219,13 +260,13 @@ pub(super) struct Several {
 }
 
 impl Several {
-    pub(super) fn add(&mut self, statement: Option<Statement>) {
+    pub(super) fn add(&mut self, statement: Option<&Statement>) {
         let Some(statement) = statement else {
             self.has_unknown = true;
             return;
         };
         let Some(first) = &self.first else {
-            self.first = Some(statement);
+            self.first = Some(statement.clone());
             return;
         };
         self.differs[0] |= first.text != statement.text;

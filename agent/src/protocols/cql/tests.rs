@@ -142,6 +142,55 @@ fn a_batch_is_one_exchange() {
 }
 
 #[test]
+fn a_batch_of_prepared_statements_is_called_by_what_they_do() {
+    let prepares = |it: &mut Conversation, id: u8, text: &str| {
+        it.ask(message(4, 1, 9, &query(text, false)[..4 + text.len()]));
+        it.answer(message(0x84, 1, RESULT, &prepared(id)));
+    };
+    let of = |ids: &[u8]| {
+        let known = |id: &u8| [&[1, 0, 16][..], &[*id; 16], &[0, 1], &4_i32.to_be_bytes(), &[1; 4]].concat();
+        let all: Vec<u8> = ids.iter().flat_map(known).collect();
+        [&[1, 0, ids.len() as u8][..], &all, &[0, 1, 0]].concat()
+    };
+    let mut it = Conversation::new();
+    begins(&mut it, 4);
+    prepares(&mut it, 7, "INSERT INTO shop.orders (a) VALUES (?)");
+    prepares(&mut it, 8, "UPDATE shop.orders SET a = ?");
+    for ids in [&[7, 7, 7][..], &[7, 8], &[7, 9]] {
+        it.ask(message(4, 1, 0x0d, &of(ids)));
+        it.answer(message(0x84, 1, RESULT, &VOID));
+    }
+    assert_eq!(it.end()[3..], ["BATCH INSERT shop.orders x3", "BATCH ?.? x2", "BATCH ?.? x2"]);
+}
+
+#[test]
+fn a_batch_that_is_written_as_text_is_called_by_what_its_statements_do() {
+    let told = |text: &str| {
+        let it = statement::read(text.as_bytes(), true).unwrap();
+        (
+            it.operation.to_string(),
+            it.keyspace.zip(it.table).map(|(keyspace, table)| format!("{keyspace}.{table}")),
+            it.batch,
+        )
+    };
+    let orders = || Some("shop.orders".to_owned());
+    assert_eq!(
+        told(
+            "BEGIN UNLOGGED BATCH USING TIMESTAMP 5 INSERT INTO shop.orders (a) VALUES (1); INSERT INTO shop.orders (\"update\") VALUES ('DELETE') APPLY BATCH;"
+        ),
+        ("BATCH INSERT".to_owned(), orders(), Some(2))
+    );
+    assert_eq!(
+        told("begin batch delete a from shop.orders where b = 1; update shop.orders set a = 2 apply batch"),
+        ("BATCH".to_owned(), None, Some(2))
+    );
+    assert_eq!(told("BEGIN BATCH INSERT INTO shop.orders (a) VALUES (1);"), ("BATCH".to_owned(), None, None));
+    assert_eq!(told("BEGIN TRANSACTION").0, "BEGIN");
+    let it = statement::read(b"BEGIN BATCH INSERT INTO t (a) VALUES ('s3cret') APPLY BATCH", true).unwrap();
+    assert_eq!(it.text, "BEGIN BATCH INSERT INTO t(a) VALUES(?) APPLY BATCH");
+}
+
+#[test]
 fn frames_of_version_five_are_followed_and_long_messages_passed_over() {
     let mut it = Conversation::new();
     begins(&mut it, 5);

@@ -17,7 +17,7 @@ use crate::{
     },
     protocols::{
         Anomalies, Chunk, End, Interest, Output, Recognition, Session,
-        in_use::{InUse, Start},
+        in_use::{InUse, Reads},
         matching::{InOrder, Kept, Limits},
     },
 };
@@ -391,52 +391,26 @@ impl Memcached {
         };
         out.finish(key, exchange);
     }
+}
 
-    /// All that is open is over.
-    fn end_all(&mut self, end: End, at_ns: u64, out: &mut Output) {
-        let unanswered = self.unanswered.take();
-        while let Some(mut open) = self.open.pop() {
-            let is_quiet = open.command.silence == Silence::Quiet && open.first_byte_ns.is_none();
-            let (outcome, pattern) = match end {
-                End::Forgotten => (Outcome::Unseen, Pattern::RequestResponse),
-                // Nobody had to answer.
-                End::Closed if is_quiet => (Outcome::Complete, Pattern::OneWay),
-                End::Closed | End::Reset if open.first_byte_ns.is_some() => (Outcome::Cut, Pattern::RequestResponse),
-                End::Closed | End::Reset => (Outcome::NoResponse, Pattern::RequestResponse),
-            };
-            if outcome == Outcome::Unseen {
-                open.first_byte_ns = None;
-            }
-            self.tell(open, outcome, Ended { pattern, error: None }, at_ns, out);
-        }
-        // Its value was not all sent.
-        if let Some(open) = unanswered {
-            let outcome = if end == End::Forgotten { Outcome::Unseen } else { Outcome::NoResponse };
-            self.tell(open, outcome, Ended::default(), at_ns, out);
+impl Reads for Memcached {
+    const BEGINS: fn(&[u8]) -> bool = |bytes| recognise(bytes) == Recognition::Request;
+
+    fn in_use(&mut self) -> &mut InUse {
+        &mut self.in_use
+    }
+
+    fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    fn is_between(&self, is_request: bool) -> bool {
+        match is_request {
+            true => self.commands.is_between(),
+            false => self.answers.is_between() && self.open.is_empty(),
         }
     }
 
-    /// Something was missed.
-    fn lose(&mut self, at_ns: u64, out: &mut Output) {
-        self.end_all(End::Forgotten, at_ns, out);
-        self.open.forget_left_out();
-        self.anomalies.resyncs += 1;
-        self.forget_place();
-        self.in_use.lose();
-    }
-
-    fn forget_place(&mut self) {
-        self.commands.reset();
-        self.forget_answers();
-        self.has_silent = false;
-    }
-
-    fn forget_answers(&mut self) {
-        self.answers.reset();
-        (self.answer, self.answer_ns) = (None, None);
-    }
-
-    /// Takes a piece; `None` if the place is lost.
     fn piece(&mut self, is_request: bool, chunk: &Chunk<'_>, out: &mut Output) -> Option<()> {
         let gap = chunk.skipped.saturating_sub(chunk.tail.len() as u64);
         let at_tail = chunk.len() - chunk.tail.len() as u64;
@@ -460,6 +434,44 @@ impl Memcached {
             self.answer_bytes(chunk.tail, chunk, out)
         }
     }
+
+    fn forget(&mut self, is_request: bool) {
+        if is_request {
+            self.commands.reset();
+            self.has_silent = false;
+        } else {
+            self.answers.reset();
+            (self.answer, self.answer_ns) = (None, None);
+        }
+    }
+
+    fn end_all(&mut self, end: End, at_ns: u64, out: &mut Output) {
+        let unanswered = self.unanswered.take();
+        while let Some(mut open) = self.open.pop() {
+            let is_quiet = open.command.silence == Silence::Quiet && open.first_byte_ns.is_none();
+            let (outcome, pattern) = match end {
+                End::Forgotten => (Outcome::Unseen, Pattern::RequestResponse),
+                // Nobody had to answer.
+                End::Closed if is_quiet => (Outcome::Complete, Pattern::OneWay),
+                End::Closed | End::Reset if open.first_byte_ns.is_some() => (Outcome::Cut, Pattern::RequestResponse),
+                End::Closed | End::Reset => (Outcome::NoResponse, Pattern::RequestResponse),
+            };
+            if outcome == Outcome::Unseen {
+                open.first_byte_ns = None;
+            }
+            self.tell(open, outcome, Ended { pattern, error: None }, at_ns, out);
+        }
+        // Its value was not all sent.
+        if let Some(open) = unanswered {
+            let outcome = if end == End::Forgotten { Outcome::Unseen } else { Outcome::NoResponse };
+            self.tell(open, outcome, Ended::default(), at_ns, out);
+        }
+    }
+
+    fn on_lost(&mut self) {
+        self.open.forget_left_out();
+        self.anomalies.resyncs += 1;
+    }
 }
 
 /// `db.query.text`: a `?` for each key.
@@ -477,30 +489,7 @@ impl Session for Memcached {
         if self.interest != Interest::Parse || chunk.is_empty() {
             return self.interest;
         }
-        let is_request = direction == self.role.requests();
-        if self.in_use.is_lost() {
-            let begins = recognise(chunk.data) == Recognition::Request;
-            match self.in_use.before(direction, chunk, begins, !self.open.is_empty()) {
-                Start::GoesOn => {}
-                Start::Known => self.forget_place(),
-                Start::Anew if is_request => self.commands.reset(),
-                Start::Anew => self.forget_answers(),
-            }
-        }
-        let is_read = self.piece(is_request, chunk, out).is_some();
-        match self.in_use.is_lost() {
-            false if !is_read => self.lose(chunk.at_ns, out),
-            true if !is_read => {
-                if !is_request {
-                    self.end_all(End::Forgotten, chunk.at_ns, out);
-                }
-                self.forget_place();
-            }
-            _ => {}
-        }
-        let is_between =
-            if is_request { self.commands.is_between() } else { self.answers.is_between() && self.open.is_empty() };
-        self.in_use.after(direction, chunk, is_between, is_read);
+        self.follow(direction, chunk, out);
         if self.interest == Interest::Nothing {
             self.end_all(End::Forgotten, chunk.at_ns, out);
         }

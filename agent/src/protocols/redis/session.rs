@@ -19,7 +19,7 @@ use crate::{
     },
     protocols::{
         Anomalies, Chunk, End, Interest, Output, Recognition, Session,
-        in_use::{InUse, Start},
+        in_use::{InUse, Reads},
         matching::{InOrder, Kept, Limits},
     },
 };
@@ -338,49 +338,26 @@ impl Redis {
         };
         out.finish(key, exchange);
     }
+}
 
-    /// All that is open is over.
-    fn end_all(&mut self, end: End, at_ns: u64, out: &mut Output) {
-        while let Some(mut open) = self.open.pop() {
-            let outcome = match end {
-                End::Forgotten => Outcome::Unseen,
-                End::Closed | End::Reset if open.first_byte_ns.is_some() => Outcome::Cut,
-                End::Closed | End::Reset => Outcome::NoResponse,
-            };
-            if outcome == Outcome::Unseen {
-                open.first_byte_ns = None;
-            }
-            self.tell(open, outcome, Pattern::RequestResponse, None, at_ns, out);
+impl Reads for Redis {
+    const BEGINS: fn(&[u8]) -> bool = |bytes| recognise(bytes) == Recognition::Request;
+
+    fn in_use(&mut self) -> &mut InUse {
+        &mut self.in_use
+    }
+
+    fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    fn is_between(&self, is_request: bool) -> bool {
+        match is_request {
+            true => self.command.is_none() && self.commands.is_between(),
+            false => self.reply.is_none() && self.open.is_empty(),
         }
     }
 
-    /// Something was missed.
-    fn lose(&mut self, at_ns: u64, out: &mut Output) {
-        self.end_all(End::Forgotten, at_ns, out);
-        self.open.forget_left_out();
-        self.anomalies.resyncs += 1;
-        self.forget_place();
-        // What was changed meanwhile is not known.
-        (self.namespace, self.muted) = (None, Replies::On);
-        self.in_use.lose();
-    }
-
-    fn forget_place(&mut self) {
-        self.forget_commands();
-        self.forget_replies();
-    }
-
-    fn forget_commands(&mut self) {
-        self.commands.reset();
-        self.command = None;
-    }
-
-    fn forget_replies(&mut self) {
-        self.replies.reset();
-        self.reply = None;
-    }
-
-    /// Takes a piece; `None` if the place is lost.
     fn piece(&mut self, is_request: bool, chunk: &Chunk<'_>, out: &mut Output) -> Option<()> {
         let gap = chunk.skipped.saturating_sub(chunk.tail.len() as u64);
         let at_tail = chunk.len() - chunk.tail.len() as u64;
@@ -402,6 +379,37 @@ impl Redis {
             }
             self.reply_bytes(chunk.tail, chunk, out)
         }
+    }
+
+    fn forget(&mut self, is_request: bool) {
+        if is_request {
+            self.commands.reset();
+            self.command = None;
+        } else {
+            self.replies.reset();
+            self.reply = None;
+        }
+    }
+
+    fn end_all(&mut self, end: End, at_ns: u64, out: &mut Output) {
+        while let Some(mut open) = self.open.pop() {
+            let outcome = match end {
+                End::Forgotten => Outcome::Unseen,
+                End::Closed | End::Reset if open.first_byte_ns.is_some() => Outcome::Cut,
+                End::Closed | End::Reset => Outcome::NoResponse,
+            };
+            if outcome == Outcome::Unseen {
+                open.first_byte_ns = None;
+            }
+            self.tell(open, outcome, Pattern::RequestResponse, None, at_ns, out);
+        }
+    }
+
+    fn on_lost(&mut self) {
+        self.open.forget_left_out();
+        self.anomalies.resyncs += 1;
+        // What was changed meanwhile is not known.
+        (self.namespace, self.muted) = (None, Replies::On);
     }
 }
 
@@ -454,35 +462,7 @@ impl Session for Redis {
         if self.interest != Interest::Parse || chunk.is_empty() {
             return self.interest;
         }
-        let is_request = direction == self.role.requests();
-        let is_open = !self.open.is_empty();
-        if self.in_use.is_lost() {
-            let begins = recognise(chunk.data) == Recognition::Request;
-            match self.in_use.before(direction, chunk, begins, is_open) {
-                Start::GoesOn => {}
-                Start::Known => self.forget_place(),
-                Start::Anew if is_request => self.forget_commands(),
-                Start::Anew => self.forget_replies(),
-            }
-        }
-        // Nothing that stands behind lost bytes is where it is thought to be, unless they are of a value.
-        let is_read = self.piece(is_request, chunk, out).is_some();
-        match self.in_use.is_lost() {
-            false if !is_read => self.lose(chunk.at_ns, out),
-            true if !is_read => {
-                if !is_request {
-                    self.end_all(End::Forgotten, chunk.at_ns, out);
-                }
-                self.forget_place();
-            }
-            _ => {}
-        }
-        let is_between = if is_request {
-            self.command.is_none() && self.commands.is_between()
-        } else {
-            self.reply.is_none() && self.open.is_empty()
-        };
-        self.in_use.after(direction, chunk, is_between, is_read);
+        self.follow(direction, chunk, out);
         if self.interest == Interest::Nothing {
             self.end_all(End::Forgotten, chunk.at_ns, out);
         }

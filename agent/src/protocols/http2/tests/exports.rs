@@ -111,7 +111,7 @@ fn of_a_connection_that_is_older_a_call_without_a_name_shows_by_its_content() {
     };
     let (kinds_of, content) = attached(&|number| (PATH, message(0, &export(&[if number % 2 == 0 { 2 } else { 3 }]))));
     assert_eq!(kinds_of.len(), 39);
-    let expected = |at: usize| kinds(&[if at % 2 == 0 { 3 } else { 2 }]);
+    let expected = |at: usize| kinds(&[if at.is_multiple_of(2) { 3 } else { 2 }]);
     assert!(kinds_of.iter().enumerate().all(|(at, it)| *it == expected(at)), "{kinds_of:?}");
     assert_eq!(content, [CONTENT], "each of them is to be known");
     // Any other is looked into for a while.

@@ -1,0 +1,37 @@
+//! NATS.
+
+use std::process::Command;
+
+use super::listens;
+use crate::{
+    need,
+    program::{Program, folder, free_port},
+};
+
+/// Who may come in, with which password.
+pub const USER: [&str; 2] = ["user", "secret"];
+
+/// A server with JetStream.
+pub struct Server {
+    /// Itself; its service is called `broker`.
+    pub program: Program,
+    /// Where it listens.
+    pub port: u16,
+    _files: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        let (files, port, [user, password]) = (folder(), free_port(), USER);
+        let mut command = Command::new(need::program("nats-server"));
+        command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "--user", user, "--pass", password, "-js", "-sd"]);
+        let program = Program::start(command.arg(files.path()).env("OTEL_SERVICE_NAME", "broker"));
+        listens("the server", port);
+        Self { program, port, _files: files }
+    }
+}
