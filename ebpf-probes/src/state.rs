@@ -115,6 +115,8 @@ pub const WORK_OF_GO: u32 = 1 << 24;
 pub const INTERIM: u32 = 1 << 25;
 /// Units of work are virtual threads of Java, which read and write themselves.
 pub const WORK_OF_JAVA: u32 = 1 << 26;
+/// Its end was told. What its socket's address does from then on is another connection's.
+pub const ENDED: u32 = 1 << 27;
 
 /// What a process has taken of a ring that is filling up.
 #[repr(C)]

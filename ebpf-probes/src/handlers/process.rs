@@ -141,8 +141,9 @@ pub fn forked(parent: u64, child: u64) -> Option<()> {
 pub fn executed(task: u64) -> Option<()> {
     let tgid = task::tgid(task)?;
     // SAFETY: the value is copied out at once.
-    if unsafe { PROCESSES.get(&tgid) }.copied()? != WATCH {
-        // Another program now: it is evaluated anew when it is met.
+    if unsafe { PROCESSES.get(&tgid) }.copied()? != WATCH || WATCH_ALL.load() != 0 {
+        // Another program now: it is evaluated anew when it is met, by the port that it serves too. Where processes are chosen by their
+        // numbers, with all that they start, it goes on.
         let _gone_already = PROCESSES.remove(&tgid);
     }
     report(PROCESS_EXEC, tgid, 0, task, 0)

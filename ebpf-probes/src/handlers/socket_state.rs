@@ -11,7 +11,7 @@ use crate::{
         socket::{self, Sequences},
         task,
     },
-    state::{ANNOUNCED, BOUND, Connecting, Connection, FIN_SENT, IGNORED, TCP},
+    state::{ANNOUNCED, BOUND, Connecting, Connection, ENDED, FIN_SENT, IGNORED, TCP},
 };
 
 /// A socket whose connection may not be met yet changes from one state to another: how long it takes a watched process to connect.
@@ -38,8 +38,11 @@ pub fn connects<S: Socket>(socket: S, before: u32, state: u32) {
 pub fn changed<S: Socket>(socket: S, connection: *mut Connection, state: u32) -> bool {
     // SAFETY: state of a live connection.
     let connection = unsafe { &mut *connection };
-    if !matches!(state, TCP_FIN_WAIT1 | TCP_LAST_ACK | TCP_CLOSE | TCP_CLOSE_WAIT) {
+    if !matches!(state, TCP_FIN_WAIT1 | TCP_LAST_ACK | TCP_CLOSE | TCP_CLOSE_WAIT) || connection.flags & ENDED != 0 {
         return true;
+    }
+    if state == TCP_CLOSE {
+        connection.flags |= ENDED;
     }
     // A send may be over whose record is yet to come: another thread's, or one that the peer's reset has overtaken.
     let is_tcp = connection.flags & TCP != 0;

@@ -22,15 +22,18 @@ connection.close()
 os._exit(0)
 ";
 
-/// Starts a program for each connection, which has that as its standard input and does not listen (as inetd does).
+/// Starts a program for each connection, which has that as its standard input and does not listen (as inetd does); the sixth it serves itself.
 const INETD: &str = "
 import os, signal, socket, sys
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 listener = socket.create_server(('127.0.0.1', 0))
 print('listening', listener.getsockname()[1], flush=True)
-while True:
+for number in range(1, 1000):
     connection, _ = listener.accept()
-    if os.fork() == 0:
+    if number == 6:
+        connection.recv(4096)
+        connection.sendall(b'HTTP/1.1 207 Self\\r\\nContent-Length: 0\\r\\n\\r\\n')
+    elif os.fork() == 0:
         os.dup2(connection.fileno(), 0)
         os.execv(sys.executable, [sys.executable, sys.argv[1]])
     connection.close()
@@ -114,12 +117,18 @@ fn a_port_chooses_programs_that_were_given_its_connections() {
     fs::write(&served, SERVED).expect("a script can be written");
     let server = Program::start(Command::new(need::python()).arg("-u").arg(&inetd).arg(&served));
     let watch = Discovering::with(&["--port", &server.port().to_string()]);
-    for _ in 0..5 {
-        let mut connection = Connection::to(server.port());
-        for _ in 0..3 {
-            assert_eq!(connection.get("/given").status, 200);
+    let ask = |times: usize| {
+        for _ in 0..5 {
+            let mut connection = Connection::to(server.port());
+            for _ in 0..times {
+                assert_eq!(connection.get("/given").status, 200);
+            }
         }
-    }
-    let counts = by_service(&watch.finish("/given", 15));
-    assert_eq!(counts.get("served"), Some(&15), "{counts:?}");
+    };
+    ask(3);
+    // From here on the listener itself is watched, and what it starts is by its start.
+    assert_eq!(Connection::to(server.port()).get("/given/self").status, 207);
+    ask(1);
+    let counts = by_service(&watch.finish("/given", 21));
+    assert_eq!(counts.get("served"), Some(&20), "{counts:?}");
 }
