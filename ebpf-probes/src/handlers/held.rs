@@ -45,9 +45,10 @@ const TOLD: u64 = (size_of::<Data>() + TAIL_MAX as usize) as u64;
 /// each. So what it does stands in functions of their own, one behind the other.
 #[inline(never)]
 pub fn holds_back(scratch: *mut Scratch, connection: &mut Connection, side: u32, is_any: bool) -> bool {
-    let side = (side & 1) as usize;
+    // The compiler knows that it is one or the other, older verifiers forget it.
+    let side = (opaque(side.into()) & 1) as usize;
     // The other direction's turn is over.
-    let_go(connection, 1 - side);
+    let_go(connection, side ^ 1);
     if !is_any || !may_wait(scratch, connection, side as u32) {
         let_go(connection, side);
         return false;
@@ -79,9 +80,10 @@ fn may_wait(scratch: *mut Scratch, connection: &Connection, side: u32) -> bool {
     let (head_len, tail_len) = (u32::from(header.head_len), u32::from(header.tail_len));
     // Small ones too, all of which was copied, but only behind others.
     let is_long = head_len == LATER_HEAD && tail_len == TAIL_MAX;
-    let has_run = connection.runs[(side & 1) as usize] != 0;
+    let side = opaque(side.into()) & 1;
+    let has_run = connection.runs[side as usize] != 0;
     let is_small = has_run && head_len == header.len && head_len >= TAIL_MAX && head_len <= SMALL_PIECE;
-    let set = usize::from(connection.capture.endings >> ((side & 1) * ENDINGS_SHIFT)) & ENDINGS_MAX;
+    let set = usize::from(connection.capture.endings >> (side as u32 * ENDINGS_SHIFT)) & ENDINGS_MAX;
     (is_long || is_small)
         && set != 0
         && connection.flags & TURN == 0
