@@ -677,3 +677,15 @@ fn a_server_that_reads_heads_by_themselves_is_known_again_on_a_connection_that_w
     let told: Vec<_> = wire.told.finished.iter().map(|(_, it)| (it.protocol, it.outcome)).collect();
     assert_eq!(told[told.len() - 2..], [("mysql", Outcome::Complete); 2], "{told:?}");
 }
+
+/// What was held back of a unix socket is told when its place is needed, which may be long after the socket has gone.
+#[test]
+fn pieces_that_are_told_together_make_no_connection_known() {
+    let mut connections = Connections::new(Limits::default(), 0);
+    let piece = testing::data(CONN, 5, SENT, &[]);
+    for (head, tail, is_known) in [(&b""[..], &[b's'; 32][..], false), (b"", b"", true)] {
+        let data = Data { len: 100_000, head, tail, ..piece };
+        connections.on_data(&data, &mut |_: &ConnectionInfo, event: Event| panic!("{event:?}"));
+        assert_eq!(connections.follows(CONN), is_known);
+    }
+}

@@ -41,31 +41,28 @@ const TOLD: u64 = (size_of::<Data>() + TAIL_MAX as usize) as u64;
 /// Whether the piece that was put together in `scratch` is not to be told now. If it is, what was held back before it has been told.
 /// `is_any`: nothing is known to begin with it.
 ///
-/// Not within its callers, whose stack is full.
+/// Not within its callers, whose stack is full: they leave 64 bytes to it and all that it calls, and kernels before 6.9 count at least 32 for
+/// each. So what it does stands in functions of their own, one behind the other.
 #[inline(never)]
 pub fn holds_back(scratch: *mut Scratch, connection: &mut Connection, side: u32, is_any: bool) -> bool {
-    let side = (side & 1) as usize;
+    // The compiler knows that it is one or the other, older verifiers forget it.
+    let side = (opaque(side.into()) & 1) as usize;
     // The other direction's turn is over.
-    let_go(connection, 1 - side);
-    // SAFETY: per-CPU memory.
-    let header: &Data = unsafe { &(*scratch).header };
-    let (len, flags, run) = (header.len, header.flags, connection.runs[side]);
-    let (head_len, tail_len) = (u32::from(header.head_len), u32::from(header.tail_len));
-    // Small ones too, all of which was copied, but only behind others.
-    let is_long = head_len == LATER_HEAD && tail_len == TAIL_MAX;
-    let is_small = run != 0 && head_len == len && head_len >= TAIL_MAX && head_len <= SMALL_PIECE;
-    let is_wanted = !is_any || connection.flags & TURN != 0 || flags & !flags::TLS != 0;
-    let set = usize::from(connection.capture.endings >> (side as u32 * ENDINGS_SHIFT)) & ENDINGS_MAX;
-    let at = u64::from(head_len + tail_len).wrapping_sub(TAIL_MAX.into());
-    if !(is_long || is_small) || is_wanted || set == 0 || may_end(scratch, at, set) {
+    let_go(connection, side ^ 1);
+    if !is_any || !may_wait(scratch, connection, side as u32) {
         let_go(connection, side);
         return false;
     }
-    if run == 0 {
+    if connection.runs[side] == 0 {
         connection.runs[side] = MIDST;
         return false;
     }
-    if hold(scratch, connection, at) {
+    let mut held = hold(scratch);
+    if held == TAKEN {
+        tell_held(connection.id, 1);
+        held = hold(scratch);
+    }
+    if held == HOLDS {
         // Not before: whoever tells it has taken this back by then.
         connection.runs[side] = HELD_BACK;
         return true;
@@ -75,13 +72,38 @@ pub fn holds_back(scratch: *mut Scratch, connection: &mut Connection, side: u32,
     false
 }
 
+/// Whether the piece in `scratch` is one in the midst of a long turn, with which no answer ends.
+#[inline(never)]
+fn may_wait(scratch: *mut Scratch, connection: &Connection, side: u32) -> bool {
+    // SAFETY: per-CPU memory.
+    let header: &Data = unsafe { &(*scratch).header };
+    let (head_len, tail_len) = (u32::from(header.head_len), u32::from(header.tail_len));
+    // Small ones too, all of which was copied, but only behind others.
+    let is_long = head_len == LATER_HEAD && tail_len == TAIL_MAX;
+    let side = opaque(side.into()) & 1;
+    let has_run = connection.runs[side as usize] != 0;
+    let is_small = has_run && head_len == header.len && head_len >= TAIL_MAX && head_len <= SMALL_PIECE;
+    let set = usize::from(connection.capture.endings >> (side as u32 * ENDINGS_SHIFT)) & ENDINGS_MAX;
+    (is_long || is_small)
+        && set != 0
+        && connection.flags & TURN == 0
+        && header.flags & !flags::TLS == 0
+        && !may_end(scratch, tail_at(header), set)
+}
+
+/// Where in what was copied the last bytes of such a piece stand.
+#[inline(always)]
+fn tail_at(header: &Data) -> u64 {
+    opaque((u64::from(header.head_len) + u64::from(header.tail_len)).wrapping_sub(TAIL_MAX.into())) & MASK
+}
+
 /// Tells what is held back of a connection, if anything is.
 #[inline(always)]
 pub fn let_go_all(connection: &mut Connection) {
     if connection.runs != [0; 2] {
         cold_path();
         connection.runs = [0; 2];
-        let _told_or_not = tell_held(connection.id);
+        let _told_or_not = tell_held(connection.id, 0);
     }
 }
 
@@ -90,7 +112,7 @@ pub fn let_go_all(connection: &mut Connection) {
 fn let_go(connection: &mut Connection, side: usize) {
     let run = connection.runs[side & 1];
     connection.runs[side & 1] = 0;
-    if run & HELD_BACK != 0 && tell_held(connection.id) == BUSY {
+    if run & HELD_BACK != 0 && tell_held(connection.id, 0) == BUSY {
         connection.runs[side & 1] = HELD_BACK;
     }
 }
@@ -101,20 +123,21 @@ const TOLD_NOW: u32 = 1;
 /// Others claim the place for longer than it takes.
 const BUSY: u32 = 2;
 
-/// Tells what is held back of the connection of that identity.
+/// Tells what is held back of the connection of that identity; or, if `whoever` is not 0, of whichever has its place.
 ///
 /// A function of its own, which is exported so that the verifier follows it by itself: see `meet::meet_process`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tell_held(conn: u64) -> u32 {
+pub extern "C" fn tell_held(conn: u64, whoever: u32) -> u32 {
     let Some(place) = place_of(conn) else { return NONE };
-    if owner(place) != conn {
+    let is_it = |owner: u64| owner == conn || (whoever != 0 && owner != 0);
+    if !is_it(owner(place)) {
         return NONE;
     }
     if !claim(place) {
         return BUSY;
     }
-    let is_there = owner(place) == conn;
+    let is_there = is_it(owner(place));
     if is_there {
         tell(place);
     }
@@ -122,30 +145,41 @@ pub extern "C" fn tell_held(conn: u64) -> u32 {
     if is_there { TOLD_NOW } else { NONE }
 }
 
-/// Holds back the piece in `scratch`, whose last bytes stand at `at`; `false` where there is no place for it.
-#[inline(always)]
-fn hold(scratch: *mut Scratch, connection: &Connection, at: u64) -> bool {
-    let conn = connection.id;
-    let Some(place) = place_of(conn) else { return false };
+/// Answers of [`hold`].
+const HOLDS: u32 = 0;
+/// There is no place for it.
+const NOWHERE: u32 = 1;
+/// What is there is to be told before.
+const TAKEN: u32 = 2;
+
+/// Holds back the piece in `scratch`.
+#[inline(never)]
+fn hold(scratch: *mut Scratch) -> u32 {
+    // SAFETY: per-CPU memory.
+    let header: &Data = unsafe { &(*scratch).header };
+    let Some(place) = place_of(header.conn) else { return NOWHERE };
     if !claim(place) {
-        return false;
+        return NOWHERE;
     }
-    // SAFETY: per-CPU memory, and a value of the map that this program has claimed.
-    let (header, held) = unsafe { (&(*scratch).header, &mut *place) };
+    // SAFETY: a value of the map that this program has claimed.
+    let held = unsafe { &mut *place };
     let before = &mut held.record;
-    let (position, len, owner) = (before.position, before.len, before.conn);
-    let goes_on = owner == conn
+    let is_own = before.conn == header.conn;
+    let is_recent = header.at_ns.wrapping_sub(if is_own { held.since_ns } else { before.at_ns }) < MERGED_NS;
+    let goes_on = is_own
+        && is_recent
         && before.direction == header.direction
-        && position.wrapping_add(len.into()) == header.position
-        && u64::from(len) + u64::from(header.len) <= MERGED_MAX.into()
-        && header.at_ns.wrapping_sub(held.since_ns) < MERGED_NS;
-    if !goes_on && owner != 0 {
-        // Another connection's, of which more may come; else it may be gone.
-        if owner != conn && header.at_ns.wrapping_sub(before.at_ns) < MERGED_NS {
-            release(place);
-            return false;
-        }
-        tell(place);
+        && before.position.wrapping_add(before.len.into()) == header.position
+        && u64::from(before.len) + u64::from(header.len) <= MERGED_MAX.into();
+    if !goes_on && before.conn != 0 {
+        // Of another connection more may come; else it may be gone.
+        let is_others = !is_own && is_recent;
+        release(place);
+        return if is_others { NOWHERE } else { TAKEN };
+    }
+    let (position, len) = if goes_on { (before.position, before.len) } else { (header.position, 0) };
+    if !goes_on {
+        held.since_ns = header.at_ns;
     }
     for word in 0..size_of::<Data>() / 8 {
         // Word by word: the stack has no room for a copy.
@@ -155,20 +189,16 @@ fn hold(scratch: *mut Scratch, connection: &Connection, at: u64) -> bool {
             (&raw mut *before).cast::<u64>().add(word).write_volatile(value);
         }
     }
+    before.position = position;
+    before.len = len.wrapping_add(header.len);
     (before.head_len, before.tail_len) = (0, TAIL_MAX as u16);
-    if goes_on {
-        before.position = position;
-        before.len = len.wrapping_add(header.len);
-    } else {
-        held.since_ns = header.at_ns;
-    }
-    let from = room(scratch, opaque(at) & MASK);
+    let from = room(scratch, tail_at(header));
     for word in 0..TAIL_MAX as usize / 8 {
         // SAFETY: within the payload, and within the value, which is aligned.
         unsafe { (&raw mut held.tail).cast::<u64>().add(word).write(load(from.add(word * 8))) };
     }
     release(place);
-    true
+    HOLDS
 }
 
 /// Tells what is held at a place that was claimed. Where the ring is full, the gap shows in the positions. No more of the ring is taken
@@ -184,7 +214,7 @@ fn tell(place: *mut Held) {
 #[inline(always)]
 fn may_end(scratch: *mut Scratch, at: u64, set: usize) -> bool {
     // SAFETY: within the payload.
-    let last = load(unsafe { room(scratch, opaque(at) & MASK).add(TAIL_MAX as usize - 8) });
+    let last = load(unsafe { room(scratch, at).add(TAIL_MAX as usize - 8) });
     let (first, second) = (last as u32, (last >> 32) as u32);
     let word = |at: usize| ENDINGS[(set & ENDINGS_MAX) * ENDING_WORDS + at].load();
     let is = |at: usize| (first & word(at + 2) ^ word(at)) | (second & word(at + 3) ^ word(at + 1)) == 0;

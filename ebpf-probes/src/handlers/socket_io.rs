@@ -541,7 +541,7 @@ pub fn ended<S: Socket>(socket: S, thread: u64) -> Option<()> {
 /// Tells user space that no more bytes come in.
 #[inline(always)]
 pub fn end(conn: u64, thread: u64, [position, other_position]: [u64; 2]) -> Option<()> {
-    held::tell_held(conn);
+    held::tell_held(conn, 0);
     emit(Data {
         kind: EventKind::Data as u32,
         direction: RECEIVED,

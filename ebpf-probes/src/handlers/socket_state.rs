@@ -62,7 +62,7 @@ pub fn changed<S: Socket>(socket: S, connection: *mut Connection, state: u32) ->
         let is_bound = connection.flags & BOUND != 0;
         let (conn, [received, sent], unread) =
             if is_bound { (connection.plaintext, [0; 2], 0) } else { (connection.id, [received, sent], unread) };
-        held::tell_held(conn);
+        held::tell_held(conn, 0);
         // What is lost is counted.
         let _told_or_lost = emit(State {
             kind: EventKind::State as u32,

@@ -748,7 +748,7 @@ fn changed(stream: &TlsStream, state: u32) -> Option<()> {
     if stream.plaintext.flags & ANNOUNCED == 0 {
         return None;
     }
-    held::tell_held(stream.plaintext.id);
+    held::tell_held(stream.plaintext.id, 0);
     emit(State {
         kind: EventKind::State as u32,
         state,
