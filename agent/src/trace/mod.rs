@@ -438,7 +438,6 @@ impl Tracer {
             other_end,
             read_ns: None,
         };
-        open.has_calls = self.adopt(opened, open.adopter());
         if parent.is_none()
             && let Some(until_ns) = request.and_then(|request| self.joins.waits(request, key))
         {
@@ -447,6 +446,8 @@ impl Tracer {
                 self.unsettle(trace_id, until_ns);
             }
         }
+        // Behind that: calls that are taken up wait as long as it does.
+        open.has_calls = self.adopt(opened, open.adopter());
         open
     }
 

@@ -557,6 +557,29 @@ fn a_request_that_is_told_behind_its_calls_takes_them_up() {
 }
 
 #[test]
+fn what_a_request_takes_up_waits_for_its_client_as_it_does_itself() {
+    let mut bed = Bed::new();
+    let (client, mut server) = bed.pair();
+    server.is_blocking = true;
+    let back = bed.conn(true);
+    let elsewhere = Thread { tgid: ProcessId(2), ..thread(2) };
+    let call = bed.open(&back, Role::Client, elsewhere, 12);
+    let mut call = bed.finish(call, 13);
+    // Told behind its call, and its client behind both.
+    let request = bed.open(&server, Role::Server, elsewhere, 11);
+    let joined = bed.tracer.take_joined();
+    assert!(matches!(joined[..], [Joined { settles_ns: 1.., .. }]), "{joined:?}");
+    joined[0].correct(&mut call);
+    let asked = bed.open(&client, Role::Client, thread(1), 10);
+    let mut request = bed.finish(request, 14);
+    for joined in bed.tracer.take_joined() {
+        [&mut call, &mut request].into_iter().for_each(|context| joined.correct(context));
+    }
+    let asked = bed.finish(asked, 15);
+    assert!(is_child(request, asked, Evidence::Connection) && is_child(call, request, Evidence::Thread));
+}
+
+#[test]
 fn ends_that_have_been_connected_for_long_are_found_too() {
     let mut bed = Bed::new();
     let (client, server) = bed.pair();

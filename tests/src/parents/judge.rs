@@ -362,13 +362,14 @@ mod tests {
 
     #[test]
     fn true_trees_are_right_and_whole() {
-        for shape in [Shape::Star(3), Shape::Proxy, Shape::Chain(&[1, 1, 2])] {
+        for shape in [Shape::Star(3), Shape::Proxy, Shape::Behind(3), Shape::Chain(&[1, 1, 2])] {
             let (requests, dues) = plan(shape, &cell(Pattern::Sequential, false), 1);
             assert_eq!(requests.len(), 8);
             let verdict = judge(&dues, &true_spans(&dues));
             let calls = match shape {
                 Shape::Star(_) => 2 * (1 + 2 + 3),
                 Shape::Proxy => 8,
+                Shape::Behind(_) => 8 + 2 * (1 + 2 + 3),
                 Shape::Chain(_) => 8 * 4,
             };
             assert_eq!((verdict.within.right, verdict.across.right), (calls, calls));

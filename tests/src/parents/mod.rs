@@ -73,6 +73,8 @@ pub enum Shape {
     Star(usize),
     /// Each request is passed on, under one more number.
     Proxy,
+    /// The same, with a 0 for the number, to what makes up to so many calls.
+    Behind(usize),
     /// Each request goes through several services, which make so many calls each, the last of them to back ends.
     Chain(&'static [usize]),
 }
@@ -127,10 +129,18 @@ pub fn plan(shape: Shape, cell: &Cell, number: usize) -> (Vec<Request>, Vec<Due>
                 due(Kind::Server, &path, Some((Kind::Client, &path)), Need::Certain);
             }
         };
+        let need = if cell.pattern == Pattern::Forget { Need::Linked } else { Need::Certain };
         let target = match shape {
             Shape::Star(most) => {
                 let count = request % (most + 1);
-                calls(&path, count, if cell.pattern == Pattern::Forget { Need::Linked } else { Need::Certain });
+                calls(&path, count, need);
+                format!("{path}?p={}&n={count}", cell.pattern.name())
+            }
+            Shape::Behind(most) => {
+                let (behind, count) = (format!("{path}.0"), request % (most + 1));
+                calls(&behind, count, need);
+                due(Kind::Client, &behind, Some((Kind::Server, &path)), Need::Certain);
+                due(Kind::Server, &behind, Some((Kind::Client, &behind)), Need::Certain);
                 format!("{path}?p={}&n={count}", cell.pattern.name())
             }
             Shape::Proxy => {

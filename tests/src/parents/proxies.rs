@@ -162,7 +162,7 @@ RewriteRule ^/(.*)$ http://127.0.0.1:{back_end}/$1.1 [P]
     At::told(at.command(need::program("apache2")).arg("-DFOREGROUND").arg("-f").arg(file), port)
 }
 
-/// PHP-FPM behind nginx: its processes get their requests over FastCGI.
+/// PHP-FPM behind nginx: its processes get their requests over FastCGI, each under one more number.
 pub(super) fn php_fpm(at: &At) -> Service {
     let folder = at.folder.display();
     let socket = at.folder.join("fpm.sock");
@@ -195,7 +195,7 @@ clear_env = no
              fastcgi_pass unix:{folder}/fpm.sock;
              fastcgi_param SCRIPT_FILENAME {script};
              fastcgi_param REQUEST_METHOD $request_method;
-             fastcgi_param REQUEST_URI $request_uri;
+             fastcgi_param REQUEST_URI $uri.0$is_args$args;
              fastcgi_param QUERY_STRING $query_string;
              fastcgi_param HTTP_TRACEPARENT $http_traceparent if_not_empty;
            }}

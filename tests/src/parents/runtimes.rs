@@ -125,6 +125,7 @@ pub static RUNTIMES: &[Runtime] = &[
     },
     Runtime {
         has_background: false,
+        shape: Shape::Behind(3),
         ..runtime("php-fpm", || services::version("php", "-v"), proxies::php_fpm, AWAITED, None)
     },
     runtime("puma", || services::version("ruby", "-v"), services::puma, Pattern::ALL, THREADS),
