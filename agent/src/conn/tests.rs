@@ -51,6 +51,7 @@ impl Told {
     fn take(&mut self, connection: &ConnectionInfo, event: Event) {
         match event {
             Event::Opened(opened) => assert!(self.open.insert(opened.key), "opened twice: {opened:?}"),
+            Event::Polled(_) => {}
             Event::Answered(key, _) => assert!(self.open.contains(&key), "answered, but not open: {key:?}"),
             Event::Finished(key, exchange) => {
                 assert!(self.open.remove(&key), "never opened, or over already: {exchange:?}");
