@@ -240,7 +240,8 @@ impl MetricSource for RedSource {
 fn shed(guard: Option<&Guard>, pressure: &Pressure, connections: &mut Connections, stages: &mut Stages) {
     let level = guard.map(Guard::level).unwrap_or_default();
     connections.set_head_max((level > Level::default()).then(|| level.head_max()));
-    stages.tracer.sampling.set_bound(level.share().min(pressure.share()));
+    stages.tracer.sampling.set_bound(level.share());
+    stages.tracer.sampling.set_heavy(pressure.share(), pressure.heavy());
     stages.set_room(guard.map_or(1.0, Guard::room));
 }
 
@@ -387,7 +388,9 @@ impl Worker {
             self.pauses.resume(Instant::now());
             let taken = self.round();
             let waiting = self.capture.waiting();
-            if self.pressure.on_round(taken >= EVENTS_PER_ROUND, waiting, Instant::now()).is_some() {
+            let processes = &self.processes;
+            let service = |tgid| processes.resource(tgid).service_name.clone();
+            if self.pressure.on_round(taken >= EVENTS_PER_ROUND, waiting, Instant::now(), service) {
                 shed(self.guard.as_ref(), &self.pressure, &mut self.connections, &mut self.stages);
             }
             wait = if taken > 0 { WAIT_BUSY } else { (wait * 2).min(WAIT_IDLE) };
@@ -499,6 +502,7 @@ impl Worker {
                 lookups.on_message(&response);
             }
             Event::Data(data) => {
+                pressure.on_record(data.thread.tgid, data.head.len() + data.tail.len());
                 // The kernel side goes on for a while with a connection that was met before its process was left out. A program that a
                 // watched one has started may answer on its connection.
                 if discovery.wants(data.thread.tgid) || connections.follows(data.id) {
@@ -536,11 +540,17 @@ impl Worker {
             Event::Process(process) => {
                 discovery.on_process(&process);
                 match process.change {
-                    ProcessChange::Fork { parent } => shared_units.borrow_mut().on_fork(parent, process.tgid),
+                    ProcessChange::Fork { parent } => {
+                        shared_units.borrow_mut().on_fork(parent, process.tgid);
+                        connections.on_fork(parent, process.at_ns);
+                    }
                     ProcessChange::Exec | ProcessChange::Exit => {
                         shared_units.borrow_mut().on_gone(process.tgid);
                         harvests.on_gone(process.tgid);
                     }
+                }
+                if process.change == ProcessChange::Exec {
+                    shared.borrow_mut().tracer.sdks.on_other_program(process.tgid);
                 }
                 if let Some(plaintext) = plaintext {
                     match process.change {

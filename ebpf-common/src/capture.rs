@@ -15,11 +15,25 @@ pub struct Capture {
     /// walked, up to [`WHOLE_MAX`](crate::limits::WHOLE_MAX).
     pub head: [u32; 2],
     /// To how many that grows with what was moved in the other direction, see [`GROWS_BY`](crate::limits::GROWS_BY), in units of
-    /// [`GROWN_UNIT`]; 0: it does not.
+    /// [`GROWN_UNIT`]; 0: it does not. Of frames that are followed: how much of a piece is captured though it is payload of DATA.
     pub grown: [u8; 2],
     /// Most bytes from the end of a piece that is longer than its captured beginning: [`TAIL_MAX`](crate::limits::TAIL_MAX), or 0.
-    pub tail: u16,
+    pub tail: u8,
+    /// Numbers of sets of [`Ending`]s: of what is received in the lower half, of what is sent in the upper one, see
+    /// [`Capture::endings_of`]; 0: each piece is told by itself.
+    pub endings: u8,
 }
+
+impl Capture {
+    /// What [`Capture::endings`] says.
+    #[must_use]
+    pub const fn endings_of([received, sent]: [u8; 2]) -> u8 {
+        received & ENDINGS_MAX as u8 | (sent & ENDINGS_MAX as u8) << ENDINGS_SHIFT
+    }
+}
+
+/// Where in [`Capture::endings`] what is sent stands.
+pub const ENDINGS_SHIFT: u32 = 4;
 
 /// Bytes that [`Capture::grown`] counts in: what is remembered of a connection is put together on a small stack.
 pub const GROWN_UNIT: u32 = 4096;
@@ -35,7 +49,7 @@ pub const MODE_TURNS: u32 = 1;
 /// [`Capture::mode`]: the same, and requests of HTTP/1 with a body are followed by its length. A direction is followed from a piece
 /// on that has such a [`Beginning`].
 pub const MODE_HTTP1_MESSAGES: u32 = 2;
-/// [`Capture::mode`]: frames of HTTP/2 are followed, and all but the payload of DATA is captured. A direction is followed from a
+/// [`Capture::mode`]: frames of HTTP/2 are followed, and all but the payload of DATA is captured, of which [`Capture::grown`] says how much is. A direction is followed from a
 /// connection's [`Beginning`] on, or from the next piece that begins with a header block.
 pub const MODE_HTTP2_FRAMES: u32 = 3;
 
@@ -67,6 +81,40 @@ pub mod begins {
     /// At the beginning of a direction: perhaps what [`MODE_HTTP2_FRAMES`](super::MODE_HTTP2_FRAMES) follows.
     pub const HTTP2_FRAMES: u32 = 1 << 3;
 }
+
+/// Last bytes of a piece with which an answer may end. Of a turn of which nothing more is captured but the last bytes of its pieces, those
+/// that end otherwise are told together, as one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Ending {
+    /// The last eight bytes, as they lie in memory.
+    pub words: [u32; 2],
+    /// Those of their bits that count.
+    pub masks: [u32; 2],
+}
+
+impl Ending {
+    /// The last eight bytes, of which those bits count that are set in `mask`.
+    #[must_use]
+    pub const fn of(bytes: [u8; 8], mask: [u8; 8]) -> Self {
+        let masks = Self::words(mask);
+        let [low, high] = Self::words(bytes);
+        Self { words: [low & masks[0], high & masks[1]], masks }
+    }
+
+    const fn words([a, b, c, d, e, f, g, h]: [u8; 8]) -> [u32; 2] {
+        [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
+    }
+}
+
+/// Endings of a set.
+pub const ENDINGS_IN_SET: usize = 2;
+/// Most sets of endings.
+pub const ENDINGS_MAX: usize = 7;
+/// Words of a set.
+pub const ENDING_WORDS: usize = ENDINGS_IN_SET * size_of::<Ending>() / 4;
+/// Words of the programs' table of endings. The first set is left free: its number stands for none.
+pub const ENDINGS_WORDS: usize = (ENDINGS_MAX + 1) * ENDING_WORDS;
 
 /// Most beginnings.
 pub const BEGINNINGS_MAX: usize = 15;

@@ -18,6 +18,12 @@ pub const GROWS_MAX: u32 = WHOLE_MAX >> GROWS_BY;
 pub const LATER_HEAD: u32 = 64;
 /// Bytes copied from the end of a piece longer than its captured beginning: enough to see a chunked body end.
 pub const TAIL_MAX: u32 = 32;
+/// Most bytes of pieces that are told together.
+pub const MERGED_MAX: u32 = 64 << 20;
+/// Longest time in ns from the first of them to the last, about a second: so it shows that a connection is in use.
+pub const MERGED_NS: u64 = 1 << 30;
+/// The number of connections, as a power of two, of which such pieces can wait at once, about: of more, each is told by itself.
+pub const HELD_BITS: u32 = 8;
 /// Most entries of an `iovec` array that are walked to gather a piece's beginning; one less than a power of two, so that it
 /// is a mask for the verifier. HTTP/2 stacks hand over each field of a header block (gRPC's C core: 22 entries for a first
 /// request) or each frame (Netty, Node: five for a call's answer) as an entry of its own, and what is left out of a header
@@ -31,6 +37,9 @@ pub const WINDOW: u32 = 512;
 pub const WINDOW_MAX: u32 = 4096;
 /// HTTP/2: DATA payloads are left out from this length on; to copy fewer costs less than a record.
 pub const LONG_DATA: u32 = 256;
+/// HTTP/2: among so many pieces of a connection the first request is captured with the beginning of its DATA, where the process is the
+/// client: what SDKs export they begin to export on a connection of their own.
+pub const FIRST_PIECES: u32 = 16;
 /// HTTP/2: steps (buffers, windows) that a program walks over a piece before it calls itself, which the
 /// kernel allows 32 times: 256 in all.
 pub const STEPS: u32 = 8;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::Global;
 use ebpf_common::{
-    capture::BEGINNINGS_WORDS,
+    capture::{BEGINNINGS_WORDS, ENDINGS_WORDS},
     each_kernel_offset,
     limits::{HEAD_MAX, RING_BYTES},
     offsets::KernelOffsets,
@@ -59,6 +59,10 @@ pub static BEGINNINGS: [Global<u32>; BEGINNINGS_WORDS] = [const { Global::new(0)
 /// How many there are.
 #[unsafe(no_mangle)]
 pub static BEGINNINGS_COUNT: Global<u32> = Global::new(0);
+
+/// What answers may end with: the words of a set of [`Ending`](ebpf_common::capture::Ending)s each, behind one that stands for none.
+#[unsafe(no_mangle)]
+pub static ENDINGS: [Global<u32>; ENDINGS_WORDS] = [const { Global::new(0) }; ENDINGS_WORDS];
 
 /// Size of the ring in bytes.
 #[unsafe(no_mangle)]

@@ -8,8 +8,8 @@ use aya_ebpf::{
 use ebpf_common::{
     capture::Capture,
     limits::{
-        ANSWERED_MAX, CAPTURES_MAX, CONNECTING_MAX, CONNECTIONS_MAX, MMSG_THREADS, PROCESSES_MAX, RING_BYTES,
-        SHARES_MAX, TLS_CALLS_MAX, TLS_CARRIERS_MAX, TLS_SCRATCH_SLOTS, TLS_STREAMS_MAX, TLS_THREADS_MAX,
+        ANSWERED_MAX, CAPTURES_MAX, CONNECTING_MAX, CONNECTIONS_MAX, HELD_BITS, MMSG_THREADS, PROCESSES_MAX,
+        RING_BYTES, SHARES_MAX, TLS_CALLS_MAX, TLS_CARRIERS_MAX, TLS_SCRATCH_SLOTS, TLS_STREAMS_MAX, TLS_THREADS_MAX,
         UNDECIDED_LOSSES_MAX,
     },
     policy::{CLAIMS_CHUNK, COUNTERS, PORT_WORDS, TLS_OF_GO},
@@ -17,8 +17,8 @@ use ebpf_common::{
 };
 
 use crate::state::{
-    Connecting, Connection, Given, GoCall, GoUnit, Losses, Many, Mmsg, Scratch, Share, StackKey, StackPage, TaskKey,
-    TaskOrigin, TlsKey, TlsStream, TlsThread, TlsWriter,
+    Connecting, Connection, Given, GoCall, GoUnit, Held, Losses, Many, Mmsg, Scratch, Share, StackKey, StackPage,
+    TaskKey, TaskOrigin, TlsKey, TlsStream, TlsThread, TlsWriter,
 };
 
 /// How units of work are read, by thread group id. Written by user space.
@@ -100,6 +100,11 @@ pub static UNDECIDED_LOSSES: HashMap<u32, Losses> = HashMap::with_max_entries(UN
 /// What user space wants of connections, by their id; taken up by the programs when they next look. Least recently used goes.
 #[map]
 pub static CAPTURES: LruHashMap<u64, Capture> = LruHashMap::with_max_entries(CAPTURES_MAX, 0);
+
+/// By connection, each of which shares a place with others: pieces that are told together, see `handlers::held`. Written by the programs;
+/// what is there goes with the next record of its connection, with its end, or when another one finds it old.
+#[map]
+pub static HELD_PIECES: Array<Held> = Array::with_max_entries(1 << HELD_BITS, 0);
 
 /// All events, in the order in which they were recorded.
 #[map]

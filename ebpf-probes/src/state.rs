@@ -28,7 +28,10 @@ pub struct Connection {
     /// See the constants.
     pub flags: u32,
     /// Direction of the last piece.
-    pub last_direction: u32,
+    pub last_direction: u8,
+    pub unused: u8,
+    /// Whether each direction is in the midst of a long turn: received, sent. See [`MIDST`]; a byte each, since both may move at once.
+    pub runs: [u8; 2],
     /// Pieces seen.
     pub pieces: u32,
     /// Where the directions that are followed stand: received, sent.
@@ -39,6 +42,24 @@ pub struct Connection {
     pub plaintext: u64,
     /// The unit of work that it stands for as long as it lives; 0 where there is none, or none is known.
     pub work: u64,
+}
+
+/// [`Connection::runs`]: the last piece was one of which no more was captured than of any in a long turn, and no answer may have ended with it.
+pub const MIDST: u8 = 1;
+/// [`Connection::runs`]: the same, and it is held back, see `handlers::held`.
+pub const HELD_BACK: u8 = 2;
+
+/// Pieces that follow each other and are told together.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Held {
+    /// As the last of them, but for position and length; and the last bytes behind it. [`Data::conn`] is 0 where there are none.
+    pub record: Data,
+    pub tail: [u8; TAIL_MAX as usize],
+    /// When the first of them moved.
+    pub since_ns: u64,
+    /// How many programs claim it.
+    pub claims: u64,
 }
 
 /// When the process of a socket began to connect, and when it was connected; 0: not yet.
@@ -419,6 +440,8 @@ pub struct Walk {
     pub skipped: Slot,
     /// How many bytes to copy next, at most.
     pub window: Slot,
+    /// How many more are copied though they may be payload of DATA.
+    pub content: Slot,
     /// See [`FrameCursor`].
     pub left: Slot,
     pub data: Slot,
@@ -466,4 +489,5 @@ pub struct Losses {
 }
 
 /// What is captured of a connection whose budgets are still to be set.
-pub const AT_FIRST: Capture = Capture { mode: MODE_TURNS, head: [HEAD_MAX; 2], grown: [0; 2], tail: TAIL_MAX as u16 };
+pub const AT_FIRST: Capture =
+    Capture { mode: MODE_TURNS, head: [HEAD_MAX; 2], grown: [0; 2], tail: TAIL_MAX as u8, endings: 0 };

@@ -308,6 +308,19 @@ impl Agent {
         page.lines().filter(is_it).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// How many records it has taken from the ring, once there are no more.
+    ///
+    /// # Panics
+    /// If there always are.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        let mut records = None;
+        poll("the agent has emptied the ring", || {
+            let now = self.metric("beyla_rs_capture_events_total", &[]) as u64;
+            (records.replace(now) == Some(now)).then_some(now)
+        })
+    }
+
     /// Stops it as a service manager does.
     ///
     /// # Panics

@@ -210,10 +210,7 @@ fn a_chain_of_servers_is_one_trace(backend: Backend) {
             None => *right.entry(format!("{what}, none")).or_default() += 1,
         }
     }
-    let missing: usize = right.iter().filter(|(what, _)| what.ends_with("none")).map(|(_, count)| count).sum();
-    eprintln!("{right:#?}");
-    // On a machine whose processors are all busy.
-    assert!(missing * 100 <= 7 * CHAINS, "{right:#?}");
+    assert!(right.keys().all(|what| !what.ends_with("none")), "{right:#?}");
 }
 
 /// Kind and path of what a span of a chain belongs below; `None` for what the client asks.

@@ -9,12 +9,13 @@ use tests::{
     agent::{Backend, Setup, Watch},
     need, on_both_backends,
     program::Program,
-    receiver::{ReceivedSpan, Receiver},
+    receiver::{ReceivedSpan, Receiver, State},
     seen::assert_attributes,
     servers::{
         done,
         mariadb::{Server, is_over_tcp, sides, told},
     },
+    wait::poll,
 };
 
 on_both_backends!(
@@ -22,6 +23,7 @@ on_both_backends!(
     every_statement_of_a_benchmark_is_counted,
     statements_over_tls,
     statements_over_tls_at_their_client,
+    a_large_result_takes_as_many_records_as_a_small_one,
 );
 
 fn clients(port: &str) -> [Program; 2] {
@@ -184,4 +186,47 @@ fn statements_over_tls_at_their_client(backend: Backend) {
         assert_eq!(spans.iter().filter(odd).count(), 0, "{}", seen.summary());
     }
     assert_eq!(seen.count("db.client.operation.duration"), all);
+}
+
+fn a_large_result_takes_as_many_records_as_a_small_one(backend: Backend) {
+    let server = Server::start(false);
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" > /dev/null"]).arg(need::program("mariadb"));
+    command.args(["--no-defaults", "-h127.0.0.1", &format!("-P{}", server.port), "-ushop", "-ps3cr3t-0"]);
+    let mut client = Program::start(command.args(["--skip-ssl", "-N", "-B", "-q", "--unbuffered", "shop"]));
+    client.tell("SELECT 1;");
+    let connected = "SELECT count(*) FROM information_schema.processlist WHERE user = 'shop'";
+    poll("the client is connected", || (server.ask(connected).trim() == "1").then_some(()));
+    let watch = Watch::pids(backend, &[server.program.pid(), client.pid()]);
+    let asks = |client: &mut Program, column: &str, rows: u32| {
+        // A collection of its own for each, to know it by.
+        client.tell(&format!("SELECT {column} FROM seq_1_to_{rows};"));
+        let is_it = |span: &&ReceivedSpan| {
+            span.attributes.get("db.collection.name").is_some_and(|it| *it == format!("seq_1_to_{rows}").as_str())
+        };
+        let both = |state: &State| state.spans.iter().filter(is_it).count() == 2;
+        watch.receiver.wait_for(both, tests::LONG).unwrap();
+        let spans: Vec<_> = watch.receiver.state().spans.into_iter().filter(|span| is_it(&span)).collect();
+        spans
+    };
+    let mut records = Vec::new();
+    // The first on a connection that is older than the agent, from the second on its ends are known: 20 KB, 2 MB, 64 MB.
+    for rows in [10, 20, 2_000, 64_000] {
+        let before = watch.agent.records();
+        let spans = asks(&mut client, "repeat('s', 1000)", rows);
+        records.push(watch.agent.records() - before);
+        if rows > 20 {
+            assert!(spans.iter().all(|span| !span.attributes.contains_key("beyla.outcome")), "{spans:?}");
+        }
+    }
+    let [.., small, large] = records[..] else { panic!("{records:?}") };
+    println!("records of 2 MB and of 64 MB, at both ends: {small} and {large}");
+    // At one for each piece there would be 8,000 more. One a second tells that there is more to come.
+    assert!(small < 150 && large < small + 100, "{records:?}");
+    let spans = asks(&mut client, "repeat('s', 1000), IF(seq = 4000, sleep(0.3), 0)", 4001);
+    for span in spans {
+        let lasted = Duration::from_nanos(span.duration_ns());
+        assert!(lasted >= Duration::from_millis(299), "{lasted:?}");
+    }
+    let _seen = watch.stop_when(|_| true);
 }

@@ -2,7 +2,14 @@
 //! ends, and no values.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::{collections::BTreeMap, fs, os::unix::fs::chown, path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::chown,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tests::{
@@ -10,8 +17,9 @@ use tests::{
     need, on_both_backends,
     own_tls::certificate,
     program::{Program, folder, free_port},
-    receiver::{ReceivedSpan, Receiver},
+    receiver::{ReceivedSpan, Receiver, State},
     seen::{Seen, assert_attributes},
+    wait::poll,
 };
 
 on_both_backends!(
@@ -19,6 +27,7 @@ on_both_backends!(
     every_statement_of_a_benchmark_is_counted_in_its_three_modes,
     both_sides_of_a_pooler,
     statements_over_tls,
+    a_large_result_takes_as_many_records_as_a_small_one,
 );
 
 /// How often statements with a first word were executed.
@@ -372,4 +381,40 @@ fn statements_over_tls(backend: Backend) {
             "network.peer.address": "127.0.0.1",
         }),
     );
+}
+
+fn a_large_result_takes_as_many_records_as_a_small_one(backend: Backend) {
+    let server = Server::start(&[]);
+    let mut client = Program::start(&mut server.psql("postgres"));
+    client.tell("\\o /dev/null");
+    client.tell("SELECT 1;");
+    let connected = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'psql' AND pid <> pg_backend_pid()";
+    poll("the client is connected", || (server.ask(connected).trim() == "1").then_some(()));
+    let watch = Watch::pids(backend, &[server.program.pid(), client.pid()]);
+    let rows_of = |span: &ReceivedSpan| span.attributes.get("db.response.returned_rows").and_then(Value::as_u64);
+    let mut records = Vec::new();
+    // The first on a connection that is older than the agent, from the second on its ends are known: 20 KB, 2 MB, 64 MB.
+    for rows in [10, 20, 2_000, 64_000] {
+        let before = watch.agent.records();
+        client.tell(&format!("SELECT repeat('s', 1000) FROM generate_series(1, {rows});"));
+        let is_it = |span: &&ReceivedSpan| rows_of(span) == Some(rows);
+        let both = |state: &State| state.spans.iter().filter(is_it).count() == 2;
+        watch.receiver.wait_for(both, tests::LONG).unwrap();
+        records.push(watch.agent.records() - before);
+    }
+    let [.., small, large] = records[..] else { panic!("{records:?}") };
+    println!("records of 2 MB and of 64 MB, at both ends: {small} and {large}");
+    // At one for each piece there would be 16,000 more. One a second tells that there is more to come.
+    assert!(small < 150 && large < small + 100, "{records:?}");
+    let began = Instant::now();
+    client.tell(
+        "SELECT repeat('s', 1000), pg_sleep(CASE i WHEN 4000 THEN 0.3 ELSE 0 END) FROM generate_series(1, 4001) i;",
+    );
+    let is_it = |span: &ReceivedSpan| rows_of(span) == Some(4001);
+    let seen = watch.stop_when(|state| state.spans.iter().filter(|span| is_it(span)).count() == 2);
+    for span in seen.spans.iter().filter(|span| is_it(span)) {
+        let lasted = Duration::from_nanos(span.duration_ns());
+        assert!((Duration::from_millis(299)..began.elapsed()).contains(&lasted), "{lasted:?}: {}", seen.summary());
+    }
+    assert!(seen.spans.iter().all(|span| !span.attributes.contains_key("error.type")), "{}", seen.summary());
 }

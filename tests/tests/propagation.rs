@@ -25,6 +25,7 @@ on_both_backends!(
     what_is_read_changes_with_the_configuration,
     a_script_that_was_given_a_context_makes_its_calls_under_it,
     a_server_that_was_given_a_context_does_not_answer_under_it,
+    what_others_have_said_is_handed_down,
 );
 
 const TRACE: &str = "80f198ee56343ba864fe8b2a57d3eff7";
@@ -234,4 +235,28 @@ fn a_server_that_was_given_a_context_does_not_answer_under_it(backend: Backend) 
         "{}",
         seen.summary()
     );
+}
+
+/// A relay hands on a context, and not the list of states beside it.
+fn what_others_have_said_is_handed_down(backend: Backend) {
+    let start = |next: Option<u16>| {
+        let mut command = Command::new(need::python());
+        command.arg("-u").arg(need::source("sdk").join("relay.py")).args(next.map(|port| port.to_string()));
+        Program::start(&mut command)
+    };
+    let store = start(None);
+    let relay = start(Some(store.port()));
+    let receiver = Receiver::start();
+    let agent = Setup::pids(&[relay.pid(), store.pid()]).backend(backend).to(&receiver).start();
+    let watch = Watch { agent, receiver };
+    let mut connection = Connection::to(relay.port());
+    let w3c = format!("traceparent: 00-{TRACE}-{SPAN}-01");
+    assert_eq!(connection.request("GET", "/x", &[&w3c, "tracestate: b=2,a=1"], b"").status, 200);
+    assert_eq!(connection.request("GET", "/y", &[], b"").status, 200);
+    let seen = watch.finish(6);
+    let states = |trace: bool| {
+        let of = seen.spans.iter().filter(|span| (span.trace_id == TRACE) == trace);
+        of.map(|span| span.trace_state.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!((states(true), states(false)), (vec!["b=2,a=1"; 3], vec!["ot=th:0"; 3]), "{}", seen.summary());
 }

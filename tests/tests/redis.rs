@@ -12,11 +12,12 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::{
     agent::{Backend, Setup, Watch},
+    client::Connection,
     need, on_both_backends,
     own_tls::certificate,
     program::{Program, folder, free_port},
-    receiver::{ReceivedSpan, Receiver},
-    seen::assert_attributes,
+    receiver::{ReceivedSpan, Receiver, State},
+    seen::{assert_attributes, path},
     servers::redis::{Server, told},
     wait::poll,
 };
@@ -145,24 +146,36 @@ fn every_command_of_a_benchmark_is_counted(backend: Backend) {
     assert_eq!(seen.count("db.client.operation.duration"), all);
 }
 
-/// What comes while it has no processor waits in the ring. So much of it waits at last that it begins to leave out spans: before any record is lost.
+/// Requests of a service beside it, each time.
+const QUIET: usize = 20;
+
+/// What comes while it has no processor waits in the ring. So much of it waits at last that it begins to leave out spans: before any record is lost, and
+/// none of a service that has little to do with it.
 fn where_records_come_too_fast_spans_are_left_out_and_every_command_is_counted(backend: Backend) {
     let server = Server::start(&[]);
+    let quiet = Program::python("server.py", [""; 0]);
+    let mut connection = Connection::to(quiet.port());
     let files = folder();
     let file = files.path().join("config.yaml");
     // So large that what is read before it first looks is a small part of it.
     std::fs::write(&file, "ebpf: {ring_buffer_bytes: 16777216}\n").unwrap();
     let receiver = Receiver::start();
-    let arguments = ["--pid", &server.program.pid().to_string(), "--config", file.to_str().unwrap()];
-    let agent = Setup::with(arguments).backend(backend).to(&receiver).start();
+    let chosen = format!("{},{}", server.program.pid(), quiet.pid());
+    let agent =
+        Setup::with(["--pid", &chosen, "--config", file.to_str().unwrap()]).backend(backend).to(&receiver).start();
     let mut watch = Watch { agent, receiver };
-    let (mut sent, mut count) = (0, 25_000);
+    let (mut sent, mut count, mut asked) = (0, 25_000, 0);
     let unsampled = loop {
         watch.agent.program().signal(Signal::STOP);
         let mut benchmark = Command::new(need::program("redis-benchmark"));
         benchmark.args(["-p", &server.port.to_string(), "-c", "4", "-q", "-t", "set", "-n", &count.to_string()]);
         // It asks for the server's configuration first, whatever it is told.
         let told = benchmark.output().unwrap();
+        // What is read last, when spans are left out already.
+        for _ in 0..QUIET {
+            assert_eq!(connection.request("GET", "/quiet", &[], b"").status, 200);
+        }
+        asked += QUIET;
         watch.agent.program().signal(Signal::CONT);
         assert!(told.status.success(), "{told:?}");
         sent += count;
@@ -179,6 +192,8 @@ fn where_records_come_too_fast_spans_are_left_out_and_every_command_is_counted(b
         count = count * 9 / 8;
     };
     watch.agent.until_logged("fewer traces are kept for now");
+    let of_quiet = |state: &State| state.spans.iter().filter(|span| path(span) == Some("/quiet")).count();
+    watch.receiver.wait_for(|state| of_quiet(state) == asked, tests::LONG).unwrap();
     println!("{unsampled} of {sent} commands have no span: {count} waited at once");
 }
 

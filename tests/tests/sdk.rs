@@ -7,6 +7,7 @@ use std::{
     fs,
     path::PathBuf,
     process::Command,
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,8 +17,9 @@ use tests::{
     agent::{self, Backend, Setup, Watch},
     client::Connection,
     need, on_both_backends,
-    program::Program,
-    receiver::{ReceivedSpan, Receiver, State},
+    program::{Program, folder},
+    receiver::{Ports, ReceivedSpan, Receiver, State, Tls},
+    wait::poll,
 };
 
 on_both_backends!(
@@ -28,6 +30,9 @@ on_both_backends!(
     a_chain_with_javas_agent_and_its_own_server,
     a_chain_with_gos_sdk,
     a_chain_with_rusts_sdk,
+    a_chain_with_pythons_sdk_in_its_own_code,
+    what_is_exported_over_tls_is_not_told,
+    what_is_exported_over_a_connection_that_is_older_is_not_told,
     what_an_sdk_does_not_describe_is_told,
     what_only_calls_are_described_of_is_told_to_be_asked,
     what_nobody_reads_of_gos_auto_sdk_is_told,
@@ -41,11 +46,22 @@ const EXPORT_MS: &str = "1000";
 type Start = fn(&str, Option<u16>, &Receiver) -> Program;
 
 /// Tells an SDK what to do.
-fn start(mut command: Command, name: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
+fn start(command: Command, name: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
+    start_by("http/protobuf", command, name, next, exports_to)
+}
+
+/// The same, of one that can export over gRPC, which is the default of most: the front of a chain does.
+fn start_by_either(command: Command, name: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
+    start_by(if name == "front" { "grpc" } else { "http/protobuf" }, command, name, next, exports_to)
+}
+
+fn start_by(protocol: &str, mut command: Command, name: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
     command.args(next.map(|port| port.to_string())).env("OTEL_SERVICE_NAME", name);
     command.env("OTEL_TRACES_EXPORTER", "otlp").env("OTEL_METRICS_EXPORTER", "none").env("OTEL_LOGS_EXPORTER", "none");
-    command.env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf").env("OTEL_BSP_SCHEDULE_DELAY", EXPORT_MS);
-    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", exports_to.http_endpoint());
+    command.env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol).env("OTEL_BSP_SCHEDULE_DELAY", EXPORT_MS);
+    let is_grpc = protocol == "grpc";
+    let endpoint = if is_grpc { exports_to.grpc_endpoint() } else { exports_to.http_endpoint() };
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
     Program::start(&mut command)
 }
 
@@ -55,7 +71,14 @@ fn instrumented(name: &str, source: &str, next: Option<u16>, exports_to: &Receiv
     let mut command = Command::new(need::python());
     command.arg(made.join("bin/opentelemetry-instrument")).arg(need::python()).arg("-u");
     command.arg(need::source("sdk").join(source)).env("PYTHONPATH", &made);
-    start(command, name, next, exports_to)
+    start_by_either(command, name, next, exports_to)
+}
+
+/// A program in Python whose own code uses the SDK.
+fn own_python() -> Command {
+    let mut command = Command::new(need::python());
+    command.arg("-u").arg(need::source("sdk").join("own.py")).env("PYTHONPATH", need::made("sdk"));
+    command
 }
 
 fn python(name: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
@@ -68,7 +91,7 @@ fn node(name: &str, how: &str, next: Option<u16>, exports_to: &Receiver) -> Prog
     command.arg(need::source("sdk-node").join("shop.js")).arg(how);
     // Else it asks the clouds whether they run it.
     command.env("NODE_PATH", need::made("sdk-node").join("node_modules")).env("OTEL_NODE_RESOURCE_DETECTORS", "env");
-    start(command, name, next, exports_to)
+    start_by_either(command, name, next, exports_to)
 }
 
 fn java(name: &str, server: &str, next: Option<u16>, exports_to: &Receiver) -> Program {
@@ -79,7 +102,7 @@ fn java(name: &str, server: &str, next: Option<u16>, exports_to: &Receiver) -> P
     let mut command = Command::new(need::program("java"));
     command.arg(format!("-javaagent:{}", agent.display())).args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
     command.arg("-cp").arg(format!("{0}/classes:{0}/lib/*", made.display())).args(["Shop", server]);
-    let program = start(command, name, next, exports_to);
+    let program = start_by_either(command, name, next, exports_to);
     // It goes through all classes that are loaded, which takes long on a busy machine.
     assert!(program.stdout.after(0, "listening ", 4 * LONG).is_some(), "{:?}", program.stderr.so_far());
     program
@@ -151,14 +174,40 @@ fn a_chain_with_rusts_sdk(backend: Backend) {
     is_one_tree(backend, rust);
 }
 
+/// Known by what its code imports before it exports anything, and by what it exports from then on.
+fn a_chain_with_pythons_sdk_in_its_own_code(backend: Backend) {
+    is_one_tree_once(
+        backend,
+        |name, next, exports_to| start_by_either(own_python(), name, next, exports_to),
+        |watch, programs| programs.iter().for_each(|program| until_known(watch, program)),
+    );
+}
+
+/// Waits until the agent knows by a program's sources that it uses an SDK.
+fn until_known(watch: &Watch, program: &Program) {
+    until_logged_of(watch, program, "its code uses OpenTelemetry's SDK");
+}
+
+/// Waits until the agent logs something of a program.
+fn until_logged_of(watch: &Watch, program: &Program, text: &str) {
+    let pid = format!("pid={}", program.pid());
+    let is_it = |line: &String| line.contains(text) && line.split_whitespace().any(|word| word == pid);
+    poll(text, || watch.agent.log().iter().any(is_it).then_some(()));
+}
+
 fn is_one_tree(backend: Backend, start: Start) {
+    is_one_tree_once(backend, start, |_, _| {});
+}
+
+fn is_one_tree_once(backend: Backend, start: Start, ready: fn(&Watch, &[&Program])) {
     const REQUESTS: usize = 5;
     let collector = Receiver::start();
     let store = plain(None);
     let back = start("back", Some(store.port()), &collector);
     let relay = plain(Some(back.port()));
     let front = start("front", Some(relay.port()), &collector);
-    let watch = watch(backend, &[&front, &relay, &back, &store], |setup| setup);
+    let watch = watch(backend, &[&front, &relay, &back, &store], |setup| setup.args(["--log-level", "debug"]));
+    ready(&watch, &[&front, &back]);
     for request in 0..REQUESTS {
         // Flask's server ends each connection.
         let answer = Connection::to(front.port()).request("GET", &format!("/{request}"), &["Connection: close"], b"");
@@ -212,6 +261,54 @@ fn is_one_tree(backend: Backend, start: Start) {
     // What the SDK does not count, the agent does; its exports too.
     assert!(seen.count("http.client.request.duration") > 8 * REQUESTS as u64);
     assert_eq!(seen.count("http.server.request.duration"), 9 * REQUESTS as u64);
+}
+
+/// Over HTTP/1.1 and gRPC, where the plaintext is seen at the library; their kinds are what they are known by.
+fn what_is_exported_over_tls_is_not_told(backend: Backend) {
+    let files = folder();
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = files.path().join("cert.pem");
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let (chain, key) = (vec![made.cert.der().clone()], made.signing_key.serialize_der().try_into().unwrap());
+    let mut config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let collector = Receiver::start_on(Ports::default(), Some(Tls(Arc::new(config))));
+    let mut in_node = Command::new(need::program("node"));
+    in_node.arg(need::source("sdk-node").join("own.js")).arg("http");
+    in_node.env("NODE_PATH", need::made("sdk-node").join("node_modules")).env("OTEL_NODE_RESOURCE_DETECTORS", "env");
+    let [by_python, by_node] = [("http/protobuf", own_python()), ("grpc", in_node)].map(|(protocol, mut command)| {
+        // For `requests` a variable of the machine would go before what the exporter asks for.
+        command.env("OTEL_EXPORTER_OTLP_CERTIFICATE", &certificate).env("REQUESTS_CA_BUNDLE", &certificate);
+        start_by(protocol, command, protocol, None, &collector)
+    });
+    let watch = watch(backend, &[&by_python, &by_node], |setup| setup.args(["--log-level", "debug"]));
+    for program in [&by_python, &by_node] {
+        until_known(&watch, program);
+        assert_eq!(Connection::to(program.port()).request("GET", "/x", &["Connection: close"], b"").status, 200);
+    }
+    collector.wait_for(|state| state.spans.iter().filter(|span| span.kind == "SERVER").count() >= 2, LONG).unwrap();
+    [&by_python, &by_node].iter().for_each(|program| until_logged_of(&watch, program, "spans are exported"));
+    let seen = watch.stop_when(|_| true);
+    assert!(seen.spans.is_empty(), "{}", seen.summary());
+}
+
+/// What was said before in the headers of the connection is not known.
+fn what_is_exported_over_a_connection_that_is_older_is_not_told(backend: Backend) {
+    let collector = Receiver::start();
+    let shop = start_by("grpc", own_python(), "shop", None, &collector);
+    let ask = |path: &str, exported: usize| {
+        assert_eq!(Connection::to(shop.port()).request("GET", path, &["Connection: close"], b"").status, 200);
+        collector.wait_for(|state| state.spans.len() >= exported, LONG).unwrap();
+    };
+    ask("/before", 1);
+    let watch = watch(backend, &[&shop], |setup| setup.args(["--log-level", "debug"]));
+    until_known(&watch, &shop);
+    ask("/after", 2);
+    until_logged_of(&watch, &shop, "spans are exported");
+    let seen = watch.stop_when(|_| true);
+    assert!(seen.spans.is_empty(), "{}", seen.summary());
 }
 
 fn what_an_sdk_does_not_describe_is_told(backend: Backend) {

@@ -100,7 +100,10 @@ fn converse(input: &[u8], open: fn(Role) -> Box<dyn Session>, memory_max: usize)
         };
         positions[direction.index()] += chunk.len();
         // Where another protocol takes over, this session is asked no more.
-        speaks_on &= matches!(session.on_data(direction, &chunk, &mut out), Interest::Parse | Interest::Follow);
+        speaks_on &= matches!(
+            session.on_data(direction, &chunk, &mut out),
+            Interest::Parse | Interest::Follow | Interest::Content(_)
+        );
         check(&mut out, &mut open);
         assert!(session.memory() <= memory_max, "memory is bounded: {}", session.memory());
     }
@@ -114,6 +117,7 @@ fn converse(input: &[u8], open: fn(Role) -> Box<dyn Session>, memory_max: usize)
 fn check(out: &mut Output, open: &mut HashSet<Key>) {
     for event in out.drain() {
         match event {
+            Event::Carried(..) => {}
             Event::Opened(opened) => assert!(open.insert(opened.key), "opened twice: {opened:?}"),
             Event::Answered(key, _) => assert!(open.contains(&key), "answered, but not open: {key:?}"),
             Event::Polled(polled) => {

@@ -26,7 +26,10 @@ use aya::{
     programs::{BtfTracePoint, Program, ProgramError},
 };
 use ebpf_common::{
-    capture::{BEGINNING_WORDS, BEGINNINGS_MAX, BEGINNINGS_WORDS, Beginning, Capture as Needed, MODE_NOTHING, begins},
+    capture::{
+        BEGINNING_WORDS, BEGINNINGS_MAX, BEGINNINGS_WORDS, Beginning, Capture as Needed, ENDING_WORDS, ENDINGS_IN_SET,
+        ENDINGS_WORDS, Ending, MODE_NOTHING, begins,
+    },
     limits,
     offsets::KernelOffsets,
     policy::{CLAIMS_CHUNK, COUNTERS, Counter, IGNORE, IGNORE_UNLESS_SERVING, PORT_WORDS, WATCH},
@@ -92,6 +95,8 @@ pub struct AtFirst {
     pub beginnings: Vec<Beginning>,
     /// Most bytes of a turn that is captured whole.
     pub whole: u32,
+    /// Sets of what answers may end with, by which connections that are known say it.
+    pub endings: Vec<[Ending; ENDINGS_IN_SET]>,
 }
 
 impl Options {
@@ -113,6 +118,18 @@ impl Options {
             slot.copy_from_slice(&[word, mask, what, head.min(head_limit)]);
         }
         (table, told.len() as u32, if is_less { 0 } else { self.at_first.whole.min(limits::WHOLE_MAX) })
+    }
+}
+
+impl AtFirst {
+    /// The programs' table of endings.
+    fn endings(&self) -> [u32; ENDINGS_WORDS] {
+        let mut table = [0; ENDINGS_WORDS];
+        for (slot, set) in table.chunks_exact_mut(ENDING_WORDS).skip(1).zip(&self.endings) {
+            let words = set.iter().flat_map(|it| [it.words, it.masks].concat());
+            slot.iter_mut().zip(words).for_each(|(to, word)| *to = word);
+        }
+        table
     }
 }
 
@@ -599,6 +616,7 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
     let watch_all = u32::from(options.watch_all);
     let head_limit = options.head_limit();
     let (beginnings, beginnings_count, whole_limit) = options.beginnings();
+    let endings = options.at_first.endings();
     let ring_bytes = ring_bytes(options.ring_bytes);
     let wake_at = ring_bytes / 4;
     let hooks_only = u32::from(options.hooks_only);
@@ -612,6 +630,7 @@ fn load(options: &Options, backend: Backend, offsets: &KernelOffsets<u32>, stand
         .override_global("HEAD_LIMIT", &head_limit, true)
         .override_global("WHOLE_LIMIT", &whole_limit, true)
         .override_global("BEGINNINGS", &beginnings[..], true)
+        .override_global("ENDINGS", &endings[..], true)
         .override_global("BEGINNINGS_COUNT", &beginnings_count, true)
         .override_global("SELECTIVE", &is_selective, true)
         .override_global("RING", &ring_bytes, true)

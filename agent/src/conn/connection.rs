@@ -119,6 +119,8 @@ struct Flow {
     turns: Turns,
     /// What was just found to be needed of it.
     needs: Option<Capture>,
+    /// The kernel side was told that the session knows the ends of answers.
+    knows_ends: bool,
     /// The client that a proxy was just found to name.
     found_client: Option<SocketAddr>,
 }
@@ -152,6 +154,7 @@ impl Connection {
             held: None,
             turns: Turns::default(),
             needs: None,
+            knows_ends: false,
             found_client: None,
         };
         let (endings, order) = (Vec::new(), Order::new(whole));
@@ -180,6 +183,16 @@ impl Connection {
     /// It was met right behind bytes that moved and are not told.
     pub(super) fn set_in_use(&mut self) {
         self.flow.in_use = true;
+    }
+
+    /// It is plaintext, and what carries it is known now.
+    pub(super) fn carried_by(&mut self, info: ConnectionInfo) {
+        if info.origin.is_beginning
+            && let ProtocolState::Undecided(undecided) = &mut self.flow.protocol_state
+        {
+            undecided.set_begins();
+        }
+        self.info = info;
     }
 
     pub(super) fn on_data(&mut self, piece: &Piece<'_>, out: &mut Output) -> Wanted {
@@ -421,9 +434,10 @@ impl Flow {
         } else if self.is_older {
             session.begin_older();
         }
+        self.knows_ends = session.knows_ends();
         self.protocol_state = ProtocolState::Speaks { entry, session };
         if entry.capture.beginnings.is_empty() {
-            self.needs = Some(capture::of(entry, role, out.head_max()));
+            self.needs = Some(capture::of(entry, role, out.head_max(), entry.capture.requests, self.knows_ends));
         }
         for kept in pending {
             self.feed(&kept.piece(), false, out);
@@ -446,8 +460,9 @@ impl Flow {
         }
         *due = Some(end);
         let since = std::mem::replace(&mut self.quiet_since_ns[piece.direction.index()], piece.at_ns);
-        // When the bytes moved that are missing before it is not known.
-        let quiet_ns = if piece.position > expected { 0 } else { piece.at_ns.saturating_sub(since) };
+        // When the bytes moved that are missing before it is not known, nor when the first of several did.
+        let quiet_ns =
+            if piece.position > expected || piece.is_merged() { 0 } else { piece.at_ns.saturating_sub(since) };
         let piece = &Piece { quiet_ns, ..*piece };
         if piece.position > expected {
             let (position, len) = (expected, piece.position - expected);
@@ -582,12 +597,25 @@ impl Flow {
             let is_request = piece.direction == session.role().requests();
             if self.turns.on_piece(is_request, piece.len, u32::try_from(begun).unwrap_or(u32::MAX)) {
                 let requests = self.turns.most(entry.capture.requests);
-                self.needs = Some(capture::of_requests(entry, session.role(), out.head_max(), requests));
+                self.needs = Some(capture::of(entry, session.role(), out.head_max(), requests, self.knows_ends));
             }
+        }
+        let knows_ends = session.knows_ends();
+        if std::mem::replace(&mut self.knows_ends, knows_ends) != knows_ends {
+            let requests = self.turns.most(entry.capture.requests);
+            self.needs = Some(capture::of(entry, session.role(), out.head_max(), requests, knows_ends));
         }
         match interest {
             Interest::Parse => {}
-            Interest::Follow => self.needs = Some(capture::of(entry, session.role(), out.head_max())),
+            Interest::Follow | Interest::Content(_) => {
+                let (role, head_max) = (session.role(), out.head_max());
+                let requests = self.turns.most(entry.capture.requests);
+                let usual = capture::of(entry, role, head_max, requests, self.knows_ends);
+                self.needs = Some(match interest {
+                    Interest::Content(most) => capture::with_content(usual, role, head_max, most),
+                    _ => usual,
+                });
+            }
             Interest::Nothing => {
                 self.settle_anomalies();
                 self.protocol_state = ProtocolState::Foreign;

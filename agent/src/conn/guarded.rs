@@ -89,6 +89,10 @@ impl Guarded {
         !self.is_broken && self.session.seeks(direction)
     }
 
+    pub(super) fn knows_ends(&self) -> bool {
+        !self.is_broken && self.session.knows_ends()
+    }
+
     pub(super) fn open_requests(&self) -> usize {
         if self.is_broken { 0 } else { self.session.open_requests() }
     }

@@ -37,6 +37,11 @@ impl<'a> Piece<'a> {
         Self { direction, at_ns, thread, position, other_position, len, flags, head, tail, frames, tcp, quiet_ns: 0 }
     }
 
+    /// It stands for several that were told together, as far as is known.
+    pub(super) const fn is_merged(&self) -> bool {
+        self.head.is_empty() && !self.tail.is_empty()
+    }
+
     fn end(&self) -> u64 {
         self.position.saturating_add(self.len)
     }

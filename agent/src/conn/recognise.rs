@@ -3,6 +3,7 @@
 //! | how the connection was met | what it takes to speak a protocol of ours |
 //! | --- | --- |
 //! | with its first byte | its first bytes are a request, or what servers greet with; a connection that begins otherwise is left alone |
+//! | with its first byte of plaintext, behind a handshake of TLS that was seen | its first bytes are a request; else as the next |
 //! | in its midst, or unknown | a request that begins a turn, and a response that begins the next; or frames of HTTP/2 |
 //!
 //! So what another protocol carries as its payload never becomes a request.
@@ -32,6 +33,8 @@ const LOOK_MAX: usize = 4 << 10;
 pub(super) struct Undecided {
     /// Every byte was seen.
     from_beginning: bool,
+    /// The first byte that is told is the first of all, as far as probes see all that a library does.
+    begins: bool,
     /// Pieces that may turn out to be a beginning, in order.
     pending: Vec<Kept>,
     pending_bytes: usize,
@@ -76,6 +79,11 @@ impl Undecided {
     /// Of a connection that was met with its first byte, or not.
     pub(super) fn new(from_beginning: bool) -> Self {
         Self { from_beginning, ..Self::default() }
+    }
+
+    /// It is plaintext of a connection that was met before its handshake.
+    pub(super) fn set_begins(&mut self) {
+        self.begins = true;
     }
 
     /// Takes the next piece. `lost`: its bytes, or some, are missing that were not left out on purpose.
@@ -150,6 +158,10 @@ impl Undecided {
                     }
                     Recognition::No => continue,
                 };
+                let is_first = self.begins && self.is_first(piece);
+                if is_request && is_first {
+                    return self.speaks(entry, role);
+                }
                 if is_request && after_unseen && (entry.may_be_torn)(head) {
                     // A server that reads ahead (Go) had its beginning already, before the connection was met, or in what was lost.
                     continue;
@@ -176,6 +188,12 @@ impl Undecided {
         }
         self.forget(piece.direction);
         self.undecided()
+    }
+
+    /// Nothing has moved before the piece, but for what is kept of its direction.
+    fn is_first(&self, piece: &Piece<'_>) -> bool {
+        let first = self.pending.first().map_or(piece.position, |kept| kept.piece().position);
+        first == 0 && piece.other_position == 0
     }
 
     /// Takes note of a client that pipelines. What shows it may be forgotten by the time a session begins.
@@ -216,10 +234,12 @@ impl Undecided {
             }
             return self.speaks(entry, role);
         }
-        if (entry.is_answer)(&self.kept(role.requests()), piece.head) {
-            return self.speaks(entry, role);
-        }
-        match (entry.recognise)(piece.head) {
+        let recognition = match (entry.is_answer)(&self.kept(role.requests()), piece.head) {
+            Some(true) => return self.speaks(entry, role),
+            Some(false) if !piece.head.is_empty() => Recognition::No,
+            _ => (entry.recognise)(piece.head),
+        };
+        match recognition {
             Recognition::Response => self.speaks(entry, role),
             _ if piece.head.is_empty() => self.speaks(entry, role),
             Recognition::Maybe if piece.head.len() as u64 == piece.len => self.speaks(entry, role),

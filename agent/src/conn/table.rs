@@ -92,6 +92,8 @@ pub(crate) struct Connections {
     /// Unix connections and streams of plaintext per process: their end is not always reported, so that of their
     /// process counts.
     of_process: FxHashMap<ProcessId, FxHashSet<ConnectionId>>,
+    /// When processes with such have last begun another one.
+    forked_ns: FxHashMap<ProcessId, u64>,
     ended: Ended,
     /// Connections that were found to carry a stream of plaintext before their server had chosen a version.
     carriers: FxHashMap<ConnectionId, ConnectionId>,
@@ -122,6 +124,7 @@ impl Connections {
             bytes: 0,
             waiting: FxHashSet::default(),
             of_process: FxHashMap::default(),
+            forked_ns: FxHashMap::default(),
             ended: Ended::default(),
             carriers: FxHashMap::default(),
             pairs: Pairs::default(),
@@ -235,7 +238,7 @@ impl Connections {
             && stream.info.remote == Endpoint::Unknown
         {
             let origin = origin_within(&info, &stream.info, self.probed_ns);
-            stream.info = ConnectionInfo { id: stream.info.id, tls: true, origin, ..info };
+            stream.carried_by(ConnectionInfo { id: stream.info.id, tls: true, origin, ..info });
             return;
         }
         let inode = match open.ends {
@@ -286,14 +289,14 @@ impl Connections {
                 let carrier = self.remove(carrier_id);
                 let probed_ns = self.probed_ns;
                 let Some(stream) = self.by_id.get_mut(&id) else { return };
-                stream.info = match carrier {
+                match carrier {
                     Some(carrier) => {
                         let origin = origin_within(&carrier.info, &stream.info, probed_ns);
-                        ConnectionInfo { id, tls: true, origin, ..carrier.info }
+                        stream.carried_by(ConnectionInfo { id, tls: true, origin, ..carrier.info });
                     }
                     // It may be told yet.
-                    None => ConnectionInfo { origin: stream.info.origin, ..unknown(id, true) },
-                };
+                    None => stream.info = ConnectionInfo { origin: stream.info.origin, ..unknown(id, true) },
+                }
                 if stream.info.tls_version.is_none() {
                     if self.carriers.len() >= CARRIERS_MAX {
                         // Most of them have been waiting in vain: they were met after their first bytes.
@@ -324,8 +327,8 @@ impl Connections {
             return Wanted::Nothing;
         }
         if !self.by_id.contains_key(&data.id) {
-            if data.len == 0 || self.ended.contains(data.id) {
-                // No more than that it is over.
+            if data.len == 0 || Piece::new(data).is_merged() || self.ended.contains(data.id) {
+                // No more than that it is over, or that something moved: which may have been long ago, where nobody is told of its end.
                 return Wanted::Pieces;
             }
             // Given up earlier, or its announcement was lost.
@@ -343,7 +346,7 @@ impl Connections {
         let piece = Piece::new(data);
         if data.flags.contains(DataFlags::END) && connection.info.tls && connection.may_have_open_requests() {
             // What of the plaintext had moved by then is not told: whatever was lost of it will have been counted in a moment.
-            connection.set_lost(self.lost_ns);
+            connection.set_lost(lost_ns(self.lost_ns, &self.forked_ns, connection));
             let (part, awaits, moved) = (Part::One(piece.direction), [u64::MAX; 2], [0; 2]);
             connection.on_ending(Ending { part, at_ns: piece.at_ns, awaits, moved }, &mut self.told);
             self.settle(data.id, sink);
@@ -392,7 +395,7 @@ impl Connections {
             // What of the plaintext had moved by then is not told.
             awaits = [u64::MAX; 2];
         }
-        connection.set_lost(self.lost_ns);
+        connection.set_lost(lost_ns(self.lost_ns, &self.forked_ns, connection));
         connection.on_ending(Ending { part, at_ns: state.at_ns, awaits, moved }, &mut self.told);
         self.settle(state.id, sink);
     }
@@ -447,6 +450,13 @@ impl Connections {
         }
     }
 
+    /// A process has begun another one, which may answer what it was asked over TLS: the child's plaintext is told as another stream's.
+    pub(crate) fn on_fork(&mut self, parent: ProcessId, at_ns: u64) {
+        if self.of_process.contains_key(&parent) {
+            self.forked_ns.insert(parent, at_ns);
+        }
+    }
+
     /// A process has ended.
     pub(crate) fn on_exit(&mut self, tgid: ProcessId, at_ns: u64, sink: &mut impl FnMut(&ConnectionInfo, Event)) {
         self.resumed_ns.remove(&tgid);
@@ -469,6 +479,7 @@ impl Connections {
     /// Forgets what was said of processes whose end was missed, by whether a process lives.
     pub(crate) fn forget_processes(&mut self, is_alive: impl Fn(ProcessId) -> bool) {
         self.resumed_ns.retain(|&tgid, _| is_alive(tgid));
+        self.forked_ns.retain(|&tgid, _| is_alive(tgid));
     }
 
     /// Whether pieces or ends wait for what may not come.
@@ -484,7 +495,7 @@ impl Connections {
         }
         for id in std::mem::take(&mut self.waiting) {
             let Some(connection) = self.by_id.get_mut(&id) else { continue };
-            connection.set_lost(self.lost_ns);
+            connection.set_lost(lost_ns(self.lost_ns, &self.forked_ns, connection));
             connection.on_tick(now_ns, &mut self.told);
             self.settle(id, sink);
         }
@@ -517,7 +528,7 @@ impl Connections {
         sink: &mut impl FnMut(&ConnectionInfo, Event),
     ) {
         let Some(connection) = self.by_id.get_mut(&id) else { return };
-        connection.set_lost(self.lost_ns);
+        connection.set_lost(lost_ns(self.lost_ns, &self.forked_ns, connection));
         connection.on_end(end, moved, at_ns, &mut self.told);
         for event in self.told.drain() {
             sink(&connection.info, event);
@@ -594,6 +605,12 @@ fn add(totals: &mut Totals, connection: &mut Connection) {
     if connection.protocol().is_some() {
         totals.bytes_lost += lost;
     }
+}
+
+/// When something of a connection was last lost, or done by another process that is not told to be the same.
+fn lost_ns(lost_ns: u64, forked_ns: &FxHashMap<ProcessId, u64>, connection: &Connection) -> u64 {
+    let forked_ns = if connection.info.tls { forked_ns.get(&connection.tgid).copied() } else { None };
+    lost_ns.max(forked_ns.unwrap_or(0))
 }
 
 /// What positions of plaintext are counted from. Of a connection that is older than the probes some of it may have moved unseen.

@@ -50,6 +50,7 @@ struct Told {
 impl Told {
     fn take(&mut self, connection: &ConnectionInfo, event: Event) {
         match event {
+            Event::Carried(..) => {}
             Event::Opened(opened) => assert!(self.open.insert(opened.key), "opened twice: {opened:?}"),
             Event::Polled(_) => {}
             Event::Answered(key, _) => assert!(self.open.contains(&key), "answered, but not open: {key:?}"),
@@ -262,6 +263,27 @@ fn a_stream_that_is_met_in_use_gives_no_pair_that_is_not_proved() {
     assert_eq!(wire.told(), expected);
 }
 
+/// Behind the head of a frame that does not end its stream, a message of gRPC which is text looks like a client that produces to Kafka; what comes back
+/// does not have its number.
+#[test]
+fn messages_of_text_on_a_connection_of_grpc_that_is_older_are_no_requests_of_kafka() {
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&len[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    };
+    let text = [&[0, 0, 0, 0, 30][..], &[b'a'; 30]].concat();
+    let mut wire = Wire::in_use();
+    for stream in (301..341).step_by(2) {
+        if stream > 301 {
+            wire.receives(frame(1, 4, stream, &[0x83, 0x86, 0x84]));
+        }
+        wire.receives(frame(0, 0, stream, &text)).receives(frame(0, 1, stream, b""));
+        wire.sends(frame(1, 5, stream, &[0x88]));
+    }
+    let protocols: Vec<_> = wire.told.finished.iter().map(|(_, told)| told.protocol).collect();
+    assert!(protocols.len() > 10 && protocols.iter().all(|protocol| *protocol == "http2"), "{protocols:?}");
+}
+
 #[test]
 fn a_connection_that_is_in_use_when_it_is_met_gives_its_first_pair_to_nobody() {
     let reopened = |at_ns: u64| {
@@ -347,7 +369,13 @@ fn what_a_protocol_needs_is_told_once_it_is_recognised_where_its_first_bytes_do_
         needed
     };
     let told = |head, answers: u32| {
-        Wanted::Captured(Capture { mode: MODE_TURNS | 1 << (RESPONSES_SHIFT + answers), head, grown: [0; 2], tail: 0 })
+        Wanted::Captured(Capture {
+            mode: MODE_TURNS | 1 << (RESPONSES_SHIFT + answers),
+            head,
+            grown: [0; 2],
+            tail: 0,
+            endings: 0,
+        })
     };
     assert_eq!((needed(false), needed(true)), (told([512, 64], 1), told([64, 512], 0)));
     let mut wire = Wire::new(Met::AtBeginning);

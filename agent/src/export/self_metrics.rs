@@ -6,23 +6,26 @@ use super::{
     MetricSource,
     consumers::Consumers,
     ledger::{Fate, Ledger},
-    receivers::Points,
+    receivers,
 };
 use crate::model::{
-    metric::Metric,
+    metric::{Metric, Points},
     self_metric::{self, Reporter},
     span::{Resource, Value},
 };
+
+/// The attribute that says which receiver.
+const ENDPOINT: &str = "endpoint";
 
 /// What became of what this stage was given: spans by each consumer, metric points by OTLP.
 pub struct Counters {
     reporter: Reporter,
     consumers: Consumers,
-    points: Points,
+    points: receivers::Points,
 }
 
 impl Counters {
-    pub(super) fn new(agent: Arc<Resource>, consumers: Consumers, points: Points) -> Self {
+    pub(super) fn new(agent: Arc<Resource>, consumers: Consumers, points: receivers::Points) -> Self {
         let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let start_unix_ns = u64::try_from(start.as_nanos()).unwrap_or(0);
         Self { reporter: Reporter::new(agent, start_unix_ns), consumers, points }
@@ -103,22 +106,53 @@ impl MetricSource for Counters {
                 on_disk.push((at(), *bytes as f64));
             }
         }
+        let has_several = of_receivers.len() > 1;
+        let told = |metric: Metric| if has_several { metric } else { of_the_only_one(metric) };
         let of_receivers = [
             (&self_metric::EXPORT_QUEUE_BYTES, queued),
             (&self_metric::EXPORT_SPOOL_SPANS, spooled),
             (&self_metric::EXPORT_SPOOL_BYTES, on_disk),
         ];
         if !spans.is_empty() {
-            metrics.push(reporter.by(&self_metric::EXPORT_SPANS, spans));
+            metrics.push(told(reporter.by(&self_metric::EXPORT_SPANS, spans)));
         }
         let of_receivers = of_receivers.into_iter().filter(|(_, points)| !points.is_empty());
-        metrics.extend(of_receivers.map(|(metric, points)| reporter.by(metric, points)));
+        metrics.extend(of_receivers.map(|(metric, points)| told(reporter.by(metric, points))));
         metrics.push(reporter.by(&self_metric::EXPORT_QUEUE_LIMIT, limits));
         let points = self.points.all();
         if !points.is_empty() {
+            let has_several = points.len() > 1;
             let points = points.iter().flat_map(|(endpoint, ledger)| outcomes_at(endpoint, ledger));
-            metrics.push(reporter.by(&self_metric::EXPORT_METRIC_POINTS, points));
+            let points = reporter.by(&self_metric::EXPORT_METRIC_POINTS, points);
+            metrics.push(if has_several { points } else { of_the_only_one(points) });
         }
         metrics
+    }
+}
+
+/// Where there is one receiver it is not told which.
+fn of_the_only_one(mut metric: Metric) -> Metric {
+    if let Points::Counter(points) | Points::UpDownCounter(points) | Points::Gauge(points) = &mut metric.points {
+        points.iter_mut().for_each(|point| point.attributes.retain(|attribute| attribute.key != ENDPOINT));
+    }
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::testing;
+
+    #[test]
+    fn the_only_receiver_has_no_name_in_metrics() {
+        let reporter = Reporter::new(testing::resource("agent", crate::model::ids::ProcessId(1)), 0);
+        let at = Value::Static("http://127.0.0.1:4318/v1/traces");
+        let told = reporter.by(&self_metric::EXPORT_SPANS, [([Value::Static("sent"), at], 3.0)]);
+        let Points::Counter(points) = of_the_only_one(told).points else { panic!("it counts") };
+        let attributes: Vec<_> = points[0].attributes.iter().map(|attribute| attribute.key).collect();
+        assert_eq!((attributes, points[0].value), (vec!["outcome"], 3.0));
+        let of_queue = reporter.by(&self_metric::EXPORT_QUEUE_BYTES, [([Value::Static("http://h")], 1.0)]);
+        let Points::UpDownCounter(points) = of_the_only_one(of_queue).points else { panic!("it goes down") };
+        assert!(points[0].attributes.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Reads programs' routes on a thread of its own: nobody waits for it.
+//! Reads programs' files on a thread of its own: nobody waits for it.
 
 use std::{
     io,
@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Start, each_once, files::OfProcess, go, harvester, routes};
+use super::{Harvest, Start, each_once, files::OfProcess, go, harvest, harvester};
 use crate::{
     config::RouteHarvester,
-    model::{ids::ProcessId, route::ProgramRoute},
+    model::ids::ProcessId,
     procs::{
         blocking::{BlockingPool, Place},
         fs::ProcFs,
@@ -22,14 +22,16 @@ const WAITING_MAX: usize = 1024;
 /// How long it is waited for one process.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A process's routes.
-type Found = (ProcessId, Vec<ProgramRoute>);
+/// A process with its executable's name, and whether its routes are wanted.
+type Asked = (ProcessId, String, bool);
+/// What was found of a process.
+type Found = (ProcessId, Harvest);
 
 /// See the module.
 pub(crate) struct RouteFinder {
     proc: ProcFs,
     disabled: Vec<RouteHarvester>,
-    requests: SyncSender<(ProcessId, String)>,
+    requests: SyncSender<Asked>,
     answers: Receiver<Found>,
 }
 
@@ -39,20 +41,21 @@ impl RouteFinder {
     /// # Errors
     /// When no thread can be started.
     pub(crate) fn start(proc: ProcFs, disabled: Vec<RouteHarvester>) -> io::Result<Self> {
-        let (requests, incoming) = mpsc::sync_channel::<(ProcessId, String)>(WAITING_MAX);
+        let (requests, incoming) = mpsc::sync_channel::<Asked>(WAITING_MAX);
         let (outgoing, answers) = mpsc::sync_channel(WAITING_MAX);
         let of = proc.clone();
         thread::Builder::new().name("route-finder".to_owned()).spawn(move || {
             let pool = BlockingPool::default();
-            while let Ok((pid, exe)) = incoming.recv() {
+            while let Ok((pid, exe, wants_routes)) = incoming.recv() {
                 let proc = of.clone();
                 let found = pool.call(Place::of(&of, pid), PATIENCE, move || {
                     if harvester(&exe).is_none() {
-                        return each_once(go::routes(&proc, pid));
+                        return Harvest::of(each_once(go::routes(&proc, pid)));
                     }
                     let start = Start { exe, args: proc.cmdline(pid), cwd: proc.cwd(pid).unwrap_or_default() };
-                    routes(&OfProcess::new(proc, pid), &start)
+                    harvest(&OfProcess::new(proc, pid), &start)
                 });
+                let found = found.map(|found| if wants_routes { found } else { found.without_routes() });
                 let Some(found) = found.filter(|found| !found.is_empty()) else { continue };
                 if outgoing.send((pid, found)).is_err() {
                     return;
@@ -66,10 +69,12 @@ impl RouteFinder {
     pub(crate) fn look(&self, pid: ProcessId) {
         let path = self.proc.exe(pid).unwrap_or_default();
         let exe = path.rsplit('/').next().unwrap_or_default();
+        let harvester = harvester(exe);
         // Programs in Go are called anything.
-        let is_read = !self.disabled.contains(&harvester(exe).unwrap_or(RouteHarvester::Go));
-        if is_read && self.requests.try_send((pid, exe.to_owned())).is_err() {
-            tracing::debug!(pid = pid.0, "too many programs at once to read the routes of all of them");
+        let wants_routes = !self.disabled.contains(&harvester.unwrap_or(RouteHarvester::Go));
+        let is_read = wants_routes || harvester.is_some();
+        if is_read && self.requests.try_send((pid, exe.to_owned(), wants_routes)).is_err() {
+            tracing::debug!(pid = pid.0, "too many programs at once to read the files of all of them");
         }
     }
 

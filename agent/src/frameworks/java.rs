@@ -1,7 +1,7 @@
 //! Spring's and JAX-RS's annotations in the classes of a jar (or of folders of classes).
 
 use super::{
-    Start,
+    Harvest, Start,
     files::{Files, joined},
     jar::Jar,
     template::{self, Style, under},
@@ -10,6 +10,8 @@ use crate::model::route::{Part, ProgramRoute};
 
 /// Most classes that are read.
 const CLASSES_MAX: usize = 3000;
+/// Options that are followed by a list of jars and folders.
+const CLASS_PATH: [&str; 3] = ["-cp", "-classpath", "--class-path"];
 /// Where Spring Boot has an application's own classes.
 const BOOT: &str = "BOOT-INF/classes/";
 const SPRING: &str = "Lorg/springframework/web/bind/annotation/";
@@ -30,10 +32,29 @@ struct Class {
     methods: Vec<Vec<Annotation>>,
 }
 
-/// The routes of what a program serves: those with fewer values first, as its frameworks choose.
-pub(super) fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
-    let Some(path) = jar(start) else { return Vec::new() };
-    let Some(jar) = Jar::open(files, &path) else { return Vec::new() };
+/// The routes of what a program serves, those with fewer values first, as its frameworks choose; and whether an SDK is among its libraries.
+pub(super) fn harvest(files: &dyn Files, start: &Start) -> Harvest {
+    let is_library = class_path(start).any(|entry| is_sdk(entry.rsplit('/').next().unwrap_or_default()));
+    let path = jar(start);
+    let jar = path.as_deref().and_then(|path| Jar::open(files, path));
+    let is_within = jar.iter().flat_map(Jar::names).any(|name| name.rsplit('/').next().is_some_and(is_sdk));
+    let routes = jar.as_ref().map(|jar| routes(jar, start)).unwrap_or_default();
+    Harvest { routes, uses_sdk: is_library || is_within }
+}
+
+/// Whether a jar is that of OpenTelemetry's SDK that makes spans.
+fn is_sdk(name: &str) -> bool {
+    name.starts_with("opentelemetry-sdk-trace-") && name.ends_with(".jar")
+}
+
+/// What Java was told to look for classes in.
+fn class_path(start: &Start) -> impl Iterator<Item = &str> {
+    let options = start.args.iter().zip(start.args.iter().skip(1));
+    let lists = options.filter(|(option, _)| CLASS_PATH.contains(&option.as_str())).map(|(_, list)| list.as_str());
+    lists.flat_map(|list| list.split(':'))
+}
+
+fn routes(jar: &Jar<'_>, start: &Start) -> Vec<ProgramRoute> {
     let is_boot = jar.names().any(|name| name.starts_with(BOOT));
     let is_own = |name: &&str| name.ends_with(".class") && (!is_boot || name.starts_with(BOOT));
     // A jar with all its libraries in it has many: those of frameworks serve nothing by themselves.
@@ -53,7 +74,7 @@ pub(super) fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
     };
     let names = jar.names().filter(is_own).filter(|name| !is_library(name)).take(CLASSES_MAX);
     let classes: Vec<Class> = names.filter_map(|name| class(&jar.read(name)?)).collect();
-    let mut found = spring(&classes, &context_path(&jar, start));
+    let mut found = spring(&classes, &context_path(jar, start));
     found.extend(jax_rs(&classes));
     found.sort_by_key(|route| route.parts.iter().filter(|part| !matches!(part, Part::Word(_))).count());
     found
@@ -65,7 +86,7 @@ fn jar(start: &Start) -> Option<String> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "-jar" => return args.next().map(|path| joined(&start.cwd, path)),
-            "-cp" | "-classpath" | "--class-path" => {
+            option if CLASS_PATH.contains(&option) => {
                 // The first is the application's own; its folders of classes are not looked through.
                 let first = args.next()?.split(':').next()?;
                 return first.ends_with(".jar").then(|| joined(&start.cwd, first));
@@ -342,7 +363,7 @@ fn value(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::files::tests::Given, *};
 
     fn annotated(kind: &str, texts: &[(&str, &str)]) -> Annotation {
         let texts = texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
@@ -389,6 +410,41 @@ mod tests {
             },
         ];
         assert_eq!(texts(jax_rs(&classes)), ["/api/items", "/api/items/{id: [0-9]+}"]);
+    }
+
+    #[test]
+    fn an_sdk_is_used_where_it_is_among_the_libraries() {
+        // A jar of one empty file with that name.
+        let jar = |name: &str| {
+            let length = [name.len() as u8, 0];
+            let local = [&b"PK\x03\x04"[..], &[0; 22][..], &length, &[0; 2], name.as_bytes()].concat();
+            let entry = [&b"PK\x01\x02"[..], &[0; 24][..], &length, &[0; 16], name.as_bytes()].concat();
+            let (size, from) = ([entry.len() as u8, 0, 0, 0], [local.len() as u8, 0, 0, 0]);
+            let end = [&b"PK\x05\x06"[..], &[0; 8][..], &size, &from, &[0; 2]].concat();
+            [local, entry, end].concat()
+        };
+        let files = Given(
+            [
+                ("/app/boot.jar", "BOOT-INF/lib/opentelemetry-sdk-trace-1.51.0.jar"),
+                ("/app/plain.jar", "opentelemetry-sdk-trace-1.xml"),
+            ]
+            .map(|(path, name)| (path.to_owned(), jar(name)))
+            .into(),
+        );
+        let uses = |args: &[&str]| {
+            let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+            harvest(&files, &Start { exe: "java".into(), args, cwd: "/app".into() }).uses_sdk
+        };
+        assert!(uses(&["java", "-jar", "boot.jar"]));
+        assert!(uses(&["java", "-Xmx1g", "-cp", "plain.jar:/lib/opentelemetry-sdk-trace-1.51.0.jar", "Main"]));
+        for args in [
+            &["java", "-jar", "plain.jar"][..],
+            &["java", "-cp", "plain.jar:/lib/opentelemetry-api-1.51.0.jar", "Main"],
+            &["java", "Main", "/lib/opentelemetry-sdk-trace-1.51.0.jar"],
+            &["java", "-jar", "none.jar"],
+        ] {
+            assert!(!uses(args), "{args:?}");
+        }
     }
 
     #[test]

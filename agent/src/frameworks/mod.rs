@@ -1,4 +1,4 @@
-//! Routes that a program's own files tell, read without running anything in it: the sources of web frameworks in Python, Node, Ruby and PHP,
+//! Routes that a program's own files tell, and whether it uses an SDK of OpenTelemetry, read without running anything in it: the sources of web frameworks in Python, Node, Ruby and PHP,
 //! annotations in a jar, the code of programs in Go. Only what is certain is a route: written as it is, and of an application that the program is seen to start with. Files are
 //! another's: what is read of them is bounded in bytes, number and depth.
 
@@ -49,21 +49,49 @@ fn harvester(exe: &str) -> Option<RouteHarvester> {
     })
 }
 
-/// The routes of a program, in the order in which its framework tries them.
-fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
-    let routes = match harvester(&start.exe) {
-        Some(RouteHarvester::Python) => python::routes(files, start),
-        Some(RouteHarvester::Nodejs) => [next::routes, nest::routes, express::routes]
-            .into_iter()
-            .map(|read| read(files, start))
-            .find(|routes| !routes.is_empty())
-            .unwrap_or_default(),
-        Some(RouteHarvester::Java) => java::routes(files, start),
-        Some(RouteHarvester::Ruby) => rails::routes(files, start),
-        Some(RouteHarvester::Php) => laravel::routes(files, start),
-        Some(RouteHarvester::Go) | None => Vec::new(),
+/// What a program's files tell.
+#[derive(Debug, Default)]
+pub(crate) struct Harvest {
+    /// Its routes, in the order in which its framework tries them.
+    pub routes: Vec<ProgramRoute>,
+    /// Its own code uses OpenTelemetry's SDK: a module that it starts with imports it, or it is among its libraries.
+    pub uses_sdk: bool,
+}
+
+impl Harvest {
+    const fn of(routes: Vec<ProgramRoute>) -> Self {
+        Self { routes, uses_sdk: false }
+    }
+
+    fn without_routes(self) -> Self {
+        Self { routes: Vec::new(), ..self }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.routes.is_empty() && !self.uses_sdk
+    }
+}
+
+/// Reads a program's files.
+fn harvest(files: &dyn Files, start: &Start) -> Harvest {
+    let found = match harvester(&start.exe) {
+        Some(RouteHarvester::Python) => python::harvest(files, start),
+        Some(RouteHarvester::Nodejs) => {
+            let mut found = nest::harvest(files, start);
+            let pages = next::routes(files, start);
+            if !pages.is_empty() {
+                found.routes = pages;
+            } else if found.routes.is_empty() {
+                found.routes = express::routes(files, start);
+            }
+            found
+        }
+        Some(RouteHarvester::Java) => java::harvest(files, start),
+        Some(RouteHarvester::Ruby) => Harvest::of(rails::routes(files, start)),
+        Some(RouteHarvester::Php) => Harvest::of(laravel::routes(files, start)),
+        Some(RouteHarvester::Go) | None => Harvest::default(),
     };
-    each_once(routes)
+    Harvest { routes: each_once(found.routes), ..found }
 }
 
 /// The first of those that are made of the same parts.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use super::{
-    Start, bundle,
+    Harvest, Start, bundle,
     express::{self, MODULES_MAX, is_relative, required},
     files::{Files, folder, joined},
     javascript::tokens,
@@ -15,6 +15,10 @@ use crate::model::route::{Part, ProgramRoute};
 
 const COMMON: &str = "@nestjs/common";
 const CORE: &str = "@nestjs/core";
+/// Beginnings of the names of OpenTelemetry's SDK, as far as it makes spans.
+const SDKS: [&str; 2] = ["@opentelemetry/sdk-node", "@opentelemetry/sdk-trace"];
+/// By these Node is told to load modules before the program's.
+const LOADS: [&str; 3] = ["--require", "-r", "--import"];
 /// What TypeScript is run by without being built.
 const RUNNERS: [&str; 4] = ["ts-node", "ts-node-dev", "tsx", "ts-node-esm"];
 const EXTENSIONS: [&str; 4] = [".js", ".cjs", ".mjs", ".ts"];
@@ -46,11 +50,12 @@ struct Program {
     named: HashSet<String>,
 }
 
-/// The routes of what a program serves; none where it is not Nest's.
-pub(super) fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
-    let Some(entry) = entry(files, start) else { return Vec::new() };
+/// The routes of what a program serves, none where it is not Nest's; and whether its modules load an SDK.
+pub(super) fn harvest(files: &dyn Files, start: &Start) -> Harvest {
     let mut program = Program::default();
-    let (mut waiting, mut read) = (VecDeque::from([entry]), HashSet::new());
+    let entries = preloaded(files, start).chain(entry(files, start));
+    let (mut waiting, mut read) = (entries.collect::<VecDeque<_>>(), HashSet::new());
+    let mut uses_sdk = false;
     while let Some(file) = waiting.pop_front() {
         if read.len() >= MODULES_MAX || !read.insert(file.clone()) {
             continue;
@@ -59,13 +64,28 @@ pub(super) fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
         let tokens = bundle::unbundled(tokens(&source));
         let loaded = loaded(&tokens);
         program.is_nest |= loaded.contains(&CORE);
+        uses_sdk |= loaded.iter().any(|name| SDKS.iter().any(|sdk| name.starts_with(sdk)));
         waiting.extend(loaded.iter().filter(|path| is_relative(path)).filter_map(|path| {
             let path = joined(folder(&file), path);
             module(files, &path)
         }));
         program.take(&tokens);
     }
-    program.routes()
+    Harvest { routes: program.routes(), uses_sdk }
+}
+
+/// Modules of the program that Node was told to load before it.
+fn preloaded<'a>(files: &'a dyn Files, start: &'a Start) -> impl Iterator<Item = String> + 'a {
+    // What comes behind the script is the program's own.
+    let script = express::scripts(&start.args).next();
+    let end = start.args.iter().position(|arg| Some(arg.as_str()) == script).unwrap_or(start.args.len());
+    let args = start.args.get(..end).unwrap_or_default();
+    let named = args.iter().enumerate().filter_map(|(at, arg)| match arg.split_once('=') {
+        Some((option, path)) => LOADS.contains(&option).then_some(path),
+        None => LOADS.contains(&arg.as_str()).then(|| args.get(at + 1).map(String::as_str))?,
+    });
+    let own = named.filter(|path| is_relative(path) || path.starts_with('/'));
+    own.filter_map(move |path| module(files, &joined(&start.cwd, path)))
 }
 
 /// The script that Node was started with, or what a runner of TypeScript was.
@@ -365,9 +385,38 @@ mod tests {
     fn found(files: &[(&str, &str)], args: &[&str]) -> Vec<String> {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         let start = Start { exe: "node".into(), args, cwd: "/app".into() };
-        let mut routes: Vec<String> = routes(&Given::new(files), &start).into_iter().map(|route| route.text).collect();
+        let mut routes: Vec<String> =
+            harvest(&Given::new(files), &start).routes.into_iter().map(|route| route.text).collect();
         routes.dedup();
         routes
+    }
+
+    #[test]
+    fn an_sdk_is_used_where_a_module_of_the_program_loads_it() {
+        let files = Given::new(&[
+            ("/app/tracing.js", "const { NodeSDK } = require('@opentelemetry/sdk-node');\nnew NodeSDK().start();\n"),
+            ("/app/esm.mjs", "import { BasicTracerProvider } from '@opentelemetry/sdk-trace-base';\n"),
+            ("/app/own.js", "require('./tracing');\nrequire('http');\n"),
+            ("/app/plain.js", "require('@opentelemetry/api'); // require('@opentelemetry/sdk-node')\n"),
+        ]);
+        let uses = |args: &[&str]| {
+            let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+            harvest(&files, &Start { exe: "node".into(), args, cwd: "/app".into() }).uses_sdk
+        };
+        for args in [
+            &["node", "own.js"][..],
+            &["node", "--require", "./tracing.js", "plain.js"],
+            &["node", "-r", "./tracing", "plain.js"],
+            &["node", "--import=./esm.mjs", "plain.js"],
+            &["node", "--require=/app/tracing.js", "plain.js"],
+        ] {
+            assert!(uses(args), "{args:?}");
+        }
+        for args in
+            [&["node", "plain.js"][..], &["node", "plain.js", "--require", "./tracing.js"], &["node", "--require"]]
+        {
+            assert!(!uses(args), "{args:?}");
+        }
     }
 
     const MAIN: &str = "\"use strict\";\nObject.defineProperty(exports, \"__esModule\", { value: true });\nconst core_1 = require(\"@nestjs/core\");\n\

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::{
-    Start,
+    Harvest, Start,
     files::{Files, folder, joined},
     python_syntax::{Arguments, Statement, dotted, literal, statements},
     template::{self, Style, under},
@@ -27,6 +27,8 @@ struct Modules<'a> {
     /// Folders in which modules are looked for.
     roots: Vec<String>,
     read: HashMap<File, Module>,
+    /// One of them imports OpenTelemetry's SDK.
+    uses_sdk: bool,
 }
 
 #[derive(Default)]
@@ -36,9 +38,9 @@ struct Module {
     imports: HashMap<String, (File, Option<String>)>,
 }
 
-/// The routes of what a program serves.
-pub(super) fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
-    let mut modules = Modules { files, roots: Vec::new(), read: HashMap::new() };
+/// The routes of what a program serves, and whether its modules import an SDK.
+pub(super) fn harvest(files: &dyn Files, start: &Start) -> Harvest {
+    let mut modules = Modules { files, roots: Vec::new(), read: HashMap::new(), uses_sdk: false };
     let entries = modules.entries(start);
     let mut waiting: VecDeque<File> = entries.into();
     let mut order: Vec<File> = Vec::new();
@@ -53,7 +55,15 @@ pub(super) fn routes(files: &dyn Files, start: &Start) -> Vec<ProgramRoute> {
     }
     let mut routes = Web::of(&modules, &order).routes();
     routes.extend(django(&mut modules, &order));
-    routes
+    Harvest { routes, uses_sdk: modules.uses_sdk }
+}
+
+/// Whether a module is one of OpenTelemetry's SDK, or sets it up.
+fn is_sdk(name: &str) -> bool {
+    ["opentelemetry.sdk", "opentelemetry.instrumentation.auto_instrumentation"]
+        .iter()
+        .filter_map(|module| name.strip_prefix(module))
+        .any(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 impl Modules<'_> {
@@ -107,12 +117,14 @@ impl Modules<'_> {
         let source = self.files.text(file)?;
         let mut module = Module { statements: statements(&source), imports: HashMap::new() };
         let mut imported = Vec::new();
+        let mut uses_sdk = false;
         for statement in &module.statements {
             match statement.tokens.as_slice() {
                 [Token::Name(import), rest @ ..] if import == "import" => {
                     for item in items(rest) {
                         let (name, alias) = aliased(item);
                         let Some(name) = dotted(name) else { continue };
+                        uses_sdk |= is_sdk(&name);
                         let Some(found) = self.find(&name) else { continue };
                         let alias = alias.unwrap_or(&name).to_owned();
                         module.imports.insert(alias, (found.clone(), None));
@@ -127,6 +139,7 @@ impl Modules<'_> {
                     };
                     let (name, names) = rest.split_at(at);
                     let name = dotted(name).unwrap_or_default();
+                    uses_sdk |= dots == 0 && is_sdk(&name);
                     let of = |name: &str| match dots {
                         0 => self.find(name),
                         dots => {
@@ -165,6 +178,7 @@ impl Modules<'_> {
             }
         }
         self.read.insert(file.to_owned(), module);
+        self.uses_sdk |= uses_sdk;
         Some(imported)
     }
 
@@ -463,7 +477,31 @@ mod tests {
     fn found(files: &[(&str, &str)], args: &[&str]) -> Vec<String> {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         let start = Start { exe: "python3".into(), args, cwd: "/app".into() };
-        routes(&Given::new(files), &start).into_iter().map(|route| route.text).collect()
+        harvest(&Given::new(files), &start).routes.into_iter().map(|route| route.text).collect()
+    }
+
+    #[test]
+    fn an_sdk_is_used_where_a_module_of_the_program_imports_it() {
+        let uses = |source: &str| {
+            let files =
+                Given::new(&[("/app/main.py", source), ("/app/telemetry.py", "import opentelemetry.sdk.trace as t\n")]);
+            let start =
+                Start { exe: "python3".into(), args: vec!["python3".into(), "main.py".into()], cwd: "/app".into() };
+            harvest(&files, &start).uses_sdk
+        };
+        assert!(uses("from opentelemetry.sdk.trace import TracerProvider\n"));
+        assert!(uses("import flask\nimport telemetry\n"));
+        assert!(uses("def start():\n    from opentelemetry.sdk import trace\n"));
+        for none in [
+            "import flask\n",
+            "from opentelemetry import trace\n",
+            "# from opentelemetry.sdk.trace import TracerProvider\n",
+            "x = 'import opentelemetry.sdk'\n",
+            "from opentelemetry.sdks import x\n",
+            "from .opentelemetry.sdk import x\n",
+        ] {
+            assert!(!uses(none), "{none}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     headers::Headers,
     ids::ThreadId,
     net::{Role, Thread},
-    trace_context::TraceParent,
+    trace_context::{SpanId, TraceId, TraceParent},
 };
 
 /// A request with the response it got, as one watched process saw it. Times are ns of `CLOCK_MONOTONIC`.
@@ -152,6 +152,9 @@ pub trait IsHealthCheck: std::fmt::Debug + Send + Sync {
 /// What protocols tell, in the order in which it happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// With this context the next request came to be served, and with this list of states beside it, in which others than
+    /// OpenTelemetry say something.
+    Carried(TraceId, SpanId, CompactString),
     /// A request has begun.
     Opened(Opened),
     /// The response to a request that has begun does, written by a thread that carries on a unit of work.
@@ -184,7 +187,7 @@ impl Event {
     #[must_use]
     pub fn finished(self) -> Option<Exchange> {
         match self {
-            Self::Opened(_) | Self::Answered(..) | Self::Polled(_) => None,
+            Self::Carried(..) | Self::Opened(_) | Self::Answered(..) | Self::Polled(_) => None,
             Self::Finished(_, exchange) => Some(*exchange),
         }
     }
@@ -270,6 +273,25 @@ impl Group {
 }
 
 impl Operation {
+    /// The kinds of the spans that it was seen to export.
+    #[must_use]
+    pub fn exported_kinds(&self) -> ExportedKinds {
+        match self {
+            Self::Http(http) => http.exported_kinds,
+            Self::Rpc(rpc) => rpc.exported_kinds,
+            Self::Db(_) | Self::Messaging(_) | Self::Dns(_) => ExportedKinds::default(),
+        }
+    }
+
+    /// It exports spans of these kinds, too.
+    pub fn add_exported_kinds(&mut self, kinds: ExportedKinds) {
+        match self {
+            Self::Http(http) => http.exported_kinds.add_all(kinds),
+            Self::Rpc(rpc) => rpc.exported_kinds.add_all(kinds),
+            Self::Db(_) | Self::Messaging(_) | Self::Dns(_) => {}
+        }
+    }
+
     /// Takes the `tracestate` out.
     pub fn take_trace_state(&mut self) -> Option<CompactString> {
         match self {
@@ -423,6 +445,11 @@ impl ExportedKinds {
         kind <= Self::LAST && self.0 & 1 << kind != 0
     }
 
+    /// And those of others.
+    pub const fn add_all(&mut self, others: Self) {
+        self.0 |= others.0;
+    }
+
     /// No span was seen.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -459,6 +486,8 @@ pub struct Rpc {
     pub timeout_ns: Option<u64>,
     /// As in [`Http::unknown_name`].
     pub unknown_name: Option<u64>,
+    /// As in [`Http::exported_kinds`].
+    pub exported_kinds: ExportedKinds,
 }
 
 /// A call to a database

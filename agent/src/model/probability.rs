@@ -4,7 +4,7 @@
 
 use compact_str::{CompactString, format_compact};
 
-use super::trace_context::TraceId;
+use super::trace_context::{MAX_STATE, TraceId};
 
 /// Our member of `tracestate`.
 const KEY: &str = "ot";
@@ -16,6 +16,8 @@ const PRECISION: u32 = 4;
 const VALUE_MAX: usize = 256;
 /// Most members of a list (W3C's).
 const MEMBERS_MAX: usize = 32;
+/// A member that is longer is left out before others are.
+const LONG: usize = 128 + 1;
 
 /// A rejection threshold: what has less randomness is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,7 +146,15 @@ impl Sampled {
             list = format_compact!("{KEY}={value}");
             room -= 1;
         }
-        for (key, value) in members(state).filter(|(key, _)| *key != KEY).take(room) {
+        let mut others: Vec<(&str, &str)> = members(state).filter(|(key, _)| *key != KEY).take(room).collect();
+        // As W3C asks: the long ones first, then from the end.
+        let length = |(key, value): &(&str, &str)| key.len() + value.len() + 2;
+        let most = MAX_STATE + usize::from(list.is_empty());
+        while list.len() + others.iter().map(length).sum::<usize>() > most {
+            let at = others.iter().rposition(|other| length(other) > LONG).unwrap_or(others.len().saturating_sub(1));
+            others.remove(at);
+        }
+        for (key, value) in others {
             list.push_str(if list.is_empty() { "" } else { "," });
             list.push_str(key);
             list.push('=');
@@ -152,6 +162,12 @@ impl Sampled {
         }
         list
     }
+}
+
+/// Whether others than OpenTelemetry say something in a list of states.
+#[must_use]
+pub(crate) fn has_others(state: &str) -> bool {
+    members(state).any(|(key, _)| key != KEY)
 }
 
 /// Members of a `tracestate`.
@@ -250,5 +266,24 @@ mod tests {
         assert!(written.starts_with("ot=th:8,k0=v,") && written.ends_with(",k30=v"), "{written}");
         let long = format!("ot=x:{},b=2", "y".repeat(300));
         assert_eq!(write("8", &long), "ot=th:8,b=2");
+        // Of what has no room the long go first, then the last.
+        let (long, short) = (format!("l={}", "y".repeat(200)), "s=1".to_owned());
+        let middle: Vec<String> = (0..3).map(|at| format!("m{at}={}", "z".repeat(98))).collect();
+        let list = [&middle[0], &long, &middle[1], &middle[2]].map(String::as_str).join(",");
+        assert_eq!((list.len(), write("8", &list)), (508, format!("ot=th:8,{}", middle.join(","))));
+        let list =
+            [middle.join(","), "z".repeat(98).replacen('z', "n=", 1), "q".repeat(96).replacen('q', "o=", 1), short]
+                .join(",");
+        assert!(list.len() <= 512 && list.len() > 504, "{}", list.len());
+        let written = write("8", &list);
+        assert!(written.len() <= 512 && !written.ends_with("s=1") && list.starts_with(&written[8..]), "{written}");
+    }
+
+    #[test]
+    fn others_are_whoever_is_not_opentelemetry() {
+        for (state, expected) in [("a=1", true), ("ot=th:8,a=1", true), ("ot=th:8", false), ("", false), ("ot", false)]
+        {
+            assert_eq!(has_others(state), expected, "{state}");
+        }
     }
 }

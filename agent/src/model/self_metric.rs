@@ -65,7 +65,7 @@ list! {
     READER_PAUSE Gauge "beyla_rs.reader.pause" "s" []
         "Longest time in the last minute for which nothing was taken from the ring although the reader was not waiting.";
     READER_KEPT_SHARE Gauge "beyla_rs.reader.kept_share" "1" []
-        "Share of the traces that is kept: less than 1 while requests come faster than spans can be made of them. Requests are counted all the same.";
+        "Share of the traces that is kept of services whose records fill the ring: less than 1 while requests come faster than spans can be made of them. Requests are counted all the same.";
     LIMITS_LEVEL Gauge "beyla_rs.limits.level" "" []
         "How much the agent sheds near its own bounds: 0 nothing, 1 payload, from 2 on spans too; only where `limits` is set, as is the next.";
     LIMITS_USED Gauge "beyla_rs.limits.used" "1" ["resource"]
@@ -101,7 +101,7 @@ list! {
     GRAPH_LEFT Counter "beyla_rs.service_graph.left" "{request}" []
         "Requests whose edge in the service graph is left to the agent of the client's host.";
     EXPORT_SPANS Counter "beyla_rs.export.spans" "{span}" ["outcome", "endpoint"]
-        "Spans given to the OTLP exporter, by what became of them and by the receiver.";
+        "Spans given to the OTLP exporter, by what became of them; by the receiver too, here and below, where there are several.";
     EXPORT_QUEUE_BYTES UpDownCounter "beyla_rs.export.queue.bytes" "By" ["endpoint"]
         "Bytes of spans that wait for the OTLP receiver or are under way.";
     EXPORT_QUEUE_LIMIT Gauge "beyla_rs.export.queue.limit" "By" ["consumer"]

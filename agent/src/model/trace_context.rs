@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use super::{baggage::MAX_BYTES, probability::Sampled};
 
 /// Longest `tracestate` that is taken over: what the specification asks to be propagated at least.
-const MAX_STATE: usize = 512;
+pub(super) const MAX_STATE: usize = 512;
 
 /// A 16-byte trace id; never all zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,4 +1,4 @@
-//! Has the routes of watched programs read from their files, and hands them on to where requests get theirs.
+//! Has the files of watched programs read: their routes, which are handed on to where requests get theirs, and whether they use an SDK.
 
 use std::collections::HashSet;
 
@@ -42,10 +42,16 @@ impl Harvests {
 
     /// Hands on what was found.
     pub(super) fn tell(&self, stages: &mut Stages) {
-        while let Some((tgid, routes)) = self.finder.as_ref().and_then(RouteFinder::next) {
+        while let Some((tgid, found)) = self.finder.as_ref().and_then(RouteFinder::next) {
             // It may have ended meanwhile.
-            if self.looked.contains(&tgid) {
-                stages.set_program_routes(tgid, &routes);
+            if !self.looked.contains(&tgid) {
+                continue;
+            }
+            if !found.routes.is_empty() {
+                stages.set_program_routes(tgid, &found.routes);
+            }
+            if found.uses_sdk {
+                stages.set_uses_sdk(tgid);
             }
         }
     }

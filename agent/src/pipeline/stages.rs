@@ -7,12 +7,14 @@ use crate::{
     config::{InsideAttributes, Limits, Sdk, Tail},
     export::SpanSink,
     model::{
-        exchange::{Baggage, Event, Exchange, ExportedKinds, Operation},
+        exchange::{Baggage, Event, Exchange},
         ids::ProcessId,
         net::{ConnectionInfo, Role},
+        probability::has_others,
         propagation::{Format, Propagation},
         route::ProgramRoute,
         span::{Kind, Span},
+        trace_context::EnvironmentContext,
     },
     procs::{ProcessTable, Service, selector::Selector},
     telemetry::{
@@ -159,6 +161,12 @@ impl Stages {
         self.telemetry.set_program_routes(&resource, routes);
     }
 
+    /// A process's own files tell that it uses an SDK.
+    pub(super) fn set_uses_sdk(&mut self, tgid: ProcessId) {
+        tracing::debug!(pid = tgid.0, "its code uses OpenTelemetry's SDK");
+        self.tracer.sdks.on_used(tgid);
+    }
+
     /// Takes up tail rules.
     pub(super) fn set_tail(&mut self, tail: &Tail) {
         self.release_tail(u64::MAX);
@@ -216,16 +224,26 @@ impl Stages {
     /// A request has begun, or is over.
     pub(super) fn on_event(&mut self, connection: &ConnectionInfo, event: Event) {
         match event {
+            Event::Carried(trace_id, span_id, state) => self.tracer.states.insert((trace_id, span_id), state),
             Event::Opened(opened) => {
                 self.look_at_sdk(opened.thread.tgid, opened.start_ns);
                 let (processes, is_read) = (&self.processes, self.reads_environment());
-                let environment = || Some(processes.environment(opened.thread.tgid)?.parent);
-                self.tracer.on_opened(connection, &opened, || if is_read { environment() } else { None });
+                let mut given = None;
+                let environment = || {
+                    given = if is_read { processes.environment(opened.thread.tgid) } else { None };
+                    Some(given.as_ref()?.parent)
+                };
+                self.tracer.on_opened(connection, &opened, environment);
+                if let Some(EnvironmentContext { parent, trace_state: Some(state), .. }) = given.as_deref()
+                    && has_others(state)
+                {
+                    self.tracer.states.insert((parent.trace_id, parent.span_id), state.clone());
+                }
                 if self.tracer.decides_at_beginning(&opened) {
                     let asked = self.ask(opened.thread.tgid);
                     let Service { resource, rule } = &asked.service;
                     let settings = self.telemetry.settings(rule.as_ref());
-                    self.tracer.on_root(&opened, settings.sampler.as_ref(), &resource.service_name);
+                    self.tracer.on_beginning(&opened, settings.sampler.as_ref(), &resource.service_name);
                     self.last = Some(asked);
                 }
             }
@@ -233,10 +251,8 @@ impl Stages {
             Event::Polled(polled) => self.tracer.on_polled(connection.id, &polled),
             Event::Finished(key, mut exchange) => {
                 if carries_spans(&exchange) {
-                    let kinds = match &exchange.operation {
-                        Operation::Http(http) => http.exported_kinds,
-                        _ => ExportedKinds::default(),
-                    };
+                    let kinds = exchange.operation.exported_kinds();
+                    tracing::debug!(pid = exchange.thread.tgid.0, role = ?exchange.role, ?kinds, "spans are exported");
                     self.tracer.sdks.on_export(exchange.thread.tgid, exchange.role, kinds);
                 }
                 let context = self.tracer.on_finished(key, &exchange);
@@ -349,7 +365,17 @@ impl Stages {
             self.telemetry.draws_graph(&settings)
         });
         let seen = seen.as_ref().map(|seen| &seen.resource);
-        let record = Record { exchange, connection, resource, settings: &settings, context, seen, is_counted_there };
+        let handed_down = self.tracer.states.handed_down(&context);
+        let record = Record {
+            exchange,
+            connection,
+            resource,
+            settings: &settings,
+            context,
+            seen,
+            is_counted_there,
+            handed_down,
+        };
         let Some(span) = self.telemetry.on_record(record) else { return };
         if context.paired == Paired::Undecided && self.pairing.holds() {
             return self.pairing.hold(span, context, end_ns);

@@ -218,6 +218,9 @@ fn by_mapping(name: &str) -> Option<Vendor> {
         ("libddwaf", Vendor::Datadog),
         ("Datadog.Trace", Vendor::Datadog),
         ("OpenTelemetry.AutoInstrumentation", Vendor::Opentelemetry),
+        // .NET's SDK, whose API is another assembly, and PHP's extension, by which its instrumentation hooks functions.
+        ("OpenTelemetry.dll", Vendor::Opentelemetry),
+        ("opentelemetry.so", Vendor::Opentelemetry),
         ("libNewRelicProfiler", Vendor::NewRelic),
         ("libelastic_apm_profiler", Vendor::Elastic),
     ];
@@ -284,6 +287,9 @@ mod tests {
             assert_eq!(found(args, &of_another), (vec![], false), "{args:?}");
         }
         assert_eq!(by_mapping("/memfd:OTEL_CTX (deleted)"), Some(Vendor::Opentelemetry));
+        assert_eq!(by_mapping("/app/OpenTelemetry.dll"), Some(Vendor::Opentelemetry));
+        assert_eq!(by_mapping("/app/OpenTelemetry.Api.dll"), None);
+        assert_eq!(by_mapping("/usr/lib/php/20220829/opentelemetry.so"), Some(Vendor::Opentelemetry));
         assert_eq!(by_mapping("/usr/lib/libddwaf.so"), Some(Vendor::Datadog));
         assert_eq!(by_mapping("/home/OTEL_CTX"), None);
     }

@@ -18,6 +18,10 @@ pub(crate) struct Capture {
     pub tails: bool,
     /// Most bytes of a turn that is captured whole, see [`Begins::Whole`]; at most 512 KiB, and 0 where there is none.
     pub whole: u32,
+    /// With what last bytes of a piece an answer may end: those of which the session itself knows it. Once that says so
+    /// ([`Session::knows_ends`](super::Session::knows_ends)), pieces of a turn beyond what is captured that end otherwise are told together; without
+    /// endings, each by itself.
+    pub endings: Endings,
     /// By what pieces are known before the agent has seen any of a connection. Where there is nothing here, what is captured before
     /// is as of any connection, and what stands above counts from when the agent has recognised the protocol.
     pub beginnings: &'static [Beginning],
@@ -26,7 +30,16 @@ pub(crate) struct Capture {
 impl Capture {
     /// Beginnings of turns, of requests and of responses.
     pub(crate) const fn turns(requests: u32, responses: u32) -> Self {
-        Self { mode: Mode::Turns, requests, responses, answers: 0, tails: false, whole: 0, beginnings: &[] }
+        Self {
+            mode: Mode::Turns,
+            requests,
+            responses,
+            answers: 0,
+            tails: false,
+            whole: 0,
+            endings: Endings::NONE,
+            beginnings: &[],
+        }
     }
 
     /// Where many may be asked at a time: every request of a turn counts, and what is asked says how much is answered.
@@ -37,6 +50,59 @@ impl Capture {
     /// And ends of pieces.
     pub(crate) const fn with_tails(self) -> Self {
         Self { tails: true, ..self }
+    }
+
+    /// And answers end in one of these ways.
+    pub(crate) const fn ending(self, answers: &'static [Ending]) -> Self {
+        Self { endings: Endings { answers, ..self.endings }, ..self }
+    }
+
+    /// And what may be said of requests in the same way: who reads them needs no more of a long turn either.
+    pub(crate) const fn asking(self, requests: &'static [Ending]) -> Self {
+        Self { endings: Endings { requests, ..self.endings }, ..self }
+    }
+}
+
+/// See [`Capture::endings`]; two of each at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Endings {
+    /// Of what is answered.
+    pub answers: &'static [Ending],
+    /// Of what is asked.
+    pub requests: &'static [Ending],
+}
+
+impl Endings {
+    /// Each piece is told.
+    pub(crate) const NONE: Self = Self { answers: &[], requests: &[] };
+}
+
+/// The last bytes of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// The last eight.
+    pub bytes: [u8; 8],
+    /// Bits of them that count.
+    pub mask: [u8; 8],
+}
+
+impl Ending {
+    /// The end of a line, of which a piece may have the first half.
+    pub(crate) const OF_LINE: &'static [Self] = &[
+        Self::of([None, None, None, None, None, None, Some(b'\r'), Some(b'\n')]),
+        Self::of([None, None, None, None, None, None, None, Some(b'\r')]),
+    ];
+
+    /// These bytes; `None` stands for any.
+    pub(crate) const fn of(last: [Option<u8>; 8]) -> Self {
+        let (mut bytes, mut mask, mut at) = ([0; 8], [0; 8], 0);
+        while at < last.len() {
+            if let Some(byte) = last[at] {
+                (bytes[at], mask[at]) = (byte, 0xff);
+            }
+            at += 1;
+        }
+        Self { bytes, mask }
     }
 }
 

@@ -78,7 +78,7 @@ impl Listener {
         let chunk = Chunk { at_ns, thread, data, skipped, tail, frames, lost, quiet_ns, position, other_position };
         self.moved[direction.index()] += chunk.len();
         let interest = self.told.of(|out| self.session.on_data(direction, &chunk, out));
-        if !matches!(interest, Interest::Parse | Interest::Follow) {
+        if !matches!(interest, Interest::Parse | Interest::Follow | Interest::Content(_)) {
             // Another takes over.
             self.is_over = true;
             let Handover { rest, request } = self.session.hand_over();

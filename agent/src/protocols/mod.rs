@@ -4,7 +4,7 @@
 //!
 //! To add one, see `docs/adding-a-protocol.md`.
 
-pub(crate) use self::capture::{Beginning, Begins, Capture, Mode};
+pub(crate) use self::capture::{Beginning, Begins, Capture, Ending, Endings, Mode};
 pub use self::output::Output;
 use crate::model::{
     exchange::{Exchange, Group, Key},
@@ -69,7 +69,7 @@ macro_rules! entry {
                 recognise: $protocol::recognise,
                 is_likely: |_| true,
                 may_be_torn: |_| false,
-                is_answer: |_, _| false,
+                is_answer: |_, _| None,
                 open: $protocol::open,
                 proves_itself: false,
                 capture: $protocol::CAPTURE,
@@ -122,8 +122,9 @@ pub(crate) struct Entry {
     pub is_likely: fn(&[u8]) -> bool,
     /// Whether bytes that would begin a request may as well be the rest of one, of which the first were read before.
     pub may_be_torn: fn(&[u8]) -> bool,
-    /// Whether bytes (the second) are known to answer a request that begins so, though by themselves they may be something else.
-    pub is_answer: fn(&[u8], &[u8]) -> bool,
+    /// Whether bytes (the second) answer a request that begins so, or one shortly before it, where that shows: by themselves they may be
+    /// something else.
+    pub is_answer: fn(&[u8], &[u8]) -> Option<bool>,
     /// A new session, for a connection on which the watched process has the given role.
     pub open: fn(Role) -> Box<dyn Session>,
     /// Met in its midst, a session tells nothing until it has seen proof that it is this protocol.
@@ -237,6 +238,9 @@ pub enum Interest {
     /// The same, said once: where messages begin was found in the midst of the connection, so that the kernel side may follow them
     /// in the [mode](Capture::mode) of the protocol from here on.
     Follow,
+    /// The same where it is followed: of each piece of requests so many bytes of what messages carry from here on, which the
+    /// [mode](Capture::mode) leaves out; 0: none any more.
+    Content(u32),
     /// The connection speaks something else now (WebSocket, a tunnel through this process): nothing more is wanted.
     Nothing,
     /// A connection to somebody else begins behind this piece, or within it (the client's end of a CONNECT tunnel).
@@ -261,6 +265,12 @@ pub trait Session: Send {
     /// Whether it waits for a piece of this direction that begins with a message, since its place there, or what answers what, was lost.
     /// It is then given a message's head together with what comes behind it, where that was moved by itself.
     fn seeks(&self, _direction: Direction) -> bool {
+        false
+    }
+
+    /// Of a turn of which nothing more is captured it needs no pieces but those that end in one of the ways that its protocol's
+    /// [`Capture::endings`] names, and what comes right behind them.
+    fn knows_ends(&self) -> bool {
         false
     }
 

@@ -8,8 +8,10 @@ use super::names::Names;
 use crate::model::{
     exchange::{Event, Exchange, Http, IsHealthCheck, Key, Keys, Opened, Polled},
     ids::ProcessId,
-    net::Thread,
+    net::{Role, Thread},
+    probability::has_others,
     propagation::Propagation,
+    trace_context::TraceParent,
 };
 
 /// Takes what sessions tell, in its order, and names requests.
@@ -77,6 +79,16 @@ impl Output {
         key
     }
 
+    /// To be called before a request is [opened](Self::open): what came beside the context of one that is served is for all that is done
+    /// for it.
+    pub fn carry(&mut self, role: Role, parent: Option<TraceParent>, state: Option<&CompactString>) {
+        if let (Role::Server, Some(parent), Some(state)) = (role, parent, state)
+            && has_others(state)
+        {
+            self.events.push(Event::Carried(parent.trace_id, parent.span_id, state.clone()));
+        }
+    }
+
     /// A response begins, written by `thread`.
     pub fn answer(&mut self, key: Key, thread: Thread) {
         if thread.work != 0 {
@@ -116,5 +128,26 @@ impl Output {
     /// What was told since the last call.
     pub fn drain(&mut self) -> impl Iterator<Item = Event> {
         self.events.drain(..)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_said_is_told_of_what_is_served_with_a_context() {
+        let parent = TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        for (role, parent, state, told) in [
+            (Role::Server, parent, Some("ot=th:8,a=1"), 1),
+            (Role::Server, parent, Some("ot=th:8"), 0),
+            (Role::Server, parent, None, 0),
+            (Role::Server, None, Some("a=1"), 0),
+            (Role::Client, parent, Some("a=1"), 0),
+        ] {
+            let mut out = Output::default();
+            out.carry(role, parent, state.map(CompactString::new).as_ref());
+            assert_eq!(out.drain().count(), told, "{role:?} {state:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, ops::Deref};
 
-use super::{Chunk, End, Interest, Output, Recognition, Session, conformance::Sender};
+use super::{Chunk, End, Ending, Interest, Output, Recognition, Session, conformance::Sender};
 use crate::model::{
     exchange::{Db, Event, Exchange, Http, Key, Messaging, Operation, Outcome, Polled, Rpc},
     ids::{ProcessId, ThreadId},
@@ -25,6 +25,7 @@ impl Told {
         let given = call(&mut self.output);
         for event in self.output.drain() {
             match event {
+                Event::Carried(..) => {}
                 Event::Opened(opened) => assert!(self.open.insert(opened.key), "opened twice: {opened:?}"),
                 Event::Answered(key, _) => assert!(self.open.contains(&key), "answered, but not open: {key:?}"),
                 Event::Polled(polled) => {
@@ -152,6 +153,55 @@ impl Wire {
         self.piece(by, data, 0, &[], false)
     }
 
+    /// A turn that is moved in these pieces, told as the kernel side does (`ebpf-probes/src/handlers/{capture,held}.rs`): `captured` bytes
+    /// of its beginning, then some of each piece; together, but for those with which an answer may end. Gives how many records that takes.
+    pub(super) fn turn(&mut self, by: Sender, pieces: &[&[u8]], captured: usize, endings: &[Ending]) -> usize {
+        const SMALL: usize = 512;
+        const LATER: usize = 64;
+        const TAIL: usize = 32;
+        let (begun_ns, mut records, mut left, mut is_midst) = (self.now, 0, captured, false);
+        // When the last of those that are held back moved, how long they are, and how the last ends.
+        let mut held: Option<(u64, usize, Vec<u8>)> = None;
+        for (at, piece) in pieces.iter().enumerate() {
+            let wanted = match piece.len() {
+                len if len <= SMALL => len,
+                len if left >= LATER => len.min(left),
+                _ => LATER,
+            };
+            left = left.saturating_sub(wanted);
+            let (head, rest) = piece.split_at(wanted);
+            let tail = &rest[rest.len() - rest.len().min(TAIL)..];
+            let ends = |it: &Ending| {
+                let last = piece.iter().rev().take(8).rev();
+                last.zip(it.bytes.iter().zip(it.mask)).all(|(byte, (due, mask))| byte & mask == due & mask)
+            };
+            // Small ones only behind others.
+            let is_small = is_midst && tail.is_empty() && (TAIL..=SMALL).contains(&wanted);
+            let is_midmost = is_small || (wanted, tail.len()) == (LATER, TAIL);
+            let may_end = at == 0 || !is_midmost || endings.iter().any(ends);
+            let now = begun_ns + 1000 * at as u64;
+            if !endings.is_empty() && !may_end && is_midst {
+                let before = held.take().map_or(0, |(_, len, _)| len);
+                held = Some((now, before + piece.len(), piece[piece.len() - TAIL..].to_vec()));
+                continue;
+            }
+            is_midst = !may_end;
+            records += self.tell_held(by, held.take()) + 1;
+            self.now = now;
+            self.piece(by, head, rest.len() as u64, tail, false);
+        }
+        records += self.tell_held(by, held.take());
+        self.now = begun_ns + 1000 * pieces.len() as u64;
+        records
+    }
+
+    fn tell_held(&mut self, by: Sender, held: Option<(u64, usize, Vec<u8>)>) -> usize {
+        let Some((at_ns, len, tail)) = held else { return 0 };
+        self.now = at_ns;
+        self.piece(by, &[], len as u64, &tail, false);
+        1
+    }
+
     /// All that was told, once it has ended.
     pub(super) fn end(&mut self, end: End) -> Vec<Exchange> {
         self.now += 1000;
@@ -222,6 +272,18 @@ impl Random {
 
     pub(super) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
+    }
+
+    /// Bytes in pieces of a length, or of at most so many.
+    pub(super) fn pieces<'a>(&mut self, mut bytes: &'a [u8], most: usize, is_even: bool) -> Vec<&'a [u8]> {
+        let mut pieces = Vec::new();
+        while !bytes.is_empty() {
+            let len = if is_even { most } else { 1 + self.below(most) };
+            let (piece, rest) = bytes.split_at(len.min(bytes.len()));
+            pieces.push(piece);
+            bytes = rest;
+        }
+        pieces
     }
 
     pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {

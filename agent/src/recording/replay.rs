@@ -142,6 +142,10 @@ impl Stages {
     /// Where a request is over: its span, if it has one.
     pub(super) fn on_event(&mut self, connection: &ConnectionInfo, event: Event) -> Option<Span> {
         let (key, exchange) = match event {
+            Event::Carried(trace_id, span_id, state) => {
+                self.tracer.states.insert((trace_id, span_id), state);
+                return None;
+            }
             Event::Opened(opened) => {
                 self.tracer.on_opened(connection, &opened, || None);
                 return None;
@@ -168,6 +172,7 @@ impl Stages {
             context,
             seen: None,
             is_counted_there: false,
+            handed_down: self.tracer.states.handed_down(&context),
         };
         let span = self.telemetry.on_record(record);
         self.telemetry.end_round();

@@ -28,12 +28,12 @@ fn goldens() -> Vec<(PathBuf, String)> {
     recordings.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// A line per span, by their beginning, without ids, which are drawn.
+/// A line per span, by their beginning, without ids, which are drawn, and what is said of how they were sampled.
 fn spans(recording: &str) -> String {
     let shown = |span: &Span| {
         let mut shown: Value = serde_json::from_str(&json_line(span)).unwrap();
         let members = shown.as_object_mut().unwrap();
-        members.retain(|name, _| !["trace_id", "span_id", "resource"].contains(&name.as_str()));
+        members.retain(|name, _| !["trace_id", "span_id", "trace_state", "resource"].contains(&name.as_str()));
         (span.start_unix_ns, span.end_unix_ns, format!("{shown}\n"))
     };
     let spans = replay(recording, crate::telemetry::Config::default()).unwrap();

@@ -406,6 +406,13 @@ impl Filter {
         self.attributes.iter().all(has) && self.text.as_ref().is_none_or(|text| contains(kept, text))
     }
 
+    /// Whether a span is asked for, of which no more is to be known. It is read only where its head does not say so.
+    fn counts(&self, block: &Block, index: usize) -> bool {
+        let has_head = block.heads.get(index).is_some_and(|head| self.of_head(block, head));
+        let is_head_enough = self.attributes.is_empty() && self.text.is_none();
+        has_head && (is_head_enough || block.read(index).is_some_and(|kept| self.of_rest(&kept)))
+    }
+
     /// Whether a span is asked for.
     pub(crate) fn has(&self, block: &BlockRef<'_>, index: usize) -> Option<Kept> {
         let head = block.0.heads.get(index)?;
@@ -654,10 +661,10 @@ pub(super) fn between(blocks: &[Arc<Block>], numbers: Range<u64>, filter: &Filte
     for block in blocks {
         let from = usize::try_from(numbers.start.saturating_sub(block.first)).unwrap_or(usize::MAX);
         for index in (from..block.heads.len()).take_while(|index| block.number(*index) < numbers.end) {
-            match filter.has(&BlockRef(block), index) {
-                Some(_) if found.len() == limit => left_out += 1,
-                Some(kept) => found.push(kept),
-                None => {}
+            if found.len() < limit {
+                found.extend(filter.has(&BlockRef(block), index));
+            } else {
+                left_out += u64::from(filter.counts(block, index));
             }
             next = block.number(index) + 1;
         }

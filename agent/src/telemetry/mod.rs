@@ -160,6 +160,8 @@ pub(crate) struct Record<'a> {
     pub seen: Option<&'a Arc<Resource>>,
     /// That end is a client whose requests are edges: they are counted there.
     pub is_counted_there: bool,
+    /// The list of states that came with what this is done for; what it carries itself goes before.
+    pub handed_down: Option<CompactString>,
 }
 
 /// The stage. It belongs to the thread that reads the ring; others have its [metrics](Telemetry::metrics).
@@ -362,7 +364,7 @@ impl Telemetry {
     /// Takes an exchange into the metrics, and gives its span if it is sampled. One whose end was not seen is in no
     /// histogram; its span says so.
     pub(crate) fn on_record(&mut self, record: Record<'_>) -> Option<Span> {
-        let Record { exchange, connection, resource, settings, context, seen, is_counted_there } = record;
+        let Record { exchange, connection, resource, settings, context, seen, is_counted_there, handed_down } = record;
         let Exchange {
             role,
             thread,
@@ -439,7 +441,7 @@ impl Telemetry {
         let (trace_state, baggage) = (operation.take_trace_state(), operation.take_baggage());
         let carried_links = operation.take_links();
         // It belongs to the caller's span: to no other.
-        let trace_state = trace_state.filter(|_| context.parent.is_some());
+        let trace_state = trace_state.filter(|_| context.parent.is_some()).or(handed_down);
         let (policy, router, red, free) = (&self.policy, &mut self.router, &mut self.red, &mut self.free);
         let runtime = service.runtime;
         let described = match operation {

@@ -56,6 +56,10 @@ pub(crate) fn carries_spans(exchange: &Exchange) -> bool {
 
 /// The signal that a request is to carry, whatever becomes of it.
 fn destination(operation: &Operation) -> Option<Signal> {
+    if !operation.exported_kinds().is_empty() {
+        // Its name need not be known.
+        return Some(Signal::Traces);
+    }
     let found = match operation {
         Operation::Http(http) => {
             let target = http.target.as_deref().filter(|_| http.method.as_deref() == Some("POST"))?;
@@ -75,9 +79,12 @@ fn exported(outcome: Outcome, operation: &Operation) -> Option<Signal> {
     if outcome != Outcome::Complete {
         return None;
     }
+    // On a connection that is older than the agent that a call succeeded may be said in words that are not known: those that say that it
+    // failed, hardly ever are among them.
+    let is_seen = !operation.exported_kinds().is_empty();
     let is_taken = match operation {
-        Operation::Http(http) => matches!(http.status, Some(200..300)),
-        Operation::Rpc(rpc) => rpc.status == Some(0),
+        Operation::Http(http) => http.status.map_or(is_seen, |status| (200..300).contains(&status)),
+        Operation::Rpc(rpc) => rpc.status.map_or(is_seen && rpc.http_status.is_none(), |status| status == 0),
         Operation::Db(_) | Operation::Messaging(_) | Operation::Dns(_) => false,
     };
     destination(operation).filter(|_| is_taken)
@@ -86,7 +93,7 @@ fn exported(outcome: Outcome, operation: &Operation) -> Option<Signal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::exchange::{Http, Rpc};
+    use crate::model::exchange::{ExportedKinds, Http, Rpc};
 
     fn http(target: &str, method: &str, status: u16) -> Operation {
         let (target, method) = (Some(target.into()), Some(method.into()));
@@ -112,6 +119,22 @@ mod tests {
         ] {
             assert_eq!(exported(Outcome::Complete, &operation), expected, "{operation:?}");
             assert_eq!(exported(Outcome::Unseen, &operation), None);
+        }
+    }
+
+    #[test]
+    fn what_was_seen_to_hold_spans_exports_them_whatever_it_is_called() {
+        let mut exported_kinds = ExportedKinds::default();
+        exported_kinds.add(ExportedKinds::SERVER);
+        let rpc = |status, http_status| {
+            Operation::Rpc(Box::new(Rpc { status, http_status, exported_kinds, ..Rpc::default() }))
+        };
+        let http = |status| Operation::Http(Box::new(Http { status, exported_kinds, ..Http::default() }));
+        for operation in [rpc(Some(0), None), rpc(None, None), http(Some(200)), http(None)] {
+            assert_eq!(exported(Outcome::Complete, &operation), Some(Signal::Traces), "{operation:?}");
+        }
+        for operation in [rpc(Some(14), None), rpc(None, Some(502)), http(Some(503))] {
+            assert_eq!(exported(Outcome::Complete, &operation), None, "{operation:?}");
         }
     }
 

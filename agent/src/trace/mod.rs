@@ -19,6 +19,7 @@ mod recent;
 pub(crate) mod sampling;
 pub(crate) mod sdks;
 mod servers;
+mod states;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ use self::{
     sampling::{HeadSampling, Sampler},
     sdks::{Paired, Sdks},
     servers::Servers,
+    states::States,
 };
 pub(crate) use self::{
     context::{Context, Evidence, Joined, Met},
@@ -68,6 +70,8 @@ pub(crate) struct Tracer {
     pub(crate) sampling: HeadSampling,
     /// What processes describe by themselves.
     pub sdks: Sdks,
+    /// What others have said beside the contexts that came.
+    pub states: States,
     /// By the slot of their key: as many as were ever open at a time.
     open: Vec<Option<Open>>,
     /// How many of each trace are, if that is asked for.
@@ -107,6 +111,7 @@ impl Tracer {
             ids,
             sampling: HeadSampling::new(sampler),
             sdks: Sdks::default(),
+            states: States::default(),
             open: Vec::new(),
             open_of: None,
             parents: Parents::default(),
@@ -738,17 +743,25 @@ impl Tracer {
         std::mem::take(&mut self.settled)
     }
 
-    /// Whether [`Tracer::on_root`] is to be called of what was opened: a trace's fate depends on where and when it began.
+    /// Whether [`Tracer::on_beginning`] is to be called of what was opened: a trace's fate depends on where and when it began here.
     #[must_use]
     pub(crate) fn decides_at_beginning(&self, opened: &Opened) -> bool {
         self.sampling.is_early()
-            && self.get(opened.key).is_some_and(|open| open.parent.is_none() && !open.is_health_check)
+            && self.get(opened.key).is_some_and(|open| {
+                let begins = match open.parent {
+                    None => true,
+                    Some((_, Evidence::Header)) => self.sampling.is_uneven(),
+                    Some(_) => false,
+                };
+                begins && !open.is_health_check
+            })
     }
 
     /// Decides about a trace that has just begun at a service; `sampler` is its own, where it has one.
-    pub(crate) fn on_root(&mut self, opened: &Opened, sampler: Option<&Sampler>, service: &str) {
+    pub(crate) fn on_beginning(&mut self, opened: &Opened, sampler: Option<&Sampler>, service: &str) {
         if let Some(open) = self.get(opened.key).copied() {
-            self.sampling.decide(open.trace_id, None, sampler, service, opened.start_ns);
+            let remote = open.remote.filter(|_| open.parent.is_some());
+            self.sampling.decide(open.trace_id, remote.as_ref(), sampler, service, opened.start_ns);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use compact_str::CompactString;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     config::{self, SamplerName},
@@ -117,6 +117,10 @@ impl Sampler {
     }
 }
 
+fn bound_of(share: f64) -> Threshold {
+    if share >= 1.0 { Threshold::ALWAYS } else { Threshold::of_share(share) }
+}
+
 /// The caller whose decision counts; one that has left it open has made none.
 fn followed(remote: Option<&TraceParent>) -> Option<&TraceParent> {
     remote.filter(|remote| !remote.is_deferred)
@@ -133,6 +137,9 @@ pub(crate) struct HeadSampling {
     decided_order: VecDeque<TraceId>,
     /// Of what samplers keep, this is kept: the agent is near its bounds where it is not all.
     bound: Threshold,
+    /// The same of services that send more than can be read, where there are any.
+    heavy_bound: Threshold,
+    heavy: FxHashSet<CompactString>,
 }
 
 impl HeadSampling {
@@ -144,12 +151,20 @@ impl HeadSampling {
             decided: FxHashMap::default(),
             decided_order: VecDeque::new(),
             bound: Threshold::ALWAYS,
+            heavy_bound: Threshold::ALWAYS,
+            heavy: FxHashSet::default(),
         }
     }
 
     /// Of what samplers keep, this share is kept from now on. What was decided about traces before holds.
     pub(crate) fn set_bound(&mut self, share: f64) {
-        self.bound = if share >= 1.0 { Threshold::ALWAYS } else { Threshold::of_share(share) };
+        self.bound = bound_of(share);
+    }
+
+    /// The same of traces that begin at these services, beside that.
+    pub(crate) fn set_heavy(&mut self, share: f64, services: &FxHashSet<CompactString>) {
+        self.heavy_bound = bound_of(share);
+        self.heavy.clone_from(services);
     }
 
     /// Takes up another sampler. What was decided about traces holds.
@@ -158,8 +173,13 @@ impl HeadSampling {
     }
 
     /// Whether a decision must be made where the trace begins: later, or of another service's sampler, it would be another.
-    pub(super) const fn is_early(&self) -> bool {
-        self.has_several || self.sampler.is_limited()
+    pub(super) fn is_early(&self) -> bool {
+        self.has_several || self.sampler.is_limited() || self.is_uneven()
+    }
+
+    /// Whether more is left out of some services than of others.
+    pub(super) fn is_uneven(&self) -> bool {
+        !self.heavy.is_empty()
     }
 
     /// Decides about a trace at a service, whose own sampler `own` is if it has one; at that moment, in ns.
@@ -171,15 +191,17 @@ impl HeadSampling {
         service: &str,
         at_ns: u64,
     ) -> Decision {
-        let is_early = self.is_early();
+        let (is_early, is_uneven) = (self.is_early(), self.is_uneven());
         let Self { sampler, rates, decided, .. } = self;
         let sampler = own.unwrap_or(sampler);
-        // Who follows its caller follows who began the trace on this host.
-        let is_shared = is_early && matches!(sampler, Sampler::ParentBased(_)) && followed(remote).is_none();
+        // Who follows its caller follows who began the trace on this host. What a remote caller has decided all are told; what was left
+        // out of it here they are not.
+        let is_shared =
+            is_early && matches!(sampler, Sampler::ParentBased(_)) && (is_uneven || followed(remote).is_none());
         if is_shared && let Some(decision) = decided.get(&trace_id) {
             return *decision;
         }
-        let bound = self.bound;
+        let bound = if self.heavy.contains(service) { self.bound.max(self.heavy_bound) } else { self.bound };
         let mut decision = sampler.decide(remote, trace_id, &mut |rate| {
             let service = if rates.len() < SERVICES_MAX || rates.contains_key(service) { service } else { "" };
             match rates.get_mut(service) {
@@ -365,6 +387,30 @@ mod tests {
             heads.decide(TraceId((number + 1).to_be_bytes()), None, None, "back", 3);
         }
         assert!(heads.decided.len() <= DECIDED_MAX && heads.decided_order.len() <= DECIDED_MAX);
+    }
+
+    #[test]
+    fn of_traces_that_begin_at_services_that_flood_fewer_are_kept_and_all_of_each_or_none() {
+        let mut heads = HeadSampling::new(Sampler::default());
+        heads.set_heavy(0.25, &FxHashSet::from_iter(["flood".into()]));
+        assert!(heads.is_early());
+        let mut ids = Ids::from_seed([9; 32]);
+        let (mut kept, mut remote_kept) = (0, 0);
+        for at_ns in 0..4000 {
+            assert!(heads.decide(ids.trace_id(), None, None, "calm", at_ns).is_kept);
+            let (trace, remote_trace) = (ids.trace_id(), ids.trace_id());
+            let decision = heads.decide(trace, None, None, "flood", at_ns);
+            assert_eq!(decision.sampled.threshold, Some(Threshold::of_share(0.25)));
+            assert_eq!(heads.decide(trace, None, None, "calm", at_ns), decision, "which it has called");
+            kept += u32::from(decision.is_kept);
+            let remote = TraceParent { trace_id: remote_trace, ..parent(1) };
+            let decision = heads.decide(remote_trace, Some(&remote), None, "flood", at_ns);
+            assert_eq!(heads.decide(remote_trace, Some(&remote), None, "calm", at_ns), decision);
+            remote_kept += u32::from(decision.is_kept);
+        }
+        assert!([kept, remote_kept].into_iter().all(|kept| (900..1100).contains(&kept)), "{kept} {remote_kept}");
+        heads.set_heavy(1.0, &FxHashSet::default());
+        assert!(!heads.is_early() && heads.decide(ids.trace_id(), None, None, "flood", 1).is_kept);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! goes on in such calls, the request has one; and so do those of a process that is seen to export spans of their kind. What is not
 //! certainly described is told.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     config::Sdk,
@@ -121,6 +121,8 @@ impl Process {
 #[derive(Debug, Default)]
 pub(crate) struct Sdks {
     by_process: FxHashMap<ProcessId, Process>,
+    /// Those whose own code uses an SDK, as their files tell.
+    used: FxHashSet<ProcessId>,
 }
 
 impl Sdks {
@@ -139,11 +141,28 @@ impl Sdks {
         }
     }
 
+    /// A process's own code uses an SDK.
+    pub(crate) fn on_used(&mut self, tgid: ProcessId) {
+        if self.used.len() >= PROCESSES_MAX {
+            self.used.clear();
+        }
+        self.used.insert(tgid);
+        if let Some(process) = self.by_process.get_mut(&tgid) {
+            (process.changes, process.asked_ns) = (u64::MAX, 0);
+        }
+    }
+
+    /// A process carries out another program.
+    pub(crate) fn on_other_program(&mut self, tgid: ProcessId) {
+        self.used.remove(&tgid);
+    }
+
     /// What is known of a process.
     pub(crate) fn set(&mut self, tgid: ProcessId, changes: u64, now_ns: u64, facts: Facts) {
         if self.by_process.len() >= PROCESSES_MAX {
             self.by_process.clear();
         }
+        let facts = Facts { has_sdk: facts.has_sdk || self.used.contains(&tgid), ..facts };
         let process = self.by_process.entry(tgid).or_default();
         if process.facts != facts {
             // Another program, or it is known better now.
@@ -232,5 +251,6 @@ impl Sdks {
     /// A process has ended.
     pub(super) fn remove(&mut self, tgid: ProcessId) {
         self.by_process.remove(&tgid);
+        self.used.remove(&tgid);
     }
 }

@@ -611,7 +611,7 @@ fn a_trace_is_decided_about_where_it_begins() {
     };
     let request = bed.open(&conn, Role::Server, thread(1), 1);
     assert!(bed.tracer.decides_at_beginning(&opened(&request)));
-    bed.tracer.on_root(&opened(&request), Some(&none), "front");
+    bed.tracer.on_beginning(&opened(&request), Some(&none), "front");
     let call = bed.open(&conn, Role::Client, thread(1), 2);
     assert!(!bed.tracer.decides_at_beginning(&opened(&call)));
     // As if it were another service's, without a sampler of its own.

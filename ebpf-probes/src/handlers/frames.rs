@@ -1,5 +1,5 @@
 //! HTTP/2: every frame header and every payload but that of DATA frames reaches user space, however frames fall over
-//! calls. A connection is followed from its beginning, each direction by itself; a piece is recorded in parts, between
+//! calls; of DATA, where user space asks for it, the beginning in each piece. A connection is followed from its beginning, each direction by itself; a piece is recorded in parts, between
 //! which long DATA payloads are left out.
 //!
 //! Runs as a program of its own (a tail call), which calls itself after a few steps: so the verifier has little to follow.
@@ -8,8 +8,9 @@
 use core::hint::cold_path;
 
 use ebpf_common::{
+    capture::GROWN_UNIT,
     events::{Data, Frames, flags, is_plaintext},
-    limits::{HEAD_MAX, LONG_DATA, STEP_FRAMES, STEPS, WINDOW, WINDOW_MAX},
+    limits::{FIRST_PIECES, HEAD_MAX, LONG_DATA, STEP_FRAMES, STEPS, WINDOW, WINDOW_MAX},
     policy::Counter,
 };
 
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     maps::SCRATCH,
-    state::{Buffer, FOLLOWED, FrameCursor, Scratch, Walk},
+    state::{Buffer, Connection, FOLLOWED, FrameCursor, RESPONSES, Scratch, Walk},
 };
 
 /// Bytes of a frame's header (RFC 9113, section 4.1).
@@ -191,8 +192,23 @@ pub fn prepare_memory<S: Socket>(scratch: *mut Scratch, socket: S, stand: FrameC
     walk.torn.set(u64::from(stand.data) >> 1);
     walk.have.set(stand.have.into());
     walk.word.set(stand.word);
+    walk.content.set(0);
     walk.first.set(Frames::NONE.into());
     walk.found.set(((u64::from(stand.kind) >> 1) + 1) << Frames::FOUND_SHIFT);
+}
+
+/// Of the piece that was prepared, so many bytes of DATA payloads are wanted as user space has asked for; and of what a client sends
+/// first, so that its first request is known for what it is.
+#[inline(always)]
+pub fn wants(scratch: *mut Scratch, connection: &Connection, side: usize) {
+    let side = side & 1;
+    let asked = u64::from(connection.capture.grown[side]) * u64::from(GROWN_UNIT);
+    let sends_requests = u64::from(connection.flags / RESPONSES) & side as u64;
+    // All ones as long as there were only so many pieces.
+    let is_first = opaque((u64::from(connection.pieces).wrapping_sub(FIRST_PIECES.into()) as i64 >> 63) as u64);
+    let first = sends_requests * u64::from(GROWN_UNIT) & is_first;
+    // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
+    unsafe { (*scratch).walk.content.set(asked | first) };
 }
 
 /// The same, for a piece that is no HTTP/2, all of which is wanted: as the payload of a frame without an end.
@@ -323,7 +339,10 @@ fn advance(walk: &Walk, scratch: *mut Scratch) -> bool {
         return false;
     }
     let left = walk.left.get();
-    if walk.data.get() != 0 && left != 0 && (left > LONG_DATA.into() || walk.skipped.get() > 0) {
+    if walk.data.get() != 0
+        && left != 0
+        && (left > LONG_DATA.into() && walk.content.get() == 0 || walk.skipped.get() > 0)
+    {
         let len = smallest(left, walk.here.get(), walk.rest.get());
         walk.left.take(len);
         walk.skipped.add(len);
@@ -348,6 +367,7 @@ fn advance(walk: &Walk, scratch: *mut Scratch) -> bool {
     }
     walk.head.set(head + len);
     walk.window.set(WINDOW_MAX.into());
+    walk.content.take(least(len, walk.content.get()));
     moved(walk, len);
     true
 }

@@ -221,7 +221,8 @@ pub(super) fn of_socket(connection: &mut Connection, sk: impl Fn() -> u64, direc
     }
     if !calls {
         // Of one that is older than the plan it is not known yet; and of frames that are followed no turns are.
-        let begins = connection.work == 0 || connection.last_direction != direction && connection.flags & INTERIM == 0;
+        let begins = connection.work == 0
+            || u32::from(connection.last_direction) != direction && connection.flags & INTERIM == 0;
         connection.flags &= !INTERIM;
         if begins {
             connection.work = go_reader(connection.tgid, connection.work);

@@ -50,8 +50,8 @@ const TAIL_MASK: u64 = 2 * TAIL_MAX as u64 - 1;
 /// Most bytes of a body that are told: of one that begins in the same piece as its head, or in the next.
 const BODY_HEAD: u64 = 1024;
 
-/// What stands behind the method in an export of spans (OTLP): what was copied of its body is told as well, since it says what
-/// the program describes by itself.
+/// What stands behind the method in an export of spans (OTLP): as much of its body is told as of a head, since it says what the program
+/// describes by itself.
 const EXPORT: u64 = u64::from_ne_bytes(*b"/v1/trac");
 
 /// A byte of every word's.
@@ -69,7 +69,7 @@ pub(super) fn walk(walk: &Walk, scratch: *mut Scratch) -> u32 {
         }
         if left >= rest {
             if wanted > 0 {
-                copy_body(walk, scratch);
+                copy_body(walk, scratch, wanted);
             }
             return DONE;
         }
@@ -186,11 +186,11 @@ fn copy(walk: &Walk, scratch: *mut Scratch) -> bool {
 /// Copies the beginning of a body, with which the piece begins and which goes on to its end: as much as is told of it, or lies in
 /// its first buffer.
 #[inline(always)]
-fn copy_body(walk: &Walk, scratch: *mut Scratch) {
+fn copy_body(walk: &Walk, scratch: *mut Scratch, wanted: u64) {
     if walk.here.get() == 0 && !next_buffer(walk) {
         return;
     }
-    let len = opaque(least(least(walk.rest.get(), walk.here.get()), BODY_HEAD)) & TAKE_MASK;
+    let len = opaque(least(least(walk.rest.get(), walk.here.get()), least(wanted, HEAD_MAX.into()))) & TAKE_MASK;
     if read_user(room(scratch, 0), len, walk.at.get()) {
         walk.head.set(len);
         walk.skipped.set(1);
@@ -243,11 +243,10 @@ fn behind_head(walk: &Walk, scratch: *mut Scratch) -> u32 {
     if next >= rest {
         walk.left.set(next.wrapping_sub(rest));
         // The head tells how long the body is.
-        if load(room(scratch, 5)) != EXPORT {
-            walk.head.set(least(walk.head.get(), end.wrapping_add(BODY_HEAD)));
-        }
+        let told = if load(room(scratch, 5)) == EXPORT { HEAD_MAX.into() } else { BODY_HEAD };
+        walk.head.set(least(walk.head.get(), end.wrapping_add(told)));
         if end >= rest {
-            walk.word.set(BODY_HEAD);
+            walk.word.set(told);
         }
         // SAFETY: per-CPU memory that no other program uses meanwhile.
         unsafe { (*scratch).header.tail_len = 0 };
@@ -363,7 +362,7 @@ fn to_end_of_line(walk: &Walk, scratch: *mut Scratch) {
 
 /// Eight of the bytes that were copied.
 #[inline(always)]
-fn load(from: *mut u8) -> u64 {
+pub(super) fn load(from: *mut u8) -> u64 {
     let word: u64;
     // SAFETY: the verifier proves that they lie within the payload. x86-64 has no need of alignment.
     unsafe { asm!("{0} = *(u64 *)({1} + 0)", out(reg) word, in(reg) from, options(readonly, nostack)) }

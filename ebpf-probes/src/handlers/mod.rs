@@ -8,6 +8,7 @@ pub mod emit;
 pub mod frames;
 pub mod go;
 pub mod go_tls;
+pub mod held;
 pub mod losses;
 pub mod meet;
 pub mod messages;

@@ -130,8 +130,9 @@ fn follow(
     len: u32,
     memory: Memory,
 ) -> Option<u32> {
-    let stand = stream.plaintext.frames[(direction & 1) as usize];
-    frames::prepare_memory(scratch, Plaintext::of(stream), stand, memory, len.into());
+    let side = (direction & 1) as usize;
+    frames::prepare_memory(scratch, Plaintext::of(stream), stream.plaintext.frames[side], memory, len.into());
+    frames::wants(scratch, &stream.plaintext, side);
     // SAFETY: per-CPU memory, which was claimed.
     let header = unsafe { &mut (*scratch).header };
     socket_io::describe(header, &stream.plaintext, thread, direction, len);

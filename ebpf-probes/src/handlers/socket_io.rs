@@ -15,7 +15,7 @@ use super::{
     capture::{self, Copied},
     counters::count,
     emit::{Room, emit, emit_piece},
-    frames, losses, process, rustls, shares,
+    frames, held, losses, process, rustls, shares,
     sockets::Socket,
     tls, tls_threads, work,
 };
@@ -110,6 +110,7 @@ fn set_undecided(connection: &mut Connection, policy: u32) {
 /// Its process is left out. If that is watched again, the connection is met anew.
 #[inline(always)]
 fn leave(connection: &mut Connection) {
+    held::let_go_all(connection);
     connection.tgid = 0;
     connection.flags &= !(ANNOUNCED | UNDECIDED_YET | FOLLOWED | FOLLOWED << 1);
     connection.position = [0; 2];
@@ -191,6 +192,7 @@ pub fn moved<S: Socket>(
         cold_path();
         let in_place = S::FOLLOWED && header.position == due && header.flags == 0;
         if in_place && frames::prepare(scratch, socket, connection.frames[side], buffer, len.into()) {
+            frames::wants(scratch, connection, side);
             describe(header, connection, thread, direction, len);
             return Some(FOLLOW);
         }
@@ -200,8 +202,10 @@ pub fn moved<S: Socket>(
     }
     if S::FOLLOWED && connection.flags & (WHOLE << side) != 0 {
         cold_path();
-        let goes_on = connection.last_direction == direction && len > SMALL_PIECE && len <= connection.budget[side];
+        let goes_on =
+            u32::from(connection.last_direction) == direction && len > SMALL_PIECE && len <= connection.budget[side];
         if goes_on && header.flags == 0 && frames::prepare_whole(scratch, socket, buffer, len.into()) {
+            held::let_go_all(connection);
             connection.budget[side] -= len;
             connection.flags &= !TURN;
             // Of a turn of so many bytes the answers may have all that there is.
@@ -261,6 +265,7 @@ pub(super) fn follow<S: Socket>(
     };
     connection.frames[side] = stand;
     let _for_certain = frames::prepare(scratch, socket, stand, buffer, len.into());
+    frames::wants(scratch, connection, side);
     if beginning == MESSAGE {
         // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
         frames::has_copied(scratch, unsafe { (*scratch).header.head_len }.into());
@@ -428,6 +433,10 @@ pub fn send(
     header.head_len = copied.head_len as u16;
     let tail_len = capture::least(copied.tail_len, connection.capture.tail.into());
     header.tail_len = tail_len as u16;
+    let is_any = beginning == ANYTHING;
+    if (tail_len != 0 || connection.runs != [0; 2]) && held::holds_back(scratch, connection, side as u32, is_any) {
+        return beginning;
+    }
     if beginning <= TLS_RECORD && emit_piece(scratch, copied.head_len + tail_len).is_none() {
         count_request(connection, direction);
     }
@@ -532,6 +541,7 @@ pub fn ended<S: Socket>(socket: S, thread: u64) -> Option<()> {
 /// Tells user space that no more bytes come in.
 #[inline(always)]
 pub fn end(conn: u64, thread: u64, [position, other_position]: [u64; 2]) -> Option<()> {
+    held::tell_held(conn);
     emit(Data {
         kind: EventKind::Data as u32,
         direction: RECEIVED,
@@ -628,11 +638,11 @@ fn of_side(sequences: Sequences, side: usize) -> u32 {
 /// Whether a piece begins a turn. The first of all says where requests go, until a response is seen.
 #[inline(always)]
 pub(super) fn turn(connection: &mut Connection, direction: u32) -> bool {
-    let before = connection.last_direction;
+    let before = u32::from(connection.last_direction);
     if before == direction {
         return false;
     }
-    connection.last_direction = direction;
+    connection.last_direction = direction as u8;
     connection.flags |= TURN;
     if before > 1 && direction != RECEIVED {
         connection.flags |= SENT_FIRST;

@@ -5,7 +5,7 @@ use ebpf_common::events::{
     EventKind, State, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_LAST_ACK, TCP_SYN_SENT,
 };
 
-use super::{emit::emit, process, socket_io, sockets::Socket};
+use super::{emit::emit, held, process, socket_io, sockets::Socket};
 use crate::{
     kernel::{
         socket::{self, Sequences},
@@ -59,6 +59,7 @@ pub fn changed<S: Socket>(socket: S, connection: *mut Connection, state: u32) ->
         let is_bound = connection.flags & BOUND != 0;
         let (conn, [received, sent], unread) =
             if is_bound { (connection.plaintext, [0; 2], 0) } else { (connection.id, [received, sent], unread) };
+        held::tell_held(conn);
         // What is lost is counted.
         let _told_or_lost = emit(State {
             kind: EventKind::State as u32,

@@ -25,6 +25,7 @@ use super::{
     capture::read_user_value,
     counters::count,
     emit::{Room, emit},
+    held,
     plaintext::plaintext_piece,
     process, socket_io,
     tls_calls::{
@@ -639,6 +640,8 @@ pub(super) fn plaintext(tgid: u32) -> Connection {
         tgid,
         flags: 0,
         last_direction: 2,
+        unused: 0,
+        runs: [0; 2],
         pieces: 0,
         frames: [FrameCursor::BETWEEN; 2],
         inode: 0,
@@ -745,6 +748,7 @@ fn changed(stream: &TlsStream, state: u32) -> Option<()> {
     if stream.plaintext.flags & ANNOUNCED == 0 {
         return None;
     }
+    held::tell_held(stream.plaintext.id);
     emit(State {
         kind: EventKind::State as u32,
         state,

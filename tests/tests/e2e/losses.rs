@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use rustix::process::Signal;
 use tests::{
-    agent::{Agent, Backend, Setup, Watch},
+    agent::{Backend, Setup, Watch},
     client::Connection,
     on_both_backends,
     program::{Program, folder},
@@ -50,7 +50,7 @@ fn a_lost_record_costs_no_other_request_its_answer(backend: Backend) {
     watch.agent.program().signal(Signal::STOP);
     ask(WHILE_STOPPED, "stopped", &[&pad]);
     watch.agent.program().signal(Signal::CONT);
-    until_the_ring_is_empty(&watch.agent);
+    let _taken = watch.agent.records();
     ask(AFTERWARDS * CONNECTIONS, "after", &[]);
     let last = format!("/status/after/{}/", AFTERWARDS * CONNECTIONS - 1);
     let is_last = |span: &ReceivedSpan| path(span).is_some_and(|path| path.starts_with(&last));
@@ -155,7 +155,7 @@ impl Asker {
             poll("the last is told", || {
                 self.ask(FEW);
                 let last = self.done();
-                until_the_ring_is_empty(&watch.agent);
+                let _taken = watch.agent.records();
                 let is_it = |span: &ReceivedSpan| path(span) == Some(&last);
                 let is_told = |state: &State| state.spans.iter().any(is_it);
                 watch.receiver.wait_for(is_told, Duration::from_secs(2)).ok()
@@ -206,7 +206,7 @@ fn a_busy_process_leaves_a_quiet_one_its_share(backend: Backend) {
         ask(1, "quiet", nth, &[]);
     }
     watch.agent.program().signal(Signal::CONT);
-    until_the_ring_is_empty(&watch.agent);
+    let _taken = watch.agent.records();
     let metric = |name: &str, label: &str| watch.agent.metric(name, &[label]);
     let shed = poll("what was shed is counted by service", || {
         let all = metric("beyla_rs_capture_lost_total", "reason=\"share\"");
@@ -243,7 +243,7 @@ fn what_is_lost_of_a_process_that_is_not_chosen_is_no_loss(backend: Backend) {
             assert_eq!(connection.request("GET", "/big?bytes=10", &[&pad], b"").status, 200);
         }
         agent.program().signal(Signal::CONT);
-        until_the_ring_is_empty(&agent);
+        let _taken = agent.records();
     }
     let lost = poll("what is lost of Node is counted", || {
         let names = ["beyla_rs_requests_lost_total", "beyla_rs_capture_lost_total"];
@@ -252,14 +252,6 @@ fn what_is_lost_of_a_process_that_is_not_chosen_is_no_loss(backend: Backend) {
     });
     assert!(lost.0 <= REQUESTS && lost.1 <= 2 * REQUESTS + 10, "Python was not chosen: {lost:?}");
     assert_eq!(agent.stop().status.code(), Some(0));
-}
-
-fn until_the_ring_is_empty(agent: &Agent) {
-    let mut events = -1.0;
-    poll("the agent has emptied the ring", || {
-        let now = agent.metric("beyla_rs_capture_events_total", &[]);
-        (std::mem::replace(&mut events, now) == now).then_some(())
-    });
 }
 
 /// Paths of the requests that have a status, which is their own; the others are unseen. A batch that was on its way when the

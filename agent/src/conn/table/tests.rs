@@ -292,6 +292,62 @@ fn plaintext_was_not_seen_before_the_probes() {
 }
 
 #[test]
+fn a_request_that_plaintext_begins_with_is_told_before_its_answer_where_its_handshake_was_seen() {
+    const ASKS: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    let stream = ConnectionId(PLAINTEXT | 5);
+    let opened = |met_ns: u64, position: u64, pieces: &[&[u8]]| {
+        let mut connections = Connections::new(Limits::default(), 0);
+        connections.on_tls_probed(10);
+        open_as(&mut connections, met_ns, CONN, MetAt::Beginning);
+        open_as(&mut connections, 20, stream, MetAt::Unknown);
+        connections.on_bind(&Bind { stream, carrier: Carrier::Connection(CONN), at_ns: 20 });
+        let (mut opened, mut position) = (0, position);
+        for (at_ns, bytes) in (30..).zip(pieces) {
+            let data = Data { position, ..testing::data(stream, at_ns, Received, bytes) };
+            connections.on_data(&data, &mut |_: &ConnectionInfo, event: Event| {
+                opened += u32::from(matches!(event, Event::Opened(_)));
+            });
+            position += bytes.len() as u64;
+        }
+        opened
+    };
+    let (start, end) = ASKS.split_at(7);
+    assert_eq!(opened(10, 0, &[ASKS]), 1);
+    assert_eq!(opened(10, 0, &[start, end]), 1);
+    assert_eq!(opened(9, 0, &[ASKS]), 0, "it may be within what another one carries");
+    assert_eq!(opened(10, 5, &[ASKS]), 0, "something was lost before");
+    assert_eq!(opened(10, 0, &[b"put 0 0 60 37\r\n", ASKS]), 0, "it begins as something else");
+}
+
+#[test]
+fn what_a_forked_process_may_have_answered_is_not_said_to_have_no_response() {
+    const ASKS: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    let stream = ConnectionId(PLAINTEXT | 5);
+    let outcome = |forked_ns: u64, by: Option<u32>| {
+        let mut connections = Connections::new(Limits::default(), 0);
+        open_as(&mut connections, 10, CONN, MetAt::Beginning);
+        open_as(&mut connections, 10, stream, MetAt::Unknown);
+        connections.on_bind(&Bind { stream, carrier: Carrier::Connection(CONN), at_ns: 10 });
+        let asks = testing::data(stream, 20, Received, ASKS);
+        let mut told = Vec::new();
+        let mut sink = |_: &ConnectionInfo, event: Event| told.extend(event.finished());
+        connections.on_data(&asks, &mut sink);
+        if let Some(by) = by {
+            connections.on_fork(ProcessId(by), forked_ns);
+        }
+        connections.on_exit(asks.thread.tgid, 40, &mut sink);
+        connections.on_tick(10_000_000_000, &mut sink);
+        told.pop().map(|exchange| exchange.outcome)
+    };
+    let tgid = testing::data(stream, 20, Received, ASKS).thread.tgid.0;
+    let without = outcome(0, None);
+    assert!(without.is_some_and(|outcome| outcome != Outcome::Unseen), "{without:?}");
+    assert_eq!(outcome(30, Some(tgid)), Some(Outcome::Unseen));
+    assert_eq!(outcome(15, Some(tgid)), without, "what was begun before has heard nothing of it");
+    assert_eq!(outcome(30, Some(tgid + 1)), without, "another process");
+}
+
+#[test]
 fn plaintext_is_not_counted_from_its_beginning_where_its_connection_is_older_than_the_probes() {
     let stream = ConnectionId(PLAINTEXT | 5);
     let is_beginning = |carrier_first: bool, met_ns: u64| {

@@ -54,7 +54,7 @@ struct Line<'a>(&'a Span);
 impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let span = self.0;
-        let mut object = serializer.serialize_struct("Span", 10)?;
+        let mut object = serializer.serialize_struct("Span", 11)?;
         object.serialize_field("trace_id", &format_args!("{}", span.trace_id))?;
         object.serialize_field("span_id", &format_args!("{}", span.span_id))?;
         object.serialize_field("parent_span_id", &span.parent.map(|parent| parent.to_string()))?;
@@ -66,6 +66,9 @@ impl Serialize for Line<'_> {
         object.serialize_field("attributes", &Flat(|| span.attributes.iter().map(|a| (a.key, &a.value))))?;
         if !span.links.is_empty() {
             object.serialize_field("links", &Links(&span.links))?;
+        }
+        if !span.trace_state.is_empty() {
+            object.serialize_field("trace_state", span.trace_state.as_str())?;
         }
         let pid = Value::Int(span.pid.0.into());
         let value = |key, value| if key == PROCESS_PID { &pid } else { value };
@@ -144,7 +147,7 @@ mod tests {
                 r#""start_unix_nano":1763720401234567890,"end_unix_nano":1763720401235802290,"status":"UNSET","#,
                 r#""attributes":{"http.request.method":"GET","http.response.status_code":200,"a.double":0.5,"#,
                 r#""a.bool":true,"a.string":"\"\u001b\n\u007f\u009bé\u202e\udb40\udc01"},"#,
-                r#""resource":{"service.name":"shop-api","service.namespace":"shop","service.instance.id":"i-1","#,
+                r#""trace_state":"vendor=1","resource":{"service.name":"shop-api","service.namespace":"shop","service.instance.id":"i-1","#,
                 r#""process.pid":4711}}"#,
                 "\n"
             )

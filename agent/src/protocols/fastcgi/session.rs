@@ -192,6 +192,7 @@ impl FastCgi {
             return;
         }
         let (place, is_health_check) = (Place::Position(position), out.is_health_check(&open.http));
+        out.carry(role, parent, open.http.trace_state.as_ref());
         open.key =
             out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, is_message: false, place });
         if let Some(before) = self.open.insert(id, open) {

@@ -266,6 +266,7 @@ impl Answer {
             code: None,
             http_status: http.status.filter(|&status| status != 200),
             timeout_ns: call.timeout_ns,
+            exported_kinds: http.exported_kinds,
         }
     }
 }

@@ -6,8 +6,10 @@ mod exported;
 mod facts;
 mod field;
 
+#[cfg(test)]
+pub(crate) use self::exported::tests::{export, message};
 pub(crate) use self::{
-    exported::{exports_spans, kinds_of},
+    exported::{Message, exports_spans, kinds_of},
     facts::{Answer, Call, HeaderFacts, append, take_text, text},
     field::Field,
 };

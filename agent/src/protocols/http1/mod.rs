@@ -33,7 +33,7 @@ pub(crate) use recognise::{may_be_registered as is_likely, may_be_torn, recognis
 #[cfg(test)]
 pub(super) use tests::samples::samples;
 
-use super::{Beginning, Begins, Capture, Mode, Session};
+use super::{Beginning, Begins, Capture, Endings, Mode, Session};
 use crate::model::net::Role;
 
 /// The protocol's name.
@@ -48,6 +48,7 @@ pub(super) const CAPTURE: Capture = Capture {
     answers: 0,
     tails: true,
     whole: 512 * 1024,
+    endings: Endings::NONE,
     beginnings: &[
         // Behind 1xx the request's body comes, or (101) another protocol.
         Beginning::of(*b"HTTP", Begins::Response { interim_at: 9, interim: b'1' }),

@@ -262,6 +262,7 @@ impl Http1 {
         let (role, thread, start_ns) = (self.role, began.thread, began.at_ns);
         let place = exchange::Place::Position(began.position);
         let is_health_check = out.is_health_check(&http);
+        out.carry(role, parent, http.trace_state.as_ref());
         let key =
             out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, is_message: false, place });
         let answer = Answer::default();

@@ -435,6 +435,9 @@ impl Half {
         }
         let Some(mut frame) = self.frame.take() else { return self.leave_place(piece) };
         frame.cut |= frame.header.kind.is_read();
+        if self.carries_content(&frame, piece) {
+            piece.streams.on_content(frame.header.stream, None);
+        }
         match u32::try_from(len).ok().and_then(|len| frame.remaining.checked_sub(len)) {
             Some(remaining) => {
                 frame.remaining = remaining;
@@ -521,12 +524,22 @@ impl Half {
         self.payload(frame, &[], piece);
     }
 
+    /// Whether what a frame carries is of interest.
+    fn carries_content(&self, frame: &Frame, piece: &Arrival<'_>) -> bool {
+        piece.streams.reads_content() && frame.header.kind == Kind::Data && self.side == Side::Requests
+    }
+
     /// Takes the next part of a frame's payload; `frame.remaining` is what comes after it.
     fn payload(&mut self, mut frame: Frame, part: &[u8], piece: &mut Arrival<'_>) {
         if frame.header.kind == Kind::Data && frame.pad.is_none() && !frame.cut && frame.header.has(flags::PADDED) {
             frame.pad = part.first().copied();
             let moved = frame.header.length - frame.remaining;
             frame.cut = frame.pad.is_none() && moved > 0;
+        }
+        if self.carries_content(&frame, piece) && !part.is_empty() {
+            // How much of it is padding is known too late; there hardly is any.
+            let content = (!frame.header.has(flags::PADDED)).then_some(part);
+            piece.streams.on_content(frame.header.stream, content);
         }
         if !frame.header.kind.is_read() {
             self.frame = (frame.remaining > 0).then_some(frame);

@@ -32,7 +32,7 @@ use self::{
 #[cfg(test)]
 pub(super) use tests::samples::samples;
 
-use super::{Anomalies, Beginning, Begins, Capture, Chunk, End, Interest, Mode, Output, Recognition, Session};
+use super::{Anomalies, Beginning, Begins, Capture, Chunk, End, Endings, Interest, Mode, Output, Recognition, Session};
 use crate::model::{
     exchange::{Exchange, Group, Key, Operation},
     net::{Direction, Role},
@@ -51,12 +51,16 @@ pub(super) const CAPTURE: Capture = Capture {
     answers: 0,
     tails: true,
     whole: 512 * 1024,
+    endings: Endings::NONE,
     beginnings: &[
         Beginning::of(*b"PRI ", Begins::Followed),
         Beginning { bytes: [0, 0, 0, 1], mask: [0xff, 0xc0, 0, 0xff], begins: Begins::WholeInTheClear },
         Beginning { bytes: [0, 0, 0, 4], mask: [0xff, 0xff, 0, 0xff], begins: Begins::Followed },
     ],
 };
+
+/// Bytes of what requests carry that are captured of a piece where that is of interest.
+const CONTENT: u32 = 8192;
 
 /// See [`super::Entry::recognise`]. A client's preface is a request. In mid-life, the first header block decides that
 /// tells by its pseudo-header fields which it is; whole frames that both sides send do not.
@@ -99,6 +103,8 @@ struct Http2 {
     was_known: bool,
     /// The kernel side follows frames, from the beginning or since it was told of them.
     is_followed: bool,
+    /// It was told to capture what requests carry.
+    takes_content: bool,
 }
 
 impl Http2 {
@@ -113,6 +119,7 @@ impl Http2 {
             began_quietly: false,
             was_known: false,
             is_followed: false,
+            takes_content: false,
         }
     }
 
@@ -187,6 +194,10 @@ impl Session for Http2 {
         if !self.is_followed && (self.requests.is_known() || self.responses.is_known()) {
             self.is_followed = true;
             return Interest::Follow;
+        }
+        let reads_content = self.streams.reads_content();
+        if self.is_followed && std::mem::replace(&mut self.takes_content, reads_content) != reads_content {
+            return Interest::Content(if reads_content { CONTENT } else { 0 });
         }
         Interest::Parse
     }

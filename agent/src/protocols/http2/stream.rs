@@ -4,7 +4,7 @@ use super::{
     super::{
         Output,
         grpc::{self, Media},
-        http::{Answer, Call},
+        http::{Answer, Call, Message},
         matching::Kept,
     },
     Side,
@@ -13,7 +13,7 @@ use super::{
     names::UnknownNames,
 };
 use crate::model::{
-    exchange::{Exchange, Inside, Key, Opened, Outcome, Pattern, Place},
+    exchange::{Exchange, Http, Inside, Key, Opened, Outcome, Pattern, Place},
     ids::ThreadId,
     net::{Role, Thread},
 };
@@ -50,6 +50,8 @@ pub(super) struct Stream {
     thread: Thread,
     request_ended: bool,
     request_body: Body,
+    /// Of a call by which spans are exported, or may be: its message.
+    message: Option<Box<Message>>,
     first_byte_ns: Option<u64>,
     /// The headers of the (final, as far as known) response were seen.
     has_head: bool,
@@ -94,6 +96,7 @@ impl Stream {
             thread: moved.thread,
             request_ended: ended,
             request_body: Body(Some(0)),
+            message: None,
             first_byte_ns: None,
             has_head: false,
             status: None,
@@ -126,6 +129,7 @@ impl Stream {
         let http = &self.request.http;
         self.key.get_or_insert_with(|| {
             let is_health_check = out.is_health_check(http);
+            out.carry(role, parent, http.trace_state.as_ref());
             out.open(|key| Opened { key, role, thread, start_ns, parent, is_health_check, is_message: false, place })
         });
     }
@@ -133,6 +137,27 @@ impl Stream {
     pub(super) fn on_request_data(&mut self, payload: Option<u64>, end: bool) {
         self.request_body.add(payload);
         self.request_ended |= end;
+    }
+
+    /// It is made by the process that is watched, which may export spans by it. `is_named`: only one that says so is of interest.
+    pub(super) fn on_own(&mut self, is_named: bool) {
+        let Http { method, target, .. } = &self.request.http;
+        let message = Message::of(method.as_deref(), target.as_deref());
+        self.message = message.filter(|message| !(is_named && message.is_unnamed())).map(Box::new);
+    }
+
+    /// Bytes of what it carries; `None`: some were not captured.
+    pub(super) fn on_content(&mut self, bytes: Option<&[u8]>) {
+        match (&mut self.message, bytes) {
+            (Some(message), Some(bytes)) => message.take(bytes),
+            (Some(message), None) => message.cut(),
+            (None, _) => {}
+        }
+    }
+
+    /// What it carries, if that is of interest.
+    pub(super) fn message(&self) -> Option<&Message> {
+        self.message.as_deref()
     }
 
     pub(super) fn on_request_end(&mut self) {
@@ -207,6 +232,7 @@ impl Stream {
             Side::Requests => {
                 self.reset_lost = true;
                 self.request_body = Body(None);
+                self.on_content(None);
             }
             Side::Responses => {
                 self.end_lost = true;
@@ -301,6 +327,7 @@ impl Stream {
         http.request_body_bytes = self.request_body.0.filter(|_| self.request_ended).or(content_length);
         http.response_body_bytes = self.response_body.0.filter(|_| outcome == Outcome::Complete);
         http.headers_truncated = cut;
+        http.exported_kinds = self.message.map(|message| message.kinds()).unwrap_or_default();
         let (protocol, operation) = self.answer.tell(Box::new(http), call, None, super::NAME);
         Exchange {
             role,
@@ -357,6 +384,6 @@ impl Stream {
 
 impl Kept for Stream {
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.request.heap()
+        size_of::<Self>() + self.request.heap() + self.message.as_ref().map_or(0, |_| Message::BYTES_MAX)
     }
 }

@@ -11,7 +11,7 @@ use super::{
     stream::{Moved, Stream},
 };
 use crate::model::{
-    exchange::{Exchange, Group, Http, Key, Opened, Outcome, Place},
+    exchange::{Exchange, ExportedKinds, Group, Http, Key, Opened, Operation, Outcome, Place},
     net::Role,
 };
 
@@ -21,6 +21,10 @@ const LIMITS: Limits = Limits { requests: 4096, bytes: 4 * 1024 * 1024 };
 const MAX_DOUBTFUL: usize = 1024;
 /// Most exchanges that are held back until one knows whether they are any.
 const MAX_HELD: usize = 256;
+/// So many calls whose names are not known are looked into for spans that they export.
+const MAX_LOOKS: u8 = 16;
+/// And so many at a time.
+const MAX_LOOKED_INTO: usize = 64;
 
 /// See the module.
 #[derive(Debug)]
@@ -43,6 +47,14 @@ pub(super) struct Streams {
     /// Those that ended meanwhile, and whether they are health checks.
     held: Vec<(u32, Exchange, bool)>,
     names: UnknownNames,
+    /// What calls carry is of interest, as far as it is captured.
+    reads_content: bool,
+    /// Kinds of the spans that were exported.
+    exported: ExportedKinds,
+    /// Calls without a name that are still looked into.
+    looks: u8,
+    /// By calls without a name, too.
+    exports_unnamed: bool,
     pub(super) anomalies: Anomalies,
 }
 
@@ -60,6 +72,10 @@ impl Streams {
             doubtful_from: None,
             held: Vec::new(),
             names: UnknownNames::default(),
+            reads_content: false,
+            exported: ExportedKinds::default(),
+            looks: MAX_LOOKS,
+            exports_unnamed: false,
             anomalies: Anomalies::default(),
         }
     }
@@ -190,6 +206,11 @@ impl Streams {
         // Even if it cannot be kept, its name has something to teach.
         let unknown_name = self.names.number(head);
         let mut stream = Box::new(Stream::new(std::mem::take(head), unknown_name, moved, ended));
+        if self.role == Role::Client {
+            let looks = (self.exports_unnamed || self.looks > 0) && self.open.len() < MAX_LOOKED_INTO;
+            stream.on_own(!looks);
+            self.reads_content |= stream.message().is_some() && self.may_learn();
+        }
         if !self.open.has_room_for(&*stream) {
             self.anomalies.over_limit += 1;
             return;
@@ -219,6 +240,41 @@ impl Streams {
         if end && (is_pushed || !is_over && !is_upgraded) {
             self.anomalies.unmatched_responses += 1;
         }
+    }
+
+    /// Whether what calls carry is of interest: spans that they export.
+    pub(super) const fn reads_content(&self) -> bool {
+        self.reads_content
+    }
+
+    /// What calls carry may tell something new: a kind of spans, or that they export any.
+    const fn may_learn(&self) -> bool {
+        let knows_kinds = self.exported.has(ExportedKinds::SERVER) && self.exported.has(ExportedKinds::CLIENT);
+        !knows_kinds || self.exports_unnamed
+    }
+
+    /// Bytes of what a request carries; `None`: some were not captured.
+    pub(super) fn on_content(&mut self, id: u32, bytes: Option<&[u8]>) {
+        if let Some(stream) = self.open.get_mut(id) {
+            stream.on_content(bytes);
+        }
+    }
+
+    /// A call is over that spans were, or may have been, exported by: those that its message was seen to hold.
+    fn on_exported(&mut self, is_unnamed: bool, is_there: bool, operation: &mut Operation) {
+        let kinds = operation.exported_kinds();
+        self.exported.add_all(kinds);
+        if !is_unnamed {
+            // What is exported is not looked at all the time.
+            operation.add_exported_kinds(self.exported);
+        } else if !kinds.is_empty() {
+            self.exports_unnamed = true;
+        } else if is_there {
+            self.looks = self.looks.saturating_sub(1);
+            // Other calls are made here.
+            self.reads_content &= self.looks > 0 || !self.exported.is_empty();
+        }
+        self.reads_content &= self.may_learn();
     }
 
     /// A DATA frame was moved: bytes of its payload without padding, if that is certain.
@@ -313,7 +369,11 @@ impl Streams {
         if let Some(stream) = self.open.remove(id) {
             let key = stream.key;
             let is_health_check = key.is_none() && stream.is_health_check(out);
-            let exchange = stream.into_exchange(self.role, outcome, end_ns, &mut self.names);
+            let message = stream.message().map(|message| (message.is_unnamed(), message.is_there()));
+            let mut exchange = stream.into_exchange(self.role, outcome, end_ns, &mut self.names);
+            if let Some((is_unnamed, is_there)) = message {
+                self.on_exported(is_unnamed, is_there, &mut exchange.operation);
+            }
             match key {
                 Some(key) => out.finish(key, exchange),
                 None if self.held.len() < MAX_HELD => self.held.push((id, exchange, is_health_check)),

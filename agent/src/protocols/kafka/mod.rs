@@ -36,6 +36,8 @@ pub(super) const CAPTURE: Capture = Capture::turns(64 << 10, 64 << 10).with_tail
 const LENGTH_MAX: u32 = 1 << 28;
 /// The same of requests that carry no records.
 const OTHERS_MAX: u32 = 1 << 23;
+/// Most requests of a connection that are open at a time. Clients have five, or some more.
+const OPEN_MAX: i32 = 1024;
 /// Bytes of a request without anything of its own.
 const HEAD: u32 = 10;
 
@@ -103,12 +105,13 @@ fn request(head: &[u8]) -> Recognition {
     }
 }
 
-/// See [`super::Entry::is_answer`]. A response begins with the number of its request, and one that says where a message was put goes on
-/// like a request of a client that is called as the topic.
-pub(super) fn is_answer(asked: &[u8], head: &[u8]) -> bool {
-    request(asked) == Recognition::Request
-        && matches!(length(head), Length::Is(_))
-        && asked.get(8..12).is_some_and(|number| head.get(4..8) == Some(number))
+/// See [`super::Entry::is_answer`]. A response begins with the number of its request; those of a connection are counted up, and several may be open
+/// when it is met. One that says where a message was put goes on like a request of a client that is called as the topic.
+pub(super) fn is_answer(asked: &[u8], head: &[u8]) -> Option<bool> {
+    let number = |bytes: &[u8], at: usize| bytes.get(at..)?.first_chunk().map(|number| i32::from_be_bytes(*number));
+    let (asked_number, number) = (number(asked, 8)?, number(head, 4)?);
+    let is_open = asked_number.checked_sub(number).is_some_and(|before| (0..OPEN_MAX).contains(&before));
+    Some(is_open && matches!(length(head), Length::Is(_)))
 }
 
 /// A response that is all there.

@@ -50,6 +50,11 @@ impl Reader {
         self.part.is_empty() && self.value == 0
     }
 
+    /// It is written in lines.
+    pub(super) fn is_text(&self) -> bool {
+        self.dialect == Some(Dialect::Text)
+    }
+
     /// Forgets what it was reading.
     pub(super) fn reset(&mut self) {
         (self.part, self.value, self.dialect) = (Vec::new(), 0, None);

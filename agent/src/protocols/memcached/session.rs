@@ -500,6 +500,11 @@ impl Session for Memcached {
         self.in_use.lose();
     }
 
+    /// Of messages of the binary protocol the beginnings are needed.
+    fn knows_ends(&self) -> bool {
+        self.commands.is_text()
+    }
+
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
         if direction != self.role.requests() {
             self.end_all(End::Closed, at_ns, out);

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{NAME, open, recognise, samples::message, session::MAX_SHOWN};
+use super::{CAPTURE, NAME, open, recognise, samples::message, session::MAX_SHOWN};
 use crate::{
     model::{
         exchange::{Exchange, Operation, Outcome, Pattern},
@@ -225,6 +225,34 @@ fn a_large_value_is_passed_over_and_what_stands_behind_it_is_seen() {
     it.answer("SERVER_ERROR no\r\n");
     it.piece(Client, &message(0x80, 1, 0, 1, [&[0; 8], b"k", b"x"])[..30], 3, b"x", false);
     assert_eq!(it.end()[..3], ["set ?", "get ? = 1", "delete ? failed SERVER_ERROR"]);
+}
+
+#[test]
+fn pieces_of_large_values_that_are_told_together_change_nothing() {
+    let value = "x".repeat(700_000);
+    let set = format!("set a 0 0 {}\r\n{value}\r\n", value.len()).into_bytes();
+    let answer = format!("VALUE a 0 {}\r\n{value}\r\nEND\r\n", value.len()).into_bytes();
+    for seed in 1..=20 {
+        let told = |endings: bool| {
+            let (mut it, mut random, mut records) = (Conversation::new(), Random(seed), 0);
+            let (most, is_even) = (*random.pick(&[600, 4096, 16_384]), random.one_in(2));
+            let [asks, answers] =
+                [CAPTURE.endings.requests, CAPTURE.endings.answers].map(|it| if endings { it } else { &[] });
+            records += it.wire.turn(Client, &random.pieces(&set, most, is_even), 1000, asks);
+            it.answer("STORED\r\n");
+            it.ask("get a\r\n");
+            records += it.wire.turn(Server, &random.pieces(&answer, most, is_even), 1000, answers);
+            it.ask("delete a\r\n");
+            it.answer("NOT_FOUND\r\n");
+            assert!(it.wire.session.knows_ends());
+            let told = it.wire.end(End::Closed);
+            (told.iter().map(|it| (short(it), it.first_byte_ns, it.end_ns)).collect::<Vec<_>>(), records, most, is_even)
+        };
+        let (each, many, most, is_even) = told(false);
+        let (together, few, ..) = told(true);
+        assert_eq!(each, together, "{seed} {most} {is_even}");
+        assert!(few < 20 || !is_even && few < many, "{few} of {many}: {most} {is_even}");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(super) use recognise::recognise;
 #[cfg(test)]
 pub(super) use samples::samples;
 
-use super::{Capture, Session};
+use super::{Capture, Ending, Session};
 use crate::model::net::Role;
 
 /// The protocol's name.
@@ -30,8 +30,13 @@ pub(super) const NAME: &str = "mysql";
 /// `db.system.name` of servers that say so.
 const MARIADB: &str = "mariadb";
 
+/// The packet behind the last row: its length but for the first byte, its number, what it is, and the server's status among what follows.
+const EOF: Ending = Ending::of([Some(0), Some(0), None, Some(0xfe), None, None, None, None]);
+/// The same where the client has asked for another one in its place, without the length.
+const OK: Ending = Ending::of([None, Some(0xfe), Some(0), Some(0), None, None, None, None]);
+
 /// Of a large result the end is enough.
-pub(super) const CAPTURE: Capture = Capture::pipelined(4096);
+pub(super) const CAPTURE: Capture = Capture::pipelined(4096).ending(&[EOF, OK]);
 
 /// See [`super::Entry::open`].
 pub(super) fn open(role: Role) -> Box<dyn Session> {

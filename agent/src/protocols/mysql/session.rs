@@ -521,6 +521,11 @@ impl Session for Mysql {
         self.is_lost()
     }
 
+    /// Of compressed packets the heads are needed.
+    fn knows_ends(&self) -> bool {
+        self.phase == Phase::Commands && !self.is_compressed
+    }
+
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
         if direction != self.role.requests() {
             self.end_all(End::Closed, at_ns, out);

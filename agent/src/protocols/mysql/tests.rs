@@ -1,12 +1,16 @@
 use proptest::prelude::*;
 
-use super::{NAME, open, packet::caps, recognise, samples::*};
+use super::{CAPTURE, NAME, open, packet::caps, recognise, samples::*};
 use crate::{
     model::{
         exchange::{Exchange, Operation, Outcome},
         net::Role,
     },
-    protocols::{End, Interest, Recognition, conformance::Sender, testing::Wire},
+    protocols::{
+        End, Interest, Recognition,
+        conformance::Sender,
+        testing::{Random, Wire},
+    },
 };
 
 const CAPS: u32 = caps::WITH_DB | caps::PROTOCOL_41 | caps::SECURE | 1 << 16 | 1 << 17 | 1 << 19;
@@ -185,6 +189,45 @@ fn of_a_large_result_the_end_is_seen() {
 }
 
 #[test]
+fn pieces_of_large_results_that_are_told_together_change_nothing() {
+    for (caps, seed) in
+        [CAPS, CAPS | caps::DEPRECATE_EOF].into_iter().flat_map(|caps| (1..=10).map(move |it| (caps, it)))
+    {
+        let ends = caps & caps::DEPRECATE_EOF != 0;
+        let row = [&[150][..], &[b'x'; 150]].concat();
+        let rows = (0..5000).flat_map(|n| packet((n % 256) as u8, &row)).collect::<Vec<u8>>();
+        let [columns, end] = if ends {
+            [Vec::new(), packet(9, &[0xfe, 0, 0, 2, 0, 0, 0])]
+        } else {
+            [3, 9].map(|sequence| packet(sequence, &[0xfe, 0, 0, 2, 0]))
+        };
+        let large = [packet(1, &[1]), column(2), columns, rows, end].concat();
+        // A statement that fails within its rows.
+        let failed = [&large[..large.len() - 100], &error(9, 1317)].concat();
+        let told = |endings| {
+            let (mut it, mut random, mut records) = (Conversation::new(caps), Random(seed), 0);
+            let (most, is_even) = (*random.pick(&[600, 4096, 16_384]), random.one_in(2));
+            for (text, answer) in
+                [("SELECT a FROM one", &large), ("SELECT a FROM two", &failed), ("SELECT a FROM six", &large)]
+            {
+                it.ask(&[query(text)]);
+                records += it.wire.turn(Sender::Server, &random.pieces(answer, most, is_even), 1000, endings);
+            }
+            it.ask(&[query("COMMIT")]);
+            it.answer(&[ok(1, 0)]);
+            let told = it.wire.end(End::Closed);
+            (told.iter().map(|it| (short(it), it.first_byte_ns, it.end_ns)).collect::<Vec<_>>(), records, most, is_even)
+        };
+        let (each, many, most, is_even) = told(&[]);
+        let (together, few, ..) = told(CAPTURE.endings.answers);
+        assert_eq!(each, together, "{seed} {most} {is_even}");
+        assert!(few < 20 || !is_even && few < many, "{few} of {many}: {most} {is_even}");
+        assert!(Conversation::new(caps).wire.session.knows_ends() && !Conversation::bare().wire.session.knows_ends());
+        assert!(together[0].0.starts_with("SELECT one @shop") && together.len() == 4, "{together:?}");
+    }
+}
+
+#[test]
 fn encryption_begins_anew() {
     let mut it = Conversation::bare();
     it.answer(&[greeting("8.0.36", CAPS | caps::SSL)]);
@@ -207,6 +250,7 @@ fn what_is_compressed_is_told_and_of_what_is_left_out_only_the_end_is_unseen() {
             it.piece(Sender::Client, &asked[7..], 0, &[], false);
             it.answer(&[packed(&rows[..500], how), packed(&rows[500..], how)]);
         }
+        assert!(!it.wire.session.knows_ends(), "the kernel side is to tell each piece");
         it.ask(&[packed(&query("SELECT a FROM large"), how)]);
         it.answer(&[packed(&rows[..500], how)]);
         let rest = packed(&rows[500..], how);

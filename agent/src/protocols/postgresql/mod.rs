@@ -25,14 +25,17 @@ pub(super) use recognise::recognise;
 #[cfg(test)]
 pub(super) use samples::samples;
 
-use super::{Capture, Session};
+use super::{Capture, Ending, Session};
 use crate::model::net::Role;
 
 /// The protocol's name.
 pub(super) const NAME: &str = "postgresql";
 
+/// The server is ready for what comes next.
+const READY: Ending = Ending::of([None, None, Some(b'Z'), Some(0), Some(0), Some(0), Some(5), None]);
+
 /// Of a pipeline every statement counts: its beginning is captured far. Of a large result the end is enough.
-pub(super) const CAPTURE: Capture = Capture::pipelined(8192);
+pub(super) const CAPTURE: Capture = Capture::pipelined(8192).ending(&[READY]);
 
 /// See [`super::Entry::open`].
 pub(super) fn open(role: Role) -> Box<dyn Session> {

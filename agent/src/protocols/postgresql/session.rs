@@ -500,6 +500,10 @@ impl Session for Postgres {
         self.is_lost()
     }
 
+    fn knows_ends(&self) -> bool {
+        self.phase == Phase::Talks
+    }
+
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
         if direction != self.role.requests() {
             self.end_all(End::Closed, at_ns, out);

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::{
-    NAME, open, recognise,
+    CAPTURE, NAME, open, recognise,
     samples::{bind, columns, describe, error, execute, parse, query, ready, row, startup, sync, tag, welcome},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     protocols::{
         End, Interest, Recognition,
         conformance::Sender::{self, Client, Server},
-        testing::Wire,
+        testing::{Random, Wire},
     },
 };
 
@@ -275,6 +275,41 @@ fn of_a_large_result_the_end_is_seen() {
             "SELECT t 4 rows"
         ]
     );
+}
+
+/// However the rows fall into pieces, and whatever is told of those in their midst.
+#[test]
+fn pieces_of_large_results_that_are_told_together_change_nothing() {
+    let rows: Vec<_> = (0..5000).map(|n| row(&"x".repeat(n % 200))).collect();
+    let values = "z".repeat(700_000);
+    let answers = [
+        ("SELECT 1 FROM t", [rows.concat(), tag("SELECT 5000"), ready()].concat(), "SELECT t 5000 rows"),
+        ("SELECT 2 FROM t", [rows.concat(), error("57014"), ready()].concat(), "SELECT t Unseen"),
+        ("SELECT 3 FROM t", [row(&values), tag("SELECT 1"), ready()].concat(), "SELECT t 1 rows"),
+        ("SELECT 4 FROM t", [tag("SELECT 0"), ready()].concat(), "SELECT t 0 rows"),
+    ];
+    for seed in 1..=20 {
+        let told = |endings| {
+            let (mut it, mut random, mut records) = (Conversation::new(), Random(seed), 0);
+            let (most, is_even) = (*random.pick(&[600, 4096, 8192, 16_384]), random.one_in(2));
+            for (text, answer, _) in &answers {
+                it.ask(&[query(text)]);
+                records += it.wire.turn(Server, &random.pieces(answer, most, is_even), 1000, endings);
+            }
+            let told = it.wire.end(End::Closed);
+            (told.iter().map(|it| (short(it), it.first_byte_ns, it.end_ns)).collect::<Vec<_>>(), records, most, is_even)
+        };
+        let (each, many, most, is_even) = told(&[]);
+        let (together, few, ..) = told(CAPTURE.endings.answers);
+        assert_eq!(each, together, "{seed} {most} {is_even}");
+        // Small ones are told by themselves, and interrupt the others.
+        assert!(few < 30 || !is_even && few < many, "{few} of {many}: {most} {is_even}");
+        assert!(many > 100, "{many}");
+        for ((told, ..), (_, _, expected)) in together.iter().zip(&answers) {
+            // Where the error lies within what is captured of the last piece, it is seen.
+            assert!(told == expected || *expected == "SELECT t Unseen" && told.contains("57014"), "{told} {expected}");
+        }
+    }
 }
 
 #[test]

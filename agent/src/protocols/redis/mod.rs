@@ -16,14 +16,14 @@ mod tests;
 #[cfg(test)]
 pub(super) use samples::samples;
 
-use super::{Capture, Recognition, Session};
+use super::{Capture, Ending, Recognition, Session};
 use crate::model::net::Role;
 
 /// The protocol's name.
 pub(super) const NAME: &str = "redis";
 
 /// Of a pipeline every command counts: its beginning is captured far, and values that are longer are passed over by their length.
-pub(super) const CAPTURE: Capture = Capture::pipelined(8192);
+pub(super) const CAPTURE: Capture = Capture::pipelined(8192).ending(Ending::OF_LINE).asking(Ending::OF_LINE);
 
 /// Longest name of a command.
 const MAX_NAME: usize = 32;

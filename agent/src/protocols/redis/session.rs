@@ -478,6 +478,10 @@ impl Session for Redis {
         self.namespace = None;
     }
 
+    fn knows_ends(&self) -> bool {
+        true
+    }
+
     fn on_end_of_stream(&mut self, direction: Direction, at_ns: u64, out: &mut Output) {
         if direction != self.role.requests() {
             self.end_all(End::Closed, at_ns, out);

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{NAME, open, recognise, samples::command};
+use super::{CAPTURE, NAME, open, recognise, samples::command};
 use crate::{
     model::{
         exchange::{Exchange, Operation, Outcome, Pattern},
@@ -9,7 +9,7 @@ use crate::{
     protocols::{
         End, Interest, Recognition,
         conformance::Sender::{self, Client, Server},
-        testing::Wire,
+        testing::{Random, Wire},
     },
 };
 
@@ -183,6 +183,36 @@ fn a_large_value_is_passed_over_and_what_stands_behind_it_is_seen() {
     it.ask(&["DEL", "a"]);
     it.answer("-ERR no\r\n");
     assert_eq!(it.end(), ["SET @0", "GET @0", "DEL failed ERR @0"]);
+}
+
+#[test]
+fn pieces_of_large_values_that_are_told_together_change_nothing() {
+    let value = "x".repeat(700_000);
+    let sets = command(&["SET", "a", &value]);
+    let reply = format!("${}\r\n{value}\r\n", value.len()).into_bytes();
+    let several = format!("*3\r\n$1\r\na\r\n${}\r\n{value}\r\n$-1\r\n", value.len()).into_bytes();
+    for seed in 1..=20 {
+        let told = |endings: bool| {
+            let (mut it, mut random, mut records) = (Conversation::new(), Random(seed), 0);
+            let (most, is_even) = (*random.pick(&[600, 4096, 16_384]), random.one_in(2));
+            let [asks, answers] =
+                [CAPTURE.endings.requests, CAPTURE.endings.answers].map(|it| if endings { it } else { &[] });
+            records += it.wire.turn(Client, &random.pieces(&sets, most, is_even), 1000, asks);
+            it.answer("+OK\r\n");
+            for (name, answer) in [("GET", &reply), ("MGET", &several)] {
+                it.ask(&[name, "a"]);
+                records += it.wire.turn(Server, &random.pieces(answer, most, is_even), 1000, answers);
+            }
+            it.ask(&["DEL", "a"]);
+            it.answer("-ERR no\r\n");
+            let told = it.wire.end(End::Closed);
+            (told.iter().map(|it| (short(it), it.first_byte_ns, it.end_ns)).collect::<Vec<_>>(), records, most, is_even)
+        };
+        let (each, many, most, is_even) = told(false);
+        let (together, few, ..) = told(true);
+        assert_eq!(each, together, "{seed} {most} {is_even}");
+        assert!(few < 20 || !is_even && few < many, "{few} of {many}: {most} {is_even}");
+    }
 }
 
 /// What users store may look like commands.

@@ -150,6 +150,7 @@ impl Stage {
             context,
             seen: self.seen.as_ref(),
             is_counted_there: self.seen.is_some(),
+            handed_down: self.tracer.states.handed_down(&context),
         });
         self.telemetry.end_round();
         span

@@ -113,6 +113,25 @@ fn of_an_sdk_that_is_part_of_a_program_it_is_waited_for_what_it_exports() {
 }
 
 #[test]
+fn of_code_that_uses_an_sdk_it_is_waited_for_what_is_exported_from_the_start() {
+    let mut bed = Bed::new();
+    let paired = |bed: &Bed| bed.tracer.sdks.of_request(ProcessId(1), 10);
+    bed.tracer.sdks.set(ProcessId(1), 1, 0, Facts::default());
+    assert_eq!(paired(&bed), Paired::Alone);
+    bed.tracer.sdks.on_used(ProcessId(1));
+    assert!(bed.tracer.sdks.asks(ProcessId(1), 1, SECOND));
+    bed.tracer.sdks.set(ProcessId(1), 1, SECOND, Facts::default());
+    assert_eq!(paired(&bed), Paired::Undecided);
+    bed.tracer.sdks.on_other_program(ProcessId(1));
+    bed.tracer.sdks.set(ProcessId(1), 2, 2 * SECOND, Facts::default());
+    assert_eq!(paired(&bed), Paired::Alone);
+    bed.tracer.sdks.on_used(ProcessId(1));
+    bed.tracer.on_exit(ProcessId(1));
+    bed.tracer.sdks.set(ProcessId(1), 3, 3 * SECOND, Facts::default());
+    assert_eq!(paired(&bed), Paired::Alone, "another of that number");
+}
+
+#[test]
 fn what_a_gateway_exports_is_not_its_own() {
     let exported = kinds(&[ExportedKinds::SERVER, ExportedKinds::CLIENT]);
     for order in [[Role::Server, Role::Client], [Role::Client, Role::Server]] {

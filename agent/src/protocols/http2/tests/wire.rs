@@ -149,6 +149,8 @@ pub(super) struct Reader {
     pub(super) out: Told,
     /// How often frames were said to be found in the connection's midst.
     pub(super) frames_found: usize,
+    /// What was said to be wanted of what requests carry.
+    pub(super) content: Vec<u32>,
     /// Directions whose first piece comes after a quiet time.
     at_rest: Vec<Side>,
 }
@@ -178,7 +180,14 @@ pub(super) fn after_rest(at_ns: u64, data: &[u8]) -> Chunk<'_> {
 
 impl Reader {
     pub(super) fn new(role: Role) -> Self {
-        Self { session: open(role), role, out: Told::default(), frames_found: 0, at_rest: Vec::new() }
+        Self {
+            session: open(role),
+            role,
+            out: Told::default(),
+            frames_found: 0,
+            content: Vec::new(),
+            at_rest: Vec::new(),
+        }
     }
 
     /// Attaches to a connection on which nothing has moved for a while.
@@ -198,6 +207,7 @@ impl Reader {
         match self.out.of(|out| self.session.on_data(direction, chunk, out)) {
             Interest::Parse => {}
             Interest::Follow => self.frames_found += 1,
+            Interest::Content(most) => self.content.push(most),
             other => panic!("{other:?}"),
         }
     }
