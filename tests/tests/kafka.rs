@@ -119,7 +119,6 @@ fn clients_of_three_languages_and_what_they_count(backend: Backend) {
 
 /// On one backend: what is captured is the same as above.
 #[test]
-#[ignore = "it was not run again since what its consumer commits is no call for a message any more"]
 fn what_a_consumer_calls_follows_from_what_it_has_fetched() {
     let broker = Broker::start();
     let service = Program::python("server.py", ["0"]);
