@@ -116,3 +116,33 @@ fn clients_of_three_languages_and_what_they_count(backend: Backend) {
     assert!(!format!("{:?}", seen.spans).contains("secret"), "{}", seen.summary());
     assert!(seen.spans.iter().all(|span| span.attributes.contains_key("messaging.system")), "{}", seen.summary());
 }
+
+/// On one backend: what is captured is the same as above.
+#[test]
+fn what_a_consumer_calls_follows_from_what_it_has_fetched() {
+    let broker = Broker::start();
+    let service = Program::python("server.py", ["0"]);
+    let [port, asked] = [broker.port, service.port()].map(|port| port.to_string());
+    let mut worker = Program::start(java("KafkaWorker").args([&port, &asked]));
+    let _ready = worker.says("ready");
+    let watch = Watch::pids(Backend::Sock, &[worker.pid(), service.pid()]);
+    worker.tell("go");
+    let _done = worker.says("done");
+    let is_call = |span: &&ReceivedSpan| span.kind == "CLIENT" && span.name == "GET";
+    let seen = watch.stop_when(|state| state.spans.iter().filter(is_call).count() >= 13);
+    let polls = told(&seen, "work", false, "receive");
+    assert_eq!(messages(&polls), 13, "{}", seen.summary());
+    let calls: Vec<_> = seen.spans.iter().filter(is_call).collect();
+    for (nth, call) in calls.iter().enumerate() {
+        let [(trace, span)] = &call.links[..] else { panic!("{call:?}: {}", seen.summary()) };
+        let poll = polls.iter().find(|poll| poll.span_id == *span).unwrap();
+        assert!(&poll.trace_id == trace && poll.end_unix_nano <= call.start_unix_nano, "{poll:?}: {call:?}");
+        // One of several is of no trace that the others are of.
+        let is_single = poll.attributes["messaging.batch.message_count"] == 1;
+        assert_eq!(call.trace_id == poll.trace_id, is_single, "{poll:?}: {call:?}");
+        assert!(is_single || nth >= 10, "{poll:?}: {call:?}");
+        assert!(call.parent_span_id.is_empty(), "{call:?}");
+    }
+    let of_singles = calls.iter().filter(|call| call.links[0].0 == call.trace_id).count();
+    assert!((10..=13).contains(&of_singles), "{}", seen.summary());
+}

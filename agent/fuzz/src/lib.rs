@@ -120,6 +120,9 @@ fn check(out: &mut Output, open: &mut HashSet<Key>) {
             Event::Carried(..) => {}
             Event::Opened(opened) => assert!(open.insert(opened.key), "opened twice: {opened:?}"),
             Event::Answered(key, _) => assert!(open.contains(&key), "answered, but not open: {key:?}"),
+            Event::Polled(polled) => {
+                assert!(polled.brought.is_none_or(|key| open.contains(&key)), "not open: {polled:?}")
+            }
             Event::Finished(key, exchange) => {
                 assert!(open.remove(&key), "never opened, or over already: {exchange:?}");
                 assert!(exchange.start_ns <= exchange.end_ns, "an end before its beginning: {exchange:?}");

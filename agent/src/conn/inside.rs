@@ -65,7 +65,7 @@ impl Below {
                         self.open.push(Begun { key: opened.key, role: opened.role, tcp, first_sent_ns });
                     }
                 }
-                Event::Carried(..) | Event::Answered(..) => {}
+                Event::Carried(..) | Event::Answered(..) | Event::Polled(_) => {}
                 Event::Finished(key, exchange) => {
                     let Some(at) = self.open.iter().rposition(|begun| begun.key == *key) else { continue };
                     let begun = self.open.swap_remove(at);

@@ -52,6 +52,7 @@ impl Told {
         match event {
             Event::Carried(..) => {}
             Event::Opened(opened) => assert!(self.open.insert(opened.key), "opened twice: {opened:?}"),
+            Event::Polled(_) => {}
             Event::Answered(key, _) => assert!(self.open.contains(&key), "answered, but not open: {key:?}"),
             Event::Finished(key, exchange) => {
                 assert!(self.open.remove(&key), "never opened, or over already: {exchange:?}");

@@ -159,8 +159,27 @@ pub enum Event {
     Opened(Opened),
     /// The response to a request that has begun does, written by a thread that carries on a unit of work.
     Answered(Key, Thread),
+    /// A thread has received what was asked a broker for.
+    Polled(Polled),
     /// It is over. What was opened always finishes. In a box, since it goes through many hands.
     Finished(Key, Box<Exchange>),
+}
+
+/// What a thread has received that asks a broker for messages again and again: with it, it is done with what it had received before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Polled {
+    /// Who has received it.
+    pub thread: Thread,
+    /// When.
+    pub at_ns: u64,
+    /// The exchange that brought messages, which is open still; `None`: there are none.
+    pub brought: Option<Key>,
+    /// There are several, or may be.
+    pub is_batch: bool,
+    /// Who receives them may deal with others first.
+    pub is_unclear: bool,
+    /// Nothing was received: what is asked over the connection is asked of a broker, and is for no message.
+    pub is_first: bool,
 }
 
 impl Event {
@@ -168,7 +187,7 @@ impl Event {
     #[must_use]
     pub fn finished(self) -> Option<Exchange> {
         match self {
-            Self::Carried(..) | Self::Opened(_) | Self::Answered(..) => None,
+            Self::Carried(..) | Self::Opened(_) | Self::Answered(..) | Self::Polled(_) => None,
             Self::Finished(_, exchange) => Some(*exchange),
         }
     }

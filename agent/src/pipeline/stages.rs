@@ -248,6 +248,7 @@ impl Stages {
                 }
             }
             Event::Answered(key, thread) => self.tracer.on_answered(key, thread),
+            Event::Polled(polled) => self.tracer.on_polled(connection.id, &polled),
             Event::Finished(key, mut exchange) => {
                 if carries_spans(&exchange) {
                     let kinds = exchange.operation.exported_kinds();

@@ -86,6 +86,7 @@ pub(super) mod tests {
         span_id: SpanId([1; 8]),
         parent: None,
         link: None,
+        poll: None,
         remote: None,
         flags: 0,
         sampled: Sampled::NOTHING,

@@ -6,7 +6,7 @@ use compact_str::CompactString;
 
 use super::names::Names;
 use crate::model::{
-    exchange::{Event, Exchange, Http, IsHealthCheck, Key, Keys, Opened},
+    exchange::{Event, Exchange, Http, IsHealthCheck, Key, Keys, Opened, Polled},
     ids::ProcessId,
     net::{Role, Thread},
     probability::has_others,
@@ -94,6 +94,12 @@ impl Output {
         if thread.work != 0 {
             self.events.push(Event::Answered(key, thread));
         }
+    }
+
+    /// A thread has received what was asked for, and is done with what it received before. What it brings is to be opened by now, and
+    /// not yet finished.
+    pub(super) fn poll(&mut self, polled: Polled) {
+        self.events.push(Event::Polled(polled));
     }
 
     /// A request is over.

@@ -5,7 +5,7 @@ use std::{collections::HashSet, ops::Deref};
 
 use super::{Chunk, End, Ending, Interest, Output, Recognition, Session, conformance::Sender};
 use crate::model::{
-    exchange::{Db, Event, Exchange, Http, Key, Messaging, Operation, Outcome, Rpc},
+    exchange::{Db, Event, Exchange, Http, Key, Messaging, Operation, Outcome, Polled, Rpc},
     ids::{ProcessId, ThreadId},
     net::Thread,
 };
@@ -16,6 +16,7 @@ pub(super) struct Told {
     output: Output,
     open: HashSet<Key>,
     finished: Vec<Exchange>,
+    pub(super) polled: Vec<Polled>,
 }
 
 impl Told {
@@ -27,6 +28,10 @@ impl Told {
                 Event::Carried(..) => {}
                 Event::Opened(opened) => assert!(self.open.insert(opened.key), "opened twice: {opened:?}"),
                 Event::Answered(key, _) => assert!(self.open.contains(&key), "answered, but not open: {key:?}"),
+                Event::Polled(polled) => {
+                    assert!(polled.brought.is_none_or(|key| self.open.contains(&key)), "not open: {polled:?}");
+                    self.polled.push(polled);
+                }
                 Event::Finished(key, exchange) => {
                     assert!(self.open.remove(&key), "never opened, or over already: {exchange:?}");
                     self.finished.push(*exchange);

@@ -154,6 +154,10 @@ impl Stages {
                 self.tracer.on_answered(key, thread);
                 return None;
             }
+            Event::Polled(polled) => {
+                self.tracer.on_polled(connection.id, &polled);
+                return None;
+            }
             Event::Finished(key, exchange) => (key, exchange),
         };
         let mut context = self.tracer.on_finished(key, &exchange);

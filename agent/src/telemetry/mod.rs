@@ -499,7 +499,8 @@ impl Telemetry {
             links: {
                 let own = context.link.map(|span_id| Link { trace_id: context.trace_id, span_id });
                 let carried = carried_links.iter().map(|it| Link { trace_id: it.trace_id, span_id: it.span_id });
-                own.into_iter().chain(carried).collect()
+                let poll = context.poll.map(|(trace_id, span_id)| Link { trace_id, span_id });
+                own.into_iter().chain(poll).chain(carried).collect()
             },
             attributes: attributes.into_vec(),
             resource: Arc::clone(resource),

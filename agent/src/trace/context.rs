@@ -18,6 +18,8 @@ pub(crate) struct Context {
     pub parent: Option<(SpanId, Evidence)>,
     /// The request that it was begun for, and went on behind the end of: a span of the same trace.
     pub link: Option<SpanId>,
+    /// What has brought the messages of which one is meant that it was begun for.
+    pub poll: Option<(TraceId, SpanId)>,
     /// What came from elsewhere with the first request of the trace's part on this host.
     pub remote: Option<TraceParent>,
     /// Trace flags (W3C); bit 0: the span is kept.
@@ -104,6 +106,11 @@ impl Joined {
         if context.trace_id == self.before {
             (context.trace_id, context.remote) = (self.trace_id, self.remote);
             context.is_health_check |= self.is_health_check;
+        }
+        if let Some((poll, _)) = &mut context.poll
+            && *poll == self.before
+        {
+            *poll = self.trace_id;
         }
         if context.span_id == self.span_id {
             context.parent = Some(self.parent);

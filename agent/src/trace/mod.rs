@@ -11,8 +11,10 @@ pub(crate) mod health;
 pub(crate) mod ids;
 mod joins;
 mod messages;
+mod open;
 mod orphans;
 mod parents;
+mod polls;
 mod recent;
 pub(crate) mod sampling;
 pub(crate) mod sdks;
@@ -31,8 +33,10 @@ use self::{
     ids::Ids,
     joins::{Asked, End, Joins, Request, WAITING_MAX},
     messages::Messages,
+    open::{Adopter, Open, Over},
     orphans::{Orphan, Orphans, Sent},
     parents::Parents,
+    polls::{Fetched, Polls},
     sampling::{HeadSampling, Sampler},
     sdks::{Paired, Sdks},
     servers::Servers,
@@ -43,7 +47,7 @@ pub(crate) use self::{
     parents::Runtime,
 };
 use crate::model::{
-    exchange::{Exchange, Key, Opened},
+    exchange::{Exchange, Key, Opened, Polled},
     ids::{ConnectionId, ProcessId},
     net::{ConnectionInfo, Role, Thread},
     probability::Sampled,
@@ -58,75 +62,6 @@ pub(crate) const MEETING_NS: u64 = joins::PATIENCE_NS;
 const ANSWERED_MAX: usize = 16_384;
 /// Answered requests that are remembered for calls whose place is found behind their end, at the beginning of a process.
 const OVER_MAX: usize = 256;
-
-/// A request that is open.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    key: Key,
-    trace_id: TraceId,
-    span_id: SpanId,
-    /// Its parent where that is known already, and of a call the request that it is made for.
-    parent: Option<(SpanId, Evidence)>,
-    cause: Option<Key>,
-    /// What it follows from, which was over when it began.
-    link: Option<SpanId>,
-    remote: Option<TraceParent>,
-    /// Its other end is looked for by that.
-    request: Option<Request>,
-    /// A call is made for it.
-    has_calls: bool,
-    is_health_check: bool,
-    paired: Paired,
-    /// See [`Context::other_end`].
-    other_end: Option<ProcessId>,
-    /// See [`Context::read_ns`].
-    read_ns: Option<u64>,
-}
-
-impl Open {
-    /// The parent of what is done for it, which its own span is if it is told.
-    fn below(&self, evidence: Evidence) -> Option<(SpanId, Evidence)> {
-        match self.paired {
-            Paired::Alone => Some((self.span_id, evidence)),
-            _ => self.parent.map(|(parent, _)| (parent, Evidence::Sdk)),
-        }
-    }
-
-    fn adopter(&self) -> Adopter {
-        let &Self { trace_id, remote, is_health_check, paired, .. } = self;
-        // What says so is said by who adopts.
-        let parent = self.below(Evidence::Sdk).map(|(parent, _)| parent);
-        Adopter { trace_id, parent, is_described: paired != Paired::Alone, remote, is_health_check }
-    }
-}
-
-/// A request that is over.
-#[derive(Clone, Copy, Debug)]
-struct Over {
-    tgid: ProcessId,
-    key: Key,
-    end_ns: u64,
-    adopter: Adopter,
-}
-
-/// A request that takes up calls.
-#[derive(Clone, Copy, Debug)]
-struct Adopter {
-    trace_id: TraceId,
-    /// The parent of calls; `None`: its process's SDK describes it, and it has none.
-    parent: Option<SpanId>,
-    is_described: bool,
-    remote: Option<TraceParent>,
-    is_health_check: bool,
-}
-
-impl Adopter {
-    /// The parent of a call, and what says so.
-    fn parent(&self, evidence: Evidence) -> Option<(SpanId, Evidence)> {
-        let evidence = if self.is_described { Evidence::Sdk } else { evidence };
-        self.parent.map(|parent| (parent, evidence))
-    }
-}
 
 /// The stage.
 #[derive(Debug)]
@@ -143,6 +78,7 @@ pub(crate) struct Tracer {
     open_of: Option<FxHashMap<TraceId, u32>>,
     parents: Parents,
     messages: Messages,
+    polls: Polls,
     servers: Servers,
     joins: Joins,
     /// Servers' spans without a parent whose client may still be told, with their trace.
@@ -180,6 +116,7 @@ impl Tracer {
             open_of: None,
             parents: Parents::default(),
             messages: Messages::default(),
+            polls: Polls::default(),
             servers: Servers::default(),
             joins: Joins::default(),
             served: FxHashMap::default(),
@@ -245,6 +182,7 @@ impl Tracer {
         self.sdks.remove(tgid);
         self.parents.set_runtime(tgid, Runtime::NotRead);
         self.messages.on_exit(tgid);
+        self.polls.on_exit(tgid);
     }
 
     /// A request has begun. `environment`: with what its process was started, which is asked of one that has not answered any request
@@ -303,6 +241,10 @@ impl Tracer {
             }
         };
         let followed = if cause.is_none() && carried.is_none() { self.behind.of_call(thread) } else { None };
+        let fetched = if cause.is_none() && followed.is_none() { self.of_poll(connection, opened) } else { None };
+        let followed = followed.or(fetched.filter(|fetched| !fetched.is_batch).map(|fetched| fetched.followed));
+        let poll = fetched.filter(|fetched| fetched.is_batch);
+        let poll = poll.map(|Fetched { followed, .. }| (followed.trace_id, followed.span_id));
         let (trace_id, parent, remote) = match (cause, followed, carried) {
             (Some((cause, evidence)), ..) => (cause.trace_id, cause.below(evidence), cause.remote),
             (None, Some(followed), _) => (followed.trace_id, None, followed.remote),
@@ -318,7 +260,7 @@ impl Tracer {
             cause.map(|(cause, _)| cause.is_health_check).or(followed.map(|followed| followed.is_health_check));
         let is_health_check = is_health_check || is_for_one == Some(true);
         let link = followed.map(|followed| followed.span_id);
-        if parent.is_none() && cause.is_none() && link.is_none() {
+        if parent.is_none() && cause.is_none() && link.is_none() && poll.is_none() {
             let is_late = self.parents.may_come(opened);
             let is_doubtful = self.parents.is_doubtful(thread);
             let had_request = self.parents.has_request(thread);
@@ -335,6 +277,7 @@ impl Tracer {
             span_id,
             parent,
             link,
+            poll,
             remote,
             flags: 0,
             sampled: Sampled::NOTHING,
@@ -359,6 +302,7 @@ impl Tracer {
             parent,
             cause,
             link,
+            poll,
             remote,
             request,
             has_calls,
@@ -381,6 +325,31 @@ impl Tracer {
             return None;
         }
         Some((self.messages.of_call(call, is_blocking && is_threads)?, Evidence::Thread))
+    }
+
+    /// A thread has received what was asked a broker for.
+    pub(crate) fn on_polled(&mut self, connection: ConnectionId, polled: &Polled) {
+        let brought = polled.brought.and_then(|key| self.get(key)).copied();
+        // One that is made for a request has that for its trace.
+        let followed = brought.filter(|open| open.cause.is_none() && open.parent.is_none());
+        let is_unclear = polled.is_unclear || polled.brought.is_some() && followed.is_none();
+        let followed = followed.map(|Open { trace_id, span_id, remote, is_health_check, .. }| Followed {
+            trace_id,
+            span_id,
+            remote,
+            is_health_check,
+        });
+        self.polls.on_polled(connection, &Polled { is_unclear, ..*polled }, followed);
+    }
+
+    /// The messages that a call follows from.
+    fn of_poll(&mut self, connection: &ConnectionInfo, call: &Opened) -> Option<Fetched> {
+        let Opened { thread, parent: carried, is_message, .. } = *call;
+        if is_message || carried.is_some() || self.parents.has_request(thread) {
+            return None;
+        }
+        let is_threads = matches!(self.parents.runtime(thread.tgid), Runtime::MayHaveTasks | Runtime::Other);
+        self.polls.of_call(connection.id, call, connection.is_blocking && is_threads)
     }
 
     /// The other end of a request is told. Gives whether that is open still.
@@ -430,6 +399,7 @@ impl Tracer {
             parent,
             cause: None,
             link: None,
+            poll: None,
             remote,
             request: None,
             has_calls: false,
@@ -565,6 +535,11 @@ impl Tracer {
                 remove_open(&mut self.open_of, before);
                 add_open(&mut self.open_of, trace_id);
             }
+            if let Some((poll, _)) = &mut open.poll
+                && *poll == before
+            {
+                *poll = trace_id;
+            }
             if open.span_id == span_id {
                 open.parent = Some(parent);
                 open.cause = open.cause.or(cause);
@@ -576,6 +551,7 @@ impl Tracer {
         }
         self.joins.rename(before, trace_id, remote, is_health_check);
         self.behind.rename(before, trace_id, remote, is_health_check);
+        self.polls.rename(before, trace_id, remote, is_health_check);
         self.joined.push(Joined { settles_ns, ..joined });
     }
 
@@ -632,10 +608,23 @@ impl Tracer {
         let outlives = open.cause.is_some_and(|cause| self.was_answered(cause, exchange.end_ns));
         let link = if outlives { parent.take().map(|(cause, _)| cause) } else { open.link };
         let flags = remote.map_or(0, |remote| remote.flags & !1);
-        let Open { span_id, is_health_check, paired, other_end, read_ns, .. } = open;
+        let Open { span_id, poll, is_health_check, paired, other_end, read_ns, .. } = open;
         let read_ns = read_ns.filter(|_| exchange.role == Role::Client);
         let sampled = Sampled::NOTHING;
-        Context { trace_id, span_id, parent, link, remote, flags, sampled, is_health_check, paired, other_end, read_ns }
+        Context {
+            trace_id,
+            span_id,
+            parent,
+            link,
+            poll,
+            remote,
+            flags,
+            sampled,
+            is_health_check,
+            paired,
+            other_end,
+            read_ns,
+        }
     }
 
     /// A request is over whose process had not proven yet that its units of work are not shared. Calls may be found to have been made for
@@ -663,6 +652,7 @@ impl Tracer {
             span_id: self.ids.span_id(),
             parent,
             link: None,
+            poll: None,
             remote: carried,
             flags,
             sampled: Sampled::NOTHING,

@@ -2,6 +2,7 @@ mod ends;
 mod handled;
 mod late;
 mod messages;
+mod polls;
 mod runtimes;
 mod sdks;
 mod workers;

@@ -86,8 +86,8 @@ const RUNTIMES: [Runtime; 32] = [
     Runtime { name: "queues/node", made_from: &["package.json", "package-lock.json"], commands: node, of: Of::Tests },
     Runtime {
         name: "queues/java",
-        made_from: &["pom.xml", "KafkaClient.java"],
-        commands: |from, to| java_with_libraries(from, to, &["KafkaClient.java"]),
+        made_from: &["pom.xml", "KafkaClient.java", "KafkaWorker.java"],
+        commands: |from, to| java_with_libraries(from, to, &["KafkaClient.java", "KafkaWorker.java"]),
         of: Of::Tests,
     },
     Runtime { name: "mcp", made_from: &["requirements.txt"], commands: wheels, of: Of::Tests },

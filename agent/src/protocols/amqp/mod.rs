@@ -23,8 +23,8 @@ use crate::model::net::Role;
 /// The protocol's name.
 pub(super) const NAME: &str = "amqp";
 
-/// Bodies are passed over by their length.
-pub(super) const CAPTURE: Capture = Capture::turns(8192, 8192).with_tails();
+/// Bodies are passed over by their length. Many messages may come in one turn, each of which counts.
+pub(super) const CAPTURE: Capture = Capture::turns(64 << 10, 64 << 10).with_tails();
 
 /// What a client begins with: the protocol, and its version.
 const PREAMBLE: &[u8; 8] = b"AMQP\x00\x00\x09\x01";

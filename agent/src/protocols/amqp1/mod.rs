@@ -24,8 +24,8 @@ use crate::model::net::Role;
 /// The protocol's name.
 pub(super) const NAME: &str = "amqp1";
 
-/// Bodies are passed over by their length.
-pub(super) const CAPTURE: Capture = Capture::turns(8192, 8192).with_tails();
+/// Bodies are passed over by their length. Many messages may come in one turn, each of which counts.
+pub(super) const CAPTURE: Capture = Capture::turns(64 << 10, 64 << 10).with_tails();
 
 /// Size, where the body begins, kind, channel.
 const FRAME_HEAD: u64 = 8;

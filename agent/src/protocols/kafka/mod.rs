@@ -8,6 +8,7 @@
 mod api;
 mod batch;
 mod fields;
+mod handed;
 mod offsets;
 mod request;
 mod response;
@@ -27,8 +28,9 @@ use crate::model::net::Role;
 /// The protocol's name.
 pub(super) const NAME: &str = "kafka";
 
-/// Batches are passed over by their length; what stands before them names topic, partition and how many messages there are.
-pub(super) const CAPTURE: Capture = Capture::turns(8192, 8192).with_tails();
+/// Batches are passed over by their length; what stands before each names topic, partition and how many messages there are. So of a turn as
+/// much is captured as a producer's batches for some partitions take (16 KiB each, by default), and a consumer's that keeps up.
+pub(super) const CAPTURE: Capture = Capture::turns(64 << 10, 64 << 10).with_tails();
 
 /// Longest request or response: what brokers take at most is 100 MB, unless it is set otherwise.
 const LENGTH_MAX: u32 = 1 << 28;

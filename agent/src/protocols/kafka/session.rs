@@ -8,6 +8,7 @@ use super::{
     NAME, api,
     batch::Records,
     fields::Fields,
+    handed::Handed,
     length,
     offsets::Offsets,
     recognise,
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     model::{
         exchange::{
-            Exchange, Group, Inside, Key, Messaging, MessagingStep, Opened, Operation, Outcome, Pattern, Place,
+            Exchange, Group, Inside, Key, Messaging, MessagingStep, Opened, Operation, Outcome, Pattern, Place, Polled,
         },
         ids::ThreadId,
         net::{Direction, Role, Thread},
@@ -42,6 +43,9 @@ pub(super) struct Kafka {
     responses: Direct,
     open: InOrder<Open>,
     offsets: Offsets,
+    handed: Handed,
+    /// A request of it was read.
+    has_asked: bool,
     group: Member,
     anomalies: Anomalies,
 }
@@ -159,6 +163,8 @@ impl Kafka {
             responses: Direct::new(),
             open: InOrder::new(LIMITS),
             offsets: Offsets::default(),
+            handed: Handed::default(),
+            has_asked: false,
             group: Member::Unknown,
             anomalies: Anomalies::default(),
         }
@@ -179,6 +185,11 @@ impl Kafka {
             self.group.learn(group);
         }
         let began = Began { at_ns: frame.at_ns, thread: frame.thread };
+        if self.role == Role::Client && !mem::replace(&mut self.has_asked, true) {
+            let (thread, at_ns) = (frame.thread, frame.at_ns);
+            let (brought, is_batch, is_unclear, is_first) = (None, false, false, true);
+            out.poll(Polled { thread, at_ns, brought, is_batch, is_unclear, is_first });
+        }
         let asked = match head.key {
             api::PRODUCE => {
                 let produce = request::produce(head.version, fields);
@@ -200,6 +211,7 @@ impl Kafka {
             api::FETCH => {
                 let fetch = request::fetch(head.version, fields);
                 self.offsets.on_request(&fetch);
+                self.handed.on_request(&fetch);
                 Asked::Fetch { is_replica: fetch.is_replica }
             }
             api::OFFSET_COMMIT => {
@@ -259,10 +271,7 @@ impl Kafka {
         topic: Option<&Topic>,
         out: &Output,
     ) -> Messaging {
-        let destination = topic.and_then(|topic| match topic {
-            Topic::Name(name) => Some(name.clone()),
-            Topic::Id(id) => out.name_of(thread.tgid, *id).cloned(),
-        });
+        let destination = topic.and_then(|topic| destination(topic, thread, out));
         Messaging {
             system: NAME,
             operation: CompactString::const_new(operation),
@@ -310,18 +319,33 @@ impl Kafka {
         match asked {
             Asked::Sent(sent) => {
                 let taken = response::produce(head.version, fields);
+                let is_of = |told: &Told, it: &response::Taken| {
+                    told.topic.as_ref() == Some(&it.topic) && it.partition == told.partition
+                };
+                let named: Vec<(Option<Topic>, i32)> =
+                    sent.iter().map(|told| (told.topic.clone(), told.partition)).collect();
                 for mut told in sent {
-                    let its = taken.as_ref().and_then(|taken| {
-                        let is_its = |it: &&response::Taken| {
-                            told.topic.as_ref() == Some(&it.topic) && it.partition == told.partition
+                    let its = taken.as_ref().and_then(|taken| taken.iter().find(|it| is_of(&told, it)));
+                    let left_out = taken.as_ref().filter(|_| told.topic.is_none()).and_then(|taken| {
+                        let is_named = |it: &&response::Taken| {
+                            named.iter().any(|(topic, partition)| {
+                                topic.as_ref() == Some(&it.topic) && *partition == it.partition
+                            })
                         };
-                        taken.iter().find(is_its)
+                        LeftOut::of(taken.iter().filter(|it| !is_named(it)))
                     });
-                    match its {
-                        Some(its) if !told.is_lost && is_its => {
+                    match (its, left_out) {
+                        (Some(its), _) if !told.is_lost && is_its => {
                             told.messaging.error = (its.error != 0).then(|| api::error_name(its.error));
                             let is_one = told.messaging.messages == Some(1) && its.error == 0 && its.offset >= 0;
                             told.messaging.offset = is_one.then_some(its.offset);
+                            self.tell(told, began, ended, out);
+                        }
+                        (None, Some(left_out)) if !told.is_lost && is_its => {
+                            let LeftOut { topic, partition, error } = left_out;
+                            told.messaging.destination = topic.and_then(|topic| destination(&topic, began.thread, out));
+                            told.messaging.partition = partition.map(|it| compact_str::format_compact!("{it}"));
+                            told.messaging.error = (error != 0).then(|| api::error_name(error));
                             self.tell(told, began, ended, out);
                         }
                         _ => self.tell(told, began, unseen, out),
@@ -334,9 +358,7 @@ impl Kafka {
                 let is_seen = error.is_some() && !told.is_lost && is_its;
                 self.tell(*told, began, if is_seen { ended } else { unseen }, out);
             }
-            Asked::Fetch { is_replica: false } if is_its => {
-                self.on_fetched(&head, began, fields, frame.lost, ended, out)
-            }
+            Asked::Fetch { is_replica: false } if is_its => self.on_fetched(&head, began, fields, frame, ended, out),
             Asked::Fetch { .. } | Asked::Other => {
                 if head.key == api::METADATA {
                     let learn = |id, name| out.learn_name(began.thread.tgid, id, name);
@@ -351,13 +373,24 @@ impl Kafka {
         head: &Head,
         began: Began,
         fields: Fields<'_>,
-        lost: bool,
+        frame: &Frame<'_>,
         ended: Ended,
         out: &mut Output,
     ) {
         let fetched = response::fetch(head.version, fields, |topic, partition| self.offsets.get(topic, partition));
+        let Frame { lost, thread, at_ns, .. } = *frame;
         self.anomalies.over_limit += u64::from(fetched.is_cut && !lost);
         let mut nth = 0;
+        let has_messages = |given: &&response::Given| given.records.messages != Some(0);
+        let given = fetched.given.iter().filter(has_messages);
+        let is_alone = self.handed.on_response(given.clone().map(|given| (&given.topic, given.partition)), at_ns);
+        // Of several partitions it is not known which comes first.
+        let is_unclear = lost || fetched.is_cut || !is_alone || given.count() > 1;
+        let (brought, is_batch, is_first) = (None, false, false);
+        let polled = Polled { thread, at_ns: ended.end_ns, brought, is_batch, is_unclear, is_first };
+        if self.role == Role::Client && (is_unclear || !fetched.given.iter().any(|given| has_messages(&given))) {
+            out.poll(polled);
+        }
         for given in fetched.given {
             let topic = Some(&given.topic);
             let mut messaging = self.messaging("poll", MessagingStep::Receive, head, began.thread, topic, out);
@@ -368,18 +401,32 @@ impl Kafka {
             messaging.offset = first_offset.filter(|_| messages == Some(1));
             messaging.error = (given.error != 0).then(|| api::error_name(given.error));
             let outcome = if lost && messages.is_none() { Outcome::Unseen } else { ended.outcome };
-            self.tell_fetched(messaging, began, place(head, nth), Ended { outcome, ..ended }, out);
+            let brings = self.role == Role::Client && !is_unclear && messages != Some(0);
+            let polled = Polled { is_batch: messages != Some(1), ..polled };
+            let ended = Ended { outcome, ..ended };
+            self.tell_fetched(messaging, began, place(head, nth), ended, brings.then_some(polled), out);
             nth += 1;
         }
         if fetched.error != 0 {
             let mut messaging = self.messaging("poll", MessagingStep::Receive, head, began.thread, None, out);
             messaging.error = Some(api::error_name(fetched.error));
-            self.tell_fetched(messaging, began, place(head, nth), ended, out);
+            self.tell_fetched(messaging, began, place(head, nth), ended, None, out);
         }
     }
 
-    fn tell_fetched(&self, messaging: Messaging, began: Began, place: Place, ended: Ended, out: &mut Output) {
+    fn tell_fetched(
+        &self,
+        messaging: Messaging,
+        began: Began,
+        place: Place,
+        ended: Ended,
+        polled: Option<Polled>,
+        out: &mut Output,
+    ) {
         let key = self.open_exchange(began, None, place, out);
+        if let Some(polled) = polled {
+            out.poll(Polled { brought: Some(key), ..polled });
+        }
         let messaging = Box::new(messaging);
         let told = Told { key, topic: None, partition: -1, parent: None, is_lost: false, messaging };
         self.tell(told, began, ended, out);
@@ -457,6 +504,36 @@ impl Kafka {
     }
 }
 
+/// A topic's name.
+fn destination(topic: &Topic, thread: Thread, out: &Output) -> Option<CompactString> {
+    match topic {
+        Topic::Name(name) => Some(name.clone()),
+        Topic::Id(id) => out.name_of(thread.tgid, *id).cloned(),
+    }
+}
+
+/// What the response says of partitions that stand in what was not captured of their request.
+struct LeftOut {
+    /// That of all.
+    topic: Option<Topic>,
+    /// If it is one.
+    partition: Option<i32>,
+    /// The first.
+    error: i16,
+}
+
+impl LeftOut {
+    fn of<'a>(mut all: impl Iterator<Item = &'a response::Taken>) -> Option<Self> {
+        let first = all.next()?;
+        let one = Self { topic: Some(first.topic.clone()), partition: Some(first.partition), error: first.error };
+        Some(all.fold(one, |before, it| Self {
+            topic: before.topic.filter(|topic| *topic == it.topic),
+            partition: None,
+            error: if before.error == 0 { it.error } else { before.error },
+        }))
+    }
+}
+
 /// Which of its connection's exchanges one is.
 fn place(head: &Head, nth: usize) -> Place {
     Place::Id(u64::from(head.correlation.cast_unsigned()) << 16 | nth as u64)
@@ -492,12 +569,14 @@ impl Session for Kafka {
                 // What was asked for meanwhile is not known.
                 self.offsets.clear();
             }
+            self.handed.lose();
         }
         Interest::Parse
     }
 
     fn begin_in_use(&mut self, _asks_ahead: bool) {
         (self.requests.is_lost, self.responses.is_lost) = (true, true);
+        self.handed.lose();
     }
 
     fn seeks(&self, direction: Direction) -> bool {
@@ -528,7 +607,7 @@ impl Session for Kafka {
 
     fn memory(&self) -> usize {
         let framed = self.requests.framed.memory() + self.responses.framed.memory();
-        size_of::<Self>() + framed + self.open.memory() + self.offsets.memory()
+        size_of::<Self>() + framed + self.open.memory() + self.offsets.memory() + self.handed.memory()
     }
 
     fn take_anomalies(&mut self) -> Anomalies {

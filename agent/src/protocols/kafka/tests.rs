@@ -178,7 +178,12 @@ fn what_is_left_out_of_a_batch_is_passed_over() {
     client.hears(&produced(9, 1, "orders", &[(0, 0, 5), (1, 6, -1)]));
     let told = client.end(End::Closed);
     assert_eq!(told.len(), 1);
-    assert_eq!((told[0].0.outcome, &told[0].1.destination), (Outcome::Unseen, &None), "{told:?}");
+    assert_eq!((told[0].0.outcome, told[0].1.destination.as_deref()), (Outcome::Complete, Some("orders")), "{told:?}");
+    assert_eq!(
+        (told[0].1.partition.as_deref(), &*told[0].1.error.clone().unwrap()),
+        (None, "NOT_LEADER_OR_FOLLOWER"),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -218,5 +223,42 @@ fn junk_in_records_neither_panics_nor_counts_more_than_there_is() {
         let from = random.one_in(2).then(|| random.next().cast_signed());
         let read = batch::read(crate::protocols::sized::Cursor::of(&bytes), from);
         assert!(read.messages.is_none_or(|messages| messages <= 1 << 32), "{read:?}");
+    }
+}
+
+#[test]
+fn who_fetches_again_is_done_with_what_came_before_and_one_message_is_told_from_several() {
+    let mut client = Client::new();
+    let message = |offset: i64| fetched(1, 9, 0, &[("orders", 0, 0, plain(offset, &[b"a"]))]);
+    client.asks(&fetch(1, (0, 0), &[("orders", 0, 5)])).hears(&message(5));
+    client.asks(&fetch(1, (9, 1), &[("orders", 0, 6)])).hears(&fetched(1, 9, 0, &[]));
+    client.asks(&fetch(1, (9, 2), &[])).hears(&fetched(1, 9, 0, &[("orders", 0, 0, plain(6, &[b"a", b"b"]))]));
+    // What stands before may still be handed out.
+    client.asks(&fetch(1, (9, 3), &[])).hears(&fetched(1, 9, 0, &[("orders", 1, 0, plain(0, &[b"a"]))]));
+    client.asks(&fetch(1, (9, 4), &[("orders", 0, 8), ("orders", 1, 1)]));
+    client.hears(&fetched(1, 9, 0, &[("orders", 0, 0, plain(8, &[b"a"])), ("orders", 1, 0, plain(1, &[b"a"]))]));
+    client.asks(&fetch(1, (9, 5), &[("orders", 0, 9), ("orders", 1, 2)])).hears(&fetched(1, 0, 70, &[]));
+    let [first, polled @ ..] = &client.wire.told.polled[..] else { panic!() };
+    assert!(first.is_first && polled.iter().all(|it| !it.is_first));
+    let polled: Vec<_> = polled.iter().map(|it| (it.brought.is_some(), it.is_batch, it.is_unclear)).collect();
+    let (nothing, one, several, unclear) =
+        ((false, false, false), (true, false, false), (true, true, false), (false, false, true));
+    assert_eq!(polled, [one, nothing, several, unclear, unclear, nothing]);
+    client.end(End::Closed);
+}
+
+#[test]
+fn a_partition_that_stands_in_what_was_not_captured_is_named_by_the_response() {
+    let large = produce(9, 1, 1, "orders", &[(0, plain(0, &[&[b'v'; 50_000]])), (7, plain(0, &[&[b'v'; 50_000]]))]);
+    for (lost, expected) in
+        [(false, (Outcome::Complete, Some("orders"), Some("7"))), (true, (Outcome::Unseen, None, None))]
+    {
+        let mut client = Client::new();
+        client.piece(Sender::Client, &large[..300], large.len() as u64 - 300, lost);
+        client.hears(&produced(9, 1, "orders", &[(0, 0, 5), (7, 0, 9)]));
+        let told = client.end(End::Closed);
+        let [_, (exchange, cut)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((exchange.outcome, cut.destination.as_deref(), cut.partition.as_deref()), expected, "{told:?}");
+        assert_eq!((cut.messages, cut.offset), (None, None), "how many there were is not known");
     }
 }

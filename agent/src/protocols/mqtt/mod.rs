@@ -25,8 +25,8 @@ use crate::model::net::Role;
 /// The protocol's name.
 pub(super) const NAME: &str = "mqtt";
 
-/// Payloads are passed over by their length.
-pub(super) const CAPTURE: Capture = Capture::turns(8192, 8192).with_tails();
+/// Payloads are passed over by their length. Many messages may come in one turn, each of which counts.
+pub(super) const CAPTURE: Capture = Capture::turns(64 << 10, 64 << 10).with_tails();
 
 /// How long a packet is: its first byte, a length of up to four, and what that counts.
 fn length(head: &[u8]) -> Length {

@@ -23,8 +23,8 @@ use crate::model::net::Role;
 /// The protocol's name.
 pub(super) const NAME: &str = "pulsar";
 
-/// Payloads are passed over by their length.
-pub(super) const CAPTURE: Capture = Capture::turns(8192, 8192).with_tails();
+/// Payloads are passed over by their length. Many messages may come in one turn, each of which counts.
+pub(super) const CAPTURE: Capture = Capture::turns(64 << 10, 64 << 10).with_tails();
 
 /// Shortest frame: a length, and a command's type. Longest: brokers take messages of 5 MB by default.
 const MIN_FRAME: u32 = 6;
