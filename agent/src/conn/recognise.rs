@@ -347,7 +347,13 @@ impl Undecided {
 
     fn speaks(&mut self, entry: &'static Entry, role: Role) -> Decision {
         self.pending_bytes = 0;
-        Decision::Speaks(entry, role, std::mem::take(&mut self.pending))
+        let mut pending = std::mem::take(&mut self.pending);
+        if self.asked.is_some() {
+            // What came before that answers nothing of it: the end of what another protocol says first (SOCKS).
+            let is_asked = |kept: &Kept| kept.piece().direction == role.requests();
+            pending.drain(..pending.iter().position(is_asked).unwrap_or(0));
+        }
+        Decision::Speaks(entry, role, pending)
     }
 }
 

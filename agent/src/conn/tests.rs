@@ -318,7 +318,12 @@ fn http_behind_a_socks_proxy_is_seen() {
         let mut wire = Wire::new(met);
         wire.sends([5, 1, 0]).receives([5, 0]).sends([5, 1, 0, 1, 127, 0, 0, 1, 0, 80]);
         wire.receives([5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).sends(GET).receives(OK);
-        assert_eq!(wire.told(), ["Client GET /a 200"], "{met:?}");
+        assert_eq!((wire.told(), wire.anomalies()), (vec!["Client GET /a 200".to_owned()], 0), "{met:?}");
+        // A proxy that reads field by field.
+        let mut wire = Wire::new(met);
+        wire.receives([5, 2]).receives([0, 1]).sends([5, 0]).receives([5, 1, 0, 3]).receives([9]).receives("localhost");
+        wire.receives([0x70, 0x22]).sends([5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).receives(GET).sends(OK);
+        assert_eq!((wire.told(), wire.anomalies()), (vec!["Server GET /a 200".to_owned()], 0), "{met:?}");
     }
 }
 
