@@ -206,7 +206,7 @@ pub fn wants(scratch: *mut Scratch, connection: &Connection, side: usize) {
     let sends_requests = u64::from(connection.flags / RESPONSES) & side as u64;
     // All ones as long as there were only so many pieces.
     let is_first = opaque((u64::from(connection.pieces).wrapping_sub(FIRST_PIECES.into()) as i64 >> 63) as u64);
-    let first = sends_requests * u64::from(GROWN_UNIT) & is_first;
+    let first = (sends_requests * u64::from(GROWN_UNIT)) & is_first;
     // SAFETY: per-CPU memory that no other program of this direction uses meanwhile.
     unsafe { (*scratch).walk.content.set(asked | first) };
 }

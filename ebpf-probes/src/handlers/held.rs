@@ -82,7 +82,7 @@ fn may_wait(scratch: *mut Scratch, connection: &Connection, side: u32) -> bool {
     let is_long = head_len == LATER_HEAD && tail_len == TAIL_MAX;
     let side = opaque(side.into()) & 1;
     let has_run = connection.runs[side as usize] != 0;
-    let is_small = has_run && head_len == header.len && head_len >= TAIL_MAX && head_len <= SMALL_PIECE;
+    let is_small = has_run && head_len == header.len && (TAIL_MAX..=SMALL_PIECE).contains(&head_len);
     let set = usize::from(connection.capture.endings >> (side as u32 * ENDINGS_SHIFT)) & ENDINGS_MAX;
     (is_long || is_small)
         && set != 0
