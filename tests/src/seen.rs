@@ -126,7 +126,10 @@ impl Seen {
         for ((kind, name, outcome), count) in counts.iter().take(60) {
             let _infallible = write!(text, "\n  {count} x {kind} {name} {outcome}");
         }
-        for span in self.spans.iter().take(40) {
+        // What went wrong first.
+        let mut spans: Vec<_> = self.spans.iter().collect();
+        spans.sort_by_key(|span| !span.attributes.contains_key("beyla.outcome"));
+        for span in spans.into_iter().take(40) {
             let _infallible = writeln!(
                 text,
                 "\n  {} {} {:?} {} us {}",

@@ -20,6 +20,7 @@ on_both_backends!(
     frames_of_an_older_connection_are_followed_once_they_were_found,
     frames_of_an_older_connection_over_tls_are_followed_too,
     long_answers_on_an_older_connection_wait_for_an_agent_that_is_late,
+    long_answers_of_which_only_the_requests_are_followed_are_captured,
     many_streams_at_once,
     curl_and_nghttp
 );
@@ -137,6 +138,31 @@ fn long_answers_on_an_older_connection_wait_for_an_agent_that_is_late(backend: B
         assert_attributes(span, &json!({ "http.response.status_code": 200, "beyla.outcome": null }));
     }
     assert_eq!(seen.count("http.client.request.duration"), REQUESTS as u64);
+}
+
+/// Frames of requests are followed from the next one on, those of answers from the next that begins with a whole header block: until then what
+/// is captured of each answer is bounded by itself, and not together with those before.
+fn long_answers_of_which_only_the_requests_are_followed_are_captured(backend: Backend) {
+    const BODY: usize = 40_000;
+    // So the answer behind the first 512 KiB is one whose header block has a second frame.
+    const EARLY: usize = 7;
+    const LATE: usize = 20;
+    let server = Program::python("frames.py", ["serve", "7"]);
+    let mut client = Program::python("frames.py", ["keep", &server.port().to_string()]);
+    let _connected = client.says("ready");
+    let mut watch = Watch::pids(backend, &[client.pid()]);
+    watch.agent.program().signal(Signal::STOP);
+    client.tell(&format!("{EARLY} {BODY}"));
+    let _answered = client.says("done ");
+    watch.agent.program().signal(Signal::CONT);
+    watch.receiver.wait_for(|state| state.spans.len() >= EARLY, Duration::from_secs(30)).unwrap();
+    let from = client.stdout.so_far().len();
+    client.tell(&format!("{LATE} {BODY}"));
+    let _answered_too = client.says_after(from, "done ");
+    let seen = watch.finish(EARLY + LATE);
+    for span in &seen.spans {
+        assert_attributes(span, &json!({ "http.response.status_code": 200, "beyla.outcome": null }));
+    }
 }
 
 /// The stream that a path of `frames.py` names.

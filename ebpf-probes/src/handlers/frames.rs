@@ -310,6 +310,11 @@ pub fn finish_in<S: Socket>(
         }
         return recorded;
     }
+    if connection.flags & (FOLLOWED << (1 - side)) == 0 {
+        cold_path();
+        // What comes the other way next begins a turn.
+        connection.last_direction = direction as u8;
+    }
     if outcome == DONE {
         let (left, data) = (walk.left.get() as u32, (walk.data.get() & 1 | walk.torn.get() << 1) as u8);
         let (have, word) = (walk.have.get() as u16, walk.word.get());
