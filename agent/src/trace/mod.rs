@@ -7,6 +7,7 @@
 
 mod behind;
 mod context;
+mod decided;
 pub(crate) mod health;
 pub(crate) mod ids;
 mod joins;
@@ -761,8 +762,11 @@ impl Tracer {
     /// Decides about a trace that has just begun at a service; `sampler` is its own, where it has one.
     pub(crate) fn on_beginning(&mut self, opened: &Opened, sampler: Option<&Sampler>, service: &str) {
         if let Some(open) = self.get(opened.key).copied() {
-            let remote = open.remote.filter(|_| open.parent.is_some());
-            self.sampling.decide(open.trace_id, remote.as_ref(), sampler, service, opened.start_ns);
+            if open.parent.is_some() {
+                self.sampling.decide(open.trace_id, open.remote.as_ref(), sampler, service, opened.start_ns);
+            } else {
+                self.sampling.decide_first(open.trace_id, sampler, service, opened.start_ns);
+            }
         }
     }
 

@@ -1,10 +1,9 @@
 //! Which traces are begun to be kept (head sampling). Metrics count every request all the same.
 
-use std::collections::VecDeque;
-
 use compact_str::CompactString;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::decided::Decided;
 use crate::{
     config::{self, SamplerName},
     model::{
@@ -17,8 +16,6 @@ use crate::{
 const MEMORY_S: f64 = 1.0;
 /// Services whose rates are known; all others together are one more.
 const SERVICES_MAX: usize = 1024;
-/// Traces of which the decision is remembered.
-const DECIDED_MAX: usize = 32_768;
 
 /// A sampler, as `OTEL_TRACES_SAMPLER` names them.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +58,7 @@ impl From<&config::Sampler> for Sampler {
 }
 
 /// What a sampler has decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Decision {
     /// Spans are exported.
     pub is_kept: bool,
@@ -133,8 +130,7 @@ pub(crate) struct HeadSampling {
     /// Services have samplers of their own: what is decided where a trace begins holds for the others too.
     has_several: bool,
     rates: FxHashMap<CompactString, Rate>,
-    decided: FxHashMap<TraceId, Decision>,
-    decided_order: VecDeque<TraceId>,
+    decided: Decided,
     /// Of what samplers keep, this is kept: the agent is near its bounds where it is not all.
     bound: Threshold,
     /// The same of services that send more than can be read, where there are any.
@@ -148,8 +144,7 @@ impl HeadSampling {
             sampler,
             has_several: false,
             rates: FxHashMap::default(),
-            decided: FxHashMap::default(),
-            decided_order: VecDeque::new(),
+            decided: Decided::default(),
             bound: Threshold::ALWAYS,
             heavy_bound: Threshold::ALWAYS,
             heavy: FxHashSet::default(),
@@ -191,6 +186,23 @@ impl HeadSampling {
         service: &str,
         at_ns: u64,
     ) -> Decision {
+        self.decide_at(trace_id, remote, own, service, at_ns, false)
+    }
+
+    /// The same about a trace of which nobody has heard before.
+    pub(super) fn decide_first(&mut self, trace_id: TraceId, own: Option<&Sampler>, service: &str, at_ns: u64) {
+        self.decide_at(trace_id, None, own, service, at_ns, true);
+    }
+
+    fn decide_at(
+        &mut self,
+        trace_id: TraceId,
+        remote: Option<&TraceParent>,
+        own: Option<&Sampler>,
+        service: &str,
+        at_ns: u64,
+        is_new: bool,
+    ) -> Decision {
         let (is_early, is_uneven) = (self.is_early(), self.is_uneven());
         let Self { sampler, rates, decided, .. } = self;
         let sampler = own.unwrap_or(sampler);
@@ -198,8 +210,12 @@ impl HeadSampling {
         // out of it here they are not.
         let is_shared =
             is_early && matches!(sampler, Sampler::ParentBased(_)) && (is_uneven || followed(remote).is_none());
-        if is_shared && let Some(decision) = decided.get(&trace_id) {
-            return *decision;
+        // A trace that has just begun was not decided about.
+        if is_shared
+            && !is_new
+            && let Some(decision) = decided.get(trace_id)
+        {
+            return decision;
         }
         let bound = if self.heavy.contains(service) { self.bound.max(self.heavy_bound) } else { self.bound };
         let mut decision = sampler.decide(remote, trace_id, &mut |rate| {
@@ -216,20 +232,9 @@ impl HeadSampling {
             decision.sampled.threshold = decision.sampled.threshold.map(|threshold| threshold.max(bound));
         }
         if is_shared {
-            self.remember(trace_id, decision);
+            self.decided.insert(trace_id, decision);
         }
         decision
-    }
-
-    fn remember(&mut self, trace_id: TraceId, decision: Decision) {
-        if self.decided.insert(trace_id, decision).is_none() {
-            self.decided_order.push_back(trace_id);
-        }
-        if self.decided_order.len() > DECIDED_MAX
-            && let Some(oldest) = self.decided_order.pop_front()
-        {
-            self.decided.remove(&oldest);
-        }
     }
 }
 
@@ -383,10 +388,6 @@ mod tests {
         assert!(heads.decide(trace, None, Some(&Sampler::AlwaysOn), "always", 2).is_kept, "which follows nobody");
         assert!(heads.decide(trace, Some(&parent(1)), None, "back", 2).is_kept, "which has another caller");
         assert!(heads.decide(TraceId([8; 16]), None, None, "back", 2).is_kept);
-        for number in 0..2 * DECIDED_MAX as u128 {
-            heads.decide(TraceId((number + 1).to_be_bytes()), None, None, "back", 3);
-        }
-        assert!(heads.decided.len() <= DECIDED_MAX && heads.decided_order.len() <= DECIDED_MAX);
     }
 
     #[test]
