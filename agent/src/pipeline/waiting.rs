@@ -90,6 +90,7 @@ pub(super) mod tests {
         remote: None,
         flags: 0,
         sampled: Sampled::NOTHING,
+        is_decided: false,
         is_health_check: false,
         paired: crate::trace::sdks::Paired::Alone,
         other_end: None,

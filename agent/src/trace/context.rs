@@ -26,6 +26,8 @@ pub(crate) struct Context {
     pub flags: u8,
     /// What is said of how it came to be kept.
     pub sampled: Sampled,
+    /// Both were decided when its trace began, with it.
+    pub is_decided: bool,
     /// It is a health check, or for one, and so is kept in no case.
     pub is_health_check: bool,
     /// What an SDK of its process makes of it.
@@ -104,7 +106,7 @@ impl Joined {
     /// Corrects what was said.
     pub(crate) fn correct(&self, context: &mut Context) {
         if context.trace_id == self.before {
-            (context.trace_id, context.remote) = (self.trace_id, self.remote);
+            (context.trace_id, context.remote, context.is_decided) = (self.trace_id, self.remote, false);
             context.is_health_check |= self.is_health_check;
         }
         if let Some((poll, _)) = &mut context.poll

@@ -282,6 +282,7 @@ impl Tracer {
             remote,
             flags: 0,
             sampled: Sampled::NOTHING,
+            is_decided: false,
             is_health_check,
             paired,
             other_end: None,
@@ -311,6 +312,7 @@ impl Tracer {
             paired,
             other_end,
             read_ns,
+            decision: None,
         }
     }
 
@@ -408,6 +410,7 @@ impl Tracer {
             paired,
             other_end,
             read_ns: None,
+            decision: None,
         };
         if parent.is_none()
             && let Some(until_ns) = request.and_then(|request| self.joins.waits(request, key))
@@ -530,8 +533,13 @@ impl Tracer {
         self.unsettled.remove(&before);
         let settles_ns = self.unsettled.get(&trace_id).copied().unwrap_or_default();
         for open in self.open.iter_mut().flatten() {
+            if open.trace_id == trace_id
+                && let Some(decision) = open.decision
+            {
+                self.sampling.remember(trace_id, decision);
+            }
             if open.trace_id == before {
-                (open.trace_id, open.remote) = (trace_id, remote);
+                (open.trace_id, open.remote, open.decision) = (trace_id, remote, None);
                 open.is_health_check |= is_health_check;
                 remove_open(&mut self.open_of, before);
                 add_open(&mut self.open_of, trace_id);
@@ -559,6 +567,9 @@ impl Tracer {
     /// A request that a call is made for.
     fn cause(&mut self, key: Key) -> Option<Open> {
         let open = self.open.get_mut(key.slot())?.as_mut().filter(|open| open.key == key)?;
+        if let (false, Some(decision)) = (open.has_calls, open.decision) {
+            self.sampling.remember(open.trace_id, decision);
+        }
         open.has_calls = true;
         Some(*open)
     }
@@ -573,6 +584,12 @@ impl Tracer {
         if exchange.role == Role::Server {
             let looks_back = self.parents.looks_back(exchange.thread.tgid);
             let done = self.parents.on_answered(key, exchange.response_tid, exchange.end_ns);
+            if (looks_back || done.is_some())
+                && let Some(Open { trace_id, decision: Some(decision), .. }) = open
+            {
+                // Something may be found to belong to it.
+                self.sampling.remember(trace_id, decision);
+            }
             if let (Some(done), Some(open)) = (done, open.filter(|open| open.paired == Paired::Alone)) {
                 let Open { trace_id, span_id, remote, is_health_check, .. } = open;
                 self.behind.on_over(done, Followed { trace_id, span_id, remote, is_health_check });
@@ -611,7 +628,10 @@ impl Tracer {
         let flags = remote.map_or(0, |remote| remote.flags & !1);
         let Open { span_id, poll, is_health_check, paired, other_end, read_ns, .. } = open;
         let read_ns = read_ns.filter(|_| exchange.role == Role::Client);
-        let sampled = Sampled::NOTHING;
+        // Unless it was found to be part of another.
+        let decision = open.decision.filter(|_| trace_id == open.trace_id && parent.is_none());
+        let flags = flags & !1 | u8::from(decision.is_some_and(|decision| decision.is_kept));
+        let (is_decided, sampled) = (decision.is_some(), decision.unwrap_or_default().sampled);
         Context {
             trace_id,
             span_id,
@@ -621,6 +641,7 @@ impl Tracer {
             remote,
             flags,
             sampled,
+            is_decided,
             is_health_check,
             paired,
             other_end,
@@ -657,6 +678,7 @@ impl Tracer {
             remote: carried,
             flags,
             sampled: Sampled::NOTHING,
+            is_decided: false,
             is_health_check: false,
             paired: Paired::Alone,
             other_end: None,
@@ -761,12 +783,19 @@ impl Tracer {
 
     /// Decides about a trace that has just begun at a service; `sampler` is its own, where it has one.
     pub(crate) fn on_beginning(&mut self, opened: &Opened, sampler: Option<&Sampler>, service: &str) {
-        if let Some(open) = self.get(opened.key).copied() {
-            if open.parent.is_some() {
-                self.sampling.decide(open.trace_id, open.remote.as_ref(), sampler, service, opened.start_ns);
-            } else {
-                self.sampling.decide_first(open.trace_id, sampler, service, opened.start_ns);
-            }
+        let Self { open, sampling, .. } = self;
+        let Some(open) = open.get_mut(opened.key.slot()).and_then(Option::as_mut).filter(|open| open.key == opened.key)
+        else {
+            return;
+        };
+        if open.parent.is_some() {
+            sampling.decide(open.trace_id, open.remote.as_ref(), sampler, service, opened.start_ns);
+            return;
+        }
+        open.decision = sampling.decide_first(open.trace_id, sampler, service, opened.start_ns);
+        // Of a request that is served nobody else asks before something else belongs to its trace.
+        if let (Some(decision), true) = (open.decision, opened.role == Role::Client || open.has_calls) {
+            sampling.remember(open.trace_id, decision);
         }
     }
 
@@ -774,6 +803,9 @@ impl Tracer {
     pub(crate) fn sample(&mut self, context: &mut Context, sampler: Option<&Sampler>, service: &str, start_ns: u64) {
         if context.is_health_check {
             context.flags &= !1;
+            return;
+        }
+        if context.is_decided {
             return;
         }
         let Context { trace_id, ref remote, .. } = *context;

@@ -1,6 +1,6 @@
 //! Requests that are open, and what is kept of those that are over.
 
-use super::{Evidence, joins::Request, sdks::Paired};
+use super::{Evidence, joins::Request, sampling::Decision, sdks::Paired};
 use crate::model::{
     exchange::Key,
     ids::ProcessId,
@@ -31,6 +31,8 @@ pub(super) struct Open {
     pub(super) other_end: Option<ProcessId>,
     /// See [`super::Context::read_ns`].
     pub(super) read_ns: Option<u64>,
+    /// What was decided about the trace that begins with it, where that was to be decided at once.
+    pub(super) decision: Option<Decision>,
 }
 
 impl Open {

@@ -186,37 +186,50 @@ impl HeadSampling {
         service: &str,
         at_ns: u64,
     ) -> Decision {
-        self.decide_at(trace_id, remote, own, service, at_ns, false)
+        let (is_early, is_uneven) = (self.is_early(), self.is_uneven());
+        let sampler = own.unwrap_or(&self.sampler);
+        // Who follows its caller follows who began the trace on this host. What a remote caller has decided all are told; what was left
+        // out of it here they are not.
+        let is_shared =
+            is_early && matches!(sampler, Sampler::ParentBased(_)) && (is_uneven || followed(remote).is_none());
+        if is_shared && let Some(decision) = self.decided.get(trace_id) {
+            return decision;
+        }
+        let decision = self.decide_anew(trace_id, remote, own, service, at_ns);
+        if is_shared {
+            self.decided.insert(trace_id, decision);
+        }
+        decision
     }
 
-    /// The same about a trace of which nobody has heard before.
-    pub(super) fn decide_first(&mut self, trace_id: TraceId, own: Option<&Sampler>, service: &str, at_ns: u64) {
-        self.decide_at(trace_id, None, own, service, at_ns, true);
+    /// The same about a trace that has just begun here, of which nobody has heard. It is to be [remembered](Self::remember) where something
+    /// else belongs to it; `None`: each span is decided about by itself.
+    pub(super) fn decide_first(
+        &mut self,
+        trace_id: TraceId,
+        own: Option<&Sampler>,
+        service: &str,
+        at_ns: u64,
+    ) -> Option<Decision> {
+        let is_shared = self.is_early() && matches!(own.unwrap_or(&self.sampler), Sampler::ParentBased(_));
+        is_shared.then(|| self.decide_anew(trace_id, None, own, service, at_ns))
     }
 
-    fn decide_at(
+    /// What was decided about a trace holds for all that belongs to it.
+    pub(super) fn remember(&mut self, trace_id: TraceId, decision: Decision) {
+        self.decided.insert(trace_id, decision);
+    }
+
+    fn decide_anew(
         &mut self,
         trace_id: TraceId,
         remote: Option<&TraceParent>,
         own: Option<&Sampler>,
         service: &str,
         at_ns: u64,
-        is_new: bool,
     ) -> Decision {
-        let (is_early, is_uneven) = (self.is_early(), self.is_uneven());
-        let Self { sampler, rates, decided, .. } = self;
+        let Self { sampler, rates, .. } = self;
         let sampler = own.unwrap_or(sampler);
-        // Who follows its caller follows who began the trace on this host. What a remote caller has decided all are told; what was left
-        // out of it here they are not.
-        let is_shared =
-            is_early && matches!(sampler, Sampler::ParentBased(_)) && (is_uneven || followed(remote).is_none());
-        // A trace that has just begun was not decided about.
-        if is_shared
-            && !is_new
-            && let Some(decision) = decided.get(trace_id)
-        {
-            return decision;
-        }
         let bound = if self.heavy.contains(service) { self.bound.max(self.heavy_bound) } else { self.bound };
         let mut decision = sampler.decide(remote, trace_id, &mut |rate| {
             let service = if rates.len() < SERVICES_MAX || rates.contains_key(service) { service } else { "" };
@@ -230,9 +243,6 @@ impl HeadSampling {
                 remote.and_then(|remote| remote.sampled.randomness).unwrap_or_else(|| randomness(trace_id));
             decision.is_kept &= bound.keeps(randomness);
             decision.sampled.threshold = decision.sampled.threshold.map(|threshold| threshold.max(bound));
-        }
-        if is_shared {
-            self.decided.insert(trace_id, decision);
         }
         decision
     }

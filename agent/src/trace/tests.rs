@@ -641,6 +641,15 @@ fn a_trace_is_decided_about_where_it_begins() {
     let mut context = bed.finish(call, 3);
     bed.tracer.sample(&mut context, None, "back", 2);
     assert!(!context.is_sampled(), "it follows its caller");
+    let of_request = bed.finish(request, 4);
+    assert!(of_request.is_decided && !of_request.is_sampled());
+    // One to which nothing else belongs is decided about, and not remembered.
+    let alone = bed.open(&conn, Role::Server, Thread { tgid: ProcessId(9), ..thread(9) }, 5);
+    bed.tracer.on_beginning(&opened(&alone), Some(&none), "front");
+    let mut alone = bed.finish(alone, 6);
+    assert!(bed.tracer.sampling.decide(alone.trace_id, None, None, "back", 6).is_kept);
+    bed.tracer.sample(&mut alone, None, "front", 6);
+    assert!(!alone.is_sampled());
 }
 
 #[test]
