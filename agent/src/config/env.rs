@@ -374,7 +374,17 @@ fn read(environment: &Environment, name: &str, path: &str, form: Form, tree: &mu
             let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(Node::list(items.map(str::to_owned), origin.clone()))
         }
-        Form::Pairs => pairs(value).map(|pairs| Node::pairs(pairs, origin.clone())),
+        Form::Pairs => {
+            let (pairs, wrong) = pairs(value);
+            // The others hold all the same.
+            let mut wrong = wrong.into_iter().map(|error| Problem::at(origin.clone(), path, error.to_string()));
+            match wrong.next() {
+                Some(first) if pairs.is_empty() => return problems.push(first),
+                first => problems.extend(first),
+            }
+            problems.extend(wrong);
+            Ok(Node::pairs(pairs, origin.clone()))
+        }
         Form::Bool => match value.to_ascii_lowercase().as_str() {
             "true" | "false" => Ok(Node::text(value.to_ascii_lowercase(), origin.clone())),
             _ => Err(ValueError::Bool(value.to_owned())),
@@ -402,20 +412,26 @@ enum ValueError {
     Encoding(String),
 }
 
-/// `a=1,b=2` with percent-encoded values, as W3C baggage writes it (its properties after `;` are not used by OTLP).
-fn pairs(text: &str) -> Result<Vec<(String, String)>, ValueError> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
-        .map(|entry| {
-            let (name, value) = entry.split_once('=').ok_or(ValueError::NoValue)?;
-            if name.trim().is_empty() {
-                return Err(ValueError::NoName);
-            }
-            let value = percent_decoded(value.trim()).ok_or_else(|| ValueError::Encoding(name.trim().to_owned()))?;
-            Ok((name.trim().to_owned(), value))
-        })
-        .collect()
+/// `a=1,b=2` with percent-encoded values, as W3C baggage writes it (its properties after `;` are not used by OTLP); and what is wrong with
+/// entries that are left out.
+fn pairs(text: &str) -> (Vec<(String, String)>, Vec<ValueError>) {
+    let (mut found, mut wrong) = (Vec::new(), Vec::new());
+    for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        match pair(entry) {
+            Ok(pair) => found.push(pair),
+            Err(error) => wrong.push(error),
+        }
+    }
+    (found, wrong)
+}
+
+fn pair(entry: &str) -> Result<(String, String), ValueError> {
+    let (name, value) = entry.split_once('=').ok_or(ValueError::NoValue)?;
+    if name.trim().is_empty() {
+        return Err(ValueError::NoName);
+    }
+    let value = percent_decoded(value.trim()).ok_or_else(|| ValueError::Encoding(name.trim().to_owned()))?;
+    Ok((name.trim().to_owned(), value))
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -556,7 +572,13 @@ mod tests {
     fn headers_are_percent_decoded() {
         assert_eq!(
             pairs("authorization=Basic%20eA==, x = 1"),
-            Ok(vec![("authorization".into(), "Basic eA==".into()), ("x".into(), "1".into())])
+            (vec![("authorization".into(), "Basic eA==".into()), ("x".into(), "1".into())], vec![])
+        );
+        let encoding = ValueError::Encoding("c".into());
+        assert_eq!(
+            pairs("a=1,b,c=%zz,=d"),
+            (vec![("a".into(), "1".into())], vec![ValueError::NoValue, encoding, ValueError::NoName]),
+            "and what is wrong with one is no harm to another"
         );
     }
 

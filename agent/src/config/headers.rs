@@ -174,12 +174,32 @@ pub struct HeaderMatch {
 }
 
 /// Parts of names that carry credentials.
-const SENSITIVE: [&str; 10] =
-    ["authoriz", "cookie", "token", "secret", "password", "passwd", "api-key", "apikey", "credential", "client-cert"];
+const SENSITIVE: [&str; 16] = [
+    "authoriz",
+    "cookie",
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "api-key",
+    "apikey",
+    "credential",
+    "client-cert",
+    "session",
+    "bearer",
+    "access-key",
+    "private-key",
+    "assertion",
+    "passphrase",
+];
+
+/// The same of whole words of a name.
+const SENSITIVE_WORDS: [&str; 8] = ["auth", "authn", "authentication", "jwt", "pwd", "pass", "sid", "signature"];
 
 /// Whether a field (in lower case) carries credentials, as far as its name tells.
 pub(crate) fn is_sensitive(name: &str) -> bool {
     SENSITIVE.iter().any(|part| name.contains(part))
+        || name.split(['-', '_', '.']).any(|word| SENSITIVE_WORDS.contains(&word))
 }
 
 impl Config {
@@ -292,7 +312,12 @@ mod tests {
         assert_eq!(asked(&config, "x-tenant-id"), [Some(Captured::Told); 2]);
         assert_eq!(asked(&config, "accept"), [None, Some(Captured::Told)]);
         assert_eq!(asked(&config, "authorization"), [None; 2]);
-        assert_eq!(asked(&config, "x-auth-token"), [None; 2]);
+        for name in
+            ["x-auth-token", "x-auth", "x-jwt-assertion", "x-access-key", "x-pwd", "x-session", "authentication"]
+        {
+            assert_eq!(asked(&config, name), [None; 2], "{name}");
+        }
+        assert_eq!(asked(&config, "x-author"), [None, Some(Captured::Told)]);
         assert_eq!(asked(&config, "cookie"), [Some(Captured::Told); 2]);
         assert_eq!(asked(&config, "set-cookie"), [Some(Captured::Hidden("***")); 2]);
         assert_eq!(config.refused_headers(), ["authorization"]);

@@ -173,7 +173,14 @@ impl Loaded {
     /// # Errors
     /// As [`Loaded::load`]; this configuration stays as it is.
     pub fn reload(&self) -> Result<Self, ConfigError> {
-        Self::load(self.sources.clone())
+        let new = Self::load(self.sources.clone())?;
+        if self.tree.is_of_file() && !new.tree.is_of_file() {
+            // It may just be written, or was cut off: with nothing of what it said everything would be watched.
+            let file = self.file().map(|path| path.display().to_string()).unwrap_or_default();
+            let message = "says nothing that is known any more; at a start it would mean the defaults".to_owned();
+            return Err(ConfigError { problems: vec![Problem::at(Origin::Default, &file, message)] });
+        }
+        Ok(new)
     }
 
     /// The configuration file, if there is one.

@@ -132,6 +132,14 @@ impl Node {
     }
 
     /// Whether nothing is said here: null, or a map or list of nothing.
+    /// Whether a file says anything of it.
+    pub(crate) fn is_of_file(&self) -> bool {
+        match &self.value {
+            Value::Map(entries) => entries.iter().any(|(_, node)| node.is_of_file()),
+            _ => matches!(self.origin, Origin::File { .. }),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         match &self.value {
             Value::Null => true,

@@ -613,6 +613,12 @@ fn a_reload_reads_the_file_again_under_the_same_flags() {
     assert_eq!(reload.needs_restart, ["backend"]);
     std::fs::write(&file.0, "routes: [").unwrap();
     assert!(old.reload().is_err());
+    // As it is while somebody writes it anew: with the defaults everything would be watched.
+    for cut in ["", "# soon\n", "nonsense: 1\n"] {
+        std::fs::write(&file.0, cut).unwrap();
+        let error = old.reload().unwrap_err().to_string();
+        assert!(error.contains("says nothing that is known"), "{error}");
+    }
 }
 
 #[test]

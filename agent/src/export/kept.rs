@@ -83,9 +83,10 @@ impl SpanConsumer for Keeper {
     fn shutdown(&self, deadline: Instant) -> Pending<'_> {
         self.has_stopped.store(true, Ordering::Relaxed);
         let store = Arc::clone(&self.store);
+        let is_on_disk = self.on_disk().is_some();
         Box::pin(async move {
             let closed = tokio::task::spawn_blocking(move || store.close());
-            if tokio::time::timeout_at(deadline, closed).await.is_err() {
+            if tokio::time::timeout_at(deadline, closed).await.is_err() && is_on_disk {
                 tracing::warn!("stopped before all that is remembered was on disk (store.dir)");
             }
         })

@@ -238,14 +238,14 @@ impl Conventions for Facts {
             let key = if self.role == Role::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
             out.push(key, Value::Shared(route));
         }
-        out.push_str(semconv::USER_AGENT_ORIGINAL, user_agent.map(without_user_info));
+        out.push_str(semconv::USER_AGENT_ORIGINAL, user_agent.map(|agent| redactor.owned(without_user_info(agent))));
         out.push_count(semconv::HTTP_REQUEST_BODY_SIZE, http.request_body_bytes);
         out.push_count(semconv::HTTP_RESPONSE_BODY_SIZE, http.response_body_bytes);
         if let Some(captured) = headers {
             let Headers { request, response } = *captured;
             for (values, is_response) in [(request, false), (response, true)] {
                 headers::attributes(values, is_response, |key, values| {
-                    let values = values.into_iter().map(|value| redactor.owned(without_user_info(value)));
+                    let values = values.into_iter().map(|value| redactor.field(without_user_info(value)));
                     out.push(key, Value::List(values.collect()));
                 });
             }

@@ -113,6 +113,16 @@ impl Redactor {
         }
     }
 
+    /// The value of a header field, free of personal data, and of secrets where it holds pairs, as URLs do.
+    #[must_use]
+    pub(crate) fn field(&self, value: CompactString) -> CompactString {
+        let separates = |byte| matches!(byte, b'/' | b'&' | b';' | b'?' | b'#' | b',' | b' ' | b'"');
+        match then(self.pairs(&value, separates, false), |known| self.pii.clean(known)) {
+            Cow::Borrowed(_) => value,
+            Cow::Owned(text) => text.into(),
+        }
+    }
+
     /// A query string (without its `?`), free of secrets.
     #[must_use]
     pub fn query<'a>(&self, query: &'a str) -> Cow<'a, str> {
@@ -315,6 +325,19 @@ mod tests {
 
     fn query(query: &str) -> String {
         Redactor::default().query(query).into_owned()
+    }
+
+    #[test]
+    fn values_of_header_fields_are_free_of_what_urls_in_them_hold() {
+        let field = |value: &str| Redactor::default().field(value.into()).to_string();
+        assert_eq!(
+            field("http://h/p?token=a&page=2#access_token=b"),
+            "http://h/p?token=REDACTED&page=2#access_token=REDACTED"
+        );
+        assert_eq!(field("<https://h/x?sig=1>; rel=next"), "<https://h/x?sig=REDACTED; rel=next");
+        for kept in ["text/html, application/json;q=0.9", "max-age=0, private", "curl/8.5", "W/\"abc\""] {
+            assert_eq!(field(kept), kept);
+        }
     }
 
     #[test]

@@ -168,7 +168,10 @@ impl Conventions for Facts {
         out.push_int(semconv::HTTP_RESPONSE_STATUS_CODE, rpc.http_status);
         self.server.push(&mut out);
         endpoint::push_peer(connection, endpoint::address(&connection.remote), &mut out);
-        out.push_str(semconv::USER_AGENT_ORIGINAL, rpc.user_agent.map(without_user_info));
+        out.push_str(
+            semconv::USER_AGENT_ORIGINAL,
+            rpc.user_agent.map(|agent| policy.redactor.owned(without_user_info(agent))),
+        );
         push_end(error, self.outcome, &mut out);
         out.push_flag(semconv::BEYLA_NAME_UNKNOWN, name_unknown);
         out.push_count(semconv::BEYLA_NAME_UNKNOWN_ENTRY, rpc.unknown_name.filter(|_| name_unknown));

@@ -47,9 +47,15 @@ pub(crate) fn modernise(
         return renamed;
     }
     let mut ours = Node::empty_map(file.origin.clone());
-    // Said for tools that read the file; what they say is known.
-    for key in ["file_format", "extensions.obi.version"] {
-        let _said = take(file, key);
+    // Said for tools that read the file.
+    for (key, known) in [("file_format", &["1.", "0."]), ("extensions.obi.version", &["2.", "2"])] {
+        if let Some(said) = take(file, key)
+            && let Some(text) = text_of(&said)
+            && !known.iter().any(|known| text.starts_with(known))
+        {
+            let message = format!("`{text}` is not known; the file is read as one of {}", known[0]);
+            warnings.push(Problem::at(said.origin.clone(), key, message));
+        }
     }
     providers::resource(file, &mut ours);
     providers::traces(file, &mut ours);

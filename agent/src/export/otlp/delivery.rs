@@ -408,7 +408,7 @@ impl Delivery {
             .is_some_and(|(at, said)| said == message || at.elapsed() < PARTIAL_SUCCESS_LOG_INTERVAL);
         if !is_known {
             health.partial_success = Some((Instant::now(), message.clone()));
-            warn!(endpoint = %self.endpoint, rejected, of = items, message, "the receiver took {signal} only in part");
+            warn!(endpoint = %self.endpoint, rejected, of = items, message = message.escape_debug().to_string(), "the receiver took {signal} only in part");
         }
     }
 
