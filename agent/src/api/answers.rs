@@ -246,6 +246,9 @@ pub(crate) struct Traces {
     pub kept_share: f64,
     /// Since when spans are there, in ms since the Unix epoch.
     pub since_unix_ms: Option<f64>,
+    /// Where reading what is on disk would have taken too long: not all was looked at that began before this time. Asked for with it as
+    /// `until` (in seconds), it goes on there.
+    pub searched_since_unix_ms: Option<f64>,
 }
 
 /// A trace.

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{body::Bytes, http::StatusCode};
+use axum::http::StatusCode;
 
 use super::{
-    Answer, Api, FRESH,
+    Answer, Api,
     answers::{
         Agent, Counted, Counts, DiskInfo, GraphAnswer, GraphEdge, GraphNode, Loss, MetricPoint, NodeKind, NodeName,
         OverTime, Peer, Process, Processes, Rates, Route, Service, ServiceDetail, Services, SpanDetail, SpanSummary,
@@ -68,26 +68,29 @@ pub(super) fn services(api: &Api, query: &Query) -> Answer<Services> {
             Side::Client => made.add(&red),
         }
     }
-    let services = sums.into_iter().map(|(name, (served, made))| summary(api, &name, &served, &made, window));
+    let whose = api.store.snapshot().whose();
+    let services = sums.into_iter().map(|(name, (served, made))| summary(api, &whose, &name, &served, &made, window));
     let mut services: Vec<Service> = services.collect();
     services.sort_by(|a, b| b.served.rate.total_cmp(&a.served.rate).then(b.made.rate.total_cmp(&a.made.rate)));
     Ok(Services { window_s: round(window.covered_s), services })
 }
 
-fn summary(api: &Api, name: &Name, served: &Red, made: &Red, window: Window) -> Service {
+fn summary(
+    api: &Api,
+    whose: &[Arc<crate::store::Whose>],
+    name: &Name,
+    served: &Red,
+    made: &Red,
+    window: Window,
+) -> Service {
     let line = api.store.last(SPARKLINE);
     let side = if served.count > 0 { Side::Server } else { Side::Client };
     let is_its = of_service(&name.service, Some(&name.namespace));
     let steps = api.store.over_time(line, |key| is_its(key) && key.side == side);
-    let whose = api.store.snapshot().whose();
-    let language = whose
-        .iter()
-        .filter(|whose| whose.service == name.service && whose.namespace == name.namespace)
-        .find_map(|whose| whose.attributes.iter().find(|(key, _)| key == "telemetry.sdk.language"));
     Service {
         name: name.service.to_string(),
         namespace: name.namespace.to_string(),
-        language: language_of(&whose, name).or(language.map(|(_, value)| text_of(value).into())),
+        language: language_of(whose, name),
         served: Rates::of(served, window),
         made: Rates::of(made, window),
         sparkline: per_second(&steps, line),
@@ -159,7 +162,7 @@ pub(super) fn service(api: &Api, name: &str, query: &Query) -> Answer<ServiceDet
         whose.attributes.iter().map(|(key, value)| (key.to_string(), text_of(value).into())).collect::<BTreeMap<_, _>>()
     };
     Ok(ServiceDetail {
-        service: summary(api, &known, &served, &made, window),
+        service: summary(api, &whose, &known, &served, &made, window),
         window_s: round(window.covered_s),
         is_client: side == Side::Client,
         over_time: over_time(&api.store.over_time(window, |key| is_its(key) && key.side == side), window),
@@ -223,21 +226,14 @@ fn node_name(node: &Node) -> NodeName {
 }
 
 /// `GET /api/v1/graph`
-pub(super) fn graph(api: &Api, query: &Query) -> Answer<Bytes> {
+pub(super) fn graph(api: &Api, query: &Query) -> Answer<GraphAnswer> {
     query.only(&["window"]).map_err(wrong)?;
     let length = query.window().map_err(wrong)?;
-    // Nothing in an answer fails to be written.
-    let make = || Bytes::from(serde_json::to_vec(&graph_now(api, length)).unwrap_or_default());
-    // Metrics are taken no more often.
-    Ok(api.graphs.get(length, FRESH, make))
-}
-
-fn graph_now(api: &Api, length: Duration) -> GraphAnswer {
     api.collector.collect_for_answer();
     let window = api.store.last(length);
     let Graph { nodes, edges } = api.store.graph(window);
     let rates = |red: &Red| Rates::of(red, window);
-    GraphAnswer {
+    Ok(GraphAnswer {
         window_s: round(window.covered_s),
         nodes: nodes.iter().map(|(node, red)| GraphNode { node: node_name(node), rates: rates(red) }).collect(),
         edges: edges
@@ -248,7 +244,7 @@ fn graph_now(api: &Api, length: Duration) -> GraphAnswer {
                 rates: rates(&edge.red),
             })
             .collect(),
-    }
+    })
 }
 
 /// `GET /api/v1/counts`
@@ -283,6 +279,10 @@ pub(super) fn spans(api: &Api, query: &Query) -> Answer<Vec<SpanSummary>> {
     let spans = api.store.everything();
     let is_slowest = query.is_slowest_first().map_err(wrong)?;
     let found = if is_slowest { spans.slowest(&filter, limit) } else { spans.find(&filter, limit).0 };
+    if spans.searched_since_unix_ns().is_some() {
+        // A list cannot say that it is not all.
+        return Err((StatusCode::SERVICE_UNAVAILABLE, format!("{TOO_LONG}; /api/v1/traces says how far it came")));
+    }
     Ok(found.iter().map(SpanSummary::of).collect())
 }
 
@@ -311,8 +311,12 @@ pub(super) fn traces(api: &Api, query: &Query) -> Answer<Traces> {
         has_more,
         kept_share: round(api.store.stats().share),
         since_unix_ms: spans.since_unix_ns().map(ms),
+        searched_since_unix_ms: spans.searched_since_unix_ns().map(ms),
     })
 }
+
+/// What is said where a question would have read the disk for too long.
+const TOO_LONG: &str = "reading what is on disk for it takes too long: ask for a shorter time (since, until), a service, or failed requests";
 
 fn trace_summary(found: &Kept, mut spans: Vec<Kept>) -> Option<TraceSummary> {
     spans.sort_by_key(|span| (span.start_unix_ns, span.number));
@@ -351,12 +355,19 @@ pub(super) fn trace_id(text: &str) -> Answer<TraceId> {
 pub(super) fn trace(api: &Api, id: &str, query: &Query) -> Answer<Trace> {
     query.only(&[]).map_err(wrong)?;
     let id = trace_id(id)?;
-    let mut spans = api.store.everything().trace(id);
+    let everything = api.store.everything();
+    let mut spans = everything.trace(id);
+    let is_all_read = everything.searched_since_unix_ns().is_none();
     let is_cut = spans.len() > SPANS_MAX;
     spans.truncate(SPANS_MAX);
     let start = spans.iter().map(|span| span.start_unix_ns).min();
     let end = spans.iter().map(|span| span.end_unix_ns).max();
     let (Some(start), Some(end)) = (start, end) else {
+        if !is_all_read {
+            let error =
+                format!("trace {id} was not found in the time that there is to read what is on disk: ask again");
+            return Err((StatusCode::SERVICE_UNAVAILABLE, error));
+        }
         let error = format!("of trace {id} nothing is kept (any more)");
         return Err((StatusCode::NOT_FOUND, error));
     };
@@ -364,13 +375,13 @@ pub(super) fn trace(api: &Api, id: &str, query: &Query) -> Answer<Trace> {
         trace_id: id.to_string(),
         start_unix_ms: ms(start),
         duration_ms: ms(end.saturating_sub(start)),
-        missing: missing(&spans, is_cut, api.store.thinned_at(id, start, end)),
+        missing: missing(&spans, is_cut, is_all_read, api.store.thinned_at(id, start, end)),
         spans: spans.iter().map(|span| SpanDetail::of(span, start)).collect(),
     })
 }
 
 /// What of a trace is not there. `share`: of the traces that are kept, where it was not among these.
-fn missing(spans: &[Kept], is_cut: bool, share: Option<f64>) -> Option<String> {
+fn missing(spans: &[Kept], is_cut: bool, is_all_read: bool, share: Option<f64>) -> Option<String> {
     // What was made by a request of a service that is watched; what another header or SDK says was elsewhere.
     const HERE: [&str; 4] = ["connection", "task", "thread", "sole_request"];
     let ids: HashSet<_> = spans.iter().map(|span| span.span_id).collect();
@@ -383,6 +394,9 @@ fn missing(spans: &[Kept], is_cut: bool, share: Option<f64>) -> Option<String> {
     let mut reasons = Vec::new();
     if is_cut {
         reasons.push(format!("only the first {SPANS_MAX} spans are shown"));
+    }
+    if !is_all_read {
+        reasons.push("not all of what is on disk was read in the time that there is for it".to_owned());
     }
     if left > 0 {
         reasons.push(format!("the parents of {left} of its spans are not kept, or not over yet"));

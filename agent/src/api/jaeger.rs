@@ -116,8 +116,15 @@ pub(super) fn find(api: &Api, query: &Query) -> Answer<Json> {
 }
 
 fn one(api: &Api, id: &str) -> Answer<Vec<Kept>> {
-    let spans = api.store.everything().trace(trace_id(id)?);
-    if spans.is_empty() { Err((StatusCode::NOT_FOUND, "trace not found".to_owned())) } else { Ok(spans) }
+    let everything = api.store.everything();
+    let spans = everything.trace(trace_id(id)?);
+    if spans.is_empty() && everything.searched_since_unix_ns().is_some() {
+        Err((StatusCode::SERVICE_UNAVAILABLE, "what is on disk could not be read in time: ask again".to_owned()))
+    } else if spans.is_empty() {
+        Err((StatusCode::NOT_FOUND, "trace not found".to_owned()))
+    } else {
+        Ok(spans)
+    }
 }
 
 /// `GET /api/v3/traces/{trace_id}`

@@ -13,13 +13,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
 };
 
-use super::{
-    Api,
-    answers::Problem,
-    json,
-    query::Query,
-    shared::{self, LOOK},
-};
+use super::{Api, answers::Problem, json, query::Query, shared};
 
 /// Streams at once.
 pub(super) const STREAMS_MAX: usize = 128;
@@ -52,14 +46,15 @@ pub(super) async fn live(State(api): State<Arc<Api>>, headers: HeaderMap, RawQue
                     return None;
                 }
                 let (text, filter) = &*asked;
-                let (behind, event) = api.looks.event(&api.store, text, filter, next);
+                let round = api.looks.round();
+                let (behind, event) = api.looks.event(&api.store, round, text, filter, next);
                 next = behind;
                 let alive = || (told.elapsed() > ALIVE).then(|| shared::text_of(&api.store, Vec::new(), 0, next));
                 if let Some(event) = event.or_else(alive) {
                     told = Instant::now();
                     return Some((Ok::<_, Infallible>(event), (next, started, told, permit)));
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep_until(api.looks.end_of(round).into()).await;
             }
         }
     });

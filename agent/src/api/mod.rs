@@ -23,7 +23,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Path, RawQuery, State},
-    http::{HeaderValue, Response, StatusCode, header},
+    http::{HeaderValue, Response, StatusCode, Uri, header, uri::PathAndQuery},
     middleware,
     routing::{any, get},
 };
@@ -49,6 +49,23 @@ macro_rules! ask_path {
     ($ask:path) => {
         |State(api): State<Arc<Api>>, Path(last): Path<String>, RawQuery(query): RawQuery| async move {
             answer(move || $ask(&api, &last, &Query::of(query.as_deref()))).await
+        }
+    };
+}
+
+/// The same for what is of the metrics: whoever asks the same before these are taken again has the same answer.
+macro_rules! ask_shared {
+    ($ask:path) => {
+        |State(api): State<Arc<Api>>, asked: Uri| async move {
+            shared_answer(api, asked, |api, asked| $ask(api, &Query::of(asked.query()))).await
+        }
+    };
+}
+/// The same for one that ends in a name.
+macro_rules! ask_path_shared {
+    ($ask:path) => {
+        |State(api): State<Arc<Api>>, Path(last): Path<String>, asked: Uri| async move {
+            shared_answer(api, asked, move |api, asked| $ask(api, &last, &Query::of(asked.query()))).await
         }
     };
 }
@@ -108,6 +125,13 @@ impl Collector {
         self.collect_at(FRESH / 5, COUNT_SHARE);
     }
 
+    /// Until when what was taken last is as new as who asks expects.
+    fn good_until(&self) -> Instant {
+        let (last, now) = (*self.last.lock(), Instant::now());
+        let every = FRESH.max((last.1 * SHARE).min(EVERY));
+        (last.0.unwrap_or(now) + every).min(now + FRESH)
+    }
+
     /// Does it whatever was done before.
     pub(crate) fn collect_now(&self) {
         self.collect_at(Duration::ZERO, 0);
@@ -155,7 +179,7 @@ struct Api {
     of_itself: Vec<Arc<dyn MetricSource>>,
     streams: Arc<tokio::sync::Semaphore>,
     /// What pages that are open ask again and again.
-    graphs: shared::Answers,
+    shared: shared::Answers,
     looks: shared::Looks,
 }
 
@@ -164,8 +188,8 @@ pub(crate) fn pages(parts: Parts, of_itself: Vec<Arc<dyn MetricSource>>) -> Page
     let Parts { store, collector, processes, token, listen } = parts;
     let streams = Arc::new(tokio::sync::Semaphore::new(live::STREAMS_MAX));
     let processes_then = Mutex::default();
-    let (graphs, looks) = Default::default();
-    let api = Arc::new(Api { store, collector, processes, processes_then, of_itself, streams, graphs, looks });
+    let (shared, looks) = Default::default();
+    let api = Arc::new(Api { store, collector, processes, processes_then, of_itself, streams, shared, looks });
     let token = token.map(Arc::<str>::from);
     listen.iter().map(|addr| routes(&api, Access::new(*addr, token.clone()))).collect()
 }
@@ -177,10 +201,10 @@ pub(crate) fn is_page(path: &str) -> bool {
 
 fn routes(api: &Arc<Api>, access: Access) -> Router {
     let questions = Router::new()
-        .route("/api/v1/services", get(ask_query!(ask::services)))
-        .route("/api/v1/services/{name}", get(ask_path!(ask::service)))
+        .route("/api/v1/services", get(ask_shared!(ask::services)))
+        .route("/api/v1/services/{name}", get(ask_path_shared!(ask::service)))
         .route("/api/v1/counts", get(ask_query!(ask::counts)))
-        .route("/api/v1/graph", get(graph))
+        .route("/api/v1/graph", get(ask_shared!(ask::graph)))
         .route("/api/v1/traces", get(ask_query!(ask::traces)))
         .route("/api/v1/traces/{trace_id}", get(ask_path!(ask::trace)))
         .route("/api/v1/spans", get(ask_query!(ask::spans)))
@@ -205,15 +229,6 @@ fn routes(api: &Arc<Api>, access: Access) -> Router {
     page::routes().merge(questions).layer(middleware::map_response(guard::with_headers))
 }
 
-/// `GET /api/v1/graph`
-async fn graph(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Response<Body> {
-    answered(move || match ask::graph(&api, &Query::of(query.as_deref())) {
-        Ok(answer) => of_json(StatusCode::OK, answer),
-        Err((status, error)) => json(status, &Problem { error }),
-    })
-    .await
-}
-
 /// What is answered where there is no question of that name.
 async fn nothing_here() -> Response<Body> {
     let error = "there is no such question: /api/v1/openapi.json has all of /api/v1; the page is at /".to_owned();
@@ -227,6 +242,31 @@ async fn answer<T: Serialize + Send + 'static>(ask: impl FnOnce() -> Answer<T> +
     answered(move || match ask() {
         Ok(answer) => json(StatusCode::OK, &answer),
         Err((status, error)) => json(status, &Problem { error }),
+    })
+    .await
+}
+
+async fn shared_answer<T: Serialize>(
+    api: Arc<Api>,
+    asked: Uri,
+    ask: impl FnOnce(&Api, &Uri) -> Answer<T> + Send + 'static,
+) -> Response<Body> {
+    // No thread is woken for what is there.
+    let key = asked.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
+    if let Some(answer) = api.shared.ready(key) {
+        return of_json(StatusCode::OK, answer);
+    }
+    answered(move || {
+        let key = asked.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
+        // Nothing in an answer fails to be written. It is good for as long as the metrics that it is of.
+        let make = || {
+            let answer = serde_json::to_vec(&ask(&api, &asked)?).unwrap_or_default();
+            Ok((api.collector.good_until(), answer.into()))
+        };
+        match api.shared.get(key, make) {
+            Ok(answer) => of_json(StatusCode::OK, answer),
+            Err((status, error)) => json(status, &Problem { error }),
+        }
     })
     .await
 }

@@ -36,6 +36,11 @@ pub(super) async fn trace(what: &What, client: &Client, is_own: bool) -> Result<
     }
     let now = unix_ns();
     let found: Traces = client.get(&asked(what, what.limit, None)).await?;
+    if let Some(at) = found.searched_since_unix_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms as i64).ok()) {
+        tracing::warn!(
+            "looking further back takes too long: of what began before {at:.0} not all was looked at (ask for less, as by --service or --errors)"
+        );
+    }
     let mut shown = HashMap::new();
     // The latest last: that is where one looks.
     for found in found.traces.iter().rev() {

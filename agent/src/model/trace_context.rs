@@ -158,7 +158,15 @@ const fn hex_digit(digit: u8) -> Option<u8> {
 }
 
 fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |of: u8| DIGITS.get(usize::from(of & 15)).copied().unwrap_or(b'0');
+    // Written at once, since ids are written with every span; they have 16 bytes at most.
+    let mut text = [0; 32];
+    for ([high, low], byte) in text.as_chunks_mut().0.iter_mut().zip(bytes) {
+        (*high, *low) = (digit(byte >> 4), digit(*byte));
+    }
+    let text = text.get(..2 * bytes.len()).unwrap_or(&text);
+    f.write_str(std::str::from_utf8(text).unwrap_or_default())
 }
 
 impl fmt::Display for TraceId {

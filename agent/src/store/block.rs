@@ -23,6 +23,9 @@ const SPANS_MAX: usize = 1024;
 /// Longest text of a value that is kept; the rest is cut off. What comes from the wire is at most the captured bytes.
 const VALUE_MAX: usize = 4 << 10;
 
+/// Attributes that there is room for before it is known that there are more: what is on disk may say anything.
+const ATTRIBUTES_USUAL: usize = 32;
+
 const KINDS: [Kind; 5] = [Kind::Server, Kind::Client, Kind::Producer, Kind::Consumer, Kind::Internal];
 const KIND_MASK: u8 = 7;
 const IS_ERROR: u8 = 8;
@@ -191,6 +194,36 @@ impl Block {
         self.word(reader.number()?)
     }
 
+    /// The ids of a span and of its parent, without the rest of it.
+    pub(super) fn ids(&self, head: &Head) -> Option<(SpanId, Option<SpanId>)> {
+        let mut reader = Reader { bytes: self.text.get(head.at as usize..)? };
+        let _name = reader.number()?;
+        let span_id = SpanId(reader.array()?);
+        let parent = if head.flags & HAS_PARENT != 0 { Some(SpanId(reader.array()?)) } else { None };
+        Some((span_id, parent))
+    }
+
+    /// Whether any of its spans may have this attribute.
+    pub(super) fn may_have(&self, key: &str) -> bool {
+        self.words.iter().any(|word| matches!(word, Word::Static(its) if *its == key))
+    }
+
+    /// Its spans from this one on, as a block of their own: a copy of what came of late takes a part of the time that one of all takes.
+    pub(super) fn tail(&self, from: usize) -> Self {
+        let from = from.min(self.heads.len());
+        let heads = self.heads.get(from..).unwrap_or_default();
+        let begins = heads.first().map_or(0, |head| head.at);
+        Self {
+            first: self.first + from as u64,
+            numbers: self.numbers.get(from..).unwrap_or_default().to_vec(),
+            heads: heads.iter().map(|head| Head { at: head.at.saturating_sub(begins), ..*head }).collect(),
+            text: self.text.get(begins as usize..).unwrap_or_default().to_vec(),
+            words: self.words.clone(),
+            whose: self.whose.clone(),
+            whose_bytes: self.whose_bytes,
+        }
+    }
+
     fn word(&self, number: u64) -> Option<&str> {
         match self.words.get(usize::try_from(number).ok()?)? {
             Word::Static(text) => Some(text),
@@ -213,23 +246,23 @@ impl Block {
         let links = (0..reader.number()?)
             .map(|_| Some(Link { trace_id: TraceId(reader.array()?), span_id: SpanId(reader.array()?) }))
             .collect::<Option<Vec<_>>>()?;
-        let attributes = (0..reader.number()?)
-            .map(|_| {
-                let Word::Static(key) = self.words.get(usize::try_from(reader.number()?).ok()?)? else { return None };
-                let value = match reader.byte()? {
-                    STR => Value::Str(reader.text()?.into()),
-                    WORD => match self.words.get(usize::try_from(reader.number()?).ok()?)? {
-                        Word::Static(text) => Value::Static(text),
-                        Word::Shared(text) => Value::Shared(Arc::clone(text)),
-                        Word::Own(text) => Value::Str(text.clone()),
-                    },
-                    INT => Value::Int(unzigzag(reader.number()?)),
-                    DOUBLE => Value::Double(f64::from_le_bytes(reader.array()?)),
-                    other => Value::Bool(other == TRUE),
-                };
-                Some(Attribute { key, value })
-            })
-            .collect::<Option<Vec<_>>>()?;
+        let count = usize::try_from(reader.number()?).ok()?;
+        let mut attributes = Vec::with_capacity(count.min(ATTRIBUTES_USUAL));
+        for _ in 0..count {
+            let Word::Static(key) = self.words.get(usize::try_from(reader.number()?).ok()?)? else { return None };
+            let value = match reader.byte()? {
+                STR => Value::Str(reader.text()?.into()),
+                WORD => match self.words.get(usize::try_from(reader.number()?).ok()?)? {
+                    Word::Static(text) => Value::Static(text),
+                    Word::Shared(text) => Value::Shared(Arc::clone(text)),
+                    Word::Own(text) => Value::Str(text.clone()),
+                },
+                INT => Value::Int(unzigzag(reader.number()?)),
+                DOUBLE => Value::Double(f64::from_le_bytes(reader.array()?)),
+                other => Value::Bool(other == TRUE),
+            };
+            attributes.push(Attribute { key, value });
+        }
         Some(Kept {
             number: self.number(index),
             trace_id: head.trace_id,

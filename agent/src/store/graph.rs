@@ -1,22 +1,23 @@
 //! Who asks whom. Edges are the calls that clients count by the address that they ask; which service that is, is learnt from traces: the
 //! service of a span whose parent is the call. What else a service is asked comes from outside of what is watched.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
 use compact_str::CompactString;
 use hashbrown::HashMap;
 
 use super::{
-    block::text_of,
+    block::{Block, Whose, text_of},
     series::{Key, Red, Side},
-    spans::{Filter, Snapshot},
 };
 use crate::model::{span::Kind, trace_context::SpanId};
 
 /// Spans that are looked at, at most.
-const LOOKED_AT: usize = 4000;
+pub(super) const LOOKED_AT: u64 = 4000;
 /// Of those that were looked at before, so many are once more: both ends of a call are not told at the same moment.
-const LOOKED_AT_AGAIN: usize = 500;
+const LOOKED_AT_AGAIN: u64 = 500;
+/// What a span of a client says of the service that it asks, where who asks is told by the service itself.
+const PEER: &str = "service.peer.name";
 /// Most addresses that are known.
 const KNOWN_MAX: usize = 10_000;
 /// Share of a service's requests that may be of nobody without that being told: who asks and who answers are not counted at
@@ -28,6 +29,12 @@ const NOBODYS: f64 = 0.05;
 pub(crate) struct Name {
     pub(crate) service: CompactString,
     pub(crate) namespace: CompactString,
+}
+
+impl Name {
+    fn of(whose: &Whose) -> Self {
+        Self { service: whose.service.clone(), namespace: whose.namespace.clone() }
+    }
 }
 
 /// What is at an end of an edge.
@@ -65,45 +72,61 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
-    /// Learns from spans.
-    pub(super) fn learn(&mut self, spans: &Snapshot) {
-        let newest = spans.find(&Filter::default(), 1).0.first().map_or(0, |span| span.number);
+    /// From which span on it is to learn, where `next` is the number of the one that comes next; `None`: there is nothing new.
+    pub(super) fn wants_from(&mut self, next: u64) -> Option<u64> {
+        let newest = next.saturating_sub(1);
         // Numbers begin anew with each run of the agent.
-        let new =
-            newest.checked_sub(self.looked_until).map_or(LOOKED_AT, |new| usize::try_from(new).unwrap_or(LOOKED_AT));
-        if new == 0 {
-            return;
-        }
+        let new = newest.checked_sub(self.looked_until).unwrap_or(LOOKED_AT);
         self.looked_until = newest;
-        let (kept, _) = spans.find(&Filter::default(), new.saturating_add(LOOKED_AT_AGAIN).min(LOOKED_AT));
-        let mut servers: HashMap<SpanId, Name> = HashMap::new();
-        for span in kept.iter().filter(|span| matches!(span.kind, Kind::Server | Kind::Consumer)) {
-            if let Some(parent) = span.parent {
-                let of = &span.whose;
-                servers.insert(parent, Name { service: of.service.clone(), namespace: of.namespace.clone() });
+        (new > 0).then(|| next.saturating_sub(new.saturating_add(LOOKED_AT_AGAIN).min(LOOKED_AT)))
+    }
+
+    /// Learns from the spans from a number on in blocks, the earliest first. Only those of them are read that tell something.
+    pub(super) fn learn(&mut self, blocks: &[impl Deref<Target = Block>], from: u64) {
+        let spans = || {
+            blocks.iter().flat_map(move |block| {
+                let heads = block.heads.iter().enumerate();
+                heads
+                    .filter(move |(index, _)| block.number(*index) >= from)
+                    .map(move |(index, head)| (block, index, head))
+            })
+        };
+        let mut servers: HashMap<SpanId, &Arc<Whose>> = HashMap::new();
+        for (block, _, head) in spans().filter(|(.., head)| matches!(head.kind(), Kind::Server | Kind::Consumer)) {
+            if let Some((_, Some(parent))) = block.ids(head)
+                && let Some(whose) = block.whose(head)
+            {
+                servers.insert(parent, whose);
             }
         }
+        let tell_peers = blocks.iter().any(|block| block.may_have(PEER));
+        if servers.is_empty() && !tell_peers {
+            return;
+        }
         // The latest last: another service may have come to an address, or been known by another name at first.
-        for span in kept.iter().rev().filter(|span| matches!(span.kind, Kind::Client | Kind::Producer)) {
+        for (block, index, head) in spans().filter(|(.., head)| matches!(head.kind(), Kind::Client | Kind::Producer)) {
+            let server = block.ids(head).and_then(|(id, _)| servers.get(&id));
+            if server.is_none() && !tell_peers {
+                continue;
+            }
+            let Some(span) = block.read(index) else { continue };
             let peer = || {
                 Some(Name {
-                    service: text_of(span.get("service.peer.name")?),
+                    service: text_of(span.get(PEER)?),
                     namespace: span.text("service.peer.namespace").unwrap_or_default(),
                 })
             };
-            let Some(server) = servers.get(&span.span_id).cloned().or_else(peer) else { continue };
+            let Some(server) = server.map(|whose| Name::of(whose)).or_else(peer) else { continue };
             let Some(address) = span.text("server.address") else { continue };
             let target = match span.text("server.port") {
                 Some(port) if address.contains(':') => compact_str::format_compact!("[{address}]:{port}"),
                 Some(port) => compact_str::format_compact!("{address}:{port}"),
                 None => address,
             };
-            let of = &span.whose;
-            let client = Name { service: of.service.clone(), namespace: of.namespace.clone() };
             if self.known.len() >= KNOWN_MAX {
                 self.known.clear();
             }
-            self.known.insert((client, target), server);
+            self.known.insert((Name::of(&span.whose), target), server);
         }
     }
 

@@ -8,6 +8,7 @@
 mod block;
 mod disk;
 mod graph;
+mod search;
 mod series;
 mod spans;
 #[cfg(test)]
@@ -25,8 +26,8 @@ pub(crate) use self::{
     block::{Kept, Whose, text_of},
     disk::{DiskConfig, DiskStats},
     graph::{Graph, Name, Node},
+    search::{Filter, Followed, Snapshot},
     series::{Key, Red, STEP_S, Side, Window},
-    spans::{Filter, Followed, Snapshot},
 };
 use self::{series::Series, spans::Spans};
 use crate::model::{metric::Metric, span::Span, trace_context::TraceId};
@@ -113,7 +114,8 @@ impl Store {
             if let Some(store) = own.upgrade() {
                 store.series.lock().restore(earlier, now_unix_ns);
                 // Who was at which address.
-                store.graph.lock().learn(&Snapshot::of_disk(on_disk));
+                let latest: Vec<_> = Snapshot::of_disk(on_disk).latest_on_disk(graph::LOOKED_AT as usize);
+                store.graph.lock().learn(&latest.iter().collect::<Vec<_>>(), 0);
             }
         };
         let disk = Arc::new(Disk::start(config, clock, restore)?);
@@ -230,7 +232,7 @@ impl Store {
     #[must_use]
     pub(crate) fn between(&self, number: u64, until: u64, filter: &Filter, limit: usize) -> Followed {
         let blocks = self.read(|spans| spans.since(number));
-        spans::between(&blocks, number..until, filter, limit)
+        search::between(&blocks, number..until, filter, limit)
     }
 
     /// The share of traces that was kept of this time, where a trace was not among them and may so lack spans.
@@ -278,9 +280,14 @@ impl Store {
     #[must_use]
     pub(crate) fn graph(&self, window: Window) -> Graph {
         let sums = self.red(window, |_| true);
-        let spans = self.snapshot();
         let mut resolved = self.graph.lock();
-        resolved.learn(&spans);
+        let (next, blocks) = self.read(|spans| {
+            let from = resolved.wants_from(spans.next());
+            (from, from.map(|from| spans.since(from)).unwrap_or_default())
+        });
+        if let Some(from) = next {
+            resolved.learn(&blocks, from);
+        }
         resolved.graph(&sums)
     }
 

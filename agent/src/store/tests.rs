@@ -502,6 +502,48 @@ fn at_an_address_is_who_answered_there_last() {
     assert_eq!(edges, ["after"]);
 }
 
+#[test]
+fn who_is_at_an_address_is_learnt_from_what_came_since_it_was_asked_last() {
+    // With room for all of it.
+    let store = Store::new(1 << 30, None);
+    let front = testing::resource("front", ProcessId(1));
+    let text = |key, value: &str| Attribute { key, value: Value::Str(value.into()) };
+    let client = |number: u8, attributes| Span {
+        kind: Kind::Client,
+        span_id: SpanId([number; 8]),
+        attributes,
+        resource: Arc::clone(&front),
+        ..testing::span(1)
+    };
+    let many = |count| store.push(&batch((0..count).map(testing::span).collect()));
+    store.start_at(S);
+    let called = |port| [("server.address", "127.0.0.1"), ("server.port", port)];
+    let called =
+        ["80", "81", "82"].map(|port| metric(&front, "http.client.request.duration", &called(port), [5, 0, 0]));
+    store.take(&called, 5 * S);
+    let whom = || {
+        let graph = store.graph(store.last(Duration::from_secs(60)));
+        graph.edges.iter().map(|edge| shown(&edge.to)).collect::<Vec<_>>().join(" ")
+    };
+    let unknown = "127.0.0.1:80 127.0.0.1:81 127.0.0.1:82";
+    assert_eq!(whom(), unknown);
+    // More than a block, so that what follows begins in the midst of one.
+    many(1500);
+    assert_eq!(whom(), unknown);
+    store.push(&batch(vec![client(1, vec![text("server.address", "127.0.0.1"), text("server.port", "80")])]));
+    many(400);
+    assert_eq!(whom(), unknown, "its other end is not told yet");
+    let resource = testing::resource("back", ProcessId(2));
+    let server = Span { parent: Some(SpanId([1; 8])), span_id: SpanId([2; 8]), resource, ..testing::span(1) };
+    store.push(&batch(vec![server]));
+    assert_eq!(whom(), "back 127.0.0.1:81 127.0.0.1:82");
+    many(3000);
+    let told = [text("server.address", "127.0.0.1"), text("server.port", "81"), text("service.peer.name", "told")];
+    store.push(&batch(vec![client(3, told.to_vec())]));
+    assert_eq!(whom(), "back told 127.0.0.1:82");
+    assert_eq!(whom(), "back told 127.0.0.1:82", "nothing is forgotten");
+}
+
 fn shown(node: &Node) -> String {
     match node {
         Node::Service(name) => name.service.to_string(),

@@ -26,6 +26,8 @@ export function view(root, query) {
   let leftOut = 0;
   let thinnedBefore = null;
   let ended = false;
+  // Why there is no stream.
+  let failure = null;
 
   function line(span) {
     const href = traceLink(span.trace_id, span.span_id);
@@ -60,6 +62,7 @@ export function view(root, query) {
       try {
         const response = await ask("/api/v1/live", { ...parameters(), after: next }, { raw: true, signal: own.signal });
         const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+        failure = null;
         summary.textContent = "connected";
         let rest = "";
         for (;;) {
@@ -85,6 +88,7 @@ export function view(root, query) {
         }
       } catch (error) {
         if (own !== stream || ended) return;
+        failure = error;
         summary.textContent = error.status ? short(error.message, 100) : "the agent does not answer; trying again";
         // Another agent counts from the beginning.
         next = null;
@@ -125,9 +129,9 @@ export function view(root, query) {
   follow();
   return {
     title: "Live",
-    every: 3000,
-    // Whether the agent is there, and what it asks for.
-    refresh: async (signal) => { await ask("/api/v1/spans", { limit: 1 }, { signal }); },
+    every: 1000,
+    // The stream knows whether the agent is there, and what it asks for.
+    refresh: async () => { if (failure) throw failure; },
     end() {
       ended = true;
       stream?.abort();

@@ -46,6 +46,7 @@ function askForToken(run, message) {
 
 async function refresh(run) {
   clearTimeout(run.timer);
+  const began = performance.now();
   if (run.view.refresh && !document.hidden) {
     try {
       await run.view.refresh(run.abort.signal);
@@ -67,7 +68,9 @@ async function refresh(run) {
       run.root.prepend(run.problem);
     }
   }
-  if (run.view.every && run === current) run.timer = setTimeout(() => refresh(run), run.failures ? 1500 : run.view.every);
+  // What takes the agent long is asked less often.
+  const pause = run.failures ? 1500 : Math.max(run.view.every ?? 0, 10 * (performance.now() - began));
+  if (run.view.every && run === current) run.timer = setTimeout(() => refresh(run), Math.min(pause, 60000));
 }
 
 function start() {

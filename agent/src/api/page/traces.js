@@ -33,7 +33,8 @@ export function list(root, query) {
   [failing, sort].forEach((element) => element.addEventListener("change", go));
   const summary = h("span", { class: "quiet" });
   const body = h("div");
-  root.append(h("div", { class: "head" }, h("h1", {}, "Traces"), besides.map((key) => query.get(key) && h("span", { class: "tag" }, `${key} ${short(query.get(key), 40)}`)), summary), form, h("section", { class: "panel" }, body));
+  const cut = h("p", { class: "notice", role: "status", hidden: true });
+  root.append(h("div", { class: "head" }, h("h1", {}, "Traces"), besides.map((key) => query.get(key) && h("span", { class: "tag" }, `${key} ${short(query.get(key), 40)}`)), summary), form, cut, h("section", { class: "panel" }, body));
   return {
     every: 5000,
     title: "Traces",
@@ -41,7 +42,9 @@ export function list(root, query) {
       const found = await ask("/api/v1/traces", { ...Object.fromEntries(query), limit: 50 }, { signal });
       const kept = found.kept_share < 1 ? `; ${percent(found.kept_share)} of all traces are kept at this rate` : "";
       summary.textContent = found.since_unix_ms ? `spans since ${ago(found.since_unix_ms)}${kept}` : "";
-      if (!found.traces.length) return show(body, empty("No such trace is kept", query.size ? "Ask for less, or wait for more requests." : "As soon as a watched service answers a request, its trace is here.", query.size ? h("a", { href: "#/traces" }, "All traces") : null));
+      cut.hidden = !found.searched_since_unix_ms;
+      if (found.searched_since_unix_ms) cut.textContent = `Looking further back takes too long: of what began before ${clock(found.searched_since_unix_ms)} (${ago(found.searched_since_unix_ms)}) not all was looked at. A service, failed requests only, or a longer duration lead there sooner.`;
+      if (!found.traces.length) return show(body, empty(found.searched_since_unix_ms ? "No such trace was found" : "No such trace is kept", query.size ? "Ask for less, or wait for more requests." : "As soon as a watched service answers a request, its trace is here.", query.size ? h("a", { href: "#/traces" }, "All traces") : null));
       show(body, h("div", { class: "scroll" }, h("table", {},
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Request"), h("th", { scope: "col", class: "hide-small" }, "Services"), h("th", { scope: "col" }, "Status"), h("th", { scope: "col", class: "num hide-small" }, "Spans"), h("th", { scope: "col", class: "num" }, "Duration"), h("th", { scope: "col", class: "num hide-small" }, "Start"))),
         h("tbody", {}, found.traces.map((trace) => {

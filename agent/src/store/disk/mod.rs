@@ -51,7 +51,7 @@ pub(crate) struct DiskConfig {
 pub(super) struct Disk {
     jobs: SyncSender<Job>,
     shared: Arc<Shared>,
-    /// Held by who reads much of it: one at a time.
+    /// Held by who reads a block of it.
     pub(super) turn: Arc<Mutex<()>>,
 }
 

@@ -196,6 +196,45 @@ fn a_trace_a_list_and_the_slowest_are_told_without_reading_all() {
 }
 
 #[test]
+fn a_question_reads_for_so_long_and_says_how_far_it_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = store_of(1 << 30, config(dir.path()), NOW_NS);
+    for part in 0..10_u64 {
+        first.push(&spans(part * 100..part * 100 + 100));
+        first.flush();
+    }
+    first.close();
+    drop(first);
+    let second = store(config(dir.path()), NOW_NS + 1_000_000_000_000);
+    let disk = second.disk.get().unwrap();
+    let until = |until: Option<Instant>| second.snapshot().with_disk_until(disk, until);
+    let behind_last = testing::span(999).start_unix_ns + 1;
+    let text = Filter { text: Some("no such text".to_owned()), ..Filter::default() };
+    let one = testing::span(123).trace_id;
+    for ask in [
+        &|spans: &Snapshot| spans.find(&text, 10).0.len(),
+        &|spans: &Snapshot| spans.slowest(&Filter::default(), 10).len(),
+        &|spans: &Snapshot| spans.trace(one).len(),
+    ] as [&dyn Fn(&Snapshot) -> usize; 3]
+    {
+        let spans = until(Some(Instant::now()));
+        let (found, read) = read_for(|| ask(&spans));
+        assert_eq!((found, read), (0, 0), "there is no time");
+        let since = spans.searched_since_unix_ns().unwrap();
+        assert!(since <= behind_last && since > testing::span(0).start_unix_ns, "{since}");
+        let spans = until(Some(Instant::now() + Duration::from_secs(600)));
+        ask(&spans);
+        assert_eq!(spans.searched_since_unix_ns(), None);
+    }
+    // Who is not let through does not wait for ever, and who reads lets others through.
+    let held = disk.turn.lock();
+    let spans = until(Some(Instant::now() + Duration::from_millis(20)));
+    assert_eq!((spans.find(&text, 10).0.len(), spans.searched_since_unix_ns()), (0, Some(behind_last)));
+    drop(held);
+    second.close();
+}
+
+#[test]
 fn a_torn_end_is_left_out_and_damage_takes_no_more_than_its_record() {
     let dir = tempfile::tempdir().unwrap();
     let first = store(config(dir.path()), NOW_NS);
