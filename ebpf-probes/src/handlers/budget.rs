@@ -17,7 +17,11 @@ use ebpf_common::{
     },
 };
 
-use super::{capture::least, socket_io::turn};
+use super::{
+    capture::{forget, least},
+    socket_io::{first_word, turn},
+    tls,
+};
 use crate::{
     globals::{HEAD_LIMIT, SELECTIVE, WHOLE_LIMIT},
     maps::FRESH_BYTES,
@@ -99,6 +103,17 @@ fn renew(connection: &mut Connection, side: usize) {
 #[inline(never)]
 pub fn settle(connection: &mut Connection) {
     give_up(connection);
+}
+
+/// A piece was copied of one that is fresh, which begins in the way of that number. Not within its callers, whose stack is full.
+#[inline(never)]
+pub fn on_beginning(scratch: *mut Scratch, connection: &mut Connection, number: u32) {
+    // The verifier would follow what comes behind this once for each way of it.
+    let number = forget(scratch, 2, number.into());
+    let is_tls = first_word(scratch) & tls::RECORD_MASK == tls::RECORD_BEGINNING;
+    if number != 0 || is_tls {
+        give_up(connection);
+    }
 }
 
 #[inline(always)]

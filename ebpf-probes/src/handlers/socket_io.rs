@@ -391,10 +391,9 @@ pub fn send(
     if copied.head_len >= 4 {
         let number = beginnings::beginning_of(first_word(scratch));
         let what = beginnings::what(number);
-        let is_tls = first_word(scratch) & tls::RECORD_MASK == tls::RECORD_BEGINNING;
-        if connection.flags & FRESH != 0 && (number != 0 || is_tls) {
+        if connection.flags & FRESH != 0 {
             cold_path();
-            budget::settle(connection);
+            budget::on_beginning(scratch, connection, number);
         }
         if what & begins::RESPONSE != 0 {
             // Behind an interim one the request's body comes.
@@ -412,7 +411,7 @@ pub fn send(
             if is_certain(header) {
                 beginning = MESSAGE;
             }
-        } else if is_tls {
+        } else if first_word(scratch) & tls::RECORD_MASK == tls::RECORD_BEGINNING {
             beginning = TLS_RECORD;
         } else if may_follow
             && what & begins::HTTP2_FRAMES != 0
