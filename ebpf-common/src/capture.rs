@@ -8,7 +8,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Capture {
-    /// One of the modes; and in bits 8 and 9, where user space says it, which direction responses take: received, sent.
+    /// One of the modes; and where user space says it, in bits 8 and 9 which direction responses take: received, sent, and in bit 10 that
+    /// budgets count anew every few milliseconds, see [`RENEWED_EVERY`](crate::limits::RENEWED_EVERY).
     pub mode: u32,
     /// Most bytes from the beginning of the pieces of a turn (bytes moved in one direction without any in the other): received,
     /// sent. Up to [`HEAD_MAX`](crate::limits::HEAD_MAX) for the kernel side's programs of every kind; more where a piece can be
@@ -41,6 +42,11 @@ const _: () = assert!(WHOLE_MAX / GROWN_UNIT <= u8::MAX as u32);
 
 /// Where in [`Capture::mode`] the direction of responses stands.
 pub const RESPONSES_SHIFT: u32 = 8;
+
+/// Where in [`Capture::mode`] it stands that budgets count anew.
+pub const RENEWED_SHIFT: u32 = 10;
+/// The bits of [`Capture::mode`] that are one of the modes.
+pub const MODES: u32 = (1 << RESPONSES_SHIFT) - 1;
 
 /// [`Capture::mode`]: nothing.
 pub const MODE_NOTHING: u32 = 0;

@@ -8,6 +8,16 @@ pub const SMALL_PIECE: u32 = 512;
 /// Most bytes of a turn that is copied whole, whatever a protocol asks for: one of requests without bodies (pipelining), or one that
 /// goes on with a body that was answered before it had come (the next request stands somewhere behind it).
 pub const WHOLE_MAX: u32 = 512 << 10;
+/// Time in ns, as a shift, after which the budgets of a connection count anew though its turn goes on, where user space says so: about 4 ms.
+/// Who is never answered, or sends without being asked again, has one turn for ever.
+pub const RENEWED_EVERY: u32 = 22;
+/// Most pieces of a connection of which [`WHOLE_MAX`] bytes of a turn are captured since it was met with its first byte, and nobody has
+/// said yet what it carries.
+pub const FRESH_PIECES: u32 = 256;
+/// Most bytes of all such connections together in a window of time ...
+pub const FRESH_MAX: u64 = 2 << 20;
+/// ... of so many ns, as a shift: about 67 ms, so 31 MB in a second.
+pub const FRESH_EVERY: u32 = 26;
 /// By how many bytes, as a shift, what is copied of answers grows with each byte that was asked: many questions may have many answers,
 /// while a long one to a short question is still cut.
 pub const GROWS_BY: u32 = 7;

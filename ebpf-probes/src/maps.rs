@@ -17,8 +17,8 @@ use ebpf_common::{
 };
 
 use crate::state::{
-    Connecting, Connection, Given, GoCall, GoUnit, Held, Losses, Many, Mmsg, Scratch, Share, StackKey, StackPage,
-    TaskKey, TaskOrigin, TlsKey, TlsStream, TlsThread, TlsWriter,
+    Connecting, Connection, Fresh, Given, GoCall, GoUnit, Held, Losses, Many, Mmsg, Scratch, Share, StackKey,
+    StackPage, TaskKey, TaskOrigin, TlsKey, TlsStream, TlsThread, TlsWriter,
 };
 
 /// How units of work are read, by thread group id. Written by user space.
@@ -105,6 +105,10 @@ pub static CAPTURES: LruHashMap<u64, Capture> = LruHashMap::with_max_entries(CAP
 /// what is there goes with the next record of its connection, with its end, or when another one finds it old.
 #[map]
 pub static HELD_PIECES: Array<Held> = Array::with_max_entries(1 << HELD_BITS, 0);
+
+/// How much was captured of connections of which it is not known yet what they carry, see `handlers::budget`. Written by the programs.
+#[map]
+pub static FRESH_BYTES: Array<Fresh> = Array::with_max_entries(1, 0);
 
 /// All events, in the order in which they were recorded.
 #[map]

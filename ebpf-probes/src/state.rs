@@ -29,7 +29,8 @@ pub struct Connection {
     pub flags: u32,
     /// Direction of the last piece.
     pub last_direction: u8,
-    pub unused: u8,
+    /// When its budgets last counted anew: the low bits of a time, see [`ebpf_common::limits::RENEWED_EVERY`].
+    pub renewed: u8,
     /// Whether each direction is in the midst of a long turn: received, sent. See [`MIDST`]; a byte each, since both may move at once.
     pub runs: [u8; 2],
     /// Pieces seen.
@@ -86,6 +87,8 @@ pub const CIPHER: u32 = 1 << 6;
 pub const BOUND: u32 = 1 << 7;
 /// What is received is followed, as `FrameCursor` says; shifted by the direction.
 pub const FOLLOWED: u32 = 1 << 8;
+/// It was met with its first byte, and nobody has said yet what it carries, see `handlers::budget`.
+pub const FRESH: u32 = 1 << 10;
 /// A TLS library could not send on it, and nothing was sent on it since.
 pub const HELD: u32 = 1 << 11;
 /// The last piece began a turn.
@@ -117,6 +120,19 @@ pub const INTERIM: u32 = 1 << 25;
 pub const WORK_OF_JAVA: u32 = 1 << 26;
 /// Its end was told. What its socket's address does from then on is another connection's.
 pub const ENDED: u32 = 1 << 27;
+
+/// Its budgets count anew every few milliseconds.
+pub const RENEWED: u32 = 1 << 28;
+
+/// What was captured of connections that are [`FRESH`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Fresh {
+    /// The window of time.
+    pub window: u64,
+    /// Bytes in it.
+    pub bytes: u64,
+}
 
 /// What a process has taken of a ring that is filling up.
 #[repr(C)]

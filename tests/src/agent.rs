@@ -267,6 +267,13 @@ impl Agent {
         assert!(line.is_some(), "the agent does not say {text:?} but {:#?}", self.log());
     }
 
+    /// Waits until the TLS libraries that these processes have loaded by now are seen. It has to log at level debug.
+    pub fn until_seen_into(&self, pids: &[u32]) {
+        for library in pids.iter().flat_map(|pid| tls_libraries(*pid)) {
+            self.until_logged(&format!("TLS library attached path={library:?}"));
+        }
+    }
+
     /// Whether `/readyz` says so; not where there is no answer.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -379,9 +386,7 @@ impl Watch {
     pub fn tls(backend: Backend, pids: &[u32]) -> Self {
         let receiver = Receiver::start();
         let agent = Setup::pids(pids).backend(backend).to(&receiver).args(["--log-level", "debug"]).start();
-        for library in pids.iter().flat_map(|pid| tls_libraries(*pid)) {
-            agent.until_logged(&format!("TLS library attached path={library:?}"));
-        }
+        agent.until_seen_into(pids);
         Self { agent, receiver }
     }
 

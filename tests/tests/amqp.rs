@@ -25,15 +25,19 @@ const SPAN: &str = "00f067aa0ba902b7";
 
 fn clients_of_two_languages_and_what_they_count(backend: Backend) {
     let broker = Broker::start();
-    let port = broker.port.to_string();
-    let mut programs =
-        [queues::python("amqp_client.py", &[&port, "python"]), queues::node("amqp_client.js", &[&port, "node"])];
+    let [port, tls_port] = [broker.port, broker.tls_port].map(|port| port.to_string());
+    let mut programs = [
+        queues::python("amqp_client.py", &[&port, "python"]),
+        queues::node("amqp_client.js", &[&port, "node"]),
+        queues::python("amqp_client.py", &[&tls_port, "tls", broker.certificate.to_str().unwrap()]),
+    ];
     programs.iter().for_each(|client| drop(client.says("ready")));
-    let pids = [broker.program.pid(), programs[0].pid(), programs[1].pid()];
+    let pids = [broker.program.pid(), programs[0].pid(), programs[1].pid(), programs[2].pid()];
     let receiver = Receiver::start();
     let features = "application,application_service_graph";
     let setup = Setup::pids(&pids).backend(backend).env("OTEL_EBPF_METRICS_FEATURES", features);
-    let agent = setup.to(&receiver).start();
+    let agent = setup.to(&receiver).args(["--log-level", "debug"]).start();
+    agent.until_seen_into(&pids[3..]);
     let watch = Watch { agent, receiver };
     let counts = programs.each_mut().map(|client| {
         client.tell("go");
@@ -41,14 +45,17 @@ fn clients_of_two_languages_and_what_they_count(backend: Backend) {
         let _done = client.says("done");
         counts
     });
-    assert_eq!(counts, [(26, 27), (40, 40)]);
+    assert_eq!(counts, [(26, 27), (40, 40), (26, 27)]);
     let to_broker = ["server=\"broker\"", "connection_type=\"messaging_system\""];
     poll("edges to the broker", || {
         (watch.agent.metric("traces_service_graph_request_total", &to_broker) >= 2.0).then_some(())
     });
     let seen = watch.stop_when(|state| {
         let of = |name: &str| state.spans.iter().filter(|span| span.name == name).count();
-        of("deliver python") >= 52 && of("deliver node:paid.here") >= 80 && of("publish node:paid.here") >= 80
+        of("deliver python") >= 52
+            && of("deliver node:paid.here") >= 80
+            && of("publish node:paid.here") >= 80
+            && of("deliver tls") >= 26
     });
     for is_broker in [false, true] {
         let what = format!("{is_broker}: {}", seen.summary());
@@ -56,6 +63,9 @@ fn clients_of_two_languages_and_what_they_count(backend: Backend) {
         let (sends, delivered, got) = (of("python", "send"), of("python", "process"), of("python", "receive"));
         assert_eq!((messages(&sends), delivered.len(), messages(&got)), (26, 26, 1), "{what}");
         assert_eq!(of("python", "settle").len(), 1, "{what}");
+        // What Erlang itself encrypts is not seen at its end.
+        let over_tls = ["send", "process", "receive"].map(|step| of("tls", step).len());
+        assert_eq!(over_tls, if is_broker { [0; 3] } else { [26, 26, 1] }, "{what}");
         // It was not seen on which connection each queue is consumed that is older than the agent.
         assert_eq!(messages(&of("node:paid.here", "send")), 40, "{what}");
         assert_eq!(messages(&of("node:paid.here", "receive")), 40, "{what}");
@@ -88,14 +98,14 @@ fn clients_of_two_languages_and_what_they_count(backend: Backend) {
     }
     let unseen = |span: &&ReceivedSpan| span.attributes.contains_key("beyla.outcome");
     assert_eq!(seen.spans.iter().filter(unseen).count(), 0, "{}", seen.summary());
-    for (destination, sent, received) in [("python", 26.0, 27.0), ("node:paid.here", 40.0, 40.0)] {
+    for (destination, sent, received) in [("python", 26.0, 27.0), ("tls", 26.0, 27.0), ("node:paid.here", 40.0, 40.0)] {
         let of_it = [("messaging.destination.name", destination)];
         assert_eq!(seen.counted("messaging.client.sent.messages", &of_it), sent);
         assert_eq!(seen.counted("messaging.client.consumed.messages", &of_it), received);
     }
-    assert_eq!(seen.count("messaging.process.duration"), 26);
+    assert_eq!(seen.count("messaging.process.duration"), 2 * 26);
     // What was sent, refused, fetched, settled, and received without acknowledgements.
-    assert_eq!(seen.count("messaging.client.operation.duration"), 26 + 1 + 1 + 1 + 80);
+    assert_eq!(seen.count("messaging.client.operation.duration"), 2 * (26 + 1 + 1 + 1) + 80);
     assert!(!format!("{:?}", seen.spans).contains("secret"), "{}", seen.summary());
 }
 

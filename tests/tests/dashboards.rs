@@ -9,7 +9,7 @@ use tests::{
     agent::{Agent, Backend, Setup},
     client::Connection,
     need,
-    program::{Program, folder, free_port},
+    program::{Program, folder},
     prometheus::Prometheus,
     receiver::Receiver,
     wait::poll,
@@ -79,20 +79,15 @@ impl Services {
 
 /// A database, and two processes of a service that ask it.
 struct Cache {
-    server: Program,
+    server: redis::Server,
     clients: [Program; 2],
     port: String,
-    _files: tempfile::TempDir,
 }
 
 impl Cache {
     fn start() -> Self {
-        let (files, port) = (folder(), free_port().to_string());
-        let mut command = Command::new(need::program("redis-server"));
-        command.current_dir(files.path()).args(["--save", "", "--bind", "127.0.0.1", "--port", &port]);
-        let server = Program::start(&mut command);
-        let is_ready = |lines: &[String]| lines.iter().any(|line| line.contains("Ready to accept")).then_some(());
-        assert!(server.stdout.until(tests::LONG, is_ready).is_some(), "{:#?}", server.stdout.so_far());
+        let server = redis::Server::start(&[]);
+        let port = server.port.to_string();
         let clients = [(); 2].map(|()| {
             let mut command = Command::new(need::python());
             command.env("PYTHONPATH", need::made("python")).env("OTEL_SERVICE_NAME", "shop").arg("-u");
@@ -100,11 +95,11 @@ impl Cache {
             let _ready = client.says("ready");
             client
         });
-        Self { server, clients, port, _files: files }
+        Self { server, clients, port }
     }
 
     fn pids(&self) -> [u32; 3] {
-        [self.server.pid(), self.clients[0].pid(), self.clients[1].pid()]
+        [self.server.program.pid(), self.clients[0].pid(), self.clients[1].pid()]
     }
 
     /// One of them asks, which it does once, and finds nothing there before.

@@ -13,14 +13,14 @@ use tests::{
     wait::poll,
 };
 
-on_both_backends!(clients_of_two_languages_and_what_they_count);
+on_both_backends!(clients_of_two_languages_and_what_they_count, messages_over_tls_at_both_ends);
 
 /// The context that a message carries.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
 
 fn clients_of_two_languages_and_what_they_count(backend: Backend) {
-    let server = Server::start();
+    let server = Server::start(false);
     let port = server.port.to_string();
     let mut programs =
         [queues::python("nats_client.py", &[&port, "python"]), queues::node("nats_client.js", &[&port, "node"])];
@@ -43,7 +43,10 @@ fn clients_of_two_languages_and_what_they_count(backend: Backend) {
     });
     let seen = watch.stop_when(|state| {
         let of = |name: &str| state.spans.iter().filter(|span| span.name == name).count();
-        of("deliver python.bills") >= 20 && of("deliver python.news") >= 62 && of("deliver") >= 80
+        of("deliver python.bills") >= 20
+            && of("deliver python.news") >= 62
+            && of("deliver") >= 80
+            && of("publish python.late") >= 4000
     });
     for is_broker in [false, true] {
         let what = format!("{is_broker}: {}", seen.summary());
@@ -62,6 +65,8 @@ fn clients_of_two_languages_and_what_they_count(backend: Backend) {
         );
         assert_attributes(heard[0], &json!({"messaging.consumer.group.name": "readers"}));
         assert_eq!((messages(&of("python.time", "send")), messages(&of("python.time", "receive"))), (5, 5), "{what}");
+        // Most of them in one turn, before it was known what the connection carries.
+        assert_eq!(messages(&of("python.late", "send")), 2000, "{what}");
         let (stored, taken) = (of("python.bills", "send"), of("python.bills", "process"));
         assert_eq!((messages(&stored), taken.len()), (10, 10), "{what}");
         let refused: Vec<_> = taken.iter().filter(|span| span.attributes.contains_key("error.type")).collect();
@@ -94,5 +99,34 @@ fn clients_of_two_languages_and_what_they_count(backend: Backend) {
     assert_eq!(seen.count("messaging.process.duration"), 10);
     let unseen = |span: &&ReceivedSpan| span.attributes.contains_key("beyla.outcome");
     assert_eq!(seen.spans.iter().filter(unseen).count(), 0, "{}", seen.summary());
+    assert!(!format!("{:?}", seen.spans).contains("secret"), "{}", seen.summary());
+}
+
+/// The server's TLS is Go's, which begins behind what it says of itself, and the client's OpenSSL, to which it hands the cipher text itself.
+fn messages_over_tls_at_both_ends(backend: Backend) {
+    let server = Server::start(true);
+    let certificate = server.files.path().join("cert.pem");
+    let arguments = [&server.port.to_string(), "tls", certificate.to_str().unwrap()];
+    let mut client = queues::python("nats_client.py", &arguments);
+    let _ready = client.says("ready");
+    let watch = Watch::tls(backend, &[server.program.pid(), client.pid()]);
+    watch.agent.until_logged("TLS library attached: crypto/tls");
+    client.tell("go");
+    let counts = ["sent", "asked", "stored", "received", "fetched"].map(|word| number(&client, word));
+    assert_eq!(counts, [31, 5, 10, 31, 10]);
+    let _done = client.says("done");
+    let seen = watch.stop_when(|state| {
+        let of = |name: &str| state.spans.iter().filter(|span| span.name == name).count();
+        of("deliver tls.bills") >= 20 && of("deliver tls.news") >= 62 && of("publish tls.late") >= 6
+    });
+    for is_broker in [false, true] {
+        let what = format!("{is_broker}: {}", seen.summary());
+        let of = |subject: &str, step: &str| told(&seen, subject, is_broker, step);
+        assert_eq!((messages(&of("tls.news", "send")), messages(&of("tls.news", "receive"))), (31, 31), "{what}");
+        assert_eq!(messages(&of("tls.late", "send")), 3, "{what}");
+        assert_eq!((messages(&of("tls.time", "send")), messages(&of("tls.time", "receive"))), (5, 5), "{what}");
+        assert_eq!((messages(&of("tls.bills", "send")), of("tls.bills", "process").len()), (10, 10), "{what}");
+    }
+    assert_eq!(seen.counted("messaging.client.consumed.messages", &[]), f64::from(31 + 5 + 10));
     assert!(!format!("{:?}", seen.spans).contains("secret"), "{}", seen.summary());
 }

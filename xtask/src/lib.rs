@@ -5,6 +5,7 @@ pub mod build;
 pub mod child;
 pub mod deploy_tools;
 pub mod http;
+pub mod rows;
 pub mod setup;
 pub mod shell;
 

@@ -3,7 +3,7 @@
 use ebpf_common::{
     capture::{
         BEGINNINGS_MAX, Beginning, Capture, ENDINGS_IN_SET, ENDINGS_MAX, Ending, GROWN_UNIT, MODE_HTTP1_MESSAGES,
-        MODE_HTTP2_FRAMES, MODE_TURNS, RESPONSES_SHIFT, begins,
+        MODE_HTTP2_FRAMES, MODE_TURNS, RENEWED_SHIFT, RESPONSES_SHIFT, begins,
     },
     events::{RECEIVED, SENT},
     limits::{HEAD_MAX, TAIL_MAX, WHOLE_MAX},
@@ -15,10 +15,16 @@ use crate::{
     protocols::{self, Begins, Entry, Mode, REGISTRY},
 };
 
-/// What is captured of a connection once it is known to carry a protocol: `requests` bytes at most of a turn of requests, and no more than
-/// `head_max` of the beginning of a turn. `knows_ends`: see [`Session::knows_ends`](protocols::Session::knows_ends).
-pub(super) fn of(entry: &Entry, role: Role, head_max: Option<u32>, requests: u32, knows_ends: bool) -> Capture {
-    let protocols::Capture { mode, responses, answers, tails, endings, .. } = entry.capture;
+/// What is captured of a connection once it is known to carry a protocol: so many bytes at most of a turn of requests, and of responses, and
+/// no more than `head_max` of the beginning of a turn. `knows_ends`: see [`Session::knows_ends`](protocols::Session::knows_ends).
+pub(super) fn of(
+    entry: &Entry,
+    role: Role,
+    head_max: Option<u32>,
+    [requests, responses]: [u32; 2],
+    knows_ends: bool,
+) -> Capture {
+    let protocols::Capture { mode, answers, tails, endings, renewed, .. } = entry.capture;
     let [asks, tells] = [endings.requests, endings.answers].map(|set| if knows_ends { number_of(set) } else { 0 });
     let (head, grown, ends, direction) = match role {
         Role::Server => ([requests, responses], [0, answers], [asks, tells], SENT),
@@ -29,7 +35,9 @@ pub(super) fn of(entry: &Entry, role: Role, head_max: Option<u32>, requests: u32
         Mode::Http1Messages => MODE_HTTP1_MESSAGES,
         Mode::Http2Frames => MODE_HTTP2_FRAMES,
     };
-    let mode = mode | 1 << (RESPONSES_SHIFT + direction);
+    // Not where the agent takes too much.
+    let renewed = u32::from(renewed && head_max.is_none()) << RENEWED_SHIFT;
+    let mode = mode | 1 << (RESPONSES_SHIFT + direction) | renewed;
     let bound = head_max.unwrap_or(WHOLE_MAX).min(WHOLE_MAX);
     // The table of connections is asked for less where the agent takes too much.
     let grown = if head_max.is_some() { [0; 2] } else { grown.map(|most| (most.min(WHOLE_MAX) / GROWN_UNIT) as u8) };
@@ -117,7 +125,7 @@ mod tests {
         };
         let (head, grown) = ([WHOLE_MAX, 7], [0, 128]);
         let told = Capture { mode: MODE_TURNS | 2 << RESPONSES_SHIFT, head, grown, tail: TAIL_MAX as u8, endings: 0 };
-        let most = entry.capture.requests;
+        let most = [entry.capture.requests, entry.capture.responses];
         let less = of(&entry, Role::Server, Some(10), most, true);
         assert_eq!((less.head, less.grown), ([10, 7], [0, 0]));
         assert_eq!(of(&entry, Role::Server, None, most, true), told, "and no bound is exceeded");
@@ -133,7 +141,7 @@ mod tests {
         let told = at_first().endings;
         for (name, asks) in [("postgresql", false), ("mysql", false), ("redis", true), ("memcached", true)] {
             let entry = entry(name);
-            let [server, client] = [Role::Server, Role::Client].map(|role| of(entry, role, None, 1, true).endings);
+            let [server, client] = [Role::Server, Role::Client].map(|role| of(entry, role, None, [1; 2], true).endings);
             let number = server >> 4;
             assert_eq!((server & 0xf, client), (if asks { number } else { 0 }, (server & 0xf) << 4 | number), "{name}");
             let set = &told[usize::from(number) - 1];
@@ -143,16 +151,27 @@ mod tests {
                 (of(&expected[0]), of(expected.last().unwrap()))
             });
             assert!(expected.len() <= ENDINGS_IN_SET && entry.capture.endings.requests.len() <= ENDINGS_IN_SET);
-            assert_eq!(of(entry, Role::Server, None, 1, false).endings, 0);
+            assert_eq!(of(entry, Role::Server, None, [1; 2], false).endings, 0);
         }
-        let without = of(entry("toy"), Role::Server, None, 1, true);
+        let without = of(entry("toy"), Role::Server, None, [1; 2], true);
         assert_eq!(without.endings, 0);
+    }
+
+    #[test]
+    fn budgets_of_brokers_count_anew_unless_less_is_wanted() {
+        let renewed =
+            |entry: &Entry, head_max| of(entry, Role::Client, head_max, [1; 2], false).mode >> RENEWED_SHIFT & 1;
+        for name in ["nats", "amqp", "amqp1", "mqtt", "pulsar", "kafka"] {
+            assert_eq!([renewed(entry(name), None), renewed(entry(name), Some(512))], [1, 0], "{name}");
+        }
+        assert_eq!(renewed(entry("redis"), None), 0);
     }
 
     #[test]
     fn what_requests_carry_is_captured_in_their_direction_unless_less_is_wanted() {
         let http2 = entry("http2");
-        let usual = |role, head_max| of(http2, role, head_max, http2.capture.requests, false);
+        let most = [http2.capture.requests, http2.capture.responses];
+        let usual = |role, head_max| of(http2, role, head_max, most, false);
         let grown = |role, head_max| with_content(usual(role, head_max), role, head_max, 8192).grown;
         assert_eq!([grown(Role::Client, None), grown(Role::Server, None)], [[0, 2], [2, 0]]);
         assert_eq!(grown(Role::Client, Some(1000)), [0, 0]);

@@ -35,6 +35,9 @@ enum ProtocolState {
 /// Longest head of a message that is held until its rest comes.
 const HEAD_HELD_MAX: usize = 64;
 
+/// What stands for the length of a request, or message, where none is known of a connection.
+const SHORTEST: u64 = 64;
+
 /// What the trace stage holds of a request that is open, about.
 const OPEN_BYTES: usize = 400;
 
@@ -115,8 +118,10 @@ struct Flow {
     below: Below,
     /// The head of a message, perhaps, that was moved by itself while the session waits for one.
     held: Option<Box<Kept>>,
-    /// How much its requests are.
-    turns: Turns,
+    /// How much its requests and messages are, once it is known what it carries.
+    turns: Option<Turns>,
+    /// The shortest request, or message, that is known of what is asked and answered.
+    shortest: [u64; 2],
     /// What was just found to be needed of it.
     needs: Option<Capture>,
     /// The kernel side was told that the session knows the ends of answers.
@@ -152,7 +157,8 @@ impl Connection {
             found_encrypted: false,
             below: Below::default(),
             held: None,
-            turns: Turns::default(),
+            turns: None,
+            shortest: [u64::MAX; 2],
             needs: None,
             knows_ends: false,
             found_client: None,
@@ -392,8 +398,18 @@ impl Flow {
     /// Takes over what the present session has counted.
     fn settle_anomalies(&mut self) {
         if let ProtocolState::Speaks { session, .. } = &mut self.protocol_state {
-            self.anomalies += session.take_anomalies();
+            let mut taken = session.take_anomalies();
+            for (unread, shortest) in std::mem::take(&mut taken.unread).into_iter().zip(self.shortest) {
+                taken.requests_lost += unread.div_ceil(if shortest == u64::MAX { SHORTEST } else { shortest });
+            }
+            self.anomalies += taken;
         }
+    }
+
+    /// What is needed of what it carries.
+    fn need(&self, entry: &Entry, role: Role, out: &Output) -> Capture {
+        let most = self.turns.as_ref().map_or([entry.capture.requests, entry.capture.responses], Turns::most);
+        capture::of(entry, role, out.head_max(), most, self.knows_ends)
     }
 
     fn wanted(&mut self) -> Wanted {
@@ -435,9 +451,10 @@ impl Flow {
             session.begin_older();
         }
         self.knows_ends = session.knows_ends();
+        self.turns = (entry.capture.requests > HEAD_MAX).then(|| Turns::new(&entry.capture));
         self.protocol_state = ProtocolState::Speaks { entry, session };
         if entry.capture.beginnings.is_empty() {
-            self.needs = Some(capture::of(entry, role, out.head_max(), entry.capture.requests, self.knows_ends));
+            self.needs = Some(self.need(entry, role, out));
         }
         for kept in pending {
             self.feed(&kept.piece(), false, out);
@@ -593,28 +610,25 @@ impl Flow {
         let told = out.since(mark);
         let begun = told.iter().filter(|event| matches!(event, Event::Opened(_))).count();
         self.below.on_told(told);
-        if entry.capture.requests > HEAD_MAX {
-            let is_request = piece.direction == session.role().requests();
-            if self.turns.on_piece(is_request, piece.len, u32::try_from(begun).unwrap_or(u32::MAX)) {
-                let requests = self.turns.most(entry.capture.requests);
-                self.needs = Some(capture::of(entry, session.role(), out.head_max(), requests, self.knows_ends));
-            }
+        let (entry, role, knows_ends) = (*entry, session.role(), session.knows_ends());
+        let is_request = piece.direction == role.requests();
+        if let Some(of_each) = piece.len.checked_div(begun as u64) {
+            let shortest = &mut self.shortest[usize::from(!is_request)];
+            *shortest = of_each.clamp(1, *shortest);
         }
-        let knows_ends = session.knows_ends();
-        if std::mem::replace(&mut self.knows_ends, knows_ends) != knows_ends {
-            let requests = self.turns.most(entry.capture.requests);
-            self.needs = Some(capture::of(entry, session.role(), out.head_max(), requests, knows_ends));
+        let begun = u32::try_from(begun).unwrap_or(u32::MAX);
+        let has_turned = self.turns.as_mut().is_some_and(|turns| turns.on_piece(is_request, piece.len, begun));
+        let has_learnt = std::mem::replace(&mut self.knows_ends, knows_ends) != knows_ends;
+        if has_turned || has_learnt {
+            self.needs = Some(self.need(entry, role, out));
         }
+        let ProtocolState::Speaks { session, .. } = &mut self.protocol_state else { return };
         match interest {
             Interest::Parse => {}
-            Interest::Follow | Interest::Content(_) => {
-                let (role, head_max) = (session.role(), out.head_max());
-                let requests = self.turns.most(entry.capture.requests);
-                let usual = capture::of(entry, role, head_max, requests, self.knows_ends);
-                self.needs = Some(match interest {
-                    Interest::Content(most) => capture::with_content(usual, role, head_max, most),
-                    _ => usual,
-                });
+            Interest::Follow => self.needs = Some(self.need(entry, role, out)),
+            Interest::Content(most) => {
+                let usual = self.need(entry, role, out);
+                self.needs = Some(capture::with_content(usual, role, out.head_max(), most));
             }
             Interest::Nothing => {
                 self.settle_anomalies();

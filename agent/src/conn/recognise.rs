@@ -25,6 +25,9 @@ const TURNS_MAX: u32 = 16;
 const PENDING_MAX: usize = 16 << 10;
 /// Most pieces that are looked at again where an answer shows that they were no request of the protocol they were taken for.
 const AGAIN_MAX: usize = 16;
+/// Pieces in a row that begin with a request of the same protocol, after which they are believed without an answer: whoever publishes may never
+/// get one.
+const UNANSWERED_MAX: u32 = 8;
 /// Bytes that are looked at.
 const LOOK_MAX: usize = 4 << 10;
 
@@ -50,6 +53,8 @@ pub(super) struct Undecided {
     asks_ahead: bool,
     /// A request stands in `pending` that needs an answer to be believed.
     asked: Option<(&'static Entry, Role)>,
+    /// How many pieces in a row behind it began with one, too.
+    unanswered: u32,
     /// Of which protocol what stood there was no request, while it is looked at again.
     refuted: Option<&'static str>,
 }
@@ -173,7 +178,7 @@ impl Undecided {
                     if is_alone {
                         self.forget(piece.direction);
                     }
-                    self.asked = Some((entry, role));
+                    (self.asked, self.unanswered) = (Some((entry, role)), 0);
                     return self.keep(piece);
                 }
             }
@@ -229,7 +234,9 @@ impl Undecided {
             return Decision::Lost(asked as u64);
         }
         if piece.direction == role.requests() {
-            if self.pending_bytes + piece.head.len() < PENDING_MAX {
+            let begins = (entry.recognise)(piece.head) == Recognition::Request;
+            self.unanswered = if begins { self.unanswered + 1 } else { 0 };
+            if self.unanswered < UNANSWERED_MAX && self.pending_bytes + piece.head.len() < PENDING_MAX {
                 return self.keep(piece);
             }
             return self.speaks(entry, role);

@@ -595,7 +595,8 @@ impl Connections {
 }
 
 fn add(totals: &mut Totals, connection: &mut Connection) {
-    let Anomalies { resyncs, unmatched_responses, over_limit, requests_lost, panics } = connection.take_anomalies();
+    let Anomalies { resyncs, unmatched_responses, over_limit, requests_lost, unread: _, panics } =
+        connection.take_anomalies();
     totals.panics += panics;
     totals.resyncs += resyncs;
     totals.unmatched_responses += unmatched_responses;

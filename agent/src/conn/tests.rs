@@ -92,10 +92,16 @@ impl Wire {
     }
 
     fn moves(&mut self, direction: Direction, bytes: &[u8]) -> &mut Self {
+        self.moves_more(direction, bytes, 0)
+    }
+
+    /// So many bytes behind these are not captured.
+    fn moves_more(&mut self, direction: Direction, bytes: &[u8], left_out: u32) -> &mut Self {
         self.now += MS;
         let (position, other_position) = (self.moved[direction.index()], self.moved[direction.other().index()]);
-        let data = Data { position, other_position, ..testing::data(self.id, self.now, direction, bytes) };
-        self.moved[direction.index()] += bytes.len() as u64;
+        let data = testing::data(self.id, self.now, direction, bytes);
+        let data = Data { position, other_position, len: data.len + left_out, ..data };
+        self.moved[direction.index()] += u64::from(data.len);
         let told = &mut self.told;
         let wanted = self.connections.on_data(&data, &mut |info: &ConnectionInfo, event: Event| told.take(info, event));
         if self.wanted != Wanted::Nothing {
@@ -310,6 +316,30 @@ fn a_request_whose_answer_is_lost_before_it_is_believed_is_counted() {
         assert_eq!(told.len() as u64 + lost, 3, "{met:?} {told:?}");
         assert_eq!(told.last().map(String::as_str), Some("Server GET /a 200"));
     }
+}
+
+#[test]
+fn what_is_never_answered_is_told_while_the_connection_goes_on() {
+    for (met, at_least) in [(Met::AtBeginning, 1), (Met::InMidst, 9), (Met::Unix, 9)] {
+        let mut wire = Wire::new(met);
+        for _ in 1..at_least {
+            wire.receives(GET);
+        }
+        assert_eq!(wire.told.open.len(), 0, "{met:?}");
+        wire.receives(GET);
+        assert_eq!(wire.told.open.len(), at_least, "{met:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_counts_as_so_many_of_the_shortest_messages_seen() {
+    let publish = "PUB news 6\r\nsecret\r\n".repeat(10);
+    let mut wire = Wire::new(Met::AtBeginning);
+    wire.sends("INFO {\"server_id\":\"N\"}\r\n").receives("CONNECT {}\r\n").receives(&publish);
+    wire.moves_more(RECEIVED, publish.as_bytes(), 101);
+    wire.connections.gather();
+    assert_eq!(wire.told.finished.len(), 20);
+    assert_eq!(wire.connections.totals().requests_lost, 6);
 }
 
 #[test]

@@ -71,7 +71,7 @@ list! {
     LIMITS_USED Gauge "beyla_rs.limits.used" "1" ["resource"]
         "Part of `limits.memory` and `limits.cpu` that the agent uses.";
     REQUESTS_LOST Counter "beyla_rs.requests.lost" "{request}" []
-        "Requests that are not told since their bytes were lost: at most so many, but for several in one turn of HTTP/1, or of a connection whose beginning was lost.";
+        "Requests that are not told, and messages that are not counted, since their bytes were lost or not captured, or it is not known what answers them: at most so many, but for several in one turn of HTTP/1, or of a connection whose beginning was lost, and for messages that are shorter than those seen before.";
     EXCHANGES Counter "beyla_rs.exchanges" "{exchange}" ["protocol", "outcome"]
         "Requests with what became of them.";
     ANOMALIES Counter "beyla_rs.anomalies" "{anomaly}" ["kind"]

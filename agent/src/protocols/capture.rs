@@ -14,6 +14,9 @@ pub(crate) struct Capture {
     /// To how many that of responses grows with what was asked before, 128 for each byte: where many may be asked for at a time; 0
     /// where it does not. A long answer to a short question is still cut.
     pub answers: u32,
+    /// Budgets count anew every 4 ms though a turn goes on: for who is never answered, or sends without being asked again. Where messages are
+    /// so large that most of what is captured would be theirs, these are 64 KiB.
+    pub renewed: bool,
     /// The last bytes (32) of a piece that is longer than its captured beginning are captured.
     pub tails: bool,
     /// Most bytes of a turn that is captured whole, see [`Begins::Whole`]; at most 512 KiB, and 0 where there is none.
@@ -35,6 +38,7 @@ impl Capture {
             requests,
             responses,
             answers: 0,
+            renewed: false,
             tails: false,
             whole: 0,
             endings: Endings::NONE,
@@ -42,9 +46,15 @@ impl Capture {
         }
     }
 
-    /// Where many may be asked at a time: every request of a turn counts, and what is asked says how much is answered.
+    /// Where many may be asked at a time: every request of a turn counts, and what is asked says how much is answered. Where they are so large
+    /// that most of what is captured would be theirs, it is 64 KiB.
     pub(crate) const fn pipelined(responses: u32) -> Self {
-        Self { answers: 512 << 10, tails: true, ..Self::turns(64 << 10, responses) }
+        Self { answers: 512 << 10, tails: true, ..Self::turns(512 << 10, responses) }
+    }
+
+    /// Where many messages come in one turn, in either direction, which may never end.
+    pub(crate) const fn streams() -> Self {
+        Self { renewed: true, tails: true, ..Self::turns(512 << 10, 512 << 10) }
     }
 
     /// And ends of pieces.

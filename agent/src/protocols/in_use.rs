@@ -4,7 +4,7 @@
 //! It is known again by a quiet time behind an answer, or by an exchange that was seen whole: requests of one turn, as many answers
 //! in the next, and behind these the next request, with nothing in between that was not seen.
 
-use super::{Chunk, End, Output};
+use super::{Anomalies, Chunk, End, Output};
 use crate::model::net::{Direction, Role};
 
 /// After so long without a byte in either direction behind an answer nothing is open.
@@ -18,14 +18,30 @@ pub(crate) trait Reads {
     /// What is known of it.
     fn in_use(&mut self) -> &mut InUse;
 
-    /// Whether requests wait of which it is known what answers them.
-    fn is_open(&self) -> bool;
+    /// Requests that wait of which it is known what answers them.
+    fn open(&self) -> usize;
 
     /// Whether a direction stands between two messages, and no request waits for the rest of its answer.
     fn is_between(&self, is_request: bool) -> bool;
 
+    /// Takes bytes of a direction, of which the first stands at `at` in the piece; `None` if the place is lost.
+    fn bytes(&mut self, is_request: bool, bytes: &[u8], at: u64, chunk: &Chunk<'_>, out: &mut Output) -> Option<()>;
+
+    /// So many bytes of a direction were not seen. Whether what stands behind them can be read; `None` if the place is lost.
+    fn skip(&mut self, is_request: bool, gap: u64, at_ns: u64, out: &mut Output) -> Option<bool>;
+
     /// Takes a piece; `None` if the place is lost.
-    fn piece(&mut self, is_request: bool, chunk: &Chunk<'_>, out: &mut Output) -> Option<()>;
+    fn piece(&mut self, is_request: bool, chunk: &Chunk<'_>, out: &mut Output) -> Option<()> {
+        if is_request && self.in_use().is_blind() {
+            return Some(());
+        }
+        let gap = chunk.skipped.saturating_sub(chunk.tail.len() as u64);
+        self.bytes(is_request, chunk.data, 0, chunk, out)?;
+        if gap > 0 && !self.skip(is_request, gap, chunk.at_ns, out)? {
+            return Some(());
+        }
+        self.bytes(is_request, chunk.tail, chunk.len().saturating_sub(chunk.tail.len() as u64), chunk, out)
+    }
 
     /// What is under way in a direction is none.
     fn forget(&mut self, is_request: bool);
@@ -36,19 +52,33 @@ pub(crate) trait Reads {
     /// What was missed may have changed more than what is open, and what is under way.
     fn on_lost(&mut self);
 
+    /// What it could not make sense of.
+    fn anomalies(&mut self) -> &mut Anomalies;
+
     /// Something was missed.
     fn lose(&mut self, at_ns: u64, out: &mut Output) {
+        let open = self.open() as u64;
         self.end_all(End::Forgotten, at_ns, out);
         [true, false].into_iter().for_each(|is_request| self.forget(is_request));
         self.on_lost();
         self.in_use().lose();
+        self.in_use().told_unseen = open;
+    }
+
+    /// Counts requests that are not told, since it was not known what answers what.
+    fn count_untold(&mut self) {
+        let untold = self.in_use().take_untold();
+        self.anomalies().requests_lost += untold;
     }
 
     /// Takes a piece, and finds out whether it is known again what answers what.
     fn follow(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) {
         let is_request = self.in_use().is_request(direction);
         if self.in_use().is_lost() {
-            let (begins, is_open) = (Self::BEGINS(chunk.data), self.is_open());
+            if is_request && self.in_use().last != Some(direction) {
+                self.count_untold();
+            }
+            let (begins, is_open) = (Self::BEGINS(chunk.data), self.open() > 0);
             match self.in_use().before(direction, chunk, begins, is_open) {
                 Start::GoesOn => {}
                 Start::Known => [true, false].into_iter().for_each(|is_request| self.forget(is_request)),
@@ -82,6 +112,12 @@ pub(crate) struct InUse {
     answered_ns: u64,
     /// `None`: each answer is that of the first request that is open.
     trial: Option<Trial>,
+    /// Requests that were read while it was not known what answers what, and answers that none is known of: those of what was asked in the
+    /// last turn, of which one says more than the other where not all of it could be read.
+    asked: u64,
+    answered: u64,
+    /// Requests that were told to be unseen, whose answers may still come.
+    told_unseen: u64,
 }
 
 /// An exchange that may prove it.
@@ -113,7 +149,7 @@ pub(crate) enum Start {
 impl InUse {
     /// Of a connection's beginning.
     pub(crate) const fn new(role: Role) -> Self {
-        Self { role, last: None, answered_ns: 0, trial: None }
+        Self { role, last: None, answered_ns: 0, trial: None, asked: 0, answered: 0, told_unseen: 0 }
     }
 
     /// Whether it is not known what answers what.
@@ -176,13 +212,22 @@ impl InUse {
     pub(crate) fn asked(&mut self, is_answered_once: bool) {
         if let Some(trial) = &mut self.trial {
             trial.asked = trial.asked.filter(|_| is_answered_once).map(|asked| asked + 1);
+            self.asked += 1;
         }
+    }
+
+    /// How many requests of the last turn are not told, as far as they, or their answers, could be read.
+    pub(crate) fn take_untold(&mut self) -> u64 {
+        let answered = std::mem::take(&mut self.answered);
+        let told = std::mem::take(&mut self.told_unseen).min(answered);
+        std::mem::take(&mut self.asked).max(answered - told)
     }
 
     /// An answer was read.
     pub(crate) fn answered(&mut self) {
         if let Some(trial) = &mut self.trial {
             trial.answered += 1;
+            self.answered += 1;
         }
     }
 

@@ -105,16 +105,22 @@ impl<B: Broker> Session for B {
     fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
         let is_client = direction == Broker::role(self).requests();
         if !self.lanes_mut().finds(is_client, chunk) {
+            self.anomalies().unread[usize::from(!is_client)] += chunk.len();
             return Interest::Parse;
         }
         let mut framed = self.lanes_mut().take(is_client);
-        let mut each = |frame: &Frame<'_>| self.on_frame(is_client, frame, out);
+        let mut end = chunk.position;
+        let mut each = |frame: &Frame<'_>| {
+            end = frame.end();
+            self.on_frame(is_client, frame, out)
+        };
         let is_read = match B::READS_PAST_LOST {
             true => framed.piece(chunk, &mut each).is_some(),
             false => read(&mut framed, chunk, &mut each),
         };
         if !is_read {
             self.anomalies().resyncs += 1;
+            self.anomalies().unread[usize::from(!is_client)] += chunk.behind(end);
             self.lose(is_client, chunk.at_ns, out);
         }
         self.lanes_mut().put(is_client, framed, is_read);

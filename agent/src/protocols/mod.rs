@@ -85,7 +85,7 @@ macro_rules! entry {
 pub(crate) static REGISTRY: &[Entry] = &[
     entry!(http2, 6 << 20, proves_itself: true),
     entry!(amqp, 6 << 20, proves_itself: true),
-    entry!(kafka, 4 << 20, is_answer: kafka::is_answer),
+    entry!(kafka, 5 << 20, is_answer: kafka::is_answer),
     entry!(mqtt, 8 << 20),
     entry!(nats, 6 << 20, proves_itself: true),
     entry!(http1, 4 << 20, is_likely: http1::is_likely, may_be_torn: http1::may_be_torn),
@@ -212,6 +212,12 @@ impl Chunk<'_> {
         self.data.len() as u64 + self.skipped
     }
 
+    /// Bytes of it behind a place in its direction.
+    #[must_use]
+    pub fn behind(&self, position: u64) -> u64 {
+        self.len().saturating_sub(position.saturating_sub(self.position))
+    }
+
     /// Whether it has none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -324,19 +330,22 @@ pub struct Anomalies {
     pub unmatched_responses: u64,
     /// Something exceeded a limit (header block, open requests) and was cut.
     pub over_limit: u64,
-    /// Requests whose bytes were lost, as their numbers tell.
+    /// Requests whose bytes were lost, as their numbers tell, or that are not told since it is not known what answers what.
     pub requests_lost: u64,
+    /// Bytes of requests and of responses that could not be read, in which requests, or messages, may have begun that are not told.
+    pub unread: [u64; 2],
     /// Panics of the session.
     pub panics: u64,
 }
 
 impl std::ops::AddAssign for Anomalies {
     fn add_assign(&mut self, more: Self) {
-        let Self { resyncs, unmatched_responses, over_limit, requests_lost, panics } = more;
+        let Self { resyncs, unmatched_responses, over_limit, requests_lost, unread, panics } = more;
         self.resyncs += resyncs;
         self.unmatched_responses += unmatched_responses;
         self.over_limit += over_limit;
         self.requests_lost += requests_lost;
+        self.unread = [self.unread[0] + unread[0], self.unread[1] + unread[1]];
         self.panics += panics;
     }
 }

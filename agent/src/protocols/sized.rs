@@ -55,6 +55,11 @@ struct Gap {
 }
 
 impl Frame<'_> {
+    /// Where its direction stands behind it.
+    pub(super) fn end(&self) -> u64 {
+        self.position.saturating_add(self.len)
+    }
+
     /// Reads it from its beginning.
     pub(super) fn reader(&self) -> Cursor<'_> {
         Cursor { bytes: &self.bytes, gaps: &self.gaps, at: 0, end: self.len, missing: 0 }

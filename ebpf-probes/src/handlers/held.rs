@@ -11,7 +11,7 @@
 
 use core::{arch::asm, hint::cold_path};
 
-use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::bpf_get_current_pid_tgid};
 use ebpf_common::{
     capture::{ENDING_WORDS, ENDINGS_MAX, ENDINGS_SHIFT},
     events::{Data, flags},
@@ -22,10 +22,11 @@ use super::{
     capture::{opaque, room},
     emit::emit_bytes,
     messages::load,
+    scratch,
 };
 use crate::{
     globals::ENDINGS,
-    maps::HELD_PIECES,
+    maps::{HELD_PIECES, SCRATCH},
     state::{Connection, HELD_BACK, Held, MIDST, Scratch, TURN},
 };
 
@@ -57,10 +58,12 @@ pub fn holds_back(scratch: *mut Scratch, connection: &mut Connection, side: u32,
         connection.runs[side] = MIDST;
         return false;
     }
-    let mut held = hold(scratch);
+    // SAFETY: per-CPU memory.
+    let is_tls = unsafe { (*scratch).header.flags } & flags::TLS;
+    let mut held = hold_piece(side as u32, is_tls);
     if held == TAKEN {
         tell_held(connection.id, 1);
-        held = hold(scratch);
+        held = hold_piece(side as u32, is_tls);
     }
     if held == HOLDS {
         // Not before: whoever tells it has taken this back by then.
@@ -145,16 +148,22 @@ pub extern "C" fn tell_held(conn: u64, whoever: u32) -> u32 {
     if is_there { TOLD_NOW } else { NONE }
 }
 
-/// Answers of [`hold`].
+/// Answers of [`hold_piece`].
 const HOLDS: u32 = 0;
 /// There is no place for it.
 const NOWHERE: u32 = 1;
 /// What is there is to be told before.
 const TAKEN: u32 = 2;
 
-/// Holds back the piece in `scratch`.
+/// Holds back the piece that was put together of this direction, or of plaintext for the current thread.
+///
+/// A function of its own, which is exported so that the verifier follows it by itself: see `meet::meet_process`.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn hold(scratch: *mut Scratch) -> u32 {
+pub extern "C" fn hold_piece(side: u32, is_tls: u32) -> u32 {
+    let scratch =
+        if is_tls == 0 { SCRATCH.get_ptr_mut(side & 1) } else { scratch::claimed(bpf_get_current_pid_tgid()) };
+    let Some(scratch) = scratch else { return NOWHERE };
     // SAFETY: per-CPU memory.
     let header: &Data = unsafe { &(*scratch).header };
     let Some(place) = place_of(header.conn) else { return NOWHERE };

@@ -1,6 +1,7 @@
 //! The logic, fed by all backends alike.
 
 pub mod beginnings;
+pub mod budget;
 pub mod capture;
 pub mod counters;
 pub mod dns;

@@ -4,14 +4,14 @@ use core::hint::cold_path;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use ebpf_common::{
-    capture::{Capture, GROWN_UNIT, MODE_HTTP2_FRAMES, MODE_NOTHING, MODE_TURNS, RESPONSES_SHIFT, begins},
+    capture::{MODE_HTTP2_FRAMES, MODE_NOTHING, MODE_TURNS, MODES, RENEWED_SHIFT, RESPONSES_SHIFT, begins},
     events::{Data, EventKind, MET_AT_BEGINNING, Open, RECEIVED, Tcp, flags},
-    limits::{GROWS_BY, GROWS_MAX, HEAD_MAX, LATER_HEAD, SMALL_PIECE},
+    limits::SMALL_PIECE,
     policy::{Counter, UNDECIDED},
 };
 
 use super::{
-    beginnings,
+    beginnings, budget,
     capture::{self, Copied},
     counters::count,
     emit::{Room, emit, emit_piece},
@@ -20,15 +20,15 @@ use super::{
     tls, tls_threads, work,
 };
 use crate::{
-    globals::{HEAD_LIMIT, WHOLE_LIMIT},
+    globals::HEAD_LIMIT,
     kernel::{
         socket::{self, Sequences},
         task::{self, tgid_of},
     },
     maps::{CAPTURES, SCRATCH},
     state::{
-        ANNOUNCED, AT_FIRST, BOUND, Buffer, CIPHER, Connection, FIN_SENT, FOLLOWED, FrameCursor, IGNORED, INTERIM,
-        RESPONDED, RESPONSES, SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, WHOLE,
+        ANNOUNCED, BOUND, Buffer, CIPHER, Connection, FIN_SENT, FOLLOWED, FRESH, FrameCursor, IGNORED, INTERIM,
+        RENEWED, RESPONDED, RESPONSES, SENT_FIRST, Scratch, TCP, TURN, UNDECIDED_YET, WHOLE,
     },
 };
 
@@ -38,12 +38,6 @@ const ASKED_EVERY: [u32; 2] = [4, 64];
 
 /// Bytes of the first TLS record that clients read before the rest: its header, and by OpenSSL 1.0.2 two more.
 const PEEKED: u64 = 7;
-
-/// What is captured of a connection as long as it is not known what it carries.
-#[inline(always)]
-pub fn at_first() -> Capture {
-    Capture { head: [HEAD_LIMIT.load(); 2], ..AT_FIRST }
-}
 
 /// The connection of a socket that the current process has used, if it is watched and of interest. One that is `IGNORED`
 /// may be of interest for the sake of TLS alone. `on_datagrams` is called where it is a socket for datagrams.
@@ -90,7 +84,7 @@ pub fn connection<S: Socket>(socket: S, tgid: u32, on_datagrams: impl FnOnce()) 
     let new = unsafe { &mut *connection };
     new.tgid = tgid;
     new.budget = [HEAD_LIMIT.load(); 2];
-    new.capture = at_first();
+    new.capture = budget::at_first();
     // No turn has begun: the first piece of either direction begins one.
     new.last_direction = 2;
     new.flags = if tcp { TCP } else { 0 };
@@ -111,6 +105,9 @@ fn set_undecided(connection: &mut Connection, policy: u32) {
 #[inline(always)]
 fn leave(connection: &mut Connection) {
     held::let_go_all(connection);
+    if connection.flags & FRESH != 0 {
+        budget::settle(connection);
+    }
     connection.tgid = 0;
     connection.flags &= !(ANNOUNCED | UNDECIDED_YET | FOLLOWED | FOLLOWED << 1);
     connection.position = [0; 2];
@@ -204,12 +201,17 @@ pub fn moved<S: Socket>(
         cold_path();
         let goes_on =
             u32::from(connection.last_direction) == direction && len > SMALL_PIECE && len <= connection.budget[side];
-        if goes_on && header.flags == 0 && frames::prepare_whole(scratch, socket, buffer, len.into()) {
+        if goes_on
+            && header.flags == 0
+            && budget::affords(connection, len)
+            && frames::prepare_whole(scratch, socket, buffer, len.into())
+        {
             held::let_go_all(connection);
             connection.budget[side] -= len;
             connection.flags &= !TURN;
             // Of a turn of so many bytes the answers may have all that there is.
-            connection.budget[1 - side] = u32::max(connection.budget[1 - side], grown(connection, 1 - side) as u32);
+            connection.budget[1 - side] =
+                u32::max(connection.budget[1 - side], budget::grown(connection, 1 - side) as u32);
             describe(header, connection, thread, direction, len);
             return Some(FOLLOW);
         }
@@ -305,8 +307,9 @@ pub fn unwanted(connection: &mut Connection) -> bool {
         // SAFETY: a value of the map; at worst another's, if it is evicted at this moment.
         unsafe { connection.capture = *wanted };
         let mode = connection.capture.mode;
-        connection.flags |= RESPONSES * (mode >> RESPONSES_SHIFT & 3);
-        connection.capture.mode = mode & !(3 << RESPONSES_SHIFT);
+        connection.flags &= !(FRESH | RENEWED);
+        connection.flags |= RESPONSES * (mode >> RESPONSES_SHIFT & 3) | RENEWED * (mode >> RENEWED_SHIFT & 1);
+        connection.capture.mode = mode & MODES;
         let _gone_already = CAPTURES.remove(&connection.id);
         if connection.capture.mode == MODE_NOTHING {
             connection.flags |= IGNORED;
@@ -344,7 +347,11 @@ pub fn record(
     buffer: Buffer,
     may_follow: bool,
 ) -> u32 {
-    let wanted = share(connection, direction, len);
+    if connection.flags & (FRESH | RENEWED) != 0 {
+        cold_path();
+        budget::look(scratch, connection, len);
+    }
+    let wanted = budget::share(connection, direction, len);
     let moved = capture::forget(scratch, 0, u64::from(len));
     let wanted = capture::forget(scratch, 1, u64::from(wanted));
     capture::read_afresh(connection);
@@ -384,6 +391,10 @@ pub fn send(
     if copied.head_len >= 4 {
         let number = beginnings::beginning_of(first_word(scratch));
         let what = beginnings::what(number);
+        if connection.flags & FRESH != 0 {
+            cold_path();
+            budget::on_beginning(scratch, connection, number);
+        }
         if what & begins::RESPONSE != 0 {
             // Behind an interim one the request's body comes.
             let is_interim = beginnings::is_interim(scratch, what);
@@ -418,7 +429,7 @@ pub fn send(
             cold_path();
             beginning = FRAME;
         } else if may_follow {
-            let room = whole_turn(connection, side as u32, what, header.flags);
+            let room = budget::whole_turn(connection, side as u32, what, header.flags);
             // Not a piece for which there is no room, and what comes behind it.
             if copied.head_len < u64::from(len) && len <= room && is_certain(header) {
                 cold_path();
@@ -441,38 +452,6 @@ pub fn send(
         count_request(connection, direction);
     }
     beginning
-}
-
-/// How many bytes of this turn are still wanted of one of which all is; 0 of any other. Not within its callers, whose stack is full.
-#[inline(never)]
-fn whole_turn(connection: &mut Connection, side: u32, what: u32, of: u32) -> u32 {
-    let side = (side & 1) as usize;
-    if wants_all(connection, side, what, of) {
-        connection.flags |= WHOLE << side;
-        connection.budget[side] = WHOLE_LIMIT.load();
-    }
-    if connection.flags & TURN != 0 && connection.budget[side] > HEAD_MAX {
-        connection.flags |= WHOLE << side;
-    }
-    if connection.flags & (WHOLE << side) != 0 { connection.budget[side] } else { 0 }
-}
-
-/// Whether a piece begins a turn that is wanted whole: such as requests without a body, of which there may be many; or, behind
-/// the answer, what is no request. That goes on with a body that was answered before it had come, and whose length is not known.
-#[inline(always)]
-fn wants_all(connection: &mut Connection, side: usize, what: u32, of: u32) -> bool {
-    if connection.flags & TURN == 0 {
-        return false;
-    }
-    let answered = RESPONDED << (1 - side);
-    let is_answered = connection.flags & answered != 0;
-    connection.flags &= !answered;
-    if WHOLE_LIMIT.load() == 0 {
-        // Less is wanted by whoever runs this.
-        return false;
-    }
-    let wanted = if of & flags::TLS == 0 { begins::WHOLE } else { begins::WHOLE_OF_TLS };
-    what & wanted != 0 || is_answered
 }
 
 /// What a record says of a piece besides where it lies and what was copied of it.
@@ -681,45 +660,6 @@ pub(super) fn count_requests(connection: &Connection, direction: u32, messages: 
     }
 }
 
-/// How many bytes of the beginning of this piece to copy. Not within its callers, whose stack is full.
-#[inline(never)]
-pub fn share(connection: &mut Connection, direction: u32, len: u32) -> u32 {
-    let side = (direction & 1) as usize;
-    if !turn(connection, direction) {
-        connection.flags &= !TURN;
-    } else {
-        connection.flags &= !(WHOLE << side);
-        let head = connection.capture.head[side];
-        // What it has grown to, at least the head.
-        let left = capture::least(connection.budget[side].into(), grown(connection, side));
-        let more = u64::from(head).wrapping_sub(capture::least(left, head.into()));
-        connection.budget[side] = (left + more) as u32;
-    }
-    grow(connection, side, len);
-    if len <= SMALL_PIECE {
-        return len;
-    }
-    let budget = connection.budget[side];
-    if budget < LATER_HEAD { LATER_HEAD } else { budget }
-}
-
-/// To how many bytes the budget of a direction grows.
-#[inline(always)]
-fn grown(connection: &Connection, side: usize) -> u64 {
-    u64::from(connection.capture.grown[side]) * u64::from(GROWN_UNIT)
-}
-
-/// What is captured of answers grows with what is asked. Without branches: each would double the paths that the verifier follows.
-#[inline(always)]
-fn grow(connection: &mut Connection, side: usize, len: u32) {
-    let other = 1 - side;
-    let budget = u64::from(connection.budget[other]);
-    let by = capture::least(len.into(), GROWS_MAX.into()) << GROWS_BY;
-    let grown = capture::least(budget + by, grown(connection, other));
-    // It may be more already, as the rest of a turn that does not grow.
-    connection.budget[other] = grown.wrapping_add(budget).wrapping_sub(capture::least(grown, budget)) as u32;
-}
-
 #[inline(always)]
 pub(super) fn first_word(scratch: *mut Scratch) -> u32 {
     // SAFETY: within the payload.
@@ -728,7 +668,7 @@ pub(super) fn first_word(scratch: *mut Scratch) -> u32 {
 
 /// Tells user space of a connection before its first piece. `first`: how long that is, for TCP.
 #[inline(always)]
-fn announce<S: Socket>(socket: S, connection: &Connection, tgid: u32, at_ns: u64, first: u32) -> Option<()> {
+fn announce<S: Socket>(socket: S, connection: &mut Connection, tgid: u32, at_ns: u64, first: u32) -> Option<()> {
     let sk = socket.address();
     let mut room = Room::<Open>::take()?;
     let open = room.zeroed();
@@ -755,6 +695,7 @@ fn announce<S: Socket>(socket: S, connection: &Connection, tgid: u32, at_ns: u64
     if first > 0 && socket::has_moved_only(sk, first) == Some(true) {
         // SAFETY: as above.
         unsafe { (*open).state |= MET_AT_BEGINNING };
+        budget::begins(connection);
     }
     room.emit();
     Some(())

@@ -241,7 +241,7 @@ impl Socket for Raw {
             tgid: 0,
             flags: 0,
             last_direction: 0,
-            unused: 0,
+            renewed: 0,
             runs: [0; 2],
             pieces: 0,
             frames: [FrameCursor::BETWEEN; 2],

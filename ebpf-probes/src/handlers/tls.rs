@@ -22,6 +22,7 @@ use ebpf_common::{
 };
 
 use super::{
+    budget,
     capture::read_user_value,
     counters::count,
     emit::{Room, emit},
@@ -636,11 +637,11 @@ pub(super) fn plaintext(tgid: u32) -> Connection {
         position: [0; 2],
         sequence: [0; 2],
         budget: [HEAD_MAX; 2],
-        capture: socket_io::at_first(),
+        capture: budget::at_first(),
         tgid,
         flags: 0,
         last_direction: 2,
-        unused: 0,
+        renewed: 0,
         runs: [0; 2],
         pieces: 0,
         frames: [FrameCursor::BETWEEN; 2],

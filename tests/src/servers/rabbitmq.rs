@@ -1,10 +1,14 @@
 //! RabbitMQ.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::write;
 use crate::{
     LONG, need,
+    own_tls::certificate,
     program::{Program, folder, free_port},
     wait::poll,
 };
@@ -15,6 +19,10 @@ pub struct Broker {
     pub program: Program,
     /// Where it listens.
     pub port: u16,
+    /// Where it does with TLS, which is Erlang's own.
+    pub tls_port: u16,
+    /// The certificate that it has there.
+    pub certificate: PathBuf,
     names: u16,
     _files: tempfile::TempDir,
 }
@@ -26,10 +34,19 @@ impl Broker {
     /// If it does not start.
     #[must_use]
     pub fn start() -> Self {
-        let (files, port, names) = (folder(), free_port(), free_port());
+        let (files, port, tls_port, names) = (folder(), free_port(), free_port(), free_port());
+        let [certificate, key] = certificate(files.path());
         let at = |name: &str| files.path().join(name);
         write(&at("plugins"), "[].\n");
-        write(&at("rabbitmq.conf"), "loopback_users = none\n");
+        let lines = [
+            "loopback_users = none".to_owned(),
+            format!("listeners.ssl.1 = 127.0.0.1:{tls_port}"),
+            format!("ssl_options.cacertfile = {}", certificate.display()),
+            format!("ssl_options.certfile = {}", certificate.display()),
+            format!("ssl_options.keyfile = {}", key.display()),
+            "ssl_options.verify = verify_none\n".to_owned(),
+        ];
+        write(&at("rabbitmq.conf"), &lines.join("\n"));
         let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
         assert!(Path::new(command.get_program()).is_file(), "install the Debian package rabbitmq-server");
         command.env("HOME", files.path()).env("ERL_EPMD_PORT", names.to_string());
@@ -40,8 +57,9 @@ impl Broker {
         command.env("RABBITMQ_CONFIG_FILE", at("rabbitmq")).env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
         command.env("RABBITMQ_PID_FILE", at("pid")).env("OTEL_SERVICE_NAME", "broker");
         let program = Program::start(&mut command);
-        let listens = |lines: &[String]| lines.iter().any(|line| line.contains("started TCP listener")).then_some(());
-        let broker = Self { program, port, names, _files: files };
+        let listens =
+            |lines: &[String]| lines.iter().any(|line| line.contains("started TLS (SSL) listener")).then_some(());
+        let broker = Self { program, port, tls_port, certificate, names, _files: files };
         let started = broker.program.stdout.until(LONG, listens);
         assert!(started.is_some(), "the broker does not start: {:#?}", broker.program.stdout.so_far());
         broker

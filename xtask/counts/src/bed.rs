@@ -10,6 +10,8 @@ use tests::program::{Program, folder};
 use tests::receiver::{ReceivedSpan, Receiver};
 use tests::seen::Seen;
 
+use crate::report::Losses;
+
 /// How all are run.
 pub(crate) struct Setting {
     pub(crate) backend: Backend,
@@ -62,7 +64,7 @@ impl Bed {
     }
 
     /// Stops the agent once there is enough, or nothing comes any more. Gives what it has told, and what it says of its losses.
-    pub(crate) fn stop(self, is_enough: impl Fn(&[ReceivedSpan]) -> bool) -> (Seen, String) {
+    pub(crate) fn stop(self, is_enough: impl Fn(&[ReceivedSpan]) -> bool) -> (Seen, Losses) {
         let Self { watch, keep, .. } = self;
         let mut came = usize::MAX;
         loop {
@@ -75,13 +77,21 @@ impl Bed {
         }
         let page = watch.agent.page("/metrics").1;
         let is_loss = |line: &&str| {
-            ["beyla_rs_capture_lost", "beyla_rs_anomalies", "beyla_rs_spans_unsampled", "beyla_rs_spans_dropped"]
-                .iter()
-                .any(|name| line.starts_with(name))
+            [
+                "beyla_rs_capture_lost",
+                "beyla_rs_requests_lost",
+                "beyla_rs_anomalies",
+                "beyla_rs_spans_unsampled",
+                "beyla_rs_spans_dropped",
+            ]
+            .iter()
+            .any(|name| line.starts_with(name))
                 && !line.ends_with(" 0")
         };
         let losses: Vec<&str> = page.lines().filter(is_loss).collect();
-        let losses = if losses.is_empty() { String::new() } else { format!("({})", losses.join("; ")) };
+        let text = if losses.is_empty() { String::new() } else { format!("({})", losses.join("; ")) };
+        let requests = watch.agent.metric("beyla_rs_requests_lost_total", &[]) as u64;
+        let losses = Losses { text, requests };
         let seen = watch.stop_when(|_| true);
         if let Some(file) = keep {
             let spans: Vec<String> = seen.spans.iter().map(|span| format!("{span:?}")).collect();

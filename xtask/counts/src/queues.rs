@@ -162,7 +162,7 @@ fn nats_command(server: &subjects::Server) -> String {
 
 /// `nats bench`: one who publishes, one who has subscribed.
 pub(crate) fn nats(setting: &Setting, options: &str) -> Vec<Side> {
-    let server = subjects::Server::start();
+    let server = subjects::Server::start(false);
     let (nats, count) = (nats_command(&server), 1000 * setting.times);
     let mut bed = Bed::start(setting, &[server.program.pid()]);
     bed.run(&format!(
@@ -175,7 +175,7 @@ pub(crate) fn nats(setting: &Setting, options: &str) -> Vec<Side> {
 
 /// `nats bench service`: requests and their answers.
 pub(crate) fn nats_requests(setting: &Setting) -> Vec<Side> {
-    let server = subjects::Server::start();
+    let server = subjects::Server::start(false);
     let (nats, count) = (nats_command(&server), 500 * setting.times);
     let mut bed = Bed::start(setting, &[server.program.pid()]);
     bed.run(&format!(
@@ -188,7 +188,7 @@ pub(crate) fn nats_requests(setting: &Setting) -> Vec<Side> {
 
 /// `nats bench js`: what JetStream stores, and hands out.
 pub(crate) fn nats_jetstream(setting: &Setting) -> Vec<Side> {
-    let server = subjects::Server::start();
+    let server = subjects::Server::start(false);
     let (nats, count) = (nats_command(&server), 500 * setting.times);
     let mut bed = Bed::start(setting, &[server.program.pid()]);
     bed.run(&format!("{nats} bench js pub sync perf --create --msgs {count} --size 128 --no-progress"));

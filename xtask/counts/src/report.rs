@@ -23,12 +23,36 @@ pub(crate) struct Side {
     /// What should be in metrics: all, or what spans say of which the end was seen.
     pub(crate) to_be_measured: u64,
     /// What the agent says of its losses.
-    pub(crate) losses: String,
+    pub(crate) losses: Losses,
+}
+
+/// What the agent says of its losses.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Losses {
+    /// All that is not 0.
+    pub(crate) text: String,
+    /// Requests and messages that are not told, at most, of all ends.
+    pub(crate) requests: u64,
 }
 
 impl Side {
     fn counted_in_all(&self) -> u64 {
         self.counted.values().sum()
+    }
+
+    /// How many are told of less than there were.
+    fn missing(&self) -> u64 {
+        let told = |name: &String| self.spans.get(name).copied().unwrap_or_default();
+        self.counted.iter().map(|(name, counted)| counted.saturating_sub(told(name))).sum()
+    }
+
+    /// Whether what is missing at these ends, of one agent, is counted as lost, and nothing is told that was not there.
+    pub(crate) fn are_covered(ends: &[Self]) -> bool {
+        let is_true = |end: &Self| {
+            end.spans.iter().all(|(name, told)| end.counted.get(name).is_some_and(|counted| told <= counted))
+        };
+        let lost = ends.first().map_or(0, |end| end.losses.requests);
+        ends.iter().all(is_true) && ends.iter().map(Self::missing).sum::<u64>() <= lost
     }
 
     /// Whether both are the same.
@@ -59,6 +83,6 @@ impl Side {
         if !is_sampled && self.measured != self.to_be_measured {
             all.push(format!("metrics: {} / {}", self.to_be_measured, self.measured));
         }
-        format!("{} {}", all.join(", "), self.losses)
+        format!("{} {}", all.join(", "), self.losses.text)
     }
 }

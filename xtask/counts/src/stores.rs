@@ -5,12 +5,12 @@ use tests::seen::Seen;
 use tests::servers::{mariadb, memcached, redis as cache};
 
 use crate::bed::{Bed, Setting};
-use crate::report::{Counts, Side};
+use crate::report::{Counts, Losses, Side};
 
 /// Both ends, by the spans of each that are of the benchmark.
 fn sides(
     seen: &Seen,
-    losses: &str,
+    losses: &Losses,
     counted: &Counts,
     is_it: impl Fn(&ReceivedSpan) -> bool,
     told: impl Fn(&[&ReceivedSpan]) -> Counts,
@@ -32,7 +32,7 @@ fn sides(
                 spans: told(&its),
                 measured: seen.count(histogram).saturating_sub(own),
                 to_be_measured: its.iter().filter(is_complete).count() as u64,
-                losses: losses.to_owned(),
+                losses: losses.clone(),
             }
         })
         .collect()

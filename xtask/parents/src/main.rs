@@ -3,7 +3,6 @@
 
 mod report;
 
-use std::any::Any;
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -13,7 +12,11 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use tests::agent::{self, Backend};
 use tests::parents::{Bed, Cell, Pattern, RUNTIMES, Runtime};
-use xtask::{build, exit_code, setup, shell};
+use xtask::{
+    exit_code,
+    rows::{self, chosen, message},
+    setup,
+};
 
 use report::Row;
 
@@ -68,19 +71,7 @@ fn run(args: &Args) -> Result<()> {
     let runtimes = chosen("runtime", RUNTIMES, |runtime| runtime.name, &args.runtime)?;
     let patterns = chosen("pattern", Pattern::ALL, |pattern| pattern.name(), &args.pattern)?;
     let backends = chosen("backend", &[Backend::Sock, Backend::Syscall], |backend| backend.name(), &args.backend)?;
-    if !shell::is_root() {
-        let command = "sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask parents".to_owned();
-        return Err(shell::NotPermitted { what: "the agent".into(), command }.into());
-    }
-    setup::ensure_for_parents()?;
-    match &args.agent {
-        Some(path) => agent::choose(fs::canonicalize(path).with_context(|| format!("no agent {}", path.display()))?),
-        None => {
-            setup::ensure()?;
-            build::agent()?;
-            agent::choose(shell::agent_binary());
-        }
-    }
+    agent::choose(rows::agent("parents", args.agent.as_deref(), setup::ensure_for_parents)?);
     if let Some(folder) = &args.keep {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
@@ -118,23 +109,6 @@ fn run(args: &Args) -> Result<()> {
     }
     println!("\nAll {} rows are as they should be.", rows.len());
     Ok(())
-}
-
-/// Those of a table that are asked for by name; all, if none is.
-fn chosen<T>(
-    what: &str,
-    all: &'static [T],
-    name: impl Fn(&'static T) -> &'static str,
-    asked: &[String],
-) -> Result<Vec<&'static T>> {
-    let is = |it: &'static T, asked: &str| match asked.strip_suffix('*') {
-        Some(beginning) => name(it).starts_with(beginning),
-        None => name(it) == asked,
-    };
-    if let Some(unknown) = asked.iter().find(|asked| !all.iter().any(|it| is(it, asked))) {
-        bail!("no {what} {unknown:?}; there are: {}", all.iter().map(&name).collect::<Vec<_>>().join(", "));
-    }
-    Ok(all.iter().filter(|it| asked.is_empty() || asked.iter().any(|asked| is(it, asked))).collect())
 }
 
 /// All cells of a runtime on a backend, with one agent. What panics is told in its row, and the others go on.
@@ -180,10 +154,4 @@ fn ask(
         rows.push(Row::broken(runtime, backend, message(panic.as_ref())));
     }
     Ok(rows)
-}
-
-/// What a panic says.
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic").chars().take(400).collect::<String>().replace(['\n', '|'], " ")
 }

@@ -24,7 +24,7 @@ use crate::model::net::Role;
 pub(super) const NAME: &str = "amqp";
 
 /// Bodies are passed over by their length. Many messages may come in one turn, each of which counts.
-pub(super) const CAPTURE: Capture = Capture::turns(64 << 10, 64 << 10).with_tails();
+pub(super) const CAPTURE: Capture = Capture::streams();
 
 /// What a client begins with: the protocol, and its version.
 const PREAMBLE: &[u8; 8] = b"AMQP\x00\x00\x09\x01";

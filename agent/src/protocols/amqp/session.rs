@@ -271,6 +271,7 @@ impl Amqp {
             content.told = self.begin(&content, header, out);
         } else if !matches!(content.what, What::Returned) {
             self.anomalies.over_limit += 1;
+            self.anomalies.requests_lost += 1;
         }
         self.on_content(is_request, number, content, frame, out);
     }

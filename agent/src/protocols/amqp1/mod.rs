@@ -25,7 +25,7 @@ use crate::model::net::Role;
 pub(super) const NAME: &str = "amqp1";
 
 /// Bodies are passed over by their length. Many messages may come in one turn, each of which counts.
-pub(super) const CAPTURE: Capture = Capture::turns(64 << 10, 64 << 10).with_tails();
+pub(super) const CAPTURE: Capture = Capture::streams();
 
 /// Size, where the body begins, kind, channel.
 const FRAME_HEAD: u64 = 8;

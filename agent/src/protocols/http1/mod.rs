@@ -46,6 +46,7 @@ pub(super) const CAPTURE: Capture = Capture {
     requests: 8192,
     responses: 2048,
     answers: 0,
+    renewed: false,
     tails: true,
     whole: 512 * 1024,
     endings: Endings::NONE,

@@ -49,6 +49,7 @@ pub(super) const CAPTURE: Capture = Capture {
     requests: 8192,
     responses: 8192,
     answers: 0,
+    renewed: false,
     tails: true,
     whole: 512 * 1024,
     endings: Endings::NONE,

@@ -29,8 +29,9 @@ use crate::model::net::Role;
 pub(super) const NAME: &str = "kafka";
 
 /// Batches are passed over by their length; what stands before each names topic, partition and how many messages there are. So of a turn as
-/// much is captured as a producer's batches for some partitions take (16 KiB each, by default), and a consumer's that keeps up.
-pub(super) const CAPTURE: Capture = Capture::turns(64 << 10, 64 << 10).with_tails();
+/// much is captured as a producer's batches for some partitions take (16 KiB each, by default), many times if none is acknowledged, and of
+/// answers as much as a consumer's that keeps up.
+pub(super) const CAPTURE: Capture = Capture { responses: 64 << 10, ..Capture::streams() };
 
 /// Longest request or response: what brokers take at most is 100 MB, unless it is set otherwise.
 const LENGTH_MAX: u32 = 1 << 28;

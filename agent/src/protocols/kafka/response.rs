@@ -23,6 +23,10 @@ pub(super) struct Given {
     pub(super) topic: Topic,
     pub(super) partition: i32,
     pub(super) error: i16,
+    /// The offset behind its last message.
+    pub(super) end: i64,
+    /// Bytes of what it gave.
+    pub(super) bytes: u64,
     pub(super) records: Records,
 }
 
@@ -91,8 +95,7 @@ fn read_fetch(
     for _ in 0..fields.elements()? {
         let topic = topic(fields, version >= 13)?;
         for _ in 0..fields.elements()? {
-            let (partition, error) = (fields.i32()?, fields.i16()?);
-            fields.cursor.skip(8)?;
+            let (partition, error, end) = (fields.i32()?, fields.i16()?, fields.i64()?);
             if version >= 4 {
                 fields.cursor.skip(8)?;
             }
@@ -108,15 +111,17 @@ fn read_fetch(
             if version >= 11 {
                 fields.cursor.skip(4)?;
             }
-            let records = match fields.bytes()? {
-                Some(bytes) => batch::read(bytes, from(&topic, partition)),
+            let given = fields.bytes()?;
+            let bytes = given.map_or(0, |given| given.left());
+            let records = match given {
+                Some(given) => batch::read(given, from(&topic, partition)),
                 None => Records { messages: Some(0), ..Records::default() },
             };
             if error != 0 || records.messages != Some(0) {
                 if fetched.given.len() >= PARTITIONS_MAX {
                     return None;
                 }
-                fetched.given.push(Given { topic: topic.clone(), partition, error, records });
+                fetched.given.push(Given { topic: topic.clone(), partition, error, end, bytes, records });
             }
             fields.tags()?;
         }

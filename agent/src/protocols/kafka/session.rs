@@ -33,8 +33,8 @@ use crate::{
 
 /// Requests that may wait for their response at a time: clients have five.
 const LIMITS: Limits = Limits { requests: 1024, bytes: 1 << 20 };
-/// Bytes kept of a request or a response.
-const KEEP: usize = 64 << 10;
+/// Bytes kept of a request, and of a response: as much as is captured of them.
+const KEEP: [usize; 2] = [512 << 10, 64 << 10];
 
 /// One connection.
 pub(super) struct Kafka {
@@ -58,8 +58,8 @@ struct Direct {
 }
 
 impl Direct {
-    fn new() -> Self {
-        Self { framed: Framed::new(length, KEEP), is_lost: false }
+    fn new(keep: usize) -> Self {
+        Self { framed: Framed::new(length, keep), is_lost: false }
     }
 }
 
@@ -159,8 +159,8 @@ impl Kafka {
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
-            requests: Direct::new(),
-            responses: Direct::new(),
+            requests: Direct::new(KEEP[0]),
+            responses: Direct::new(KEEP[1]),
             open: InOrder::new(LIMITS),
             offsets: Offsets::default(),
             handed: Handed::default(),
@@ -179,6 +179,7 @@ impl Kafka {
         };
         if !self.open.has_room() {
             self.anomalies.over_limit += 1;
+            self.anomalies.requests_lost += 1;
             return;
         }
         if let Some(group) = request::group(&head, fields) {
@@ -210,7 +211,7 @@ impl Kafka {
             }
             api::FETCH => {
                 let fetch = request::fetch(head.version, fields);
-                self.offsets.on_request(&fetch);
+                self.anomalies.requests_lost += self.offsets.on_request(&fetch);
                 self.handed.on_request(&fetch);
                 Asked::Fetch { is_replica: fetch.is_replica }
             }
@@ -394,6 +395,9 @@ impl Kafka {
         for given in fetched.given {
             let topic = Some(&given.topic);
             let mut messaging = self.messaging("poll", MessagingStep::Receive, head, began.thread, topic, out);
+            if given.records.messages.is_none() && self.role == Role::Client {
+                self.offsets.leave_uncounted(&given);
+            }
             let Records { messages, first_offset, body_bytes, contexts } = given.records;
             messaging.partition = Some(compact_str::format_compact!("{}", given.partition));
             messaging.consumer_group = self.group.get();
@@ -470,6 +474,7 @@ impl Kafka {
     }
 
     fn end_all(&mut self, end: End, at_ns: u64, out: &mut Output) {
+        self.anomalies.requests_lost += self.offsets.take_uncounted();
         // The response that is under way, if one is, is the first one's.
         let mut answering = self.responses.framed.began_ns().filter(|_| !self.responses.is_lost);
         while !self.open.is_empty() {
@@ -544,14 +549,17 @@ impl Session for Kafka {
         let is_request = direction == self.role.requests();
         if self.direct(is_request).is_lost {
             if !self.is_found(is_request, chunk) {
+                self.anomalies.unread[usize::from(!is_request)] += chunk.len();
                 return Interest::Parse;
             }
             let direct = self.direct(is_request);
             direct.is_lost = false;
             direct.framed.reset();
         }
-        let mut framed = mem::replace(&mut self.direct(is_request).framed, Framed::new(length, KEEP));
+        let mut framed = mem::replace(&mut self.direct(is_request).framed, Framed::new(length, 0));
+        let mut end = chunk.position;
         let taken = framed.piece(chunk, &mut |frame| {
+            end = frame.end();
             if is_request {
                 self.on_request(frame, out);
             } else {
@@ -562,11 +570,13 @@ impl Session for Kafka {
         self.direct(is_request).framed = framed;
         if taken.is_none() {
             self.anomalies.resyncs += 1;
+            self.anomalies.unread[usize::from(!is_request)] += chunk.behind(end);
             let direct = self.direct(is_request);
             direct.is_lost = true;
             direct.framed.reset();
             if is_request {
                 // What was asked for meanwhile is not known.
+                self.anomalies.requests_lost += self.offsets.take_uncounted();
                 self.offsets.clear();
             }
             self.handed.lose();

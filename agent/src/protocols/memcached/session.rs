@@ -161,6 +161,7 @@ impl Memcached {
         if !has_room {
             self.open.leave_out();
             self.anomalies.over_limit += 1;
+            self.anomalies.requests_lost += 1;
             return;
         }
         let Began { at_ns: start_ns, thread, position } = self.began;
@@ -400,8 +401,12 @@ impl Reads for Memcached {
         &mut self.in_use
     }
 
-    fn is_open(&self) -> bool {
-        !self.open.is_empty()
+    fn anomalies(&mut self) -> &mut Anomalies {
+        &mut self.anomalies
+    }
+
+    fn open(&self) -> usize {
+        self.open.len()
     }
 
     fn is_between(&self, is_request: bool) -> bool {
@@ -411,28 +416,20 @@ impl Reads for Memcached {
         }
     }
 
-    fn piece(&mut self, is_request: bool, chunk: &Chunk<'_>, out: &mut Output) -> Option<()> {
-        let gap = chunk.skipped.saturating_sub(chunk.tail.len() as u64);
-        let at_tail = chunk.len() - chunk.tail.len() as u64;
+    fn bytes(&mut self, is_request: bool, bytes: &[u8], at: u64, chunk: &Chunk<'_>, out: &mut Output) -> Option<()> {
+        if is_request { self.command_bytes(bytes, at, chunk, out) } else { self.answer_bytes(bytes, chunk, out) }
+    }
+
+    fn skip(&mut self, is_request: bool, gap: u64, at_ns: u64, out: &mut Output) -> Option<bool> {
         if is_request {
-            if self.in_use.is_blind() {
-                return Some(());
+            let Some(step) = self.commands.skip(gap) else { return self.begin_cut(at_ns, out).map(|()| false) };
+            if step == Step::End {
+                self.on_end_of_command(at_ns, out);
             }
-            self.command_bytes(chunk.data, 0, chunk, out)?;
-            if gap > 0 {
-                let Some(step) = self.commands.skip(gap) else { return self.begin_cut(chunk.at_ns, out) };
-                if step == Step::End {
-                    self.on_end_of_command(chunk.at_ns, out);
-                }
-            }
-            self.command_bytes(chunk.tail, at_tail, chunk, out)
-        } else {
-            self.answer_bytes(chunk.data, chunk, out)?;
-            if gap > 0 && self.interest == Interest::Parse && self.answers.skip(gap)? == Step::End {
-                self.on_end_of_value(chunk.at_ns, out)?;
-            }
-            self.answer_bytes(chunk.tail, chunk, out)
+        } else if self.interest == Interest::Parse && self.answers.skip(gap)? == Step::End {
+            self.on_end_of_value(at_ns, out)?;
         }
+        Some(true)
     }
 
     fn forget(&mut self, is_request: bool) {
@@ -512,6 +509,7 @@ impl Session for Memcached {
     }
 
     fn on_end(&mut self, end: End, at_ns: u64, out: &mut Output) {
+        self.count_untold();
         self.end_all(end, at_ns, out);
     }
 

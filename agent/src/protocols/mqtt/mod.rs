@@ -26,7 +26,7 @@ use crate::model::net::Role;
 pub(super) const NAME: &str = "mqtt";
 
 /// Payloads are passed over by their length. Many messages may come in one turn, each of which counts.
-pub(super) const CAPTURE: Capture = Capture::turns(64 << 10, 64 << 10).with_tails();
+pub(super) const CAPTURE: Capture = Capture::streams();
 
 /// How long a packet is: its first byte, a length of up to four, and what that counts.
 fn length(head: &[u8]) -> Length {

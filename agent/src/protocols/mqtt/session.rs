@@ -230,14 +230,20 @@ impl Session for Mqtt {
             let wanted = if which == 0 { Recognition::Request } else { Recognition::Response };
             let begins = recognise(chunk.data) == wanted || chunk.skipped == 0 && is_whole(chunk.data);
             if chunk.lost || !begins {
+                self.anomalies.unread[which] += chunk.len();
                 return Interest::Parse;
             }
             self.halves[which].is_lost = false;
         }
         let mut framed = mem::replace(&mut self.halves[which].framed, Framed::new(length, KEEP));
-        let taken = framed.piece(chunk, &mut |frame| self.on_frame(which, frame, out));
+        let mut end = chunk.position;
+        let taken = framed.piece(chunk, &mut |frame| {
+            end = frame.end();
+            self.on_frame(which, frame, out)
+        });
         if taken.is_none() {
             framed.reset();
+            self.anomalies.unread[which] += chunk.behind(end);
             self.halves[which].is_lost = true;
             self.halves[which].aliases.clear();
             self.anomalies.resyncs += 1;

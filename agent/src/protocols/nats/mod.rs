@@ -24,7 +24,7 @@ use crate::model::net::Role;
 pub(super) const NAME: &str = "nats";
 
 /// Payloads are passed over by their length. Many messages may come in one turn, each of which counts.
-pub(super) const CAPTURE: Capture = Capture::turns(64 << 10, 64 << 10).with_tails();
+pub(super) const CAPTURE: Capture = Capture::streams();
 
 /// Longest line: what a server tells of itself names every server of its cluster.
 const LINE_MAX: usize = 16 << 10;

@@ -193,6 +193,11 @@ const fn answered(frame: &Frame<'_>) -> Ended {
     if frame.lost { Ended::unseen(frame.end_ns) } else { Ended::answered(frame.at_ns, frame.end_ns) }
 }
 
+/// Whether bytes begin with a handshake of TLS (RFC 8446, 5.1).
+fn is_encrypted(data: &[u8]) -> bool {
+    matches!(data, [0x16, 0x03, 0x00..=0x04, ..])
+}
+
 /// The payload behind headers.
 fn payload<'a>(frame: &'a Frame<'_>, line: &Line<'_>) -> Option<Cursor<'a>> {
     let mut at = frame.reader();
@@ -247,18 +252,29 @@ impl Session for Nats {
     fn on_data(&mut self, direction: Direction, chunk: &Chunk<'_>, out: &mut Output) -> Interest {
         let is_request = direction == self.role.requests();
         let which = usize::from(!is_request);
+        if self.framed[which].is_between() && is_encrypted(chunk.data) {
+            // The server says of itself that it wants TLS, in the clear. What is within is told as a connection of its own.
+            self.end_all(End::Forgotten, chunk.at_ns, out);
+            return Interest::Nothing;
+        }
         if self.is_lost[which] {
             let wanted = if is_request { Recognition::Request } else { Recognition::Response };
             if chunk.lost || recognise(chunk.data) != wanted {
+                self.anomalies.unread[which] += chunk.len();
                 return Interest::Parse;
             }
             self.is_lost[which] = false;
         }
         let mut framed = mem::replace(&mut self.framed[which], Framed::new(length, KEEP));
-        let taken = framed.piece(chunk, &mut |frame| self.on_frame(is_request, frame, out));
+        let mut end = chunk.position;
+        let taken = framed.piece(chunk, &mut |frame| {
+            end = frame.end();
+            self.on_frame(is_request, frame, out)
+        });
         if taken.is_none() {
             framed.reset();
             self.is_lost[which] = true;
+            self.anomalies.unread[which] += chunk.behind(end);
             self.anomalies.resyncs += 1;
             // What would have ended these may have been among it.
             self.end(Ended::unseen(chunk.at_ns), out);

@@ -8,7 +8,7 @@ use crate::{
         trace_context::TraceParent,
     },
     protocols::{
-        End,
+        End, Interest,
         conformance::Sender,
         testing::{Random, Wire},
     },
@@ -143,4 +143,25 @@ fn other_lines_are_no_commands() {
         let head: [u8; 24] = std::array::from_fn(|_| random.next() as u8);
         assert!(matches!(recognise(&head), Recognition::No | Recognition::Maybe));
     }
+}
+
+#[test]
+fn what_could_not_be_read_is_counted_until_a_piece_begins_with_a_message() {
+    let mut client = Client::new();
+    let two = with("PUB news", "secret").repeat(2);
+    client.piece(Sender::Client, two.as_bytes(), 500, false);
+    client.piece(Sender::Client, b"rest of something", 83, false);
+    client.asks(&with("PUB news", "secret")).hears(&with("MSG news 1", "secret"));
+    assert_eq!(client.wire.session.take_anomalies().unread, [600, 0]);
+    client.piece(Sender::Server, b"", 70, true);
+    assert_eq!(client.wire.session.take_anomalies().unread, [0, 70]);
+    assert_eq!(client.end().len(), 4);
+}
+
+#[test]
+fn nothing_is_wanted_of_what_is_encrypted() {
+    let mut client = Wire::new(open(Role::Client));
+    client.whole(Sender::Server, INFO.as_bytes());
+    assert_eq!(client.whole(Sender::Client, &[0x16, 3, 1, 2, 0, 1]), Interest::Nothing);
+    assert_eq!(client.end(End::Closed), []);
 }

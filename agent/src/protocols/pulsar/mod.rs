@@ -24,7 +24,7 @@ use crate::model::net::Role;
 pub(super) const NAME: &str = "pulsar";
 
 /// Payloads are passed over by their length. Many messages may come in one turn, each of which counts.
-pub(super) const CAPTURE: Capture = Capture::turns(64 << 10, 64 << 10).with_tails();
+pub(super) const CAPTURE: Capture = Capture::streams();
 
 /// Shortest frame: a length, and a command's type. Longest: brokers take messages of 5 MB by default.
 const MIN_FRAME: u32 = 6;

@@ -277,6 +277,31 @@ fn after_a_loss_nothing_is_told_to_be_answered_until_an_exchange_was_seen_whole(
 }
 
 #[test]
+fn commands_that_are_not_told_are_counted_by_themselves_or_by_their_replies() {
+    let lost = |it: &mut Conversation| it.wire.session.take_anomalies().requests_lost;
+    // Of a turn the end of which was not seen.
+    let mut it = Conversation::new();
+    let cut = [&command(&["SET", "a", "1"]).repeat(3)[..], b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$50\r\n"].concat();
+    it.piece(Client, &cut, 500, b"", false);
+    it.answer(&"+OK\r\n".repeat(10));
+    it.ask(&["GET", "a"]);
+    assert_eq!(lost(&mut it), 6);
+    it.answer("$-1\r\n");
+    assert_eq!(it.end(), ["SET @0"; 4]);
+    // Those that were open then are told, and no others until it is known again what answers what.
+    let mut it = Conversation::new();
+    it.piece(Client, &command(&["SET", "a", "1"]).repeat(3), 0, b"", false);
+    it.piece(Server, &[], 10, &[], true);
+    it.answer("+OK\r\n");
+    it.piece(Client, &command(&["GET", "a"]).repeat(5), 0, b"", false);
+    it.answer(&"$-1\r\n".repeat(5));
+    it.ask(&["INCR", "n"]);
+    assert_eq!(lost(&mut it), 5);
+    it.answer(":1\r\n");
+    assert_eq!(it.end(), ["SET Unseen @0", "SET Unseen @0", "SET Unseen @0", "INCR @?"]);
+}
+
+#[test]
 fn what_was_open_when_it_was_met_is_not_answered_by_the_next() {
     // Two were open: a client that pipelines.
     let mut it = Conversation::in_midst();

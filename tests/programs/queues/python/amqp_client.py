@@ -1,15 +1,17 @@
-"""A client of RabbitMQ (pika) at the port of its first argument, for the queue of the second.
+"""A client of RabbitMQ (pika) at the port of its first argument, for the queue of the second; over TLS where a third names a certificate.
 
 It connects, says `ready`, and on a line of its standard input publishes and consumes, says `sent N` and `received N`, and `done`.
 """
 
+import ssl
 import sys
 
 import pika
 
 CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-at = pika.ConnectionParameters("127.0.0.1", int(sys.argv[1]))
-queue = sys.argv[2]
+port, queue, *certificate = sys.argv[1:]
+over = pika.SSLOptions(ssl.create_default_context(cafile=certificate[0]), "localhost") if certificate else None
+at = pika.ConnectionParameters("127.0.0.1", int(port), ssl_options=over)
 sent = received = 0
 
 

@@ -1,17 +1,19 @@
-"""A client of NATS (nats-py) at the port of its first argument, with subjects below the second.
+"""A client of NATS (nats-py) at the port of its first argument, with subjects below the second; over TLS where a third names a certificate.
 
 It connects, says `ready`, and on a line of its standard input publishes, asks and consumes, says `sent N`, `asked N`, `stored N` and `received N`, and
 `done`.
 """
 
 import asyncio
+import ssl
 import sys
 
 import nats
 from nats.js.errors import NoStreamResponseError
 
 CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-port, name = sys.argv[1:]
+port, name, *certificate = sys.argv[1:]
+over = {"tls": ssl.create_default_context(cafile=certificate[0]), "tls_hostname": "localhost"} if certificate else {}
 
 
 async def line():
@@ -20,9 +22,12 @@ async def line():
 
 async def main():
     sent = asked = stored = received = 0
-    client = await nats.connect(f"nats://user:secret@127.0.0.1:{port}")
+    client = await nats.connect(f"nats://user:secret@127.0.0.1:{port}", **over)
     print("ready", flush=True)
     await line()
+    if certificate:
+        # What asyncio hands to a TLS object that is older than the agent is seen from its first read on.
+        await client.flush()
     all_there = asyncio.Event()
 
     async def hear(_message):
@@ -69,6 +74,11 @@ async def main():
         else:
             await message.ack()
     await client.flush()
+    # One that is met with its first byte, and hardly ever answered.
+    other = await nats.connect(f"nats://user:secret@127.0.0.1:{port}", **over)
+    for _ in range(3 if certificate else 2000):
+        await other.publish(f"{name}.late", b"secret" * 30)
+    await other.drain()
     print("sent", sent, flush=True)
     print("asked", asked, flush=True)
     print("stored", stored, flush=True)
