@@ -2,6 +2,7 @@
 
 pub mod beginnings;
 pub mod capture;
+mod contexts;
 pub mod counters;
 pub mod dns;
 pub mod emit;
