@@ -611,8 +611,7 @@ impl Worker {
             let _unheard = ready.send(());
         }
         units.tell(capture, &mut stages.tracer, |tgid| discovery.would_watch(tgid));
-        if units.take_tls_seen() {
-            let at_ns = monotonic_ns();
+        if let Some(at_ns) = units.take_tls_seen() {
             recorder.write(|| Entry::TlsProbed { at_ns });
             connections.on_tls_probed(at_ns);
         }

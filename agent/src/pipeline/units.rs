@@ -16,6 +16,7 @@ use crate::{
     model::ids::ProcessId,
     procs::fs::ProcFs,
     runtimes::{Answer, Asyncio, Finder, Found, Go, GoStatistics, Java, Look, Tasks, Tls, Tokio, Variable},
+    telemetry::clock::monotonic_ns,
     trace::{Runtime, Tracer},
 };
 
@@ -49,8 +50,8 @@ pub(super) struct Units {
     probed: Files,
     /// Processes that are being looked at.
     open: usize,
-    /// A program of Go has come to have its plaintext seen, since that was last asked.
-    sees_tls: bool,
+    /// When a program of Go has come to have its plaintext seen, since that was last asked.
+    tls_seen_ns: Option<u64>,
 }
 
 /// What the trace stage is to be told of processes.
@@ -80,7 +81,7 @@ impl Units {
             news: Vec::new(),
             probed: Files::default(),
             open: 0,
-            sees_tls: false,
+            tls_seen_ns: None,
         }
     }
 
@@ -89,9 +90,9 @@ impl Units {
         self.finder.is_none() || self.open == 0 && self.due.first().is_none_or(|(at, _)| *at > Instant::now())
     }
 
-    /// Whether a program of Go has come to have its plaintext seen, since the last call.
-    pub(super) const fn take_tls_seen(&mut self) -> bool {
-        std::mem::replace(&mut self.sees_tls, false)
+    /// When a program of Go has come to have its plaintext seen, if one has since the last call.
+    pub(super) const fn take_tls_seen(&mut self) -> Option<u64> {
+        self.tls_seen_ns.take()
     }
 
     /// What the runtime of a process counts, where that can be read.
@@ -207,6 +208,8 @@ impl Units {
             } else if capture.plan(tgid, plan) {
                 self.planned.insert(tgid, plan);
                 if plan.go.tls_connection != 0 {
+                    // From here on, not from when the others are told: what begins meanwhile is seen from its beginning on.
+                    self.tls_seen_ns = Some(monotonic_ns());
                     tracing::debug!(%tgid, "TLS library attached: crypto/tls of Go");
                 }
             }
@@ -215,20 +218,8 @@ impl Units {
 
     /// Looks at the processes that are due, and takes up what was found in others.
     fn look(&mut self, capture: &mut Capture, wants: impl Fn(ProcessId) -> bool) {
-        let Self {
-            finder: Some(finder),
-            looked,
-            due,
-            early,
-            planned,
-            statistics,
-            found,
-            news,
-            probed,
-            open,
-            sees_tls,
-            ..
-        } = self
+        let Self { finder: Some(finder), looked, due, early, planned, statistics, found, news, probed, open, .. } =
+            self
         else {
             return;
         };
@@ -343,7 +334,6 @@ impl Units {
                 plan.go.tls_connection = 0;
             }
             tracing::debug!(%tgid, ?plan, probes = ?places, is_early = look != Look::Any, "tasks are told apart");
-            *sees_tls |= has_tls;
             found.push((tgid, plan));
         }
         probed.settle(capture);
