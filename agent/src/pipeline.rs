@@ -59,7 +59,7 @@ pub(crate) use self::{
 use crate::{
     capture::{
         Capture, Uprobe,
-        event::{DnsMessage, Event, Handles, ProcessChange},
+        event::{Active, DnsMessage, Event, Handles, ProcessChange},
     },
     config::{Naming, RouteHarvester, Tail},
     conn::{Connections, Limits, Wanted},
@@ -335,7 +335,7 @@ impl Worker {
         // Those that rules have chosen too, which are not met yet: they may be idle.
         let watched: Vec<ProcessId> = capture.watched().into_iter().chain(discovery.all_watched()).collect();
         watched.iter().for_each(|tgid| units.on_watched(*tgid));
-        units.tell(&mut capture, &mut tracer);
+        units.tell(&mut capture, &mut tracer, |_| false);
         let mut harvests = Harvests::new(processes.proc().clone(), disabled_harvesters);
         watched.iter().for_each(|tgid| harvests.on_watched(*tgid));
         if let Some(plaintext) = &mut plaintext {
@@ -530,6 +530,11 @@ impl Worker {
                     shared_units.borrow_mut().on_handled(tgid);
                 }
             }
+            Event::Active(Active { tgid, tid, number, span }) => {
+                if let Some(span) = span {
+                    shared.borrow_mut().tracer.on_active(tgid, tid, number, span);
+                }
+            }
             Event::State(state) => {
                 recorder.write(|| Entry::State(entry::State::new(&state)));
                 if let Some(traffic) = traffic {
@@ -548,6 +553,11 @@ impl Worker {
                         shared_units.borrow_mut().on_gone(process.tgid);
                         harvests.on_gone(process.tgid);
                     }
+                    ProcessChange::Starts => {}
+                    ProcessChange::Listens => shared_units.borrow_mut().on_listens(process.tgid),
+                }
+                if matches!(process.change, ProcessChange::Exec | ProcessChange::Starts) {
+                    shared_units.borrow_mut().on_starts(process.tgid);
                 }
                 if process.change == ProcessChange::Exec {
                     shared.borrow_mut().tracer.sdks.on_other_program(process.tgid);
@@ -557,6 +567,7 @@ impl Worker {
                         ProcessChange::Fork { parent } => plaintext.on_fork(parent, process.tgid),
                         ProcessChange::Exec => plaintext.on_exec(process.tgid),
                         ProcessChange::Exit => plaintext.on_exit(process.tgid),
+                        ProcessChange::Starts | ProcessChange::Listens => {}
                     }
                 }
                 if process.change == ProcessChange::Exit {
@@ -599,9 +610,8 @@ impl Worker {
             // Nobody listens any more if that took too long.
             let _unheard = ready.send(());
         }
-        units.tell(capture, &mut stages.tracer);
-        if units.take_tls_seen() {
-            let at_ns = monotonic_ns();
+        units.tell(capture, &mut stages.tracer, |tgid| discovery.would_watch(tgid));
+        if let Some(at_ns) = units.take_tls_seen() {
             recorder.write(|| Entry::TlsProbed { at_ns });
             connections.on_tls_probed(at_ns);
         }

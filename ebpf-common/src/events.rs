@@ -25,6 +25,8 @@ pub enum EventKind {
     Met = 7,
     /// [`Handles`]: a unit of work begins to answer a request, or has one sent.
     Handles = 8,
+    /// [`Active`]: a span is active on a thread that sends.
+    Active = 9,
 }
 
 impl EventKind {
@@ -40,6 +42,7 @@ impl EventKind {
             6 => Some(Self::DnsMessage),
             7 => Some(Self::Met),
             8 => Some(Self::Handles),
+            9 => Some(Self::Active),
             _ => None,
         }
     }
@@ -94,7 +97,7 @@ pub struct Data {
     /// is known.
     pub work: u64,
     /// When what that does here was begun by it (a task of its own), in ns of `CLOCK_MONOTONIC`; 0: nothing else was. Of a goroutine that answers requests,
-    /// here and where it has read: when the last of them came.
+    /// here and where it has read: when the last of them came. Of a process whose SDK says which span is active: [`Active::number`].
     pub begun_ns: u64,
     /// The connection: see [`Open::conn`].
     pub conn: u64,
@@ -320,14 +323,18 @@ pub const PROCESS_FORK: u32 = 1;
 pub const PROCESS_EXEC: u32 = 2;
 /// See [`PROCESS_FORK`].
 pub const PROCESS_EXIT: u32 = 3;
+/// See [`PROCESS_FORK`]. The process has replaced its program, and is not evaluated yet: it has used no connection.
+pub const PROCESS_STARTS: u32 = 4;
+/// See [`PROCESS_FORK`]. The process begins to listen, and is not evaluated yet.
+pub const PROCESS_LISTENS: u32 = 5;
 
-/// A process was forked, replaced its program, or ended.
+/// A process was forked, replaced its program, begins to listen, or ended.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Process {
     /// [`EventKind::Process`].
     pub kind: u32,
-    /// [`PROCESS_FORK`], [`PROCESS_EXEC`] or [`PROCESS_EXIT`].
+    /// [`PROCESS_FORK`], [`PROCESS_EXEC`], [`PROCESS_EXIT`], [`PROCESS_STARTS`] or [`PROCESS_LISTENS`].
     pub what: u32,
     /// The process (the child, for a fork).
     pub tgid: u32,
@@ -433,6 +440,26 @@ pub struct Handles {
     pub asks: u32,
 }
 
+/// What is read of what an SDK says of a thread.
+pub const ACTIVE_LEN: usize = 28;
+
+/// A span is active on a thread that sends, as the SDK within its process says (OTEP 4947).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Active {
+    /// [`EventKind::Active`].
+    pub kind: u32,
+    /// The process.
+    pub tgid: u32,
+    /// What it sends has this as its [`Data::begun_ns`].
+    pub number: u64,
+    /// The thread.
+    pub tid: u32,
+    /// Ids of trace and span, whether that is valid, flags, and how long is what follows.
+    pub context: [u8; ACTIVE_LEN],
+}
+
+const _: () = assert!(size_of::<Active>() == 48);
 const _: () = assert!(size_of::<Handles>() == 40);
 const _: () = assert!(size_of::<DnsMessage>() == 56);
 const _: () = assert!(size_of::<Data>() == 96);

@@ -116,6 +116,8 @@ pub const SHARES_MAX: u32 = 1024;
 pub const UNDECIDED_LOSSES_MAX: u32 = 1024;
 /// Least time between two times that user space is woken to evaluate a process, in ns, on each processor.
 pub const EVALUATION_WAKE_NS: u64 = 1_000_000;
+/// The same to look at a program that has just been started: there may be a thousand a second of which none is ever asked anything.
+pub const START_WAKE_NS: u64 = 10_000_000;
 /// Most names of a path that are followed.
 pub const PATH_NAMES: u32 = 20;
 /// Bytes of the ring buffer unless the user says otherwise: 50 ms of the busiest server measured.

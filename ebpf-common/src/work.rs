@@ -38,6 +38,9 @@ pub const GO: u32 = 5;
 pub const JAVA: u32 = 6;
 /// [`Plan::kind`]: worker threads of Puma, by their names: such a thread writes for one request after the other, whoever has read them.
 pub const PUMA: u32 = 7;
+/// [`Plan::kind`]: what an SDK says of its threads (OTEP 4947). The first of [`Plan::offsets`] is where a thread has its variable, seen from its pointer (`fs`); where `steps`
+/// is 1, the first is the number of the library that has it, and the second where it lies in what a thread has of that one's.
+pub const CONTEXT: u32 = 8;
 /// Most processors of a runtime whose numbers of goroutines are looked at.
 pub const PROCESSORS_MAX: usize = 16;
 /// Goroutines that are remembered for answering requests.
@@ -120,11 +123,14 @@ impl GoLayout {
 /// Bit of a unit's number: the number is that of a task whose beginning was seen, and the moment of that. Else it is an address.
 pub const SEEN_TO_BEGIN: u64 = 1 << 63;
 
+/// Bit of a unit's number: it is none, but the number by which it was told which span is active ([`CONTEXT`]).
+pub const OF_CONTEXT: u64 = 1 << 62;
+
 /// How the unit of work is read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Plan {
-    /// [`CHAIN`], [`NGINX`], [`ASYNCIO`], [`TOKIO`], [`GO`], [`JAVA`] or [`PUMA`].
+    /// [`CHAIN`], [`NGINX`], [`ASYNCIO`], [`TOKIO`], [`GO`], [`JAVA`], [`PUMA`] or [`CONTEXT`].
     pub kind: u32,
     /// Steps of a chain.
     pub steps: u32,

@@ -12,6 +12,7 @@ use tests::{
     program::{Program, folder},
     prometheus::Prometheus,
     receiver::Receiver,
+    servers::redis,
     wait::poll,
 };
 

@@ -17,12 +17,12 @@ use tests::{
     program::{Program, folder},
     receiver::{ReceivedSpan, Receiver},
     seen::{Seen, assert_attributes, assert_lasted, path},
-    wait::poll,
+    wait::{poll, poll_every},
 };
 
 on_both_backends!(
     both_ends_of_the_newest_release,
-    both_ends_of_older_releases,
+    both_ends_of_other_releases,
     both_ends_of_programs_that_are_linked_otherwise,
     both_ends_of_a_program_that_looks_for_races,
     connections_that_are_older_than_the_agent,
@@ -48,8 +48,8 @@ fn both_ends_of_the_newest_release(backend: Backend) {
     both_ends_are_seen(backend, &newest());
 }
 
-fn both_ends_of_older_releases(backend: Backend) {
-    for release in ["go1.18.10", "go1.21.13", "go1.23.12"] {
+fn both_ends_of_other_releases(backend: Backend) {
+    for release in ["go1.18.10", "go1.21.13", "go1.23.12", "go1.27.0"] {
         both_ends_are_seen(backend, &program(release, release, &[], &[]));
     }
 }
@@ -170,21 +170,33 @@ fn connections_that_are_older_than_the_agent(backend: Backend) {
 }
 
 /// What a server asks of the next while it answers, by itself and by goroutines that it begins, is below its request: 16 at a time of each version of HTTP.
+/// All of them are started when the agent is there, and found before they listen, so that the first request of each is seen as the last.
 fn a_chain_of_servers_is_one_trace(backend: Backend) {
     const CHAINS: usize = 2 * 16 * 20;
-    let binary = newest();
     let files = folder();
+    let binary = files.path().join("go-chain");
+    need::copied(&newest(), &binary);
     let [certificate, key] = certificate(files.path());
+    let receiver = Receiver::start();
+    let chosen = ["--exe", binary.to_str().unwrap(), "--log-level", "debug"];
+    let agent = Setup::with(chosen).backend(backend).to(&receiver).start();
     let start = |verb: &str, port: Option<u16>| {
         let mut command = Command::new(&binary);
         command.arg(verb).arg(&certificate).arg(&key).args(port.map(|port| port.to_string()));
-        Program::start(&mut command)
+        let program = Program::start(&mut command);
+        let is_found = |line: &String| {
+            line.contains("TLS library attached: crypto/tls") && line.contains(&program.pid().to_string())
+        };
+        poll("it is found before it does anything", || agent.log().iter().any(is_found).then_some(()));
+        program
     };
-    let last = start("serve", None);
-    let first = start("serve", Some(last.port()));
+    let mut last = start("later", None);
+    last.tell("go");
+    let mut first = start("later", Some(last.port()));
+    first.tell("go");
     let mut client = start("chain", Some(first.port()));
     let _started = client.says("ready");
-    let watch = Watch::pids(backend, &[last.pid(), first.pid(), client.pid()]);
+    let watch = Watch { agent, receiver };
     client.tell("go");
     let _finished = client.says("done");
     let seen = watch.finish(2 * CHAINS + 2 * 3 * CHAINS);
@@ -316,4 +328,98 @@ fn check_rest(span: &ReceivedSpan, kind: &str, path: &str, said: &Said, port: u1
     }
     assert_attributes(span, &expected);
     assert_lasted(span, if what == "slow" { NAP } else { Duration::ZERO }, said.took);
+}
+
+/// How long it takes from the start of a program until its plaintext is seen, and what memory, for programs of 20 and 200 MB: at the first start, and at a later one of
+/// the same file, with an agent that has put no probes in place before.
+#[test]
+#[ignore = "a measurement, and building a program of 200 MB takes minutes: to be run by hand"]
+fn how_soon_large_programs_are_seen() {
+    for megabytes in [20, 200] {
+        let binary = large(megabytes);
+        let size = binary.metadata().unwrap().len() >> 20;
+        let files = folder();
+        let [certificate, key] = certificate(files.path());
+        let receiver = Receiver::start();
+        let agent = Setup::with(["--exe", binary.to_str().unwrap(), "--log-level", "debug"]).to(&receiver).start();
+        for start in ["first", "second", "third"] {
+            // Its greatest size is counted anew from here on.
+            std::fs::write(format!("/proc/{}/clear_refs", agent.pid()), "5").unwrap();
+            let before = kilobytes(agent.pid(), "VmRSS:");
+            let from = agent.log().len();
+            let began = Instant::now();
+            let program = Program::start(Command::new(&binary).arg("later").arg(&certificate).arg(&key));
+            let pid = program.pid().to_string();
+            let is_found = |line: &String| line.contains("TLS library attached: crypto/tls") && line.contains(&pid);
+            let took = poll_every(Duration::from_millis(1), "it is found", || {
+                agent.log()[from..].iter().any(is_found).then(|| began.elapsed())
+            });
+            let [peak, after] = ["VmHWM:", "VmRSS:"].map(|what| kilobytes(agent.pid(), what));
+            eprintln!(
+                "{size} MB, {start} start: {} ms, {} KB more at most, {} KB after",
+                took.as_millis(),
+                peak.saturating_sub(before),
+                after.saturating_sub(before)
+            );
+            let looks: Vec<String> =
+                agent.log()[from..].iter().filter(|line| line.contains("looked for")).cloned().collect();
+            eprintln!("  {looks:#?}");
+        }
+    }
+}
+
+fn kilobytes(pid: u32, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// The program, with so many functions beside it that it is as large as that.
+fn large(megabytes: usize) -> PathBuf {
+    /// Functions of a package, and how many of them make a megabyte of a program.
+    const EACH: usize = 500;
+    const OF_MEGABYTE: usize = 340;
+    let folder = need::profile_folder().join("../programs").join(format!("go-large-{megabytes}"));
+    let binary = folder.join("large");
+    if binary.is_file() {
+        return binary;
+    }
+    std::fs::create_dir_all(&folder).unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/go-tls");
+    for name in ["main.go", "go.mod"] {
+        std::fs::copy(source.join(name), folder.join(name)).unwrap();
+    }
+    let module = std::fs::read_to_string(folder.join("go.mod")).unwrap();
+    let module = module.lines().find_map(|line| line.strip_prefix("module ")).unwrap();
+    let packages = megabytes * OF_MEGABYTE / EACH;
+    let mut all = String::from("package main\n\nimport (\n");
+    for package in 0..packages {
+        let name = format!("p{package}");
+        let mut code = format!(
+            "package {name}\n\nimport (\n\t\"fmt\"\n\t\"strconv\"\n)\n\nvar All = map[string]func(int) string{{\n"
+        );
+        for function in 0..EACH {
+            code += &format!("\t\"{function}\": F{function},\n");
+        }
+        code += "}\n";
+        for function in 0..EACH {
+            code += &format!(
+                "\nfunc F{function}(n int) string {{\n\tm := map[string]int{{}}\n\tfor i := 0; i < n; i++ {{\n\t\tm[strconv.Itoa(i*{function})] += i\n\t\tif i%7 == {} {{\n\t\t\tm[fmt.Sprint(i, \"{package}-{function}\", n)] = len(m)\n\t\t}}\n\t}}\n\tout := \"\"\n\tfor key, value := range m {{\n\t\tout += fmt.Sprintf(\"%s=%d;\", key, value+{function})\n\t}}\n\treturn out\n}}\n",
+                function % 7
+            );
+        }
+        std::fs::create_dir_all(folder.join(&name)).unwrap();
+        std::fs::write(folder.join(&name).join("p.go"), code).unwrap();
+        all += &format!("\t\"{module}/{name}\"\n");
+    }
+    all += ")\n\nvar All = []map[string]func(int) string{\n";
+    for package in 0..packages {
+        all += &format!("\tp{package}.All,\n");
+    }
+    all += "}\n";
+    std::fs::write(folder.join("all.go"), all).unwrap();
+    let mut build = Command::new(need::program("go"));
+    build.current_dir(&folder).env("GOFLAGS", "-buildvcs=false").args(["build", "-o", "large", "."]);
+    assert!(build.status().unwrap().success());
+    binary
 }

@@ -19,6 +19,7 @@ use tests::{
     need, on_both_backends,
     program::{Program, folder},
     receiver::{Ports, ReceivedSpan, Receiver, State, Tls},
+    seen::path,
     wait::poll,
 };
 
@@ -37,6 +38,7 @@ on_both_backends!(
     what_only_calls_are_described_of_is_told_to_be_asked,
     what_nobody_reads_of_gos_auto_sdk_is_told,
     what_is_to_be_ignored_or_excluded_is,
+    what_is_called_while_a_span_of_the_sdk_is_active_is_below_it,
 );
 
 /// An SDK waits for so long before it exports, in ms.
@@ -410,5 +412,44 @@ fn who_else_instruments_a_process_is_named() {
         let output = agent::command(["survey", "--json", "--port", &shop.port().to_string()]).output().unwrap();
         let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(rows[0]["instrumented_by"], json!(["opentelemetry"]), "{rows:#}");
+    }
+}
+
+/// The SDK says which span is active on each thread: a program that has the variable for that itself, and one that has it in a library, which is found in either of the ways that
+/// linkers know.
+fn what_is_called_while_a_span_of_the_sdk_is_active_is_below_it(backend: Backend) {
+    const CALLS: usize = 4 * 20 * 3;
+    let files = folder();
+    let server = Program::python("server.py", [""; 0]);
+    let port = server.port();
+    let library = |dialect: &str| -> Vec<String> {
+        let out = files.path().join(format!("lib{dialect}.so")).display().to_string();
+        let flags = ["-DLIBRARY", "-shared", "-fPIC", &format!("-mtls-dialect={dialect}"), "-o", &out];
+        let made = Command::new(need::program("cc")).args(flags).arg(need::source("context.c")).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        vec!["-DUSES_LIBRARY".into(), out, format!("-Wl,-rpath,{}", files.path().display())]
+    };
+    for flags in [vec!["-rdynamic".to_owned()], library("gnu"), library("gnu2")] {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).chain(["-pthread"]).collect();
+        let binary = need::compiled("context.c", &flags, files.path());
+        let mut client = Program::start(Command::new(binary).arg(port.to_string()));
+        let _started = client.says("ready");
+        let receiver = Receiver::start();
+        let agent = Setup::pids(&[client.pid()]).args(["--log-level", "debug"]).backend(backend).to(&receiver).start();
+        agent.until_logged("tasks are told apart");
+        client.tell("go");
+        let _finished = client.says("done");
+        let seen = Watch { agent, receiver }.finish(CALLS);
+        for span in &seen.spans {
+            let words: Vec<&str> = path(span).unwrap().split('/').collect();
+            let ids = (span.trace_id.as_str(), span.parent_span_id.as_str());
+            match words[..] {
+                ["", "active", trace, parent, _] => {
+                    assert_eq!(ids, (&*trace.repeat(16), &*parent.repeat(8)), "{span:?}");
+                    assert_eq!(span.attributes["beyla.parent.evidence"], "sdk");
+                }
+                _ => assert_eq!(ids.1, "", "{span:?}"),
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use ebpf_common::events::{
     self, AF_INET, AF_INET6, AF_UNIX, EventKind, Frames, MET_AT_BEGINNING, MET_BLOCKING, MET_MID_STREAM, PROCESS_EXEC,
-    PROCESS_EXIT, PROCESS_FORK, RECEIVED, SENT, flags,
+    PROCESS_EXIT, PROCESS_FORK, PROCESS_LISTENS, PROCESS_STARTS, RECEIVED, SENT, flags,
 };
 use zerocopy::FromBytes;
 
@@ -18,6 +18,8 @@ use crate::{
     model::{
         ids::{ConnectionId, ProcessId, ThreadId},
         net::{ConnectionInfo, Direction, Endpoint, Origin, TcpFacts, Thread},
+        probability::Sampled,
+        trace_context::{SpanId, TraceId, TraceParent},
     },
 };
 
@@ -39,6 +41,8 @@ pub enum Event<'a> {
     Bind(Bind),
     /// A unit of work begins to answer a request, or has one sent.
     Handles(Handles),
+    /// A span is active on a thread that sends.
+    Active(Active),
     /// A process asked a DNS server, or received what that answered.
     DnsMessage(DnsMessage<'a>),
 }
@@ -240,6 +244,19 @@ pub struct Handles {
     pub asks: bool,
 }
 
+/// A span is active on a thread that sends, as the SDK within its process says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Active {
+    /// The process.
+    pub tgid: ProcessId,
+    /// The thread.
+    pub tid: ThreadId,
+    /// What it sends has this as its [`Thread::begun_ns`].
+    pub number: u64,
+    /// The span; `None` where what is said is not valid.
+    pub span: Option<TraceParent>,
+}
+
 /// What carries a stream of plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
@@ -251,7 +268,7 @@ pub enum Carrier {
     Unknown,
 }
 
-/// A process was forked, replaced its program, or ended.
+/// A process was forked, replaced its program, begins to listen, or ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process<'a> {
     /// The process (the child, for a fork).
@@ -278,6 +295,10 @@ pub enum ProcessChange {
     Exec,
     /// It has ended.
     Exit,
+    /// It carries out another program, and is not evaluated: it has used no connection.
+    Starts,
+    /// It begins to listen, and is not evaluated.
+    Listens,
 }
 
 /// A process that is not evaluated yet uses a connection.
@@ -327,6 +348,7 @@ impl<'a> Event<'a> {
             EventKind::Met => Self::Met(Met::of(events::Met::ref_from_prefix(record).ok()?.0)),
             EventKind::Bind => Self::Bind(Bind::of(events::Bind::ref_from_prefix(record).ok()?.0)),
             EventKind::Handles => Self::Handles(Handles::of(events::Handles::ref_from_prefix(record).ok()?.0)),
+            EventKind::Active => Self::Active(Active::of(events::Active::ref_from_prefix(record).ok()?.0)),
             EventKind::DnsMessage => Self::DnsMessage(DnsMessage::parse(record)?),
         })
     }
@@ -342,6 +364,7 @@ impl<'a> Event<'a> {
             | Self::Process(_)
             | Self::Bind(_)
             | Self::Handles(_)
+            | Self::Active(_)
             | Self::DnsMessage(_) => false,
         }
     }
@@ -495,6 +518,26 @@ impl Bind {
     }
 }
 
+impl Active {
+    fn of(active: &events::Active) -> Self {
+        let &events::Active { tgid, number, tid, context, kind: _ } = active;
+        Self { tgid: ProcessId(tgid), tid: ThreadId(tid), number, span: span(&context) }
+    }
+}
+
+/// What an SDK says of a thread: ids of trace and span, whether that is valid, flags, and more.
+fn span(context: &[u8; events::ACTIVE_LEN]) -> Option<TraceParent> {
+    const VALID: u8 = 1;
+    let (trace_id, rest) = context.split_first_chunk()?;
+    let (span_id, rest) = rest.split_first_chunk()?;
+    let [VALID, flags, ..] = *rest else { return None };
+    if *trace_id == [0; 16] || *span_id == [0; 8] {
+        return None;
+    }
+    let (trace_id, span_id) = (TraceId(*trace_id), SpanId(*span_id));
+    Some(TraceParent { trace_id, span_id, flags, is_deferred: false, sampled: Sampled::NOTHING })
+}
+
 impl Handles {
     fn of(handles: &events::Handles) -> Self {
         let &events::Handles { tgid, conn, work, stream, kind: _, at_ns, asks } = handles;
@@ -523,6 +566,8 @@ impl<'a> Process<'a> {
             PROCESS_FORK => ProcessChange::Fork { parent: ProcessId(process.parent) },
             PROCESS_EXEC => ProcessChange::Exec,
             PROCESS_EXIT => ProcessChange::Exit,
+            PROCESS_STARTS => ProcessChange::Starts,
+            PROCESS_LISTENS => ProcessChange::Listens,
             _ => return None,
         };
         Some(Self {
@@ -618,6 +663,20 @@ mod tests {
             let open = Open { ends, met_at, ..super::super::testing::open(ConnectionId(1), 0) };
             assert_eq!(open.connection().origin.is_beginning, expected, "{ends:?} {met_at:?}");
         }
+    }
+
+    #[test]
+    fn what_an_sdk_says_of_a_thread_counts_where_it_is_valid() {
+        let said = |trace: u8, of_span: u8, valid: u8| {
+            let mut context = [0; events::ACTIVE_LEN];
+            context[..16].fill(trace);
+            context[16..24].fill(of_span);
+            (context[24], context[25]) = (valid, 1);
+            span(&context)
+        };
+        let whole = said(7, 8, 1).unwrap();
+        assert_eq!((whole.trace_id, whole.span_id, whole.flags), (TraceId([7; 16]), SpanId([8; 8]), 1));
+        assert_eq!([said(7, 8, 0), said(7, 8, 2), said(0, 8, 1), said(7, 0, 1)], [None; 4]);
     }
 
     #[test]

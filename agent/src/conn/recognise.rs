@@ -142,7 +142,8 @@ impl Undecided {
                     && (entry.is_likely)(head)
                     && (entry.recognise)(head) == Recognition::Request;
                 let is_alone = spans_turns && !is_split;
-                let recognition = (entry.recognise)(if is_alone { piece.head } else { head });
+                let looked_at = if is_alone { piece.head } else { head };
+                let recognition = (entry.recognise)(looked_at);
                 if is_alone && recognition == Recognition::Request && !(entry.is_likely)(piece.head) {
                     // It may be the rest of one.
                     continue;
@@ -165,6 +166,12 @@ impl Undecided {
                 };
                 let is_first = self.begins && self.is_first(piece);
                 if is_request && is_first {
+                    return self.speaks(entry, role);
+                }
+                if is_request && (entry.is_certain)(looked_at) {
+                    if is_alone {
+                        self.forget(piece.direction);
+                    }
                     return self.speaks(entry, role);
                 }
                 if is_request && after_unseen && (entry.may_be_torn)(head) {

@@ -620,6 +620,27 @@ fn a_request_whose_first_byte_was_read_before_its_connection_was_met_is_not_told
 }
 
 #[test]
+fn a_request_that_is_one_beyond_doubt_is_told_before_it_is_answered() {
+    // FastCGI, as php-fpm reads it: record by record, heads by themselves.
+    let begins = b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00";
+    let parameters = b"\x01\x04\x00\x01\x00\x22\x06\x00\x0e\x03REQUEST_METHODGET\x0b\x02REQUEST_URI/a\0\0\0\0\0\0";
+    let ends = b"\x01\x04\x00\x01\x00\x00\x00\x00\x01\x05\x00\x01\x00\x00\x00\x00";
+    let asked = [&begins[..], parameters, ends].concat();
+    let answered =
+        b"\x01\x06\x00\x01\x00\x0f\x01\x00Status: 202\r\n\r\n\0\x01\x03\x00\x01\x00\x08\x00\x00\0\0\0\0\0\0\0\0";
+    for met in ALL {
+        let mut wire = Wire::new(met);
+        for part in [&asked[..8], &asked[8..16], &asked[16..24], &asked[24..]] {
+            assert_eq!(wire.told.open.len(), 0, "{met:?}");
+            wire.receives(part);
+        }
+        assert_eq!(wire.told.open.len(), 1, "{met:?}");
+        wire.sends(answered).closes();
+        assert_eq!(wire.told(), ["Server GET /a 202"], "{met:?}");
+    }
+}
+
+#[test]
 fn a_request_right_behind_a_response_does_not_come_after_a_quiet_time() {
     // Of a client that keeps requests open: nothing was asked for long, and what is answered was asked before what is lost.
     let mut wire = Wire::new(Met::InMidst);

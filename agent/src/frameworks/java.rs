@@ -15,6 +15,8 @@ const CLASS_PATH: [&str; 3] = ["-cp", "-classpath", "--class-path"];
 /// Where Spring Boot has an application's own classes.
 const BOOT: &str = "BOOT-INF/classes/";
 const SPRING: &str = "Lorg/springframework/web/bind/annotation/";
+/// The class that all spans are made by, where a jar has its libraries' classes in itself.
+const SDK_CLASS: &str = "io/opentelemetry/sdk/trace/SdkTracerProvider.class";
 const JAX_RS: [&str; 2] = ["Ljakarta/ws/rs/", "Ljavax/ws/rs/"];
 
 /// An annotation with its texts, by the names of what they are given to.
@@ -34,12 +36,23 @@ struct Class {
 
 /// The routes of what a program serves, those with fewer values first, as its frameworks choose; and whether an SDK is among its libraries.
 pub(super) fn harvest(files: &dyn Files, start: &Start) -> Harvest {
-    let is_library = class_path(start).any(|entry| is_sdk(entry.rsplit('/').next().unwrap_or_default()));
+    let is_sdk = |path: &str| is_sdk(path.rsplit('/').next().unwrap_or_default());
+    let is_library = class_path(start).any(is_sdk);
     let path = jar(start);
     let jar = path.as_deref().and_then(|path| Jar::open(files, path));
-    let is_within = jar.iter().flat_map(Jar::names).any(|name| name.rsplit('/').next().is_some_and(is_sdk));
+    let is_within = jar.iter().flat_map(Jar::names).any(|name| is_sdk(name) || name == SDK_CLASS);
+    let is_beside = || jar.as_ref().is_some_and(|jar| class_path_of(jar).split(' ').any(is_sdk));
+    let uses_sdk = is_library || is_within || is_beside();
     let routes = jar.as_ref().map(|jar| routes(jar, start)).unwrap_or_default();
-    Harvest { routes, uses_sdk: is_library || is_within }
+    Harvest { routes, uses_sdk }
+}
+
+/// What a jar's manifest says where else classes are looked for.
+fn class_path_of(jar: &Jar<'_>) -> String {
+    let manifest = jar.read("META-INF/MANIFEST.MF").unwrap_or_default();
+    // Long lines go on behind a blank.
+    let manifest = String::from_utf8_lossy(&manifest).replace("\r\n", "\n").replace("\n ", "");
+    manifest.lines().find_map(|line| line.strip_prefix("Class-Path: ")).unwrap_or_default().to_owned()
 }
 
 /// Whether a jar is that of OpenTelemetry's SDK that makes spans.
@@ -414,34 +427,46 @@ mod tests {
 
     #[test]
     fn an_sdk_is_used_where_it_is_among_the_libraries() {
-        // A jar of one empty file with that name.
-        let jar = |name: &str| {
+        /// A long line goes on behind a blank.
+        const BESIDE: &str =
+            "Manifest-Version: 1.0\r\nClass-Path: lib/a.jar lib/opentelemetry-sdk-t\r\n race-1.51.0.jar\r\n";
+        // A jar of one file with that name.
+        let jar = |(name, content): (&str, &str)| {
             let length = [name.len() as u8, 0];
-            let local = [&b"PK\x03\x04"[..], &[0; 22][..], &length, &[0; 2], name.as_bytes()].concat();
-            let entry = [&b"PK\x01\x02"[..], &[0; 24][..], &length, &[0; 16], name.as_bytes()].concat();
+            let packed = (content.len() as u32).to_le_bytes();
+            let texts = [name.as_bytes(), content.as_bytes()].concat();
+            let local = [&b"PK\x03\x04"[..], &[0; 22][..], &length, &[0; 2], &texts].concat();
+            let entry =
+                [&b"PK\x01\x02"[..], &[0; 16][..], &packed, &[0; 4], &length, &[0; 16], name.as_bytes()].concat();
             let (size, from) = ([entry.len() as u8, 0, 0, 0], [local.len() as u8, 0, 0, 0]);
             let end = [&b"PK\x05\x06"[..], &[0; 8][..], &size, &from, &[0; 2]].concat();
             [local, entry, end].concat()
         };
         let files = Given(
             [
-                ("/app/boot.jar", "BOOT-INF/lib/opentelemetry-sdk-trace-1.51.0.jar"),
-                ("/app/plain.jar", "opentelemetry-sdk-trace-1.xml"),
+                ("/app/boot.jar", ("BOOT-INF/lib/opentelemetry-sdk-trace-1.51.0.jar", "")),
+                ("/app/plain.jar", ("opentelemetry-sdk-trace-1.xml", "")),
+                ("/app/shaded.jar", (SDK_CLASS, "")),
+                ("/app/near.jar", ("io/opentelemetry/sdk/trace/Other.class", "")),
+                ("/app/thin.jar", ("META-INF/MANIFEST.MF", BESIDE)),
             ]
-            .map(|(path, name)| (path.to_owned(), jar(name)))
+            .map(|(path, file)| (path.to_owned(), jar(file)))
             .into(),
         );
         let uses = |args: &[&str]| {
             let args = args.iter().map(|arg| (*arg).to_owned()).collect();
             harvest(&files, &Start { exe: "java".into(), args, cwd: "/app".into() }).uses_sdk
         };
-        assert!(uses(&["java", "-jar", "boot.jar"]));
+        for name in ["boot.jar", "shaded.jar", "thin.jar"] {
+            assert!(uses(&["java", "-jar", name]), "{name}");
+        }
         assert!(uses(&["java", "-Xmx1g", "-cp", "plain.jar:/lib/opentelemetry-sdk-trace-1.51.0.jar", "Main"]));
         for args in [
             &["java", "-jar", "plain.jar"][..],
             &["java", "-cp", "plain.jar:/lib/opentelemetry-api-1.51.0.jar", "Main"],
             &["java", "Main", "/lib/opentelemetry-sdk-trace-1.51.0.jar"],
             &["java", "-jar", "none.jar"],
+            &["java", "-jar", "near.jar"],
         ] {
             assert!(!uses(args), "{args:?}");
         }

@@ -16,6 +16,7 @@ mod next;
 mod python;
 mod python_syntax;
 mod rails;
+mod required;
 mod template;
 mod tokens;
 
@@ -87,8 +88,12 @@ fn harvest(files: &dyn Files, start: &Start) -> Harvest {
             found
         }
         Some(RouteHarvester::Java) => java::harvest(files, start),
-        Some(RouteHarvester::Ruby) => Harvest::of(rails::routes(files, start)),
-        Some(RouteHarvester::Php) => Harvest::of(laravel::routes(files, start)),
+        Some(RouteHarvester::Ruby) => {
+            Harvest { routes: rails::routes(files, start), uses_sdk: required::ruby(files, start) }
+        }
+        Some(RouteHarvester::Php) => {
+            Harvest { routes: laravel::routes(files, start), uses_sdk: required::php(files, start) }
+        }
         Some(RouteHarvester::Go) | None => Harvest::default(),
     };
     Harvest { routes: each_once(found.routes), ..found }

@@ -138,6 +138,11 @@ impl Discovery {
         }
     }
 
+    /// Whether a process would be watched if it used a connection now, as far as that is known before.
+    pub(super) fn would_watch(&self, tgid: ProcessId) -> bool {
+        !self.is_open || self.processes.verdict(tgid).is_watch()
+    }
+
     fn evaluate(&mut self, tgid: ProcessId) -> bool {
         let at_ns = monotonic_ns();
         let verdict = self.processes.verdict(tgid);
@@ -163,7 +168,7 @@ impl Discovery {
         is_wanted
     }
 
-    /// A process was forked, replaced its program, or ended.
+    /// A process was forked, replaced its program, begins to listen, or ended.
     pub(super) fn on_process(&mut self, event: &Process<'_>) {
         match event.change {
             ProcessChange::Fork { parent } => {
@@ -179,6 +184,13 @@ impl Discovery {
                 self.evaluated.remove(&event.tgid);
                 self.executed.insert(event.tgid, event.started_at_ns);
             }
+            // What was read of it before is of another program.
+            ProcessChange::Starts if self.processes.knows(event.tgid) => {
+                let comm = String::from_utf8_lossy(event.comm);
+                self.processes.on_exec(event.tgid, event.started_at_ns, &comm);
+                self.evaluated.remove(&event.tgid);
+            }
+            ProcessChange::Starts | ProcessChange::Listens => {}
             ProcessChange::Exit => {
                 self.executed.remove(&event.tgid);
                 self.processes.on_exit(event.tgid, event.started_at_ns);

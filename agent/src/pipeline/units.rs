@@ -1,5 +1,6 @@
 //! Tells the kernel side how to read which unit of work a thread of a process carries on, where threads are shared among requests.
 
+mod early;
 mod probed;
 
 use std::{
@@ -7,14 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebpf_common::work::{ASYNCIO, GoLayout, JAVA, NGINX, PUMA, Plan, TASK_IN_PLACE, TOKIO};
+use ebpf_common::work::{ASYNCIO, CONTEXT, GoLayout, JAVA, NGINX, PUMA, Plan, TASK_IN_PLACE, TOKIO};
 
-use self::probed::Files;
+use self::{early::Early, probed::Files};
 use crate::{
     capture::{Capture, OfRuntime},
     model::ids::ProcessId,
     procs::fs::ProcFs,
-    runtimes::{Asyncio, Finder, Found, Go, GoStatistics, Java, Tasks, Tls, Tokio},
+    runtimes::{Answer, Asyncio, Finder, Found, Go, GoStatistics, Java, Look, Tasks, Tls, Tokio, Variable},
+    telemetry::clock::monotonic_ns,
     trace::{Runtime, Tracer},
 };
 
@@ -35,6 +37,8 @@ pub(super) struct Units {
     /// After how long each is looked at again, if it is.
     looked: HashMap<ProcessId, Duration>,
     due: BTreeSet<(Instant, ProcessId)>,
+    /// Those that are looked at before they are asked anything.
+    early: Early,
     planned: HashMap<ProcessId, Plan>,
     /// What runtimes count.
     statistics: HashMap<ProcessId, GoStatistics>,
@@ -46,8 +50,8 @@ pub(super) struct Units {
     probed: Files,
     /// Processes that are being looked at.
     open: usize,
-    /// A program of Go has come to have its plaintext seen, since that was last asked.
-    sees_tls: bool,
+    /// When a program of Go has come to have its plaintext seen, since that was last asked.
+    tls_seen_ns: Option<u64>,
 }
 
 /// What the trace stage is to be told of processes.
@@ -69,6 +73,7 @@ impl Units {
             finder: finder.ok(),
             looked: HashMap::new(),
             due: BTreeSet::new(),
+            early: Early::default(),
             planned: HashMap::new(),
             statistics: HashMap::new(),
             found: Vec::new(),
@@ -76,7 +81,7 @@ impl Units {
             news: Vec::new(),
             probed: Files::default(),
             open: 0,
-            sees_tls: false,
+            tls_seen_ns: None,
         }
     }
 
@@ -85,9 +90,9 @@ impl Units {
         self.finder.is_none() || self.open == 0 && self.due.first().is_none_or(|(at, _)| *at > Instant::now())
     }
 
-    /// Whether a program of Go has come to have its plaintext seen, since the last call.
-    pub(super) const fn take_tls_seen(&mut self) -> bool {
-        std::mem::replace(&mut self.sees_tls, false)
+    /// When a program of Go has come to have its plaintext seen, if one has since the last call.
+    pub(super) const fn take_tls_seen(&mut self) -> Option<u64> {
+        self.tls_seen_ns.take()
     }
 
     /// What the runtime of a process counts, where that can be read.
@@ -101,6 +106,8 @@ impl Units {
             return;
         }
         self.looked.insert(tgid, AGAIN_AFTER);
+        // What was found before it was asked anything is looked at once more: not all may have been there.
+        self.early.end(tgid);
         // The link alone: nothing of the process's files is opened here.
         let path = self.proc.exe(tgid).unwrap_or_default();
         let name = path.trim_end_matches(" (deleted)").rsplit('/').next().unwrap_or_default();
@@ -112,6 +119,30 @@ impl Units {
             self.news.push(News::Runtime(tgid, Runtime::Other));
         } else {
             self.due.insert((Instant::now(), tgid));
+        }
+    }
+
+    /// A program is started in a process: that it is looked at when it is asked something may be too late.
+    pub(super) fn on_starts(&mut self, tgid: ProcessId) {
+        if self.looked.contains_key(&tgid) || self.planned.contains_key(&tgid) || self.early.what(tgid).is_some() {
+            self.on_gone(tgid);
+        }
+        self.look_early(tgid, Look::Started);
+    }
+
+    /// A process begins to listen, which was not asked anything yet.
+    pub(super) fn on_listens(&mut self, tgid: ProcessId) {
+        // Of one that has its plan already, all of it may not have been there.
+        if !self.looked.contains_key(&tgid) {
+            self.look_early(tgid, Look::Listening);
+        }
+    }
+
+    fn look_early(&mut self, tgid: ProcessId, what: Look) {
+        let now = Instant::now();
+        if self.early.take_up(tgid, what, now) {
+            self.due.retain(|(_, due)| *due != tgid);
+            self.due.insert((now, tgid));
         }
     }
 
@@ -128,6 +159,7 @@ impl Units {
     /// A process carries out another program, or has ended.
     pub(super) fn on_gone(&mut self, tgid: ProcessId) {
         self.looked.remove(&tgid);
+        self.early.end(tgid);
         self.statistics.remove(&tgid);
         self.news.push(News::Runtime(tgid, Runtime::NotRead));
         self.due.retain(|(_, due)| *due != tgid);
@@ -150,19 +182,20 @@ impl Units {
 
     /// To be called now and then: forgets processes whose end was not told, as they were never met.
     pub(super) fn sweep(&mut self, is_alive: impl Fn(ProcessId) -> bool) {
-        let gone: Vec<ProcessId> = self.looked.keys().copied().filter(|tgid| !is_alive(*tgid)).collect();
+        let all = self.looked.keys().chain(self.planned.keys()).copied().chain(self.early.all());
+        let gone: Vec<ProcessId> = all.filter(|tgid| !is_alive(*tgid)).collect();
         gone.into_iter().for_each(|tgid| self.on_gone(tgid));
     }
 
-    /// Tells the kernel side and the trace stage what was found.
-    pub(super) fn tell(&mut self, capture: &mut Capture, tracer: &mut Tracer) {
+    /// Tells the kernel side and the trace stage what was found. `wants` says whether a process would be watched if it were asked something.
+    pub(super) fn tell(&mut self, capture: &mut Capture, tracer: &mut Tracer, wants: impl Fn(ProcessId) -> bool) {
         if !capture.reads_runtimes() {
             self.news.clear();
             self.found.clear();
             self.due.clear();
         }
         self.threaded.drain(..).for_each(|tgid| tracer.trust_threads(tgid));
-        self.look(capture);
+        self.look(capture, wants);
         for news in self.news.drain(..) {
             match news {
                 News::Runtime(tgid, runtime) => tracer.set_runtime(tgid, runtime),
@@ -175,6 +208,8 @@ impl Units {
             } else if capture.plan(tgid, plan) {
                 self.planned.insert(tgid, plan);
                 if plan.go.tls_connection != 0 {
+                    // From here on, not from when the others are told: what begins meanwhile is seen from its beginning on.
+                    self.tls_seen_ns = Some(monotonic_ns());
                     tracing::debug!(%tgid, "TLS library attached: crypto/tls of Go");
                 }
             }
@@ -182,10 +217,9 @@ impl Units {
     }
 
     /// Looks at the processes that are due, and takes up what was found in others.
-    fn look(&mut self, capture: &mut Capture) {
-        let Self {
-            finder: Some(finder), looked, due, planned, statistics, found, news, probed, open, sees_tls, ..
-        } = self
+    fn look(&mut self, capture: &mut Capture, wants: impl Fn(ProcessId) -> bool) {
+        let Self { finder: Some(finder), looked, due, early, planned, statistics, found, news, probed, open, .. } =
+            self
         else {
             return;
         };
@@ -194,19 +228,46 @@ impl Units {
             && at <= now
         {
             due.pop_first();
-            if !finder.look(tgid) {
+            if !finder.look(tgid, early.what(tgid).unwrap_or(Look::Any)) {
                 due.insert((now + AGAIN_AFTER, tgid));
                 break;
             }
             *open += 1;
         }
-        while let Some((tgid, what)) = finder.next() {
+        while let Some(Answer { pid: tgid, look, found: what }) = finder.next() {
             *open = open.saturating_sub(1);
-            // It may have ended meanwhile.
-            let Some(after) = looked.get_mut(&tgid) else { continue };
+            let mut first = AGAIN_AFTER;
+            let after = if look == Look::Any {
+                // It may have ended meanwhile.
+                let Some(after) = looked.get_mut(&tgid) else { continue };
+                after
+            } else {
+                // It may be looked at otherwise by now.
+                if early.what(tgid) != Some(look) {
+                    continue;
+                }
+                match what {
+                    Found::NotYet | Found::Later => {
+                        due.extend(early.again(tgid).map(|after| (now + after, tgid)));
+                        continue;
+                    }
+                    // What there is to be said of it is said when it is asked something.
+                    Found::Nothing | Found::Puma => {
+                        early.end(tgid);
+                        continue;
+                    }
+                    Found::Asyncio(..) | Found::Tokio(..) | Found::Go(..) | Found::Java(_) | Found::Contexts(_) => {
+                        early.end(tgid);
+                        if !wants(tgid) {
+                            continue;
+                        }
+                        &mut first
+                    }
+                }
+            };
             let runtime = match what {
                 // What Java's threads of the system do is told of those.
-                Found::Nothing | Found::Java(_) | Found::Later => Runtime::Other,
+                Found::Nothing | Found::Java(_) | Found::Later | Found::Contexts(_) => Runtime::Other,
                 Found::Puma => Runtime::Workers,
                 Found::NotYet => Runtime::MayHaveTasks,
                 Found::Asyncio(..) | Found::Tokio(..) => Runtime::Tasks,
@@ -216,6 +277,7 @@ impl Units {
             let (mut plan, probes): (_, Vec<(_, _, Vec<_>)>) = match what {
                 Found::Nothing => continue,
                 Found::Java(java) => (plan_of_java(java), Vec::new()),
+                Found::Contexts(variable) => (plan_of_contexts(variable), Vec::new()),
                 Found::Puma => (Plan { kind: PUMA, ..Plan::default() }, Vec::new()),
                 // All of it is there from the beginning on.
                 Found::Tokio(tokio, file) => {
@@ -245,8 +307,10 @@ impl Units {
                     (plan, file.map(|(id, file)| (id, file, Vec::from(of))).into_iter().collect())
                 }
                 _ => {
-                    due.insert((now + *after, tgid));
-                    *after = (*after * 2).min(AGAIN_AT_MOST);
+                    if look == Look::Any {
+                        due.insert((now + *after, tgid));
+                        *after = (*after * 2).min(AGAIN_AT_MOST);
+                    }
                     let Found::Asyncio(asyncio, begins, copies) = what else { continue };
                     // In this order: whoever copies is told by how it began.
                     let of = [
@@ -269,8 +333,7 @@ impl Units {
             if !has_tls {
                 plan.go.tls_connection = 0;
             }
-            tracing::debug!(%tgid, ?plan, probes = ?places, "tasks are told apart");
-            *sees_tls |= has_tls;
+            tracing::debug!(%tgid, ?plan, probes = ?places, is_early = look != Look::Any, "tasks are told apart");
             found.push((tgid, plan));
         }
         probed.settle(capture);
@@ -291,6 +354,14 @@ fn plan_of(asyncio: &Asyncio) -> Plan {
 const fn plan_of_java(java: Java) -> Plan {
     let Java { thread, handles, number } = java;
     Plan { kind: JAVA, steps: 0, offsets: [thread, handles, number, 0], go: GoLayout::EMPTY }
+}
+
+const fn plan_of_contexts(variable: Variable) -> Plan {
+    let (steps, first, second) = match variable {
+        Variable::OfThread(offset) => (0, offset, 0),
+        Variable::OfLibrary { library, offset } => (1, library, offset),
+    };
+    Plan { kind: CONTEXT, steps, offsets: [first, second, 0, 0], go: GoLayout::EMPTY }
 }
 
 const fn plan_of_tokio(tokio: &Tokio) -> Plan {

@@ -352,6 +352,12 @@ impl ProcessTable {
         }
     }
 
+    /// Whether something is kept of a process, or of an earlier one of this number.
+    #[must_use]
+    pub(crate) fn knows(&self, tgid: ProcessId) -> bool {
+        self.read().live.contains_key(&tgid)
+    }
+
     /// A process that was just seen to start a program has not ended meanwhile: reads what it is, if not too many are read
     /// already, so that it is known by name even if it is gone when its request is handled.
     pub(crate) fn read_executed(&self, tgid: ProcessId, started_at_ns: u64) {

@@ -69,6 +69,7 @@ macro_rules! entry {
                 recognise: $protocol::recognise,
                 is_likely: |_| true,
                 may_be_torn: |_| false,
+                is_certain: |_| false,
                 is_answer: |_, _| None,
                 open: $protocol::open,
                 proves_itself: false,
@@ -94,7 +95,7 @@ pub(crate) static REGISTRY: &[Entry] = &[
     entry!(redis, 4 << 20),
     entry!(memcached, 4 << 20),
     entry!(mongodb, 4 << 20),
-    entry!(fastcgi, 4 << 20),
+    entry!(fastcgi, 4 << 20, is_certain: fastcgi::is_certain),
     entry!(cql, 4 << 20),
     entry!(dns, 4 << 20),
     entry!(ldap, 4 << 20),
@@ -122,6 +123,8 @@ pub(crate) struct Entry {
     pub is_likely: fn(&[u8]) -> bool,
     /// Whether bytes that would begin a request may as well be the rest of one, of which the first were read before.
     pub may_be_torn: fn(&[u8]) -> bool,
+    /// Whether bytes that begin a request do so beyond doubt, wherever in a connection's life they come.
+    pub is_certain: fn(&[u8]) -> bool,
     /// Whether bytes (the second) answer a request that begins so, or one shortly before it, where that shows: by themselves they may be
     /// something else.
     pub is_answer: fn(&[u8], &[u8]) -> Option<bool>,

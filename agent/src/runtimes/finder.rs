@@ -14,7 +14,8 @@ use std::{
 use rustix::fs::fstatfs;
 
 use super::{
-    go::{self, Go, Tls},
+    contexts::{self, Variable},
+    go::{self, Go, Programs, Tls, Unseen},
     java::{self, Java},
     memory::Memory,
     puma,
@@ -55,12 +56,35 @@ pub(crate) enum Found {
     Later,
     /// Puma.
     Puma,
+    /// An SDK that says which span is active on each thread, and where.
+    Contexts(Variable),
+}
+
+/// What is looked for in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Any runtime.
+    Any,
+    /// Any, in one that was not asked anything so far: what cannot be seen is said when it is.
+    Listening,
+    /// That of Go, in one that has just been started.
+    Started,
+}
+
+/// What was found.
+pub(crate) struct Answer {
+    /// In which process.
+    pub(crate) pid: ProcessId,
+    /// What was looked for.
+    pub(crate) look: Look,
+    /// See [`Found`].
+    pub(crate) found: Found,
 }
 
 /// Looks for language runtimes in processes.
 pub(crate) struct Finder {
-    requests: SyncSender<ProcessId>,
-    answers: Receiver<(ProcessId, Found)>,
+    requests: SyncSender<(ProcessId, Look)>,
+    answers: Receiver<Answer>,
 }
 
 impl Finder {
@@ -72,12 +96,16 @@ impl Finder {
         let (requests, incoming) = mpsc::sync_channel(WAITING_MAX);
         let (outgoing, answers) = mpsc::sync_channel(WAITING_MAX);
         thread::Builder::new().name("runtime-finder".to_owned()).spawn(move || {
-            let pool = BlockingPool::default();
-            while let Ok(pid) = incoming.recv() {
-                let (of, began) = (proc.clone(), Instant::now());
-                let found = pool.call(Place::of(&proc, pid), PATIENCE, move || look(&of, pid));
-                tracing::debug!(%pid, took = ?began.elapsed(), "looked for language runtimes");
-                if outgoing.send((pid, found.unwrap_or(Found::NotYet))).is_err() {
+            let (pool, programs) = (BlockingPool::default(), Arc::new(Programs::default()));
+            while let Ok((pid, what)) = incoming.recv() {
+                let (of, known, began) = (proc.clone(), Arc::clone(&programs), Instant::now());
+                let found = pool.call(Place::of(&proc, pid), PATIENCE, move || look(&of, pid, what, &known));
+                let found = found.unwrap_or(Found::NotYet);
+                // Of most that are started there is nothing to be said.
+                if what != Look::Started || !matches!(found, Found::Nothing) {
+                    tracing::debug!(%pid, ?what, took = ?began.elapsed(), "looked for language runtimes");
+                }
+                if outgoing.send(Answer { pid, look: what, found }).is_err() {
                     return;
                 }
             }
@@ -86,18 +114,21 @@ impl Finder {
     }
 
     /// Looks at a process. Gives whether it will: of too many at once not all are.
-    pub(crate) fn look(&self, pid: ProcessId) -> bool {
-        self.requests.try_send(pid).is_ok()
+    pub(crate) fn look(&self, pid: ProcessId, what: Look) -> bool {
+        self.requests.try_send((pid, what)).is_ok()
     }
 
     /// What was found since, if anything; one process at a time.
     #[must_use]
-    pub(crate) fn next(&self) -> Option<(ProcessId, Found)> {
+    pub(crate) fn next(&self) -> Option<Answer> {
         self.answers.try_recv().ok()
     }
 }
 
-fn look(proc: &ProcFs, pid: ProcessId) -> Found {
+fn look(proc: &ProcFs, pid: ProcessId, what: Look, programs: &Programs) -> Found {
+    if what == Look::Started {
+        return started(proc, pid, programs);
+    }
     if puma::is_ruby(proc, pid) {
         return if puma::is_puma(proc, pid) { Found::Puma } else { Found::Later };
     }
@@ -109,7 +140,10 @@ fn look(proc: &ProcFs, pid: ProcessId) -> Found {
         java::VirtualThreads::Runs(java) => return Found::Java(java),
     }
     match python::look(&memory) {
-        EventLoop::No => compiled(&memory, pid),
+        EventLoop::No => match compiled(&memory, pid, what, programs) {
+            Found::Nothing => contexts::look(&memory, proc.mapped_names(pid)).map_or(Found::Nothing, Found::Contexts),
+            found => found,
+        },
         EventLoop::NotYet => Found::NotYet,
         EventLoop::Runs(asyncio) => {
             let begins = python::function(&memory, asyncio.init).and_then(|(file, offset)| {
@@ -126,11 +160,24 @@ fn look(proc: &ProcFs, pid: ProcessId) -> Found {
     }
 }
 
+/// A program of Go that has just been started, once its runtime is up.
+fn started(proc: &ProcFs, pid: ProcessId, programs: &Programs) -> Found {
+    let is_of_go = |id| programs.is_of_go(id, || proc.open_exe(pid));
+    if !proc.exe_id(pid).is_some_and(is_of_go) {
+        return Found::Nothing;
+    }
+    Memory::open(proc, pid).map_or(Found::NotYet, |memory| compiled(&memory, pid, Look::Started, programs))
+}
+
 /// What is compiled into a program.
-fn compiled(memory: &Memory, pid: ProcessId) -> Found {
-    match go::look(memory) {
+fn compiled(memory: &Memory, pid: ProcessId, what: Look, programs: &Programs) -> Found {
+    let is_early = what != Look::Any;
+    match go::look(memory, programs) {
+        Some(Ok((go, _))) if is_early && !go.is_up() => Found::NotYet,
+        Some(Err(Unseen::Incomplete)) if is_early => Found::NotYet,
+        Some(Err(_)) if is_early => Found::Nothing,
         Some(Ok((go, file))) => {
-            if go.tls == Tls::Unexpected {
+            if go.tls == Tls::Unexpected && !is_early {
                 tracing::warn!(%pid, "TLS traffic of this program of Go is not seen: its code is not as expected");
             }
             Found::Go(Box::new(go), probed(file))
@@ -140,6 +187,7 @@ fn compiled(memory: &Memory, pid: ProcessId) -> Found {
             tracing::info!(%pid, "calls of its goroutines have no parents, and what it encrypts is not seen: {why}");
             Found::Nothing
         }
+        None if what == Look::Started => Found::Nothing,
         None => tokio::look(memory).map_or(Found::Nothing, |(tokio, file)| Found::Tokio(tokio, probed(file))),
     }
 }

@@ -5,9 +5,11 @@
 //! the process ([`parents`]), and the process that answers a call on the same host ([`joins`]). What is told of both ends need not
 //! come in the order in which it happened, so a span may have to wait until its place is [settled](Tracer::settles_ns).
 
+mod active;
 mod behind;
 mod context;
 mod decided;
+mod deciding;
 pub(crate) mod health;
 pub(crate) mod ids;
 mod joins;
@@ -16,6 +18,7 @@ mod open;
 mod orphans;
 mod parents;
 mod polls;
+mod pools;
 mod recent;
 pub(crate) mod sampling;
 pub(crate) mod sdks;
@@ -30,6 +33,7 @@ use std::collections::{VecDeque, hash_map::Entry};
 use rustc_hash::FxHashMap;
 
 use self::{
+    active::Active,
     behind::{Behind, Followed},
     ids::Ids,
     joins::{Asked, End, Joins, Request, WAITING_MAX},
@@ -102,6 +106,8 @@ pub(crate) struct Tracer {
     over: VecDeque<Over>,
     /// Requests that are over, whose units of work may go on.
     behind: Behind,
+    /// What SDKs say of threads.
+    active: Active,
 }
 
 impl Tracer {
@@ -132,6 +138,7 @@ impl Tracer {
             settled: Vec::new(),
             over: VecDeque::new(),
             behind: Behind::default(),
+            active: Active::default(),
         }
     }
 
@@ -231,7 +238,11 @@ impl Tracer {
         let Opened { key, thread, parent: carried, is_health_check, .. } = *opened;
         let is_blocking = connection.is_blocking;
         self.parents.on_call(opened);
-        let cause = self.parents.of_call(opened, is_blocking).or_else(|| self.of_message(opened, is_blocking));
+        let active = self.active_span(opened);
+        let cause = match active {
+            Some(_) => None,
+            None => self.parents.of_call(opened, is_blocking).or_else(|| self.of_message(opened, is_blocking)),
+        };
         let cause = cause.and_then(|(key, evidence)| Some((self.cause(key)?, evidence)));
         let paired = match carried.filter(|_| cause.is_none()) {
             None => self.sdks.of_bare_call(thread.tgid),
@@ -241,8 +252,9 @@ impl Tracer {
                 self.sdks.of_call(thread.tgid, carried, continues, alone, opened.start_ns)
             }
         };
-        let followed = if cause.is_none() && carried.is_none() { self.behind.of_call(thread) } else { None };
-        let fetched = if cause.is_none() && followed.is_none() { self.of_poll(connection, opened) } else { None };
+        let is_open = cause.is_none() && active.is_none();
+        let followed = if is_open && carried.is_none() { self.behind.of_call(thread) } else { None };
+        let fetched = if is_open && followed.is_none() { self.of_poll(connection, opened) } else { None };
         let followed = followed.or(fetched.filter(|fetched| !fetched.is_batch).map(|fetched| fetched.followed));
         let poll = fetched.filter(|fetched| fetched.is_batch);
         let poll = poll.map(|Fetched { followed, .. }| (followed.trace_id, followed.span_id));
@@ -251,8 +263,9 @@ impl Tracer {
             (None, Some(followed), _) => (followed.trace_id, None, followed.remote),
             (None, None, carried) => {
                 let given = || if self.servers.contains(thread.tgid) { None } else { environment() };
-                match carried.or_else(given) {
-                    Some(remote) => (remote.trace_id, Some((remote.span_id, Evidence::Header)), Some(remote)),
+                let evidence = if active.is_some() { Evidence::Sdk } else { Evidence::Header };
+                match carried.or(active).or_else(given) {
+                    Some(remote) => (remote.trace_id, Some((remote.span_id, evidence)), Some(remote)),
                     None => (self.ids.trace_id(), None, None),
                 }
             }
@@ -266,7 +279,8 @@ impl Tracer {
             let is_doubtful = self.parents.is_doubtful(thread);
             let had_request = self.parents.has_request(thread);
             let numbered = self.parents.numbered(connection.id, opened);
-            let orphan = Orphan { opened: *opened, trace_id, span_id, is_doubtful, had_request, numbered };
+            let meant = self.parents.meant(opened, is_blocking);
+            let orphan = Orphan { opened: *opened, trace_id, span_id, is_doubtful, had_request, numbered, meant };
             let until_ns = self.orphans.on_call(orphan, is_late);
             if let Some(until_ns) = until_ns {
                 self.unsettle(trace_id, until_ns);
@@ -600,6 +614,7 @@ impl Tracer {
             if looks_back {
                 self.look_back(key, open.as_ref(), exchange);
             }
+            self.find_meant(key, open.as_ref(), exchange);
         }
         if self.messages.on_over(key, exchange.end_ns) && open.is_some_and(|open| open.has_calls) {
             self.remember(key, exchange.end_ns);
@@ -656,11 +671,7 @@ impl Tracer {
         if !self.orphans.has_late(tgid) {
             return;
         }
-        if self.over.len() >= OVER_MAX {
-            self.over.pop_front();
-        }
-        let adopter = open.map(Open::adopter);
-        self.over.extend(adopter.map(|adopter| Over { tgid, key, end_ns: exchange.end_ns, adopter }));
+        self.keep_over(key, open, exchange);
         self.find_orphans(tgid, 0);
     }
 
@@ -765,53 +776,6 @@ impl Tracer {
     /// Traces that turned out to be no parts of others before it was time, since the last call.
     pub(crate) fn take_settled(&mut self) -> Vec<TraceId> {
         std::mem::take(&mut self.settled)
-    }
-
-    /// Whether [`Tracer::on_beginning`] is to be called of what was opened: a trace's fate depends on where and when it began here.
-    #[must_use]
-    pub(crate) fn decides_at_beginning(&self, opened: &Opened) -> bool {
-        self.sampling.is_early()
-            && self.get(opened.key).is_some_and(|open| {
-                let begins = match open.parent {
-                    None => true,
-                    Some((_, Evidence::Header)) => self.sampling.is_uneven(),
-                    Some(_) => false,
-                };
-                begins && !open.is_health_check
-            })
-    }
-
-    /// Decides about a trace that has just begun at a service; `sampler` is its own, where it has one.
-    pub(crate) fn on_beginning(&mut self, opened: &Opened, sampler: Option<&Sampler>, service: &str) {
-        let Self { open, sampling, .. } = self;
-        let Some(open) = open.get_mut(opened.key.slot()).and_then(Option::as_mut).filter(|open| open.key == opened.key)
-        else {
-            return;
-        };
-        if open.parent.is_some() {
-            sampling.decide(open.trace_id, open.remote.as_ref(), sampler, service, opened.start_ns);
-            return;
-        }
-        open.decision = sampling.decide_first(open.trace_id, sampler, service, opened.start_ns);
-        // Of a request that is served nobody else asks before something else belongs to its trace.
-        if let (Some(decision), true) = (open.decision, opened.role == Role::Client || open.has_calls) {
-            sampling.remember(open.trace_id, decision);
-        }
-    }
-
-    /// Decides whether a span is kept; `sampler` is its service's own, where it has one.
-    pub(crate) fn sample(&mut self, context: &mut Context, sampler: Option<&Sampler>, service: &str, start_ns: u64) {
-        if context.is_health_check {
-            context.flags &= !1;
-            return;
-        }
-        if context.is_decided {
-            return;
-        }
-        let Context { trace_id, ref remote, .. } = *context;
-        let decision = self.sampling.decide(trace_id, remote.as_ref(), sampler, service, start_ns);
-        context.flags = context.flags & !1 | u8::from(decision.is_kept);
-        context.sampled = decision.sampled;
     }
 }
 

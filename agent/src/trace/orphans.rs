@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::Evidence;
 use crate::model::{
     exchange::{Key, Opened},
-    ids::{ConnectionId, ProcessId},
+    ids::{ConnectionId, ProcessId, ThreadId},
     trace_context::{SpanId, TraceId},
 };
 
@@ -39,6 +39,8 @@ pub(super) struct Orphan {
     pub(super) had_request: bool,
     /// It may be told later who has it sent, by this.
     pub(super) numbered: Option<Numbered>,
+    /// The request that it is made for if threads of its process turn out not to be shared.
+    pub(super) meant: Option<Key>,
 }
 
 /// What comes of it when it is told which unit of work has a call sent.
@@ -70,6 +72,8 @@ struct Calls {
     by_work: FxHashMap<u64, SmallVec<[Key; 4]>>,
     /// Those of which it may be told later who has them sent.
     by_number: FxHashMap<Numbered, Key>,
+    /// How many wait for it to be known whether threads are shared.
+    meant: usize,
     /// When the latest of them began.
     latest_ns: u64,
 }
@@ -88,6 +92,7 @@ impl Calls {
             self.by_work.entry(thread.work).or_default().push(key);
         }
         self.by_number.extend(waiting.orphan.numbered.map(|numbered| (numbered, key)));
+        self.meant += usize::from(waiting.orphan.meant.is_some());
         self.by_key.insert(key, waiting).is_none()
     }
 
@@ -95,6 +100,7 @@ impl Calls {
         if let Some(numbered) = waiting.orphan.numbered {
             self.by_number.remove(&numbered);
         }
+        self.meant -= usize::from(waiting.orphan.meant.is_some());
         if waiting.is_late
             && let Entry::Occupied(mut entry) = self.by_work.entry(waiting.orphan.opened.thread.work)
         {
@@ -154,7 +160,7 @@ impl Orphans {
     pub(super) fn on_over(&mut self, tgid: ProcessId, key: Key, end_ns: u64) -> Option<u64> {
         let waiting = self.by_process.get_mut(&tgid)?.by_key.get_mut(&key)?;
         waiting.end_ns = Some(end_ns);
-        if !waiting.is_late {
+        if !waiting.is_late && waiting.orphan.meant.is_none() {
             waiting.until_ns = end_ns.saturating_add(PATIENCE_NS);
         }
         Some(waiting.until_ns)
@@ -163,6 +169,37 @@ impl Orphans {
     /// Whether calls of a process wait for responses.
     pub(super) fn has_late(&self, tgid: ProcessId) -> bool {
         self.by_process.get(&tgid).is_some_and(|calls| !calls.by_work.is_empty())
+    }
+
+    /// Whether calls of a process wait for it to be known whether its threads are shared.
+    pub(super) fn has_meant(&self, tgid: ProcessId) -> bool {
+        self.by_process.get(&tgid).is_some_and(|calls| calls.meant > 0)
+    }
+
+    /// It is known of a process whether its threads are shared. Takes out the calls that are for the requests that they were meant for, as `by` says of
+    /// each and of when it ended; the others wait for that no more. Not those of a thread of which a call for nobody waits, too.
+    pub(super) fn meant(
+        &mut self,
+        tgid: ProcessId,
+        by: impl Fn(&Opened, Option<u64>, Key) -> bool,
+    ) -> Vec<(Orphan, Key)> {
+        let mut found = Vec::new();
+        let Some(calls) = self.by_process.get_mut(&tgid) else { return found };
+        let of_nobody = calls.by_key.values().filter(|it| !it.orphan.had_request);
+        let others: SmallVec<[ThreadId; 8]> = of_nobody.map(|it| it.orphan.opened.thread.tid).collect();
+        for waiting in calls.by_key.values_mut() {
+            let opened = waiting.orphan.opened;
+            let Some(key) = waiting.orphan.meant.take() else { continue };
+            if !others.contains(&opened.thread.tid) && by(&opened, waiting.end_ns, key) {
+                found.push((waiting.orphan, key));
+            } else if let Some(end_ns) = waiting.end_ns {
+                waiting.until_ns = waiting.until_ns.min(end_ns.saturating_add(PATIENCE_NS));
+            }
+        }
+        calls.meant = 0;
+        found.iter().for_each(|(orphan, _)| calls.remove(orphan.opened.key));
+        self.waiting -= found.len();
+        found
     }
 
     /// Takes out those of a process that have found the request that began then.

@@ -64,6 +64,17 @@ pub(crate) enum Runtime {
     Other,
 }
 
+/// Whether a process's threads do one request at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// That is not known yet.
+    Unclear,
+    /// They do.
+    Stay,
+    /// They share requests, or threads say nothing there.
+    Shared,
+}
+
 /// A request that is being answered.
 #[derive(Clone, Copy, Debug)]
 struct Served {
@@ -497,6 +508,40 @@ impl Parents {
         // Another thread may be at work of its own.
         let is_sole = is_quiet && served.thread.tid == tid && is_within(served, start_ns);
         is_sole.then_some((served.key, Evidence::SoleRequest))
+    }
+
+    /// The request that a call is made for if threads of its process are not shared, while that is not known: the only one of its thread, which waits for
+    /// its socket.
+    pub(super) fn meant(&self, opened: &Opened, waits: bool) -> Option<Key> {
+        let Opened { thread: Thread { tgid, tid, work, .. }, start_ns, parent, .. } = *opened;
+        let is_open = self.threads(tgid) == Threads::Unclear;
+        if !waits || work != 0 || parent.is_some() || !is_open {
+            return None;
+        }
+        let served = self.get(self.by_thread.get(&(tgid, tid))?.open.only()?)?;
+        (self.has_no_other(opened) && is_within(served, start_ns)).then_some(served.key)
+    }
+
+    /// Whether the thread that makes a call was not seen to call for nobody.
+    pub(super) fn has_no_other(&self, Opened { thread: Thread { tgid, tid, .. }, start_ns, .. }: &Opened) -> bool {
+        let thread = self.by_thread.get(&(*tgid, *tid));
+        thread.is_some_and(|it| it.own_call_ns == 0 || it.own_call_ns.saturating_add(BACKGROUND_NS) <= *start_ns)
+    }
+
+    /// What is known of a process's threads by how it works.
+    pub(super) fn threads(&self, tgid: ProcessId) -> Threads {
+        let process = self.processes.get(&tgid);
+        if process.is_some_and(|process| process.shares_threads)
+            || !matches!(self.runtime(tgid), Runtime::MayHaveTasks | Runtime::Other)
+        {
+            return Threads::Shared;
+        }
+        if process.is_some_and(|process| process.stayed >= PROVEN) { Threads::Stay } else { Threads::Unclear }
+    }
+
+    /// Whether a request is open.
+    pub(super) fn is_open(&self, key: Key) -> bool {
+        self.get(key).is_some()
     }
 
     /// The one of a unit's open requests that it works for, where it is told when that came: others seem to be open whose answers were lost.

@@ -212,6 +212,11 @@ impl Sdks {
         self.by_process.get(&tgid).map_or(Paired::Alone, |process| process.of_call(now_ns))
     }
 
+    /// Whether what a process describes is to be ignored.
+    pub(super) fn is_ignored(&self, tgid: ProcessId) -> bool {
+        self.by_process.get(&tgid).is_some_and(|process| process.facts.policy == Sdk::Ignore)
+    }
+
     /// A call that carries nothing, or what its request came with.
     pub(super) fn of_bare_call(&self, tgid: ProcessId) -> Paired {
         let process = self.by_process.get(&tgid).filter(|process| process.facts.policy == Sdk::Exclude);

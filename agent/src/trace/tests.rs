@@ -3,6 +3,7 @@ mod handled;
 mod late;
 mod messages;
 mod polls;
+mod pools;
 mod runtimes;
 mod sdks;
 mod workers;

@@ -62,17 +62,17 @@ pub extern "C" fn meet_process(tgid: u32, port: u32) -> u32 {
     cgroup(met, task);
     // SAFETY: as above.
     let at_ns = unsafe { (&raw const (*met).at_ns).read_volatile() };
-    room.emit_waking(wake(at_ns));
+    room.emit_waking(wake(at_ns, EVALUATION_WAKE_NS));
     TOLD
 }
 
-/// Wakes user space, so that it evaluates the process; not more often than it can.
+/// Wakes user space, so that it looks at the process; not if that was done within `least_ns`.
 #[inline(always)]
-fn wake(at_ns: u64) -> u32 {
+pub(super) fn wake(at_ns: u64, least_ns: u64) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return BPF_RB_NO_WAKEUP };
     // SAFETY: per-CPU memory; what is lost by an interrupt is a moment of waiting.
     let evaluation_asked_at = unsafe { &mut (*scratch).evaluation_asked_at };
-    if at_ns.wrapping_sub(*evaluation_asked_at) < EVALUATION_WAKE_NS {
+    if at_ns.wrapping_sub(*evaluation_asked_at) < least_ns {
         return BPF_RB_NO_WAKEUP;
     }
     *evaluation_asked_at = at_ns;

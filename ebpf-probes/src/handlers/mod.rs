@@ -3,6 +3,7 @@
 pub mod beginnings;
 pub mod budget;
 pub mod capture;
+mod contexts;
 pub mod counters;
 pub mod dns;
 pub mod emit;

@@ -1,16 +1,20 @@
 //! Which processes are watched: inherited on fork, dropped on exit.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::{bpf_get_current_task, bpf_ktime_get_ns},
+};
 use ebpf_common::{
-    events::{EventKind, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, Process},
+    events::{EventKind, PROCESS_EXEC, PROCESS_EXIT, PROCESS_FORK, PROCESS_LISTENS, PROCESS_STARTS, Process},
+    limits::START_WAKE_NS,
     policy::{Counter, IGNORE, IGNORE_UNLESS_SERVING, UNDECIDED, WATCH},
 };
 
 use super::{counters::count, emit::Room, meet};
 use crate::{
     globals::{OFFSETS, WATCH_ALL},
-    kernel::{read, read_into, socket, task},
-    maps::{ALL_ATTACHED, PORTS, PROCESSES},
+    kernel::{read, read_into, read_wide_or_zero, socket, task},
+    maps::{ALL_ATTACHED, PORTS, PROCESSES, WORK_PLANS},
 };
 
 /// A process that nothing is known of, where any may be watched.
@@ -22,7 +26,7 @@ fn policy(tgid: u32) -> u32 {
     // SAFETY: the value is copied out at once.
     match unsafe { PROCESSES.get(&tgid) } {
         Some(&policy) => policy,
-        None if WATCH_ALL.load() != 0 && all_are_attached() => UNKNOWN,
+        None if is_met_later() => UNKNOWN,
         None => IGNORE,
     }
 }
@@ -141,7 +145,10 @@ pub fn forked(parent: u64, child: u64) -> Option<()> {
 pub fn executed(task: u64) -> Option<()> {
     let tgid = task::tgid(task)?;
     // SAFETY: the value is copied out at once.
-    if unsafe { PROCESSES.get(&tgid) }.copied()? != WATCH || WATCH_ALL.load() != 0 {
+    let Some(policy) = unsafe { PROCESSES.get(&tgid) }.copied() else {
+        return if is_met_later() { report(PROCESS_STARTS, tgid, 0, task, 0) } else { None };
+    };
+    if policy != WATCH || WATCH_ALL.load() != 0 {
         // Another program now: it is evaluated anew when it is met, by the port that it serves too. Where processes are chosen by their
         // numbers, with all that they start, it goes on.
         let _gone_already = PROCESSES.remove(&tgid);
@@ -149,13 +156,29 @@ pub fn executed(task: u64) -> Option<()> {
     report(PROCESS_EXEC, tgid, 0, task, 0)
 }
 
-/// The current process begins to listen. If it was left out, it is evaluated anew: a choice may be by port.
+/// Whether a process that nothing is known of will be told of when it uses a connection.
+#[inline(always)]
+fn is_met_later() -> bool {
+    WATCH_ALL.load() != 0 && all_are_attached()
+}
+
+/// The current process begins to listen. If it was left out, it is evaluated anew: a choice may be by port. User space may look at what it
+/// is before it is asked anything.
 #[inline(always)]
 pub fn listens() {
     let tgid = task::current_tgid();
     // SAFETY: the value is copied out at once.
-    if matches!(unsafe { PROCESSES.get(&tgid) }.copied(), Some(IGNORE | IGNORE_UNLESS_SERVING)) {
-        let _gone_already = PROCESSES.remove(&tgid);
+    match unsafe { PROCESSES.get(&tgid) }.copied() {
+        Some(IGNORE | IGNORE_UNLESS_SERVING) => {
+            let _gone_already = PROCESSES.remove(&tgid);
+        }
+        Some(_) => return,
+        None => {}
+    }
+    if is_met_later() {
+        // SAFETY: the helper only returns an address.
+        let leader = read_wide_or_zero(unsafe { bpf_get_current_task() }, OFFSETS.task_group_leader.load());
+        let _lost_is_counted = report(PROCESS_LISTENS, tgid, 0, leader, 0);
     }
 }
 
@@ -171,8 +194,8 @@ pub fn exited(task: u64) -> Option<()> {
     if policy.is_some() {
         let _gone_already = PROCESSES.remove(&tgid);
     }
-    // Of one that user space has not evaluated yet it hears too: that what it met is over.
-    if !matches!(policy, Some(WATCH | UNDECIDED)) {
+    // Of one that user space has not evaluated yet it hears too: that what it met, or has looked at before that, is over.
+    if !matches!(policy, Some(WATCH | UNDECIDED)) && WORK_PLANS.get_ptr(&tgid).is_none() {
         return None;
     }
     let code = read::<u32>(task, OFFSETS.task_exit_code.load()).unwrap_or(0);
@@ -183,17 +206,20 @@ pub fn exited(task: u64) -> Option<()> {
 fn report(what: u32, tgid: u32, parent: u32, task: u64, exit_code: u32) -> Option<()> {
     let mut room = Room::<Process>::take()?;
     let process = room.zeroed();
-    // SAFETY: members of a record in the ring buffer; the helper only returns a number.
+    // SAFETY: the helper only returns a number.
+    let at_ns = unsafe { bpf_ktime_get_ns() };
+    // SAFETY: members of a record in the ring buffer.
     unsafe {
         (*process).kind = EventKind::Process as u32;
         (*process).what = what;
         (*process).tgid = tgid;
         (*process).parent = parent;
-        (*process).at_ns = bpf_ktime_get_ns();
+        (*process).at_ns = at_ns;
         (*process).started_at_ns = task::started_at_ns(task).unwrap_or(0);
         (*process).exit_code = exit_code;
         let _unnamed = read_into((&raw mut (*process).comm).cast(), 16, task, OFFSETS.task_comm.load());
     }
-    room.emit();
+    let is_new = matches!(what, PROCESS_EXEC | PROCESS_STARTS | PROCESS_LISTENS);
+    room.emit_waking(if is_new { meet::wake(at_ns, START_WAKE_NS) } else { BPF_RB_NO_WAKEUP });
     Some(())
 }

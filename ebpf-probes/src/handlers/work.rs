@@ -2,15 +2,18 @@
 
 use core::hint::cold_path;
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use ebpf_common::{
     events::RECEIVED,
-    work::{ASYNCIO, CHAIN, GO, JAVA, NGINX, PUMA, Plan, SEEN_TO_BEGIN, STEPS_MAX, TASK_IN_PLACE, TOKIO},
+    work::{
+        ASYNCIO, CHAIN, CONTEXT, GO, JAVA, NGINX, OF_CONTEXT, PUMA, Plan, SEEN_TO_BEGIN, STEPS_MAX, TASK_IN_PLACE,
+        TOKIO,
+    },
 };
 
 use super::{
     capture::{opaque, read_user_value},
-    go,
+    contexts, go,
     sockets::Socket,
     threads, tokio,
 };
@@ -92,6 +95,9 @@ fn first(tgid: u32, unit: u64) -> (u64, u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn unit_of_task(tgid: u32, task: u64) -> u64 {
+    if task & OF_CONTEXT != 0 {
+        return 0;
+    }
     if task & GIVEN != 0 { tokio::unit_of_writer(tgid, task & !GIVEN) } else { origin(tgid, task).unit }
 }
 
@@ -99,6 +105,9 @@ pub extern "C" fn unit_of_task(tgid: u32, task: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn begun_by_task(tgid: u32, task: u64) -> u64 {
+    if task & OF_CONTEXT != 0 {
+        return task & !OF_CONTEXT;
+    }
     if task & GIVEN != 0 { tokio::begun_of_writer(tgid, task & !GIVEN) } else { origin(tgid, task).begun_ns }
 }
 
@@ -221,6 +230,7 @@ pub extern "C" fn unit_of_work(tgid: u32, sk: u64) -> u64 {
         ASYNCIO => asyncio(tgid, plan),
         JAVA => threads::virtual_thread(plan),
         PUMA => threads::worker_of_puma(),
+        CONTEXT => contexts::active(tgid, bpf_get_current_pid_tgid() as u32, plan).map(|number| number | TASK),
         _ => None,
     };
     work.unwrap_or(0)

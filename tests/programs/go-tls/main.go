@@ -1,5 +1,5 @@
 // Command go-tls serves and asks over HTTPS with Go's own library: `go-tls serve CERTIFICATE KEY [NEXT]`, which wants a client's certificate too, and
-// asks the server at port NEXT for what is called a chain, and `go-tls call|get|continue|chain|storm CERTIFICATE KEY PORT`. On a line of its standard input the client makes its requests, three connections of HTTP/1.1 and three of
+// asks the server at port NEXT for what is called a chain; with `later` in place of `serve` it listens on a line of its standard input only. `go-tls call|get|continue|chain|storm CERTIFICATE KEY PORT`. On a line of its standard input the client makes its requests, three connections of HTTP/1.1 and three of
 // HTTP/2 at once, the first of each over TLS 1.2; with `continue` the first requests of each were made before that, and with `get` none has a body. Of each request it
 // says path, status, its own port and microseconds. With `storm` it asks for chains until there is a line, and says how many there were and how many failed. It is built with old releases of Go as well.
 package main
@@ -42,6 +42,9 @@ func main() {
 	pair := must(tls.LoadX509KeyPair(os.Args[2], os.Args[3]))
 	switch os.Args[1] {
 	case "serve":
+		serve(pair)
+	case "later":
+		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 		serve(pair)
 	case "chain":
 		chain(pair, os.Args[4])

@@ -7,6 +7,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs::File,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use rustc_hash::FxHashMap;
@@ -20,6 +21,9 @@ use crate::{
 
 /// So many requests a program's processes have answered without a call when it is taken to make none.
 const ANSWERED: u32 = 1024;
+
+/// How long a file keeps its probes after the last process has gone: one that is started again is seen from its first moment on.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// Where probes of each kind are put.
 pub(super) type Places = Vec<(OfRuntime, Vec<u64>)>;
@@ -66,6 +70,8 @@ struct Probed {
     /// Those of TLS are among them.
     sees_tls: bool,
     users: HashSet<ProcessId>,
+    /// Since when nobody runs it.
+    unused_since: Option<Instant>,
     file: Arc<File>,
     /// Those that are asked for calls only.
     answers: Places,
@@ -80,6 +86,7 @@ impl Probed {
             tells: Vec::new(),
             sees_tls: false,
             users: HashSet::new(),
+            unused_since: None,
             file,
             answers: Vec::new(),
             of_answers: Vec::new(),
@@ -149,7 +156,8 @@ pub(super) struct Files {
     looked_at: FxHashMap<ProcessId, FileId>,
     /// What is to be asked of files from now on.
     turned: Vec<(FileId, Asks)>,
-    has_left: bool,
+    /// There may be files that nobody runs.
+    has_unused: bool,
 }
 
 impl Files {
@@ -165,6 +173,7 @@ impl Files {
         let probed = self.by_id.entry(id).or_insert_with(|| Probed::new(file));
         probed.add(capture, places);
         let is_new = probed.users.insert(tgid);
+        probed.unused_since = None;
         if is_new && !probed.answers.is_empty() {
             probed.ask(capture, probed.asks.on_user());
             if probed.asks != Asks::Always {
@@ -178,7 +187,10 @@ impl Files {
     pub(super) fn on_gone(&mut self, tgid: ProcessId) {
         self.looked_at.remove(&tgid);
         for probed in self.by_id.values_mut() {
-            self.has_left |= probed.users.remove(&tgid);
+            if probed.users.remove(&tgid) && probed.users.is_empty() {
+                probed.unused_since = Some(Instant::now());
+                self.has_unused = true;
+            }
         }
     }
 
@@ -216,10 +228,12 @@ impl Files {
                 self.looked_at.retain(|_, of| *of != id);
             }
         }
-        if std::mem::take(&mut self.has_left) {
-            let gone = |_: &FileId, probed: &mut Probed| probed.users.is_empty();
+        if self.has_unused {
+            let is_over = |since: Instant| since.elapsed() >= LINGER;
+            let gone = |_: &FileId, probed: &mut Probed| probed.unused_since.is_some_and(is_over);
             let probes = |(_, probed): (FileId, Probed)| probed.probes.into_iter().chain(probed.of_answers);
             self.by_id.extract_if(gone).flat_map(probes).for_each(|probe| Probes::detach(capture, probe));
+            self.has_unused = self.by_id.values().any(|probed| probed.unused_since.is_some());
         }
     }
 }

@@ -78,6 +78,9 @@ impl<'a> Iterator for Parameters<'a> {
     }
 }
 
+/// As much of the two records that a request begins with as tells them.
+pub(super) const BEGINNING: usize = 20;
+
 /// Whether bytes begin a record with which a request, or an answer, begins.
 pub(super) fn recognise(head: &[u8]) -> Recognition {
     let byte = |at: usize, fits: &dyn Fn(u8) -> bool| head.get(at).is_none_or(|byte| fits(*byte));
@@ -99,10 +102,11 @@ pub(super) fn recognise(head: &[u8]) -> Recognition {
                 && (11..16).all(|at| byte(at, &|reserved| reserved == 0));
             match head.len() {
                 _ if !fits => Recognition::No,
-                ..16 => Recognition::Maybe,
                 // The next record is of the same request, and says what is asked.
                 _ if !byte(16, &|version| version == 1) || !byte(17, &|kind| kind == PARAMS) => Recognition::No,
                 _ if head.get(18..20).is_some_and(|id| head.get(2..4) != Some(id)) => Recognition::No,
+                // A program may read each record by itself.
+                ..BEGINNING => Recognition::Maybe,
                 _ => Recognition::Request,
             }
         }

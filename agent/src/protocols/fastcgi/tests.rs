@@ -1,5 +1,6 @@
 use super::{
-    NAME, open, recognise,
+    NAME, is_certain, open, recognise,
+    record::BEGINNING,
     samples::{end, record, request},
 };
 use crate::{
@@ -177,8 +178,9 @@ fn what_was_lost_is_not_told_to_be_answered() {
 fn what_is_recognised() {
     let asked = get(1, "/a");
     for len in 1..asked.len() {
-        let part = if len < 16 { Recognition::Maybe } else { Recognition::Request };
+        let part = if len < BEGINNING { Recognition::Maybe } else { Recognition::Request };
         assert_eq!(recognise(&asked[..len]), part, "{len}");
+        assert_eq!(is_certain(&asked[..len]), len >= BEGINNING);
     }
     for answered in [record(6, 7, b"Status: 200\r\n\r\n"), record(7, 1, b"PHP message: x"), end(1, 0)] {
         let least = if answered[1] == 3 { 13 } else { 8 };

@@ -8,10 +8,11 @@ mod heap;
 mod layout;
 mod offsets;
 mod pclntab;
+mod programs;
 mod statistics;
 mod texts;
 
-use std::{fs::File, os::unix::fs::FileExt};
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use ebpf_common::work::{GO, GoLayout, Plan};
 use memchr::memmem;
@@ -23,14 +24,19 @@ use object::{
 use self::{
     layout::{Grpc, Layout, StatisticsLayout},
     pclntab::{Function, Table, Unreadable},
+    programs::{Account, Said},
 };
 pub(crate) use self::{
+    programs::Programs,
     statistics::Statistics,
     texts::{Doer, Does, texts},
 };
 use super::memory::{Memory, Program};
 use crate::{
-    procs::executable::{build_info, is_packed},
+    procs::{
+        executable::{build_info, is_packed},
+        fs::FileId,
+    },
     tls::go as tls,
 };
 
@@ -102,6 +108,13 @@ pub(crate) struct Go {
     pub statistics: Option<Statistics>,
 }
 
+impl Go {
+    /// Whether the runtime has come up: what is read of its memory is there.
+    pub(super) const fn is_up(&self) -> bool {
+        self.plan.offsets[1] != 0
+    }
+}
+
 /// Whether plaintext of a program's `crypto/tls` is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tls {
@@ -129,6 +142,8 @@ pub(crate) enum Unseen {
     Incomplete,
     /// It is packed, so that its file says nothing.
     Packed,
+    /// Too much time went into its file already.
+    Changes,
 }
 
 impl Unseen {
@@ -139,25 +154,36 @@ impl Unseen {
             Self::Garbled => "the program's table of functions is not as Go's linker writes it (garbled)",
             Self::Incomplete => "the program lacks tables or functions of Go's runtime",
             Self::Packed => "the program is packed by UPX",
+            Self::Changes => "the program's file changes too often to be looked into each time",
         }
     }
 }
 
 /// Looks at a process; `None` for one that is not of Go. Gives its program, too.
-pub(super) fn look(memory: &Memory) -> Option<Result<(Go, File), Unseen>> {
+pub(super) fn look(memory: &Memory, programs: &Programs) -> Option<Result<(Go, File), Unseen>> {
     let opened = memory.program().and_then(|mapping| Some((mapping, memory.open_mapped(mapping)?)));
     let Some((mapping, file)) = opened else {
         return memory.open_program().filter(is_packed).map(|_| Err(Unseen::Packed));
     };
-    if is_packed(&file) {
+    let cache = ReadCache::new(file.try_clone().ok()?);
+    let program = || Program::of(mapping, &cache);
+    let id = FileId::of(&file.metadata().ok()?);
+    match programs.account(id, || account(memory, program, &file))? {
+        Ok(account) => Some(found(memory, &program()?, &file, &account).map(|go| (go, file))),
+        Err(unseen) => Some(Err(unseen)),
+    }
+}
+
+/// What a program's file says.
+fn account<'a>(memory: &Memory, program: impl FnOnce() -> Option<Program<'a>>, file: &File) -> Said {
+    if is_packed(file) {
         return Some(Err(Unseen::Packed));
     }
-    let info = build_info(&file)?;
-    let cache = ReadCache::new(file.try_clone().ok()?);
-    let program = Program::of(mapping, &cache)?;
+    let info = build_info(file)?;
+    let program = program()?;
     let Some(layout) = Layout::of(&info.release) else {
         // What hides its names hides its release.
-        let is_garbled = table(&program, &file).is_err_and(|why| why == Unseen::Garbled);
+        let is_garbled = table(&program, file).is_err_and(|why| why == Unseen::Garbled);
         return Some(Err(if is_garbled { Unseen::Garbled } else { Unseen::Release }));
     };
     let grpc = Grpc::of(&info.grpc);
@@ -166,22 +192,23 @@ pub(super) fn look(memory: &Memory) -> Option<Result<(Go, File), Unseen>> {
         tracing::info!(%release, "calls over grpc-go have no parents: the layout of this release of it is not known");
     }
     let statistics = StatisticsLayout::of(&info.release);
-    Some(found(memory, &program, &file, (&layout, grpc, statistics)).map(|go| (go, file)))
+    let functions = functions(memory, &program, file);
+    Some(functions.map(|functions| Arc::new(Account { layout, grpc, statistics, functions })))
 }
 
-fn found(
-    memory: &Memory,
-    program: &Program<'_>,
-    file: &File,
-    (layout, grpc, statistics): (&Layout, Option<Grpc>, Option<StatisticsLayout>),
-) -> Result<Go, Unseen> {
-    let incomplete = Unseen::Incomplete;
+/// Those of [`NAMES`].
+fn functions(memory: &Memory, program: &Program<'_>, file: &File) -> Result<[Option<Function>; NAMES.len()], Unseen> {
     let (table, address) = table(program, file)?;
-    let text = start_of_code(memory, program, &table, address).ok_or(incomplete)?;
-    let functions = table.find(&NAMES).map(|function| {
+    let text = start_of_code(memory, program, &table, address).ok_or(Unseen::Incomplete)?;
+    Ok(table.find(&NAMES).map(|function| {
         let Function { start, size } = function?;
         Some(Function { start: text.wrapping_add(start), size })
-    });
+    }))
+}
+
+fn found(memory: &Memory, program: &Program<'_>, file: &File, account: &Account) -> Result<Go, Unseen> {
+    let incomplete = Unseen::Incomplete;
+    let Account { layout, grpc, statistics, functions } = account;
     let [
         mcall,
         resize,
@@ -201,7 +228,7 @@ fn found(
         copies,
         slices,
         counting @ ..,
-    ] = functions;
+    ] = *functions;
     let code = |function: Function| {
         let offset = program.offset_of(function.start)?;
         let mut code = vec![0; usize::try_from(function.size.min(CODE_MAX)).ok()?];

@@ -207,3 +207,28 @@ fn what_is_to_be_done_about_sdks_is_done() {
         assert_eq!(bed.finish(request, 4).paired, expected);
     }
 }
+
+#[test]
+fn what_is_called_while_a_span_of_the_sdk_is_active_is_below_that() {
+    let call = |policy: Sdk, number: u64, carries: Option<TraceParent>| {
+        let mut bed = Bed::new();
+        bed.tracer.sdks.set(ProcessId(1), 1, 0, sdk(false, policy));
+        let (served, back) = (bed.conn(true), bed.conn(true));
+        let request = bed.open(&served, Role::Server, thread(1), 1);
+        bed.tracer.on_active(ProcessId(1), ThreadId(1), 8, own(7).unwrap());
+        let by = Thread { begun_ns: number, ..thread(1) };
+        let call = bed.open_at(&back, Role::Client, by, 2, 0, carries);
+        let call = bed.finish(call, 3);
+        bed.finish(request, 4);
+        (call.trace_id == own(7).unwrap().trace_id, call.parent)
+    };
+    let of_active = Some((SpanId([7; 8]), Evidence::Sdk));
+    assert_eq!(call(Sdk::Pair, 8, None), (true, of_active));
+    // What it carries goes before.
+    assert_eq!(call(Sdk::Pair, 8, own(9)), (true, Some((SpanId([9; 8]), Evidence::Header))));
+    // Of another moment, or nothing is to be known of it: the request of the same thread.
+    for (policy, number) in [(Sdk::Pair, 16), (Sdk::Pair, 0), (Sdk::Ignore, 8)] {
+        let (is_of_it, parent) = call(policy, number, None);
+        assert!(!is_of_it && parent.is_some_and(|(_, evidence)| evidence == Evidence::Thread), "{policy:?} {number}");
+    }
+}
