@@ -258,6 +258,37 @@ fn files_like_those_of_obi_and_beyla_start_and_what_is_ignored_is_named() {
 }
 
 #[test]
+fn protocols_and_exports_in_files_of_obi_s_configuration_2_0_are_not_taken_for_nothing() {
+    let load = |capture: &str, version: &str| {
+        let extensions = format!("extensions: {{obi: {{version: '{version}', capture: {capture}}}}}");
+        let file = File::new(&format!("file_format: '1.0'\n{extensions}\n"));
+        Loaded::load(Sources { file: Some(file.0.clone()), ..Sources::from_environment(Environment::default()) })
+    };
+    let has = |capture: &str, one: Instrumentation| {
+        load(capture, "2.0").unwrap().otel_traces_export.instrumentations.contains(&one)
+    };
+    let without_sql = "{instrumentation: {sql: {enabled: {traces: false, metrics: false}}}}";
+    assert_eq!(
+        [Instrumentation::Sql, Instrumentation::Redis, Instrumentation::Dns].map(|one| has(without_sql, one)),
+        [false, true, false]
+    );
+    assert!(has("{instrumentation: {dns: {enabled: {traces: true}}}}", Instrumentation::Dns));
+    let rule = |action: &str| {
+        let process = "{open_ports: '8080', exports_otlp: {port: 4317, protocol: protobuf}}";
+        format!("{{rules: [{{action: {action}, match: {{process: {process}}}}}]}}")
+    };
+    let excluded = load(&rule("exclude"), "2.0").unwrap();
+    assert!(
+        excluded.discovery.exclude_instrument.is_empty() && excluded.warnings.len() == 1,
+        "{:?}",
+        excluded.warnings
+    );
+    assert!(load(&rule("include"), "2.0").unwrap_err().to_string().contains("chooses no processes here"));
+    let later = load("{}", "3.0").unwrap().warnings;
+    assert!(matches!(&later[..], [one] if one.to_string().contains("`3.0` is not known")), "{later:?}");
+}
+
+#[test]
 fn files_of_obi_s_configuration_2_0_mean_what_they_say() {
     let sources =
         Sources { file: Some(fixture("obi_v2_defaults.yaml")), ..Sources::from_environment(Environment::default()) };

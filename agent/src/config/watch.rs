@@ -13,9 +13,9 @@ use tokio::net::unix::pipe::Receiver;
 use super::yaml::MAX_FILE_BYTES;
 
 /// A change is told once nothing more has happened for so long.
-const QUIET: Duration = Duration::from_millis(100);
+const QUIET: Duration = Duration::from_millis(500);
 /// And at the latest after so long, however busy the directory.
-const LONGEST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// Changes of one file's content.
 #[derive(Debug)]

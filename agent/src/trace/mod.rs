@@ -598,7 +598,7 @@ impl Tracer {
         if exchange.role == Role::Server {
             let looks_back = self.parents.looks_back(exchange.thread.tgid);
             let done = self.parents.on_answered(key, exchange.response_tid, exchange.end_ns);
-            if (looks_back || done.is_some())
+            if (done.is_some() || looks_back && self.orphans.has_late(exchange.thread.tgid))
                 && let Some(Open { trace_id, decision: Some(decision), .. }) = open
             {
                 // Something may be found to belong to it.

@@ -20,16 +20,24 @@ pub(super) fn enabled(obi: &mut Node, ours: &mut Node, warnings: &mut Vec<Proble
     for (signal, sections) in
         [("traces", &["otel_traces_export"][..]), ("metrics", &["otel_metrics_export", "prometheus_export"][..])]
     {
-        let mut off = Vec::new();
+        // Look-ups have spans where that is asked for only, there and here.
+        let mut off: Vec<String> = OFF.iter().filter(|_| signal == "traces").map(|name| (*name).to_owned()).collect();
         let mut place = None;
         for (key, protocol) in entries.iter_mut() {
             let Some(node) = take(protocol, &format!("enabled.{signal}")) else { continue };
-            if text_of(&node).is_some_and(|text| text.eq_ignore_ascii_case("false")) {
-                off.push(key.name.clone());
-                place.get_or_insert(node.origin);
+            let is_off = text_of(&node).is_some_and(|text| text.eq_ignore_ascii_case("false"));
+            if is_off != off.contains(&key.name) {
+                if is_off {
+                    off.push(key.name.clone());
+                } else {
+                    off.retain(|name| *name != key.name);
+                }
+                if HERE.contains(&key.name.as_str()) {
+                    place.get_or_insert(node.origin);
+                }
             }
         }
-        let Some(place) = place.filter(|_| off.iter().any(|name| HERE.contains(&name.as_str()))) else { continue };
+        let Some(place) = place else { continue };
         let on = PROTOCOLS.iter().filter(|name| !off.iter().any(|other| other == *name)).map(|name| (*name).to_owned());
         let list = Node::list(on, place);
         for section in sections {
@@ -39,7 +47,10 @@ pub(super) fn enabled(obi: &mut Node, ours: &mut Node, warnings: &mut Vec<Proble
 }
 
 /// Those whose switch makes a difference here.
-const HERE: &[&str] = &["http", "grpc", "redis"];
+const HERE: &[&str] =
+    &["http", "grpc", "sql", "redis", "kafka", "mqtt", "nats", "amqp", "mongo", "dns", "couchbase", "memcached"];
+/// Those that have no spans unless they are asked for.
+const OFF: &[&str] = &["dns"];
 
 /// All that there are in OBI's second configuration.
 const PROTOCOLS: &[&str] = &[

@@ -34,10 +34,21 @@ pub(super) fn selection(obi: &mut Node, ours: &mut Node, refused: &mut Vec<Probl
         for said in ["name", "description"] {
             let _for_readers = take(&mut rule, said);
         }
-        // Services that are seen to export are left to themselves in any case.
-        let exports_otlp = take(&mut rule, "match.process.exports_otlp").is_some();
+        // Of services that export, what they describe themselves is not told in any case.
+        let exports_otlp = take(&mut rule, "match.process.exports_otlp");
         let mut criterion = criterion(&mut rule);
         let chooses = !criterion.is_empty();
+        if let Some(exports) = exports_otlp.as_ref().filter(|_| includes || chooses) {
+            let (key, origin) = ("extensions.obi.capture.rules[].match.process.exports_otlp", exports.origin.clone());
+            if includes {
+                let message = "chooses no processes here: that a service exports is known once it does";
+                refused.push(Problem::at(origin, key, message));
+            } else {
+                let message = "leaves its rule out: what services that export describe is not told a second time (`discovery.sdk`), the rest of them is";
+                warnings.push(Problem::at(origin, key, message));
+                continue;
+            }
+        }
         if includes {
             refine(&mut rule, &mut criterion);
         } else if chooses && !included.is_empty() {
@@ -51,7 +62,7 @@ pub(super) fn selection(obi: &mut Node, ours: &mut Node, refused: &mut Vec<Probl
         match (chooses, includes) {
             (true, true) => included.push(criterion),
             (true, false) => excluded.push(criterion),
-            (false, _) if exports_otlp => {}
+            (false, _) if exports_otlp.is_some() => {}
             (false, _) => {
                 let message = "is left out: it asks for nothing";
                 warnings.push(Problem::at(place, "extensions.obi.capture.rules", message));

@@ -229,6 +229,9 @@ fn what_is_called_while_a_span_of_the_sdk_is_active_is_below_that() {
     // Of another moment, or nothing is to be known of it: the request of the same thread.
     for (policy, number) in [(Sdk::Pair, 16), (Sdk::Pair, 0), (Sdk::Ignore, 8)] {
         let (is_of_it, parent) = call(policy, number, None);
-        assert!(!is_of_it && parent.is_some_and(|(_, evidence)| evidence == Evidence::Thread), "{policy:?} {number}");
+        assert!(
+            !is_of_it && parent.is_some_and(|(_, evidence)| evidence == Evidence::Thread),
+            "{policy:?} {number} {parent:?}"
+        );
     }
 }
