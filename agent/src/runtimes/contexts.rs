@@ -77,7 +77,7 @@ fn of_file(memory: &Memory, program: &Program<'_>, is_program: bool) -> Option<V
             return found;
         }
     }
-    if !is_program || !symbol.is_definition() {
+    if !is_program || symbol.is_undefined() {
         return None;
     }
     let (size, align) = program.thread_segment()?;
