@@ -308,7 +308,7 @@ pub fn unwanted(connection: &mut Connection) -> bool {
         unsafe { connection.capture = *wanted };
         let mode = connection.capture.mode;
         connection.flags &= !(FRESH | RENEWED);
-        connection.flags |= RESPONSES * (mode >> RESPONSES_SHIFT & 3) | RENEWED * (mode >> RENEWED_SHIFT & 1);
+        connection.flags |= (RESPONSES * (mode >> RESPONSES_SHIFT & 3)) | (RENEWED * (mode >> RENEWED_SHIFT & 1));
         connection.capture.mode = mode & MODES;
         let _gone_already = CAPTURES.remove(&connection.id);
         if connection.capture.mode == MODE_NOTHING {
