@@ -2,11 +2,7 @@
 //! of keys and values.
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-use std::{
-    io::Write as _,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -126,13 +122,13 @@ fn every_command_of_a_benchmark_is_counted(backend: Backend) {
     let script = "read -r _; all=ping_mbulk,set,get,lpush,mset; for how in \"1 -d 3 -n 1000 -t $all\" \"16 -d 3 -n 1000 -t $all\" \
                   '16 -d 1000 -n 160 -t set,get,lpush'; do $1 -p $0 -c 5 -q -P $how >/dev/null || exit 1; done";
     let mut client = Command::new("sh");
-    client.args(["-c", script, &server.port.to_string()]).arg(need::program("redis-benchmark")).stdin(Stdio::piped());
-    let mut client = client.spawn().unwrap();
-    let chosen = format!("{},{}", server.program.pid(), client.id());
+    client.args(["-c", script, &server.port.to_string()]).arg(need::program("redis-benchmark"));
+    let mut client = Program::start(&mut client);
+    let chosen = format!("{},{}", server.program.pid(), client.pid());
     let agent = Setup::with(["--pid", &chosen]).backend(backend).to(&receiver).start();
     let watch = Watch { agent, receiver };
-    drop(client.stdin.take().map(|mut go| go.write_all(b"\n")));
-    assert!(client.wait().unwrap().success());
+    client.tell("go");
+    assert!(client.wait().success());
     let counted = server.calls();
     let all: u64 = counted.values().sum();
     let seen = watch.finish_when(2 * all as usize + 1, |state| state.spans.len() as u64 > 2 * all);

@@ -10,7 +10,7 @@ const SINGLES: u8 = 4;
 /// Bytes of a direction after which it is looked how many messages they were.
 const LOOK_EVERY: u64 = 1 << 20;
 /// Messages that are longer than this on average are large ones.
-const LARGE: u64 = 16 << 10;
+const LARGE: u64 = 32 << 10;
 /// Most bytes that are captured of a turn of these.
 const OF_LARGE: u32 = 64 << 10;
 
@@ -19,6 +19,8 @@ const OF_LARGE: u32 = 64 << 10;
 pub(super) struct Turns {
     /// Most bytes of a turn of requests, and of responses, as the protocol needs them.
     most: [u32; 2],
+    /// They may never end, and a request of one has several exchanges, or one that is as long as those of others.
+    is_stream: bool,
     /// Bytes of the present one, and requests that began in it.
     bytes: u64,
     requests: u32,
@@ -53,6 +55,7 @@ impl Turns {
     pub(super) fn new(capture: &Capture) -> Self {
         Self {
             most: [capture.requests, capture.responses],
+            is_stream: capture.renewed,
             bytes: 0,
             requests: 0,
             is_asking: false,
@@ -74,7 +77,7 @@ impl Turns {
             self.requests = self.requests.saturating_add(begun);
         } else if std::mem::replace(&mut self.is_asking, false) && self.bytes > u64::from(HEAD_MAX) {
             self.singles = if self.requests <= 1 { self.singles.saturating_add(1) } else { 0 };
-            self.is_reduced = self.singles >= SINGLES;
+            self.is_reduced = self.singles >= SINGLES && !self.is_stream;
         }
         before != self.most()
     }

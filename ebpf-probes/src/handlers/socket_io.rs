@@ -347,7 +347,7 @@ pub fn record(
     buffer: Buffer,
     may_follow: bool,
 ) -> u32 {
-    if connection.flags & (FRESH | RENEWED) != 0 {
+    if may_follow && connection.flags & (FRESH | RENEWED) != 0 {
         cold_path();
         budget::look(scratch, connection, len);
     }
@@ -391,7 +391,7 @@ pub fn send(
     if copied.head_len >= 4 {
         let number = beginnings::beginning_of(first_word(scratch));
         let what = beginnings::what(number);
-        if connection.flags & FRESH != 0 {
+        if may_follow && connection.flags & FRESH != 0 {
             cold_path();
             budget::on_beginning(scratch, connection, number);
         }

@@ -142,8 +142,9 @@ fn run(args: &Args) -> Result<()> {
     if faulty > 0 {
         bail!("{faulty} of {rows} rows differ, and what is missing is not counted as lost");
     }
-    println!(
-        "\nOf {rows} rows {inexact} differ, and what is missing there is counted as lost; the others are as they should be."
-    );
+    match inexact {
+        0 => println!("\nAll {rows} rows are as they should be."),
+        _ => println!("\n{inexact} of {rows} rows differ, and what is missing is counted as lost."),
+    }
     Ok(())
 }

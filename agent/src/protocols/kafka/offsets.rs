@@ -70,6 +70,17 @@ impl Offsets {
         }
     }
 
+    /// A response of so many bytes was not read behind these.
+    pub(super) fn leave_rest_uncounted(&mut self, given: &[Given], most: u64) {
+        for ((topic, partition), &from) in &self.of {
+            let is_read = given.iter().any(|it| it.topic == *topic && it.partition == *partition);
+            if !is_read && self.uncounted.len() < OFFSETS_MAX {
+                let uncounted = Uncounted { from, to: from, most };
+                self.uncounted.entry((topic.clone(), *partition)).or_insert(uncounted);
+            }
+        }
+    }
+
     /// What more is asked for is not known. Gives how many messages that were given before could not be counted, at most.
     pub(super) fn take_uncounted(&mut self) -> u64 {
         std::mem::take(&mut self.uncounted).into_values().fold(0, |sum, it| sum.saturating_add(it.up_to(it.to)))

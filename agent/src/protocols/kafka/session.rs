@@ -381,6 +381,9 @@ impl Kafka {
         let fetched = response::fetch(head.version, fields, |topic, partition| self.offsets.get(topic, partition));
         let Frame { lost, thread, at_ns, .. } = *frame;
         self.anomalies.over_limit += u64::from(fetched.is_cut && !lost);
+        if fetched.is_cut && self.role == Role::Client {
+            self.offsets.leave_rest_uncounted(&fetched.given, frame.len);
+        }
         let mut nth = 0;
         let has_messages = |given: &&response::Given| given.records.messages != Some(0);
         let given = fetched.given.iter().filter(has_messages);

@@ -130,14 +130,15 @@ fn messages_that_could_not_be_counted_are_counted_as_lost_by_what_is_asked_for_n
     let lost = |client: &mut Client| client.wire.session.take_anomalies().requests_lost;
     let mut client = Client::new();
     let given = fetched(1, 0, 0, &[("orders", 0, 0, [plain(5, &[b"a"]), plain(6, &[&[b'v'; 9000]])].concat())]);
-    client.asks(&fetch(1, (0, -1), &[("orders", 0, 5)]));
+    client.asks(&fetch(1, (0, -1), &[("orders", 0, 5), ("orders", 1, 40)]));
     let (head, rest) = given.split_at(given.len() - 9000);
     // All of the first batch, and not the head of the second.
     let head = &head[..head.len() - 60];
     client.wire.piece(Sender::Server, head, rest.len() as u64 + 60, &[], false);
     assert_eq!(lost(&mut client), 0);
-    client.asks(&fetch(2, (0, -1), &[("orders", 0, 7)])).hears(&fetched(2, 0, 0, &[]));
-    assert_eq!(lost(&mut client), 2);
+    // And what stood behind that was of the other partition.
+    client.asks(&fetch(2, (0, -1), &[("orders", 0, 7), ("orders", 1, 44)])).hears(&fetched(2, 0, 0, &[]));
+    assert_eq!(lost(&mut client), 2 + 4);
     let told: Vec<_> = client.end(End::Closed).into_iter().map(|(_, it)| it.messages).collect();
     assert_eq!(told, [None]);
 }

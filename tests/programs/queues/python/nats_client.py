@@ -25,9 +25,6 @@ async def main():
     client = await nats.connect(f"nats://user:secret@127.0.0.1:{port}", **over)
     print("ready", flush=True)
     await line()
-    if certificate:
-        # What asyncio hands to a TLS object that is older than the agent is seen from its first read on.
-        await client.flush()
     all_there = asyncio.Event()
 
     async def hear(_message):
