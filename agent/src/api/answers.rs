@@ -36,7 +36,7 @@ impl Rates {
             requests: red.count,
             errors: red.errors,
             rate: round(window.per_second(red.count)),
-            error_share: if red.count > 0 { red.errors as f64 / red.count as f64 } else { 0.0 },
+            error_share: if red.count > 0 { (red.errors as f64 / red.count as f64 * 1e6).round() / 1e6 } else { 0.0 },
             p50_ms: ms(0.5),
             p95_ms: ms(0.95),
             p99_ms: ms(0.99),
@@ -282,6 +282,7 @@ pub(crate) struct SpanSummary {
     /// 16 hexadecimal digits.
     pub span_id: String,
     /// The same of its parent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_span_id: Option<String>,
     /// `service.name`.
     pub service: String,
@@ -292,8 +293,10 @@ pub(crate) struct SpanSummary {
     /// Its name.
     pub name: String,
     /// The path that was asked for, where the name does not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Status code, or what else became of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// It failed.
     pub is_error: bool,

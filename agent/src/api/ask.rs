@@ -46,12 +46,24 @@ fn of_service<'a>(name: &'a str, namespace: Option<&'a str>) -> impl Fn(&Key) ->
     move |key| key.service == name && namespace.is_none_or(|namespace| key.namespace == namespace)
 }
 
-fn per_second(steps: &[Red], window: Window) -> Vec<f64> {
-    let last = steps.len().saturating_sub(1);
-    // The last slot is not over yet.
-    let over_s = (unix_ns() / 1_000_000_000).saturating_sub((window.until.saturating_sub(1)) * STEP_S).clamp(1, STEP_S);
-    let length = |index| if index == last { over_s as f64 } else { STEP_S as f64 };
-    steps.iter().enumerate().map(|(index, red)| round(red.count as f64 / length(index))).collect()
+/// Below that, a slot that is not over says little: what was before counts too.
+const LEAST_S: f64 = 2.0;
+
+/// How many there were in a second, for each step of so many seconds.
+fn per_second(counts: impl IntoIterator<Item = u64>, seconds: &[f64]) -> Vec<f64> {
+    let mut before = (0, 0.0);
+    let each = counts.into_iter().zip(seconds).map(|(count, &length)| {
+        let (all, over_s) = if length < LEAST_S { (before.0 + count, before.1 + length) } else { (count, length) };
+        before = (count, length);
+        if over_s > 0.0 { round(all as f64 / over_s) } else { 0.0 }
+    });
+    each.collect()
+}
+
+/// The same for the steps of a sparkline.
+fn sparkline(api: &Api, line: Window, is_wanted: impl Fn(&Key) -> bool) -> Vec<f64> {
+    let steps = api.store.over_time(line, is_wanted);
+    per_second(steps.iter().map(|red| red.count), &api.store.seconds(line))
 }
 
 /// `GET /api/v1/services`
@@ -86,14 +98,13 @@ fn summary(
     let line = api.store.last(SPARKLINE);
     let side = if served.count > 0 { Side::Server } else { Side::Client };
     let is_its = of_service(&name.service, Some(&name.namespace));
-    let steps = api.store.over_time(line, |key| is_its(key) && key.side == side);
     Service {
         name: name.service.to_string(),
         namespace: name.namespace.to_string(),
         language: language_of(whose, name),
         served: Rates::of(served, window),
         made: Rates::of(made, window),
-        sparkline: per_second(&steps, line),
+        sparkline: sparkline(api, line, |key| is_its(key) && key.side == side),
     }
 }
 
@@ -140,8 +151,8 @@ pub(super) fn service(api: &Api, name: &str, query: &Query) -> Answer<ServiceDet
     let mut routes: Vec<Route> = by_name
         .iter()
         .map(|(route, red)| {
-            let steps = api.store.over_time(line, |key| is_its(key) && key.side == side && key.name == *route);
-            Route { name: (*route).to_owned(), rates: Rates::of(red, window), sparkline: per_second(&steps, line) }
+            let sparkline = sparkline(api, line, |key| is_its(key) && key.side == side && key.name == *route);
+            Route { name: (*route).to_owned(), rates: Rates::of(red, window), sparkline }
         })
         .collect();
     routes.sort_by_key(|route| std::cmp::Reverse(route.rates.requests));
@@ -165,7 +176,10 @@ pub(super) fn service(api: &Api, name: &str, query: &Query) -> Answer<ServiceDet
         service: summary(api, &whose, &known, &served, &made, window),
         window_s: round(window.covered_s),
         is_client: side == Side::Client,
-        over_time: over_time(&api.store.over_time(window, |key| is_its(key) && key.side == side), window),
+        over_time: {
+            let steps = api.store.over_time(window, |key| is_its(key) && key.side == side);
+            over_time(&steps, &api.store.seconds(window), window)
+        },
         routes,
         callers,
         calls,
@@ -178,7 +192,7 @@ pub(super) fn service(api: &Api, name: &str, query: &Query) -> Answer<ServiceDet
 /// Points of a chart.
 const POINTS_MAX: usize = 180;
 
-fn over_time(steps: &[Red], window: Window) -> OverTime {
+fn over_time(steps: &[Red], seconds: &[f64], window: Window) -> OverTime {
     let together = steps.len().div_ceil(POINTS_MAX).max(1);
     let step_s = STEP_S * together as u64;
     let merged: Vec<Red> = steps
@@ -189,14 +203,8 @@ fn over_time(steps: &[Red], window: Window) -> OverTime {
             sum
         })
         .collect();
-    let now_s = unix_ns() / 1_000_000_000;
-    let length = |index: usize| {
-        let start = window.from * STEP_S + index as u64 * step_s;
-        now_s.saturating_sub(start).clamp(1, step_s) as f64
-    };
-    let each = |of: &dyn Fn(&Red) -> u64| {
-        merged.iter().enumerate().map(|(index, red)| round(of(red) as f64 / length(index))).collect()
-    };
+    let seconds: Vec<f64> = seconds.chunks(together).map(|chunk| chunk.iter().sum()).collect();
+    let each = |of: &dyn Fn(&Red) -> u64| per_second(merged.iter().map(of), &seconds);
     let quantile = |share: f64| merged.iter().map(|red| red.quantile(share).map(|s| round(s * 1000.0))).collect();
     OverTime {
         start_unix_s: window.from * STEP_S,
@@ -581,4 +589,16 @@ fn usage() -> (f64, u64) {
     let per_second = rustix::param::clock_ticks_per_second() as f64;
     let pages = fields.get(21).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
     (round((ticks(11) + ticks(12)) / per_second), pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_just_begun_is_told_with_what_was_before() {
+        assert_eq!(per_second([50, 30, 10], &[10.0, 3.0, 1.0]), [5.0, 10.0, 10.0]);
+        assert_eq!(per_second([50, 9], &[10.0, 0.5]), [5.0, 5.619]);
+        assert_eq!(per_second([7, 0, 3], &[0.0, 0.0, 10.0]), [0.0, 0.0, 0.3]);
+    }
 }

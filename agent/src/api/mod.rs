@@ -22,7 +22,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{Path, RawQuery, State},
+    extract::{Path, RawQuery, State, rejection::PathRejection},
     http::{HeaderValue, Response, StatusCode, Uri, header, uri::PathAndQuery},
     middleware,
     routing::{any, get},
@@ -47,8 +47,8 @@ macro_rules! ask_query {
 /// The same for one that ends in a name.
 macro_rules! ask_path {
     ($ask:path) => {
-        |State(api): State<Arc<Api>>, Path(last): Path<String>, RawQuery(query): RawQuery| async move {
-            answer(move || $ask(&api, &last, &Query::of(query.as_deref()))).await
+        |State(api): State<Arc<Api>>, last: Last, RawQuery(query): RawQuery| async move {
+            answer(move || $ask(&api, &named(last)?, &Query::of(query.as_deref()))).await
         }
     };
 }
@@ -64,8 +64,8 @@ macro_rules! ask_shared {
 /// The same for one that ends in a name.
 macro_rules! ask_path_shared {
     ($ask:path) => {
-        |State(api): State<Arc<Api>>, Path(last): Path<String>, asked: Uri| async move {
-            shared_answer(api, asked, move |api, asked| $ask(api, &last, &Query::of(asked.query()))).await
+        |State(api): State<Arc<Api>>, last: Last, asked: Uri| async move {
+            shared_answer(api, asked, move |api, asked| $ask(api, &named(last)?, &Query::of(asked.query()))).await
         }
     };
 }
@@ -233,6 +233,13 @@ fn routes(api: &Arc<Api>, access: Access) -> Router {
 async fn nothing_here() -> Response<Body> {
     let error = "there is no such question: /api/v1/openapi.json has all of /api/v1; the page is at /".to_owned();
     json(StatusCode::NOT_FOUND, &Problem { error })
+}
+
+/// The name at the end of a path.
+type Last = Result<Path<String>, PathRejection>;
+
+fn named(last: Last) -> Answer<String> {
+    last.map(|Path(name)| name).map_err(|_| wrong("the path is no UTF-8".to_owned()))
 }
 
 /// What a question is answered with.

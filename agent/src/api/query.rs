@@ -48,6 +48,12 @@ impl Query {
 
     /// Whether there are no others than these: one that is misspelt would leave out nothing.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), Wrong> {
+        let is_again = |(at, (key, _)): &(usize, &(String, String))| {
+            key != "attribute" && self.0.iter().take(*at).any(|(before, _)| before == key)
+        };
+        if let Some((_, (key, _))) = self.0.iter().enumerate().find(is_again) {
+            return Err(format!("`{key}` is given more than once"));
+        }
         match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             None => Ok(()),
             Some((key, _)) if known.is_empty() => Err(format!("`{key}`: this question has no parameters")),
@@ -184,6 +190,9 @@ mod tests {
         assert!(Query::of(Some("limit=0")).limit(20).is_err());
         assert_eq!(Query::of(Some("sort=slowest")).is_slowest_first(), Ok(true));
         assert!(Query::of(Some("sort=foo")).is_slowest_first().is_err());
+        let twice = |text| Query::of(Some(text)).only(&["service", "attribute"]);
+        assert_eq!(twice("service=a&attribute=a%3D1&service=b").unwrap_err(), "`service` is given more than once");
+        assert_eq!(twice("service=a&attribute=a%3D1&attribute=b%3D2"), Ok(()));
         let wrong = Query::of(Some("service=a&servce=b")).only(&["service"]).unwrap_err();
         assert_eq!(wrong, "`servce` is no parameter of this question; it has: service");
     }

@@ -236,6 +236,9 @@ async fn traces_are_found_and_read() {
         ("traces?sort=foo", "sort: `foo` is neither `latest` nor `slowest`"),
         ("spans?limit=0", "limit: it is from 1 to 200"),
         ("live?limit=5", "`limit` is no parameter of this question"),
+        ("graph?window=60s&window=5s", "`window` is given more than once"),
+        ("services/%ff", "the path is no UTF-8"),
+        ("traces/%ff", "the path is no UTF-8"),
     ] {
         let (status, _, body) = get_with(&router, &format!("/api/v1/{asked}"), &[]).await;
         let body = String::from_utf8_lossy(&body).into_owned();

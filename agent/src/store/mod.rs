@@ -11,6 +11,7 @@ mod graph;
 mod search;
 mod series;
 mod spans;
+mod takes;
 #[cfg(test)]
 mod tests;
 
@@ -262,6 +263,12 @@ impl Store {
     #[must_use]
     pub(crate) fn over_time(&self, window: Window, is_wanted: impl Fn(&Key) -> bool) -> Vec<Red> {
         self.series.lock().over_time(window, is_wanted)
+    }
+
+    /// Seconds of which the counts of each step are.
+    #[must_use]
+    pub(crate) fn seconds(&self, window: Window) -> Vec<f64> {
+        self.series.lock().seconds(window)
     }
 
     /// The window of the last `length`, as far as there are metrics of it.

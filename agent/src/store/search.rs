@@ -261,42 +261,20 @@ impl Snapshot {
 
     /// The slowest of those that are asked for, the slowest first.
     pub(crate) fn slowest(&self, filter: &Filter, limit: usize) -> Vec<Kept> {
-        let mut found: Vec<(u32, &Block, usize)> = Vec::new();
-        for block in self.in_memory() {
-            let of_block = block.heads.iter().enumerate().filter(|(_, head)| filter.of_head(block, head));
-            found.extend(of_block.map(|(index, head)| (head.duration_us, &**block, index)));
-            if found.len() > 64 * limit {
-                found.sort_unstable_by_key(|(duration_us, ..)| std::cmp::Reverse(*duration_us));
-                found.truncate(8 * limit);
-            }
-        }
-        found.sort_by_key(|(duration_us, ..)| std::cmp::Reverse(*duration_us));
-        let kept = found.into_iter().filter_map(|(_, block, index)| filter.has(&BlockRef(block), index));
-        let mut kept: Vec<Kept> = kept.take(limit).collect();
+        let mut slowest = Slowest { spans: Vec::new(), limit };
+        self.in_memory().for_each(|block| slowest.take(block, filter));
         let mut turns = self.turns();
         let mut entries: Vec<&Arc<Entry>> = self.entries(filter).collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.longest_us));
         for entry in entries {
             // What is left has none that is slower.
-            let is_slower = |kept: &Kept| kept.duration_ns() / 1000 > u64::from(entry.longest_us);
-            if kept.len() == limit && kept.last().is_none_or(is_slower) {
+            if slowest.least_us().is_some_and(|least| least > u64::from(entry.longest_us)) {
                 break;
             }
             let Some(block) = turns.load(entry) else { continue };
-            // The slowest of each, so that a block is not held longer.
-            let mut of_block: Vec<(u32, usize)> =
-                block.heads.iter().enumerate().map(|(index, head)| (head.duration_us, index)).collect();
-            of_block.sort_unstable_by_key(|(duration_us, _)| std::cmp::Reverse(*duration_us));
-            let fits = of_block.into_iter().filter_map(|(_, index)| filter.has(&BlockRef(&block), index));
-            for span in fits.take(limit) {
-                if !kept.iter().any(|other| other.number == span.number && other.span_id == span.span_id) {
-                    kept.push(span);
-                }
-            }
-            kept.sort_by_key(|span| std::cmp::Reverse(span.duration_ns()));
-            kept.truncate(limit);
+            slowest.take(&block, filter);
         }
-        kept
+        slowest.spans
     }
 
     /// All spans of a trace, by their start.
@@ -397,6 +375,38 @@ impl Found {
             self.spans.push(kept);
         }
         false
+    }
+}
+
+/// What [`Snapshot::slowest`] has so far.
+struct Slowest {
+    spans: Vec<Kept>,
+    limit: usize,
+}
+
+impl Slowest {
+    /// How long one has to take to be among them; `None`: there is room for any.
+    fn least_us(&self) -> Option<u64> {
+        self.spans.last().filter(|_| self.spans.len() >= self.limit).map(|span| span.duration_ns() / 1000)
+    }
+
+    /// Takes those of a block that are asked for, and no slower one is left out for what only reading a span tells.
+    fn take(&mut self, block: &Block, filter: &Filter) {
+        if !filter.may_be_in(block) {
+            return;
+        }
+        let least = self.least_us().unwrap_or(0);
+        let of_block = block.heads.iter().enumerate().filter(|(_, head)| u64::from(head.duration_us) >= least);
+        let mut of_block: Vec<(u32, usize)> = of_block.map(|(index, head)| (head.duration_us, index)).collect();
+        of_block.sort_by_key(|(duration_us, _)| std::cmp::Reverse(*duration_us));
+        let fits = of_block.into_iter().filter_map(|(_, index)| filter.has(&BlockRef(block), index));
+        for span in fits.take(self.limit) {
+            if !self.spans.iter().any(|other| other.number == span.number && other.span_id == span.span_id) {
+                self.spans.push(span);
+            }
+        }
+        self.spans.sort_by_key(|span| std::cmp::Reverse(span.duration_ns()));
+        self.spans.truncate(self.limit);
     }
 }
 

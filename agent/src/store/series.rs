@@ -6,7 +6,10 @@ use std::{collections::VecDeque, time::Duration};
 use compact_str::{CompactString, format_compact};
 use hashbrown::HashMap;
 
-use super::block::{Reader, put, text_of};
+use super::{
+    block::{Reader, put, text_of},
+    takes::Takes,
+};
 use crate::model::{
     metric::{Metric, Points},
     span::{Attribute, Value},
@@ -290,6 +293,7 @@ pub(super) struct Series {
     bytes: usize,
     started_unix_ns: u64,
     taken_unix_ns: u64,
+    takes: Takes,
     /// How often was taken.
     round: u64,
     /// Somebody asks for more now and then.
@@ -307,6 +311,7 @@ impl Series {
             bytes: 0,
             started_unix_ns: 0,
             taken_unix_ns: 0,
+            takes: Takes::default(),
             round: 0,
             is_told: false,
             earlier: Vec::new(),
@@ -390,10 +395,12 @@ impl Series {
     }
 
     fn window(&self, from: u64, slot: u64) -> Window {
-        let begins_s = (from * STEP_S) as f64;
-        let since = |(started, until): (u64, u64)| (until as f64 / 1e9 - begins_s.max(started as f64 / 1e9)).max(0.0);
-        let own = since((self.started_unix_ns, self.taken_unix_ns));
-        let earlier: f64 = self.earlier.iter().map(|&one| since(one)).sum();
+        let begins_ns = from * STEP_S * 1_000_000_000;
+        let since =
+            |begins_ns: u64, (started, until): (u64, u64)| until.saturating_sub(begins_ns.max(started)) as f64 / 1e9;
+        let own_begins_ns = self.takes.begin(from).unwrap_or(begins_ns);
+        let own = since(own_begins_ns, (self.started_unix_ns, self.taken_unix_ns));
+        let earlier: f64 = self.earlier.iter().map(|&one| since(begins_ns, one)).sum();
         Window { from, until: slot + 1, covered_s: own + earlier }
     }
 
@@ -402,9 +409,11 @@ impl Series {
             // Requests that were before are of the time since then.
             self.started_unix_ns = now_unix_ns;
         }
+        let before_unix_ns = self.taken_unix_ns.max(self.started_unix_ns);
         self.taken_unix_ns = now_unix_ns.max(self.taken_unix_ns);
         self.round += 1;
         let slot = now_unix_ns / 1_000_000_000 / STEP_S;
+        self.takes.add(slot, before_unix_ns, now_unix_ns);
         for metric in metrics {
             self.take_one(metric, slot);
         }
@@ -514,6 +523,20 @@ impl Series {
         }
         sums.sort_by(|(a, _), (b, _)| (&a.service, &a.name, &a.target).cmp(&(&b.service, &b.name, &b.target)));
         sums
+    }
+
+    /// Seconds of which the counts of each slot are.
+    pub(super) fn seconds(&self, window: Window) -> Vec<f64> {
+        let earlier = self.earlier.last().copied().unwrap_or_default();
+        let slots = (window.from..window.until).take(SLOTS_MAX as usize);
+        slots
+            .map(|slot| {
+                let (from, until) = (slot * STEP_S * 1_000_000_000, (slot + 1) * STEP_S * 1_000_000_000);
+                // In the first slot of a run there may be the end of the one before.
+                let of_earlier = earlier.1.min(until).saturating_sub(earlier.0.max(from)) as f64 / 1e9;
+                self.takes.seconds(slot).map_or(STEP_S as f64, |own| own + of_earlier)
+            })
+            .collect()
     }
 
     pub(super) fn over_time(&self, window: Window, is_wanted: impl Fn(&Key) -> bool) -> Vec<Red> {

@@ -67,6 +67,9 @@ fn what_is_asked_for_is_found_and_nothing_else() {
         if number % 10 == 0 {
             span.status = Status::Error;
         }
+        if number == 3 {
+            span.attributes.push(Attribute { key: "only.one", value: Value::Static("yes") });
+        }
         span
     });
     store.push(&batch(spans.collect()));
@@ -94,6 +97,11 @@ fn what_is_asked_for_is_found_and_nothing_else() {
     assert_eq!((latest.iter().map(|span| span.number).collect::<Vec<_>>(), has_more), (vec![1000, 999, 998], true));
     let slowest = spans.slowest(&Filter::default(), 2);
     assert_eq!(slowest.iter().map(Kept::duration_ns).collect::<Vec<_>>(), [1_000_000_000, 999_000_000]);
+    // One of the fastest, by what only its attributes tell.
+    let port = Filter { attributes: vec![("only.one".to_owned(), "yes".to_owned())], ..Filter::default() };
+    for found in [spans.slowest(&port, 2), spans.find(&port, 2).0] {
+        assert_eq!(found.iter().map(|span| span.number).collect::<Vec<_>>(), [3]);
+    }
     assert_eq!(spans.trace(testing::span(7).trace_id).len(), 1);
     assert_eq!(spans.traces(&HashSet::from([testing::span(7).trace_id, TraceId([1; 16])]), None).len(), 1);
     assert_eq!(spans.names("shop-api").len(), 1);
@@ -375,6 +383,29 @@ fn rates_are_what_the_metrics_say_since_they_said_it_last() {
     // A process that starts anew counts from zero.
     say(1035, [5, 0, 0], [0, 0, 0]);
     assert_eq!(store.red(store.last(Duration::from_secs(10)), |_| true)[0].1.count, 5);
+}
+
+#[test]
+fn rates_are_of_the_time_that_their_counts_are_of() {
+    let store = Store::new(8 * MIB, None);
+    let resource = testing::resource("shop", ProcessId(1));
+    // Ten requests a second; taken each ten seconds while nobody asks, and then by who asks at the beginning of a slot.
+    store.start_at(1000 * S);
+    for at in [1008, 1018, 1028, 1038, 1041] {
+        let of = [("http.request.method", "GET"), ("http.route", "/a")];
+        store.take(&[metric(&resource, HTTP, &of, [(at - 1000) * 10, 0, 0])], at * S);
+        for length in [10, 20, 60] {
+            let window = store.last(Duration::from_secs(length));
+            let count = store.red(window, |_| true)[0].1.count;
+            assert_eq!(window.per_second(count), 10.0, "{length} at {at}: {count} in {window:?}");
+            let steps = store.over_time(window, |_| true);
+            let seconds = store.seconds(window);
+            for (red, length) in steps.iter().zip(&seconds).filter(|(red, _)| red.count > 0) {
+                assert_eq!(red.count as f64 / length, 10.0, "{at}: {seconds:?}");
+            }
+        }
+    }
+    assert_eq!(store.seconds(store.last(Duration::from_secs(20))), [10.0, 3.0]);
 }
 
 #[test]

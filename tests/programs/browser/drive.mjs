@@ -135,6 +135,11 @@ await page.getByRole("button", { name: /Go on \(/ }).waitFor();
 assert.equal(await page.locator(".live tbody tr").count(), before, "nothing moves while it is held");
 await page.getByRole("button", { name: /Go on/ }).click();
 await page.waitForFunction((count) => document.querySelectorAll(".live tbody tr").length > count, before);
+// On a telephone too it is seen how long each took.
+await page.setViewportSize(SIZES.narrow);
+const right = await page.locator(".live tbody tr").first().locator("td").last().evaluate((cell) => cell.getBoundingClientRect().right);
+assert.ok(right <= SIZES.narrow.width, `the duration ends at ${right} px`);
+await page.setViewportSize(SIZES.wide);
 await page.locator(".live tbody tr a").first().click();
 await page.locator(".water .row").first().waitFor();
 say("live");
@@ -144,6 +149,15 @@ await page.goto(`${url}#/agent`);
 await page.getByText("Watched processes").waitFor();
 await page.waitForFunction((pid) => document.querySelector("main").textContent.includes(String(pid)), expected.pid);
 await picture(page, "page-agent");
+
+// Where a layer is broken up, who asks others is next to what it asks.
+const rows = await page.evaluate(async () => {
+  const { positions } = await import("/ui/layout.js");
+  const size = { width: 10, height: 10, gapAcross: 1, gapAlong: 1, vertical: true, most: 2 };
+  const { found } = positions([["asks", "b", "c"], ["asked"]], { ...size, asking: new Set(["asks"]) });
+  return ["b", "c", "asks", "asked"].map((id) => found.get(id).y / 11);
+});
+assert.deepEqual(rows, [0, 0, 1, 2]);
 
 // 6. Names that others have chosen are text.
 await page.goto(`${url}#/services`);

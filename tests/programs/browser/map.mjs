@@ -19,7 +19,11 @@ function graph(round) {
   // Each is asked by one before it, and some by a second.
   const edges = new Map();
   for (let number = 1; number < NODES; number += 1) edges.set(`${Math.floor((number - 1) / 3)} ${number}`, [Math.floor((number - 1) / 3), number]);
-  for (let step = 1; edges.size < EDGES; step += 1) edges.set(`${(step * 37) % NODES} ${(step * 101 + 5) % NODES}`, [(step * 37) % NODES, (step * 101 + 5) % NODES]);
+  for (let step = 1; edges.size < EDGES; step += 1) {
+    // Each round of steps another pair: 200 steps alone come to the same pairs again.
+    const [from, to] = [(step * 37) % NODES, (step * 101 + 5 + Math.floor(step / NODES)) % NODES];
+    edges.set(`${from} ${to}`, [from, to]);
+  }
   return { window_s: 60, nodes, edges: [...edges.values()].map(([from, to]) => ({ from: id(from), to: id(to), rates: rates(500 + round) })) };
 }
 

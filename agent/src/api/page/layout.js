@@ -88,12 +88,14 @@ export function layers(nodes, edges, before = new Map()) {
   return all;
 }
 
-// Coordinates: layers from left to right, or from top to bottom where there is little width. Long layers are broken up.
-export function positions(all, { width, height, gapAcross, gapAlong, vertical, most }) {
+// Coordinates: layers from left to right, or from top to bottom where there is little width. Long layers are broken up, so that those who
+// ask others (`asking`) are next to what they ask: a line behind another node would seem to be that one's.
+export function positions(all, { width, height, gapAcross, gapAlong, vertical, most, asking = new Set() }) {
   const found = new Map();
   const rows = all.flatMap((layer) => {
     const parts = [];
-    for (let at = 0; at < layer.length; at += most) parts.push(layer.slice(at, at + most));
+    const ordered = layer.length > most ? [...layer.filter((id) => !asking.has(id)), ...layer.filter((id) => asking.has(id))] : layer;
+    for (let at = 0; at < ordered.length; at += most) parts.push(ordered.slice(at, at + most));
     return parts;
   });
   const [across, along] = vertical ? [width + gapAcross, height + gapAlong] : [height + gapAcross, width + gapAlong];

@@ -52,7 +52,11 @@ export class Refused extends Error {
   }
 }
 
+// How long the last answer has taken.
+export const answered = { ms: 0 };
+
 export async function ask(path, parameters = {}, options = {}) {
+  const began = performance.now();
   const url = new URL(path, location.origin);
   for (const [key, value] of Object.entries(parameters)) {
     for (const one of Array.isArray(value) ? value : [value]) {
@@ -64,6 +68,7 @@ export async function ask(path, parameters = {}, options = {}) {
   const response = await fetch(url, { headers, cache: "no-store", signal: options.signal ?? AbortSignal.timeout(10000) });
   if (options.raw && response.ok) return response;
   const answer = await response.json().catch(() => ({}));
+  answered.ms = performance.now() - began;
   if (!response.ok) throw new Refused(response.status, answer.error ?? `the agent answered ${response.status}`);
   return answer;
 }

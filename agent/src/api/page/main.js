@@ -1,6 +1,6 @@
 // Which view is shown, and that it stays up to date.
 
-import { Refused, ask, empty, h, setToken, state } from "./lib.js";
+import { Refused, answered, ask, empty, h, setToken, state } from "./lib.js";
 import * as map from "./map.js";
 import * as service from "./service.js";
 import * as traces from "./traces.js";
@@ -46,7 +46,7 @@ function askForToken(run, message) {
 
 async function refresh(run) {
   clearTimeout(run.timer);
-  const began = performance.now();
+  answered.ms = 0;
   if (run.view.refresh && !document.hidden) {
     try {
       await run.view.refresh(run.abort.signal);
@@ -68,8 +68,8 @@ async function refresh(run) {
       run.root.prepend(run.problem);
     }
   }
-  // What takes the agent long is asked less often.
-  const pause = run.failures ? 1500 : Math.max(run.view.every ?? 0, 10 * (performance.now() - began));
+  // What the agent needs long for is asked less often.
+  const pause = run.failures ? 1500 : Math.max(run.view.every ?? 0, answered.ms > 1000 ? 10 * answered.ms : 0);
   if (run.view.every && run === current) run.timer = setTimeout(() => refresh(run), Math.min(pause, 60000));
 }
 

@@ -107,7 +107,7 @@ export function view(root) {
     const all = layers(ids, graph.edges, place);
     place = new Map(all.flatMap((layer) => layer.map((id, index) => [id, index])));
     const many = ids.length > 40;
-    layout = positions(all, { ...NODE, vertical, gapAcross: vertical ? 22 : 34, gapAlong: vertical ? 78 : many ? 150 : 170, most: vertical ? 2 : many ? 20 : 9 });
+    layout = positions(all, { ...NODE, vertical, asking: new Set(graph.edges.map((edge) => edge.from)), gapAcross: vertical ? 22 : 34, gapAlong: vertical ? 78 : many ? 150 : 170, most: vertical ? 2 : many ? 20 : 9 });
     fit();
   }
 

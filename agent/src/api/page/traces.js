@@ -140,7 +140,7 @@ export function view(root, id, query) {
       const services = [...new Set(rows.map(([span]) => span.service))];
       const errors = trace.spans.filter((span) => span.is_error).length;
       show(title, name(first.path ? `${first.name} ${first.path}` : first.name));
-      show(tags, status(first), h("span", { class: "tag" }, duration(trace.duration_ms)), h("span", { class: "tag" }, `${trace.spans.length} spans`), errors ? h("span", { class: "tag bad" }, `${errors} failed`) : null, services.map((service) => h("span", { class: "tag" }, swatch(service), " ", short(service, 30))));
+      show(tags, status(first), h("span", { class: "tag" }, duration(trace.duration_ms)), h("span", { class: "tag" }, `${trace.spans.length} span${trace.spans.length === 1 ? "" : "s"}`), errors ? h("span", { class: "tag bad" }, `${errors} failed`) : null, services.map((service) => h("span", { class: "tag" }, swatch(service), " ", short(service, 30))));
       const whole = Math.max(trace.duration_ms, 0.001);
       const scale = h("div", { class: "scale" }, h("div", {}), h("div", {}, [0, 0.25, 0.5, 0.75, 1].map((share) => h("span", { style: { left: `${share * 100}%` } }, duration(whole * share)))));
       const missing = trace.missing ? [h("p", { class: "quiet missing" }, `Not whole: ${trace.missing}`)] : [];
