@@ -17,7 +17,8 @@ use crate::kernel::task;
 const ENTRY: u64 = 16;
 
 /// Tells which span is active. Gives the number under which that was told, with [`OF_CONTEXT`]; `None` where none is.
-#[inline(always)]
+/// Not within its caller, whose stack lies upon one that is full.
+#[inline(never)]
 pub(super) fn active(tgid: u32, thread: u32, plan: &Plan) -> Option<u64> {
     let record = read_user_value::<u64>(variable(plan)?)?;
     if record == 0 {
