@@ -299,7 +299,7 @@ pub(crate) fn layer(environment: &Environment, problems: &mut Vec<Problem>, warn
         for (key, OtlpForm(form)) in OTLP_KEYS {
             let name = format!("OTEL_EXPORTER_OTLP_{infix}{}", key.to_ascii_uppercase());
             let path = format!("{section}.{key}");
-            read(environment, &name, &path, *form, &mut tree, problems);
+            read(environment, &name, &path, *form, &mut tree, (problems, warnings));
             // The specification's variable of one signal is used as it is, OBI's key gets that signal's path where it has
             // none: here, a path that says nothing stands for none.
             if *key == "endpoint"
@@ -313,9 +313,9 @@ pub(crate) fn layer(environment: &Environment, problems: &mut Vec<Problem>, warn
     }
     stability::read(environment.get(stability::NAME).unwrap_or_default(), &mut tree, warnings);
     for (name, path, form) in TABLE {
-        read(environment, name, path, *form, &mut tree, problems);
+        read(environment, name, path, *form, &mut tree, (problems, warnings));
     }
-    add_scheme(environment, &mut tree, problems);
+    add_scheme(environment, &mut tree, (problems, warnings));
     for (name, value) in &environment.0 {
         unknown(name, value, warnings);
     }
@@ -336,7 +336,11 @@ const INSECURE: &[(&str, &[&str])] = &[
 ];
 
 /// Of gRPC the specification takes `host:port` too.
-fn add_scheme(environment: &Environment, tree: &mut Node, problems: &mut Vec<Problem>) {
+fn add_scheme(
+    environment: &Environment,
+    tree: &mut Node,
+    (problems, warnings): (&mut Vec<Problem>, &mut Vec<Problem>),
+) {
     for (section, names) in INSECURE {
         let text_at = |tree: &Node, path: &str| match tree.get(path).map(|node| &node.value) {
             Some(Value::Scalar { text, .. }) => Some(text.trim().to_owned()),
@@ -351,7 +355,7 @@ fn add_scheme(environment: &Environment, tree: &mut Node, problems: &mut Vec<Pro
         }
         let mut insecure = Node::empty_map(Origin::Default);
         for name in *names {
-            read(environment, name, "insecure", Form::Bool, &mut insecure, problems);
+            read(environment, name, "insecure", Form::Bool, &mut insecure, (problems, warnings));
         }
         let scheme = if text_at(&insecure, "insecure").as_deref() == Some("true") { "http" } else { "https" };
         if let Some(Node { value: Value::Scalar { text, .. }, .. }) = tree.get_mut(&path) {
@@ -360,7 +364,14 @@ fn add_scheme(environment: &Environment, tree: &mut Node, problems: &mut Vec<Pro
     }
 }
 
-fn read(environment: &Environment, name: &str, path: &str, form: Form, tree: &mut Node, problems: &mut Vec<Problem>) {
+fn read(
+    environment: &Environment,
+    name: &str,
+    path: &str,
+    form: Form,
+    tree: &mut Node,
+    (problems, warnings): (&mut Vec<Problem>, &mut Vec<Problem>),
+) {
     let Some((name, value)) = find(environment, name) else { return };
     let origin = Origin::env(name);
     let value = value.trim();
@@ -377,12 +388,13 @@ fn read(environment: &Environment, name: &str, path: &str, form: Form, tree: &mu
         Form::Pairs => {
             let (pairs, wrong) = pairs(value);
             // The others hold all the same.
-            let mut wrong = wrong.into_iter().map(|error| Problem::at(origin.clone(), path, error.to_string()));
-            match wrong.next() {
-                Some(first) if pairs.is_empty() => return problems.push(first),
-                first => problems.extend(first),
+            let told = if pairs.is_empty() { &mut *problems } else { warnings };
+            let left = if pairs.is_empty() { "" } else { "; the entry is left out" };
+            let is_wrong = !wrong.is_empty();
+            told.extend(wrong.iter().map(|error| Problem::at(origin.clone(), path, format!("{error}{left}"))));
+            if pairs.is_empty() && is_wrong {
+                return;
             }
-            problems.extend(wrong);
             Ok(Node::pairs(pairs, origin.clone()))
         }
         Form::Bool => match value.to_ascii_lowercase().as_str() {

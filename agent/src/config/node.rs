@@ -135,7 +135,9 @@ impl Node {
     /// Whether a file says anything of it.
     pub(crate) fn is_of_file(&self) -> bool {
         match &self.value {
-            Value::Map(entries) => entries.iter().any(|(_, node)| node.is_of_file()),
+            Value::Map(entries) => {
+                entries.iter().any(|(key, node)| matches!(key.origin, Origin::File { .. }) || node.is_of_file())
+            }
             _ => matches!(self.origin, Origin::File { .. }),
         }
     }

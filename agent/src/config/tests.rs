@@ -258,6 +258,17 @@ fn files_like_those_of_obi_and_beyla_start_and_what_is_ignored_is_named() {
 }
 
 #[test]
+fn an_entry_of_headers_in_the_environment_that_is_wrong_is_left_out_alone() {
+    let headers = |text: &str| {
+        let environment = Environment::from_pairs([("OTEL_EXPORTER_OTLP_HEADERS", text)]);
+        let loaded = Loaded::load(Sources::from_environment(environment)).unwrap();
+        (loaded.otlp.headers.0.keys().cloned().collect::<Vec<_>>(), loaded.warnings.len())
+    };
+    assert_eq!(headers("authorization=a,bad,x=%zz"), (vec!["authorization".to_owned()], 2));
+    assert_eq!(headers("bad"), (vec![], 1));
+}
+
+#[test]
 fn protocols_and_exports_in_files_of_obi_s_configuration_2_0_are_not_taken_for_nothing() {
     let load = |capture: &str, version: &str| {
         let extensions = format!("extensions: {{obi: {{version: '{version}', capture: {capture}}}}}");
@@ -644,6 +655,8 @@ fn a_reload_reads_the_file_again_under_the_same_flags() {
     assert_eq!(reload.needs_restart, ["backend"]);
     std::fs::write(&file.0, "routes: [").unwrap();
     assert!(old.reload().is_err());
+    std::fs::write(&file.0, "limits: {}\n").unwrap();
+    assert!(old.reload().is_ok(), "a key that is known says something");
     // As it is while somebody writes it anew: with the defaults everything would be watched.
     for cut in ["", "# soon\n", "nonsense: 1\n"] {
         std::fs::write(&file.0, cut).unwrap();
